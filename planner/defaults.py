@@ -1,0 +1,159 @@
+"""What vLLM makes of a flag that is not passed: `resolve(settings, ...) -> ResolvedEngine`.
+
+Values may be scalars or NumPy arrays (one entry a candidate): the same code serves both. Settings that are words
+(dtype, quantization, kv_cache_dtype, attention_backend) and the parallel sizes are scalars always.
+
+Source: vllm@0.8.5 engine/arg_utils.py:create_engine_config, _set_default_args_v0, _set_default_args_v1, config.py,
+platforms/cuda.py; vllm@0.33.0 engine/arg_utils.py for the later defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from packaging.version import Version
+
+from planner.hardware import GpuSpec
+from planner.model import ModelSpec
+from planner.units import GIB
+
+IntColumn: TypeAlias = "int | NDArray[np.int64]"
+FloatColumn: TypeAlias = "float | NDArray[np.float64]"
+BoolColumn: TypeAlias = "bool | NDArray[np.bool_]"
+Generation = Literal["V0", "V1"]
+
+LONG_CONTEXT = 32768
+"""V0 turns chunked prefill on by itself above this max_model_len (strictly)."""
+BIG_CARD_BYTES = 70 * GIB
+V1_ONLY_SINCE = Version("0.11.0")
+V1_DEFAULT_SINCE = Version("0.8.0")
+V1_ON_TURING_SINCE = Version("0.10.0")
+HALF_FALLBACK_SINCE = Version("0.9.0")
+"""Since when dtype auto turns bfloat16 into float16 on cards that lack it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedEngine:
+    """Every setting as the engine will use it. Columns are scalars or arrays of one entry a candidate."""
+
+    version: Version
+    generation: Generation
+    dtype: str
+    quantization: str | None
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    kv_cache_dtype: str
+    attention_backend: str
+    max_model_len: IntColumn
+    max_num_seqs: IntColumn
+    max_num_batched_tokens: IntColumn
+    gpu_memory_utilization: FloatColumn
+    block_size: IntColumn
+    swap_space_gib: FloatColumn
+    enable_chunked_prefill: BoolColumn
+    enable_prefix_caching: BoolColumn
+    enforce_eager: BoolColumn
+    max_seq_len_to_capture: IntColumn
+    kv_cache_memory_bytes: IntColumn | None
+    num_scheduler_steps: IntColumn
+
+    @property
+    def world_size(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+
+def generation_of(version: Version, gpu: GpuSpec, settings: Mapping[str, Any]) -> Generation:
+    """Which engine serves: V0 or V1 (vllm@0.8.5 engine/arg_utils.py:_is_v1_supported_oracle)."""
+    if gpu.is_cpu or version >= V1_ONLY_SINCE:
+        return "V1"
+    if version < V1_DEFAULT_SINCE:
+        return "V0"
+    if gpu.compute_capability < (8, 0) and version < V1_ON_TURING_SINCE:
+        return "V0"
+    forces_v0 = settings.get("attention_backend") == "XFORMERS" or np.any(
+        np.asarray(settings.get("num_scheduler_steps") or 1) > 1
+    )
+    return "V0" if forces_v0 else "V1"
+
+
+def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version: Version) -> ResolvedEngine:
+    """Fill in what is not set. `settings` maps EngineConfig's field names to scalars or arrays."""
+    generation = generation_of(version, gpu, settings)
+
+    def column(name: str, default: Any) -> Any:
+        value = settings.get(name)
+        return default if value is None else value
+
+    max_model_len = column("max_model_len", model.max_context_tokens)
+    chunked_default = True if generation == "V1" else np.asarray(max_model_len) > LONG_CONTEXT
+    chunked = column("enable_chunked_prefill", _plain(chunked_default))
+    batched, seqs = _scheduler_defaults(generation, gpu, version, max_model_len, chunked)
+    max_num_seqs = column("max_num_seqs", seqs)
+    return ResolvedEngine(
+        version=version,
+        generation=generation,
+        dtype=resolve_dtype(settings.get("dtype"), model, gpu, version),
+        quantization=settings.get("quantization") or (model.quantization.method if model.quantization else None),
+        tensor_parallel_size=settings.get("tensor_parallel_size") or 1,
+        pipeline_parallel_size=settings.get("pipeline_parallel_size") or 1,
+        kv_cache_dtype=settings.get("kv_cache_dtype") or "auto",
+        attention_backend=settings.get("attention_backend") or default_backend(generation, gpu, version),
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=column("max_num_batched_tokens", batched),
+        gpu_memory_utilization=column("gpu_memory_utilization", 0.92 if version >= Version("0.20.0") else 0.90),
+        block_size=column("block_size", 128 if gpu.is_cpu else 16),
+        swap_space_gib=column("swap_space", 4.0 if generation == "V0" else 0.0),
+        enable_chunked_prefill=chunked,
+        enable_prefix_caching=column("enable_prefix_caching", generation == "V1"),
+        enforce_eager=column("enforce_eager", False),
+        max_seq_len_to_capture=_plain(np.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
+        kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
+        num_scheduler_steps=column("num_scheduler_steps", 1),
+    )
+
+
+def _scheduler_defaults(
+    generation: Generation, gpu: GpuSpec, version: Version, max_model_len: IntColumn, chunked: BoolColumn
+) -> tuple[Any, int]:
+    """Default max_num_batched_tokens and max_num_seqs of the API server."""
+    if generation == "V0":
+        return _plain(np.where(chunked, 2048, np.maximum(max_model_len, 2048))), 256
+    if gpu.is_cpu:
+        return 2048, 128
+    if gpu.memory_bytes >= 160 * GIB and version >= Version("0.20.0"):
+        return 16384, 1024
+    if gpu.memory_bytes >= BIG_CARD_BYTES and "A100" not in gpu.name:
+        return 8192, 1024
+    return 2048, 256
+
+
+def resolve_dtype(dtype: str | None, model: ModelSpec, gpu: GpuSpec, version: Version) -> str:
+    if dtype not in {None, "auto"}:
+        return "float16" if dtype == "half" else str(dtype)
+    if model.torch_dtype == "float32":
+        return "float16"
+    if model.torch_dtype == "bfloat16" and not gpu.is_cpu and gpu.compute_capability < (8, 0):
+        return "float16" if version >= HALF_FALLBACK_SINCE else "bfloat16"
+    return model.torch_dtype
+
+
+def default_backend(generation: Generation, gpu: GpuSpec, version: Version) -> str:
+    """The attention backend the engine picks by itself (vllm platforms/cuda.py:get_attn_backend_cls)."""
+    if gpu.is_cpu:
+        return "CPU_ATTN"
+    if gpu.compute_capability >= (8, 0):
+        return "FLASH_ATTN"
+    if generation == "V0":
+        return "XFORMERS"
+    return "FLEX_ATTENTION" if version < V1_ONLY_SINCE else "TRITON_ATTN"
+
+
+def _plain(value: Any) -> Any:
+    """A 0-d array back to a Python scalar; arrays stay."""
+    array = np.asarray(value)
+    return array.item() if array.ndim == 0 else array

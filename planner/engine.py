@@ -1,0 +1,177 @@
+"""vLLM's settings: the only home of their names, and of how a version spells them on its command line.
+
+`EngineConfig` -> argv and environment. A field that is None is not passed, so the engine's own default holds;
+`defaults.py` says what that default is. Nothing here knows models, GPUs, docker or optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+from planner.errors import InputError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Settings of one vLLM engine, under vLLM's own names (`vllm serve --help`). None: not passed."""
+
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float32"] | None = None
+    quantization: str | None = None
+    tensor_parallel_size: Positive | None = None
+    pipeline_parallel_size: Positive | None = None
+    data_parallel_size: Positive | None = None
+    enable_expert_parallel: bool | None = None
+    max_model_len: Positive | None = None
+    max_num_seqs: Positive | None = None
+    max_num_batched_tokens: Positive | None = None
+    gpu_memory_utilization: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    kv_cache_memory_bytes: Positive | None = None
+    block_size: Positive | None = None
+    kv_cache_dtype: str | None = None
+    swap_space: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    cpu_offload_gb: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    enable_chunked_prefill: bool | None = None
+    enable_prefix_caching: bool | None = None
+    enforce_eager: bool | None = None
+    max_seq_len_to_capture: Positive | None = None
+    max_cudagraph_capture_size: Positive | None = None
+    max_num_partial_prefills: Positive | None = None
+    max_long_partial_prefills: Positive | None = None
+    long_prefill_token_threshold: Count | None = None
+    scheduler_delay_factor: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    num_scheduler_steps: Positive | None = None
+    num_gpu_blocks_override: Positive | None = None
+    async_scheduling: bool | None = None
+    disable_custom_all_reduce: bool | None = None
+    attention_backend: str | None = None
+    load_format: str | None = None
+    trust_remote_code: bool | None = None
+
+
+FIELDS: tuple[str, ...] = EngineConfig.__struct_fields__
+
+# First version that knows a setting, and first that no longer does. Read in vllm/engine/arg_utils.py of the wheels.
+SINCE: dict[str, str] = {
+    "enable_expert_parallel": "0.8.3",
+    "data_parallel_size": "0.8.3",
+    "max_num_partial_prefills": "0.7.3",
+    "max_long_partial_prefills": "0.7.3",
+    "long_prefill_token_threshold": "0.7.3",
+    "kv_cache_memory_bytes": "0.10.2",
+    "async_scheduling": "0.10.0",
+    "max_cudagraph_capture_size": "0.11.1",
+}
+UNTIL: dict[str, str] = {
+    "swap_space": "0.20.0",
+    "num_scheduler_steps": "0.10.0",
+    "max_seq_len_to_capture": "0.11.1",
+    "scheduler_delay_factor": "0.11.0",
+    "max_num_partial_prefills": "0.33.0",
+    "max_long_partial_prefills": "0.33.0",
+}
+# The attention backend was an environment variable before it was a flag.
+ATTENTION_BACKEND_ENV = "VLLM_ATTENTION_BACKEND"
+ATTENTION_BACKEND_FLAG_SINCE = Version("0.14.0")
+# Booleans: `--x` alone (False: leave out), or `--x` / `--no-x`. 0.8.3 moved most to argparse.BooleanOptionalAction.
+BOOLEAN_OPTIONAL_SINCE = Version("0.8.3")
+_ALWAYS_OPTIONAL = {"enable_prefix_caching"}
+_STORE_TRUE_UNTIL = {"enforce_eager": Version("0.9.0"), "trust_remote_code": Version("0.9.0")}
+
+
+def parse_version(text: str) -> Version:
+    """vLLM's version, with or without a leading v. Raises InputError."""
+    try:
+        return Version(text.removeprefix("v"))
+    except InvalidVersion:
+        raise InputError(f"vLLM version {text!r} is not a version; write for example 0.8.5") from None
+
+
+def knows(version: Version, field: str) -> bool:
+    """Whether `vllm serve` of this version accepts the setting."""
+    since, until = SINCE.get(field), UNTIL.get(field)
+    return (since is None or version >= Version(since)) and (until is None or version < Version(until))
+
+
+def flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def serve_args(engine: EngineConfig, version: Version) -> list[str]:
+    """The flags of `vllm serve`, one setting after the other, in the order of the fields.
+
+    Raises InputError when the version does not know a setting that is set.
+    """
+    args: list[str] = []
+    for field, value in settings(engine).items():
+        if not knows(version, field):
+            raise InputError(f"{flag(field)} is not a flag of vLLM {version}; leave {field} out")
+        if field == "attention_backend" and version < ATTENTION_BACKEND_FLAG_SINCE:
+            continue
+        args += _spell(field, value, version)
+    return args
+
+
+def _spell(field: str, value: str | int | float | bool, version: Version) -> list[str]:
+    if not isinstance(value, bool):
+        return [flag(field), f"{value:g}" if isinstance(value, float) else str(value)]
+    if value:
+        return [flag(field)]
+    if field not in _ALWAYS_OPTIONAL and version < BOOLEAN_OPTIONAL_SINCE:
+        # 0.6 and 0.7: --enable-chunked-prefill=False is the only boolean that takes a value; the rest are store_true.
+        return [f"{flag(field)}=False"] if field == "enable_chunked_prefill" else []
+    if version < _STORE_TRUE_UNTIL.get(field, Version("0")):
+        return []
+    return ["--no-" + field.replace("_", "-")]
+
+
+def serve_env(engine: EngineConfig, version: Version) -> dict[str, str]:
+    """Environment variables through which this version takes some settings."""
+    if engine.attention_backend and version < ATTENTION_BACKEND_FLAG_SINCE:
+        return {ATTENTION_BACKEND_ENV: engine.attention_backend}
+    return {}
+
+
+def settings(engine: EngineConfig) -> dict[str, Any]:
+    """The settings that are set, by field name."""
+    return {name: value for name in FIELDS if (value := getattr(engine, name)) is not None}
+
+
+def parse_flags(args: Iterable[str]) -> tuple[EngineConfig, list[str]]:
+    """Read `--max-num-seqs 64 --enforce-eager --no-enable-prefix-caching` into settings; the rest comes back as it was.
+
+    Raises InputError on a value of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    rest: list[str] = []
+    queue = list(args)
+    while queue:
+        word = queue.pop(0)
+        name, _, inline = word.removeprefix("--").partition("=")
+        field, negated = name.replace("-", "_"), False
+        if field.startswith("no_") and field[3:] in FIELDS:
+            field, negated = field[3:], True
+        if not word.startswith("--") or field not in FIELDS:
+            rest.append(word)
+        elif negated:
+            values[field] = "false"
+        elif inline:
+            values[field] = inline
+        elif queue and not queue[0].startswith("--"):
+            values[field] = queue.pop(0)
+        else:
+            values[field] = "true"
+    return convert_settings(values, "command line"), rest
+
+
+def convert_settings(values: dict[str, Any], where: str) -> EngineConfig:
+    """Strictly typed settings from loose text. Raises InputError naming the setting."""
+    try:
+        return msgspec.convert(values, EngineConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {str(error).replace('$.', '')}") from None

@@ -1,0 +1,58 @@
+"""The error tree. Messages are one line and say what to do.
+
+    PlannerError
+      InputError              what the user wrote: "file: key.path: what is wrong; what is allowed" (exit code 2)
+      EngineError             this configuration did not serve; carries the log's tail
+        EngineRejected        a flag, combination or model the engine refuses
+        EngineOutOfMemory     GPU or KV cache memory did not suffice
+        EngineStartTimeout    not ready in time
+        EngineCrashed         died while starting or under load
+      BackendError            docker, image, port, driver: not the configuration's fault (exit code 1)
+      BenchmarkError          too few completed requests to report
+
+`EngineError` is a property of the candidate: the study records it and goes on. `BackendError` stops the study, intact.
+"""
+
+from __future__ import annotations
+
+
+class PlannerError(Exception):
+    """Anything this program reports in one line."""
+
+    exit_code = 1
+
+
+class InputError(PlannerError):
+    exit_code = 2
+
+
+class EngineError(PlannerError):
+    """The engine did not serve this configuration. `log_tail` is the end of its log."""
+
+    def __init__(self, message: str, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.log_tail = log_tail
+
+
+class EngineRejected(EngineError):  # noqa: N818  (the tree's own words)
+    pass
+
+
+class EngineOutOfMemory(EngineError):  # noqa: N818
+    pass
+
+
+class EngineStartTimeout(EngineError):  # noqa: N818
+    pass
+
+
+class EngineCrashed(EngineError):  # noqa: N818
+    pass
+
+
+class BackendError(PlannerError):
+    pass
+
+
+class BenchmarkError(PlannerError):
+    pass

@@ -1,0 +1,77 @@
+"""Units: raw bytes and seconds inside, pretty only at the edges.
+
+In: what a person writes ("80GiB", "200ms"). Out: `Bytes` (int) and `Seconds` (float), and their printed forms.
+This is the only module that scales a unit.
+"""
+
+from __future__ import annotations
+
+import re
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+_BYTE_UNITS = {
+    "": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": GIB << 10,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+}  # fmt: skip
+_SECOND_UNITS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+class Bytes(int):
+    """A number of bytes; in YAML `21.48GiB`, `512GB` (a bare GB is 1e9) or a plain count."""
+
+
+class Seconds(float):
+    """A duration; in YAML `200ms`, `30s`, `5min` or plain seconds."""
+
+
+def parse_bytes(text: str | int | float) -> Bytes:
+    """Read a size. Raises ValueError with what is allowed."""
+    return Bytes(round(_parse(text, _BYTE_UNITS, "a size such as 80GiB, 22GB or a count of bytes")))
+
+
+def parse_seconds(text: str | int | float) -> Seconds:
+    """Read a duration. Raises ValueError with what is allowed."""
+    return Seconds(_parse(text, _SECOND_UNITS, "a duration such as 200ms, 30s, 5min or plain seconds"))
+
+
+def _parse(text: str | int | float, units: dict[str, float] | dict[str, int], allowed: str) -> float:
+    match = _QUANTITY.fullmatch(str(text))
+    if not match or match[2].lower() not in units:
+        raise ValueError(f"{text!r} is not {allowed}")
+    return float(match[1]) * units[match[2].lower()]
+
+
+def format_gib(num_bytes: float, digits: int = 2) -> str:
+    return f"{num_bytes / GIB:.{digits}f} GiB"
+
+
+def to_gib(num_bytes: float) -> float:
+    return float(num_bytes) / GIB
+
+
+def to_ms(seconds: float) -> float:
+    return seconds * 1e3
+
+
+def format_ms(seconds: float) -> str:
+    """`85 ms`, `1.32 s`: latencies, at three significant digits."""
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def format_duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 40 min`: what a person waits."""
+    total = max(0, round(seconds))
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def format_count(number: float) -> str:
+    """`13 414`: digits grouped by thin spaces are hard to copy, so a plain space."""
+    return f"{number:,.0f}".replace(",", " ")
