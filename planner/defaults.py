@@ -22,7 +22,7 @@ from planner.model import ModelSpec
 from planner.units import GIB
 
 IntColumn: TypeAlias = "int | NDArray[np.int64]"
-FloatColumn: TypeAlias = "float | NDArray[np.float64]"
+FloatColumn: TypeAlias = "float | NDArray[Any]"
 BoolColumn: TypeAlias = "bool | NDArray[np.bool_]"
 Generation = Literal["V0", "V1"]
 
@@ -90,7 +90,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
 
     max_model_len = column("max_model_len", model.max_context_tokens)
     chunked_default = True if generation == "V1" else np.asarray(max_model_len) > LONG_CONTEXT
-    chunked = column("enable_chunked_prefill", _plain(chunked_default))
+    chunked = column("enable_chunked_prefill", plain(chunked_default))
     batched, seqs = _scheduler_defaults(generation, gpu, version, max_model_len, chunked)
     max_num_seqs = column("max_num_seqs", seqs)
     return ResolvedEngine(
@@ -111,7 +111,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         enable_chunked_prefill=chunked,
         enable_prefix_caching=column("enable_prefix_caching", generation == "V1"),
         enforce_eager=column("enforce_eager", False),
-        max_seq_len_to_capture=_plain(np.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
+        max_seq_len_to_capture=plain(np.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
         num_scheduler_steps=column("num_scheduler_steps", 1),
     )
@@ -122,7 +122,7 @@ def _scheduler_defaults(
 ) -> tuple[Any, int]:
     """Default max_num_batched_tokens and max_num_seqs of the API server."""
     if generation == "V0":
-        return _plain(np.where(chunked, 2048, np.maximum(max_model_len, 2048))), 256
+        return plain(np.where(chunked, 2048, np.maximum(max_model_len, 2048))), 256
     if gpu.is_cpu:
         return 2048, 128
     if gpu.memory_bytes >= 160 * GIB and version >= Version("0.20.0"):
@@ -153,7 +153,7 @@ def default_backend(generation: Generation, gpu: GpuSpec, version: Version) -> s
     return "FLEX_ATTENTION" if version < V1_ONLY_SINCE else "TRITON_ATTN"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A 0-d array back to a Python scalar; arrays stay."""
     array = np.asarray(value)
     return array.item() if array.ndim == 0 else array

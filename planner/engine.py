@@ -174,4 +174,5 @@ def convert_settings(values: dict[str, Any], where: str) -> EngineConfig:
     try:
         return msgspec.convert(values, EngineConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}: {str(error).replace('$.', '')}") from None
+        message, _, path = str(error).partition(" - at `$.")
+        raise InputError(f"{where}: {path.rstrip('`') + ': ' if path else ''}{message}") from None

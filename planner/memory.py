@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, _plain
+from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec, Interconnect
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.units import GIB, MIB
@@ -87,7 +87,7 @@ def estimate_memory(
     activations = activation_bytes(model, gpu, engine)
     non_torch = non_torch_bytes(engine, interconnect)
     budget = gpu.memory_bytes * engine.gpu_memory_utilization
-    available = budget - weights - non_torch - activations
+    available: Any = budget - weights - non_torch - activations
     if engine.kv_cache_memory_bytes is not None:
         available = engine.kv_cache_memory_bytes
     blocks = np.maximum(available, 0) // block_bytes
@@ -103,9 +103,9 @@ def estimate_memory(
         context_bytes=CONTEXT_BYTES,
         kv_block_bytes=block_bytes,
         block_size=engine.block_size,
-        num_blocks=_plain(np.asarray(blocks).astype(np.int64)),
+        num_blocks=plain(np.asarray(blocks).astype(np.int64)),
         max_model_len=engine.max_model_len,
-        pinned_host_bytes=_plain(pinned),
+        pinned_host_bytes=plain(pinned),
     )
 
 
@@ -123,7 +123,7 @@ def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, block_bytes: IntColu
         context_bytes=0.0,
         kv_block_bytes=block_bytes,
         block_size=engine.block_size,
-        num_blocks=_plain(kv_bytes // np.asarray(block_bytes)),
+        num_blocks=plain(kv_bytes // np.asarray(block_bytes)),
         max_model_len=engine.max_model_len,
         pinned_host_bytes=0.0,
     )
@@ -150,8 +150,8 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> 
     tokens, seqs = np.asarray(engine.max_num_batched_tokens), np.asarray(engine.max_num_seqs)
     hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
     inner = model.intermediate_size // engine.tensor_parallel_size
-    dequantised = 0
-    if engine.quantization in {"awq", "gptq"} and gpu.compute_capability < (8, 0) or engine.quantization == "awq":
+    dequantised: Any = 0
+    if engine.quantization == "awq":
         dequantised = np.where(tokens >= AWQ_DEQUANTIZE_TOKENS, hidden * inner * itemsize, 0)
     gate_up = itemsize * tokens * (2 * inner + 3 * hidden) + 2 * dequantised
     down = itemsize * tokens * (3 * inner + 4 * hidden) + dequantised
@@ -160,7 +160,7 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> 
     rows = np.minimum(seqs, tokens)
     sampler = itemsize * tokens * hidden + _sampler_bytes_per_logit(rows) * rows * model.vocab_size
     workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
-    return _plain(np.maximum(layer, sampler) + workspace)
+    return plain(np.maximum(layer, sampler) + workspace)
 
 
 def _attention_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
@@ -202,7 +202,7 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
         largest = np.minimum(np.minimum(2 * largest, 512), engine.max_num_batched_tokens)
     small = np.minimum(np.ceil(np.log2(np.maximum(largest, 1))), 2).astype(np.int64) + 1
     counts = small + np.ceil(np.maximum(largest - 4, 0) / 8).astype(np.int64)
-    return _plain(np.where(engine.enforce_eager, 0, counts))
+    return plain(np.where(engine.enforce_eager, 0, counts))
 
 
 def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Interconnect) -> FloatColumn:
@@ -215,4 +215,4 @@ def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Intercon
     heads = model.num_attention_heads // engine.tensor_parallel_size
     partitions = np.ceil(np.asarray(engine.max_seq_len_to_capture) / 512)
     scratch = np.asarray(engine.max_num_seqs) * heads * partitions * model.head_dim * 2
-    return _plain(np.where(np.asarray(graphs) > 0, graphs * per_graph + scratch, 0.0))
+    return plain(np.where(np.asarray(graphs) > 0, graphs * per_graph + scratch, 0.0))

@@ -54,7 +54,7 @@ METRICS: tuple[str, ...] = (*RATES, *(f"{latency}_{statistic}" for latency in LA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
-    """What a run showed. `metrics` has METRICS as keys; a latency nobody had (TPOT of one-token answers) is left out."""
+    """What a run showed. `metrics` has METRICS as keys; a latency that no request had is left out."""
 
     duration_s: float
     completed: int

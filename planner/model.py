@@ -1,6 +1,6 @@
 """`ModelSpec`: a model's architecture, read from a Hugging Face directory, a bare config.json or a shipped name.
 
-In: a path or name. Out: a frozen value with the names of config.json. Knows nothing of GPUs, tensor parallelism or vLLM.
+In: a path or name. Out: a frozen value with the names of config.json. Knows nothing of GPUs, sharding or vLLM.
 """
 
 from __future__ import annotations

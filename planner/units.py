@@ -7,6 +7,7 @@ This is the only module that scales a unit.
 from __future__ import annotations
 
 import re
+from typing import SupportsFloat
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -45,8 +46,8 @@ def _parse(text: str | int | float, units: dict[str, float] | dict[str, int], al
     return float(match[1]) * units[match[2].lower()]
 
 
-def format_gib(num_bytes: float, digits: int = 2) -> str:
-    return f"{num_bytes / GIB:.{digits}f} GiB"
+def format_gib(num_bytes: SupportsFloat, digits: int = 2) -> str:
+    return f"{float(num_bytes) / GIB:.{digits}f} GiB"
 
 
 def to_gib(num_bytes: float) -> float:

@@ -44,7 +44,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     warmup_requests: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Sent and thrown away first; by default as many as the concurrency."""
     endpoint: Literal["completions", "chat"] = "completions"
-    request_timeout: Seconds = Seconds(1800.0)
+    request_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1800.0))
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -44,8 +44,7 @@ TOKENIZER_CONFIG = {
     "pad_token": SPECIAL[PAD],
     "eos_token": SPECIAL[EOS],
     "unk_token": SPECIAL[UNK],
-    "chat_template": "{% for m in messages %}<{{ m.role }}> {{ m.content }} "
-    "{% endfor %}<assistant>",
+    "chat_template": "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}<assistant>",
 }
 
 

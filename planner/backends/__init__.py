@@ -1,0 +1,1 @@
+"""Where engines run: `docker` (default) and `process`. One protocol, in `base.py`."""

@@ -1,0 +1,148 @@
+"""Engines in containers, through the Docker Engine's API. The only module that imports docker.
+
+Every error of the client becomes ours at one door, `_mapped`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from planner.backends.base import Server, serving
+from planner.container import STUDY_LABEL, ContainerRun, trial_runs
+from planner.errors import BackendError
+from planner.problem import Problem
+from planner.space import Candidate
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+STOP_TIMEOUT_S = 10
+LOG_TAIL_LINES = 20_000
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Turn the client's exceptions into BackendError, in one line that says what to do."""
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        raise BackendError(f"image not on this machine: {_line(error)}; fetch it with docker pull") from None
+    except docker.errors.DockerException as error:
+        raise BackendError(f"Docker Engine: {_line(error)}") from None
+    except requests.exceptions.RequestException as error:
+        raise BackendError(f"Docker Engine does not answer: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    text = getattr(error, "explanation", None) or str(error)
+    return " ".join(str(text).split())
+
+
+def engine_answers() -> bool:
+    """Whether a Docker Engine answers here."""
+    try:
+        with _mapped():
+            client = docker.from_env(timeout=5)
+            try:
+                client.ping()
+            finally:
+                client.close()
+    except BackendError:
+        return False
+    return True
+
+
+class ContainerInstance:
+    def __init__(self, container: Container, run: ContainerRun) -> None:
+        self._container = container
+        self._run = run
+        self._log: str | None = None
+        with _mapped():
+            container.reload()
+        bindings = container.attrs["NetworkSettings"]["Ports"].get(f"{run.container_port}/tcp") or []
+        self._port = bindings[0]["HostPort"] if bindings else "0"
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self._run.host_ip or '127.0.0.1'}:{self._port}"
+
+    def is_running(self) -> bool:
+        with _mapped():
+            try:
+                self._container.reload()
+            except docker.errors.NotFound:
+                return False
+            return str(self._container.status) == "running"
+
+    def log_text(self) -> str:
+        if self._log is not None:
+            return self._log
+        with _mapped():
+            try:
+                raw: bytes = self._container.logs(tail=LOG_TAIL_LINES)
+            except docker.errors.NotFound:
+                return "the container was removed by somebody else"
+        text = raw.decode("utf-8", "replace")
+        state = self._container.attrs.get("State", {})
+        if state.get("OOMKilled"):
+            text += "\nplanner: the container was killed for using too much host memory (OOMKilled)\n"
+        return text
+
+    def stop(self) -> None:
+        with _mapped():
+            try:
+                self._container.stop(timeout=STOP_TIMEOUT_S)
+                self._container.remove(force=True, v=True)
+            except docker.errors.NotFound:
+                pass  # gone already, which is what was asked for
+
+
+class DockerBackend:
+    name = "docker"
+
+    def __init__(self, problem: Problem, log_dir: Path) -> None:
+        self._problem = problem
+        self._log_dir = log_dir
+        with _mapped():
+            self._client = docker.from_env()
+
+    def commands(self, candidate: Candidate, number: int) -> list[list[str]]:
+        return [run.argv() for run in trial_runs(self._problem, candidate, number)]
+
+    def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
+        runs = trial_runs(self._problem, candidate, number)
+        logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(len(runs))]
+
+        def start(index: int) -> ContainerInstance:
+            with _mapped():
+                container = self._client.containers.create(**runs[index].to_docker_kwargs())
+                try:
+                    container.start()
+                except docker.errors.APIError:
+                    container.remove(force=True)
+                    raise
+            return ContainerInstance(container, runs[index])
+
+        return serving([start] * len(runs), self._problem.spec.engine.start_timeout, logs)
+
+    def clean_up(self) -> int:
+        """Remove the containers that carry this study's label."""
+        with _mapped():
+            left = self._client.containers.list(all=True, filters={"label": f"{STUDY_LABEL}={self._problem.spec.name}"})
+            for container in left:
+                container.remove(force=True, v=True)
+        return len(left)
+
+    def image_digest(self, image: str) -> str:
+        """The image's digest, or its local id where it was built here. Raises BackendError when it is missing."""
+        with _mapped():
+            found = self._client.images.get(image)
+        digests = found.attrs.get("RepoDigests") or [found.id]
+        return str(digests[0])

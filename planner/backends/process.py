@@ -1,0 +1,131 @@
+"""Engines as child processes: `vllm serve` from PATH, each in a process group of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import psutil
+
+from planner.backends.base import Server, serving
+from planner.container import engine_args, engine_env, gpu_ids
+from planner.errors import BackendError
+from planner.problem import Problem
+from planner.space import Candidate
+
+STOP_TIMEOUT_S = 15.0
+LOG_TAIL_BYTES = 4 << 20
+STUDY_ENV = "PLANNER_STUDY"
+"""Set in every engine's environment: how leftovers of a killed run are recognised."""
+
+
+class ProcessInstance:
+    def __init__(self, argv: list[str], env: dict[str, str], port: int, log_path: Path) -> None:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._port = port
+        self._log_path = log_path
+        with log_path.open("wb") as log:
+            try:
+                self._process = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
+                )
+            except OSError as error:
+                raise BackendError(f"{argv[0]}: cannot be started: {error.strerror}") from None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def log_text(self) -> str:
+        with self._log_path.open("rb") as log:
+            log.seek(max(0, self._log_path.stat().st_size - LOG_TAIL_BYTES))
+            text = log.read().decode("utf-8", "replace")
+        code = self._process.poll()
+        return text if code is None else f"{text}\nplanner: the engine exited with code {code}\n"
+
+    def stop(self) -> None:
+        """SIGTERM to the group, SIGKILL to whatever of it is left after the time-out."""
+        _stop_group(self._process.pid, self._process)
+
+
+def _stop_group(group: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    members = _group_members(group)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGTERM)
+    psutil.wait_procs(members, timeout=STOP_TIMEOUT_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    if process is not None:
+        process.wait()
+
+
+def _group_members(group: int) -> list[psutil.Process]:
+    members = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == group:
+                members.append(process)
+    return members
+
+
+class ProcessBackend:
+    name = "process"
+
+    def __init__(self, problem: Problem, log_dir: Path) -> None:
+        self._problem = problem
+        self._log_dir = log_dir
+        self._program = problem.spec.engine.command
+        if shutil.which(self._program[0]) is None:
+            raise BackendError(f"{self._program[0]}: not found on PATH; install vLLM or use --backend docker")
+
+    def commands(self, candidate: Candidate, number: int) -> list[list[str]]:  # noqa: ARG002
+        return [self._argv(candidate, 8000 + i) for i in range(candidate.layout.instances)]
+
+    def _argv(self, candidate: Candidate, port: int) -> list[str]:
+        path = self._problem.spec.models[candidate.model].path
+        model = str(Path(path).expanduser()) if self._problem.spec.models[candidate.model].is_directory else path
+        address = ["--host", "127.0.0.1", "--port", str(port)]
+        return [*self._program, model, *address, *engine_args(self._problem, candidate)]
+
+    def _env(self, candidate: Candidate, instance: int) -> dict[str, str]:
+        env = {**os.environ, **engine_env(self._problem, candidate), STUDY_ENV: self._problem.spec.name}
+        cards = gpu_ids(self._problem, candidate, instance)
+        if cards is not None and not self._problem.gpu.is_cpu:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))
+        return env
+
+    def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
+        count = candidate.layout.instances
+        logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(count)]
+
+        def start(index: int) -> ProcessInstance:
+            port = _free_port()
+            return ProcessInstance(self._argv(candidate, port), self._env(candidate, index), port, logs[index])
+
+        return serving([start] * count, self._problem.spec.engine.start_timeout, ())
+
+    def clean_up(self) -> int:
+        """Stop the engines of an earlier, killed run, recognised by their environment."""
+        groups = set()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if process.environ().get(STUDY_ENV) == self._problem.spec.name and process.pid != os.getpid():
+                    groups.add(os.getpgid(process.pid))
+        for group in groups - {os.getpgrp()}:
+            _stop_group(group)
+        return len(groups)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,147 @@
+"""One candidate's `Measurement`: launch, warm up, measure, repeat. `live` on a backend, `simulated` in virtual time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from planner.backends.base import Backend, Server
+from planner.diagnosis import StartFacts, read_start_facts
+from planner.errors import EngineCrashed
+from planner.feasibility import check
+from planner.loadgen import run_load
+from planner.metrics import METRICS, BenchmarkResult, summarize
+from planner.problem import Problem
+from planner.simulated.run import simulate_load, start_engine, start_seconds
+from planner.space import Candidate
+from planner.telemetry import EngineTelemetry, difference, fetch_telemetry
+from planner.workload import Workload, plan_requests, plan_warmup
+
+REPEAT_SEED_STEP = 1000
+"""Each repeat draws its own prompts: the same ones again would measure the prefix cache."""
+
+STARTING, WARMING_UP, MEASURING = "starting", "warming up", "measuring"
+OnStage: TypeAlias = Callable[[str, int, int], None]
+"""Called with the stage and how many of how many requests are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one launched engine taught us."""
+
+    results: tuple[BenchmarkResult, ...]
+    """One a repeat."""
+    telemetry: EngineTelemetry | None
+    """The first instance's own counters over the measured window."""
+    facts: StartFacts | None
+    """What the first instance's start-up log said."""
+    start_s: float
+    benchmark_s: float
+    preemptions: int | None
+    simulated: bool = False
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the repeats."""
+        names = [name for name in METRICS if all(name in result.metrics for result in self.results)]
+        return {name: sum(r.metrics[name] for r in self.results) / len(self.results) for name in names}
+
+
+Measure: TypeAlias = Callable[[Candidate, int, OnStage], Measurement]
+"""Measure a candidate as trial `number`. Raises EngineError (its own fault) or BackendError (not its fault)."""
+
+
+def live(problem: Problem, backend: Backend, should_stop: Callable[[], bool] = lambda: False) -> Measure:
+    """Measure on real engines launched by `backend`."""
+
+    def measure(candidate: Candidate, number: int, on_stage: OnStage) -> Measurement:
+        on_stage(STARTING, 0, 0)
+        with backend.serve(candidate, number) as server:
+            return _measure(problem, candidate, server, on_stage, should_stop)
+
+    return measure
+
+
+def _measure(
+    problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage, should_stop: Callable[[], bool]
+) -> Measurement:
+    vocab_size = problem.models[candidate.model].vocab_size
+    name = problem.spec.serve.name
+    began = time.monotonic()
+
+    def load(workload: Workload, warm_up: bool) -> BenchmarkResult:
+        plans = plan_warmup(workload) if warm_up else plan_requests(workload)
+        stage = WARMING_UP if warm_up else MEASURING
+        records = run_load(
+            server.base_urls,
+            name,
+            workload,
+            vocab_size,
+            plans,
+            on_progress=lambda done, total: on_stage(stage, done, total),
+            should_stop=should_stop,
+            is_alive=server.is_alive,
+        )
+        if should_stop():
+            raise KeyboardInterrupt
+        if not server.is_alive():
+            raise server.death()
+        return summarize(records)
+
+    facts = read_start_facts(server.instances[0].log_text())
+    if problem.workload.num_warmup_requests:
+        load(problem.workload, warm_up=True)
+    before = fetch_telemetry(server.base_urls[0])
+    results = tuple(load(_reseeded(problem.workload, i), warm_up=False) for i in range(problem.spec.repeats))
+    after = fetch_telemetry(server.base_urls[0])
+    telemetry = difference(before, after) if before is not None and after is not None else after
+    return Measurement(
+        results=results,
+        telemetry=telemetry,
+        facts=facts,
+        start_s=server.start_s,
+        benchmark_s=time.monotonic() - began,
+        preemptions=None if telemetry is None or telemetry.preemptions is None else int(telemetry.preemptions),
+    )
+
+
+def simulated(problem: Problem) -> Measure:
+    """Measure on the simulated engine, in virtual time: SIMULATED, seconds of wall time for hours of load."""
+
+    def measure(candidate: Candidate, number: int, on_stage: OnStage) -> Measurement:  # noqa: ARG001
+        on_stage(STARTING, 0, 0)
+        d = problem.deployment(candidate)
+        interconnect = problem.spec.hardware.interconnect
+        violated = check(d)
+        if violated:
+            raise EngineCrashed(violated[0].message)
+        on_stage(MEASURING, 0, problem.workload.num_requests)
+        results, preemptions, benchmark_s = [], 0, 0.0
+        for repeat in range(problem.spec.repeats):
+            workload = _reseeded(problem.workload, repeat)
+            engines = [
+                start_engine(d.model, d.gpu, interconnect, d.engine, d.memory, workload.seed + i)
+                for i in range(d.instances)
+            ]
+            records, counters = simulate_load(engines, workload)
+            results.append(summarize(records))
+            preemptions += counters.preemptions
+            benchmark_s += max(record.finished_s for record in records)
+        return Measurement(
+            results=tuple(results),
+            telemetry=None,
+            facts=None,
+            start_s=start_seconds(d.model, d.engine, d.memory),
+            benchmark_s=benchmark_s,
+            preemptions=preemptions,
+            simulated=True,
+        )
+
+    return measure
+
+
+def _reseeded(workload: Workload, repeat: int) -> Workload:
+    return msgspec.structs.replace(workload, seed=workload.seed + REPEAT_SEED_STEP * repeat)

@@ -1,0 +1,314 @@
+"""What the commands do, without their flags: library calls, then printing. See `cli.py` for the flags."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from planner.benchmark import Measure, live, simulated
+from planner.container import trial_runs
+from planner.defaults import generation_of
+from planner.engine import EngineConfig, parse_version, settings
+from planner.errors import BackendError, InputError
+from planner.export import run_sh
+from planner.feasibility import Constraint, Deployment, check, risks
+from planner.files import convert, encode, load_named, load_study
+from planner.hardware import detect_gpus, find_gpu
+from planner.live import terminal_observer
+from planner.model import load_model
+from planner.problem import Problem
+from planner.report import conclusion, plan_view, trials_table, verdict
+from planner.search import Search
+from planner.space import LAYOUT, MODEL, Layout, SearchSpace
+from planner.spec import StudySpec
+from planner.study import best_trial, default_trial, run_study
+from planner.trial import Trial
+from planner.units import format_duration, to_gib
+from planner.workload import Workload
+from planner.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace, find_study
+
+BACKENDS = ("docker", "process", "simulated")
+
+
+# --- which study ---
+
+
+def load(path: Path | None) -> tuple[StudySpec, Path]:
+    """The study and the folder its results go to."""
+    found = find_study(path)
+    return load_study(found), found.parent
+
+
+def spec_of(
+    study: Path | None, model: str | None, gpu: str | None, num_gpus: int, interconnect: str, version: str
+) -> tuple[StudySpec, Path]:
+    """The study named, or one made from --model and --gpu. Raises InputError."""
+    if model is None and gpu is None:
+        return load(study)
+    if study is not None:
+        raise InputError("name a study or describe one with --model and --gpu, not both")
+    if model is None or gpu is None:
+        raise InputError("--model and --gpu go together: both are needed without a study.yaml")
+    spec = described_study(model, gpu, num_gpus, interconnect, version)
+    folder = Path(STUDIES_FOLDER) / spec.name
+    if (folder / STUDY_FILE).exists():
+        return load_study(folder / STUDY_FILE), folder
+    return spec, folder
+
+
+def described_study(model: str, gpu: str, num_gpus: int, interconnect: str, version: str) -> StudySpec:
+    """A study without a YAML: the space for this card and version, a chat workload cut to the context."""
+    spec = load_model(model)
+    card = find_gpu(gpu)
+    parsed = parse_version(version)
+    path = str(Path(model).absolute()) if Path(model).exists() else model
+    settings_needed = {"dtype": "half"} if (0, 0) < card.compute_capability < (8, 0) else {}
+    space = space_name(generation_of(parsed, card, {}), card.is_cpu, card.compute_capability < (8, 0))
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{spec.name}-{num_gpus}x{card.name}").strip("-").lower()
+    data = {
+        "name": name[:63],
+        "models": {"model": {"path": path, "architecture": model}},
+        "hardware": {"gpu": card.name, "num_gpus": num_gpus, "interconnect": interconnect},
+        "engine": {"version": version, "settings": settings_needed},
+        "container": {"image": f"vllm/vllm-openai:v{parsed}", "runtime": None if card.is_cpu else "nvidia"},
+        "search_space": space,
+        "workload": "chat",
+    }
+    made = convert(data, StudySpec, "command line")
+    return msgspec.structs.replace(
+        made,
+        search_space=load_named(space, SearchSpace, Path(), "search_spaces"),
+        workload=load_named("chat", Workload, Path(), "workloads"),
+    )
+
+
+def space_name(generation: str, is_cpu: bool, is_turing: bool) -> str:
+    """The shipped search space for an engine on a kind of card."""
+    if is_cpu:
+        return "vllm-cpu"
+    if generation == "V1":
+        return "vllm-v1"
+    return "vllm-0.8-v0-turing" if is_turing else "vllm-v0"
+
+
+def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, seed: int | None) -> StudySpec:
+    """The study with vLLM flags of the command line fixed, and another sampler or seed."""
+    fixed = msgspec.structs.replace(spec.engine.settings, **settings(given))
+    chosen = {key: value for key, value in (("name", sampler), ("seed", seed)) if value is not None}
+    sampler_spec = convert({**msgspec.to_builtins(spec.sampler), **chosen}, type(spec.sampler), "--sampler")
+    engine = msgspec.structs.replace(spec.engine, settings=fixed)
+    return msgspec.structs.replace(spec, engine=engine, sampler=sampler_spec)
+
+
+def make_console() -> Console:
+    """Wide where nothing says how wide: a log file has no 80 columns."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=LOG_WIDTH)
+
+
+LOG_WIDTH = 132
+
+
+# --- estimate ---
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    deployment: Deployment
+    violated: tuple[Constraint, ...]
+    risks: list[str]
+
+    def to_json(self) -> str:
+        memory = self.deployment.memory
+        document = {
+            "verdict": verdict(self.violated, self.risks),
+            "reasons": [constraint.message for constraint in self.violated] + self.risks,
+            "weights_gib": to_gib(memory.weight_bytes),
+            "non_torch_gib": to_gib(memory.non_torch_bytes),
+            "activation_peak_gib": to_gib(float(memory.activation_bytes)),
+            "cudagraph_gib": to_gib(float(memory.graph_bytes)),
+            "kv_cache_gib": to_gib(float(memory.kv_cache_bytes)),
+            "kv_blocks": int(memory.num_blocks),
+            "kv_tokens": int(memory.kv_tokens),
+            "max_concurrency": float(memory.max_concurrency),
+        }
+        return msgspec.json.format(msgspec.json.encode(document)).decode()
+
+
+def estimate_deployment(spec: StudySpec, given: EngineConfig) -> Answer:
+    """Judge the study's default candidate with the command line's flags on top, without its workload."""
+    problem = Problem(with_settings(spec, given, None, None))
+    candidate = problem.default
+    if given.tensor_parallel_size or given.pipeline_parallel_size:
+        layout = Layout(1, given.tensor_parallel_size or 1, given.pipeline_parallel_size or 1)
+        candidate = problem.choices.candidate({LAYOUT: str(layout), MODEL: candidate.model})
+    deployment = replace(problem.deployment(candidate), workload_tokens=0)
+    return Answer(deployment, check(deployment), risks(deployment))
+
+
+# --- tune ---
+
+
+def choose_backend(spec: StudySpec, backend: str | None) -> str:
+    """The backend asked for, or docker where it can work. Raises InputError, BackendError naming what is missing."""
+    if backend is not None:
+        if backend not in BACKENDS:
+            raise InputError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
+        return backend
+    from planner.backends.docker import engine_answers
+
+    hint = "start it, or use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
+    if not engine_answers():
+        raise BackendError(f"no Docker Engine answers here: {hint}")
+    if not find_gpu(spec.hardware.gpu).is_cpu and not detect_gpus():
+        raise BackendError(f"no NVIDIA GPU is visible here (nvidia-smi): {hint.removeprefix('start it, or ')}")
+    return "docker"
+
+
+def tune_study(
+    spec: StudySpec, folder: Path, target: int, backend: str | None, storage: str | None, dry_run: bool
+) -> None:
+    """Plan, run, conclude, export."""
+    console = make_console()
+    backend = choose_backend(spec, backend)
+    problem = Problem(spec)
+    workspace = Workspace(folder, simulated=backend == "simulated")
+    expected_s = expected_trial_s(problem, backend)
+    seconds = f"about {format_duration(expected_s * target)} for {target} trials" if expected_s else "under a minute"
+    console.print(plan_view(problem, seconds, str(workspace.folder), backend, target))
+    if dry_run:
+        _print_first_launch(console, problem, workspace, backend)
+        return
+    write_study(spec, folder)
+    with workspace.locked():
+        search = Search(problem, storage or workspace.default_storage)
+        try:
+            _run(console, problem, search, workspace, backend, target, expected_s)
+        except KeyboardInterrupt:
+            finished = sum(trial.was_launched for trial in search.trials())
+            console.print(f"\nstopped; {finished} of {target} trials are kept, the same command continues")
+            raise SystemExit(130) from None
+        _conclude(console, problem, search.trials(), workspace)
+
+
+def _run(
+    console: Console, problem: Problem, search: Search, workspace: Workspace, backend: str, target: int, expected: float
+) -> None:
+    measure, clean_up = _measure(problem, workspace, backend)
+    with _sigterm_as_interrupt(), terminal_observer(console, problem, search.trials(), target, expected) as observer:
+        try:
+            run_study(problem, search, measure, target, observer, backend)
+        finally:
+            clean_up()
+
+
+def _measure(problem: Problem, workspace: Workspace, backend: str) -> tuple[Measure, Any]:
+    if backend == "simulated":
+        return simulated(problem), lambda: None
+    real = make_backend(problem, workspace, backend)
+    real.clean_up()  # what an earlier, killed run left
+    return live(problem, real), real.clean_up
+
+
+def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Any:
+    if backend == "docker":
+        from planner.backends.docker import DockerBackend
+
+        return DockerBackend(problem, workspace.log_dir)
+    from planner.backends.process import ProcessBackend
+
+    return ProcessBackend(problem, workspace.log_dir)
+
+
+class _sigterm_as_interrupt:  # noqa: N801  (used as a statement)
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: engine stopped, trials kept."""
+
+    def __enter__(self) -> None:
+        def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            raise KeyboardInterrupt
+
+        self._before = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def expected_trial_s(problem: Problem, backend: str) -> float:
+    """A first guess of one trial's seconds: start-up by the size of the weights, load by the model's prediction."""
+    if backend == "simulated":
+        return 0.0
+    workload = problem.workload
+    predicted = max(problem.predicted(problem.default), 1e-6)
+    requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
+    load_s = requests * workload.mean_output_tokens / predicted
+    start_s = START_BASE_S + problem.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
+    return float(start_s + load_s)
+
+
+START_BASE_S = 45.0
+"""Imports, profiling, graph capture: seconds before and after the weights are read, as seen on real starts."""
+LOAD_BYTES_PER_S = 0.5e9
+"""Weights per GPU and second, from disk."""
+
+
+def _print_first_launch(console: Console, problem: Problem, workspace: Workspace, backend: str) -> None:
+    if backend == "process":
+        commands = make_backend(problem, workspace, backend).commands(problem.default, 0)
+    else:
+        commands = [run.argv() for run in trial_runs(problem, problem.default, 0)]
+    console.print("first launch:")
+    for argv in commands:
+        console.print(shlex.join(argv), soft_wrap=True, markup=False)
+
+
+def write_study(spec: StudySpec, folder: Path) -> None:
+    """Keep a study that was described by flags, so that the same words continue it."""
+    path = folder / STUDY_FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(encode(spec), "utf-8")
+
+
+def _conclude(console: Console, problem: Problem, trials: list[Trial], workspace: Workspace) -> None:
+    console.print(trials_table(problem, trials))
+    console.print(conclusion(problem, trials))
+    best = best_trial(problem, trials)
+    if best is not None and problem.spec.container is not None:
+        write_script(problem, trials, best, workspace.script_path)
+        console.print(Text(f"wrote {workspace.script_path}"))
+
+
+def write_script(problem: Problem, trials: list[Trial], trial: Trial, path: Path) -> None:
+    path.write_text(run_sh(problem, trial, default_trial(problem, trials)), "utf-8")
+    path.chmod(0o755)
+
+
+# --- export ---
+
+
+def export_trial(
+    spec: StudySpec, folder: Path, output: Path | None, number: int | None, is_simulated: bool, storage: str | None
+) -> Path:
+    """Write one trial's script. Raises InputError when there is no such trial."""
+    problem = Problem(spec)
+    workspace = Workspace(folder, is_simulated)
+    if storage is None and not (workspace.folder / "study.db").exists():
+        hint = "" if is_simulated else "; simulated ones are exported with --simulated"
+        raise InputError(f"{workspace.folder}: no trials yet: run planner tune first{hint}")
+    trials = Search(problem, storage or workspace.default_storage).trials()
+    chosen = best_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
+    if chosen is None:
+        raise InputError(f"{folder}: {'no trial kept every limit' if number is None else f'no trial {number}'}")
+    path = output or workspace.script_path
+    write_script(problem, trials, chosen, path)
+    return path

@@ -1,0 +1,344 @@
+"""Which candidates cannot work, and which may not: `check(...) -> violated constraints`, `risks(...) -> warnings`.
+
+A rule gives an excess: at most 0 where it is kept (Optuna's sign), a scalar or an array over candidates. Its message is
+what vLLM itself would print, where vLLM prints something. Nothing here launches anything.
+
+Source: the validations of vllm@0.8.5 config.py, worker/worker.py and layers/quantization/*.py, and their successors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from packaging.version import Version
+
+from planner.defaults import ResolvedEngine, plain
+from planner.hardware import GpuSpec
+from planner.memory import WATERMARK_FRACTION, MemoryEstimate
+from planner.model import ModelSpec
+from planner.units import GIB, format_count, format_gib
+from planner.weights import padded_vocab_size
+
+SAFE_SPARE_BYTES = 0.3 * GIB
+"""What should stay free outside the budget for fragmentation and drift under load."""
+TURING_PREFIX_BLOCK_SIZES = (16, 32)
+"""Block sizes the Triton prefix-prefill kernel compiles for on sm_75 (block size 8 does not)."""
+PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
+MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
+                  "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
+"""By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What the rules look at. `engine` and `memory` may carry arrays, one entry a candidate."""
+
+    model: ModelSpec
+    gpu: GpuSpec
+    num_gpus: int
+    instances: int
+    host_memory_bytes: int | None
+    engine: ResolvedEngine
+    memory: MemoryEstimate
+    workload_tokens: int = 0
+    """Longest sequence of the workload; 0 when none is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """One rule's judgement: kept when `excess` <= 0. Also what an SLO becomes."""
+
+    name: str
+    excess: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    name: str
+    excess: Callable[[Deployment], Any]
+    message: Callable[[Deployment], str]
+
+
+def check(deployment: Deployment) -> tuple[Constraint, ...]:
+    """The violated rules of one candidate, in the order in which vLLM would meet them."""
+    violated = []
+    for rule in RULES:
+        excess = float(rule.excess(deployment))
+        if excess > 0:
+            violated.append(Constraint(rule.name, excess, rule.message(deployment)))
+    return tuple(violated)
+
+
+def violations(deployment: Deployment, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """For arrays of candidates: the index in RULES of the first violated rule, -1 where feasible.  # (count,)"""
+    first = np.full(count, -1)
+    for i, rule in enumerate(RULES):
+        broken = np.broadcast_to(np.asarray(rule.excess(deployment)) > 0, (count,))
+        first = np.where((first < 0) & broken, i, first)
+    return first
+
+
+# --- the rules -------------------------------------------------------------------------------------------------------
+
+
+def _gpus(d: Deployment) -> int:
+    return d.instances * d.engine.world_size - d.num_gpus
+
+
+def _heads(d: Deployment) -> int:
+    return d.model.num_attention_heads % d.engine.tensor_parallel_size
+
+
+def _kv_heads(d: Deployment) -> int:
+    heads, tp = d.model.num_key_value_heads, d.engine.tensor_parallel_size
+    return heads % tp if heads >= tp else tp % heads
+
+
+def _shards(d: Deployment) -> int:
+    """What is left over when the vocabulary, the MLP or a quantisation group is split over the ranks."""
+    tp, quantization = d.engine.tensor_parallel_size, d.model.quantization
+    rest = padded_vocab_size(d.model) % tp + d.model.intermediate_size % tp
+    if quantization is not None and quantization.group_size > 0 and not rest:
+        queries = d.model.num_attention_heads * d.model.head_dim
+        rest = sum(width // tp % quantization.group_size for width in (d.model.intermediate_size, queries))
+    return rest
+
+
+def _dtype(d: Deployment) -> bool:
+    return d.engine.dtype == "bfloat16" and not d.gpu.is_cpu and d.gpu.compute_capability < (8, 0)
+
+
+def _quantization(d: Deployment) -> bool:
+    least = MIN_CAPABILITY.get(d.engine.quantization or "", (0, 0))
+    return d.gpu.compute_capability < least and not d.gpu.is_cpu
+
+
+def _quantized_dtype(d: Deployment) -> bool:
+    return d.engine.quantization in {"awq", "gptq"} and d.engine.dtype == "bfloat16" and d.engine.generation == "V0"
+
+
+def _context(d: Deployment) -> Any:
+    return np.asarray(d.engine.max_model_len) - d.model.max_context_tokens
+
+
+def _seqs_over_tokens(d: Deployment) -> Any:
+    return np.asarray(d.engine.max_num_seqs) - d.engine.max_num_batched_tokens
+
+
+def _tokens_under_context(d: Deployment) -> Any:
+    lacking = np.asarray(d.engine.max_model_len) - d.engine.max_num_batched_tokens
+    return np.where(d.engine.enable_chunked_prefill, 0, lacking)
+
+
+def _steps(d: Deployment) -> Any:
+    multi = np.asarray(d.engine.num_scheduler_steps) > 1
+    return multi & (d.engine.attention_backend == "XFORMERS")
+
+
+def _on_old_v0(d: Deployment) -> bool:
+    return d.engine.generation == "V0" and d.gpu.compute_capability < (8, 0) and not d.gpu.is_cpu
+
+
+def _uses_prefix_kernel(d: Deployment) -> Any:
+    return np.asarray(d.engine.enable_chunked_prefill) | np.asarray(d.engine.enable_prefix_caching)
+
+
+def _block_size(d: Deployment) -> Any:
+    if d.engine.generation != "V0":
+        return 0
+    block = np.asarray(d.engine.block_size)
+    allowed = np.isin(block, PAGED_ATTENTION_BLOCK_SIZES)
+    if _on_old_v0(d):
+        allowed &= ~_uses_prefix_kernel(d) | np.isin(block, TURING_PREFIX_BLOCK_SIZES)
+    return ~allowed
+
+
+def _fp8_kv(d: Deployment) -> Any:
+    kind = d.engine.kv_cache_dtype
+    if not _on_old_v0(d) or kind not in {"fp8", "fp8_e4m3"}:
+        return 0
+    return _uses_prefix_kernel(d)
+
+
+def _backend(d: Deployment) -> bool:
+    return (
+        d.engine.generation == "V0"
+        and not d.gpu.is_cpu
+        and d.engine.attention_backend not in {"XFORMERS", "FLASH_ATTN", "FLASHINFER"}
+    ) or (_on_old_v0(d) and d.engine.attention_backend == "FLASHINFER")
+
+
+def _swap_space(d: Deployment) -> Any:
+    if d.host_memory_bytes is None or d.engine.generation != "V0":
+        return 0
+    return _pinned(d) - 0.7 * d.host_memory_bytes
+
+
+def _pinned(d: Deployment) -> Any:
+    """Host bytes pinned for swapping by all instances; vLLM's check sees one engine, the machine holds them all."""
+    return np.asarray(d.engine.swap_space_gib) * GIB * d.engine.tensor_parallel_size * d.instances
+
+
+def _weights(d: Deployment) -> Any:
+    return 0 if d.gpu.is_cpu else np.asarray(d.memory.weight_bytes) - d.memory.total_bytes
+
+
+def _no_blocks(d: Deployment) -> Any:
+    return 1 - np.asarray(d.memory.num_blocks)
+
+
+def _kv_capacity(d: Deployment) -> Any:
+    return np.asarray(d.engine.max_model_len) - _capacity_tokens(d)
+
+
+def _capacity_tokens(d: Deployment) -> Any:
+    return np.asarray(d.memory.num_blocks) // d.engine.pipeline_parallel_size * d.engine.block_size
+
+
+def _watermark(d: Deployment) -> Any:
+    """V0 admits a prompt only into 99 % of the blocks: a full-length prompt must fit there (A2.9)."""
+    if d.engine.generation != "V0":
+        return 0
+    needed = np.ceil(np.asarray(d.engine.max_model_len) / d.engine.block_size)
+    return needed - np.floor((1 - WATERMARK_FRACTION) * np.asarray(d.memory.num_blocks))
+
+
+def _outside(d: Deployment) -> Any:
+    return 0 if d.gpu.is_cpu else -np.asarray(d.memory.spare_outside_bytes)
+
+
+def _workload(d: Deployment) -> Any:
+    return d.workload_tokens - np.asarray(d.engine.max_model_len)
+
+
+def _kv_message(d: Deployment) -> str:
+    length, stored = d.engine.max_model_len, plain(_capacity_tokens(d))
+    if d.engine.generation == "V0":
+        return (
+            f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in "
+            f"KV cache ({stored}). Try increasing `gpu_memory_utilization` or decreasing `max_model_len`"
+        )
+    needed = d.memory.kv_block_bytes / d.engine.block_size * length
+    return (
+        f"To serve at least one request with the models's max seq len ({length}), ({format_gib(needed)} KV cache is "
+        f"needed, which is larger than the available KV cache memory ({format_gib(d.memory.kv_cache_bytes)})."
+    )
+
+
+def _capability(gpu: GpuSpec) -> str:
+    return f"{gpu.compute_capability[0]}{gpu.compute_capability[1]}"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("enough GPUs", _gpus,
+         lambda d: f"{d.instances} x {d.engine.world_size} GPUs are needed, {d.num_gpus} are there"),
+    Rule("heads divide", _heads,
+         lambda d: f"Total number of attention heads ({d.model.num_attention_heads}) must be divisible by tensor "
+                   f"parallel size ({d.engine.tensor_parallel_size})."),
+    Rule("KV heads divide", _kv_heads,
+         lambda d: f"{d.model.num_key_value_heads} KV heads cannot be shared out over tensor parallel size "
+                   f"{d.engine.tensor_parallel_size}"),
+    Rule("shards align", _shards,
+         lambda d: "The input size is not aligned with the quantized weight shape. This can be caused by too large "
+                   f"tensor parallel size ({d.engine.tensor_parallel_size})."),
+    Rule("dtype on this card", _dtype,
+         lambda d: "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. "
+                   f"{d.gpu.name} has {d.gpu.compute_capability[0]}.{d.gpu.compute_capability[1]}; pass dtype half"),
+    Rule("quantization on this card", _quantization,
+         lambda d: f"The quantization method {d.engine.quantization} is not supported for the current GPU. Minimum "
+                   f"capability: {''.join(map(str, MIN_CAPABILITY[d.engine.quantization or '']))}. Current "
+                   f"capability: {_capability(d.gpu)}."),
+    Rule("dtype of quantization", _quantized_dtype,
+         lambda d: f"torch.bfloat16 is not supported for quantization method {d.engine.quantization}. Supported "
+                   "dtypes: [torch.float16]"),
+    Rule("context of the model", _context,
+         lambda d: f"max_model_len ({d.engine.max_model_len}) is greater than the derived max_model_len "
+                   f"({d.model.max_context_tokens})"),
+    Rule("max_num_batched_tokens >= max_num_seqs", _seqs_over_tokens,
+         lambda d: f"max_num_batched_tokens ({d.engine.max_num_batched_tokens}) must be greater than or equal to "
+                   f"max_num_seqs ({d.engine.max_num_seqs})."),
+    Rule("max_num_batched_tokens >= max_model_len without chunked prefill", _tokens_under_context,
+         lambda d: f"max_num_batched_tokens ({d.engine.max_num_batched_tokens}) is smaller than max_model_len "
+                   f"({d.engine.max_model_len}). This effectively limits the maximum sequence length to "
+                   "max_num_batched_tokens and makes vLLM reject longer sequences."),
+    Rule("multi-step needs another backend", _steps,
+         lambda d: f"num_scheduler_steps > 1 is not supported for attention backend: {d.engine.attention_backend}"),
+    Rule("block size has a kernel", _block_size,
+         lambda d: f"block_size {d.engine.block_size} has no kernel here; with chunked prefill or prefix caching "
+                   "below compute capability 8.0 it must be 16 or 32"),
+    Rule("fp8 KV cache on this card", _fp8_kv,
+         lambda _: "type fp8e4nv not supported in this architecture: fp8_e4m3 KV cache needs chunked prefill and "
+                   "prefix caching off here"),
+    Rule("attention backend", _backend,
+         lambda d: f"Invalid attention backend for cuda on {d.gpu.name}: {d.engine.attention_backend}"),
+    Rule("swap space fits host memory", _swap_space,
+         lambda d: f"Too large swap space. {plain(_pinned(d)) / GIB:.2f} GiB out of the "
+                   f"{(d.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap space."),
+    Rule("weights fit", _weights,
+         lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.weight_bytes)} on a card of "
+                   f"{format_gib(d.memory.total_bytes)}"),
+    Rule("KV cache has blocks", _no_blocks,
+         lambda _: "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when "
+                   "initializing the engine."),
+    Rule("KV cache holds one request", _kv_capacity, _kv_message),
+    Rule("V0 admits a full-length prompt", _watermark,
+         lambda d: f"starts, but no prompt of {d.engine.max_model_len} tokens is ever admitted: V0 keeps 1 % of the "
+                   f"{format_count(float(d.memory.num_blocks))} blocks free"),
+    Rule("CUDA graphs fit outside the budget", _outside,
+         lambda d: f"CUDA out of memory while capturing graphs: {format_gib(d.memory.outside_bytes)} outside the "
+                   f"budget, {format_gib(d.memory.context_bytes + d.memory.graph_bytes)} needed (context, graphs)"),
+    Rule("workload fits the context", _workload,
+         lambda d: f"the workload's longest request has {d.workload_tokens} tokens, max_model_len is "
+                   f"{d.engine.max_model_len}"),
+)  # fmt: skip
+
+
+def risks(deployment: Deployment) -> list[str]:
+    """What may still go wrong, or is wasted, in a deployment that should start. One candidate, not arrays."""
+    d, found = deployment, []
+    memory, engine = d.memory, d.engine
+    if not d.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
+        found.append(
+            f"memory outside the budget is tight: {format_gib(memory.outside_bytes)} for the CUDA context "
+            f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
+            "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens"
+        )
+    if engine.generation == "V0":
+        found += _swap_risks(d)
+        if not engine.enforce_eager and engine.max_seq_len_to_capture < engine.max_model_len:
+            found.append(
+                f"a batch with one sequence over max_seq_len_to_capture ({engine.max_seq_len_to_capture}) runs "
+                "without CUDA graphs"
+            )
+    if memory.max_concurrency < 2:
+        found.append(f"only {memory.max_concurrency:.2f} requests of full length fit the KV cache at once")
+    return found
+
+
+def _swap_risks(d: Deployment) -> list[str]:
+    pinned = float(_pinned(d))
+    if pinned == 0:
+        return []
+    share = f" out of {format_gib(d.host_memory_bytes, 0)}" if d.host_memory_bytes else ""
+    text = (
+        f"swap space pins {format_gib(pinned, 0)} of host memory{share} and is never used by V0's default preemption "
+        "(recomputation); 0 saves it"
+    )
+    if d.host_memory_bytes and pinned > 0.4 * d.host_memory_bytes:
+        text = f"possibly too large: {text}"
+    return [text]
+
+
+def no_effect(engine: ResolvedEngine, version: Version) -> dict[str, str]:
+    """Settings that people tune although they change nothing here, and why (said when a study searches them)."""
+    swap = {
+        "V0": "V0 only pins it: its default preemption recomputes and never swaps",
+        "V1": "V1 has no swapping: the number is checked and then unused"
+        if version < Version("0.20.0")
+        else "removed from vLLM in 0.20",
+    }
+    return {"swap_space": swap[engine.generation]}

@@ -1,0 +1,128 @@
+"""All YAML and JSON on disk: strict decoding into the types of `spec.py`, with file and key in every error.
+
+Also the JSON Schemas that editors use, generated from the same types.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from planner.errors import InputError
+from planner.space import SearchSpace
+from planner.spec import HardwareSpec, StudySpec
+from planner.units import Bytes, Seconds, parse_bytes, parse_seconds
+from planner.workload import Workload
+
+T = TypeVar("T")
+
+SCHEMAS: dict[str, type] = {
+    "study": StudySpec, "search-space": SearchSpace, "workload": Workload, "hardware": HardwareSpec,
+}  # fmt: skip
+_SUFFIXES = {".yaml", ".yml"}
+
+
+def decode(text: str, kind: type[T], where: str) -> T:
+    """YAML text to a value of `kind`. Raises InputError: `file: key.path: what is wrong`."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
+    return convert(data, kind, where)
+
+
+def convert(data: Any, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(data, kind, dec_hook=_decode_unit)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        path = path.rstrip("`").removeprefix("$").replace("[...]", "").lstrip(".")
+        raise InputError(f"{where}: {path + ': ' if path else ''}{_in_words(message)}") from None
+
+
+def _in_words(message: str) -> str:
+    message = message.replace("Object contains unknown field", "unknown key")
+    message = message.replace("Object missing required field", "missing key")
+    return re.sub(r"\bObject\b", "mapping", message)
+
+
+def _decode_unit(kind: type, value: Any) -> Any:
+    if kind is Bytes:
+        return parse_bytes(value)
+    if kind is Seconds:
+        return parse_seconds(value)
+    raise NotImplementedError(f"no YAML form for {kind}")
+
+
+def encode(value: Any) -> str:
+    """A value as YAML text that `decode` reads back."""
+    builtins = msgspec.to_builtins(value, enc_hook=_encode_unit)
+    return yaml.safe_dump(builtins, sort_keys=False, allow_unicode=True)
+
+
+def _encode_unit(value: Any) -> Any:
+    if isinstance(value, Bytes):
+        return int(value)
+    if isinstance(value, Seconds):
+        return float(value)
+    raise NotImplementedError(f"no YAML form for {type(value)}")
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def load_study(path: Path) -> StudySpec:
+    """Read a study and whatever files it names. Raises InputError."""
+    if path.is_dir():
+        path = path / "study.yaml"
+    if not path.exists():
+        raise InputError(f"{path}: no such study; write one, or describe it with --model and --gpu")
+    spec = decode(read_text(path), StudySpec, str(path))
+    space, workload = spec.search_space, spec.workload
+    if isinstance(space, str):
+        space = load_named(space, SearchSpace, path.parent, "search_spaces")
+    if isinstance(workload, str):
+        workload = load_named(workload, Workload, path.parent, "workloads")
+    return msgspec.structs.replace(spec, search_space=space, workload=workload)
+
+
+def load_named(name: str, kind: type[T], folder: Path, shipped: str) -> T:
+    """A file relative to `folder`, or a shipped one by name."""
+    path = folder / name
+    if path.suffix in _SUFFIXES and path.is_file():
+        return decode(read_text(path), kind, str(path))
+    known = shipped_files(shipped)
+    if (stem := Path(name).stem) in known:
+        return decode(known[stem].read_text("utf-8"), kind, str(known[stem]))
+    raise InputError(f"{name}: no such file in {folder}, nor a shipped name; shipped: {', '.join(sorted(known))}")
+
+
+def shipped_files(kind: str) -> dict[str, Path]:
+    """The YAML files shipped under `search_spaces` or `workloads`, by name."""
+    folders = [Path(str(resources.files("planner"))) / "data" / kind, Path(__file__).resolve().parent.parent / kind]
+    return {path.stem: path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of a kind of file. Raises InputError for an unknown kind."""
+    if name not in SCHEMAS:
+        raise InputError(f"schema {name!r}: allowed: {', '.join(SCHEMAS)}")
+    schema = msgspec.json.schema(SCHEMAS[name], schema_hook=_unit_schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _unit_schema(kind: type) -> dict[str, Any]:
+    if kind is Bytes:
+        return {"type": ["string", "integer"], "description": "A size: 21.48GiB, 512GB (1e9) or bytes"}
+    if kind is Seconds:
+        return {"type": ["string", "number"], "description": "A duration: 200ms, 30s, 5min or seconds"}
+    raise NotImplementedError(f"no schema for {kind}")

@@ -1,0 +1,135 @@
+"""Watching a study run: `terminal_observer(...)`, a rich live view on a terminal and plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from planner.objective import format_metric
+from planner.problem import Problem
+from planner.report import describe, outcome_text
+from planner.space import Candidate
+from planner.study import Observer, best_trial
+from planner.trial import Trial
+from planner.units import format_duration
+
+LAST_OUTCOMES = 6
+
+
+class _Progress:
+    """What both views know: where the study stands and how long it may still take."""
+
+    def __init__(self, problem: Problem, past: list[Trial], target: int, expected_trial_s: float) -> None:
+        self.problem = problem
+        self.trials = list(past)
+        self.target = target
+        self.expected_trial_s = expected_trial_s
+        self.began = time.monotonic()
+        self.ran = 0
+
+    def launched(self) -> int:
+        return sum(trial.was_launched for trial in self.trials)
+
+    def remaining(self) -> str:
+        left = self.target - self.launched()
+        per_trial = (time.monotonic() - self.began) / self.ran if self.ran else self.expected_trial_s
+        return format_duration(left * per_trial)
+
+    def best(self) -> str:
+        best = best_trial(self.problem, self.trials)
+        if best is None or best.value is None:
+            return "none yet"
+        return f"trial {best.number}: {format_metric(self.problem.spec.objective.metric, best.value)}"
+
+    def add(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        self.ran += trial.was_launched
+
+
+class PlainObserver:
+    """One line a stage and one an outcome: for logs and pipes."""
+
+    def __init__(self, console: Console, progress: _Progress) -> None:
+        self._console = console
+        self._progress = progress
+        self._stage = ""
+
+    def started(self, number: int, candidate: Candidate) -> None:
+        self._stage = ""
+        p = self._progress
+        self._print(f"trial {number} ({p.launched() + 1}/{p.target}): {describe(p.problem, candidate)}")
+
+    def stage(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002
+        if stage != self._stage and not self._progress_is_simulated():
+            self._print(f"  {stage}")
+        self._stage = stage
+
+    def finished(self, trial: Trial) -> None:
+        self._progress.add(trial)
+        self._print(f"  {outcome_text(self._progress.problem, trial)}; best {self._progress.best()}")
+
+    def _progress_is_simulated(self) -> bool:
+        return self._progress.expected_trial_s == 0
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class LiveObserver:
+    """A block that redraws itself: trial, stage, times, best so far, the last outcomes."""
+
+    def __init__(self, progress: _Progress) -> None:
+        self._progress = progress
+        self._outcomes: deque[str] = deque(maxlen=LAST_OUTCOMES)
+        self._number = 0
+        self._candidate: Candidate | None = None
+        self._stage = ""
+        self._stage_began = time.monotonic()
+
+    def started(self, number: int, candidate: Candidate) -> None:
+        self._number, self._candidate = number, candidate
+        self.stage("starting", 0, 0)
+
+    def stage(self, stage: str, done: int, total: int) -> None:
+        text = f"{stage} {done}/{total}" if total else stage
+        if not self._stage.startswith(stage):
+            self._stage_began = time.monotonic()
+        self._stage = text
+
+    def finished(self, trial: Trial) -> None:
+        self._progress.add(trial)
+        settings = describe(self._progress.problem, trial.candidate)
+        self._outcomes.append(f"{trial.number:>4}  {outcome_text(self._progress.problem, trial)}  {settings}")
+
+    def __rich__(self) -> RenderableType:
+        p = self._progress
+        settings = describe(p.problem, self._candidate) if self._candidate else ""
+        lines = [Text(line, "dim", overflow="ellipsis", no_wrap=True) for line in self._outcomes]
+        stage_s = format_duration(time.monotonic() - self._stage_began)
+        lines += [
+            Text(f"trial {self._number} ({p.launched() + 1}/{p.target})  {self._stage}  {stage_s}", "bold"),
+            Text(f"  {settings}", overflow="ellipsis", no_wrap=True),
+            Text(f"elapsed {format_duration(time.monotonic() - p.began)}, remaining about {p.remaining()}, "
+                 f"best so far {p.best()}", "green"),
+        ]  # fmt: skip
+        return Group(*lines)
+
+
+@contextmanager
+def terminal_observer(
+    console: Console, problem: Problem, past: list[Trial], target: int, expected_trial_s: float
+) -> Iterator[Observer]:
+    """The view that suits the terminal: live where it is one, plain lines where it is not."""
+    progress = _Progress(problem, past, target, expected_trial_s)
+    if not console.is_terminal:
+        yield PlainObserver(console, progress)
+        return
+    observer = LiveObserver(progress)
+    with Live(observer, console=console, refresh_per_second=4, transient=True):
+        yield observer

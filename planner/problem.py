@@ -1,0 +1,186 @@
+"""`Problem`: a study with all it names looked up; judges one candidate, or the whole grid at once.
+
+In: a `StudySpec`. Out: `Deployment`s, and a `Grid` that says of every combination whether it is feasible, which rule
+removes it and what the model predicts. Launches nothing, knows nothing of optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from packaging.version import Version
+
+from planner.defaults import resolve
+from planner.engine import FIELDS, knows, parse_version, settings
+from planner.errors import InputError
+from planner.feasibility import RULES, Deployment, violations
+from planner.hardware import GpuSpec, find_gpu
+from planner.memory import estimate_memory
+from planner.model import ModelSpec, load_model
+from planner.roofline import predict_throughput
+from planner.space import LAYOUT, MODEL, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
+from planner.spec import ModelVariant, StudySpec
+from planner.units import GIB
+from planner.workload import Workload
+
+CPU_KV_ENV = "VLLM_CPU_KVCACHE_SPACE"
+"""GiB of KV cache of vLLM's CPU backend (platforms/cpu.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Every combination of the searched values; row i of each array is the same combination."""
+
+    indices: NDArray[np.int16]
+    """Index of each searched value.  # (num_candidates, num_names)"""
+    rule: NDArray[np.int64]
+    """Index in RULES of the rule that removes it, -1 where feasible.  # (num_candidates,)"""
+    predicted: NDArray[np.float64]
+    """Predicted output tokens/s on the study's workload, before any launch.  # (num_candidates,)"""
+
+    @property
+    def feasible_rows(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.rule < 0)
+
+    def removed_by(self) -> dict[str, int]:
+        """How many combinations each rule removes (the first one violated), most first."""
+        rules, counts = np.unique(self.rule[self.rule >= 0], return_counts=True)
+        order = np.argsort(-counts)
+        return {RULES[int(rules[i])].name: int(counts[i]) for i in order}
+
+
+class Problem:
+    def __init__(self, spec: StudySpec) -> None:
+        """Look up the GPU, the models and the version. Raises InputError."""
+        if isinstance(spec.search_space, str) or isinstance(spec.workload, str):
+            raise TypeError("search space and workload must be read first (files.load_study)")
+        self.spec = spec
+        self.space: SearchSpace = spec.search_space
+        self.workload: Workload = spec.workload
+        self.version: Version = parse_version(spec.engine.version)
+        self.gpu: GpuSpec = find_gpu(spec.hardware.gpu)
+        if spec.hardware.gpu_memory is not None:
+            self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
+        self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
+        self.choices = self._choices()
+        self.default = self.choices.default_candidate()
+
+    def _choices(self) -> Choices:
+        spec, space = self.spec, self.space
+        fixed = {**settings(space.fixed), **settings(spec.engine.settings)}
+        searched: dict[str, list[Value]] = {
+            key: space.values(key) for key in space.search if key not in settings(spec.engine.settings)
+        }
+        if len(spec.models) > 1:
+            searched.setdefault(MODEL, list(spec.models))
+        for name in searched.get(MODEL, []):
+            if name not in spec.models:
+                raise InputError(f"{space.name}: search.{MODEL}: {name!r}; allowed: {', '.join(spec.models)}")
+        for field in (*fixed, *searched):
+            if field in FIELDS and not knows(self.version, field):
+                raise InputError(f"{spec.name}: {field} is not a setting of vLLM {self.version}; leave it out")
+        layout = self._fixed_layout(fixed)
+        fitting = [text for text in searched.get(LAYOUT, []) if self._fits(parse_layout(str(text)))]
+        if LAYOUT in searched and fitting:
+            searched[LAYOUT] = fitting
+        engine_type = type(spec.engine.settings)
+        return Choices(
+            searched,
+            engine_type(**fixed),
+            next(iter(spec.models)),
+            layout,
+            {name: variant.settings for name, variant in spec.models.items()},
+            spec.engine.env,
+        )
+
+    def _fits(self, layout: Layout) -> bool:
+        return layout.instances * layout.gpus_per_instance <= self.spec.hardware.num_gpus
+
+    def _fixed_layout(self, fixed: Mapping[str, Any]) -> Layout:
+        """The layout where none is searched: what the settings say, else one instance over all cards."""
+        pipeline = fixed.get("pipeline_parallel_size") or 1
+        tensor = fixed.get("tensor_parallel_size") or max(1, self.spec.hardware.num_gpus // pipeline)
+        return Layout(1, tensor, pipeline)
+
+    # --- one candidate ---
+
+    def deployment(self, candidate: Candidate) -> Deployment:
+        return self._deployment(
+            candidate.model, candidate.layout, settings(candidate.engine), dict(candidate.env).get(CPU_KV_ENV)
+        )
+
+    def row_of(self, candidate: Candidate) -> int | None:
+        return self.choices.row_of(candidate)
+
+    def predicted(self, candidate: Candidate) -> float:
+        return float(self._predict(self.deployment(candidate)))
+
+    # --- the whole grid ---
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Judge every combination, in groups that share what cannot be an array (words, layouts, unset flags)."""
+        indices = self.choices.index_matrix()
+        rule = np.full(len(indices), -1)
+        predicted = np.zeros(len(indices))
+        words = [i for i, name in enumerate(self.choices.names) if not self._is_numeric(name)]
+        groups, member = np.unique(indices[:, words], axis=0, return_inverse=True)
+        for number in range(len(groups)):
+            rows = np.flatnonzero(member.ravel() == number)
+            deployment = self._group_deployment(indices[rows])
+            rule[rows] = violations(deployment, len(rows))
+            predicted[rows] = np.broadcast_to(self._predict(deployment), (len(rows),))
+        return Grid(indices, rule, predicted)
+
+    def _is_numeric(self, name: str) -> bool:
+        return name in FIELDS and all(isinstance(value, (int, float)) for value in self.choices.searched[name])
+
+    def _group_deployment(self, indices: NDArray[np.int16]) -> Deployment:
+        first = self.choices.params(indices[0])
+        candidate = self.choices.candidate(first)
+        columns: dict[str, Any] = settings(candidate.engine)
+        for position, name in enumerate(self.choices.names):
+            if self._is_numeric(name):
+                columns[name] = np.asarray(self.choices.searched[name])[indices[:, position]]
+        env = dict(candidate.env)
+        return self._deployment(candidate.model, candidate.layout, columns, env.get(CPU_KV_ENV))
+
+    def _deployment(
+        self, model_name: str, layout: Layout, columns: dict[str, Any], cpu_kv_gib: str | None
+    ) -> Deployment:
+        model, hardware = self.models[model_name], self.spec.hardware
+        if self.gpu.is_cpu and cpu_kv_gib and "kv_cache_memory_bytes" not in columns:
+            columns = {**columns, "kv_cache_memory_bytes": int(cpu_kv_gib) * GIB}
+        engine = resolve(columns, model, self.gpu, self.version)
+        return Deployment(
+            model=model,
+            gpu=self.gpu,
+            num_gpus=hardware.num_gpus,
+            instances=layout.instances,
+            host_memory_bytes=hardware.host_memory,
+            engine=engine,
+            memory=estimate_memory(model, self.gpu, engine, hardware.interconnect),
+            workload_tokens=self.workload.max_total_tokens,
+        )
+
+    def _predict(self, d: Deployment) -> Any:
+        interconnect = self.spec.hardware.interconnect
+        return predict_throughput(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances)
+
+
+def _model(name: str, variant: ModelVariant) -> ModelSpec:
+    """The model's own files where they are here, else the architecture the study names."""
+    if variant.is_directory and Path(variant.path).expanduser().exists():
+        return load_model(variant.path, variant.basename)
+    if variant.architecture is None and variant.is_directory:
+        raise InputError(
+            f"models.{name}.path: {variant.path} is not on this machine; name its architecture: a config.json or a "
+            "shipped name (planner models)"
+        )
+    return load_model(variant.architecture or variant.path, variant.basename)

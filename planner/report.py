@@ -1,0 +1,216 @@
+"""What a person reads in the terminal: rich renderables made of values. Prints nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from planner.feasibility import Constraint, Deployment, no_effect
+from planner.objective import format_metric
+from planner.problem import Problem
+from planner.space import Candidate, Value
+from planner.study import best_trial, default_trial
+from planner.trial import Trial
+from planner.units import format_count, format_gib, format_ms
+
+BAR_WIDTH = 48
+SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
+
+
+def describe(problem: Problem, candidate: Candidate) -> str:
+    """The searched values of a candidate on one line; what is the engine's own default is left out."""
+    parts = []
+    for name in problem.choices.names:
+        value = problem.choices.value_of(candidate, name)
+        if value is not None:
+            parts.append(f"{_SHORT_NAMES.get(name, name)}={_word(value)}")
+    return " ".join(parts) if candidate != problem.default else f"engine defaults: {' '.join(parts)}"
+
+
+def _values(problem: Problem, candidate: Candidate) -> str:
+    """Only the values, in the order of the searched settings."""
+    values = (problem.choices.value_of(candidate, name) for name in problem.choices.names)
+    return " ".join("-" if value is None else _word(value) for value in values)
+
+
+def _word(value: Value) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# --- estimate ---
+
+
+def estimate_view(d: Deployment, violated: Sequence[Constraint], warnings: Sequence[str]) -> RenderableType:
+    """Components per GPU, a bar of the card, KV cache, verdict, reasons."""
+    memory = d.memory
+    layout = f"{d.instances} x tp {d.engine.tensor_parallel_size}"
+    where = f"{d.model.name} on {d.gpu.name}, {layout}, vLLM {d.engine.version} {d.engine.generation}"
+    table = Table(title=f"Memory per GPU: {where}", title_justify="left")
+    table.add_column("component")
+    table.add_column("GiB", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("where")
+    rows = _components(d)
+    for name, num_bytes, where, _ in rows:
+        share = f"{num_bytes / memory.total_bytes:.1%}" if memory.total_bytes else ""
+        table.add_row(name, format_gib(num_bytes).removesuffix(" GiB"), share, where)
+    facts = [
+        f"KV cache   {format_count(float(memory.num_blocks))} blocks of {memory.block_size}, "
+        f"{format_count(float(memory.kv_tokens))} tokens",
+        f"capacity   {float(memory.max_concurrency):.2f} requests of {d.engine.max_model_len} tokens at once",
+    ]
+    parts: list[RenderableType] = [table]
+    if memory.total_bytes:
+        parts.append(_bar(rows, memory.total_bytes))
+    parts += [Text(line) for line in facts]
+    parts.append(verdict_line(violated, warnings))
+    parts += [Text(f"  {constraint.name}: {constraint.message}", "red") for constraint in violated]
+    parts += [Text(f"  risk: {warning}", "yellow") for warning in warnings]
+    return Group(*parts)
+
+
+def verdict(violated: Sequence[Constraint], warnings: Sequence[str]) -> str:
+    if violated:
+        return "will not start"
+    return "starts, with risks" if warnings else "starts"
+
+
+def verdict_line(violated: Sequence[Constraint], warnings: Sequence[str]) -> Text:
+    style = "bold red" if violated else "bold yellow" if warnings else "bold green"
+    return Text(f"verdict    {verdict(violated, warnings)}", style)
+
+
+def _components(d: Deployment) -> list[tuple[str, float, str, str]]:
+    """Name, bytes, where it counts, style."""
+    memory = d.memory
+    rows = [
+        ("weights", float(memory.weight_bytes), "in the budget", "blue"),
+        ("activation peak", float(memory.activation_bytes), "in the budget, profile run", "magenta"),
+        ("non-torch", float(memory.non_torch_bytes), "in the budget, NCCL and kernels", "cyan"),
+        ("KV cache", float(memory.kv_cache_bytes), "in the budget, what is left", "green"),
+        ("CUDA graphs", float(memory.graph_bytes), "outside the budget", "yellow"),
+        ("CUDA context", float(memory.context_bytes), "outside the budget", "red"),
+    ]
+    if memory.total_bytes:
+        rows.append(("free", max(0.0, memory.total_bytes - sum(row[1] for row in rows)), "", "dim"))
+    return rows
+
+
+def _bar(rows: list[tuple[str, float, str, str]], total_bytes: float) -> Text:
+    bar = Text("           ")
+    for name, num_bytes, _, style in rows:
+        bar.append(("·" if name == "free" else "█") * round(BAR_WIDTH * num_bytes / total_bytes), style)
+    return bar.append(f" {format_gib(total_bytes)}")
+
+
+# --- tune ---
+
+
+def plan_view(problem: Problem, seconds: str, results: str, backend: str, target: int) -> RenderableType:
+    """What `tune` says before it starts."""
+    grid = problem.grid
+    table = Table(title="Searched settings", title_justify="left")
+    table.add_column("setting")
+    table.add_column("values")
+    table.add_column("note")
+    idle = no_effect(problem.deployment(problem.default).engine, problem.version)
+    for name, values in problem.choices.searched.items():
+        note = f"no effect on speed: {idle[name]}" if name in idle else ""
+        table.add_row(name, ", ".join("default" if v is None else _word(v) for v in values), note)
+    lines = [
+        f"candidates  {format_count(len(grid.indices))}: {format_count(len(grid.feasible_rows))} feasible, "
+        f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
+        *(f"            {format_count(count):>7} by rule: {name}" for name, count in grid.removed_by().items()),
+        f"trials      {target} on backend {backend}, sampler {problem.spec.sampler.name}; the engine's defaults first",
+        f"time        {seconds}",
+        f"results     {results}",
+    ]
+    parts: list[RenderableType] = [table, *(Text(line) for line in lines)]
+    if backend == "simulated":
+        parts.insert(0, Text(SIMULATED_BANNER, "bold yellow"))
+    return Group(*parts)
+
+
+def outcome_text(problem: Problem, trial: Trial) -> str:
+    """`measured 812.3 tok/s`, or why there is no number."""
+    if trial.outcome == "measured" and trial.value is not None:
+        text = format_metric(problem.spec.objective.metric, trial.value)
+        broken = [constraint.message for constraint in trial.constraints if constraint.excess > 0]
+        return f"{text}; {broken[0]}" if broken else text
+    if trial.failure is not None:
+        return f"failed: {trial.failure.message}"
+    reason = trial.constraints[0].message if trial.constraints else "no value"
+    return f"{trial.outcome}: {reason}"
+
+
+def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
+    """Every trial with its numbers and settings; the best one is marked."""
+    best, default = best_trial(problem, list(trials)), default_trial(problem, list(trials))
+    metric = problem.spec.objective.metric
+    table = Table(title=f"Trials: {metric}", title_justify="left")
+    for name in ("trial", metric.replace("_", " "), "vs default", "TTFT p50", "TPOT p50", "start"):
+        table.add_column(name, justify="right")
+    table.add_column(" ".join(_SHORT_NAMES.get(name, name) for name in problem.choices.names))
+    for trial in trials:
+        is_best = best is not None and trial.number == best.number
+        settings = "engine defaults" if trial.candidate == problem.default else _values(problem, trial.candidate)
+        table.add_row(
+            f"{trial.number}{'*' if is_best else ''}",
+            format_metric(metric, trial.value) if trial.value is not None else trial.outcome,
+            _against(trial, default),
+            _latency(trial, "ttft_p50"),
+            _latency(trial, "tpot_p50"),
+            f"{trial.start_s:.0f} s" if trial.start_s else "",
+            settings if trial.is_acceptable else f"{settings}\n{outcome_text(problem, trial)}",
+            style="bold green" if is_best else "" if trial.is_acceptable else "dim",
+        )
+    return table
+
+
+def _against(trial: Trial, default: Trial | None) -> str:
+    if default is None or default.value is None or trial.value is None or trial.number == default.number:
+        return ""
+    return f"{trial.value / default.value - 1:+.1%}"
+
+
+def _latency(trial: Trial, name: str) -> str:
+    return format_ms(trial.metrics[name]) if name in trial.metrics else ""
+
+
+_SHORT_NAMES = {
+    "max_num_seqs": "seqs",
+    "max_num_batched_tokens": "tokens",
+    "gpu_memory_utilization": "memory",
+    "enable_chunked_prefill": "chunked",
+    "enable_prefix_caching": "prefix",
+    "max_seq_len_to_capture": "capture",
+    "block_size": "block",
+    "swap_space": "swap",
+}
+
+
+def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
+    """Best against the engine's defaults, in words and numbers."""
+    best, default = best_trial(problem, list(trials)), default_trial(problem, list(trials))
+    metric = problem.spec.objective.metric
+    if best is None or best.value is None:
+        return Text("no trial kept every limit; see the reasons in the table", "bold red")
+    lines = [Text(f"best: trial {best.number}, {metric} {format_metric(metric, best.value)}", "bold green")]
+    lines.append(Text(f"      {describe(problem, best.candidate)}"))
+    if default is None or default.value is None:
+        reason = outcome_text(problem, default) if default else "not tried"
+        lines.append(Text(f"engine defaults: {reason}"))
+    elif default.number == best.number:
+        lines.append(Text("the engine's defaults are the best that was measured: keep them", "bold"))
+    else:
+        gain = best.value / default.value - 1
+        text = f"engine defaults: {format_metric(metric, default.value)}; the best is {gain:+.1%}"
+        lines.append(Text(f"{text} (as seen in the search, not measured again)"))
+    if best.provenance.simulated:
+        lines.append(Text(SIMULATED_BANNER, "bold yellow"))
+    return Group(*lines)

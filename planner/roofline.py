@@ -1,0 +1,363 @@
+"""How long a step of the engine takes, and what throughput follows: `StepModel` and `predict_throughput`.
+
+A roofline of the card: weights and KV read at the memory's pace, matrix arithmetic at the card's, whichever is slower;
+plus what a roofline forgets and vLLM has: all-reduce, kernel launches, the engine's own Python. An estimate to rank
+candidates by, not a promise. Step sizes and the engine's columns may be NumPy arrays, one entry a candidate.
+
+Counts: linear layers, attention, all-reduce, sampling, launches, scheduling. Ignores: norms and activations (in the
+efficiencies), preemption's recomputation, length variance inside a batch.
+Source: Pope et al. 2022, "Efficiently Scaling Transformer Inference", for the terms; vLLM's code for what runs when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from packaging.version import Version
+
+from planner.defaults import BoolColumn, FloatColumn, IntColumn, ResolvedEngine, plain
+from planner.hardware import GpuSpec, Interconnect
+from planner.memory import AWQ_DEQUANTIZE_TOKENS, WATERMARK_FRACTION, MemoryEstimate, kv_bytes_per_token
+from planner.model import DTYPE_BYTES, ModelSpec
+from planner.weights import padded_vocab_size, weight_bytes
+from planner.workload import LengthRange, Workload
+
+ASYNC_SCHEDULING_SINCE = Version("0.14.0")
+"""Since when the next step is scheduled while the card computes this one, by default."""
+MARLIN_ON_TURING_SINCE = Version("0.14.0")
+LARGEST_V1_GRAPH_TOKENS = 512
+DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
+"""From how many tokens a step the plain kernel dequantises first; exllama's MAX_Q_GEMM_ROWS is 50."""
+GRAPH_PADDING = 8
+"""Captured sizes are multiples of this (above 4), and a batch is padded to the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coefficients:
+    """What hardware data sheets do not say. Priors: a study's own measurements are worth more."""
+
+    gemm_efficiency: float = 0.60
+    """Share of the peak that large 16-bit GEMMs reach with the small kernels around them; 0.5-0.7 is usual."""
+    bandwidth_efficiency: float = 0.80
+    """Share of the memory bandwidth that reading weights reaches; 0.75-0.85 is usual for decode GEMMs."""
+    fused_bandwidth_efficiency: float = 0.45
+    """The same for plain AWQ and GPTQ kernels reading packed weights: unpacking hides little behind the loads."""
+    fused_gemm_efficiency: float = 0.30
+    """Arithmetic of those kernels; puts their crossing with dequantise-then-GEMM near 256 tokens, vLLM's switch."""
+    fused_tile_rows: int = 16
+    """Rows of a tile of those kernels: 17 tokens cost as much as 32."""
+    marlin_efficiency: float = 0.75
+    """Marlin keeps near 4x over fp16 up to batch 16-32 (Frantar et al. 2024), so it nearly reaches the bandwidth."""
+    launch_s_per_layer: float = 0.0007
+    """Python and kernel launches of one decoder layer without graphs: V1 0.24, 36 layers, 27 ms a decode step."""
+    graph_launch_s: float = 0.0005
+    """Replay of a captured graph and the preparation of its inputs."""
+    host_s: float = 0.0015
+    """Scheduler, input preparation and output handling of a step, one rank."""
+    host_s_per_rank: float = 0.0002
+    """What each rank adds: the broadcast of a step's inputs."""
+    host_s_per_seq: float = 0.00003
+    """What each running sequence adds; V1 0.24 at 128 sequences lost 5.5 ms a step with asynchronous scheduling off."""
+    sampler_bytes_per_logit: float = 24.0
+    """Memory traffic of sampling per row and vocabulary entry: fp32 copy, log-softmax, argmax."""
+    frontend_s_per_token: float = 0.00008
+    """The API server process per streamed token: one process saturates at 10-13 thousand tokens a second."""
+
+
+V0 = Coefficients(
+    launch_s_per_layer=0.0004,  # no custom-op dispatch of torch.compile, about ten plain kernels a layer
+    host_s=0.003,  # scheduler, SequenceGroup bookkeeping and detokenisation share the engine's process
+    host_s_per_rank=0.0012,  # pickled inputs to every worker: 8 ms a step at tensor parallel 4 with the above
+    host_s_per_seq=0.00008,  # Python loops over sequence groups; 64 of them add 5 ms
+)
+V1 = Coefficients()
+CPU = Coefficients(
+    launch_s_per_layer=0.0,  # a launch is the call itself
+    graph_launch_s=0.0,
+    gemm_efficiency=1.0,  # the CPU entry of the table holds what is reached, not a peak
+    bandwidth_efficiency=1.0,
+    frontend_s_per_token=0.0003,  # the API server shares the cores with the model
+)
+
+_ATTENTION = {
+    "FLASH_ATTN": (0.60, 0.80),
+    "FLASHINFER": (0.50, 0.80),
+    "XFORMERS": (0.35, 0.40),
+    "TRITON_ATTN": (0.30, 0.60),
+    "FLEX_ATTENTION": (0.25, 0.40),
+    "CPU_ATTN": (0.50, 0.60),
+}
+"""By backend: share of the peak in prefill, of the bandwidth in decode. FlashAttention-2's paper reports 0.5-0.7 of the
+peak; V0's paged attention under XFormers reads a KV head once per query head, mostly from cache."""
+_PREFIX_KERNEL_EFFICIENCY = 0.15
+"""V0's Triton prefix-prefill kernel, which XFormers hands every prompt with chunked prefill and every prefix hit."""
+
+_LINKS = {"pcie": (6e9, 20e-6), "nvlink": (300e9, 8e-6)}
+"""Bytes a second each rank moves in a ring all-reduce, and the latency of one: PCIe 3.0 through the host, NVLink."""
+_TURING_NVLINK_BYTES_PER_S = 40e9
+"""The bridge of a pair of Turing cards: 50 GB/s a direction by the vendor's paper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one step computes; every field may be an array."""
+
+    prefill_tokens: FloatColumn = 0
+    prefill_pairs: FloatColumn = 0
+    """Query-key pairs of the prefill: a chunk of n tokens after c others has n*c + n*(n+1)/2."""
+    continues_prefix: BoolColumn = False
+    """Whether a prompt of the batch has tokens in the KV cache already (a prefix hit)."""
+    sampled_prefills: FloatColumn = 0
+    """Prompts whose last chunk this is: each yields its first token."""
+    decode_seqs: FloatColumn = 0
+    context_tokens: FloatColumn = 0
+    """Tokens in the KV cache of all decoding sequences together."""
+    longest_tokens: FloatColumn = 0
+    """The longest decoding sequence."""
+
+
+def prefill_pairs(num_tokens: Any, num_before: Any = 0) -> Any:
+    """Query-key pairs of a causal prefill of `num_tokens` after `num_before` that are cached."""
+    return num_tokens * num_before + num_tokens * (num_tokens + 1) / 2
+
+
+def default_coefficients(engine: ResolvedEngine, gpu: GpuSpec) -> Coefficients:
+    return CPU if gpu.is_cpu else V0 if engine.generation == "V0" else V1
+
+
+class StepModel:
+    """Seconds of a step of one deployment. With pipeline parallelism: of a round in which every stage works."""
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        gpu: GpuSpec,
+        interconnect: Interconnect,
+        engine: ResolvedEngine,
+        coefficients: Coefficients | None = None,
+        hides_host: bool | None = None,
+    ) -> None:
+        self.engine = engine
+        self.coefficients = c = coefficients or default_coefficients(engine, gpu)
+        self.hides_host = hides_scheduling(engine, gpu) if hides_host is None else hides_host
+        tp, pp, itemsize = engine.tensor_parallel_size, engine.pipeline_parallel_size, DTYPE_BYTES[engine.dtype]
+        layers, hidden = model.num_hidden_layers / pp, model.hidden_size
+        queries, keys = model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim
+        vocabulary = padded_vocab_size(model) * hidden / tp
+        num_matrices = 1 if model.tie_word_embeddings else 2
+        per_layer = hidden * (2 * queries + 2 * keys + 3 * model.intermediate_size)
+        self._linear_params = model.num_hidden_layers * per_layer / tp
+        self._linear_bytes = weight_bytes(model, engine.dtype, tp) - num_matrices * vocabulary * itemsize
+        self._dense_bytes = self._linear_params * itemsize
+        self._head_bytes, self._head_flop = vocabulary * itemsize, 2 * vocabulary
+        self._num_stages = pp
+        self._kernel = linear_kernel(engine, gpu)
+        self._bandwidth, self._peak = gpu.memory_bandwidth_bytes_per_s, gpu.peak_flop_per_s
+        prefill, decode = _ATTENTION.get(engine.attention_backend, (0.35, 0.5))
+        pair_s = 4 * queries / tp * layers / self._peak
+        self._fresh_pair_s = self._continued_pair_s = pair_s / prefill
+        if engine.attention_backend == "XFORMERS":
+            self._continued_pair_s = pair_s / _PREFIX_KERNEL_EFFICIENCY
+        self._context_token_s = kv_bytes_per_token(model, engine) / (self._bandwidth * decode)
+        bytes_per_s, self._reduce_latency_s = _link(gpu, interconnect, tp)
+        ring = 2 * (tp - 1) / tp / bytes_per_s if tp > 1 else 0.0
+        self._num_reduces = 2 * layers if tp > 1 else 0
+        self._reduce_s_per_token = hidden * itemsize * ring
+        logits_s = model.vocab_size * c.sampler_bytes_per_logit / self._bandwidth
+        self._row_s = logits_s + model.vocab_size * itemsize * ring / 2
+        self._launch_s = model.num_hidden_layers * c.launch_s_per_layer
+        self._host_s = (c.host_s + c.host_s_per_rank * engine.world_size) * pp
+
+    def seconds(self, step: Step) -> FloatColumn:
+        """Duration of the step; launches run ahead of the card, so the slower of the two counts."""
+        c = self.coefficients
+        tokens = np.asarray(step.prefill_tokens) + step.decode_seqs
+        graphed = self.is_graphed(step)
+        padded = np.where(graphed, np.ceil(tokens / GRAPH_PADDING) * GRAPH_PADDING, tokens)
+        rows = np.asarray(step.sampled_prefills) + step.decode_seqs
+        continued = np.logical_or(self.engine.enable_chunked_prefill, step.continues_prefix)
+        pair_s = np.where(continued, self._continued_pair_s, self._fresh_pair_s)
+        device_s = self._linear_s(padded) + self._head_s(rows) + rows * self._row_s
+        device_s = device_s + step.prefill_pairs * pair_s + step.context_tokens * self._context_token_s
+        device_s = device_s + self._num_reduces * (self._reduce_latency_s + padded * self._reduce_s_per_token)
+        step_s = np.maximum(device_s, np.where(graphed, c.graph_launch_s, self._launch_s))
+        host_s = self._host_s + c.host_s_per_seq * rows
+        duration_s: FloatColumn = plain(np.maximum(step_s, host_s) if self.hides_host else step_s + host_s)
+        return duration_s
+
+    def is_graphed(self, step: Step) -> BoolColumn:
+        """Whether a captured CUDA graph serves the step.
+
+        Source: vllm@0.8.5 worker/model_runner.py:_use_captured_graph; V1 v1/worker/gpu_model_runner.py:execute_model.
+        """
+        engine = self.engine
+        tokens = np.asarray(step.prefill_tokens) + step.decode_seqs
+        if engine.generation == "V1":
+            fits = tokens <= largest_graph_tokens(engine)
+        else:  # as many sizes are captured as max_num_seqs needs
+            short = np.asarray(step.longest_tokens) <= np.asarray(engine.max_seq_len_to_capture)
+            fits = (np.asarray(step.prefill_tokens) == 0) & short
+        graphed: BoolColumn = plain(fits & ~np.asarray(engine.enforce_eager))
+        return graphed
+
+    def _linear_s(self, tokens: Any) -> Any:
+        """All linear layers of the decoder for that many tokens."""
+        c, flop = self.coefficients, 2 * self._linear_params * tokens / self._num_stages
+        gemm_s = flop / (self._peak * c.gemm_efficiency)
+        if self._kernel == "dense":
+            return np.maximum(self._linear_bytes / (self._bandwidth * c.bandwidth_efficiency), gemm_s)
+        if self._kernel == "marlin":
+            return np.maximum(self._linear_bytes / (self._bandwidth * c.marlin_efficiency), gemm_s)
+        tiled = np.ceil(np.asarray(tokens) / c.fused_tile_rows) * c.fused_tile_rows
+        fused_flop = 2 * self._linear_params * tiled / self._num_stages
+        fused_s = np.maximum(
+            self._linear_bytes / (self._bandwidth * c.fused_bandwidth_efficiency),
+            fused_flop / (self._peak * c.fused_gemm_efficiency),
+        )
+        moved = self._linear_bytes + 2 * self._dense_bytes  # packed read, 16-bit written, and read by the GEMM
+        dequantised_s = moved / (self._bandwidth * c.bandwidth_efficiency) + gemm_s
+        return np.where(tokens < DEQUANTIZE_TOKENS[self._kernel], fused_s, dequantised_s)
+
+    def _head_s(self, rows: Any) -> Any:
+        c = self.coefficients
+        read_s = self._head_bytes / (self._bandwidth * c.bandwidth_efficiency)
+        return np.where(rows > 0, np.maximum(read_s, self._head_flop * rows / (self._peak * c.gemm_efficiency)), 0.0)
+
+
+def linear_kernel(engine: ResolvedEngine, gpu: GpuSpec) -> str:
+    """dense, marlin, awq or gptq. Where Marlin runs, vLLM prefers it (layers/quantization/awq_marlin.py)."""
+    if engine.quantization is None:
+        return "dense"
+    capability = gpu.compute_capability
+    has_marlin = capability >= (8, 0) or (capability >= (7, 5) and engine.version >= MARLIN_ON_TURING_SINCE)
+    return "marlin" if has_marlin or engine.quantization not in DEQUANTIZE_TOKENS else engine.quantization
+
+
+def hides_scheduling(engine: ResolvedEngine, gpu: GpuSpec) -> bool:
+    """Whether asynchronous scheduling hides the engine's Python behind the card."""
+    return engine.generation == "V1" and not gpu.is_cpu and engine.version >= ASYNC_SCHEDULING_SINCE
+
+
+def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:
+    """Largest captured batch of V1 in tokens; before 0.11 it was 512 whatever max_num_seqs."""
+    per_seq = 2 if engine.version >= Version("0.11.0") else LARGEST_V1_GRAPH_TOKENS
+    largest = np.minimum(per_seq * np.asarray(engine.max_num_seqs), LARGEST_V1_GRAPH_TOKENS)
+    graph_tokens: IntColumn = plain(np.minimum(largest, engine.max_num_batched_tokens))
+    return graph_tokens
+
+
+def _link(gpu: GpuSpec, interconnect: Interconnect, tensor_parallel_size: int) -> tuple[float, float]:
+    """Bandwidth and latency of the slowest link of the ring; bridged pairs help a ring of two only."""
+    bridged = interconnect == "nvlink" or (interconnect == "nvlink-pairs" and tensor_parallel_size == 2)
+    bytes_per_s, latency_s = _LINKS["nvlink" if bridged else "pcie"]
+    if bridged and gpu.compute_capability < (8, 0):
+        bytes_per_s = _TURING_NVLINK_BYTES_PER_S
+    return bytes_per_s, latency_s
+
+
+# --- steady state -----------------------------------------------------------------------------------------------------
+
+
+def predict_throughput(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    interconnect: Interconnect,
+    engine: ResolvedEngine,
+    memory: MemoryEstimate,
+    workload: Workload,
+    instances: int,
+) -> FloatColumn:
+    """Output tokens a second of all instances over a whole run of the workload, fill and drain included.
+
+    Between fill and drain, `running` sequences decode; each step about running/output of them finish and as many
+    prompts come in. Infeasible candidates (no KV blocks) predict 0.
+    """
+    steps = StepModel(model, gpu, interconnect, engine)
+    prompt, output = workload.mean_input_tokens, workload.mean_output_tokens
+    caches = np.asarray(engine.enable_prefix_caching)
+    block_size = np.asarray(engine.block_size)
+    cached = np.where(caches, np.minimum(workload.shared_prefix_tokens, prompt - 1) // block_size * block_size, 0)
+    share = min(workload.concurrency, workload.num_requests) / instances
+    running = running_seqs(engine, memory, share, prompt + output / 2, cached)
+    context = prompt + output / 2
+
+    def decode_step(seqs: Any, **prefill: Any) -> Step:
+        return Step(
+            decode_seqs=seqs,
+            context_tokens=seqs * context,
+            longest_tokens=_longest(workload.input_tokens, seqs) + output / 2,
+            **prefill,
+        )
+
+    token_s = _chunked_s(steps, decode_step, running, prompt, cached, output)
+    if engine.generation == "V0":
+        unchunked_s = _unchunked_s(steps, decode_step, running, prompt, cached, output)
+        token_s = np.where(engine.enable_chunked_prefill, token_s, unchunked_s)
+    frontend_s = steps.coefficients.frontend_s_per_token
+    token_s = np.maximum(token_s, frontend_s)
+    drain_step_s = np.maximum(np.asarray(steps.seconds(decode_step(running / 2))), running / 2 * frontend_s)
+    requests = workload.num_requests / instances
+    total_s = _run_s(workload, requests, running, token_s, drain_step_s)
+    throughput = workload.num_requests * output / total_s
+    predicted: FloatColumn = plain(np.where(np.asarray(memory.num_blocks) > 0, throughput, 0.0))
+    return predicted
+
+
+def running_seqs(
+    engine: ResolvedEngine, memory: MemoryEstimate, concurrency: float, tokens_per_seq: float, shared_tokens: Any = 0
+) -> Any:
+    """Sequences that run at once: as many as are offered, allowed and fit the KV cache."""
+    kept_free = WATERMARK_FRACTION if engine.generation == "V0" else 0.0
+    room = np.asarray(memory.kv_tokens) * (1 - kept_free) - shared_tokens
+    fit = np.maximum(room / (tokens_per_seq - shared_tokens), 1.0)
+    return np.minimum(np.minimum(concurrency, engine.max_num_seqs), fit)
+
+
+def _unchunked_s(steps: StepModel, decode_step: Any, running: Any, prompt: float, cached: Any, output: float) -> Any:
+    """Seconds per output token when prompts stop the decoding (V0 without chunked prefill)."""
+    new = prompt - cached
+    batch = np.clip(np.maximum(running / output, 1.0), 1.0, np.maximum(steps.engine.max_num_batched_tokens // new, 1))
+    prefill = Step(
+        prefill_tokens=batch * new,
+        prefill_pairs=batch * prefill_pairs(new, cached),
+        continues_prefix=cached > 0,
+        sampled_prefills=batch,
+    )
+    request_s = np.asarray(steps.seconds(prefill)) / batch
+    return np.asarray(steps.seconds(decode_step(running))) / running + request_s / output
+
+
+def _chunked_s(steps: StepModel, decode_step: Any, running: Any, prompt: float, cached: Any, output: float) -> Any:
+    """Seconds per output token when prompts share steps with decodes, in what the token budget leaves.
+
+    `mixed` is the share of steps that carry prefill: at least what the budget forces, more when prompts come alone.
+    """
+    new = prompt - cached
+    budget = np.maximum(np.asarray(steps.engine.max_num_batched_tokens) - running, 1.0)
+    decoding = np.minimum(running, output * budget / new)  # the rest waits in prefill
+    arrivals = decoding / output  # per step
+    chunks = np.maximum(1.0, new / budget + 0.5)
+    mixed = np.clip(np.maximum(arrivals * new / budget, 1 - np.exp(-arrivals * chunks)), 1e-9, 1.0)
+    chunk = arrivals * new / mixed
+    pairs = arrivals * prefill_pairs(new, cached) / mixed
+    mixed_step = decode_step(decoding, prefill_tokens=chunk, prefill_pairs=pairs, sampled_prefills=arrivals / mixed)
+    decode_s = np.asarray(steps.seconds(decode_step(decoding)))
+    return (mixed * np.asarray(steps.seconds(mixed_step)) + (1 - mixed) * decode_s) / decoding
+
+
+def _run_s(workload: Workload, requests: float, running: Any, token_s: Any, drain_step_s: Any) -> Any:
+    """Wall time of one instance's share. Equal lengths run in waves; others desynchronise and drain at the end."""
+    output = workload.mean_output_tokens
+    if isinstance(workload.output_tokens, int) and isinstance(workload.input_tokens, int):
+        return np.ceil(requests / running - 1e-9) * running * output * token_s
+    in_drain = np.minimum(running, requests) / 2  # requests' worth of tokens made while the batch empties
+    return (requests - in_drain) * output * token_s + output * drain_step_s
+
+
+def _longest(length: int | LengthRange, count: Any) -> Any:
+    """Expected longest of `count` lengths."""
+    if isinstance(length, int):
+        return length
+    return length.low + (length.high - length.low) * count / (count + 1)

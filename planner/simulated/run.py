@@ -1,0 +1,381 @@
+"""Start a simulated engine, or refuse as vLLM would; and run a workload on it in virtual time.
+
+In: a deployment's specs and memory estimate. Out: `SimulatedEngine`s, their start log, `RequestRecord`s on the virtual
+clock. The messages and log lines are vLLM's own words; the first line of the log says SIMULATED.
+
+Source: vllm@0.8.5 worker/worker.py:raise_if_cache_size_invalid, v1/core/kv_cache_utils.py:check_enough_kv_cache_memory
+and real start logs of both engines.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass
+
+from planner.defaults import ResolvedEngine
+from planner.errors import EngineOutOfMemory, EngineRejected
+from planner.hardware import GpuSpec, Interconnect
+from planner.memory import MemoryEstimate, kv_bytes_per_token, num_cuda_graphs
+from planner.metrics import RequestRecord
+from planner.model import ModelSpec
+from planner.roofline import StepModel
+from planner.simulated.scheduler import SimulatedEngine
+from planner.units import GIB, to_gib
+from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup
+
+LOAD_BYTES_PER_S = 0.5 * GIB
+"""Reading weights from disk, each rank."""
+IMPORT_S = 20.0
+"""Python imports, worker processes, NCCL: 12 to 25 s in real start logs."""
+PROFILE_S = 5.0
+COMPILE_S = 28.0
+"""torch.compile of V1 with a cold cache: 24 to 31 s on 0.24."""
+GRAPH_S = 0.7
+"""Capture of one graph: 11 in 8 s at tensor parallel 4."""
+REFUSED = "refused: longer than the KV cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadCounters:
+    """What the engines counted during the measured part of a load."""
+
+    preemptions: int
+    prefix_query_tokens: int
+    prefix_hit_tokens: int
+    kv_usage_peak: float
+    """Highest share of KV blocks in use on any instance, 0 to 1."""
+
+
+def start_engine(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    interconnect: Interconnect,
+    engine: ResolvedEngine,
+    memory: MemoryEstimate,
+    seed: int = 0,
+) -> SimulatedEngine:
+    """An engine that is ready. Raises EngineRejected or EngineOutOfMemory in vLLM's words, as a real start fails."""
+    _reject(model, gpu, engine)
+    _run_out_of_memory(model, gpu, engine, memory)
+    return SimulatedEngine(StepModel(model, gpu, interconnect, engine), int(memory.num_blocks), seed)
+
+
+def _reject(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> None:
+    """The combinations that vLLM checks before it loads anything."""
+    seqs, tokens, length = engine.max_num_seqs, engine.max_num_batched_tokens, engine.max_model_len
+    if length > model.max_context_tokens:
+        raise EngineRejected(
+            f"User-specified max_model_len ({length}) is greater than the derived max_model_len "
+            f"(max_position_embeddings={model.max_context_tokens} or model_max_length=None in model's config.json)."
+        )
+    if model.num_attention_heads % engine.tensor_parallel_size:
+        raise EngineRejected(
+            f"Total number of attention heads ({model.num_attention_heads}) must be divisible by tensor parallel size "
+            f"({engine.tensor_parallel_size})."
+        )
+    if engine.dtype == "bfloat16" and not gpu.is_cpu and gpu.compute_capability < (8, 0):
+        capability = ".".join(map(str, gpu.compute_capability))
+        raise EngineRejected(
+            "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your "
+            f"{gpu.name} GPU has compute capability {capability}. You can use float16 instead by explicitly setting "
+            "the `dtype` flag in CLI, for example: --dtype=half."
+        )
+    if tokens < length and not engine.enable_chunked_prefill:
+        raise EngineRejected(
+            f"max_num_batched_tokens ({tokens}) is smaller than max_model_len ({length}). This effectively limits the "
+            "maximum sequence length to max_num_batched_tokens and makes vLLM reject longer sequences. Please "
+            "increase max_num_batched_tokens or decrease max_model_len."
+        )
+    if tokens < seqs:
+        raise EngineRejected(
+            f"max_num_batched_tokens ({tokens}) must be greater than or equal to max_num_seqs ({seqs})."
+        )
+
+
+def _run_out_of_memory(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> None:
+    """In the order of a start: weights, profile run, KV cache, graphs."""
+    if not gpu.is_cpu and memory.weight_bytes + memory.non_torch_bytes + memory.context_bytes > memory.total_bytes:
+        raise EngineOutOfMemory(_cuda_message(memory, memory.weight_bytes))
+    length, kv_tokens = int(engine.max_model_len), int(memory.kv_tokens) // engine.pipeline_parallel_size
+    if memory.num_blocks <= 0:
+        raise EngineOutOfMemory(
+            "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the "
+            "engine."
+        )
+    if length > kv_tokens and engine.generation == "V0":
+        raise EngineOutOfMemory(
+            f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in KV "
+            f"cache ({kv_tokens}). Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when "
+            "initializing the engine."
+        )
+    if length > kv_tokens:
+        needed_gib = to_gib(kv_bytes_per_token(model, engine) * length)
+        available_gib = to_gib(float(memory.kv_cache_bytes))
+        raise EngineOutOfMemory(
+            f"To serve at least one request with the models's max seq len ({length}), ({needed_gib:.2f} GiB KV cache "
+            f"is needed, which is larger than the available KV cache memory ({available_gib:.2f} GiB)."
+            f" Based on the available memory, the estimated maximum model length is {kv_tokens}. Try increasing "
+            "`gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine."
+        )
+    if not gpu.is_cpu and memory.spare_outside_bytes < 0:
+        raise EngineOutOfMemory(_cuda_message(memory, float(memory.graph_bytes) or memory.context_bytes))
+
+
+def _cuda_message(memory: MemoryEstimate, wanted_bytes: float) -> str:
+    free_gib = max(0.0, to_gib(float(memory.spare_outside_bytes)))
+    return (
+        f"CUDA out of memory. Tried to allocate {to_gib(wanted_bytes):.2f} GiB. GPU 0 has a total capacity of "
+        f"{to_gib(memory.total_bytes):.2f} GiB of which {free_gib:.2f} GiB is free."
+    )
+
+
+def start_seconds(model: ModelSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> float:
+    """Virtual duration of a start: processes, weights from disk, profile run, compilation and graphs."""
+    graphs = int(num_cuda_graphs(engine))
+    compiles = engine.generation == "V1" and not engine.enforce_eager
+    layers = model.num_hidden_layers / 64  # a graph's capture runs every layer
+    return (
+        IMPORT_S
+        + memory.weight_bytes / LOAD_BYTES_PER_S
+        + PROFILE_S
+        + (COMPILE_S if compiles else 0.0)
+        + graphs * GRAPH_S * layers
+    )
+
+
+# --- the start log ----------------------------------------------------------------------------------------------------
+
+
+def start_log(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> list[str]:
+    """What the engine prints while it starts, in order; the first line says that it is simulated."""
+    lines = [
+        _line("__main__.py:1", f"SIMULATED engine, no GPU and no model: figures of {gpu.name} come from estimates"),
+        _line("api_server.py:1043", f"vLLM API server version {engine.version} (SIMULATED)"),
+    ]
+    return lines + (_log_v0 if engine.generation == "V0" else _log_v1)(model, gpu, engine, memory)
+
+
+def _line(where: str, text: str, level: str = "INFO") -> str:
+    return f"{level} 01-01 00:00:00 [{where}] {text}"
+
+
+def _log_v0(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> list[str]:
+    m = memory
+    load_s = memory.weight_bytes / LOAD_BYTES_PER_S
+    lines = []
+    if gpu.compute_capability < (8, 0):
+        lines.append(
+            _line(
+                "arg_utils.py:1658",
+                "Compute Capability < 8.0 is not supported by the V1 Engine. Falling back to V0. ",
+                "WARNING",
+            )
+        )
+    if engine.quantization in {"awq", "gptq"}:
+        text = (
+            f"{engine.quantization} quantization is not fully optimized yet. The speed can be slower than "
+            "non-quantized models."
+        )
+        lines.append(_line("config.py:830", text, "WARNING"))
+    if engine.enable_chunked_prefill:
+        text = f"Chunked prefill is enabled with max_num_batched_tokens={engine.max_num_batched_tokens}."
+        lines.append(_line("config.py:2003", text))
+    if engine.world_size > 1:
+        lines.append(_line("config.py:1770", "Defaulting to use mp for distributed inference"))
+    lines.append(_line("llm_engine.py:240", _initializing(model, engine)))
+    if gpu.compute_capability < (8, 0):
+        lines.append(_line("cuda.py:240", "Cannot use FlashAttention-2 backend for Volta and Turing GPUs."))
+    backends = {"XFORMERS": "XFormers", "FLASH_ATTN": "Flash Attention", "FLASHINFER": "FlashInfer"}
+    backend = backends.get(engine.attention_backend, engine.attention_backend)
+    split = (
+        f"model weights take {to_gib(m.weight_bytes):.2f}GiB; non_torch_memory takes {to_gib(m.non_torch_bytes):.2f}"
+        f"GiB; PyTorch activation peak memory takes {to_gib(float(m.activation_bytes)):.2f}GiB; the rest of the memory "
+        f"reserved for KV Cache is {to_gib(float(m.kv_cache_bytes)):.2f}GiB."
+    )
+    budget = (
+        f"the current vLLM instance can use total_gpu_memory ({to_gib(m.total_bytes):.2f}GiB) x "
+        f"gpu_memory_utilization ({float(engine.gpu_memory_utilization):.2f}) = {to_gib(float(m.budget_bytes)):.2f}GiB"
+    )
+    cpu_blocks = int(m.pinned_host_bytes / engine.world_size / m.kv_block_bytes)
+    lines += [
+        _line("cuda.py:228", f"Using {backend} backend."),
+        _line("model_runner.py:1108", f"Starting to load model {model.name}..."),
+        _line("loader.py:458", f"Loading weights took {load_s:.2f} seconds"),
+        _line("model_runner.py:1140", f"Model loading took {to_gib(m.weight_bytes):.4f} GiB and {load_s:.6f} seconds"),
+        _line("worker.py:287", f"Memory profiling takes {PROFILE_S:.2f} seconds"),
+        _line("worker.py:287", budget),
+        _line("worker.py:287", split),
+        _line("executor_base.py:112", f"# cuda blocks: {m.num_blocks}, # CPU blocks: {cpu_blocks}"),
+        _line(
+            "executor_base.py:117",
+            f"Maximum concurrency for {engine.max_model_len} tokens per request: {float(m.max_concurrency):.2f}x",
+        ),
+        *_graph_lines(engine, memory),
+    ]
+    return lines
+
+
+def _log_v1(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> list[str]:
+    m = memory
+    load_s = m.weight_bytes / LOAD_BYTES_PER_S
+    cache = "CPU" if gpu.is_cpu else "GPU"
+    concurrency = (
+        f"Maximum concurrency for {engine.max_model_len:,} tokens per request: {float(m.max_concurrency):.2f}x"
+    )
+    return [
+        _line(
+            "config.py:2003", f"Chunked prefill is enabled with max_num_batched_tokens={engine.max_num_batched_tokens}."
+        ),
+        _line("core.py:58", _initializing(model, engine)),
+        _line("cuda.py:221", f"Using {engine.attention_backend} backend."),
+        _line("gpu_model_runner.py:1329", f"Starting to load model {model.name}..."),
+        _line("loader.py:458", f"Loading weights took {load_s:.2f} seconds"),
+        _line(
+            "gpu_model_runner.py:1347",
+            f"Model loading took {to_gib(m.weight_bytes):.4f} GiB memory and {load_s:.6f} seconds",
+        ),
+        _line("gpu_worker.py:298", f"Available KV cache memory: {to_gib(float(m.kv_cache_bytes)):.2f} GiB"),
+        _line("kv_cache_utils.py:634", f"{cache} KV cache size: {m.kv_tokens:,} tokens"),
+        _line("kv_cache_utils.py:637", concurrency),
+        *_graph_lines(engine, memory),
+    ]
+
+
+def _initializing(model: ModelSpec, engine: ResolvedEngine) -> str:
+    return (
+        f"Initializing a {engine.generation} LLM engine (v{engine.version}) with config: model='{model.name}', "
+        f"dtype=torch.{engine.dtype}, max_seq_len={engine.max_model_len}, "
+        f"tensor_parallel_size={engine.tensor_parallel_size}, "
+        f"pipeline_parallel_size={engine.pipeline_parallel_size}, quantization={engine.quantization}, "
+        f"enforce_eager={engine.enforce_eager}, kv_cache_dtype={engine.kv_cache_dtype}, "
+        f"enable_prefix_caching={engine.enable_prefix_caching}, "
+        f"chunked_prefill_enabled={engine.enable_chunked_prefill}, SIMULATED"
+    )
+
+
+def _graph_lines(engine: ResolvedEngine, memory: MemoryEstimate) -> list[str]:
+    graphs = int(num_cuda_graphs(engine))
+    took_s = PROFILE_S + graphs * GRAPH_S
+    ready = _line(
+        "llm_engine.py:437", f"init engine (profile, create kv cache, warmup model) took {took_s:.2f} seconds"
+    )
+    if not graphs or not memory.graph_bytes:
+        return [ready]
+    capturing = (
+        "Capturing cudagraphs for decoding. This may lead to unexpected consequences if the model is not static. To "
+        "run the model in eager mode, set 'enforce_eager=True' or use '--enforce-eager' in the CLI."
+    )
+    took = f"Graph capturing finished in {graphs * GRAPH_S:.0f} secs, took {to_gib(float(memory.graph_bytes)):.2f} GiB"
+    return [_line("model_runner.py:1450", capturing), _line("model_runner.py:1592", took), ready]
+
+
+# --- a load in virtual time -------------------------------------------------------------------------------------------
+
+
+def simulate_load(engines: list[SimulatedEngine], workload: Workload) -> tuple[list[RequestRecord], LoadCounters]:
+    """Warm up, then run the measured requests, as the load generator does: a closed loop over all instances.
+
+    Returns one record per planned request, in their order, and what the engines counted meanwhile.
+    """
+    loop = _ClosedLoop(engines, workload.concurrency)
+    loop.run(plan_warmup(workload))
+    before = [(e.num_preemptions, e.prefix_query_tokens, e.prefix_hit_tokens) for e in engines]
+    loop.kv_usage_peak = 0.0
+    records = loop.run(plan_requests(workload))
+    after = [(e.num_preemptions, e.prefix_query_tokens, e.prefix_hit_tokens) for e in engines]
+    preemptions, queries, hits = (
+        sum(now[i] - then[i] for now, then in zip(after, before, strict=True)) for i in range(3)
+    )
+    counters = LoadCounters(
+        preemptions=preemptions,
+        prefix_query_tokens=queries,
+        prefix_hit_tokens=hits,
+        kv_usage_peak=loop.kv_usage_peak,
+    )
+    return records, counters
+
+
+@dataclass(slots=True)
+class _Flight:
+    plan: RequestPlan
+    instance: int
+    started_s: float
+    chunk_s: list[float]
+
+
+class _ClosedLoop:
+    """Requests in flight over engines that each have a clock; the engine that is furthest behind steps next."""
+
+    def __init__(self, engines: list[SimulatedEngine], concurrency: int) -> None:
+        self.engines = engines
+        self.concurrency = concurrency
+        self.clock_s = [0.0] * len(engines)
+        self.arriving: list[list[_Flight]] = [[] for _ in engines]
+        """Sent, but not yet seen by the engine, which looks before each step; in order of time."""
+        self.in_flight = [0] * len(engines)
+        self.num_sent = [0] * len(engines)
+        self.kv_usage_peak = 0.0
+        self.now_s = 0.0
+
+    def run(self, plans: list[RequestPlan]) -> list[RequestRecord]:
+        todo, flights, done = deque(plans), dict[str, _Flight](), dict[int, RequestRecord]()
+        for _ in range(min(self.concurrency, len(todo))):
+            self._send(todo.popleft(), self.now_s, flights)
+        while flights:
+            instance = min(
+                (i for i in range(len(self.engines)) if self.arriving[i] or self.engines[i].has_work),
+                key=self._next_s,
+            )
+            self.clock_s[instance] = self._next_s(instance)
+            ended = self._step(instance, flights, done)
+            for _ in range(min(ended, len(todo))):
+                self._send(todo.popleft(), self.clock_s[instance], flights)
+        self.now_s = max(self.clock_s)
+        return [done[plan.index] for plan in plans]
+
+    def _next_s(self, instance: int) -> float:
+        """When this instance's next step begins."""
+        if self.engines[instance].has_work:
+            return self.clock_s[instance]
+        return max(self.clock_s[instance], self.arriving[instance][0].started_s)
+
+    def _send(self, plan: RequestPlan, now_s: float, flights: dict[str, _Flight]) -> None:
+        """To the least loaded instance, as the load generator does."""
+        target = min(range(len(self.engines)), key=lambda i: (self.in_flight[i], self.num_sent[i]))
+        self.in_flight[target] += 1
+        self.num_sent[target] += 1
+        flight = _Flight(plan, target, now_s, [])
+        flights[str(plan.index)] = flight
+        insort(self.arriving[target], flight, key=lambda other: other.started_s)
+
+    def _step(self, instance: int, flights: dict[str, _Flight], done: dict[int, RequestRecord]) -> int:
+        """One step of one engine; how many requests it ended."""
+        engine, arriving = self.engines[instance], self.arriving[instance]
+        while arriving and arriving[0].started_s <= self.clock_s[instance]:
+            plan = arriving.pop(0).plan
+            engine.add(str(plan.index), plan.input_tokens, plan.output_tokens, plan.shared_prefix_tokens)
+        outcome = engine.step()
+        self.clock_s[instance] += outcome.elapsed_s
+        self.kv_usage_peak = max(self.kv_usage_peak, engine.kv_usage)
+        now_s = self.clock_s[instance]
+        for request_id in outcome.emitted:
+            flights[request_id].chunk_s.append(now_s)
+        for request_id in (*outcome.finished, *outcome.refused):
+            flight = flights.pop(request_id)
+            self.in_flight[instance] -= 1
+            done[flight.plan.index] = _record(flight, now_s, is_refused=request_id in outcome.refused)
+        return len(outcome.finished) + len(outcome.refused)
+
+
+def _record(flight: _Flight, now_s: float, is_refused: bool) -> RequestRecord:
+    return RequestRecord(
+        index=flight.plan.index,
+        started_s=flight.started_s,
+        chunk_s=tuple(flight.chunk_s),
+        finished_s=now_s,
+        input_tokens=flight.plan.input_tokens,
+        output_tokens=len(flight.chunk_s),
+        finish_reason="length",
+        error=REFUSED if is_refused else None,
+    )

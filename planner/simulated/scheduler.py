@@ -1,0 +1,353 @@
+"""`SimulatedEngine`: vLLM's scheduler over KV blocks, in virtual time; and `BlockPool`, its KV cache.
+
+In: requests as token counts. Out: which request got a token in which step, and how long the step took by `StepModel`.
+Knows nothing of HTTP, clocks or models.
+
+Source: vllm@0.8.5 core/scheduler.py:_schedule_default, _schedule_chunked_prefill, core/block_manager.py (V0);
+v1/core/sched/scheduler.py:schedule, v1/core/kv_cache_manager.py (V1).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from planner.memory import WATERMARK_FRACTION
+from planner.roofline import Step, StepModel, prefill_pairs
+
+NOISE = 0.01
+"""Relative spread of one step's duration, and of one start against another of the same configuration."""
+FRONTEND_QUEUE_S = 0.1
+"""How far the API server may fall behind before the closed loop feels it."""
+
+
+class BlockPool:
+    """KV blocks. One with a hash can be shared; it stays, unused, until its place is needed (least recent first)."""
+
+    def __init__(self, num_blocks: int) -> None:
+        self.num_blocks = num_blocks
+        self.num_used = 0
+        self._users: dict[int, int] = {}
+        self._unused: dict[int, None] = {}  # in order of release
+
+    @property
+    def num_free(self) -> int:
+        """Blocks that can be taken; cached ones without a user are among them."""
+        return self.num_blocks - self.num_used
+
+    def num_hits(self, hashes: Sequence[int]) -> int:
+        """How many of the first hashes are cached without a gap."""
+        for i, block in enumerate(hashes):
+            if block not in self._users and block not in self._unused:
+                return i
+        return len(hashes)
+
+    def num_unused(self, hashes: Sequence[int]) -> int:
+        """How many of these cached blocks have no user, so that sharing them takes from the free ones."""
+        return sum(block in self._unused for block in hashes)
+
+    def share(self, hashes: Sequence[int]) -> None:
+        for block in hashes:
+            if block in self._unused:
+                del self._unused[block]
+                self.num_used += 1
+            self._users[block] = self._users.get(block, 0) + 1
+
+    def take(self, count: int) -> None:
+        """Take blocks without a hash; forgets cached ones when nothing else is left."""
+        self.num_used += count
+        while self._unused and self.num_used + len(self._unused) > self.num_blocks:
+            del self._unused[next(iter(self._unused))]
+
+    def name(self, block: int) -> bool:
+        """Give one taken block its hash. False when another block has it already: then this one stays nameless."""
+        if block in self._users or block in self._unused:
+            return False
+        self._users[block] = 1
+        return True
+
+    def release(self, num_nameless: int, hashes: Sequence[int]) -> None:
+        self.num_used -= num_nameless
+        for block in reversed(hashes):  # the end of a prompt is forgotten before its beginning
+            self._users[block] -= 1
+            if not self._users[block]:
+                del self._users[block]
+                self._unused[block] = None
+                self.num_used -= 1
+
+
+@dataclass(slots=True, eq=False)
+class _Sequence:
+    request_id: str
+    input_tokens: int
+    output_tokens: int
+    block_hashes: Sequence[int]
+    emitted: int = 0
+    computed: int = 0
+    """Tokens whose key and value are in the cache."""
+    num_blocks: int = 0
+    num_named: int = 0
+    """Hashes dealt with: shared, given, or found taken."""
+    shared: list[int] = field(default_factory=list)
+    """Hashes of the blocks this sequence uses under a name."""
+
+    @property
+    def num_new(self) -> int:
+        """Tokens to compute before the next one can be emitted; 1 while decoding."""
+        return self.input_tokens + self.emitted - self.computed
+
+    @property
+    def is_decoding(self) -> bool:
+        return self.emitted > 0 and self.num_new == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """What one step did. Every id in `emitted` got one token; `finished` are among them."""
+
+    elapsed_s: float
+    emitted: tuple[str, ...] = ()
+    finished: tuple[str, ...] = ()
+    preempted: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    """Too long for the KV cache: vLLM finishes these without a token."""
+    prefill_tokens: int = 0
+    decode_seqs: int = 0
+
+
+class SimulatedEngine:
+    """One engine. `add` requests, then `step` while it `has_work`; each step says what it did and how long it took."""
+
+    def __init__(self, steps: StepModel, num_blocks: int, seed: int = 0) -> None:
+        engine = steps.engine
+        self.steps = steps
+        self.pool = BlockPool(num_blocks)
+        self.block_size = int(engine.block_size)
+        self.max_num_seqs = int(engine.max_num_seqs)
+        self.max_num_batched_tokens = int(engine.max_num_batched_tokens)
+        self.is_v0 = engine.generation == "V0"
+        self.mixes = not self.is_v0 or bool(engine.enable_chunked_prefill)
+        """Whether prompts and decodes share a step."""
+        self.caches = bool(engine.enable_prefix_caching)
+        self.num_kept_free = int(WATERMARK_FRACTION * num_blocks) if self.is_v0 else 0
+        self.num_preemptions = 0
+        self.prefix_query_tokens = 0
+        self.prefix_hit_tokens = 0
+        self._waiting: deque[_Sequence] = deque()
+        self._running: list[_Sequence] = []
+        self._rng = np.random.default_rng(seed)
+        self._pace = float(self._rng.lognormal(0.0, NOISE))
+        self._frontend_behind_s = 0.0
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._running)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of the KV blocks in use, 0 to 1."""
+        return self.pool.num_used / self.pool.num_blocks
+
+    def add(
+        self,
+        request_id: str,
+        input_tokens: int,
+        output_tokens: int,
+        shared_prefix_tokens: int = 0,
+        block_hashes: Sequence[int] | None = None,
+    ) -> None:
+        """Queue a request. What can be shared is either the first `shared_prefix_tokens`, the same for all requests,
+        or said by one hash per full block of the prompt (each over everything before it)."""
+        if block_hashes is None:
+            block_hashes = range(shared_prefix_tokens // self.block_size)
+        if not self.caches:
+            block_hashes = ()
+        self._waiting.append(_Sequence(request_id, input_tokens, output_tokens, block_hashes))
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request whose client has gone."""
+        for queue in (self._waiting, self._running):
+            for sequence in queue:
+                if sequence.request_id == request_id:
+                    self._release(sequence)
+                    queue.remove(sequence)
+                    return
+
+    def step(self) -> StepOutcome:
+        """Schedule, compute, emit."""
+        preempted: list[_Sequence] = []
+        refused: list[_Sequence] = []
+        if self.mixes:
+            batch = self._grow_running(self.max_num_batched_tokens, preempted)
+            used = sum(num_new for _, num_new in batch)
+            if not preempted:
+                batch += self._admit(self.max_num_batched_tokens - used, refused)
+        else:  # prompts first, alone; decodes only when no prompt can start
+            batch = self._admit(self.max_num_batched_tokens, refused)
+            batch = batch or self._grow_running(self.max_num_batched_tokens, preempted)
+        step = _describe(batch)
+        emitted, finished = self._finish_step(batch)
+        return StepOutcome(
+            elapsed_s=self._elapsed_s(step, len(emitted)) if batch else 0.0,
+            emitted=tuple(emitted),
+            finished=tuple(finished),
+            preempted=tuple(sequence.request_id for sequence in preempted),
+            refused=tuple(sequence.request_id for sequence in refused),
+            prefill_tokens=int(step.prefill_tokens),
+            decode_seqs=int(step.decode_seqs),
+        )
+
+    def _grow_running(self, budget: int, preempted: list[_Sequence]) -> list[tuple[_Sequence, int]]:
+        """What the running sequences compute next: decodes first, then rests of prompts.
+
+        A sequence that finds no block preempts the latest, which starts over: its blocks go, its tokens are prefilled
+        again.
+        """
+        queue = deque(s for s in self._running if s.is_decoding)
+        queue.extend(s for s in self._running if not s.is_decoding)
+        batch = []
+        while queue and budget > 0:
+            sequence = queue.popleft()
+            num_new = min(sequence.num_new, budget)
+            while not self._allocate(sequence, num_new):
+                victim = queue.pop() if queue else sequence
+                self._preempt(victim)
+                preempted.append(victim)
+                if victim is sequence:
+                    break
+            else:
+                batch.append((sequence, num_new))
+                budget -= num_new
+        return batch
+
+    def _admit(self, budget: int, refused: list[_Sequence]) -> list[tuple[_Sequence, int]]:
+        """Waiting requests that start now, first come first served."""
+        batch: list[tuple[_Sequence, int]] = []
+        while self._waiting and budget > 0 and len(self._running) < self.max_num_seqs:
+            sequence = self._waiting[0]
+            total = sequence.input_tokens + sequence.emitted
+            whole = -(-total // self.block_size)
+            if whole > self.pool.num_blocks - self.num_kept_free or (
+                not self.mixes and total > self.max_num_batched_tokens
+            ):
+                refused.append(self._waiting.popleft())
+                continue
+            most = (total - 1) // self.block_size  # the last token is always computed
+            hits = sequence.block_hashes[: min(self.pool.num_hits(sequence.block_hashes), most)]
+            cached = len(hits) * self.block_size
+            num_new = total - cached
+            if not self.mixes and num_new > budget:
+                break
+            num_new = min(num_new, budget)
+            # V0 sets the blocks of the whole prompt aside, V1 those of this chunk.
+            blocks = whole if self.is_v0 else -(-(cached + num_new) // self.block_size)
+            needed = blocks - len(hits) + self.pool.num_unused(hits)
+            if self.pool.num_free - needed < self.num_kept_free:
+                break
+            self._waiting.popleft()
+            self._running.append(sequence)
+            self._start(sequence, hits, blocks)
+            if not self.is_v0:
+                self._name_blocks(sequence, cached + num_new)
+            batch.append((sequence, num_new))
+            budget -= num_new
+        return batch
+
+    def _start(self, sequence: _Sequence, hits: Sequence[int], num_blocks: int) -> None:
+        self.pool.share(hits)
+        self.pool.take(num_blocks - len(hits))
+        sequence.shared = list(hits)
+        sequence.num_named = len(hits)
+        sequence.num_blocks = num_blocks
+        sequence.computed = len(hits) * self.block_size
+        if self.caches:
+            self.prefix_query_tokens += sequence.input_tokens + sequence.emitted
+            self.prefix_hit_tokens += sequence.computed
+
+    def _allocate(self, sequence: _Sequence, num_new: int) -> bool:
+        """Blocks for the next tokens of a running sequence; False when there are not enough."""
+        missing = -(-(sequence.computed + num_new) // self.block_size) - sequence.num_blocks
+        if missing > 0:
+            if missing > self.pool.num_free:
+                return False
+            self.pool.take(missing)
+            sequence.num_blocks += missing
+        return True
+
+    def _name_blocks(self, sequence: _Sequence, num_tokens: int) -> None:
+        """Make full prompt blocks known: V1 when they are scheduled, V0 when they are computed."""
+        for i in range(sequence.num_named, min(len(sequence.block_hashes), num_tokens // self.block_size)):
+            if self.pool.name(sequence.block_hashes[i]):
+                sequence.shared.append(sequence.block_hashes[i])
+            sequence.num_named = i + 1
+
+    def _finish_step(self, batch: list[tuple[_Sequence, int]]) -> tuple[list[str], list[str]]:
+        emitted, finished = [], []
+        for sequence, num_new in batch:
+            sequence.computed += num_new
+            if sequence.num_named < len(sequence.block_hashes):
+                self._name_blocks(sequence, sequence.computed)
+            if sequence.num_new > 0:
+                continue
+            sequence.emitted += 1
+            emitted.append(sequence.request_id)
+            if sequence.emitted == sequence.output_tokens:
+                finished.append(sequence.request_id)
+                self._release(sequence)
+                self._running.remove(sequence)
+        return emitted, finished
+
+    def _preempt(self, sequence: _Sequence) -> None:
+        self._release(sequence)
+        self._running.remove(sequence)
+        self._waiting.appendleft(sequence)
+        self.num_preemptions += 1
+
+    def _release(self, sequence: _Sequence) -> None:
+        self.pool.release(sequence.num_blocks - len(sequence.shared), sequence.shared)
+        sequence.num_blocks = sequence.num_named = sequence.computed = 0
+        sequence.shared = []
+
+    def _elapsed_s(self, step: Step, num_emitted: int) -> float:
+        elapsed_s = float(self.steps.seconds(step)) * self._pace * float(self._rng.lognormal(0.0, NOISE))
+        # The API server works beside the engine; only when it has fallen far behind does the loop wait for it.
+        behind_s = self._frontend_behind_s + num_emitted * self.steps.coefficients.frontend_s_per_token - elapsed_s
+        wait_s = max(0.0, behind_s - FRONTEND_QUEUE_S)
+        self._frontend_behind_s = max(0.0, behind_s - wait_s)
+        return elapsed_s + wait_s
+
+
+def _describe(batch: list[tuple[_Sequence, int]]) -> Step:
+    """The step model's view of a batch."""
+    prefill_tokens = sampled = decode_seqs = context = longest = 0
+    pairs, continues = 0.0, False
+    for sequence, num_new in batch:
+        if sequence.is_decoding:
+            decode_seqs += 1
+            context += sequence.computed + 1
+            longest = max(longest, sequence.computed + 1)
+        else:
+            prefill_tokens += num_new
+            pairs += prefill_pairs(num_new, sequence.computed)
+            continues = continues or sequence.computed > 0
+            sampled += num_new == sequence.num_new
+    return Step(
+        prefill_tokens=prefill_tokens,
+        prefill_pairs=pairs,
+        continues_prefix=continues,
+        sampled_prefills=sampled,
+        decode_seqs=decode_seqs,
+        context_tokens=context,
+        longest_tokens=longest,
+    )

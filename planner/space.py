@@ -1,0 +1,200 @@
+"""`SearchSpace`: what is fixed and what is searched; and the `Candidate` that one choice of values makes.
+
+A searched key is a field of `EngineConfig`, or `layout` (how cards are shared out), `model` (a variant of the study) or
+`env.NAME` (an environment variable of the engine). Knows nothing of optuna, memory or backends.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.engine import FIELDS, EngineConfig, convert_settings, settings
+from planner.errors import InputError
+
+Value: TypeAlias = "str | int | float | bool | None"
+
+LAYOUT, MODEL, ENV_PREFIX = "layout", "model", "env."
+_LAYOUT = re.compile(r"([1-9]\d*)xtp([1-9]\d*)(?:pp([1-9]\d*))?")
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers from low to high in steps, both ends included."""
+
+    low: float
+    high: float
+    step: Annotated[float, msgspec.Meta(gt=0)]
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+
+    def values(self) -> list[Value]:
+        count = int((self.high - self.low) / self.step + 1e-9) + 1
+        numbers = [round(self.low + i * self.step, 10) for i in range(count)]
+        whole = all(float(x).is_integer() for x in (self.low, self.step))
+        return [int(x) for x in numbers] if whole else list(numbers)
+
+
+class SearchSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`fixed`: settings of every candidate. `search`: values to choose from; null means the engine's default."""
+
+    name: str = "inline"
+    description: str = ""
+    fixed: EngineConfig = EngineConfig()
+    search: dict[str, list[Value] | Range]
+
+    def __post_init__(self) -> None:
+        for key, choice in self.search.items():
+            if key not in FIELDS and key not in {LAYOUT, MODEL} and not key.startswith(ENV_PREFIX):
+                allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
+                raise ValueError(f"search.{key}: unknown; allowed: {allowed}")
+            values = choice.values() if isinstance(choice, Range) else choice
+            if not values:
+                raise ValueError(f"search.{key}: has no values")
+            if len(set(map(repr, values))) < len(values):
+                raise ValueError(f"search.{key}: names a value twice")
+            for value in values:
+                _check_value(key, value)
+
+    def values(self, key: str) -> list[Value]:
+        choice = self.search[key]
+        return choice.values() if isinstance(choice, Range) else list(choice)
+
+
+def _check_value(key: str, value: Value) -> None:
+    if key == LAYOUT:
+        parse_layout(str(value))
+    elif key in FIELDS and value is not None:
+        try:
+            convert_settings({key: value}, "search")
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """How the cards are shared out: so many instances, each over tp x pp cards. Written `2xtp2` or `1xtp2pp2`."""
+
+    instances: int
+    tensor_parallel_size: int
+    pipeline_parallel_size: int = 1
+
+    @property
+    def gpus_per_instance(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    def __str__(self) -> str:
+        pp = f"pp{self.pipeline_parallel_size}" if self.pipeline_parallel_size > 1 else ""
+        return f"{self.instances}xtp{self.tensor_parallel_size}{pp}"
+
+
+def parse_layout(text: str) -> Layout:
+    """Raises ValueError when the text is no layout."""
+    match = _LAYOUT.fullmatch(text)
+    if not match:
+        raise ValueError(f"layout {text!r}: write INSTANCESxtpN or INSTANCESxtpNppM, for example 1xtp4 or 2xtp2")
+    return Layout(int(match[1]), int(match[2]), int(match[3] or 1))
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment not yet judged: what is launched is exactly this, and it is its own identity."""
+
+    model: str
+    layout: Layout
+    engine: EngineConfig
+    """The settings of each instance, parallel sizes included."""
+    env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """One line of sorted JSON: equal exactly for equal candidates."""
+        return json.dumps(msgspec.to_builtins(self), sort_keys=True)
+
+
+class Choices:
+    """The grid of a study: every searched key with its values, and any point of it as a `Candidate`."""
+
+    def __init__(
+        self,
+        searched: Mapping[str, list[Value]],
+        fixed: EngineConfig,
+        model: str,
+        layout: Layout,
+        variant_settings: Mapping[str, EngineConfig],
+        env: Mapping[str, str],
+    ) -> None:
+        self.searched = dict(searched)
+        self._fixed = fixed
+        self._model = model
+        self._layout = layout
+        self._variants = variant_settings
+        self._env = dict(env)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.searched)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod([len(values) for values in self.searched.values()], dtype=np.int64))
+
+    def index_matrix(self) -> NDArray[np.int16]:
+        """Every point of the grid as indices into the values.  # (size, num_names)"""
+        counts = [len(values) for values in self.searched.values()]
+        if not counts:
+            return np.zeros((1, 0), dtype=np.int16)
+        return np.indices(counts, dtype=np.int16).reshape(len(counts), -1).T
+
+    def params(self, indices: NDArray[np.int16]) -> dict[str, Value]:
+        return {name: self.searched[name][int(i)] for name, i in zip(self.names, indices, strict=True)}
+
+    def candidate(self, params: Mapping[str, Value]) -> Candidate:
+        """The candidate of these values: fixed settings, then the variant's, then the layout's and the searched."""
+        model = str(params.get(MODEL) or self._model)
+        layout = parse_layout(str(params[LAYOUT])) if LAYOUT in params else self._layout
+        values: dict[str, Any] = {**settings(self._fixed), **settings(self._variants[model])}
+        values["tensor_parallel_size"] = layout.tensor_parallel_size
+        if layout.pipeline_parallel_size > 1:
+            values["pipeline_parallel_size"] = layout.pipeline_parallel_size
+        values |= {name: value for name, value in params.items() if name in FIELDS and value is not None}
+        env = self._env | {
+            name.removeprefix(ENV_PREFIX): str(value)
+            for name, value in params.items()
+            if name.startswith(ENV_PREFIX) and value is not None
+        }
+        engine = convert_settings(values, "candidate")
+        return Candidate(model=model, layout=layout, engine=engine, env=tuple(sorted(env.items())))
+
+    def value_of(self, candidate: Candidate, name: str) -> Value:
+        """What the candidate has for a searched name; None where it is the engine's default."""
+        if name == LAYOUT:
+            return str(candidate.layout)
+        if name == MODEL:
+            return candidate.model
+        if name.startswith(ENV_PREFIX):
+            return dict(candidate.env).get(name.removeprefix(ENV_PREFIX))
+        value: Value = getattr(candidate.engine, name)
+        return value
+
+    def row_of(self, candidate: Candidate) -> int | None:
+        """The candidate's row in `index_matrix`; None when it is not on the grid."""
+        row = 0
+        for name, values in self.searched.items():
+            value = self.value_of(candidate, name)
+            if name.startswith(ENV_PREFIX):
+                values = [None if v is None else str(v) for v in values]
+            if value not in values:
+                return None
+            row = row * len(values) + values.index(value)
+        return row
+
+    def default_candidate(self) -> Candidate:
+        """The engine's own defaults for all that is searched, on the first layout and model named."""
+        first = {name: values[0] for name, values in self.searched.items() if name in {LAYOUT, MODEL}}
+        return self.candidate(first)

@@ -1,0 +1,111 @@
+"""`StudySpec`: what a person writes in study.yaml. Types only; `files.py` reads them, `study.py` acts on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from planner.engine import EngineConfig
+from planner.hardware import Interconnect
+from planner.objective import Objective
+from planner.space import SearchSpace
+from planner.units import Bytes, Seconds
+from planner.workload import Workload
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+
+
+class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One form of the model, for example AWQ or FP16; where a study names several, they are searched."""
+
+    path: str
+    """Directory on the host, or a Hub name. A directory is mounted into the container."""
+    architecture: str | None = None
+    """Shipped name or config.json that describes it where the directory is not on this machine."""
+    settings: EngineConfig = EngineConfig()
+    """Settings this variant needs, for example quantization."""
+
+    @property
+    def is_directory(self) -> bool:
+        return self.path.startswith(("/", "./", "../", "~"))
+
+    @property
+    def basename(self) -> str:
+        return Path(self.path).name
+
+
+class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    gpu: str
+    """A name of `planner gpus`, or CPU for vLLM's CPU backend."""
+    num_gpus: Positive = 1
+    gpu_memory: Bytes | None = None
+    """Total of one card as CUDA reports it, where it is known better than the table."""
+    interconnect: Interconnect = "pcie"
+    host_memory: Bytes | None = None
+    cpu_cores: Positive | None = None
+
+
+class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    version: str
+    settings: EngineConfig = EngineConfig()
+    """Fixed for every candidate; a setting named here is not searched."""
+    env: dict[str, str] = {}
+    extra_args: list[str] = []
+    """Further flags, passed as they are."""
+    command: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["vllm", "serve"])
+    """Program of the process backend; the model and the flags follow."""
+    start_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1200.0))
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the container is run, in the trials and in the exported script."""
+
+    image: str
+    runtime: str | None = "nvidia"
+    """Docker runtime; null without GPUs."""
+    model_mount: str = "/model"
+    """Where model directories are mounted: PATH becomes MODEL_MOUNT/NAME."""
+    container_port: Positive = 8000
+    ipc: Literal["host", "private"] = "host"
+    shm_size: Bytes | None = None
+    """Only with private ipc."""
+    cpuset_cpus: str | None = None
+    ulimits: dict[str, int] = msgspec.field(default_factory=lambda: {"memlock": -1, "stack": 67108864})
+
+
+class ServeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The exported service."""
+
+    name: Name = "vllm"
+    """Container and served model name."""
+    host_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
+    restart: Literal["no", "on-failure", "always", "unless-stopped"] = "always"
+
+
+class SamplerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: Literal["planner", "tpe", "random", "grid"] = "planner"
+    seed: int = 0
+
+
+class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One study: which models on which hardware, what is searched, under which load, for which goal."""
+
+    name: Name
+    description: str = ""
+    models: Annotated[dict[Name, ModelVariant], msgspec.Meta(min_length=1)]
+    hardware: HardwareSpec
+    engine: EngineSpec
+    container: ContainerSpec | None = None
+    """Needed by the docker backend and the exported script."""
+    serve: ServeSpec = ServeSpec()
+    search_space: str | SearchSpace
+    """A file (relative to this one, or a shipped name) or the space itself."""
+    workload: str | Workload
+    """A shipped name or the workload itself."""
+    objective: Objective = Objective()
+    repeats: Positive = 1
+    """Benchmark runs per launch; the value is their mean."""
+    sampler: SamplerSpec = SamplerSpec()

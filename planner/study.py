@@ -1,0 +1,160 @@
+"""The loop: `evaluate` judges one candidate, `run_study` asks, evaluates and tells until the target is reached.
+
+The page that tells the story. Knows nothing of docker, optuna or the terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from planner import __version__
+from planner.benchmark import Measure, Measurement, OnStage
+from planner.diagnosis import StartFacts
+from planner.errors import BenchmarkError, EngineError
+from planner.feasibility import check
+from planner.memory import MemoryEstimate
+from planner.objective import judge
+from planner.problem import Problem
+from planner.search import Search
+from planner.space import Candidate
+from planner.trial import Failure, MemoryFigures, Provenance, Trial
+
+
+class Observer(Protocol):
+    """Watches a study run. The loop itself prints nothing."""
+
+    def started(self, number: int, candidate: Candidate) -> None: ...
+
+    def stage(self, stage: str, done: int, total: int) -> None: ...
+
+    def finished(self, trial: Trial) -> None: ...
+
+
+def run_study(
+    problem: Problem,
+    search: Search,
+    measure: Measure,
+    target: int,
+    observer: Observer,
+    backend: str,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[Trial]:
+    """Launch until `target` trials of this study were launched, earlier runs counted in. Returns all its trials."""
+    while sum(trial.was_launched for trial in search.trials()) < target:
+        asked = search.ask()
+        if asked is None:
+            break  # every feasible combination has been tried
+        number, candidate = asked
+        observer.started(number, candidate)
+        provenance = Provenance(
+            planner_version=__version__,
+            backend=backend,
+            simulated=backend == "simulated",
+            vllm_version=str(problem.version),
+            image=problem.spec.container.image if problem.spec.container else None,
+            gpu=problem.gpu.name,
+            workload_seed=problem.workload.seed,
+            finished_at="",
+        )
+        trial = evaluate(problem, candidate, number, measure, observer.stage, provenance)
+        trial = replace(trial, provenance=replace(provenance, finished_at=now().isoformat(timespec="seconds")))
+        search.tell(trial)
+        observer.finished(trial)
+    return search.trials()
+
+
+def evaluate(
+    problem: Problem, candidate: Candidate, number: int, measure: Measure, on_stage: OnStage, provenance: Provenance
+) -> Trial:
+    """Estimate, check, measure, judge. An engine that does not serve is an outcome, not an exception."""
+    deployment = problem.deployment(candidate)
+    trial = Trial(
+        number=number,
+        candidate=candidate,
+        outcome="infeasible",
+        value=None,
+        constraints=check(deployment),
+        predicted_value=problem.predicted(candidate),
+        predicted_memory=predicted_figures(deployment.memory),
+        real_memory=None,
+        provenance=provenance,
+    )
+    if trial.constraints:
+        return trial
+    try:
+        measurement = measure(candidate, number, on_stage)
+    except EngineError as error:
+        return replace(trial, outcome="failed", failure=Failure(
+            kind=type(error).__name__, message=str(error), log_tail=error.log_tail))  # fmt: skip
+    except BenchmarkError as error:
+        return replace(trial, outcome="failed", failure=Failure(kind=type(error).__name__, message=str(error)))
+    return _measured(problem, trial, measurement)
+
+
+def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial:
+    objective = problem.spec.objective
+    verdicts = [judge(objective, result) for result in measurement.results]
+    values = [value for value, _ in verdicts if value is not None]
+    worst = {
+        constraint.name: constraint
+        for _, constraints in verdicts
+        for constraint in sorted(constraints, key=lambda c: c.excess)
+    }
+    return replace(
+        trial,
+        outcome="measured",
+        value=sum(values) / len(values) if values else None,
+        constraints=tuple(worst.values()),
+        real_memory=real_figures(measurement.facts),
+        metrics=measurement.metrics(),
+        repeat_values=tuple(values),
+        preemptions=measurement.preemptions,
+        failed_requests=sum(result.failed for result in measurement.results),
+        start_s=measurement.start_s,
+        benchmark_s=measurement.benchmark_s,
+    )
+
+
+def predicted_figures(memory: MemoryEstimate) -> MemoryFigures:
+    return MemoryFigures(
+        weight_bytes=float(memory.weight_bytes),
+        non_torch_bytes=float(memory.non_torch_bytes),
+        activation_bytes=float(memory.activation_bytes),
+        graph_bytes=float(memory.graph_bytes),
+        kv_cache_bytes=float(memory.kv_cache_bytes),
+        num_blocks=int(memory.num_blocks),
+        kv_tokens=int(memory.kv_tokens),
+    )
+
+
+def real_figures(facts: StartFacts | None) -> MemoryFigures | None:
+    """What the engine's own log said of its memory."""
+    if facts is None:
+        return None
+    return MemoryFigures(
+        weight_bytes=facts.weights_bytes,
+        non_torch_bytes=facts.non_torch_bytes,
+        activation_bytes=facts.activation_bytes,
+        graph_bytes=facts.graph_bytes,
+        kv_cache_bytes=facts.kv_cache_bytes,
+        num_blocks=facts.num_gpu_blocks,
+        kv_tokens=facts.kv_tokens,
+    )
+
+
+def best_trial(problem: Problem, trials: list[Trial]) -> Trial | None:
+    """The best acceptable trial; of equals the earlier, which is nearer the default."""
+    best: Trial | None = None
+    for trial in trials:
+        if not trial.is_acceptable or trial.value is None:
+            continue
+        if best is None or best.value is None or problem.spec.objective.better(trial.value, best.value):
+            best = trial
+    return best
+
+
+def default_trial(problem: Problem, trials: list[Trial]) -> Trial | None:
+    return next((trial for trial in trials if trial.candidate == problem.default), None)

@@ -1,0 +1,79 @@
+"""`Trial`: all one needs to report or replay one candidate's judgement. Stored as JSON beside Optuna's own fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from planner.feasibility import Constraint
+from planner.space import Candidate
+
+Outcome = Literal["measured", "infeasible", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryFigures:
+    """Bytes per GPU, predicted before the launch or read from the engine's log; None where it does not say."""
+
+    weight_bytes: float | None = None
+    non_torch_bytes: float | None = None
+    activation_bytes: float | None = None
+    graph_bytes: float | None = None
+    kv_cache_bytes: float | None = None
+    num_blocks: int | None = None
+    kv_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    kind: str
+    """Name of the EngineError."""
+    message: str
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What the numbers depend on besides the candidate."""
+
+    planner_version: str
+    backend: str
+    simulated: bool
+    vllm_version: str
+    image: str | None
+    gpu: str
+    workload_seed: int
+    finished_at: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    number: int
+    candidate: Candidate
+    outcome: Outcome
+    value: float | None
+    """The objective; None unless measured."""
+    constraints: tuple[Constraint, ...]
+    """Violated rules of an infeasible trial; limits of a measured one, kept or not."""
+    predicted_value: float | None
+    predicted_memory: MemoryFigures
+    real_memory: MemoryFigures | None
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Means over the repeats, by the names of metrics.METRICS."""
+    repeat_values: tuple[float, ...] = ()
+    preemptions: int | None = None
+    failed_requests: int = 0
+    start_s: float = 0.0
+    benchmark_s: float = 0.0
+    failure: Failure | None = None
+    provenance: Provenance
+
+    @property
+    def was_launched(self) -> bool:
+        return self.outcome != "infeasible"
+
+    @property
+    def is_acceptable(self) -> bool:
+        """Measured, with every limit kept."""
+        return self.outcome == "measured" and all(constraint.excess <= 0 for constraint in self.constraints)

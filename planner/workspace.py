@@ -1,0 +1,76 @@
+"""Where a study lives on disk: its folder, storage, logs and lock; and how a study is found when none is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from planner.errors import BackendError, InputError
+
+STUDY_FILE = "study.yaml"
+STUDIES_FOLDER = "studies"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Simulated results have a folder of their own, so they can never be taken for measured ones."""
+
+    study_folder: Path
+    simulated: bool
+
+    @property
+    def folder(self) -> Path:
+        return self.study_folder / "simulated" if self.simulated else self.study_folder
+
+    @property
+    def default_storage(self) -> str:
+        return f"sqlite:///{self.folder / 'study.db'}"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def script_path(self) -> Path:
+        return self.folder / "run.sh"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the study: one planner at a time. The lock dies with its process. Raises BackendError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / ".lock"
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            owner = path.with_suffix(".owner")
+            pid = owner.read_text("utf-8").strip() if owner.exists() else "unknown"
+            raise BackendError(f"{self.folder}: another planner (pid {pid}) is running this study") from None
+        try:
+            path.with_suffix(".owner").write_text(f"{os.getpid()}\n", "utf-8")
+            yield
+        finally:
+            lock.release()
+
+
+def find_study(given: Path | None) -> Path:
+    """The study's file: the one given, the one in the working folder, or the only one under studies/.
+
+    Raises InputError.
+    """
+    if given is not None:
+        return given / STUDY_FILE if given.is_dir() else given
+    here = Path(STUDY_FILE)
+    if here.exists():
+        return here
+    found = sorted(Path(STUDIES_FOLDER).glob(f"*/{STUDY_FILE}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"several studies: {', '.join(str(path.parent) for path in found)}; name one")
+    raise InputError("no study.yaml here; name a study, or describe one with --model and --gpu")
