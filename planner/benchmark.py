@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,10 +19,7 @@ from planner.problem import Problem
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.space import Candidate
 from planner.telemetry import EngineTelemetry, difference, fetch_telemetry
-from planner.workload import Workload, plan_requests, plan_warmup
-
-REPEAT_SEED_STEP = 1000
-"""Each repeat draws its own prompts: the same ones again would measure the prefix cache."""
+from planner.workload import RequestPlan, plan_requests, plan_warmup
 
 STARTING, WARMING_UP, MEASURING = "starting", "warming up", "measuring"
 OnStage: TypeAlias = Callable[[str, int, int], None]
@@ -35,8 +32,8 @@ class Measurement:
 
     results: tuple[BenchmarkResult, ...]
     """One a repeat."""
-    telemetry: EngineTelemetry | None
-    """The first instance's own counters over the measured window."""
+    telemetry: tuple[EngineTelemetry, ...]
+    """Each instance's own counters over the measured window; empty where it has none."""
     facts: StartFacts | None
     """What the first instance's start-up log said."""
     start_s: float
@@ -72,13 +69,11 @@ def _measure(
     name = problem.spec.serve.name
     began = time.monotonic()
 
-    def load(workload: Workload, warm_up: bool) -> BenchmarkResult:
-        plans = plan_warmup(workload) if warm_up else plan_requests(workload)
-        stage = WARMING_UP if warm_up else MEASURING
+    def load(plans: Sequence[RequestPlan], stage: str) -> BenchmarkResult:
         records = run_load(
             server.base_urls,
             name,
-            workload,
+            problem.workload,
             vocab_size,
             plans,
             on_progress=lambda done, total: on_stage(stage, done, total),
@@ -93,18 +88,19 @@ def _measure(
 
     facts = read_start_facts(server.instances[0].log_text())
     if problem.workload.num_warmup_requests:
-        load(problem.workload, warm_up=True)
-    before = fetch_telemetry(server.base_urls[0])
-    results = tuple(load(_reseeded(problem.workload, i), warm_up=False) for i in range(problem.spec.repeats))
-    after = fetch_telemetry(server.base_urls[0])
-    telemetry = difference(before, after) if before is not None and after is not None else after
+        load(plan_warmup(problem.workload), WARMING_UP)
+    before = [fetch_telemetry(url) for url in server.base_urls]
+    results = tuple(load(plan_requests(problem.workload, i), MEASURING) for i in range(problem.spec.repeats))
+    after = [fetch_telemetry(url) for url in server.base_urls]
+    windows = [difference(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    preemptions = [window.preemptions for window in windows if window.preemptions is not None]
     return Measurement(
         results=results,
-        telemetry=telemetry,
+        telemetry=tuple(windows),
         facts=facts,
         start_s=server.start_s,
         benchmark_s=time.monotonic() - began,
-        preemptions=None if telemetry is None or telemetry.preemptions is None else int(telemetry.preemptions),
+        preemptions=sum(preemptions) if preemptions else None,
     )
 
 
@@ -121,7 +117,7 @@ def simulated(problem: Problem) -> Measure:
         on_stage(MEASURING, 0, problem.workload.num_requests)
         results, preemptions, benchmark_s = [], 0, 0.0
         for repeat in range(problem.spec.repeats):
-            workload = _reseeded(problem.workload, repeat)
+            workload = msgspec.structs.replace(problem.workload, seed=problem.workload.seed + repeat)
             engines = [
                 start_engine(d.model, d.gpu, interconnect, d.engine, d.memory, workload.seed + i)
                 for i in range(d.instances)
@@ -132,7 +128,7 @@ def simulated(problem: Problem) -> Measure:
             benchmark_s += max(record.finished_s for record in records)
         return Measurement(
             results=tuple(results),
-            telemetry=None,
+            telemetry=(),
             facts=None,
             start_s=start_seconds(d.model, d.engine, d.memory),
             benchmark_s=benchmark_s,
@@ -141,7 +137,3 @@ def simulated(problem: Problem) -> Measure:
         )
 
     return measure
-
-
-def _reseeded(workload: Workload, repeat: int) -> Workload:
-    return msgspec.structs.replace(workload, seed=workload.seed + REPEAT_SEED_STEP * repeat)

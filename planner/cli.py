@@ -40,8 +40,9 @@ def estimate(
     as_json: JsonOption = False,
 ) -> None:
     """Memory per GPU before anything is launched, and whether the engine will start and why."""
-    from planner.commands import estimate_deployment, make_console, spec_of
-    from planner.report import estimate_view
+    from planner.estimate import estimate_deployment
+    from planner.report import estimate_view, make_console
+    from planner.sources import spec_of
 
     spec, _ = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version)
     answer = estimate_deployment(spec, context.obj)
@@ -70,7 +71,8 @@ def tune(
     vllm_version: VersionOption = "0.8.5",
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
-    from planner.commands import spec_of, tune_study, with_settings
+    from planner.sources import spec_of, with_settings
+    from planner.tune import tune_study
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version)
     spec = with_settings(spec, context.obj, sampler, seed)
@@ -80,9 +82,9 @@ def tune(
 @app.command()
 def candidates(study: StudyArgument = None) -> None:
     """How many combinations of the search space are feasible, and which rule removes the rest."""
-    from planner.commands import load, make_console
     from planner.problem import Problem
-    from planner.report import plan_view
+    from planner.report import make_console, plan_view
+    from planner.sources import load
 
     spec, folder = load(study)
     make_console().print(plan_view(Problem(spec), "not launched", str(folder), "none", 0))
@@ -97,7 +99,8 @@ def export(
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
 ) -> None:
     """The best trial (or another) as a docker run script."""
-    from planner.commands import export_trial, load
+    from planner.sources import load
+    from planner.tune import export_trial
 
     spec, folder = load(study)
     typer.echo(f"wrote {export_trial(spec, folder, output, trial, simulated, storage)}")

@@ -102,8 +102,8 @@ TABLE: tuple[tuple[_Kind, str], ...] = (
     (EngineRejected, r"is less than than max local gpu count|to less than max local gpu count"),
     # The machine under it.
     (EngineCrashed, r"(?i)address already in use"),
-    (EngineCrashed, r"insufficient shared memory|Error while creating shared memory segment"),
-    (EngineCrashed, r"unable to (?:open|mmap|resize|allocate) shared memory|/dev/shm.*No space|Bus error"),
+    (EngineCrashed, r"Insufficient space in /dev/shm|insufficient shared memory|/dev/shm.*No space|Bus error"),
+    (EngineCrashed, r"unable to (?:open|mmap|resize|allocate) shared memory|Error while creating shared memory"),
     (EngineCrashed, r"No CUDA GPUs are available|Failed to infer device type|Found no NVIDIA driver|libcuda\.so"),
     (EngineCrashed, r"NCCL error|ncclUnhandled\w+|ncclSystemError|ncclInternalError|ncclRemoteError"),
     (EngineCrashed, r"CUDA error: .+|CUDA driver version is insufficient|no kernel image is available"),
@@ -216,8 +216,8 @@ def _exception_words(lines: Sequence[_Line], index: int, match: re.Match[str]) -
 
 
 def _one_line(words: str) -> str:
-    for end in (" If reserved but unallocated memory is large", " See documentation for Memory Management"):
-        words = words.partition(end)[0]
+    for advice in (" If reserved but unallocated memory", " See documentation for Memory", " See https://"):
+        words = words.partition(advice)[0]
     words = " ".join(words.split())
     return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 3] + "..."
 
@@ -238,7 +238,12 @@ def _silent_death(lines: Sequence[_Line], exit_code: int | None) -> str:
     if signal == 7:
         return f"bus error (exit code {exit_code}): most often /dev/shm is too small"
     code = "" if exit_code is None else f" (exit code {exit_code})"
-    errors = [line.text for line in lines if line.level in ("ERROR", "CRITICAL") or _LATER_NOISE.search(line.text)]
+    errors = [
+        line.text
+        for line in lines
+        if (line.level in ("ERROR", "CRITICAL") or (not line.level and _LATER_NOISE.search(line.text)))
+        and "exit code: -15" not in line.text  # a worker that was told to end
+    ]
     if errors:
         return _one_line(errors[0] + code)
     said = [line.text for line in lines if line.level != "WARNING" and line.text.strip()]
@@ -365,7 +370,7 @@ def _first_rank(found: Sequence[tuple[_Line, str]]) -> str | None:
 def _attention(names: Iterable[str]) -> str | None:
     for name in names:
         upper = name.upper()
-        if upper not in _NOT_ATTENTION and not upper.endswith("MOE"):
+        if upper not in _NOT_ATTENTION and not upper.endswith(("MOE", "PREFILL")):
             return _ATTENTION_NAMES.get(upper, upper.replace(" ", "_"))
     return None
 

@@ -39,7 +39,7 @@ def _header(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 
 def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    if default is None or default.value is None or trial.value is None:
+    if default is None or default.value is None or trial.value is None or default.number == trial.number:
         return ""
     metric = problem.spec.objective.metric
     return f" (engine defaults: {format_metric(metric, default.value)}, {trial.value / default.value - 1:+.1%})"

@@ -15,7 +15,7 @@ import yaml
 
 from planner.errors import InputError
 from planner.space import SearchSpace
-from planner.spec import HardwareSpec, StudySpec
+from planner.spec import HardwareSpec, ModelVariant, StudySpec
 from planner.units import Bytes, Seconds, parse_bytes, parse_seconds
 from planner.workload import Workload
 
@@ -92,7 +92,15 @@ def load_study(path: Path) -> StudySpec:
         space = load_named(space, SearchSpace, path.parent, "search_spaces")
     if isinstance(workload, str):
         workload = load_named(workload, Workload, path.parent, "workloads")
-    return msgspec.structs.replace(spec, search_space=space, workload=workload)
+    models = {name: _from(path.parent, variant) for name, variant in spec.models.items()}
+    return msgspec.structs.replace(spec, search_space=space, workload=workload, models=models)
+
+
+def _from(folder: Path, variant: ModelVariant) -> ModelVariant:
+    """Relative model directories are relative to the study's file."""
+    if not variant.path.startswith(("./", "../")):
+        return variant
+    return msgspec.structs.replace(variant, path=str((folder / variant.path).resolve()))
 
 
 def load_named(name: str, kind: type[T], folder: Path, shipped: str) -> T:

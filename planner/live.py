@@ -15,8 +15,8 @@ from planner.objective import format_metric
 from planner.problem import Problem
 from planner.report import describe, outcome_text
 from planner.space import Candidate
-from planner.study import Observer, best_trial
-from planner.trial import Trial
+from planner.study import Observer
+from planner.trial import Trial, best_trial
 from planner.units import format_duration
 
 LAST_OUTCOMES = 6

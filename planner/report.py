@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -12,12 +12,18 @@ from planner.feasibility import Constraint, Deployment, no_effect
 from planner.objective import format_metric
 from planner.problem import Problem
 from planner.space import Candidate, Value
-from planner.study import best_trial, default_trial
-from planner.trial import Trial
+from planner.trial import Trial, best_trial, default_trial
 from planner.units import format_count, format_gib, format_ms
 
+LOG_WIDTH = 132
 BAR_WIDTH = 48
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
+
+
+def make_console() -> Console:
+    """Wide where nothing says how wide: a log file has no 80 columns."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=LOG_WIDTH)
 
 
 def describe(problem: Problem, candidate: Candidate) -> str:
@@ -27,7 +33,7 @@ def describe(problem: Problem, candidate: Candidate) -> str:
         value = problem.choices.value_of(candidate, name)
         if value is not None:
             parts.append(f"{_SHORT_NAMES.get(name, name)}={_word(value)}")
-    return " ".join(parts) if candidate != problem.default else f"engine defaults: {' '.join(parts)}"
+    return " ".join(["engine defaults", *parts] if candidate == problem.default else parts)
 
 
 def _values(problem: Problem, candidate: Candidate) -> str:

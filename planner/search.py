@@ -124,11 +124,12 @@ class Search:
         """A study continues only under the definition it began with: other loads or machines do not compare."""
         now = definition(self._problem)
         stored = self._study.user_attrs.get(DEFINITION)
-        if stored is None:
+        changed = sorted(key for key in {*now, *(stored or {})} if now.get(key) != (stored or {}).get(key))
+        if changed and not self.trials():  # nothing measured yet that could not be compared
             self._study.set_user_attr(DEFINITION, now)
-            return
-        changed = sorted(key for key in {*now, *stored} if now.get(key) != stored.get(key))
-        if changed:
+            for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                self._study.tell(frozen.number, state=TrialState.FAIL)
+        elif changed:
             raise InputError(
                 f"{self._problem.spec.name}: {', '.join(changed)}: changed since this study began, so its trials would "
                 "not compare; give the study a new name, or undo the change"

@@ -143,18 +143,3 @@ def real_figures(facts: StartFacts | None) -> MemoryFigures | None:
         num_blocks=facts.num_gpu_blocks,
         kv_tokens=facts.kv_tokens,
     )
-
-
-def best_trial(problem: Problem, trials: list[Trial]) -> Trial | None:
-    """The best acceptable trial; of equals the earlier, which is nearer the default."""
-    best: Trial | None = None
-    for trial in trials:
-        if not trial.is_acceptable or trial.value is None:
-            continue
-        if best is None or best.value is None or problem.spec.objective.better(trial.value, best.value):
-            best = trial
-    return best
-
-
-def default_trial(problem: Problem, trials: list[Trial]) -> Trial | None:
-    return next((trial for trial in trials if trial.candidate == problem.default), None)

@@ -27,6 +27,8 @@ NOISE_STD = 0.02
 """Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""
 PRIOR_STD = 0.3
 """How far the performance model may be off before anything is measured, as a standard deviation of the log."""
+PRIOR_WEIGHT = 4.0
+"""How many measurements that prior counts for."""
 LENGTH_SCALES = (0.25, 0.5, 1.0, 2.0)
 """Candidates for the kernel's length scale, in units of a searched range; the likeliest is taken."""
 FAILURE_LENGTH_SCALE = 0.25
@@ -134,7 +136,7 @@ def _posterior(known: Array, residuals: Array, points: Array) -> tuple[Array, Ar
     """Mean and standard deviation of the residual at `points`, at the likeliest length scale.  # both (len(points),)"""
     offset = residuals.mean()
     centred = residuals - offset
-    variance = max(float(centred.var()), PRIOR_STD**2 / (1 + len(residuals)), NOISE_STD**2)
+    variance = (PRIOR_WEIGHT * PRIOR_STD**2 + float((centred**2).sum())) / (PRIOR_WEIGHT + len(residuals))
     best: tuple[float, float, Any, Array] | None = None
     for length_scale in LENGTH_SCALES:
         covariance = variance * _kernel(known, known, length_scale) + NOISE_STD**2 * np.eye(len(known))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from planner.feasibility import Constraint
+from planner.problem import Problem
 from planner.space import Candidate
 
 Outcome = Literal["measured", "infeasible", "failed"]
@@ -77,3 +79,18 @@ class Trial:
     def is_acceptable(self) -> bool:
         """Measured, with every limit kept."""
         return self.outcome == "measured" and all(constraint.excess <= 0 for constraint in self.constraints)
+
+
+def best_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
+    """The best acceptable trial; of equals the earlier, which is nearer the default."""
+    best: Trial | None = None
+    for trial in trials:
+        if not trial.is_acceptable or trial.value is None:
+            continue
+        if best is None or best.value is None or problem.spec.objective.better(trial.value, best.value):
+            best = trial
+    return best
+
+
+def default_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
+    return next((trial for trial in trials if trial.candidate == problem.default), None)

@@ -16,8 +16,11 @@ from planner.units import Seconds
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
-FIRST_ORDINARY_TOKEN = 256
+FIRST_ORDINARY_TOKEN = 1000
 """Token ids below are left out of prompts: vocabularies keep bytes and special tokens there."""
+RESERVED_SHARE = 32
+"""The top 1/32 of the ids is left out too: special tokens, and padding that the tokenizer does not have (the engine
+answers 400 'Token id is out of vocabulary' to those)."""
 
 
 class LengthRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,12 +48,15 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Sent and thrown away first; by default as many as the concurrency."""
     endpoint: Literal["completions", "chat"] = "completions"
     request_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1800.0))
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
         shortest = self.input_tokens if isinstance(self.input_tokens, int) else self.input_tokens.low
-        if self.shared_prefix_tokens > shortest:
-            raise ValueError(f"shared_prefix_tokens {self.shared_prefix_tokens} exceeds the shortest input {shortest}")
+        if self.shared_prefix_tokens >= shortest:
+            raise ValueError(
+                f"shared_prefix_tokens {self.shared_prefix_tokens} must be below the shortest input {shortest}, "
+                "or all prompts would be the same"
+            )
 
     @property
     def num_warmup_requests(self) -> int:
@@ -73,23 +79,24 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
     index: int
-    """Distinct over warm-up (negative) and measured requests: no prompt is ever sent twice."""
+    """Distinct over warm-up (negative) and all repeats: no prompt is ever sent twice."""
     input_tokens: int
     output_tokens: int
     shared_prefix_tokens: int
 
 
-def plan_requests(workload: Workload) -> list[RequestPlan]:
-    """The measured requests, the same for every candidate (paired comparison)."""
-    return _plan(workload, range(workload.num_requests), workload.seed)
+def plan_requests(workload: Workload, repeat: int = 0) -> list[RequestPlan]:
+    """The measured requests of a repeat, the same for every candidate (paired comparison), new in every repeat."""
+    first = repeat * workload.num_requests
+    return _plan(workload, range(first, first + workload.num_requests), stream=1 + repeat)
 
 
 def plan_warmup(workload: Workload) -> list[RequestPlan]:
-    return _plan(workload, range(-workload.num_warmup_requests, 0), workload.seed + 1)
+    return _plan(workload, range(-workload.num_warmup_requests, 0), stream=0)
 
 
-def _plan(workload: Workload, indices: range, seed: int) -> list[RequestPlan]:
-    rng = np.random.default_rng(seed)
+def _plan(workload: Workload, indices: range, stream: int) -> list[RequestPlan]:
+    rng = np.random.default_rng((workload.seed, stream))
     inputs = _draw(rng, workload.input_tokens, len(indices))
     outputs = _draw(rng, workload.output_tokens, len(indices))
     prefix = workload.shared_prefix_tokens
@@ -101,7 +108,8 @@ def prompt_token_ids(plan: RequestPlan, vocab_size: int, seed: int) -> list[int]
 
     def ids(stream: tuple[int, ...], count: int) -> NDArray[np.int64]:
         low = min(FIRST_ORDINARY_TOKEN, vocab_size // 2)
-        return np.random.default_rng(stream).integers(low, vocab_size, count)
+        high = vocab_size - vocab_size // RESERVED_SHARE
+        return np.random.default_rng(stream).integers(low, high, count)
 
     own = plan.input_tokens - plan.shared_prefix_tokens
     prefix = ids((seed, 0), plan.shared_prefix_tokens)

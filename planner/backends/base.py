@@ -28,6 +28,9 @@ class Instance(Protocol):
 
     def log_text(self) -> str: ...
 
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+
     def stop(self) -> None:
         """Stop it and leave nothing behind. May be called twice."""
 
@@ -50,7 +53,7 @@ class Server:
     def death(self) -> EngineError:
         """Why an instance that no longer runs died, from its log."""
         dead = next((i for i in self.instances if not i.is_running()), self.instances[0])
-        return diagnose(dead.log_text())
+        return diagnose(dead.log_text(), dead.exit_code())
 
 
 class Backend(Protocol):
@@ -94,7 +97,7 @@ def wait_until_ready(instance: Instance, deadline: float) -> None:
     with httpx.Client(trust_env=False, timeout=5.0) as client:
         while True:
             if not instance.is_running():
-                raise diagnose(instance.log_text())
+                raise diagnose(instance.log_text(), instance.exit_code())
             try:
                 if client.get(f"{instance.base_url}/health").status_code == httpx.codes.OK:
                     return

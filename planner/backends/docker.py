@@ -95,6 +95,10 @@ class ContainerInstance:
             text += "\nplanner: the container was killed for using too much host memory (OOMKilled)\n"
         return text
 
+    def exit_code(self) -> int | None:
+        state = self._container.attrs.get("State", {})
+        return None if state.get("Running") else state.get("ExitCode")
+
     def stop(self) -> None:
         with _mapped():
             try:

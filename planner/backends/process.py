@@ -48,9 +48,10 @@ class ProcessInstance:
     def log_text(self) -> str:
         with self._log_path.open("rb") as log:
             log.seek(max(0, self._log_path.stat().st_size - LOG_TAIL_BYTES))
-            text = log.read().decode("utf-8", "replace")
-        code = self._process.poll()
-        return text if code is None else f"{text}\nplanner: the engine exited with code {code}\n"
+            return log.read().decode("utf-8", "replace")
+
+    def exit_code(self) -> int | None:
+        return self._process.poll()
 
     def stop(self) -> None:
         """SIGTERM to the group, SIGKILL to whatever of it is left after the time-out."""

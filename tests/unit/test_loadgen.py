@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 
-from planner import loadgen
+from planner import loadgen, wire
 from planner.loadgen import HTTPX_ERRORS, error_kind, error_message, prompt_text, run_load
 from planner.metrics import RequestRecord
 from planner.workload import RequestPlan, Workload, plan_requests, prompt_token_ids
@@ -87,7 +87,7 @@ class Server:
     def __enter__(self) -> Server:
         self.thread.start()
         self.listening = self.call(asyncio.start_server(self.serve, "127.0.0.1", 0))
-        self.url = "http://127.0.0.1:%d" % self.listening.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.listening.sockets[0].getsockname()[1]}"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,7 +118,7 @@ class Server:
                 exchange = Exchange(self, head, content, writer)
                 self.exchanges.append(exchange)
                 await self.answer(exchange)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -279,7 +279,7 @@ def test_every_cut_of_the_bytes_reads_the_same() -> None:
 
     async def read(cut: int) -> tuple[int, bool, Any]:
         answer = loadgen._Answer()
-        connection = loadgen._Connection()
+        connection = wire._Connection()
         connection.request = httpx.Request("POST", "http://x/", extensions={"on_data": answer.feed})
         connection.ended = asyncio.get_running_loop().create_future()
         for piece in (whole[:cut], whole[cut:]):
@@ -324,7 +324,9 @@ def test_http_errors_carry_the_message(body: bytes) -> None:
         pytest.param(wire(b"nonsense\r\n\r\n"), "cut stream", id="not HTTP either"),
         pytest.param(wire(), "connection", id="closed at once"),
         pytest.param(stream(token(), DONE), "no usage", id="no usage"),
-        pytest.param(stream(token(), event({"choices": [], "usage": {"prompt_tokens": 8}}), DONE), "no usage", id="half"),
+        pytest.param(
+            stream(token(), event({"choices": [], "usage": {"prompt_tokens": 8}}), DONE), "no usage", id="half"
+        ),
         pytest.param(stream(usage(8, 0), DONE), "no tokens", id="no tokens"),
         pytest.param(stream(b"data: {oops\n\n"), "bad event", id="bad JSON"),
         pytest.param(stream(b"data: [1]\n\n"), "bad event", id="not an object"),
@@ -350,7 +352,7 @@ def test_without_usage_the_chunks_are_counted_but_the_record_says_so() -> None:
 def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        url = "http://127.0.0.1:%d" % unused.getsockname()[1]
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         asked = workload(concurrency=2, num_requests=3)
         records = run_load([url], "model", asked, VOCAB_SIZE, plan_requests(asked))
     assert [record.error for record in records] == ["connection"] * 3
@@ -445,30 +447,33 @@ def test_stop_ends_what_is_in_flight() -> None:
     assert [record.error for record in records] == ["stopped"] * 5
 
 
-def test_a_dead_engine_ends_the_load() -> None:
-    asked = workload(concurrency=1, num_requests=2000, request_timeout=600.0)
-    answers: Iterator[Answer] = iter([Exchange.complete, Exchange.complete, wire()])
+def test_a_dead_engine_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = workload(concurrency=1, num_requests=100, request_timeout=600.0)
+    monkeypatch.setattr(loadgen, "_BACK_OFF_S", 0.05)  # 98 refused connections are 5 s, a dead engine is seen before
+    died = threading.Event()
 
     async def answer(exchange: Exchange) -> None:
-        await next(answers, never)(exchange)
-
-    alive = threading.Event()
-    alive.set()
-
-    def is_alive() -> bool:
-        """Dead from the second question on."""
-        was = alive.is_set()
-        alive.clear()
-        return was
+        if len(exchange.server.exchanges) <= 2:
+            await exchange.complete()
+        elif died.is_set():
+            await never(exchange)
+        else:
+            died.set()
+            exchange.writer.close()
+            exchange.server.listening.close()
 
     with Server(answer) as server:
-        records = run_load([server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), is_alive=is_alive)
-    assert [record.error for record in records[:4]] == [None, None, "connection", "engine died"]
-    assert {record.error for record in records[4:]} == {"engine died"}
+        records = run_load(
+            [server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), None, None, lambda: not died.is_set()
+        )
+    errors = [record.error for record in records]
+    assert errors[:3] == [None, None, "connection"]
+    assert set(errors[3:]) <= {"connection", "engine died"}
+    assert errors[-1] == "engine died"
 
 
 def test_a_broken_callback_is_not_swallowed() -> None:
-    def fail(done: int, total: int) -> None:
+    def fail(done: int, total: int) -> None:  # noqa: ARG001
         raise ZeroDivisionError
 
     asked = workload(concurrency=2, num_requests=4)

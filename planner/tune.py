@@ -1,161 +1,35 @@
-"""What the commands do, without their flags: library calls, then printing. See `cli.py` for the flags."""
+"""`planner tune` and `planner export`: plan, run, conclude, write the script."""
 
 from __future__ import annotations
 
-import re
 import shlex
 import signal
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from planner.backends.docker import DockerBackend, engine_answers
+from planner.backends.process import ProcessBackend
 from planner.benchmark import Measure, live, simulated
 from planner.container import trial_runs
-from planner.defaults import generation_of
-from planner.engine import EngineConfig, parse_version, settings
 from planner.errors import BackendError, InputError
 from planner.export import run_sh
-from planner.feasibility import Constraint, Deployment, check, risks
-from planner.files import convert, encode, load_named, load_study
+from planner.files import encode
 from planner.hardware import detect_gpus, find_gpu
 from planner.live import terminal_observer
-from planner.model import load_model
 from planner.problem import Problem
-from planner.report import conclusion, plan_view, trials_table, verdict
+from planner.report import conclusion, make_console, plan_view, trials_table
 from planner.search import Search
-from planner.space import LAYOUT, MODEL, Layout, SearchSpace
 from planner.spec import StudySpec
-from planner.study import best_trial, default_trial, run_study
-from planner.trial import Trial
-from planner.units import format_duration, to_gib
-from planner.workload import Workload
-from planner.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace, find_study
+from planner.study import run_study
+from planner.trial import Trial, best_trial, default_trial
+from planner.units import format_duration
+from planner.workspace import STUDY_FILE, Workspace
 
 BACKENDS = ("docker", "process", "simulated")
-
-
-# --- which study ---
-
-
-def load(path: Path | None) -> tuple[StudySpec, Path]:
-    """The study and the folder its results go to."""
-    found = find_study(path)
-    return load_study(found), found.parent
-
-
-def spec_of(
-    study: Path | None, model: str | None, gpu: str | None, num_gpus: int, interconnect: str, version: str
-) -> tuple[StudySpec, Path]:
-    """The study named, or one made from --model and --gpu. Raises InputError."""
-    if model is None and gpu is None:
-        return load(study)
-    if study is not None:
-        raise InputError("name a study or describe one with --model and --gpu, not both")
-    if model is None or gpu is None:
-        raise InputError("--model and --gpu go together: both are needed without a study.yaml")
-    spec = described_study(model, gpu, num_gpus, interconnect, version)
-    folder = Path(STUDIES_FOLDER) / spec.name
-    if (folder / STUDY_FILE).exists():
-        return load_study(folder / STUDY_FILE), folder
-    return spec, folder
-
-
-def described_study(model: str, gpu: str, num_gpus: int, interconnect: str, version: str) -> StudySpec:
-    """A study without a YAML: the space for this card and version, a chat workload cut to the context."""
-    spec = load_model(model)
-    card = find_gpu(gpu)
-    parsed = parse_version(version)
-    path = str(Path(model).absolute()) if Path(model).exists() else model
-    settings_needed = {"dtype": "half"} if (0, 0) < card.compute_capability < (8, 0) else {}
-    space = space_name(generation_of(parsed, card, {}), card.is_cpu, card.compute_capability < (8, 0))
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{spec.name}-{num_gpus}x{card.name}").strip("-").lower()
-    data = {
-        "name": name[:63],
-        "models": {"model": {"path": path, "architecture": model}},
-        "hardware": {"gpu": card.name, "num_gpus": num_gpus, "interconnect": interconnect},
-        "engine": {"version": version, "settings": settings_needed},
-        "container": {"image": f"vllm/vllm-openai:v{parsed}", "runtime": None if card.is_cpu else "nvidia"},
-        "search_space": space,
-        "workload": "chat",
-    }
-    made = convert(data, StudySpec, "command line")
-    return msgspec.structs.replace(
-        made,
-        search_space=load_named(space, SearchSpace, Path(), "search_spaces"),
-        workload=load_named("chat", Workload, Path(), "workloads"),
-    )
-
-
-def space_name(generation: str, is_cpu: bool, is_turing: bool) -> str:
-    """The shipped search space for an engine on a kind of card."""
-    if is_cpu:
-        return "vllm-cpu"
-    if generation == "V1":
-        return "vllm-v1"
-    return "vllm-0.8-v0-turing" if is_turing else "vllm-v0"
-
-
-def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, seed: int | None) -> StudySpec:
-    """The study with vLLM flags of the command line fixed, and another sampler or seed."""
-    fixed = msgspec.structs.replace(spec.engine.settings, **settings(given))
-    chosen = {key: value for key, value in (("name", sampler), ("seed", seed)) if value is not None}
-    sampler_spec = convert({**msgspec.to_builtins(spec.sampler), **chosen}, type(spec.sampler), "--sampler")
-    engine = msgspec.structs.replace(spec.engine, settings=fixed)
-    return msgspec.structs.replace(spec, engine=engine, sampler=sampler_spec)
-
-
-def make_console() -> Console:
-    """Wide where nothing says how wide: a log file has no 80 columns."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=LOG_WIDTH)
-
-
-LOG_WIDTH = 132
-
-
-# --- estimate ---
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    deployment: Deployment
-    violated: tuple[Constraint, ...]
-    risks: list[str]
-
-    def to_json(self) -> str:
-        memory = self.deployment.memory
-        document = {
-            "verdict": verdict(self.violated, self.risks),
-            "reasons": [constraint.message for constraint in self.violated] + self.risks,
-            "weights_gib": to_gib(memory.weight_bytes),
-            "non_torch_gib": to_gib(memory.non_torch_bytes),
-            "activation_peak_gib": to_gib(float(memory.activation_bytes)),
-            "cudagraph_gib": to_gib(float(memory.graph_bytes)),
-            "kv_cache_gib": to_gib(float(memory.kv_cache_bytes)),
-            "kv_blocks": int(memory.num_blocks),
-            "kv_tokens": int(memory.kv_tokens),
-            "max_concurrency": float(memory.max_concurrency),
-        }
-        return msgspec.json.format(msgspec.json.encode(document)).decode()
-
-
-def estimate_deployment(spec: StudySpec, given: EngineConfig) -> Answer:
-    """Judge the study's default candidate with the command line's flags on top, without its workload."""
-    problem = Problem(with_settings(spec, given, None, None))
-    candidate = problem.default
-    if given.tensor_parallel_size or given.pipeline_parallel_size:
-        layout = Layout(1, given.tensor_parallel_size or 1, given.pipeline_parallel_size or 1)
-        candidate = problem.choices.candidate({LAYOUT: str(layout), MODEL: candidate.model})
-    deployment = replace(problem.deployment(candidate), workload_tokens=0)
-    return Answer(deployment, check(deployment), risks(deployment))
-
-
-# --- tune ---
 
 
 def choose_backend(spec: StudySpec, backend: str | None) -> str:
@@ -164,8 +38,6 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
         if backend not in BACKENDS:
             raise InputError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
         return backend
-    from planner.backends.docker import engine_answers
-
     hint = "start it, or use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
     if not engine_answers():
         raise BackendError(f"no Docker Engine answers here: {hint}")
@@ -221,11 +93,7 @@ def _measure(problem: Problem, workspace: Workspace, backend: str) -> tuple[Meas
 
 def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Any:
     if backend == "docker":
-        from planner.backends.docker import DockerBackend
-
         return DockerBackend(problem, workspace.log_dir)
-    from planner.backends.process import ProcessBackend
-
     return ProcessBackend(problem, workspace.log_dir)
 
 

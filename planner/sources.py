@@ -1,0 +1,86 @@
+"""Which study a command is about: a YAML, the one in the working folder, or one made from --model and --gpu."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from planner.defaults import generation_of
+from planner.engine import EngineConfig, parse_version, settings
+from planner.errors import InputError
+from planner.files import convert, load_named, load_study
+from planner.hardware import find_gpu
+from planner.model import load_model
+from planner.space import SearchSpace
+from planner.spec import StudySpec
+from planner.workload import Workload
+from planner.workspace import STUDIES_FOLDER, STUDY_FILE, find_study
+
+
+def load(path: Path | None) -> tuple[StudySpec, Path]:
+    """The study and the folder its results go to."""
+    found = find_study(path)
+    return load_study(found), found.parent
+
+
+def spec_of(
+    study: Path | None, model: str | None, gpu: str | None, num_gpus: int, interconnect: str, version: str
+) -> tuple[StudySpec, Path]:
+    """The study named, or one made from --model and --gpu. Raises InputError."""
+    if model is None and gpu is None:
+        return load(study)
+    if study is not None:
+        raise InputError("name a study or describe one with --model and --gpu, not both")
+    if model is None or gpu is None:
+        raise InputError("--model and --gpu go together: both are needed without a study.yaml")
+    spec = described_study(model, gpu, num_gpus, interconnect, version)
+    folder = Path(STUDIES_FOLDER) / spec.name
+    if (folder / STUDY_FILE).exists():
+        return load_study(folder / STUDY_FILE), folder
+    return spec, folder
+
+
+def described_study(model: str, gpu: str, num_gpus: int, interconnect: str, version: str) -> StudySpec:
+    """A study without a YAML: the space for this card and version, a chat workload cut to the context."""
+    spec = load_model(model)
+    card = find_gpu(gpu)
+    parsed = parse_version(version)
+    path = str(Path(model).absolute()) if Path(model).exists() else model
+    settings_needed = {"dtype": "half"} if (0, 0) < card.compute_capability < (8, 0) else {}
+    space = space_name(generation_of(parsed, card, {}), card.is_cpu, card.compute_capability < (8, 0))
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{spec.name}-{num_gpus}x{card.name}").strip("-").lower()
+    data = {
+        "name": name[:63],
+        "models": {"model": {"path": path, "architecture": model}},
+        "hardware": {"gpu": card.name, "num_gpus": num_gpus, "interconnect": interconnect},
+        "engine": {"version": version, "settings": settings_needed},
+        "container": {"image": f"vllm/vllm-openai:v{parsed}", "runtime": None if card.is_cpu else "nvidia"},
+        "search_space": space,
+        "workload": "chat",
+    }
+    made = convert(data, StudySpec, "command line")
+    return msgspec.structs.replace(
+        made,
+        search_space=load_named(space, SearchSpace, Path(), "search_spaces"),
+        workload=load_named("chat", Workload, Path(), "workloads"),
+    )
+
+
+def space_name(generation: str, is_cpu: bool, is_turing: bool) -> str:
+    """The shipped search space for an engine on a kind of card."""
+    if is_cpu:
+        return "vllm-cpu"
+    if generation == "V1":
+        return "vllm-v1"
+    return "vllm-0.8-v0-turing" if is_turing else "vllm-v0"
+
+
+def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, seed: int | None) -> StudySpec:
+    """The study with vLLM flags of the command line fixed, and another sampler or seed."""
+    fixed = msgspec.structs.replace(spec.engine.settings, **settings(given))
+    chosen = {key: value for key, value in (("name", sampler), ("seed", seed)) if value is not None}
+    sampler_spec = convert({**msgspec.to_builtins(spec.sampler), **chosen}, type(spec.sampler), "--sampler")
+    engine = msgspec.structs.replace(spec.engine, settings=fixed)
+    return msgspec.structs.replace(spec, engine=engine, sampler=sampler_spec)

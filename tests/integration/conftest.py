@@ -1,0 +1,51 @@
+"""What the container tests need: a Docker Engine, the vLLM-CPU image, the tiny model.
+
+Where something is missing the tests are skipped and say so; with PLANNER_REQUIRE_CONTAINERS set (as in CI) they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+IMAGES = Path(__file__).parent.parent / "images"
+IMAGE = "planner-vllm-cpu:test"
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("PLANNER_REQUIRE_CONTAINERS"):
+        pytest.fail(f"{what}, and PLANNER_REQUIRE_CONTAINERS is set")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def docker_client() -> Iterator[docker.DockerClient]:
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        _missing(f"no Docker Engine answers ({error})")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def vllm_image(docker_client: docker.DockerClient) -> str:
+    try:
+        docker_client.images.get(IMAGE)
+    except docker.errors.ImageNotFound:
+        _missing(f"no image {IMAGE}; python tests/images/build.py image makes it")
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny qwen3"  # a space: every path must be quoted
+    subprocess.run([sys.executable, str(IMAGES / "make_model.py"), str(folder)], check=True)
+    return folder

@@ -1,0 +1,98 @@
+"""The whole loop on the real vLLM in real containers."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import docker
+import httpx
+import pytest
+
+from planner.container import STUDY_LABEL
+from planner.files import load_study
+from studies import trials_of, tune, tune_until, write_cpu_study
+
+pytestmark = [pytest.mark.container, pytest.mark.vllm]
+
+
+def containers_of(client: docker.DockerClient, study: Path) -> list[str]:
+    label = f"{STUDY_LABEL}={load_study(study).name}"
+    return [container.name for container in client.containers.list(all=True, filters={"label": label})]
+
+
+def wait_healthy(url: str, timeout_s: float = 240) -> None:
+    deadline = time.monotonic() + timeout_s
+    with httpx.Client(trust_env=False, timeout=5) as client:
+        while time.monotonic() < deadline:
+            try:
+                if client.get(f"{url}/health").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.5)
+    pytest.fail(f"{url} did not become healthy")
+
+
+def test_tune_on_real_vllm_then_run_the_exported_script(
+    docker_client: docker.DockerClient, vllm_image: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    study = write_cpu_study(tmp_path / "study", vllm_image, tiny_model)
+    done = tune(study, 6, "docker", timeout_s=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert containers_of(docker_client, study) == []
+
+    trials = trials_of(study)
+    assert [trial.outcome for trial in trials] == ["measured"] * 6
+    assert len({trial.candidate.key for trial in trials}) == 6
+    assert trials[0].candidate.engine.max_num_seqs is None, "trial 0 is the engine's own defaults"
+    assert all(trial.value is not None and trial.value > 0 for trial in trials)
+    # What vLLM itself reports is what we predicted: 1 GiB of KV cache.
+    assert {trial.real_memory.kv_tokens for trial in trials if trial.real_memory} == {262_144}
+    assert {trial.predicted_memory.kv_tokens for trial in trials} == {262_144}
+
+    spec = load_study(study)
+    script = study.parent / "run.sh"
+    assert "SIMULATED" not in script.read_text()
+    subprocess.run(["bash", str(script)], check=True, capture_output=True)
+    try:
+        url = f"http://127.0.0.1:{spec.serve.host_port}"
+        wait_healthy(url)
+        body = {"model": spec.serve.name, "messages": [{"role": "user", "content": "w100 w200"}], "max_tokens": 8}
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["usage"]["completion_tokens"] >= 1
+    finally:
+        docker_client.containers.get(spec.serve.name).remove(force=True)
+
+
+def test_killed_in_the_middle_and_run_again(
+    docker_client: docker.DockerClient, vllm_image: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    study = write_cpu_study(tmp_path / "study", vllm_image, tiny_model, requests=24)
+    code, output = tune_until(study, 3, "docker", "(2/3)", signal.SIGKILL)
+    assert code == -signal.SIGKILL, output
+    first = trials_of(study)
+    assert len(first) == 1
+
+    again = tune(study, 3, "docker", timeout_s=600)
+    assert again.returncode == 0, again.stdout + again.stderr
+    trials = trials_of(study)
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert trials[0] == first[0], "what was measured is not measured again"
+    assert len({trial.candidate.key for trial in trials}) == 3
+    assert containers_of(docker_client, study) == []
+
+
+def test_a_missing_image_stops_the_study_and_says_what_to_do(
+    docker_client: docker.DockerClient, tiny_model: Path, tmp_path: Path
+) -> None:
+    study = write_cpu_study(tmp_path / "study", "planner-no-such-image:1", tiny_model)
+    done = tune(study, 2, "docker")
+    assert done.returncode == 1
+    assert "planner-no-such-image:1" in done.stderr
+    assert "docker pull" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert trials_of(study) == []

@@ -1,0 +1,77 @@
+"""The whole loop on real processes: the simulated engine as an HTTP server, started by the process backend."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from planner.backends.process import STUDY_ENV
+from planner.files import load_study
+from studies import trials_of, tune, tune_until, write_simulated_server_study
+
+
+def processes_of(study: Path) -> list[int]:
+    name = load_study(study).name
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(STUDY_ENV) == name:
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_tune_measures_over_http(tmp_path: Path) -> None:
+    study = write_simulated_server_study(tmp_path)
+    done = tune(study, 4, "process")
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = trials_of(study)
+    assert [trial.outcome for trial in trials] == ["measured"] * 4
+    assert {str(trial.candidate.layout) for trial in trials} == {"1xtp2", "2xtp1"}
+    for trial in trials:
+        assert trial.metrics["output_throughput"] > 0
+        assert trial.failed_requests == 0
+        assert trial.real_memory is not None
+        assert trial.real_memory.num_blocks == trial.predicted_memory.num_blocks, "the log says what was predicted"
+    assert processes_of(study) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopped_in_the_middle_and_run_again(tmp_path: Path, number: signal.Signals) -> None:
+    study = write_simulated_server_study(tmp_path, speedup=200)
+    code, output = tune_until(study, 4, "process", "(3/4)", number)
+    assert code == (-signal.SIGKILL if number is signal.SIGKILL else 130), output
+    first = trials_of(study)
+    assert len(first) == 2
+    if number is not signal.SIGKILL:
+        assert "2 of 4 trials are kept" in output
+        assert processes_of(study) == []
+
+    again = tune(study, 4, "process")
+    assert again.returncode == 0, again.stdout + again.stderr
+    trials = trials_of(study)
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert trials[:2] == first
+    assert len({trial.candidate.key for trial in trials}) == 4
+    assert processes_of(study) == []
+
+
+def test_a_finished_study_launches_nothing_more(tmp_path: Path) -> None:
+    study = write_simulated_server_study(tmp_path)
+    assert tune(study, 2, "process").returncode == 0
+    first = trials_of(study)
+    again = tune(study, 2, "process")
+    assert again.returncode == 0
+    assert trials_of(study) == first
+
+
+def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    study = write_simulated_server_study(tmp_path)
+    study.write_text(study.read_text().replace("- -m", "- -m").replace("command: [", "command: ['no-such-vllm', "))
+    done = tune(study, 2, "process")
+    assert done.returncode == 1
+    assert done.stderr.startswith("planner: no-such-vllm: not found on PATH")
