@@ -86,9 +86,8 @@ def test_killed_in_the_middle_and_run_again(
     assert containers_of(docker_client, study) == []
 
 
-def test_a_missing_image_stops_the_study_and_says_what_to_do(
-    docker_client: docker.DockerClient, tiny_model: Path, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("docker_client")
+def test_a_missing_image_stops_the_study_and_says_what_to_do(tiny_model: Path, tmp_path: Path) -> None:
     study = write_cpu_study(tmp_path / "study", "planner-no-such-image:1", tiny_model)
     done = tune(study, 2, "docker")
     assert done.returncode == 1

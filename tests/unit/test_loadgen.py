@@ -14,9 +14,10 @@ import httpx
 import msgspec
 import pytest
 
-from planner import loadgen, wire
+from planner import loadgen
 from planner.loadgen import HTTPX_ERRORS, error_kind, error_message, prompt_text, run_load
 from planner.metrics import RequestRecord
+from planner.wire import _Connection
 from planner.workload import RequestPlan, Workload, plan_requests, prompt_token_ids
 
 VOCAB_SIZE = 1000
@@ -279,7 +280,7 @@ def test_every_cut_of_the_bytes_reads_the_same() -> None:
 
     async def read(cut: int) -> tuple[int, bool, Any]:
         answer = loadgen._Answer()
-        connection = wire._Connection()
+        connection = _Connection()
         connection.request = httpx.Request("POST", "http://x/", extensions={"on_data": answer.feed})
         connection.ended = asyncio.get_running_loop().create_future()
         for piece in (whole[:cut], whole[cut:]):
