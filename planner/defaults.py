@@ -32,6 +32,8 @@ BIG_CARD_BYTES = 70 * GIB
 V1_ONLY_SINCE = Version("0.11.0")
 V1_DEFAULT_SINCE = Version("0.8.0")
 V1_ON_TURING_SINCE = Version("0.10.0")
+ASYNC_SCHEDULING_SINCE = Version("0.14.0")
+"""Since when asynchronous scheduling is on by default."""
 HALF_FALLBACK_SINCE = Version("0.9.0")
 """Since when dtype auto turns bfloat16 into float16 on cards that lack it."""
 
@@ -60,6 +62,7 @@ class ResolvedEngine:
     max_seq_len_to_capture: IntColumn
     kv_cache_memory_bytes: IntColumn | None
     num_scheduler_steps: IntColumn
+    async_scheduling: BoolColumn
 
     @property
     def world_size(self) -> int:
@@ -114,6 +117,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         max_seq_len_to_capture=plain(np.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
         num_scheduler_steps=column("num_scheduler_steps", 1),
+        async_scheduling=column("async_scheduling", version >= ASYNC_SCHEDULING_SINCE and not gpu.is_cpu),
     )
 
 

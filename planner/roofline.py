@@ -24,8 +24,6 @@ from planner.model import DTYPE_BYTES, ModelSpec
 from planner.weights import padded_vocab_size, weight_bytes
 from planner.workload import LengthRange, Workload
 
-ASYNC_SCHEDULING_SINCE = Version("0.14.0")
-"""Since when the next step is scheduled while the card computes this one, by default."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 LARGEST_V1_GRAPH_TOKENS = 512
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
@@ -137,11 +135,9 @@ class StepModel:
         interconnect: Interconnect,
         engine: ResolvedEngine,
         coefficients: Coefficients | None = None,
-        hides_host: bool | None = None,
     ) -> None:
         self.engine = engine
         self.coefficients = c = coefficients or default_coefficients(engine, gpu)
-        self.hides_host = hides_scheduling(engine, gpu) if hides_host is None else hides_host
         tp, pp, itemsize = engine.tensor_parallel_size, engine.pipeline_parallel_size, DTYPE_BYTES[engine.dtype]
         layers, hidden = model.num_hidden_layers / pp, model.hidden_size
         queries, keys = model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim
@@ -184,7 +180,9 @@ class StepModel:
         device_s = device_s + self._num_reduces * (self._reduce_latency_s + padded * self._reduce_s_per_token)
         step_s = np.maximum(device_s, np.where(graphed, c.graph_launch_s, self._launch_s))
         host_s = self._host_s + c.host_s_per_seq * rows
-        duration_s: FloatColumn = plain(np.maximum(step_s, host_s) if self.hides_host else step_s + host_s)
+        duration_s: FloatColumn = plain(
+            np.where(self.engine.async_scheduling, np.maximum(step_s, host_s), step_s + host_s)
+        )
         return duration_s
 
     def is_graphed(self, step: Step) -> BoolColumn:
@@ -233,11 +231,6 @@ def linear_kernel(engine: ResolvedEngine, gpu: GpuSpec) -> str:
     capability = gpu.compute_capability
     has_marlin = capability >= (8, 0) or (capability >= (7, 5) and engine.version >= MARLIN_ON_TURING_SINCE)
     return "marlin" if has_marlin or engine.quantization not in DEQUANTIZE_TOKENS else engine.quantization
-
-
-def hides_scheduling(engine: ResolvedEngine, gpu: GpuSpec) -> bool:
-    """Whether asynchronous scheduling hides the engine's Python behind the card."""
-    return engine.generation == "V1" and not gpu.is_cpu and engine.version >= ASYNC_SCHEDULING_SINCE
 
 
 def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:

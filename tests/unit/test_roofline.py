@@ -112,8 +112,8 @@ def test_eager_steps_cost_a_launch_per_layer() -> None:
 
 
 def test_async_scheduling_hides_the_host() -> None:
-    hidden = StepModel(DENSE_4B, H200, "none", h200(), hides_host=True).seconds(decode(128))
-    shown = StepModel(DENSE_4B, H200, "none", h200(), hides_host=False).seconds(decode(128))
+    hidden = StepModel(DENSE_4B, H200, "none", h200(async_scheduling=True)).seconds(decode(128))
+    shown = StepModel(DENSE_4B, H200, "none", h200(async_scheduling=False)).seconds(decode(128))
     assert shown - hidden == pytest.approx(V1.host_s + V1.host_s_per_rank + 128 * V1.host_s_per_seq, rel=0.01)
 
 
