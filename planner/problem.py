@@ -155,7 +155,7 @@ class Problem:
         self, model_name: str, layout: Layout, columns: dict[str, Any], cpu_kv_gib: str | None
     ) -> Deployment:
         model, hardware = self.models[model_name], self.spec.hardware
-        if self.gpu.is_cpu and cpu_kv_gib and "kv_cache_memory_bytes" not in columns:
+        if self.gpu.is_cpu and cpu_kv_gib:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
             columns = {**columns, "kv_cache_memory_bytes": int(cpu_kv_gib) * GIB}
         engine = resolve(columns, model, self.gpu, self.version)
         return Deployment(
