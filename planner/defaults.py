@@ -63,6 +63,8 @@ class ResolvedEngine:
     kv_cache_memory_bytes: IntColumn | None
     num_scheduler_steps: IntColumn
     async_scheduling: BoolColumn
+    enable_expert_parallel: bool
+    num_gpu_blocks_override: IntColumn | None
 
     @property
     def world_size(self) -> int:
@@ -117,6 +119,8 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         max_seq_len_to_capture=plain(np.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
         num_scheduler_steps=column("num_scheduler_steps", 1),
+        enable_expert_parallel=bool(settings.get("enable_expert_parallel")),
+        num_gpu_blocks_override=settings.get("num_gpu_blocks_override"),
         async_scheduling=column("async_scheduling", version >= ASYNC_SCHEDULING_SINCE and not gpu.is_cpu),
     )
 

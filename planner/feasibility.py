@@ -192,6 +192,8 @@ def _no_blocks(d: Deployment) -> Any:
 
 
 def _kv_capacity(d: Deployment) -> Any:
+    if d.engine.generation == "V1":
+        return np.asarray(d.memory.request_blocks) - d.memory.num_blocks
     return np.asarray(d.engine.max_model_len) - _capacity_tokens(d)
 
 
@@ -222,7 +224,7 @@ def _kv_message(d: Deployment) -> str:
             f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in "
             f"KV cache ({stored}). Try increasing `gpu_memory_utilization` or decreasing `max_model_len`"
         )
-    needed = d.memory.kv_block_bytes / d.engine.block_size * length
+    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes)
     return (
         f"To serve at least one request with the models's max seq len ({length}), ({format_gib(needed)} KV cache is "
         f"needed, which is larger than the available KV cache memory ({format_gib(d.memory.kv_cache_bytes)})."

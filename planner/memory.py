@@ -4,8 +4,10 @@ Rank 0 is meant, which decides the number of KV blocks. Every figure may be a Nu
 the engine's columns are. What the engine counts inside its budget and what lies outside is said per field.
 
 Source: vllm@0.8.5 worker/worker.py:determine_num_available_blocks, utils.py:memory_profiling,
-worker/model_runner.py:profile_run, worker/cache_engine.py:get_cache_block_size; MLP and sampler live sets read in
-model_executor/models/qwen2.py and layers/sampler.py and confirmed on real starts (docs/model.md).
+worker/model_runner.py:profile_run, worker/cache_engine.py:get_cache_block_size; vllm@0.9.2..0.33.0
+v1/worker/gpu_worker.py:determine_available_memory, v1/worker/gpu_model_runner.py:profile_run,
+v1/core/kv_cache_utils.py. Live sets of MLP and sampler: model_executor/models/qwen2.py, layers/sampler.py, confirmed on
+real starts (docs/model.md).
 """
 
 from __future__ import annotations
@@ -14,21 +16,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from packaging.version import Version
 
+from planner.activations import activation_bytes, uses_second_runner
 from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec, Interconnect
-from planner.model import DTYPE_BYTES, ModelSpec
-from planner.units import GIB, MIB
-from planner.weights import kv_heads_per_rank, layers_per_stage, weight_bytes
+from planner.kv_cache import KvGroup, kv_group
+from planner.model import ModelSpec
+from planner.overheads import CONTEXT_BYTES, graph_bytes, non_torch_bytes
+from planner.units import GIB
+from planner.weights import weight_bytes
 
-AWQ_DEQUANTIZE_TOKENS = 256
-"""From this many tokens a step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""
 WATERMARK_FRACTION = 0.01
 """Share of the blocks V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""
-CUBLAS_WORKSPACE_BYTES = {7: 8 * MIB, 8: 8 * MIB, 9: 32 * MIB, 10: 32 * MIB, 12: 32 * MIB}
-"""cuBLAS workspace by major compute capability; torch aten/src/ATen/cuda/CUDABlas.cpp:parseChosenWorkspaceSize."""
 CPU_KV_BYTES = 4 * GIB
 """KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes says otherwise."""
+GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
+SECOND_RUNNER_GRAPHS_SINCE = Version("0.25.0")
+"""Before, that runner's own estimate of its graphs was 0 (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +51,18 @@ class MemoryEstimate:
     """CUDA graphs; captured after the KV cache is allocated, outside the budget before 0.20."""
     context_bytes: float
     """The CUDA context, outside the budget."""
+    graphs_in_budget: bool
+    """Whether the engine takes (its estimate of) the graphs out of the budget."""
     kv_block_bytes: IntColumn
     block_size: IntColumn
     num_blocks: IntColumn
+    num_kv_groups: int
+    """Groups of layers that hold blocks of their own; 1 unless full and sliding attention are mixed."""
+    request_blocks: IntColumn
+    """Blocks of one request of max_model_len tokens, over all groups."""
     max_model_len: IntColumn
+    uncertainty_bytes: FloatColumn
+    """Half width of the 90 % interval of `kv_cache_bytes`."""
     pinned_host_bytes: FloatColumn
     """Host memory V0 pins for swapping, all ranks of one instance together."""
 
@@ -59,12 +72,15 @@ class MemoryEstimate:
 
     @property
     def kv_tokens(self) -> IntColumn:
-        return self.num_blocks * self.block_size
+        """vLLM's own 'GPU KV cache size'."""
+        return self.num_blocks // self.num_kv_groups * self.block_size
 
     @property
     def max_concurrency(self) -> FloatColumn:
         """Requests of full length that fit at once; vLLM's own 'Maximum concurrency'."""
-        return self.kv_tokens / self.max_model_len
+        if self.num_kv_groups == 1:
+            return self.kv_tokens / self.max_model_len
+        return self.num_blocks / self.request_blocks
 
     @property
     def outside_bytes(self) -> FloatColumn:
@@ -73,43 +89,63 @@ class MemoryEstimate:
 
     @property
     def spare_outside_bytes(self) -> FloatColumn:
-        return self.outside_bytes - self.context_bytes - self.graph_bytes
+        graphs: FloatColumn = 0.0 if self.graphs_in_budget else self.graph_bytes
+        return self.outside_bytes - self.context_bytes - graphs
 
 
 def estimate_memory(
     model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect = "pcie"
 ) -> MemoryEstimate:
     """Estimate one GPU's memory. Pure; no I/O."""
-    block_bytes = kv_block_bytes(model, engine)
+    group = kv_group(model, engine)
     if gpu.is_cpu:
-        return _estimate_cpu(model, engine, block_bytes)
-    weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size, engine.pipeline_parallel_size)
+        return _estimate_cpu(model, engine, group)
+    weights = weight_bytes(
+        model,
+        engine.dtype,
+        engine.tensor_parallel_size,
+        engine.pipeline_parallel_size,
+        engine.enable_expert_parallel,
+    )
     activations = activation_bytes(model, gpu, engine)
-    non_torch = non_torch_bytes(engine, interconnect)
+    non_torch = non_torch_bytes(gpu, engine, interconnect)
+    graphs = graph_bytes(model, engine, interconnect)
     budget = gpu.memory_bytes * engine.gpu_memory_utilization
     available: Any = budget - weights - non_torch - activations
+    charges_graphs = engine.version >= GRAPHS_IN_BUDGET_SINCE and (
+        not uses_second_runner(model, engine) or engine.version >= SECOND_RUNNER_GRAPHS_SINCE
+    )
+    charged = graphs if charges_graphs else 0.0
+    available = available - charged
     if engine.kv_cache_memory_bytes is not None:
         available = engine.kv_cache_memory_bytes
-    blocks = np.maximum(available, 0) // block_bytes
+    blocks = np.maximum(available, 0) // group.block_bytes
+    if engine.num_gpu_blocks_override is not None:
+        blocks = engine.num_gpu_blocks_override
     swap_bytes = np.asarray(engine.swap_space_gib) * GIB if engine.generation == "V0" else 0.0
-    pinned = swap_bytes // block_bytes * block_bytes * engine.world_size
     return MemoryEstimate(
         total_bytes=gpu.memory_bytes,
         budget_bytes=budget,
         weight_bytes=weights,
         non_torch_bytes=non_torch,
         activation_bytes=activations,
-        graph_bytes=graph_bytes(model, engine, interconnect),
+        graph_bytes=graphs,
         context_bytes=CONTEXT_BYTES,
-        kv_block_bytes=block_bytes,
+        graphs_in_budget=charges_graphs,
+        kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,
         num_blocks=plain(np.asarray(blocks).astype(np.int64)),
+        num_kv_groups=group.num_groups,
+        request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
-        pinned_host_bytes=plain(pinned),
+        uncertainty_bytes=_uncertainty_bytes(
+            model, gpu, engine, interconnect, activations, graphs if charges_graphs else 0
+        ),
+        pinned_host_bytes=plain(swap_bytes // group.block_bytes * group.block_bytes * engine.world_size),
     )
 
 
-def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, block_bytes: IntColumn) -> MemoryEstimate:
+def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, group: KvGroup) -> MemoryEstimate:
     """The CPU backend sizes its KV cache by a setting, not by what is left."""
     kv_bytes = CPU_KV_BYTES if engine.kv_cache_memory_bytes is None else engine.kv_cache_memory_bytes
     weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size)
@@ -121,98 +157,37 @@ def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, block_bytes: IntColu
         activation_bytes=0.0,
         graph_bytes=0.0,
         context_bytes=0.0,
-        kv_block_bytes=block_bytes,
+        graphs_in_budget=False,
+        kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,
-        num_blocks=plain(kv_bytes // np.asarray(block_bytes)),
+        num_blocks=plain(kv_bytes // np.asarray(group.block_bytes)),
+        num_kv_groups=group.num_groups,
+        request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
+        uncertainty_bytes=0.0,
         pinned_host_bytes=0.0,
     )
 
 
-def kv_bytes_per_token(model: ModelSpec, engine: ResolvedEngine) -> int:
-    """Key and value of one token on one rank, over the layers of its pipeline stage."""
-    itemsize = 1 if engine.kv_cache_dtype.startswith("fp8") else DTYPE_BYTES[engine.dtype]
-    heads = kv_heads_per_rank(model, engine.tensor_parallel_size)
-    layers = max(layers_per_stage(model.num_hidden_layers, engine.pipeline_parallel_size))
-    return 2 * layers * heads * model.head_dim * itemsize
+def _uncertainty_bytes(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    engine: ResolvedEngine,
+    interconnect: Interconnect,
+    activations: FloatColumn,
+    graphs: FloatColumn,
+) -> FloatColumn:
+    """Half width of the KV pool's 90 % interval: the components' own, added in quadrature.
 
-
-def kv_block_bytes(model: ModelSpec, engine: ResolvedEngine) -> IntColumn:
-    return kv_bytes_per_token(model, engine) * engine.block_size
-
-
-def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> FloatColumn:
-    """Peak of torch's allocated memory in the profile run, above what was allocated before it.
-
-    Counts: the widest live set of one decoder layer for N tokens, the dequantised weight shard of AWQ and GPTQ, the
-    sampler's sort on rank 0 (V0), the cuBLAS workspace. Ignores: allocator fragmentation (not counted by vLLM either).
+    Each width is what the real starts in docs/accuracy.md show for that component; wide where few were seen.
     """
-    tokens, seqs = np.asarray(engine.max_num_batched_tokens), np.asarray(engine.max_num_seqs)
-    hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
-    inner = model.intermediate_size // engine.tensor_parallel_size
-    dequantised: Any = 0
-    if engine.quantization == "awq":
-        dequantised = np.where(tokens >= AWQ_DEQUANTIZE_TOKENS, hidden * inner * itemsize, 0)
-    gate_up = itemsize * tokens * (2 * inner + 3 * hidden) + 2 * dequantised
-    down = itemsize * tokens * (3 * inner + 4 * hidden) + dequantised
-    reduced = itemsize * tokens * (3 * inner + 5 * hidden) if engine.tensor_parallel_size > 1 else 0
-    layer = np.maximum(np.maximum(gate_up, down), np.maximum(reduced, _attention_bytes(model, engine, tokens)))
-    rows = np.minimum(seqs, tokens)
-    sampler = itemsize * tokens * hidden + _sampler_bytes_per_logit(rows) * rows * model.vocab_size
-    workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
-    return plain(np.maximum(layer, sampler) + workspace)
-
-
-def _attention_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
-    """Live set of the attention block; per-head norms run in fp32 (layers/layernorm.py:RMSNorm.forward_native)."""
-    queries = model.num_attention_heads * model.head_dim // engine.tensor_parallel_size
-    keys = kv_heads_per_rank(model, engine.tensor_parallel_size) * model.head_dim
-    per_token = 10 * queries + 4 * keys if model.qk_norm else 6 * queries + 4 * keys
-    return tokens * (per_token + 4 * model.hidden_size)
-
-
-def _sampler_bytes_per_logit(rows: Any) -> Any:
-    """Bytes of the sampler's sort per row and vocabulary entry: torch sorts under 128 rows by a hungrier kernel."""
-    return np.where(rows >= 128, 38.0, np.where(rows >= 2, 50.2, 38.3))
-
-
-# Non-torch memory of rank 0, from real starts: one process 0.06-0.16 GiB; NCCL over PCIe adds little, NVLink much.
-_NON_TORCH_ALONE = 0.16 * GIB
-_NON_TORCH_PCIE = 0.20 * GIB
-_NON_TORCH_NVLINK = {2: 1.82 * GIB, 4: 2.91 * GIB}
-CONTEXT_BYTES = 0.30 * GIB
-"""CUDA context of one process; not subtracted from the budget by V0, so it must fit outside."""
-
-
-def non_torch_bytes(engine: ResolvedEngine, interconnect: Interconnect) -> float:
-    if engine.world_size == 1:
-        return _NON_TORCH_ALONE
-    if interconnect == "nvlink" or (interconnect == "nvlink-pairs" and engine.world_size == 2):
-        return _NON_TORCH_NVLINK.get(engine.world_size, 2.91 * GIB)
-    return _NON_TORCH_PCIE
-
-
-def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
-    """Captured batch sizes: 1, 2, 4, then every 8 up to the first that holds max_num_seqs (V0), or 512 at most (V1).
-
-    Source: vllm@0.8.5 config.py:_set_cudagraph_sizes, worker/model_runner.py:_get_max_graph_batch_size.
-    """
-    largest = np.asarray(engine.max_num_seqs)
-    if engine.generation == "V1":
-        largest = np.minimum(np.minimum(2 * largest, 512), engine.max_num_batched_tokens)
-    small = np.minimum(np.ceil(np.log2(np.maximum(largest, 1))), 2).astype(np.int64) + 1
-    counts = small + np.ceil(np.maximum(largest - 4, 0) / 8).astype(np.int64)
-    return plain(np.where(engine.enforce_eager, 0, counts))
-
-
-def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Interconnect) -> FloatColumn:
-    """Memory of the CUDA graphs: a share per graph, plus the paged-attention scratch of the largest batch.
-
-    Calibrated on 0.37 GiB for 11 graphs over PCIe and 0.08 GiB over NVLink (custom all-reduce) at tensor parallel 4.
-    """
-    graphs = num_cuda_graphs(engine)
-    per_graph = 30 * MIB if engine.world_size > 1 and interconnect != "nvlink" else 7 * MIB
-    heads = model.num_attention_heads // engine.tensor_parallel_size
-    partitions = np.ceil(np.asarray(engine.max_seq_len_to_capture) / 512)
-    scratch = np.asarray(engine.max_num_seqs) * heads * partitions * model.head_dim * 2
-    return plain(np.where(np.asarray(graphs) > 0, graphs * per_graph + scratch, 0.0))
+    total = gpu.memory_bytes * (0.02 if "label" in gpu.source else 0.002) * np.asarray(engine.gpu_memory_utilization)
+    share = 0.003 if model.quantization is None else 0.01
+    weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size, engine.pipeline_parallel_size) * share
+    tower = 2.0 * GIB if model.has_vision_tower else 0.0
+    alone, bridged = engine.world_size == 1, interconnect != "pcie"
+    outside_torch = (0.12 if alone else 0.8 if bridged else 0.25) * GIB
+    is_new = engine.version >= GRAPHS_IN_BUDGET_SINCE
+    peak = (0.6 * GIB if is_new else 0.05 * GIB) + 0.05 * np.asarray(activations)
+    squares = total**2 + weights**2 + tower**2 + outside_torch**2 + peak**2 + (0.5 * np.asarray(graphs)) ** 2
+    return plain(np.sqrt(squares))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,8 +17,16 @@ from typing import Any
 
 from planner.errors import InputError
 
-DENSE_TYPES = {"llama", "mistral", "qwen2", "qwen3"}
-"""config.json's model_type of the architectures whose layers this module knows."""
+GATED_TYPES = {
+    "llama", "mistral", "mistral3", "qwen2", "qwen3", "phi3", "gemma3_text", "glm4",
+    "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text", "qwen2_audio", "llava",
+}  # fmt: skip
+"""config.json's model_type of the dense architectures whose MLP has gate, up and down."""
+PLAIN_TYPES = {"opt", "starcoder2"}
+"""Dense architectures whose MLP has two matrices, with biases."""
+MOE_TYPES = {"qwen3_moe", "qwen2_moe", "mixtral", "gpt_oss", "deepseek_v2", "deepseek_v3", "glm4_moe", "glm_moe_dsa",
+             "qwen3_vl_moe_text", "qwen3_vl_moe"}  # fmt: skip
+KNOWN_TYPES = GATED_TYPES | PLAIN_TYPES | MOE_TYPES
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
 
@@ -26,9 +34,38 @@ DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization:
     method: str
-    """quantization_config.quant_method, for example awq or gptq; never guessed from a repository's name."""
+    """quantization_config.quant_method, for example awq or fp8; never guessed from a repository's name."""
     bits: int = 4
     group_size: int = 128
+    """Weights that share a scale along the inputs; -1: a whole row."""
+    has_zeros: bool = True
+    """Whether each group also has a zero point (AWQ, GPTQ)."""
+    block_size: tuple[int, int] | None = None
+    """FP8 scales per block of outputs x inputs; None: per tensor or row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """The mixture-of-experts layers."""
+
+    num_experts: int
+    num_experts_per_tok: int
+    intermediate_size: int
+    shared_intermediate_size: int
+    """Of the experts every token uses, all together; 0 without."""
+    num_dense_layers: int
+    """First layers with an ordinary MLP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): one compressed key-value vector for all heads."""
+
+    kv_lora_rank: int
+    q_lora_rank: int | None
+    qk_nope_head_dim: int
+    qk_rope_head_dim: int
+    v_head_dim: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +89,14 @@ class ModelSpec:
     rope_factor: float
     """By how much rope scaling stretches the context (yarn, linear, dynamic); 1 without."""
     sliding_window: int | None
+    num_sliding_layers: int
+    """Layers that attend to the window only; the others attend to everything."""
+    experts: Experts | None
+    latent_attention: LatentAttention | None
+    has_gated_mlp: bool
+    has_vision_tower: bool
+    """Weights beside the language model, which only `checkpoint_bytes` tells."""
+    norms_per_layer: int
     checkpoint_bytes: int | None
     """Bytes of all tensors, from the safetensors headers; None where only config.json is known."""
 
@@ -105,12 +150,13 @@ def _shipped() -> dict[str, dict[str, Any]]:
 
 def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None = None) -> ModelSpec:
     """A spec from the mapping of a config.json. Raises InputError for a key that is missing or not understood."""
-    config = config.get("text_config", config)
+    has_vision_tower = "vision_config" in config or bool(config.get("vision_tower") or config.get("audio_tower"))
+    outer, config = config, {**config, **config.get("text_config", {})}
     model_type = config.get("model_type", "")
-    if model_type not in DENSE_TYPES:
+    if model_type not in KNOWN_TYPES:
         raise InputError(
             f"{name}: config.json: model_type: {model_type or 'missing'} is not modelled; "
-            f"known: {', '.join(sorted(DENSE_TYPES))}"
+            f"known: {', '.join(sorted(KNOWN_TYPES))}"
         )
 
     def number(key: str, default: int | None = None) -> int:
@@ -127,36 +173,109 @@ def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int
     if rope_type == "yarn":
         positions = int(scaling.get("original_max_position_embeddings", positions))
     stretches = rope_type in {"yarn", "linear", "dynamic"}
-    uses_window = config.get("use_sliding_window", model_type == "mistral")
+    layers = number("num_hidden_layers")
+    window, num_sliding = _sliding(config, layers)
+    experts = _experts(config, number) if model_type in MOE_TYPES else None
     return ModelSpec(
         name=name,
         model_type=model_type,
-        num_hidden_layers=number("num_hidden_layers"),
+        num_hidden_layers=layers,
         hidden_size=hidden,
-        intermediate_size=number("intermediate_size"),
+        intermediate_size=config.get("ffn_dim") or number("intermediate_size"),
         num_attention_heads=heads,
         num_key_value_heads=number("num_key_value_heads", heads),
         head_dim=number("head_dim", hidden // heads),
         vocab_size=number("vocab_size"),
         max_position_embeddings=positions,
-        tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-        torch_dtype=str(config.get("torch_dtype") or config.get("dtype") or "float16"),
+        tie_word_embeddings=bool(config.get("tie_word_embeddings", model_type in {"opt", "gemma3_text"})),
+        torch_dtype=str(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype") or "bfloat16"),
         quantization=_quantization(config.get("quantization_config"), name),
-        qk_norm=model_type == "qwen3",
-        qkv_bias=model_type == "qwen2" or bool(config.get("attention_bias", False)),
+        qk_norm=model_type in QK_NORM_TYPES,
+        qkv_bias=model_type in QKV_BIAS_TYPES or bool(config.get("attention_bias", False)),
         rope_factor=float(scaling.get("factor", 1.0)) if stretches else 1.0,
-        sliding_window=config.get("sliding_window") if uses_window else None,
+        sliding_window=window,
+        num_sliding_layers=num_sliding,
+        experts=experts,
+        latent_attention=_latent_attention(config, number) if config.get("kv_lora_rank") else None,
+        has_gated_mlp=model_type not in PLAIN_TYPES,
+        has_vision_tower=has_vision_tower,
+        norms_per_layer=4 if model_type == "gemma3_text" else 2,
         checkpoint_bytes=checkpoint_bytes,
     )
 
 
+QK_NORM_TYPES = {"qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe", "qwen3_vl_moe_text", "gemma3_text"}
+QKV_BIAS_TYPES = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_vl_text", "qwen2_5_vl_text", "qwen2_audio",
+                  "opt", "starcoder2", "gpt_oss"}  # fmt: skip
+
+
+def _sliding(config: Mapping[str, Any], num_layers: int) -> tuple[int | None, int]:
+    """The window and how many layers use it, by layer_types, or by the older keys."""
+    window = config.get("sliding_window")
+    if not window or not config.get("use_sliding_window", True):
+        return None, 0
+    counts = config.get("layer_types_count")
+    if counts is None and (types := config.get("layer_types")):
+        counts = {kind: types.count(kind) for kind in set(types)}
+    if counts is not None:
+        return window, counts.get("sliding_attention", 0)
+    if pattern := config.get("sliding_window_pattern"):
+        return window, num_layers - num_layers // pattern
+    return window, num_layers
+
+
+def _experts(config: Mapping[str, Any], number: Callable[..., int]) -> Experts:
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    count = next((config[key] for key in names if config.get(key)), 0)
+    inner = config.get("moe_intermediate_size") or number("intermediate_size")
+    shared = config.get("shared_expert_intermediate_size") or (config.get("n_shared_experts") or 0) * inner
+    return Experts(
+        num_experts=count or number("num_experts"),
+        num_experts_per_tok=number("num_experts_per_tok"),
+        intermediate_size=inner,
+        shared_intermediate_size=shared,
+        num_dense_layers=config.get("first_k_dense_replace") or 0,
+    )
+
+
+def _latent_attention(config: Mapping[str, Any], number: Callable[..., int]) -> LatentAttention:
+    return LatentAttention(
+        kv_lora_rank=number("kv_lora_rank"),
+        q_lora_rank=config.get("q_lora_rank"),
+        qk_nope_head_dim=number("qk_nope_head_dim"),
+        qk_rope_head_dim=number("qk_rope_head_dim"),
+        v_head_dim=number("v_head_dim"),
+    )
+
+
 def _quantization(config: Mapping[str, Any] | None, name: str) -> Quantization | None:
+    """What quantization_config says. Raises InputError for a method that is not modelled."""
     if not config:
         return None
     method = config.get("quant_method")
-    if method not in {"awq", "gptq"}:
-        raise InputError(f"{name}: config.json: quantization_config.quant_method: {method!r}; known: awq, gptq")
-    return Quantization(method=method, bits=int(config.get("bits", 4)), group_size=int(config.get("group_size", 128)))
+    if method in {"awq", "gptq"}:
+        return Quantization(
+            method=method, bits=int(config.get("bits", 4)), group_size=int(config.get("group_size", 128))
+        )
+    if method == "fp8":
+        block = config.get("weight_block_size")
+        return Quantization(
+            method="fp8", bits=8, group_size=-1, has_zeros=False, block_size=tuple(block) if block else None
+        )
+    if method == "bitsandbytes":
+        return Quantization(method=method, bits=8 if config.get("load_in_8bit") else 4, group_size=64, has_zeros=False)
+    if method == "mxfp4":
+        return Quantization(method=method, bits=4, group_size=32, has_zeros=False)
+    if method == "modelopt":
+        return Quantization(method=method, bits=4, group_size=16, has_zeros=False)
+    if method == "compressed-tensors":
+        groups = config.get("config_groups") or {}
+        weights = next((group.get("weights") for group in groups.values() if group.get("weights")), None) or {}
+        bits = int(weights.get("num_bits", 8))
+        group_size = int(weights.get("group_size") or -1)
+        return Quantization(method=method, bits=bits, group_size=group_size, has_zeros=False)
+    known = "awq, gptq, fp8, bitsandbytes, mxfp4, modelopt, compressed-tensors"
+    raise InputError(f"{name}: config.json: quantization_config.quant_method: {method!r}; known: {known}")
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

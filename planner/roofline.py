@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from packaging.version import Version
 
+from planner.activations import AWQ_DEQUANTIZE_TOKENS
 from planner.defaults import BoolColumn, FloatColumn, IntColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec, Interconnect
-from planner.memory import AWQ_DEQUANTIZE_TOKENS, WATERMARK_FRACTION, MemoryEstimate, kv_bytes_per_token
+from planner.kv_cache import kv_bytes_per_token
+from planner.memory import WATERMARK_FRACTION, MemoryEstimate
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.weights import padded_vocab_size, weight_bytes
 from planner.workload import LengthRange, Workload

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from planner.allocator import allocated_bytes
-from planner.model import DTYPE_BYTES, ModelSpec
+from planner.model import DTYPE_BYTES, Experts, LatentAttention, ModelSpec, Quantization
 
 VOCAB_PADDING = 64
+MXFP4_HIDDEN_PADDING = 256
+"""Experts in MXFP4 are padded to it (vllm@0.11.2 layers/quantization/mxfp4.py)."""
 
 
 def kv_heads_per_rank(model: ModelSpec, tensor_parallel_size: int) -> int:
@@ -39,20 +41,42 @@ def layers_per_stage(num_layers: int, pipeline_parallel_size: int) -> list[int]:
 
 
 @lru_cache(maxsize=256)
-def weight_bytes(model: ModelSpec, dtype: str, tensor_parallel_size: int, pipeline_parallel_size: int = 1) -> int:
+def weight_bytes(
+    model: ModelSpec,
+    dtype: str,
+    tensor_parallel_size: int,
+    pipeline_parallel_size: int = 1,
+    expert_parallel: bool = False,
+) -> int:
     """Bytes that torch counts as allocated after loading, on the fullest rank.
 
-    Counts: parameters, the rope cache, the allocator's rounding. Ignores: what a loader frees again.
+    Counts: parameters, the rope cache, the allocator's rounding. What the language model does not explain of
+    `checkpoint_bytes` (a vision tower) is shared out over the ranks. Ignores: what repacking for Marlin changes.
     """
     stages = layers_per_stage(model.num_hidden_layers, pipeline_parallel_size)
-    return max(
-        allocated_bytes(rank_tensor_bytes(model, dtype, tensor_parallel_size, layers, i == 0, i == len(stages) - 1))
-        for i, layers in enumerate(stages)
-    )
+    fullest = 0
+    for i, layers in enumerate(stages):
+        ends = (i == 0, i == len(stages) - 1)
+        tensors = rank_tensor_bytes(model, dtype, tensor_parallel_size, layers, *ends, expert_parallel)
+        fullest = max(fullest, allocated_bytes(tensors))
+    return fullest + _beside_the_language_model(model, dtype) // tensor_parallel_size
+
+
+def _beside_the_language_model(model: ModelSpec, dtype: str) -> int:
+    if not model.has_vision_tower or model.checkpoint_bytes is None:
+        return 0
+    language = sum(rank_tensor_bytes(model, dtype, 1, model.num_hidden_layers, True, True))
+    return max(0, model.checkpoint_bytes - language)
 
 
 def rank_tensor_bytes(
-    model: ModelSpec, dtype: str, tensor_parallel_size: int, num_layers: int, is_first: bool, is_last: bool
+    model: ModelSpec,
+    dtype: str,
+    tensor_parallel_size: int,
+    num_layers: int,
+    is_first: bool,
+    is_last: bool,
+    expert_parallel: bool = False,
 ) -> Iterator[int]:
     """Sizes of a rank's tensors in order of creation: embedding, layers, last norm, head."""
     itemsize = DTYPE_BYTES[dtype]
@@ -61,41 +85,121 @@ def rank_tensor_bytes(
     if is_first or (is_last and model.tie_word_embeddings):
         yield vocabulary
     for layer in range(num_layers):
-        yield from _layer(model, itemsize, tensor_parallel_size, has_rope_cache=layer == 0)
+        yield from _layer(model, itemsize, tensor_parallel_size, layer, expert_parallel)
     if is_last:
         yield hidden * itemsize
         if not model.tie_word_embeddings:
             yield vocabulary
 
 
-def _layer(model: ModelSpec, itemsize: int, tp: int, has_rope_cache: bool) -> Iterator[int]:
-    hidden, inner = model.hidden_size, model.intermediate_size // tp
-    queries = model.num_attention_heads * model.head_dim // tp
-    keys = kv_heads_per_rank(model, tp) * model.head_dim
-    yield from _linear(model, itemsize, hidden, queries + 2 * keys, has_bias=model.qkv_bias)
-    yield from _linear(model, itemsize, queries, hidden)
+def _layer(model: ModelSpec, itemsize: int, tp: int, index: int, expert_parallel: bool) -> Iterator[int]:
+    hidden = model.hidden_size
+    yield from _attention(model, itemsize, tp, has_rope_cache=index == 0)
+    experts = model.experts
+    if experts is None or index < experts.num_dense_layers:
+        yield from _mlp(model, itemsize, model.intermediate_size // tp)
+    else:
+        yield from _moe(model, experts, itemsize, tp, expert_parallel)
+    for _ in range(model.norms_per_layer):
+        yield hidden * itemsize
+
+
+def _attention(model: ModelSpec, itemsize: int, tp: int, has_rope_cache: bool) -> Iterator[int]:
+    hidden, mla = model.hidden_size, model.latent_attention
+    if mla is not None:
+        yield from _latent(model, mla, itemsize, tp)
+    else:
+        queries = model.num_attention_heads * model.head_dim // tp
+        keys = kv_heads_per_rank(model, tp) * model.head_dim
+        yield from _linear(model, itemsize, hidden, queries + 2 * keys, has_bias=model.qkv_bias)
+        yield from _linear(model, itemsize, queries, hidden, has_bias=not model.has_gated_mlp)
     if has_rope_cache:  # one cos/sin cache, shared by all layers
-        yield model.max_context_tokens * model.head_dim * itemsize
+        width = mla.qk_rope_head_dim if mla is not None else model.head_dim
+        yield model.max_context_tokens * width * itemsize
     if model.qk_norm:
         yield from (model.head_dim * itemsize, model.head_dim * itemsize)
-    yield from _linear(model, itemsize, hidden, 2 * inner)
-    yield from _linear(model, itemsize, inner, hidden)
-    yield from (hidden * itemsize, hidden * itemsize)
 
 
-def _linear(model: ModelSpec, itemsize: int, inputs: int, outputs: int, has_bias: bool = False) -> Iterator[int]:
-    """One linear layer of a rank: its weight, or what its quantised form consists of; then the bias."""
+def _latent(model: ModelSpec, mla: LatentAttention, itemsize: int, tp: int) -> Iterator[int]:
+    """The projections of multi-head latent attention; the compressing ones are replicated."""
+    hidden, heads = model.hidden_size, model.num_attention_heads // tp
+    query_width = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
+    if mla.q_lora_rank:
+        yield from _linear(model, itemsize, hidden, mla.q_lora_rank)
+        yield from _linear(model, itemsize, mla.q_lora_rank, query_width)
+    else:
+        yield from _linear(model, itemsize, hidden, query_width)
+    yield from _linear(model, itemsize, hidden, mla.kv_lora_rank + mla.qk_rope_head_dim)
+    yield from _linear(model, itemsize, mla.kv_lora_rank, heads * (mla.qk_nope_head_dim + mla.v_head_dim))
+    yield from _linear(model, itemsize, heads * mla.v_head_dim, hidden)
+    # kv_b_proj is also kept split and in the activations' dtype (v1/attention/backends/mla: W_UK_T, W_UV).
+    yield heads * mla.kv_lora_rank * (mla.qk_nope_head_dim + mla.v_head_dim) * itemsize
+
+
+def _mlp(model: ModelSpec, itemsize: int, inner: int) -> Iterator[int]:
+    has_bias = not model.has_gated_mlp
+    yield from _linear(model, itemsize, model.hidden_size, (2 if model.has_gated_mlp else 1) * inner, has_bias)
+    yield from _linear(model, itemsize, inner, model.hidden_size, has_bias)
+
+
+def _moe(model: ModelSpec, experts: Experts, itemsize: int, tp: int, expert_parallel: bool) -> Iterator[int]:
+    """Router (replicated, never quantised), the experts as two stacked tensors, the shared experts.
+
+    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts.
+    """
+    hidden, inner, count = model.hidden_size, experts.intermediate_size, experts.num_experts
+    yield hidden * count * itemsize
+    count, inner = (-(-count // tp), inner) if expert_parallel else (count, inner // tp)
+    if model.quantization is not None and model.quantization.method == "mxfp4":
+        hidden = -(-hidden // MXFP4_HIDDEN_PADDING) * MXFP4_HIDDEN_PADDING
+    for outputs, inputs in ((2 * inner, hidden), (hidden, inner)):
+        yield from (count * size for size in _linear(model, itemsize, inputs, outputs, is_expert=True))
+    if model.model_type == "gpt_oss":  # the only one whose experts have biases
+        yield from (count * 2 * inner * itemsize, count * hidden * itemsize)
+    if experts.shared_intermediate_size:
+        yield from _mlp(model, itemsize, experts.shared_intermediate_size // tp)
+
+
+def _linear(
+    model: ModelSpec, itemsize: int, inputs: int, outputs: int, has_bias: bool = False, is_expert: bool = False
+) -> Iterator[int]:
+    """One linear layer of a rank: its weight, or what its quantised form consists of; then the bias.
+
+    MXFP4 checkpoints (gpt-oss) quantise the experts only.
+    """
     quantization = model.quantization
-    if quantization is None:
+    if quantization is None or (quantization.method == "mxfp4" and not is_expert):
         yield inputs * outputs * itemsize
     else:
-        groups = -(-inputs // quantization.group_size) if quantization.group_size > 0 else 1
-        packed = inputs * outputs * quantization.bits // 8
-        zeros = groups * outputs * quantization.bits // 8
-        scales = groups * outputs * itemsize
-        if quantization.method == "gptq":
-            yield from (packed, inputs * 4, zeros, scales)  # g_idx: one int32 an input
-        else:
-            yield from (packed, zeros, scales)
+        yield from _quantised(quantization, itemsize, inputs, outputs)
     if has_bias:
         yield outputs * itemsize
+
+
+def _quantised(quantization: Quantization, itemsize: int, inputs: int, outputs: int) -> Iterator[int]:
+    """The tensors of a quantised weight, in the order of vLLM's create_weights (layers/quantization/*.py)."""
+    weights, bits = inputs * outputs, quantization.bits
+    groups = -(-inputs // quantization.group_size) if quantization.group_size > 0 else 1
+    packed = weights * bits // 8
+    match quantization.method:
+        case "gptq":
+            yield from (packed, inputs * 4, groups * outputs * bits // 8, groups * outputs * itemsize)  # g_idx: int32
+        case "awq":
+            yield from (packed, groups * outputs * bits // 8, groups * outputs * itemsize)
+        case "fp8":
+            yield weights
+            if quantization.block_size is not None:
+                rows, columns = quantization.block_size
+                yield -(-outputs // rows) * -(-inputs // columns) * 4
+            else:
+                yield outputs * 4
+        case "bitsandbytes":
+            yield packed  # its scales live outside torch's parameters: one byte a group, doubly quantised
+            yield weights // quantization.group_size
+        case "mxfp4":
+            yield from (packed, groups * outputs)
+        case "modelopt":  # NVFP4: an fp8 scale a group
+            yield from (packed, groups * outputs)
+        case _:  # compressed-tensors: grouped scales in the activations' dtype, or one fp32 a row
+            yield packed
+            yield groups * outputs * itemsize if quantization.group_size > 0 else outputs * 4

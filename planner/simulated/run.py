@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from planner.defaults import ResolvedEngine
 from planner.errors import EngineOutOfMemory, EngineRejected
 from planner.hardware import GpuSpec, Interconnect
-from planner.memory import MemoryEstimate, kv_bytes_per_token, num_cuda_graphs
+from planner.kv_cache import kv_bytes_per_token
+from planner.memory import MemoryEstimate
 from planner.metrics import RequestRecord
 from planner.model import ModelSpec
+from planner.overheads import num_cuda_graphs
 from planner.roofline import StepModel
 from planner.simulated.scheduler import SimulatedEngine
 from planner.units import GIB, to_gib

@@ -1,0 +1,107 @@
+"""Peak of torch's allocated memory in the engine's profile run: `activation_bytes(model, gpu, engine)`.
+
+Formulas over arrays of candidates. Live sets of MLP and sampler were read in vllm@0.8.5 model_executor/models/qwen2.py
+and layers/sampler.py and confirmed on real starts (docs/model.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from packaging.version import Version
+
+from planner.defaults import FloatColumn, ResolvedEngine, plain
+from planner.hardware import GpuSpec
+from planner.model import DTYPE_BYTES, ModelSpec
+from planner.units import MIB
+from planner.weights import kv_heads_per_rank
+
+AWQ_DEQUANTIZE_TOKENS = 256
+"""From this many tokens a step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""
+CUBLAS_WORKSPACE_BYTES = {7: 8 * MIB, 8: 8 * MIB, 9: 32 * MIB, 10: 32 * MIB, 12: 32 * MIB}
+"""cuBLAS workspace by major compute capability; torch aten/src/ATen/cuda/CUDABlas.cpp:parseChosenWorkspaceSize."""
+SECOND_RUNNER_SINCE = Version("0.20.0")
+"""Model runner V2: serves these architectures from here on, all of them since 0.25."""
+SECOND_RUNNER_TYPES = {"qwen3", "llama", "mistral", "qwen2_moe", "deepseek_v2"}
+SECOND_RUNNER_FOR_ALL_SINCE = Version("0.25.0")
+
+
+def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
+    """Whether model runner V2 serves (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES)."""
+    if engine.version < SECOND_RUNNER_SINCE:
+        return False
+    return engine.version >= SECOND_RUNNER_FOR_ALL_SINCE or model.model_type in SECOND_RUNNER_TYPES
+
+
+def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> FloatColumn:
+    """Peak of torch's allocated memory in the profile run, above what was allocated before it.
+
+    Counts: the widest live set of one decoder layer for N tokens, the dequantised weight shard of AWQ, the experts'
+    intermediate results, the sampler's sort (on rank 0 in V0), the cuBLAS workspace. Ignores: allocator fragmentation
+    (vLLM does too), vision towers.
+    """
+    tokens, seqs = np.asarray(engine.max_num_batched_tokens), np.asarray(engine.max_num_seqs)
+    hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
+    has_dense_layer = model.experts is None or model.experts.num_dense_layers > 0
+    layer = _mlp_bytes(model, engine, tokens) if has_dense_layer else 0
+    if model.experts is not None:
+        layer = np.maximum(layer, _experts_bytes(model, engine, tokens))
+    layer = np.maximum(layer, _attention_bytes(model, engine, tokens))
+    rows = np.minimum(seqs, tokens)
+    per_logit = SECOND_RUNNER_BYTES_PER_LOGIT if _skips_the_sort(model, engine) else _sort_bytes_per_logit(rows)
+    sampler = itemsize * tokens * hidden + per_logit * rows * model.vocab_size
+    workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
+    return plain(np.maximum(layer, sampler) + workspace)
+
+
+SECOND_RUNNER_BYTES_PER_LOGIT = 10.0
+"""16-bit logits, their fp32 copy and the noise added to it; that runner's profile run skips top-k and top-p."""
+TRITON_TOP_K_SINCE = Version("0.20.0")
+
+
+def _skips_the_sort(model: ModelSpec, engine: ResolvedEngine) -> bool:
+    """Since 0.20 top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
+    return engine.version >= TRITON_TOP_K_SINCE or uses_second_runner(model, engine)
+
+
+def _mlp_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
+    """The widest moment of the MLP: gate and up, down, or the all-reduce that follows it."""
+    hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
+    inner = model.intermediate_size // engine.tensor_parallel_size
+    dequantised: Any = 0
+    if engine.quantization == "awq":
+        dequantised = np.where(tokens >= AWQ_DEQUANTIZE_TOKENS, hidden * inner * itemsize, 0)
+    gate_up = itemsize * tokens * (2 * inner + 3 * hidden) + 2 * dequantised
+    down = itemsize * tokens * (3 * inner + 4 * hidden) + dequantised
+    reduced = itemsize * tokens * (3 * inner + 5 * hidden) if engine.tensor_parallel_size > 1 else 0
+    return np.maximum(np.maximum(gate_up, down), reduced)
+
+
+def _experts_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
+    """Intermediate results of the fused experts: each token's copies after both matrices.
+
+    Source: vllm@0.10.2 model_executor/layers/fused_moe/fused_moe.py:fused_experts_impl (cache1 and cache3 share memory,
+    chunks of at most 32768 tokens).
+    """
+    experts, hidden, itemsize = model.experts, model.hidden_size, DTYPE_BYTES[engine.dtype]
+    assert experts is not None
+    inner = experts.intermediate_size // (1 if engine.enable_expert_parallel else engine.tensor_parallel_size)
+    copies = np.minimum(tokens, MOE_CHUNK_TOKENS) * experts.num_experts_per_tok
+    return itemsize * (copies * (max(2 * inner, hidden) + inner) + tokens * 4 * hidden)
+
+
+MOE_CHUNK_TOKENS = 32768
+
+
+def _attention_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
+    """Live set of the attention block; per-head norms run in fp32 (layers/layernorm.py:RMSNorm.forward_native)."""
+    queries = model.num_attention_heads * model.head_dim // engine.tensor_parallel_size
+    keys = kv_heads_per_rank(model, engine.tensor_parallel_size) * model.head_dim
+    per_token = 10 * queries + 4 * keys if model.qk_norm else 6 * queries + 4 * keys
+    return tokens * (per_token + 4 * model.hidden_size)
+
+
+def _sort_bytes_per_logit(rows: Any) -> Any:
+    """Bytes of the sampler's sort per row and vocabulary entry: torch sorts under 128 rows by a hungrier kernel."""
+    return np.where(rows >= 128, 38.0, np.where(rows >= 2, 50.2, 38.3))

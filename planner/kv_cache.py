@@ -1,0 +1,66 @@
+"""How the engine cuts the KV cache: bytes of a block, groups of layers, blocks of one request.
+
+Source: vllm@0.8.5 worker/cache_engine.py:get_cache_block_size; vllm@0.10.2 v1/core/kv_cache_utils.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from packaging.version import Version
+
+from planner.defaults import IntColumn, ResolvedEngine, plain
+from planner.model import DTYPE_BYTES, ModelSpec
+from planner.weights import kv_heads_per_rank, layers_per_stage
+
+HYBRID_KV_SINCE = Version("0.10.0")
+"""Since when V1 allocates sliding-window layers in groups of their own instead of as full attention."""
+
+
+@dataclass(frozen=True, slots=True)
+class KvGroup:
+    """How the KV cache is cut: `block_bytes` of one block over the layers of a group."""
+
+    block_bytes: IntColumn
+    num_groups: int
+    request_blocks: IntColumn
+
+
+def kv_bytes_per_token_and_layer(model: ModelSpec, engine: ResolvedEngine) -> int:
+    """Key and value of one token in one layer of one rank; MLA keeps one vector, the same on every rank."""
+    itemsize = 1 if engine.kv_cache_dtype.startswith("fp8") else DTYPE_BYTES[engine.dtype]
+    mla = model.latent_attention
+    if mla is not None:
+        return (mla.kv_lora_rank + mla.qk_rope_head_dim) * itemsize
+    return 2 * kv_heads_per_rank(model, engine.tensor_parallel_size) * model.head_dim * itemsize
+
+
+def kv_bytes_per_token(model: ModelSpec, engine: ResolvedEngine) -> int:
+    """Over the layers of the fullest pipeline stage, as if all attended to everything."""
+    layers = max(layers_per_stage(model.num_hidden_layers, engine.pipeline_parallel_size))
+    return layers * kv_bytes_per_token_and_layer(model, engine)
+
+
+def kv_group(model: ModelSpec, engine: ResolvedEngine) -> KvGroup:
+    """Full and sliding layers share one pool since 0.10: groups of equally many layers, the smaller kind sets the size.
+
+    Source: vllm@0.10.2 v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size; before, and on V0, every layer
+    is allocated as full attention.
+    """
+    block, length = engine.block_size, np.asarray(engine.max_model_len)
+    full_blocks = -(-length // block)
+    sliding, layers = model.num_sliding_layers, model.num_hidden_layers
+    is_mixed = engine.generation == "V1" and engine.version >= HYBRID_KV_SINCE and 0 < sliding < layers
+    if not is_mixed:
+        return KvGroup(kv_bytes_per_token(model, engine) * block, 1, plain(full_blocks))
+    per_group = min(sliding, layers - sliding)
+    full_groups, sliding_groups = -(-(layers - sliding) // per_group), -(-sliding // per_group)
+    window = model.sliding_window or 0
+    in_window = np.minimum(window - 1 + np.asarray(engine.max_num_batched_tokens), length)
+    window_blocks = -(-in_window // block) + 1
+    return KvGroup(
+        kv_bytes_per_token_and_layer(model, engine) * per_group * block,
+        full_groups + sliding_groups,
+        plain(full_groups * full_blocks + sliding_groups * window_blocks),
+    )

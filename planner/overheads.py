@@ -1,0 +1,73 @@
+"""What torch does not see: non-torch memory, the CUDA context, CUDA graphs. Calibrated on real starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from packaging.version import Version
+
+from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import ModelSpec
+from planner.units import GIB, MIB
+
+CONTEXT_IN_BUDGET_UNTIL = Version("0.9.0")
+"""V1 of 0.8 takes the CUDA context and other processes out of the budget."""
+SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
+"""Since when NCCL's buffers exist before the first snapshot, so the budget does not see them."""
+
+
+# Non-torch memory of rank 0 since the first snapshot, from real starts. One process: lazily loaded kernels, up to
+# 0.16 GiB. NCCL over PCIe adds little, over NVLink much (buffers per peer), unless the snapshot comes after NCCL.
+_ALONE_BYTES = 0.10 * GIB
+_ALONE_ON_HOPPER_BYTES = 0.16 * GIB
+_PCIE_BYTES = 0.20 * GIB
+_NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB}
+_AFTER_NCCL_BYTES = {"pcie": 0.10 * GIB, "nvlink": 0.55 * GIB}
+CONTEXT_BYTES = 0.30 * GIB
+"""CUDA context of one process; not subtracted from the budget (but by V1 of 0.8), so it must fit outside."""
+
+
+def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> float:
+    context = CONTEXT_BYTES if engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL else 0.0
+    if engine.world_size == 1:
+        return context + (_ALONE_ON_HOPPER_BYTES if gpu.compute_capability >= (9, 0) else _ALONE_BYTES)
+    bridged = interconnect == "nvlink" or (interconnect == "nvlink-pairs" and engine.world_size == 2)
+    if engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
+        return context + _AFTER_NCCL_BYTES["nvlink" if bridged else "pcie"]
+    return context + (_NVLINK_BYTES.get(engine.world_size, 2.91 * GIB) if bridged else _PCIE_BYTES)
+
+
+def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
+    """Captured batch sizes: 1, 2, 4, then every 8 up to the first that holds max_num_seqs (V0), or 512 at most (V1).
+
+    Source: vllm@0.8.5 config.py:_set_cudagraph_sizes, worker/model_runner.py:_get_max_graph_batch_size.
+    """
+    largest = np.asarray(engine.max_num_seqs)
+    if engine.generation == "V1":
+        largest = np.minimum(np.minimum(2 * largest, 512), engine.max_num_batched_tokens)
+    small = np.minimum(np.ceil(np.log2(np.maximum(largest, 1))), 2).astype(np.int64) + 1
+    counts = small + np.ceil(np.maximum(largest - 4, 0) / 8).astype(np.int64)
+    return plain(np.where(engine.enforce_eager, 0, counts))
+
+
+GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.4 * MIB}
+"""One graph's share for one layer, from real starts: 0.26 GiB for 35 graphs of 36 layers (V0), 0.15-1.01 GiB (V1)."""
+NCCL_GRAPH_BYTES = 23 * MIB
+"""What a graph that holds NCCL all-reduces takes on top, each; custom all-reduce needs none."""
+
+
+def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Interconnect) -> FloatColumn:
+    """Memory of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch."""
+    graphs = num_cuda_graphs(engine)
+    layers = model.num_hidden_layers / engine.pipeline_parallel_size
+    per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation] / np.sqrt(engine.tensor_parallel_size)
+    if engine.generation == "V0" and engine.world_size > 1 and interconnect != "nvlink":
+        per_graph = per_graph + NCCL_GRAPH_BYTES
+    scratch: Any = 0
+    if engine.generation == "V0":
+        heads = model.num_attention_heads // engine.tensor_parallel_size
+        partitions = np.ceil(np.asarray(engine.max_seq_len_to_capture) / 512)
+        scratch = np.asarray(engine.max_num_seqs) * heads * partitions * model.head_dim * 2
+    return plain(np.where(np.asarray(graphs) > 0, graphs * per_graph + scratch, 0.0))
