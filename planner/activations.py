@@ -14,17 +14,17 @@ from packaging.version import Version
 from planner.defaults import FloatColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, ModelSpec
-from planner.units import MIB
+from planner.units import GIB, MIB
 from planner.weights import kv_heads_per_rank
 
 AWQ_DEQUANTIZE_TOKENS = 256
 """From this many tokens a step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""
 CUBLAS_WORKSPACE_BYTES = {7: 8 * MIB, 8: 8 * MIB, 9: 32 * MIB, 10: 32 * MIB, 12: 32 * MIB}
 """cuBLAS workspace by major compute capability; torch aten/src/ATen/cuda/CUDABlas.cpp:parseChosenWorkspaceSize."""
-SECOND_RUNNER_SINCE = Version("0.20.0")
-"""Model runner V2: serves these architectures from here on, all of them since 0.25."""
+SECOND_RUNNER_SINCE = Version("0.23.0")
+"""Model runner V2: serves these architectures from here on, all of them since 0.30."""
 SECOND_RUNNER_TYPES = {"qwen3", "llama", "mistral", "qwen2_moe", "deepseek_v2"}
-SECOND_RUNNER_FOR_ALL_SINCE = Version("0.25.0")
+SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
 
 
 def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
@@ -49,19 +49,24 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> 
         layer = np.maximum(layer, _experts_bytes(model, engine, tokens))
     layer = np.maximum(layer, _attention_bytes(model, engine, tokens))
     rows = np.minimum(seqs, tokens)
-    per_logit = SECOND_RUNNER_BYTES_PER_LOGIT if _skips_the_sort(model, engine) else _sort_bytes_per_logit(rows)
+    per_logit = SORTLESS_BYTES_PER_LOGIT if _skips_the_sort(model, engine) else _sort_bytes_per_logit(rows)
     sampler = itemsize * tokens * hidden + per_logit * rows * model.vocab_size
     workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
-    return plain(np.maximum(layer, sampler) + workspace)
+    peak = np.maximum(layer, sampler) + workspace
+    if uses_second_runner(model, engine):
+        peak = np.where(engine.enforce_eager, peak, np.maximum(peak, SECOND_RUNNER_LEAST_BYTES))
+    return plain(peak)
 
 
-SECOND_RUNNER_BYTES_PER_LOGIT = 10.0
+SORTLESS_BYTES_PER_LOGIT = 10.0
 """16-bit logits, their fp32 copy and the noise added to it; that runner's profile run skips top-k and top-p."""
-TRITON_TOP_K_SINCE = Version("0.20.0")
+SECOND_RUNNER_LEAST_BYTES = 0.73 * GIB
+"""Seen on real starts of 0.24 with a cold compile cache, whatever max_num_batched_tokens up to 8192; not explained."""
+TRITON_TOP_K_SINCE = Version("0.16.0")
 
 
 def _skips_the_sort(model: ModelSpec, engine: ResolvedEngine) -> bool:
-    """Since 0.20 top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
+    """Since 0.16 top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
     return engine.version >= TRITON_TOP_K_SINCE or uses_second_runner(model, engine)
 
 

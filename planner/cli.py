@@ -38,18 +38,29 @@ def estimate(
     interconnect: InterconnectOption = "pcie",
     vllm_version: VersionOption = "0.8.5",
     as_json: JsonOption = False,
+    requests: Annotated[
+        typer.FileBinaryRead | None, typer.Option("--requests", help="Answer a JSONL file of requests; - is stdin.")
+    ] = None,
 ) -> None:
     """Memory per GPU before anything is launched, and whether the engine will start and why."""
+    if requests is not None:
+        from planner.requests import answer_lines
+
+        for line in answer_lines(requests):
+            typer.echo(line)
+        return
     from planner.estimate import estimate_deployment
-    from planner.report import estimate_view, make_console
     from planner.sources import spec_of
 
     spec, _ = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version)
     answer = estimate_deployment(spec, context.obj)
     if as_json:
-        typer.echo(answer.to_json())
+        typer.echo(answer.to_json(spec.name))
     else:
-        make_console().print(estimate_view(answer.deployment, answer.violated, answer.risks))
+        from planner.estimate_view import estimate_view
+        from planner.report import make_console
+
+        make_console().print(estimate_view(answer))
     if answer.violated:
         raise typer.Exit(3)
 

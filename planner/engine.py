@@ -56,7 +56,8 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 FIELDS: tuple[str, ...] = EngineConfig.__struct_fields__
 
-# First version that knows a setting, and first that no longer does. Read in vllm/engine/arg_utils.py of the wheels.
+# First version that knows a setting, and first that no longer does, read in vllm/engine/arg_utils.py of the wheels. Where
+# wheels in between were not read, the cautious end: rather a flag not written than one the engine refuses.
 SINCE: dict[str, str] = {
     "enable_expert_parallel": "0.8.3",
     "data_parallel_size": "0.8.3",
@@ -68,16 +69,16 @@ SINCE: dict[str, str] = {
     "max_cudagraph_capture_size": "0.11.1",
 }
 UNTIL: dict[str, str] = {
-    "swap_space": "0.20.0",
+    "swap_space": "0.18.0",
     "num_scheduler_steps": "0.10.0",
     "max_seq_len_to_capture": "0.11.1",
     "scheduler_delay_factor": "0.11.0",
-    "max_num_partial_prefills": "0.33.0",
-    "max_long_partial_prefills": "0.33.0",
+    "max_num_partial_prefills": "0.27.0",
+    "max_long_partial_prefills": "0.27.0",
 }
 # The attention backend was an environment variable before it was a flag.
 ATTENTION_BACKEND_ENV = "VLLM_ATTENTION_BACKEND"
-ATTENTION_BACKEND_FLAG_SINCE = Version("0.14.0")
+ATTENTION_BACKEND_FLAG_SINCE = Version("0.13.0")
 # Booleans: `--x` alone (False: leave out), or `--x` / `--no-x`. 0.8.3 moved most to argparse.BooleanOptionalAction.
 BOOLEAN_OPTIONAL_SINCE = Version("0.8.3")
 _ALWAYS_OPTIONAL = {"enable_prefix_caching"}

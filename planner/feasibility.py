@@ -340,7 +340,7 @@ def no_effect(engine: ResolvedEngine, version: Version) -> dict[str, str]:
     swap = {
         "V0": "V0 only pins it: its default preemption recomputes and never swaps",
         "V1": "V1 has no swapping: the number is checked and then unused"
-        if version < Version("0.20.0")
-        else "removed from vLLM in 0.20",
+        if version < Version("0.18.0")
+        else "removed from vLLM in 0.18",
     }
     return {"swap_space": swap[engine.generation]}

@@ -32,7 +32,7 @@ WATERMARK_FRACTION = 0.01
 CPU_KV_BYTES = 4 * GIB
 """KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes says otherwise."""
 GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
-SECOND_RUNNER_GRAPHS_SINCE = Version("0.25.0")
+SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Before, that runner's own estimate of its graphs was 0 (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
 
 

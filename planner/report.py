@@ -8,15 +8,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.feasibility import Constraint, Deployment, no_effect
+from planner.feasibility import no_effect
 from planner.objective import format_metric
 from planner.problem import Problem
 from planner.space import Candidate, Value
 from planner.trial import Trial, best_trial, default_trial
-from planner.units import format_count, format_gib, format_ms
+from planner.units import format_count, format_ms
 
 LOG_WIDTH = 132
-BAR_WIDTH = 48
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
 
 
@@ -46,72 +45,6 @@ def _word(value: Value) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-# --- estimate ---
-
-
-def estimate_view(d: Deployment, violated: Sequence[Constraint], warnings: Sequence[str]) -> RenderableType:
-    """Components per GPU, a bar of the card, KV cache, verdict, reasons."""
-    memory = d.memory
-    layout = f"{d.instances} x tp {d.engine.tensor_parallel_size}"
-    where = f"{d.model.name} on {d.gpu.name}, {layout}, vLLM {d.engine.version} {d.engine.generation}"
-    table = Table(title=f"Memory per GPU: {where}", title_justify="left")
-    table.add_column("component")
-    table.add_column("GiB", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("where")
-    rows = _components(d)
-    for name, num_bytes, where, _ in rows:
-        share = f"{num_bytes / memory.total_bytes:.1%}" if memory.total_bytes else ""
-        table.add_row(name, format_gib(num_bytes).removesuffix(" GiB"), share, where)
-    facts = [
-        f"KV cache   {format_count(float(memory.num_blocks))} blocks of {memory.block_size}, "
-        f"{format_count(float(memory.kv_tokens))} tokens",
-        f"capacity   {float(memory.max_concurrency):.2f} requests of {d.engine.max_model_len} tokens at once",
-    ]
-    parts: list[RenderableType] = [table]
-    if memory.total_bytes:
-        parts.append(_bar(rows, memory.total_bytes))
-    parts += [Text(line) for line in facts]
-    parts.append(verdict_line(violated, warnings))
-    parts += [Text(f"  {constraint.name}: {constraint.message}", "red") for constraint in violated]
-    parts += [Text(f"  risk: {warning}", "yellow") for warning in warnings]
-    return Group(*parts)
-
-
-def verdict(violated: Sequence[Constraint], warnings: Sequence[str]) -> str:
-    if violated:
-        return "will not start"
-    return "starts, with risks" if warnings else "starts"
-
-
-def verdict_line(violated: Sequence[Constraint], warnings: Sequence[str]) -> Text:
-    style = "bold red" if violated else "bold yellow" if warnings else "bold green"
-    return Text(f"verdict    {verdict(violated, warnings)}", style)
-
-
-def _components(d: Deployment) -> list[tuple[str, float, str, str]]:
-    """Name, bytes, where it counts, style."""
-    memory = d.memory
-    rows = [
-        ("weights", float(memory.weight_bytes), "in the budget", "blue"),
-        ("activation peak", float(memory.activation_bytes), "in the budget, profile run", "magenta"),
-        ("non-torch", float(memory.non_torch_bytes), "in the budget, NCCL and kernels", "cyan"),
-        ("KV cache", float(memory.kv_cache_bytes), "in the budget, what is left", "green"),
-        ("CUDA graphs", float(memory.graph_bytes), "outside the budget", "yellow"),
-        ("CUDA context", float(memory.context_bytes), "outside the budget", "red"),
-    ]
-    if memory.total_bytes:
-        rows.append(("free", max(0.0, memory.total_bytes - sum(row[1] for row in rows)), "", "dim"))
-    return rows
-
-
-def _bar(rows: list[tuple[str, float, str, str]], total_bytes: float) -> Text:
-    bar = Text("           ")
-    for name, num_bytes, _, style in rows:
-        bar.append(("·" if name == "free" else "█") * round(BAR_WIDTH * num_bytes / total_bytes), style)
-    return bar.append(f" {format_gib(total_bytes)}")
 
 
 # --- tune ---
