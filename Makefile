@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check format schemas clean
+.PHONY: tune test tune-cpu check format schemas accuracy clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +54,10 @@ schemas: $(BIN)/planner
 	mkdir -p docs/schemas
 	for kind in study search-space workload hardware; do \
 		$(BIN)/planner schema $$kind > docs/schemas/$$kind.schema.json; done
+
+## docs/accuracy.md: the memory model against every recorded start.
+accuracy: $(VENV)/.dev
+	$(BIN)/python -m tests.accuracy --write docs/accuracy.md
 
 clean:
 	rm -rf $(VENV) $(ENGINE_VENV) build

@@ -45,6 +45,8 @@ class Measurement:
         return {name: sum(r.metrics[name] for r in self.results) / len(self.results) for name in names}
 
 
+SIMULATED, SIMULATED_WITHIN = "SIMULATED", 4000
+"""The simulated engine says so in the first lines of its log, whoever started it."""
 SEEDS_PER_TRIAL = 7919
 """Every simulated launch has a pace of its own, as real ones do."""
 
@@ -87,7 +89,8 @@ def _measure(
             raise server.death()
         return summarize(records)
 
-    facts = read_start_facts(server.instances[0].log_text())
+    first_log = server.instances[0].log_text()
+    facts = read_start_facts(first_log)
     if problem.workload.num_warmup_requests:
         load(plan_warmup(problem.workload), WARMING_UP)
     before = [fetch_telemetry(url) for url in server.base_urls]
@@ -102,6 +105,7 @@ def _measure(
         start_s=server.start_s,
         benchmark_s=time.monotonic() - began,
         preemptions=sum(preemptions) if preemptions else None,
+        simulated=SIMULATED in first_log[:SIMULATED_WITHIN],
     )
 
 

@@ -52,7 +52,7 @@ def estimate(
     from planner.estimate import estimate_deployment
     from planner.sources import spec_of
 
-    spec, _ = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version)
+    spec, _ = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     answer = estimate_deployment(spec, context.obj)
     if as_json:
         typer.echo(answer.to_json(spec.name))
@@ -85,7 +85,7 @@ def tune(
     from planner.sources import spec_of, with_settings
     from planner.tune import tune_study
 
-    spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version)
+    spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_settings(spec, context.obj, sampler, seed)
     tune_study(spec, folder, trials, backend, storage, dry_run)
 
@@ -98,7 +98,7 @@ def candidates(study: StudyArgument = None) -> None:
     from planner.sources import load
 
     spec, folder = load(study)
-    make_console().print(plan_view(Problem(spec), "not launched", str(folder), "none", 0))
+    make_console().print(plan_view(Problem(spec), str(folder)))
 
 
 @app.command()
@@ -130,17 +130,17 @@ def schema(kind: Annotated[str, typer.Argument(help="study, search-space, worklo
 @app.command()
 def gpus() -> None:
     """The cards planner knows, and those it sees here."""
-    from rich.console import Console
     from rich.table import Table
 
     from planner.hardware import GPUS, detect_gpus
+    from planner.report import make_console
     from planner.units import format_gib
 
     table = Table("card", "memory", "compute capability", "source")
     for card in GPUS:
         major, minor = card.compute_capability
         table.add_row(card.name, format_gib(card.memory_bytes), f"{major}.{minor}", card.source)
-    Console().print(table)
+    make_console().print(table)
     seen = detect_gpus()
     typer.echo(f"visible here: {', '.join(card.name for card in seen) or 'none'}")
 

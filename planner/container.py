@@ -137,6 +137,8 @@ def _run(
     if variant.is_directory:
         model = f"{container.model_mount.rstrip('/')}/{variant.basename}"
         volumes = {str(Path(variant.path).expanduser().absolute()): model}
+    elif (cache := Path("~/.cache/huggingface").expanduser()).is_dir():
+        volumes = {str(cache): "/root/.cache/huggingface"}  # or every trial would download the model again
     return ContainerRun(
         image=container.image,
         name=name,

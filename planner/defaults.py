@@ -64,11 +64,19 @@ class ResolvedEngine:
     num_scheduler_steps: IntColumn
     async_scheduling: BoolColumn
     enable_expert_parallel: bool
+    data_parallel_size: int
+    cpu_offload_gib: FloatColumn
+    max_cudagraph_capture_size: IntColumn | None
     num_gpu_blocks_override: IntColumn | None
 
     @property
     def world_size(self) -> int:
+        """Ranks of one replica: they share out the weights."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def num_gpus(self) -> int:
+        return self.world_size * self.data_parallel_size
 
 
 def generation_of(version: Version, gpu: GpuSpec, settings: Mapping[str, Any]) -> Generation:
@@ -121,6 +129,9 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         num_scheduler_steps=column("num_scheduler_steps", 1),
         enable_expert_parallel=bool(settings.get("enable_expert_parallel")),
         num_gpu_blocks_override=settings.get("num_gpu_blocks_override"),
+        data_parallel_size=settings.get("data_parallel_size") or 1,
+        cpu_offload_gib=column("cpu_offload_gb", 0.0),
+        max_cudagraph_capture_size=settings.get("max_cudagraph_capture_size"),
         async_scheduling=column("async_scheduling", version >= ASYNC_SCHEDULING_SINCE and not gpu.is_cpu),
     )
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -55,9 +55,11 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 FIELDS: tuple[str, ...] = EngineConfig.__struct_fields__
+BOOLEANS = {name for name, kind in get_type_hints(EngineConfig).items() if kind == bool | None}
+_BOOLEAN_WORDS = {"true", "false"}
 
-# First version that knows a setting, and first that no longer does, read in vllm/engine/arg_utils.py of the wheels. Where
-# wheels in between were not read, the cautious end: rather a flag not written than one the engine refuses.
+# First version that knows a setting, and first that no longer does, read in vllm/engine/arg_utils.py of the wheels.
+# Where wheels in between were not read, the cautious end: rather a flag not written than one the engine refuses.
 SINCE: dict[str, str] = {
     "enable_expert_parallel": "0.8.3",
     "data_parallel_size": "0.8.3",
@@ -163,7 +165,7 @@ def parse_flags(args: Iterable[str]) -> tuple[EngineConfig, list[str]]:
             values[field] = "false"
         elif inline:
             values[field] = inline
-        elif queue and not queue[0].startswith("--"):
+        elif queue and not queue[0].startswith("--") and (field not in BOOLEANS or queue[0].lower() in _BOOLEAN_WORDS):
             values[field] = queue.pop(0)
         else:
             values[field] = "true"

@@ -86,7 +86,7 @@ def violations(deployment: Deployment, count: int) -> np.ndarray[Any, np.dtype[n
 
 
 def _gpus(d: Deployment) -> int:
-    return d.instances * d.engine.world_size - d.num_gpus
+    return d.instances * d.engine.num_gpus - d.num_gpus
 
 
 def _heads(d: Deployment) -> int:
@@ -237,7 +237,7 @@ def _capability(gpu: GpuSpec) -> str:
 
 RULES: tuple[Rule, ...] = (
     Rule("enough GPUs", _gpus,
-         lambda d: f"{d.instances} x {d.engine.world_size} GPUs are needed, {d.num_gpus} are there"),
+         lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.num_gpus} are there"),
     Rule("heads divide", _heads,
          lambda d: f"Total number of attention heads ({d.model.num_attention_heads}) must be divisible by tensor "
                    f"parallel size ({d.engine.tensor_parallel_size})."),

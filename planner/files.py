@@ -109,7 +109,8 @@ def load_named(name: str, kind: type[T], folder: Path, shipped: str) -> T:
     if path.suffix in _SUFFIXES and path.is_file():
         return decode(read_text(path), kind, str(path))
     known = shipped_files(shipped)
-    if (stem := Path(name).stem) in known:
+    stem = path.stem if path.suffix in _SUFFIXES else path.name
+    if stem in known:
         return decode(known[stem].read_text("utf-8"), kind, str(known[stem]))
     raise InputError(f"{name}: no such file in {folder}, nor a shipped name; shipped: {', '.join(sorted(known))}")
 

@@ -113,7 +113,7 @@ class LiveObserver:
         lines = [Text(line, "dim", overflow="ellipsis", no_wrap=True) for line in self._outcomes]
         stage_s = format_duration(time.monotonic() - self._stage_began)
         lines += [
-            Text(f"trial {self._number} ({p.launched() + 1}/{p.target})  {self._stage}  {stage_s}", "bold"),
+            Text(f"trial {self._number} ({min(p.launched() + 1, p.target)}/{p.target})  {self._stage}  {stage_s}", "bold"),
             Text(f"  {settings}", overflow="ellipsis", no_wrap=True),
             Text(f"elapsed {format_duration(time.monotonic() - p.began)}, remaining about {p.remaining()}, "
                  f"best so far {p.best()}", "green"),

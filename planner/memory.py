@@ -100,13 +100,15 @@ def estimate_memory(
     group = kv_group(model, engine)
     if gpu.is_cpu:
         return _estimate_cpu(model, engine, group)
-    weights = weight_bytes(
+    weights: Any = weight_bytes(
         model,
         engine.dtype,
         engine.tensor_parallel_size,
         engine.pipeline_parallel_size,
         engine.enable_expert_parallel,
     )
+    offloaded = np.asarray(engine.cpu_offload_gib) * GIB
+    weights = plain(np.maximum(weights - offloaded, 0).astype(np.int64))
     activations = activation_bytes(model, gpu, engine)
     non_torch = non_torch_bytes(gpu, engine, interconnect)
     graphs = graph_bytes(model, engine, interconnect)

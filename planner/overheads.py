@@ -47,6 +47,8 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
     largest = np.asarray(engine.max_num_seqs)
     if engine.generation == "V1":
         largest = np.minimum(np.minimum(2 * largest, 512), engine.max_num_batched_tokens)
+        if engine.max_cudagraph_capture_size is not None:
+            largest = np.minimum(engine.max_cudagraph_capture_size, engine.max_num_batched_tokens)
     small = np.minimum(np.ceil(np.log2(np.maximum(largest, 1))), 2).astype(np.int64) + 1
     counts = small + np.ceil(np.maximum(largest - 4, 0) / 8).astype(np.int64)
     return plain(np.where(engine.enforce_eager, 0, counts))

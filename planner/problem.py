@@ -87,8 +87,10 @@ class Problem:
                 raise InputError(f"{spec.name}: {field} is not a setting of vLLM {self.version}; leave it out")
         layout = self._fixed_layout(fixed)
         fitting = [text for text in searched.get(LAYOUT, []) if self._fits(parse_layout(str(text)))]
-        if LAYOUT in searched and fitting:
+        if fitting:
             searched[LAYOUT] = fitting
+        else:  # none is searched, or the space was written for more cards
+            searched.pop(LAYOUT, None)
         engine_type = type(spec.engine.settings)
         return Choices(
             searched,

@@ -50,8 +50,8 @@ def _word(value: Value) -> str:
 # --- tune ---
 
 
-def plan_view(problem: Problem, seconds: str, results: str, backend: str, target: int) -> RenderableType:
-    """What `tune` says before it starts."""
+def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = "", target: int = 0) -> RenderableType:
+    """What `tune` says before it starts; without a backend, what could be tuned."""
     grid = problem.grid
     table = Table(title="Searched settings", title_justify="left")
     table.add_column("setting")
@@ -65,10 +65,14 @@ def plan_view(problem: Problem, seconds: str, results: str, backend: str, target
         f"candidates  {format_count(len(grid.indices))}: {format_count(len(grid.feasible_rows))} feasible, "
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
         *(f"            {format_count(count):>7} by rule: {name}" for name, count in grid.removed_by().items()),
-        f"trials      {target} on backend {backend}, sampler {problem.spec.sampler.name}; the engine's defaults first",
-        f"time        {seconds}",
-        f"results     {results}",
     ]
+    if backend:
+        sampler = problem.spec.sampler.name
+        lines += [
+            f"trials      {target} on backend {backend}, sampler {sampler}; the engine's defaults first",
+            f"time        {seconds}",
+            f"results     {results}",
+        ]
     parts: list[RenderableType] = [table, *(Text(line) for line in lines)]
     if backend == "simulated":
         parts.insert(0, Text(SIMULATED_BANNER, "bold yellow"))

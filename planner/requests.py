@@ -115,8 +115,10 @@ def _one_line(error: msgspec.ValidationError) -> str:
 ALIASES = {
     "device_memory_utilization": "gpu_memory_utilization", "kv_cache_memory": "kv_cache_memory_bytes",
     "tp": "tensor_parallel_size", "pp": "pipeline_parallel_size", "dp": "data_parallel_size", "q": "quantization",
-    "max_seq_len": "max_model_len", "context_length": "max_model_len",
+    "VLLM_ATTENTION_BACKEND": "attention_backend",
 }  # fmt: skip
+USE_V1_ENV = "VLLM_USE_V1"
+"""0 forces V0 where a version has both engines; a request names it among the flags."""
 NO_MEMORY = {
     "model", "served_model_name", "tokenizer", "tokenizer_mode", "host", "port", "api_key", "seed", "revision",
     "disable_log_requests", "disable_log_stats", "enable_log_requests", "chat_template", "download_dir",
@@ -146,7 +148,7 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
     for key, value in given.items():
         name = key.lstrip("-").replace("-", "_")
         name = ALIASES.get(name, name)
-        if value is None or name in NO_MEMORY:
+        if value is None or name in NO_MEMORY or name == USE_V1_ENV:
             continue
         if name.startswith("no_") and name[3:] in FIELDS and isinstance(value, bool):
             name, value = name[3:], not value
@@ -163,6 +165,8 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
             if not _RANGE.match(message):
                 raise InputError(f"engine.{key}: {message}") from None
             refused.append(Constraint("values of flags", 1.0, f"vllm: error: {name}: {value!r}: {message}"))
+    if str(given.get(USE_V1_ENV, "1")) == "0":
+        settings.setdefault("attention_backend", "XFORMERS")  # V1 does not have it, so V0 serves
     return settings, refused, unmodelled
 
 

@@ -201,4 +201,4 @@ def definition(problem: Problem) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         return msgspec.to_builtins(value, enc_hook=float)
 
-    return {key: plain(getattr(spec, key)) for key in kept}
+    return {**{key: plain(getattr(spec, key)) for key in kept}, "search": plain(problem.choices.searched)}

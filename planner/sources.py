@@ -15,7 +15,7 @@ from planner.hardware import find_gpu
 from planner.model import load_model
 from planner.space import SearchSpace
 from planner.spec import StudySpec
-from planner.workload import Workload
+from planner.workload import LengthRange, Workload
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, find_study
 
 
@@ -26,7 +26,13 @@ def load(path: Path | None) -> tuple[StudySpec, Path]:
 
 
 def spec_of(
-    study: Path | None, model: str | None, gpu: str | None, num_gpus: int, interconnect: str, version: str
+    study: Path | None,
+    model: str | None,
+    gpu: str | None,
+    num_gpus: int,
+    interconnect: str,
+    version: str,
+    max_model_len: int | None = None,
 ) -> tuple[StudySpec, Path]:
     """The study named, or one made from --model and --gpu. Raises InputError."""
     if model is None and gpu is None:
@@ -35,14 +41,16 @@ def spec_of(
         raise InputError("name a study or describe one with --model and --gpu, not both")
     if model is None or gpu is None:
         raise InputError("--model and --gpu go together: both are needed without a study.yaml")
-    spec = described_study(model, gpu, num_gpus, interconnect, version)
+    spec = described_study(model, gpu, num_gpus, interconnect, version, max_model_len)
     folder = Path(STUDIES_FOLDER) / spec.name
     if (folder / STUDY_FILE).exists():
         return load_study(folder / STUDY_FILE), folder
     return spec, folder
 
 
-def described_study(model: str, gpu: str, num_gpus: int, interconnect: str, version: str) -> StudySpec:
+def described_study(
+    model: str, gpu: str, num_gpus: int, interconnect: str, version: str, max_model_len: int | None = None
+) -> StudySpec:
     """A study without a YAML: the space for this card and version, a chat workload cut to the context."""
     spec = load_model(model)
     card = find_gpu(gpu)
@@ -61,10 +69,27 @@ def described_study(model: str, gpu: str, num_gpus: int, interconnect: str, vers
         "workload": "chat",
     }
     made = convert(data, StudySpec, "command line")
+    workload = load_named("chat", Workload, Path(), "workloads")
     return msgspec.structs.replace(
         made,
         search_space=load_named(space, SearchSpace, Path(), "search_spaces"),
-        workload=load_named("chat", Workload, Path(), "workloads"),
+        workload=cut_to_context(workload, min(max_model_len or spec.max_context_tokens, spec.max_context_tokens)),
+    )
+
+
+def cut_to_context(workload: Workload, context_tokens: int) -> Workload:
+    """The workload with its lengths scaled down, where its longest request exceeds the context."""
+    if workload.max_total_tokens <= context_tokens:
+        return workload
+    scale = context_tokens / workload.max_total_tokens
+
+    def cut(length: int | LengthRange) -> int | LengthRange:
+        if isinstance(length, int):
+            return max(1, int(length * scale))
+        return LengthRange(max(1, int(length.low * scale)), max(1, int(length.high * scale)))
+
+    return msgspec.structs.replace(
+        workload, input_tokens=cut(workload.input_tokens), output_tokens=cut(workload.output_tokens)
     )
 
 

@@ -60,7 +60,7 @@ def run_study(
             finished_at="",
         )
         trial = evaluate(problem, candidate, number, measure, observer.stage, provenance)
-        trial = replace(trial, provenance=replace(provenance, finished_at=now().isoformat(timespec="seconds")))
+        trial = replace(trial, provenance=replace(trial.provenance, finished_at=now().isoformat(timespec="seconds")))
         search.tell(trial)
         observer.finished(trial)
     return search.trials()
@@ -115,6 +115,7 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         failed_requests=sum(result.failed for result in measurement.results),
         start_s=measurement.start_s,
         benchmark_s=measurement.benchmark_s,
+        provenance=replace(trial.provenance, simulated=measurement.simulated),
     )
 
 

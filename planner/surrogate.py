@@ -29,6 +29,8 @@ PRIOR_STD = 0.3
 """How far the performance model may be off before anything is measured, as a standard deviation of the log."""
 PRIOR_WEIGHT = 4.0
 """How many measurements that prior counts for."""
+LEAST_STD = 0.1
+"""However well the model has done so far: elsewhere it may be off by this much."""
 LENGTH_SCALES = (0.25, 0.5, 1.0, 2.0)
 """Candidates for the kernel's length scale, in units of a searched range; the likeliest is taken."""
 FAILURE_LENGTH_SCALE = 0.25
@@ -58,7 +60,11 @@ class Surrogate:
         mean, std = _posterior(known, residuals, points)
         acceptable = [self._sign * math.log(t.value or 1.0) for t in measured if t.is_acceptable]
         best = max(acceptable, default=float("-inf"))
-        gain = _expected_improvement(prior + mean, std, best) if acceptable else np.exp(prior + mean - prior.max())
+        gain = (
+            _expected_improvement(prior + mean, std, best + NOISE_STD)
+            if acceptable
+            else np.exp(prior + mean - prior.max())
+        )
         bad = [t.candidate for t in past if t.was_launched and not t.is_acceptable]
         for candidate in bad:
             distance = np.linalg.norm(points - self._candidate_features(candidate), axis=1)
@@ -137,6 +143,7 @@ def _posterior(known: Array, residuals: Array, points: Array) -> tuple[Array, Ar
     offset = residuals.mean()
     centred = residuals - offset
     variance = (PRIOR_WEIGHT * PRIOR_STD**2 + float((centred**2).sum())) / (PRIOR_WEIGHT + len(residuals))
+    variance = max(variance, LEAST_STD**2)
     best: tuple[float, float, Any, Array] | None = None
     for length_scale in LENGTH_SCALES:
         covariance = variance * _kernel(known, known, length_scale) + NOISE_STD**2 * np.eye(len(known))

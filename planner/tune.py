@@ -56,7 +56,7 @@ def tune_study(
     workspace = Workspace(folder, simulated=backend == "simulated")
     expected_s = expected_trial_s(problem, backend)
     seconds = f"about {format_duration(expected_s * target)} for {target} trials" if expected_s else "under a minute"
-    console.print(plan_view(problem, seconds, str(workspace.folder), backend, target))
+    console.print(plan_view(problem, str(workspace.folder), seconds, backend, target))
     if dry_run:
         _print_first_launch(console, problem, workspace, backend)
         return

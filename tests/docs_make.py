@@ -1,13 +1,19 @@
 """Write what the docs take from the code: `python tests/docs_make.py`. `test_docs.py` fails where that was forgotten.
 
-docs/cli.md is made whole; elsewhere only the text between `<!-- made: NAME -->` and `<!-- end -->`.
+docs/cli.md is made whole; elsewhere the text between `<!-- made: NAME -->` and `<!-- end -->`, and the output shown
+under `$ planner ...` in console blocks: read what changed there, the words around it stay.
 """
 
 from __future__ import annotations
 
+import difflib
+import json
 import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -16,7 +22,6 @@ import typer.main
 
 from planner.cli import app
 from planner.defaults import resolve
-from planner.diagnosis import StartFacts, read_start_facts
 from planner.engine import (
     ATTENTION_BACKEND_ENV,
     ATTENTION_BACKEND_FLAG_SINCE,
@@ -24,17 +29,19 @@ from planner.engine import (
     SINCE,
     UNTIL,
     EngineConfig,
+    convert_settings,
     flag,
     parse_version,
+    settings,
 )
 from planner.hardware import find_gpu
 from planner.memory import MemoryEstimate, estimate_memory
-from planner.model import load_model
+from planner.model import KNOWN_TYPES, load_model
 from planner.units import GIB, format_count
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-LOGS = ROOT / "tests" / "golden" / "logs" / "vllm-0.8.5-v0-h200"
+STARTS = ROOT / "tests" / "golden" / "starts" / "vllm-0.8.5-v0.json"
 
 Row = Iterable[str]
 
@@ -131,43 +138,7 @@ def _versions(field: str) -> str:
     return ", ".join(parts)
 
 
-# --- predicted and real memory, in model.md ---
-
-_COMMON: dict[str, Any] = {"dtype": "float16", "block_size": 16, "max_model_len": 32768}
-_LOGGED: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("seed_tp4", "Qwen/Qwen3-32B-AWQ", {"tensor_parallel_size": 4, "gpu_memory_utilization": 0.1487,
-     "max_num_batched_tokens": 32768, "max_num_seqs": 64, "enable_prefix_caching": True}),
-    ("tp2_b8192_s64", "Qwen/Qwen3-32B-AWQ", {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.1487,
-     "max_num_batched_tokens": 8192, "max_num_seqs": 64, "enable_chunked_prefill": True, "max_model_len": 16384}),
-    ("tp1_b8192_s64", "Qwen/Qwen3-32B-AWQ", {"tensor_parallel_size": 1, "gpu_memory_utilization": 0.5,
-     "max_num_batched_tokens": 8192, "max_num_seqs": 64, "enable_chunked_prefill": True, "enforce_eager": True}),
-    ("8b_fp16_b8192_s256", "Qwen/Qwen3-8B", {"tensor_parallel_size": 1, "gpu_memory_utilization": 0.3,
-     "max_num_batched_tokens": 8192, "max_num_seqs": 256, "enable_chunked_prefill": True}),
-    ("fp16_32b_tp4", "Qwen/Qwen3-32B", {"tensor_parallel_size": 4, "gpu_memory_utilization": 0.1487,
-     "max_num_batched_tokens": 8192, "max_num_seqs": 64, "enable_chunked_prefill": True, "enforce_eager": True}),
-)  # fmt: skip
-_TURING: dict[str, Any] = {"tensor_parallel_size": 4, "gpu_memory_utilization": 0.96, "max_num_batched_tokens": 32768,
-                           "max_num_seqs": 64, "enable_chunked_prefill": False}  # fmt: skip
-_TURING_FACTS = StartFacts(
-    weights_bytes=round(4.58 * GIB),
-    non_torch_bytes=round(0.20 * GIB),
-    activation_bytes=round(2.74 * GIB),
-    kv_cache_bytes=round(13.10 * GIB),
-    num_gpu_blocks=13414,
-    graph_bytes=round(0.37 * GIB),
-)
-"""The start of four RTX 2080 Ti 22GB over PCIe; its log is not ours to ship."""
-
-
-def accuracy_table() -> str:
-    """`predicted / real` of the real starts of vLLM 0.8.5 (V0), GiB of rank 0."""
-    starts = [("Qwen/Qwen3-32B-AWQ", "RTX 2080 Ti 22GB", _TURING, _TURING_FACTS)]
-    for name, model, settings in _LOGGED:
-        facts = read_start_facts((LOGS / f"{name}.log").read_text("utf-8"))
-        starts.append((model, "H200", {**settings, "attention_backend": "XFORMERS"}, facts))
-    rows = [_accuracy_row(*start) for start in starts]
-    return table(("start", "weights", "non-torch", "activation", "KV cache", "graphs", "blocks", "error"), rows)
-
+# --- predicted and real memory, in accuracy.md ---
 
 _V1_STARTS = (
     # max_num_batched_tokens, max_num_seqs; GiB of weights, non-torch, activation, KV cache, graphs; KV tokens
@@ -177,54 +148,102 @@ _V1_STARTS = (
     (16384, 256, 7.56, 0.22, 1.26, 11.75, 0.61, 85536),
 )
 """Starts of vLLM 0.24 (V1) with Qwen3-4B in fp16 on one H200 held to 20.79 GiB, from their logs."""
+_V1_SETTINGS = {"dtype": "float16", "max_model_len": 16384, "gpu_memory_utilization": 0.1487}
+_COMPONENTS = ("weights", "non-torch", "activation", "KV cache", "graphs")
+_OBSERVED = ("weights_gib", "non_torch_gib", "activation_peak_gib", "kv_cache_gib", "cudagraph_gib")
+
+
+def accuracy_v0_table() -> str:
+    """`predicted / real` of the real starts of vLLM 0.8.5 (V0), GiB of rank 0."""
+    rows = []
+    for start in json.loads(STARTS.read_text("utf-8")):
+        given, real = start["settings"], start["observed"]
+        mine = _estimate(start["model"], start["gpu"], start["interconnect"], given, "0.8.5")
+        what = f"{start['model'].rpartition('/')[2]} tp {given['tensor_parallel_size']}, {start['gpu']}, "
+        what += f"N {given['max_num_batched_tokens']}, S {given['max_num_seqs']}"
+        blocks = int(mine.num_blocks)
+        error = f"{blocks / real['gpu_blocks'] - 1:+.2%}"
+        counts = f"{format_count(blocks)} / {format_count(real['gpu_blocks'])}"
+        rows.append([what, *_pairs(mine, [real[name] for name in _OBSERVED]), counts, error])
+    return table(("start", *_COMPONENTS, "blocks", "error"), rows)
 
 
 def accuracy_v1_table() -> str:
-    """`predicted / real` of real starts of V1: the formulas were read in V0."""
+    """The same of real starts of V1."""
     rows = []
     for num_tokens, num_seqs, *real_gib, kv_tokens in _V1_STARTS:
-        settings = {"max_num_batched_tokens": num_tokens, "max_num_seqs": num_seqs, "max_model_len": 16384}
-        mine = estimate("Qwen/Qwen3-4B", "H200", {**settings, "gpu_memory_utilization": 0.1487}, "0.24.0")
-        ours = (mine.weight_bytes, mine.non_torch_bytes, mine.activation_bytes, mine.kv_cache_bytes, mine.graph_bytes)
-        cells = [f"{float(a) / GIB:.2f} / {b:.2f}" for a, b in zip(ours, real_gib, strict=True)]
+        given = {**_V1_SETTINGS, "max_num_batched_tokens": num_tokens, "max_num_seqs": num_seqs}
+        mine = _estimate("Qwen/Qwen3-4B", "H200", "nvlink", given, "0.24.0")
         tokens = int(mine.kv_tokens)
-        error = f"{tokens / kv_tokens - 1:+.1%}"
+        counts = f"{format_count(tokens)} / {format_count(kv_tokens)}"
         rows.append(
-            [f"N {num_tokens}, S {num_seqs}", *cells, f"{format_count(tokens)} / {format_count(kv_tokens)}", error]
+            [f"N {num_tokens}, S {num_seqs}", *_pairs(mine, real_gib), counts, f"{tokens / kv_tokens - 1:+.1%}"]
         )
-    return table(("start", "weights", "non-torch", "activation", "KV cache", "graphs", "KV tokens", "error"), rows)
+    return table(("start", *_COMPONENTS, "KV tokens", "error"), rows)
 
 
-def _accuracy_row(model: str, gpu: str, settings: dict[str, Any], real: StartFacts) -> list[str]:
-    mine = estimate(model, gpu, settings)
-    what = f"{model.rpartition('/')[2]} tp {settings['tensor_parallel_size']}, "
-    what += f"N {settings['max_num_batched_tokens']}, S {settings['max_num_seqs']}, {gpu}"
-    pairs = (
-        (mine.weight_bytes, real.weights_bytes),
-        (mine.non_torch_bytes, real.non_torch_bytes),
-        (mine.activation_bytes, real.activation_bytes),
-        (mine.kv_cache_bytes, real.kv_cache_bytes),
-        (mine.graph_bytes, real.graph_bytes),
-    )
-    blocks = int(mine.num_blocks)
-    assert real.num_gpu_blocks is not None
-    error = blocks / real.num_gpu_blocks - 1
-    cells = [f"{float(ours) / GIB:.2f} / {'-' if its is None else f'{its / GIB:.2f}'}" for ours, its in pairs]
-    return [what, *cells, f"{format_count(blocks)} / {format_count(real.num_gpu_blocks)}", f"{error:+.2%}"]
+def _pairs(mine: MemoryEstimate, real_gib: Iterable[float | None]) -> list[str]:
+    ours = (mine.weight_bytes, mine.non_torch_bytes, mine.activation_bytes, mine.kv_cache_bytes, mine.graph_bytes)
+    return [f"{float(a) / GIB:.2f} / {'-' if b is None else f'{b:.2f}'}" for a, b in zip(ours, real_gib, strict=True)]
 
 
-def estimate(model: str, gpu: str, settings: dict[str, Any], version: str = "0.8.5") -> MemoryEstimate:
+def _estimate(model: str, gpu: str, interconnect: Any, given: dict[str, Any], version: str) -> MemoryEstimate:
     spec, card = load_model(model), find_gpu(gpu)
-    engine = resolve({**_COMMON, **settings}, spec, card, parse_version(version))
-    return estimate_memory(spec, card, engine, "pcie" if "2080" in gpu else "nvlink")
+    values = settings(convert_settings(given, "start"))
+    return estimate_memory(spec, card, resolve(values, spec, card, parse_version(version)), interconnect)
+
+
+# --- models, in model.md ---
+
+
+def model_types() -> str:
+    return f"Known values of `model_type` in config.json: {', '.join(f'`{name}`' for name in sorted(KNOWN_TYPES))}."
+
+
+# --- commands shown with their output ---
+
+SHOWN = ("estimate", "candidates", "schema", "gpus", "models")
+"""Commands that are cheap and write nothing: what the docs show of them is run."""
+_SHELL_LINE = re.compile(r"^\$ (planner (?:" + "|".join(SHOWN) + r")\b.*)\n((?:(?!\$ |```).*\n)*)", re.MULTILINE)
+LEFT_OUT = "..."
+
+
+def fences(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def shown_runs(text: str) -> list[tuple[str, str]]:
+    """(command, shown output) of every cheap command in a console block of the page."""
+    return [found for block in fences(text, "console") for found in _SHELL_LINE.findall(block)]
+
+
+@cache
+def run(command: str) -> tuple[int, tuple[str, ...]]:
+    """Exit code and printed lines of a shown command."""
+    argv = [sys.executable, "-c", "from planner.cli import main; main()", *shlex.split(command)[1:]]
+    result = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    return result.returncode, tuple(line.rstrip() for line in (result.stdout + result.stderr).splitlines())
+
+
+def with_output(page: str) -> str:
+    """The page with each shown line that is no longer printed replaced by the printed line most like it."""
+    for command, shown in shown_runs(page):
+        _, printed = run(command)
+        lines = [
+            line if line.strip() == LEFT_OUT else (difflib.get_close_matches(line, printed, 1, 0.0) or [line])[0]
+            for line in shown.splitlines()
+        ]
+        page = page.replace(f"$ {command}\n{shown}", "\n".join([f"$ {command}", *lines, ""]))
+    return page
 
 
 # --- writing ---
 
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("search-spaces.md", settings_table),
-    "accuracy": ("model.md", accuracy_table),
-    "accuracy-v1": ("model.md", accuracy_v1_table),
+    "models": ("model.md", model_types),
+    "accuracy-v0": ("accuracy.md", accuracy_v0_table),
+    "accuracy-v1": ("accuracy.md", accuracy_v1_table),
 }
 """Name of a made block -> the page it is in, and what makes it."""
 
@@ -247,7 +266,10 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
-    for path, text in pages().items():
+    made = pages()
+    for path in [*ROOT.glob("*.md"), *DOCS.glob("*.md")]:
+        made[path] = with_output(made.get(path) or path.read_text("utf-8"))
+    for path, text in made.items():
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
             print(f"wrote {path.relative_to(ROOT)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -74,22 +74,27 @@ Start = Callable[[int], Instance]
 
 @contextmanager
 def serving(starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path]) -> Iterator[Server]:
-    """Start every instance, wait until all answer, keep their logs, stop them whatever happens."""
+    """Start every instance, wait until all answer, keep their logs, stop them whatever happens.
+
+    No log paths: the instances write their logs themselves.
+    """
     began = time.monotonic()
-    instances: list[Instance] = []
-    try:
+    with ExitStack() as stack:
+        instances: list[Instance] = []
         for index, start in enumerate(starts):
-            instances.append(start(index))
+            instance = start(index)
+            instances.append(instance)
+            stack.callback(instance.stop)
+            if log_paths:
+                stack.callback(_keep_log, instance, log_paths[index])
         for instance in instances:
             wait_until_ready(instance, began + timeout_s)
         yield Server(tuple(instances), time.monotonic() - began)
-    finally:
-        for instance, path in zip(instances, log_paths, strict=False):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(instance.log_text(), "utf-8")
-            finally:
-                instance.stop()
+
+
+def _keep_log(instance: Instance, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(instance.log_text(), "utf-8")
 
 
 def wait_until_ready(instance: Instance, deadline: float) -> None:

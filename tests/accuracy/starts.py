@@ -1,0 +1,126 @@
+"""The recorded starts, answered through `planner.requests`, next to what their logs said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from planner.requests import answer
+
+STARTS = Path(__file__).parents[1] / "golden" / "starts" / "startups.json"
+TOKENS_PER_BLOCK = 16
+MEMORY_OUTCOMES = {"ok", "kv_too_small", "oom"}
+
+GROUPS = ("V0 up to 0.7", "V0 0.8-0.10", "V1 up to 0.10", "V1 0.11-0.19", "V1 0.20+")
+COMPONENTS = ("weights", "non-torch", "activation", "graphs", "KV GiB", "KV tokens")
+_KEYS = {
+    "weights": "weights_gib",
+    "non-torch": "non_torch_gib",
+    "activation": "activation_peak_gib",
+    "graphs": "cudagraph_gib",
+    "KV GiB": "kv_cache_gib",
+    "KV tokens": "kv_tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One number of one start."""
+
+    component: str
+    predicted: float
+    observed: float
+    is_covered: bool | None
+    """Whether the 90 % interval holds what was observed; None where there is no interval."""
+
+    @property
+    def error(self) -> float:
+        return self.predicted - self.observed
+
+    @property
+    def relative(self) -> float:
+        return self.error / self.observed
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    id: str
+    group: str
+    version: str
+    outcome: str
+    """ok, kv_too_small, oom or other_error."""
+    assumed: tuple[str, ...]
+    answer: dict[str, Any]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def has_verdict(self) -> bool:
+        return "any gpu" not in self.assumed
+
+    @property
+    def verdict(self) -> str:
+        return str(self.answer.get("verdict", "error"))
+
+    def of(self, component: str) -> Comparison | None:
+        return next((c for c in self.comparisons if c.component == component), None)
+
+
+def load_starts(path: Path = STARTS) -> list[Start]:
+    document = json.loads(path.read_text("utf-8"))
+    return [_start(record, document["models"]) for record in document["records"]]
+
+
+def _start(record: dict[str, Any], models: dict[str, dict[str, Any]]) -> Start:
+    request = {"id": record["id"], **record["request"], "model": _config(record["request"]["model"], models)}
+    found = answer(request)
+    has_card = not {"gpu", "any gpu"} & set(record["assumed"])
+    return Start(
+        id=record["id"],
+        group=_group(record["generation"], request["vllm_version"]),
+        version=request["vllm_version"],
+        outcome=record["outcome"],
+        assumed=tuple(record["assumed"]),
+        answer=found,
+        comparisons=tuple(_compare(found, record["observed"], has_card)) if "error" not in found else (),
+    )
+
+
+def _config(name: str, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    entry = dict(models[name])
+    base = entry.pop("_base", None)
+    return {"_name_or_path": name, **(models[base] if base else {}), **entry}
+
+
+def _group(generation: str, version: str) -> str:
+    parsed = Version(version)
+    if generation == "V0":
+        return GROUPS[0] if parsed < Version("0.8.0.dev0") else GROUPS[1]
+    return GROUPS[2 if parsed < Version("0.11.0.dev0") else 3 if parsed < Version("0.20.0.dev0") else 4]
+
+
+def _compare(found: dict[str, Any], observed: dict[str, Any], has_card: bool) -> Iterator[Comparison]:
+    """What the log said and can be compared; the KV cache only where the card is known, not inferred from it."""
+    observed = dict(observed)
+    if "kv_tokens" not in observed and "gpu_blocks" in observed:
+        observed["kv_tokens"] = observed["gpu_blocks"] * TOKENS_PER_BLOCK
+    for component in COMPONENTS:
+        key = _KEYS[component]
+        real = observed.get(key)
+        if real is None or real <= 0 or (component.startswith("KV") and not has_card):
+            continue
+        low, high = _interval(found, key)
+        yield Comparison(component, float(found[key]), float(real), low <= real <= high if high > low else None)
+
+
+def _interval(found: dict[str, Any], key: str) -> tuple[float, float]:
+    if key == "kv_tokens":  # the interval of the bytes, at the estimate's tokens per byte
+        scale = found["kv_tokens"] / found["kv_cache_gib"] if found["kv_cache_gib"] else 0.0
+        low, high = found["kv_cache_gib_interval"]
+        return low * scale, high * scale
+    low, high = found.get(f"{key}_interval") or (0.0, 0.0)
+    return low, high

@@ -1,0 +1,98 @@
+"""What the tests share: a small study that can be changed key by key, and problems and searches made of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+os.environ.setdefault("COLUMNS", "200")  # rich and typer break lines at the terminal's width
+
+STUDY = """
+name: tiny
+models:
+  small: {path: Qwen/Qwen3-8B}
+hardware: {gpu: RTX 2080 Ti 22GB, num_gpus: 2, host_memory: 64GiB}
+engine: {version: 0.8.5, settings: {dtype: half, max_model_len: 4096}}
+container: {image: "vllm/vllm-openai:v0.8.5"}
+search_space:
+  search:
+    layout: [2xtp1, 1xtp2]
+    max_num_seqs: [8, 32]
+    block_size: [16, 32]
+workload: {concurrency: 4, num_requests: 6, input_tokens: 64, output_tokens: 16}
+"""
+
+
+@pytest.fixture
+def study_data() -> Callable[..., dict[str, Any]]:
+    """The study above as YAML data; `engine.settings={...}` and the like replace one key."""
+
+    def build(**changes: Any) -> dict[str, Any]:
+        data = yaml.safe_load(STUDY)
+        for path, value in changes.items():
+            *parents, last = path.split("__")
+            section = data
+            for key in parents:
+                section = section.setdefault(key, {})
+            section[last] = value
+        return data
+
+    return build
+
+
+@pytest.fixture
+def make_problem(study_data: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
+    """A `Problem` of the study above; `engine__version="0.9.2"` replaces a key."""
+    from planner.files import convert
+    from planner.problem import Problem
+    from planner.spec import StudySpec
+
+    return lambda **changes: Problem(convert(study_data(**changes), StudySpec, "study.yaml"))
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+class Watcher:
+    """An observer that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, Any]] = []
+        self.stages: list[str] = []
+        self.trials: list[Any] = []
+
+    def started(self, number: int, candidate: Any) -> None:
+        self.asked.append((number, candidate))
+
+    def stage(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002
+        self.stages.append(stage)
+
+    def finished(self, trial: Any) -> None:
+        self.trials.append(trial)
+
+
+@pytest.fixture
+def watcher() -> Watcher:
+    return Watcher()
+
+
+@pytest.fixture
+def tune(storage: str) -> Callable[..., list[Any]]:
+    """Run a study on the simulated engine up to `target` launches; a second call continues it, as a second run does."""
+
+    def run(problem: Any, target: int, measure: Any = None, observer: Watcher | None = None) -> list[Any]:
+        from planner.benchmark import simulated
+        from planner.search import Search
+        from planner.study import run_study
+
+        search = Search(problem, storage)
+        return run_study(problem, search, measure or simulated(problem), target, observer or Watcher(), "simulated")
+
+    return run

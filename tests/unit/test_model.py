@@ -1,0 +1,115 @@
+"""Architectures from config.json, safetensors headers and shipped names."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.errors import InputError
+from planner.model import load_model, shipped_names, spec_from_config
+
+CONFIG: dict[str, Any] = {
+    "model_type": "llama",
+    "num_hidden_layers": 4,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+    "max_position_embeddings": 4096,
+    "torch_dtype": "bfloat16",
+}
+
+
+def _folder(path: Path, config: object = CONFIG, **tensors: int) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps(config), "utf-8")
+    for file, size in tensors.items():
+        header = json.dumps(
+            {
+                "__metadata__": {"format": "pt"},
+                "a": {"dtype": "F16", "shape": [size // 4], "data_offsets": [0, size // 2]},
+                "b": {"dtype": "F16", "shape": [size // 4], "data_offsets": [size // 2, size]},
+            }
+        ).encode()
+        (path / f"{file}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    return path
+
+
+def test_a_directory_gives_the_architecture_and_the_checkpoints_size(tmp_path: Path) -> None:
+    spec = load_model(str(_folder(tmp_path / "m y", part1=1000, part2=24)))
+    assert (spec.name, spec.checkpoint_bytes, spec.head_dim, spec.torch_dtype) == ("m y", 1024, 8, "bfloat16")
+    assert load_model(str(tmp_path / "m y" / "config.json"), "other").name == "other"
+
+
+def test_every_shipped_name_loads_with_and_without_its_organisation() -> None:
+    for name in shipped_names():
+        assert load_model(name.rpartition("/")[2]).num_hidden_layers == load_model(name).num_hidden_layers > 0
+
+
+def test_qwen3_32b_is_what_its_config_says() -> None:
+    spec = load_model("Qwen/Qwen3-32B-AWQ")
+    assert (spec.num_hidden_layers, spec.hidden_size, spec.intermediate_size) == (64, 5120, 25600)
+    assert (spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim) == (64, 8, 128)
+    assert (spec.vocab_size, spec.max_context_tokens, spec.qk_norm, spec.qkv_bias) == (151936, 40960, True, False)
+    assert spec.quantization is not None
+    assert (spec.quantization.method, spec.quantization.bits, spec.quantization.group_size) == ("awq", 4, 128)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "tokens"),
+    [
+        (None, 4096),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}, 131072),
+        ({"type": "linear", "factor": 2.0}, 8192),
+        ({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}, 4096),
+    ],
+)
+def test_rope_scaling_stretches_the_context_as_vllm_derives_it(scaling: object, tokens: int) -> None:
+    assert spec_from_config({**CONFIG, "rope_scaling": scaling}, "m").max_context_tokens == tokens
+
+
+def test_a_multimodal_config_is_read_by_its_text_part() -> None:
+    assert spec_from_config({"model_type": "llava", "text_config": CONFIG}, "m").num_hidden_layers == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "mamba"}, "model_type: mamba is not modelled; known: "),
+        ({"model_type": ""}, "model_type: missing"),
+        ({"num_hidden_layers": "4"}, "num_hidden_layers: '4' is not a positive whole number"),
+        ({"vocab_size": 0}, "vocab_size: 0"),
+        ({"hidden_size": None}, "hidden_size: None"),
+        ({"quantization_config": {"quant_method": "quip"}}, "quant_method: 'quip'; known: awq, gptq"),
+    ],
+)
+def test_a_config_that_is_not_understood_names_its_key(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        spec_from_config({**CONFIG, **change}, "m")
+    assert str(caught.value).startswith("m: config.json: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null"])
+def test_garbage_instead_of_json_is_one_line_with_the_path(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.json: ") as caught:
+        load_model(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, part1=64)
+    (folder / "part2.safetensors").write_bytes(struct.pack("<Q", 500) + b'{"a"')
+    with pytest.raises(InputError, match=r"part2\.safetensors: is not a complete safetensors file"):
+        load_model(str(folder))
+
+
+def test_an_unknown_name_lists_near_ones() -> None:
+    with pytest.raises(InputError, match=r"near names: .*Qwen/Qwen3-8B"):
+        load_model("Qwen/Qwen3-9B")

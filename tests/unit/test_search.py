@@ -1,0 +1,174 @@
+"""The study's memory: what is asked, in which order, and what Optuna knows of it afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from planner.benchmark import simulated
+from planner.errors import EngineOutOfMemory, InputError
+from planner.problem import Problem
+from planner.search import Search
+from planner.trial import best_trial
+
+Make = Callable[..., Problem]
+SAMPLERS = ("planner", "tpe", "random", "grid")
+
+
+def _stored(storage: str) -> optuna.Study:
+    return optuna.load_study(study_name="tiny", storage=storage)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_tries_the_default_first_and_everything_once(
+    make_problem: Make, tune: Any, watcher: Any, sampler: str
+) -> None:
+    problem = make_problem(sampler={"name": sampler})
+    trials = tune(problem, 100, observer=watcher)
+    assert watcher.asked[0] == (0, problem.default)
+    assert Counter(candidate.key for _, candidate in watcher.asked).most_common(1)[0][1] == 1
+    rows = {problem.row_of(trial.candidate) for trial in trials if trial.was_launched} - {None}
+    assert rows == set(problem.grid.feasible_rows.tolist())
+    assert all(trial.outcome == "measured" for trial in trials)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_infeasible_combinations_are_never_launched(make_problem: Make, tune: Any, watcher: Any, sampler: str) -> None:
+    problem = make_problem(
+        sampler={"name": sampler},
+        search_space={"search": {"block_size": [16, 32], "max_num_batched_tokens": [1024, 2048, 4096, 8192]}},
+    )
+    assert len(problem.grid.feasible_rows) == 4
+    tune(problem, 100, observer=watcher)
+    assert len(watcher.asked) == 5  # and the default
+    assert {candidate.engine.max_num_batched_tokens for _, candidate in watcher.asked} == {None, 4096, 8192}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_two_runs_ask_the_same(make_problem: Make, new_storage: Any, sampler: str) -> None:
+    def asked() -> list[str]:
+        problem = make_problem(sampler={"name": sampler, "seed": 3})
+        search = Search(problem, new_storage())
+        keys = []
+        for _ in range(4):
+            number, candidate = search.ask() or (-1, problem.default)
+            search.tell(_measured(problem, number, candidate))
+            keys.append(candidate.key)
+        return keys
+
+    assert asked() == asked()
+
+
+def _measured(problem: Problem, number: int, candidate: Any) -> Any:
+    from planner.study import evaluate
+    from planner.trial import Provenance
+
+    provenance = Provenance(
+        planner_version="0", backend="simulated", simulated=True, vllm_version="0.8.5", image=None, gpu="",
+        workload_seed=0, finished_at="",
+    )  # fmt: skip
+    return evaluate(problem, candidate, number, simulated(problem), lambda *_: None, provenance)
+
+
+def test_a_second_run_counts_what_the_first_has_launched(make_problem: Make, tune: Any, watcher: Any) -> None:
+    first = tune(make_problem(), 3)
+    again = tune(make_problem(), 5, observer=watcher)
+    assert again[:3] == first
+    assert [number for number, _ in watcher.asked] == [3, 4]
+    assert tune(make_problem(), 5) == again
+
+
+def test_an_unfinished_trial_is_finished_first_under_its_own_number(
+    make_problem: Make, tune: Any, watcher: Any, storage: str
+) -> None:
+    problem = make_problem()
+    tune(problem, 2)
+    asked = Search(problem, storage).ask()  # and then the power fails
+    assert asked is not None
+    trials = tune(make_problem(), 4, observer=watcher)
+    assert watcher.asked[0] == asked
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert _stored(storage).get_trials(states=(TrialState.RUNNING,)) == []
+
+
+def test_a_failure_is_pruned_never_best_and_never_asked_again(
+    make_problem: Make, tune: Any, watcher: Any, storage: str
+) -> None:
+    problem = make_problem()
+    works = simulated(problem)
+
+    def measure(candidate: Any, number: int, on_stage: Any) -> Any:
+        if candidate.engine.block_size == 32:
+            raise EngineOutOfMemory("CUDA out of memory", log_tail="the end")
+        return works(candidate, number, on_stage)
+
+    trials = tune(problem, 100, measure, watcher)
+    failed = [trial for trial in trials if trial.outcome == "failed"]
+    assert len(failed) == 4
+    assert {trial.failure.kind for trial in failed} == {"EngineOutOfMemory"}
+    assert {(trial.value, trial.failure.log_tail) for trial in failed} == {(None, "the end")}
+    assert max(Counter(candidate.key for _, candidate in watcher.asked).values()) == 1
+    best = best_trial(problem, trials)
+    assert best is not None
+    assert best.candidate.engine.block_size != 32
+    stored = _stored(storage)
+    assert {stored.trials[trial.number].state for trial in failed} == {TrialState.PRUNED}
+    assert stored.best_trial.number == best.number
+    assert tune(problem, 100, measure) == trials
+
+
+def test_optuna_sees_values_parameters_and_attributes(make_problem: Make, tune: Any, storage: str) -> None:
+    problem = make_problem()
+    trials = tune(problem, 3)
+    stored = _stored(storage)
+    assert stored.metric_names == ["output_throughput"]
+    assert stored.direction == optuna.study.StudyDirection.MAXIMIZE
+    for trial, frozen in zip(trials, stored.trials, strict=True):
+        assert (frozen.number, frozen.value) == (trial.number, trial.value)
+        assert frozen.user_attrs["outcome"] == "measured"
+        assert frozen.user_attrs["ttft_p50"] == pytest.approx(trial.metrics["ttft_p50"], abs=1e-6)
+    assert stored.trials[1].params == {
+        name: problem.choices.value_of(trials[1].candidate, name) for name in problem.choices.names
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"workload__concurrency": 5}, "workload"),
+        ({"hardware__gpu_memory": "21GiB"}, "hardware"),
+        ({"objective__metric": "ttft_p50"}, "objective"),
+        ({"engine__env": {"A": "1"}}, "engine"),
+        ({"repeats": 2}, "repeats"),
+    ],
+)
+def test_a_changed_definition_is_refused_by_key(
+    make_problem: Make, tune: Any, changes: dict[str, Any], key: str
+) -> None:
+    tune(make_problem(), 1)
+    with pytest.raises(InputError, match=rf"^tiny: {key}: changed since this study began") as caught:
+        tune(make_problem(**changes), 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_without_results_may_still_change(make_problem: Make, tune: Any, storage: str) -> None:
+    Search(make_problem(), storage).ask()
+    (trial,) = tune(make_problem(workload__concurrency=5), 1)
+    assert trial.candidate == make_problem().default
+
+
+def test_another_sampler_continues_the_same_study(make_problem: Make, tune: Any) -> None:
+    tune(make_problem(sampler={"name": "grid"}), 2)
+    trials = tune(make_problem(sampler={"name": "tpe", "seed": 1}), 4)
+    assert len({trial.candidate.key for trial in trials}) == 4
+
+
+def test_a_storage_that_is_none(make_problem: Make) -> None:
+    with pytest.raises(InputError, match=r"^storage nonsense: cannot be opened: ") as caught:
+        Search(make_problem(), "nonsense")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,124 @@
+"""The loop: what counts, what stops it, what a trial remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from planner.benchmark import Measurement, simulated
+from planner.errors import BackendError, BenchmarkError, EngineCrashed, EngineRejected, EngineStartTimeout
+from planner.problem import Problem
+from planner.search import Search
+from planner.study import run_study
+from planner.trial import best_trial, default_trial
+
+Make = Callable[..., Problem]
+
+
+def test_a_backend_error_stops_the_study_and_keeps_what_is_finished(
+    make_problem: Make, tune: Any, storage: str, watcher: Any
+) -> None:
+    problem = make_problem()
+    works = simulated(problem)
+
+    def measure(candidate: Any, number: int, on_stage: Any) -> Measurement:
+        if number == 2:
+            raise BackendError("Docker Engine does not answer")
+        return works(candidate, number, on_stage)
+
+    with pytest.raises(BackendError):
+        tune(problem, 5, measure)
+    assert [trial.number for trial in Search(problem, storage).trials()] == [0, 1]
+    trials = tune(problem, 3, observer=watcher)
+    assert [number for number, _ in watcher.asked] == [2]  # the interrupted one, again
+    assert [trial.outcome for trial in trials] == ["measured"] * 3
+
+
+@pytest.mark.parametrize("kind", [EngineRejected, EngineCrashed, EngineStartTimeout, BenchmarkError])
+def test_an_engine_that_does_not_serve_is_an_outcome_and_the_study_goes_on(
+    make_problem: Make, tune: Any, kind: type[Exception]
+) -> None:
+    problem = make_problem()
+    works = simulated(problem)
+
+    def measure(candidate: Any, number: int, on_stage: Any) -> Measurement:
+        if number == 0:
+            raise kind("no")
+        return works(candidate, number, on_stage)
+
+    default, other = tune(problem, 2, measure)  # a failure is a launch, too
+    assert (default.outcome, default.failure.kind, default.value) == ("failed", kind.__name__, None)
+    assert other.outcome == "measured"
+    assert default_trial(problem, [default, other]) == default
+    assert best_trial(problem, [default, other]) == other
+
+
+def test_a_bug_is_not_an_outcome(make_problem: Make, tune: Any) -> None:
+    def measure(*_: Any) -> Measurement:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        tune(make_problem(), 1, measure)
+
+
+def test_an_infeasible_default_is_told_not_launched_and_not_counted(
+    make_problem: Make, tune: Any, watcher: Any
+) -> None:
+    """The engine's own 256 sequences do not fit beside 64 tokens a step; the searched ones do."""
+    problem = make_problem(
+        engine__settings={
+            "dtype": "half", "max_model_len": 4096, "enable_chunked_prefill": True, "max_num_batched_tokens": 64,
+        },
+    )  # fmt: skip
+    launched = []
+    works = simulated(problem)
+
+    def measure(candidate: Any, number: int, on_stage: Any) -> Measurement:
+        launched.append(number)
+        return works(candidate, number, on_stage)
+
+    default, *others = tune(problem, 2, measure, watcher)
+    assert (default.number, default.outcome, default.was_launched) == (0, "infeasible", False)
+    assert default.constraints[0].name == "max_num_batched_tokens >= max_num_seqs"
+    assert launched == [trial.number for trial in others] == [1, 2]
+
+
+def test_repeats_are_averaged_and_the_worst_limit_counts(make_problem: Make, tune: Any) -> None:
+    problem = make_problem(
+        repeats=3, objective={"slo": {"ttft_p95": "1ms"}}, workload__input_tokens={"low": 8, "high": 900}
+    )
+    (trial,) = tune(problem, 1)
+    assert len(trial.repeat_values) == 3
+    assert len(set(trial.repeat_values)) == 3
+    assert trial.value == pytest.approx(sum(trial.repeat_values) / 3)
+    broken = next(constraint for constraint in trial.constraints if constraint.name == "slo ttft_p95")
+    assert broken.excess > trial.metrics["ttft_p95"] - 0.001  # the worst of the three, not their mean
+    assert not trial.is_acceptable
+    assert best_trial(problem, [trial]) is None
+
+
+def test_a_trial_says_when_and_on_what(make_problem: Make, storage: str, watcher: Any) -> None:
+    problem = make_problem()
+    clock = iter([datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)])
+    (trial,) = run_study(
+        problem, Search(problem, storage), simulated(problem), 1, watcher, "simulated", lambda: next(clock)
+    )
+    provenance = trial.provenance
+    assert provenance.finished_at == "2026-01-02T03:04:05+00:00"
+    assert (provenance.simulated, provenance.vllm_version, provenance.gpu) == (True, "0.8.5", "RTX 2080 Ti 22GB")
+    assert provenance.image == "vllm/vllm-openai:v0.8.5"
+    assert watcher.trials == [trial]
+    assert watcher.stages[0] == "starting"
+
+
+def test_of_equal_trials_the_earlier_is_best_and_latencies_go_down(make_problem: Make, tune: Any) -> None:
+    problem = make_problem()
+    a, b, c = (replace(trial, value=value) for trial, value in zip(tune(problem, 3), (1.0, 2.0, 2.0), strict=True))
+    assert best_trial(problem, [a, b, c]) == b
+    latency = make_problem(objective={"metric": "ttft_p50"})
+    assert best_trial(latency, [a, b, c]) == a
+    assert best_trial(problem, []) is None

@@ -1,0 +1,136 @@
+"""What is launched next: the model's favourite first, then what the data say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planner.feasibility import Constraint
+from planner.problem import Problem
+from planner.search import untried_rows
+from planner.study import predicted_figures
+from planner.surrogate import Surrogate, _expected_improvement, _posterior
+from planner.trial import Provenance, Trial
+
+Make = Callable[..., Problem]
+SEARCH = {
+    "max_num_seqs": [8, 16, 32, 64, 128],
+    "max_num_batched_tokens": [4096, 8192, 16384],
+    "swap_space": [0, 1, 2],
+    "block_size": [16, 32],
+}
+PROVENANCE = Provenance(
+    planner_version="0",
+    backend="x",
+    simulated=True,
+    vllm_version="0.8.5",
+    image=None,
+    gpu="",
+    workload_seed=0,
+    finished_at="",
+)
+
+
+@pytest.fixture
+def problem(make_problem: Make) -> Problem:
+    return make_problem(search_space={"search": SEARCH}, workload__concurrency=64, workload__num_requests=256)
+
+
+def _trial(problem: Problem, row: int, value: float | None, number: int = 0) -> Trial:
+    """A measured trial, or one whose engine failed."""
+    candidate = problem.choices.candidate(problem.choices.params(problem.grid.indices[row]))
+    return Trial(
+        number=number,
+        candidate=candidate,
+        outcome="failed" if value is None else "measured",
+        value=value,
+        constraints=(),
+        predicted_value=problem.predicted(candidate),
+        predicted_memory=predicted_figures(problem.deployment(candidate).memory),
+        real_memory=None,
+        provenance=PROVENANCE,
+    )
+
+
+def _choose(problem: Problem, past: Sequence[Trial]) -> dict[str, Any]:
+    row = Surrogate(problem).choose(untried_rows(problem, past), past)
+    assert row in untried_rows(problem, past)
+    return problem.choices.params(problem.grid.indices[row])
+
+
+def test_before_any_measurement_the_models_favourite_is_taken(problem: Problem) -> None:
+    rows = problem.grid.feasible_rows
+    chosen = Surrogate(problem).choose(rows, [])
+    assert problem.grid.predicted[chosen] == problem.grid.predicted[rows].max()
+
+
+def test_a_setting_without_effect_is_not_varied_while_others_can_be(problem: Problem) -> None:
+    """Whatever was measured, the next point differs in more than swap_space, which V0 never uses."""
+    rows = problem.grid.feasible_rows
+    past = [_trial(problem, int(row), float(problem.grid.predicted[row]), i) for i, row in enumerate(rows[::7])]
+    seen = {tuple(v for k, v in _params(problem, trial).items() if k != "swap_space") for trial in past}
+    chosen = tuple(v for k, v in _choose(problem, past).items() if k != "swap_space")
+    assert chosen not in seen
+
+
+def _params(problem: Problem, trial: Trial) -> dict[str, Any]:
+    return {name: problem.choices.value_of(trial.candidate, name) for name in problem.choices.names}
+
+
+def test_data_overrule_the_model(problem: Problem) -> None:
+    """Where few sequences turn out twenty times as fast as predicted, the search goes there."""
+    grid = problem.grid
+    past = []
+    for number, row in enumerate(grid.feasible_rows[::5]):
+        params = problem.choices.params(grid.indices[row])
+        factor = 20.0 if params["max_num_seqs"] == 8 else 1.0
+        past.append(_trial(problem, int(row), float(grid.predicted[row]) * factor, number))
+    assert _choose(problem, past)["max_num_seqs"] <= 16
+
+
+def test_neighbours_of_failures_are_avoided(problem: Problem) -> None:
+    grid, rows = problem.grid, problem.grid.feasible_rows
+    fine = next(int(row) for row in rows if problem.choices.params(grid.indices[row])["max_num_seqs"] == 8)
+    past = [_trial(problem, fine, float(grid.predicted[fine]))]
+    wanted = _choose(problem, past)["max_num_seqs"]
+    assert wanted > 8
+    alike = [int(row) for row in rows if problem.choices.params(grid.indices[row])["max_num_seqs"] == wanted]
+    past += [_trial(problem, row, None, 1 + i) for i, row in enumerate(alike[:-1])]
+    assert alike[-1] in untried_rows(problem, past)
+    assert _choose(problem, past)["max_num_seqs"] != wanted
+
+
+def test_a_broken_limit_is_no_best(problem: Problem) -> None:
+    """A fast trial over its limit counts as knowledge, not as the value to beat."""
+    grid, rows = problem.grid, problem.grid.feasible_rows
+    over = replace(_trial(problem, int(rows[0]), 1e9), constraints=(Constraint("slo", 1.0, ""),))
+    assert _choose(problem, [over]) != problem.choices.params(grid.indices[rows[0]])
+
+
+@pytest.mark.parametrize("metric", ["ttft_p50", "output_throughput"])
+def test_latencies_are_minimised(make_problem: Make, metric: str) -> None:
+    problem = make_problem(search_space={"search": SEARCH}, objective={"metric": metric})
+    past = []
+    for number, row in enumerate(problem.grid.feasible_rows[::4]):
+        seqs = problem.choices.params(problem.grid.indices[row])["max_num_seqs"]
+        past.append(_trial(problem, int(row), float(seqs), number))
+    assert _choose(problem, past)["max_num_seqs"] == (8 if metric == "ttft_p50" else 128)
+
+
+def test_posterior_passes_through_the_data_and_is_unsure_elsewhere() -> None:
+    known = np.array([[0.0], [0.5], [1.0]])
+    mean, std = _posterior(known, np.array([0.0, 1.0, 0.0]), np.array([[0.0], [0.5], [1.0], [0.25]]))
+    assert mean[:3] == pytest.approx([0.0, 1.0, 0.0], abs=0.02)
+    assert 0.2 < mean[3] < 0.9
+    assert std[3] > 3 * std[:3].max()
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "gain"), [(0.0, 1.0, 0.3989), (1.0, 1e-9, 1.0), (-1.0, 1e-9, 0.0), (-1, 1, 0.0833)]
+)
+def test_expected_improvement_over_zero(mean: float, std: float, gain: float) -> None:
+    assert _expected_improvement(np.array([mean]), np.array([std]), 0.0)[0] == pytest.approx(gain, abs=1e-4)
