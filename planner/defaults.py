@@ -32,6 +32,8 @@ BIG_CARD_BYTES = 70 * GIB
 V1_ONLY_SINCE = Version("0.11.0")
 V1_DEFAULT_SINCE = Version("0.8.0")
 V1_ON_TURING_SINCE = Version("0.10.0")
+FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
+"""Until when V1 prefers FlashInfer on compute capability 7.5, where starts are known to fail; Triton works."""
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 """Since when asynchronous scheduling is on by default."""
 HALF_FALLBACK_SINCE = Version("0.9.0")
@@ -169,7 +171,9 @@ def default_backend(generation: Generation, gpu: GpuSpec, version: Version) -> s
         return "FLASH_ATTN"
     if generation == "V0":
         return "XFORMERS"
-    return "FLEX_ATTENTION" if version < V1_ONLY_SINCE else "TRITON_ATTN"
+    if version < V1_ONLY_SINCE:
+        return "FLEX_ATTENTION"
+    return "FLASHINFER" if version < FLASHINFER_ON_TURING_UNTIL else "TRITON_ATTN"
 
 
 def plain(value: Any) -> Any:

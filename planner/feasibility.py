@@ -316,9 +316,20 @@ def risks(deployment: Deployment) -> list[str]:
                 f"a batch with one sequence over max_seq_len_to_capture ({engine.max_seq_len_to_capture}) runs "
                 "without CUDA graphs"
             )
+    if engine.generation == "V1" and not d.gpu.is_cpu and engine.attention_backend == "FLASHINFER":
+        found += _flashinfer_risks(d)
     if memory.max_concurrency < 2:
         found.append(f"only {memory.max_concurrency:.2f} requests of full length fit the KV cache at once")
     return found
+
+
+def _flashinfer_risks(d: Deployment) -> list[str]:
+    if d.gpu.compute_capability >= (8, 0):
+        return []
+    return [
+        f"vLLM {d.engine.version} picks FlashInfer on this card, where starts fail or run out of memory in its "
+        "workspace; set attention_backend TRITON_ATTN"
+    ]
 
 
 def _swap_risks(d: Deployment) -> list[str]:

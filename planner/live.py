@@ -112,8 +112,9 @@ class LiveObserver:
         settings = describe(p.problem, self._candidate) if self._candidate else ""
         lines = [Text(line, "dim", overflow="ellipsis", no_wrap=True) for line in self._outcomes]
         stage_s = format_duration(time.monotonic() - self._stage_began)
+        now = min(p.launched() + 1, p.target)
         lines += [
-            Text(f"trial {self._number} ({min(p.launched() + 1, p.target)}/{p.target})  {self._stage}  {stage_s}", "bold"),
+            Text(f"trial {self._number} ({now}/{p.target})  {self._stage}  {stage_s}", "bold"),
             Text(f"  {settings}", overflow="ellipsis", no_wrap=True),
             Text(f"elapsed {format_duration(time.monotonic() - p.began)}, remaining about {p.remaining()}, "
                  f"best so far {p.best()}", "green"),

@@ -12,7 +12,7 @@ real starts (docs/model.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from planner.activations import activation_bytes, uses_second_runner
 from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import KvGroup, kv_group
-from planner.model import ModelSpec
+from planner.model import ModelSpec, Quantization
 from planner.overheads import CONTEXT_BYTES, graph_bytes, non_torch_bytes
 from planner.units import GIB
 from planner.weights import weight_bytes
@@ -31,6 +31,8 @@ WATERMARK_FRACTION = 0.01
 """Share of the blocks V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""
 CPU_KV_BYTES = 4 * GIB
 """KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes says otherwise."""
+VISION_DOUBT_BYTES = 6.0 * GIB
+"""A multimodal profile run feeds the largest images: 1 to 6 GiB that are not modelled."""
 GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Before, that runner's own estimate of its graphs was 0 (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
@@ -71,6 +73,12 @@ class MemoryEstimate:
         return self.num_blocks * self.kv_block_bytes
 
     @property
+    def kv_interval_bytes(self) -> tuple[FloatColumn, FloatColumn]:
+        """The 90 % interval of `kv_cache_bytes`."""
+        low = np.maximum(np.asarray(self.kv_cache_bytes) - self.uncertainty_bytes, 0)
+        return plain(low), plain(np.asarray(self.kv_cache_bytes) + self.uncertainty_bytes)
+
+    @property
     def kv_tokens(self) -> IntColumn:
         """vLLM's own 'GPU KV cache size'."""
         return self.num_blocks // self.num_kv_groups * self.block_size
@@ -97,6 +105,7 @@ def estimate_memory(
     model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect = "pcie"
 ) -> MemoryEstimate:
     """Estimate one GPU's memory. Pure; no I/O."""
+    model = as_served(model, engine)
     group = kv_group(model, engine)
     if gpu.is_cpu:
         return _estimate_cpu(model, engine, group)
@@ -147,6 +156,19 @@ def estimate_memory(
     )
 
 
+def as_served(model: ModelSpec, engine: ResolvedEngine) -> ModelSpec:
+    """The model as the engine holds it: `--quantization` may quantise an ordinary checkpoint while loading."""
+    if model.quantization is not None or engine.quantization not in ONLINE_QUANTIZATION:
+        return model
+    return replace(model, quantization=ONLINE_QUANTIZATION[engine.quantization])
+
+
+ONLINE_QUANTIZATION = {
+    "fp8": Quantization(method="fp8", bits=8, group_size=-1, has_zeros=False),
+    "bitsandbytes": Quantization(method="bitsandbytes", bits=4, group_size=64, has_zeros=False),
+}
+
+
 def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, group: KvGroup) -> MemoryEstimate:
     """The CPU backend sizes its KV cache by a setting, not by what is left."""
     kv_bytes = CPU_KV_BYTES if engine.kv_cache_memory_bytes is None else engine.kv_cache_memory_bytes
@@ -186,7 +208,7 @@ def _uncertainty_bytes(
     total = gpu.memory_bytes * (0.02 if "label" in gpu.source else 0.002) * np.asarray(engine.gpu_memory_utilization)
     share = 0.003 if model.quantization is None else 0.01
     weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size, engine.pipeline_parallel_size) * share
-    tower = 2.0 * GIB if model.has_vision_tower else 0.0
+    tower = VISION_DOUBT_BYTES if model.has_vision_tower else 0.0
     alone, bridged = engine.world_size == 1, interconnect != "pcie"
     outside_torch = (0.12 if alone else 0.8 if bridged else 0.25) * GIB
     is_new = engine.version >= GRAPHS_IN_BUDGET_SINCE

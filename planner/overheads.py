@@ -20,10 +20,10 @@ SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
 
 # Non-torch memory of rank 0 since the first snapshot, from real starts. One process: lazily loaded kernels, up to
 # 0.16 GiB. NCCL over PCIe adds little, over NVLink much (buffers per peer), unless the snapshot comes after NCCL.
-_ALONE_BYTES = 0.10 * GIB
-_ALONE_ON_HOPPER_BYTES = 0.16 * GIB
+_ALONE_BYTES = 0.05 * GIB
+_ALONE_ON_HOPPER_BYTES = 0.15 * GIB
 _PCIE_BYTES = 0.20 * GIB
-_NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB}
+_NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB, 8: 2.35 * GIB}
 _AFTER_NCCL_BYTES = {"pcie": 0.10 * GIB, "nvlink": 0.55 * GIB}
 CONTEXT_BYTES = 0.30 * GIB
 """CUDA context of one process; not subtracted from the budget (but by V1 of 0.8), so it must fit outside."""
