@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from packaging.version import Version
 
-from planner.defaults import plain, resolve
+from planner.defaults import resolve
 from planner.engine import EngineConfig, flag, knows
 from planner.feasibility import SAFE_SPARE_BYTES, Constraint, Deployment, check, risks
 from planner.hardware import GpuSpec, Interconnect
-from planner.memory import MemoryEstimate, estimate_memory
+from planner.memory import estimate_memory
 from planner.model import ModelSpec
 from planner.units import format_gib, to_gib
 
@@ -55,7 +55,7 @@ class Answer:
     def document(self, name: str | int) -> dict[str, Any]:
         """The answer as docs/formats.md describes it; `name` becomes its id."""
         memory = self.deployment.memory
-        low, high = kv_interval_bytes(memory)
+        low, high = memory.kv_interval_bytes
         return {
             "id": name,
             "verdict": self.verdict,
@@ -135,24 +135,16 @@ def unknown_flags(settings: Mapping[str, Any], version: Version) -> list[Constra
 
 
 def _doubts(d: Deployment) -> list[str]:
-    """Where the KV cache suffices by the best guess, but not by the low end of its interval."""
+    """Where the KV cache holds one request by the best guess, but not at the low end of its interval."""
     memory = d.memory
-    low, high = kv_interval_bytes(memory)
-    per_token = float(memory.kv_block_bytes) / float(memory.block_size)
-    needed = per_token * float(d.engine.max_model_len)
+    low, high = (float(end) for end in memory.kv_interval_bytes)
+    needed = float(memory.request_blocks) * float(memory.kv_block_bytes)
     if not low < needed <= float(memory.kv_cache_bytes):
         return []
     return [
         f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens "
         f"needs {format_gib(needed)}"
     ]
-
-
-def kv_interval_bytes(memory: MemoryEstimate) -> tuple[float, float]:
-    """The KV cache's 90 % interval; the estimate itself where the model gives none."""
-    interval: Any = getattr(memory, "kv_interval_bytes", None)
-    best = float(memory.kv_cache_bytes)
-    return (float(plain(interval[0])), float(plain(interval[1]))) if interval is not None else (best, best)
 
 
 def _gib(num_bytes: Any) -> float:

@@ -21,7 +21,7 @@ SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
 # Non-torch memory of rank 0 since the first snapshot, from real starts. One process: lazily loaded kernels, up to
 # 0.16 GiB. NCCL over PCIe adds little, over NVLink much (buffers per peer), unless the snapshot comes after NCCL.
 _ALONE_BYTES = 0.05 * GIB
-_ALONE_ON_HOPPER_BYTES = 0.15 * GIB
+_ALONE_ON_HOPPER_BYTES = 0.16 * GIB
 _PCIE_BYTES = 0.20 * GIB
 _NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB, 8: 2.35 * GIB}
 _AFTER_NCCL_BYTES = {"pcie": 0.10 * GIB, "nvlink": 0.55 * GIB}

@@ -250,7 +250,8 @@ def _generic(name: str, plain: str, memory_gib: float) -> GpuSpec:
 
 
 def interconnect_of(name: str) -> Interconnect:
-    """How cards of this name are usually joined: NVLink for SXM modules, PCIe for the rest."""
-    if re.search(r"sxm|hbm3|h200|b200|b300|h20\b|h800", name, re.IGNORECASE):
-        return "nvlink"
-    return "nvlink-pairs" if re.search(r"nvl\b", name, re.IGNORECASE) else "pcie"
+    """How cards of this name are usually joined: NVLink for the modules of data centres, PCIe for the rest."""
+    if re.search(r"nvl\b", name, re.IGNORECASE):
+        return "nvlink-pairs"
+    modules = re.search(r"sxm|[ab]100|h100|h20\b|h200|[ah]800|b[23]00", name, re.IGNORECASE)
+    return "nvlink" if modules and "pcie" not in name.lower() else "pcie"

@@ -7,7 +7,6 @@ under `$ planner ...` in console blocks: read what changed there, the words arou
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import shlex
 import subprocess
@@ -21,7 +20,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer.main
 
 from planner.cli import app
-from planner.defaults import resolve
 from planner.engine import (
     ATTENTION_BACKEND_ENV,
     ATTENTION_BACKEND_FLAG_SINCE,
@@ -29,15 +27,9 @@ from planner.engine import (
     SINCE,
     UNTIL,
     EngineConfig,
-    convert_settings,
     flag,
-    parse_version,
-    settings,
 )
-from planner.hardware import find_gpu
-from planner.memory import MemoryEstimate, estimate_memory
-from planner.model import KNOWN_TYPES, load_model
-from planner.units import GIB, format_count
+from planner.model import KNOWN_TYPES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -138,61 +130,6 @@ def _versions(field: str) -> str:
     return ", ".join(parts)
 
 
-# --- predicted and real memory, in accuracy.md ---
-
-_V1_STARTS = (
-    # max_num_batched_tokens, max_num_seqs; GiB of weights, non-torch, activation, KV cache, graphs; KV tokens
-    (512, 16, 7.56, 0.22, 0.73, 12.28, 0.15, 89408),
-    (2048, 64, 7.56, 0.22, 0.74, 12.26, 0.24, 89296),
-    (8192, 128, 7.56, 0.22, 0.80, 12.21, 0.42, 88880),
-    (16384, 256, 7.56, 0.22, 1.26, 11.75, 0.61, 85536),
-)
-"""Starts of vLLM 0.24 (V1) with Qwen3-4B in fp16 on one H200 held to 20.79 GiB, from their logs."""
-_V1_SETTINGS = {"dtype": "float16", "max_model_len": 16384, "gpu_memory_utilization": 0.1487}
-_COMPONENTS = ("weights", "non-torch", "activation", "KV cache", "graphs")
-_OBSERVED = ("weights_gib", "non_torch_gib", "activation_peak_gib", "kv_cache_gib", "cudagraph_gib")
-
-
-def accuracy_v0_table() -> str:
-    """`predicted / real` of the real starts of vLLM 0.8.5 (V0), GiB of rank 0."""
-    rows = []
-    for start in json.loads(STARTS.read_text("utf-8")):
-        given, real = start["settings"], start["observed"]
-        mine = _estimate(start["model"], start["gpu"], start["interconnect"], given, "0.8.5")
-        what = f"{start['model'].rpartition('/')[2]} tp {given['tensor_parallel_size']}, {start['gpu']}, "
-        what += f"N {given['max_num_batched_tokens']}, S {given['max_num_seqs']}"
-        blocks = int(mine.num_blocks)
-        error = f"{blocks / real['gpu_blocks'] - 1:+.2%}"
-        counts = f"{format_count(blocks)} / {format_count(real['gpu_blocks'])}"
-        rows.append([what, *_pairs(mine, [real[name] for name in _OBSERVED]), counts, error])
-    return table(("start", *_COMPONENTS, "blocks", "error"), rows)
-
-
-def accuracy_v1_table() -> str:
-    """The same of real starts of V1."""
-    rows = []
-    for num_tokens, num_seqs, *real_gib, kv_tokens in _V1_STARTS:
-        given = {**_V1_SETTINGS, "max_num_batched_tokens": num_tokens, "max_num_seqs": num_seqs}
-        mine = _estimate("Qwen/Qwen3-4B", "H200", "nvlink", given, "0.24.0")
-        tokens = int(mine.kv_tokens)
-        counts = f"{format_count(tokens)} / {format_count(kv_tokens)}"
-        rows.append(
-            [f"N {num_tokens}, S {num_seqs}", *_pairs(mine, real_gib), counts, f"{tokens / kv_tokens - 1:+.1%}"]
-        )
-    return table(("start", *_COMPONENTS, "KV tokens", "error"), rows)
-
-
-def _pairs(mine: MemoryEstimate, real_gib: Iterable[float | None]) -> list[str]:
-    ours = (mine.weight_bytes, mine.non_torch_bytes, mine.activation_bytes, mine.kv_cache_bytes, mine.graph_bytes)
-    return [f"{float(a) / GIB:.2f} / {'-' if b is None else f'{b:.2f}'}" for a, b in zip(ours, real_gib, strict=True)]
-
-
-def _estimate(model: str, gpu: str, interconnect: Any, given: dict[str, Any], version: str) -> MemoryEstimate:
-    spec, card = load_model(model), find_gpu(gpu)
-    values = settings(convert_settings(given, "start"))
-    return estimate_memory(spec, card, resolve(values, spec, card, parse_version(version)), interconnect)
-
-
 # --- models, in model.md ---
 
 
@@ -242,8 +179,6 @@ def with_output(page: str) -> str:
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("search-spaces.md", settings_table),
     "models": ("model.md", model_types),
-    "accuracy-v0": ("accuracy.md", accuracy_v0_table),
-    "accuracy-v1": ("accuracy.md", accuracy_v1_table),
 }
 """Name of a made block -> the page it is in, and what makes it."""
 

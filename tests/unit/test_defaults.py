@@ -51,7 +51,7 @@ MODEL = load_model("Qwen/Qwen3-32B")
         ("0.14.1", "RTX 3090", {}, {"gpu_memory_utilization": 0.90}),
         ("0.20.2", "RTX 3090", {}, {"gpu_memory_utilization": 0.92}),
         ("0.10.2", "T4", {}, {"generation": "V1", "attention_backend": "FLEX_ATTENTION", "dtype": "float16"}),
-        ("0.14.1", "T4", {}, {"generation": "V1", "attention_backend": "TRITON_ATTN"}),
+        ("0.14.1", "T4", {}, {"generation": "V1", "attention_backend": "FLASHINFER"}),
         (
             "0.32.0",
             "CPU",

@@ -93,4 +93,4 @@ def test_no_name_can_leave_the_comment(make_problem: Make, tune: Any) -> None:
                            "Qwen/Qwen3-8B"}})  # fmt: skip
     header = run_sh(problem, _trial(problem, tune), None).split("\nset -euo pipefail\n")[0]
     assert all(line.startswith("#") for line in header.splitlines())
-    assert "# load: x rm -rf /," in header
+    assert "# load: x rm -rf / ," in header

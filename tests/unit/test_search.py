@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,6 +19,7 @@ from planner.trial import best_trial
 
 Make = Callable[..., Problem]
 SAMPLERS = ("planner", "tpe", "random", "grid")
+FOUR = {"search": {"max_num_seqs": [8, 32], "block_size": [16, 32]}}
 
 
 def _stored(storage: str) -> optuna.Study:
@@ -28,7 +30,7 @@ def _stored(storage: str) -> optuna.Study:
 def test_every_sampler_tries_the_default_first_and_everything_once(
     make_problem: Make, tune: Any, watcher: Any, sampler: str
 ) -> None:
-    problem = make_problem(sampler={"name": sampler})
+    problem = make_problem(sampler={"name": sampler}, search_space=FOUR)
     trials = tune(problem, 100, observer=watcher)
     assert watcher.asked[0] == (0, problem.default)
     assert Counter(candidate.key for _, candidate in watcher.asked).most_common(1)[0][1] == 1
@@ -37,7 +39,7 @@ def test_every_sampler_tries_the_default_first_and_everything_once(
     assert all(trial.outcome == "measured" for trial in trials)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ["planner", "tpe"])
 def test_infeasible_combinations_are_never_launched(make_problem: Make, tune: Any, watcher: Any, sampler: str) -> None:
     problem = make_problem(
         sampler={"name": sampler},
@@ -49,19 +51,19 @@ def test_infeasible_combinations_are_never_launched(make_problem: Make, tune: An
     assert {candidate.engine.max_num_batched_tokens for _, candidate in watcher.asked} == {None, 4096, 8192}
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_two_runs_ask_the_same(make_problem: Make, new_storage: Any, sampler: str) -> None:
-    def asked() -> list[str]:
+@pytest.mark.parametrize("sampler", ["planner", "tpe", "random"])
+def test_the_same_seed_asks_the_same(make_problem: Make, tmp_path: Path, sampler: str) -> None:
+    def asked(file: str) -> list[str]:
         problem = make_problem(sampler={"name": sampler, "seed": 3})
-        search = Search(problem, new_storage())
+        search = Search(problem, f"sqlite:///{tmp_path / file}")
         keys = []
-        for _ in range(4):
+        for _ in range(3):
             number, candidate = search.ask() or (-1, problem.default)
             search.tell(_measured(problem, number, candidate))
             keys.append(candidate.key)
         return keys
 
-    assert asked() == asked()
+    assert asked("a.db") == asked("b.db")
 
 
 def _measured(problem: Problem, number: int, candidate: Any) -> Any:
@@ -99,7 +101,7 @@ def test_an_unfinished_trial_is_finished_first_under_its_own_number(
 def test_a_failure_is_pruned_never_best_and_never_asked_again(
     make_problem: Make, tune: Any, watcher: Any, storage: str
 ) -> None:
-    problem = make_problem()
+    problem = make_problem(search_space=FOUR)
     works = simulated(problem)
 
     def measure(candidate: Any, number: int, on_stage: Any) -> Any:
@@ -109,7 +111,7 @@ def test_a_failure_is_pruned_never_best_and_never_asked_again(
 
     trials = tune(problem, 100, measure, watcher)
     failed = [trial for trial in trials if trial.outcome == "failed"]
-    assert len(failed) == 4
+    assert len(failed) == 2
     assert {trial.failure.kind for trial in failed} == {"EngineOutOfMemory"}
     assert {(trial.value, trial.failure.log_tail) for trial in failed} == {(None, "the end")}
     assert max(Counter(candidate.key for _, candidate in watcher.asked).values()) == 1

@@ -1,0 +1,31 @@
+"""The recorded starts keep the memory model to what docs/accuracy.md claims."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.accuracy.starts import Start, load_starts
+from tests.accuracy.tables import Row, rows
+
+
+@pytest.fixture(scope="module")
+def starts() -> list[Start]:
+    return load_starts()
+
+
+@pytest.fixture(scope="module")
+def table(starts: list[Start]) -> dict[tuple[str, str], Row]:
+    return {(row.component, row.group): row for row in rows(starts)}
+
+
+def test_every_start_gets_an_answer(starts: list[Start]) -> None:
+    assert [start.id for start in starts if start.verdict == "error"] == []
+
+
+def test_weights_are_exact(table: dict[tuple[str, str], Row]) -> None:
+    assert table["weights", "all"].median <= 0.005
+
+
+def test_the_kv_cache_is_within_the_aim(table: dict[tuple[str, str], Row]) -> None:
+    assert table["KV GiB", "all"].median <= 0.02
+    assert table["KV GiB", "V0 0.8-0.10"].median <= 0.01

@@ -1,0 +1,86 @@
+"""One deployment judged: the verdict's three words, and the document."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from planner.estimate import Answer, judge
+from planner.hardware import find_gpu
+from planner.model import load_model
+from planner.units import GIB
+
+TARGET = {
+    "tensor_parallel_size": 4,
+    "dtype": "half",
+    "max_model_len": 32768,
+    "max_num_seqs": 64,
+    "gpu_memory_utilization": 0.90,
+}
+
+
+def judged(model: str = "Qwen/Qwen3-32B-AWQ", version: str = "0.8.5", **changes: Any) -> Answer:
+    host = changes.pop("host_memory_bytes", None)
+    settings = {**TARGET, **changes}
+    return judge(load_model(model), find_gpu("RTX 2080 Ti 22GB"), 4, "pcie", Version(version), settings, host)
+
+
+def test_a_start_with_room_everywhere_starts() -> None:
+    answer = judged(gpu_memory_utilization=0.85)
+    assert (answer.verdict, answer.violated, answer.dangers) == ("starts", (), ())
+
+
+def test_weights_that_do_not_fit_do_not_start() -> None:
+    answer = judged(model="Qwen/Qwen2.5-72B")
+    assert answer.verdict == "will not start"
+    assert "out of memory while loading the weights" in answer.reasons[0]
+
+
+def test_little_memory_outside_the_budget_is_a_risk() -> None:
+    answer = judged(gpu_memory_utilization=0.96)
+    assert answer.verdict == "at risk"
+    assert "outside the budget" in answer.dangers[0]
+
+
+def test_a_prompt_that_v0_never_admits_is_a_risk_not_a_refusal() -> None:
+    """V0 checks that 32768 tokens (2048 blocks) fit, but keeps 1 % of the blocks free when it admits a prompt."""
+    answers = [judged(gpu_memory_utilization=0.4 + step / 2000) for step in range(200)]
+    tight = [answer for answer in answers if 2048 <= answer.deployment.memory.num_blocks < 2068]
+    assert tight
+    assert {answer.verdict for answer in tight} == {"at risk"}
+    assert all("no prompt of 32768 tokens is ever admitted" in answer.dangers[0] for answer in tight)
+
+
+def test_a_flag_the_version_does_not_take_is_said_in_argparses_words() -> None:
+    answer = judged(version="0.20.2", swap_space=4.0)
+    assert answer.verdict == "will not start"
+    assert answer.reasons[0].startswith("vllm: error: unrecognized arguments: --swap-space")
+
+
+def test_swap_space_is_held_against_the_hosts_memory() -> None:
+    answer = judged(swap_space=64.0, host_memory_bytes=256 * GIB)
+    assert any("Too large swap space" in reason for reason in answer.reasons)
+    assert judged(swap_space=64.0, host_memory_bytes=512 * GIB).verdict != "will not start"
+
+
+def test_the_document_has_the_keys_of_the_format_and_round_trips() -> None:
+    answer = judged()
+    document = json.loads(answer.to_json("here"))
+    assert document == answer.document("here")
+    assert list(document) == [
+        "id", "verdict", "reasons", "weights_gib", "non_torch_gib", "activation_peak_gib", "cudagraph_gib",
+        "kv_cache_gib", "kv_cache_gib_interval", "kv_blocks", "kv_tokens", "max_concurrency",
+    ]  # fmt: skip
+    low, high = document["kv_cache_gib_interval"]
+    assert low <= document["kv_cache_gib"] <= high
+
+
+def test_the_real_start_of_the_target_is_met() -> None:
+    """docs/accuracy.md: 13.10 GiB of KV cache on four RTX 2080 Ti, 13414 blocks."""
+    answer = judged(
+        max_num_batched_tokens=32768, gpu_memory_utilization=0.96, enable_chunked_prefill=False, swap_space=64.0
+    )
+    assert answer.document(1)["kv_blocks"] == pytest.approx(13414, rel=0.01)

@@ -1,0 +1,83 @@
+"""What a person reads: the tables and sentences, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from planner.problem import Problem
+from planner.report import conclusion, describe, plan_view, trials_table
+from planner.trial import Failure
+
+Make = Callable[..., Problem]
+
+
+def _text(renderable: Any) -> str:
+    console = Console(width=200, no_color=True)
+    with console.capture() as capture:
+        console.print(renderable)
+    return " ".join(capture.get().split())
+
+
+@pytest.fixture
+def three(make_problem: Make, tune: Any) -> tuple[Problem, list[Any]]:
+    """The default at 100 tok/s, a better one, and one that failed."""
+    problem = make_problem()
+    default, better, failed = tune(problem, 3)
+    failure = Failure(kind="EngineOutOfMemory", message="CUDA out of memory")
+    return problem, [
+        replace(default, value=100.0),
+        replace(better, value=125.0),
+        replace(failed, value=None, outcome="failed", failure=failure),
+    ]
+
+
+def test_the_plan_counts_what_is_feasible_and_names_what_removes_the_rest(make_problem: Make) -> None:
+    problem = make_problem(search_space={"search": {"swap_space": [0, 4], "max_num_batched_tokens": [1024, 4096]}})
+    text = _text(plan_view(problem, "about 3 min", "here", "docker", 7))
+    assert "candidates 4: 2 feasible, 2 infeasible" in text
+    assert "2 by rule: max_num_batched_tokens >= max_model_len without chunked prefill" in text
+    assert "no effect on speed: V0 only pins it" in text
+    assert "7 on backend docker, sampler planner" in text
+    assert "SIMULATED" not in text
+    assert "SIMULATED" in _text(plan_view(problem, "", "", "simulated", 1))
+
+
+def test_candidates_in_words(make_problem: Make) -> None:
+    search = {
+        "layout": ["2xtp1"],
+        "max_num_seqs": [None, 8],
+        "enable_prefix_caching": [True, False],
+        "block_size": [16],
+    }
+    problem = make_problem(search_space={"search": search})
+    assert describe(problem, problem.default) == "engine defaults layout=2xtp1"
+    chosen = problem.choices.candidate(
+        {"layout": "2xtp1", "max_num_seqs": 8, "enable_prefix_caching": False, "block_size": 16}
+    )
+    assert describe(problem, chosen) == "layout=2xtp1 seqs=8 prefix=off block=16"
+
+
+def test_the_table_marks_the_best_and_compares_with_the_default(three: tuple[Problem, list[Any]]) -> None:
+    text = _text(trials_table(*three))
+    assert "1*" in text
+    assert "125.0 tok/s" in text
+    assert "+25.0%" in text
+    assert "failed: CUDA out of memory" in text
+
+
+def test_the_conclusion_is_about_best_and_default(three: tuple[Problem, list[Any]]) -> None:
+    problem, (default, better, failed) = three
+    text = _text(conclusion(problem, [default, better, failed]))
+    assert "best: trial 1, output_throughput 125.0 tok/s" in text
+    assert "engine defaults: 100.0 tok/s; the best is +25.0%" in text
+    assert "SIMULATED" in text
+    assert "the engine's defaults are the best" in _text(conclusion(problem, [replace(default, value=200.0), better]))
+    assert "no trial kept every limit" in _text(conclusion(problem, [failed]))
+    assert "engine defaults: failed: CUDA out of memory" in _text(
+        conclusion(problem, [replace(failed, candidate=problem.default, number=0), better])
+    )
