@@ -49,6 +49,8 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> 
         layer = np.maximum(layer, _experts_bytes(model, engine, tokens))
     layer = np.maximum(layer, _attention_bytes(model, engine, tokens))
     rows = np.minimum(seqs, tokens)
+    if model.has_vision_tower and engine.generation == "V0":  # few prompts of the largest image each
+        rows = np.minimum(rows, np.maximum(tokens // VISION_TOKENS_PER_PROMPT, 1))
     per_logit = SORTLESS_BYTES_PER_LOGIT if _skips_the_sort(model, engine) else _sort_bytes_per_logit(rows)
     sampler = itemsize * tokens * hidden + per_logit * rows * model.vocab_size
     workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
@@ -58,6 +60,8 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> 
     return plain(peak)
 
 
+VISION_TOKENS_PER_PROMPT = 16384
+"""Tokens of the largest image of Qwen2-VL; vllm@0.8.5 worker/model_runner.py:profile_run cuts max_num_seqs by it."""
 SORTLESS_BYTES_PER_LOGIT = 10.0
 """16-bit logits, their fp32 copy and the noise added to it; that runner's profile run skips top-k and top-p."""
 SECOND_RUNNER_LEAST_BYTES = 0.73 * GIB

@@ -29,6 +29,8 @@ Generation = Literal["V0", "V1"]
 LONG_CONTEXT = 32768
 """V0 turns chunked prefill on by itself above this max_model_len (strictly)."""
 BIG_CARD_BYTES = 70 * GIB
+V0_LONG_CHUNKS_SINCE = Version("0.6.4")
+"""Since when a chunk of V0 has 2048 tokens by default instead of 512."""
 V1_ONLY_SINCE = Version("0.11.0")
 V1_DEFAULT_SINCE = Version("0.8.0")
 V1_ON_TURING_SINCE = Version("0.10.0")
@@ -143,14 +145,22 @@ def _scheduler_defaults(
 ) -> tuple[Any, int]:
     """Default max_num_batched_tokens and max_num_seqs of the API server."""
     if generation == "V0":
-        return plain(np.where(chunked, 2048, np.maximum(max_model_len, 2048))), 256
+        chunk = 512 if version < V0_LONG_CHUNKS_SINCE else 2048
+        return plain(np.where(chunked, chunk, np.maximum(max_model_len, 2048))), 256
     if gpu.is_cpu:
         return 2048, 128
     if gpu.memory_bytes >= 160 * GIB and version >= Version("0.20.0"):
         return 16384, 1024
-    if gpu.memory_bytes >= BIG_CARD_BYTES and "A100" not in gpu.name:
+    if _is_big(gpu, version):
         return 8192, 1024
-    return 2048, 256
+    return 2048, 1024 if version < Version("0.8.4.dev0") else 256
+
+
+def _is_big(gpu: GpuSpec, version: Version) -> bool:
+    """Cards that get larger batches: by name up to 0.8.4, by memory since, without the A100 since 0.9."""
+    if version < Version("0.8.5"):
+        return gpu.name.startswith(("H100", "H200"))
+    return gpu.memory_bytes >= BIG_CARD_BYTES and (version < Version("0.9.0") or not gpu.name.startswith("A100"))
 
 
 def resolve_dtype(dtype: str | None, model: ModelSpec, gpu: GpuSpec, version: Version) -> str:

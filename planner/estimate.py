@@ -15,19 +15,17 @@ from packaging.version import Version
 
 from planner.defaults import resolve
 from planner.engine import EngineConfig, flag, knows
-from planner.feasibility import SAFE_SPARE_BYTES, Constraint, Deployment, check, risks
+from planner.feasibility import Constraint, Deployment, check, dangers, hints
 from planner.hardware import GpuSpec, Interconnect
 from planner.memory import estimate_memory
 from planner.model import ModelSpec
-from planner.units import format_gib, to_gib
+from planner.units import to_gib
 
 if TYPE_CHECKING:
     from planner.spec import StudySpec
 
 Verdict = Literal["starts", "at risk", "will not start"]
 
-STARTS_ANYWAY = {"V0 admits a full-length prompt", "workload fits the context"}
-"""Rules a tuned engine must keep although vLLM starts without: a risk here, not a refusal."""
 DIGITS = 4
 """Of GiB in documents, as vLLM logs its weights."""
 
@@ -116,13 +114,12 @@ def deploy(
 def answer_of(deployment: Deployment, refused: Sequence[Constraint] = ()) -> Answer:
     """The verdict over a deployment; `refused` is what vLLM's command line already turns down."""
     broken = check(deployment)
-    violated = (*refused, *(c for c in broken if c.name not in STARTS_ANYWAY))
-    dangers = [c.message for c in broken if c.name in STARTS_ANYWAY]
-    notes = risks(deployment)
-    if not deployment.gpu.is_cpu and deployment.memory.spare_outside_bytes < SAFE_SPARE_BYTES:
-        dangers.append(notes.pop(0))
-    dangers += _doubts(deployment)
-    return Answer(deployment, violated, tuple(dangers), tuple(notes))
+    return Answer(
+        deployment,
+        violated=(*refused, *(c for c in broken if not c.starts_anyway)),
+        dangers=(*(c.message for c in broken if c.starts_anyway), *dangers(deployment)),
+        notes=tuple(hints(deployment)),
+    )
 
 
 def unknown_flags(settings: Mapping[str, Any], version: Version) -> list[Constraint]:
@@ -131,19 +128,6 @@ def unknown_flags(settings: Mapping[str, Any], version: Version) -> list[Constra
     return [
         Constraint("flags of this version", 1.0, f"vllm: error: unrecognized arguments: {flag(name)} (vLLM {version})")
         for name in unknown
-    ]
-
-
-def _doubts(d: Deployment) -> list[str]:
-    """Where the KV cache holds one request by the best guess, but not at the low end of its interval."""
-    memory = d.memory
-    low, high = (float(end) for end in memory.kv_interval_bytes)
-    needed = float(memory.request_blocks) * float(memory.kv_block_bytes)
-    if not low < needed <= float(memory.kv_cache_bytes):
-        return []
-    return [
-        f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens "
-        f"needs {format_gib(needed)}"
     ]
 
 

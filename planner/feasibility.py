@@ -1,4 +1,4 @@
-"""Which candidates cannot work, and which may not: `check(...) -> violated constraints`, `risks(...) -> warnings`.
+"""Which candidates cannot work, and which may not: `check(...) -> violated constraints`, `dangers`, `hints`.
 
 A rule gives an excess: at most 0 where it is kept (Optuna's sign), a scalar or an array over candidates. Its message is
 what vLLM itself would print, where vLLM prints something. Nothing here launches anything.
@@ -54,6 +54,7 @@ class Constraint:
     name: str
     excess: float
     message: str
+    starts_anyway: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Rule:
     name: str
     excess: Callable[[Deployment], Any]
     message: Callable[[Deployment], str]
+    starts_anyway: bool = False
+    """vLLM starts although it is broken: no trial is spent on it, but an estimate calls it a risk."""
 
 
 def check(deployment: Deployment) -> tuple[Constraint, ...]:
@@ -69,7 +72,7 @@ def check(deployment: Deployment) -> tuple[Constraint, ...]:
     for rule in RULES:
         excess = float(rule.excess(deployment))
         if excess > 0:
-            violated.append(Constraint(rule.name, excess, rule.message(deployment)))
+            violated.append(Constraint(rule.name, excess, rule.message(deployment), rule.starts_anyway))
     return tuple(violated)
 
 
@@ -289,42 +292,57 @@ RULES: tuple[Rule, ...] = (
     Rule("KV cache holds one request", _kv_capacity, _kv_message),
     Rule("V0 admits a full-length prompt", _watermark,
          lambda d: f"starts, but no prompt of {d.engine.max_model_len} tokens is ever admitted: V0 keeps 1 % of the "
-                   f"{format_count(float(d.memory.num_blocks))} blocks free"),
+                   f"{format_count(float(d.memory.num_blocks))} blocks free", starts_anyway=True),
     Rule("CUDA graphs fit outside the budget", _outside,
          lambda d: f"CUDA out of memory while capturing graphs: {format_gib(d.memory.outside_bytes)} outside the "
                    f"budget, {format_gib(d.memory.context_bytes + d.memory.graph_bytes)} needed (context, graphs)"),
     Rule("workload fits the context", _workload,
          lambda d: f"the workload's longest request has {d.workload_tokens} tokens, max_model_len is "
-                   f"{d.engine.max_model_len}"),
+                   f"{d.engine.max_model_len}", starts_anyway=True),
 )  # fmt: skip
 
 
-def risks(deployment: Deployment) -> list[str]:
-    """What may still go wrong, or is wasted, in a deployment that should start. One candidate, not arrays."""
-    d, found = deployment, []
-    memory, engine = d.memory, d.engine
-    if not d.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
+def dangers(deployment: Deployment) -> list[str]:
+    """What may stop a deployment that should start, at start or under load. One candidate, not arrays."""
+    memory, found = deployment.memory, []
+    if not deployment.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
         found.append(
             f"memory outside the budget is tight: {format_gib(memory.outside_bytes)} for the CUDA context "
             f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
             "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens"
         )
+    return found + _doubts(deployment) + _flashinfer_dangers(deployment)
+
+
+def hints(deployment: Deployment) -> list[str]:
+    """What is wasted in a deployment, though nothing breaks. One candidate, not arrays."""
+    memory, engine, found = deployment.memory, deployment.engine, []
     if engine.generation == "V0":
-        found += _swap_risks(d)
+        found += _swap_hints(deployment)
         if not engine.enforce_eager and engine.max_seq_len_to_capture < engine.max_model_len:
             found.append(
                 f"a batch with one sequence over max_seq_len_to_capture ({engine.max_seq_len_to_capture}) runs "
                 "without CUDA graphs"
             )
-    if engine.generation == "V1" and not d.gpu.is_cpu and engine.attention_backend == "FLASHINFER":
-        found += _flashinfer_risks(d)
     if memory.max_concurrency < 2:
         found.append(f"only {memory.max_concurrency:.2f} requests of full length fit the KV cache at once")
     return found
 
 
-def _flashinfer_risks(d: Deployment) -> list[str]:
-    if d.gpu.compute_capability >= (8, 0):
+def _doubts(d: Deployment) -> list[str]:
+    """Where the KV cache suffices by the best guess, but not by the low end of its interval."""
+    low, high = (float(end) for end in d.memory.kv_interval_bytes)
+    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes)
+    if not low < needed <= float(d.memory.kv_cache_bytes):
+        return []
+    return [
+        f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens "
+        f"needs {format_gib(needed)}"
+    ]
+
+
+def _flashinfer_dangers(d: Deployment) -> list[str]:
+    if d.engine.generation == "V0" or d.engine.attention_backend != "FLASHINFER" or d.gpu.compute_capability >= (8, 0):
         return []
     return [
         f"vLLM {d.engine.version} picks FlashInfer on this card, where starts fail or run out of memory in its "
@@ -332,7 +350,7 @@ def _flashinfer_risks(d: Deployment) -> list[str]:
     ]
 
 
-def _swap_risks(d: Deployment) -> list[str]:
+def _swap_hints(d: Deployment) -> list[str]:
     pinned = float(_pinned(d))
     if pinned == 0:
         return []

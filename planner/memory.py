@@ -31,6 +31,11 @@ WATERMARK_FRACTION = 0.01
 """Share of the blocks V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""
 CPU_KV_BYTES = 4 * GIB
 """KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes says otherwise."""
+ROUGH_SOURCES = ("label", "guess", "family")
+"""Words in a card's source that say its total was not read from a log."""
+FRAGMENTS_COUNTED_UNTIL = Version("0.6.4")
+FRAGMENTS_BYTES = 3.0 * GIB
+"""Up to 0.6.3 the profile counts what torch has reserved, fragments included, not what it has allocated."""
 VISION_DOUBT_BYTES = 6.0 * GIB
 """A multimodal profile run feeds the largest images: 1 to 6 GiB that are not modelled."""
 GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
@@ -160,10 +165,13 @@ def as_served(model: ModelSpec, engine: ResolvedEngine) -> ModelSpec:
     """The model as the engine holds it: `--quantization` may quantise an ordinary checkpoint while loading."""
     if model.quantization is not None or engine.quantization not in ONLINE_QUANTIZATION:
         return model
+    if engine.quantization == "gguf" and model.checkpoint_bytes is None:
+        return model
     return replace(model, quantization=ONLINE_QUANTIZATION[engine.quantization])
 
 
 ONLINE_QUANTIZATION = {
+    "gguf": Quantization(method="gguf", has_zeros=False),  # the file's size is the weights' size
     "fp8": Quantization(method="fp8", bits=8, group_size=-1, has_zeros=False),
     "bitsandbytes": Quantization(method="bitsandbytes", bits=4, group_size=64, has_zeros=False),
 }
@@ -205,13 +213,20 @@ def _uncertainty_bytes(
 
     Each width is what the real starts in docs/accuracy.md show for that component; wide where few were seen.
     """
-    total = gpu.memory_bytes * (0.02 if "label" in gpu.source else 0.002) * np.asarray(engine.gpu_memory_utilization)
+    total = (
+        gpu.memory_bytes
+        * (0.02 if any(word in gpu.source for word in ROUGH_SOURCES) else 0.002)
+        * np.asarray(engine.gpu_memory_utilization)
+    )
     share = 0.003 if model.quantization is None else 0.01
     weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size, engine.pipeline_parallel_size) * share
     tower = VISION_DOUBT_BYTES if model.has_vision_tower else 0.0
     alone, bridged = engine.world_size == 1, interconnect != "pcie"
     outside_torch = (0.12 if alone else 0.8 if bridged else 0.25) * GIB
+    fragments = FRAGMENTS_BYTES if engine.version < FRAGMENTS_COUNTED_UNTIL else 0.0
     is_new = engine.version >= GRAPHS_IN_BUDGET_SINCE
     peak = (0.6 * GIB if is_new else 0.05 * GIB) + 0.05 * np.asarray(activations)
-    squares = total**2 + weights**2 + tower**2 + outside_torch**2 + peak**2 + (0.5 * np.asarray(graphs)) ** 2
+    squares = (
+        total**2 + weights**2 + tower**2 + fragments**2 + outside_torch**2 + peak**2 + (0.5 * np.asarray(graphs)) ** 2
+    )
     return plain(np.sqrt(squares))

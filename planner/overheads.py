@@ -46,7 +46,8 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
     """
     largest = np.asarray(engine.max_num_seqs)
     if engine.generation == "V1":
-        largest = np.minimum(np.minimum(2 * largest, 512), engine.max_num_batched_tokens)
+        wanted = 2 * largest if engine.version >= GRAPHS_BY_SEQS_SINCE else LARGEST_GRAPH_TOKENS
+        largest = np.minimum(np.minimum(wanted, LARGEST_GRAPH_TOKENS), engine.max_num_batched_tokens)
         if engine.max_cudagraph_capture_size is not None:
             largest = np.minimum(engine.max_cudagraph_capture_size, engine.max_num_batched_tokens)
     small = np.minimum(np.ceil(np.log2(np.maximum(largest, 1))), 2).astype(np.int64) + 1
@@ -54,6 +55,9 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
     return plain(np.where(engine.enforce_eager, 0, counts))
 
 
+GRAPHS_BY_SEQS_SINCE = Version("0.10.0")
+"""Since when V1 captures up to twice max_num_seqs; before, always up to the largest."""
+LARGEST_GRAPH_TOKENS = 512
 GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.4 * MIB}
 """One graph's share for one layer, from real starts: 0.26 GiB for 35 graphs of 36 layers (V0), 0.15-1.01 GiB (V1)."""
 NCCL_GRAPH_BYTES = 23 * MIB
@@ -64,7 +68,9 @@ def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Intercon
     """Memory of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch."""
     graphs = num_cuda_graphs(engine)
     layers = model.num_hidden_layers / engine.pipeline_parallel_size
-    per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation] / np.sqrt(engine.tensor_parallel_size)
+    per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
+    if engine.generation == "V0":
+        per_graph = per_graph / np.sqrt(engine.tensor_parallel_size)
     if engine.generation == "V0" and engine.world_size > 1 and interconnect != "nvlink":
         per_graph = per_graph + NCCL_GRAPH_BYTES
     scratch: Any = 0

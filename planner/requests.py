@@ -29,7 +29,7 @@ class GpuRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     name: str | None = None
     memory_gib: Amount | None = None
-    """Total as CUDA reports it; a whole number is taken for the label, of which CUDA reports a little less."""
+    """Total as CUDA reports it; a size cards are sold with is the label, of which CUDA shows less."""
     interconnect: Interconnect | None = None
     compute_capability: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d$")] | None = None
 
@@ -196,6 +196,8 @@ FAMILIES: tuple[tuple[str, tuple[int, int]], ...] = (
 """Compute capability by what a name starts with (developer.nvidia.com/cuda-gpus)."""
 GUESSED_CAPABILITY = (8, 0)
 """Of a card without a name: the oldest that every current kernel serves."""
+LABELS_GIB = {4, 6, 8, 10, 11, 12, 16, 20, 22, 24, 32, 40, 48, 64, 72, 80, 94, 96, 128, 141, 144, 180, 192, 288}
+"""Sizes cards are sold with; a memory of exactly that many GiB is taken for the label."""
 VISIBLE_SHARE = 0.98
 """Of the label, what CUDA reports: 0.976 to 0.993 over the cards of the table."""
 
@@ -230,9 +232,9 @@ def card_of(request: GpuRequest) -> tuple[GpuSpec, list[str]]:
 
 
 def _label_gib(request: GpuRequest) -> float | None:
-    """The size on the box: a whole number of GiB, or what the name says where no memory is given."""
+    """The size on the box: a round number of GiB, or what the name says where no memory is given."""
     if request.memory_gib is not None:
-        return request.memory_gib if float(request.memory_gib).is_integer() else None
+        return request.memory_gib if request.memory_gib in LABELS_GIB else None
     match = _SIZE.search(request.name or "")
     return float(match[1]) if match else None
 

@@ -53,6 +53,8 @@ def weight_bytes(
     Counts: parameters, the rope cache, the allocator's rounding. What the language model does not explain of
     `checkpoint_bytes` (a vision tower) is shared out over the ranks. Ignores: what repacking for Marlin changes.
     """
+    if model.quantization is not None and model.quantization.method == "gguf":
+        return (model.checkpoint_bytes or 0) // (tensor_parallel_size * pipeline_parallel_size)
     stages = layers_per_stage(model.num_hidden_layers, pipeline_parallel_size)
     fullest = 0
     for i, layers in enumerate(stages):

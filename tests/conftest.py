@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -56,8 +57,11 @@ def make_problem(study_data: Callable[..., dict[str, Any]]) -> Callable[..., Any
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'study.db'}"
+def storage() -> Iterator[str]:
+    """A study's database; in memory where that is a folder, since SQLite waits for the disk at every value."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield f"sqlite:///{folder}/study.db"
 
 
 class Watcher:
@@ -94,5 +98,35 @@ def tune(storage: str) -> Callable[..., list[Any]]:
 
         search = Search(problem, storage)
         return run_study(problem, search, measure or simulated(problem), target, observer or Watcher(), "simulated")
+
+    return run
+
+
+@pytest.fixture
+def launch() -> Callable[..., list[Any]]:
+    """The default and the first feasible combinations of a study, measured on the simulated engine, stored nowhere."""
+
+    def run(problem: Any, count: int = 1) -> list[Any]:
+        from planner.benchmark import simulated
+        from planner.study import evaluate
+        from planner.trial import Provenance
+
+        provenance = Provenance(
+            planner_version="0.1.0",
+            backend="simulated",
+            simulated=True,
+            vllm_version=str(problem.version),
+            image=None,
+            gpu=problem.gpu.name,
+            workload_seed=0,
+            finished_at="2026-01-02T03:04:05+00:00",
+        )
+        rows = problem.grid.feasible_rows[: count - 1]
+        params = [problem.choices.params(problem.grid.indices[row]) for row in rows]
+        candidates = [problem.default, *map(problem.choices.candidate, params)]
+        return [
+            evaluate(problem, candidate, number, simulated(problem), lambda *_: None, provenance)
+            for number, candidate in enumerate(candidates)
+        ]
 
     return run

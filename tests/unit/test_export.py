@@ -15,7 +15,6 @@ import pytest
 from planner.container import service_runs
 from planner.export import run_sh
 from planner.problem import Problem
-from planner.trial import Trial
 
 Make = Callable[..., Problem]
 ODD_PATH = '/data/my models/it\'s $HOME `id` "x"/Qwen3'
@@ -30,13 +29,9 @@ def odd(make_problem: Make) -> Problem:
     )
 
 
-def _trial(problem: Problem, tune: Callable[..., list[Trial]]) -> Trial:
-    return tune(problem, 1)[0]
-
-
-def test_bash_reads_the_script_as_the_argv(odd: Problem, tune: Any, tmp_path: Path) -> None:
+def test_bash_reads_the_script_as_the_argv(odd: Problem, launch: Any, tmp_path: Path) -> None:
     """Bash itself splits the words: `docker` is a program here that writes down its arguments."""
-    trial = _trial(odd, tune)
+    trial = launch(odd)[0]
     script, record = tmp_path / "run.sh", tmp_path / "words"
     script.write_text(run_sh(odd, trial, None), "utf-8")
     docker = tmp_path / "bin" / "docker"
@@ -50,10 +45,10 @@ def test_bash_reads_the_script_as_the_argv(odd: Problem, tune: Any, tmp_path: Pa
     assert len(launched) == 2
 
 
-def test_a_generated_script_is_valid_and_clean(make_problem: Make, tune: Any, tmp_path: Path) -> None:
+def test_a_generated_script_is_valid_and_clean(make_problem: Make, launch: Any, tmp_path: Path) -> None:
     problem = make_problem(models={"small": {"path": "/my models/Qwen3", "architecture": "Qwen/Qwen3-8B"}})
     script = tmp_path / "run.sh"
-    trial = _trial(problem, tune)
+    trial = launch(problem)[0]
     script.write_text(run_sh(problem, trial, None), "utf-8")
     subprocess.run(["bash", "-n", str(script)], check=True)
     shellcheck = Path(sys.executable).with_name("shellcheck")
@@ -64,9 +59,9 @@ def test_a_generated_script_is_valid_and_clean(make_problem: Make, tune: Any, tm
     assert words == [run.argv() for run in service_runs(problem, trial.candidate)]
 
 
-def test_the_header_says_where_the_numbers_come_from(make_problem: Make, tune: Any) -> None:
+def test_the_header_says_where_the_numbers_come_from(make_problem: Make, launch: Any) -> None:
     problem = make_problem()
-    default, other, *_ = tune(problem, 3)
+    default, other, *_ = launch(problem, 3)
     header = run_sh(problem, other, default).split("\nset -euo pipefail\n")[0].splitlines()
     assert header[0] == "#!/usr/bin/env bash"
     assert all(line.startswith("# ") for line in header[1:])
@@ -80,17 +75,17 @@ def test_the_header_says_where_the_numbers_come_from(make_problem: Make, tune: A
     assert "(expected)" in text
 
 
-def test_a_measured_trial_is_not_called_simulated(make_problem: Make, tune: Any) -> None:
+def test_a_measured_trial_is_not_called_simulated(make_problem: Make, launch: Any) -> None:
     problem = make_problem()
-    trial = _trial(problem, tune)
+    trial = launch(problem)[0]
     measured = replace(trial, provenance=replace(trial.provenance, simulated=False, backend="docker"))
     assert "SIMULATED" not in run_sh(problem, measured, measured)
     assert "engine defaults" not in run_sh(problem, measured, measured)  # nothing to compare it with
 
 
-def test_no_name_can_leave_the_comment(make_problem: Make, tune: Any) -> None:
+def test_no_name_can_leave_the_comment(make_problem: Make, launch: Any) -> None:
     problem = make_problem(workload__name="x\nrm -rf /\n", models={"m": {"path": "/a/M\nrm -rf ~", "architecture":
                            "Qwen/Qwen3-8B"}})  # fmt: skip
-    header = run_sh(problem, _trial(problem, tune), None).split("\nset -euo pipefail\n")[0]
+    header = run_sh(problem, launch(problem)[0], None).split("\nset -euo pipefail\n")[0]
     assert all(line.startswith("#") for line in header.splitlines())
     assert "# load: x rm -rf / ," in header

@@ -10,7 +10,7 @@ import pytest
 
 from planner.defaults import resolve
 from planner.engine import parse_version
-from planner.feasibility import RULES, Deployment, check, no_effect, risks, violations
+from planner.feasibility import RULES, Deployment, check, dangers, hints, no_effect, violations
 from planner.files import load_study
 from planner.hardware import find_gpu
 from planner.memory import estimate_memory
@@ -187,12 +187,12 @@ def test_the_whole_grid_is_judged_as_each_candidate_is(path: Path) -> None:
 
 def test_risks_of_a_deployment_that_starts() -> None:
     d = deployment(max_model_len=20480, swap_space=20, host_gib=40, gpu_memory_utilization=0.96, num_gpus=1)
-    found = " | ".join(risks(d))
+    found = " | ".join([*dangers(d), *hints(d)])
     assert "possibly too large: swap space pins 20 GiB of host memory out of 40 GiB" in found
     assert "max_seq_len_to_capture (8192) runs without CUDA graphs" in found
     assert "memory outside the budget is tight" in found
     calm = deployment("Qwen/Qwen3-0.6B", swap_space=0, max_num_seqs=8)
-    assert risks(calm) == []
+    assert dangers(calm) == hints(calm) == []
 
 
 def test_swap_space_is_said_to_have_no_effect() -> None:

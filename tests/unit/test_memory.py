@@ -47,7 +47,7 @@ def test_real_starts(start: dict[str, Any]) -> None:
     assert memory.num_blocks == pytest.approx(observed["gpu_blocks"], rel=0.02)
     assert memory.activation_bytes / GIB == pytest.approx(observed["activation_peak_gib"], abs=0.04)
     assert memory.weight_bytes / GIB == pytest.approx(observed["weights_gib"], abs=0.001)
-    assert memory.non_torch_bytes / GIB == pytest.approx(observed["non_torch_gib"], abs=0.01)
+    assert memory.non_torch_bytes / GIB == pytest.approx(observed["non_torch_gib"], abs=0.015)
     assert memory.kv_cache_bytes / GIB == pytest.approx(observed["kv_cache_gib"], abs=0.05)
     assert memory.max_concurrency == pytest.approx(observed["max_concurrency"], rel=0.02)
     assert memory.graph_bytes / GIB == pytest.approx(observed["cudagraph_gib"] or 0.0, abs=0.06)

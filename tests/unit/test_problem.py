@@ -50,8 +50,9 @@ def test_layouts_that_do_not_fit_the_machine_are_left_out(make_problem: Make) ->
     search = {"search": {"layout": ["1xtp4", "1xtp2", "2xtp1", "4xtp1"]}}
     assert make_problem(search_space=search).choices.searched["layout"] == ["1xtp2", "2xtp1"]
     none_fits = make_problem(search_space={"search": {"layout": ["1xtp4", "4xtp1"]}})
-    assert "layout" not in none_fits.choices.searched  # written for more cards: one instance over those that are here
-    assert str(none_fits.default.layout) == "1xtp2"
+    assert (none_fits.choices.names, none_fits.default.layout) == ([], Layout(1, 2))
+    too_wide = make_problem(engine__settings={"tensor_parallel_size": 4}, search_space={"search": {}})
+    assert too_wide.grid.removed_by() == {"enough GPUs": 1}
 
 
 def test_several_models_are_searched_each_with_its_settings(make_problem: Make) -> None:

@@ -24,10 +24,10 @@ def _text(renderable: Any) -> str:
 
 
 @pytest.fixture
-def three(make_problem: Make, tune: Any) -> tuple[Problem, list[Any]]:
+def three(make_problem: Make, launch: Any) -> tuple[Problem, list[Any]]:
     """The default at 100 tok/s, a better one, and one that failed."""
     problem = make_problem()
-    default, better, failed = tune(problem, 3)
+    default, better, failed = launch(problem, 3)
     failure = Failure(kind="EngineOutOfMemory", message="CUDA out of memory")
     return problem, [
         replace(default, value=100.0),

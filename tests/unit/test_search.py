@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -15,6 +14,7 @@ from planner.benchmark import simulated
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
 from planner.search import Search
+from planner.study import run_study
 from planner.trial import best_trial
 
 Make = Callable[..., Problem]
@@ -52,29 +52,12 @@ def test_infeasible_combinations_are_never_launched(make_problem: Make, tune: An
 
 
 @pytest.mark.parametrize("sampler", ["planner", "tpe", "random"])
-def test_the_same_seed_asks_the_same(make_problem: Make, tmp_path: Path, sampler: str) -> None:
-    def asked(file: str) -> list[str]:
-        problem = make_problem(sampler={"name": sampler, "seed": 3})
-        search = Search(problem, f"sqlite:///{tmp_path / file}")
-        keys = []
-        for _ in range(3):
-            number, candidate = search.ask() or (-1, problem.default)
-            search.tell(_measured(problem, number, candidate))
-            keys.append(candidate.key)
-        return keys
-
-    assert asked("a.db") == asked("b.db")
-
-
-def _measured(problem: Problem, number: int, candidate: Any) -> Any:
-    from planner.study import evaluate
-    from planner.trial import Provenance
-
-    provenance = Provenance(
-        planner_version="0", backend="simulated", simulated=True, vllm_version="0.8.5", image=None, gpu="",
-        workload_seed=0, finished_at="",
-    )  # fmt: skip
-    return evaluate(problem, candidate, number, simulated(problem), lambda *_: None, provenance)
+def test_the_same_seed_asks_the_same(make_problem: Make, watcher: Any, sampler: str) -> None:
+    problem = make_problem(sampler={"name": sampler, "seed": 3})
+    for _ in range(2):
+        run_study(problem, Search(problem, "sqlite://"), simulated(problem), 4, watcher, "simulated")
+    asked = [candidate.key for _, candidate in watcher.asked]
+    assert asked[:4] == asked[4:]
 
 
 def test_a_second_run_counts_what_the_first_has_launched(make_problem: Make, tune: Any, watcher: Any) -> None:
@@ -147,6 +130,7 @@ def test_optuna_sees_values_parameters_and_attributes(make_problem: Make, tune: 
         ({"objective__metric": "ttft_p50"}, "objective"),
         ({"engine__env": {"A": "1"}}, "engine"),
         ({"repeats": 2}, "repeats"),
+        ({"search_space": FOUR}, "search"),
     ],
 )
 def test_a_changed_definition_is_refused_by_key(

@@ -115,9 +115,9 @@ def test_a_trial_says_when_and_on_what(make_problem: Make, storage: str, watcher
     assert watcher.stages[0] == "starting"
 
 
-def test_of_equal_trials_the_earlier_is_best_and_latencies_go_down(make_problem: Make, tune: Any) -> None:
+def test_of_equal_trials_the_earlier_is_best_and_latencies_go_down(make_problem: Make, launch: Any) -> None:
     problem = make_problem()
-    a, b, c = (replace(trial, value=value) for trial, value in zip(tune(problem, 3), (1.0, 2.0, 2.0), strict=True))
+    a, b, c = (replace(trial, value=value) for trial, value in zip(launch(problem, 3), (1.0, 2.0, 2.0), strict=True))
     assert best_trial(problem, [a, b, c]) == b
     latency = make_problem(objective={"metric": "ttft_p50"})
     assert best_trial(latency, [a, b, c]) == a
