@@ -266,6 +266,8 @@ class StartFacts:
     non_torch_bytes: int | None = None
     activation_bytes: int | None = None
     kv_cache_bytes: int | None = None
+    total_bytes: int | None = None
+    """The card, as CUDA reports it."""
     num_gpu_blocks: int | None = None
     kv_tokens: int | None = None
     max_concurrency: float | None = None
@@ -284,6 +286,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "weights_gib": (rf"[Mm]odel (?:loading|weights) took {_NUMBER} Gi?B", rf"model weights take {_NUMBER}GiB"),
     "non_torch_gib": (rf"non_torch_memory takes {_NUMBER}GiB", rf"{_NUMBER} GiB for non-torch memory",
                       rf"non-torch forward increase memory: {_NUMBER}GiB"),
+    "total_gib": (rf"total_gpu_memory \({_NUMBER}GiB\)", rf"Free memory on device \([\d.]+/{_NUMBER} GiB\) on startup"),
     # 0.20 and later name the sum of weights and the rest that is not torch's.
     "consumed_gib": (rf"Actual usage is {_NUMBER} GiB for consumed memory",),
     "activation_gib": (rf"activation peak memory takes {_NUMBER}GiB", rf"{_NUMBER} GiB for peak activation",
@@ -340,6 +343,7 @@ def read_start_facts(log_text: str) -> StartFacts:
         weights_bytes=weights_bytes,
         non_torch_bytes=non_torch_bytes,
         activation_bytes=gib("activation_gib"),
+        total_bytes=gib("total_gib"),
         kv_cache_bytes=gib("kv_cache_gib"),
         num_gpu_blocks=num_gpu_blocks,
         kv_tokens=kv_tokens,

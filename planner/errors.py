@@ -17,9 +17,12 @@ from __future__ import annotations
 
 
 class PlannerError(Exception):
-    """Anything this program reports in one line."""
+    """Anything this program reports in one line, whatever odd text it quotes."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
 
 
 class InputError(PlannerError):

@@ -106,8 +106,39 @@ class MemoryEstimate:
         return self.outside_bytes - self.context_bytes - graphs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryFigures:
+    """Bytes per GPU, predicted before the launch or read from the engine's log; None where it does not say."""
+
+    total_bytes: float | None = None
+    weight_bytes: float | None = None
+    non_torch_bytes: float | None = None
+    activation_bytes: float | None = None
+    graph_bytes: float | None = None
+    kv_cache_bytes: float | None = None
+    num_blocks: int | None = None
+    kv_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What a start on this machine really used, in place of what is known of such machines in general."""
+
+    total_bytes: int
+    non_torch_bytes: float
+    activation_offset_bytes: float
+    """Real activation peak less the formula's."""
+    graph_ratio: float
+    source: str
+    """Which start taught it."""
+
+
 def estimate_memory(
-    model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect = "pcie"
+    model: ModelSpec,
+    gpu: GpuSpec,
+    engine: ResolvedEngine,
+    interconnect: Interconnect = "pcie",
+    calibration: Calibration | None = None,
 ) -> MemoryEstimate:
     """Estimate one GPU's memory. Pure; no I/O."""
     model = as_served(model, engine)
@@ -126,6 +157,11 @@ def estimate_memory(
     activations = activation_bytes(model, gpu, engine)
     non_torch = non_torch_bytes(gpu, engine, interconnect)
     graphs = graph_bytes(model, engine, interconnect)
+    if calibration is not None:
+        gpu = replace(gpu, memory_bytes=calibration.total_bytes, source=calibration.source)
+        activations = activations + calibration.activation_offset_bytes
+        non_torch = calibration.non_torch_bytes
+        graphs = graphs * calibration.graph_ratio
     budget = gpu.memory_bytes * engine.gpu_memory_utilization
     available: Any = budget - weights - non_torch - activations
     charges_graphs = engine.version >= GRAPHS_IN_BUDGET_SINCE and (
@@ -154,8 +190,10 @@ def estimate_memory(
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
-        uncertainty_bytes=_uncertainty_bytes(
-            model, gpu, engine, interconnect, activations, graphs if charges_graphs else 0
+        uncertainty_bytes=(
+            _uncertainty_bytes(model, gpu, engine, interconnect, activations, charged)
+            if calibration is None
+            else _calibrated_uncertainty_bytes(activations)
         ),
         pinned_host_bytes=plain(swap_bytes // group.block_bytes * group.block_bytes * engine.world_size),
     )
@@ -199,6 +237,14 @@ def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, group: KvGroup) -> M
         uncertainty_bytes=0.0,
         pinned_host_bytes=0.0,
     )
+
+
+CALIBRATED_DOUBT_BYTES = 0.06 * GIB
+"""After one start: what changes between starts of one machine, and the rounding of its log."""
+
+
+def _calibrated_uncertainty_bytes(activations: FloatColumn) -> FloatColumn:
+    return plain(CALIBRATED_DOUBT_BYTES + 0.02 * np.asarray(activations))
 
 
 def _uncertainty_bytes(

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from packaging.version import Version
 
+from planner.calibration import Calibrations, calibrate, calibration_key
 from planner.defaults import resolve
 from planner.engine import FIELDS, knows, parse_version, settings
 from planner.errors import InputError
 from planner.feasibility import RULES, Deployment, violations
 from planner.hardware import GpuSpec, find_gpu
-from planner.memory import estimate_memory
+from planner.memory import MemoryFigures, estimate_memory
 from planner.model import ModelSpec, load_model
 from planner.roofline import predict_throughput
 from planner.space import LAYOUT, MODEL, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
@@ -56,7 +57,7 @@ class Grid:
 
 
 class Problem:
-    def __init__(self, spec: StudySpec) -> None:
+    def __init__(self, spec: StudySpec, calibrations: Calibrations | None = None) -> None:
         """Look up the GPU, the models and the version. Raises InputError."""
         if isinstance(spec.search_space, str) or isinstance(spec.workload, str):
             raise TypeError("search space and workload must be read first (files.load_study)")
@@ -68,6 +69,7 @@ class Problem:
         if spec.hardware.gpu_memory is not None:
             self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
+        self.calibrations = dict(calibrations or {})
         self.choices = self._choices()
         self.default = self.choices.default_candidate()
 
@@ -123,6 +125,18 @@ class Problem:
     def predicted(self, candidate: Candidate) -> float:
         return float(self._predict(self.deployment(candidate)))
 
+    def learn(self, candidate: Candidate, real: MemoryFigures, source: str) -> bool:
+        """Calibrate on a real start of this candidate; the grid is judged again. False where the log told nothing."""
+        interconnect = self.spec.hardware.interconnect
+        engine = self.deployment(candidate).engine
+        plain_estimate = estimate_memory(self.models[candidate.model], self.gpu, engine, interconnect)
+        calibration = calibrate(plain_estimate, real, source)
+        if calibration is None:
+            return False
+        self.calibrations[calibration_key(self.gpu, engine, interconnect)] = calibration
+        self.__dict__.pop("grid", None)
+        return True
+
     # --- the whole grid ---
 
     @cached_property
@@ -160,6 +174,7 @@ class Problem:
         if self.gpu.is_cpu and cpu_kv_gib:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
             columns = {**columns, "kv_cache_memory_bytes": int(cpu_kv_gib) * GIB}
         engine = resolve(columns, model, self.gpu, self.version)
+        calibration = self.calibrations.get(calibration_key(self.gpu, engine, hardware.interconnect))
         return Deployment(
             model=model,
             gpu=self.gpu,
@@ -167,7 +182,7 @@ class Problem:
             instances=layout.instances,
             host_memory_bytes=hardware.host_memory,
             engine=engine,
-            memory=estimate_memory(model, self.gpu, engine, hardware.interconnect),
+            memory=estimate_memory(model, self.gpu, engine, hardware.interconnect, calibration),
             workload_tokens=self.workload.max_total_tokens,
         )
 

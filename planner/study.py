@@ -12,15 +12,14 @@ from typing import Protocol
 
 from planner import __version__
 from planner.benchmark import Measure, Measurement, OnStage
-from planner.diagnosis import StartFacts
+from planner.calibration import predicted_figures, real_figures
 from planner.errors import BenchmarkError, EngineError
 from planner.feasibility import check
-from planner.memory import MemoryEstimate
 from planner.objective import judge
 from planner.problem import Problem
 from planner.search import Search
 from planner.space import Candidate
-from planner.trial import Failure, MemoryFigures, Provenance, Trial
+from planner.trial import Failure, Provenance, Trial
 
 
 class Observer(Protocol):
@@ -62,6 +61,8 @@ def run_study(
         trial = evaluate(problem, candidate, number, measure, observer.stage, provenance)
         trial = replace(trial, provenance=replace(trial.provenance, finished_at=now().isoformat(timespec="seconds")))
         search.tell(trial)
+        if trial.real_memory is not None:  # the candidates still to come are judged by what this machine really uses
+            problem.learn(candidate, trial.real_memory, f"trial {number} of {problem.spec.name}")
         observer.finished(trial)
     return search.trials()
 
@@ -116,31 +117,4 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         start_s=measurement.start_s,
         benchmark_s=measurement.benchmark_s,
         provenance=replace(trial.provenance, simulated=measurement.simulated),
-    )
-
-
-def predicted_figures(memory: MemoryEstimate) -> MemoryFigures:
-    return MemoryFigures(
-        weight_bytes=float(memory.weight_bytes),
-        non_torch_bytes=float(memory.non_torch_bytes),
-        activation_bytes=float(memory.activation_bytes),
-        graph_bytes=float(memory.graph_bytes),
-        kv_cache_bytes=float(memory.kv_cache_bytes),
-        num_blocks=int(memory.num_blocks),
-        kv_tokens=int(memory.kv_tokens),
-    )
-
-
-def real_figures(facts: StartFacts | None) -> MemoryFigures | None:
-    """What the engine's own log said of its memory."""
-    if facts is None:
-        return None
-    return MemoryFigures(
-        weight_bytes=facts.weights_bytes,
-        non_torch_bytes=facts.non_torch_bytes,
-        activation_bytes=facts.activation_bytes,
-        graph_bytes=facts.graph_bytes,
-        kv_cache_bytes=facts.kv_cache_bytes,
-        num_blocks=facts.num_gpu_blocks,
-        kv_tokens=facts.kv_tokens,
     )

@@ -7,23 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from planner.feasibility import Constraint
+from planner.memory import MemoryFigures
 from planner.problem import Problem
 from planner.space import Candidate
 
 Outcome = Literal["measured", "infeasible", "failed"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryFigures:
-    """Bytes per GPU, predicted before the launch or read from the engine's log; None where it does not say."""
-
-    weight_bytes: float | None = None
-    non_torch_bytes: float | None = None
-    activation_bytes: float | None = None
-    graph_bytes: float | None = None
-    kv_cache_bytes: float | None = None
-    num_blocks: int | None = None
-    kv_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from rich.text import Text
 from planner.backends.docker import DockerBackend, engine_answers
 from planner.backends.process import ProcessBackend
 from planner.benchmark import Measure, live, simulated
+from planner.calibration import load_calibrations, save_calibrations
 from planner.container import trial_runs
 from planner.errors import BackendError, InputError
 from planner.export import run_sh
@@ -52,8 +53,8 @@ def tune_study(
     """Plan, run, conclude, export."""
     console = make_console()
     backend = choose_backend(spec, backend)
-    problem = Problem(spec)
     workspace = Workspace(folder, simulated=backend == "simulated")
+    problem = Problem(spec, load_calibrations(workspace.calibration_path))
     expected_s = expected_trial_s(problem, backend)
     seconds = f"about {format_duration(expected_s * target)} for {target} trials" if expected_s else "under a minute"
     console.print(plan_view(problem, str(workspace.folder), seconds, backend, target))
@@ -69,6 +70,8 @@ def tune_study(
             finished = sum(trial.was_launched for trial in search.trials())
             console.print(f"\nstopped; {finished} of {target} trials are kept, the same command continues")
             raise SystemExit(130) from None
+        if problem.calibrations:
+            save_calibrations(workspace.calibration_path, problem.calibrations)
         _conclude(console, problem, search.trials(), workspace)
 
 

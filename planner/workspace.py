@@ -36,6 +36,10 @@ class Workspace:
         return self.folder / "logs"
 
     @property
+    def calibration_path(self) -> Path:
+        return self.folder / "calibration.json"
+
+    @property
     def script_path(self) -> Path:
         return self.folder / "run.sh"
 

@@ -54,6 +54,7 @@ def test_facts_of_real_v0_starts_are_rank_0s(
     assert read_start_facts(log(V0_LOGS / f"{name}.log")) == StartFacts(
         vllm_version="0.8.5",
         engine_generation="V0",
+        total_bytes=gib(139.80),
         weights_bytes=gib(weights),
         non_torch_bytes=gib(non_torch),
         activation_bytes=gib(activation),
@@ -76,7 +77,7 @@ def test_facts_of_a_real_v1_start_on_cpu() -> None:
     )
 
 
-# Lines of public logs, as collected in startups.jsonl of the reference.
+# Lines of public logs.
 V1_0_12 = """\
 (APIServer pid=1) INFO 04-21 06:58:01 [api_server.py:1351] vLLM API server version 0.12.0
 (EngineCore_DP0 pid=5) INFO 04-21 06:58:02 [core.py:93] Initializing a V1 LLM engine (v0.12.0) with config: model='m'
@@ -163,6 +164,7 @@ GiB for peak activation, and 0.42 GiB for CUDAGraph memory. Replace gpu_memory_u
             StartFacts(
                 vllm_version="0.10.2",
                 engine_generation="V1",
+                total_bytes=gib(23.65),
                 weights_bytes=gib(5.7916),
                 non_torch_bytes=gib(0.02),
                 activation_bytes=gib(0.17),
@@ -177,6 +179,7 @@ GiB for peak activation, and 0.42 GiB for CUDAGraph memory. Replace gpu_memory_u
             StartFacts(
                 vllm_version="0.7.3",
                 engine_generation="V0",
+                total_bytes=gib(39.38),
                 weights_bytes=gib(27.5681),
                 non_torch_bytes=gib(0.11),
                 activation_bytes=gib(1.49),
@@ -198,6 +201,7 @@ GiB for peak activation, and 0.42 GiB for CUDAGraph memory. Replace gpu_memory_u
             V1_0_33,
             StartFacts(
                 vllm_version="0.33.0",
+                total_bytes=gib(21.48),
                 weights_bytes=gib(4.58),
                 non_torch_bytes=gib(4.88) - gib(4.58),
                 activation_bytes=gib(0.47),

@@ -1,0 +1,98 @@
+"""What a machine really used: `calibrate(estimate, real) -> Calibration`, kept in a small JSON file and applied later.
+
+A start-up log tells the KV cache that was left. What our estimate put elsewhere is charged to the non-torch memory, the
+component that differs from machine to machine; activation peak and graphs are corrected where the log names them.
+Kept per card, number of ranks, interconnect and vLLM version: another combination is another key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from planner.defaults import ResolvedEngine
+from planner.diagnosis import StartFacts
+from planner.errors import InputError
+from planner.hardware import GpuSpec, Interconnect
+from planner.memory import Calibration, MemoryEstimate, MemoryFigures
+
+Calibrations = Mapping[str, Calibration]
+
+
+def calibration_key(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> str:
+    return f"{gpu.name}, {engine.world_size} ranks, {interconnect}, vLLM {engine.version} {engine.generation}"
+
+
+def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Calibration | None:
+    """Correct an uncalibrated estimate by the log of a start with the same settings; None where it tells no KV size."""
+    kv_bytes = _kv_cache_bytes(estimate, real)
+    if kv_bytes is None or not estimate.total_bytes:
+        return None
+    total = round(real.total_bytes or estimate.total_bytes)
+    budget = float(estimate.budget_bytes) / estimate.total_bytes * total
+    activations = float(estimate.activation_bytes)
+    offset = real.activation_bytes - activations if real.activation_bytes is not None else 0.0
+    graphs = float(estimate.graph_bytes)
+    charged = graphs if estimate.graphs_in_budget else 0.0
+    ratio = real.graph_bytes / graphs if real.graph_bytes and real.graph_bytes > 0 and graphs > 0 else 1.0
+    return Calibration(
+        total_bytes=total,
+        non_torch_bytes=budget - float(estimate.weight_bytes) - activations - offset - charged - kv_bytes,
+        activation_offset_bytes=offset,
+        graph_ratio=ratio,
+        source=source,
+    )
+
+
+def _kv_cache_bytes(estimate: MemoryEstimate, real: MemoryFigures) -> float | None:
+    block_bytes = float(estimate.kv_block_bytes)
+    if real.num_blocks is not None:
+        return real.num_blocks * block_bytes
+    if real.kv_tokens is not None:
+        return real.kv_tokens / float(estimate.block_size) * estimate.num_kv_groups * block_bytes
+    return None if real.kv_cache_bytes is None else float(real.kv_cache_bytes)
+
+
+def load_calibrations(path: Path) -> dict[str, Calibration]:
+    """The file's calibrations by key; none where there is no file. Raises InputError when it is not ours."""
+    if not path.exists():
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Calibration])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{path}: is not a calibration file: {error}") from None
+
+
+def save_calibrations(path: Path, calibrations: Calibrations) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(dict(calibrations))) + b"\n")
+
+
+def predicted_figures(memory: MemoryEstimate) -> MemoryFigures:
+    return MemoryFigures(
+        weight_bytes=float(memory.weight_bytes),
+        non_torch_bytes=float(memory.non_torch_bytes),
+        activation_bytes=float(memory.activation_bytes),
+        graph_bytes=float(memory.graph_bytes),
+        kv_cache_bytes=float(memory.kv_cache_bytes),
+        num_blocks=int(memory.num_blocks),
+        kv_tokens=int(memory.kv_tokens),
+    )
+
+
+def real_figures(facts: StartFacts | None) -> MemoryFigures | None:
+    """What the engine's own log said of its memory."""
+    if facts is None:
+        return None
+    return MemoryFigures(
+        total_bytes=facts.total_bytes,
+        weight_bytes=facts.weights_bytes,
+        non_torch_bytes=facts.non_torch_bytes,
+        activation_bytes=facts.activation_bytes,
+        graph_bytes=facts.graph_bytes,
+        kv_cache_bytes=facts.kv_cache_bytes,
+        num_blocks=facts.num_gpu_blocks,
+        kv_tokens=facts.kv_tokens,
+    )

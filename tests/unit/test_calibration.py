@@ -1,0 +1,70 @@
+"""Calibration on real logs: after one start the machine's other starts are predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.calibration import calibrate, load_calibrations, real_figures, save_calibrations
+from planner.defaults import resolve
+from planner.diagnosis import read_start_facts
+from planner.engine import parse_version
+from planner.errors import InputError
+from planner.hardware import find_gpu
+from planner.memory import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
+from planner.model import load_model
+
+LOGS = Path(__file__).parent.parent / "golden" / "logs" / "vllm-0.8.5-v0-h200"
+FOUR_CARDS = {"tensor_parallel_size": 4, "max_num_seqs": 64, "max_model_len": 32768}
+
+
+def estimate(model_name: str, calibration: Calibration | None = None, **settings: Any) -> MemoryEstimate:
+    """The H200 starts held to 20.79 GiB, with an interconnect that is wrong for them: PCIe."""
+    model, gpu = load_model(model_name), find_gpu("H200")
+    common = {"dtype": "half", "attention_backend": "XFORMERS", "gpu_memory_utilization": 0.1487}
+    engine = resolve({**common, **settings}, model, gpu, parse_version("0.8.5"))
+    return estimate_memory(model, gpu, engine, "pcie", calibration)
+
+
+def real(name: str) -> MemoryFigures:
+    figures = real_figures(read_start_facts((LOGS / f"{name}.log").read_text("utf-8")))
+    assert figures is not None
+    return figures
+
+
+def test_one_start_teaches_the_other_starts_of_the_machine() -> None:
+    seed = {**FOUR_CARDS, "max_num_batched_tokens": 32768, "quantization": "awq"}
+    before = estimate("Qwen3-32B-AWQ", **seed)
+    assert abs(before.num_blocks / 10_781 - 1) > 0.2, "without calibration PCIe is assumed, the cards have NVLink"
+    learned = calibrate(before, real("seed_tp4"), "seed_tp4")
+    assert estimate("Qwen3-32B-AWQ", learned, **seed).num_blocks == 10_781
+    # Another model and other batches on the same four cards: within 1 % of the KV pool it really had.
+    other = estimate("Qwen3-32B", learned, **FOUR_CARDS, max_num_batched_tokens=8192, enable_chunked_prefill=True)
+    assert other.num_blocks == pytest.approx(1811, rel=0.01)
+
+
+def test_a_calibrated_interval_is_narrower() -> None:
+    seed = {**FOUR_CARDS, "max_num_batched_tokens": 32768, "quantization": "awq"}
+    before = estimate("Qwen3-32B-AWQ", **seed)
+    after = estimate("Qwen3-32B-AWQ", calibrate(before, real("seed_tp4"), "seed_tp4"), **seed)
+    assert after.uncertainty_bytes < before.uncertainty_bytes / 2
+    low, high = after.kv_interval_bytes
+    assert low < 10_781 * after.kv_block_bytes < high
+
+
+def test_a_log_without_a_kv_cache_teaches_nothing() -> None:
+    assert calibrate(estimate("Qwen3-8B"), MemoryFigures(), "nothing") is None
+
+
+def test_the_file_round_trips_and_garbage_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "calibration.json"
+    assert load_calibrations(path) == {}
+    learned = calibrate(estimate("Qwen3-8B"), MemoryFigures(num_blocks=100), "a start")
+    assert learned is not None
+    save_calibrations(path, {"key": learned})
+    assert load_calibrations(path) == {"key": learned}
+    path.write_text("{", "utf-8")
+    with pytest.raises(InputError, match="is not a calibration file"):
+        load_calibrations(path)
