@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
 from planner.errors import BackendError, InputError
 
 STUDY_FILE = "study.yaml"
@@ -46,6 +44,8 @@ class Workspace:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the study: one planner at a time. The lock dies with its process. Raises BackendError."""
+        import filelock  # 50 ms that only a run needs
+
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / ".lock"
         lock = filelock.FileLock(path)

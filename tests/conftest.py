@@ -59,7 +59,7 @@ def make_problem(study_data: Callable[..., dict[str, Any]]) -> Callable[..., Any
 @pytest.fixture
 def storage() -> Iterator[str]:
     """A study's database; in memory where that is a folder, since SQLite waits for the disk at every value."""
-    memory = Path("/dev/shm")
+    memory = Path("/dev/shm")  # noqa: S108
     with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         yield f"sqlite:///{folder}/study.db"
 

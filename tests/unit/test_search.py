@@ -18,6 +18,7 @@ from planner.study import run_study
 from planner.trial import best_trial
 
 Make = Callable[..., Problem]
+pytestmark = pytest.mark.timeout(60)  # a combination that is never marked as tried would be asked for ever
 SAMPLERS = ("planner", "tpe", "random", "grid")
 FOUR = {"search": {"max_num_seqs": [8, 32], "block_size": [16, 32]}}
 
@@ -31,7 +32,7 @@ def test_every_sampler_tries_the_default_first_and_everything_once(
     make_problem: Make, tune: Any, watcher: Any, sampler: str
 ) -> None:
     problem = make_problem(sampler={"name": sampler}, search_space=FOUR)
-    trials = tune(problem, 100, observer=watcher)
+    trials = tune(problem, 12, observer=watcher)
     assert watcher.asked[0] == (0, problem.default)
     assert Counter(candidate.key for _, candidate in watcher.asked).most_common(1)[0][1] == 1
     rows = {problem.row_of(trial.candidate) for trial in trials if trial.was_launched} - {None}
@@ -46,7 +47,7 @@ def test_infeasible_combinations_are_never_launched(make_problem: Make, tune: An
         search_space={"search": {"block_size": [16, 32], "max_num_batched_tokens": [1024, 2048, 4096, 8192]}},
     )
     assert len(problem.grid.feasible_rows) == 4
-    tune(problem, 100, observer=watcher)
+    tune(problem, 12, observer=watcher)
     assert len(watcher.asked) == 5  # and the default
     assert {candidate.engine.max_num_batched_tokens for _, candidate in watcher.asked} == {None, 4096, 8192}
 
@@ -92,7 +93,7 @@ def test_a_failure_is_pruned_never_best_and_never_asked_again(
             raise EngineOutOfMemory("CUDA out of memory", log_tail="the end")
         return works(candidate, number, on_stage)
 
-    trials = tune(problem, 100, measure, watcher)
+    trials = tune(problem, 12, measure, watcher)
     failed = [trial for trial in trials if trial.outcome == "failed"]
     assert len(failed) == 2
     assert {trial.failure.kind for trial in failed} == {"EngineOutOfMemory"}
@@ -104,7 +105,7 @@ def test_a_failure_is_pruned_never_best_and_never_asked_again(
     stored = _stored(storage)
     assert {stored.trials[trial.number].state for trial in failed} == {TrialState.PRUNED}
     assert stored.best_trial.number == best.number
-    assert tune(problem, 100, measure) == trials
+    assert tune(problem, 12, measure) == trials
 
 
 def test_optuna_sees_values_parameters_and_attributes(make_problem: Make, tune: Any, storage: str) -> None:
