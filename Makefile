@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check format schemas accuracy clean
+.PHONY: tune test tune-cpu check format schemas accuracy bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,10 @@ schemas: $(BIN)/planner
 ## docs/accuracy.md: the memory model against every recorded start.
 accuracy: $(VENV)/.dev
 	$(BIN)/python -m tests.accuracy --write docs/accuracy.md
+
+## Speed of the estimate, by hand: the machine should be idle.
+bench: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/estimate.py
 
 clean:
 	rm -rf $(VENV) $(ENGINE_VENV) build

@@ -156,7 +156,7 @@ def _block_size(d: Deployment) -> Any:
     block = np.asarray(d.engine.block_size)
     allowed = np.isin(block, PAGED_ATTENTION_BLOCK_SIZES)
     if _on_old_v0(d):
-        allowed &= ~_uses_prefix_kernel(d) | np.isin(block, TURING_PREFIX_BLOCK_SIZES)
+        allowed = allowed & (~_uses_prefix_kernel(d) | np.isin(block, TURING_PREFIX_BLOCK_SIZES))
     return ~allowed
 
 
@@ -316,7 +316,10 @@ def dangers(deployment: Deployment) -> list[str]:
 
 def hints(deployment: Deployment) -> list[str]:
     """What is wasted in a deployment, though nothing breaks. One candidate, not arrays."""
-    memory, engine, found = deployment.memory, deployment.engine, []
+    memory, engine, model, found = deployment.memory, deployment.engine, deployment.model, []
+    if not model.is_known:
+        kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
+        found.append(f"{kind} is not known: taken for an ordinary decoder, so the interval is wide")
     if engine.generation == "V0":
         found += _swap_hints(deployment)
         if not engine.enforce_eager and engine.max_seq_len_to_capture < engine.max_model_len:

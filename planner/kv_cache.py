@@ -43,24 +43,26 @@ def kv_bytes_per_token(model: ModelSpec, engine: ResolvedEngine) -> int:
 
 
 def kv_group(model: ModelSpec, engine: ResolvedEngine) -> KvGroup:
-    """Full and sliding layers share one pool since 0.10: groups of equally many layers, the smaller kind sets the size.
+    """Layers of different kinds share one pool: groups of equally many layers, the rarest kind sets how many.
 
-    Source: vllm@0.10.2 v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size; before, and on V0, every layer
-    is allocated as full attention.
+    Since 0.10; before, and on V0, every attention layer is allocated as full attention. A linear-attention layer holds
+    one block a request. Source: vllm@0.10.2 v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size.
     """
     block, length = engine.block_size, np.asarray(engine.max_model_len)
     full_blocks = -(-length // block)
-    sliding, layers = model.num_sliding_layers, model.num_hidden_layers
-    is_mixed = engine.generation == "V1" and engine.version >= HYBRID_KV_SINCE and 0 < sliding < layers
-    if not is_mixed:
+    linear = model.linear_attention.num_layers if model.linear_attention is not None else 0
+    attending = model.num_hidden_layers - linear
+    splits_windows = engine.generation == "V1" and engine.version >= HYBRID_KV_SINCE
+    sliding = model.num_sliding_layers if splits_windows and model.num_sliding_layers < attending else 0
+    counts = [count for count in (attending - sliding, sliding, linear) if count]
+    if len(counts) == 1:
         return KvGroup(kv_bytes_per_token(model, engine) * block, 1, plain(full_blocks))
-    per_group = min(sliding, layers - sliding)
-    full_groups, sliding_groups = -(-(layers - sliding) // per_group), -(-sliding // per_group)
-    window = model.sliding_window or 0
-    in_window = np.minimum(window - 1 + np.asarray(engine.max_num_batched_tokens), length)
+    per_group = min(counts)
+    full_groups, sliding_groups, linear_groups = (-(-n // per_group) for n in (attending - sliding, sliding, linear))
+    in_window = np.minimum((model.sliding_window or 0) - 1 + np.asarray(engine.max_num_batched_tokens), length)
     window_blocks = -(-in_window // block) + 1
     return KvGroup(
         kv_bytes_per_token_and_layer(model, engine) * per_group * block,
-        full_groups + sliding_groups,
-        plain(full_groups * full_blocks + sliding_groups * window_blocks),
+        full_groups + sliding_groups + linear_groups,
+        plain(full_groups * full_blocks + sliding_groups * window_blocks + linear_groups),
     )

@@ -36,6 +36,8 @@ ROUGH_SOURCES = ("label", "guess", "family")
 FRAGMENTS_COUNTED_UNTIL = Version("0.6.4")
 FRAGMENTS_BYTES = 3.0 * GIB
 """Up to 0.6.3 the profile counts what torch has reserved, fragments included, not what it has allocated."""
+UNKNOWN_DOUBT_FRACTION = 0.05
+"""Of the weights, where the architecture is taken for an ordinary decoder."""
 VISION_DOUBT_BYTES = 6.0 * GIB
 """A multimodal profile run feeds the largest images: 1 to 6 GiB that are not modelled."""
 GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
@@ -265,6 +267,7 @@ def _uncertainty_bytes(
         * np.asarray(engine.gpu_memory_utilization)
     )
     share = 0.003 if model.quantization is None else 0.01
+    share = share if model.is_known else UNKNOWN_DOUBT_FRACTION
     weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size, engine.pipeline_parallel_size) * share
     tower = VISION_DOUBT_BYTES if model.has_vision_tower else 0.0
     alone, bridged = engine.world_size == 1, interconnect != "pcie"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +18,24 @@ from typing import Any
 
 from planner.errors import InputError
 
-GATED_TYPES = {
-    "llama", "mistral", "mistral3", "qwen2", "qwen3", "phi3", "gemma3_text", "glm4",
-    "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text", "qwen2_audio", "llava",
+GATED_FAMILIES = {
+    "llama", "mistral", "mistral3", "ministral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "glm", "glm4",
+    "granite", "internlm2", "internlm3", "olmo2", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_audio", "llava",
+    "qwen3_5",
 }  # fmt: skip
-"""config.json's model_type of the dense architectures whose MLP has gate, up and down."""
-PLAIN_TYPES = {"opt", "starcoder2"}
+"""config.json's model_type (without `_text`) of dense architectures whose MLP has gate, up and down."""
+PLAIN_FAMILIES = {"opt", "starcoder2", "gpt_neox", "falcon", "gpt_bigcode"}
 """Dense architectures whose MLP has two matrices, with biases."""
-MOE_TYPES = {"qwen3_moe", "qwen2_moe", "mixtral", "gpt_oss", "deepseek_v2", "deepseek_v3", "glm4_moe", "glm_moe_dsa",
-             "qwen3_vl_moe_text", "qwen3_vl_moe"}  # fmt: skip
-KNOWN_TYPES = GATED_TYPES | PLAIN_TYPES | MOE_TYPES
+MOE_FAMILIES = {"qwen3_moe", "qwen2_moe", "mixtral", "gpt_oss", "deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe",
+                "glm_moe_dsa", "qwen3_vl_moe", "qwen3_next", "qwen3_5_moe"}  # fmt: skip
+KNOWN_FAMILIES = GATED_FAMILIES | PLAIN_FAMILIES | MOE_FAMILIES
+QK_NORM_FAMILIES = {"qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_moe", "gemma3", "qwen3_next", "qwen3_5", "qwen3_5_moe"}
+QKV_BIAS_FAMILIES = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_audio", "opt", "starcoder2", "gpt_oss"}
+FOUR_NORM_FAMILIES = {"gemma2", "gemma3"}
+TIED_FAMILIES = {"opt", "gemma", "gemma2", "gemma3"}
+"""Whose config.json may leave out that head and embedding are one matrix."""
+UNKNOWN_POSITIONS = 131072
+"""Context taken where config.json does not say."""
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
 
@@ -69,9 +78,23 @@ class LatentAttention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinearAttention:
+    """Gated delta net layers (Qwen3-Next, arXiv:2412.06464): a state of fixed size instead of a KV cache."""
+
+    num_layers: int
+    key_width: int
+    """Heads times width of the keys."""
+    value_width: int
+    num_value_heads: int
+    kernel_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     name: str
     model_type: str
+    is_known: bool
+    """Whether the architecture is one this module knows; others are taken for ordinary decoders."""
     num_hidden_layers: int
     hidden_size: int
     intermediate_size: int
@@ -93,6 +116,7 @@ class ModelSpec:
     """Layers that attend to the window only; the others attend to everything."""
     experts: Experts | None
     latent_attention: LatentAttention | None
+    linear_attention: LinearAttention | None
     has_gated_mlp: bool
     has_vision_tower: bool
     """Weights beside the language model, which only `checkpoint_bytes` tells."""
@@ -152,33 +176,32 @@ def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int
     """A spec from the mapping of a config.json. Raises InputError for a key that is missing or not understood."""
     has_vision_tower = "vision_config" in config or bool(config.get("vision_tower") or config.get("audio_tower"))
     outer, config = config, {**config, **config.get("text_config", {})}
-    model_type = config.get("model_type", "")
-    if model_type not in KNOWN_TYPES:
-        raise InputError(
-            f"{name}: config.json: model_type: {model_type or 'missing'} is not modelled; "
-            f"known: {', '.join(sorted(KNOWN_TYPES))}"
-        )
+    model_type = str(config.get("model_type") or _type_of(config.get("architectures") or outer.get("architectures")))
+    family = model_type.removesuffix("_text")
 
     def number(key: str, default: int | None = None) -> int:
-        value = config.get(key, default)
-        if not isinstance(value, int) or value <= 0:
+        value = config.get(key)
+        value = default if value is None else value
+        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
             raise InputError(f"{name}: config.json: {key}: {value!r} is not a positive whole number")
         return value
 
     heads = number("num_attention_heads")
     hidden = number("hidden_size")
-    scaling = config.get("rope_scaling") or {}
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
     rope_type = scaling.get("rope_type", scaling.get("type", "default"))
-    positions = number("max_position_embeddings")
+    positions = number("max_position_embeddings", UNKNOWN_POSITIONS)
     if rope_type == "yarn":
         positions = int(scaling.get("original_max_position_embeddings", positions))
     stretches = rope_type in {"yarn", "linear", "dynamic"}
     layers = number("num_hidden_layers")
     window, num_sliding = _sliding(config, layers)
-    experts = _experts(config, number) if model_type in MOE_TYPES else None
+    num_experts = next((config[key] for key in EXPERT_COUNTS if config.get(key)), 0)
+    experts = _experts(config, number, num_experts) if num_experts or family in MOE_FAMILIES else None
     return ModelSpec(
         name=name,
-        model_type=model_type,
+        model_type=family,
+        is_known=family in KNOWN_FAMILIES and config.get("max_position_embeddings") is not None,
         num_hidden_layers=layers,
         hidden_size=hidden,
         intermediate_size=config.get("ffn_dim") or number("intermediate_size"),
@@ -187,26 +210,42 @@ def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int
         head_dim=number("head_dim", hidden // heads),
         vocab_size=number("vocab_size"),
         max_position_embeddings=positions,
-        tie_word_embeddings=bool(config.get("tie_word_embeddings", model_type in {"opt", "gemma3_text"})),
+        tie_word_embeddings=bool(config.get("tie_word_embeddings", family in TIED_FAMILIES)),
         torch_dtype=str(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype") or "bfloat16"),
         quantization=_quantization(config.get("quantization_config"), name),
-        qk_norm=model_type in QK_NORM_TYPES,
-        qkv_bias=model_type in QKV_BIAS_TYPES or bool(config.get("attention_bias", False)),
+        qk_norm=family in QK_NORM_FAMILIES,
+        qkv_bias=family in QKV_BIAS_FAMILIES or any(config.get(key) for key in QKV_BIAS_KEYS),
         rope_factor=float(scaling.get("factor", 1.0)) if stretches else 1.0,
         sliding_window=window,
         num_sliding_layers=num_sliding,
         experts=experts,
         latent_attention=_latent_attention(config, number) if config.get("kv_lora_rank") else None,
-        has_gated_mlp=model_type not in PLAIN_TYPES,
+        linear_attention=_linear_attention(config, number, layers) if config.get("linear_num_value_heads") else None,
+        has_gated_mlp=family not in PLAIN_FAMILIES,
         has_vision_tower=has_vision_tower,
-        norms_per_layer=4 if model_type == "gemma3_text" else 2,
+        norms_per_layer=4 if family in FOUR_NORM_FAMILIES else 2,
         checkpoint_bytes=checkpoint_bytes,
     )
 
 
-QK_NORM_TYPES = {"qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe", "qwen3_vl_moe_text", "gemma3_text"}
-QKV_BIAS_TYPES = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_vl_text", "qwen2_5_vl_text", "qwen2_audio",
-                  "opt", "starcoder2", "gpt_oss"}  # fmt: skip
+QKV_BIAS_KEYS = ("attention_bias", "attention_bias_qkv")
+EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+def _type_of(architectures: Any) -> str:
+    """`Qwen3MoeForCausalLM` -> `qwen3_moe`; empty where there is none."""
+    if not isinstance(architectures, list) or not architectures:
+        return ""
+    stem = re.sub(r"(For[A-Z]\w*|LMHeadModel|Model)$", "", str(architectures[0]))
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
+
+
+def _layer_counts(config: Mapping[str, Any]) -> Mapping[str, int] | None:
+    """How many layers there are of each kind, where config.json lists them."""
+    if counts := config.get("layer_types_count"):
+        return dict(counts)
+    types = config.get("layer_types")
+    return {kind: types.count(kind) for kind in set(types)} if isinstance(types, list) else None
 
 
 def _sliding(config: Mapping[str, Any], num_layers: int) -> tuple[int | None, int]:
@@ -214,9 +253,7 @@ def _sliding(config: Mapping[str, Any], num_layers: int) -> tuple[int | None, in
     window = config.get("sliding_window")
     if not window or not config.get("use_sliding_window", True):
         return None, 0
-    counts = config.get("layer_types_count")
-    if counts is None and (types := config.get("layer_types")):
-        counts = {kind: types.count(kind) for kind in set(types)}
+    counts = _layer_counts(config)
     if counts is not None:
         return window, counts.get("sliding_attention", 0)
     if pattern := config.get("sliding_window_pattern"):
@@ -224,9 +261,7 @@ def _sliding(config: Mapping[str, Any], num_layers: int) -> tuple[int | None, in
     return window, num_layers
 
 
-def _experts(config: Mapping[str, Any], number: Callable[..., int]) -> Experts:
-    names = ("num_experts", "num_local_experts", "n_routed_experts")
-    count = next((config[key] for key in names if config.get(key)), 0)
+def _experts(config: Mapping[str, Any], number: Callable[..., int], count: int) -> Experts:
     inner = config.get("moe_intermediate_size") or number("intermediate_size")
     shared = config.get("shared_expert_intermediate_size") or (config.get("n_shared_experts") or 0) * inner
     return Experts(
@@ -245,6 +280,19 @@ def _latent_attention(config: Mapping[str, Any], number: Callable[..., int]) -> 
         qk_nope_head_dim=number("qk_nope_head_dim"),
         qk_rope_head_dim=number("qk_rope_head_dim"),
         v_head_dim=number("v_head_dim"),
+    )
+
+
+def _linear_attention(config: Mapping[str, Any], number: Callable[..., int], num_layers: int) -> LinearAttention:
+    counts = _layer_counts(config) or {}
+    interval = config.get("full_attention_interval") or 4
+    value_heads = number("linear_num_value_heads")
+    return LinearAttention(
+        num_layers=counts.get("linear_attention", num_layers - num_layers // interval),
+        key_width=number("linear_num_key_heads") * number("linear_key_head_dim"),
+        value_width=value_heads * number("linear_value_head_dim"),
+        num_value_heads=value_heads,
+        kernel_size=number("linear_conv_kernel_dim", 4),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from planner.allocator import allocated_bytes
-from planner.model import DTYPE_BYTES, Experts, LatentAttention, ModelSpec, Quantization
+from planner.model import DTYPE_BYTES, Experts, LatentAttention, LinearAttention, ModelSpec, Quantization
 
 VOCAB_PADDING = 64
 MXFP4_HIDDEN_PADDING = 256
@@ -95,8 +95,11 @@ def rank_tensor_bytes(
 
 
 def _layer(model: ModelSpec, itemsize: int, tp: int, index: int, expert_parallel: bool) -> Iterator[int]:
-    hidden = model.hidden_size
-    yield from _attention(model, itemsize, tp, has_rope_cache=index == 0)
+    hidden, linear = model.hidden_size, model.linear_attention
+    if linear is not None and index < linear.num_layers:  # which layers they are does not change the sum
+        yield from _delta_net(model, linear, itemsize, tp)
+    else:
+        yield from _attention(model, itemsize, tp, has_rope_cache=index == (linear.num_layers if linear else 0))
     experts = model.experts
     if experts is None or index < experts.num_dense_layers:
         yield from _mlp(model, itemsize, model.intermediate_size // tp)
@@ -113,13 +116,24 @@ def _attention(model: ModelSpec, itemsize: int, tp: int, has_rope_cache: bool) -
     else:
         queries = model.num_attention_heads * model.head_dim // tp
         keys = kv_heads_per_rank(model, tp) * model.head_dim
-        yield from _linear(model, itemsize, hidden, queries + 2 * keys, has_bias=model.qkv_bias)
+        gates = queries if model.linear_attention is not None else 0  # hybrids gate the attention's output
+        yield from _linear(model, itemsize, hidden, queries + gates + 2 * keys, has_bias=model.qkv_bias)
         yield from _linear(model, itemsize, queries, hidden, has_bias=not model.has_gated_mlp)
     if has_rope_cache:  # one cos/sin cache, shared by all layers
         width = mla.qk_rope_head_dim if mla is not None else model.head_dim
         yield model.max_context_tokens * width * itemsize
     if model.qk_norm:
         yield from (model.head_dim * itemsize, model.head_dim * itemsize)
+
+
+def _delta_net(model: ModelSpec, linear: LinearAttention, itemsize: int, tp: int) -> Iterator[int]:
+    """Projections, convolution and gates of a gated delta net layer (vllm@0.20.2 models/qwen3_next.py)."""
+    mixed = 2 * linear.key_width + linear.value_width
+    yield from _linear(model, itemsize, model.hidden_size, (mixed + linear.value_width) // tp)
+    yield from _linear(model, itemsize, model.hidden_size, 2 * linear.num_value_heads // tp)
+    yield mixed // tp * linear.kernel_size * itemsize
+    yield from (linear.num_value_heads // tp * 4, linear.num_value_heads // tp * 4)
+    yield from _linear(model, itemsize, linear.value_width // tp, model.hidden_size)
 
 
 def _latent(model: ModelSpec, mla: LatentAttention, itemsize: int, tp: int) -> Iterator[int]:

@@ -80,8 +80,6 @@ def test_a_multimodal_config_is_read_by_its_text_part() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "mamba"}, "model_type: mamba is not modelled; known: "),
-        ({"model_type": ""}, "model_type: missing"),
         ({"num_hidden_layers": "4"}, "num_hidden_layers: '4' is not a positive whole number"),
         ({"vocab_size": 0}, "vocab_size: 0"),
         ({"hidden_size": None}, "hidden_size: None"),
@@ -93,6 +91,33 @@ def test_a_config_that_is_not_understood_names_its_key(change: dict[str, object]
         spec_from_config({**CONFIG, **change}, "m")
     assert str(caught.value).startswith("m: config.json: ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "family", "is_known"),
+    [
+        ({"model_type": "yi_next"}, "yi_next", False),
+        ({"model_type": "", "architectures": ["Qwen3MoeForCausalLM"], "num_experts": 8, "num_experts_per_tok": 2,
+          "moe_intermediate_size": 64}, "qwen3_moe", True),
+        ({"model_type": None}, "", False),
+        ({"max_position_embeddings": None}, "llama", False),
+    ],
+)  # fmt: skip
+def test_an_architecture_that_is_not_known_is_taken_for_an_ordinary_decoder(
+    change: dict[str, object], family: str, is_known: bool
+) -> None:
+    spec = spec_from_config({**CONFIG, **change}, "m")
+    assert (spec.model_type, spec.is_known) == (family, is_known)
+
+
+def test_hybrid_layers_are_counted() -> None:
+    """Qwen3.5 keeps a KV cache in every fourth layer only; the others hold a state."""
+    hybrid = {"linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_num_value_heads": 4,
+              "linear_value_head_dim": 8, "layer_types": ["linear_attention"] * 3 + ["full_attention"]}  # fmt: skip
+    spec = spec_from_config({**CONFIG, "model_type": "qwen3_5_text", **hybrid}, "m")
+    assert spec.linear_attention is not None
+    assert spec.linear_attention.num_layers == 3
+    assert spec.model_type == "qwen3_5"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null"])
