@@ -1,4 +1,8 @@
-"""One candidate's `Measurement`: launch, warm up, measure, repeat. `live` on a backend, `simulated` in virtual time."""
+"""One candidate's `Measurement`: launch, then `bench.measure`. `live` on a backend, `simulated` in virtual time.
+
+A measurement in which this client was the bottleneck is done once more, then refused as `ClientBottleneck`; not so on a
+simulated or a CPU engine, which take the processor time that the client is judged by.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,24 @@ from typing import TypeAlias
 import msgspec
 
 from planner.backends.base import Backend, Server
+from planner.bench import MEASURING, WARMING_UP, OnStage, Repeat, Session, fault_of
+from planner.bench import measure as run_session
 from planner.diagnosis import StartFacts, read_start_facts
-from planner.loadgen import run_load
+from planner.errors import BenchmarkError
+from planner.load_shapes import ClosedLoop
+from planner.loadgen import target_of
 from planner.metrics import METRICS, BenchmarkResult, summarize
 from planner.problem import Problem
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.space import Candidate
-from planner.telemetry import EngineTelemetry, difference, fetch_telemetry
+from planner.telemetry import EngineTelemetry
 from planner.workload import RequestPlan, plan_requests, plan_warmup
 
-STARTING, WARMING_UP, MEASURING = "starting", "warming up", "measuring"
-OnStage: TypeAlias = Callable[[str, int, int], None]
-"""Called with the stage and how many of how many requests are done."""
+STARTING = "starting"
+
+
+class ClientBottleneck(BenchmarkError):  # noqa: N818  (an outcome)
+    """The numbers would be this client's and not the engine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +41,7 @@ class Measurement:
     results: tuple[BenchmarkResult, ...]
     """One a repeat."""
     telemetry: tuple[EngineTelemetry, ...]
-    """Each instance's own counters over the measured window; empty where it has none."""
+    """Each instance's own counters over each repeat; empty where it has none."""
     facts: StartFacts | None
     """What the first instance's start-up log said."""
     start_s: float
@@ -44,6 +54,8 @@ class Measurement:
         names = [name for name in METRICS if all(name in result.metrics for result in self.results)]
         return {name: sum(r.metrics[name] for r in self.results) / len(self.results) for name in names}
 
+
+__all__ = ["MEASURING", "STARTING", "WARMING_UP", "ClientBottleneck", "Measure", "Measurement", "OnStage"]
 
 SIMULATED, SIMULATED_WITHIN = "SIMULATED", 4000
 """The simulated engine says so in the first lines of its log, whoever started it."""
@@ -68,35 +80,43 @@ def live(problem: Problem, backend: Backend, should_stop: Callable[[], bool] = l
 def _measure(
     problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage, should_stop: Callable[[], bool]
 ) -> Measurement:
-    vocab_size = problem.models[candidate.model].vocab_size
-    name = problem.spec.serve.name
     began = time.monotonic()
+    first_log = server.instances[0].log_text()
+    is_simulated = SIMULATED in first_log[:SIMULATED_WITHIN]
 
-    def load(plans: Sequence[RequestPlan], stage: str) -> BenchmarkResult:
-        records = run_load(
-            server.base_urls,
-            name,
-            problem.workload,
-            vocab_size,
-            plans,
-            on_progress=lambda done, total: on_stage(stage, done, total),
-            should_stop=should_stop,
-            is_alive=server.is_alive,
-        )
+    def check() -> None:
         if should_stop():
             raise KeyboardInterrupt
         if not server.is_alive():
             raise server.death()
-        return summarize(records)
 
-    first_log = server.instances[0].log_text()
+    def repeats_from(first: int, warmup: Sequence[RequestPlan]) -> tuple[Repeat, ...]:
+        return run_session(
+            Session(
+                target=target_of(
+                    server.base_urls,
+                    problem.spec.serve.name,
+                    problem.workload,
+                    problem.models[candidate.model].vocab_size,
+                ),
+                shape=ClosedLoop(problem.workload.concurrency),
+                warmup=warmup,
+                repeats=[plan_requests(problem.workload, first + i) for i in range(problem.spec.repeats)],
+                on_stage=on_stage,
+                should_stop=should_stop,
+                is_alive=server.is_alive,
+                after_load=check,
+            )
+        )
+
     facts = read_start_facts(first_log)
-    if problem.workload.num_warmup_requests:
-        load(plan_warmup(problem.workload), WARMING_UP)
-    before = [fetch_telemetry(url) for url in server.base_urls]
-    results = tuple(load(plan_requests(problem.workload, i), MEASURING) for i in range(problem.spec.repeats))
-    after = [fetch_telemetry(url) for url in server.base_urls]
-    windows = [difference(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    repeats = repeats_from(0, plan_warmup(problem.workload))
+    if not is_simulated and not problem.gpu.is_cpu and fault_of(repeats):
+        repeats = repeats_from(problem.spec.repeats, ())  # once more, with prompts that no cache knows
+        if fault := fault_of(repeats):
+            raise ClientBottleneck(f"the client was the bottleneck, twice: {fault}")
+    results = tuple(repeat.result for repeat in repeats)
+    windows = [window for repeat in repeats for window in repeat.telemetry]
     preemptions = [window.preemptions for window in windows if window.preemptions is not None]
     return Measurement(
         results=results,
@@ -105,7 +125,7 @@ def _measure(
         start_s=server.start_s,
         benchmark_s=time.monotonic() - began,
         preemptions=sum(preemptions) if preemptions else None,
-        simulated=SIMULATED in first_log[:SIMULATED_WITHIN],
+        simulated=is_simulated,
     )
 
 
@@ -120,12 +140,8 @@ def simulated(problem: Problem) -> Measure:
         results, preemptions, benchmark_s = [], 0, 0.0
         for repeat in range(problem.spec.repeats):
             workload = msgspec.structs.replace(problem.workload, seed=problem.workload.seed + repeat)
-            engines = [
-                start_engine(
-                    d.model, d.gpu, interconnect, d.engine, d.memory, SEEDS_PER_TRIAL * number + workload.seed + i
-                )
-                for i in range(d.instances)
-            ]
+            pace = SEEDS_PER_TRIAL * number + workload.seed
+            engines = [start_engine(d, interconnect, pace + i) for i in range(d.instances)]
             records, counters = simulate_load(engines, workload)
             results.append(summarize(records))
             preemptions += counters.preemptions

@@ -7,30 +7,33 @@ Kept per card, number of ranks, interconnect and vLLM version: another combinati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from planner.defaults import ResolvedEngine
 from planner.diagnosis import StartFacts
 from planner.errors import InputError
-from planner.hardware import GpuSpec, Interconnect
-from planner.memory import Calibration, MemoryEstimate, MemoryFigures
+from planner.memory import Calibration, Calibrations, MemoryEstimate, MemoryFigures
+from planner.units import format_gib
 
-Calibrations = Mapping[str, Calibration]
-
-
-def calibration_key(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> str:
-    return f"{gpu.name}, {engine.world_size} ranks, {interconnect}, vLLM {engine.version} {engine.generation}"
+SAME_CARD_FRACTION = 0.1
+"""Cards of one kind differ by less in what they report."""
 
 
 def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Calibration | None:
-    """Correct an uncalibrated estimate by the log of a start with the same settings; None where it tells no KV size."""
+    """Correct an uncalibrated estimate by the log of a start with the same settings; None where it tells no KV size.
+
+    Raises InputError when the log is another card's.
+    """
     kv_bytes = _kv_cache_bytes(estimate, real)
     if kv_bytes is None or not estimate.total_bytes:
         return None
     total = round(real.total_bytes or estimate.total_bytes)
+    if abs(total / estimate.total_bytes - 1) > SAME_CARD_FRACTION:
+        raise InputError(
+            f"{source} was on a card of {format_gib(total)}, this one has {format_gib(estimate.total_bytes)}: "
+            "calibrate on a log of the same machine"
+        )
     budget = float(estimate.budget_bytes) / estimate.total_bytes * total
     activations = float(estimate.activation_bytes)
     offset = real.activation_bytes - activations if real.activation_bytes is not None else 0.0

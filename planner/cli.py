@@ -41,28 +41,55 @@ def estimate(
     requests: Annotated[
         typer.FileBinaryRead | None, typer.Option("--requests", help="Answer a JSONL file of requests; - is stdin.")
     ] = None,
+    fit: Annotated[
+        str | None, typer.Option("--fit", help="Largest feasible value of a setting: max_model_len.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option("--sweep", help="Table of FIELD=LOW..HIGH (doubling) or FIELD=a,b,c; twice: a heat map."),
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option("--compare", help="Side by side: the study's variants or models, as awq,fp16.")
+    ] = None,
+    layouts: Annotated[
+        bool, typer.Option("--layouts", help="Side by side: one instance on all cards, two on half each, ...")
+    ] = False,
+    log: Annotated[
+        Path | None, typer.Option("--calibrate", help="Learn from the log of a start with these settings, and keep it.")
+    ] = None,
 ) -> None:
     """Memory per GPU before anything is launched, and whether the engine will start and why."""
     if requests is not None:
+        if fit or sweep or compare or layouts:
+            raise InputError("--requests answers its file only; leave out --fit, --sweep, --compare and --layouts")
         from planner.requests import answer_lines
 
         for line in answer_lines(requests):
             typer.echo(line)
         return
-    from planner.estimate import estimate_deployment
+    from planner.advice import nearest_fixes
+    from planner.estimate import calibrated, pretty_json, setup_of
+    from planner.explore import explore
     from planner.sources import spec_of
 
-    spec, _ = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
-    answer = estimate_deployment(spec, context.obj)
-    if as_json:
-        typer.echo(answer.to_json(spec.name))
+    spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
+    found = explore(spec, context.obj, fit, sweep or [], compare, layouts)
+    if found is None:
+        setup = calibrated(setup_of(spec, context.obj), folder, log)
+        answer = setup.answer()
+        fixes = nearest_fixes(setup, answer)
+    if as_json and found is not None:
+        typer.echo(pretty_json(found.document(spec.name)))
+    elif as_json:
+        typer.echo(pretty_json({**answer.document(spec.name), "fixes": [fix.document() for fix in fixes]}))
     else:
-        from planner.estimate_view import estimate_view
+        from planner.estimate_view import estimate_view, view
         from planner.report import make_console
 
-        make_console().print(estimate_view(answer))
-    if answer.violated:
-        raise typer.Exit(3)
+        make_console().print(estimate_view(answer, setup.interconnect, fixes) if found is None else view(found))
+    code = (3 if answer.violated else 0) if found is None else found.exit_code
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command(epilog=FLAGS_EPILOG)
@@ -99,6 +126,89 @@ def candidates(study: StudyArgument = None) -> None:
 
     spec, folder = load(study)
     make_console().print(plan_view(Problem(spec), str(folder)))
+
+
+@app.command()
+def bench(
+    url: Annotated[str | None, typer.Argument(help="Server, for example http://localhost:8000.")] = None,
+    workload: Annotated[
+        str, typer.Option("--workload", help="Shipped name, YAML file, or JSONL or ShareGPT file of prompts.")
+    ] = "chat",
+    concurrency: Annotated[int | None, typer.Option("--concurrency", help="Requests in flight.", min=1)] = None,
+    request_rate: Annotated[
+        float | None, typer.Option("--request-rate", help="Requests a second, whether or not others have ended.")
+    ] = None,
+    burstiness: Annotated[
+        float, typer.Option("--burstiness", help="Of arrivals: 1 Poisson, less in bursts, inf constant gaps.")
+    ] = 1.0,
+    num_requests: Annotated[int | None, typer.Option("--num-requests", help="Of one repeat.", min=1)] = None,
+    repeats: Annotated[int, typer.Option("--repeats", help="Measured runs, each of new prompts.", min=1)] = 3,
+    input_tokens: Annotated[int | None, typer.Option("--input-tokens", help="Of each prompt.", min=1)] = None,
+    output_tokens: Annotated[int | None, typer.Option("--output-tokens", help="max_tokens of each.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of lengths, prompts and arrivals.", min=0)] = None,
+    timeout: Annotated[str | None, typer.Option("--timeout", help="Of one request, for example 10min.")] = None,
+    slo: Annotated[str | None, typer.Option("--slo", help="Limits: ttft_p95=10s,tpot_p95=200ms.")] = None,
+    sweep: Annotated[str | None, typer.Option("--sweep", help="Levels of the load: 1,2,4,8.")] = None,
+    find_capacity: Annotated[
+        bool, typer.Option("--find-capacity", help="Search the highest load that keeps the limits.")
+    ] = False,
+    preset: Annotated[str | None, typer.Option("--preset", help="stress-32k: ten prompts of 32 000 at once.")] = None,
+    endpoint: Annotated[str | None, typer.Option("--endpoint", help="completions or chat.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Served name; by default the first.")] = None,
+    model_dir: Annotated[
+        str | None, typer.Option("--model-dir", help="Model directory, for the size of the vocabulary.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option("--api-key-env", help="Environment variable that has the API key.")
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Written into the JSON.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result, vLLM's keys and ours.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a row each repeat.")] = None,
+    save_detailed: Annotated[bool, typer.Option("--save-detailed", help="Each request in the JSON too.")] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option("--compare", help="Two result files; measures nothing.")
+    ] = None,
+) -> None:
+    """Measure any OpenAI-compatible server: throughput and latency with intervals, capacity, a stress test."""
+    from datetime import datetime
+
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from planner.bench_command import BenchAsk, compare_files, run_bench, write_outcome
+    from planner.report import make_console
+
+    console = make_console()
+    if compare is not None:
+        tables, exit_code = compare_files(*compare), 0
+    elif url is None:
+        raise InputError("bench: name a server, for example http://localhost:8000, or two files with --compare")
+    else:
+        asked = BenchAsk(
+            url=url, workload=workload, model=model, model_dir=model_dir, endpoint=endpoint, concurrency=concurrency,
+            request_rate=request_rate, burstiness=burstiness, num_requests=num_requests, repeats=repeats,
+            input_tokens=input_tokens, output_tokens=output_tokens, seed=seed, timeout=timeout, slo=slo, sweep=sweep,
+            finds_capacity=find_capacity, preset=preset, api_key_env=api_key_env, label=label, detailed=save_detailed,
+        )  # fmt: skip
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("asking the server", total=None)
+            outcome = run_bench(
+                asked,
+                lambda stage, done, total: progress.update(
+                    task, description=stage, completed=done, total=total or None
+                ),
+                progress.console.print,
+                datetime.now(),
+            )
+        write_outcome(outcome, json_file, csv_file)
+        tables, exit_code = outcome.tables, outcome.exit_code
+    for one in tables:
+        table = Table(*one.columns, title=one.title, title_justify="left")
+        for row in one.rows:
+            table.add_row(*row)
+        console.print(table, *one.notes, sep="\n", markup=False)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 @app.command()

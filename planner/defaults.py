@@ -36,6 +36,9 @@ V1_DEFAULT_SINCE = Version("0.8.0")
 V1_ON_TURING_SINCE = Version("0.10.0")
 FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
 """Until when V1 prefers FlashInfer on compute capability 7.5, where starts are known to fail; Triton works."""
+DEFAULTS_CUT_SINCE = Version("0.20.0")
+"""Since when an unset max_num_seqs or max_num_batched_tokens is cut to what the other one allows."""
+MARLIN_ON_TURING_SINCE = Version("0.14.0")
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 """Since when asynchronous scheduling is on by default."""
 HALF_FALLBACK_SINCE = Version("0.9.0")
@@ -83,6 +86,16 @@ class ResolvedEngine:
         return self.world_size * self.data_parallel_size
 
 
+def _kernel_of(model: ModelSpec, gpu: GpuSpec, version: Version) -> str | None:
+    """The method that serves a quantised checkpoint when no flag names one: Marlin's kernels where they run.
+
+    Source: vllm@0.8.5 layers/quantization/awq_marlin.py, gptq_marlin.py:override_quantization_method.
+    """
+    method = model.quantization.method if model.quantization is not None else None
+    least = (7, 5) if version >= MARLIN_ON_TURING_SINCE else (8, 0)
+    return f"{method}_marlin" if method in {"awq", "gptq"} and gpu.compute_capability >= least else method
+
+
 def generation_of(version: Version, gpu: GpuSpec, settings: Mapping[str, Any]) -> Generation:
     """Which engine serves: V0 or V1 (vllm@0.8.5 engine/arg_utils.py:_is_v1_supported_oracle)."""
     if gpu.is_cpu or version >= V1_ONLY_SINCE:
@@ -109,12 +122,16 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
     chunked_default = True if generation == "V1" else np.asarray(max_model_len) > LONG_CONTEXT
     chunked = column("enable_chunked_prefill", plain(chunked_default))
     batched, seqs = _scheduler_defaults(generation, gpu, version, max_model_len, chunked)
+    if generation == "V1" and version >= DEFAULTS_CUT_SINCE:
+        asked = column("max_num_seqs", seqs)
+        batched = plain(np.minimum(batched, asked * np.asarray(max_model_len)))
+        seqs = plain(np.minimum(seqs, column("max_num_batched_tokens", batched)))
     max_num_seqs = column("max_num_seqs", seqs)
     return ResolvedEngine(
         version=version,
         generation=generation,
         dtype=resolve_dtype(settings.get("dtype"), model, gpu, version),
-        quantization=settings.get("quantization") or (model.quantization.method if model.quantization else None),
+        quantization=settings.get("quantization") or _kernel_of(model, gpu, version),
         tensor_parallel_size=settings.get("tensor_parallel_size") or 1,
         pipeline_parallel_size=settings.get("pipeline_parallel_size") or 1,
         kv_cache_dtype=settings.get("kv_cache_dtype") or "auto",

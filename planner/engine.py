@@ -122,7 +122,7 @@ def serve_args(engine: EngineConfig, version: Version) -> list[str]:
 
 def _spell(field: str, value: str | int | float | bool, version: Version) -> list[str]:
     if not isinstance(value, bool):
-        return [flag(field), f"{value:g}" if isinstance(value, float) else str(value)]
+        return [flag(field), f"{value:.12g}" if isinstance(value, float) else str(value)]
     if value:
         return [flag(field)]
     if field not in _ALWAYS_OPTIONAL and version < BOOLEAN_OPTIONAL_SINCE:

@@ -7,21 +7,28 @@ something in numbers may stop it, at start or under load), `starts`. Prints noth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
+import numpy as np
 from packaging.version import Version
+from platformdirs import user_data_path
 
-from planner.defaults import resolve
-from planner.engine import EngineConfig, flag, knows
-from planner.feasibility import Constraint, Deployment, check, dangers, hints
+from planner.defaults import ResolvedEngine, resolve
+from planner.engine import EngineConfig, flag, knows, settings
+from planner.errors import InputError
+from planner.feasibility import STARTS_ANYWAY, Constraint, Deployment, check, dangers, hints
 from planner.hardware import GpuSpec, Interconnect
-from planner.memory import estimate_memory
+from planner.memory import Calibrations, MemoryEstimate, calibration_key, estimate_memory
 from planner.model import ModelSpec
 from planner.units import to_gib
+from planner.workspace import CALIBRATION_FILE
 
 if TYPE_CHECKING:
+    from planner.problem import Problem
+    from planner.space import Candidate
     from planner.spec import StudySpec
 
 Verdict = Literal["starts", "at risk", "will not start"]
@@ -50,6 +57,21 @@ class Answer:
     def reasons(self) -> list[str]:
         return [*(constraint.message for constraint in self.violated), *self.dangers, *self.notes]
 
+    @property
+    def kv_tokens_interval(self) -> tuple[int, int]:
+        """The 90 % interval of the KV cache, in tokens."""
+        memory = self.deployment.memory
+        low, high = memory.kv_interval_bytes
+        blocks = (int(low // memory.kv_block_bytes), int(high // memory.kv_block_bytes))
+        return int(replace(memory, num_blocks=blocks[0]).kv_tokens), int(
+            replace(memory, num_blocks=blocks[1]).kv_tokens
+        )
+
+    @property
+    def kv_tokens_total(self) -> int:
+        """Over all instances."""
+        return int(self.deployment.memory.kv_tokens) * self.deployment.instances
+
     def document(self, name: str | int) -> dict[str, Any]:
         """The answer as docs/formats.md describes it; `name` becomes its id."""
         memory = self.deployment.memory
@@ -70,7 +92,83 @@ class Answer:
         }
 
     def to_json(self, name: str | int) -> str:
-        return msgspec.json.format(msgspec.json.encode(self.document(name))).decode()
+        return pretty_json(self.document(name))
+
+
+def pretty_json(document: Mapping[str, Any]) -> str:
+    return msgspec.json.format(msgspec.json.encode(document)).decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """All that one estimate is asked about. Changes of its settings are judged one by one, or as arrays at once."""
+
+    model: ModelSpec
+    gpu: GpuSpec
+    num_gpus: int
+    interconnect: Interconnect
+    version: Version
+    settings: Mapping[str, Any]
+    """By EngineConfig's field names; left out: vLLM's default."""
+    host_memory_bytes: int | None = None
+    instances: int = 1
+    refused: tuple[Constraint, ...] = field(default=())
+    """What vLLM's command line turns down, whatever the other settings are."""
+    calibrations: Calibrations = field(default_factory=dict)
+    """What starts on this machine taught."""
+
+    def deployment(self, changes: Mapping[str, Any] | None = None) -> Deployment:
+        """What the rules look at. Values of `changes` may be arrays of one entry a candidate; None: not passed."""
+        return deploy(
+            self.model,
+            self.gpu,
+            self.num_gpus,
+            self.interconnect,
+            self.version,
+            {**self.settings, **(changes or {})},
+            self.host_memory_bytes,
+            self.instances,
+            self.calibrations,
+        )
+
+    def answer(self) -> Answer:
+        return answer_of(self.deployment(), self.refused)
+
+    def answers(self, names: Sequence[str], points: Sequence[Sequence[Any]]) -> list[Answer]:
+        """One answer for every point, a value for each name; numbers are judged together, words one after the other."""
+        found: dict[int, Answer] = {}
+        words = [i for i, name in enumerate(names) if name not in COLUMNS or any(point[i] is None for point in points)]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row, point in enumerate(points):
+            groups.setdefault(tuple(point[i] for i in words), []).append(row)
+        for key, rows in groups.items():
+            changes: dict[str, Any] = {names[i]: value for i, value in zip(words, key, strict=True)}
+            for i, name in enumerate(names):
+                if i not in words:
+                    changes[name] = np.asarray([points[row][i] for row in rows])
+            deployment = self.deployment(changes)
+            found |= {row: answer_of(one_of(deployment, i), self.refused) for i, row in enumerate(rows)}
+        return [found[row] for row in range(len(points))]
+
+
+COLUMNS = frozenset({
+    "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "block_size", "swap_space",
+    "cpu_offload_gb", "enable_chunked_prefill", "enable_prefix_caching", "enforce_eager", "max_seq_len_to_capture",
+    "kv_cache_memory_bytes", "num_gpu_blocks_override", "max_cudagraph_capture_size", "async_scheduling",
+})  # fmt: skip
+"""Settings whose values `resolve` takes as arrays; the others decide which formulas hold."""
+
+_Part = TypeVar("_Part", ResolvedEngine, MemoryEstimate)
+
+
+def one_of(deployment: Deployment, index: int) -> Deployment:
+    """One candidate out of a deployment whose columns are arrays."""
+    return replace(deployment, engine=_one(deployment.engine, index), memory=_one(deployment.memory, index))
+
+
+def _one(part: _Part, index: int) -> _Part:
+    values = ((column.name, getattr(part, column.name)) for column in fields(part))
+    return replace(part, **{name: v[index].item() for name, v in values if isinstance(v, np.ndarray)})
 
 
 def judge(
@@ -97,9 +195,11 @@ def deploy(
     settings: Mapping[str, Any],
     host_memory_bytes: int | None = None,
     instances: int = 1,
+    calibrations: Calibrations | None = None,
 ) -> Deployment:
     """What the rules look at. Values of `settings` may be arrays of one entry a candidate."""
     engine = resolve(settings, model, gpu, version)
+    calibration = (calibrations or {}).get(calibration_key(gpu, engine, interconnect))
     return Deployment(
         model=model,
         gpu=gpu,
@@ -107,7 +207,7 @@ def deploy(
         instances=instances,
         host_memory_bytes=host_memory_bytes,
         engine=engine,
-        memory=estimate_memory(model, gpu, engine, interconnect),
+        memory=estimate_memory(model, gpu, engine, interconnect, calibration),
     )
 
 
@@ -116,8 +216,8 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = ()) -> Ans
     broken = check(deployment)
     return Answer(
         deployment,
-        violated=(*refused, *(c for c in broken if not c.starts_anyway)),
-        dangers=(*(c.message for c in broken if c.starts_anyway), *dangers(deployment)),
+        violated=(*refused, *(c for c in broken if c.kind != STARTS_ANYWAY)),
+        dangers=(*(c.message for c in broken if c.kind == STARTS_ANYWAY), *dangers(deployment)),
         notes=tuple(hints(deployment)),
     )
 
@@ -138,15 +238,60 @@ def _gib(num_bytes: Any) -> float:
 # --- a study ---
 
 
-def estimate_deployment(spec: StudySpec, given: EngineConfig) -> Answer:
-    """Judge the study's default candidate with the command line's flags on top, without its workload."""
+def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> Setup:
+    """The study's default candidate with the command line's flags on top, without its workload.
+
+    `model` is one of its variants, by default the first; or any model by name or path. Raises InputError.
+    """
     from planner.problem import Problem
     from planner.sources import with_settings
     from planner.space import LAYOUT, MODEL, Layout
+    from planner.spec import ModelVariant
 
+    if model is not None and model not in spec.models:
+        spec = msgspec.structs.replace(spec, models={**spec.models, model: ModelVariant(path=model)})
     problem = Problem(with_settings(spec, given, None, None))
-    candidate = problem.default
+    params: dict[str, Any] = {MODEL: model or problem.default.model, LAYOUT: str(problem.default.layout)}
     if given.tensor_parallel_size or given.pipeline_parallel_size:
-        layout = Layout(1, given.tensor_parallel_size or 1, given.pipeline_parallel_size or 1)
-        candidate = problem.choices.candidate({LAYOUT: str(layout), MODEL: candidate.model})
-    return answer_of(replace(problem.deployment(candidate), workload_tokens=0))
+        params[LAYOUT] = str(Layout(1, given.tensor_parallel_size or 1, given.pipeline_parallel_size or 1))
+    return _setup(problem, problem.choices.candidate(params))
+
+
+def _setup(problem: Problem, candidate: Candidate) -> Setup:
+    hardware, passed = problem.spec.hardware, settings(candidate.engine)
+    pool = problem.deployment(candidate).engine.kv_cache_memory_bytes
+    return Setup(
+        model=problem.models[candidate.model],
+        gpu=problem.gpu,
+        num_gpus=hardware.num_gpus,
+        interconnect=hardware.interconnect,
+        version=problem.version,
+        settings=passed if pool is None else {**passed, "kv_cache_memory_bytes": pool},  # an environment variable's too
+        host_memory_bytes=hardware.host_memory,
+        instances=candidate.layout.instances,
+        refused=tuple(unknown_flags(passed, problem.version)),
+    )
+
+
+def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
+    """The setup with what starts on this machine taught; `log` is the log of one more, learned and kept.
+
+    Kept in the study's folder where there is one, else in the user's data folder. Raises InputError.
+    """
+    path = (folder if folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
+    if log is None and not path.exists():
+        return setup
+    from planner.calibration import calibrate, load_calibrations, real_figures, save_calibrations
+    from planner.diagnosis import read_start_facts
+    from planner.files import read_text
+
+    known = load_calibrations(path)
+    if log is not None:
+        deployment = setup.deployment()
+        real = real_figures(read_start_facts(read_text(log)))
+        learned = calibrate(deployment.memory, real, f"the start in {log.name}") if real is not None else None
+        if learned is None:
+            raise InputError(f"{log}: names no KV cache: is it the log of a start of vLLM that succeeded?")
+        known[calibration_key(setup.gpu, deployment.engine, setup.interconnect)] = learned
+        save_calibrations(path, known)
+    return replace(setup, calibrations=known)

@@ -1,69 +1,294 @@
-"""What `planner estimate` shows: rich renderables made of an `Answer`. Prints nothing itself."""
+"""What `planner estimate` shows: rich renderables made of answers, fits, sweeps, comparisons. Prints nothing itself."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.advice import Fix
+from planner.defaults import ResolvedEngine
 from planner.estimate import Answer
+from planner.explore import Comparison, Fit, Sweep
 from planner.feasibility import Deployment
+from planner.hardware import Interconnect
+from planner.memory import MemoryEstimate
+from planner.model import ModelSpec
+from planner.overheads import CONTEXT_IN_BUDGET_UNTIL
 from planner.units import format_count, format_gib
 
 BAR_WIDTH = 48
+MOST_COLUMNS = 12
+"""Of a heat map; wider ones are shown as a list."""
 _STYLES = {"starts": "bold green", "at risk": "bold yellow", "will not start": "bold red"}
+_HEAT = ("on color(17)", "on color(18)", "on color(24)", "on color(30)", "on color(28)", "black on color(70)")
+"""From few KV tokens to many."""
+
+Row = tuple[str, float, str, str, str]
+"""Component, bytes, where it counts, source of the number, style."""
 
 
-def estimate_view(answer: Answer) -> RenderableType:
-    """Components per GPU, a bar of the card, KV cache, verdict, reasons."""
+def view(found: Fit | Sweep | Comparison) -> RenderableType:
+    match found:
+        case Fit():
+            return fit_view(found)
+        case Sweep():
+            return sweep_view(found)
+        case Comparison():
+            return comparison_view(found)
+
+
+# --- one deployment ---
+
+
+def estimate_view(answer: Answer, interconnect: Interconnect = "pcie", fixes: Sequence[Fix] = ()) -> RenderableType:
+    """Components per GPU, a bar of the card, KV cache, verdict, reasons, fixes."""
     d = answer.deployment
-    memory = d.memory
-    layout = f"{d.instances} x tp {d.engine.tensor_parallel_size}"
-    where = f"{d.model.name} on {d.gpu.name}, {layout}, vLLM {d.engine.version} {d.engine.generation}"
-    table = Table(title=f"Memory per GPU: {where}", title_justify="left")
+    table = Table()
     table.add_column("component")
     table.add_column("GiB", justify="right")
     table.add_column("share", justify="right")
     table.add_column("where")
-    rows = _components(d)
-    for name, num_bytes, place, _ in rows:
-        share = f"{num_bytes / memory.total_bytes:.1%}" if memory.total_bytes else ""
-        table.add_row(name, format_gib(num_bytes).removesuffix(" GiB"), share, place)
-    parts: list[RenderableType] = [table]
-    if memory.total_bytes:
-        parts.append(_bar(rows, memory.total_bytes))
-    parts += [
-        Text(
-            f"KV cache   {format_count(float(memory.num_blocks))} blocks of {memory.block_size}, "
-            f"{format_count(float(memory.kv_tokens))} tokens"
-        ),
-        Text(f"capacity   {float(memory.max_concurrency):.2f} requests of {d.engine.max_model_len} tokens at once"),
-        Text(f"verdict    {answer.verdict}", _STYLES[answer.verdict]),
-    ]
-    parts += [Text(f"  {constraint.name}: {constraint.message}", "red") for constraint in answer.violated]
-    parts += [Text(f"  risk: {danger}", "yellow") for danger in answer.dangers]
-    parts += [Text(f"  note: {note}", "dim") for note in answer.notes]
+    table.add_column("source of the number")
+    rows = _components(d, interconnect)
+    for name, num_bytes, place, source, _ in rows:
+        share = f"{num_bytes / d.memory.total_bytes:.1%}" if d.memory.total_bytes else ""
+        table.add_row(name, _gib(num_bytes), share, place, source)
+    parts: list[RenderableType] = [*_title(d), table]
+    if d.memory.total_bytes:
+        parts.append(_bar(rows, d))
+    parts += [*_capacity(answer), *_reasons(answer)]
+    if fixes:
+        parts.append(Text("fixes" if answer.verdict == "will not start" else "to gain", "bold"))
+        parts.append(_hanging([("", fix.text, "") for fix in fixes]))
     return Group(*parts)
 
 
-def _components(d: Deployment) -> list[tuple[str, float, str, str]]:
-    """Name, bytes, where it counts, style."""
-    memory = d.memory
-    rows = [
-        ("weights", float(memory.weight_bytes), "in the budget", "blue"),
-        ("activation peak", float(memory.activation_bytes), "in the budget, profile run", "magenta"),
-        ("non-torch", float(memory.non_torch_bytes), "in the budget, NCCL and kernels", "cyan"),
-        ("KV cache", float(memory.kv_cache_bytes), "in the budget, what is left", "green"),
-        ("CUDA graphs", float(memory.graph_bytes), "outside the budget", "yellow"),
-        ("CUDA context", float(memory.context_bytes), "outside the budget", "red"),
+def _title(d: Deployment) -> list[RenderableType]:
+    """Two lines, so that none is broken at 80 columns."""
+    engine, cards = d.engine, d.instances * d.engine.num_gpus
+    card = d.gpu.name if d.gpu.is_cpu else f"{cards} x {d.gpu.name}"
+    pipeline = f" pp {engine.pipeline_parallel_size}" if engine.pipeline_parallel_size > 1 else ""
+    layout = f"{d.instances} x tp {engine.tensor_parallel_size}{pipeline}"
+    return [
+        Text(f"{d.model.name} on {card}", "bold", no_wrap=True, overflow="ellipsis"),
+        Text(
+            f"vLLM {engine.version} {engine.generation}, {layout}, context {engine.max_model_len}; memory per GPU:",
+            no_wrap=True,
+            overflow="ellipsis",
+        ),
     ]
-    if memory.total_bytes:
-        rows.append(("free", max(0.0, memory.total_bytes - sum(row[1] for row in rows)), "", "dim"))
-    return rows
 
 
-def _bar(rows: list[tuple[str, float, str, str]], total_bytes: float) -> Text:
+def _components(d: Deployment, interconnect: Interconnect) -> list[Row]:
+    memory, engine = d.memory, d.engine
+    inside, outside = "in the budget", "outside"
+    holds_context = engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL
+    rows = [
+        ("weights", float(memory.weight_bytes), inside, _weights_source(d.model), "blue"),
+        ("activation peak", float(memory.activation_bytes), inside, "profile run, by formula", "magenta"),
+        ("non-torch", float(memory.non_torch_bytes), inside, _non_torch_source(engine, interconnect), "cyan"),
+        ("KV cache", float(memory.kv_cache_bytes), inside, _kv_source(engine), "green"),
+        ("CUDA graphs", float(memory.graph_bytes), inside if memory.graphs_in_budget else outside,
+         "none: enforce_eager" if engine.enforce_eager else f"real starts of {engine.generation}", "yellow"),
+        ("CUDA context", float(memory.context_bytes), "in non-torch" if holds_context else outside, "real starts",
+         "red"),
+    ]  # fmt: skip
+    if d.gpu.is_cpu:
+        return [row for row in rows if row[1]]
+    used = sum(row[1] for row in rows if row[2] != "in non-torch")
+    if memory.calibrated_on is not None:
+        learned = {"activation peak", "non-torch", "CUDA graphs"}
+        rows = [(n, b, where, memory.calibrated_on if n in learned else s, style) for n, b, where, s, style in rows]
+    return [*rows, ("free", max(0.0, memory.total_bytes - used), "", "", "dim")]
+
+
+def _weights_source(model: ModelSpec) -> str:
+    if model.quantization is not None and model.quantization.method == "gguf":
+        return "size of the GGUF file"
+    if model.has_vision_tower:
+        return "without the vision tower" if model.checkpoint_bytes is None else "from safetensors"
+    return "exact from config.json"
+
+
+def _non_torch_source(engine: ResolvedEngine, interconnect: Interconnect) -> str:
+    if engine.world_size == 1:
+        return "real starts, one GPU"
+    return "real starts, PCIe" if interconnect in {"pcie", "none"} else "real starts, NVLink"
+
+
+def _kv_source(engine: ResolvedEngine) -> str:
+    if engine.num_gpu_blocks_override is not None:
+        return "num_gpu_blocks_override"
+    return "what is left" if engine.kv_cache_memory_bytes is None else "kv_cache_memory_bytes"
+
+
+def _bar(rows: list[Row], d: Deployment) -> Text:
     bar = Text("           ")
-    for name, num_bytes, _, style in rows:
-        bar.append(("·" if name == "free" else "█") * round(BAR_WIDTH * num_bytes / total_bytes), style)
-    return bar.append(f" {format_gib(total_bytes)}")
+    whole = max(float(d.memory.total_bytes), sum(row[1] for row in rows))
+    for name, num_bytes, place, _, style in rows:
+        if place != "in non-torch":
+            bar.append(("·" if name == "free" else "█") * round(BAR_WIDTH * num_bytes / whole), style)
+    return bar.append(f" {format_gib(d.memory.total_bytes)}")
+
+
+def _capacity(answer: Answer) -> list[RenderableType]:
+    d, memory = answer.deployment, answer.deployment.memory
+    low, high = memory.kv_interval_bytes
+    few, many = answer.kv_tokens_interval
+    lines: list[RenderableType] = [
+        Text(
+            f"KV cache   {format_count(float(memory.num_blocks))} blocks of {memory.block_size}, "
+            f"{format_count(float(memory.kv_tokens))} tokens"
+        )
+    ]
+    if high > low:
+        lines.append(
+            Text(f"90 %       {_gib(low)} to {format_gib(high)}, {format_count(few)} to {format_count(many)} tokens")
+        )
+    each = " each" if d.instances > 1 else ""
+    concurrency = f"{float(memory.max_concurrency):.2f} requests of {d.engine.max_model_len} tokens at once{each}"
+    return [*lines, Text(f"capacity   {concurrency}"), Text(f"verdict    {answer.verdict}", _STYLES[answer.verdict])]
+
+
+def _reasons(answer: Answer) -> list[RenderableType]:
+    rows = [("no", f"{constraint.name}: {constraint.message}", "red") for constraint in answer.violated]
+    rows += [("risk", danger, "yellow") for danger in answer.dangers]
+    rows += [("note", note, "dim") for note in answer.notes]
+    return [_hanging(rows)] if rows else []
+
+
+def _hanging(rows: Sequence[tuple[str, str, str]]) -> Table:
+    """Label, text, style: the text's further lines start where its first does."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(min_width=5 if any(label for label, _, _ in rows) else 1)
+    grid.add_column()
+    for label, text, style in rows:
+        grid.add_row(Text(f" {label}", style), Text(text, style))
+    return grid
+
+
+def _gib(num_bytes: Any) -> str:
+    return format_gib(num_bytes).removesuffix(" GiB")
+
+
+# --- fit ---
+
+
+def fit_view(fit: Fit) -> RenderableType:
+    """The largest value, what it gives, and where the others fail."""
+    low, high, count = fit.tried
+    tried = f"{format_count(count)} values from {_number(low)} to {_number(high)} judged"
+    title = _title(fit.answer.deployment)[:1]
+    if fit.value is None:
+        return Group(*title, Text(f"no {fit.field} is feasible ({tried})", "bold red"), *_reasons(fit.answer))
+    lines: list[RenderableType] = [Text(f"largest {fit.field}: {_number(fit.value)} ({tried})", "bold")]
+    lines += [*_capacity(fit.answer), *_reasons(fit.answer)]
+    if fit.safe is not None:
+        tokens = format_count(float(fit.safe[1].deployment.memory.kv_tokens))
+        lines.append(Text(f"no risk    up to {_number(fit.safe[0])}: {tokens} tokens"))
+    if len(fit.feasible) > 1:
+        runs = ", ".join(f"{_number(a)} to {_number(b)}" if a != b else _number(a) for a, b in fit.feasible)
+        note = f"; {fit.note}" if fit.note else ""
+        lines.append(_hanging([("gaps", f"not every smaller value is feasible, only {runs}{note}", "yellow")]))
+    if fit.beyond is not None and fit.beyond[1].reasons:
+        value, answer = fit.beyond
+        lines.append(_hanging([("next", f"{_number(value)}: {answer.reasons[0]}", "dim")]))
+    return Group(*title, *lines)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# --- sweep ---
+
+
+def sweep_view(sweep: Sweep) -> RenderableType:
+    """A table of one setting, a heat map of two; what does not start has a letter, explained below."""
+    title = _title(sweep.answers[0].deployment)[:1]
+    if len(sweep.names) == 2 and min(map(len, sweep.values)) <= MOST_COLUMNS:
+        return Group(*title, *_heat_map(sweep))
+    table = Table()
+    for name in sweep.names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("KV GiB", "KV tokens", "requests"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True, overflow="ellipsis")
+    for point, answer in sweep.cells():
+        memory = answer.deployment.memory
+        figures = (_gib(memory.kv_cache_bytes), _tokens(memory), f"{float(memory.max_concurrency):.2f}")
+        why = f": breaks '{answer.violated[0].name}'" if answer.violated else ""
+        shown = figures if not answer.violated else ("", "", "")
+        table.add_row(*map(_number, point), *shown, Text(answer.verdict + why, _STYLES[answer.verdict]))
+    return Group(*title, table)
+
+
+def _heat_map(sweep: Sweep) -> list[RenderableType]:
+    (down, across), (rows, columns) = sweep.names, sweep.values
+    cells = dict(sweep.cells())
+    if len(columns) > MOST_COLUMNS:
+        down, across, rows, columns = across, down, columns, rows
+        cells = {point[::-1]: answer for point, answer in cells.items()}
+    tokens = [float(answer.deployment.memory.kv_tokens) for answer in cells.values() if not answer.violated]
+    least, most = min(tokens, default=0.0), max(tokens, default=0.0)
+    letters: dict[str, str] = {}
+    for answer in cells.values():
+        if answer.violated:
+            letters.setdefault(answer.violated[0].name, chr(ord("a") + len(letters)))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    table.add_column("", justify="right", style="bold", no_wrap=True)
+    for value in columns:
+        table.add_column(_number(value), justify="right", no_wrap=True)
+    for row in rows:
+        line = [_cell(cells[row, column], least, most, letters) for column in columns]
+        table.add_row(_number(row), *line)
+    legend = [("!", "at risk", "yellow")] if any(answer.verdict == "at risk" for answer in cells.values()) else []
+    legend += [(letter, f"will not start: breaks '{rule}'", "red") for rule, letter in letters.items()]
+    return [Text(f"KV tokens by {down} (down) and {across} (across)"), table, *([_hanging(legend)] if legend else [])]
+
+
+def _cell(answer: Answer, least: float, most: float, letters: dict[str, str]) -> Text:
+    if answer.violated:
+        return Text(letters[answer.violated[0].name] + " ", "red")
+    share = (float(answer.deployment.memory.kv_tokens) - least) / (most - least) if most > least else 1.0
+    mark = "!" if answer.verdict == "at risk" else " "
+    return Text(_tokens(answer.deployment.memory) + mark, _HEAT[min(int(share * len(_HEAT)), len(_HEAT) - 1)])
+
+
+def _tokens(memory: MemoryEstimate) -> str:
+    return format_count(float(memory.kv_tokens))
+
+
+# --- compare ---
+
+
+def comparison_view(comparison: Comparison) -> RenderableType:
+    """Side by side; why some do not start stands below."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("model", overflow="fold")
+    table.add_column("layout", no_wrap=True)
+    for head in ("weights\nGiB", "KV\nGiB", "tokens\neach", "tokens\nin all", "requests\nin all"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    reasons = []
+    for model, layout, answer in comparison.rows:
+        memory = answer.deployment.memory
+        requests = float(memory.max_concurrency) * answer.deployment.instances
+        kv = (_gib(memory.kv_cache_bytes), _tokens(memory), format_count(answer.kv_tokens_total), f"{requests:.2f}")
+        shown = kv if not answer.violated else ("", "", "", "")
+        verdict = Text(answer.verdict, _STYLES[answer.verdict])
+        table.add_row(model.rpartition("/")[2], layout, _gib(memory.weight_bytes), *shown, verdict)
+        reasons += [
+            ("", f"{model} {layout}: {reason}", "") for reason in answer.reasons[:1] if answer.verdict != "starts"
+        ]
+    lengths = {int(answer.deployment.engine.max_model_len) for _, _, answer in comparison.rows}
+    context = f"requests of {max(lengths)} tokens" if len(lengths) == 1 else "requests of each one's full length"
+    first = comparison.rows[0][2].deployment
+    title = Text(f"{first.num_gpus} x {first.gpu.name}, vLLM {first.engine.version}, {context}; GiB per GPU")
+    return Group(title, table, *([_hanging(reasons)] if reasons else []))

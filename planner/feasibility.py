@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 from packaging.version import Version
 
-from planner.defaults import ResolvedEngine, plain
+from planner.defaults import MARLIN_ON_TURING_SINCE, ResolvedEngine, plain
 from planner.hardware import GpuSpec
 from planner.memory import WATERMARK_FRACTION, MemoryEstimate
 from planner.model import ModelSpec
@@ -47,6 +47,13 @@ class Deployment:
     """Longest sequence of the workload; 0 when none is asked."""
 
 
+Kind = Literal["refused", "out of memory", "starts anyway", "slo"]
+REFUSED_BY_ENGINE: Final = "refused"
+OUT_OF_MEMORY: Final = "out of memory"
+STARTS_ANYWAY: Final = "starts anyway"
+"""vLLM starts although the rule is broken: no trial is spent on it, but an estimate calls it a risk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Constraint:
     """One rule's judgement: kept when `excess` <= 0. Also what an SLO becomes."""
@@ -54,7 +61,7 @@ class Constraint:
     name: str
     excess: float
     message: str
-    starts_anyway: bool = False
+    kind: Kind = "slo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,7 @@ class Rule:
     name: str
     excess: Callable[[Deployment], Any]
     message: Callable[[Deployment], str]
-    starts_anyway: bool = False
-    """vLLM starts although it is broken: no trial is spent on it, but an estimate calls it a risk."""
+    kind: Kind = "refused"
 
 
 def check(deployment: Deployment) -> tuple[Constraint, ...]:
@@ -72,7 +78,7 @@ def check(deployment: Deployment) -> tuple[Constraint, ...]:
     for rule in RULES:
         excess = float(rule.excess(deployment))
         if excess > 0:
-            violated.append(Constraint(rule.name, excess, rule.message(deployment), rule.starts_anyway))
+            violated.append(Constraint(rule.name, excess, rule.message(deployment), rule.kind))
     return tuple(violated)
 
 
@@ -117,6 +123,8 @@ def _dtype(d: Deployment) -> bool:
 
 def _quantization(d: Deployment) -> bool:
     least = MIN_CAPABILITY.get(d.engine.quantization or "", (0, 0))
+    if d.engine.version >= MARLIN_ON_TURING_SINCE:
+        least = min(least, (7, 5))
     return d.gpu.compute_capability < least and not d.gpu.is_cpu
 
 
@@ -190,6 +198,13 @@ def _weights(d: Deployment) -> Any:
     return 0 if d.gpu.is_cpu else np.asarray(d.memory.weight_bytes) - d.memory.total_bytes
 
 
+def _kv_on_card(d: Deployment) -> Any:
+    """Only kv_cache_memory_bytes or num_gpu_blocks_override can ask for more than the card has."""
+    if d.gpu.is_cpu:
+        return 0
+    return np.asarray(d.memory.kv_cache_bytes) + d.memory.weight_bytes - d.memory.total_bytes
+
+
 def _no_blocks(d: Deployment) -> Any:
     return 1 - np.asarray(d.memory.num_blocks)
 
@@ -240,7 +255,8 @@ def _capability(gpu: GpuSpec) -> str:
 
 RULES: tuple[Rule, ...] = (
     Rule("enough GPUs", _gpus,
-         lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.num_gpus} are there"),
+         lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.num_gpus} are there (vLLM: Unable "
+                   "to load Ray which is required for multi-node inference)"),
     Rule("heads divide", _heads,
          lambda d: f"Total number of attention heads ({d.model.num_attention_heads}) must be divisible by tensor "
                    f"parallel size ({d.engine.tensor_parallel_size})."),
@@ -250,6 +266,9 @@ RULES: tuple[Rule, ...] = (
     Rule("shards align", _shards,
          lambda d: "The input size is not aligned with the quantized weight shape. This can be caused by too large "
                    f"tensor parallel size ({d.engine.tensor_parallel_size})."),
+    Rule("dtype of quantization", _quantized_dtype,
+         lambda d: f"torch.bfloat16 is not supported for quantization method {d.engine.quantization}. Supported "
+                   "dtypes: [torch.float16]"),
     Rule("dtype on this card", _dtype,
          lambda d: "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. "
                    f"{d.gpu.name} has {d.gpu.compute_capability[0]}.{d.gpu.compute_capability[1]}; pass dtype half"),
@@ -257,9 +276,6 @@ RULES: tuple[Rule, ...] = (
          lambda d: f"The quantization method {d.engine.quantization} is not supported for the current GPU. Minimum "
                    f"capability: {''.join(map(str, MIN_CAPABILITY[d.engine.quantization or '']))}. Current "
                    f"capability: {_capability(d.gpu)}."),
-    Rule("dtype of quantization", _quantized_dtype,
-         lambda d: f"torch.bfloat16 is not supported for quantization method {d.engine.quantization}. Supported "
-                   "dtypes: [torch.float16]"),
     Rule("context of the model", _context,
          lambda d: f"max_model_len ({d.engine.max_model_len}) is greater than the derived max_model_len "
                    f"({d.model.max_context_tokens})"),
@@ -285,20 +301,25 @@ RULES: tuple[Rule, ...] = (
                    f"{(d.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap space."),
     Rule("weights fit", _weights,
          lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.weight_bytes)} on a card of "
-                   f"{format_gib(d.memory.total_bytes)}"),
+                   f"{format_gib(d.memory.total_bytes)}", OUT_OF_MEMORY),
+    Rule("KV cache fits the card", _kv_on_card,
+         lambda d: f"CUDA out of memory while allocating the KV cache: {format_gib(d.memory.kv_cache_bytes)} beside "
+                   f"{format_gib(d.memory.weight_bytes)} of weights on {format_gib(d.memory.total_bytes)}",
+         OUT_OF_MEMORY),
     Rule("KV cache has blocks", _no_blocks,
          lambda _: "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when "
-                   "initializing the engine."),
-    Rule("KV cache holds one request", _kv_capacity, _kv_message),
+                   "initializing the engine.", OUT_OF_MEMORY),
+    Rule("KV cache holds one request", _kv_capacity, _kv_message, OUT_OF_MEMORY),
     Rule("V0 admits a full-length prompt", _watermark,
          lambda d: f"starts, but no prompt of {d.engine.max_model_len} tokens is ever admitted: V0 keeps 1 % of the "
-                   f"{format_count(float(d.memory.num_blocks))} blocks free", starts_anyway=True),
+                   f"{format_count(float(d.memory.num_blocks))} blocks free", STARTS_ANYWAY),
     Rule("CUDA graphs fit outside the budget", _outside,
          lambda d: f"CUDA out of memory while capturing graphs: {format_gib(d.memory.outside_bytes)} outside the "
-                   f"budget, {format_gib(d.memory.context_bytes + d.memory.graph_bytes)} needed (context, graphs)"),
+                   f"budget, {format_gib(d.memory.context_bytes + d.memory.graph_bytes)} needed (context, graphs)",
+         OUT_OF_MEMORY),
     Rule("workload fits the context", _workload,
          lambda d: f"the workload's longest request has {d.workload_tokens} tokens, max_model_len is "
-                   f"{d.engine.max_model_len}", starts_anyway=True),
+                   f"{d.engine.max_model_len}", STARTS_ANYWAY),
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def decode(text: str, kind: type[T], where: str) -> T:
     """YAML text to a value of `kind`. Raises InputError: `file: key.path: what is wrong`."""
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
     return convert(data, kind, where)
 
@@ -110,7 +110,8 @@ def load_named(name: str, kind: type[T], folder: Path, shipped: str) -> T:
         return decode(read_text(path), kind, str(path))
     known = shipped_files(shipped)
     stem = path.stem if path.suffix in _SUFFIXES else path.name
-    if stem in known:
+    is_shipped_name = path.parent == folder or path.parent.name == shipped
+    if stem in known and is_shipped_name:
         return decode(known[stem].read_text("utf-8"), kind, str(known[stem]))
     raise InputError(f"{name}: no such file in {folder}, nor a shipped name; shipped: {', '.join(sorted(known))}")
 

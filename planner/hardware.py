@@ -55,6 +55,7 @@ GPUS: tuple[GpuSpec, ...] = (
     _card("RTX 2080 Ti 22GB", 21.48, 0.616, 53.8, (7, 5), _LOGGED),
     _card("RTX 2080 Ti", 10.57, 0.616, 53.8, (7, 5), _LABEL),
     _card("T4", 14.56, 0.320, 65.0, (7, 5), _LOGGED),
+    _card("V100 16GB", 15.77, 0.900, 125.0, (7, 0), _LABEL),
     _card("V100 32GB", 31.74, 0.900, 125.0, (7, 0), _LOGGED),
     _card("RTX 3090", 23.58, 0.936, 71.0, (8, 6), _LOGGED),
     _card("A10", 22.06, 0.600, 125.0, (8, 6), _LOGGED),
@@ -67,6 +68,7 @@ GPUS: tuple[GpuSpec, ...] = (
     _card("RTX 5090", 31.36, 1.792, 209.5, (12, 0), _LABEL),
     _card("RTX PRO 6000", 94.97, 1.792, 503.8, (12, 0), _LOGGED),
     _card("H100 80GB", 79.18, 3.350, 989.0, (9, 0), _LOGGED),
+    _card("H100 NVL", 93.10, 3.900, 835.0, (9, 0), _LOGGED),
     _card("H200", 139.80, 4.800, 989.0, (9, 0), _LOGGED),
     _card("B200", 178.35, 8.000, 2250.0, (10, 0), _LABEL),
     _card("CPU", 0.0, 0.02, 0.2, (0, 0), "vLLM's CPU backend; rates: two server cores, rough"),
@@ -77,7 +79,7 @@ def find_gpu(name: str) -> GpuSpec:
     """The card of that name; case and spaces do not matter. Raises InputError listing near names."""
 
     def plain(text: str) -> str:
-        return re.sub(r"nvidia|geforce|[^a-z0-9]", "", text.lower())
+        return re.sub(r"nvidia|geforce|tesla|[^a-z0-9]", "", text.lower())
 
     for gpu in GPUS:
         if plain(gpu.name) == plain(name):
@@ -102,6 +104,8 @@ def detect_gpus() -> list[GpuSpec]:
     found = []
     for line in result.stdout.strip().splitlines():
         name, _, mib = line.rpartition(",")
+        if not mib.strip().isdigit():
+            raise InputError(f"nvidia-smi: {name}: its memory is {mib.strip()!r}; describe the card with --gpu")
         memory_bytes = int(mib) * MIB
         label = "RTX 2080 Ti 22GB" if "2080 Ti" in name and memory_bytes > 16 * GIB else name.strip()
         if memory := re.search(r"(V100|A100|H100)", label):

@@ -12,13 +12,14 @@ real starts (docs/model.md).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from packaging.version import Version
 
-from planner.activations import activation_bytes, uses_second_runner
+from planner.activations import activation_bytes, compile_bytes, uses_second_runner
 from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import KvGroup, kv_group
@@ -72,6 +73,8 @@ class MemoryEstimate:
     max_model_len: IntColumn
     uncertainty_bytes: FloatColumn
     """Half width of the 90 % interval of `kv_cache_bytes`."""
+    calibrated_on: str | None = None
+    """Which start of this machine corrected the figures."""
     pinned_host_bytes: FloatColumn
     """Host memory V0 pins for swapping, all ranks of one instance together."""
 
@@ -135,6 +138,14 @@ class Calibration:
     """Which start taught it."""
 
 
+Calibrations = Mapping[str, Calibration]
+"""By `calibration_key`."""
+
+
+def calibration_key(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> str:
+    return f"{gpu.name}, {engine.world_size} ranks, {interconnect}, vLLM {engine.version} {engine.generation}"
+
+
 def estimate_memory(
     model: ModelSpec,
     gpu: GpuSpec,
@@ -176,6 +187,12 @@ def estimate_memory(
     blocks = np.maximum(available, 0) // group.block_bytes
     if engine.num_gpu_blocks_override is not None:
         blocks = engine.num_gpu_blocks_override
+    if engine.kv_cache_memory_bytes is not None:
+        uncertainty: FloatColumn = 0.0
+    elif calibration is not None:
+        uncertainty = _calibrated_uncertainty_bytes(activations)
+    else:
+        uncertainty = _uncertainty_bytes(model, gpu, engine, interconnect, activations, charged)
     swap_bytes = np.asarray(engine.swap_space_gib) * GIB if engine.generation == "V0" else 0.0
     return MemoryEstimate(
         total_bytes=gpu.memory_bytes,
@@ -192,11 +209,8 @@ def estimate_memory(
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
-        uncertainty_bytes=(
-            _uncertainty_bytes(model, gpu, engine, interconnect, activations, charged)
-            if calibration is None
-            else _calibrated_uncertainty_bytes(activations)
-        ),
+        uncertainty_bytes=uncertainty,
+        calibrated_on=None if calibration is None else calibration.source,
         pinned_host_bytes=plain(swap_bytes // group.block_bytes * group.block_bytes * engine.world_size),
     )
 
@@ -273,8 +287,8 @@ def _uncertainty_bytes(
     alone, bridged = engine.world_size == 1, interconnect != "pcie"
     outside_torch = (0.12 if alone else 0.8 if bridged else 0.25) * GIB
     fragments = FRAGMENTS_BYTES if engine.version < FRAGMENTS_COUNTED_UNTIL else 0.0
-    is_new = engine.version >= GRAPHS_IN_BUDGET_SINCE
-    peak = (0.6 * GIB if is_new else 0.05 * GIB) + 0.05 * np.asarray(activations)
+    compiled = np.asarray(compile_bytes(model, engine))  # missing with a warm compile cache
+    peak = 0.05 * GIB + 0.05 * np.asarray(activations) + np.where(compiled >= activations, 0.5 * compiled, 0.0)
     squares = (
         total**2 + weights**2 + tower**2 + fragments**2 + outside_torch**2 + peak**2 + (0.5 * np.asarray(graphs)) ** 2
     )

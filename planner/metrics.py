@@ -1,17 +1,19 @@
 """Every benchmark metric, defined once: `summarize(records, ...) -> BenchmarkResult`.
 
-The definitions are vLLM's (vllm@0.8.5 benchmarks/benchmark_serving.py:calculate_metrics): TTFT is the first token's
+The definitions are vLLM's (vllm@0.32 benchmarks/serve.py:calculate_metrics): TTFT is the first token's
 arrival less the send; TPOT is (E2EL - TTFT)/(output tokens - 1), so a one-token answer has none; ITL is every gap
-between chunks, pooled; throughput is tokens over the wall time of the whole run. docs/metrics.md says so in words.
+between chunks, pooled; throughput is tokens over the wall time of the whole run. Ours beside them: the steady state,
+SLO attainment, and what the client did to the numbers (`ClientHealth`). docs/metrics.md says so in words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.errors import BenchmarkError
 
@@ -29,6 +31,15 @@ class RequestRecord:
     output_tokens: int
     finish_reason: str | None = None
     error: str | None = None
+    due_s: float | None = None
+    """When it should have been sent: its arrival time, or the moment its place in the loop was free."""
+    text: str = ""
+    """The answer, where it was asked to be kept."""
+
+    @property
+    def queue_s(self) -> float:
+        """How late the client sent it."""
+        return 0.0 if self.due_s is None else max(0.0, self.started_s - self.due_s)
 
     @property
     def ttft_s(self) -> float:
@@ -46,10 +57,23 @@ class RequestRecord:
 
 
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
-STATISTICS = ("mean", "p50", "p95", "p99")
-RATES = ("request_throughput", "output_throughput", "total_token_throughput")
+STATISTICS = ("mean", "std", "p50", "p90", "p95", "p99")
+RATES = ("request_throughput", "input_throughput", "output_throughput", "total_token_throughput")
 METRICS: tuple[str, ...] = (*RATES, *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in STATISTICS))
 """Names an objective or SLO may use: rates per second, latencies in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteadyState:
+    """The part of a run with the load fully on: ramp and tail left out."""
+
+    start_s: float
+    """From the first send of the run."""
+    duration_s: float
+    completed: int
+    request_throughput: float
+    output_throughput: float
+    total_token_throughput: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +88,8 @@ class BenchmarkResult:
     metrics: dict[str, float]
     errors: dict[str, int]
     """How often each error was seen."""
+    steady: SteadyState | None = None
+    """None where the run was too short to have one."""
 
 
 def summarize(records: Sequence[RequestRecord]) -> BenchmarkResult:
@@ -78,14 +104,14 @@ def summarize(records: Sequence[RequestRecord]) -> BenchmarkResult:
         raise BenchmarkError(f"none of {len(records)} requests completed; most often: {most}")
     duration_s = max(r.finished_s for r in records) - min(r.started_s for r in records)
     inputs, outputs = sum(r.input_tokens for r in done), sum(r.output_tokens for r in done)
-    gaps = np.concatenate([np.diff(r.chunk_s) for r in done])
     metrics: dict[str, float] = {
         "request_throughput": len(done) / duration_s,
+        "input_throughput": inputs / duration_s,
         "output_throughput": outputs / duration_s,
         "total_token_throughput": (inputs + outputs) / duration_s,
         **_statistics("ttft", [r.ttft_s for r in done]),
         **_statistics("tpot", [tpot for r in done if (tpot := r.tpot_s) is not None]),
-        **_statistics("itl", gaps.tolist()),
+        **_statistics("itl", itls(done)),
         **_statistics("e2el", [r.e2el_s for r in done]),
     }
     return BenchmarkResult(
@@ -96,17 +122,184 @@ def summarize(records: Sequence[RequestRecord]) -> BenchmarkResult:
         total_output_tokens=outputs,
         metrics=metrics,
         errors=errors,
+        steady=steady_state(records),
     )
 
 
-def _statistics(name: str, values: Iterable[float]) -> dict[str, Any]:
-    array = np.asarray(list(values))
+def itls(done: Sequence[RequestRecord]) -> NDArray[np.float64]:
+    """Every gap between chunks of all requests, in one pool."""
+    return np.concatenate([np.diff(r.chunk_s) for r in done]) if done else np.empty(0)
+
+
+def _statistics(name: str, values: Iterable[float] | NDArray[np.float64]) -> dict[str, Any]:
+    array = values if isinstance(values, np.ndarray) else np.asarray(list(values))
     if array.size == 0:
         return {}
-    p50, p95, p99 = np.percentile(array, [50, 95, 99])
-    return {
-        f"{name}_mean": float(array.mean()),
-        f"{name}_p50": float(p50),
-        f"{name}_p95": float(p95),
-        f"{name}_p99": float(p99),
-    }
+    p50, p90, p95, p99 = np.percentile(array, [50, 90, 95, 99])
+    figures = (array.mean(), array.std(), p50, p90, p95, p99)
+    return {f"{name}_{statistic}": float(figure) for statistic, figure in zip(STATISTICS, figures, strict=True)}
+
+
+# --- steady state -----------------------------------------------------------------------------------------------------
+
+MIN_STEADY_FRACTION = 0.2
+"""A window that is a smaller part of the run is no steady state but a crossing of ramp and tail."""
+
+
+def steady_state(records: Sequence[RequestRecord]) -> SteadyState | None:
+    """From the first token of the last of the first wave to the first end that nothing followed.
+
+    The first wave is as many requests as were ever in flight at once. Tokens count where they arrived; a prompt's count
+    with its first token.
+    """
+    done = [record for record in records if record.error is None]
+    if not done:
+        return None
+    first_s = min(r.started_s for r in records)
+    last_s = max(r.finished_s for r in records)
+    in_order = sorted(done, key=lambda record: record.started_s)
+    wave = in_order[: max_in_flight(records)]
+    start_s = max(r.chunk_s[0] for r in wave)
+    last_start_s = max(r.started_s for r in records)
+    end_s = min((r.finished_s for r in records if r.finished_s > last_start_s), default=last_s)
+    duration_s = end_s - start_s
+    if duration_s < MIN_STEADY_FRACTION * (last_s - first_s):
+        return None
+    outputs = inputs = 0.0
+    for r in done:
+        chunks = np.asarray(r.chunk_s)
+        within = np.count_nonzero((chunks > start_s) & (chunks <= end_s))
+        outputs += within * r.output_tokens / len(chunks)
+        inputs += r.input_tokens if start_s < r.chunk_s[0] <= end_s else 0
+    completed = sum(start_s < r.finished_s <= end_s for r in done)
+    return SteadyState(
+        start_s=start_s - first_s,
+        duration_s=duration_s,
+        completed=completed,
+        request_throughput=completed / duration_s,
+        output_throughput=outputs / duration_s,
+        total_token_throughput=(inputs + outputs) / duration_s,
+    )
+
+
+def max_in_flight(records: Sequence[RequestRecord]) -> int:
+    """The most requests in flight at one moment; an end and the send that follows it are not together."""
+    times = np.concatenate([[r.started_s for r in records], [r.finished_s for r in records]])
+    steps = np.concatenate([np.ones(len(records)), -np.ones(len(records))])
+    order = np.lexsort((steps, times))
+    return int(np.cumsum(steps[order]).max(initial=0))
+
+
+# --- per second, as vLLM counts ---------------------------------------------------------------------------------------
+
+
+def peaks(records: Sequence[RequestRecord]) -> tuple[float, int]:
+    """vLLM's `max_output_tokens_per_s` (it counts chunks) and `max_concurrent_requests`: the best whole second."""
+    done = [record for record in records if record.error is None]
+    if not done:
+        return 0.0, 0
+    first_s = min(r.started_s for r in done)
+    num_seconds = int(np.ceil(max(r.finished_s for r in done) - first_s)) + 1
+    chunks = np.zeros(num_seconds)
+    open_requests = np.zeros(num_seconds)
+    for r in done:
+        np.add.at(chunks, (np.asarray(r.chunk_s) - first_s).astype(int), 1)
+        open_requests[int(r.started_s - first_s) : int(r.finished_s - first_s) + 1] += 1
+    return float(chunks.max()), int(open_requests.max())
+
+
+# --- SLO --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attainment:
+    """How many requests kept their limits; a failed one kept none."""
+
+    good: int
+    total: int
+    by_limit: dict[str, float]
+    """Share of requests that kept each limit."""
+
+    @property
+    def fraction(self) -> float:
+        return self.good / self.total if self.total else 0.0
+
+
+def attainment(records: Sequence[RequestRecord], limits: Mapping[str, float]) -> Attainment:
+    """Judge each request by the latency a limit is about: `ttft_p95: 2.0` asks of each whether its TTFT is 2 s or less.
+
+    As in vLLM's goodput, a one-token answer has a TPOT of 0 here. ITL is judged by the request's longest gap.
+    """
+    kept = {name: sum(_keeps(record, name, limit) for record in records) for name, limit in limits.items()}
+    good = sum(
+        record.error is None and all(_keeps(record, name, limit) for name, limit in limits.items())
+        for record in records
+    )
+    total = len(records)
+    return Attainment(good=good, total=total, by_limit={n: k / total if total else 0.0 for n, k in kept.items()})
+
+
+def _keeps(record: RequestRecord, name: str, limit: float) -> bool:
+    if record.error is not None:
+        return False
+    family = name.partition("_")[0]
+    if family == "tpot":
+        return (record.tpot_s or 0.0) <= limit
+    if family == "itl":
+        return float(np.diff(record.chunk_s).max(initial=0.0)) <= limit
+    return (record.ttft_s if family == "ttft" else record.e2el_s) <= limit
+
+
+# --- the client -------------------------------------------------------------------------------------------------------
+
+MAX_CPU_FRACTION = 0.9
+MAX_THROUGHPUT_ERROR = 0.02
+MAX_TTFT_ERROR = 0.15
+"""What a client may add to the numbers before they are no longer the server's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHealth:
+    """What the client measured of itself during a run."""
+
+    wall_s: float
+    cpu_s: float
+    num_processes: int = 1
+    loop_lag_mean_s: float
+    """How late a timer of the event loop fires: what an arriving chunk waits to be seen, about."""
+    loop_lag_p99_s: float
+    loop_lag_max_s: float
+    dispatch_late_mean_s: float
+    """From the moment a request should have been sent to its sending."""
+    dispatch_late_p99_s: float
+    dispatch_late_max_s: float
+    bytes_sent: int
+    bytes_received: int
+    num_chunks: int
+
+    @property
+    def cpu_fraction(self) -> float:
+        """Of the core or cores it may use."""
+        return self.cpu_s / self.wall_s / self.num_processes if self.wall_s > 0 else 0.0
+
+    @property
+    def cpu_per_chunk_s(self) -> float:
+        return self.cpu_s / self.num_chunks if self.num_chunks else 0.0
+
+
+def client_fault(client: ClientHealth, result: BenchmarkResult) -> str | None:
+    """Why the numbers are the client's and not the server's, in words; None where they are the server's.
+
+    In a closed loop each request is longer by what the client adds before its send and after its last chunk, so the
+    throughput is less by that share of the mean E2EL. The same, and TTFT, hold the limits above.
+    """
+    added_s = client.dispatch_late_mean_s + client.loop_lag_mean_s
+    of_e2el = added_s / result.metrics["e2el_mean"] if result.metrics["e2el_mean"] > 0 else 0.0
+    of_ttft = client.loop_lag_mean_s / result.metrics["ttft_mean"] if result.metrics["ttft_mean"] > 0 else 0.0
+    if client.cpu_fraction >= MAX_CPU_FRACTION:
+        return f"the client used {client.cpu_fraction:.0%} of the processor time it may have"
+    if of_e2el > MAX_THROUGHPUT_ERROR:
+        return f"the client itself added {of_e2el:.1%} to the mean end-to-end latency"
+    if of_ttft > MAX_TTFT_ERROR:
+        return f"the client saw chunks so late that it added {of_ttft:.0%} to the mean time to first token"
+    return None

@@ -174,6 +174,13 @@ def _shipped() -> dict[str, dict[str, Any]]:
 
 def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None = None) -> ModelSpec:
     """A spec from the mapping of a config.json. Raises InputError for a key that is missing or not understood."""
+    try:
+        return _spec(config, name, checkpoint_bytes)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: config.json: a value has the wrong form: {error}") from None
+
+
+def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) -> ModelSpec:
     has_vision_tower = "vision_config" in config or bool(config.get("vision_tower") or config.get("audio_tower"))
     outer, config = config, {**config, **config.get("text_config", {})}
     model_type = str(config.get("model_type") or _type_of(config.get("architectures") or outer.get("architectures")))
@@ -211,7 +218,7 @@ def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int
         vocab_size=number("vocab_size"),
         max_position_embeddings=positions,
         tie_word_embeddings=bool(config.get("tie_word_embeddings", family in TIED_FAMILIES)),
-        torch_dtype=str(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype") or "bfloat16"),
+        torch_dtype=_torch_dtype(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype")),
         quantization=_quantization(config.get("quantization_config"), name),
         qk_norm=family in QK_NORM_FAMILIES,
         qkv_bias=family in QKV_BIAS_FAMILIES or any(config.get(key) for key in QKV_BIAS_KEYS),
@@ -230,6 +237,12 @@ def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int
 
 QKV_BIAS_KEYS = ("attention_bias", "attention_bias_qkv")
 EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+def _torch_dtype(named: Any) -> str:
+    """The dtype weights are held in; what is no dtype of its own (fp8 checkpoints) runs in bfloat16."""
+    text = str(named).removeprefix("torch.")
+    return text if text in DTYPE_BYTES else "bfloat16"
 
 
 def _type_of(architectures: Any) -> str:
@@ -345,8 +358,11 @@ def _checkpoint_bytes(directory: Path) -> int | None:
             with path.open("rb") as stream:
                 (length,) = struct.unpack("<Q", stream.read(8))
                 header = json.loads(stream.read(length))
-        except (OSError, struct.error, UnicodeDecodeError, json.JSONDecodeError, MemoryError) as error:
+        except (OSError, struct.error, ValueError, MemoryError, OverflowError) as error:
             raise InputError(f"{path}: is not a complete safetensors file: {error}") from None
-        spans = (entry["data_offsets"] for key, entry in header.items() if key != "__metadata__")
-        total += sum(end - start for start, end in spans)
+        try:
+            spans = [entry["data_offsets"] for key, entry in header.items() if key != "__metadata__"]
+            total += sum(end - start for start, end in spans)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"{path}: its safetensors header is not understood") from None
     return total if files else None

@@ -12,6 +12,7 @@ from planner.hardware import GpuSpec, Interconnect
 from planner.model import ModelSpec
 from planner.units import GIB, MIB
 
+MORE_OUTSIDE_TORCH_SINCE = Version("0.20.0")
 CONTEXT_IN_BUDGET_UNTIL = Version("0.9.0")
 """V1 of 0.8 takes the CUDA context and other processes out of the budget."""
 SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
@@ -21,6 +22,7 @@ SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
 # Non-torch memory of rank 0 since the first snapshot, from real starts. One process: lazily loaded kernels, up to
 # 0.16 GiB. NCCL over PCIe adds little, over NVLink much (buffers per peer), unless the snapshot comes after NCCL.
 _ALONE_BYTES = 0.05 * GIB
+_ALONE_SINCE_020_BYTES = 0.22 * GIB
 _ALONE_ON_HOPPER_BYTES = 0.16 * GIB
 _PCIE_BYTES = 0.20 * GIB
 _NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB, 8: 2.35 * GIB}
@@ -32,6 +34,8 @@ CONTEXT_BYTES = 0.30 * GIB
 def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> float:
     context = CONTEXT_BYTES if engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL else 0.0
     if engine.world_size == 1:
+        if engine.version >= MORE_OUTSIDE_TORCH_SINCE and gpu.compute_capability >= (9, 0):
+            return _ALONE_SINCE_020_BYTES
         return context + (_ALONE_ON_HOPPER_BYTES if gpu.compute_capability >= (9, 0) else _ALONE_BYTES)
     bridged = interconnect == "nvlink" or (interconnect == "nvlink-pairs" and engine.world_size == 2)
     if engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
@@ -40,25 +44,39 @@ def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Intercon
 
 
 def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
-    """Captured batch sizes: 1, 2, 4, then every 8 up to the first that holds max_num_seqs (V0), or 512 at most (V1).
+    """How many graphs are captured. V0 and V1 to 0.10: one a batch size.
 
-    Source: vllm@0.8.5 config.py:_set_cudagraph_sizes, worker/model_runner.py:_get_max_graph_batch_size.
+    Since 0.11: piecewise ones for mixed batches up to twice max_num_seqs, full ones for decoding up to max_num_seqs.
+
+    Source: vllm@0.8.5 config.py:_set_cudagraph_sizes; vllm@0.11.2 config/vllm.py:_set_cudagraph_sizes.
     """
-    largest = np.asarray(engine.max_num_seqs)
-    if engine.generation == "V1":
-        wanted = 2 * largest if engine.version >= GRAPHS_BY_SEQS_SINCE else LARGEST_GRAPH_TOKENS
-        largest = np.minimum(np.minimum(wanted, LARGEST_GRAPH_TOKENS), engine.max_num_batched_tokens)
+    seqs, tokens = np.asarray(engine.max_num_seqs), engine.max_num_batched_tokens
+    if engine.generation == "V0":
+        counts = _num_sizes(seqs)
+    elif engine.version < GRAPHS_BY_SEQS_SINCE:
+        counts = _num_sizes(np.minimum(LARGEST_GRAPH_TOKENS, tokens))
+    else:
+        largest = np.minimum(np.minimum(2 * seqs, LARGEST_GRAPH_TOKENS), tokens)
         if engine.max_cudagraph_capture_size is not None:
-            largest = np.minimum(engine.max_cudagraph_capture_size, engine.max_num_batched_tokens)
-    small = np.minimum(np.ceil(np.log2(np.maximum(largest, 1))), 2).astype(np.int64) + 1
-    counts = small + np.ceil(np.maximum(largest - 4, 0) / 8).astype(np.int64)
+            largest = np.minimum(engine.max_cudagraph_capture_size, tokens)
+        counts = _num_sizes(largest)
+        if engine.version >= FULL_GRAPHS_SINCE:
+            counts = counts + _num_sizes(np.minimum(seqs, largest))
     return plain(np.where(engine.enforce_eager, 0, counts))
+
+
+def _num_sizes(largest: Any) -> Any:
+    """1, 2, 4, every 8 up to 256, every 16 beyond, until `largest` is covered."""
+    small = np.minimum(np.ceil(np.log2(np.maximum(largest, 1))), 2).astype(np.int64) + 1
+    middle = np.ceil(np.clip(np.asarray(largest) - 4, 0, 252) / 8).astype(np.int64)
+    return small + middle + np.ceil(np.maximum(np.asarray(largest) - 256, 0) / 16).astype(np.int64)
 
 
 GRAPHS_BY_SEQS_SINCE = Version("0.10.0")
 """Since when V1 captures up to twice max_num_seqs; before, always up to the largest."""
+FULL_GRAPHS_SINCE = Version("0.11.0")
 LARGEST_GRAPH_TOKENS = 512
-GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.4 * MIB}
+GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.22 * MIB}
 """One graph's share for one layer, from real starts: 0.26 GiB for 35 graphs of 36 layers (V0), 0.15-1.01 GiB (V1)."""
 NCCL_GRAPH_BYTES = 23 * MIB
 """What a graph that holds NCCL all-reduces takes on top, each; custom all-reduce needs none."""

@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from packaging.version import Version
 
-from planner.calibration import Calibrations, calibrate, calibration_key
+from planner.calibration import calibrate
 from planner.defaults import resolve
 from planner.engine import FIELDS, knows, parse_version, settings
 from planner.errors import InputError
 from planner.feasibility import RULES, Deployment, violations
 from planner.hardware import GpuSpec, find_gpu
-from planner.memory import MemoryFigures, estimate_memory
+from planner.memory import Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.model import ModelSpec, load_model
 from planner.roofline import predict_throughput
-from planner.space import LAYOUT, MODEL, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
+from planner.space import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
 from planner.spec import ModelVariant, StudySpec
 from planner.units import GIB
 from planner.workload import Workload
@@ -38,7 +38,7 @@ CPU_KV_ENV = "VLLM_CPU_KVCACHE_SPACE"
 class Grid:
     """Every combination of the searched values; row i of each array is the same combination."""
 
-    indices: NDArray[np.int16]
+    indices: NDArray[np.int32]
     """Index of each searched value.  # (num_candidates, num_names)"""
     rule: NDArray[np.int64]
     """Index in RULES of the rule that removes it, -1 where feasible.  # (num_candidates,)"""
@@ -88,6 +88,11 @@ class Problem:
             if field in FIELDS and not knows(self.version, field):
                 raise InputError(f"{spec.name}: {field} is not a setting of vLLM {self.version}; leave it out")
         layout = self._fixed_layout(fixed)
+        if any(field in fixed for field in PARALLEL_SIZES):
+            searched.pop(LAYOUT, None)  # the layout was fixed by hand
+        for name, variant in spec.models.items():
+            if any(field in settings(variant.settings) for field in PARALLEL_SIZES):
+                raise InputError(f"models.{name}.settings: parallel sizes belong to {LAYOUT} or engine.settings")
         fitting = [text for text in searched.get(LAYOUT, []) if self._fits(parse_layout(str(text)))]
         if fitting:
             searched[LAYOUT] = fitting
@@ -157,7 +162,7 @@ class Problem:
     def _is_numeric(self, name: str) -> bool:
         return name in FIELDS and all(isinstance(value, (int, float)) for value in self.choices.searched[name])
 
-    def _group_deployment(self, indices: NDArray[np.int16]) -> Deployment:
+    def _group_deployment(self, indices: NDArray[np.int32]) -> Deployment:
         first = self.choices.params(indices[0])
         candidate = self.choices.candidate(first)
         columns: dict[str, Any] = settings(candidate.engine)
@@ -172,7 +177,7 @@ class Problem:
     ) -> Deployment:
         model, hardware = self.models[model_name], self.spec.hardware
         if self.gpu.is_cpu and cpu_kv_gib:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
-            columns = {**columns, "kv_cache_memory_bytes": int(cpu_kv_gib) * GIB}
+            columns = {**columns, "kv_cache_memory_bytes": _whole_gib(cpu_kv_gib) * GIB}
         engine = resolve(columns, model, self.gpu, self.version)
         calibration = self.calibrations.get(calibration_key(self.gpu, engine, hardware.interconnect))
         return Deployment(
@@ -189,6 +194,13 @@ class Problem:
     def _predict(self, d: Deployment) -> Any:
         interconnect = self.spec.hardware.interconnect
         return predict_throughput(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances)
+
+
+def _whole_gib(text: str) -> int:
+    """vLLM reads the variable with int(). Raises InputError."""
+    if not text.isdigit() or int(text) == 0:
+        raise InputError(f"{CPU_KV_ENV}: {text!r} is not a whole number of GiB above 0")
+    return int(text)
 
 
 def _model(name: str, variant: ModelVariant) -> ModelSpec:

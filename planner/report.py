@@ -102,7 +102,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
     for trial in trials:
         is_best = best is not None and trial.number == best.number
         settings = "engine defaults" if trial.candidate == problem.default else _values(problem, trial.candidate)
-        table.add_row(
+        cells = (
             f"{trial.number}{'*' if is_best else ''}",
             format_metric(metric, trial.value) if trial.value is not None else trial.outcome,
             _against(trial, default),
@@ -110,6 +110,9 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             _latency(trial, "tpot_p50"),
             f"{trial.start_s:.0f} s" if trial.start_s else "",
             settings if trial.is_acceptable else f"{settings}\n{outcome_text(problem, trial)}",
+        )
+        table.add_row(
+            *(Text(cell) for cell in cells),  # an engine's words may look like markup
             style="bold green" if is_best else "" if trial.is_acceptable else "dim",
         )
     return table

@@ -26,7 +26,6 @@ from planner.model import DTYPE_BYTES, ModelSpec
 from planner.weights import padded_vocab_size, weight_bytes
 from planner.workload import LengthRange, Workload
 
-MARLIN_ON_TURING_SINCE = Version("0.14.0")
 LARGEST_V1_GRAPH_TOKENS = 512
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
 """From how many tokens a step the plain kernel dequantises first; exllama's MAX_Q_GEMM_ROWS is 50."""
@@ -151,7 +150,7 @@ class StepModel:
         self._dense_bytes = self._linear_params * itemsize
         self._head_bytes, self._head_flop = vocabulary * itemsize, 2 * vocabulary
         self._num_stages = pp
-        self._kernel = linear_kernel(engine, gpu)
+        self._kernel = linear_kernel(engine)
         self._bandwidth, self._peak = gpu.memory_bandwidth_bytes_per_s, gpu.peak_flop_per_s
         prefill, decode = _ATTENTION.get(engine.attention_backend, (0.35, 0.5))
         pair_s = 4 * queries / tp * layers / self._peak
@@ -226,13 +225,11 @@ class StepModel:
         return np.where(rows > 0, np.maximum(read_s, self._head_flop * rows / (self._peak * c.gemm_efficiency)), 0.0)
 
 
-def linear_kernel(engine: ResolvedEngine, gpu: GpuSpec) -> str:
-    """dense, marlin, awq or gptq. Where Marlin runs, vLLM prefers it (layers/quantization/awq_marlin.py)."""
+def linear_kernel(engine: ResolvedEngine) -> str:
+    """dense, marlin, awq or gptq: the plain kernels only where the engine resolved to them."""
     if engine.quantization is None:
         return "dense"
-    capability = gpu.compute_capability
-    has_marlin = capability >= (8, 0) or (capability >= (7, 5) and engine.version >= MARLIN_ON_TURING_SINCE)
-    return "marlin" if has_marlin or engine.quantization not in DEQUANTIZE_TOKENS else engine.quantization
+    return engine.quantization if engine.quantization in DEQUANTIZE_TOKENS else "marlin"
 
 
 def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:

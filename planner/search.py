@@ -180,8 +180,7 @@ class Search:
         trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, trial.number)
         handle = optuna.Trial(self._study, trial_id)
         handle.set_user_attr("outcome", trial.outcome)
-        for name, value in trial.metrics.items():
-            handle.set_user_attr(name, round(value, 6))
+        handle.set_user_attr("metrics", {name: round(value, 6) for name, value in trial.metrics.items()})
         for constraint in trial.constraints:
             handle.set_constraint(constraint.name, constraint.excess)
         if trial.outcome == "failed":
@@ -201,4 +200,9 @@ def definition(problem: Problem) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         return msgspec.to_builtins(value, enc_hook=float)
 
-    return {**{key: plain(getattr(spec, key)) for key in kept}, "search": plain(problem.choices.searched)}
+    kept_values = {key: plain(getattr(spec, key)) for key in kept}
+    for waiting in ("start_timeout", "command"):  # how long we wait and from where we start change no number
+        kept_values["engine"].pop(waiting)
+    for name, variant in spec.models.items():
+        kept_values["models"][name]["path"] = variant.basename  # a folder may move
+    return {**kept_values, "search_space": plain(problem.choices.searched)}

@@ -7,6 +7,7 @@ A searched key is a field of `EngineConfig`, or `layout` (how cards are shared o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
@@ -21,6 +22,7 @@ from planner.errors import InputError
 Value: TypeAlias = "str | int | float | bool | None"
 
 LAYOUT, MODEL, ENV_PREFIX = "layout", "model", "env."
+PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 _LAYOUT = re.compile(r"([1-9]\d*)xtp([1-9]\d*)(?:pp([1-9]\d*))?")
 
 
@@ -32,6 +34,8 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: Annotated[float, msgspec.Meta(gt=0)]
 
     def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.low, self.high, self.step))):
+            raise ValueError("low, high and step must be finite")
         if self.low > self.high:
             raise ValueError(f"low {self.low:g} is above high {self.high:g}")
 
@@ -52,6 +56,8 @@ class SearchSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     def __post_init__(self) -> None:
         for key, choice in self.search.items():
+            if key in PARALLEL_SIZES:
+                raise ValueError(f"search.{key}: search {LAYOUT} instead, for example {LAYOUT}: [1xtp4, 2xtp2]")
             if key not in FIELDS and key not in {LAYOUT, MODEL} and not key.startswith(ENV_PREFIX):
                 allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
                 raise ValueError(f"search.{key}: unknown; allowed: {allowed}")
@@ -76,6 +82,19 @@ def _check_value(key: str, value: Value) -> None:
             convert_settings({key: value}, "search")
         except InputError as error:
             raise ValueError(str(error)) from None
+
+
+def _normal(name: str, values: list[Value]) -> list[Value]:
+    """The values as a candidate will have them (`"8"` is 8, `1xtp2pp1` is 1xtp2), each once."""
+
+    def one(value: Value) -> Value:
+        if name == LAYOUT:
+            return str(parse_layout(str(value)))
+        if value is None or name == MODEL:
+            return value
+        return str(value) if name.startswith(ENV_PREFIX) else getattr(convert_settings({name: value}, name), name)
+
+    return list({repr(normal): normal for normal in map(one, values)}.values())
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -129,7 +148,7 @@ class Choices:
         variant_settings: Mapping[str, EngineConfig],
         env: Mapping[str, str],
     ) -> None:
-        self.searched = dict(searched)
+        self.searched = {name: _normal(name, values) for name, values in searched.items()}
         self._fixed = fixed
         self._model = model
         self._layout = layout
@@ -144,14 +163,14 @@ class Choices:
     def size(self) -> int:
         return int(np.prod([len(values) for values in self.searched.values()], dtype=np.int64))
 
-    def index_matrix(self) -> NDArray[np.int16]:
+    def index_matrix(self) -> NDArray[np.int32]:
         """Every point of the grid as indices into the values.  # (size, num_names)"""
         counts = [len(values) for values in self.searched.values()]
         if not counts:
-            return np.zeros((1, 0), dtype=np.int16)
-        return np.indices(counts, dtype=np.int16).reshape(len(counts), -1).T
+            return np.zeros((1, 0), dtype=np.int32)
+        return np.indices(counts, dtype=np.int32).reshape(len(counts), -1).T
 
-    def params(self, indices: NDArray[np.int16]) -> dict[str, Value]:
+    def params(self, indices: NDArray[np.int32]) -> dict[str, Value]:
         return {name: self.searched[name][int(i)] for name, i in zip(self.names, indices, strict=True)}
 
     def candidate(self, params: Mapping[str, Value]) -> Candidate:
@@ -162,14 +181,16 @@ class Choices:
         values["tensor_parallel_size"] = layout.tensor_parallel_size
         if layout.pipeline_parallel_size > 1:
             values["pipeline_parallel_size"] = layout.pipeline_parallel_size
-        values |= {name: value for name, value in params.items() if name in FIELDS and value is not None}
-        env = self._env | {
-            name.removeprefix(ENV_PREFIX): str(value)
-            for name, value in params.items()
-            if name.startswith(ENV_PREFIX) and value is not None
-        }
+        env: dict[str, Value] = dict(self._env)
+        for name, value in params.items():
+            if name in FIELDS:
+                values[name] = value
+            elif name.startswith(ENV_PREFIX):
+                env[name.removeprefix(ENV_PREFIX)] = value
+        values = {name: value for name, value in values.items() if value is not None}  # null: the engine's default
+        set_env = tuple(sorted((name, str(value)) for name, value in env.items() if value is not None))
         engine = convert_settings(values, "candidate")
-        return Candidate(model=model, layout=layout, engine=engine, env=tuple(sorted(env.items())))
+        return Candidate(model=model, layout=layout, engine=engine, env=set_env)
 
     def value_of(self, candidate: Candidate, name: str) -> Value:
         """What the candidate has for a searched name; None where it is the engine's default."""
@@ -187,8 +208,6 @@ class Choices:
         row = 0
         for name, values in self.searched.items():
             value = self.value_of(candidate, name)
-            if name.startswith(ENV_PREFIX):
-                values = [None if v is None else str(v) for v in values]
             if value not in values:
                 return None
             row = row * len(values) + values.index(value)

@@ -99,11 +99,8 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
     objective = problem.spec.objective
     verdicts = [judge(objective, result) for result in measurement.results]
     values = [value for value, _ in verdicts if value is not None]
-    worst = {
-        constraint.name: constraint
-        for _, constraints in verdicts
-        for constraint in sorted(constraints, key=lambda c: c.excess)
-    }
+    limits = sorted((c for _, constraints in verdicts for c in constraints), key=lambda constraint: constraint.excess)
+    worst = {constraint.name: constraint for constraint in limits}  # of each limit the worst repeat
     return replace(
         trial,
         outcome="measured",

@@ -1,16 +1,23 @@
-"""`EngineTelemetry`: what a running engine says of itself at `/metrics`.
+"""What a running server says of itself: `EngineTelemetry` at `/metrics`, `ServerFacts` when asked what it can do.
 
 In: the page's text, or a base URL. Out: counts, counters and the size of the KV cache, under one name each whatever
-the version calls them. The only place that knows vLLM's metric names.
+the version calls them; model, version, vocabulary. The only place that knows vLLM's metric names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import httpx
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
+
+from planner.errors import BenchmarkError
 
 NAMES: dict[str, tuple[str, ...]] = {
     "num_requests_running": ("vllm:num_requests_running",),
@@ -123,3 +130,197 @@ def _cache_size(caches: list[dict[str, str]]) -> tuple[int | None, int | None, i
 
 def _largest(labels: Iterable[str | None]) -> int | None:
     return max((int(label) for label in labels if label is not None and label.isdecimal()), default=None)
+
+
+# --- peaks over a window ----------------------------------------------------------------------------------------------
+
+GAUGES = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_fraction")
+_GAUGE_LINES = {
+    field: re.compile(rf"^(?:{'|'.join(map(re.escape, NAMES[field]))})(?:\{{[^\n]*\}})? (\S+)", re.MULTILINE)
+    for field in GAUGES
+}
+WATCH_S = 1.0
+
+
+def read_gauges(text: str) -> dict[str, float]:
+    """The gauges alone, without reading the whole page: asked often, it must not hold up the load generator."""
+    read = {field: [float(value) for value in pattern.findall(text)] for field, pattern in _GAUGE_LINES.items()}
+    return {
+        field: max(values) if field == "kv_cache_usage_fraction" else sum(values)
+        for field, values in read.items()
+        if values
+    }
+
+
+class GaugeWatch:
+    """Reads the gauges of some servers from a thread while the context is open; `peaks` has the highest seen."""
+
+    def __init__(self, base_urls: Sequence[str], every_s: float = WATCH_S) -> None:
+        self.base_urls = [url.rstrip("/") for url in base_urls]
+        self.every_s = every_s
+        self.peaks: dict[str, float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> GaugeWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with _client() as client:
+            while not self._ended.wait(self.every_s):
+                for url in self.base_urls:
+                    try:
+                        read = read_gauges(client.get(url + "/metrics").text)
+                    except (httpx.HTTPError, ValueError):
+                        continue
+                    for field, value in read.items():
+                        self.peaks[field] = max(value, self.peaks.get(field, 0.0))
+
+
+def wait_until_idle(
+    base_urls: Sequence[str], timeout_s: float, every_s: float = 0.2, sleep: Callable[[float], None] = time.sleep
+) -> bool:
+    """Wait until no server runs or queues a request. False: still busy; a server that does not say counts as idle."""
+    for _ in range(max(1, round(timeout_s / every_s))):
+        said = [fetch_telemetry(url) for url in base_urls]
+        if not sum((one.num_requests_running or 0) + (one.num_requests_waiting or 0) for one in said if one):
+            return True
+        if timeout_s > 0:
+            sleep(every_s)
+    return False
+
+
+# --- what a server can do ---------------------------------------------------------------------------------------------
+
+UNCHECKED_VOCAB_SIZE = 32_000
+"""Ids that every current vocabulary has, for servers that take any id."""
+_MAX_VOCAB_SIZE = 1 << 20
+_PROBE_TIMEOUT_S = 60.0
+IGNORE_EOS: dict[str, Any] = {"ignore_eos": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    base_url: str
+    model: str
+    max_model_len: int | None = None
+    version: str | None = None
+    vocab_size: int | None = None
+    """None: it does not take token ids."""
+    tokenizes: bool = False
+    """It counts tokens at /tokenize."""
+    has_metrics: bool = False
+    ignores_eos: bool = True
+    """It takes `ignore_eos`."""
+    simulated: bool = False
+
+
+def probe_server(
+    base_url: str,
+    model: str | None = None,
+    endpoint: Literal["completions", "chat"] = "completions",
+    api_key: str | None = None,
+    vocab_size: int | None = None,
+) -> ServerFacts:
+    """Ask what the server serves and how it can be asked. Raises BenchmarkError when it does not answer."""
+    url = base_url.rstrip("/").removesuffix("/v1")
+    with _client(api_key, url) as client:
+        try:
+            listed = client.get(url + "/v1/models")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise BenchmarkError(f"{url} does not answer: {error}") from None
+        models = _models(listed)
+        if listed.status_code in (401, 403):
+            raise BenchmarkError(f"{url} asks for an API key; name the variable that has it with --api-key-env")
+        if model is None and not models:
+            raise BenchmarkError(f"{url}/v1/models names no model ({listed.status_code}); name one with --model")
+        name = model or str(models[0]["id"])
+        served = next((one for one in models if one["id"] == name), {})
+        version = _json(client, "GET", url + "/version").get("version")
+        tokenizes = "count" in _json(client, "POST", url + "/tokenize", {"model": name, "prompt": "a"})
+        ignores_eos = _ask(client, url, endpoint, name, "a", **IGNORE_EOS) or not _ask(client, url, endpoint, name, "a")
+        if endpoint == "completions" and vocab_size is None:
+            vocab_size = find_vocab_size(lambda token: _ask(client, url, endpoint, name, [token]))
+        return ServerFacts(
+            base_url=url,
+            model=name,
+            max_model_len=served.get("max_model_len"),
+            version=version,
+            vocab_size=vocab_size if endpoint == "completions" else None,
+            tokenizes=tokenizes,
+            has_metrics=fetch_telemetry(url) is not None,
+            ignores_eos=ignores_eos,
+            simulated=listed.headers.get("x-planner-simulated") == "1",
+        )
+
+
+def find_vocab_size(takes: Callable[[int], bool]) -> int | None:
+    """How many ids the server takes, by bisection: vLLM refuses one that is out of its vocabulary."""
+    if not takes(1):
+        return None
+    if takes(_MAX_VOCAB_SIZE):
+        return UNCHECKED_VOCAB_SIZE
+    low, high = 1, _MAX_VOCAB_SIZE
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if takes(middle) else (low, middle)
+    return high
+
+
+def count_tokens(facts: ServerFacts, prompts: Sequence[str], is_chat: bool, api_key: str | None = None) -> list[int]:
+    """Tokens of each prompt by the server's own tokenizer, a chat template's included."""
+    with _client(api_key, facts.base_url) as client:
+        counts = []
+        for prompt in prompts:
+            asked = {"messages": [{"role": "user", "content": prompt}]} if is_chat else {"prompt": prompt}
+            answer = _json(client, "POST", facts.base_url + "/tokenize", {"model": facts.model, **asked})
+            if not isinstance(answer.get("count"), int):
+                raise BenchmarkError(f"{facts.base_url}/tokenize gave no count")
+            counts.append(answer["count"])
+        return counts
+
+
+def _client(api_key: str | None = None, url: str = "") -> httpx.Client:
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    is_near = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1", "") if url else True
+    return httpx.Client(timeout=_PROBE_TIMEOUT_S, trust_env=not is_near, headers=headers)
+
+
+def _models(response: httpx.Response) -> list[dict[str, Any]]:
+    try:
+        data = response.json().get("data", [])
+    except (ValueError, AttributeError):
+        return []
+    return [one for one in data if isinstance(one, dict) and "id" in one] if isinstance(data, list) else []
+
+
+def _json(client: httpx.Client, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The answer's object; empty where there is none."""
+    try:
+        content = msgspec.json.decode(client.request(method, url, json=body).raise_for_status().content)
+    except (httpx.HTTPError, msgspec.DecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _ask(client: httpx.Client, url: str, endpoint: str, model: str, prompt: str | list[int], **fields: Any) -> bool:
+    """Whether a request of one token is answered."""
+    asked: dict[str, Any] = {"model": model, "max_tokens": 1, "temperature": 0.0, **fields}
+    if endpoint == "chat":
+        body = {**asked, "messages": [{"role": "user", "content": prompt}]}
+        return bool(_json(client, "POST", url + "/v1/chat/completions", body))
+    return bool(_json(client, "POST", url + "/v1/completions", {**asked, "prompt": prompt}))
+
+
+def answers(base_url: str, timeout_s: float = 5.0) -> bool:
+    """Whether the server is still there."""
+    try:
+        with _client(url=base_url) as client:
+            return client.get(base_url + "/v1/models", timeout=timeout_s).status_code < 500
+    except httpx.HTTPError:
+        return False

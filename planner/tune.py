@@ -160,8 +160,11 @@ def _conclude(console: Console, problem: Problem, trials: list[Trial], workspace
 
 
 def write_script(problem: Problem, trials: list[Trial], trial: Trial, path: Path) -> None:
-    path.write_text(run_sh(problem, trial, default_trial(problem, trials)), "utf-8")
-    path.chmod(0o755)
+    try:
+        path.write_text(run_sh(problem, trial, default_trial(problem, trials)), "utf-8")
+        path.chmod(0o755)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 # --- export ---

@@ -60,7 +60,9 @@ def to_ms(seconds: float) -> float:
 
 def format_ms(seconds: float) -> str:
     """`85 ms`, `1.32 s`: latencies, at three significant digits."""
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 999.5 else format_duration(seconds)
 
 
 def format_duration(seconds: float) -> str:

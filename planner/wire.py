@@ -1,78 +1,108 @@
-"""HTTP/1.1 for the load generator's hot path: `Connections`, an httpx transport that hands each read on as it comes.
+"""The load generator's hot path: `Connections`, an httpx transport that hands each read on as it comes, and `Answer`,
+which reads the stream of events in it.
 
-httpx's own transport costs two to three times the CPU per streamed chunk, which would make the client the bottleneck
-(docs/libraries.md has the measurement). Requests, responses and exceptions stay httpx's.
+httpx's own transport costs several times the CPU per streamed chunk, which would make the client the bottleneck
+(docs/libraries.md has the measurement). Requests, responses and exceptions stay httpx's; httptools parses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
+import httptools
 import httpx
 import msgspec
 
+OnData: TypeAlias = Callable[[bytes, float], None]
+_Key: TypeAlias = tuple[str, str, int | None]
+
+
+def _key(url: httpx.URL) -> _Key:
+    return url.scheme, url.host, url.port
+
 
 class Connections(httpx.AsyncBaseTransport):
-    """An httpx transport for one request at a time: one kept connection to each server.
+    """An httpx transport over kept connections, counting the bytes that pass.
 
     Hands the body of a 200 to the request's extension `on_data(data, arrived_s)` from within the socket's callback, so
-    a chunk costs no switch of tasks and its time is not that of a queue. 64 in flight, one core: 24 to 32 us of CPU
-    a chunk where httpx's own transport took 63 to 124, and first tokens seen 5 to 37 ms late instead of 60 to 210.
-    Knows no proxies, redirects or retries, but for the one that a kept connection needs.
+    a chunk costs no switch of tasks and its time is not that of a queue: 15 us of CPU a chunk with 512 in flight on one
+    core, where vLLM's client takes 35. Knows no proxies, redirects or retries, but for the one that a kept connection
+    needs.
     """
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[str, str, int | None], _Connection] = {}
+        self.kept: dict[_Key, list[_Connection]] = {}
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    async def open(self, urls: Sequence[str]) -> None:
+        """Connect beforehand, as often as a server is named; one that refuses will be seen when it is asked."""
+        opened = [httpx.URL(url) for url in urls]
+        made = await asyncio.gather(*(self._connect(url) for url in opened), return_exceptions=True)
+        for url, connection in zip(opened, made, strict=True):
+            if isinstance(connection, _Connection):
+                self._keep(_key(url), connection)
+            elif not isinstance(connection, httpx.TransportError):
+                raise connection
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        key = (request.url.scheme, request.url.host, request.url.port)
-        connection = self.kept.pop(key, None)
-        if connection is not None and connection.is_open:
-            try:
-                return await self._exchange(key, connection, request)
-            except httpx.ReadError:
-                pass  # the server had closed the idle connection as we sent
-        return await self._exchange(key, await _connect(request.url), request)
+        key = _key(request.url)
+        kept = self.kept.get(key)
+        while kept:
+            connection = kept.pop()
+            if connection.is_open:
+                try:
+                    return await self._exchange(key, connection, request)
+                except httpx.ReadError:
+                    break  # the server had closed the idle connection as we sent
+        return await self._exchange(key, await self._connect(request.url), request)
 
-    async def _exchange(
-        self, key: tuple[str, str, int | None], connection: _Connection, request: httpx.Request
-    ) -> httpx.Response:
+    async def _exchange(self, key: _Key, connection: _Connection, request: httpx.Request) -> httpx.Response:
         response = await connection.exchange(request)
         if connection.is_open:
-            self.kept[key] = connection
+            self._keep(key, connection)
         return response
 
+    def _keep(self, key: _Key, connection: _Connection) -> None:
+        self.kept.setdefault(key, []).append(connection)
+
     async def aclose(self) -> None:
-        for connection in self.kept.values():
-            connection.close()
+        for connections in self.kept.values():
+            for connection in connections:
+                connection.close()
 
-
-async def _connect(url: httpx.URL) -> _Connection:
-    tls = url.scheme == "https"
-    try:
-        _, connection = await asyncio.get_running_loop().create_connection(
-            _Connection, url.host, url.port or (443 if tls else 80), ssl=tls or None
-        )
-    except OSError as error:
-        raise httpx.ConnectError(str(error)) from error
-    return connection
+    async def _connect(self, url: httpx.URL) -> _Connection:
+        tls = url.scheme == "https"
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: _Connection(self), url.host, url.port or (443 if tls else 80), ssl=tls or None
+            )
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from error
+        return connection
 
 
 class _Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection; reads what servers send to a POST: chunked, counted or until the end."""
+    """One HTTP/1.1 connection, parsed by httptools: bodies that are chunked, counted or go on until the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Connections) -> None:
+        self.owner = owner
         self.transport: asyncio.Transport | None = None
         self.request: httpx.Request | None = None
         self.ended: asyncio.Future[httpx.Response] | None = None
-        self.on_data: Callable[[bytes, float], None] = _ignore
-        self.rest = b""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.on_data: OnData = _ignore
         self.body = b""
         self.status = 0  # 0: the head has not come
-        self.num_left: int | None = None  # of a counted body
-        self.chunked = False
+        self.until_end = True
+        self.has_answered = False
+        self.now_s = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -88,8 +118,9 @@ class _Connection(asyncio.Protocol):
         lines = [b"%s: %s" % header for header in request.headers.raw]
         head = b"\r\n".join([b"POST %s HTTP/1.1" % request.url.raw_path, *lines, b"", b""])
         self.request, self.ended = request, asyncio.get_running_loop().create_future()
-        self.rest, self.body, self.status, self.num_left, self.chunked = b"", b"", 0, None, False
+        self._begin()
         self.transport.write(head + request.content)
+        self.owner.bytes_sent += len(head) + len(request.content)
         try:
             return await self.ended
         except BaseException:
@@ -103,87 +134,208 @@ class _Connection(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        now_s = time.perf_counter()
+        self.now_s = time.perf_counter()
+        self.owner.bytes_received += len(data)
         if self.ended is None or self.ended.done():
             self.close()  # nothing was asked
             return
+        self.has_answered = True
         try:
-            self._read(self.rest + data if self.rest else data, now_s)
-        except (ValueError, IndexError, msgspec.MsgspecError) as error:
-            known = isinstance(error, msgspec.MsgspecError)
-            self._fail(error if known else httpx.RemoteProtocolError(str(error)))
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(httpx.RemoteProtocolError(str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.ended is None or self.ended.done():
             return
-        if self.status and not self.chunked and self.num_left is None and exc is None:
+        if self.status and self.until_end and exc is None:
             self._finish()
-        elif self.status or self.rest:
+        elif self.has_answered:
             self._fail(httpx.RemoteProtocolError("the answer was broken off"))
         else:
             self._fail(httpx.ReadError(str(exc or "the server closed the connection")))
 
-    # The answer's bytes.
+    # Callbacks of httptools.
 
-    def _read(self, data: bytes, now_s: float) -> None:
-        while not self.status:
-            head, found, data = data.partition(b"\r\n\r\n")
-            if not found:
-                self.rest = head
-                return
-            self._read_head(head)
-        self.rest = b""
-        if self.chunked:
-            self._read_chunks(data, now_s)
-        elif data:
-            self.on_data(data, now_s)
-        if self.num_left is not None:
-            self.num_left -= len(data)
-            if self.num_left <= 0:
-                self._finish()
+    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: ARG002
+        if name.lower() in (b"content-length", b"transfer-encoding"):
+            self.until_end = False
 
-    def _read_head(self, head: bytes) -> None:
-        status_line, *lines = head.split(b"\r\n")
-        status = int(status_line.split(b" ", 2)[1])
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
         if status < 200:  # 100 Continue and its like precede the answer
             return
-        headers = {name.lower(): value.strip().lower() for name, _, value in (line.partition(b":") for line in lines)}
-        self.status = status
-        self.chunked = headers.get(b"transfer-encoding") == b"chunked"
-        if not self.chunked and b"content-length" in headers:
-            self.num_left = int(headers[b"content-length"])
         assert self.request is not None
+        self.status = status
         on_data = self.request.extensions.get("on_data")
         self.on_data = on_data if on_data is not None and status == 200 else self._keep
 
-    def _read_chunks(self, data: bytes, now_s: float) -> None:
-        position = 0
-        while (end := data.find(b"\r\n", position)) >= 0:
-            size = int(data[position:end].partition(b";")[0], 16)
-            if size == 0:
-                if data.find(b"\r\n\r\n", end) < 0:  # trailers, if any, end so
-                    break
-                self._finish()
-                return
-            following = end + 4 + size
-            if len(data) < following:
-                break
-            self.on_data(data[end + 2 : following - 2], now_s)
-            position = following
-        self.rest = data[position:]
+    def on_body(self, data: bytes) -> None:
+        try:
+            self.on_data(data, self.now_s)
+        except msgspec.MsgspecError as error:
+            self._fail(error)
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            if not self.parser.should_keep_alive():
+                self.close()
+            self._finish()
 
     def _keep(self, data: bytes, now_s: float) -> None:  # noqa: ARG002
         self.body += data
 
     def _finish(self) -> None:
         assert self.ended is not None
-        self.ended.set_result(httpx.Response(self.status, content=self.body))
+        if not self.ended.done():
+            self.ended.set_result(httpx.Response(self.status, content=self.body))
 
     def _fail(self, error: Exception) -> None:
         assert self.ended is not None
-        self.ended.set_exception(error)
+        self.on_data = _ignore
+        if not self.ended.done():
+            self.ended.set_exception(error)
         self.close()
 
 
 def _ignore(data: bytes, now_s: float) -> None:
     pass
+
+
+# ---------------------------------------------------------------- the stream of events
+
+
+class _Delta(msgspec.Struct):
+    role: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    text: str | None = None
+    finish_reason: str | None = None
+    delta: _Delta | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int | None = None
+
+
+class _Event(msgspec.Struct):
+    """What is read of an event; msgspec skips the rest without making objects of it."""
+
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+CONNECTION = "connection"
+CUT_STREAM = "cut stream"
+TIMEOUT = "timeout"
+NO_USAGE = "no usage"
+NO_TOKENS = "no tokens"
+BAD_EVENT = "bad event"
+
+
+class Answer:
+    """What has arrived of one answer. `feed` takes the bytes of a read, wherever TCP cut them."""
+
+    __slots__ = ("chunk_s", "done", "error", "finish_reason", "keeps_text", "rest", "texts", "usage")
+
+    def __init__(self, keeps_text: bool = False) -> None:
+        self.rest = b""
+        self.keeps_text = keeps_text
+        self.texts: list[str] = []
+        self.chunk_s: list[float] = []
+        self.usage: _Usage | None = None
+        self.finish_reason: str | None = None
+        self.error: str | None = None
+        self.done = False
+
+    def feed(self, data: bytes, now_s: float) -> None:
+        if b"\r" in data:  # JSON escapes it, so it only ends lines
+            data = data.replace(b"\r", b"")
+        events = (self.rest + data).split(b"\n\n")
+        self.rest = events.pop()
+        for event in events:
+            self._take(event, now_s)
+
+    def _take(self, event: bytes, now_s: float) -> None:
+        if not event.startswith(b"data:"):  # a comment, or a data line after other fields
+            event = next((line for line in event.split(b"\n") if line.startswith(b"data:")), b"")
+        payload = event[5:].strip()
+        if not payload:
+            return
+        if payload == b"[DONE]":
+            self.done = True
+            return
+        content = _decode_event(payload)
+        if content.choices:
+            choice = content.choices[0]
+            delta = choice.delta
+            # Chat opens with an event that only names the role: no token yet. An empty text elsewhere is one (special
+            # tokens and halves of a character show nothing).
+            if delta is None or delta.role is None or delta.content or delta.reasoning_content or delta.reasoning:
+                self.chunk_s.append(now_s)
+            if self.keeps_text:
+                self.texts.append((choice.text if delta is None else delta.content) or "")
+            if choice.finish_reason is not None:
+                self.finish_reason = choice.finish_reason
+        if content.usage is not None:
+            self.usage = content.usage
+        if content.error is not None:
+            self.error = "stream error: " + error_message(payload)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.usage.prompt_tokens if self.usage is not None else 0
+
+    @property
+    def completion_tokens(self) -> int | None:
+        return self.usage.completion_tokens if self.usage is not None else None
+
+    def verdict(self) -> str | None:
+        """The error of an answer that has ended, or None where it is complete."""
+        if self.error is not None:
+            return self.error
+        if not self.done:
+            return CUT_STREAM
+        if self.usage is None or self.usage.completion_tokens is None:
+            return NO_USAGE
+        return None if self.chunk_s else NO_TOKENS
+
+
+# ---------------------------------------------------------------- errors
+
+HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+"""The roots of httpx's exceptions."""
+
+
+def error_kind(error: Exception) -> str:
+    """The only door through which exceptions of a request become `RequestRecord.error`."""
+    match error:
+        case TimeoutError() | httpx.TimeoutException():
+            return TIMEOUT
+        case httpx.RemoteProtocolError() | httpx.DecodingError():
+            return CUT_STREAM
+        case httpx.NetworkError() | httpx.ProxyError() | OSError():
+            return CONNECTION
+        case msgspec.MsgspecError():
+            return BAD_EVENT
+    return f"client error: {type(error).__name__}"
+
+
+def error_message(body: bytes, num_characters: int = 200) -> str:
+    """One line of an error's JSON body: `{"message"}` of old, now `{"error": {"message"}}`, FastAPI's `{"detail"}`."""
+    try:
+        content = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        content = body.decode(errors="replace")
+    while isinstance(content, dict):
+        content = next((content[key] for key in ("error", "message", "detail") if content.get(key)), str(content))
+    return " ".join(str(content).split())[:num_characters]

@@ -12,6 +12,7 @@ from planner.errors import BackendError, InputError
 
 STUDY_FILE = "study.yaml"
 STUDIES_FOLDER = "studies"
+CALIBRATION_FILE = "calibration.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Workspace:
 
     @property
     def calibration_path(self) -> Path:
-        return self.folder / "calibration.json"
+        return self.folder / CALIBRATION_FILE
 
     @property
     def script_path(self) -> Path:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -58,10 +58,11 @@ def make_problem(study_data: Callable[..., dict[str, Any]]) -> Callable[..., Any
 
 @pytest.fixture
 def storage() -> Iterator[str]:
-    """A study's database; in memory where that is a folder, since SQLite waits for the disk at every value."""
-    memory = Path("/dev/shm")  # noqa: S108
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
-        yield f"sqlite:///{folder}/study.db"
+    """A study's database, shared by all who open it while the test runs. In memory: SQLite's disk writes are slow."""
+    name = f"file:{uuid.uuid4().hex}?mode=memory&cache=shared"
+    keeper = sqlite3.connect(name, uri=True)
+    yield f"sqlite:///{name}&uri=true"
+    keeper.close()
 
 
 class Watcher:

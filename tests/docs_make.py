@@ -29,7 +29,7 @@ from planner.engine import (
     EngineConfig,
     flag,
 )
-from planner.model import KNOWN_TYPES
+from planner.model import KNOWN_FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -134,7 +134,7 @@ def _versions(field: str) -> str:
 
 
 def model_types() -> str:
-    return f"Known values of `model_type` in config.json: {', '.join(f'`{name}`' for name in sorted(KNOWN_TYPES))}."
+    return f"Known values of `model_type` in config.json: {', '.join(f'`{name}`' for name in sorted(KNOWN_FAMILIES))}."
 
 
 # --- commands shown with their output ---

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from planner.defaults import ResolvedEngine, resolve
 from planner.engine import flag, knows, parse_flags, parse_version, settings
-from planner.errors import EngineError, EngineOutOfMemory, EngineRejected, InputError
+from planner.errors import EngineError, EngineOutOfMemory, InputError
+from planner.feasibility import Deployment
 from planner.hardware import find_gpu
 from planner.memory import estimate_memory
 from planner.model import load_model
@@ -63,12 +64,18 @@ def _serve(options: argparse.Namespace, vllm_flags: list[str]) -> int:
     if options.gpu_memory:
         gpu = replace(gpu, memory_bytes=parse_bytes(options.gpu_memory))
     engine = resolve(settings(config), model, gpu, version)
-    memory = estimate_memory(model, gpu, engine, options.interconnect)
-    log = start_log(model, gpu, engine, memory)
+    deployment = Deployment(
+        model=model,
+        gpu=gpu,
+        num_gpus=options.num_gpus,
+        instances=1,
+        host_memory_bytes=None,
+        engine=engine,
+        memory=estimate_memory(model, gpu, engine, options.interconnect),
+    )
+    log = start_log(model, gpu, engine, deployment.memory)
     try:
-        if engine.world_size > options.num_gpus and not gpu.is_cpu:
-            raise EngineRejected("Unable to load Ray which is required for multi-node inference")
-        simulated = start_engine(model, gpu, options.interconnect, engine, memory, options.seed)
+        simulated = start_engine(deployment, options.interconnect, options.seed)
     except EngineError as error:
         _print_refusal(log, error)
         return 1

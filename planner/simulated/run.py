@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from planner.defaults import ResolvedEngine
 from planner.errors import EngineOutOfMemory, EngineRejected
+from planner.feasibility import OUT_OF_MEMORY, REFUSED_BY_ENGINE, Deployment, check
 from planner.hardware import GpuSpec, Interconnect
-from planner.kv_cache import kv_bytes_per_token
 from planner.memory import MemoryEstimate
 from planner.metrics import RequestRecord
 from planner.model import ModelSpec
@@ -49,89 +49,15 @@ class LoadCounters:
     """Highest share of KV blocks in use on any instance, 0 to 1."""
 
 
-def start_engine(
-    model: ModelSpec,
-    gpu: GpuSpec,
-    interconnect: Interconnect,
-    engine: ResolvedEngine,
-    memory: MemoryEstimate,
-    seed: int = 0,
-) -> SimulatedEngine:
+def start_engine(deployment: Deployment, interconnect: Interconnect, seed: int = 0) -> SimulatedEngine:
     """An engine that is ready. Raises EngineRejected or EngineOutOfMemory in vLLM's words, as a real start fails."""
-    _reject(model, gpu, engine)
-    _run_out_of_memory(model, gpu, engine, memory)
-    return SimulatedEngine(StepModel(model, gpu, interconnect, engine), int(memory.num_blocks), seed)
-
-
-def _reject(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> None:
-    """The combinations that vLLM checks before it loads anything."""
-    seqs, tokens, length = engine.max_num_seqs, engine.max_num_batched_tokens, engine.max_model_len
-    if length > model.max_context_tokens:
-        raise EngineRejected(
-            f"User-specified max_model_len ({length}) is greater than the derived max_model_len "
-            f"(max_position_embeddings={model.max_context_tokens} or model_max_length=None in model's config.json)."
-        )
-    if model.num_attention_heads % engine.tensor_parallel_size:
-        raise EngineRejected(
-            f"Total number of attention heads ({model.num_attention_heads}) must be divisible by tensor parallel size "
-            f"({engine.tensor_parallel_size})."
-        )
-    if engine.dtype == "bfloat16" and not gpu.is_cpu and gpu.compute_capability < (8, 0):
-        capability = ".".join(map(str, gpu.compute_capability))
-        raise EngineRejected(
-            "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your "
-            f"{gpu.name} GPU has compute capability {capability}. You can use float16 instead by explicitly setting "
-            "the `dtype` flag in CLI, for example: --dtype=half."
-        )
-    if tokens < length and not engine.enable_chunked_prefill:
-        raise EngineRejected(
-            f"max_num_batched_tokens ({tokens}) is smaller than max_model_len ({length}). This effectively limits the "
-            "maximum sequence length to max_num_batched_tokens and makes vLLM reject longer sequences. Please "
-            "increase max_num_batched_tokens or decrease max_model_len."
-        )
-    if tokens < seqs:
-        raise EngineRejected(
-            f"max_num_batched_tokens ({tokens}) must be greater than or equal to max_num_seqs ({seqs})."
-        )
-
-
-def _run_out_of_memory(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> None:
-    """In the order of a start: weights, profile run, KV cache, graphs."""
-    if not gpu.is_cpu and memory.weight_bytes + memory.non_torch_bytes + memory.context_bytes > memory.total_bytes:
-        raise EngineOutOfMemory(_cuda_message(memory, memory.weight_bytes))
-    length, kv_tokens = int(engine.max_model_len), int(memory.kv_tokens)
-    if engine.generation == "V0":
-        kv_tokens //= engine.pipeline_parallel_size
-    if memory.num_blocks <= 0:
-        raise EngineOutOfMemory(
-            "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the "
-            "engine."
-        )
-    if length > kv_tokens and engine.generation == "V0":
-        raise EngineOutOfMemory(
-            f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in KV "
-            f"cache ({kv_tokens}). Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when "
-            "initializing the engine."
-        )
-    if length > kv_tokens:
-        needed_gib = to_gib(kv_bytes_per_token(model, engine) * length)
-        available_gib = to_gib(float(memory.kv_cache_bytes))
-        raise EngineOutOfMemory(
-            f"To serve at least one request with the models's max seq len ({length}), ({needed_gib:.2f} GiB KV cache "
-            f"is needed, which is larger than the available KV cache memory ({available_gib:.2f} GiB)."
-            f" Based on the available memory, the estimated maximum model length is {kv_tokens}. Try increasing "
-            "`gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine."
-        )
-    if not gpu.is_cpu and memory.spare_outside_bytes < 0:
-        raise EngineOutOfMemory(_cuda_message(memory, float(memory.graph_bytes) or memory.context_bytes))
-
-
-def _cuda_message(memory: MemoryEstimate, wanted_bytes: float) -> str:
-    free_gib = max(0.0, to_gib(float(memory.spare_outside_bytes)))
-    return (
-        f"CUDA out of memory. Tried to allocate {to_gib(wanted_bytes):.2f} GiB. GPU 0 has a total capacity of "
-        f"{to_gib(memory.total_bytes):.2f} GiB of which {free_gib:.2f} GiB is free."
-    )
+    d = deployment
+    for constraint in check(d):
+        if constraint.kind == OUT_OF_MEMORY:
+            raise EngineOutOfMemory(constraint.message)
+        if constraint.kind == REFUSED_BY_ENGINE:
+            raise EngineRejected(constraint.message)
+    return SimulatedEngine(StepModel(d.model, d.gpu, interconnect, d.engine), int(d.memory.num_blocks), seed)
 
 
 def start_seconds(model: ModelSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> float:

@@ -36,7 +36,8 @@ def test_tune_measures_over_http(tmp_path: Path) -> None:
         assert trial.metrics["output_throughput"] > 0
         assert trial.failed_requests == 0
         assert trial.real_memory is not None
-        assert trial.real_memory.num_blocks == trial.predicted_memory.num_blocks, "the log says what was predicted"
+        # The log says what was predicted, but for its two decimals, on which later trials are calibrated.
+        assert trial.real_memory.num_blocks == pytest.approx(trial.predicted_memory.num_blocks, rel=0.002)
     assert processes_of(study) == []
 
 

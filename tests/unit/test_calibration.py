@@ -54,6 +54,12 @@ def test_a_calibrated_interval_is_narrower() -> None:
     assert low < 10_781 * after.kv_block_bytes < high
 
 
+def test_the_log_of_another_card_is_refused() -> None:
+    other = MemoryFigures(total_bytes=24 << 30, num_blocks=100)
+    with pytest.raises(InputError, match=r"a start was on a card of 24.00 GiB, this one has 139.80 GiB"):
+        calibrate(estimate("Qwen3-8B"), other, "a start")
+
+
 def test_a_log_without_a_kv_cache_teaches_nothing() -> None:
     assert calibrate(estimate("Qwen3-8B"), MemoryFigures(), "nothing") is None
 

@@ -74,7 +74,7 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         "awq_marlin is not supported for the current GPU. Minimum capability: 80. Current capability: 75.",
     ),
     "dtype of quantization": (
-        deployment("Qwen/Qwen2.5-7B-Instruct-AWQ", AMPERE, "0.6.6", dtype="bfloat16"),
+        deployment("Qwen/Qwen2.5-7B-Instruct-AWQ", AMPERE, "0.6.6", dtype="bfloat16", quantization="awq"),
         "torch.bfloat16 is not supported for quantization method awq",
     ),
     "context of the model": (
@@ -101,6 +101,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         "Too large swap space. 46.00 GiB out of the 64.00 GiB total CPU memory",
     ),
     "weights fit": (deployment("Qwen/Qwen3-32B"), "CUDA out of memory while loading the weights"),
+    "KV cache fits the card": (
+        deployment(kv_cache_memory_bytes=900 << 30, gpu=AMPERE, version="0.10.2"),
+        "CUDA out of memory while allocating the KV cache: 900.00 GiB",
+    ),
     "KV cache has blocks": (deployment(gpu_memory_utilization=0.5), "No available memory for the cache blocks."),
     "KV cache holds one request": (
         deployment(AWQ, max_model_len=32768, max_num_batched_tokens=512, max_num_seqs=8, enable_chunked_prefill=True),

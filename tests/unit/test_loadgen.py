@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -15,9 +16,11 @@ import msgspec
 import pytest
 
 from planner import loadgen
-from planner.loadgen import HTTPX_ERRORS, error_kind, error_message, prompt_text, run_load
+from planner import wire as wire_module
+from planner.load_shapes import ClosedLoop, OpenLoop, Replay
+from planner.loadgen import Target, prompt_text, run_load, send_load
 from planner.metrics import RequestRecord
-from planner.wire import _Connection
+from planner.wire import HTTPX_ERRORS, Connections, _Connection, _Usage, error_kind, error_message
 from planner.workload import RequestPlan, Workload, plan_requests, prompt_token_ids
 
 VOCAB_SIZE = 1000
@@ -279,8 +282,8 @@ def test_every_cut_of_the_bytes_reads_the_same() -> None:
     whole = CHUNKED + b"".join(map(chunk, EVENTS)) + END
 
     async def read(cut: int) -> tuple[int, bool, Any]:
-        answer = loadgen._Answer()
-        connection = _Connection()
+        answer = wire_module.Answer()
+        connection = _Connection(Connections())
         connection.request = httpx.Request("POST", "http://x/", extensions={"on_data": answer.feed})
         connection.ended = asyncio.get_running_loop().create_future()
         for piece in (whole[:cut], whole[cut:]):
@@ -292,7 +295,7 @@ def test_every_cut_of_the_bytes_reads_the_same() -> None:
     async def read_all() -> list[tuple[int, bool, Any]]:
         return [await read(cut) for cut in range(len(whole))]
 
-    assert all(found == (3, True, loadgen._Usage(8, 5)) for found in asyncio.run(read_all()))
+    assert all(found == (3, True, _Usage(8, 5)) for found in asyncio.run(read_all()))
 
 
 # ---------------------------------------------------------------- failures
@@ -480,6 +483,107 @@ def test_a_broken_callback_is_not_swallowed() -> None:
     asked = workload(concurrency=2, num_requests=4)
     with Server(Exchange.complete) as server, pytest.raises(ZeroDivisionError):
         run_load([server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), on_progress=fail)
+
+
+# ---------------------------------------------------------------- shapes
+
+
+def target(url: str, **changes: Any) -> Target:
+    return Target(**{"base_urls": (url,), "model": "model", "vocab_size": VOCAB_SIZE, "timeout_s": 30.0, **changes})
+
+
+def plans(count: int, **changes: Any) -> list[RequestPlan]:
+    return [RequestPlan(i, 8, 3, 0, **changes) for i in range(count)]
+
+
+def test_an_open_loop_sends_when_due_and_not_before() -> None:
+    shape = Replay((0.0, 0.05, 0.1, 0.3))
+    with Server(Exchange.complete) as server:
+        load = send_load(target(server.url), plans(4), shape)
+    due = [record.due_s for record in load.records]
+    assert [b - a for a, b in pairwise(due)] == pytest.approx([0.05, 0.05, 0.2])  # type: ignore[type-var]
+    assert all(record.started_s >= record.due_s for record in load.records)  # type: ignore[operator]
+    assert [record.error for record in load.records] == [None] * 4
+
+
+def test_an_open_loop_does_not_wait_for_answers() -> None:
+    """Nobody is answered before all are there: a closed loop of fewer would hang."""
+    waiting: list[Exchange] = []
+
+    async def answer(exchange: Exchange) -> None:
+        waiting.append(exchange)
+        while len(waiting) < 5:
+            await asyncio.sleep(0.01)
+        await exchange.complete()
+
+    with Server(answer) as server:
+        load = send_load(target(server.url), plans(5), OpenLoop(1000.0))
+    assert [record.error for record in load.records] == [None] * 5
+
+
+def test_an_open_loop_with_a_limit_says_how_long_requests_waited_in_the_client() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await asyncio.sleep(0.1)
+        await exchange.complete()
+
+    with Server(answer) as server:
+        load = send_load(target(server.url), plans(3), OpenLoop(1e6, max_concurrency=1))
+        assert server.most_in_flight == 1
+    assert max(record.queue_s for record in load.records) >= 0.19
+    assert load.client.dispatch_late_max_s >= 0.19
+
+
+def test_turns_of_a_conversation_follow_each_other() -> None:
+    order: list[int] = []
+
+    async def answer(exchange: Exchange) -> None:
+        order.append(len(exchange.body["prompt"]))
+        await asyncio.sleep(0.02)
+        await exchange.complete()
+
+    talk = [RequestPlan(i, 8 + i, 3, 0, conversation=i // 3) for i in range(6)]
+    with Server(answer) as server:
+        load = send_load(target(server.url), talk, ClosedLoop(4))
+        assert server.most_in_flight == 2, "two conversations, one turn each at a time"
+    assert [length for length in order if length < 11] == [8, 9, 10]
+    assert [length for length in order if length >= 11] == [11, 12, 13]
+    assert [record.index for record in load.records] == list(range(6))
+
+
+def test_keys_fields_and_text() -> None:
+    with Server(Exchange.complete) as server:
+        asked = target(server.url, api_key="sk-1", fields={"top_p": 0.5}, keeps_text=True)
+        (record,) = send_load(asked, plans(1), ClosedLoop(1)).records
+        (exchange,) = server.exchanges
+    assert b"authorization: bearer sk-1" in exchange.head
+    assert exchange.body["top_p"] == 0.5
+    assert "ignore_eos" not in exchange.body
+    assert record.text == " a a a"
+
+
+def test_prompts_that_are_given_or_counted_are_sent_as_they_are() -> None:
+    with Server(stream(token(), usage(2, 1), DONE)) as server:
+        send_load(target(server.url, prompts={1: "counted"}), [*plans(1, prompt="given"), RequestPlan(1, 8, 3, 0)],
+                  ClosedLoop(1))  # fmt: skip
+        assert [exchange.body["prompt"] for exchange in server.exchanges] == ["given", "counted"]
+
+
+def test_the_client_measures_itself() -> None:
+    with Server(Exchange.complete) as server:
+        client = send_load(target(server.url), plans(20), ClosedLoop(4)).client
+    assert client.num_chunks == 60
+    assert client.bytes_sent > 20 * 100
+    assert client.bytes_received > client.num_chunks * 50
+    assert client.cpu_s > 0
+    assert 0 <= client.loop_lag_mean_s <= client.loop_lag_max_s
+    assert 0 <= client.dispatch_late_mean_s <= client.dispatch_late_max_s <= client.wall_s
+
+
+def test_each_record_is_told() -> None:
+    seen: list[int] = []
+    with Server(Exchange.complete) as server:
+        send_load(target(server.url), plans(5), ClosedLoop(2), on_record=lambda record: seen.append(record.index))
+    assert sorted(seen) == [0, 1, 2, 3, 4]
 
 
 # ---------------------------------------------------------------- the door for errors

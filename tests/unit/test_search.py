@@ -117,7 +117,7 @@ def test_optuna_sees_values_parameters_and_attributes(make_problem: Make, tune: 
     for trial, frozen in zip(trials, stored.trials, strict=True):
         assert (frozen.number, frozen.value) == (trial.number, trial.value)
         assert frozen.user_attrs["outcome"] == "measured"
-        assert frozen.user_attrs["ttft_p50"] == pytest.approx(trial.metrics["ttft_p50"], abs=1e-6)
+        assert frozen.user_attrs["metrics"]["ttft_p50"] == pytest.approx(trial.metrics["ttft_p50"], abs=1e-6)
     assert stored.trials[1].params == {
         name: problem.choices.value_of(trials[1].candidate, name) for name in problem.choices.names
     }
@@ -131,7 +131,7 @@ def test_optuna_sees_values_parameters_and_attributes(make_problem: Make, tune: 
         ({"objective__metric": "ttft_p50"}, "objective"),
         ({"engine__env": {"A": "1"}}, "engine"),
         ({"repeats": 2}, "repeats"),
-        ({"search_space": FOUR}, "search"),
+        ({"search_space": FOUR}, "search_space"),
     ],
 )
 def test_a_changed_definition_is_refused_by_key(

@@ -19,10 +19,11 @@ from packaging.version import Version
 
 from planner.defaults import ResolvedEngine, resolve
 from planner.errors import EngineOutOfMemory, EngineRejected
+from planner.feasibility import Deployment
 from planner.hardware import find_gpu
 from planner.memory import estimate_memory
 from planner.metrics import summarize
-from planner.model import load_model
+from planner.model import ModelSpec, load_model
 from planner.roofline import StepModel
 from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
@@ -237,9 +238,16 @@ def test_a_refused_request_is_a_record_with_an_error() -> None:
 # --- starting ---
 
 
+def deployment(model: ModelSpec, engine: ResolvedEngine) -> Deployment:
+    memory = estimate_memory(model, GPU, engine)
+    return Deployment(
+        model=model, gpu=GPU, num_gpus=4, instances=1, host_memory_bytes=None, engine=engine, memory=memory
+    )
+
+
 def start(version: Version = V0, **settings: Any) -> SimulatedEngine:
     engine = settled(version, **settings)
-    return start_engine(MODEL, GPU, "pcie", engine, estimate_memory(MODEL, GPU, engine), 0)
+    return start_engine(deployment(MODEL, engine), "pcie")
 
 
 def test_start_uses_the_memory_model_s_blocks() -> None:
@@ -261,7 +269,7 @@ def test_start_uses_the_memory_model_s_blocks() -> None:
             {"gpu_memory_utilization": 0.3, "max_model_len": 32768},
             "To serve at least one request with the models's max seq len (32768)",
         ),
-        (V0, {"gpu_memory_utilization": 0.99}, "CUDA out of memory."),
+        (V0, {"gpu_memory_utilization": 0.99}, "CUDA out of memory while capturing graphs"),
     ],
 )
 def test_too_little_memory_is_refused_in_vllm_s_words(version: Version, settings: dict[str, Any], message: str) -> None:
@@ -274,7 +282,7 @@ def test_weights_larger_than_the_card_do_not_load() -> None:
     model = load_model("Qwen/Qwen3-32B")
     engine = resolve({"dtype": "half", "max_model_len": 4096}, model, GPU, V0)
     with pytest.raises(EngineOutOfMemory, match="CUDA out of memory"):
-        start_engine(model, GPU, "none", engine, estimate_memory(model, GPU, engine))
+        start_engine(deployment(model, engine), "none")
 
 
 @pytest.mark.parametrize(

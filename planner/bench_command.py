@@ -1,0 +1,299 @@
+"""What `planner bench` does with its options: which workload, which load, one measurement, a sweep, a search, a stress.
+
+In: `BenchAsk`. Out: `BenchOutcome`: tables to print, documents to write, an exit code. Prints nothing itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from planner.bench import Bench, BenchOptions, OnStage, bench_server, check_lengths, plans_of, shape_of, target_of
+from planner.bench_compare import compare_documents
+from planner.bench_json import broken_limits, capacity_document, csv_rows, document, stress_document
+from planner.bench_view import (
+    BenchTable,
+    capacity_table,
+    comparison_table,
+    level_line,
+    result_table,
+    stress_table,
+    sweep_table,
+)
+from planner.capacity import Capacity, Level, SaturationWatch, find_capacity
+from planner.errors import InputError
+from planner.files import convert, load_named, read_text, shipped_files
+from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, sweep
+from planner.loadgen import send_load
+from planner.metrics import RequestRecord
+from planner.model import load_model
+from planner.objective import Objective
+from planner.stress import preset, run_stress
+from planner.telemetry import ServerFacts, probe_server, wait_until_idle
+from planner.units import Seconds, parse_seconds
+from planner.workload import GivenPrompt, Traffic, plan_requests, plan_warmup, read_prompts
+
+EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
+MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0
+"""Where a search for the capacity ends."""
+LEVEL_S = 30.0
+"""A rate is judged by the requests of as many seconds, or by the workload's number if that is more."""
+WAVES = 4
+"""A concurrency is judged by as many waves of requests, or by the workload's number if that is more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchAsk:
+    """The options of the command, as they are written."""
+
+    url: str
+    workload: str = "chat"
+    model: str | None = None
+    model_dir: str | None = None
+    endpoint: str | None = None
+    concurrency: int | None = None
+    request_rate: float | None = None
+    burstiness: float = 1.0
+    num_requests: int | None = None
+    repeats: int = 3
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    seed: int | None = None
+    timeout: str | None = None
+    slo: str | None = None
+    sweep: str | None = None
+    finds_capacity: bool = False
+    preset: str | None = None
+    api_key_env: str | None = None
+    label: str | None = None
+    detailed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchOutcome:
+    tables: tuple[BenchTable, ...]
+    documents: tuple[dict[str, Any], ...]
+    exit_code: int = 0
+
+
+def run_bench(asked: BenchAsk, on_stage: OnStage, on_line: Callable[[str], None], now: datetime) -> BenchOutcome:
+    """Do what was asked. Raises InputError or BenchmarkError."""
+    traffic, prompts = traffic_of(asked)
+    slo = parse_slo(asked.slo)
+    if asked.finds_capacity and not slo:
+        raise InputError("--find-capacity needs limits to keep, for example --slo ttft_p95=10s,tpot_p95=200ms")
+    api_key = _api_key(asked.api_key_env)
+    vocab_size = load_model(asked.model_dir).vocab_size if asked.model_dir is not None else None
+    facts = probe_server(asked.url, asked.model, traffic.endpoint, api_key, vocab_size)
+    options = BenchOptions(api_key=api_key, keeps_text=asked.detailed, prompts=prompts, on_stage=on_stage)
+    if asked.preset is not None:
+        return _stress(facts, traffic, options)
+    shape = shape_of(traffic, prompts, asked.request_rate, asked.burstiness, asked.concurrency)
+    if asked.finds_capacity:
+        return _capacity(facts, traffic, shape, slo, options, on_line)
+    shapes = (shape,) if asked.sweep is None else sweep(_levels(asked.sweep), asked.request_rate is not None)
+    benches = []
+    for one in shapes:
+        benches.append(bench_server(facts, _at(traffic, one), one, asked.repeats, slo, options))
+        if asked.sweep is not None:
+            on_line(f"{len(benches)} of {len(shapes)} levels measured")
+    tables = tuple(result_table(bench) for bench in benches)
+    return BenchOutcome(
+        tables=tables if asked.sweep is None else (sweep_table(benches),),
+        documents=tuple(document(bench, now, asked.label, asked.detailed) for bench in benches),
+        exit_code=_exit_code(benches),
+    )
+
+
+def _exit_code(benches: Sequence[Bench]) -> int:
+    if any(bench.client_fault for bench in benches):
+        return EXIT_CLIENT_AT_FAULT
+    return EXIT_LIMITS_BROKEN if any(broken_limits(bench) for bench in benches) else 0
+
+
+# --- what is asked ----------------------------------------------------------------------------------------------------
+
+
+def traffic_of(asked: BenchAsk) -> tuple[Traffic, list[GivenPrompt]]:
+    """The workload with the options laid over it, and its recorded prompts. Raises InputError."""
+    traffic, folder = (preset(asked.preset), Path()) if asked.preset is not None else _named(asked.workload)
+    changes: dict[str, Any] = {
+        name: value
+        for name in ("concurrency", "num_requests", "input_tokens", "output_tokens", "seed", "endpoint")
+        if (value := getattr(asked, name)) is not None
+    }
+    if asked.preset is not None and asked.concurrency is not None and asked.num_requests is None:
+        changes["num_requests"] = asked.concurrency
+    if asked.timeout is not None:
+        try:
+            changes["request_timeout"] = Seconds(parse_seconds(asked.timeout))
+        except ValueError as error:
+            raise InputError(f"--timeout: {error}") from None
+    data = {**msgspec.to_builtins(traffic, enc_hook=float), **changes}
+    traffic = convert(data, Traffic, f"workload {traffic.name}")
+    if traffic.prompts is None:
+        return traffic, []
+    path = folder / traffic.prompts
+    try:
+        return traffic, read_prompts(read_text(path))
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        raise _not_prompts(path, error) from None
+
+
+def _not_prompts(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: {error}; allowed: lines of {{prompt, output_tokens, arrival_s}}, or ShareGPT")
+
+
+def _named(name: str) -> tuple[Traffic, Path]:
+    """A file, or a shipped name; and the folder its own files are beside. A JSONL file is a workload itself."""
+    path = Path(name)
+    if path.suffix in (".jsonl", ".json") and path.is_file():
+        count = len(read_prompts(read_text(path)))
+        return Traffic(name=path.stem, concurrency=16, num_requests=count, prompts=path.name), path.parent
+    only_bench = shipped_files("workloads/bench")
+    if name in only_bench:
+        return load_named(name, Traffic, path.parent, "workloads/bench"), path.parent
+    try:
+        return load_named(path.name, Traffic, path.parent, "workloads"), path.parent
+    except InputError as error:
+        if only_bench and "shipped:" in str(error):
+            raise InputError(f"{error}, {', '.join(sorted(only_bench))}") from None
+        raise
+
+
+def parse_slo(text: str | None) -> dict[str, float]:
+    """`ttft_p95=10s,tpot_p95=200ms` into limits in seconds. Raises InputError."""
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"--slo: {name!r} is not NAME=DURATION, for example ttft_p95=10s")
+    data = {"slo": {name.strip(): limit.strip() for name, _, limit in pairs}}
+    return {name: float(limit) for name, limit in convert(data, Objective, "--slo").slo.items()}
+
+
+def _levels(text: str) -> list[float]:
+    try:
+        levels = [float(part) for part in text.split(",")]
+    except ValueError:
+        levels = []
+    if not levels or min(levels) <= 0:
+        raise InputError(f"--sweep {text!r}: allowed: numbers above 0, for example 1,2,4,8")
+    return levels
+
+
+def _api_key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    if variable not in os.environ:
+        raise InputError(f"--api-key-env: the environment has no {variable}")
+    return os.environ[variable]
+
+
+def _at(traffic: Traffic, shape: Shape) -> Traffic:
+    """Warm-up as wide as the load."""
+    if not isinstance(shape, ClosedLoop) or traffic.warmup_requests is not None:
+        return traffic
+    return msgspec.structs.replace(traffic, concurrency=shape.concurrency)
+
+
+# --- stress, capacity, comparison -------------------------------------------------------------------------------------
+
+
+def _stress(facts: ServerFacts, traffic: Traffic, options: BenchOptions) -> BenchOutcome:
+    _, (plans,) = plans_of(traffic, 1)
+    target = target_of(facts, traffic, options, [plans])
+    report = run_stress(facts, target, plans, traffic.concurrency)
+    title = f"{traffic.name}: {traffic.concurrency} requests at once to {facts.model} at {facts.base_url}"
+    return BenchOutcome(
+        tables=(stress_table(report, title),),
+        documents=(stress_document(report, facts, traffic),),
+        exit_code=report.exit_code,
+    )
+
+
+def _capacity(
+    facts: ServerFacts,
+    traffic: Traffic,
+    shape: Shape,
+    slo: dict[str, float],
+    options: BenchOptions,
+    on_line: Callable[[str], None],
+) -> BenchOutcome:
+    by_rate = isinstance(shape, OpenLoop)
+    start = shape.rate_per_s if isinstance(shape, OpenLoop) else float(min(traffic.concurrency, 8))
+    load = level_loader(facts, traffic, shape, slo, options)
+
+    def on_level(level: Level) -> None:
+        on_line(level_line(level))
+
+    capacity: Capacity = find_capacity(load, slo, start, MAX_RATE if by_rate else MAX_CONCURRENCY, by_rate, on_level)
+    unit = "request rate" if by_rate else "concurrency"
+    return BenchOutcome(
+        tables=(capacity_table(capacity, unit),),
+        documents=(capacity_document(capacity, unit, facts, traffic, slo),),
+        exit_code=EXIT_LIMITS_BROKEN if capacity.level is None else 0,
+    )
+
+
+def level_loader(
+    facts: ServerFacts, traffic: Traffic, shape: Shape, slo: dict[str, float], options: BenchOptions
+) -> Callable[[float, int], Sequence[RequestRecord]]:
+    """Load the server at a level until all is sent or it plainly cannot keep the SLO."""
+    urls = [facts.base_url] if facts.has_metrics else []
+    loads = 0
+
+    def load(level: float, attempt: int) -> Sequence[RequestRecord]:  # noqa: ARG001
+        nonlocal loads
+        at = at_level(shape, level)
+        wave = 0 if isinstance(at, OpenLoop) else int(level)
+        per_level = WAVES * wave or int(level * LEVEL_S)
+        asked = msgspec.structs.replace(traffic, num_requests=wave + max(traffic.num_requests, per_level))
+        plans = plan_requests(msgspec.structs.replace(asked, seed=traffic.seed + 1000 * (loads + 1)))
+        check_lengths(facts, plans)
+        target = target_of(facts, asked, options, [plans])
+        if not loads and traffic.num_warmup_requests:
+            warmup = plan_warmup(traffic)
+            send_load(target_of(facts, traffic, options, [warmup]), warmup, ClosedLoop(len(warmup)))
+        loads += 1
+        first_wave = {plan.index for plan in plans[:wave]}
+        watch = SaturationWatch(slo, len(plans) - wave, first_wave)
+        wait_until_idle(urls, timeout_s=60.0)
+        records = send_load(target, plans, at, should_stop=watch.is_hopeless, on_record=watch.see).records
+        return [record for record in records if record.index not in first_wave]
+
+    return load
+
+
+def write_outcome(outcome: BenchOutcome, json_file: Path | None, csv_file: Path | None) -> None:
+    """One document, or a list of those of a sweep. Raises InputError where it cannot be written."""
+    try:
+        if json_file is not None:
+            content = outcome.documents[0] if len(outcome.documents) == 1 else list(outcome.documents)
+            json_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        if csv_file is not None:
+            with csv_file.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows(csv_rows(outcome.documents))
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+
+
+def compare_files(first: Path, second: Path) -> tuple[BenchTable, ...]:
+    """Two results, of this program or of `vllm bench serve`. Raises InputError."""
+    documents = []
+    for path in (first, second):
+        try:
+            documents.append(msgspec.json.decode(read_text(path), type=dict[str, Any]))
+        except msgspec.MsgspecError as error:
+            raise InputError(f"{path}: is not a result of a benchmark: {error}") from None
+    comparisons = compare_documents(documents[0], documents[1])
+    if not comparisons:
+        raise InputError(f"{first}, {second}: have no metric in common")
+    return (comparison_table(comparisons, (first.name, second.name)),)

@@ -1,0 +1,377 @@
+"""A bench as data: JSON with the keys of `vllm bench serve` and ours, CSV, intervals, and two files compared.
+
+In: a `Bench`, or documents read back. Out: plain data. Milliseconds where vLLM's keys say so.
+
+Source of the keys: vllm@0.32 benchmarks/serve.py:main_async and :benchmark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from statistics import fmean
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from planner import __version__
+from planner.bench import Bench, Repeat
+from planner.capacity import Capacity
+from planner.load_shapes import OpenLoop, in_words, limit_of
+from planner.metrics import (
+    LATENCIES,
+    RATES,
+    Attainment,
+    BenchmarkResult,
+    RequestRecord,
+    attainment,
+    itls,
+    peaks,
+    summarize,
+)
+from planner.statistics import (
+    Interval,
+    bootstrap_interval,
+    rate_interval,
+    t_interval,
+)
+from planner.stress import StressReport
+from planner.telemetry import COUNTERS, ServerFacts
+from planner.units import format_ms, to_ms
+from planner.workload import Traffic
+
+BACKENDS = {"completions": "openai", "chat": "openai-chat"}
+"""vLLM's names of request functions."""
+_STATISTICS = {"mean": "mean", "p50": "median", "std": "std", "p90": "p90", "p95": "p95", "p99": "p99"}
+
+
+def key_of(name: str) -> str:
+    """vLLM's key of a metric of ours: `ttft_p50` is `median_ttft_ms`."""
+    if name in RATES:
+        return name
+    family, _, statistic = name.partition("_")
+    return f"{_STATISTICS[statistic]}_{family}_ms"
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def document(bench: Bench, now: datetime, label: str | None = None, detailed: bool = False) -> dict[str, Any]:
+    """All repeats as one run, with vLLM's keys and meaning; then ours: intervals, steady state, SLO, client, server."""
+    records = bench.records
+    pooled, duration_s = pool(bench.repeats)
+    limits = attainment(records, bench.slo) if bench.slo else None
+    return {
+        **_vllm_head(bench, now, label),
+        "duration": duration_s,
+        "completed": pooled.completed,
+        "failed": pooled.failed,
+        "total_input_tokens": pooled.total_input_tokens,
+        "total_output_tokens": pooled.total_output_tokens,
+        "request_throughput": pooled.completed / duration_s,
+        "request_goodput": limits.good / duration_s if limits else None,
+        "output_throughput": pooled.total_output_tokens / duration_s,
+        "total_token_throughput": (pooled.total_input_tokens + pooled.total_output_tokens) / duration_s,
+        "latencies": [r.e2el_s for r in records],
+        "queue_times": [r.queue_s for r in records],
+        **(_details(records) if detailed else {}),
+        "max_output_tokens_per_s": max(peaks(repeat.records)[0] for repeat in bench.repeats),
+        "max_concurrent_requests": max(peaks(repeat.records)[1] for repeat in bench.repeats),
+        "rtfx": 0.0,
+        **{key_of(name): to_ms(value) for name, value in pooled.metrics.items() if name not in RATES},
+        **_median_keys(pooled.metrics),
+        **_ours(bench, pooled, duration_s, limits),
+    }
+
+
+def pool(repeats: Sequence[Repeat]) -> tuple[BenchmarkResult, float]:
+    """Latencies of all repeats in one pool, and the time they took together without the pauses between."""
+    result = summarize([record for repeat in repeats for record in repeat.records])
+    return result, sum(repeat.result.duration_s for repeat in repeats)
+
+
+def _median_keys(metrics: Mapping[str, float]) -> dict[str, float]:
+    """`p50_...` beside vLLM's `median_...`, as it writes when asked for that percentile."""
+    return {f"p50_{family}_ms": to_ms(metrics[f"{family}_p50"]) for family in LATENCIES if f"{family}_p50" in metrics}
+
+
+def _vllm_head(bench: Bench, now: datetime, label: str | None) -> dict[str, Any]:
+    shape, backend = bench.shape, BACKENDS[bench.traffic.endpoint]
+    rate, burstiness = (shape.rate_per_s, shape.burstiness) if isinstance(shape, OpenLoop) else ("inf", 1.0)
+    return {
+        "date": now.strftime("%Y%m%d-%H%M%S"),
+        "endpoint_type": backend,
+        "backend": backend,
+        "label": label,
+        "model_id": bench.facts.model,
+        "tokenizer_id": bench.facts.model,
+        "num_prompts": len(bench.records),
+        "request_rate": rate,
+        "burstiness": _number(burstiness),
+        "max_concurrency": limit_of(shape),
+    }
+
+
+def _details(records: Sequence[RequestRecord]) -> dict[str, Any]:
+    """One entry a request, zeros where it failed, as vLLM's `--save-detailed`."""
+    done = [record.error is None for record in records]
+    return {
+        "input_lens": [r.input_tokens for r in records],
+        "output_lens": [r.output_tokens if ok else 0 for r, ok in zip(records, done, strict=True)],
+        "ttfts": [r.ttft_s if r.chunk_s else 0.0 for r in records],
+        "itls": [[b - a for a, b in zip(r.chunk_s, r.chunk_s[1:], strict=False)] for r in records],
+        "start_times": [r.started_s for r in records],
+        "generated_texts": [r.text for r in records],
+        "errors": [r.error or "" for r in records],
+        "finish_reasons": [r.finish_reason for r in records],
+    }
+
+
+def _ours(bench: Bench, pooled: BenchmarkResult, duration_s: float, limits: Attainment | None) -> dict[str, Any]:
+    steady = [repeat.result.steady for repeat in bench.repeats if repeat.result.steady is not None]
+    return {
+        "planner_version": __version__,
+        "simulated": bench.facts.simulated,
+        "server_url": bench.facts.base_url,
+        "server_version": bench.facts.version,
+        "workload": msgspec.to_builtins(bench.traffic, enc_hook=float),
+        "load": in_words(bench.shape),
+        "load_level": level_of(bench),
+        "input_throughput": pooled.total_input_tokens / duration_s,
+        "error_rate": pooled.failed / (pooled.completed + pooled.failed),
+        "error_counts": pooled.errors,
+        "slo": bench.slo,
+        "slo_attainment": limits.fraction if limits else None,
+        "slo_attainment_by_limit": limits.by_limit if limits else {},
+        "slo_kept": not broken_limits(bench),
+        "intervals": {key_of(n): _interval(n, interval) for n, interval in intervals(bench).items()},
+        "steady_state_duration": sum(s.duration_s for s in steady) if steady else None,
+        "steady_state_request_throughput": fmean(s.request_throughput for s in steady) if steady else None,
+        "steady_state_output_throughput": fmean(s.output_throughput for s in steady) if steady else None,
+        "steady_state_total_token_throughput": fmean(s.total_token_throughput for s in steady) if steady else None,
+        "drift_significant": any(repeat.drift is not None and repeat.drift.is_drift for repeat in bench.repeats),
+        "client_was_bottleneck": bench.client_fault is not None,
+        "client_fault": bench.client_fault,
+        **_client(bench.repeats),
+        **_server(bench.repeats),
+        "repeats": [_repeat(repeat) for repeat in bench.repeats],
+    }
+
+
+def level_of(bench: Bench) -> float | None:
+    shape = bench.shape
+    return shape.rate_per_s if isinstance(shape, OpenLoop) else limit_of(shape)
+
+
+def broken_limits(bench: Bench) -> list[str]:
+    """In words, each limit that any repeat broke."""
+    broken = []
+    for name, limit in bench.slo.items():
+        values = [repeat.result.metrics.get(name) for repeat in bench.repeats]
+        worst = max((value for value in values if value is not None), default=None)
+        if worst is not None and worst > limit:
+            broken.append(f"{name} is {format_ms(worst)}, the limit is {format_ms(limit)}")
+    return broken
+
+
+def _interval(name: str, interval: Interval) -> dict[str, Any]:
+    def shown(value: float) -> float | None:
+        return _number(value if name in RATES else to_ms(value))
+
+    return {
+        "value": shown(interval.value),
+        "low": shown(interval.low),
+        "high": shown(interval.high),
+        "method": interval.method,
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _client(repeats: Sequence[Repeat]) -> dict[str, Any]:
+    clients = [repeat.client for repeat in repeats]
+    chunks = sum(client.num_chunks for client in clients)
+    return {
+        "client_cpu_fraction": max(client.cpu_fraction for client in clients),
+        "client_cpu_us_per_chunk": to_ms(to_ms(sum(client.cpu_s for client in clients))) / chunks if chunks else None,
+        "client_num_processes": max(client.num_processes for client in clients),
+        "client_loop_lag_mean_ms": to_ms(fmean(client.loop_lag_mean_s for client in clients)),
+        "client_loop_lag_p99_ms": to_ms(max(client.loop_lag_p99_s for client in clients)),
+        "client_loop_lag_max_ms": to_ms(max(client.loop_lag_max_s for client in clients)),
+        "client_dispatch_late_mean_ms": to_ms(fmean(client.dispatch_late_mean_s for client in clients)),
+        "client_dispatch_late_p99_ms": to_ms(max(client.dispatch_late_p99_s for client in clients)),
+        "client_dispatch_late_max_ms": to_ms(max(client.dispatch_late_max_s for client in clients)),
+        "client_bytes_sent": sum(client.bytes_sent for client in clients),
+        "client_bytes_received": sum(client.bytes_received for client in clients),
+    }
+
+
+def _server(repeats: Sequence[Repeat]) -> dict[str, Any]:
+    """What the server's own counters say of the measured windows; None where it does not."""
+    windows = [window for repeat in repeats for window in repeat.telemetry]
+    found: dict[str, Any] = {}
+    for name in COUNTERS:
+        values = [value for window in windows if (value := getattr(window, name)) is not None]
+        found[f"server_{name}"] = sum(values) if values else None
+    queries, hits = found["server_prefix_cache_queries"], found["server_prefix_cache_hits"]
+    found["server_prefix_cache_hit_rate"] = hits / queries if queries and hits is not None else None
+    for name in ("kv_cache_usage_fraction", "num_requests_running", "num_requests_waiting"):
+        found[f"server_{name}_peak"] = max((r.peaks[name] for r in repeats if name in r.peaks), default=None)
+    found["server_drained"] = all(repeat.drained for repeat in repeats)
+    return found
+
+
+def _repeat(repeat: Repeat) -> dict[str, Any]:
+    result = repeat.result
+    return {
+        "duration": result.duration_s,
+        "completed": result.completed,
+        "failed": result.failed,
+        **{key_of(n): value if n in RATES else to_ms(value) for n, value in result.metrics.items()},
+        "steady_state": asdict(result.steady) if result.steady is not None else None,
+        "drift": None if repeat.drift is None else {**asdict(repeat.drift), "change": repeat.drift.change},
+        "client_fault": repeat.client_fault,
+        "first_index": min(record.index for record in repeat.records),
+    }
+
+
+# --- CSV --------------------------------------------------------------------------------------------------------------
+
+
+def csv_rows(documents: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """A row each repeat of each level, the load's level first."""
+    rows: list[list[Any]] = []
+    names: list[str] = []
+    for one in documents:
+        for number, repeat in enumerate(one["repeats"]):
+            flat = {k: v for k, v in repeat.items() if not isinstance(v, dict) and k != "steady_state" and k != "drift"}
+            if not names:
+                names = list(flat)
+                rows.append(["load", "load_level", "repeat", *names])
+            rows.append([one["load"], one["load_level"], number, *(flat.get(name) for name in names)])
+    return rows
+
+
+# --- how sure the numbers are -----------------------------------------------------------------------------------------
+
+MIN_REPEATS_FOR_T = 3
+RATE_WEIGHTS: dict[str, Callable[[RequestRecord], float]] = {
+    "request_throughput": lambda _: 1.0,
+    "input_throughput": lambda r: float(r.input_tokens),
+    "output_throughput": lambda r: float(r.output_tokens),
+    "total_token_throughput": lambda r: float(r.input_tokens + r.output_tokens),
+}
+_PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
+HEADLINES: tuple[str, ...] = (
+    "request_throughput",
+    "output_throughput",
+    "total_token_throughput",
+    *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in ("mean", "p50", "p95", "p99")),
+)
+
+
+def intervals(bench: Bench) -> dict[str, Interval]:
+    """An interval for every headline number: over the repeats where there are three, else from within the run."""
+    found: dict[str, Interval] = {}
+    for name in HEADLINES:
+        samples = [r.result.metrics[name] for r in bench.repeats if name in r.result.metrics]
+        if len(samples) != len(bench.repeats) or not samples:
+            continue
+        if len(samples) >= MIN_REPEATS_FOR_T:
+            found[name] = t_interval(samples)
+        elif name in RATE_WEIGHTS:
+            found[name] = _rate_within(bench.repeats[-1], name)
+        else:
+            found[name] = _latency_within(bench, name)
+    return found
+
+
+def _rate_within(repeat: Repeat, name: str) -> Interval:
+    """From ten parts of the run. The whole run's rate is kept as the value; the parts say how it varies."""
+    done = [record for record in repeat.records if record.error is None]
+    times: list[float] = []
+    weights: list[float] = []
+    for record in done:
+        moments = record.chunk_s if name == "output_throughput" else (record.finished_s,)
+        times += moments
+        weights += [RATE_WEIGHTS[name](record) / len(moments)] * len(moments)
+    start_s, end_s = min(r.started_s for r in done), max(r.finished_s for r in done)
+    within = rate_interval(times, weights, start_s, end_s)
+    value = repeat.result.metrics[name]
+    return Interval(value, value - within.half_width, value + within.half_width, within.method)
+
+
+def _latency_within(bench: Bench, name: str) -> Interval:
+    family, _, statistic = name.partition("_")
+    done = [record for record in bench.records if record.error is None]
+    values: Sequence[float] = {
+        "ttft": lambda: [r.ttft_s for r in done],
+        "tpot": lambda: [t for r in done if (t := r.tpot_s) is not None],
+        "e2el": lambda: [r.e2el_s for r in done],
+        "itl": lambda: _thinned(itls(done)),
+    }[family]()
+
+    def of_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return rows.mean(axis=1) if statistic == "mean" else np.percentile(rows, _PERCENTILES[statistic], axis=1)
+
+    return bootstrap_interval(values, of_rows, bench.traffic.seed)
+
+
+def _thinned(values: NDArray[np.float64], most: int = 5000) -> list[float]:
+    """Enough of many gaps: an interval from fewer is wider, never too narrow."""
+    if len(values) > most:
+        values = np.random.default_rng(0).choice(values, most, replace=False)
+    return [float(value) for value in values]
+
+
+# --- capacity and stress ----------------------------------------------------------------------------------------------
+
+
+def capacity_document(
+    capacity: Capacity, unit: str, facts: ServerFacts, traffic: Traffic, slo: Mapping[str, float]
+) -> dict[str, Any]:
+    return {
+        "model_id": facts.model,
+        "simulated": facts.simulated,
+        "workload": msgspec.to_builtins(traffic, enc_hook=float),
+        "slo": dict(slo),
+        "unit": unit,
+        "capacity": capacity.level,
+        "surely_kept": capacity.low,
+        "surely_broken": _number(capacity.high),
+        "num_requests": capacity.num_requests,
+        "levels": [asdict(level) for level in capacity.levels],
+    }
+
+
+def stress_document(report: StressReport, facts: ServerFacts, traffic: Traffic) -> dict[str, Any]:
+    return {
+        "model_id": facts.model,
+        "simulated": facts.simulated,
+        "workload": msgspec.to_builtins(traffic, enc_hook=float),
+        "verdict": report.verdict,
+        "passed": report.exit_code == 0,
+        "server_answers": report.is_alive,
+        "limits": list(report.limits),
+        "requests": [
+            {
+                "index": fate.record.index,
+                "answer": fate.fate,
+                "why": fate.words,
+                "input_tokens": fate.record.input_tokens,
+                "output_tokens": fate.record.output_tokens,
+                "finish_reason": fate.record.finish_reason,
+                "ttft": fate.record.ttft_s if fate.record.chunk_s else None,
+                "latency": fate.record.e2el_s,
+                "error": fate.record.error,
+            }
+            for fate in report.fates
+        ],
+    }

@@ -1,0 +1,171 @@
+"""What a person reads of a bench: tables as rows of text, with notes. `cli.bench` prints them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from planner.bench import Bench
+from planner.bench_compare import Comparison
+from planner.bench_json import broken_limits, intervals, level_of, pool
+from planner.capacity import Capacity, Level
+from planner.load_shapes import in_words
+from planner.metrics import LATENCIES, BenchmarkResult, attainment
+from planner.objective import format_metric
+from planner.statistics import Difference, Interval
+from planner.stress import StressReport
+from planner.units import format_count, format_duration, format_ms
+
+
+@dataclass(frozen=True, slots=True)
+class BenchTable:
+    """What `cli.bench` makes a table of."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def result_table(bench: Bench) -> BenchTable:
+    """The headline numbers with their intervals, and what there is to know about them."""
+    known = intervals(bench)
+    pooled, duration_s = pool(bench.repeats)
+    rows = [
+        (name.replace("_", " "), format_metric(name, known[name].value), _spread(name, known[name]))
+        for name in ("request_throughput", "output_throughput", "total_token_throughput")
+        if name in known
+    ]
+    for family in LATENCIES:
+        for statistic in ("mean", "p50", "p95", "p99"):
+            name = f"{family}_{statistic}"
+            if name in known:
+                rows.append((f"{family} {statistic}", format_ms(known[name].value), _spread(name, known[name])))
+    title = f"{bench.facts.model} at {bench.facts.base_url}: {bench.traffic.name}, {in_words(bench.shape)}"
+    return BenchTable(title, ("metric", "value", "95 % interval"), tuple(rows), _notes(bench, pooled, duration_s))
+
+
+def _spread(name: str, interval: Interval) -> str:
+    if not math.isfinite(interval.half_width):
+        return "not known"
+    low, high = max(0.0, interval.low), interval.high
+    return f"{format_metric(name, low)} to {format_metric(name, high)}"
+
+
+def _notes(bench: Bench, pooled: BenchmarkResult, duration_s: float) -> tuple[str, ...]:
+    notes = []
+    if bench.facts.simulated:
+        notes.append("SIMULATED server: not a measurement")
+    total = pooled.completed + pooled.failed
+    repeats = f"{len(bench.repeats)} repeats" if len(bench.repeats) > 1 else "1 repeat"
+    notes.append(f"{pooled.completed} of {total} requests completed in {format_duration(duration_s)}, {repeats}")
+    tokens_in, tokens_out = format_count(pooled.total_input_tokens), format_count(pooled.total_output_tokens)
+    notes.append(f"{tokens_in} tokens in, {tokens_out} out")
+    notes += [f"{count} x {error}" for error, count in sorted(pooled.errors.items())]
+    steady = [repeat.result.steady.output_throughput for repeat in bench.repeats if repeat.result.steady is not None]
+    notes.append(
+        f"steady state (ramp and tail left out): {format_metric('output_throughput', fmean(steady))}"
+        if steady
+        else "no steady state: ask for more requests than four times the concurrency"
+    )
+    if bench.slo:
+        kept = attainment(bench.records, bench.slo)
+        goodput = format_metric("request_throughput", kept.good / duration_s)
+        notes.append(f"SLO: {kept.fraction:.1%} of the requests kept every limit, goodput {goodput}")
+        notes += [f"SLO broken: {text}" for text in broken_limits(bench)]
+    notes += _warnings(bench)
+    return tuple(notes)
+
+
+def _warnings(bench: Bench) -> list[str]:
+    found = []
+    for number, repeat in enumerate(bench.repeats):
+        if repeat.client_fault:
+            found.append(f"THE CLIENT WAS THE BOTTLENECK in repeat {number}: {repeat.client_fault}")
+        if repeat.drift is not None and repeat.drift.is_drift:
+            found.append(
+                f"drift in repeat {number}: latency changed by {repeat.drift.change:+.0%} from first half to second"
+            )
+        if not repeat.drained:
+            found.append(f"the server was still busy when repeat {number} began: someone else uses it")
+    client = max((repeat.client for repeat in bench.repeats), key=lambda c: c.cpu_fraction)
+    found.append(
+        f"client: {client.cpu_fraction:.0%} of a core, loop late by {format_ms(client.loop_lag_mean_s)} on average, "
+        f"dispatch by {format_ms(client.dispatch_late_mean_s)}"
+    )
+    return found
+
+
+def sweep_table(benches: Sequence[Bench]) -> BenchTable:
+    """A row a level."""
+    rows = []
+    for bench in benches:
+        known = intervals(bench)
+        kept = attainment(bench.records, bench.slo) if bench.slo else None
+        rows.append((
+            f"{level_of(bench):g}",
+            *(format_metric(n, known[n].value) if n in known else "-" for n in _SWEEP),
+            "" if kept is None else f"{kept.fraction:.0%}" + (" broken" if broken_limits(bench) else ""),
+            "client was the bottleneck" if bench.client_fault else "",
+        ))  # fmt: skip
+    columns = ("level", *(name.replace("_", " ") for name in _SWEEP), "SLO", "note")
+    return BenchTable("Sweep", columns, tuple(rows))
+
+
+_SWEEP = ("request_throughput", "output_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "e2el_p95")
+
+
+def comparison_table(comparisons: Sequence[Comparison], names: tuple[str, str]) -> BenchTable:
+    rows = [
+        (c.key, f"{c.first:.4g}", f"{c.second:.4g}", _difference_text(c.difference), c.verdict) for c in comparisons
+    ]
+    method = comparisons[0].difference.method if comparisons else ""
+    columns = ("metric", *names, "difference, 95 % interval", "verdict")
+    return BenchTable(f"{names[1]} against {names[0]}", columns, tuple(rows), (method,) if method else ())
+
+
+def _difference_text(difference: Difference) -> str:
+    if not math.isfinite(difference.low):
+        return f"{difference.value:+.4g}"
+    return f"{difference.value:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
+
+
+def capacity_table(capacity: Capacity, unit: str) -> BenchTable:
+    """A row a level in the order they were tried, and the answer."""
+    rows = tuple(
+        (f"{one.level:g}", one.judgement.verdict, "yes" if one.judgement.is_sure else "no", str(one.num_requests),
+         one.judgement.why)
+        for one in capacity.levels
+    )  # fmt: skip
+    return BenchTable("Capacity", (unit, "SLO", "sure", "requests", "why"), rows, (capacity_in_words(capacity, unit),))
+
+
+def capacity_in_words(capacity: Capacity, unit: str) -> str:
+    if capacity.level is None:
+        return f"no {unit} keeps the SLO, not even {min(level.level for level in capacity.levels):g}"
+    high = f"below {capacity.high:g}" if math.isfinite(capacity.high) else "and may be higher: nothing tried broke it"
+    return f"capacity: {unit} {capacity.level:.4g} keeps the SLO; surely {capacity.low:.4g} at least, {high}"
+
+
+def level_line(level: Level) -> str:
+    return f"level {level.level:g}: {level.judgement.verdict} ({level.judgement.why})"
+
+
+def stress_table(report: StressReport, name: str) -> BenchTable:
+    """A row a request, then the server's limits and the verdict."""
+    rows = tuple(
+        (
+            str(fate.record.index),
+            format_count(fate.record.input_tokens),
+            format_count(fate.record.output_tokens),
+            format_ms(fate.record.ttft_s) if fate.record.chunk_s else "-",
+            format_ms(fate.record.e2el_s),
+            fate.fate,
+            fate.words,
+        )
+        for fate in report.fates
+    )
+    columns = ("request", "tokens in", "tokens out", "first token", "time", "answer", "why")
+    return BenchTable(name, columns, rows, (*report.limits, report.verdict))

@@ -1,0 +1,99 @@
+"""Load shapes: when requests are sent. `ClosedLoop` by concurrency, `OpenLoop` by rate, `Replay` by a trace.
+
+In: a shape, how many requests, a seed. Out: when they are due, in seconds from the beginning. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """`concurrency` requests in flight, each followed by the next; over `ramp_s` they join one after the other."""
+
+    concurrency: int
+    ramp_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """Requests arrive whether or not others have ended.
+
+    `burstiness` is vLLM's: the shape of a gamma distribution of gaps. 1 is Poisson, below 1 comes in bursts, infinity
+    is a constant gap. `start_rate_per_s` begins a linear ramp that ends with the last request.
+    """
+
+    rate_per_s: float
+    burstiness: float = 1.0
+    max_concurrency: int | None = None
+    start_rate_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """As a trace sent them, `speed` times as fast."""
+
+    arrivals_s: tuple[float, ...]
+    speed: float = 1.0
+    max_concurrency: int | None = None
+
+
+Shape: TypeAlias = ClosedLoop | OpenLoop | Replay
+
+
+def due_times(shape: Shape, count: int, seed: int) -> tuple[float, ...] | None:
+    """When each of `count` requests is due; None where each is due as soon as there is a place."""
+    if isinstance(shape, Replay):
+        if len(shape.arrivals_s) < count:
+            raise ValueError(f"the trace has {len(shape.arrivals_s)} arrivals, {count} are asked for")
+        return tuple(arrival / shape.speed for arrival in shape.arrivals_s[:count])
+    if isinstance(shape, ClosedLoop):
+        if not shape.ramp_s:
+            return None
+        joins = min(shape.concurrency, count)
+        return tuple(i * shape.ramp_s / max(1, joins) for i in range(joins)) + (0.0,) * (count - joins)
+    gaps = _gaps(shape, count, np.random.default_rng((seed, 3)))
+    return tuple(np.cumsum(gaps).tolist())
+
+
+def _gaps(shape: OpenLoop, count: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """As vLLM draws them (vllm@0.32 benchmarks/serve.py:get_request): with no ramp they add up to count / rate."""
+    start = shape.rate_per_s if shape.start_rate_per_s is None else shape.start_rate_per_s
+    rates = start + (shape.rate_per_s - start) * np.arange(count) / max(1, count - 1)
+    drawn = np.ones(count) if math.isinf(shape.burstiness) else rng.gamma(shape.burstiness, 1 / shape.burstiness, count)
+    gaps = drawn / rates
+    return gaps * (count / shape.rate_per_s / gaps.sum()) if shape.start_rate_per_s is None and count else gaps
+
+
+def limit_of(shape: Shape) -> int | None:
+    """The most requests that may be in flight; None: no limit."""
+    return shape.concurrency if isinstance(shape, ClosedLoop) else shape.max_concurrency
+
+
+def sweep(levels: Sequence[float], by_rate: bool, burstiness: float = 1.0) -> tuple[Shape, ...]:
+    """The same load at each level, lowest first."""
+    ordered = sorted(set(levels))
+    return tuple(OpenLoop(level, burstiness) if by_rate else ClosedLoop(int(level)) for level in ordered)
+
+
+def at_level(shape: Shape, level: float) -> Shape:
+    """The shape with another concurrency or rate."""
+    if isinstance(shape, OpenLoop):
+        return OpenLoop(level, shape.burstiness, shape.max_concurrency)
+    return ClosedLoop(round(level))
+
+
+def in_words(shape: Shape) -> str:
+    if isinstance(shape, ClosedLoop):
+        return f"closed loop, {shape.concurrency} in flight"
+    limit = "" if shape.max_concurrency is None else f", at most {shape.max_concurrency} in flight"
+    if isinstance(shape, Replay):
+        return f"trace of {len(shape.arrivals_s)} arrivals, {shape.speed:g} times as fast{limit}"
+    kind = {1.0: "Poisson", math.inf: "constant gaps"}.get(shape.burstiness, f"burstiness {shape.burstiness:g}")
+    return f"open loop, {shape.rate_per_s:g} requests/s ({kind}){limit}"

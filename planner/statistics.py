@@ -1,0 +1,139 @@
+"""How sure a number is: intervals, drift and comparison of runs.
+
+In: samples. Out: `Interval`s of 95 % and verdicts. Knows nothing of requests or servers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Quantiles 0.975 of Student's t for 1 to 30 degrees of freedom."""
+NUM_BATCHES = 10
+NUM_RESAMPLES = 400
+DRIFT_FRACTION = 0.05
+"""Halves of a run that differ by less are called the same, however surely they differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and where the true value is, in 95 of 100 cases."""
+
+    value: float
+    low: float
+    high: float
+    method: str
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+
+def t_quantile(degrees: float) -> float:
+    """Quantile 0.975 of Student's t; between whole degrees of freedom the smaller counts, which is the safe side."""
+    whole = max(1, math.floor(degrees))
+    if whole <= len(_T):
+        return _T[whole - 1]
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    return z + (z**3 + z) / (4 * whole) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * whole**2)
+
+
+def t_interval(samples: Sequence[float]) -> Interval:
+    """Of the mean of independent samples; with a single one nothing is known but its value."""
+    mean = fmean(samples)
+    if len(samples) < 2:
+        return Interval(mean, -math.inf, math.inf, "one sample")
+    half = t_quantile(len(samples) - 1) * stdev(samples) / math.sqrt(len(samples))
+    return Interval(mean, mean - half, mean + half, f"t over {len(samples)} repeats")
+
+
+def bootstrap_interval(
+    samples: Sequence[float], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int = 0
+) -> Interval:
+    """Percentile bootstrap. `statistic` takes (num_resamples, n) or (1, n) and works along axis 1."""
+    array = np.asarray(samples, dtype=float)
+    value = float(statistic(array[None, :])[0])
+    drawn = np.random.default_rng(seed).integers(0, len(array), (NUM_RESAMPLES, len(array)))
+    low, high = np.percentile(statistic(array[drawn]), [100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2])
+    return Interval(value, float(low), float(high), f"bootstrap over {len(array)} requests")
+
+
+def rate_interval(times_s: Sequence[float], weights: Sequence[float], start_s: float, end_s: float) -> Interval:
+    """Of a rate, from the counts in equal parts of the window (batch means)."""
+    edges = np.linspace(start_s, end_s, NUM_BATCHES + 1)
+    counts, _ = np.histogram(times_s, edges, weights=weights)
+    rates = counts / (edges[1] - edges[0])
+    interval = t_interval(rates.tolist())
+    return Interval(interval.value, interval.low, interval.high, f"batch means of {NUM_BATCHES} parts")
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The first half of a run against the second."""
+
+    first: float
+    second: float
+    is_drift: bool
+    """More than DRIFT_FRACTION apart, and surely so."""
+
+    @property
+    def change(self) -> float:
+        return self.second / self.first - 1 if self.first else 0.0
+
+
+def drift(samples: Sequence[float]) -> Drift | None:
+    """Of samples in the order of time; None where there are too few to say."""
+    if len(samples) < 8:
+        return None
+    half = len(samples) // 2
+    first, second = list(samples[:half]), list(samples[-half:])
+    difference = compare(first, second)
+    far = abs(difference.value) > DRIFT_FRACTION * abs(fmean(first))
+    return Drift(fmean(first), fmean(second), far and difference.is_significant)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The second less the first, with its interval."""
+
+    value: float
+    low: float
+    high: float
+    method: str
+
+    @property
+    def is_significant(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def compare(first: Sequence[float], second: Sequence[float], paired: bool = False) -> Difference:
+    """Welch's t, or where both had the same requests in the same order, t of the differences."""
+    value = fmean(second) - fmean(first)
+    if paired and len(first) == len(second) >= 2:
+        interval = t_interval([b - a for a, b in zip(first, second, strict=True)])
+        return Difference(value, interval.low, interval.high, f"paired t over {len(first)} repeats")
+    if min(len(first), len(second)) < 2:
+        return Difference(value, -math.inf, math.inf, "one sample")
+    a, b = stdev(first) ** 2 / len(first), stdev(second) ** 2 / len(second)
+    if a + b == 0:
+        return Difference(value, value, value, "no spread")
+    degrees = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
+    half = t_quantile(degrees) * math.sqrt(a + b)
+    return Difference(value, value - half, value + half, f"Welch's t over {len(first)} and {len(second)}")
+
+
+def compare_intervals(first: Interval, second: Interval) -> Difference:
+    """Of two estimates whose samples are not at hand: independent, about normal."""
+    value = second.value - first.value
+    half = math.hypot(first.half_width, second.half_width)
+    return Difference(value, value - half, value + half, "from the two intervals")

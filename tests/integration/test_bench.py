@@ -1,0 +1,148 @@
+"""`planner bench` beside `vllm bench serve`, on the same real vLLM in a container, turn and turn about."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+import pytest
+
+from planner.bench_command import BenchAsk, run_bench
+from planner.statistics import compare
+from studies import PLANNER
+
+pytestmark = [pytest.mark.container, pytest.mark.vllm]
+
+MODEL, INPUT, OUTPUT, CONCURRENCY, REQUESTS, ROUNDS = "/models/tiny", 128, 24, 4, 32, 3
+COMPARED = ("output_throughput", "request_throughput", "mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms")
+MARGIN = 0.15
+"""What two clients on this machine of few cores may differ by without its being a fault of either: one runs inside the
+container, the other outside."""
+WORKLOAD = [
+    "--concurrency", str(CONCURRENCY), "--num-requests", str(REQUESTS), "--input-tokens", str(INPUT),
+    "--output-tokens", str(OUTPUT),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def engine(docker_client: docker.DockerClient, vllm_image: str) -> Iterator[tuple[Any, str]]:
+    """The container and its URL; gone afterwards, whatever happens."""
+    container = docker_client.containers.run(
+        vllm_image,
+        ["--model", MODEL, "--max-model-len", "1024", "--enforce-eager", "--port", "8000"],
+        detach=True,
+        ports={"8000/tcp": ("127.0.0.1", None)},
+        labels={"org.planner.test": "bench"},
+    )
+    try:
+        yield container, wait_ready(container)
+    finally:
+        container.remove(force=True)
+
+
+def wait_ready(container: Any, timeout_s: float = 300) -> str:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        container.reload()
+        assert container.status in ("created", "running"), container.logs(tail=20).decode()
+        if ports := container.ports.get("8000/tcp"):
+            url = f"http://127.0.0.1:{ports[0]['HostPort']}"
+            try:
+                if httpx.get(f"{url}/health", trust_env=False, timeout=5).status_code == 200:
+                    return url
+            except httpx.TransportError:
+                pass
+        time.sleep(0.5)
+    pytest.fail(f"vLLM did not become ready: {container.logs(tail=20).decode()}")
+
+
+def by_planner(url: str, seed: int, folder: Path) -> dict[str, Any]:
+    path = folder / f"planner-{seed}.json"
+    command = [*PLANNER, "bench", url, *WORKLOAD, "--repeats", "1", "--seed", str(seed), "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode in (0, 5), done.stdout + done.stderr  # 5: engine and client share these few cores
+    return dict(json.loads(path.read_text()))
+
+
+def by_vllm(container: Any, seed: int) -> dict[str, Any]:
+    command = [
+        "vllm", "bench", "serve", "--backend", "openai", "--base-url", "http://127.0.0.1:8000", "--model", MODEL,
+        "--dataset-name", "random", "--random-input-len", str(INPUT), "--random-output-len", str(OUTPUT),
+        "--num-prompts", str(REQUESTS), "--max-concurrency", str(CONCURRENCY), "--num-warmups", str(CONCURRENCY),
+        "--ignore-eos", "--temperature", "0", "--percentile-metrics", "ttft,tpot,itl,e2el", "--seed", str(seed),
+        "--save-result", "--result-dir", "/tmp",  # noqa: S108
+        "--result-filename", f"{seed}.json",
+    ]  # fmt: skip
+    code, output = container.exec_run(command)
+    assert code == 0, output.decode()[-3000:]
+    code, content = container.exec_run(["cat", f"/tmp/{seed}.json"])  # noqa: S108
+    assert code == 0
+    return dict(json.loads(content))
+
+
+def test_it_agrees_with_vllms_own_benchmark(engine: tuple[Any, str], tmp_path: Path) -> None:
+    container, url = engine
+    ours, theirs = [], []
+    for seed in range(ROUNDS):
+        ours.append(by_planner(url, seed, tmp_path))
+        theirs.append(by_vllm(container, 100 + seed))
+    missing = set(theirs[0]) - set(ours[0])
+    assert not missing, f"keys of vllm bench serve that planner does not write: {missing}"
+    for document in (*ours, *theirs):
+        assert (document["completed"], document["total_output_tokens"]) == (REQUESTS, REQUESTS * OUTPUT)
+    lines, apart = [], []
+    for key in COMPARED:
+        a, b = [one[key] for one in ours], [one[key] for one in theirs]
+        difference = compare(b, a)
+        lines.append(f"{key}: planner {[round(x, 2) for x in a]}, vllm bench serve {[round(x, 2) for x in b]}")
+        if difference.is_significant and abs(difference.value) > MARGIN * sum(b) / len(b):
+            apart.append(key)
+    print(*lines, sep="\n")
+    assert not apart, "\n".join(lines)
+
+
+def test_what_the_server_says_is_used(engine: tuple[Any, str], tmp_path: Path) -> None:
+    _, url = engine
+    found = by_planner(url, 50, tmp_path)
+    assert found["model_id"] == MODEL
+    assert found["server_version"].startswith("0.32")
+    assert found["total_input_tokens"] == REQUESTS * INPUT, "token ids: exactly the planned lengths"
+    assert found["server_generation_tokens"] == REQUESTS * OUTPUT, "the engine counted what we counted, and no more"
+    assert found["server_drained"] is True
+
+
+def test_the_capacity_is_the_same_twice(engine: tuple[Any, str]) -> None:
+    _, url = engine
+    found = []
+    base = BenchAsk(url=url, concurrency=2, num_requests=24, input_tokens=INPUT, output_tokens=8, repeats=1)
+    (document,) = run_bench(base, lambda *_: None, lambda _: None, datetime.now()).documents
+    slo = f"e2el_p90={6 * document['median_e2el_ms']:.0f}ms"  # a few times what two at once take: within reach
+    for seed in (1, 2):
+        asked = BenchAsk(
+            url=url, concurrency=4, num_requests=24, input_tokens=INPUT, output_tokens=8, finds_capacity=True, slo=slo,
+            seed=seed,
+        )  # fmt: skip
+        (document,) = run_bench(asked, lambda *_: None, lambda _: None, datetime.now()).documents
+        found.append((document["surely_kept"], document["capacity"], document["surely_broken"] or float("inf")))
+    print(found)
+    (low, first, high), (_, second, _) = found
+    assert first is not None
+    assert low <= second <= high or found[1][0] <= first <= found[1][2], found
+
+
+def test_the_stress_preset_on_the_real_engine(engine: tuple[Any, str]) -> None:
+    _, url = engine
+    small = BenchAsk(url=url, preset="stress-32k", input_tokens=900, output_tokens=16)
+    outcome = run_bench(small, lambda *_: None, lambda _: None, datetime.now())
+    assert outcome.exit_code == 0, outcome.documents
+    whole = run_bench(BenchAsk(url=url, preset="stress-32k"), lambda *_: None, lambda _: None, datetime.now())
+    assert whole.exit_code == 3
+    assert {request["answer"] for request in whole.documents[0]["requests"]} == {"refused"}
+    assert "1024" in whole.documents[0]["requests"][0]["why"]
