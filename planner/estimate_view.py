@@ -151,7 +151,8 @@ def _capacity(answer: Answer) -> list[RenderableType]:
         )
     each = " each" if d.instances > 1 else ""
     concurrency = f"{float(memory.max_concurrency):.2f} requests of {d.engine.max_model_len} tokens at once{each}"
-    return [*lines, Text(f"capacity   {concurrency}"), Text(f"verdict    {answer.verdict}", _STYLES[answer.verdict])]
+    verdict = "starts, at risk" if answer.verdict == "at risk" else answer.verdict
+    return [*lines, Text(f"capacity   {concurrency}"), Text(f"verdict    {verdict}", _STYLES[answer.verdict])]
 
 
 def _reasons(answer: Answer) -> list[RenderableType]:
