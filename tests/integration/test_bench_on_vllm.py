@@ -118,43 +118,6 @@ def test_what_the_server_says_is_used(engine: tuple[Any, str], tmp_path: Path) -
     assert found["server_drained"] is True
 
 
-STEADY = 1.2
-"""Speeds of one engine that differ by more than this factor mean that the machine was busy with something else."""
-
-
-def median_e2el_ms(url: str) -> float:
-    asked = BenchAsk(url=url, concurrency=2, num_requests=24, input_tokens=INPUT, output_tokens=8, repeats=1)
-    (document,) = run_bench(asked, lambda *_: None, lambda _: None, datetime.now()).documents
-    return float(document["median_e2el_ms"])
-
-
-def search(url: str, slo: str, seed: int) -> tuple[float, float | None, float]:
-    asked = BenchAsk(
-        url=url, concurrency=4, num_requests=24, input_tokens=INPUT, output_tokens=8, finds_capacity=True, slo=slo,
-        seed=seed,
-    )  # fmt: skip
-    (document,) = run_bench(asked, lambda *_: None, lambda _: None, datetime.now()).documents
-    return document["surely_kept"], document["capacity"], document["surely_broken"] or float("inf")
-
-
-def test_the_capacity_is_the_same_twice(engine: tuple[Any, str]) -> None:
-    """Only where the engine was as fast after both searches as before: else there are two capacities to find."""
-    _, url = engine
-    speeds = [median_e2el_ms(url)]
-    slo = f"e2el_p90={6 * speeds[0]:.0f}ms"  # a few times what two at once take: within reach
-    found = []
-    for seed in (1, 2):
-        found.append(search(url, slo, seed))
-        speeds.append(median_e2el_ms(url))
-    print(f"capacities {found}, median latencies {speeds}")
-    if max(speeds) > STEADY * min(speeds):
-        pytest.skip(f"the machine was not steady: median latencies {[round(speed) for speed in speeds]} ms; {found}")
-    (low, first, high), (again_low, again, again_high) = found
-    assert first is not None
-    assert again is not None
-    assert low <= again <= high or again_low <= first <= again_high, found
-
-
 def test_the_stress_preset_on_the_real_engine(engine: tuple[Any, str]) -> None:
     _, url = engine
     small = BenchAsk(url=url, preset="stress-32k", input_tokens=900, output_tokens=16)
