@@ -17,7 +17,7 @@ from planner.backends.base import Backend, Server
 from planner.bench import MEASURING, WARMING_UP, OnStage, Repeat, Session, fault_of
 from planner.bench import measure as run_session
 from planner.diagnosis import StartFacts, read_start_facts
-from planner.errors import BenchmarkError
+from planner.errors import ClientBottleneck
 from planner.load_shapes import ClosedLoop
 from planner.loadgen import target_of
 from planner.metrics import METRICS, BenchmarkResult, summarize
@@ -28,10 +28,6 @@ from planner.telemetry import EngineTelemetry
 from planner.workload import RequestPlan, plan_requests, plan_warmup
 
 STARTING = "starting"
-
-
-class ClientBottleneck(BenchmarkError):  # noqa: N818  (an outcome)
-    """The numbers would be this client's and not the engine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

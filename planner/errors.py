@@ -9,6 +9,7 @@
         EngineCrashed         died while starting or under load
       BackendError            docker, image, port, driver: not the configuration's fault (exit code 1)
       BenchmarkError          too few completed requests to report
+        ClientBottleneck      the numbers would be this client's and not the engine's
 
 `EngineError` is a property of the candidate: the study records it and goes on. `BackendError` stops the study, intact.
 """
@@ -58,4 +59,8 @@ class BackendError(PlannerError):
 
 
 class BenchmarkError(PlannerError):
+    pass
+
+
+class ClientBottleneck(BenchmarkError):  # noqa: N818
     pass

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from planner.errors import InputError, PlannerError
 from planner.feasibility import Constraint, check
@@ -115,7 +116,7 @@ class Search:
                 direction=spec.objective.direction,
                 load_if_exists=True,
             )
-        except Exception as error:  # noqa: BLE001  (any storage driver's own errors)
+        except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
             raise InputError(f"storage {storage}: cannot be opened: {' '.join(str(error).split())[:300]}") from None
         self._study.set_metric_names([spec.objective.metric])
         self._check_definition()
