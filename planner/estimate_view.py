@@ -17,7 +17,6 @@ from planner.feasibility import Deployment
 from planner.hardware import Interconnect
 from planner.memory import MemoryEstimate
 from planner.model import ModelSpec
-from planner.overheads import CONTEXT_IN_BUDGET_UNTIL
 from planner.units import format_count, format_gib
 
 BAR_WIDTH = 48
@@ -86,7 +85,6 @@ def _title(d: Deployment) -> list[RenderableType]:
 def _components(d: Deployment, interconnect: Interconnect) -> list[Row]:
     memory, engine = d.memory, d.engine
     inside, outside = "in the budget", "outside"
-    holds_context = engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL
     rows = [
         ("weights", float(memory.weight_bytes), inside, _weights_source(d.model), "blue"),
         ("activation peak", float(memory.activation_bytes), inside, "profile run, by formula", "magenta"),
@@ -94,8 +92,8 @@ def _components(d: Deployment, interconnect: Interconnect) -> list[Row]:
         ("KV cache", float(memory.kv_cache_bytes), inside, _kv_source(engine), "green"),
         ("CUDA graphs", float(memory.graph_bytes), inside if memory.graphs_in_budget else outside,
          "none: enforce_eager" if engine.enforce_eager else f"real starts of {engine.generation}", "yellow"),
-        ("CUDA context", float(memory.context_bytes), "in non-torch" if holds_context else outside, "real starts",
-         "red"),
+        ("CUDA context", float(memory.context_bytes), "in non-torch" if memory.context_in_budget else outside,
+         "real starts", "red"),
     ]  # fmt: skip
     if d.gpu.is_cpu:
         return [row for row in rows if row[1]]

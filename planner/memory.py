@@ -24,7 +24,7 @@ from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import KvGroup, kv_group
 from planner.model import ModelSpec, Quantization
-from planner.overheads import CONTEXT_BYTES, graph_bytes, non_torch_bytes
+from planner.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.units import GIB
 from planner.weights import weight_bytes
 
@@ -60,7 +60,8 @@ class MemoryEstimate:
     graph_bytes: FloatColumn
     """CUDA graphs; captured after the KV cache is allocated, outside the budget before 0.20."""
     context_bytes: float
-    """The CUDA context, outside the budget."""
+    """The CUDA context and what else is on the card before the engine's first snapshot."""
+    context_in_budget: bool
     graphs_in_budget: bool
     """Whether the engine takes (its estimate of) the graphs out of the budget."""
     kv_block_bytes: IntColumn
@@ -108,7 +109,8 @@ class MemoryEstimate:
     @property
     def spare_outside_bytes(self) -> FloatColumn:
         graphs: FloatColumn = 0.0 if self.graphs_in_budget else self.graph_bytes
-        return self.outside_bytes - self.context_bytes - graphs
+        context = 0.0 if self.context_in_budget else self.context_bytes
+        return self.outside_bytes - context - graphs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +203,8 @@ def estimate_memory(
         non_torch_bytes=non_torch,
         activation_bytes=activations,
         graph_bytes=graphs,
-        context_bytes=CONTEXT_BYTES,
+        context_bytes=context_bytes(gpu, engine, interconnect),
+        context_in_budget=context_in_budget(engine),
         graphs_in_budget=charges_graphs,
         kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,
@@ -243,6 +246,7 @@ def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, group: KvGroup) -> M
         activation_bytes=0.0,
         graph_bytes=0.0,
         context_bytes=0.0,
+        context_in_budget=True,
         graphs_in_budget=False,
         kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,

@@ -31,8 +31,26 @@ CONTEXT_BYTES = 0.30 * GIB
 """CUDA context of one process; not subtracted from the budget (but by V1 of 0.8), so it must fit outside."""
 
 
+_CONTEXT_ON_HOPPER_BYTES = 0.50 * GIB
+_NCCL_BEFORE_SNAPSHOT_BYTES = 1.00 * GIB
+"""NVLink buffers there before the first snapshot since 0.11: 138.3 GiB free at it on 2 or 4 H200, 139.3 on one."""
+
+
+def context_in_budget(engine: ResolvedEngine) -> bool:
+    """Whether the engine takes the CUDA context out of its budget (V1 of 0.8 only)."""
+    return engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL
+
+
+def context_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> float:
+    """What is on the card before the engine's first snapshot: the CUDA context and, since 0.11, NCCL's buffers."""
+    context = _CONTEXT_ON_HOPPER_BYTES if gpu.compute_capability >= (9, 0) else CONTEXT_BYTES
+    if engine.world_size > 1 and interconnect == "nvlink" and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
+        context += _NCCL_BEFORE_SNAPSHOT_BYTES
+    return context
+
+
 def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> float:
-    context = CONTEXT_BYTES if engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL else 0.0
+    context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
     if engine.world_size == 1:
         if engine.version >= MORE_OUTSIDE_TORCH_SINCE and gpu.compute_capability >= (9, 0):
             return _ALONE_SINCE_020_BYTES
