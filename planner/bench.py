@@ -60,7 +60,6 @@ class Session:
     warmup: Sequence[RequestPlan]
     repeats: Sequence[Sequence[RequestPlan]]
     on_stage: OnStage = _say_nothing
-    should_stop: Callable[[], bool] = lambda: False
     is_alive: Callable[[], bool] | None = None
     after_load: Callable[[], None] = lambda: None
     """Called after each load, also the warm-up; may raise."""
@@ -104,7 +103,6 @@ def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Sha
         plans,
         shape,
         on_progress=lambda done, total: session.on_stage(stage, done, total),
-        should_stop=session.should_stop,
         is_alive=session.is_alive,
     )
     session.after_load()

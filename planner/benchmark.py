@@ -62,27 +62,23 @@ Measure: TypeAlias = Callable[[Candidate, int, OnStage], Measurement]
 """Measure a candidate as trial `number`. Raises EngineError (its own fault) or BackendError (not its fault)."""
 
 
-def live(problem: Problem, backend: Backend, should_stop: Callable[[], bool] = lambda: False) -> Measure:
+def live(problem: Problem, backend: Backend) -> Measure:
     """Measure on real engines launched by `backend`."""
 
     def measure(candidate: Candidate, number: int, on_stage: OnStage) -> Measurement:
         on_stage(STARTING, 0, 0)
         with backend.serve(candidate, number) as server:
-            return _measure(problem, candidate, server, on_stage, should_stop)
+            return _measure(problem, candidate, server, on_stage)
 
     return measure
 
 
-def _measure(
-    problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage, should_stop: Callable[[], bool]
-) -> Measurement:
+def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage) -> Measurement:
     began = time.monotonic()
     first_log = server.instances[0].log_text()
     is_simulated = SIMULATED in first_log[:SIMULATED_WITHIN]
 
     def check() -> None:
-        if should_stop():
-            raise KeyboardInterrupt
         if not server.is_alive():
             raise server.death()
 
@@ -99,7 +95,6 @@ def _measure(
                 warmup=warmup,
                 repeats=[plan_requests(problem.workload, first + i) for i in range(problem.spec.repeats)],
                 on_stage=on_stage,
-                should_stop=should_stop,
                 is_alive=server.is_alive,
                 after_load=check,
             )

@@ -179,6 +179,6 @@ def engine_env(problem: Problem, candidate: Candidate) -> dict[str, str]:
 def gpu_ids(problem: Problem, candidate: Candidate, instance: int) -> tuple[int, ...] | None:
     """The cards of one instance; None when it has them all."""
     share = candidate.layout.gpus_per_instance
-    if share * candidate.layout.instances == problem.spec.hardware.num_gpus and candidate.layout.instances == 1:
+    if candidate.layout.instances == 1 and share == problem.spec.hardware.num_gpus:
         return None
     return tuple(range(instance * share, (instance + 1) * share))

@@ -228,9 +228,9 @@ def as_served(model: ModelSpec, engine: ResolvedEngine) -> ModelSpec:
 
 
 ONLINE_QUANTIZATION = {
-    "gguf": Quantization(method="gguf", has_zeros=False),  # the file's size is the weights' size
-    "fp8": Quantization(method="fp8", bits=8, group_size=-1, has_zeros=False),
-    "bitsandbytes": Quantization(method="bitsandbytes", bits=4, group_size=64, has_zeros=False),
+    "gguf": Quantization(method="gguf"),  # the file's size is the weights' size
+    "fp8": Quantization(method="fp8", bits=8, group_size=-1),
+    "bitsandbytes": Quantization(method="bitsandbytes", bits=4, group_size=64),
 }
 
 

@@ -47,8 +47,6 @@ class Quantization:
     bits: int = 4
     group_size: int = 128
     """Weights that share a scale along the inputs; -1: a whole row."""
-    has_zeros: bool = True
-    """Whether each group also has a zero point (AWQ, GPTQ)."""
     block_size: tuple[int, int] | None = None
     """FP8 scales per block of outputs x inputs; None: per tensor or row."""
 
@@ -320,21 +318,19 @@ def _quantization(config: Mapping[str, Any] | None, name: str) -> Quantization |
         )
     if method == "fp8":
         block = config.get("weight_block_size")
-        return Quantization(
-            method="fp8", bits=8, group_size=-1, has_zeros=False, block_size=tuple(block) if block else None
-        )
+        return Quantization(method="fp8", bits=8, group_size=-1, block_size=tuple(block) if block else None)
     if method == "bitsandbytes":
-        return Quantization(method=method, bits=8 if config.get("load_in_8bit") else 4, group_size=64, has_zeros=False)
+        return Quantization(method=method, bits=8 if config.get("load_in_8bit") else 4, group_size=64)
     if method == "mxfp4":
-        return Quantization(method=method, bits=4, group_size=32, has_zeros=False)
+        return Quantization(method=method, bits=4, group_size=32)
     if method == "modelopt":
-        return Quantization(method=method, bits=4, group_size=16, has_zeros=False)
+        return Quantization(method=method, bits=4, group_size=16)
     if method == "compressed-tensors":
         groups = config.get("config_groups") or {}
         weights = next((group.get("weights") for group in groups.values() if group.get("weights")), None) or {}
         bits = int(weights.get("num_bits", 8))
         group_size = int(weights.get("group_size") or -1)
-        return Quantization(method=method, bits=bits, group_size=group_size, has_zeros=False)
+        return Quantization(method=method, bits=bits, group_size=group_size)
     known = "awq, gptq, fp8, bitsandbytes, mxfp4, modelopt, compressed-tensors"
     raise InputError(f"{name}: config.json: quantization_config.quant_method: {method!r}; known: {known}")
 

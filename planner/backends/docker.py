@@ -1,4 +1,4 @@
-"""Engines in containers, through the Docker Engine's API. The only module that imports docker.
+"""Engines in containers, through the Docker Engine's API. The only module with a client of docker.
 
 Every error of the client becomes ours at one door, `_mapped`.
 """
@@ -63,7 +63,6 @@ class ContainerInstance:
     def __init__(self, container: Container, run: ContainerRun) -> None:
         self._container = container
         self._run = run
-        self._log: str | None = None
         with _mapped():
             container.reload()
         bindings = container.attrs["NetworkSettings"]["Ports"].get(f"{run.container_port}/tcp") or []
@@ -82,8 +81,6 @@ class ContainerInstance:
             return str(self._container.status) == "running"
 
     def log_text(self) -> str:
-        if self._log is not None:
-            return self._log
         with _mapped():
             try:
                 raw: bytes = self._container.logs(tail=LOG_TAIL_LINES)
@@ -143,10 +140,3 @@ class DockerBackend:
             for container in left:
                 container.remove(force=True, v=True)
         return len(left)
-
-    def image_digest(self, image: str) -> str:
-        """The image's digest, or its local id where it was built here. Raises BackendError when it is missing."""
-        with _mapped():
-            found = self._client.images.get(image)
-        digests = found.attrs.get("RepoDigests") or [found.id]
-        return str(digests[0])
