@@ -16,12 +16,13 @@ import numpy as np
 from packaging.version import Version
 from platformdirs import user_data_path
 
-from planner.defaults import ResolvedEngine, resolve
+from planner.defaults import ResolvedEngine
+from planner.deployment import Deployment, deploy
 from planner.engine import EngineConfig, flag, knows, settings
 from planner.errors import InputError
-from planner.feasibility import STARTS_ANYWAY, Constraint, Deployment, check, dangers, hints
+from planner.feasibility import STARTS_ANYWAY, Constraint, check, dangers, hints
 from planner.hardware import GpuSpec, Interconnect
-from planner.memory import Calibrations, MemoryEstimate, calibration_key, estimate_memory
+from planner.memory import Calibrations, MemoryEstimate, calibration_key
 from planner.model import ModelSpec
 from planner.units import to_gib
 from planner.workspace import CALIBRATION_FILE
@@ -126,9 +127,9 @@ class Setup:
             self.interconnect,
             self.version,
             {**self.settings, **(changes or {})},
-            self.host_memory_bytes,
-            self.instances,
-            self.calibrations,
+            host_memory_bytes=self.host_memory_bytes,
+            instances=self.instances,
+            calibrations=self.calibrations,
         )
 
     def answer(self) -> Answer:
@@ -182,33 +183,10 @@ def judge(
     instances: int = 1,
 ) -> Answer:
     """Judge one deployment. `settings` maps EngineConfig's field names to values; left out: vLLM's default."""
-    deployment = deploy(model, gpu, num_gpus, interconnect, version, settings, host_memory_bytes, instances)
-    return answer_of(deployment, unknown_flags(settings, version))
-
-
-def deploy(
-    model: ModelSpec,
-    gpu: GpuSpec,
-    num_gpus: int,
-    interconnect: Interconnect,
-    version: Version,
-    settings: Mapping[str, Any],
-    host_memory_bytes: int | None = None,
-    instances: int = 1,
-    calibrations: Calibrations | None = None,
-) -> Deployment:
-    """What the rules look at. Values of `settings` may be arrays of one entry a candidate."""
-    engine = resolve(settings, model, gpu, version)
-    calibration = (calibrations or {}).get(calibration_key(gpu, engine, interconnect))
-    return Deployment(
-        model=model,
-        gpu=gpu,
-        num_gpus=num_gpus,
-        instances=instances,
-        host_memory_bytes=host_memory_bytes,
-        engine=engine,
-        memory=estimate_memory(model, gpu, engine, interconnect, calibration),
+    deployment = deploy(
+        model, gpu, num_gpus, interconnect, version, settings, host_memory_bytes=host_memory_bytes, instances=instances
     )
+    return answer_of(deployment, unknown_flags(settings, version))
 
 
 def answer_of(deployment: Deployment, refused: Sequence[Constraint] = ()) -> Answer:

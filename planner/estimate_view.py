@@ -11,9 +11,9 @@ from rich.text import Text
 
 from planner.advice import Fix
 from planner.defaults import ResolvedEngine
+from planner.deployment import Deployment
 from planner.estimate import Answer
 from planner.explore import Comparison, Fit, Sweep
-from planner.feasibility import Deployment
 from planner.hardware import Interconnect
 from planner.memory import MemoryEstimate
 from planner.model import ModelSpec

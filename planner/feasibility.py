@@ -16,9 +16,9 @@ import numpy as np
 from packaging.version import Version
 
 from planner.defaults import MARLIN_ON_TURING_SINCE, ResolvedEngine, plain
+from planner.deployment import Deployment
 from planner.hardware import GpuSpec
-from planner.memory import WATERMARK_FRACTION, MemoryEstimate
-from planner.model import ModelSpec
+from planner.memory import WATERMARK_FRACTION
 from planner.units import GIB, format_count, format_gib
 from planner.weights import padded_vocab_size
 
@@ -30,21 +30,6 @@ PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
 MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
 """By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """What the rules look at. `engine` and `memory` may carry arrays, one entry a candidate."""
-
-    model: ModelSpec
-    gpu: GpuSpec
-    num_gpus: int
-    instances: int
-    host_memory_bytes: int | None
-    engine: ResolvedEngine
-    memory: MemoryEstimate
-    workload_tokens: int = 0
-    """Longest sequence of the workload; 0 when none is asked."""
 
 
 Kind = Literal["refused", "out of memory", "starts anyway", "slo"]

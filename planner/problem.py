@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from packaging.version import Version
 
 from planner.calibration import calibrate
-from planner.defaults import resolve
+from planner.deployment import Deployment, deploy
 from planner.engine import FIELDS, knows, parse_version, settings
 from planner.errors import InputError
-from planner.feasibility import RULES, Deployment, violations
+from planner.feasibility import RULES, violations
 from planner.hardware import GpuSpec, find_gpu
 from planner.memory import Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.model import ModelSpec, load_model
@@ -178,16 +178,16 @@ class Problem:
         model, hardware = self.models[model_name], self.spec.hardware
         if self.gpu.is_cpu and cpu_kv_gib:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
             columns = {**columns, "kv_cache_memory_bytes": _whole_gib(cpu_kv_gib) * GIB}
-        engine = resolve(columns, model, self.gpu, self.version)
-        calibration = self.calibrations.get(calibration_key(self.gpu, engine, hardware.interconnect))
-        return Deployment(
-            model=model,
-            gpu=self.gpu,
-            num_gpus=hardware.num_gpus,
-            instances=layout.instances,
+        return deploy(
+            model,
+            self.gpu,
+            hardware.num_gpus,
+            hardware.interconnect,
+            self.version,
+            columns,
             host_memory_bytes=hardware.host_memory,
-            engine=engine,
-            memory=estimate_memory(model, self.gpu, engine, hardware.interconnect, calibration),
+            instances=layout.instances,
+            calibrations=self.calibrations,
             workload_tokens=self.workload.max_total_tokens,
         )
 

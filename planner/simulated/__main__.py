@@ -7,12 +7,11 @@ import sys
 import time
 from dataclasses import replace
 
-from planner.defaults import ResolvedEngine, resolve
+from planner.defaults import ResolvedEngine
+from planner.deployment import deploy
 from planner.engine import flag, knows, parse_flags, parse_version, settings
 from planner.errors import EngineError, EngineOutOfMemory, InputError
-from planner.feasibility import Deployment
 from planner.hardware import find_gpu
-from planner.memory import estimate_memory
 from planner.model import load_model
 from planner.simulated.run import start_engine, start_log
 from planner.simulated.scheduler import SimulatedEngine
@@ -63,17 +62,8 @@ def _serve(options: argparse.Namespace, vllm_flags: list[str]) -> int:
     model, gpu = load_model(options.model), find_gpu(options.gpu)
     if options.gpu_memory:
         gpu = replace(gpu, memory_bytes=parse_bytes(options.gpu_memory))
-    engine = resolve(settings(config), model, gpu, version)
-    deployment = Deployment(
-        model=model,
-        gpu=gpu,
-        num_gpus=options.num_gpus,
-        instances=1,
-        host_memory_bytes=None,
-        engine=engine,
-        memory=estimate_memory(model, gpu, engine, options.interconnect),
-    )
-    log = start_log(model, gpu, engine, deployment.memory)
+    deployment = deploy(model, gpu, options.num_gpus, options.interconnect, version, settings(config))
+    log = start_log(model, gpu, deployment.engine, deployment.memory)
     try:
         simulated = start_engine(deployment, options.interconnect, options.seed)
     except EngineError as error:
@@ -81,7 +71,7 @@ def _serve(options: argparse.Namespace, vllm_flags: list[str]) -> int:
         return 1
     print(*log, sep="\n", file=sys.stderr, flush=True)
     time.sleep(options.start_delay)
-    _listen(options, engine, simulated)
+    _listen(options, deployment.engine, simulated)
     return 0
 
 

@@ -14,8 +14,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from planner.defaults import ResolvedEngine
+from planner.deployment import Deployment
 from planner.errors import EngineOutOfMemory, EngineRejected
-from planner.feasibility import OUT_OF_MEMORY, REFUSED_BY_ENGINE, Deployment, check
+from planner.feasibility import OUT_OF_MEMORY, REFUSED_BY_ENGINE, check
 from planner.hardware import GpuSpec, Interconnect
 from planner.memory import MemoryEstimate
 from planner.metrics import RequestRecord

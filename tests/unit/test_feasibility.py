@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from planner.defaults import resolve
+from planner.deployment import Deployment
 from planner.engine import parse_version
-from planner.feasibility import RULES, Deployment, check, dangers, hints, no_effect, violations
+from planner.feasibility import RULES, check, dangers, hints, no_effect, violations
 from planner.files import load_study
 from planner.hardware import find_gpu
 from planner.memory import estimate_memory

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from planner.defaults import resolve
+from planner.deployment import Deployment
 from planner.engine import parse_version
-from planner.feasibility import Deployment, check
+from planner.feasibility import check
 from planner.hardware import find_gpu
 from planner.memory import MemoryEstimate, estimate_memory
 from planner.model import load_model

@@ -18,8 +18,8 @@ import pytest
 from packaging.version import Version
 
 from planner.defaults import ResolvedEngine, resolve
+from planner.deployment import Deployment
 from planner.errors import EngineOutOfMemory, EngineRejected
-from planner.feasibility import Deployment
 from planner.hardware import find_gpu
 from planner.memory import estimate_memory
 from planner.metrics import summarize
