@@ -15,6 +15,7 @@ from planner.defaults import FloatColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.units import MIB
+from planner.vision import encoder_bytes
 from planner.weights import kv_heads_per_rank, padded_vocab_size
 
 AWQ_DEQUANTIZE_TOKENS = 256
@@ -39,7 +40,7 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> 
 
     Counts: the widest live set of one decoder layer for N tokens, the dequantised weight shard of AWQ, the experts'
     intermediate results, the sampler's sort (on rank 0 in V0), the cuBLAS workspace. Ignores: allocator fragmentation
-    (vLLM does too), vision towers.
+    (vLLM does too).
     """
     tokens, seqs = np.asarray(engine.max_num_batched_tokens), np.asarray(engine.max_num_seqs)
     hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
@@ -54,7 +55,16 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> 
     per_logit = SORTLESS_BYTES_PER_LOGIT if _skips_the_sort(model, engine) else _sort_bytes_per_logit(rows)
     sampler = itemsize * tokens * hidden + per_logit * rows * model.vocab_size
     workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
-    return plain(np.maximum(np.maximum(layer, sampler) + workspace, compile_bytes(model, engine)))
+    text = np.maximum(np.maximum(layer, sampler) + workspace, compile_bytes(model, engine))
+    encoder, kept = encoder_peak_and_kept(model, engine)
+    return plain(np.maximum(encoder, text + kept))
+
+
+def encoder_peak_and_kept(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
+    """Of the profile's largest images, if any: the tower's peak on a rank, and the embeddings kept meanwhile."""
+    if model.vision is None:
+        return 0.0, 0.0
+    return encoder_bytes(model.vision, model.hidden_size, DTYPE_BYTES[engine.dtype], engine)
 
 
 def compile_bytes(model: ModelSpec, engine: ResolvedEngine) -> FloatColumn:

@@ -108,7 +108,9 @@ def _weights_source(model: ModelSpec) -> str:
     if model.quantization is not None and model.quantization.method == "gguf":
         return "size of the GGUF file"
     if model.has_vision_tower:
-        return "without the vision tower" if model.checkpoint_bytes is None else "from safetensors"
+        if model.checkpoint_bytes is not None:
+            return "from safetensors"
+        return "without the vision tower" if model.vision is None else "from config.json, vision tower estimated"
     return "exact from config.json"
 
 

@@ -27,6 +27,8 @@ SAFE_SPARE_BYTES = 0.3 * GIB
 TURING_PREFIX_BLOCK_SIZES = (16, 32)
 """Block sizes the Triton prefix-prefill kernel compiles for on sm_75 (block size 8 does not)."""
 PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
+WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
+"""In between, a pipeline stage had to hold a request's KV cache of every layer (vLLM pull request 33698)."""
 MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
 """By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
@@ -196,8 +198,17 @@ def _no_blocks(d: Deployment) -> Any:
 
 def _kv_capacity(d: Deployment) -> Any:
     if d.engine.generation == "V1":
-        return np.asarray(d.memory.request_blocks) - d.memory.num_blocks
+        return np.asarray(d.memory.request_blocks) * _stages_counted(d) - d.memory.num_blocks
     return np.asarray(d.engine.max_model_len) - _capacity_tokens(d)
+
+
+def _stages_counted(d: Deployment) -> int:
+    """Pipeline stages whose layers V1's check asks of a single rank: its own, but for a regression all of them.
+
+    Source: vllm@0.14.0..0.16.0 v1/core/kv_cache_utils.py:get_kv_cache_configs.
+    """
+    first, until = WHOLE_MODEL_CHECKED
+    return d.engine.pipeline_parallel_size if first <= d.engine.version < until else 1
 
 
 def _capacity_tokens(d: Deployment) -> Any:
@@ -227,7 +238,7 @@ def _kv_message(d: Deployment) -> str:
             f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in "
             f"KV cache ({stored}). Try increasing `gpu_memory_utilization` or decreasing `max_model_len`"
         )
-    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes)
+    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * _stages_counted(d)
     return (
         f"To serve at least one request with the models's max seq len ({length}), ({format_gib(needed)} KV cache is "
         f"needed, which is larger than the available KV cache memory ({format_gib(d.memory.kv_cache_bytes)})."
@@ -341,7 +352,7 @@ def hints(deployment: Deployment) -> list[str]:
 def _doubts(d: Deployment) -> list[str]:
     """Where the KV cache suffices by the best guess, but not by the low end of its interval."""
     low, high = (float(end) for end in d.memory.kv_interval_bytes)
-    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes)
+    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * _stages_counted(d)
     if not low < needed <= float(d.memory.kv_cache_bytes):
         return []
     return [

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 from packaging.version import Version
 
-from planner.activations import activation_bytes, compile_bytes, uses_second_runner
+from planner.activations import activation_bytes, compile_bytes, encoder_peak_and_kept, uses_second_runner
 from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import KvGroup, kv_group
 from planner.model import ModelSpec, Quantization
 from planner.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.units import GIB
+from planner.vision import UNKNOWN_TOWER_DOUBT_BYTES
 from planner.weights import weight_bytes
 
 WATERMARK_FRACTION = 0.01
@@ -39,8 +40,8 @@ FRAGMENTS_BYTES = 3.0 * GIB
 """Up to 0.6.3 the profile counts what torch has reserved, fragments included, not what it has allocated."""
 UNKNOWN_DOUBT_FRACTION = 0.05
 """Of the weights, where the architecture is taken for an ordinary decoder."""
-VISION_DOUBT_BYTES = 6.0 * GIB
-"""A multimodal profile run feeds the largest images: 1 to 6 GiB that are not modelled."""
+VISION_DOUBT_FRACTION = 0.6
+"""Of what the profile's images take; the largest comes from the processor's published limits, not from this model."""
 GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Before, that runner's own estimate of its graphs was 0 (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
@@ -287,7 +288,11 @@ def _uncertainty_bytes(
     share = 0.003 if model.quantization is None else 0.01
     share = share if model.is_known else UNKNOWN_DOUBT_FRACTION
     weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size, engine.pipeline_parallel_size) * share
-    tower = VISION_DOUBT_BYTES if model.has_vision_tower else 0.0
+    tower: Any = 0.0
+    if model.vision is not None:
+        tower = VISION_DOUBT_FRACTION * sum(encoder_peak_and_kept(model, engine))
+    elif model.has_vision_tower:
+        tower = UNKNOWN_TOWER_DOUBT_BYTES
     alone, bridged = engine.world_size == 1, interconnect != "pcie"
     outside_torch = (0.12 if alone else 0.8 if bridged else 0.25) * GIB
     fragments = FRAGMENTS_BYTES if engine.version < FRAGMENTS_COUNTED_UNTIL else 0.0

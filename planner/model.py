@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from planner.errors import InputError
+from planner.vision import FAMILIES as TOWERS
+from planner.vision import VisionTower, vision_tower
 
 GATED_FAMILIES = {
     "llama", "mistral", "mistral3", "ministral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "glm", "glm4",
@@ -117,7 +119,9 @@ class ModelSpec:
     linear_attention: LinearAttention | None
     has_gated_mlp: bool
     has_vision_tower: bool
-    """Weights beside the language model, which only `checkpoint_bytes` tells."""
+    """Weights beside the language model: a vision or audio tower."""
+    vision: VisionTower | None
+    """That tower, where its family is known."""
     norms_per_layer: int
     checkpoint_bytes: int | None
     """Bytes of all tensors, from the safetensors headers; None where only config.json is known."""
@@ -180,6 +184,7 @@ def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int
 
 def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) -> ModelSpec:
     has_vision_tower = "vision_config" in config or bool(config.get("vision_tower") or config.get("audio_tower"))
+    outer_type = str(config.get("model_type", ""))
     outer, config = config, {**config, **config.get("text_config", {})}
     model_type = str(config.get("model_type") or _type_of(config.get("architectures") or outer.get("architectures")))
     family = model_type.removesuffix("_text")
@@ -228,6 +233,7 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
         linear_attention=_linear_attention(config, number, layers) if config.get("linear_num_value_heads") else None,
         has_gated_mlp=family not in PLAIN_FAMILIES,
         has_vision_tower=has_vision_tower,
+        vision=vision_tower(config, outer_type if outer_type in TOWERS else family) if has_vision_tower else None,
         norms_per_layer=4 if family in FOUR_NORM_FAMILIES else 2,
         checkpoint_bytes=checkpoint_bytes,
     )

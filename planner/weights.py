@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from planner.allocator import allocated_bytes
 from planner.model import DTYPE_BYTES, Experts, LatentAttention, LinearAttention, ModelSpec, Quantization
+from planner.vision import ENLARGED_ROPE_FACTOR, tower_bytes
 
 VOCAB_PADDING = 64
 MXFP4_HIDDEN_PADDING = 256
@@ -65,6 +66,8 @@ def weight_bytes(
 
 
 def _beside_the_language_model(model: ModelSpec, dtype: str) -> int:
+    if model.vision is not None and model.checkpoint_bytes is None:
+        return tower_bytes(model.vision, model.hidden_size, DTYPE_BYTES[dtype])
     if not model.has_vision_tower or model.checkpoint_bytes is None:
         return 0
     language = sum(rank_tensor_bytes(model, dtype, 1, model.num_hidden_layers, True, True))
@@ -121,7 +124,8 @@ def _attention(model: ModelSpec, itemsize: int, tp: int, has_rope_cache: bool) -
         yield from _linear(model, itemsize, queries, hidden, has_bias=not model.has_gated_mlp)
     if has_rope_cache:  # one cos/sin cache, shared by all layers
         width = mla.qk_rope_head_dim if mla is not None else model.head_dim
-        yield model.max_context_tokens * width * itemsize
+        factor = ENLARGED_ROPE_FACTOR if model.vision is not None and model.vision.video_frames else 1
+        yield factor * model.max_context_tokens * width * itemsize
     if model.qk_norm:
         yield from (model.head_dim * itemsize, model.head_dim * itemsize)
 
