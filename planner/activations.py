@@ -12,11 +12,11 @@ import numpy as np
 from packaging.version import Version
 
 from planner.defaults import FloatColumn, ResolvedEngine, plain
+from planner.encoder import encoder_bytes
 from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.units import MIB
-from planner.vision import encoder_bytes
-from planner.weights import kv_heads_per_rank, padded_vocab_size
+from planner.weights import Rank, kv_heads_per_rank, padded_vocab_size
 
 AWQ_DEQUANTIZE_TOKENS = 256
 """From this many tokens a step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""
@@ -35,7 +35,7 @@ def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
     return engine.version >= SECOND_RUNNER_FOR_ALL_SINCE or model.model_type in SECOND_RUNNER_TYPES
 
 
-def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> FloatColumn:
+def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, rank: Rank) -> FloatColumn:
     """Peak of torch's allocated memory in the profile run, above what was allocated before it.
 
     Counts: the widest live set of one decoder layer for N tokens, the dequantised weight shard of AWQ, the experts'
@@ -52,22 +52,17 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> 
     rows = np.minimum(seqs, tokens)
     if model.has_vision_tower and engine.generation == "V0":  # few prompts of the largest image each
         rows = np.minimum(rows, np.maximum(tokens // VISION_TOKENS_PER_PROMPT, 1))
+    if not rank.samples:
+        rows = rows * 0
     per_logit = SORTLESS_BYTES_PER_LOGIT if _skips_the_sort(model, engine) else _sort_bytes_per_logit(rows)
     sampler = itemsize * tokens * hidden + per_logit * rows * model.vocab_size
     workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
-    text = np.maximum(np.maximum(layer, sampler) + workspace, compile_bytes(model, engine))
-    encoder, kept = encoder_peak_and_kept(model, engine)
+    text = np.maximum(np.maximum(layer, sampler) + workspace, compile_bytes(model, engine, rank))
+    encoder, kept = encoder_bytes(model, engine) if rank.is_first else (0.0, 0.0)
     return plain(np.maximum(encoder, text + kept))
 
 
-def encoder_peak_and_kept(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
-    """Of the profile's largest images, if any: the tower's peak on a rank, and the embeddings kept meanwhile."""
-    if model.vision is None:
-        return 0.0, 0.0
-    return encoder_bytes(model.vision, model.hidden_size, DTYPE_BYTES[engine.dtype], engine)
-
-
-def compile_bytes(model: ModelSpec, engine: ResolvedEngine) -> FloatColumn:
+def compile_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> FloatColumn:
     """What torch.compile holds while it compiles the first graph with a cold cache; 0 where it does not count.
 
     A copy of this rank's embedding and two hidden states, seen in 20 of 20 compiled starts of 0.24 on H200, over four
@@ -77,7 +72,7 @@ def compile_bytes(model: ModelSpec, engine: ResolvedEngine) -> FloatColumn:
         return 0.0
     itemsize = DTYPE_BYTES[engine.dtype]
     embedding = padded_vocab_size(model) // engine.tensor_parallel_size * model.hidden_size * itemsize
-    held = embedding + 2 * np.asarray(engine.max_num_batched_tokens) * model.hidden_size * itemsize
+    held = embedding * rank.is_first + 2 * np.asarray(engine.max_num_batched_tokens) * model.hidden_size * itemsize
     return plain(np.where(engine.enforce_eager, 0.0, held))
 
 
@@ -94,6 +89,12 @@ def _skips_the_sort(model: ModelSpec, engine: ResolvedEngine) -> bool:
     return engine.version >= TRITON_TOP_K_SINCE or uses_second_runner(model, engine)
 
 
+FUSED_MLP_SINCE = Version("0.20.0")
+FUSED_MLP_HIDDEN_STATES = 3.5
+"""Hidden states alive beside the MLP's widest tensors: 2.8 to 4.3 in five starts of 0.24 on 1 to 4 cards; the
+all-reduce adds none there."""
+
+
 def _mlp_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
     """The widest moment of the MLP: gate and up, down, or the all-reduce that follows it."""
     hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
@@ -102,6 +103,8 @@ def _mlp_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
     if engine.quantization == "awq":
         dequantised = np.where(tokens >= AWQ_DEQUANTIZE_TOKENS, hidden * inner * itemsize, 0)
     gate_up = itemsize * tokens * (2 * inner + 3 * hidden) + 2 * dequantised
+    if engine.generation == "V1" and engine.version >= FUSED_MLP_SINCE:
+        return np.maximum(gate_up, itemsize * tokens * (3 * inner + FUSED_MLP_HIDDEN_STATES * hidden) + dequantised)
     down = itemsize * tokens * (3 * inner + 4 * hidden) + dequantised
     reduced = itemsize * tokens * (3 * inner + 5 * hidden) if engine.tensor_parallel_size > 1 else 0
     return np.maximum(np.maximum(gate_up, down), reduced)

@@ -25,6 +25,8 @@ class Deployment:
     host_memory_bytes: int | None
     engine: ResolvedEngine
     memory: MemoryEstimate
+    shm_bytes: int | None = None
+    """Size of the container's own /dev/shm; None: the host's, or not known."""
     workload_tokens: int = 0
     """Longest sequence of the workload; 0 when none is asked."""
 
@@ -38,6 +40,7 @@ def deploy(
     settings: Mapping[str, Any],
     *,
     host_memory_bytes: int | None = None,
+    shm_bytes: int | None = None,
     instances: int = 1,
     calibrations: Calibrations | None = None,
     workload_tokens: int = 0,
@@ -51,6 +54,7 @@ def deploy(
         num_gpus=num_gpus,
         instances=instances,
         host_memory_bytes=host_memory_bytes,
+        shm_bytes=shm_bytes,
         engine=engine,
         memory=estimate_memory(model, gpu, engine, interconnect, calibration),
         workload_tokens=workload_tokens,

@@ -18,12 +18,14 @@ from platformdirs import user_data_path
 
 from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment, deploy
+from planner.doubts import Doubts
 from planner.engine import EngineConfig, flag, knows, settings
 from planner.errors import InputError
-from planner.feasibility import STARTS_ANYWAY, Constraint, check, dangers, hints
+from planner.feasibility import STARTS_ANYWAY, Constraint, check
 from planner.hardware import GpuSpec, Interconnect
-from planner.memory import Calibrations, MemoryEstimate, calibration_key
+from planner.memory import Calibrations, MemoryEstimate, RankMemory, calibration_key
 from planner.model import ModelSpec
+from planner.risks import dangers, hints
 from planner.units import to_gib
 from planner.workspace import CALIBRATION_FILE
 
@@ -75,25 +77,38 @@ class Answer:
 
     def document(self, name: str | int) -> dict[str, Any]:
         """The answer as docs/formats.md describes it; `name` becomes its id."""
-        memory = self.deployment.memory
-        low, high = memory.kv_interval_bytes
-        return {
-            "id": name,
-            "verdict": self.verdict,
-            "reasons": self.reasons,
-            "weights_gib": _gib(memory.weight_bytes),
-            "non_torch_gib": _gib(memory.non_torch_bytes),
-            "activation_peak_gib": _gib(memory.activation_bytes),
-            "cudagraph_gib": _gib(memory.graph_bytes),
-            "kv_cache_gib": _gib(memory.kv_cache_bytes),
-            "kv_cache_gib_interval": [_gib(low), _gib(high)],
+        memory, doubts = self.deployment.memory, self.deployment.memory.doubts
+        document: dict[str, Any] = {"id": name, "verdict": self.verdict, "reasons": self.reasons}
+        for key, value, doubt in (
+            ("weights_gib", memory.weight_bytes, doubts.weights),
+            ("non_torch_gib", memory.non_torch_bytes, doubts.non_torch),
+            ("activation_peak_gib", memory.activation_bytes, doubts.activation),
+            ("cudagraph_gib", memory.graph_bytes, doubts.graphs),
+            ("kv_cache_gib", memory.kv_cache_bytes, memory.uncertainty_bytes),
+        ):
+            document[key] = _gib(value)
+            document[f"{key}_interval"] = [_gib(max(float(value) - float(doubt), 0.0)), _gib(float(value + doubt))]
+        document |= {
             "kv_blocks": int(memory.num_blocks),
             "kv_tokens": int(memory.kv_tokens),
             "max_concurrency": round(float(memory.max_concurrency), 2),
         }
+        if len(memory.ranks) > 1:
+            document["ranks"] = [_rank_document(rank) for rank in memory.ranks]
+        return document
 
     def to_json(self, name: str | int) -> str:
         return pretty_json(self.document(name))
+
+
+def _rank_document(rank: RankMemory) -> dict[str, Any]:
+    return {
+        "rank": rank.number,
+        "weights_gib": _gib(rank.weight_bytes),
+        "non_torch_gib": _gib(rank.non_torch_bytes),
+        "activation_peak_gib": _gib(rank.activation_bytes),
+        "available_kv_cache_gib": _gib(rank.available_bytes),
+    }
 
 
 def pretty_json(document: Mapping[str, Any]) -> str:
@@ -112,6 +127,7 @@ class Setup:
     settings: Mapping[str, Any]
     """By EngineConfig's field names; left out: vLLM's default."""
     host_memory_bytes: int | None = None
+    shm_bytes: int | None = None
     instances: int = 1
     refused: tuple[Constraint, ...] = field(default=())
     """What vLLM's command line turns down, whatever the other settings are."""
@@ -128,6 +144,7 @@ class Setup:
             self.version,
             {**self.settings, **(changes or {})},
             host_memory_bytes=self.host_memory_bytes,
+            shm_bytes=self.shm_bytes,
             instances=self.instances,
             calibrations=self.calibrations,
         )
@@ -159,7 +176,7 @@ COLUMNS = frozenset({
 })  # fmt: skip
 """Settings whose values `resolve` takes as arrays; the others decide which formulas hold."""
 
-_Part = TypeVar("_Part", ResolvedEngine, MemoryEstimate)
+_Part = TypeVar("_Part", ResolvedEngine, MemoryEstimate, RankMemory, Doubts)
 
 
 def one_of(deployment: Deployment, index: int) -> Deployment:
@@ -168,8 +185,18 @@ def one_of(deployment: Deployment, index: int) -> Deployment:
 
 
 def _one(part: _Part, index: int) -> _Part:
-    values = ((column.name, getattr(part, column.name)) for column in fields(part))
-    return replace(part, **{name: v[index].item() for name, v in values if isinstance(v, np.ndarray)})
+    """The same value with every array, also in the values it holds, cut down to one entry."""
+    return replace(part, **{column.name: _entry(getattr(part, column.name), index) for column in fields(part)})
+
+
+def _entry(value: Any, index: int) -> Any:
+    if isinstance(value, np.ndarray):
+        return value[index].item()
+    if isinstance(value, tuple):
+        return tuple(_entry(part, index) for part in value)
+    if isinstance(value, RankMemory):
+        return _one(value, index)
+    return _one(value, index) if isinstance(value, Doubts) else value
 
 
 def judge(
@@ -246,6 +273,7 @@ def _setup(problem: Problem, candidate: Candidate) -> Setup:
         version=problem.version,
         settings=passed if pool is None else {**passed, "kv_cache_memory_bytes": pool},  # an environment variable's too
         host_memory_bytes=hardware.host_memory,
+        shm_bytes=problem.spec.container.shm_bytes if problem.spec.container else None,
         instances=candidate.layout.instances,
         refused=tuple(unknown_flags(passed, problem.version)),
     )

@@ -1,4 +1,4 @@
-"""Which candidates cannot work, and which may not: `check(...) -> violated constraints`, `dangers`, `hints`.
+"""Which candidates cannot work: `check(deployment) -> violated constraints`, `violations(...)` over arrays.
 
 A rule gives an excess: at most 0 where it is kept (Optuna's sign), a scalar or an array over candidates. Its message is
 what vLLM itself would print, where vLLM prints something. Nothing here launches anything.
@@ -15,15 +15,13 @@ from typing import Any, Final, Literal
 import numpy as np
 from packaging.version import Version
 
-from planner.defaults import MARLIN_ON_TURING_SINCE, ResolvedEngine, plain
+from planner.defaults import MARLIN_ON_TURING_SINCE, plain
 from planner.deployment import Deployment
 from planner.hardware import GpuSpec
 from planner.memory import WATERMARK_FRACTION
 from planner.units import GIB, format_count, format_gib
 from planner.weights import padded_vocab_size
 
-SAFE_SPARE_BYTES = 0.3 * GIB
-"""What should stay free outside the budget for fragmentation and drift under load."""
 TURING_PREFIX_BLOCK_SIZES = (16, 32)
 """Block sizes the Triton prefix-prefill kernel compiles for on sm_75 (block size 8 does not)."""
 PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
@@ -173,16 +171,16 @@ def _backend(d: Deployment) -> bool:
 def _swap_space(d: Deployment) -> Any:
     if d.host_memory_bytes is None or d.engine.generation != "V0":
         return 0
-    return _pinned(d) - 0.7 * d.host_memory_bytes
+    return pinned_bytes(d) - 0.7 * d.host_memory_bytes
 
 
-def _pinned(d: Deployment) -> Any:
+def pinned_bytes(d: Deployment) -> Any:
     """Host bytes pinned for swapping by all instances; vLLM's check sees one engine, the machine holds them all."""
     return np.asarray(d.engine.swap_space_gib) * GIB * d.engine.tensor_parallel_size * d.instances
 
 
 def _weights(d: Deployment) -> Any:
-    return 0 if d.gpu.is_cpu else np.asarray(d.memory.weight_bytes) - d.memory.total_bytes
+    return 0 if d.gpu.is_cpu else np.asarray(d.memory.fullest_weight_bytes) - d.memory.total_bytes
 
 
 def _kv_on_card(d: Deployment) -> Any:
@@ -198,11 +196,11 @@ def _no_blocks(d: Deployment) -> Any:
 
 def _kv_capacity(d: Deployment) -> Any:
     if d.engine.generation == "V1":
-        return np.asarray(d.memory.request_blocks) * _stages_counted(d) - d.memory.num_blocks
+        return np.asarray(d.memory.request_blocks) * stages_counted(d) - d.memory.num_blocks
     return np.asarray(d.engine.max_model_len) - _capacity_tokens(d)
 
 
-def _stages_counted(d: Deployment) -> int:
+def stages_counted(d: Deployment) -> int:
     """Pipeline stages whose layers V1's check asks of a single rank: its own, but for a regression all of them.
 
     Source: vllm@0.14.0..0.16.0 v1/core/kv_cache_utils.py:get_kv_cache_configs.
@@ -238,7 +236,7 @@ def _kv_message(d: Deployment) -> str:
             f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in "
             f"KV cache ({stored}). Try increasing `gpu_memory_utilization` or decreasing `max_model_len`"
         )
-    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * _stages_counted(d)
+    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * stages_counted(d)
     return (
         f"To serve at least one request with the models's max seq len ({length}), ({format_gib(needed)} KV cache is "
         f"needed, which is larger than the available KV cache memory ({format_gib(d.memory.kv_cache_bytes)})."
@@ -293,11 +291,11 @@ RULES: tuple[Rule, ...] = (
     Rule("attention backend", _backend,
          lambda d: f"Invalid attention backend for cuda on {d.gpu.name}: {d.engine.attention_backend}"),
     Rule("swap space fits host memory", _swap_space,
-         lambda d: f"Too large swap space. {plain(_pinned(d)) / GIB:.2f} GiB out of the "
+         lambda d: f"Too large swap space. {plain(pinned_bytes(d)) / GIB:.2f} GiB out of the "
                    f"{(d.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap space."),
     Rule("weights fit", _weights,
-         lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.weight_bytes)} on a card of "
-                   f"{format_gib(d.memory.total_bytes)}", OUT_OF_MEMORY),
+         lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.fullest_weight_bytes)} on a "
+                   f"card of {format_gib(d.memory.total_bytes)}", OUT_OF_MEMORY),
     Rule("KV cache fits the card", _kv_on_card,
          lambda d: f"CUDA out of memory while allocating the KV cache: {format_gib(d.memory.kv_cache_bytes)} beside "
                    f"{format_gib(d.memory.weight_bytes)} of weights on {format_gib(d.memory.total_bytes)}",
@@ -317,79 +315,3 @@ RULES: tuple[Rule, ...] = (
          lambda d: f"the workload's longest request has {d.workload_tokens} tokens, max_model_len is "
                    f"{d.engine.max_model_len}", STARTS_ANYWAY),
 )  # fmt: skip
-
-
-def dangers(deployment: Deployment) -> list[str]:
-    """What may stop a deployment that should start, at start or under load. One candidate, not arrays."""
-    memory, found = deployment.memory, []
-    if not deployment.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
-        found.append(
-            f"memory outside the budget is tight: {format_gib(memory.outside_bytes)} for the CUDA context "
-            f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
-            "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens"
-        )
-    return found + _doubts(deployment) + _flashinfer_dangers(deployment)
-
-
-def hints(deployment: Deployment) -> list[str]:
-    """What is wasted in a deployment, though nothing breaks. One candidate, not arrays."""
-    memory, engine, model, found = deployment.memory, deployment.engine, deployment.model, []
-    if not model.is_known:
-        kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
-        found.append(f"{kind} is not known: taken for an ordinary decoder, so the interval is wide")
-    if engine.generation == "V0":
-        found += _swap_hints(deployment)
-        if not engine.enforce_eager and engine.max_seq_len_to_capture < engine.max_model_len:
-            found.append(
-                f"a batch with one sequence over max_seq_len_to_capture ({engine.max_seq_len_to_capture}) runs "
-                "without CUDA graphs"
-            )
-    if memory.max_concurrency < 2:
-        found.append(f"only {memory.max_concurrency:.2f} requests of full length fit the KV cache at once")
-    return found
-
-
-def _doubts(d: Deployment) -> list[str]:
-    """Where the KV cache suffices by the best guess, but not by the low end of its interval."""
-    low, high = (float(end) for end in d.memory.kv_interval_bytes)
-    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * _stages_counted(d)
-    if not low < needed <= float(d.memory.kv_cache_bytes):
-        return []
-    return [
-        f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens "
-        f"needs {format_gib(needed)}"
-    ]
-
-
-def _flashinfer_dangers(d: Deployment) -> list[str]:
-    if d.engine.generation == "V0" or d.engine.attention_backend != "FLASHINFER" or d.gpu.compute_capability >= (8, 0):
-        return []
-    return [
-        f"vLLM {d.engine.version} picks FlashInfer on this card, where starts fail or run out of memory in its "
-        "workspace; set attention_backend TRITON_ATTN"
-    ]
-
-
-def _swap_hints(d: Deployment) -> list[str]:
-    pinned = float(_pinned(d))
-    if pinned == 0:
-        return []
-    share = f" out of {format_gib(d.host_memory_bytes, 0)}" if d.host_memory_bytes else ""
-    text = (
-        f"swap space pins {format_gib(pinned, 0)} of host memory{share} and is never used by V0's default preemption "
-        "(recomputation); 0 saves it"
-    )
-    if d.host_memory_bytes and pinned > 0.4 * d.host_memory_bytes:
-        text = f"possibly too large: {text}"
-    return [text]
-
-
-def no_effect(engine: ResolvedEngine, version: Version) -> dict[str, str]:
-    """Settings that people tune although they change nothing here, and why (said when a study searches them)."""
-    swap = {
-        "V0": "V0 only pins it: its default preemption recomputes and never swaps",
-        "V1": "V1 has no swapping: the number is checked and then unused"
-        if version < Version("0.18.0")
-        else "removed from vLLM in 0.18",
-    }
-    return {"swap_space": swap[engine.generation]}

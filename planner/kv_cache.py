@@ -42,8 +42,10 @@ def kv_bytes_per_token(model: ModelSpec, engine: ResolvedEngine) -> int:
     return layers * kv_bytes_per_token_and_layer(model, engine)
 
 
-def kv_group(model: ModelSpec, engine: ResolvedEngine) -> KvGroup:
-    """Layers of different kinds share one pool: groups of equally many layers, the rarest kind sets how many.
+def kv_group(model: ModelSpec, engine: ResolvedEngine, num_layers: int) -> KvGroup:
+    """The cut of a rank that holds `num_layers` layers.
+
+    Layers of different kinds share one pool: groups of equally many layers, the rarest kind sets how many.
 
     Since 0.10; before, and on V0, every attention layer is allocated as full attention. A linear-attention layer holds
     one block a request. Source: vllm@0.10.2 v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size.
@@ -56,13 +58,13 @@ def kv_group(model: ModelSpec, engine: ResolvedEngine) -> KvGroup:
     sliding = model.num_sliding_layers if splits_windows and model.num_sliding_layers < attending else 0
     counts = [count for count in (attending - sliding, sliding, linear) if count]
     if len(counts) == 1:
-        return KvGroup(kv_bytes_per_token(model, engine) * block, 1, plain(full_blocks))
+        return KvGroup(num_layers * kv_bytes_per_token_and_layer(model, engine) * block, 1, plain(full_blocks))
     per_group = min(counts)
     full_groups, sliding_groups, linear_groups = (-(-n // per_group) for n in (attending - sliding, sliding, linear))
     in_window = np.minimum((model.sliding_window or 0) - 1 + np.asarray(engine.max_num_batched_tokens), length)
     window_blocks = -(-in_window // block) + 1
     return KvGroup(
-        kv_bytes_per_token_and_layer(model, engine) * per_group * block,
+        kv_bytes_per_token_and_layer(model, engine) * -(-per_group * num_layers // model.num_hidden_layers) * block,
         full_groups + sliding_groups + linear_groups,
         plain(full_groups * full_blocks + sliding_groups * window_blocks + linear_groups),
     )

@@ -1,7 +1,7 @@
 """GPU memory of a deployment, before launch: `estimate_memory(model, gpu, engine) -> MemoryEstimate`, per rank.
 
-Rank 0 is meant, which decides the number of KV blocks. Every figure may be a NumPy array (one entry a candidate) when
-the engine's columns are. What the engine counts inside its budget and what lies outside is said per field.
+Every figure may be a NumPy array (one entry a candidate) when the engine's columns are. What the engine counts inside
+its budget and what lies outside is said per field.
 
 Source: vllm@0.8.5 worker/worker.py:determine_num_available_blocks, utils.py:memory_profiling,
 worker/model_runner.py:profile_run, worker/cache_engine.py:get_cache_block_size; vllm@0.9.2..0.33.0
@@ -19,37 +19,43 @@ from typing import Any
 import numpy as np
 from packaging.version import Version
 
-from planner.activations import activation_bytes, compile_bytes, encoder_peak_and_kept, uses_second_runner
+from planner.activations import activation_bytes, uses_second_runner
 from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
+from planner.doubts import Doubts, calibrated_doubts, doubts
 from planner.hardware import GpuSpec, Interconnect
-from planner.kv_cache import KvGroup, kv_group
+from planner.kv_cache import kv_group
 from planner.model import ModelSpec, Quantization
 from planner.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.units import GIB
-from planner.vision import UNKNOWN_TOWER_DOUBT_BYTES
-from planner.weights import weight_bytes
+from planner.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
 
 WATERMARK_FRACTION = 0.01
 """Share of the blocks V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""
 CPU_KV_BYTES = 4 * GIB
 """KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes says otherwise."""
-ROUGH_SOURCES = ("label", "guess", "family")
-"""Words in a card's source that say its total was not read from a log."""
-FRAGMENTS_COUNTED_UNTIL = Version("0.6.4")
-FRAGMENTS_BYTES = 3.0 * GIB
-"""Up to 0.6.3 the profile counts what torch has reserved, fragments included, not what it has allocated."""
-UNKNOWN_DOUBT_FRACTION = 0.05
-"""Of the weights, where the architecture is taken for an ordinary decoder."""
-VISION_DOUBT_FRACTION = 0.6
-"""Of what the profile's images take; the largest comes from the processor's published limits, not from this model."""
 GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Before, that runner's own estimate of its graphs was 0 (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
 
 
+@dataclass(frozen=True, slots=True)
+class RankMemory:
+    """What one rank puts into the budget, in bytes, and what that leaves for its KV cache."""
+
+    number: int
+    weight_bytes: int
+    non_torch_bytes: float
+    activation_bytes: FloatColumn
+    available_bytes: FloatColumn
+    block_bytes: IntColumn
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes per GPU. `budget_bytes` = total x gpu_memory_utilization must hold weights, non-torch, activations, KV."""
+    """Bytes per GPU. `budget_bytes` = total x gpu_memory_utilization must hold weights, non-torch, activations, KV.
+
+    The components are rank 0's; the number of blocks is the least of all ranks, as the engine takes it.
+    """
 
     total_bytes: int
     budget_bytes: FloatColumn
@@ -73,6 +79,10 @@ class MemoryEstimate:
     request_blocks: IntColumn
     """Blocks of one request of max_model_len tokens, over all groups."""
     max_model_len: IntColumn
+    ranks: tuple[RankMemory, ...] = ()
+    """Rank 0 and those that may differ from it."""
+    doubts: Doubts
+    """Half widths of the components' 90 % intervals."""
     uncertainty_bytes: FloatColumn
     """Half width of the 90 % interval of `kv_cache_bytes`."""
     calibrated_on: str | None = None
@@ -83,6 +93,11 @@ class MemoryEstimate:
     @property
     def kv_cache_bytes(self) -> FloatColumn:
         return self.num_blocks * self.kv_block_bytes
+
+    @property
+    def fullest_weight_bytes(self) -> int:
+        """Weights of the rank that holds most."""
+        return max((rank.weight_bytes for rank in self.ranks), default=self.weight_bytes)
 
     @property
     def kv_interval_bytes(self) -> tuple[FloatColumn, FloatColumn]:
@@ -158,51 +173,39 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """Estimate one GPU's memory. Pure; no I/O."""
     model = as_served(model, engine)
-    group = kv_group(model, engine)
     if gpu.is_cpu:
-        return _estimate_cpu(model, engine, group)
-    weights: Any = weight_bytes(
-        model,
-        engine.dtype,
-        engine.tensor_parallel_size,
-        engine.pipeline_parallel_size,
-        engine.enable_expert_parallel,
-    )
-    offloaded = np.asarray(engine.cpu_offload_gib) * GIB
-    weights = plain(np.maximum(weights - offloaded, 0).astype(np.int64))
-    activations = activation_bytes(model, gpu, engine)
-    non_torch = non_torch_bytes(gpu, engine, interconnect)
-    graphs = graph_bytes(model, engine, interconnect)
+        return _estimate_cpu(model, engine)
     if calibration is not None:
         gpu = replace(gpu, memory_bytes=calibration.total_bytes, source=calibration.source)
-        activations = activations + calibration.activation_offset_bytes
-        non_torch = calibration.non_torch_bytes
-        graphs = graphs * calibration.graph_ratio
     budget = gpu.memory_bytes * engine.gpu_memory_utilization
-    available: Any = budget - weights - non_torch - activations
+    graphs = graph_bytes(model, engine, interconnect) * (1.0 if calibration is None else calibration.graph_ratio)
     charges_graphs = engine.version >= GRAPHS_IN_BUDGET_SINCE and (
         not uses_second_runner(model, engine) or engine.version >= SECOND_RUNNER_GRAPHS_SINCE
     )
-    charged = graphs if charges_graphs else 0.0
-    available = available - charged
-    if engine.kv_cache_memory_bytes is not None:
-        available = engine.kv_cache_memory_bytes
-    blocks = np.maximum(available, 0) // group.block_bytes
+    room = budget - (graphs if charges_graphs else 0.0)
+    kinds = distinct_ranks(
+        model.num_hidden_layers,
+        engine.tensor_parallel_size,
+        engine.pipeline_parallel_size,
+        one_samples=engine.generation == "V0",
+    )
+    ranks = tuple(_rank_memory(model, gpu, engine, interconnect, calibration, rank, room) for rank in kinds)
+    first, group = ranks[0], kv_group(model, engine, kinds[0].num_layers)
+    blocks: Any = np.min([np.maximum(rank.available_bytes, 0) // rank.block_bytes for rank in ranks], axis=0)
     if engine.num_gpu_blocks_override is not None:
         blocks = engine.num_gpu_blocks_override
-    if engine.kv_cache_memory_bytes is not None:
-        uncertainty: FloatColumn = 0.0
-    elif calibration is not None:
-        uncertainty = _calibrated_uncertainty_bytes(activations)
+    if calibration is not None:
+        width = calibrated_doubts(first.activation_bytes, graphs)
     else:
-        uncertainty = _uncertainty_bytes(model, gpu, engine, interconnect, activations, charged)
+        width = doubts(model, gpu, engine, interconnect, kinds[0], first.weight_bytes, first.activation_bytes, graphs)
+    uncertainty = 0.0 if engine.kv_cache_memory_bytes is not None else width.kv_cache_bytes(charges_graphs)
     swap_bytes = np.asarray(engine.swap_space_gib) * GIB if engine.generation == "V0" else 0.0
     return MemoryEstimate(
         total_bytes=gpu.memory_bytes,
         budget_bytes=budget,
-        weight_bytes=weights,
-        non_torch_bytes=non_torch,
-        activation_bytes=activations,
+        weight_bytes=first.weight_bytes,
+        non_torch_bytes=first.non_torch_bytes,
+        activation_bytes=first.activation_bytes,
         graph_bytes=graphs,
         context_bytes=context_bytes(gpu, engine, interconnect),
         context_in_budget=context_in_budget(engine),
@@ -213,10 +216,43 @@ def estimate_memory(
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
+        ranks=ranks,
+        doubts=width,
         uncertainty_bytes=uncertainty,
         calibrated_on=None if calibration is None else calibration.source,
         pinned_host_bytes=plain(swap_bytes // group.block_bytes * group.block_bytes * engine.world_size),
     )
+
+
+def _rank_memory(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    engine: ResolvedEngine,
+    interconnect: Interconnect,
+    calibration: Calibration | None,
+    rank: Rank,
+    room: FloatColumn,
+) -> RankMemory:
+    """One rank's components; `room`: the budget less what is charged for graphs."""
+    loaded = rank_weight_bytes(
+        model,
+        engine.dtype,
+        engine.tensor_parallel_size,
+        engine.pipeline_parallel_size,
+        rank,
+        engine.enable_expert_parallel,
+    )
+    weights: Any = plain(np.maximum(loaded - np.asarray(engine.cpu_offload_gib) * GIB, 0).astype(np.int64))
+    activations = activation_bytes(model, gpu, engine, rank)
+    non_torch = non_torch_bytes(gpu, engine, interconnect, rank.number == 0)
+    if calibration is not None:
+        activations = activations + calibration.activation_offset_bytes
+        non_torch = calibration.non_torch_bytes
+    available = room - weights - non_torch - activations
+    if engine.kv_cache_memory_bytes is not None:
+        available = engine.kv_cache_memory_bytes
+    block_bytes = kv_group(model, engine, rank.num_layers).block_bytes
+    return RankMemory(rank.number, weights, non_torch, activations, available, block_bytes)
 
 
 def as_served(model: ModelSpec, engine: ResolvedEngine) -> ModelSpec:
@@ -235,8 +271,9 @@ ONLINE_QUANTIZATION = {
 }
 
 
-def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, group: KvGroup) -> MemoryEstimate:
+def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine) -> MemoryEstimate:
     """The CPU backend sizes its KV cache by a setting, not by what is left."""
+    group = kv_group(model, engine, model.num_hidden_layers)
     kv_bytes = CPU_KV_BYTES if engine.kv_cache_memory_bytes is None else engine.kv_cache_memory_bytes
     weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size)
     return MemoryEstimate(
@@ -255,50 +292,7 @@ def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine, group: KvGroup) -> M
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
+        doubts=Doubts(),
         uncertainty_bytes=0.0,
         pinned_host_bytes=0.0,
     )
-
-
-CALIBRATED_DOUBT_BYTES = 0.06 * GIB
-"""After one start: what changes between starts of one machine, and the rounding of its log."""
-
-
-def _calibrated_uncertainty_bytes(activations: FloatColumn) -> FloatColumn:
-    return plain(CALIBRATED_DOUBT_BYTES + 0.02 * np.asarray(activations))
-
-
-def _uncertainty_bytes(
-    model: ModelSpec,
-    gpu: GpuSpec,
-    engine: ResolvedEngine,
-    interconnect: Interconnect,
-    activations: FloatColumn,
-    graphs: FloatColumn,
-) -> FloatColumn:
-    """Half width of the KV pool's 90 % interval: the components' own, added in quadrature.
-
-    Each width is what the real starts in docs/accuracy.md show for that component; wide where few were seen.
-    """
-    total = (
-        gpu.memory_bytes
-        * (0.02 if any(word in gpu.source for word in ROUGH_SOURCES) else 0.002)
-        * np.asarray(engine.gpu_memory_utilization)
-    )
-    share = 0.003 if model.quantization is None else 0.01
-    share = share if model.is_known else UNKNOWN_DOUBT_FRACTION
-    weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size, engine.pipeline_parallel_size) * share
-    tower: Any = 0.0
-    if model.vision is not None:
-        tower = VISION_DOUBT_FRACTION * sum(encoder_peak_and_kept(model, engine))
-    elif model.has_vision_tower:
-        tower = UNKNOWN_TOWER_DOUBT_BYTES
-    alone, bridged = engine.world_size == 1, interconnect != "pcie"
-    outside_torch = (0.12 if alone else 0.8 if bridged else 0.25) * GIB
-    fragments = FRAGMENTS_BYTES if engine.version < FRAGMENTS_COUNTED_UNTIL else 0.0
-    compiled = np.asarray(compile_bytes(model, engine))  # missing with a warm compile cache
-    peak = 0.05 * GIB + 0.05 * np.asarray(activations) + np.where(compiled >= activations, 0.5 * compiled, 0.0)
-    squares = (
-        total**2 + weights**2 + tower**2 + fragments**2 + outside_torch**2 + peak**2 + (0.5 * np.asarray(graphs)) ** 2
-    )
-    return plain(np.sqrt(squares))

@@ -26,6 +26,8 @@ _ALONE_SINCE_020_BYTES = 0.22 * GIB
 _ALONE_ON_HOPPER_BYTES = 0.16 * GIB
 _PCIE_BYTES = 0.20 * GIB
 _NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB, 8: 2.35 * GIB}
+_NVLINK_OTHER_RANKS_BYTES = {2: 1.57 * GIB, 4: 2.13 * GIB}
+"""Rank 0 holds more of NCCL's buffers than the others."""
 _AFTER_NCCL_BYTES = {"pcie": 0.10 * GIB, "nvlink": 0.55 * GIB}
 CONTEXT_BYTES = 0.30 * GIB
 """CUDA context of one process; not subtracted from the budget (but by V1 of 0.8), so it must fit outside."""
@@ -49,7 +51,8 @@ def context_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconne
     return context
 
 
-def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> float:
+def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect, is_rank_0: bool = True) -> float:
+    """What a rank's process takes outside torch after the engine's first snapshot."""
     context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
     if engine.world_size == 1:
         if engine.version >= MORE_OUTSIDE_TORCH_SINCE and gpu.compute_capability >= (9, 0):
@@ -58,7 +61,10 @@ def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Intercon
     bridged = interconnect == "nvlink" or (interconnect == "nvlink-pairs" and engine.world_size == 2)
     if engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
         return context + _AFTER_NCCL_BYTES["nvlink" if bridged else "pcie"]
-    return context + (_NVLINK_BYTES.get(engine.world_size, 2.91 * GIB) if bridged else _PCIE_BYTES)
+    if not bridged:
+        return context + _PCIE_BYTES
+    most = _NVLINK_BYTES.get(engine.world_size, 2.91 * GIB)
+    return context + (most if is_rank_0 else _NVLINK_OTHER_RANKS_BYTES.get(engine.world_size, most))
 
 
 def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
@@ -96,19 +102,22 @@ FULL_GRAPHS_SINCE = Version("0.11.0")
 LARGEST_GRAPH_TOKENS = 512
 GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.22 * MIB}
 """One graph's share for one layer, from real starts: 0.26 GiB for 35 graphs of 36 layers (V0), 0.15-1.01 GiB (V1)."""
-NCCL_GRAPH_BYTES = 23 * MIB
+NCCL_GRAPH_BYTES = {"V0": 23 * MIB, "V1": 11 * MIB}
 """What a graph that holds NCCL all-reduces takes on top, each; custom all-reduce needs none."""
 
 
 def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Interconnect) -> FloatColumn:
-    """Memory of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch."""
+    """Memory of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch.
+
+    Without NVLink custom all-reduce is off above two ranks, and V0 was seen with NCCL's share on two as well.
+    """
     graphs = num_cuda_graphs(engine)
     layers = model.num_hidden_layers / engine.pipeline_parallel_size
     per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
     if engine.generation == "V0":
         per_graph = per_graph / np.sqrt(engine.tensor_parallel_size)
-    if engine.generation == "V0" and engine.world_size > 1 and interconnect != "nvlink":
-        per_graph = per_graph + NCCL_GRAPH_BYTES
+    if engine.tensor_parallel_size > (1 if engine.generation == "V0" else 2) and interconnect != "nvlink":
+        per_graph = per_graph + NCCL_GRAPH_BYTES[engine.generation]
     scratch: Any = 0
     if engine.generation == "V0":
         heads = model.num_attention_heads // engine.tensor_parallel_size

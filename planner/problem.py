@@ -186,6 +186,7 @@ class Problem:
             self.version,
             columns,
             host_memory_bytes=hardware.host_memory,
+            shm_bytes=self.spec.container.shm_bytes if self.spec.container else None,
             instances=layout.instances,
             calibrations=self.calibrations,
             workload_tokens=self.workload.max_total_tokens,

@@ -8,9 +8,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.feasibility import no_effect
 from planner.objective import format_metric
 from planner.problem import Problem
+from planner.risks import no_effect
 from planner.space import Candidate, Value
 from planner.trial import Trial, best_trial, default_trial
 from planner.units import format_count, format_ms

@@ -11,7 +11,7 @@ from planner.engine import EngineConfig
 from planner.hardware import Interconnect
 from planner.objective import Objective
 from planner.space import SearchSpace
-from planner.units import Bytes, Seconds
+from planner.units import MIB, Bytes, Seconds
 from planner.workload import Workload
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -60,6 +60,10 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     start_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1200.0))
 
 
+DOCKER_SHM_BYTES = 64 * MIB
+"""What Docker gives a container that asks for nothing."""
+
+
 class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the container is run, in the trials and in the exported script."""
 
@@ -74,6 +78,13 @@ class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Only with private ipc."""
     cpuset_cpus: str | None = None
     ulimits: dict[str, int] = msgspec.field(default_factory=lambda: {"memlock": -1, "stack": 67108864})
+
+    @property
+    def shm_bytes(self) -> int | None:
+        """Of the container's own /dev/shm; None where it uses the host's."""
+        if self.ipc == "host":
+            return None
+        return DOCKER_SHM_BYTES if self.shm_size is None else int(self.shm_size)
 
 
 class ServeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

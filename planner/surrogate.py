@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.engine import FIELDS
-from planner.feasibility import no_effect
 from planner.metrics import RATES
 from planner.problem import Problem
+from planner.risks import no_effect
 from planner.space import Candidate
 from planner.trial import Trial
 

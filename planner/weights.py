@@ -10,6 +10,7 @@ layers/quantization/{awq,gptq}.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 from planner.allocator import allocated_bytes
@@ -41,7 +42,36 @@ def layers_per_stage(num_layers: int, pipeline_parallel_size: int) -> list[int]:
     return layers
 
 
-@lru_cache(maxsize=256)
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A rank unlike those before it: ranks of one pipeline stage are alike, but for who samples."""
+
+    number: int
+    stage: int
+    num_layers: int
+    is_first: bool
+    """Of the pipeline: it holds the embedding and the vision tower."""
+    is_last: bool
+    samples: bool
+    """Whether the profile run's sampler runs here: on every rank of the last stage, in V0 on its first one only."""
+
+
+def distinct_ranks(
+    num_layers: int, tensor_parallel_size: int, pipeline_parallel_size: int, one_samples: bool
+) -> list[Rank]:
+    """Rank 0, and the ranks whose memory may be another. `one_samples`: V0, where a single rank runs the sampler."""
+    stages = layers_per_stage(num_layers, pipeline_parallel_size)
+    found: list[Rank] = []
+    for stage, layers in enumerate(stages):
+        is_first, is_last, number = stage == 0, stage == len(stages) - 1, stage * tensor_parallel_size
+        if not (is_first or is_last) and any(r.num_layers == layers and r.stage > 0 for r in found):
+            continue
+        found.append(Rank(number, stage, layers, is_first, is_last, samples=is_last))
+        if is_last and one_samples and tensor_parallel_size > 1:
+            found.append(Rank(number + 1, stage, layers, is_first, is_last, samples=False))
+    return found
+
+
 def weight_bytes(
     model: ModelSpec,
     dtype: str,
@@ -49,20 +79,35 @@ def weight_bytes(
     pipeline_parallel_size: int = 1,
     expert_parallel: bool = False,
 ) -> int:
-    """Bytes that torch counts as allocated after loading, on the fullest rank.
+    """Bytes that torch counts as allocated after loading, on the fullest rank."""
+    ranks = distinct_ranks(model.num_hidden_layers, tensor_parallel_size, pipeline_parallel_size, one_samples=False)
+    return max(
+        rank_weight_bytes(model, dtype, tensor_parallel_size, pipeline_parallel_size, rank, expert_parallel)
+        for rank in ranks
+    )
+
+
+@lru_cache(maxsize=256)
+def rank_weight_bytes(
+    model: ModelSpec,
+    dtype: str,
+    tensor_parallel_size: int,
+    pipeline_parallel_size: int,
+    rank: Rank,
+    expert_parallel: bool = False,
+) -> int:
+    """Bytes that torch counts as allocated after loading, on one rank.
 
     Counts: parameters, the rope cache, the allocator's rounding. What the language model does not explain of
-    `checkpoint_bytes` (a vision tower) is shared out over the ranks. Ignores: what repacking for Marlin changes.
+    `checkpoint_bytes` (a vision tower) is shared out over the first stage. Ignores: what repacking for Marlin changes.
     """
     if model.quantization is not None and model.quantization.method == "gguf":
         return (model.checkpoint_bytes or 0) // (tensor_parallel_size * pipeline_parallel_size)
-    stages = layers_per_stage(model.num_hidden_layers, pipeline_parallel_size)
-    fullest = 0
-    for i, layers in enumerate(stages):
-        ends = (i == 0, i == len(stages) - 1)
-        tensors = rank_tensor_bytes(model, dtype, tensor_parallel_size, layers, *ends, expert_parallel)
-        fullest = max(fullest, allocated_bytes(tensors))
-    return fullest + _beside_the_language_model(model, dtype) // tensor_parallel_size
+    tensors = rank_tensor_bytes(
+        model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, expert_parallel
+    )
+    beside = _beside_the_language_model(model, dtype) // tensor_parallel_size if rank.is_first else 0
+    return allocated_bytes(tensors) + beside
 
 
 def _beside_the_language_model(model: ModelSpec, dtype: str) -> int:

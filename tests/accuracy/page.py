@@ -32,8 +32,9 @@ starts, so their rows show a fit. Weights and bytes per token are formulas witho
 missing mechanism they showed (the copy of the embedding while compiling) was then added.
 
 The KV cache is compared only where the card is known: {inferred} starts whose card had to be inferred from the log
-itself count for weights, activation and verdict alone; {cardless} without any card for weights only. Where a source
-does not name vLLM's version the likeliest is taken ({guessed} starts).
+itself count for weights, activation and verdict alone; {cardless} without any card for weights only. One start shared
+its card with another process: its verdict is not compared. Where a source does not name vLLM's version the likeliest
+is taken ({guessed} starts).
 
 ## Errors
 

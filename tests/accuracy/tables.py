@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.accuracy.starts import COMPONENTS, GROUPS, Start
+from tests.accuracy.starts import ALL, BEFORE, COMPONENTS, GROUPS, Start
 
 KV_OUTLIER = 0.08
 WEIGHTS_OUTLIER = 0.005
@@ -34,10 +34,9 @@ def rows(starts: Sequence[Start]) -> list[Row]:
     """One row a component and group that has records, and one over all groups."""
     found = []
     for component in COMPONENTS:
-        for group in (*GROUPS, "all"):
-            compared = [
-                c for start in starts if group in (start.group, "all") if (c := start.of(component)) is not None
-            ]
+        for group in (BEFORE, *GROUPS, ALL):
+            members = [start for start in starts if start.group == group or (group == ALL and start.group != BEFORE)]
+            compared = [c for start in members if (c := start.of(component)) is not None]
             if not compared:
                 continue
             relative = np.array([abs(c.relative) for c in compared])

@@ -70,12 +70,14 @@ def test_the_document_has_the_keys_of_the_format_and_round_trips() -> None:
     answer = judged()
     document = json.loads(answer.to_json("here"))
     assert document == answer.document("here")
+    components = ("weights_gib", "non_torch_gib", "activation_peak_gib", "cudagraph_gib", "kv_cache_gib")
     assert list(document) == [
-        "id", "verdict", "reasons", "weights_gib", "non_torch_gib", "activation_peak_gib", "cudagraph_gib",
-        "kv_cache_gib", "kv_cache_gib_interval", "kv_blocks", "kv_tokens", "max_concurrency",
+        "id", "verdict", "reasons", *(key for name in components for key in (name, f"{name}_interval")),
+        "kv_blocks", "kv_tokens", "max_concurrency", "ranks",
     ]  # fmt: skip
-    low, high = document["kv_cache_gib_interval"]
-    assert low <= document["kv_cache_gib"] <= high
+    for name in components:
+        low, high = document[f"{name}_interval"]
+        assert low <= document[name] <= high
 
 
 def test_the_real_start_of_the_target_is_met() -> None:

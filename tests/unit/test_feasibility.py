@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 from planner.defaults import resolve
 from planner.deployment import Deployment
 from planner.engine import parse_version
-from planner.feasibility import RULES, check, dangers, hints, no_effect, violations
+from planner.feasibility import RULES, check, violations
 from planner.files import load_study
 from planner.hardware import find_gpu
 from planner.memory import estimate_memory
 from planner.model import load_model, shipped_config, spec_from_config
 from planner.problem import Problem
-from planner.units import GIB
+from planner.risks import dangers, hints, no_effect
+from planner.units import GIB, MIB
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*/study.yaml"))
 FP16, AWQ = "Qwen/Qwen3-8B", "Qwen/Qwen3-32B-AWQ"
@@ -33,6 +35,7 @@ def deployment(
     instances: int = 1,
     host_gib: int | None = None,
     workload_tokens: int = 0,
+    shm_mib: int | None = None,
     **settings: Any,
 ) -> Deployment:
     """A deployment that starts, unless an argument breaks it."""
@@ -44,6 +47,7 @@ def deployment(
         num_gpus=num_gpus,
         instances=instances,
         host_memory_bytes=None if host_gib is None else host_gib * GIB,
+        shm_bytes=None if shm_mib is None else shm_mib * MIB,
         engine=engine,
         memory=estimate_memory(spec, card, engine),
         workload_tokens=workload_tokens,
@@ -203,3 +207,31 @@ def test_risks_of_a_deployment_that_starts() -> None:
 def test_swap_space_is_said_to_have_no_effect() -> None:
     assert "never swaps" in no_effect(deployment().engine, parse_version("0.8.5"))["swap_space"]
     assert "no swapping" in no_effect(deployment(gpu=AMPERE).engine, parse_version("0.8.5"))["swap_space"]
+
+
+# --- what may go wrong ---
+
+
+def test_a_small_shared_memory_is_a_danger_to_several_ranks_only() -> None:
+    alone = deployment(shm_mib=64)
+    two = deployment(num_gpus=2, tensor_parallel_size=2, shm_mib=64)
+    assert not any("shared by" in text for text in dangers(alone))
+    assert any("shared by" in text for text in dangers(two))
+    assert not any("shared by" in t for t in dangers(deployment(num_gpus=2, tensor_parallel_size=2, shm_mib=2048)))
+
+
+def test_host_memory_holds_offloaded_weights_and_the_processes() -> None:
+    enough = deployment(AWQ, AMPERE, host_gib=64, cpu_offload_gb=40)
+    short = deployment(AWQ, AMPERE, host_gib=32, cpu_offload_gb=40)
+    assert not any("host memory" in text for text in dangers(enough))
+    assert any("40 GiB offloaded weights" in text for text in dangers(short))
+
+
+@pytest.mark.parametrize(
+    ("version", "counts_all"), [("0.13.0", False), ("0.14.0", True), ("0.16.0", True), ("0.17.0", False)]
+)
+def test_some_versions_ask_a_pipeline_stage_for_every_layers_cache(version: str, counts_all: bool) -> None:
+    """vLLM's pull request 33698: a stage had to hold a request's cache of the whole model."""
+    d = deployment(FP16, "RTX 3090", version, num_gpus=3, pipeline_parallel_size=3, max_model_len=40960)
+    tight = replace(d, memory=replace(d.memory, num_blocks=int(d.memory.request_blocks) + 1))
+    assert ("KV cache holds one request" in {c.name for c in check(tight)}) == counts_all

@@ -145,3 +145,13 @@ def test_an_explicit_cache_size_is_taken_as_it_is() -> None:
     on_cpu = _estimate("Qwen/Qwen3-0.6B", "CPU", "0.32.0", kv_cache_memory_bytes=GIB)
     assert on_gpu.num_blocks == 2 * GIB // (16 * per_token)
     assert on_cpu.kv_tokens == GIB // (128 * per_token) * 128
+
+
+def test_the_rank_with_the_least_room_decides_the_blocks() -> None:
+    """The last stage of a pipeline holds the head and runs the sampler."""
+    model, gpu = load_model("Qwen/Qwen3-8B"), find_gpu("RTX 4090")
+    engine = resolve({"pipeline_parallel_size": 2, "max_num_seqs": 512}, model, gpu, parse_version("0.10.2"))
+    memory = estimate_memory(model, gpu, engine)
+    first, last = memory.ranks
+    assert last.activation_bytes > first.activation_bytes
+    assert memory.num_blocks == last.available_bytes // last.block_bytes < first.available_bytes // first.block_bytes

@@ -6,7 +6,7 @@ import pytest
 
 from planner.model import load_model
 from planner.units import GIB
-from planner.weights import layers_per_stage, rank_tensor_bytes, weight_bytes
+from planner.weights import distinct_ranks, layers_per_stage, rank_tensor_bytes, rank_weight_bytes, weight_bytes
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,18 @@ def test_a_pipeline_divides_the_layers_and_the_fullest_stage_counts() -> None:
     model = load_model("Qwen/Qwen3-32B-AWQ")
     whole, half = weight_bytes(model, "float16", 2), weight_bytes(model, "float16", 2, 2)
     assert whole / 2 < half < 0.55 * whole
+
+
+def test_ranks_that_differ_are_told_apart() -> None:
+    assert [r.number for r in distinct_ranks(64, 4, 1, one_samples=False)] == [0]
+    assert [(r.number, r.samples) for r in distinct_ranks(64, 4, 1, one_samples=True)] == [(0, True), (1, False)]
+    stages = distinct_ranks(64, 2, 4, one_samples=False)
+    assert [(r.number, r.num_layers, r.samples) for r in stages] == [(0, 16, False), (2, 16, False), (6, 16, True)]
+
+
+def test_the_ends_of_a_pipeline_hold_embedding_and_head() -> None:
+    model = load_model("Qwen/Qwen3-8B")
+    first, last = distinct_ranks(model.num_hidden_layers, 1, 2, one_samples=False)
+    sizes = [rank_weight_bytes(model, "float16", 1, 2, rank) for rank in (first, last)]
+    assert sum(sizes) == pytest.approx(weight_bytes(model, "float16", 1), rel=0.01)
+    assert weight_bytes(model, "float16", 1, 2) == max(sizes)

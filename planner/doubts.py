@@ -1,0 +1,104 @@
+"""How far an estimate may be off: half widths of 90 % intervals, per component and for the KV cache they leave.
+
+Each width is what the real starts in docs/accuracy.md show for that component, wide where few were seen; their coverage
+is a test. The KV cache's width adds the others in quadrature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from packaging.version import Version
+
+from planner.activations import compile_bytes
+from planner.defaults import FloatColumn, ResolvedEngine, plain
+from planner.encoder import encoder_bytes
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import ModelSpec
+from planner.units import GIB
+from planner.weights import Rank
+
+ROUGH_SOURCES = ("label", "guess", "family")
+"""Words in a card's source that say its total was not read from a log."""
+FRAGMENTS_COUNTED_UNTIL = Version("0.6.4")
+FRAGMENTS_BYTES = 3.0 * GIB
+"""Up to 0.6.3 the profile counts what torch has reserved, fragments included, not what it has allocated."""
+UNKNOWN_FRACTION = 0.05
+"""Of the weights, where the architecture is taken for an ordinary decoder."""
+TOWER_FRACTION, SHARED_TOWER_FRACTION = 0.1, 0.01
+"""Of the weights, where a vision tower's are only estimated; where only how ranks share them is."""
+VISION_FRACTION = 0.6
+"""Of what the profile's images take; the largest comes from the processor's published limits, not from this model."""
+LOG_STEP_BYTES = 0.005 * GIB
+"""Logs round to 0.01 GiB."""
+UNKNOWN_TOWER_BYTES = 6.0 * GIB
+"""Where the tower is not known: profile runs of 1 to 6 GiB were seen."""
+STEADY_GRAPHS_SINCE = Version("0.20.0")
+"""Before, the figure in the log holds whatever else was first allocated while capturing: 0.1 to 5 GiB were seen."""
+CALIBRATED_BYTES = 0.06 * GIB
+"""After one start: what changes between starts of one machine, and the rounding of its log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubts:
+    """Half widths in bytes. `total`: of the card's memory inside the budget."""
+
+    total: FloatColumn = 0.0
+    weights: FloatColumn = 0.0
+    non_torch: FloatColumn = 0.0
+    activation: FloatColumn = 0.0
+    graphs: FloatColumn = 0.0
+
+    def kv_cache_bytes(self, charges_graphs: bool) -> FloatColumn:
+        """Of what is left; the graphs count where the budget pays for them."""
+        parts = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        if not charges_graphs:
+            parts.pop("graphs")
+        return plain(np.sqrt(sum(part**2 for part in parts.values())))
+
+
+def calibrated_doubts(activations: FloatColumn, graphs: FloatColumn) -> Doubts:
+    return Doubts(
+        non_torch=CALIBRATED_BYTES,
+        activation=plain(0.02 * np.asarray(activations)),
+        graphs=plain(0.2 * np.asarray(graphs)),
+    )
+
+
+def doubts(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    engine: ResolvedEngine,
+    interconnect: Interconnect,
+    rank: Rank,
+    weights: FloatColumn,
+    activations: FloatColumn,
+    graphs: FloatColumn,
+) -> Doubts:
+    """Of one rank's estimated components, in bytes."""
+    rough_card = any(word in gpu.source for word in ROUGH_SOURCES)
+    share = 0.003 if model.quantization is None else 0.025  # padding, repacking for other kernels
+    if not model.is_known:
+        share = UNKNOWN_FRACTION
+    elif model.has_vision_tower and model.checkpoint_bytes is None:
+        share = TOWER_FRACTION
+    elif model.has_vision_tower:
+        share = max(share, SHARED_TOWER_FRACTION)
+    tower: Any = UNKNOWN_TOWER_BYTES if model.has_vision_tower and model.vision is None else 0.0
+    if model.vision is not None:
+        tower = VISION_FRACTION * sum(encoder_bytes(model, engine))
+    fragments = FRAGMENTS_BYTES if engine.version < FRAGMENTS_COUNTED_UNTIL else 0.0
+    compiled = np.asarray(compile_bytes(model, engine, rank))
+    without_compiling = np.where(compiled >= activations, 0.5 * compiled, 0.0)  # missing with a warm compile cache
+    peak = 0.05 * GIB + 0.05 * np.asarray(activations) + without_compiling
+    alone, bridged = engine.world_size == 1, interconnect != "pcie"
+    steady, captured = engine.version >= STEADY_GRAPHS_SINCE, np.asarray(graphs)
+    return Doubts(
+        total=plain(gpu.memory_bytes * (0.02 if rough_card else 0.002) * np.asarray(engine.gpu_memory_utilization)),
+        weights=plain(LOG_STEP_BYTES + np.asarray(weights) * share),
+        non_torch=(0.2 if alone else 0.8 if bridged else 0.25) * GIB,
+        activation=plain(np.sqrt(peak**2 + tower**2 + fragments**2)),
+        graphs=plain(np.where(captured, (0.05 if steady else 0.5) * GIB + (0.4 if steady else 1.5) * captured, 0.0)),
+    )

@@ -1,0 +1,70 @@
+"""What the profile run's largest images take: `encoder_bytes(model, engine) -> (peak, kept)`.
+
+The engine feeds items of the largest size the processor lets through, so a long context can cost gigabytes that no text
+request ever uses. Formulas over arrays of candidates.
+
+Source: vllm@0.12.0 v1/worker/gpu_model_runner.py:profile_run, v1/core/encoder_cache_manager.py:
+compute_mm_encoder_budget, models/qwen2_vl.py, models/qwen3_vl.py; vllm@0.8.5 worker/model_runner.py:profile_run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from packaging.version import Version
+
+from planner.defaults import ResolvedEngine
+from planner.model import DTYPE_BYTES, ModelSpec
+from planner.vision import VisionTower
+
+_QWEN3_VIDEO_TOKENS = 12288
+"""longest_edge of Qwen3-VL's video processor, 24576 x 32 x 32 pixels of two frames a token."""
+_TIMESTAMPED_VERSIONS = (Version("0.11.0"), Version("0.13.0"))
+_TIMESTAMP_FACTOR = 12.5
+"""There every video token was counted as 12.5, and the profile kept an embedding for each (get_max_video_tokens)."""
+_WHOLE_WIDTHS = 2
+"""Hidden states of the patches that every rank holds whole: the residual and the normed input."""
+_ROTARY_WIDTHS, _FUSED_ROTARY_WIDTHS = 32, 15
+"""What is cut over the ranks of a layer's live set. Qwen's towers turn queries and keys in fp32, since 0.11 in a fused
+kernel. Rough: from one to three starts each."""
+_PLAIN_WIDTHS = 12
+"""Live set of other towers, whole on every rank (one start of Gemma 3)."""
+_FUSED_ROTARY_SINCE = Version("0.11.0")
+_IMAGE_FITS_CONTEXT_UNTIL = Version("0.7.0")
+"""Before, an image larger than the context was refused, so it had been made smaller (mm_processor_kwargs)."""
+_VIDEO_ALONE_SINCE = Version("0.10.0")
+"""Since when the profile's video may fill the whole context; before, what one image leaves of it."""
+
+
+def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
+    """(peak, kept) in bytes on a rank: the tower's widest layer, and the embeddings kept while the text model runs."""
+    tower, itemsize = model.vision, DTYPE_BYTES[engine.dtype]
+    if tower is None:
+        return 0.0, 0.0
+    item_tokens = _item_tokens(tower, engine)
+    items = np.maximum(np.asarray(engine.max_num_batched_tokens) // item_tokens, 1)
+    if engine.generation == "V0":
+        items = np.minimum(items, engine.max_num_seqs)
+    tokens = items * item_tokens
+    widths: float = _PLAIN_WIDTHS
+    if tower.video_frames:
+        cut = _FUSED_ROTARY_WIDTHS if engine.version >= _FUSED_ROTARY_SINCE else _ROTARY_WIDTHS
+        widths = _WHOLE_WIDTHS + cut / engine.tensor_parallel_size
+    peak = tokens * tower.merged_patches * tower.hidden_size * itemsize * widths
+    width = model.hidden_size * (1 + tower.deepstack_levels) * itemsize
+    first, until = _TIMESTAMPED_VERSIONS
+    if tower.deepstack_levels and first <= engine.version < until:
+        return peak, (_TIMESTAMP_FACTOR + 1) * _QWEN3_VIDEO_TOKENS * width
+    return peak, tokens * width
+
+
+def _item_tokens(tower: VisionTower, engine: ResolvedEngine) -> Any:
+    """Tokens of the profile's item: V1 takes the kind with more of them, V0 feeds the image."""
+    image, length = tower.item_patches // tower.merged_patches, np.asarray(engine.max_model_len)
+    if engine.version < _IMAGE_FITS_CONTEXT_UNTIL:
+        return np.minimum(image, length)
+    if not tower.video_frames or engine.generation == "V0":
+        return np.full_like(length, image)
+    left = length - (image if engine.version < _VIDEO_ALONE_SINCE else 0)
+    return image * np.clip(left // image, 1, tower.video_frames // 2)  # a token covers two frames

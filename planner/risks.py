@@ -1,0 +1,117 @@
+"""What may go wrong though it starts, and what is wasted: `dangers(deployment)`, `hints(deployment)`, `no_effect(...)`.
+
+One candidate at a time, in sentences with numbers; the rules for arrays of candidates are in feasibility.py.
+"""
+
+from __future__ import annotations
+
+from packaging.version import Version
+
+from planner.defaults import ResolvedEngine
+from planner.deployment import Deployment
+from planner.feasibility import pinned_bytes, stages_counted
+from planner.units import GIB, format_gib
+
+SAFE_SPARE_BYTES = 0.3 * GIB
+"""What should stay free outside the budget for fragmentation and drift under load."""
+HOST_BYTES_PER_PROCESS = 3.0 * GIB
+"""Python, torch and the CUDA libraries of a rank or an API server; rough."""
+SAFE_SHM_BYTES = 1 * GIB
+"""NCCL takes some 10 MiB for each pair of ranks and channel, vLLM 100 MiB and more for each queue of messages
+(vllm@0.8.5 distributed/device_communicators/shm_broadcast.py), as far as they fill."""
+
+
+def dangers(deployment: Deployment) -> list[str]:
+    """What may stop a deployment that should start, at start or under load. One candidate, not arrays."""
+    memory, found = deployment.memory, []
+    if not deployment.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
+        found.append(
+            f"memory outside the budget is tight: {format_gib(memory.outside_bytes)} for the CUDA context "
+            f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
+            "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens"
+        )
+    return found + _host_dangers(deployment) + _doubts(deployment) + _flashinfer_dangers(deployment)
+
+
+def _host_dangers(d: Deployment) -> list[str]:
+    """Host memory and /dev/shm: vLLM checks neither, the kernel kills a process or a write ends in a bus error."""
+    found, ranks = [], d.instances * d.engine.num_gpus
+    offloaded = 0.0 if d.gpu.is_cpu else float(d.engine.cpu_offload_gib) * GIB * ranks
+    pinned = float(pinned_bytes(d))
+    needed = pinned + offloaded + HOST_BYTES_PER_PROCESS * (ranks + d.instances)
+    if d.host_memory_bytes is not None and not d.gpu.is_cpu and needed > d.host_memory_bytes:
+        found.append(
+            f"{format_gib(needed, 0)} of host memory are needed ({format_gib(pinned, 0)} swap space, "
+            f"{format_gib(offloaded, 0)} offloaded weights, about {format_gib(HOST_BYTES_PER_PROCESS, 0)} a process), "
+            f"{format_gib(d.host_memory_bytes, 0)} are there"
+        )
+    if d.shm_bytes is not None and d.engine.num_gpus > 1 and d.shm_bytes < SAFE_SHM_BYTES:
+        found.append(
+            f"{format_gib(d.shm_bytes, 2)} of /dev/shm are shared by {d.engine.num_gpus} ranks for NCCL and messages; "
+            f"use ipc host or shm_size {format_gib(SAFE_SHM_BYTES, 0).replace(' ', '')}"
+        )
+    return found
+
+
+def hints(deployment: Deployment) -> list[str]:
+    """What is wasted in a deployment, though nothing breaks. One candidate, not arrays."""
+    memory, engine, model, found = deployment.memory, deployment.engine, deployment.model, []
+    if not model.is_known:
+        kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
+        found.append(f"{kind} is not known: taken for an ordinary decoder, so the interval is wide")
+    if engine.generation == "V0":
+        found += _swap_hints(deployment)
+        if not engine.enforce_eager and engine.max_seq_len_to_capture < engine.max_model_len:
+            found.append(
+                f"a batch with one sequence over max_seq_len_to_capture ({engine.max_seq_len_to_capture}) runs "
+                "without CUDA graphs"
+            )
+    if memory.max_concurrency < 2:
+        found.append(f"only {memory.max_concurrency:.2f} requests of full length fit the KV cache at once")
+    return found
+
+
+def _doubts(d: Deployment) -> list[str]:
+    """Where the KV cache suffices by the best guess, but not by the low end of its interval."""
+    low, high = (float(end) for end in d.memory.kv_interval_bytes)
+    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * stages_counted(d)
+    if not low < needed <= float(d.memory.kv_cache_bytes):
+        return []
+    return [
+        f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens "
+        f"needs {format_gib(needed)}"
+    ]
+
+
+def _flashinfer_dangers(d: Deployment) -> list[str]:
+    if d.engine.generation == "V0" or d.engine.attention_backend != "FLASHINFER" or d.gpu.compute_capability >= (8, 0):
+        return []
+    return [
+        f"vLLM {d.engine.version} picks FlashInfer on this card, where starts fail or run out of memory in its "
+        "workspace; set attention_backend TRITON_ATTN"
+    ]
+
+
+def _swap_hints(d: Deployment) -> list[str]:
+    pinned = float(pinned_bytes(d))
+    if pinned == 0:
+        return []
+    share = f" out of {format_gib(d.host_memory_bytes, 0)}" if d.host_memory_bytes else ""
+    text = (
+        f"swap space pins {format_gib(pinned, 0)} of host memory{share} and is never used by V0's default preemption "
+        "(recomputation); 0 saves it"
+    )
+    if d.host_memory_bytes and pinned > 0.4 * d.host_memory_bytes:
+        text = f"possibly too large: {text}"
+    return [text]
+
+
+def no_effect(engine: ResolvedEngine, version: Version) -> dict[str, str]:
+    """Settings that people tune although they change nothing here, and why (said when a study searches them)."""
+    swap = {
+        "V0": "V0 only pins it: its default preemption recomputes and never swaps",
+        "V1": "V1 has no swapping: the number is checked and then unused"
+        if version < Version("0.18.0")
+        else "removed from vLLM in 0.18",
+    }
+    return {"swap_space": swap[engine.generation]}
