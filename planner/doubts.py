@@ -94,11 +94,14 @@ def doubts(
     without_compiling = np.where(compiled >= activations, 0.5 * compiled, 0.0)  # missing with a warm compile cache
     peak = 0.05 * GIB + 0.05 * np.asarray(activations) + without_compiling
     alone, bridged = engine.world_size == 1, interconnect != "pcie"
-    steady, captured = engine.version >= STEADY_GRAPHS_SINCE, np.asarray(graphs)
+    captured = np.asarray(graphs)
+    at_least, share_of_graphs = (0.6, 0.3) if engine.generation == "V0" else (0.5, 1.5)
+    if engine.version >= STEADY_GRAPHS_SINCE:
+        at_least, share_of_graphs = 0.05, 0.4
     return Doubts(
         total=plain(gpu.memory_bytes * (0.02 if rough_card else 0.002) * np.asarray(engine.gpu_memory_utilization)),
         weights=plain(LOG_STEP_BYTES + np.asarray(weights) * share),
         non_torch=(0.2 if alone else 0.8 if bridged else 0.25) * GIB,
         activation=plain(np.sqrt(peak**2 + tower**2 + fragments**2)),
-        graphs=plain(np.where(captured, (0.05 if steady else 0.5) * GIB + (0.4 if steady else 1.5) * captured, 0.0)),
+        graphs=plain(np.where(captured, at_least * GIB + share_of_graphs * captured, 0.0)),
     )

@@ -49,13 +49,15 @@ def estimate_view(answer: Answer, interconnect: Interconnect = "pcie", fixes: Se
     table = Table()
     table.add_column("component")
     table.add_column("GiB", justify="right")
+    table.add_column("±", justify="right")
     table.add_column("share", justify="right")
-    table.add_column("where")
+    table.add_column("budget")
     table.add_column("source of the number")
     rows = _components(d, interconnect)
     for name, num_bytes, place, source, _ in rows:
         share = f"{num_bytes / d.memory.total_bytes:.1%}" if d.memory.total_bytes else ""
-        table.add_row(name, _gib(num_bytes), share, place, source)
+        doubt = _doubts(d.memory).get(name)
+        table.add_row(name, _gib(num_bytes), "" if doubt is None else _gib(doubt), share, place, source)
     parts: list[RenderableType] = [*_title(d), table]
     if d.memory.total_bytes:
         parts.append(_bar(rows, d))
@@ -84,7 +86,7 @@ def _title(d: Deployment) -> list[RenderableType]:
 
 def _components(d: Deployment, interconnect: Interconnect) -> list[Row]:
     memory, engine = d.memory, d.engine
-    inside, outside = "in the budget", "outside"
+    inside, outside = "inside", "outside"
     rows = [
         ("weights", float(memory.weight_bytes), inside, _weights_source(d.model), "blue"),
         ("activation peak", float(memory.activation_bytes), inside, "profile run, by formula", "magenta"),
@@ -102,6 +104,18 @@ def _components(d: Deployment, interconnect: Interconnect) -> list[Row]:
         learned = {"activation peak", "non-torch", "CUDA graphs"}
         rows = [(n, b, where, memory.calibrated_on if n in learned else s, style) for n, b, where, s, style in rows]
     return [*rows, ("free", max(0.0, memory.total_bytes - used), "", "", "dim")]
+
+
+def _doubts(memory: MemoryEstimate) -> dict[str, float]:
+    """Half width of the 90 % interval of each component that has one, by its row's name."""
+    widths = {
+        "weights": memory.doubts.weights,
+        "activation peak": memory.doubts.activation,
+        "non-torch": memory.doubts.non_torch,
+        "KV cache": memory.uncertainty_bytes,
+        "CUDA graphs": memory.doubts.graphs,
+    }
+    return {name: float(width) for name, width in widths.items() if width}
 
 
 def _weights_source(model: ModelSpec) -> str:
