@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from packaging.version import Version
 
-from planner.defaults import FloatColumn, ResolvedEngine, plain
+from planner import columns
+from planner.columns import FloatColumn
+from planner.defaults import ResolvedEngine
 from planner.encoder import encoder_bytes
 from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, ModelSpec
@@ -42,24 +43,24 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, ran
     intermediate results, the sampler's sort (on rank 0 in V0), the cuBLAS workspace. Ignores: allocator fragmentation
     (vLLM does too).
     """
-    tokens, seqs = np.asarray(engine.max_num_batched_tokens), np.asarray(engine.max_num_seqs)
+    tokens, seqs = engine.max_num_batched_tokens, engine.max_num_seqs
     hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
     has_dense_layer = model.experts is None or model.experts.num_dense_layers > 0
     layer = _mlp_bytes(model, engine, tokens) if has_dense_layer else 0
     if model.experts is not None:
-        layer = np.maximum(layer, _experts_bytes(model, engine, tokens))
-    layer = np.maximum(layer, _attention_bytes(model, engine, tokens))
-    rows = np.minimum(seqs, tokens)
+        layer = columns.maximum(layer, _experts_bytes(model, engine, tokens))
+    layer = columns.maximum(layer, _attention_bytes(model, engine, tokens))
+    rows = columns.minimum(seqs, tokens)
     if model.has_vision_tower and engine.generation == "V0":  # few prompts of the largest image each
-        rows = np.minimum(rows, np.maximum(tokens // VISION_TOKENS_PER_PROMPT, 1))
+        rows = columns.minimum(rows, columns.maximum(tokens // VISION_TOKENS_PER_PROMPT, 1))
     if not rank.samples:
         rows = rows * 0
     per_logit = SORTLESS_BYTES_PER_LOGIT if _skips_the_sort(model, engine) else _sort_bytes_per_logit(rows)
     sampler = itemsize * tokens * hidden + per_logit * rows * model.vocab_size
     workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
-    text = np.maximum(np.maximum(layer, sampler) + workspace, compile_bytes(model, engine, rank))
+    text = columns.maximum(columns.maximum(layer, sampler) + workspace, compile_bytes(model, engine, rank))
     encoder, kept = encoder_bytes(model, engine) if rank.is_first else (0.0, 0.0)
-    return plain(np.maximum(encoder, text + kept))
+    return columns.maximum(encoder, text + kept)
 
 
 def compile_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> FloatColumn:
@@ -72,8 +73,8 @@ def compile_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> Float
         return 0.0
     itemsize = DTYPE_BYTES[engine.dtype]
     embedding = padded_vocab_size(model) // engine.tensor_parallel_size * model.hidden_size * itemsize
-    held = embedding * rank.is_first + 2 * np.asarray(engine.max_num_batched_tokens) * model.hidden_size * itemsize
-    return plain(np.where(engine.enforce_eager, 0.0, held))
+    held = embedding * rank.is_first + 2 * engine.max_num_batched_tokens * model.hidden_size * itemsize
+    return columns.where(engine.enforce_eager, 0.0, held)
 
 
 VISION_TOKENS_PER_PROMPT = 16384
@@ -101,13 +102,15 @@ def _mlp_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
     inner = model.intermediate_size // engine.tensor_parallel_size
     dequantised: Any = 0
     if engine.quantization == "awq":
-        dequantised = np.where(tokens >= AWQ_DEQUANTIZE_TOKENS, hidden * inner * itemsize, 0)
+        dequantised = columns.where(tokens >= AWQ_DEQUANTIZE_TOKENS, hidden * inner * itemsize, 0)
     gate_up = itemsize * tokens * (2 * inner + 3 * hidden) + 2 * dequantised
     if engine.generation == "V1" and engine.version >= FUSED_MLP_SINCE:
-        return np.maximum(gate_up, itemsize * tokens * (3 * inner + FUSED_MLP_HIDDEN_STATES * hidden) + dequantised)
+        return columns.maximum(
+            gate_up, itemsize * tokens * (3 * inner + FUSED_MLP_HIDDEN_STATES * hidden) + dequantised
+        )
     down = itemsize * tokens * (3 * inner + 4 * hidden) + dequantised
     reduced = itemsize * tokens * (3 * inner + 5 * hidden) if engine.tensor_parallel_size > 1 else 0
-    return np.maximum(np.maximum(gate_up, down), reduced)
+    return columns.maximum(columns.maximum(gate_up, down), reduced)
 
 
 def _experts_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
@@ -119,7 +122,7 @@ def _experts_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any
     experts, hidden, itemsize = model.experts, model.hidden_size, DTYPE_BYTES[engine.dtype]
     assert experts is not None
     inner = experts.intermediate_size // (1 if engine.enable_expert_parallel else engine.tensor_parallel_size)
-    copies = np.minimum(tokens, MOE_CHUNK_TOKENS) * experts.num_experts_per_tok
+    copies = columns.minimum(tokens, MOE_CHUNK_TOKENS) * experts.num_experts_per_tok
     return itemsize * (copies * (max(2 * inner, hidden) + inner) + tokens * 4 * hidden)
 
 
@@ -136,4 +139,4 @@ def _attention_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> A
 
 def _sort_bytes_per_logit(rows: Any) -> Any:
     """Bytes of the sampler's sort per row and vocabulary entry: torch sorts under 128 rows by a hungrier kernel."""
-    return np.where(rows >= 128, 38.0, np.where(rows >= 2, 50.2, 38.3))
+    return columns.where(rows >= 128, 38.0, columns.where(rows >= 2, 50.2, 38.3))

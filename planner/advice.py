@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import Any
 
-import numpy as np
 from packaging.version import Version
 
 from planner.defaults import HALF_FALLBACK_SINCE, ResolvedEngine
 from planner.engine import flag, knows
-from planner.estimate import COLUMNS, Answer, Setup, answer_of, one_of, unknown_flags
+from planner.estimate import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
 from planner.feasibility import violations
 from planner.units import format_count, format_gib, to_gib
 
@@ -206,11 +205,14 @@ def _feasible(
 
 
 def _answers_in_order(setup: Setup, names: Sequence[str], points: Sequence[Point]) -> Iterator[tuple[int, Answer]]:
-    """One by one; where all values are numbers, the first and about FEW others of those that break no rule."""
-    if not COLUMNS.issuperset(names) or any(value is None for point in points for value in point):
+    """One by one; of many numbers the first and about FEW others of those that break no rule."""
+    are_words = not COLUMNS.issuperset(names) or any(value is None for point in points for value in point)
+    if are_words or len(points) <= FEW_POINTS:
         for row, point in enumerate(points):
             yield row, answer_of(setup.deployment(dict(zip(names, point, strict=True))), setup.refused)
         return
+    import numpy as np
+
     deployment = setup.deployment({name: np.asarray([point[i] for point in points]) for i, name in enumerate(names)})
     rows = np.flatnonzero(violations(deployment, len(points)) < 0).tolist()
     for row in rows[:: max(1, len(rows) // FEW)]:

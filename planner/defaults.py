@@ -11,19 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from packaging.version import Version
 
+from planner import columns
+from planner.columns import BoolColumn, FloatColumn, IntColumn
 from planner.hardware import GpuSpec
 from planner.model import ModelSpec
 from planner.units import GIB
 
-IntColumn: TypeAlias = "int | NDArray[np.int64]"
-FloatColumn: TypeAlias = "float | NDArray[Any]"
-BoolColumn: TypeAlias = "bool | NDArray[np.bool_]"
 Generation = Literal["V0", "V1"]
 
 LONG_CONTEXT = 32768
@@ -104,8 +101,8 @@ def generation_of(version: Version, gpu: GpuSpec, settings: Mapping[str, Any]) -
         return "V0"
     if gpu.compute_capability < (8, 0) and version < V1_ON_TURING_SINCE:
         return "V0"
-    forces_v0 = settings.get("attention_backend") == "XFORMERS" or np.any(
-        np.asarray(settings.get("num_scheduler_steps") or 1) > 1
+    forces_v0 = settings.get("attention_backend") == "XFORMERS" or columns.any_of(
+        (settings.get("num_scheduler_steps") or 1) > 1
     )
     return "V0" if forces_v0 else "V1"
 
@@ -119,13 +116,13 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         return default if value is None else value
 
     max_model_len = column("max_model_len", model.max_context_tokens)
-    chunked_default = True if generation == "V1" else np.asarray(max_model_len) > LONG_CONTEXT
-    chunked = column("enable_chunked_prefill", plain(chunked_default))
+    chunked_default = True if generation == "V1" else max_model_len > LONG_CONTEXT
+    chunked = column("enable_chunked_prefill", chunked_default)
     batched, seqs = _scheduler_defaults(generation, gpu, version, max_model_len, chunked)
     if generation == "V1" and version >= DEFAULTS_CUT_SINCE:
         asked = column("max_num_seqs", seqs)
-        batched = plain(np.minimum(batched, asked * np.asarray(max_model_len)))
-        seqs = plain(np.minimum(seqs, column("max_num_batched_tokens", batched)))
+        batched = columns.minimum(batched, asked * max_model_len)
+        seqs = columns.minimum(seqs, column("max_num_batched_tokens", batched))
     max_num_seqs = column("max_num_seqs", seqs)
     return ResolvedEngine(
         version=version,
@@ -145,7 +142,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         enable_chunked_prefill=chunked,
         enable_prefix_caching=column("enable_prefix_caching", generation == "V1"),
         enforce_eager=column("enforce_eager", False),
-        max_seq_len_to_capture=plain(np.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
+        max_seq_len_to_capture=(columns.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
         num_scheduler_steps=column("num_scheduler_steps", 1),
         enable_expert_parallel=bool(settings.get("enable_expert_parallel")),
@@ -163,7 +160,7 @@ def _scheduler_defaults(
     """Default max_num_batched_tokens and max_num_seqs of the API server."""
     if generation == "V0":
         chunk = 512 if version < V0_LONG_CHUNKS_SINCE else 2048
-        return plain(np.where(chunked, chunk, np.maximum(max_model_len, 2048))), 256
+        return (columns.where(chunked, chunk, columns.maximum(max_model_len, 2048))), 256
     if gpu.is_cpu:
         return 2048, 128
     if gpu.memory_bytes >= 160 * GIB and version >= Version("0.20.0"):
@@ -201,9 +198,3 @@ def default_backend(generation: Generation, gpu: GpuSpec, version: Version) -> s
     if version < V1_ONLY_SINCE:
         return "FLEX_ATTENTION"
     return "FLASHINFER" if version < FLASHINFER_ON_TURING_UNTIL else "TRITON_ATTN"
-
-
-def plain(value: Any) -> Any:
-    """A 0-d array back to a Python scalar; arrays stay."""
-    array = np.asarray(value)
-    return array.item() if array.ndim == 0 else array

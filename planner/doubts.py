@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 from packaging.version import Version
 
+from planner import columns
 from planner.activations import compile_bytes
-from planner.defaults import FloatColumn, ResolvedEngine, plain
+from planner.columns import FloatColumn
+from planner.defaults import ResolvedEngine
 from planner.encoder import encoder_bytes
 from planner.hardware import GpuSpec, Interconnect
 from planner.model import ModelSpec
@@ -53,17 +54,17 @@ class Doubts:
 
     def kv_cache_bytes(self, charges_graphs: bool) -> FloatColumn:
         """Of what is left; the graphs count where the budget pays for them."""
-        parts = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
         if not charges_graphs:
             parts.pop("graphs")
-        return plain(np.sqrt(sum(part**2 for part in parts.values())))
+        return columns.sqrt(sum(part**2 for part in parts.values()))
 
 
 def calibrated_doubts(activations: FloatColumn, graphs: FloatColumn) -> Doubts:
     return Doubts(
         non_torch=CALIBRATED_BYTES,
-        activation=plain(0.02 * np.asarray(activations)),
-        graphs=plain(0.2 * np.asarray(graphs)),
+        activation=(0.02 * activations),
+        graphs=(0.2 * graphs),
     )
 
 
@@ -90,18 +91,18 @@ def doubts(
     if model.vision is not None:
         tower = VISION_FRACTION * sum(encoder_bytes(model, engine))
     fragments = FRAGMENTS_BYTES if engine.version < FRAGMENTS_COUNTED_UNTIL else 0.0
-    compiled = np.asarray(compile_bytes(model, engine, rank))
-    without_compiling = np.where(compiled >= activations, 0.5 * compiled, 0.0)  # missing with a warm compile cache
-    peak = 0.05 * GIB + 0.05 * np.asarray(activations) + without_compiling
+    compiled = compile_bytes(model, engine, rank)
+    without_compiling = columns.where(compiled >= activations, 0.5 * compiled, 0.0)  # missing with a warm compile cache
+    peak = 0.05 * GIB + 0.05 * activations + without_compiling
     alone, bridged = engine.world_size == 1, interconnect != "pcie"
-    captured = np.asarray(graphs)
+    captured = graphs
     at_least, share_of_graphs = (0.6, 0.3) if engine.generation == "V0" else (0.5, 1.5)
     if engine.version >= STEADY_GRAPHS_SINCE:
         at_least, share_of_graphs = 0.05, 0.4
     return Doubts(
-        total=plain(gpu.memory_bytes * (0.02 if rough_card else 0.002) * np.asarray(engine.gpu_memory_utilization)),
-        weights=plain(LOG_STEP_BYTES + np.asarray(weights) * share),
+        total=(gpu.memory_bytes * (0.02 if rough_card else 0.002) * engine.gpu_memory_utilization),
+        weights=(LOG_STEP_BYTES + weights * share),
         non_torch=(0.2 if alone else 0.8 if bridged else 0.25) * GIB,
-        activation=plain(np.sqrt(peak**2 + tower**2 + fragments**2)),
-        graphs=plain(np.where(captured, at_least * GIB + share_of_graphs * captured, 0.0)),
+        activation=columns.sqrt(peak**2 + tower**2 + fragments**2),
+        graphs=columns.where(captured, at_least * GIB + share_of_graphs * captured, 0.0),
     )

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from packaging.version import Version
 
+from planner import columns
 from planner.defaults import ResolvedEngine
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.vision import VisionTower
@@ -43,9 +43,9 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
     if tower is None:
         return 0.0, 0.0
     item_tokens = _item_tokens(tower, engine)
-    items = np.maximum(np.asarray(engine.max_num_batched_tokens) // item_tokens, 1)
+    items = columns.maximum(engine.max_num_batched_tokens // item_tokens, 1)
     if engine.generation == "V0":
-        items = np.minimum(items, engine.max_num_seqs)
+        items = columns.minimum(items, engine.max_num_seqs)
     tokens = items * item_tokens
     widths: float = _PLAIN_WIDTHS
     if tower.video_frames:
@@ -61,10 +61,10 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
 
 def _item_tokens(tower: VisionTower, engine: ResolvedEngine) -> Any:
     """Tokens of the profile's item: V1 takes the kind with more of them, V0 feeds the image."""
-    image, length = tower.item_patches // tower.merged_patches, np.asarray(engine.max_model_len)
+    image, length = tower.item_patches // tower.merged_patches, engine.max_model_len
     if engine.version < _IMAGE_FITS_CONTEXT_UNTIL:
-        return np.minimum(image, length)
+        return columns.minimum(image, length)
     if not tower.video_frames or engine.generation == "V0":
-        return np.full_like(length, image)
+        return image
     left = length - (image if engine.version < _VIDEO_ALONE_SINCE else 0)
-    return image * np.clip(left // image, 1, tower.video_frames // 2)  # a token covers two frames
+    return image * columns.clip(left // image, 1, tower.video_frames // 2)  # a token covers two frames

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
-import numpy as np
 from packaging.version import Version
 from platformdirs import user_data_path
 
+from planner import columns
 from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment, deploy
 from planner.doubts import Doubts
@@ -153,7 +153,11 @@ class Setup:
         return answer_of(self.deployment(), self.refused)
 
     def answers(self, names: Sequence[str], points: Sequence[Sequence[Any]]) -> list[Answer]:
-        """One answer for every point, a value for each name; numbers are judged together, words one after the other."""
+        """One answer for every point, a value for each name; many numbers are judged together, words one by one."""
+        if len(points) <= FEW_POINTS:
+            return [answer_of(self.deployment(dict(zip(names, point, strict=True))), self.refused) for point in points]
+        import numpy as np
+
         found: dict[int, Answer] = {}
         words = [i for i, name in enumerate(names) if name not in COLUMNS or any(point[i] is None for point in points)]
         groups: dict[tuple[Any, ...], list[int]] = {}
@@ -176,6 +180,9 @@ COLUMNS = frozenset({
 })  # fmt: skip
 """Settings whose values `resolve` takes as arrays; the others decide which formulas hold."""
 
+FEW_POINTS = 48
+"""Up to so many points are judged sooner one by one than NumPy is imported."""
+
 _Part = TypeVar("_Part", ResolvedEngine, MemoryEstimate, RankMemory, Doubts)
 
 
@@ -190,7 +197,7 @@ def _one(part: _Part, index: int) -> _Part:
 
 
 def _entry(value: Any, index: int) -> Any:
-    if isinstance(value, np.ndarray):
+    if columns.is_array(value):
         return value[index].item()
     if isinstance(value, tuple):
         return tuple(_entry(part, index) for part in value)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
 from packaging.version import Version
 
-from planner.defaults import MARLIN_ON_TURING_SINCE, plain
+from planner import columns
+from planner.defaults import MARLIN_ON_TURING_SINCE
 from planner.deployment import Deployment
 from planner.hardware import GpuSpec
 from planner.memory import WATERMARK_FRACTION
@@ -31,6 +31,10 @@ MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_mar
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
 """By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
 
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Kind = Literal["refused", "out of memory", "starts anyway", "slo"]
 REFUSED_BY_ENGINE: Final = "refused"
@@ -67,8 +71,10 @@ def check(deployment: Deployment) -> tuple[Constraint, ...]:
     return tuple(violated)
 
 
-def violations(deployment: Deployment, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def violations(deployment: Deployment, count: int) -> NDArray[np.int64]:
     """For arrays of candidates: the index in RULES of the first violated rule, -1 where feasible.  # (count,)"""
+    import numpy as np
+
     first = np.full(count, -1)
     for i, rule in enumerate(RULES):
         broken = np.broadcast_to(np.asarray(rule.excess(deployment)) > 0, (count,))
@@ -118,20 +124,20 @@ def _quantized_dtype(d: Deployment) -> bool:
 
 
 def _context(d: Deployment) -> Any:
-    return np.asarray(d.engine.max_model_len) - d.model.max_context_tokens
+    return d.engine.max_model_len - d.model.max_context_tokens
 
 
 def _seqs_over_tokens(d: Deployment) -> Any:
-    return np.asarray(d.engine.max_num_seqs) - d.engine.max_num_batched_tokens
+    return d.engine.max_num_seqs - d.engine.max_num_batched_tokens
 
 
 def _tokens_under_context(d: Deployment) -> Any:
-    lacking = np.asarray(d.engine.max_model_len) - d.engine.max_num_batched_tokens
-    return np.where(d.engine.enable_chunked_prefill, 0, lacking)
+    lacking = d.engine.max_model_len - d.engine.max_num_batched_tokens
+    return columns.where(d.engine.enable_chunked_prefill, 0, lacking)
 
 
 def _steps(d: Deployment) -> Any:
-    multi = np.asarray(d.engine.num_scheduler_steps) > 1
+    multi = d.engine.num_scheduler_steps > 1
     return multi & (d.engine.attention_backend == "XFORMERS")
 
 
@@ -140,17 +146,17 @@ def _on_old_v0(d: Deployment) -> bool:
 
 
 def _uses_prefix_kernel(d: Deployment) -> Any:
-    return np.asarray(d.engine.enable_chunked_prefill) | np.asarray(d.engine.enable_prefix_caching)
+    return d.engine.enable_chunked_prefill | d.engine.enable_prefix_caching
 
 
 def _block_size(d: Deployment) -> Any:
     if d.engine.generation != "V0":
         return 0
-    block = np.asarray(d.engine.block_size)
-    allowed = np.isin(block, PAGED_ATTENTION_BLOCK_SIZES)
+    block = d.engine.block_size
+    allowed = columns.isin(block, PAGED_ATTENTION_BLOCK_SIZES)
     if _on_old_v0(d):
-        allowed = allowed & (~_uses_prefix_kernel(d) | np.isin(block, TURING_PREFIX_BLOCK_SIZES))
-    return ~allowed
+        allowed = allowed & (columns.invert(_uses_prefix_kernel(d)) | columns.isin(block, TURING_PREFIX_BLOCK_SIZES))
+    return columns.invert(allowed)
 
 
 def _fp8_kv(d: Deployment) -> Any:
@@ -176,28 +182,28 @@ def _swap_space(d: Deployment) -> Any:
 
 def pinned_bytes(d: Deployment) -> Any:
     """Host bytes pinned for swapping by all instances; vLLM's check sees one engine, the machine holds them all."""
-    return np.asarray(d.engine.swap_space_gib) * GIB * d.engine.tensor_parallel_size * d.instances
+    return d.engine.swap_space_gib * GIB * d.engine.tensor_parallel_size * d.instances
 
 
 def _weights(d: Deployment) -> Any:
-    return 0 if d.gpu.is_cpu else np.asarray(d.memory.fullest_weight_bytes) - d.memory.total_bytes
+    return 0 if d.gpu.is_cpu else d.memory.fullest_weight_bytes - d.memory.total_bytes
 
 
 def _kv_on_card(d: Deployment) -> Any:
     """Only kv_cache_memory_bytes or num_gpu_blocks_override can ask for more than the card has."""
     if d.gpu.is_cpu:
         return 0
-    return np.asarray(d.memory.kv_cache_bytes) + d.memory.weight_bytes - d.memory.total_bytes
+    return d.memory.kv_cache_bytes + d.memory.weight_bytes - d.memory.total_bytes
 
 
 def _no_blocks(d: Deployment) -> Any:
-    return 1 - np.asarray(d.memory.num_blocks)
+    return 1 - d.memory.num_blocks
 
 
 def _kv_capacity(d: Deployment) -> Any:
     if d.engine.generation == "V1":
-        return np.asarray(d.memory.request_blocks) * stages_counted(d) - d.memory.num_blocks
-    return np.asarray(d.engine.max_model_len) - _capacity_tokens(d)
+        return d.memory.request_blocks * stages_counted(d) - d.memory.num_blocks
+    return d.engine.max_model_len - _capacity_tokens(d)
 
 
 def stages_counted(d: Deployment) -> int:
@@ -210,27 +216,27 @@ def stages_counted(d: Deployment) -> int:
 
 
 def _capacity_tokens(d: Deployment) -> Any:
-    return np.asarray(d.memory.num_blocks) // d.engine.pipeline_parallel_size * d.engine.block_size
+    return d.memory.num_blocks // d.engine.pipeline_parallel_size * d.engine.block_size
 
 
 def _watermark(d: Deployment) -> Any:
     """V0 admits a prompt only into 99 % of the blocks: a full-length prompt must fit there (A2.9)."""
     if d.engine.generation != "V0":
         return 0
-    needed = np.ceil(np.asarray(d.engine.max_model_len) / d.engine.block_size)
-    return needed - np.floor((1 - WATERMARK_FRACTION) * np.asarray(d.memory.num_blocks))
+    needed = columns.ceil(d.engine.max_model_len / d.engine.block_size)
+    return needed - columns.floor((1 - WATERMARK_FRACTION) * d.memory.num_blocks)
 
 
 def _outside(d: Deployment) -> Any:
-    return 0 if d.gpu.is_cpu else -np.asarray(d.memory.spare_outside_bytes)
+    return 0 if d.gpu.is_cpu else -d.memory.spare_outside_bytes
 
 
 def _workload(d: Deployment) -> Any:
-    return d.workload_tokens - np.asarray(d.engine.max_model_len)
+    return d.workload_tokens - d.engine.max_model_len
 
 
 def _kv_message(d: Deployment) -> str:
-    length, stored = d.engine.max_model_len, plain(_capacity_tokens(d))
+    length, stored = d.engine.max_model_len, _capacity_tokens(d)
     if d.engine.generation == "V0":
         return (
             f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in "
@@ -291,7 +297,7 @@ RULES: tuple[Rule, ...] = (
     Rule("attention backend", _backend,
          lambda d: f"Invalid attention backend for cuda on {d.gpu.name}: {d.engine.attention_backend}"),
     Rule("swap space fits host memory", _swap_space,
-         lambda d: f"Too large swap space. {plain(pinned_bytes(d)) / GIB:.2f} GiB out of the "
+         lambda d: f"Too large swap space. {pinned_bytes(d) / GIB:.2f} GiB out of the "
                    f"{(d.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap space."),
     Rule("weights fit", _weights,
          lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.fullest_weight_bytes)} on a "

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from packaging.version import Version
 
-from planner.defaults import IntColumn, ResolvedEngine, plain
+from planner import columns
+from planner.columns import IntColumn
+from planner.defaults import ResolvedEngine
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.weights import kv_heads_per_rank, layers_per_stage
 
@@ -50,7 +51,7 @@ def kv_group(model: ModelSpec, engine: ResolvedEngine, num_layers: int) -> KvGro
     Since 0.10; before, and on V0, every attention layer is allocated as full attention. A linear-attention layer holds
     one block a request. Source: vllm@0.10.2 v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size.
     """
-    block, length = engine.block_size, np.asarray(engine.max_model_len)
+    block, length = engine.block_size, engine.max_model_len
     full_blocks = -(-length // block)
     linear = model.linear_attention.num_layers if model.linear_attention is not None else 0
     attending = model.num_hidden_layers - linear
@@ -58,13 +59,13 @@ def kv_group(model: ModelSpec, engine: ResolvedEngine, num_layers: int) -> KvGro
     sliding = model.num_sliding_layers if splits_windows and model.num_sliding_layers < attending else 0
     counts = [count for count in (attending - sliding, sliding, linear) if count]
     if len(counts) == 1:
-        return KvGroup(num_layers * kv_bytes_per_token_and_layer(model, engine) * block, 1, plain(full_blocks))
+        return KvGroup(num_layers * kv_bytes_per_token_and_layer(model, engine) * block, 1, full_blocks)
     per_group = min(counts)
     full_groups, sliding_groups, linear_groups = (-(-n // per_group) for n in (attending - sliding, sliding, linear))
-    in_window = np.minimum((model.sliding_window or 0) - 1 + np.asarray(engine.max_num_batched_tokens), length)
+    in_window = columns.minimum((model.sliding_window or 0) - 1 + engine.max_num_batched_tokens, length)
     window_blocks = -(-in_window // block) + 1
     return KvGroup(
         kv_bytes_per_token_and_layer(model, engine) * -(-per_group * num_layers // model.num_hidden_layers) * block,
         full_groups + sliding_groups + linear_groups,
-        plain(full_groups * full_blocks + sliding_groups * window_blocks + linear_groups),
+        (full_groups * full_blocks + sliding_groups * window_blocks + linear_groups),
     )

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
-import numpy as np
 from packaging.version import Version
 
+from planner import columns
 from planner.activations import activation_bytes, uses_second_runner
-from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
+from planner.columns import FloatColumn, IntColumn
+from planner.defaults import ResolvedEngine
 from planner.doubts import Doubts, calibrated_doubts, doubts
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import kv_group
@@ -102,8 +104,8 @@ class MemoryEstimate:
     @property
     def kv_interval_bytes(self) -> tuple[FloatColumn, FloatColumn]:
         """The 90 % interval of `kv_cache_bytes`."""
-        low = np.maximum(np.asarray(self.kv_cache_bytes) - self.uncertainty_bytes, 0)
-        return plain(low), plain(np.asarray(self.kv_cache_bytes) + self.uncertainty_bytes)
+        low = columns.maximum(self.kv_cache_bytes - self.uncertainty_bytes, 0)
+        return low, (self.kv_cache_bytes + self.uncertainty_bytes)
 
     @property
     def kv_tokens(self) -> IntColumn:
@@ -191,7 +193,7 @@ def estimate_memory(
     )
     ranks = tuple(_rank_memory(model, gpu, engine, interconnect, calibration, rank, room) for rank in kinds)
     first, group = ranks[0], kv_group(model, engine, kinds[0].num_layers)
-    blocks: Any = np.min([np.maximum(rank.available_bytes, 0) // rank.block_bytes for rank in ranks], axis=0)
+    blocks: Any = reduce(columns.minimum, (columns.maximum(r.available_bytes, 0) // r.block_bytes for r in ranks))
     if engine.num_gpu_blocks_override is not None:
         blocks = engine.num_gpu_blocks_override
     if calibration is not None:
@@ -199,7 +201,7 @@ def estimate_memory(
     else:
         width = doubts(model, gpu, engine, interconnect, kinds[0], first.weight_bytes, first.activation_bytes, graphs)
     uncertainty = 0.0 if engine.kv_cache_memory_bytes is not None else width.kv_cache_bytes(charges_graphs)
-    swap_bytes = np.asarray(engine.swap_space_gib) * GIB if engine.generation == "V0" else 0.0
+    swap_bytes = engine.swap_space_gib * GIB if engine.generation == "V0" else 0.0
     return MemoryEstimate(
         total_bytes=gpu.memory_bytes,
         budget_bytes=budget,
@@ -212,7 +214,7 @@ def estimate_memory(
         graphs_in_budget=charges_graphs,
         kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,
-        num_blocks=plain(np.asarray(blocks).astype(np.int64)),
+        num_blocks=columns.floor(blocks),
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
@@ -220,7 +222,7 @@ def estimate_memory(
         doubts=width,
         uncertainty_bytes=uncertainty,
         calibrated_on=None if calibration is None else calibration.source,
-        pinned_host_bytes=plain(swap_bytes // group.block_bytes * group.block_bytes * engine.world_size),
+        pinned_host_bytes=(swap_bytes // group.block_bytes * group.block_bytes * engine.world_size),
     )
 
 
@@ -242,7 +244,7 @@ def _rank_memory(
         rank,
         engine.enable_expert_parallel,
     )
-    weights: Any = plain(np.maximum(loaded - np.asarray(engine.cpu_offload_gib) * GIB, 0).astype(np.int64))
+    weights: Any = columns.floor(columns.maximum(loaded - engine.cpu_offload_gib * GIB, 0))
     activations = activation_bytes(model, gpu, engine, rank)
     non_torch = non_torch_bytes(gpu, engine, interconnect, rank.number == 0)
     if calibration is not None:
@@ -288,7 +290,7 @@ def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine) -> MemoryEstimate:
         graphs_in_budget=False,
         kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,
-        num_blocks=plain(kv_bytes // np.asarray(group.block_bytes)),
+        num_blocks=(kv_bytes // group.block_bytes),
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from packaging.version import Version
 
-from planner.defaults import FloatColumn, IntColumn, ResolvedEngine, plain
+from planner import columns
+from planner.columns import FloatColumn, IntColumn
+from planner.defaults import ResolvedEngine
 from planner.hardware import GpuSpec, Interconnect
 from planner.model import ModelSpec
 from planner.units import GIB, MIB
@@ -74,26 +75,26 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
 
     Source: vllm@0.8.5 config.py:_set_cudagraph_sizes; vllm@0.11.2 config/vllm.py:_set_cudagraph_sizes.
     """
-    seqs, tokens = np.asarray(engine.max_num_seqs), engine.max_num_batched_tokens
+    seqs, tokens = engine.max_num_seqs, engine.max_num_batched_tokens
     if engine.generation == "V0":
         counts = _num_sizes(seqs)
     elif engine.version < GRAPHS_BY_SEQS_SINCE:
-        counts = _num_sizes(np.minimum(LARGEST_GRAPH_TOKENS, tokens))
+        counts = _num_sizes(columns.minimum(LARGEST_GRAPH_TOKENS, tokens))
     else:
-        largest = np.minimum(np.minimum(2 * seqs, LARGEST_GRAPH_TOKENS), tokens)
+        largest = columns.minimum(columns.minimum(2 * seqs, LARGEST_GRAPH_TOKENS), tokens)
         if engine.max_cudagraph_capture_size is not None:
-            largest = np.minimum(engine.max_cudagraph_capture_size, tokens)
+            largest = columns.minimum(engine.max_cudagraph_capture_size, tokens)
         counts = _num_sizes(largest)
         if engine.version >= FULL_GRAPHS_SINCE:
-            counts = counts + _num_sizes(np.minimum(seqs, largest))
-    return plain(np.where(engine.enforce_eager, 0, counts))
+            counts = counts + _num_sizes(columns.minimum(seqs, largest))
+    return columns.where(engine.enforce_eager, 0, counts)
 
 
 def _num_sizes(largest: Any) -> Any:
     """1, 2, 4, every 8 up to 256, every 16 beyond, until `largest` is covered."""
-    small = np.minimum(np.ceil(np.log2(np.maximum(largest, 1))), 2).astype(np.int64) + 1
-    middle = np.ceil(np.clip(np.asarray(largest) - 4, 0, 252) / 8).astype(np.int64)
-    return small + middle + np.ceil(np.maximum(np.asarray(largest) - 256, 0) / 16).astype(np.int64)
+    small = columns.minimum(columns.ceil(columns.log2(columns.maximum(largest, 1))), 2) + 1
+    middle = columns.ceil(columns.clip(largest - 4, 0, 252) / 8)
+    return small + middle + columns.ceil(columns.maximum(largest - 256, 0) / 16)
 
 
 GRAPHS_BY_SEQS_SINCE = Version("0.10.0")
@@ -115,12 +116,12 @@ def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Intercon
     layers = model.num_hidden_layers / engine.pipeline_parallel_size
     per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
     if engine.generation == "V0":
-        per_graph = per_graph / np.sqrt(engine.tensor_parallel_size)
+        per_graph = per_graph / columns.sqrt(engine.tensor_parallel_size)
     if engine.tensor_parallel_size > (1 if engine.generation == "V0" else 2) and interconnect != "nvlink":
         per_graph = per_graph + NCCL_GRAPH_BYTES[engine.generation]
     scratch: Any = 0
     if engine.generation == "V0":
         heads = model.num_attention_heads // engine.tensor_parallel_size
-        partitions = np.ceil(np.asarray(engine.max_seq_len_to_capture) / 512)
-        scratch = np.asarray(engine.max_num_seqs) * heads * partitions * model.head_dim * 2
-    return plain(np.where(np.asarray(graphs) > 0, graphs * per_graph + scratch, 0.0))
+        partitions = columns.ceil(engine.max_seq_len_to_capture / 512)
+        scratch = engine.max_num_seqs * heads * partitions * model.head_dim * 2
+    return columns.where(graphs > 0, graphs * per_graph + scratch, 0.0)

@@ -18,7 +18,8 @@ import numpy as np
 from packaging.version import Version
 
 from planner.activations import AWQ_DEQUANTIZE_TOKENS
-from planner.defaults import BoolColumn, FloatColumn, IntColumn, ResolvedEngine, plain
+from planner.columns import BoolColumn, FloatColumn, IntColumn, plain
+from planner.defaults import ResolvedEngine
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import kv_bytes_per_token
 from planner.memory import WATERMARK_FRACTION, MemoryEstimate
