@@ -97,7 +97,7 @@ class ServeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class SamplerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    name: Literal["planner", "tpe", "random", "grid"] = "planner"
+    name: Literal["planner", "tpe", "gp", "random", "grid"] = "planner"
     seed: int = 0
 
 
