@@ -34,8 +34,7 @@ Emulated: the tool's search strategy as read in its source, on the same candidat
 vllm-tuner 0.1.6 is TPE that may launch the same settings again; vllm-optimizer 0.1.0a21 is TPE that never does;
 auto_tune is vLLM's script, `max_num_seqs` outside and `max_num_batched_tokens` inside, ascending, and then it stops.
 
-The landscapes here had a part in the design of the model and the sampler: these numbers are in-sample.
-"""
+The landscapes here had a part in the design of the model and the sampler: these numbers are in-sample."""
 
 
 def markdown(landscapes: Mapping[Path, Landscape], runs: Runs, launches: int) -> str:
@@ -60,10 +59,12 @@ def _facts(landscape: Landscape) -> str:
     repeats = sum(len(landscape.by_candidate[key]) for key in candidates)
     metric = landscape.problem.spec.objective.metric
     feasible = len(landscape.problem.grid.feasible_rows)
+    near = sum(landscape.regret(candidate) <= TARGETS[0] for candidate in candidates.values())
+    default = landscape.problem.default
     return (
-        f"{len(candidates)} candidates ({feasible} feasible by the rules), {repeats} launches recorded. Best {metric}: "
-        f"{landscape.best:.5g}. {landscape.problem.default_words.capitalize()}: regret "
-        f"{_percent(landscape.regret(landscape.problem.default))}."
+        f"{len(candidates)} candidates ({feasible} feasible by the rules), {repeats} launches recorded. "
+        f"Best {metric}: {landscape.best:.5g}; within {_percent(TARGETS[0], 0)} of it: {near} candidates. "
+        f"{landscape.problem.default_words.capitalize()}: regret {_percent(landscape.regret(default))}."
     )
 
 
