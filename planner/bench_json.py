@@ -24,6 +24,7 @@ from planner.capacity import Capacity
 from planner.load_shapes import OpenLoop, in_words, limit_of
 from planner.metrics import (
     LATENCIES,
+    METRICS,
     RATES,
     Attainment,
     BenchmarkResult,
@@ -55,6 +56,16 @@ def key_of(name: str) -> str:
         return name
     family, _, statistic = name.partition("_")
     return f"{_STATISTICS[statistic]}_{family}_ms"
+
+
+def read_metrics(document: Mapping[str, float]) -> dict[str, float]:
+    """Our metrics of a document with vLLM's keys; a median may also be called p50."""
+    read = {}
+    for name in METRICS:
+        for key in (key_of(name), key_of(name).replace("median_", "p50_")):
+            if key in document:
+                read[name] = document[key] if name in RATES else document[key] / to_ms(1.0)
+    return read
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------

@@ -100,8 +100,11 @@ def tune(
     backend: Annotated[str | None, typer.Option("--backend", help="docker, process or simulated.")] = None,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the first launch, then stop.")] = False,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="planner, tpe, random or grid.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampler.")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="planner, tpe, gp, random or grid.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampler.", min=0)] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", help="Answer from a JSONL file of launches; launch nothing.")
+    ] = None,
     model: ModelOption = None,
     gpu: GpuOption = None,
     num_gpus: NumGpusOption = 1,
@@ -110,11 +113,16 @@ def tune(
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
     from planner.sources import spec_of, with_settings
-    from planner.tune import tune_study
+    from planner.tune import replay_study, tune_study
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_settings(spec, context.obj, sampler, seed)
-    tune_study(spec, folder, trials, backend, storage, dry_run)
+    if replay is None:
+        tune_study(spec, folder, trials, backend, storage, dry_run)
+    elif backend is None:
+        replay_study(spec, trials, replay, storage, dry_run)
+    else:
+        raise InputError("--replay launches nothing: leave out --backend")
 
 
 @app.command()
@@ -209,6 +217,21 @@ def bench(
         console.print(table, *one.notes, sep="\n", markup=False)
     if exit_code:
         raise typer.Exit(exit_code)
+
+
+@app.command()
+def report(
+    study: StudyArgument = None,
+    jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Write the trials there, a line of JSON each.")] = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="The simulated trials.")] = False,
+    storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
+) -> None:
+    """The trials of a study so far and what they say; as JSONL, --replay reads them back."""
+    from planner.sources import load
+    from planner.tune import report_trials
+
+    spec, folder = load(study)
+    report_trials(spec, folder, simulated, storage, jsonl)
 
 
 @app.command()

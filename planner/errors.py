@@ -31,11 +31,12 @@ class InputError(PlannerError):
 
 
 class EngineError(PlannerError):
-    """The engine did not serve this configuration. `log_tail` is the end of its log."""
+    """The engine did not serve this configuration. `log_tail` ends its log, `start_s` is what it cost, if known."""
 
-    def __init__(self, message: str, log_tail: str = "") -> None:
+    def __init__(self, message: str, log_tail: str = "", start_s: float = 0.0) -> None:
         super().__init__(message)
         self.log_tail = log_tail
+        self.start_s = start_s
 
 
 class EngineRejected(EngineError):  # noqa: N818  (the tree's own words)

@@ -6,12 +6,14 @@ removes it and what the model predicts. Launches nothing, knows nothing of optun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from packaging.version import Version
@@ -20,16 +22,18 @@ from planner.calibration import calibrate
 from planner.deployment import Deployment, deploy
 from planner.engine import FIELDS, knows, parse_version, settings
 from planner.errors import InputError
-from planner.feasibility import RULES, violations
+from planner.feasibility import RULES, Constraint, check, violations
 from planner.hardware import GpuSpec, find_gpu
 from planner.memory import Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.model import ModelSpec, load_model
 from planner.roofline import predict_throughput
 from planner.space import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
-from planner.spec import ModelVariant, StudySpec
+from planner.spec import ModelVariant, SamplerSpec, StudySpec
 from planner.units import GIB
 from planner.workload import Workload
 
+NOT_RECORDED = "is in the replayed table"
+"""Beside RULES: a replay knows no other candidates. Its index in `Grid.rule` is the one after theirs."""
 CPU_KV_ENV = "VLLM_CPU_KVCACHE_SPACE"
 """GiB of KV cache of vLLM's CPU backend (platforms/cpu.py)."""
 
@@ -41,7 +45,7 @@ class Grid:
     indices: NDArray[np.int32]
     """Index of each searched value.  # (num_candidates, num_names)"""
     rule: NDArray[np.int64]
-    """Index in RULES of the rule that removes it, -1 where feasible.  # (num_candidates,)"""
+    """Index in RULES of the rule that removes it (len(RULES): not recorded), -1 where feasible.  # (num_candidates,)"""
     predicted: NDArray[np.float64]
     """Predicted output tokens/s on the study's workload, before any launch.  # (num_candidates,)"""
 
@@ -53,7 +57,8 @@ class Grid:
         """How many combinations each rule removes (the first one violated), most first."""
         rules, counts = np.unique(self.rule[self.rule >= 0], return_counts=True)
         order = np.argsort(-counts)
-        return {RULES[int(rules[i])].name: int(counts[i]) for i in order}
+        names = [*(rule.name for rule in RULES), NOT_RECORDED]
+        return {names[int(rules[i])]: int(counts[i]) for i in order}
 
 
 class Problem:
@@ -70,6 +75,7 @@ class Problem:
             self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
         self.calibrations = dict(calibrations or {})
+        self._recorded: NDArray[np.int64] | None = None
         self.choices = self._choices()
         self.default = self.choices.default_candidate()
 
@@ -117,6 +123,12 @@ class Problem:
         tensor = fixed.get("tensor_parallel_size") or max(1, self.spec.hardware.num_gpus // pipeline)
         return Layout(1, tensor, pipeline)
 
+    def with_sampler(self, sampler: SamplerSpec) -> Problem:
+        """The same problem, its grid shared, for another sampler or seed."""
+        other = copy(self)
+        other.spec = msgspec.structs.replace(self.spec, sampler=sampler)
+        return other
+
     # --- one candidate ---
 
     def deployment(self, candidate: Candidate) -> Deployment:
@@ -124,8 +136,42 @@ class Problem:
             candidate.model, candidate.layout, settings(candidate.engine), dict(candidate.env).get(CPU_KV_ENV)
         )
 
+    @property
+    def default_is_engines(self) -> bool:
+        """Whether `default` is the engine's own: a replayed table may only hold something near it."""
+        return self.default == self.choices.default_candidate()
+
+    @property
+    def default_words(self) -> str:
+        return "engine defaults" if self.default_is_engines else "nearest to engine defaults"
+
     def row_of(self, candidate: Candidate) -> int | None:
         return self.choices.row_of(candidate)
+
+    def check(self, candidate: Candidate) -> tuple[Constraint, ...]:
+        """The rules this candidate violates."""
+        return (*check(self.deployment(candidate)), *self._not_recorded(candidate))
+
+    def _not_recorded(self, candidate: Candidate) -> tuple[Constraint, ...]:
+        """The excess is in how many settings the nearest recorded candidate differs."""
+        row = self.row_of(candidate)
+        if self._recorded is None or row is None or row in self._recorded:
+            return ()
+        indices = self.choices.index_matrix()
+        differing = (indices[self._recorded] != indices[row]).sum(axis=1).min()
+        return (Constraint(NOT_RECORDED, float(differing), "was not measured", "refused"),)
+
+    def limit_to(self, candidates: Iterable[Candidate], default: Candidate) -> None:
+        """Only these can be measured, as when a table is replayed; `default` is tried first.
+
+        Raises InputError when none of them is in the search space.
+        """
+        rows = {row for candidate in candidates if (row := self.row_of(candidate)) is not None}
+        if not rows:
+            raise InputError(f"{self.spec.name}: no recorded candidate is in the search space")
+        self._recorded = np.array(sorted(rows))
+        self.default = default
+        self.__dict__.pop("grid", None)
 
     def predicted(self, candidate: Candidate) -> float:
         return float(self._predict(self.deployment(candidate)))
@@ -157,6 +203,8 @@ class Problem:
             deployment = self._group_deployment(indices[rows])
             rule[rows] = violations(deployment, len(rows))
             predicted[rows] = np.broadcast_to(self._predict(deployment), (len(rows),))
+        if self._recorded is not None:
+            rule[(rule < 0) & ~np.isin(np.arange(len(rule)), self._recorded)] = len(RULES)
         return Grid(indices, rule, predicted)
 
     def _is_numeric(self, name: str) -> bool:

@@ -17,6 +17,9 @@ from planner.units import format_count, format_ms
 
 LOG_WIDTH = 132
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
+REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing is launched"
+BANNERS = {"simulated": SIMULATED_BANNER, "replay": REPLAYED_BANNER}
+"""By backend."""
 
 
 def make_console() -> Console:
@@ -32,7 +35,7 @@ def describe(problem: Problem, candidate: Candidate) -> str:
         value = problem.choices.value_of(candidate, name)
         if value is not None:
             parts.append(f"{_SHORT_NAMES.get(name, name)}={_word(value)}")
-    return " ".join(["engine defaults", *parts] if candidate == problem.default else parts)
+    return " ".join([problem.default_words, *parts] if candidate == problem.default else parts)
 
 
 def _values(problem: Problem, candidate: Candidate) -> str:
@@ -69,13 +72,13 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
     if backend:
         sampler = problem.spec.sampler.name
         lines += [
-            f"trials      {target} on backend {backend}, sampler {sampler}; the engine's defaults first",
+            f"trials      {target} on backend {backend}, sampler {sampler}; {problem.default_words} first",
             f"time        {seconds}",
             f"results     {results}",
         ]
     parts: list[RenderableType] = [table, *(Text(line) for line in lines)]
-    if backend == "simulated":
-        parts.insert(0, Text(SIMULATED_BANNER, "bold yellow"))
+    if backend in BANNERS:
+        parts.insert(0, Text(BANNERS[backend], "bold yellow"))
     return Group(*parts)
 
 
@@ -101,7 +104,9 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
     table.add_column(" ".join(_SHORT_NAMES.get(name, name) for name in problem.choices.names))
     for trial in trials:
         is_best = best is not None and trial.number == best.number
-        settings = "engine defaults" if trial.candidate == problem.default else _values(problem, trial.candidate)
+        settings = _values(problem, trial.candidate)
+        if trial.candidate == problem.default:
+            settings = problem.default_words if problem.default_is_engines else f"{settings} ({problem.default_words})"
         cells = (
             f"{trial.number}{'*' if is_best else ''}",
             format_metric(metric, trial.value) if trial.value is not None else trial.outcome,
@@ -150,13 +155,18 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     lines.append(Text(f"      {describe(problem, best.candidate)}"))
     if default is None or default.value is None:
         reason = outcome_text(problem, default) if default else "not tried"
-        lines.append(Text(f"engine defaults: {reason}"))
+        lines.append(Text(f"{problem.default_words}: {reason}"))
     elif default.number == best.number:
-        lines.append(Text("the engine's defaults are the best that was measured: keep them", "bold"))
+        near = "" if problem.default_is_engines else "settings nearest to the "
+        lines.append(Text(f"the {near}engine's defaults are the best that was measured: keep them", "bold"))
     else:
         gain = best.value / default.value - 1
-        text = f"engine defaults: {format_metric(metric, default.value)}; the best is {gain:+.1%}"
+        text = f"{problem.default_words}: {format_metric(metric, default.value)}; the best is {gain:+.1%}"
         lines.append(Text(f"{text} (as seen in the search, not measured again)"))
-    if best.provenance.simulated:
-        lines.append(Text(SIMULATED_BANNER, "bold yellow"))
+    lines += [Text(BANNERS[of], "bold yellow") for of in _origins(best) if of in BANNERS]
     return Group(*lines)
+
+
+def _origins(trial: Trial) -> tuple[str, ...]:
+    """Where its numbers come from: a replayed trial may have been simulated when it was recorded."""
+    return (trial.provenance.backend, "simulated" if trial.provenance.simulated else "")

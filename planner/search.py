@@ -3,15 +3,17 @@
 Optuna's storage is the durable truth. A trial's full record is one user attribute (`record`, JSON); its parameters,
 value and constraints are Optuna's own, so `optuna-dashboard` and `optuna.load_study` work on our studies.
 
-The samplers `planner`, `random` and `grid` propose from the enumerated feasible combinations only. Optuna's own (`tpe`)
-do not know that set: what they propose outside it is told as PRUNED with its constraint, and they are asked again.
+The samplers `planner`, `random` and `grid` propose from the enumerated feasible combinations only. Optuna's own (`tpe`,
+`gp`) do not know that set: what they propose outside it is told as PRUNED with its constraint, and they are asked
+again; when that does not help, the open combination nearest to their last proposal is taken.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -19,20 +21,21 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from planner.errors import InputError, PlannerError
-from planner.feasibility import Constraint, check
+from planner.feasibility import Constraint
 from planner.problem import Problem
 from planner.space import Candidate
 from planner.surrogate import Surrogate
 from planner.trial import Trial
 
 RECORD, CANDIDATE, DEFINITION = "record", "candidate", "definition"
-MAX_ASKS_IN_A_ROW = 500
-"""Infeasible or repeated proposals of one of Optuna's samplers before we choose for it."""
+MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
+"""Infeasible or repeated proposals of one of Optuna's samplers before we choose for it. GP learns nothing from them, so
+it would propose the same again."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -41,9 +44,10 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 class FeasibleSampler(BaseSampler):
     """Proposes rows of the grid that are feasible and were not launched: in order, at random, or by the surrogate."""
 
-    def __init__(self, problem: Problem, name: str, seed: int) -> None:
+    def __init__(self, problem: Problem, name: str, seed: int, records: Records) -> None:
         self._problem = problem
         self._name = name
+        self._records = records
         self._rng = np.random.default_rng(seed)
         self._surrogate = Surrogate(problem) if name == "planner" else None
 
@@ -57,7 +61,7 @@ class FeasibleSampler(BaseSampler):
         search_space: dict[str, BaseDistribution],  # noqa: ARG002
     ) -> dict[str, Any]:
         grid = self._problem.grid
-        past = records(study)
+        past = self._records.of(study)
         rows = untried_rows(self._problem, past)
         if rows.size == 0:
             raise PlannerError("every feasible combination has been tried")
@@ -80,6 +84,47 @@ class FeasibleSampler(BaseSampler):
         raise NotImplementedError(f"{param_name} is not part of the search space")
 
 
+class GridGP(GPSampler):
+    """Optuna's Gaussian process over all searched settings, though the engine's default may have none of them set."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        if importlib.util.find_spec("torch") is None or importlib.util.find_spec("scipy") is None:
+            raise InputError("sampler gp needs torch and scipy: pip install 'planner[gp]', or choose another sampler")
+        super().__init__(seed=seed, warn_independent_sampling=False)
+        self._space = {name: kind for name, kind in distributions(problem).items() if not kind.single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
+        return self._space
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        sampled: dict[str, Any] = super().sample_relative(_WithParams(study, search_space), trial, search_space)  # type: ignore[arg-type]
+        return sampled
+
+
+class _WithParams:
+    """A study seen without the trials that lack a parameter."""
+
+    def __init__(self, study: optuna.Study, names: Collection[str]) -> None:
+        self._of = study
+        self._names = set(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
+
+    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        return [trial for trial in self._of._get_trials(*args, **kwargs) if self._names <= trial.params.keys()]
+
+
+def make_sampler(problem: Problem, records: Records) -> BaseSampler:
+    """The sampler the study names. Raises InputError when it is not installed."""
+    name, seed = problem.spec.sampler.name, problem.spec.sampler.seed
+    if name == "tpe":
+        return TPESampler(seed=seed)
+    return GridGP(problem, seed) if name == "gp" else FeasibleSampler(problem, name, seed, records)
+
+
 def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
     """Feasible rows of the grid that no trial has had."""
     rows = problem.grid.feasible_rows
@@ -91,23 +136,31 @@ def distributions(problem: Problem) -> dict[str, BaseDistribution]:
     return {name: CategoricalDistribution(values) for name, values in problem.choices.searched.items()}
 
 
-def records(study: optuna.Study) -> list[Trial]:
-    """The finished trials, oldest first."""
-    return [
-        msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
-        for frozen in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        if RECORD in frozen.user_attrs
-    ]
+class Records:
+    """The trials in a study's storage, each decoded once: a finished trial does not change."""
+
+    def __init__(self) -> None:
+        self._decoded: dict[int, Trial] = {}
+
+    def of(self, study: optuna.Study) -> list[Trial]:
+        """The finished trials, oldest first."""
+        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        return [self._trial(frozen) for frozen in finished if RECORD in frozen.user_attrs]
+
+    def _trial(self, frozen: FrozenTrial) -> Trial:
+        if frozen.number not in self._decoded:
+            self._decoded[frozen.number] = msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
+        return self._decoded[frozen.number]
 
 
 class Search:
-    """One study in one storage. Raises InputError when the stored study was defined otherwise."""
+    """One study in one storage, by default in memory. Raises InputError when the stored study was defined otherwise."""
 
-    def __init__(self, problem: Problem, storage: str) -> None:
+    def __init__(self, problem: Problem, storage: str | None) -> None:
         self._problem = problem
         spec = problem.spec
-        name, seed = spec.sampler.name, spec.sampler.seed
-        sampler = TPESampler(seed=seed) if name == "tpe" else FeasibleSampler(problem, name, seed)
+        self._records = Records()
+        sampler = make_sampler(problem, self._records)
         try:
             self._study = optuna.create_study(
                 study_name=spec.name,
@@ -137,7 +190,7 @@ class Search:
             )
 
     def trials(self) -> list[Trial]:
-        return records(self._study)
+        return self._records.of(self._study)
 
     def ask(self) -> tuple[int, Candidate] | None:
         """The next trial's number and candidate; None when every feasible combination was tried.
@@ -150,18 +203,34 @@ class Search:
         past = self.trials()
         tried = {trial.candidate.key for trial in past}
         if self._problem.default.key not in tried:
-            return self._begin(self._study.ask(), self._problem.default)
+            return self._begin_default()
         open_rows = untried_rows(self._problem, past)
         if open_rows.size == 0:
             return None
-        for _ in range(MAX_ASKS_IN_A_ROW):
+        for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
             trial = self._study.ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)
-            violated = check(self._problem.deployment(candidate))
+            violated = self._problem.check(candidate)
             if not violated and candidate.key not in tried:
                 return self._begin(trial, candidate)
             self._reject(trial, violated)
-        params = self._problem.choices.params(self._problem.grid.indices[open_rows[0]])
+        return self._begin_row(self._nearest(open_rows, candidate))
+
+    def _nearest(self, rows: NDArray[np.int64], candidate: Candidate) -> int:
+        """The row that differs in the fewest settings, and there by the fewest values."""
+        proposed = self._problem.grid.indices[self._problem.row_of(candidate)]
+        steps = np.abs(self._problem.grid.indices[rows] - proposed)
+        return int(rows[np.lexsort((steps.sum(axis=1), (steps > 0).sum(axis=1)))[0]])
+
+    def _begin_default(self) -> tuple[int, Candidate]:
+        """The default has parameters where it is on the grid; else it sets none of them."""
+        row = self._problem.row_of(self._problem.default)
+        if row is None:
+            return self._begin(self._study.ask(), self._problem.default)
+        return self._begin_row(row)
+
+    def _begin_row(self, row: int) -> tuple[int, Candidate]:
+        params = self._problem.choices.params(self._problem.grid.indices[row])
         self._study.enqueue_trial(params)
         return self._begin(self._study.ask(distributions(self._problem)), self._problem.choices.candidate(params))
 

@@ -204,14 +204,14 @@ class Choices:
         return value
 
     def row_of(self, candidate: Candidate) -> int | None:
-        """The candidate's row in `index_matrix`; None when it is not on the grid."""
+        """The candidate's row in `index_matrix`; None when it is not on the grid or differs in what is not searched."""
         row = 0
+        params = {name: self.value_of(candidate, name) for name in self.searched}
         for name, values in self.searched.items():
-            value = self.value_of(candidate, name)
-            if value not in values:
+            if params[name] not in values:
                 return None
-            row = row * len(values) + values.index(value)
-        return row
+            row = row * len(values) + values.index(params[name])
+        return row if self.candidate(params) == candidate else None
 
     def default_candidate(self) -> Candidate:
         """The engine's own defaults for all that is searched, on the first layout and model named."""

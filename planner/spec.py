@@ -97,8 +97,8 @@ class ServeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class SamplerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    name: Literal["planner", "tpe", "random", "grid"] = "planner"
-    seed: int = 0
+    name: Literal["planner", "tpe", "gp", "random", "grid"] = "planner"
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -14,7 +14,6 @@ from planner import __version__
 from planner.benchmark import Measure, Measurement, OnStage
 from planner.calibration import predicted_figures, real_figures
 from planner.errors import BenchmarkError, EngineError
-from planner.feasibility import check
 from planner.objective import judge
 from planner.problem import Problem
 from planner.search import Search
@@ -77,7 +76,7 @@ def evaluate(
         candidate=candidate,
         outcome="infeasible",
         value=None,
-        constraints=check(deployment),
+        constraints=problem.check(candidate),
         predicted_value=problem.predicted(candidate),
         predicted_memory=predicted_figures(deployment.memory),
         real_memory=None,
@@ -88,8 +87,8 @@ def evaluate(
     try:
         measurement = measure(candidate, number, on_stage)
     except EngineError as error:
-        return replace(trial, outcome="failed", failure=Failure(
-            kind=type(error).__name__, message=str(error), log_tail=error.log_tail))  # fmt: skip
+        failure = Failure(kind=type(error).__name__, message=str(error), log_tail=error.log_tail)
+        return replace(trial, outcome="failed", failure=failure, start_s=error.start_s)
     except BenchmarkError as error:
         return replace(trial, outcome="failed", failure=Failure(kind=type(error).__name__, message=str(error)))
     return _measured(problem, trial, measurement)

@@ -1,4 +1,4 @@
-"""`planner tune` and `planner export`: plan, run, conclude, write the script."""
+"""`planner tune`, `report` and `export`: plan, run or replay, conclude, write the script."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -20,6 +21,8 @@ from planner.errors import BackendError, InputError
 from planner.export import run_sh
 from planner.files import encode
 from planner.hardware import detect_gpus, find_gpu
+from planner.landscape import BACKEND as REPLAY
+from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
 from planner.problem import Problem
 from planner.report import conclusion, make_console, plan_view, trials_table
@@ -73,6 +76,22 @@ def tune_study(
         if problem.calibrations:
             save_calibrations(workspace.calibration_path, problem.calibrations)
         _conclude(console, problem, search.trials(), workspace)
+
+
+def replay_study(spec: StudySpec, target: int, path: Path, storage: str | None, dry_run: bool) -> None:
+    """The same loop on recorded launches: nothing is launched, and without a storage nothing is kept."""
+    console = make_console()
+    problem = Problem(spec)
+    records = read_records(path, problem)
+    limit_to_records(problem, records)
+    console.print(plan_view(problem, storage or "not kept", "seconds", REPLAY, target))
+    if dry_run:
+        return
+    search = Search(problem, storage)
+    with terminal_observer(console, problem, search.trials(), target, 0.0) as observer:
+        trials = run_study(problem, search, replayed(problem, records), target, observer, REPLAY)
+    console.print(trials_table(problem, trials))
+    console.print(conclusion(problem, trials))
 
 
 def _run(
@@ -167,22 +186,42 @@ def write_script(problem: Problem, trials: list[Trial], trial: Trial, path: Path
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-# --- export ---
+# --- report, export ---
+
+
+def stored_trials(
+    spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None
+) -> tuple[Problem, list[Trial]]:
+    """The trials of a study so far. Raises InputError when there are none."""
+    problem = Problem(spec)
+    workspace = Workspace(folder, is_simulated)
+    if storage is None and not (workspace.folder / "study.db").exists():
+        hint = "" if is_simulated else "; for simulated ones add --simulated"
+        raise InputError(f"{workspace.folder}: no trials yet: run planner tune first{hint}")
+    return problem, Search(problem, storage or workspace.default_storage).trials()
+
+
+def report_trials(spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None, jsonl: Path | None) -> None:
+    """Print the table and the conclusion, or write each trial's record as a line of JSON."""
+    problem, trials = stored_trials(spec, folder, is_simulated, storage)
+    if jsonl is None:
+        make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")
+        return
+    text = "".join(msgspec.json.encode(trial).decode() + "\n" for trial in trials)
+    try:
+        jsonl.write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"{jsonl}: cannot be written: {error.strerror}") from None
 
 
 def export_trial(
     spec: StudySpec, folder: Path, output: Path | None, number: int | None, is_simulated: bool, storage: str | None
 ) -> Path:
     """Write one trial's script. Raises InputError when there is no such trial."""
-    problem = Problem(spec)
-    workspace = Workspace(folder, is_simulated)
-    if storage is None and not (workspace.folder / "study.db").exists():
-        hint = "" if is_simulated else "; simulated ones are exported with --simulated"
-        raise InputError(f"{workspace.folder}: no trials yet: run planner tune first{hint}")
-    trials = Search(problem, storage or workspace.default_storage).trials()
+    problem, trials = stored_trials(spec, folder, is_simulated, storage)
     chosen = best_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
     if chosen is None:
         raise InputError(f"{folder}: {'no trial kept every limit' if number is None else f'no trial {number}'}")
-    path = output or workspace.script_path
+    path = output or Workspace(folder, is_simulated).script_path
     write_script(problem, trials, chosen, path)
     return path

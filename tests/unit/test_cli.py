@@ -227,3 +227,46 @@ finally:
     assert "HEAVY []" in result.stdout
     for command in ("estimate", "tune", "candidates", "export", "schema", "gpus", "models"):
         assert command in result.stdout
+
+
+LANDSCAPE = ROOT / "tests" / "golden" / "landscapes" / "vllm-0.24-h200-qwen3-4b-chat"
+
+
+def test_a_replay_says_so_finds_the_best_and_keeps_nothing(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run(f"tune {LANDSCAPE} --replay {LANDSCAPE / 'launches.jsonl'} --trials 24 --sampler random")
+    assert code == 0
+    assert out.startswith("REPLAYED: ")
+    assert out.rstrip().endswith("nothing is launched")
+    assert "output_throughput 10 940.5 tok/s" in out
+    assert "nearest to engine defaults: 10 161.4 tok/s; the best is +7.7%" in out
+    assert not list(tmp_path.iterdir())
+    assert {path.name for path in LANDSCAPE.iterdir()} == {"study.yaml", "launches.jsonl"}
+
+
+def test_a_reported_study_is_replayed_without_launching(run: Run, study: Path) -> None:
+    run(f"tune {study} --backend simulated --trials 3")
+    code, out, _ = run(f"report {study} --simulated")
+    assert (code, out.count("tok/s") >= 3) == (0, True)
+    assert run(f"report {study} --simulated --jsonl trials.jsonl")[0] == 0
+    code, out, _ = run(f"tune {study} --replay trials.jsonl")
+    assert code == 0
+    assert "REPLAYED" in out
+    assert "SIMULATED" in out  # when they were recorded
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("tune {study} --replay none.jsonl", "none.jsonl: cannot be read"),
+        ("tune {study} --replay {study}", "study.yaml:1: is not JSON"),
+        ("tune {study} --replay x --backend docker", "--replay launches nothing: leave out --backend"),
+        ("tune {study} --sampler best", "--sampler: name: Invalid enum value 'best'"),
+        ("report {study}", "no trials yet: run planner tune first; for simulated ones add --simulated"),
+        ("report {study} --simulated --jsonl none/x --storage sqlite://", "none/x: cannot be written"),
+    ],
+)
+def test_what_cannot_be_replayed_or_reported(run: Run, study: Path, line: str, message: str) -> None:
+    code, _, err = run(line.format(study=study))
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1

@@ -1,0 +1,230 @@
+"""A landscape: measured candidates of a study, read from JSONL, and answered from instead of launching.
+
+In: a table of `Line`s, or the trials that `planner report --jsonl` wrote. Out: `Record`s, and `replayed`, a `Measure`
+like the live one: failures are raised, and of several repeats one is drawn, so that the noise is real.
+docs/formats.md describes the file. Launches nothing, knows nothing of optuna.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.bench_json import read_metrics
+from planner.benchmark import MEASURING, STARTING, Measure, Measurement, OnStage
+from planner.engine import FIELDS, parse_flags, settings
+from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
+from planner.files import convert, read_text
+from planner.metrics import BenchmarkResult
+from planner.problem import Problem
+from planner.space import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
+from planner.trial import Failure, Trial
+
+EXTRA_ARGS = "extra_args"
+BACKEND = "replay"
+"""What the provenance of a replayed trial says."""
+_ERRORS: dict[str, type[EngineError]] = {
+    kind.__name__: kind for kind in (EngineCrashed, EngineOutOfMemory, EngineRejected, EngineStartTimeout)
+}
+
+
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One repeat of one candidate. `metrics` has the keys of `vllm bench serve`, so milliseconds."""
+
+    config: dict[str, str | int | float | bool | list[str] | None]
+    """Settings that vary, by the names of a search space; `extra_args`: more of them, as vLLM's flags."""
+    outcome: Literal["measured", "failed"]
+    start_s: NotNegative
+    benchmark_s: NotNegative | None = None
+    """Where it is not given, the duration of the load."""
+    metrics: dict[str, float] = {}
+    preemptions: float | None = None
+    repeat: int = 1
+    workload: str | None = None
+    """Name of the study's workload; lines of another one are left out."""
+    machine: int | str | None = None
+    """For people: which machine measured it."""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What one launch of a candidate showed; `result` is None where it failed."""
+
+    candidate: Candidate
+    start_s: float
+    benchmark_s: float
+    result: BenchmarkResult | None = None
+    failure: Failure | None = None
+    preemptions: int | None = None
+    simulated: bool = False
+
+
+def read_records(path: Path, problem: Problem) -> list[Record]:
+    """All launches in the file, of this study's workload. Raises InputError with file and line."""
+    records = []
+    for number, text in enumerate(read_text(path).splitlines(), 1):
+        if text.strip():
+            records += _read_line(text, problem, f"{path}:{number}")
+    if not records:
+        raise InputError(f"{path}: no launch of workload {problem.workload.name!r}")
+    return records
+
+
+def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: is no mapping")
+    record = _of_trial(convert(data, Trial, where)) if "candidate" in data else None
+    if record is None and "candidate" not in data:
+        record = _of_line(convert(data, Line, where), problem, where)
+    metric = problem.spec.objective.metric
+    if record is not None and record.result is not None and metric not in record.result.metrics:
+        raise InputError(f"{where}: metrics: has no {metric}, the study's objective")
+    return [] if record is None else [record]
+
+
+def _of_trial(trial: Trial) -> Record | None:
+    """None for a trial that was not launched."""
+    if not trial.was_launched:
+        return None
+    result = _result(trial.metrics, trial.benchmark_s, 0, trial.failed_requests) if trial.metrics else None
+    return Record(
+        candidate=trial.candidate,
+        start_s=trial.start_s,
+        benchmark_s=trial.benchmark_s,
+        result=result,
+        failure=trial.failure,
+        preemptions=trial.preemptions,
+        simulated=trial.provenance.simulated,
+    )
+
+
+def _of_line(line: Line, problem: Problem, where: str) -> Record | None:
+    """None for a line of another workload."""
+    if line.workload not in {None, problem.workload.name}:
+        return None
+    candidate = _candidate(line.config, problem, where)
+    duration_s = line.metrics.get("duration", 0.0)
+    benchmark_s = duration_s if line.benchmark_s is None else line.benchmark_s
+    if line.outcome == "failed":
+        failure = line.failure or Failure(kind=EngineCrashed.__name__, message="failed when it was recorded")
+        return Record(candidate=candidate, start_s=line.start_s, benchmark_s=benchmark_s, failure=failure)
+    counts = [int(line.metrics.get(key, 0)) for key in ("completed", "failed")]
+    return Record(
+        candidate=candidate,
+        start_s=line.start_s,
+        benchmark_s=benchmark_s,
+        result=_result(read_metrics(line.metrics), duration_s, *counts),
+        preemptions=None if line.preemptions is None else int(line.preemptions),
+    )
+
+
+def _candidate(config: dict[str, Any], problem: Problem, where: str) -> Candidate:
+    values = {name: value for name, value in config.items() if name != EXTRA_ARGS}
+    for name in values:
+        if name not in FIELDS and name not in {LAYOUT, MODEL} and not name.startswith(ENV_PREFIX):
+            raise InputError(f"{where}: config.{name}: is no setting; allowed are the names of a search space")
+    extra_args = config.get(EXTRA_ARGS, [])
+    if not isinstance(extra_args, list):
+        raise InputError(f"{where}: config.{EXTRA_ARGS}: is no list")
+    try:
+        given, rest = parse_flags(extra_args)
+        if rest:
+            raise InputError(f"{EXTRA_ARGS}: {rest[0]} is no flag that planner knows")
+        return problem.choices.candidate({**values, **settings(given)})
+    except (InputError, ValueError, KeyError) as error:
+        raise InputError(f"{where}: config: {error}") from None
+
+
+def _result(metrics: dict[str, float], duration_s: float, completed: int, failed: int) -> BenchmarkResult:
+    return BenchmarkResult(
+        duration_s=duration_s,
+        completed=max(completed, 1),
+        failed=failed,
+        total_input_tokens=round(metrics.get("input_throughput", 0.0) * duration_s),
+        total_output_tokens=round(metrics.get("output_throughput", 0.0) * duration_s),
+        metrics=metrics,
+        errors={},
+    )
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+def limit_to_records(problem: Problem, records: Sequence[Record]) -> None:
+    """The study may only ask what was measured; trial 0 is the engine's default or the one nearest it."""
+    candidates = {record.candidate.key: record.candidate for record in records}
+    problem.limit_to(candidates.values(), problem.default)
+    if problem.default.key not in candidates:
+        rows = problem.grid.feasible_rows
+        if rows.size == 0:
+            raise InputError(f"{problem.spec.name}: no recorded candidate is feasible")
+        row = rows[np.argmin(_distances(problem, rows))]
+        nearest = problem.choices.candidate(problem.choices.params(problem.grid.indices[row]))
+        problem.limit_to(candidates.values(), nearest)
+
+
+def _distances(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How far each row is from the engine's defaults: doublings of numbers, 1 for another word.  # (len(rows),)"""
+    engine = problem.deployment(problem.default).engine
+    distances = np.zeros(len(rows))
+    for position, (name, values) in enumerate(problem.choices.searched.items()):
+        default = problem.choices.value_of(problem.default, name)
+        default = getattr(engine, name, default) if default is None else default
+        costs = np.array([_distance(value, default) for value in values])
+        distances += costs[problem.grid.indices[rows, position]]
+    return distances
+
+
+def _distance(value: Value, default: Any) -> float:
+    if value is None or value == default:
+        return 0.0
+    numbers = isinstance(value, (int, float)) and isinstance(default, (int, float))
+    return abs(math.log2(value / default)) if numbers and value > 0 and default > 0 else 1.0  # type: ignore[operator]
+
+
+def replayed(problem: Problem, records: Sequence[Record]) -> Measure:
+    """Answer from the records: REPLAYED. Each launch draws one repeat, by the sampler's seed and the trial's number."""
+    table: dict[str, list[Record]] = {}
+    for record in records:
+        table.setdefault(record.candidate.key, []).append(record)
+    seed = problem.spec.sampler.seed
+
+    def measure(candidate: Candidate, number: int, on_stage: OnStage) -> Measurement:
+        on_stage(STARTING, 0, 0)
+        known = table[candidate.key]
+        drawn = np.random.default_rng([seed, number, zlib.crc32(candidate.key.encode())]).integers(len(known))
+        record = known[int(drawn)]
+        if record.result is None:
+            failure = record.failure
+            assert failure is not None
+            kind = _ERRORS.get(failure.kind, EngineCrashed)
+            raise kind(failure.message, failure.log_tail, record.start_s)
+        on_stage(MEASURING, record.result.completed, record.result.completed)
+        return Measurement(
+            results=(record.result,),
+            telemetry=(),
+            facts=None,
+            start_s=record.start_s,
+            benchmark_s=record.benchmark_s,
+            preemptions=record.preemptions,
+            simulated=record.simulated,
+        )
+
+    return measure

@@ -1,0 +1,114 @@
+"""The landscapes under tests/golden/landscapes: a folder each, with study.yaml and launches.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.files import load_study
+from planner.landscape import Record, limit_to_records, read_records
+from planner.metrics import BenchmarkResult
+from planner.objective import judge
+from planner.problem import Problem
+from planner.space import Candidate
+
+FOLDER = Path(__file__).parents[1] / "golden" / "landscapes"
+LAUNCHES_FILE = "launches.jsonl"
+
+
+@dataclass(frozen=True)
+class Landscape:
+    problem: Problem
+    """Limited to what was measured."""
+    records: Sequence[Record]
+
+    @property
+    def name(self) -> str:
+        return self.problem.spec.name
+
+    @cached_property
+    def by_candidate(self) -> dict[str, list[Record]]:
+        table: dict[str, list[Record]] = {}
+        for record in self.records:
+            table.setdefault(record.candidate.key, []).append(record)
+        return table
+
+    @cached_property
+    def true_values(self) -> dict[str, float]:
+        """By candidate: the mean over its repeats; without those that failed or, on average, broke a limit."""
+        values = {key: self._true_value(records) for key, records in self.by_candidate.items()}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def _true_value(self, records: Sequence[Record]) -> float | None:
+        results = [record.result for record in records if record.result is not None]
+        if len(results) < len(records):
+            return None
+        value, constraints = judge(self.problem.spec.objective, mean_of(results))
+        return None if any(constraint.excess > 0 for constraint in constraints) else value
+
+    @cached_property
+    def searched(self) -> dict[str, Candidate]:
+        """The recorded candidates of the search space."""
+        known = {record.candidate.key: record.candidate for record in self.records}
+        default = self.problem.default
+        return {key: one for key, one in known.items() if one == default or self.problem.row_of(one) is not None}
+
+    @cached_property
+    def best(self) -> float:
+        """The best true value in the search space, whether or not our rules call it feasible."""
+        values = [value for key, value in self.true_values.items() if key in self.searched]
+        return max(values) if self.problem.spec.objective.direction == "maximize" else min(values)
+
+    def regret(self, candidate: Candidate) -> float:
+        """How far this choice is from the best, as a share of it; 1 where it failed or breaks a limit."""
+        value = self.true_values.get(candidate.key)
+        if value is None:
+            return 1.0
+        return 1 - (value / self.best if self.problem.spec.objective.direction == "maximize" else self.best / value)
+
+    @cached_property
+    def predicted_and_true(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of every candidate that was measured, also outside the search space, before any launch."""
+        candidates = {record.candidate.key: record.candidate for record in self.records}
+        keys = list(self.true_values)
+        predicted = [self.problem.predicted(candidates[key]) for key in keys]
+        return np.array(predicted), np.array([self.true_values[key] for key in keys])
+
+
+def mean_of(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
+    first = results[0]
+    names = [name for name in first.metrics if all(name in result.metrics for result in results)]
+    return BenchmarkResult(
+        duration_s=fmean(result.duration_s for result in results),
+        completed=sum(result.completed for result in results),
+        failed=sum(result.failed for result in results),
+        total_input_tokens=first.total_input_tokens,
+        total_output_tokens=first.total_output_tokens,
+        metrics={name: fmean(result.metrics[name] for result in results) for name in names},
+        errors={},
+    )
+
+
+def load(folder: Path) -> Landscape:
+    problem = Problem(load_study(folder))
+    records = read_records(folder / LAUNCHES_FILE, problem)
+    limit_to_records(problem, records)
+    return Landscape(problem, records)
+
+
+def load_all() -> list[Landscape]:
+    return [load(path.parent) for path in sorted(FOLDER.glob(f"*/{LAUNCHES_FILE}"))]
+
+
+def kendall_tau(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Tau-b: 1 where both rank alike, -1 where opposite; ties in either count against it. NaN when one is constant."""
+    upper = np.triu_indices(len(a), 1)
+    signs_a, signs_b = (np.sign(x[:, None] - x[None, :])[upper] for x in (a, b))
+    norm = np.sqrt(float(np.abs(signs_a).sum()) * float(np.abs(signs_b).sum()))
+    return float((signs_a * signs_b).sum() / norm) if norm else float("nan")

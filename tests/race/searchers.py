@@ -1,0 +1,173 @@
+"""Who races: our samplers through `Search`, and other tools' strategies, emulated behind the same ask and tell.
+
+Emulated means: the strategy as read in the tool's source, on the table's candidates. Each tries the default first.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import msgspec
+import optuna
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from planner.problem import Problem
+from planner.search import MAX_ASKS_IN_A_ROW, Search, distributions, untried_rows
+from planner.space import Candidate
+from planner.trial import Trial
+
+SEQS, TOKENS, CACHING = "max_num_seqs", "max_num_batched_tokens", "enable_prefix_caching"
+
+
+class Searcher(Protocol):
+    def ask(self) -> tuple[int, Candidate] | None: ...
+
+    def tell(self, trial: Trial) -> None: ...
+
+    def trials(self) -> list[Trial]: ...
+
+
+class AutoTune:
+    """vLLM's benchmarks/auto_tune/auto_tune.sh: max_num_seqs outside, max_num_batched_tokens inside, both ascending,
+    prefix caching on, everything else at its default; then it stops."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._past: list[Trial] = []
+        self._queue = iter([problem.default, *(one for one in self._grid() if one != problem.default)])
+
+    def _grid(self) -> Iterator[Candidate]:
+        problem = self._problem
+        choices = problem.choices
+        row = problem.row_of(problem.default)
+        base = choices.params(problem.grid.indices[row]) if row is not None else dict.fromkeys(choices.names)
+        if True in choices.searched.get(CACHING, []):
+            base[CACHING] = True
+        names = [name for name in (SEQS, TOKENS) if name in choices.searched]
+        lists = [sorted(value for value in choices.searched[name] if value is not None) for name in names]
+        for values in itertools.product(*lists):
+            candidate = choices.candidate({**base, **dict(zip(names, values, strict=True))})
+            if not problem.check(candidate):
+                yield candidate
+
+    def ask(self) -> tuple[int, Candidate] | None:
+        candidate = next(self._queue, None)
+        return None if candidate is None else (len(self._past), candidate)
+
+    def tell(self, trial: Trial) -> None:
+        self._past.append(trial)
+
+    def trials(self) -> list[Trial]:
+        return self._past
+
+
+class _Tpe:
+    """Optuna's TPE as other tools drive it; what the table does not hold is asked again and costs nothing."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._space = distributions(problem)
+        self._past: list[Trial] = []
+        self._asked: dict[int, optuna.Trial] = {}
+        self._study = optuna.create_study(
+            sampler=TPESampler(seed=problem.spec.sampler.seed, constraints_func=self._constraints()),
+            direction=problem.spec.objective.direction,
+        )
+        row = problem.row_of(problem.default)
+        if row is not None:
+            self._study.enqueue_trial(problem.choices.params(problem.grid.indices[row]))
+
+    def _constraints(self) -> Callable[[FrozenTrial], tuple[float, ...]] | None:
+        return None
+
+    def _skips(self, candidate: Candidate) -> bool:
+        return bool(self._problem.check(candidate))
+
+    def ask(self) -> tuple[int, Candidate] | None:
+        if not self._past and self._problem.row_of(self._problem.default) is None:
+            return self._begin(self._study.ask(), self._problem.default)
+        for _ in range(MAX_ASKS_IN_A_ROW):
+            trial = self._study.ask(self._space)
+            candidate = self._problem.choices.candidate(trial.params)
+            if not self._skips(candidate):
+                return self._begin(trial, candidate)
+            self._skip(trial)
+        return None
+
+    def _begin(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Candidate]:
+        self._asked[trial.number] = trial
+        return trial.number, candidate
+
+    def _skip(self, trial: optuna.Trial) -> None:
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def tell(self, trial: Trial) -> None:
+        self._past.append(trial)
+        self._tell(self._asked.pop(trial.number), trial)
+
+    def _tell(self, asked: optuna.Trial, trial: Trial) -> None:
+        raise NotImplementedError
+
+    def trials(self) -> list[Trial]:
+        return self._past
+
+
+class VllmTuner(_Tpe):
+    """vllm-tuner 0.1.6: TPE, its first ten trials random (Optuna's default too), no memory of what was launched, limits
+    unknown to the sampler, a failure told as 0. Its warm start, for a 24 GB card, needs a download and is left out;
+    here it has a seed."""
+
+    def _tell(self, asked: optuna.Trial, trial: Trial) -> None:
+        self._study.tell(asked, 0.0 if trial.value is None else trial.value)
+
+
+class VllmOptimizer(_Tpe):
+    """vllm-optimizer 0.1.0a21: TPE with a seed and the limits as constraints; never the same settings twice: on such a
+    proposal it takes the next of the grid. A failure is told as FAIL."""
+
+    def _constraints(self) -> Callable[[FrozenTrial], tuple[float, ...]] | None:
+        if not self._problem.spec.objective.slo:
+            return None
+        return lambda trial: tuple(trial.user_attrs["constraints"])
+
+    def _skips(self, candidate: Candidate) -> bool:
+        return super()._skips(candidate) or candidate.key in {trial.candidate.key for trial in self._past}
+
+    def _skip(self, trial: optuna.Trial) -> None:
+        trial.set_user_attr("constraints", [1.0] * len(self._problem.spec.objective.slo))
+        self._study.tell(trial, state=TrialState.PRUNED)
+        rows = untried_rows(self._problem, self._past)
+        if rows.size:
+            self._study.enqueue_trial(self._problem.choices.params(self._problem.grid.indices[rows[0]]))
+
+    def ask(self) -> tuple[int, Candidate] | None:
+        return super().ask() if not self._past or untried_rows(self._problem, self._past).size else None
+
+    def _tell(self, asked: optuna.Trial, trial: Trial) -> None:
+        excess = [constraint.excess for constraint in trial.constraints if constraint.name.startswith("slo ")]
+        asked.set_user_attr("constraints", excess or [1.0] * len(self._problem.spec.objective.slo))
+        if trial.value is None:
+            self._study.tell(asked, state=TrialState.FAIL)
+        else:
+            self._study.tell(asked, trial.value)
+
+
+EMULATED: dict[str, Callable[[Problem], Searcher]] = {
+    "auto_tune": AutoTune, "vllm-tuner": VllmTuner, "vllm-optimizer": VllmOptimizer,
+}  # fmt: skip
+OURS = ("planner", "tpe", "gp", "random")
+SEARCHERS = (*OURS, *EMULATED)
+LABELS = {
+    "planner": "planner", "tpe": "Optuna TPE", "gp": "Optuna GP", "random": "random", "auto_tune": "auto_tune grid",
+    "vllm-tuner": "vllm-tuner, emulated", "vllm-optimizer": "vllm-optimizer, emulated",
+}  # fmt: skip
+
+
+def make_searcher(name: str, problem: Problem, seed: int) -> tuple[Problem, Searcher]:
+    """The searcher, and the problem with that sampler and seed."""
+    sampler = msgspec.structs.replace(problem.spec.sampler, name=name if name in OURS else "random", seed=seed)
+    seeded = problem.with_sampler(sampler)
+    return seeded, EMULATED[name](seeded) if name in EMULATED else Search(seeded, None)

@@ -1,0 +1,101 @@
+"""The race in small: few seeds, and no searcher that needs torch. `make race` is the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.race import page
+from tests.race.landscapes import Landscape, kendall_tau, load_all
+from tests.race.runs import Run, percentiles, run
+from tests.race.searchers import EMULATED, SEARCHERS
+
+SEEDS, LAUNCHES = range(6), 12
+QUICK = tuple(name for name in SEARCHERS if name != "gp")
+LANDSCAPES = load_all()
+Runs = dict[tuple[Path, str], list[Run]]
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    return {
+        (Path(landscape.name), name): [run(landscape, name, seed, LAUNCHES) for seed in SEEDS]
+        for landscape in LANDSCAPES
+        for name in QUICK
+    }
+
+
+@pytest.fixture(scope="module")
+def regret(runs: Runs) -> Callable[[str, int], list[float]]:
+    """Of a searcher after so many launches, on all landscapes."""
+    return lambda name, launches: [one.after(launches) for (_, of), ones in runs.items() if of == name for one in ones]
+
+
+def test_ours_needs_fewer_launches_than_any_other(regret: Callable[[str, int], list[float]]) -> None:
+    for launches in (6, 12):
+        ours = float(np.mean(regret("planner", launches)))
+        assert all(ours < np.mean(regret(name, launches)) for name in QUICK if name != "planner"), launches
+
+
+def test_ours_keeps_its_aim(regret: Callable[[str, int], list[float]]) -> None:
+    assert percentiles(regret("planner", 6), 50)[0] <= 0.02
+    assert percentiles(regret("planner", 12), 50)[0] <= 0.01
+    assert percentiles(regret("planner", 12), 90)[0] <= 0.05
+
+
+def test_all_begin_at_the_default_and_stay_inside_the_table(runs: Runs) -> None:
+    by_name = {landscape.name: landscape for landscape in LANDSCAPES}
+    for (folder, name), several in runs.items():
+        landscape = by_name[str(folder)]
+        for one in several:
+            assert one.regret[0] == pytest.approx(landscape.regret(landscape.problem.default)), name
+            assert min(one.regret) >= 0, name
+            assert len(one.regret) == LAUNCHES or name == "auto_tune"
+            assert list(one.seconds) == sorted(one.seconds)
+
+
+def test_luck_is_reproducible(runs: Runs) -> None:
+    landscape = LANDSCAPES[0]
+    for name in QUICK:
+        assert run(landscape, name, 3, LAUNCHES) == runs[Path(landscape.name), name][3], name
+
+
+def test_random_search_is_no_better_than_chance(runs: Runs) -> None:
+    """After n of N distinct candidates the best one was seen with probability n/N: the replay leaks nothing."""
+    random = [one for (_, name), ones in runs.items() if name == "random" for one in ones]
+    found = sum(one.after(LAUNCHES) == 0 for one in random) / len(random)
+    chance = np.mean([LAUNCHES / len(landscape.searched) for landscape in LANDSCAPES])
+    assert abs(found - chance) < 4 * np.sqrt(chance * (1 - chance) / len(random))
+
+
+@pytest.mark.parametrize("landscape", LANDSCAPES, ids=lambda landscape: landscape.name)
+def test_the_model_ranks_before_any_launch(landscape: Landscape) -> None:
+    assert kendall_tau(*landscape.predicted_and_true) >= 0.6
+
+
+def test_kendall_tau_of_known_rankings() -> None:
+    a = np.array([1.0, 2.0, 3.0, 4.0])
+    assert kendall_tau(a, a * 7) == 1
+    assert kendall_tau(a, -a) == -1
+    assert kendall_tau(a, np.array([1.0, 3.0, 2.0, 4.0])) == pytest.approx(4 / 6)
+    assert kendall_tau(a, np.array([1.0, 1.0, 2.0, 2.0])) == pytest.approx(4 / np.sqrt(6 * 4))
+
+
+def test_auto_tune_goes_in_its_scripts_order() -> None:
+    landscape = next(one for one in LANDSCAPES if "h200" in one.name)
+    searcher = EMULATED["auto_tune"](landscape.problem)
+    asked = [searcher.ask() for _ in range(4)]
+    settings = [(one[1].engine.max_num_seqs, one[1].engine.max_num_batched_tokens) for one in asked if one]
+    assert settings[1:] == [(16, 512), (16, 1024), (16, 2048)]
+
+
+def test_the_page_has_every_landscape(runs: Runs) -> None:
+    landscapes = {Path(landscape.name): landscape for landscape in LANDSCAPES}
+    text = page.markdown(landscapes, runs, LAUNCHES)
+    kept = (Path(__file__).parents[2] / "docs" / "search.md").read_text("utf-8")
+    for landscape in LANDSCAPES:
+        assert f"\n## {landscape.name}\n" in text
+        assert f"\n## {landscape.name}\n" in kept, "run: make race"

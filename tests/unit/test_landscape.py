@@ -1,0 +1,181 @@
+"""Recorded launches: read strictly, replayed through the real loop, and never more than was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner import search as search_module
+from planner.benchmark import simulated
+from planner.errors import InputError
+from planner.landscape import limit_to_records, read_records, replayed
+from planner.problem import Problem
+from planner.search import Search
+from planner.study import run_study
+from planner.trial import Trial, default_trial
+from planner.tune import report_trials
+
+Make = Callable[..., Problem]
+Write = Callable[..., Path]
+SIX = {"search": {"max_num_seqs": [8, 16, 32], "block_size": [16, 32]}}
+
+
+def line(seqs: int, block: int, throughput: float, **more: Any) -> dict[str, Any]:
+    metrics = {"output_throughput": throughput, "p50_ttft_ms": 250.0, "completed": 6, "failed": 0, "duration": 9.0}
+    config = {"max_num_seqs": seqs, "block_size": block}
+    return {"config": config, "outcome": "measured", "start_s": 30.0, "metrics": metrics, **more}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def to_file(*lines: Any) -> Path:
+        path = tmp_path / "launches.jsonl"
+        path.write_text("".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in lines), "utf-8")
+        return path
+
+    return to_file
+
+
+def replay(problem: Problem, path: Path, watcher: Any, target: int = 20) -> list[Trial]:
+    records = read_records(path, problem)
+    limit_to_records(problem, records)
+    return run_study(problem, Search(problem, None), replayed(problem, records), target, watcher, "replay")
+
+
+@pytest.mark.parametrize("sampler", ["planner", "tpe", "random", "grid"])
+def test_only_what_was_measured_is_asked_and_each_once(
+    make_problem: Make, write: Write, watcher: Any, sampler: str
+) -> None:
+    path = write(line(8, 16, 100.0), line(16, 32, 120.0), line(32, 16, 90.0, benchmark_s=11.0, preemptions=3))
+    problem = make_problem(search_space=SIX, sampler={"name": sampler})
+    trials = [trial for trial in replay(problem, path, watcher) if trial.was_launched]
+    assert sorted(trial.value for trial in trials) == [90.0, 100.0, 120.0]
+    by_value = {trial.value: trial for trial in trials}
+    assert (by_value[100.0].start_s, by_value[100.0].benchmark_s) == (30.0, 9.0)
+    assert (by_value[90.0].benchmark_s, by_value[90.0].preemptions) == (11.0, 3)
+    assert by_value[100.0].metrics["ttft_p50"] == pytest.approx(0.25)
+    assert {trial.provenance.backend for trial in trials} == {"replay"}
+    assert problem.grid.removed_by() == {"is in the replayed table": 3}
+
+
+def test_a_default_that_was_not_measured_gives_way_to_the_nearest(
+    make_problem: Make, write: Write, watcher: Any
+) -> None:
+    problem = make_problem(search_space=SIX)  # the engine's own: 256 sequences, blocks of 16
+    trials = replay(problem, write(line(8, 16, 1.0), line(32, 32, 2.0), line(32, 16, 3.0)), watcher, 1)
+    assert [trial.value for trial in trials] == [3.0]
+    assert default_trial(problem, trials) is trials[0]
+    assert problem.default_words == "nearest to engine defaults"
+
+
+def test_a_measured_default_is_first(make_problem: Make, write: Write, watcher: Any) -> None:
+    problem = make_problem(search_space=SIX)
+    trials = replay(problem, write(line(32, 16, 3.0), {**line(0, 0, 2.0), "config": {}}), watcher)
+    assert [trial.value for trial in trials] == [2.0, 3.0]
+    assert problem.default_words == "engine defaults"
+
+
+def test_a_recorded_failure_fails_again_and_costs_its_start(make_problem: Make, write: Write, watcher: Any) -> None:
+    failure = {"kind": "EngineOutOfMemory", "message": "CUDA out of memory", "log_tail": "the end"}
+    failed = {"config": {"max_num_seqs": 32, "block_size": 16}, "outcome": "failed", "start_s": 61.0}
+    trials = replay(make_problem(search_space=SIX), write({**failed, "failure": failure}, line(8, 16, 5.0)), watcher)
+    assert [trial.outcome for trial in trials] == ["failed", "measured"]
+    assert trials[0].failure is not None
+    assert (trials[0].failure.kind, trials[0].failure.message) == ("EngineOutOfMemory", "CUDA out of memory")
+    assert trials[0].start_s == 61.0
+
+
+def test_repeats_are_drawn_by_seed(make_problem: Make, write: Write, watcher: Any) -> None:
+    path = write(line(8, 16, 1.0, repeat=1), line(8, 16, 2.0, repeat=2), line(8, 16, 3.0, repeat=3))
+
+    def drawn(seed: int) -> float | None:
+        problem = make_problem(search_space=SIX, sampler={"name": "random", "seed": seed})
+        return replay(problem, path, watcher)[0].value
+
+    values = [drawn(seed) for seed in range(12)]
+    assert set(values) == {1.0, 2.0, 3.0}
+    assert values == [drawn(seed) for seed in range(12)]
+
+
+def test_lines_of_another_workload_are_left_out(make_problem: Make, write: Write) -> None:
+    path = write(line(8, 16, 1.0, workload="custom"), line(16, 16, 2.0, workload="other"), line(32, 16, 3.0))
+    problem = make_problem(search_space=SIX)
+    assert [record.candidate.engine.max_num_seqs for record in read_records(path, problem)] == [8, 32]
+
+
+def test_extra_args_are_settings_and_leave_the_search_space(make_problem: Make, write: Write) -> None:
+    more = line(8, 16, 1.0)
+    more["config"]["extra_args"] = ["--enforce-eager"]
+    problem = make_problem(search_space=SIX)
+    records = read_records(write(more, line(16, 16, 2.0)), problem)
+    assert records[0].candidate.engine.enforce_eager is True
+    limit_to_records(problem, records)
+    assert len(problem.grid.feasible_rows) == 1
+
+
+def test_the_projects_own_trials_are_replayed(
+    make_problem: Make, tune: Any, watcher: Any, storage: str, tmp_path: Path
+) -> None:
+    trials = tune(make_problem(search_space=SIX), 4)
+    path = tmp_path / "trials.jsonl"
+    report_trials(make_problem(search_space=SIX).spec, tmp_path, False, storage, path)
+    again = [trial for trial in replay(make_problem(search_space=SIX), path, watcher) if trial.was_launched]
+    assert {(t.candidate.key, t.value) for t in again} == {(t.candidate.key, t.value) for t in trials}
+    assert all(trial.provenance.simulated for trial in again)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("{", "is not JSON"),
+        ("3", "is no mapping"),
+        ({**line(8, 16, 1.0), "when": 3}, "unknown key `when`"),
+        ({**line(8, 16, 1.0), "outcome": "lost"}, "outcome: Invalid enum value 'lost'"),
+        ({**line(8, 16, 1.0), "config": {"speed": 3}}, "config.speed: is no setting"),
+        ({**line(8, 16, 1.0), "config": {"max_num_seqs": "many"}}, "config: candidate: max_num_seqs"),
+        ({**line(8, 16, 1.0), "config": {"extra_args": ["--faster"]}}, "extra_args: --faster is no flag"),
+        ({**line(8, 16, 1.0), "config": {"extra_args": "--enforce-eager"}}, "extra_args: is no list"),
+        ({**line(8, 16, 1.0), "metrics": {"duration": 3.0}}, "metrics: has no output_throughput"),
+        ({**line(8, 16, 1.0), "start_s": -1}, "start_s: Expected"),
+    ],
+)
+def test_a_bad_line_is_named(make_problem: Make, write: Write, bad: Any, message: str) -> None:
+    path = write(line(8, 16, 1.0), bad)
+    with pytest.raises(InputError, match=rf"^{path}:2: ") as caught:
+        read_records(path, make_problem(search_space=SIX))
+    assert message in str(caught.value)
+
+
+def test_a_table_of_something_else_is_refused(make_problem: Make, write: Write) -> None:
+    problem = make_problem(search_space=SIX)
+    with pytest.raises(InputError, match=r"no launch of workload 'custom'"):
+        read_records(write(line(8, 16, 1.0, workload="other")), problem)
+    with pytest.raises(InputError, match=r"^tiny: no recorded candidate is in the search space"):
+        limit_to_records(problem, read_records(write(line(9, 16, 1.0)), problem))
+
+
+def test_an_unmeasured_proposal_says_how_far_off_it_is(make_problem: Make, write: Write) -> None:
+    problem = make_problem(search_space=SIX)
+    limit_to_records(problem, read_records(write(line(8, 16, 1.0)), problem))
+    for seqs, block, excess in ((8, 16, []), (8, 32, [1.0]), (32, 32, [2.0])):
+        candidate = problem.choices.candidate({"max_num_seqs": seqs, "block_size": block})
+        assert [constraint.excess for constraint in problem.check(candidate)] == excess
+
+
+def test_gp_without_torch_says_what_to_install(make_problem: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"^sampler gp needs torch and scipy: pip install 'planner\[gp\]'"):
+        Search(make_problem(sampler={"name": "gp"}), None)
+
+
+def test_gp_learns_though_the_default_sets_nothing(make_problem: Make, tune: Any) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("scipy")
+    space = {"search": {"max_num_seqs": [2, 4, 8, 16, 32, 64], "block_size": [16, 32], "layout": ["2xtp1", "1xtp2"]}}
+    problem = make_problem(sampler={"name": "gp"}, search_space=space)
+    trials = tune(problem, 14, simulated(problem))
+    assert len({trial.candidate.key for trial in trials if trial.was_launched}) == 14
