@@ -43,7 +43,7 @@ def result_table(bench: Bench) -> BenchTable:
             name = f"{family}_{statistic}"
             if name in known:
                 rows.append((f"{family} {statistic}", format_ms(known[name].value), _spread(name, known[name])))
-    title = f"{bench.facts.model} at {bench.facts.base_url}: {bench.traffic.name}, {in_words(bench.shape)}"
+    title = f"{bench.facts.model} at {bench.facts.base_url}: {bench.workload.name}, {in_words(bench.shape)}"
     return BenchTable(title, ("metric", "value", "95 % interval"), tuple(rows), _notes(bench, pooled, duration_s))
 
 

@@ -18,7 +18,7 @@ from planner.bench import MEASURING, WARMING_UP, OnStage, Repeat, Session, fault
 from planner.bench import measure as run_session
 from planner.diagnosis import StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
-from planner.load_shapes import ClosedLoop
+from planner.load_shapes import shape_of
 from planner.loadgen import target_of
 from planner.metrics import METRICS, BenchmarkResult, summarize
 from planner.problem import Problem
@@ -91,7 +91,7 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
                     problem.workload,
                     problem.models[candidate.model].vocab_size,
                 ),
-                shape=ClosedLoop(problem.workload.concurrency),
+                shape=shape_of(problem.workload),
                 warmup=warmup,
                 repeats=[plan_requests(problem.workload, first + i) for i in range(problem.spec.repeats)],
                 on_stage=on_stage,

@@ -15,17 +15,18 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import httpx
 import msgspec
 import numpy as np
 
+from planner.access import Access
 from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of
 from planner.metrics import ClientHealth, RequestRecord
 from planner.wire import CONNECTION, CUT_STREAM, HTTPX_ERRORS, Answer, Connections, error_kind, error_message
-from planner.workload import RequestPlan, Workload, prompt_token_ids, prompt_words
+from planner.workload import RequestPlan, Workload, conversations, prompt_token_ids, prompt_words
 
 STOPPED = "stopped"
 ENGINE_DIED = "engine died"
@@ -58,7 +59,7 @@ class Target:
     """Of token ids; None: the server takes text only."""
     seed: int = 0
     timeout_s: float = 1800.0
-    api_key: str | None = None
+    access: Access = field(default_factory=Access)
     fields: dict[str, Any] = field(default_factory=lambda: {"ignore_eos": True, "temperature": 0.0})
     """Further fields of every request."""
     keeps_text: bool = False
@@ -141,7 +142,7 @@ class _Load:
         self.on_progress = on_progress
         self.on_record = on_record
         self.limit = limit_of(shape)
-        due = due_times(shape, len(plans), target.seed)
+        due = due_times(shape, plans, target.seed)
         self.due_s = dict(zip((plan.index for plan in plans), due, strict=True)) if due is not None else {}
         self.is_closed = isinstance(shape, ClosedLoop)
         self.bodies: dict[int, bytes] = {}
@@ -162,9 +163,9 @@ class _Load:
             self.bodies[plan.index] = request_body(self.target, plan)
 
     async def run(self, should_stop: Callable[[], bool] | None, is_alive: Callable[[], bool] | None) -> Load:
-        groups = [list(group) for _, group in groupby(self.plans, key=_conversation)]
+        groups = conversations(self.plans)
         cpu_s = time.process_time()
-        async with Connections() as connections:
+        async with Connections(self.target.access) as connections:
             if self.limit is not None:
                 await connections.open([self.urls[i % len(self.urls)] for i in range(min(self.limit, len(groups)))])
             self.began_s = time.perf_counter()
@@ -276,10 +277,6 @@ class _Load:
         )
 
 
-def _conversation(plan: RequestPlan) -> tuple[str, int]:
-    return ("alone", plan.index) if plan.conversation is None else ("together", plan.conversation)
-
-
 def request_body(target: Target, plan: RequestPlan) -> bytes:
     """The request as JSON: token ids where the server takes them, else text."""
     content: dict[str, Any] = {
@@ -316,7 +313,7 @@ async def _request(
     connections: Connections, url: str, target: Target, body: bytes, plan: RequestPlan, due_s: float
 ) -> RequestRecord:
     answer = Answer(target.keeps_text)
-    headers = _HEADERS if target.api_key is None else {**_HEADERS, "authorization": f"Bearer {target.api_key}"}
+    headers = {**_HEADERS, **target.access.headers}
     request = httpx.Request("POST", url, headers=headers, content=body, extensions={"on_data": answer.feed})
     started_s = time.perf_counter()
     try:

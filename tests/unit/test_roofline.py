@@ -13,17 +13,13 @@ from planner.hardware import GpuSpec, find_gpu
 from planner.memory import estimate_memory
 from planner.model import ModelSpec, load_model
 from planner.roofline import V1, Step, StepModel, largest_graph_tokens, predict_throughput, prefill_pairs
-from planner.workload import LengthRange, Workload
+from planner.workload import Lengths, Workload
 
 AWQ_32B = load_model("Qwen/Qwen3-32B-AWQ")
 DENSE_4B = load_model("Qwen/Qwen3-4B")
 TURING, H200 = find_gpu("RTX 2080 Ti 22GB"), find_gpu("H200")
-LONG = Workload(
-    concurrency=16, num_requests=48, input_tokens=LengthRange(8192, 24576), output_tokens=LengthRange(256, 512)
-)
-CHAT = Workload(
-    concurrency=128, num_requests=480, input_tokens=LengthRange(256, 768), output_tokens=LengthRange(128, 384)
-)
+LONG = Workload(concurrency=16, num_requests=48, input_tokens=Lengths(8192, 24576), output_tokens=Lengths(256, 512))
+CHAT = Workload(concurrency=128, num_requests=480, input_tokens=Lengths(256, 768), output_tokens=Lengths(128, 384))
 
 
 def turing(**settings: Any) -> ResolvedEngine:

@@ -27,7 +27,7 @@ from planner.model import ModelSpec, load_model
 from planner.roofline import StepModel
 from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
-from planner.workload import LengthRange, Workload
+from planner.workload import Lengths, Workload
 
 MODEL, GPU = load_model("Qwen/Qwen3-32B-AWQ"), find_gpu("RTX 2080 Ti 22GB")
 V0, V1 = Version("0.8.5"), Version("0.14.1")
@@ -199,9 +199,7 @@ def test_prefix_caching_shortens_ttft() -> None:
 
 # --- a load in virtual time ---
 
-WORKLOAD = Workload(
-    concurrency=8, num_requests=24, input_tokens=LengthRange(100, 900), output_tokens=LengthRange(10, 60)
-)
+WORKLOAD = Workload(concurrency=8, num_requests=24, input_tokens=Lengths(100, 900), output_tokens=Lengths(10, 60))
 
 
 def test_a_load_yields_one_complete_record_a_request() -> None:
