@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from planner.errors import InputError
 from planner.load_shapes import ClosedLoop, Replay, Shape
-from planner.loadgen import Load, Target, send_load
+from planner.loadgen import Load, Target
 from planner.metrics import (
     BenchmarkResult,
     ClientHealth,
@@ -20,6 +20,7 @@ from planner.metrics import (
     client_fault,
     summarize,
 )
+from planner.spread import processes_needed, send_spread
 from planner.statistics import Drift, drift
 from planner.telemetry import (
     IGNORE_EOS,
@@ -64,6 +65,8 @@ class Session:
     after_load: Callable[[], None] = lambda: None
     """Called after each load, also the warm-up; may raise."""
     has_metrics: bool = True
+    num_processes: int | None = None
+    """Of this client; None: as many as the warm-up shows to be needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,21 +90,35 @@ class Repeat:
 
 def measure(session: Session) -> tuple[Repeat, ...]:
     """Warm up, then measure each repeat. Raises BenchmarkError when none of a repeat's requests completed."""
+    num_processes = session.num_processes or 1
     if session.warmup:
-        shape = session.shape
-        _send(session, session.warmup, WARMING_UP, ClosedLoop(len(session.warmup)) if _is_trace(shape) else shape)
-    return tuple(_measure(session, plans) for plans in session.repeats)
+        shape = ClosedLoop(len(session.warmup)) if isinstance(session.shape, Replay) else session.shape
+        load = _send(session, session.warmup, WARMING_UP, shape, num_processes)
+        num_processes = session.num_processes or processes_needed(load.client)
+    return tuple(_measure(session, plans, num_processes) for plans in session.repeats)
 
 
-def _is_trace(shape: Shape) -> bool:
-    return isinstance(shape, Replay)
+def measure_again(session_of: Callable[[int], Session], always: bool = False) -> tuple[Repeat, ...]:
+    """`measure`; where the client was the bottleneck, once more with the processes that it needs.
+
+    `session_of(attempt)` has other prompts each time, or the second time would measure a cache. `always`: also where
+    more processes are not to be had.
+    """
+    first = session_of(0)
+    repeats = measure(first)
+    had = max(repeat.client.num_processes for repeat in repeats)
+    needed = first.num_processes or max(processes_needed(repeat.client) for repeat in repeats)
+    if not fault_of(repeats) or not (always or needed > had):
+        return repeats
+    return measure(replace(session_of(1), warmup=(), num_processes=needed))
 
 
-def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Shape) -> Load:
-    load = send_load(
+def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Shape, num_processes: int) -> Load:
+    load = send_spread(
         session.target,
         plans,
         shape,
+        num_processes,
         on_progress=lambda done, total: session.on_stage(stage, done, total),
         is_alive=session.is_alive,
     )
@@ -109,7 +126,7 @@ def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Sha
     return load
 
 
-def _measure(session: Session, plans: Sequence[RequestPlan]) -> Repeat:
+def _measure(session: Session, plans: Sequence[RequestPlan], num_processes: int) -> Repeat:
     urls = session.target.base_urls if session.has_metrics else ()
     access = session.target.access
     drained = wait_until_idle(urls, 0.0, access)
@@ -118,7 +135,7 @@ def _measure(session: Session, plans: Sequence[RequestPlan]) -> Repeat:
         drained = wait_until_idle(urls, DRAIN_TIMEOUT_S, access)
     before = [fetch_telemetry(url, access) for url in urls]
     with GaugeWatch(urls, access) as watch:
-        load = _send(session, plans, MEASURING, session.shape)
+        load = _send(session, plans, MEASURING, session.shape, num_processes)
     after = [fetch_telemetry(url, access) for url in urls]
     windows = [difference(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
     result = summarize(load.records)
@@ -172,18 +189,24 @@ def bench_server(
 ) -> Bench:
     """Measure a server with a workload in a shape. Raises BenchmarkError, or InputError for what cannot be asked."""
     options = options or BenchOptions()
-    warmup, repeats = plans_of(workload, num_repeats, options.prompts)
-    check_lengths(facts, [plan for plans in repeats for plan in plans])
-    target = target_of(facts, workload, options, [warmup, *repeats])
-    session = Session(
-        target=target,
-        shape=shape,
-        warmup=warmup if options.warms_up else (),
-        repeats=repeats,
-        on_stage=options.on_stage,
-        has_metrics=facts.has_metrics,
-    )
-    return Bench(facts=facts, workload=workload, shape=shape, repeats=measure(session), slo=slo)
+
+    def session_of(attempt: int) -> Session:
+        warmup, repeats = plans_of(workload, (attempt + 1) * num_repeats, options.prompts)
+        repeats = repeats[attempt * num_repeats :]
+        check_lengths(facts, [plan for plans in repeats for plan in plans])
+        return Session(
+            target=target_of(facts, workload, options, [warmup, *repeats]),
+            shape=shape,
+            warmup=warmup if options.warms_up else (),
+            repeats=repeats,
+            on_stage=options.on_stage,
+            has_metrics=facts.has_metrics,
+            num_processes=options.client_processes,
+        )
+
+    # Recorded prompts are not sent twice, and there may be no others.
+    repeats = measure(session_of(0)) if options.prompts else measure_again(session_of)
+    return Bench(facts=facts, workload=workload, shape=shape, repeats=repeats, slo=slo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +216,8 @@ class BenchOptions:
     keeps_text: bool = False
     warms_up: bool = True
     prompts: Sequence[GivenPrompt] = ()
+    client_processes: int | None = None
+    """None: as many as the load needs."""
     on_stage: OnStage = _say_nothing
 
 

@@ -89,6 +89,7 @@ class BenchAsk:
     api_key_env: str | None = None
     ca_file: str | None = None
     insecure: bool = False
+    client_processes: int | None = None
     label: str | None = None
     detailed: bool = False
 
@@ -109,7 +110,9 @@ def run_bench(asked: BenchAsk, on_stage: OnStage, on_line: Callable[[str], None]
     access = Access(api_key=_api_key(asked.api_key_env), ca_file=asked.ca_file, insecure=asked.insecure)
     vocab_size = load_model(asked.model_dir).vocab_size if asked.model_dir is not None else None
     facts = probe_server(asked.url, asked.model, workload.endpoint, access, vocab_size)
-    options = BenchOptions(keeps_text=asked.detailed, prompts=prompts, on_stage=on_stage)
+    options = BenchOptions(
+        keeps_text=asked.detailed, prompts=prompts, client_processes=asked.client_processes, on_stage=on_stage
+    )
     if asked.preset is not None:
         return _stress(facts, workload, options)
     shape = shape_of(workload, plans_of(workload, 1, prompts)[1][0])

@@ -12,7 +12,7 @@ from planner.bench_compare import Comparison
 from planner.bench_json import broken_limits, intervals, level_of, pool
 from planner.capacity import Capacity, Level
 from planner.load_shapes import in_words
-from planner.metrics import LATENCIES, BenchmarkResult, attainment
+from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth, attainment
 from planner.objective import format_metric
 from planner.statistics import Difference, Interval
 from planner.stress import StressReport
@@ -92,10 +92,15 @@ def _warnings(bench: Bench) -> list[str]:
             found.append(f"the server was still busy when repeat {number} began: someone else uses it")
     client = max((repeat.client for repeat in bench.repeats), key=lambda c: c.cpu_fraction)
     found.append(
-        f"client: {client.cpu_fraction:.0%} of a core, loop late by {format_ms(client.loop_lag_mean_s)} on average, "
+        f"client: {_cores(client)}, loop late by {format_ms(client.loop_lag_mean_s)} on average, "
         f"dispatch by {format_ms(client.dispatch_late_mean_s)}"
     )
     return found
+
+
+def _cores(client: ClientHealth) -> str:
+    one = f"{client.cpu_fraction:.0%} of a core"
+    return one if client.num_processes == 1 else f"{client.num_processes} processes, each {one}"
 
 
 def sweep_table(benches: Sequence[Bench]) -> BenchTable:

@@ -177,6 +177,9 @@ def bench(
         str | None, typer.Option("--ca-file", help="PEM file of the authority that signed the server's certificate.")
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate.")] = False,
+    client_processes: Annotated[
+        int | None, typer.Option("--client-processes", help="That send requests; by default as many as needed.", min=1)
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="Written into the JSON.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result, vLLM's keys and ours.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a row each repeat.")] = None,
@@ -206,7 +209,7 @@ def bench(
             ramp=ramp, trace_speed=trace_speed, num_requests=num_requests, repeats=repeats,
             input_tokens=input_tokens, output_tokens=output_tokens, seed=seed, timeout=timeout, slo=slo, sweep=sweep,
             finds_capacity=find_capacity, preset=preset, api_key_env=api_key_env, ca_file=ca_file, insecure=insecure,
-            label=label, detailed=save_detailed,
+            client_processes=client_processes, label=label, detailed=save_detailed,
         )  # fmt: skip
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("asking the server", total=None)

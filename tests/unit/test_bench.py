@@ -566,6 +566,30 @@ def test_the_command_without_a_server() -> None:
 # ---------------------------------------------------------------- tune does not use a measurement that is the client's
 
 
+def test_a_client_at_its_limit_measures_again_with_more_processes(
+    server: FakeServer, workload_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter(["the client used 99 %", None, "the client used 99 %"])
+    monkeypatch.setattr("planner.bench.client_fault", lambda *_: next(faults))
+    monkeypatch.setattr("planner.bench.processes_needed", lambda client: 2 if client.num_chunks > 8 else 1)
+    (found,) = run(ask(server, workload=workload_file)).documents
+    assert (found["client_num_processes"], found["client_was_bottleneck"]) == (2, False)
+    assert (found["completed"], len(server.measured)) == (8, 2 + 8 + 8)
+    assert len({tuple(body["prompt"]) for body in server.measured}) == 18, "with prompts that no cache knows"
+    (forced,) = run(ask(server, workload=workload_file, client_processes=1)).documents
+    assert (forced["client_num_processes"], forced["client_was_bottleneck"]) == (1, True)
+
+
+def test_the_warm_up_shows_how_many_processes_are_needed(
+    server: FakeServer, workload_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.bench.processes_needed", lambda _: 2)
+    outcome = run(ask(server, workload=workload_file))
+    assert outcome.documents[0]["client_num_processes"] == 2
+    assert len(server.measured) == 2 + 8, "measured once"
+    assert any("2 processes, each" in note for note in outcome.tables[0].notes)
+
+
 class FakeInstance:
     def __init__(self, log: str) -> None:
         self.log = log
