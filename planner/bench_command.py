@@ -43,9 +43,10 @@ from planner.errors import InputError
 from planner.files import convert, load_named, read_text
 from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of, sweep
 from planner.loadgen import send_load
-from planner.metrics import RequestRecord
+from planner.metrics import ClientHealth, RequestRecord, client_fault, summarize
 from planner.model import load_model
 from planner.objective import Objective
+from planner.spread import processes_needed, send_spread
 from planner.stress import preset, run_stress
 from planner.telemetry import ServerFacts, probe_server, wait_until_idle
 from planner.units import parse_seconds
@@ -56,6 +57,8 @@ MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0
 """Where a search for the capacity ends."""
 LEVEL_S = 30.0
 """A rate is judged by the requests of as many seconds, or by the workload's number if that is more."""
+SEEDS_PER_LOAD = 1000
+"""Every load of a search has prompts of its own, also in its many requests."""
 WAVES = 4
 """A concurrency is judged by as many waves of requests, or by the workload's number if that is more."""
 
@@ -260,47 +263,69 @@ def _capacity(
 ) -> BenchOutcome:
     by_rate = isinstance(shape, OpenLoop)
     start = shape.rate_per_s if isinstance(shape, OpenLoop) else float(min(workload.concurrency, 8))
-    load = level_loader(facts, workload, shape, slo, options)
+    loader = LevelLoader(facts, workload, shape, slo, options)
 
     def on_level(level: Level) -> None:
         on_line(level_line(level))
 
-    capacity: Capacity = find_capacity(load, slo, start, MAX_RATE if by_rate else MAX_CONCURRENCY, by_rate, on_level)
-    unit = "request rate" if by_rate else "concurrency"
+    most = MAX_RATE if by_rate else MAX_CONCURRENCY
+    capacity: Capacity = find_capacity(loader.load, slo, start, most, by_rate, on_level)
+    unit, fault = "request rate" if by_rate else "concurrency", loader.fault_within(capacity)
+    broken = EXIT_LIMITS_BROKEN if capacity.level is None else 0
     return BenchOutcome(
-        tables=(capacity_table(capacity, unit),),
-        documents=(capacity_document(capacity, unit, facts, workload, slo),),
-        exit_code=EXIT_LIMITS_BROKEN if capacity.level is None else 0,
+        tables=(capacity_table(capacity, unit, fault),),
+        documents=(capacity_document(capacity, unit, facts, workload, slo, fault),),
+        exit_code=EXIT_CLIENT_AT_FAULT if fault else broken,
     )
 
 
-def level_loader(
-    facts: ServerFacts, workload: Workload, shape: Shape, slo: dict[str, float], options: BenchOptions
-) -> Callable[[float, int], Sequence[RequestRecord]]:
-    """Load the server at a level until all is sent or it plainly cannot keep the SLO."""
-    urls = [facts.base_url] if facts.has_metrics else []
-    loads = 0
+class LevelLoader:
+    """Loads the server at a level until all is sent or it plainly cannot keep the SLO; watches this client."""
 
-    def load(level: float, attempt: int) -> Sequence[RequestRecord]:  # noqa: ARG001
-        nonlocal loads
-        at = at_level(shape, level)
+    def __init__(
+        self, facts: ServerFacts, workload: Workload, shape: Shape, slo: dict[str, float], options: BenchOptions
+    ) -> None:
+        self.facts, self.workload, self.shape, self.slo, self.options = facts, workload, shape, slo, options
+        self.num_processes = options.client_processes or 1
+        self.num_loads = 0
+        self.faults: list[tuple[float, str]] = []
+
+    def load(self, level: float) -> Sequence[RequestRecord]:
+        """Each load has prompts of its own; once more where this client needs more processes than it had."""
+        if not self.num_loads and self.workload.num_warmup_requests:
+            warmup = plan_warmup(self.workload)
+            send_load(target_of(self.facts, self.workload, self.options, [warmup]), warmup, ClosedLoop(len(warmup)))
+        seen, client = self._load(level)
+        if self.options.client_processes is None and processes_needed(client) > self.num_processes:
+            self.num_processes = processes_needed(client)
+            seen, client = self._load(level)
+        if any(record.error is None for record in seen) and (fault := client_fault(client, summarize(seen))):
+            self.faults.append((level, fault))
+        return seen
+
+    def _load(self, level: float) -> tuple[list[RequestRecord], ClientHealth]:
+        workload, at = self.workload, at_level(self.shape, level)
         wave = 0 if isinstance(at, OpenLoop) else int(level)
         per_level = WAVES * wave or int(level * LEVEL_S)
-        asked = msgspec.structs.replace(workload, num_requests=wave + max(workload.num_requests, per_level))
-        plans = plan_requests(msgspec.structs.replace(asked, seed=workload.seed + 1000 * (loads + 1)))
-        check_lengths(facts, plans)
-        target = target_of(facts, asked, options, [plans])
-        if not loads and workload.num_warmup_requests:
-            warmup = plan_warmup(workload)
-            send_load(target_of(facts, workload, options, [warmup]), warmup, ClosedLoop(len(warmup)))
-        loads += 1
+        self.num_loads += 1
+        asked = msgspec.structs.replace(
+            workload,
+            num_requests=wave + max(workload.num_requests, per_level),
+            seed=workload.seed + SEEDS_PER_LOAD * self.num_loads,
+        )
+        plans = plan_requests(asked)
+        check_lengths(self.facts, plans)
+        target = target_of(self.facts, asked, self.options, [plans])
         first_wave = {plan.index for plan in plans[:wave]}
-        watch = SaturationWatch(slo, len(plans) - wave, first_wave)
-        wait_until_idle(urls, DRAIN_TIMEOUT_S, facts.access)
-        records = send_load(target, plans, at, should_stop=watch.is_hopeless, on_record=watch.see).records
-        return [record for record in records if record.index not in first_wave]
+        watch = SaturationWatch(self.slo, len(plans) - wave, first_wave)
+        urls = [self.facts.base_url] if self.facts.has_metrics else []
+        wait_until_idle(urls, DRAIN_TIMEOUT_S, self.facts.access)
+        load = send_spread(target, plans, at, self.num_processes, should_stop=watch.is_hopeless, on_record=watch.see)
+        return [record for record in load.records if record.index not in first_wave], load.client
 
-    return load
+    def fault_within(self, capacity: Capacity) -> str | None:
+        """Why the answer is this client's and not the server's; levels outside the interval do not matter."""
+        return next((fault for level, fault in self.faults if capacity.low <= level <= capacity.high), None)
 
 
 def write_outcome(outcome: BenchOutcome, json_file: Path | None, csv_file: Path | None) -> None:

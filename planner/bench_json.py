@@ -341,7 +341,7 @@ def _thinned(values: NDArray[np.float64], most: int = 5000) -> list[float]:
 
 
 def capacity_document(
-    capacity: Capacity, unit: str, facts: ServerFacts, workload: Workload, slo: Mapping[str, float]
+    capacity: Capacity, unit: str, facts: ServerFacts, workload: Workload, slo: Mapping[str, float], fault: str | None
 ) -> dict[str, Any]:
     return {
         "model_id": facts.model,
@@ -350,8 +350,10 @@ def capacity_document(
         "slo": dict(slo),
         "unit": unit,
         "capacity": capacity.level,
-        "surely_kept": capacity.low,
-        "surely_broken": _number(capacity.high),
+        "capacity_low": capacity.low,
+        "capacity_high": _number(capacity.high),
+        "client_was_bottleneck": fault is not None,
+        "client_fault": fault,
         "num_requests": capacity.num_requests,
         "levels": [asdict(level) for level in capacity.levels],
     }

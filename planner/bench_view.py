@@ -137,21 +137,23 @@ def _difference_text(difference: Difference) -> str:
     return f"{difference.value:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
 
 
-def capacity_table(capacity: Capacity, unit: str) -> BenchTable:
+def capacity_table(capacity: Capacity, unit: str, client_fault: str | None = None) -> BenchTable:
     """A row a level in the order they were tried, and the answer."""
     rows = tuple(
-        (f"{one.level:g}", one.judgement.verdict, "yes" if one.judgement.is_sure else "no", str(one.num_requests),
-         one.judgement.why)
-        for one in capacity.levels
-    )  # fmt: skip
-    return BenchTable("Capacity", (unit, "SLO", "sure", "requests", "why"), rows, (capacity_in_words(capacity, unit),))
+        (f"{one.level:g}", one.judgement.verdict, str(one.num_requests), one.judgement.why) for one in capacity.levels
+    )
+    notes = [capacity_in_words(capacity, unit)]
+    if client_fault:
+        notes.append(f"THE CLIENT WAS THE BOTTLENECK near the capacity: {client_fault}")
+    return BenchTable("Capacity", (unit, "SLO", "requests", "why"), rows, tuple(notes))
 
 
 def capacity_in_words(capacity: Capacity, unit: str) -> str:
     if capacity.level is None:
         return f"no {unit} keeps the SLO, not even {min(level.level for level in capacity.levels):g}"
-    high = f"below {capacity.high:g}" if math.isfinite(capacity.high) else "and may be higher: nothing tried broke it"
-    return f"capacity: {unit} {capacity.level:.4g} keeps the SLO; surely {capacity.low:.4g} at least, {high}"
+    below = f"and below {capacity.high:.4g}" if math.isfinite(capacity.high) else "or more: no level surely broke it"
+    sure = f"in 95 of 100 cases it is {capacity.low:.4g} at least {below}"
+    return f"capacity: {unit} {capacity.level:.4g} keeps the SLO; {sure}"
 
 
 def level_line(level: Level) -> str:
