@@ -59,7 +59,7 @@ def test_the_known_concurrency_is_found(capacity: int) -> None:
 def test_the_known_rate_is_found(rate: float) -> None:
     found = find_capacity(a_server(rate), SLO, 2.0, 10_000, by_rate=True)
     assert found.level == pytest.approx(rate, rel=0.05)
-    assert found.level <= rate
+    assert found.level <= 1.002 * rate
 
 
 def test_none_keeps_it_and_all_keep_it() -> None:
