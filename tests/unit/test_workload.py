@@ -122,6 +122,8 @@ def test_decodes_what_a_person_writes() -> None:
         ({"shared_prefix_tokens": 6}, "shared_prefix_tokens 6 must be below the shortest input 5"),
         ({"input_tokens": 3, "shared_prefix_tokens": 4}, "shared_prefix_tokens 4 must be below the shortest input 3"),
         ({"warmup_requests": -1}, r"`int` >= 0 - at `\$.warmup_requests`"),
+        ({"start_rate": 1.0}, "start_rate is where a request_rate begins, and there is none"),
+        ({"request_rate": 0.0}, r"> 0.* - at `\$.request_rate`"),
         ({"endpoint": "embeddings"}, r"Invalid enum value 'embeddings' - at `\$.endpoint`"),
     ],
 )
@@ -160,6 +162,17 @@ def test_conversations_grow_and_begin_with_what_was_said() -> None:
     other = prompt_token_ids(plans[4], VOCAB_SIZE, 0)
     assert other[:8] == turns[0][:8]
     assert other[8:] != turns[0][8:]
+
+
+def test_the_longest_request_of_conversations_is_one_that_is_planned() -> None:
+    lengths = Lengths(10, 100)
+    asked = workload(num_requests=64, turns=8, input_tokens=lengths, output_tokens=lengths, turn_tokens=lengths)
+    planned = [plan for repeat in range(3) for plan in plan_requests(asked, repeat)]
+    longest = max(plan.input_tokens + plan.output_tokens for plan in planned)
+    assert longest <= asked.max_total_tokens < 100 + 7 * 200 + 100, "not the sum of all limits"
+    mean = sum(plan.input_tokens for plan in planned) / len(planned)
+    assert asked.mean_input_tokens == pytest.approx(mean, rel=0.05)
+    assert workload(input_tokens=lengths, output_tokens=lengths).max_total_tokens == 200
 
 
 @pytest.mark.parametrize("repeat", [0, 1])
