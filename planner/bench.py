@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from planner.errors import InputError
-from planner.load_shapes import ClosedLoop, OpenLoop, Replay, Shape
-from planner.loadgen import Load, Target, send_load
+from planner.load_shapes import ClosedLoop, Replay, Shape
+from planner.loadgen import Load, Target
 from planner.metrics import (
     BenchmarkResult,
     ClientHealth,
@@ -20,6 +20,7 @@ from planner.metrics import (
     client_fault,
     summarize,
 )
+from planner.spread import processes_needed, send_spread
 from planner.statistics import Drift, drift
 from planner.telemetry import (
     IGNORE_EOS,
@@ -34,7 +35,7 @@ from planner.telemetry import (
 from planner.workload import (
     GivenPrompt,
     RequestPlan,
-    Traffic,
+    Workload,
     plan_given,
     plan_requests,
     plan_warmup,
@@ -64,6 +65,8 @@ class Session:
     after_load: Callable[[], None] = lambda: None
     """Called after each load, also the warm-up; may raise."""
     has_metrics: bool = True
+    num_processes: int | None = None
+    """Of this client; None: as many as the warm-up shows to be needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,21 +90,35 @@ class Repeat:
 
 def measure(session: Session) -> tuple[Repeat, ...]:
     """Warm up, then measure each repeat. Raises BenchmarkError when none of a repeat's requests completed."""
+    num_processes = session.num_processes or 1
     if session.warmup:
-        shape = session.shape
-        _send(session, session.warmup, WARMING_UP, ClosedLoop(len(session.warmup)) if _is_trace(shape) else shape)
-    return tuple(_measure(session, plans) for plans in session.repeats)
+        shape = ClosedLoop(len(session.warmup)) if isinstance(session.shape, Replay) else session.shape
+        load = _send(session, session.warmup, WARMING_UP, shape, num_processes)
+        num_processes = session.num_processes or processes_needed(load.client)
+    return tuple(_measure(session, plans, num_processes) for plans in session.repeats)
 
 
-def _is_trace(shape: Shape) -> bool:
-    return isinstance(shape, Replay)
+def measure_again(session_of: Callable[[int], Session], always: bool = False) -> tuple[Repeat, ...]:
+    """`measure`; where the client was the bottleneck, once more with the processes that it needs.
+
+    `session_of(attempt)` has other prompts each time, or the second time would measure a cache. `always`: also where
+    more processes are not to be had.
+    """
+    first = session_of(0)
+    repeats = measure(first)
+    had = max(repeat.client.num_processes for repeat in repeats)
+    needed = first.num_processes or max(processes_needed(repeat.client) for repeat in repeats)
+    if not fault_of(repeats) or not (always or needed > had):
+        return repeats
+    return measure(replace(session_of(1), warmup=(), num_processes=needed))
 
 
-def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Shape) -> Load:
-    load = send_load(
+def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Shape, num_processes: int) -> Load:
+    load = send_spread(
         session.target,
         plans,
         shape,
+        num_processes,
         on_progress=lambda done, total: session.on_stage(stage, done, total),
         is_alive=session.is_alive,
     )
@@ -109,16 +126,17 @@ def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Sha
     return load
 
 
-def _measure(session: Session, plans: Sequence[RequestPlan]) -> Repeat:
+def _measure(session: Session, plans: Sequence[RequestPlan], num_processes: int) -> Repeat:
     urls = session.target.base_urls if session.has_metrics else ()
-    drained = wait_until_idle(urls, 0.0)
+    access = session.target.access
+    drained = wait_until_idle(urls, 0.0, access)
     if not drained:
         session.on_stage(DRAINING, 0, 0)
-        drained = wait_until_idle(urls, DRAIN_TIMEOUT_S)
-    before = [fetch_telemetry(url) for url in urls]
-    with GaugeWatch(urls) as watch:
-        load = _send(session, plans, MEASURING, session.shape)
-    after = [fetch_telemetry(url) for url in urls]
+        drained = wait_until_idle(urls, DRAIN_TIMEOUT_S, access)
+    before = [fetch_telemetry(url, access) for url in urls]
+    with GaugeWatch(urls, access) as watch:
+        load = _send(session, plans, MEASURING, session.shape, num_processes)
+    after = [fetch_telemetry(url, access) for url in urls]
     windows = [difference(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
     result = summarize(load.records)
     in_order = sorted((r for r in load.records if r.error is None), key=lambda record: record.finished_s)
@@ -147,7 +165,7 @@ class Bench:
     """A finished bench: what was asked of whom, and what came of it."""
 
     facts: ServerFacts
-    traffic: Traffic
+    workload: Workload
     shape: Shape
     repeats: tuple[Repeat, ...]
     slo: dict[str, float]
@@ -163,7 +181,7 @@ class Bench:
 
 def bench_server(
     facts: ServerFacts,
-    traffic: Traffic,
+    workload: Workload,
     shape: Shape,
     num_repeats: int,
     slo: dict[str, float],
@@ -171,59 +189,66 @@ def bench_server(
 ) -> Bench:
     """Measure a server with a workload in a shape. Raises BenchmarkError, or InputError for what cannot be asked."""
     options = options or BenchOptions()
-    warmup, repeats = plans_of(traffic, num_repeats, options.prompts)
-    check_lengths(facts, [plan for plans in repeats for plan in plans])
-    target = target_of(facts, traffic, options, [warmup, *repeats])
-    session = Session(
-        target=target,
-        shape=shape,
-        warmup=warmup if options.warms_up else (),
-        repeats=repeats,
-        on_stage=options.on_stage,
-        has_metrics=facts.has_metrics,
-    )
-    return Bench(facts=facts, traffic=traffic, shape=shape, repeats=measure(session), slo=slo)
+
+    def session_of(attempt: int) -> Session:
+        warmup, repeats = plans_of(workload, (attempt + 1) * num_repeats, options.prompts)
+        repeats = repeats[attempt * num_repeats :]
+        check_lengths(facts, [plan for plans in repeats for plan in plans])
+        return Session(
+            target=target_of(facts, workload, options, [warmup, *repeats]),
+            shape=shape,
+            warmup=warmup if options.warms_up else (),
+            repeats=repeats,
+            on_stage=options.on_stage,
+            has_metrics=facts.has_metrics,
+            num_processes=options.client_processes,
+        )
+
+    # Recorded prompts are not sent twice, and there may be no others.
+    repeats = measure(session_of(0)) if options.prompts else measure_again(session_of)
+    return Bench(facts=facts, workload=workload, shape=shape, repeats=repeats, slo=slo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
     """What does not change the numbers' meaning."""
 
-    api_key: str | None = None
     keeps_text: bool = False
     warms_up: bool = True
     prompts: Sequence[GivenPrompt] = ()
+    client_processes: int | None = None
+    """None: as many as the load needs."""
     on_stage: OnStage = _say_nothing
 
 
 def plans_of(
-    traffic: Traffic, num_repeats: int, prompts: Sequence[GivenPrompt] = ()
+    workload: Workload, num_repeats: int, prompts: Sequence[GivenPrompt] = ()
 ) -> tuple[list[RequestPlan], list[list[RequestPlan]]]:
     """Warm-up and each repeat. Raises InputError when recorded prompts run out."""
-    warmup = plan_warmup(traffic)
+    warmup = plan_warmup(workload)
     if not prompts:
-        return warmup, [plan_requests(traffic, repeat) for repeat in range(num_repeats)]
+        return warmup, [plan_requests(workload, repeat) for repeat in range(num_repeats)]
     try:
-        return warmup, [plan_given(traffic, prompts, repeat) for repeat in range(num_repeats)]
+        return warmup, [plan_given(workload, prompts, repeat) for repeat in range(num_repeats)]
     except ValueError as error:
-        raise InputError(f"{traffic.prompts}: {error}") from None
+        raise InputError(f"{workload.prompts}: {error}") from None
 
 
 def target_of(
-    facts: ServerFacts, traffic: Traffic, options: BenchOptions, plans: Sequence[Sequence[RequestPlan]]
+    facts: ServerFacts, workload: Workload, options: BenchOptions, plans: Sequence[Sequence[RequestPlan]]
 ) -> Target:
     """How this server is asked: by token ids where it takes them, else by texts that its own tokenizer counted."""
     fields: dict[str, Any] = {"temperature": 0.0}
-    if traffic.ignore_eos and facts.ignores_eos:
+    if workload.ignore_eos and facts.ignores_eos:
         fields |= IGNORE_EOS
     target = Target(
         base_urls=(facts.base_url,),
         model=facts.model,
-        endpoint=traffic.endpoint,
+        endpoint=workload.endpoint,
         vocab_size=facts.vocab_size,
-        seed=traffic.seed,
-        timeout_s=traffic.request_timeout,
-        api_key=options.api_key,
+        seed=workload.seed,
+        timeout_s=workload.request_timeout,
+        access=facts.access,
         fields=fields,
         keeps_text=options.keeps_text,
     )
@@ -252,25 +277,9 @@ def _counted_prompts(facts: ServerFacts, target: Target, plans: Sequence[Sequenc
         num_words = plan.input_tokens
         for _ in range(_COUNTING_ROUNDS):
             text = prompt_words(plan, target.seed, num_words)
-            (count,) = count_tokens(facts, [text], target.endpoint == "chat", target.api_key)
+            (count,) = count_tokens(facts, [text], target.endpoint == "chat")
             if count == plan.input_tokens or num_words == 1:
                 break
             num_words = max(1, num_words + plan.input_tokens - count)
         prompts[plan.index] = text
     return prompts
-
-
-def shape_of(
-    traffic: Traffic,
-    prompts: Sequence[GivenPrompt] = (),
-    request_rate: float | None = None,
-    burstiness: float = 1.0,
-    concurrency: int | None = None,
-) -> Shape:
-    """The load asked for: a rate, else the trace's own arrivals, else the workload's closed loop."""
-    if request_rate is not None:
-        return OpenLoop(request_rate, burstiness, concurrency)
-    arrivals = [given.arrival_s for given in prompts[: traffic.num_requests] if given.arrival_s is not None]
-    if arrivals and concurrency is None:
-        return Replay(tuple(arrival - min(arrivals) for arrival in sorted(arrivals)))
-    return ClosedLoop(concurrency or traffic.concurrency)

@@ -16,7 +16,17 @@ from typing import Any
 
 import msgspec
 
-from planner.bench import Bench, BenchOptions, OnStage, bench_server, check_lengths, plans_of, shape_of, target_of
+from planner.access import Access
+from planner.bench import (
+    DRAIN_TIMEOUT_S,
+    Bench,
+    BenchOptions,
+    OnStage,
+    bench_server,
+    check_lengths,
+    plans_of,
+    target_of,
+)
 from planner.bench_compare import compare_documents
 from planner.bench_json import broken_limits, capacity_document, csv_rows, document, stress_document
 from planner.bench_view import (
@@ -30,22 +40,25 @@ from planner.bench_view import (
 )
 from planner.capacity import Capacity, Level, SaturationWatch, find_capacity
 from planner.errors import InputError
-from planner.files import convert, load_named, read_text, shipped_files
-from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, sweep
+from planner.files import convert, load_named, read_text
+from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of, sweep
 from planner.loadgen import send_load
-from planner.metrics import RequestRecord
+from planner.metrics import ClientHealth, RequestRecord, client_fault, summarize
 from planner.model import load_model
 from planner.objective import Objective
+from planner.spread import processes_needed, send_spread
 from planner.stress import preset, run_stress
 from planner.telemetry import ServerFacts, probe_server, wait_until_idle
-from planner.units import Seconds, parse_seconds
-from planner.workload import GivenPrompt, Traffic, plan_requests, plan_warmup, read_prompts
+from planner.units import parse_seconds
+from planner.workload import GivenPrompt, Workload, plan_requests, plan_warmup, read_prompts
 
 EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
 MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0
 """Where a search for the capacity ends."""
 LEVEL_S = 30.0
 """A rate is judged by the requests of as many seconds, or by the workload's number if that is more."""
+SEEDS_PER_LOAD = 1000
+"""Every load of a search has prompts of its own, also in its many requests."""
 WAVES = 4
 """A concurrency is judged by as many waves of requests, or by the workload's number if that is more."""
 
@@ -60,8 +73,12 @@ class BenchAsk:
     model_dir: str | None = None
     endpoint: str | None = None
     concurrency: int | None = None
+    max_concurrency: int | None = None
     request_rate: float | None = None
-    burstiness: float = 1.0
+    start_rate: float | None = None
+    burstiness: float | None = None
+    ramp: str | None = None
+    trace_speed: float | None = None
     num_requests: int | None = None
     repeats: int = 3
     input_tokens: int | None = None
@@ -73,6 +90,9 @@ class BenchAsk:
     finds_capacity: bool = False
     preset: str | None = None
     api_key_env: str | None = None
+    ca_file: str | None = None
+    insecure: bool = False
+    client_processes: int | None = None
     label: str | None = None
     detailed: bool = False
 
@@ -86,23 +106,25 @@ class BenchOutcome:
 
 def run_bench(asked: BenchAsk, on_stage: OnStage, on_line: Callable[[str], None], now: datetime) -> BenchOutcome:
     """Do what was asked. Raises InputError or BenchmarkError."""
-    traffic, prompts = traffic_of(asked)
+    workload, prompts = workload_of(asked)
     slo = parse_slo(asked.slo)
     if asked.finds_capacity and not slo:
         raise InputError("--find-capacity needs limits to keep, for example --slo ttft_p95=10s,tpot_p95=200ms")
-    api_key = _api_key(asked.api_key_env)
+    access = Access(api_key=_api_key(asked.api_key_env), ca_file=asked.ca_file, insecure=asked.insecure)
     vocab_size = load_model(asked.model_dir).vocab_size if asked.model_dir is not None else None
-    facts = probe_server(asked.url, asked.model, traffic.endpoint, api_key, vocab_size)
-    options = BenchOptions(api_key=api_key, keeps_text=asked.detailed, prompts=prompts, on_stage=on_stage)
+    facts = probe_server(asked.url, asked.model, workload.endpoint, access, vocab_size)
+    options = BenchOptions(
+        keeps_text=asked.detailed, prompts=prompts, client_processes=asked.client_processes, on_stage=on_stage
+    )
     if asked.preset is not None:
-        return _stress(facts, traffic, options)
-    shape = shape_of(traffic, prompts, asked.request_rate, asked.burstiness, asked.concurrency)
+        return _stress(facts, workload, options)
+    shape = shape_of(workload, plans_of(workload, 1, prompts)[1][0])
     if asked.finds_capacity:
-        return _capacity(facts, traffic, shape, slo, options, on_line)
-    shapes = (shape,) if asked.sweep is None else sweep(_levels(asked.sweep), asked.request_rate is not None)
+        return _capacity(facts, workload, shape, slo, options, on_line)
+    shapes = (shape,) if asked.sweep is None else sweep(shape, _levels(asked.sweep))
     benches = []
     for one in shapes:
-        benches.append(bench_server(facts, _at(traffic, one), one, asked.repeats, slo, options))
+        benches.append(bench_server(facts, _at(workload, one), one, asked.repeats, slo, options))
         if asked.sweep is not None:
             on_line(f"{len(benches)} of {len(shapes)} levels measured")
     tables = tuple(result_table(bench) for bench in benches)
@@ -122,51 +144,63 @@ def _exit_code(benches: Sequence[Bench]) -> int:
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
-def traffic_of(asked: BenchAsk) -> tuple[Traffic, list[GivenPrompt]]:
-    """The workload with the options laid over it, and its recorded prompts. Raises InputError."""
-    traffic, folder = (preset(asked.preset), Path()) if asked.preset is not None else _named(asked.workload)
-    changes: dict[str, Any] = {
-        name: value
-        for name in ("concurrency", "num_requests", "input_tokens", "output_tokens", "seed", "endpoint")
-        if (value := getattr(asked, name)) is not None
-    }
+def workload_of(asked: BenchAsk) -> tuple[Workload, list[GivenPrompt]]:
+    """The workload with the options laid over it, and its recorded prompts. Raises InputError.
+
+    A concurrency asks for a closed loop, whatever rate or trace the workload has.
+    """
+    if asked.concurrency is not None and asked.request_rate is not None:
+        raise InputError("--concurrency is a closed loop's, --request-rate an open one's; a limit is --max-concurrency")
+    workload, folder = (preset(asked.preset), Path()) if asked.preset is not None else _named(asked.workload)
+    changes: dict[str, Any] = {name: value for name in OVERLAID if (value := getattr(asked, name)) is not None}
+    if asked.concurrency is not None:
+        changes |= {"request_rate": None, "start_rate": None}
     if asked.preset is not None and asked.concurrency is not None and asked.num_requests is None:
         changes["num_requests"] = asked.concurrency
-    if asked.timeout is not None:
-        try:
-            changes["request_timeout"] = Seconds(parse_seconds(asked.timeout))
-        except ValueError as error:
-            raise InputError(f"--timeout: {error}") from None
-    data = {**msgspec.to_builtins(traffic, enc_hook=float), **changes}
-    traffic = convert(data, Traffic, f"workload {traffic.name}")
-    if traffic.prompts is None:
-        return traffic, []
-    path = folder / traffic.prompts
+    changes |= {
+        key: _seconds(option, text)
+        for key, option, text in (("request_timeout", "--timeout", asked.timeout), ("ramp", "--ramp", asked.ramp))
+        if text is not None
+    }
+    data = {**msgspec.to_builtins(workload, enc_hook=float), **changes}
+    workload = convert(data, Workload, f"workload {workload.name}")
+    if workload.prompts is None:
+        return workload, []
+    path = folder / workload.prompts
     try:
-        return traffic, read_prompts(read_text(path))
+        prompts = read_prompts(read_text(path))
     except (msgspec.MsgspecError, TypeError, ValueError) as error:
         raise _not_prompts(path, error) from None
+    if asked.concurrency is not None:
+        prompts = [msgspec.structs.replace(prompt, arrival_s=None) for prompt in prompts]
+    return workload, prompts
+
+
+OVERLAID = (
+    "concurrency", "max_concurrency", "num_requests", "request_rate", "start_rate", "burstiness", "trace_speed",
+    "input_tokens", "output_tokens", "seed", "endpoint",
+)  # fmt: skip
+"""Options that are the workload's keys."""
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
 
 
 def _not_prompts(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: {error}; allowed: lines of {{prompt, output_tokens, arrival_s}}, or ShareGPT")
 
 
-def _named(name: str) -> tuple[Traffic, Path]:
+def _named(name: str) -> tuple[Workload, Path]:
     """A file, or a shipped name; and the folder its own files are beside. A JSONL file is a workload itself."""
     path = Path(name)
     if path.suffix in (".jsonl", ".json") and path.is_file():
         count = len(read_prompts(read_text(path)))
-        return Traffic(name=path.stem, concurrency=16, num_requests=count, prompts=path.name), path.parent
-    only_bench = shipped_files("workloads/bench")
-    if name in only_bench:
-        return load_named(name, Traffic, path.parent, "workloads/bench"), path.parent
-    try:
-        return load_named(path.name, Traffic, path.parent, "workloads"), path.parent
-    except InputError as error:
-        if only_bench and "shipped:" in str(error):
-            raise InputError(f"{error}, {', '.join(sorted(only_bench))}") from None
-        raise
+        return Workload(name=path.stem, concurrency=16, num_requests=count, prompts=path.name), path.parent
+    return load_named(path.name, Workload, path.parent, "workloads"), path.parent
 
 
 def parse_slo(text: str | None) -> dict[str, float]:
@@ -197,79 +231,101 @@ def _api_key(variable: str | None) -> str | None:
     return os.environ[variable]
 
 
-def _at(traffic: Traffic, shape: Shape) -> Traffic:
+def _at(workload: Workload, shape: Shape) -> Workload:
     """Warm-up as wide as the load."""
-    if not isinstance(shape, ClosedLoop) or traffic.warmup_requests is not None:
-        return traffic
-    return msgspec.structs.replace(traffic, concurrency=shape.concurrency)
+    if not isinstance(shape, ClosedLoop) or workload.warmup_requests is not None:
+        return workload
+    return msgspec.structs.replace(workload, concurrency=shape.concurrency)
 
 
 # --- stress, capacity, comparison -------------------------------------------------------------------------------------
 
 
-def _stress(facts: ServerFacts, traffic: Traffic, options: BenchOptions) -> BenchOutcome:
-    _, (plans,) = plans_of(traffic, 1)
-    target = target_of(facts, traffic, options, [plans])
-    report = run_stress(facts, target, plans, traffic.concurrency)
-    title = f"{traffic.name}: {traffic.concurrency} requests at once to {facts.model} at {facts.base_url}"
+def _stress(facts: ServerFacts, workload: Workload, options: BenchOptions) -> BenchOutcome:
+    _, (plans,) = plans_of(workload, 1)
+    target = target_of(facts, workload, options, [plans])
+    report = run_stress(facts, target, plans, workload.concurrency)
+    title = f"{workload.name}: {workload.concurrency} requests at once to {facts.model} at {facts.base_url}"
     return BenchOutcome(
         tables=(stress_table(report, title),),
-        documents=(stress_document(report, facts, traffic),),
+        documents=(stress_document(report, facts, workload),),
         exit_code=report.exit_code,
     )
 
 
 def _capacity(
     facts: ServerFacts,
-    traffic: Traffic,
+    workload: Workload,
     shape: Shape,
     slo: dict[str, float],
     options: BenchOptions,
     on_line: Callable[[str], None],
 ) -> BenchOutcome:
     by_rate = isinstance(shape, OpenLoop)
-    start = shape.rate_per_s if isinstance(shape, OpenLoop) else float(min(traffic.concurrency, 8))
-    load = level_loader(facts, traffic, shape, slo, options)
+    start = shape.rate_per_s if isinstance(shape, OpenLoop) else float(min(workload.concurrency, 8))
+    loader = LevelLoader(facts, workload, shape, slo, options)
 
     def on_level(level: Level) -> None:
         on_line(level_line(level))
 
-    capacity: Capacity = find_capacity(load, slo, start, MAX_RATE if by_rate else MAX_CONCURRENCY, by_rate, on_level)
-    unit = "request rate" if by_rate else "concurrency"
+    most = MAX_RATE if by_rate else MAX_CONCURRENCY
+    capacity: Capacity = find_capacity(loader.load, slo, start, most, by_rate, on_level)
+    unit, fault = "request rate" if by_rate else "concurrency", loader.fault_within(capacity)
+    broken = EXIT_LIMITS_BROKEN if capacity.level is None else 0
     return BenchOutcome(
-        tables=(capacity_table(capacity, unit),),
-        documents=(capacity_document(capacity, unit, facts, traffic, slo),),
-        exit_code=EXIT_LIMITS_BROKEN if capacity.level is None else 0,
+        tables=(capacity_table(capacity, unit, fault),),
+        documents=(capacity_document(capacity, unit, facts, workload, slo, fault),),
+        exit_code=EXIT_CLIENT_AT_FAULT if fault else broken,
     )
 
 
-def level_loader(
-    facts: ServerFacts, traffic: Traffic, shape: Shape, slo: dict[str, float], options: BenchOptions
-) -> Callable[[float, int], Sequence[RequestRecord]]:
-    """Load the server at a level until all is sent or it plainly cannot keep the SLO."""
-    urls = [facts.base_url] if facts.has_metrics else []
-    loads = 0
+class LevelLoader:
+    """Loads the server at a level until all is sent or it plainly cannot keep the SLO; watches this client."""
 
-    def load(level: float, attempt: int) -> Sequence[RequestRecord]:  # noqa: ARG001
-        nonlocal loads
-        at = at_level(shape, level)
+    def __init__(
+        self, facts: ServerFacts, workload: Workload, shape: Shape, slo: dict[str, float], options: BenchOptions
+    ) -> None:
+        self.facts, self.workload, self.shape, self.slo, self.options = facts, workload, shape, slo, options
+        self.num_processes = options.client_processes or 1
+        self.num_loads = 0
+        self.faults: list[tuple[float, str]] = []
+
+    def load(self, level: float) -> Sequence[RequestRecord]:
+        """Each load has prompts of its own; once more where this client needs more processes than it had."""
+        if not self.num_loads and self.workload.num_warmup_requests:
+            warmup = plan_warmup(self.workload)
+            send_load(target_of(self.facts, self.workload, self.options, [warmup]), warmup, ClosedLoop(len(warmup)))
+        seen, client = self._load(level)
+        if self.options.client_processes is None and processes_needed(client) > self.num_processes:
+            self.num_processes = processes_needed(client)
+            seen, client = self._load(level)
+        if any(record.error is None for record in seen) and (fault := client_fault(client, summarize(seen))):
+            self.faults.append((level, fault))
+        return seen
+
+    def _load(self, level: float) -> tuple[list[RequestRecord], ClientHealth]:
+        workload, at = self.workload, at_level(self.shape, level)
         wave = 0 if isinstance(at, OpenLoop) else int(level)
         per_level = WAVES * wave or int(level * LEVEL_S)
-        asked = msgspec.structs.replace(traffic, num_requests=wave + max(traffic.num_requests, per_level))
-        plans = plan_requests(msgspec.structs.replace(asked, seed=traffic.seed + 1000 * (loads + 1)))
-        check_lengths(facts, plans)
-        target = target_of(facts, asked, options, [plans])
-        if not loads and traffic.num_warmup_requests:
-            warmup = plan_warmup(traffic)
-            send_load(target_of(facts, traffic, options, [warmup]), warmup, ClosedLoop(len(warmup)))
-        loads += 1
+        self.num_loads += 1
+        asked = msgspec.structs.replace(
+            workload,
+            num_requests=wave + max(workload.num_requests, per_level),
+            seed=workload.seed + SEEDS_PER_LOAD * self.num_loads,
+        )
+        plans = plan_requests(asked)
+        check_lengths(self.facts, plans)
+        target = target_of(self.facts, asked, self.options, [plans])
         first_wave = {plan.index for plan in plans[:wave]}
-        watch = SaturationWatch(slo, len(plans) - wave, first_wave)
-        wait_until_idle(urls, timeout_s=60.0)
-        records = send_load(target, plans, at, should_stop=watch.is_hopeless, on_record=watch.see).records
-        return [record for record in records if record.index not in first_wave]
+        watch = SaturationWatch(self.slo, len(plans) - wave, first_wave)
+        urls = [self.facts.base_url] if self.facts.has_metrics else []
+        wait_until_idle(urls, DRAIN_TIMEOUT_S, self.facts.access)
+        load = send_spread(target, plans, at, self.num_processes, should_stop=watch.is_hopeless, on_record=watch.see)
+        return [record for record in load.records if record.index not in first_wave], load.client
 
-    return load
+    def fault_within(self, capacity: Capacity) -> str | None:
+        """Why the answer is this client's and not the server's; levels outside the interval do not matter."""
+        return next((fault for level, fault in self.faults if capacity.low <= level <= capacity.high), None)
 
 
 def write_outcome(outcome: BenchOutcome, json_file: Path | None, csv_file: Path | None) -> None:

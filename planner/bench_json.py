@@ -43,7 +43,7 @@ from planner.statistics import (
 from planner.stress import StressReport
 from planner.telemetry import COUNTERS, ServerFacts
 from planner.units import format_ms, to_ms
-from planner.workload import Traffic
+from planner.workload import Workload
 
 BACKENDS = {"completions": "openai", "chat": "openai-chat"}
 """vLLM's names of request functions."""
@@ -111,7 +111,7 @@ def _median_keys(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _vllm_head(bench: Bench, now: datetime, label: str | None) -> dict[str, Any]:
-    shape, backend = bench.shape, BACKENDS[bench.traffic.endpoint]
+    shape, backend = bench.shape, BACKENDS[bench.workload.endpoint]
     rate, burstiness = (shape.rate_per_s, shape.burstiness) if isinstance(shape, OpenLoop) else ("inf", 1.0)
     return {
         "date": now.strftime("%Y%m%d-%H%M%S"),
@@ -149,7 +149,7 @@ def _ours(bench: Bench, pooled: BenchmarkResult, duration_s: float, limits: Atta
         "simulated": bench.facts.simulated,
         "server_url": bench.facts.base_url,
         "server_version": bench.facts.version,
-        "workload": msgspec.to_builtins(bench.traffic, enc_hook=float),
+        "workload": asked_of(bench.workload),
         "load": in_words(bench.shape),
         "load_level": level_of(bench),
         "input_throughput": pooled.total_input_tokens / duration_s,
@@ -204,6 +204,12 @@ def _interval(name: str, interval: Interval) -> dict[str, Any]:
 def _number(value: float) -> float | None:
     """JSON has no infinity."""
     return value if math.isfinite(value) else None
+
+
+def asked_of(workload: Workload) -> dict[str, Any]:
+    """The workload's keys."""
+    values = msgspec.to_builtins(workload, enc_hook=float)
+    return {**values, "burstiness": _number(workload.burstiness)}
 
 
 def _client(repeats: Sequence[Repeat]) -> dict[str, Any]:
@@ -332,7 +338,7 @@ def _latency_within(bench: Bench, name: str) -> Interval:
     def of_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return rows.mean(axis=1) if statistic == "mean" else np.percentile(rows, _PERCENTILES[statistic], axis=1)
 
-    return bootstrap_interval(values, of_rows, bench.traffic.seed)
+    return bootstrap_interval(values, of_rows, bench.workload.seed)
 
 
 def _thinned(values: NDArray[np.float64], most: int = 5000) -> list[float]:
@@ -346,27 +352,29 @@ def _thinned(values: NDArray[np.float64], most: int = 5000) -> list[float]:
 
 
 def capacity_document(
-    capacity: Capacity, unit: str, facts: ServerFacts, traffic: Traffic, slo: Mapping[str, float]
+    capacity: Capacity, unit: str, facts: ServerFacts, workload: Workload, slo: Mapping[str, float], fault: str | None
 ) -> dict[str, Any]:
     return {
         "model_id": facts.model,
         "simulated": facts.simulated,
-        "workload": msgspec.to_builtins(traffic, enc_hook=float),
+        "workload": asked_of(workload),
         "slo": dict(slo),
         "unit": unit,
         "capacity": capacity.level,
-        "surely_kept": capacity.low,
-        "surely_broken": _number(capacity.high),
+        "capacity_low": capacity.low,
+        "capacity_high": _number(capacity.high),
+        "client_was_bottleneck": fault is not None,
+        "client_fault": fault,
         "num_requests": capacity.num_requests,
         "levels": [asdict(level) for level in capacity.levels],
     }
 
 
-def stress_document(report: StressReport, facts: ServerFacts, traffic: Traffic) -> dict[str, Any]:
+def stress_document(report: StressReport, facts: ServerFacts, workload: Workload) -> dict[str, Any]:
     return {
         "model_id": facts.model,
         "simulated": facts.simulated,
-        "workload": msgspec.to_builtins(traffic, enc_hook=float),
+        "workload": asked_of(workload),
         "verdict": report.verdict,
         "passed": report.exit_code == 0,
         "server_answers": report.is_alive,

@@ -12,7 +12,7 @@ from planner.bench_compare import Comparison
 from planner.bench_json import broken_limits, intervals, level_of, pool
 from planner.capacity import Capacity, Level
 from planner.load_shapes import in_words
-from planner.metrics import LATENCIES, BenchmarkResult, attainment
+from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth, attainment
 from planner.objective import format_metric
 from planner.statistics import Difference, Interval
 from planner.stress import StressReport
@@ -43,7 +43,7 @@ def result_table(bench: Bench) -> BenchTable:
             name = f"{family}_{statistic}"
             if name in known:
                 rows.append((f"{family} {statistic}", format_ms(known[name].value), _spread(name, known[name])))
-    title = f"{bench.facts.model} at {bench.facts.base_url}: {bench.traffic.name}, {in_words(bench.shape)}"
+    title = f"{bench.facts.model} at {bench.facts.base_url}: {bench.workload.name}, {in_words(bench.shape)}"
     return BenchTable(title, ("metric", "value", "95 % interval"), tuple(rows), _notes(bench, pooled, duration_s))
 
 
@@ -92,10 +92,15 @@ def _warnings(bench: Bench) -> list[str]:
             found.append(f"the server was still busy when repeat {number} began: someone else uses it")
     client = max((repeat.client for repeat in bench.repeats), key=lambda c: c.cpu_fraction)
     found.append(
-        f"client: {client.cpu_fraction:.0%} of a core, loop late by {format_ms(client.loop_lag_mean_s)} on average, "
+        f"client: {_cores(client)}, loop late by {format_ms(client.loop_lag_mean_s)} on average, "
         f"dispatch by {format_ms(client.dispatch_late_mean_s)}"
     )
     return found
+
+
+def _cores(client: ClientHealth) -> str:
+    one = f"{client.cpu_fraction:.0%} of a core"
+    return one if client.num_processes == 1 else f"{client.num_processes} processes, each {one}"
 
 
 def sweep_table(benches: Sequence[Bench]) -> BenchTable:
@@ -132,21 +137,23 @@ def _difference_text(difference: Difference) -> str:
     return f"{difference.value:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
 
 
-def capacity_table(capacity: Capacity, unit: str) -> BenchTable:
+def capacity_table(capacity: Capacity, unit: str, client_fault: str | None = None) -> BenchTable:
     """A row a level in the order they were tried, and the answer."""
     rows = tuple(
-        (f"{one.level:g}", one.judgement.verdict, "yes" if one.judgement.is_sure else "no", str(one.num_requests),
-         one.judgement.why)
-        for one in capacity.levels
-    )  # fmt: skip
-    return BenchTable("Capacity", (unit, "SLO", "sure", "requests", "why"), rows, (capacity_in_words(capacity, unit),))
+        (f"{one.level:g}", one.judgement.verdict, str(one.num_requests), one.judgement.why) for one in capacity.levels
+    )
+    notes = [capacity_in_words(capacity, unit)]
+    if client_fault:
+        notes.append(f"THE CLIENT WAS THE BOTTLENECK near the capacity: {client_fault}")
+    return BenchTable("Capacity", (unit, "SLO", "requests", "why"), rows, tuple(notes))
 
 
 def capacity_in_words(capacity: Capacity, unit: str) -> str:
     if capacity.level is None:
         return f"no {unit} keeps the SLO, not even {min(level.level for level in capacity.levels):g}"
-    high = f"below {capacity.high:g}" if math.isfinite(capacity.high) else "and may be higher: nothing tried broke it"
-    return f"capacity: {unit} {capacity.level:.4g} keeps the SLO; surely {capacity.low:.4g} at least, {high}"
+    below = f"and below {capacity.high:.4g}" if math.isfinite(capacity.high) else "or more: no level surely broke it"
+    sure = f"in 95 of 100 cases it is {capacity.low:.4g} at least {below}"
+    return f"capacity: {unit} {capacity.level:.4g} keeps the SLO; {sure}"
 
 
 def level_line(level: Level) -> str:

@@ -7,25 +7,24 @@ simulated or a CPU engine, which take the processor time that the client is judg
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
 
 from planner.backends.base import Backend, Server
-from planner.bench import MEASURING, WARMING_UP, OnStage, Repeat, Session, fault_of
-from planner.bench import measure as run_session
+from planner.bench import MEASURING, WARMING_UP, OnStage, Session, fault_of, measure, measure_again
 from planner.diagnosis import StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
-from planner.load_shapes import ClosedLoop
+from planner.load_shapes import shape_of
 from planner.loadgen import target_of
 from planner.metrics import METRICS, BenchmarkResult, summarize
 from planner.problem import Problem
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.space import Candidate
 from planner.telemetry import EngineTelemetry
-from planner.workload import RequestPlan, plan_requests, plan_warmup
+from planner.workload import plan_requests, plan_warmup
 
 STARTING = "starting"
 
@@ -82,28 +81,23 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
         if not server.is_alive():
             raise server.death()
 
-    def repeats_from(first: int, warmup: Sequence[RequestPlan]) -> tuple[Repeat, ...]:
-        return run_session(
-            Session(
-                target=target_of(
-                    server.base_urls,
-                    problem.spec.serve.name,
-                    problem.workload,
-                    problem.models[candidate.model].vocab_size,
-                ),
-                shape=ClosedLoop(problem.workload.concurrency),
-                warmup=warmup,
-                repeats=[plan_requests(problem.workload, first + i) for i in range(problem.spec.repeats)],
-                on_stage=on_stage,
-                is_alive=server.is_alive,
-                after_load=check,
-            )
+    def session_of(attempt: int) -> Session:
+        first, vocab_size = attempt * problem.spec.repeats, problem.models[candidate.model].vocab_size
+        return Session(
+            target=target_of(server.base_urls, problem.spec.serve.name, problem.workload, vocab_size),
+            shape=shape_of(problem.workload),
+            warmup=plan_warmup(problem.workload),
+            repeats=[plan_requests(problem.workload, first + i) for i in range(problem.spec.repeats)],
+            on_stage=on_stage,
+            is_alive=server.is_alive,
+            after_load=check,
         )
 
     facts = read_start_facts(first_log)
-    repeats = repeats_from(0, plan_warmup(problem.workload))
-    if not is_simulated and not problem.gpu.is_cpu and fault_of(repeats):
-        repeats = repeats_from(problem.spec.repeats, ())  # once more, with prompts that no cache knows
+    if is_simulated or problem.gpu.is_cpu:
+        repeats = measure(session_of(0))
+    else:
+        repeats = measure_again(session_of, always=True)
         if fault := fault_of(repeats):
             raise ClientBottleneck(f"the client was the bottleneck, twice: {fault}")
     results = tuple(repeat.result for repeat in repeats)

@@ -1,7 +1,11 @@
-"""The highest load under an SLO: doubling, then bisection, each level judged with confidence.
+"""The highest load under an SLO: doubling, then bisection of what is known so far, until it is known well enough.
 
-In: how to load the server at a level. Out: `Capacity`: the highest level that kept the SLO and the interval it lies in.
-A level is loaded again while its verdict is not sure, and left at once when it can no longer keep the SLO.
+In: how to load the server at a level. Out: `Capacity`: the level, and the interval it lies in. A server is not equally
+fast at all times, so a level may keep the SLO now and break it later: each load is one noisy answer to "is the capacity
+above this level?", and the next level is where these answers leave it most in doubt. A level that can no longer keep
+the SLO is left at once.
+
+Source: QUEST, Watson and Pelli 1983, 10.3758/BF03202828, with the width of the noise unknown too.
 """
 
 from __future__ import annotations
@@ -9,60 +13,94 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean
+from statistics import fmean, pstdev
 from typing import Literal, TypeAlias
+
+import numpy as np
 
 from planner.loadgen import STOPPED
 from planner.metrics import RequestRecord
 from planner.objective import MAX_FAILED_FRACTION
-from planner.statistics import CONFIDENCE, t_interval
+from planner.statistics import CONFIDENCE
 from planner.units import format_ms
 
 Verdict: TypeAlias = Literal["kept", "broken"]
-MAX_ATTEMPTS = 2
-"""Loads of one level whose verdict is not sure; then the likelier one counts. Near the edge no number would do."""
-RESOLUTION = 0.04
-"""Levels closer than this are not told apart."""
+PRECISION = 0.1
+"""An interval no wider than this part of the capacity is narrow enough: 5 % to each side."""
+WIDE = 1.5
+ENDS = (0.1, 0.9)
+"""Where an interval is tried whose ends are less than WIDE apart."""
+MAX_LOADS = 20
+"""Of one search; on a machine whose noise leaves the interval wider, it stays wider."""
+NOISES = tuple(float(noise) for noise in np.geomspace(0.005, 1.0, 10))
+"""What the capacity may differ by from one load to another, relative; all are held equally likely at first."""
+LAPSE = 0.02
+"""Of the loads, how many may say anything: the machine was away for a moment."""
 BACKLOG_FRACTION = 1.5
 """In an open loop: when the second half of the requests takes so much longer than the first, a queue is growing."""
 
-LoadLevel: TypeAlias = Callable[[float, int], Sequence[RequestRecord]]
-"""Load the server at a level; the attempt's number chooses other prompts. Requests that were stopped because the level
-is hopeless have the error STOPPED; the first wave of a closed loop, which arrives all at once, is left out."""
+LoadLevel: TypeAlias = Callable[[float], Sequence[RequestRecord]]
+"""Load the server at a level, with other prompts each time. Requests that were stopped because the level is hopeless
+have the error STOPPED; the first wave of a closed loop, which arrives all at once, is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     verdict: Verdict
-    is_sure: bool
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level as it was judged."""
+    """One load of a level, as it was judged."""
 
     level: float
     judgement: Judgement
-    attempts: int
     num_requests: int
+
+    @property
+    def is_kept(self) -> bool:
+        return self.judgement.verdict == "kept"
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """`level` is the highest that kept the SLO; None: not even the lowest did."""
-
     level: float | None
+    """The highest that was kept when it was tried, and is likelier below the capacity than above; None: none is."""
     low: float
-    """The highest level that surely kept it."""
+    """The capacity is at least this and below `high`, in 95 of 100 cases; 0 where it may be below every level,"""
     high: float
-    """The lowest level that surely broke it; infinite where none did."""
+    """infinite where it may be above."""
     levels: tuple[Level, ...]
     """In the order they were tried."""
 
     @property
     def num_requests(self) -> int:
         return sum(level.num_requests for level in self.levels)
+
+
+class Belief:
+    """How likely each capacity is after the loads so far, and each width of the noise."""
+
+    def __init__(self, lowest: float, maximum: float) -> None:
+        self.lowest, self.maximum = lowest, maximum
+        self.logs = np.linspace(math.log(lowest / 2), math.log(maximum * 2), 3000)
+        self.noises = np.asarray(NOISES)[:, None]
+        self.log_likelihood = np.zeros((len(NOISES), len(self.logs)))
+
+    def learn(self, level: float, is_kept: bool) -> None:
+        away = (self.logs - math.log(level)) / self.noises * (1 if is_kept else -1)
+        logistic = 1 / (1 + np.exp(np.clip(-1.702 * away, -50, 50)))  # within 0.01 of the normal distribution
+        self.log_likelihood += np.log(LAPSE / 2 + (1 - LAPSE) * logistic)
+
+    def quantile(self, probability: float) -> float:
+        weights = np.exp(self.log_likelihood - self.log_likelihood.max()).sum(axis=0)
+        cumulated = np.cumsum(weights) / weights.sum()
+        return math.exp(float(np.interp(probability, cumulated, self.logs)))
+
+    def interval(self) -> tuple[float, float]:
+        low, high = self.quantile((1 - CONFIDENCE) / 2), self.quantile((1 + CONFIDENCE) / 2)
+        return (low if low >= self.lowest else 0.0), (high if high <= self.maximum else math.inf)
 
 
 def find_capacity(
@@ -73,88 +111,81 @@ def find_capacity(
     by_rate: bool = False,
     on_level: Callable[[Level], None] = lambda _: None,
 ) -> Capacity:
-    """Double from `start` until the SLO breaks (or halve until it is kept), then bisect."""
-    tried: dict[float, Level] = {}
+    """Double from `start` until the SLO breaks (or halve until it is kept), then load where the doubt is greatest:
+    first in the middle of what is likely; when that is not wide any more near its ends, to see whether they hold."""
+    lowest = start / 2**10 if by_rate else 1.0
+    belief, levels = Belief(lowest, maximum), list[Level]()
 
     def keeps(level: float) -> bool:
-        if level not in tried:
-            tried[level] = _try_level(load, level, slo, by_rate)
-            on_level(tried[level])
-        return tried[level].judgement.verdict == "kept"
+        levels.append(_try_level(load, level, slo, by_rate))
+        on_level(levels[-1])
+        belief.learn(level, levels[-1].is_kept)
+        return levels[-1].is_kept
 
-    lowest = start / 2**10 if by_rate else 1.0
-    low: float | None = None
-    high = math.inf
-    level = min(start, maximum)
-    while True:
-        if keeps(level):
-            low = level
-            if level >= maximum or high < math.inf:
-                break
-            level = min(level * 2, maximum)
-        else:
-            high = level
-            if low is not None or level <= lowest:
-                break
-            level = max(lowest, level / 2 if by_rate else level // 2)
-    while low is not None and high < math.inf and _apart(low, high, by_rate):
-        middle = math.sqrt(low * high) if by_rate else float((low + high) // 2)
-        low, high = (middle, high) if keeps(middle) else (low, middle)
-    return _conclude(low, tried)
+    _enclose(keeps, min(start, maximum), lowest, maximum, by_rate)
+    while len(levels) < MAX_LOADS and not _is_narrow(*_rounded(belief, by_rate), by_rate):
+        low, high = belief.interval()
+        is_wide = low == 0 or high / low > WIDE
+        level = belief.quantile(0.5 if is_wide else ENDS[len(levels) % 2])
+        level = min(maximum, max(lowest, level))
+        keeps(level if by_rate else float(round(level)))
+    return Capacity(_answer(levels, belief.quantile(0.5)), *_rounded(belief, by_rate), tuple(levels))
 
 
-def _apart(low: float, high: float, by_rate: bool) -> bool:
-    return high / low > 1 + RESOLUTION and (by_rate or high - low > 1)
+def _enclose(keeps: Callable[[float], bool], start: float, lowest: float, maximum: float, by_rate: bool) -> None:
+    level, is_kept = start, keeps(start)
+    limit = maximum if is_kept else lowest
+    while level != limit:
+        level = min(limit, level * 2) if is_kept else max(limit, level / 2 if by_rate else level // 2)
+        if keeps(level) != is_kept:
+            return
 
 
-def _conclude(low: float | None, tried: Mapping[float, Level]) -> Capacity:
-    """The interval reaches to the nearest levels that are sure."""
-    sure = [level for level in tried.values() if level.judgement.is_sure]
-    kept = [x.level for x in sure if x.judgement.verdict == "kept" and (low is not None and x.level <= low)]
-    broken = [x.level for x in sure if x.judgement.verdict == "broken" and (low is None or x.level > low)]
-    return Capacity(low, max(kept, default=0.0), min(broken, default=math.inf), tuple(tried.values()))
+def _rounded(belief: Belief, by_rate: bool) -> tuple[float, float]:
+    """The interval; of a concurrency in whole numbers."""
+    low, high = belief.interval()
+    return (low, high) if by_rate else (math.floor(low), math.floor(high) + 1 if high < math.inf else high)
+
+
+def _is_narrow(low: float, high: float, by_rate: bool) -> bool:
+    return high - low <= max(PRECISION * low, 0 if by_rate else 1)
+
+
+def _answer(levels: Sequence[Level], likeliest: float) -> float | None:
+    kept = [one.level for one in levels if one.is_kept and one.level <= likeliest]
+    return max(kept, default=None)
 
 
 def _try_level(load: LoadLevel, level: float, slo: Mapping[str, float], by_rate: bool) -> Level:
-    records: list[RequestRecord] = []
-    num_sent = 0
-    for attempt in range(MAX_ATTEMPTS):
-        seen = load(level, attempt)
-        records += [record for record in seen if record.error != STOPPED]
-        judgement = judge_level(records, slo)
-        if len(records) < num_sent + len(seen):
-            judgement = Judgement("broken", True, judgement.why + "; stopped early")
-        num_sent += len(seen)
-        if by_rate and judgement.verdict == "kept" and has_backlog(seen):
-            judgement = Judgement("broken", True, "a queue grows: requests arrive faster than they are answered")
-        if judgement.is_sure:
-            break
-    return Level(level, judgement, attempt + 1, len(records))
+    seen = load(level)
+    records = [record for record in seen if record.error != STOPPED]
+    judgement = judge_level(records, slo)
+    if len(records) < len(seen):
+        judgement = Judgement("broken", judgement.why + "; stopped early")
+    elif by_rate and judgement.verdict == "kept" and has_backlog(seen):
+        judgement = Judgement("broken", "a queue grows: requests arrive faster than they are answered")
+    return Level(level, judgement, len(records))
 
 
 def judge_level(records: Sequence[RequestRecord], slo: Mapping[str, float]) -> Judgement:
-    """The least favourable of all limits, and of the requests that failed."""
+    """The first limit that is broken, or of the requests that failed; else the last that is kept."""
     failed = sum(record.error is not None for record in records)
     judgements = [_judge_share("failed requests", failed, len(records), MAX_FAILED_FRACTION)]
     judgements += [_judge_limit(name, limit, records) for name, limit in slo.items()]
-    broken = [one for one in judgements if one.verdict == "broken"]
-    if broken:
-        return next((one for one in broken if one.is_sure), broken[0])
-    return next((one for one in judgements[1:] if not one.is_sure), judgements[-1])
+    return next((one for one in judgements if one.verdict == "broken"), judgements[-1])
 
 
 def _judge_limit(name: str, limit: float, records: Sequence[RequestRecord]) -> Judgement:
-    """A percentile is a share of requests above the limit; a mean has its own interval."""
+    """A percentile is a share of requests above the limit."""
     family, _, statistic = name.partition("_")
     values = [value for record in records for value in _values(record, family)]
     if statistic.startswith("p"):
         return _judge_share(name, sum(value > limit for value in values), len(values), 1 - float(statistic[1:]) / 100)
     if not values:
-        return Judgement("broken", True, f"{name}: no request completed")
-    interval = t_interval(values)
-    text = f"{name} is {format_ms(interval.value)}, the limit is {format_ms(limit)}"
-    verdict: Verdict = "kept" if interval.value <= limit else "broken"
-    return Judgement(verdict, interval.high <= limit or interval.low > limit, text)
+        return Judgement("broken", f"{name}: no request completed")
+    value = pstdev(values) if statistic == "std" else fmean(values)
+    text = f"{name} is {format_ms(value)}, the limit is {format_ms(limit)}"
+    return Judgement("kept" if value <= limit else "broken", text)
 
 
 def _values(record: RequestRecord, family: str) -> list[float]:
@@ -171,22 +202,10 @@ def _values(record: RequestRecord, family: str) -> list[float]:
 
 
 def _judge_share(name: str, above: int, total: int, allowed: float) -> Judgement:
-    """Wilson's interval of the share above the limit against the share that may be."""
     if not total:
-        return Judgement("broken", True, f"{name}: no request completed")
-    low, high = wilson(above, total)
-    verdict: Verdict = "kept" if above / total <= allowed else "broken"
+        return Judgement("broken", f"{name}: no request completed")
     text = f"{name}: {above} of {total} above the limit, {allowed:.0%} may be"
-    return Judgement(verdict, high <= allowed or low > allowed, text)
-
-
-def wilson(count: int, total: int) -> tuple[float, float]:
-    """Interval of a share. Source: Wilson 1927, 10.1080/01621459.1927.10502953."""
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share = count / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return Judgement("kept" if above / total <= allowed else "broken", text)
 
 
 def has_backlog(records: Sequence[RequestRecord]) -> bool:

@@ -146,9 +146,21 @@ def bench(
     request_rate: Annotated[
         float | None, typer.Option("--request-rate", help="Requests a second, whether or not others have ended.")
     ] = None,
+    start_rate: Annotated[
+        float | None, typer.Option("--start-rate", help="From here the rate rises to --request-rate.")
+    ] = None,
     burstiness: Annotated[
-        float, typer.Option("--burstiness", help="Of arrivals: 1 Poisson, less in bursts, inf constant gaps.")
-    ] = 1.0,
+        float | None, typer.Option("--burstiness", help="Of arrivals: 1 Poisson, less in bursts, inf constant gaps.")
+    ] = None,
+    max_concurrency: Annotated[
+        int | None, typer.Option("--max-concurrency", help="Most in flight at a rate or in a trace.", min=1)
+    ] = None,
+    ramp: Annotated[
+        str | None, typer.Option("--ramp", help="Until all of --concurrency have joined, for example 30s.")
+    ] = None,
+    trace_speed: Annotated[
+        float | None, typer.Option("--trace-speed", help="How many times as fast a trace is sent.")
+    ] = None,
     num_requests: Annotated[int | None, typer.Option("--num-requests", help="Of one repeat.", min=1)] = None,
     repeats: Annotated[int, typer.Option("--repeats", help="Measured runs, each of new prompts.", min=1)] = 3,
     input_tokens: Annotated[int | None, typer.Option("--input-tokens", help="Of each prompt.", min=1)] = None,
@@ -168,6 +180,13 @@ def bench(
     ] = None,
     api_key_env: Annotated[
         str | None, typer.Option("--api-key-env", help="Environment variable that has the API key.")
+    ] = None,
+    ca_file: Annotated[
+        str | None, typer.Option("--ca-file", help="PEM file of the authority that signed the server's certificate.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate.")] = False,
+    client_processes: Annotated[
+        int | None, typer.Option("--client-processes", help="That send requests; by default as many as needed.", min=1)
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="Written into the JSON.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result, vLLM's keys and ours.")] = None,
@@ -194,9 +213,11 @@ def bench(
     else:
         asked = BenchAsk(
             url=url, workload=workload, model=model, model_dir=model_dir, endpoint=endpoint, concurrency=concurrency,
-            request_rate=request_rate, burstiness=burstiness, num_requests=num_requests, repeats=repeats,
+            max_concurrency=max_concurrency, request_rate=request_rate, start_rate=start_rate, burstiness=burstiness,
+            ramp=ramp, trace_speed=trace_speed, num_requests=num_requests, repeats=repeats,
             input_tokens=input_tokens, output_tokens=output_tokens, seed=seed, timeout=timeout, slo=slo, sweep=sweep,
-            finds_capacity=find_capacity, preset=preset, api_key_env=api_key_env, label=label, detailed=save_detailed,
+            finds_capacity=find_capacity, preset=preset, api_key_env=api_key_env, ca_file=ca_file, insecure=insecure,
+            client_processes=client_processes, label=label, detailed=save_detailed,
         )  # fmt: skip
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("asking the server", total=None)

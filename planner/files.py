@@ -92,6 +92,8 @@ def load_study(path: Path) -> StudySpec:
         space = load_named(space, SearchSpace, path.parent, "search_spaces")
     if isinstance(workload, str):
         workload = load_named(workload, Workload, path.parent, "workloads")
+    if workload.prompts is not None:
+        raise InputError(f"{path}: workload.prompts: recorded prompts cannot be predicted; planner bench sends them")
     models = {name: _from(path.parent, variant) for name, variant in spec.models.items()}
     return msgspec.structs.replace(spec, search_space=space, workload=workload, models=models)
 

@@ -1,6 +1,7 @@
 """Load shapes: when requests are sent. `ClosedLoop` by concurrency, `OpenLoop` by rate, `Replay` by a trace.
 
-In: a shape, how many requests, a seed. Out: when they are due, in seconds from the beginning. Knows nothing of HTTP.
+In: a shape, how many requests, a seed. Out: when they are due, in seconds from the beginning. `shape_of` reads a
+workload's. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+
+from planner.workload import RequestPlan, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,8 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """As a trace sent them, `speed` times as fast."""
+    """When each plan is due, as its trace has it, but `speed` times as fast."""
 
-    arrivals_s: tuple[float, ...]
     speed: float = 1.0
     max_concurrency: int | None = None
 
@@ -47,12 +49,21 @@ class Replay:
 Shape: TypeAlias = ClosedLoop | OpenLoop | Replay
 
 
-def due_times(shape: Shape, count: int, seed: int) -> tuple[float, ...] | None:
-    """When each of `count` requests is due; None where each is due as soon as there is a place."""
+def shape_of(workload: Workload, plans: Sequence[RequestPlan] = ()) -> Shape:
+    """The workload's load: a rate, else the arrivals of its plans where all have one, else the closed loop."""
+    w = workload
+    if w.request_rate is not None:
+        return OpenLoop(w.request_rate, w.burstiness, w.max_concurrency, w.start_rate)
+    if plans and all(plan.due_s is not None for plan in plans):
+        return Replay(w.trace_speed, w.max_concurrency)
+    return ClosedLoop(w.concurrency, w.ramp)
+
+
+def due_times(shape: Shape, plans: Sequence[RequestPlan], seed: int) -> tuple[float, ...] | None:
+    """When each request is due; None where each is due as soon as there is a place."""
+    count = len(plans)
     if isinstance(shape, Replay):
-        if len(shape.arrivals_s) < count:
-            raise ValueError(f"the trace has {len(shape.arrivals_s)} arrivals, {count} are asked for")
-        return tuple(arrival / shape.speed for arrival in shape.arrivals_s[:count])
+        return tuple((plan.due_s or 0.0) / shape.speed for plan in plans)
     if isinstance(shape, ClosedLoop):
         if not shape.ramp_s:
             return None
@@ -76,24 +87,25 @@ def limit_of(shape: Shape) -> int | None:
     return shape.concurrency if isinstance(shape, ClosedLoop) else shape.max_concurrency
 
 
-def sweep(levels: Sequence[float], by_rate: bool, burstiness: float = 1.0) -> tuple[Shape, ...]:
-    """The same load at each level, lowest first."""
-    ordered = sorted(set(levels))
-    return tuple(OpenLoop(level, burstiness) if by_rate else ClosedLoop(int(level)) for level in ordered)
-
-
 def at_level(shape: Shape, level: float) -> Shape:
-    """The shape with another concurrency or rate."""
+    """The shape with another concurrency or rate; a level has no ramp."""
     if isinstance(shape, OpenLoop):
         return OpenLoop(level, shape.burstiness, shape.max_concurrency)
     return ClosedLoop(round(level))
 
 
+def sweep(shape: Shape, levels: Sequence[float]) -> tuple[Shape, ...]:
+    """The same load at each level, lowest first."""
+    return tuple(at_level(shape, level) for level in sorted(set(levels)))
+
+
 def in_words(shape: Shape) -> str:
     if isinstance(shape, ClosedLoop):
-        return f"closed loop, {shape.concurrency} in flight"
+        ramp = f", all joined after {shape.ramp_s:g} s" if shape.ramp_s else ""
+        return f"closed loop, {shape.concurrency} in flight{ramp}"
     limit = "" if shape.max_concurrency is None else f", at most {shape.max_concurrency} in flight"
     if isinstance(shape, Replay):
-        return f"trace of {len(shape.arrivals_s)} arrivals, {shape.speed:g} times as fast{limit}"
+        return f"as the trace sent them, {shape.speed:g} times as fast{limit}"
     kind = {1.0: "Poisson", math.inf: "constant gaps"}.get(shape.burstiness, f"burstiness {shape.burstiness:g}")
-    return f"open loop, {shape.rate_per_s:g} requests/s ({kind}){limit}"
+    start = "" if shape.start_rate_per_s is None else f"{shape.start_rate_per_s:g} rising to "
+    return f"open loop, {start}{shape.rate_per_s:g} requests/s ({kind}){limit}"

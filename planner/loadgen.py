@@ -15,23 +15,24 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import httpx
 import msgspec
 import numpy as np
 
+from planner.access import Access
 from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of
 from planner.metrics import ClientHealth, RequestRecord
 from planner.wire import CONNECTION, CUT_STREAM, HTTPX_ERRORS, Answer, Connections, error_kind, error_message
-from planner.workload import RequestPlan, Workload, prompt_token_ids, prompt_words
+from planner.workload import RequestPlan, Workload, conversations, prompt_token_ids, prompt_words
 
 STOPPED = "stopped"
 ENGINE_DIED = "engine died"
-_TICK_S = 0.1
+TICK_S = 0.1
 """How often should_stop is asked."""
-_ALIVE_S = 1.0
+ALIVE_S = 1.0
 """How often is_alive is asked while nothing fails; after a broken connection it is asked at the next tick."""
 _BACK_OFF_S = 0.3
 """Pause after a broken connection, or a dead engine would use up all plans before anyone looked."""
@@ -58,7 +59,7 @@ class Target:
     """Of token ids; None: the server takes text only."""
     seed: int = 0
     timeout_s: float = 1800.0
-    api_key: str | None = None
+    access: Access = field(default_factory=Access)
     fields: dict[str, Any] = field(default_factory=lambda: {"ignore_eos": True, "temperature": 0.0})
     """Further fields of every request."""
     keeps_text: bool = False
@@ -72,6 +73,18 @@ class Load:
 
     records: list[RequestRecord]
     client: ClientHealth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one process saw of a load, as it was measured."""
+
+    records: list[RequestRecord]
+    lags_s: list[float]
+    wall_s: float
+    cpu_s: float
+    bytes_sent: int
+    bytes_received: int
 
 
 def run_load(
@@ -114,14 +127,51 @@ def send_load(
     `on_progress(finished, total)` and `on_record` are called after each request. When `should_stop()` turns true the
     rest gets the error "stopped", when `is_alive()` turns false "engine died"; `is_alive` is called from a thread.
     """
+    return load_of(plans, [send_share(target, plans, shape, on_progress, should_stop, is_alive, on_record)])
+
+
+def send_share(
+    target: Target,
+    plans: Sequence[RequestPlan],
+    shape: Shape,
+    on_progress: OnProgress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    is_alive: Callable[[], bool] | None = None,
+    on_record: Callable[[RequestRecord], None] | None = None,
+    begin: Callable[[], object] = lambda: None,
+) -> Share:
+    """`send_load` before anything is computed of it. `begin` is called when all is ready, and the load waits for it."""
     load = _Load(target, plans, shape, on_progress, on_record)
     load.prepare()
     gc.collect()
     gc.disable()  # a collection is a pause that every open request would see
     try:
-        return asyncio.run(load.run(should_stop, is_alive))
+        return asyncio.run(load.run(should_stop, is_alive, begin))
     finally:
         gc.enable()
+
+
+def load_of(plans: Sequence[RequestPlan], shares: Sequence[Share]) -> Load:
+    """The load that was sent in shares: records in the order of `plans`, and all processes as one client."""
+    by_index = {record.index: record for share in shares for record in share.records}
+    records = [by_index[plan.index] for plan in plans]
+    lags = np.maximum(np.asarray([lag for share in shares for lag in share.lags_s] or [0.0]), 0.0)
+    late = np.asarray([record.queue_s for record in records if record.due_s is not None] or [0.0])
+    client = ClientHealth(
+        wall_s=max(share.wall_s for share in shares),
+        cpu_s=sum(share.cpu_s for share in shares),
+        num_processes=len(shares),
+        loop_lag_mean_s=float(lags.mean()),
+        loop_lag_p99_s=float(np.percentile(lags, 99)),
+        loop_lag_max_s=float(lags.max()),
+        dispatch_late_mean_s=float(late.mean()),
+        dispatch_late_p99_s=float(np.percentile(late, 99)),
+        dispatch_late_max_s=float(late.max()),
+        bytes_sent=sum(share.bytes_sent for share in shares),
+        bytes_received=sum(share.bytes_received for share in shares),
+        num_chunks=sum(len(record.chunk_s) for record in records),
+    )
+    return Load(records, client)
 
 
 class _Load:
@@ -141,7 +191,7 @@ class _Load:
         self.on_progress = on_progress
         self.on_record = on_record
         self.limit = limit_of(shape)
-        due = due_times(shape, len(plans), target.seed)
+        due = due_times(shape, plans, target.seed)
         self.due_s = dict(zip((plan.index for plan in plans), due, strict=True)) if due is not None else {}
         self.is_closed = isinstance(shape, ClosedLoop)
         self.bodies: dict[int, bytes] = {}
@@ -161,13 +211,18 @@ class _Load:
                 break
             self.bodies[plan.index] = request_body(self.target, plan)
 
-    async def run(self, should_stop: Callable[[], bool] | None, is_alive: Callable[[], bool] | None) -> Load:
-        groups = [list(group) for _, group in groupby(self.plans, key=_conversation)]
-        cpu_s = time.process_time()
-        async with Connections() as connections:
+    async def run(
+        self,
+        should_stop: Callable[[], bool] | None,
+        is_alive: Callable[[], bool] | None,
+        begin: Callable[[], object],
+    ) -> Share:
+        groups = conversations(self.plans)
+        async with Connections(self.target.access) as connections:
             if self.limit is not None:
                 await connections.open([self.urls[i % len(self.urls)] for i in range(min(self.limit, len(groups)))])
-            self.began_s = time.perf_counter()
+            await asyncio.to_thread(begin)
+            cpu_s, self.began_s = time.process_time(), time.perf_counter()
             lag = asyncio.create_task(self._watch_lag())
             work = self._closed(connections, groups) if self.is_closed else self._open(connections, groups)
             sending = asyncio.ensure_future(work)
@@ -183,7 +238,14 @@ class _Load:
                 await asyncio.gather(sending, watch, lag, return_exceptions=True)
         now = time.perf_counter()
         records = [self.records.get(plan.index) or _unanswered(plan, now, now, why) for plan in self.plans]
-        return Load(records, self._health(connections, now - self.began_s, time.process_time() - cpu_s))
+        return Share(
+            records=records,
+            lags_s=self.lags_s,
+            wall_s=now - self.began_s,
+            cpu_s=time.process_time() - cpu_s,
+            bytes_sent=connections.bytes_sent,
+            bytes_received=connections.bytes_received,
+        )
 
     async def _closed(self, connections: Connections, groups: list[list[RequestPlan]]) -> None:
         rest = iter(groups)
@@ -224,10 +286,10 @@ class _Load:
         """Wait until there is a reason to end early, and return it."""
         asked_s = time.perf_counter()
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(TICK_S)
             if should_stop is not None and should_stop():
                 return STOPPED
-            if is_alive is not None and (self.connection_broke or time.perf_counter() - asked_s >= _ALIVE_S):
+            if is_alive is not None and (self.connection_broke or time.perf_counter() - asked_s >= ALIVE_S):
                 self.connection_broke = False
                 if not await asyncio.to_thread(is_alive):
                     return ENGINE_DIED
@@ -257,27 +319,6 @@ class _Load:
         if record.error in (CONNECTION, CUT_STREAM):
             self.connection_broke = True
             await asyncio.sleep(_BACK_OFF_S)
-
-    def _health(self, connections: Connections, wall_s: float, cpu_s: float) -> ClientHealth:
-        lags = np.maximum(np.asarray(self.lags_s or [0.0]), 0.0)
-        late = np.asarray([record.queue_s for record in self.records.values()] or [0.0])
-        return ClientHealth(
-            wall_s=wall_s,
-            cpu_s=cpu_s,
-            loop_lag_mean_s=float(lags.mean()),
-            loop_lag_p99_s=float(np.percentile(lags, 99)),
-            loop_lag_max_s=float(lags.max()),
-            dispatch_late_mean_s=float(late.mean()),
-            dispatch_late_p99_s=float(np.percentile(late, 99)),
-            dispatch_late_max_s=float(late.max()),
-            bytes_sent=connections.bytes_sent,
-            bytes_received=connections.bytes_received,
-            num_chunks=sum(len(record.chunk_s) for record in self.records.values()),
-        )
-
-
-def _conversation(plan: RequestPlan) -> tuple[str, int]:
-    return ("alone", plan.index) if plan.conversation is None else ("together", plan.conversation)
 
 
 def request_body(target: Target, plan: RequestPlan) -> bytes:
@@ -316,7 +357,7 @@ async def _request(
     connections: Connections, url: str, target: Target, body: bytes, plan: RequestPlan, due_s: float
 ) -> RequestRecord:
     answer = Answer(target.keeps_text)
-    headers = _HEADERS if target.api_key is None else {**_HEADERS, "authorization": f"Bearer {target.api_key}"}
+    headers = {**_HEADERS, **target.access.headers}
     request = httpx.Request("POST", url, headers=headers, content=body, extensions={"on_data": answer.feed})
     started_s = time.perf_counter()
     try:

@@ -25,7 +25,7 @@ from planner.kv_cache import kv_bytes_per_token
 from planner.memory import WATERMARK_FRACTION, MemoryEstimate
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.weights import padded_vocab_size, weight_bytes
-from planner.workload import LengthRange, Workload
+from planner.workload import Workload
 
 LARGEST_V1_GRAPH_TOKENS = 512
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
@@ -61,7 +61,7 @@ class Coefficients:
     host_s_per_seq: float = 0.00003
     """What each running sequence adds; V1 0.24 at 128 sequences lost 5.5 ms a step with asynchronous scheduling off."""
     sampler_bytes_per_logit: float = 24.0
-    """Memory traffic of sampling per row and vocabulary entry: fp32 copy, log-softmax, argmax."""
+    """Memory workload of sampling per row and vocabulary entry: fp32 copy, log-softmax, argmax."""
     frontend_s_per_token: float = 0.00008
     """The API server process per streamed token: one process saturates at 10-13 thousand tokens a second."""
 
@@ -265,22 +265,28 @@ def predict_throughput(
     """Output tokens a second of all instances over a whole run of the workload, fill and drain included.
 
     Between fill and drain, `running` sequences decode; each step about running/output of them finish and as many
-    prompts come in. Infeasible candidates (no KV blocks) predict 0.
+    prompts come in. What a prefix cache has seen before (the shared prefix, a conversation's earlier turns) is not
+    computed again. An open loop gets what it asks for, or where that is less, what the engine can do. Infeasible
+    candidates (no KV blocks) predict 0. Ignores: what the cache forgets before it is asked for.
     """
     steps = StepModel(model, gpu, interconnect, engine)
     prompt, output = workload.mean_input_tokens, workload.mean_output_tokens
     caches = np.asarray(engine.enable_prefix_caching)
     block_size = np.asarray(engine.block_size)
-    cached = np.where(caches, np.minimum(workload.shared_prefix_tokens, prompt - 1) // block_size * block_size, 0)
-    share = min(workload.concurrency, workload.num_requests) / instances
-    running = running_seqs(engine, memory, share, prompt + output / 2, cached)
+
+    def in_blocks(tokens: float) -> Any:
+        return np.where(caches, np.minimum(tokens, prompt - 1) // block_size * block_size, 0)
+
+    cached, held_once = in_blocks(workload.mean_seen_tokens), in_blocks(workload.mean_shared_tokens)
+    share = most_in_flight(workload) / instances
+    running = running_seqs(engine, memory, share, prompt + output / 2, held_once)
     context = prompt + output / 2
 
     def decode_step(seqs: Any, **prefill: Any) -> Step:
         return Step(
             decode_seqs=seqs,
             context_tokens=seqs * context,
-            longest_tokens=_longest(workload.input_tokens, seqs) + output / 2,
+            longest_tokens=workload.longest_input_tokens(seqs) + output / 2,
             **prefill,
         )
 
@@ -294,8 +300,16 @@ def predict_throughput(
     requests = workload.num_requests / instances
     total_s = _run_s(workload, requests, running, token_s, drain_step_s)
     throughput = workload.num_requests * output / total_s
+    if workload.request_rate is not None:
+        throughput = np.minimum(throughput, workload.request_rate * output)
     predicted: FloatColumn = plain(np.where(np.asarray(memory.num_blocks) > 0, throughput, 0.0))
     return predicted
+
+
+def most_in_flight(workload: Workload) -> int:
+    """Requests that may be in flight; conversations as many as there are."""
+    limit = workload.concurrency if workload.request_rate is None else workload.max_concurrency
+    return workload.num_requests if limit is None else min(limit, -(-workload.num_requests // workload.turns))
 
 
 def running_seqs(
@@ -343,14 +357,7 @@ def _chunked_s(steps: StepModel, decode_step: Any, running: Any, prompt: float, 
 def _run_s(workload: Workload, requests: float, running: Any, token_s: Any, drain_step_s: Any) -> Any:
     """Wall time of one instance's share. Equal lengths run in waves; others desynchronise and drain at the end."""
     output = workload.mean_output_tokens
-    if isinstance(workload.output_tokens, int) and isinstance(workload.input_tokens, int):
+    if isinstance(workload.output_tokens, int) and isinstance(workload.input_tokens, int) and workload.turns == 1:
         return np.ceil(requests / running - 1e-9) * running * output * token_s
     in_drain = np.minimum(running, requests) / 2  # requests' worth of tokens made while the batch empties
     return (requests - in_drain) * output * token_s + output * drain_step_s
-
-
-def _longest(length: int | LengthRange, count: Any) -> Any:
-    """Expected longest of `count` lengths."""
-    if isinstance(length, int):
-        return length
-    return length.low + (length.high - length.low) * count / (count + 1)

@@ -15,7 +15,7 @@ from planner.hardware import find_gpu
 from planner.model import load_model
 from planner.space import SearchSpace
 from planner.spec import StudySpec
-from planner.workload import LengthRange, Workload
+from planner.workload import Lengths, Workload
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, find_study
 
 
@@ -83,10 +83,10 @@ def cut_to_context(workload: Workload, context_tokens: int) -> Workload:
         return workload
     scale = context_tokens / workload.max_total_tokens
 
-    def cut(length: int | LengthRange) -> int | LengthRange:
+    def cut(length: int | Lengths) -> int | Lengths:
         if isinstance(length, int):
             return max(1, int(length * scale))
-        return LengthRange(max(1, int(length.low * scale)), max(1, int(length.high * scale)))
+        return Lengths(max(1, int(length.low * scale)), max(1, int(length.high * scale)))
 
     return msgspec.structs.replace(
         workload, input_tokens=cut(workload.input_tokens), output_tokens=cut(workload.output_tokens)

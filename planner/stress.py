@@ -17,11 +17,11 @@ from planner.metrics import ClientHealth, RequestRecord
 from planner.telemetry import EngineTelemetry, GaugeWatch, ServerFacts, answers, difference, fetch_telemetry
 from planner.units import format_count, format_ms
 from planner.wire import CONNECTION, CUT_STREAM, TIMEOUT
-from planner.workload import RequestPlan, Traffic
+from planner.workload import RequestPlan, Workload
 
 Fate: TypeAlias = Literal["complete", "cut short", "out of memory", "timed out", "refused", "broken off"]
 PRESETS = {
-    "stress-32k": Traffic(
+    "stress-32k": Workload(
         name="stress-32k",
         concurrency=10,
         num_requests=10,
@@ -75,7 +75,7 @@ class StressReport:
         return f"PASSED: all {total} answers were complete, the slowest after {format_ms(slowest_s)}"
 
 
-def preset(name: str) -> Traffic:
+def preset(name: str) -> Workload:
     if name not in PRESETS:
         raise InputError(f"--preset {name}: allowed: {', '.join(PRESETS)}")
     return PRESETS[name]
@@ -83,17 +83,17 @@ def preset(name: str) -> Traffic:
 
 def run_stress(facts: ServerFacts, target: Target, plans: Sequence[RequestPlan], concurrency: int) -> StressReport:
     """Send all, whatever happens to them, and look at the server afterwards."""
-    before = fetch_telemetry(facts.base_url) if facts.has_metrics else None
-    with GaugeWatch([facts.base_url] if facts.has_metrics else []) as watch:
+    before = fetch_telemetry(facts.base_url, facts.access) if facts.has_metrics else None
+    with GaugeWatch([facts.base_url] if facts.has_metrics else [], facts.access) as watch:
         load = send_load(target, plans, ClosedLoop(concurrency))
-    after = fetch_telemetry(facts.base_url) if facts.has_metrics else None
+    after = fetch_telemetry(facts.base_url, facts.access) if facts.has_metrics else None
     window = difference(before, after) if before is not None and after is not None else before
     planned = {plan.index: plan for plan in plans}
     return StressReport(
         fates=tuple(fate_of(record, planned[record.index]) for record in load.records),
         client=load.client,
         limits=tuple(limits_in_words(facts, window, watch.peaks, plans, concurrency)),
-        is_alive=answers(facts.base_url),
+        is_alive=answers(facts),
     )
 
 

@@ -17,8 +17,11 @@ import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from planner.access import Access
 from planner.errors import BenchmarkError
 
+OPEN = Access()
+"""No key, public authorities."""
 NAMES: dict[str, tuple[str, ...]] = {
     "num_requests_running": ("vllm:num_requests_running",),
     "num_requests_waiting": ("vllm:num_requests_waiting",),
@@ -92,11 +95,11 @@ def parse_telemetry(text: str) -> EngineTelemetry:
     )
 
 
-def fetch_telemetry(base_url: str, timeout_s: float = 5.0) -> EngineTelemetry | None:
+def fetch_telemetry(base_url: str, access: Access = OPEN, timeout_s: float = 5.0) -> EngineTelemetry | None:
     """Ask a server (`http://host:port`); None when it does not answer, or not with metrics."""
     try:
-        response = httpx.get(base_url.rstrip("/") + "/metrics", timeout=timeout_s, trust_env=False, verify=False)  # noqa: S501
-        return parse_telemetry(response.raise_for_status().text)
+        with _client(base_url, access, timeout_s) as client:
+            return parse_telemetry(client.get(base_url.rstrip("/") + "/metrics").raise_for_status().text)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
 
@@ -155,7 +158,8 @@ def read_gauges(text: str) -> dict[str, float]:
 class GaugeWatch:
     """Reads the gauges of some servers from a thread while the context is open; `peaks` has the highest seen."""
 
-    def __init__(self, base_urls: Sequence[str], every_s: float = WATCH_S) -> None:
+    def __init__(self, base_urls: Sequence[str], access: Access = OPEN, every_s: float = WATCH_S) -> None:
+        self.access = access
         self.base_urls = [url.rstrip("/") for url in base_urls]
         self.every_s = every_s
         self.peaks: dict[str, float] = {}
@@ -171,7 +175,7 @@ class GaugeWatch:
         self._thread.join()
 
     def _run(self) -> None:
-        with _client() as client:
+        with _client("", self.access, _PROBE_TIMEOUT_S) as client:
             while not self._ended.wait(self.every_s):
                 for url in self.base_urls:
                     try:
@@ -183,11 +187,15 @@ class GaugeWatch:
 
 
 def wait_until_idle(
-    base_urls: Sequence[str], timeout_s: float, every_s: float = 0.2, sleep: Callable[[float], None] = time.sleep
+    base_urls: Sequence[str],
+    timeout_s: float,
+    access: Access = OPEN,
+    every_s: float = 0.2,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Wait until no server runs or queues a request. False: still busy; a server that does not say counts as idle."""
     for _ in range(max(1, round(timeout_s / every_s))):
-        said = [fetch_telemetry(url) for url in base_urls]
+        said = [fetch_telemetry(url, access) for url in base_urls]
         if not sum((one.num_requests_running or 0) + (one.num_requests_waiting or 0) for one in said if one):
             return True
         if timeout_s > 0:
@@ -218,22 +226,24 @@ class ServerFacts:
     ignores_eos: bool = True
     """It takes `ignore_eos`."""
     simulated: bool = False
+    access: Access = OPEN
 
 
 def probe_server(
     base_url: str,
     model: str | None = None,
     endpoint: Literal["completions", "chat"] = "completions",
-    api_key: str | None = None,
+    access: Access = OPEN,
     vocab_size: int | None = None,
 ) -> ServerFacts:
     """Ask what the server serves and how it can be asked. Raises BenchmarkError when it does not answer."""
     url = base_url.rstrip("/").removesuffix("/v1")
-    with _client(api_key, url) as client:
+    with _client(url, access) as client:
         try:
             listed = client.get(url + "/v1/models")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise BenchmarkError(f"{url} does not answer: {error}") from None
+            hint = "; name its authority with --ca-file, or --insecure" if "CERTIFICATE" in str(error) else ""
+            raise BenchmarkError(f"{url} does not answer: {error}{hint}") from None
         models = _models(listed)
         if listed.status_code in (401, 403):
             raise BenchmarkError(f"{url} asks for an API key; name the variable that has it with --api-key-env")
@@ -253,9 +263,10 @@ def probe_server(
             version=version,
             vocab_size=vocab_size if endpoint == "completions" else None,
             tokenizes=tokenizes,
-            has_metrics=fetch_telemetry(url) is not None,
+            has_metrics=fetch_telemetry(url, access) is not None,
             ignores_eos=ignores_eos,
             simulated=listed.headers.get("x-planner-simulated") == "1",
+            access=access,
         )
 
 
@@ -272,9 +283,9 @@ def find_vocab_size(takes: Callable[[int], bool]) -> int | None:
     return high
 
 
-def count_tokens(facts: ServerFacts, prompts: Sequence[str], is_chat: bool, api_key: str | None = None) -> list[int]:
+def count_tokens(facts: ServerFacts, prompts: Sequence[str], is_chat: bool) -> list[int]:
     """Tokens of each prompt by the server's own tokenizer, a chat template's included."""
-    with _client(api_key, facts.base_url) as client:
+    with _client(facts.base_url, facts.access) as client:
         counts = []
         for prompt in prompts:
             asked = {"messages": [{"role": "user", "content": prompt}]} if is_chat else {"prompt": prompt}
@@ -285,10 +296,11 @@ def count_tokens(facts: ServerFacts, prompts: Sequence[str], is_chat: bool, api_
         return counts
 
 
-def _client(api_key: str | None = None, url: str = "") -> httpx.Client:
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-    is_near = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1", "") if url else True
-    return httpx.Client(timeout=_PROBE_TIMEOUT_S, trust_env=not is_near, headers=headers)
+def _client(url: str, access: Access, timeout_s: float | None = None) -> httpx.Client:
+    """No proxy on the way to this machine, nor to a page that is read while a load runs (which has a timeout)."""
+    is_near = timeout_s is not None or httpx.URL(url).host in ("127.0.0.1", "localhost", "::1", "")
+    timeout_s = _PROBE_TIMEOUT_S if timeout_s is None else timeout_s
+    return httpx.Client(timeout=timeout_s, trust_env=not is_near, headers=access.headers, verify=access.tls)
 
 
 def _models(response: httpx.Response) -> list[dict[str, Any]]:
@@ -317,10 +329,10 @@ def _ask(client: httpx.Client, url: str, endpoint: str, model: str, prompt: str 
     return bool(_json(client, "POST", url + "/v1/completions", {**asked, "prompt": prompt}))
 
 
-def answers(base_url: str, timeout_s: float = 5.0) -> bool:
+def answers(facts: ServerFacts, timeout_s: float = 5.0) -> bool:
     """Whether the server is still there."""
     try:
-        with _client(url=base_url) as client:
-            return client.get(base_url + "/v1/models", timeout=timeout_s).status_code < 500
+        with _client(facts.base_url, facts.access) as client:
+            return client.get(facts.base_url + "/v1/models", timeout=timeout_s).status_code < 500
     except httpx.HTTPError:
         return False

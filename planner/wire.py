@@ -16,6 +16,8 @@ import httptools
 import httpx
 import msgspec
 
+from planner.access import Access
+
 OnData: TypeAlias = Callable[[bytes, float], None]
 _Key: TypeAlias = tuple[str, str, int | None]
 
@@ -33,7 +35,8 @@ class Connections(httpx.AsyncBaseTransport):
     needs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
+        self.access = access or Access()
         self.kept: dict[_Key, list[_Connection]] = {}
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -75,10 +78,10 @@ class Connections(httpx.AsyncBaseTransport):
                 connection.close()
 
     async def _connect(self, url: httpx.URL) -> _Connection:
-        tls = url.scheme == "https"
+        tls = self.access.tls if url.scheme == "https" else None
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self), url.host, url.port or (443 if tls else 80), ssl=tls or None
+                lambda: _Connection(self), url.host, url.port or (443 if tls else 80), ssl=tls
             )
         except OSError as error:
             raise httpx.ConnectError(str(error)) from error

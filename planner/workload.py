@@ -1,8 +1,7 @@
 """`Workload`: what is asked of the engine, and the requests it stands for.
 
-In: lengths, concurrency, seed. Out: `RequestPlan`s and their prompts, as token ids or as words. `Traffic` is what only
-a live server can be asked (`planner bench`): also lognormal lengths, conversations, recorded prompts and traces. Knows
-nothing of HTTP or engines.
+In: lengths, concurrency or rate, seed. Out: `RequestPlan`s and their prompts, as token ids or as words, and the figures
+that predictions need. Knows nothing of HTTP or engines.
 """
 
 from __future__ import annotations
@@ -10,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from planner.units import Seconds
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Rate = Annotated[float, msgspec.Meta(gt=0)]
 Ids: TypeAlias = NDArray[np.int64]
 
 FIRST_ORDINARY_TOKEN = 1000
@@ -36,18 +39,7 @@ WORDS = [
 """Common English words: one token each, with the space before, in the vocabularies of today's models."""
 
 
-class LengthRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Lengths drawn uniformly from low to high, both included."""
-
-    low: Positive
-    high: Positive
-
-    def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}")
-
-
-class Lengths(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Lengths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Lengths from low to high: uniform, or with `median` lognormal (what lies outside is drawn in to the limits)."""
 
     low: Positive
@@ -64,68 +56,45 @@ class Lengths(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A closed loop: `concurrency` requests in flight over all instances, each followed by the next."""
+    """What `planner bench` sends to a server and a study to its candidates.
+
+    A closed loop of `concurrency` requests in flight over all instances, each followed by the next; with `request_rate`
+    an open loop; with `prompts` that have arrival times their trace.
+    """
 
     name: str = "custom"
     concurrency: Positive
-    num_requests: Positive
-    input_tokens: Positive | LengthRange
-    output_tokens: Positive | LengthRange
-    shared_prefix_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """How many of the input's first tokens are the same in all requests."""
-    warmup_requests: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Sent and thrown away first; by default as many as the concurrency."""
-    endpoint: Literal["completions", "chat"] = "completions"
-    request_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1800.0))
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-    def __post_init__(self) -> None:
-        shortest = self.input_tokens if isinstance(self.input_tokens, int) else self.input_tokens.low
-        if self.shared_prefix_tokens >= shortest:
-            raise ValueError(
-                f"shared_prefix_tokens {self.shared_prefix_tokens} must be below the shortest input {shortest}, "
-                "or all prompts would be the same"
-            )
-
-    @property
-    def num_warmup_requests(self) -> int:
-        return self.concurrency if self.warmup_requests is None else self.warmup_requests
-
-    @property
-    def max_total_tokens(self) -> int:
-        """The longest sequence: it must fit max_model_len."""
-        return _high(self.input_tokens) + _high(self.output_tokens)
-
-    @property
-    def mean_input_tokens(self) -> float:
-        return _mean(self.input_tokens)
-
-    @property
-    def mean_output_tokens(self) -> float:
-        return _mean(self.output_tokens)
-
-
-class Traffic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A workload file as `planner bench` reads it: every `Workload`, and what cannot be predicted or simulated."""
-
-    name: str = "custom"
-    concurrency: Positive
+    """In an open loop only how wide the warm-up is."""
     num_requests: Positive
     input_tokens: Positive | Lengths = 512
     """Of the first turn, where there are several; not used where prompts are given."""
     output_tokens: Positive | Lengths = 128
     """Also of given prompts that do not say how long their answers were."""
     shared_prefix_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How many of the input's first tokens are the same in all requests."""
     shared_prefix_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
-    """How many of the requests begin with the shared prefix."""
+    """How many of the requests (of the conversations) begin with the shared prefix."""
     turns: Positive = 1
     """Of a conversation: each turn's prompt is the one before, its answer, and `turn_tokens` more."""
     turn_tokens: Positive | Lengths = 128
     prompts: str | None = None
-    """A JSONL file of prompts, or a ShareGPT JSON file; beside the workload's file if relative."""
+    """A JSONL file of prompts, or a ShareGPT JSON file; beside the workload's file if relative. Not in a study."""
     repeat_prompts: bool = False
     """Whether a prompt may be sent again when the file has fewer than are asked for."""
+    ramp: Seconds = msgspec.field(default_factory=lambda: Seconds(0.0))
+    """Of a closed loop: until all have joined, one after the other."""
+    request_rate: Rate | None = None
+    """Requests a second, whether or not others have ended."""
+    burstiness: Rate = 1.0
+    """Of arrivals: 1 is Poisson, below 1 in bursts, infinite constant gaps (vLLM's word)."""
+    start_rate: Rate | None = None
+    """The rate rises in a line from here to `request_rate`, which it has at the last request."""
+    trace_speed: Rate = 1.0
+    """How many times as fast as it was recorded a trace is sent."""
+    max_concurrency: Positive | None = None
+    """The most requests in flight in an open loop or a trace; what waits for a place counts as `queue_times`."""
     warmup_requests: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Sent and thrown away first; by default as many as the concurrency."""
     endpoint: Literal["completions", "chat"] = "completions"
     ignore_eos: bool = True
     """Answers of exactly the planned length, where the server can."""
@@ -138,13 +107,74 @@ class Traffic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 f"shared_prefix_tokens {self.shared_prefix_tokens} must be below the shortest input "
                 f"{_low(self.input_tokens)}, or all prompts would be the same"
             )
+        if self.start_rate is not None and self.request_rate is None:
+            raise ValueError("start_rate is where a request_rate begins, and there is none")
+        if self.ramp and self.request_rate is not None:
+            raise ValueError("ramp is of a closed loop; with request_rate say start_rate")
 
     @property
     def num_warmup_requests(self) -> int:
         return self.concurrency if self.warmup_requests is None else self.warmup_requests
 
+    @property
+    def max_total_tokens(self) -> int:
+        """The longest sequence: it must fit max_model_len.
 
-Length: TypeAlias = int | LengthRange | Lengths
+        Of conversations it is the longest that is planned: the limits of all their turns together never come.
+        """
+        if self.turns == 1:
+            return _high(self.input_tokens) + _high(self.output_tokens)
+        return _longest_planned(self)
+
+    @property
+    def mean_input_tokens(self) -> float:
+        """Over all turns."""
+        return _mean(self.input_tokens) + (self.turns - 1) / 2 * self.mean_growth_tokens
+
+    @property
+    def mean_output_tokens(self) -> float:
+        return _mean(self.output_tokens)
+
+    @property
+    def mean_growth_tokens(self) -> float:
+        """What a turn's prompt has more than the one before."""
+        return _mean(self.output_tokens) + _mean(self.turn_tokens)
+
+    @property
+    def mean_shared_tokens(self) -> float:
+        """Of a request's prompt, what is the same in all requests."""
+        return self.shared_prefix_share * self.shared_prefix_tokens
+
+    @property
+    def mean_seen_tokens(self) -> float:
+        """Of a request's prompt, what the engine has computed before: the shared prefix, or the turns so far."""
+        later = self.turns - 1
+        earlier_prompts = later * (_mean(self.input_tokens) + (later - 1) / 2 * self.mean_growth_tokens)
+        return (self.mean_shared_tokens + earlier_prompts) / self.turns
+
+    def longest_input_tokens(self, count: Any) -> Any:
+        """Expected longest prompt of `count` that run at once, which may be an array."""
+        return _longest(self.input_tokens, count) + (self.turns - 1) * self.mean_growth_tokens
+
+
+Length: TypeAlias = int | Lengths
+NUM_QUANTILES = 1000
+LONGEST_OF_REPEATS = 8
+"""So many repeats are planned to know the longest conversation."""
+
+
+@cache
+def _quantiles(lengths: Lengths) -> NDArray[np.float64]:
+    """Of lognormal lengths, in the middle of equal parts of the probability."""
+    assert lengths.median is not None
+    normal = NormalDist(math.log(lengths.median), lengths.sigma)
+    drawn = np.exp([normal.inv_cdf((i + 0.5) / NUM_QUANTILES) for i in range(NUM_QUANTILES)])
+    return np.clip(drawn, lengths.low, lengths.high)
+
+
+@cache
+def _longest_planned(workload: Workload) -> int:
+    return max(max_total_tokens(plan_requests(workload, repeat)) for repeat in range(LONGEST_OF_REPEATS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,26 +200,26 @@ class GivenPrompt(msgspec.Struct, frozen=True):
     arrival_s: float | None = None
 
 
-def plan_requests(workload: Workload | Traffic, repeat: int = 0) -> list[RequestPlan]:
+def plan_requests(workload: Workload, repeat: int = 0) -> list[RequestPlan]:
     """The measured requests of a repeat, the same for every candidate (paired comparison), new in every repeat."""
     first = repeat * workload.num_requests
     return _plan(workload, range(first, first + workload.num_requests), stream=1 + repeat)
 
 
-def plan_warmup(workload: Workload | Traffic) -> list[RequestPlan]:
+def plan_warmup(workload: Workload) -> list[RequestPlan]:
     return _plan(workload, range(-workload.num_warmup_requests, 0), stream=0)
 
 
-def plan_given(traffic: Traffic, prompts: Sequence[GivenPrompt], repeat: int = 0) -> list[RequestPlan]:
+def plan_given(workload: Workload, prompts: Sequence[GivenPrompt], repeat: int = 0) -> list[RequestPlan]:
     """As `plan_requests`, of recorded prompts: each repeat takes the next ones. Raises ValueError when they run out."""
-    first = repeat * traffic.num_requests
-    if first + traffic.num_requests > len(prompts) and not traffic.repeat_prompts:
+    first = repeat * workload.num_requests
+    if first + workload.num_requests > len(prompts) and not workload.repeat_prompts:
         raise ValueError(
-            f"{first + traffic.num_requests} prompts are needed and there are {len(prompts)}; ask for fewer requests "
+            f"{first + workload.num_requests} prompts are needed and there are {len(prompts)}; ask for fewer requests "
             "or repeats, or say repeat_prompts: true"
         )
-    chosen = [prompts[(first + i) % len(prompts)] for i in range(traffic.num_requests)]
-    outputs = _draw(np.random.default_rng((traffic.seed, 1 + repeat)), traffic.output_tokens, len(chosen))
+    chosen = [prompts[(first + i) % len(prompts)] for i in range(workload.num_requests)]
+    outputs = _draw(np.random.default_rng((workload.seed, 1 + repeat)), workload.output_tokens, len(chosen))
     start_s = min((given.arrival_s for given in chosen if given.arrival_s is not None), default=0.0)
     return [
         RequestPlan(
@@ -204,12 +234,12 @@ def plan_given(traffic: Traffic, prompts: Sequence[GivenPrompt], repeat: int = 0
     ]
 
 
-def _plan(workload: Workload | Traffic, indices: range, stream: int) -> list[RequestPlan]:
+def _plan(workload: Workload, indices: range, stream: int) -> list[RequestPlan]:
     rng = np.random.default_rng((workload.seed, stream))
     inputs = _draw(rng, workload.input_tokens, len(indices))
     outputs = _draw(rng, workload.output_tokens, len(indices))
     prefix = workload.shared_prefix_tokens
-    if isinstance(workload, Workload) or (workload.shared_prefix_share == 1 and workload.turns == 1):
+    if workload.shared_prefix_share == 1 and workload.turns == 1:
         return [RequestPlan(i, int(n), int(m), prefix) for i, n, m in zip(indices, inputs, outputs, strict=True)]
     shares = rng.random(len(indices)) < workload.shared_prefix_share
     if workload.turns > 1:
@@ -236,6 +266,15 @@ def _grow(inputs: Ids, outputs: Ids, more: Ids, turns: int) -> Ids:
     return grown
 
 
+def conversations(plans: Sequence[RequestPlan]) -> list[list[RequestPlan]]:
+    """Plans that follow each other; one alone is a conversation too."""
+    return [list(talk) for _, talk in groupby(plans, key=_conversation)]
+
+
+def _conversation(plan: RequestPlan) -> tuple[str, int]:
+    return ("alone", plan.index) if plan.conversation is None else ("together", plan.conversation)
+
+
 def prompt_token_ids(plan: RequestPlan, vocab_size: int, seed: int) -> list[int]:
     """Random ids, `plan.input_tokens` of them: the shared prefix depends on the seed alone, the rest on the index."""
     low = min(FIRST_ORDINARY_TOKEN, vocab_size // 2)
@@ -260,7 +299,7 @@ def _two_streams(plan: RequestPlan, seed: int, count: int, low: int, high: int) 
 def _draw(rng: np.random.Generator, length: Length, count: int) -> Ids:
     if isinstance(length, int):
         return np.full(count, length)
-    if isinstance(length, Lengths) and length.median is not None:
+    if length.median is not None:
         drawn = np.exp(rng.normal(math.log(length.median), length.sigma, count))
         return np.clip(np.rint(drawn), length.low, length.high).astype(np.int64)
     return rng.integers(length.low, length.high + 1, count)
@@ -274,21 +313,26 @@ def _high(length: Length) -> int:
     return length if isinstance(length, int) else length.high
 
 
-def _mean(length: int | LengthRange) -> float:
-    return float(length) if isinstance(length, int) else (length.low + length.high) / 2
+def _mean(length: Length) -> float:
+    if isinstance(length, int):
+        return float(length)
+    return float(_quantiles(length).mean()) if length.median is not None else (length.low + length.high) / 2
+
+
+def _longest(length: Length, count: Any) -> Any:
+    """Expected longest of `count` lengths."""
+    if isinstance(length, int):
+        return length
+    if length.median is None:
+        return length.low + (length.high - length.low) * count / (count + 1)
+    parts = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
+    some = parts[NUM_QUANTILES // 100 :: NUM_QUANTILES // 50]
+    # The longest of n is below a quantile u when all of them are: with probability u ** n.
+    return np.mean([np.interp(part ** (1 / np.asarray(count)), parts, _quantiles(length)) for part in some], axis=0)
 
 
 def max_total_tokens(plans: Sequence[RequestPlan]) -> int:
     return max((plan.input_tokens + plan.output_tokens for plan in plans), default=0)
-
-
-def as_traffic(workload: Workload) -> Traffic:
-    """The same requests, as bench reads them."""
-    fields: dict[str, Any] = {name: getattr(workload, name) for name in workload.__struct_fields__}
-    for name in ("input_tokens", "output_tokens"):
-        if isinstance(fields[name], LengthRange):
-            fields[name] = Lengths(low=fields[name].low, high=fields[name].high)
-    return Traffic(**fields)
 
 
 # --- recorded prompts -------------------------------------------------------------------------------------------------

@@ -9,15 +9,18 @@ and real start logs of both engines.
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections import deque
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment
 from planner.errors import EngineOutOfMemory, EngineRejected
 from planner.feasibility import OUT_OF_MEMORY, REFUSED_BY_ENGINE, check
 from planner.hardware import GpuSpec, Interconnect
+from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of, shape_of
 from planner.memory import MemoryEstimate
 from planner.metrics import RequestRecord
 from planner.model import ModelSpec
@@ -25,7 +28,7 @@ from planner.overheads import num_cuda_graphs
 from planner.roofline import StepModel
 from planner.simulated.scheduler import SimulatedEngine
 from planner.units import GIB, to_gib
-from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup
+from planner.workload import RequestPlan, Workload, conversations, plan_requests, plan_warmup
 
 LOAD_BYTES_PER_S = 0.5 * GIB
 """Reading weights from disk, each rank."""
@@ -205,15 +208,15 @@ def _graph_lines(engine: ResolvedEngine, memory: MemoryEstimate) -> list[str]:
 
 
 def simulate_load(engines: list[SimulatedEngine], workload: Workload) -> tuple[list[RequestRecord], LoadCounters]:
-    """Warm up, then run the measured requests, as the load generator does: a closed loop over all instances.
+    """Warm up, then run the measured requests, as the load generator does, over all instances.
 
     Returns one record per planned request, in their order, and what the engines counted meanwhile.
     """
-    loop = _ClosedLoop(engines, workload.concurrency)
-    loop.run(plan_warmup(workload))
+    loop = _Loop(engines)
+    loop.run(plan_warmup(workload), ClosedLoop(workload.concurrency), workload.seed)
     before = [(e.num_preemptions, e.prefix_query_tokens, e.prefix_hit_tokens) for e in engines]
     loop.kv_usage_peak = 0.0
-    records = loop.run(plan_requests(workload))
+    records = loop.run(plan_requests(workload), shape_of(workload), workload.seed)
     after = [(e.num_preemptions, e.prefix_query_tokens, e.prefix_hit_tokens) for e in engines]
     preemptions, queries, hits = (
         sum(now[i] - then[i] for now, then in zip(after, before, strict=True)) for i in range(3)
@@ -230,40 +233,51 @@ def simulate_load(engines: list[SimulatedEngine], workload: Workload) -> tuple[l
 @dataclass(slots=True)
 class _Flight:
     plan: RequestPlan
+    following: list[RequestPlan]
+    """The conversation's later turns."""
     instance: int
     started_s: float
     chunk_s: list[float]
 
 
-class _ClosedLoop:
+class _Loop:
     """Requests in flight over engines that each have a clock; the engine that is furthest behind steps next."""
 
-    def __init__(self, engines: list[SimulatedEngine], concurrency: int) -> None:
+    def __init__(self, engines: list[SimulatedEngine]) -> None:
         self.engines = engines
-        self.concurrency = concurrency
         self.clock_s = [0.0] * len(engines)
         self.arriving: list[list[_Flight]] = [[] for _ in engines]
         """Sent, but not yet seen by the engine, which looks before each step; in order of time."""
         self.in_flight = [0] * len(engines)
         self.num_sent = [0] * len(engines)
+        self.flights: dict[str, _Flight] = {}
         self.kv_usage_peak = 0.0
         self.now_s = 0.0
 
-    def run(self, plans: list[RequestPlan]) -> list[RequestRecord]:
-        todo, flights, done = deque(plans), dict[str, _Flight](), dict[int, RequestRecord]()
-        for _ in range(min(self.concurrency, len(todo))):
-            self._send(todo.popleft(), self.now_s, flights)
-        while flights:
-            instance = min(
-                (i for i in range(len(self.engines)) if self.arriving[i] or self.engines[i].has_work),
-                key=self._next_s,
-            )
+    def run(self, plans: list[RequestPlan], shape: Shape, seed: int) -> list[RequestRecord]:
+        """A place in flight takes a conversation at a time, the next one as soon as both are free and due."""
+        due = due_times(shape, plans, seed) or (0.0,) * len(plans)
+        due_s = {plan.index: self.now_s + after_s for plan, after_s in zip(plans, due, strict=True)}
+        talks = sorted(conversations(plans), key=lambda talk: due_s[talk[0].index])
+        todo, free_s, done = deque(talks), [self.now_s] * (limit_of(shape) or len(talks)), dict[int, RequestRecord]()
+        while todo or self.flights:
+            horizon_s = min((self._next_s(i) for i in self._busy()), default=math.inf)
+            while todo and free_s and (due_s[todo[0][0].index] <= horizon_s):
+                talk = todo.popleft()
+                self._send(talk, max(due_s[talk[0].index], heappop(free_s)))
+                horizon_s = min(self._next_s(i) for i in self._busy())
+            instance = min(self._busy(), key=self._next_s)
             self.clock_s[instance] = self._next_s(instance)
-            ended = self._step(instance, flights, done)
-            for _ in range(min(ended, len(todo))):
-                self._send(todo.popleft(), self.clock_s[instance], flights)
+            for ended in self._step(instance, done):
+                if ended.following:
+                    self._send(ended.following, self.clock_s[instance])
+                else:
+                    heappush(free_s, self.clock_s[instance])
         self.now_s = max(self.clock_s)
         return [done[plan.index] for plan in plans]
+
+    def _busy(self) -> list[int]:
+        return [i for i in range(len(self.engines)) if self.arriving[i] or self.engines[i].has_work]
 
     def _next_s(self, instance: int) -> float:
         """When this instance's next step begins."""
@@ -271,32 +285,44 @@ class _ClosedLoop:
             return self.clock_s[instance]
         return max(self.clock_s[instance], self.arriving[instance][0].started_s)
 
-    def _send(self, plan: RequestPlan, now_s: float, flights: dict[str, _Flight]) -> None:
-        """To the least loaded instance, as the load generator does."""
+    def _send(self, talk: list[RequestPlan], now_s: float) -> None:
+        """Its first turn, to the least loaded instance, as the load generator does."""
+        plan, *following = talk
         target = min(range(len(self.engines)), key=lambda i: (self.in_flight[i], self.num_sent[i]))
         self.in_flight[target] += 1
         self.num_sent[target] += 1
-        flight = _Flight(plan, target, now_s, [])
-        flights[str(plan.index)] = flight
+        flight = _Flight(plan, following, target, now_s, [])
+        self.flights[str(plan.index)] = flight
         insort(self.arriving[target], flight, key=lambda other: other.started_s)
 
-    def _step(self, instance: int, flights: dict[str, _Flight], done: dict[int, RequestRecord]) -> int:
-        """One step of one engine; how many requests it ended."""
+    def _step(self, instance: int, done: dict[int, RequestRecord]) -> list[_Flight]:
+        """One step of one engine; what it ended."""
         engine, arriving = self.engines[instance], self.arriving[instance]
         while arriving and arriving[0].started_s <= self.clock_s[instance]:
             plan = arriving.pop(0).plan
-            engine.add(str(plan.index), plan.input_tokens, plan.output_tokens, plan.shared_prefix_tokens)
+            hashes = _block_hashes(plan, engine.block_size)
+            engine.add(str(plan.index), plan.input_tokens, plan.output_tokens, block_hashes=hashes)
         outcome = engine.step()
         self.clock_s[instance] += outcome.elapsed_s
         self.kv_usage_peak = max(self.kv_usage_peak, engine.kv_usage)
         now_s = self.clock_s[instance]
         for request_id in outcome.emitted:
-            flights[request_id].chunk_s.append(now_s)
-        for request_id in (*outcome.finished, *outcome.refused):
-            flight = flights.pop(request_id)
+            self.flights[request_id].chunk_s.append(now_s)
+        ended = [self.flights.pop(request_id) for request_id in (*outcome.finished, *outcome.refused)]
+        for flight in ended:
             self.in_flight[instance] -= 1
-            done[flight.plan.index] = _record(flight, now_s, is_refused=request_id in outcome.refused)
-        return len(outcome.finished) + len(outcome.refused)
+            is_refused = str(flight.plan.index) in outcome.refused
+            done[flight.plan.index] = _record(flight, now_s, is_refused=is_refused)
+        return ended
+
+
+def _block_hashes(plan: RequestPlan, block_size: int) -> list[int]:
+    """Of the prompt's full blocks that another prompt may begin with too: the shared prefix, a conversation's turns."""
+    shared = list(range(plan.shared_prefix_tokens // block_size))
+    if plan.conversation is None:
+        return shared
+    own = range(len(shared), plan.input_tokens // block_size)
+    return shared + [hash((plan.conversation, plan.shared_prefix_tokens, block)) for block in own]
 
 
 def _record(flight: _Flight, now_s: float, is_refused: bool) -> RequestRecord:

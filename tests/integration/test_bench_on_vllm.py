@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +19,13 @@ import docker
 import httpx
 import pytest
 
-from planner.bench_command import BenchAsk, run_bench
+from planner.bench import BenchOptions
+from planner.bench_command import BenchAsk, LevelLoader, run_bench, workload_of
+from planner.capacity import Capacity, find_capacity
+from planner.load_shapes import ClosedLoop
+from planner.metrics import RequestRecord
 from planner.statistics import compare
+from planner.telemetry import probe_server
 from studies import PLANNER
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
@@ -116,6 +126,63 @@ def test_what_the_server_says_is_used(engine: tuple[Any, str], tmp_path: Path) -
     assert found["total_input_tokens"] == REQUESTS * INPUT, "token ids: exactly the planned lengths"
     assert found["server_generation_tokens"] == REQUESTS * OUTPUT, "the engine counted what we counted, and no more"
     assert found["server_drained"] is True
+
+
+class Turns:
+    """Lets two threads take turns, until one of them leaves."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.whose = 0
+        self.left: set[int] = set()
+
+    @contextmanager
+    def of(self, who: int) -> Iterator[None]:
+        with self.condition:
+            self.condition.wait_for(lambda: self.whose == who or self.left)
+        yield
+        with self.condition:
+            self.whose = 1 - who
+            self.condition.notify_all()
+
+    def leave(self, who: int) -> None:
+        with self.condition:
+            self.left.add(who)
+            self.condition.notify_all()
+
+
+def test_two_searches_agree_on_the_capacity(engine: tuple[Any, str]) -> None:
+    """Load by load in turn, so that both meet the same machine, whatever else it does; each within its own interval.
+
+    The limit is a multiple of what two requests at once take here, so no speed is assumed.
+    """
+    _, url = engine
+    asked = BenchAsk(url=url, concurrency=2, num_requests=16, input_tokens=INPUT, output_tokens=8, repeats=1)
+    (alone,) = run_bench(asked, lambda *_: None, lambda _: None, datetime.now()).documents
+    slo = {"e2el_p90": 4 * alone["median_e2el_ms"] / 1e3}
+    facts, turns = probe_server(url), Turns()
+
+    def search(who: int) -> Capacity:
+        workload, _ = workload_of(replace(asked, seed=1_000_000 * (1 + who)))
+        loader = LevelLoader(facts, workload, ClosedLoop(2), slo, BenchOptions(client_processes=1))
+
+        def load(level: float) -> Sequence[RequestRecord]:
+            with turns.of(who):
+                return loader.load(level)
+
+        try:
+            return find_capacity(load, slo, start=4, maximum=256)
+        finally:
+            turns.leave(who)
+
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(search, (0, 1))
+    for found in (one, two):
+        print(found.level, (found.low, found.high), [(x.level, x.judgement.verdict) for x in found.levels])
+        assert found.level is not None
+        assert 0 < found.low < found.high < math.inf
+    assert one.low < two.high, "the first interval is above the second"
+    assert two.low < one.high, "the second interval is above the first"
 
 
 def test_the_stress_preset_on_the_real_engine(engine: tuple[Any, str]) -> None:

@@ -23,7 +23,7 @@ from planner.space import Candidate, Layout, SearchSpace
 from planner.spec import ContainerSpec, EngineSpec, HardwareSpec, ModelVariant, SamplerSpec, ServeSpec, StudySpec
 from planner.units import Bytes, Seconds, parse_bytes
 from planner.weights import weight_bytes
-from planner.workload import LengthRange, Workload
+from planner.workload import Lengths, Workload
 
 MODELS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B", "Qwen/Qwen3-8B-AWQ", "meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-7B")
 VERSIONS = ("0.6.6", "0.8.5", "0.10.2", "0.14.1", "0.33.0")
@@ -162,7 +162,7 @@ def test_different_settings_are_launched_differently(a: EngineConfig, b: EngineC
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=20)
 numbers = st.integers(1, 10**6)
-lengths = st.one_of(numbers, st.tuples(numbers, numbers).map(lambda pair: LengthRange(*sorted(pair))))
+lengths = st.one_of(numbers, st.tuples(numbers, numbers).map(lambda pair: Lengths(*sorted(pair))))
 workloads = st.builds(
     Workload,
     name=texts,

@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from planner.bench import shape_of
-from planner.bench_command import BenchAsk, BenchOutcome, compare_files, parse_slo, run_bench, traffic_of
+from planner.bench import plans_of
+from planner.bench_command import BenchAsk, BenchOutcome, compare_files, parse_slo, run_bench, workload_of
 from planner.bench_compare import compare_documents
 from planner.benchmark import ClientBottleneck, live
 from planner.cli import app
 from planner.errors import BenchmarkError, InputError
-from planner.load_shapes import ClosedLoop, OpenLoop, Replay
-from planner.workload import GivenPrompt, Traffic
+from planner.load_shapes import ClosedLoop, OpenLoop, Replay, shape_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 VOCAB_SIZE = 5000
@@ -432,25 +431,25 @@ def test_stress_says_what_the_server_holds(server: FakeServer) -> None:
 
 @pytest.mark.parametrize("name", ["chat", "code", "summarize", "rag", "agent", "long-context"])
 def test_shipped_names(name: str) -> None:
-    traffic, prompts = traffic_of(BenchAsk(url="", workload=name))
-    assert traffic.name == name
+    workload, prompts = workload_of(BenchAsk(url="", workload=name))
+    assert workload.name == name
     assert prompts == []
 
 
 def test_an_unknown_name_lists_them() -> None:
-    with pytest.raises(InputError, match=r"no such file .*chat, .*agent"):
-        traffic_of(BenchAsk(url="", workload="nope"))
+    with pytest.raises(InputError, match=r"no such file .*agent, chat"):
+        workload_of(BenchAsk(url="", workload="nope"))
 
 
 def test_options_are_laid_over_the_file(workload_file: str) -> None:
-    traffic, _ = traffic_of(BenchAsk(url="", workload=workload_file, input_tokens=7, seed=3, timeout="2min"))
-    assert (traffic.input_tokens, traffic.output_tokens, traffic.seed, traffic.request_timeout) == (7, 4, 3, 120.0)
+    workload, _ = workload_of(BenchAsk(url="", workload=workload_file, input_tokens=7, seed=3, timeout="2min"))
+    assert (workload.input_tokens, workload.output_tokens, workload.seed, workload.request_timeout) == (7, 4, 3, 120.0)
     with pytest.raises(InputError, match="endpoint"):
-        traffic_of(BenchAsk(url="", workload=workload_file, endpoint="embeddings"))
+        workload_of(BenchAsk(url="", workload=workload_file, endpoint="embeddings"))
     with pytest.raises(InputError, match="--timeout"):
-        traffic_of(BenchAsk(url="", workload=workload_file, timeout="soon"))
+        workload_of(BenchAsk(url="", workload=workload_file, timeout="soon"))
     with pytest.raises(InputError, match="--preset nope: allowed: stress-32k"):
-        traffic_of(BenchAsk(url="", preset="nope"))
+        workload_of(BenchAsk(url="", preset="nope"))
 
 
 def test_recorded_prompts_are_sent_as_they_are(server: FakeServer, tmp_path: Path) -> None:
@@ -472,14 +471,32 @@ def test_the_slo_is_read_strictly() -> None:
             parse_slo(text)
 
 
-def test_shapes_of_options() -> None:
-    traffic = Traffic(concurrency=5, num_requests=2)
-    timed = [GivenPrompt("a", 1, 10.0), GivenPrompt("b", 1, 12.5)]
-    assert shape_of(traffic) == ClosedLoop(5)
-    assert shape_of(traffic, concurrency=3) == ClosedLoop(3)
-    assert shape_of(traffic, request_rate=2.0, burstiness=0.5, concurrency=9) == OpenLoop(2.0, 0.5, 9)
-    assert shape_of(traffic, timed) == Replay((0.0, 2.5))
-    assert shape_of(traffic, timed, concurrency=3) == ClosedLoop(3)
+def test_the_load_of_options_is_laid_over_the_files(workload_file: str, tmp_path: Path) -> None:
+    def shape(path: str = workload_file, **options: Any) -> Any:
+        workload, prompts = workload_of(BenchAsk(url="", workload=path, **options))
+        return shape_of(workload, plans_of(workload, 1, prompts)[1][0])
+
+    assert shape() == ClosedLoop(2)
+    assert shape(concurrency=3, ramp="2s") == ClosedLoop(3, 2.0)
+    assert shape(request_rate=2.0, burstiness=0.5, max_concurrency=9) == OpenLoop(2.0, 0.5, 9)
+    assert shape(request_rate=2.0, start_rate=0.5) == OpenLoop(2.0, start_rate_per_s=0.5)
+    rate = tmp_path / "rate.yaml"
+    rate.write_text("concurrency: 2\nnum_requests: 8\nrequest_rate: 4\nstart_rate: 1\nburstiness: .inf\n")
+    assert shape(str(rate)) == OpenLoop(4.0, math.inf, None, 1.0)
+    assert shape(str(rate), concurrency=3) == ClosedLoop(3), "a closed loop is asked for"
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text('{"prompt": "a", "arrival_s": 10}\n{"prompt": "b", "arrival_s": 12.5}\n')
+    assert shape(str(trace), trace_speed=4.0) == Replay(4.0)
+    assert shape(str(trace), concurrency=3) == ClosedLoop(3)
+    for options, words in [
+        ({"concurrency": 2, "request_rate": 1.0}, "a limit is --max-concurrency"),
+        ({"start_rate": 1.0}, "start_rate is where a request_rate begins"),
+        ({"request_rate": 1.0, "ramp": "1s"}, "ramp is of a closed loop"),
+        ({"ramp": "soon"}, "--ramp: 'soon' is not a duration"),
+        ({"trace_speed": 0.0}, "trace_speed"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            shape(**options)
 
 
 # ---------------------------------------------------------------- comparison and the command
@@ -547,6 +564,30 @@ def test_the_command_without_a_server() -> None:
 
 
 # ---------------------------------------------------------------- tune does not use a measurement that is the client's
+
+
+def test_a_client_at_its_limit_measures_again_with_more_processes(
+    server: FakeServer, workload_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter(["the client used 99 %", None, "the client used 99 %"])
+    monkeypatch.setattr("planner.bench.client_fault", lambda *_: next(faults))
+    monkeypatch.setattr("planner.bench.processes_needed", lambda client: 2 if client.num_chunks > 8 else 1)
+    (found,) = run(ask(server, workload=workload_file)).documents
+    assert (found["client_num_processes"], found["client_was_bottleneck"]) == (2, False)
+    assert (found["completed"], len(server.measured)) == (8, 2 + 8 + 8)
+    assert len({tuple(body["prompt"]) for body in server.measured}) == 18, "with prompts that no cache knows"
+    (forced,) = run(ask(server, workload=workload_file, client_processes=1)).documents
+    assert (forced["client_num_processes"], forced["client_was_bottleneck"]) == (1, True)
+
+
+def test_the_warm_up_shows_how_many_processes_are_needed(
+    server: FakeServer, workload_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.bench.processes_needed", lambda _: 2)
+    outcome = run(ask(server, workload=workload_file))
+    assert outcome.documents[0]["client_num_processes"] == 2
+    assert len(server.measured) == 2 + 8, "measured once"
+    assert any("2 processes, each" in note for note in outcome.tables[0].notes)
 
 
 class FakeInstance:

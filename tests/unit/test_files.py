@@ -38,6 +38,27 @@ def test_shipped_files_load_and_match_their_schema(kind: str, schema: str) -> No
         jsonschema.validate(yaml.safe_load(path.read_text("utf-8")), json_schema(schema))
 
 
+@pytest.mark.parametrize("name", sorted(shipped_files("workloads")))
+def test_a_study_takes_every_shipped_workload(
+    name: str, study_data: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study_data(), "workload": name}), "utf-8")
+    problem = Problem(load_study(tmp_path))
+    assert problem.workload.name == name
+    assert problem.predicted(problem.default) > 0
+
+
+def test_a_study_takes_a_file_beside_it_but_no_recorded_prompts(
+    study_data: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("{concurrency: 2, num_requests: 8, turns: 4, request_rate: 3}", "utf-8")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study_data(), "workload": "mine.yaml"}), "utf-8")
+    assert load_study(tmp_path).workload == Workload(concurrency=2, num_requests=8, turns=4, request_rate=3.0)
+    (tmp_path / "mine.yaml").write_text("{concurrency: 2, num_requests: 8, prompts: a.jsonl}", "utf-8")
+    with pytest.raises(InputError, match=r"study\.yaml: workload\.prompts: .* planner bench sends them"):
+        load_study(tmp_path)
+
+
 def test_two_studies_ship() -> None:
     assert {path.parent.name for path in STUDIES} >= {"qwen3-32b-awq-4x2080ti", "tiny-qwen3-cpu"}
 
@@ -93,7 +114,7 @@ def test_names_are_looked_up_beside_the_file_first(tmp_path: Path) -> None:
     )
     assert load_named("chat.yaml", Workload, tmp_path, "workloads").name == "mine"
     assert load_named("chat", Workload, tmp_path, "workloads").name == "chat"
-    with pytest.raises(InputError, match=r"^nope: no such file in .*; shipped: chat, long-context$"):
+    with pytest.raises(InputError, match=r"^nope: no such file in .*; shipped: agent, chat, .*summarize$"):
         load_named("nope", Workload, tmp_path, "workloads")
     (tmp_path / "bad.yaml").write_text("search: 3", "utf-8")
     with pytest.raises(InputError, match=r"bad\.yaml: search: Expected"):

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from planner import loadgen
 from planner import wire as wire_module
+from planner.access import Access
 from planner.load_shapes import ClosedLoop, OpenLoop, Replay
 from planner.loadgen import Target, prompt_text, run_load, send_load
 from planner.metrics import RequestRecord
@@ -497,9 +499,9 @@ def plans(count: int, **changes: Any) -> list[RequestPlan]:
 
 
 def test_an_open_loop_sends_when_due_and_not_before() -> None:
-    shape = Replay((0.0, 0.05, 0.1, 0.3))
+    traced = [replace(plan, due_s=2 * due_s) for plan, due_s in zip(plans(4), (0.0, 0.05, 0.1, 0.3), strict=True)]
     with Server(Exchange.complete) as server:
-        load = send_load(target(server.url), plans(4), shape)
+        load = send_load(target(server.url), traced, Replay(speed=2.0))
     due = [record.due_s for record in load.records]
     assert [b - a for a, b in pairwise(due)] == pytest.approx([0.05, 0.05, 0.2])  # type: ignore[type-var]
     assert all(record.started_s >= record.due_s for record in load.records)  # type: ignore[operator]
@@ -552,7 +554,7 @@ def test_turns_of_a_conversation_follow_each_other() -> None:
 
 def test_keys_fields_and_text() -> None:
     with Server(Exchange.complete) as server:
-        asked = target(server.url, api_key="sk-1", fields={"top_p": 0.5}, keeps_text=True)
+        asked = target(server.url, access=Access(api_key="sk-1"), fields={"top_p": 0.5}, keeps_text=True)
         (record,) = send_load(asked, plans(1), ClosedLoop(1)).records
         (exchange,) = server.exchanges
     assert b"authorization: bearer sk-1" in exchange.head

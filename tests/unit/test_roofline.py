@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from packaging.version import Version
 
 from planner.defaults import ResolvedEngine, resolve
+from planner.files import load_named, shipped_files
 from planner.hardware import GpuSpec, find_gpu
 from planner.memory import estimate_memory
+from planner.metrics import summarize
 from planner.model import ModelSpec, load_model
 from planner.roofline import V1, Step, StepModel, largest_graph_tokens, predict_throughput, prefill_pairs
-from planner.workload import LengthRange, Workload
+from planner.simulated.run import simulate_load
+from planner.simulated.scheduler import SimulatedEngine
+from planner.workload import Lengths, Workload, plan_requests
 
 AWQ_32B = load_model("Qwen/Qwen3-32B-AWQ")
 DENSE_4B = load_model("Qwen/Qwen3-4B")
 TURING, H200 = find_gpu("RTX 2080 Ti 22GB"), find_gpu("H200")
-LONG = Workload(
-    concurrency=16, num_requests=48, input_tokens=LengthRange(8192, 24576), output_tokens=LengthRange(256, 512)
-)
-CHAT = Workload(
-    concurrency=128, num_requests=480, input_tokens=LengthRange(256, 768), output_tokens=LengthRange(128, 384)
-)
+LONG = Workload(concurrency=16, num_requests=48, input_tokens=Lengths(8192, 24576), output_tokens=Lengths(256, 512))
+CHAT = Workload(concurrency=128, num_requests=480, input_tokens=Lengths(256, 768), output_tokens=Lengths(128, 384))
 
 
 def turing(**settings: Any) -> ResolvedEngine:
@@ -192,3 +194,38 @@ def test_no_kv_blocks_predict_nothing() -> None:
     utilization = np.array([0.2, 0.9])
     predicted = predict(AWQ_32B, TURING, turing(gpu_memory_utilization=utilization), LONG)
     assert predicted[0] == 0 < predicted[1]
+
+
+@pytest.mark.parametrize("name", sorted(shipped_files("workloads")))
+@pytest.mark.parametrize("caching", [True, False])
+def test_the_prediction_is_near_the_simulated_engine_on_every_shipped_workload(name: str, caching: bool) -> None:
+    """Shared prefixes and conversations too: both leave out what the prefix cache has seen."""
+    asked = load_named(name, Workload, Path(), "workloads")
+    engine = h200(enable_prefix_caching=caching, max_model_len=40960, gpu_memory_utilization=0.4)
+    memory = estimate_memory(DENSE_4B, H200, engine)
+    started = SimulatedEngine(StepModel(DENSE_4B, H200, "pcie", engine), int(memory.num_blocks))
+    records, counters = simulate_load([started], asked)
+    simulated = summarize(records).metrics["output_throughput"]
+    assert predict(DENSE_4B, H200, engine, asked) == pytest.approx(simulated, rel=0.25)
+    hit_rate = counters.prefix_hit_tokens / counters.prefix_query_tokens if caching else 0.0
+    expected = asked.mean_seen_tokens / asked.mean_input_tokens if caching else 0.0
+    assert hit_rate == pytest.approx(expected, abs=0.05)
+
+
+def test_an_open_loop_gets_what_it_asks_for_or_what_there_is() -> None:
+    def rate(per_s: float) -> float:
+        return float(predict(DENSE_4B, H200, h200(), msgspec.structs.replace(CHAT, request_rate=per_s)))
+
+    assert rate(0.5) == pytest.approx(0.5 * CHAT.mean_output_tokens)
+    assert rate(1e6) == pytest.approx(float(predict(DENSE_4B, H200, h200(), CHAT)), rel=0.3)
+    limited = msgspec.structs.replace(CHAT, request_rate=1e6, max_concurrency=4)
+    assert float(predict(DENSE_4B, H200, h200(), limited)) < rate(1e6) / 4
+
+
+def test_lognormal_lengths_have_the_mean_and_the_longest_that_are_drawn() -> None:
+    lengths = Lengths(4, 4096, median=120, sigma=1.3)
+    asked = Workload(concurrency=1, num_requests=20_000, input_tokens=lengths, output_tokens=1)
+    drawn = np.asarray([plan.input_tokens for plan in plan_requests(asked)])
+    assert asked.mean_input_tokens == pytest.approx(drawn.mean(), rel=0.03)
+    longest = drawn.reshape(400, 50).max(axis=1).mean()
+    assert asked.longest_input_tokens(np.asarray([50.0]))[0] == pytest.approx(longest, rel=0.05)

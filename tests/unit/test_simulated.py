@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import socket
 import subprocess
@@ -10,10 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from packaging.version import Version
 
@@ -27,7 +30,7 @@ from planner.model import ModelSpec, load_model
 from planner.roofline import StepModel
 from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
-from planner.workload import LengthRange, Workload
+from planner.workload import Lengths, Workload, plan_requests
 
 MODEL, GPU = load_model("Qwen/Qwen3-32B-AWQ"), find_gpu("RTX 2080 Ti 22GB")
 V0, V1 = Version("0.8.5"), Version("0.14.1")
@@ -199,9 +202,7 @@ def test_prefix_caching_shortens_ttft() -> None:
 
 # --- a load in virtual time ---
 
-WORKLOAD = Workload(
-    concurrency=8, num_requests=24, input_tokens=LengthRange(100, 900), output_tokens=LengthRange(10, 60)
-)
+WORKLOAD = Workload(concurrency=8, num_requests=24, input_tokens=Lengths(100, 900), output_tokens=Lengths(10, 60))
 
 
 def test_a_load_yields_one_complete_record_a_request() -> None:
@@ -227,6 +228,36 @@ def test_no_more_than_the_concurrency_is_in_flight() -> None:
 def test_two_instances_are_faster_than_one() -> None:
     one, two = (simulate_load([make(seed=i) for i in range(n)], WORKLOAD)[0] for n in (1, 2))
     assert summarize(two).metrics["output_throughput"] > 1.2 * summarize(one).metrics["output_throughput"]
+
+
+TALKS = Workload(
+    concurrency=4, num_requests=32, turns=4, input_tokens=320, turn_tokens=100, output_tokens=60,
+    shared_prefix_tokens=160, warmup_requests=0,
+)  # fmt: skip
+
+
+def test_turns_follow_each_other_and_find_what_was_said_before() -> None:
+    plans = plan_requests(TALKS)
+    records, counters = simulate_load([make(V1, enable_prefix_caching=True)], TALKS)
+    for (plan, record), (next_plan, next_record) in pairwise(zip(plans, records, strict=True)):
+        if plan.conversation == next_plan.conversation:
+            assert next_record.started_s == record.finished_s
+    seen = sum(plan.input_tokens for plan in plans if plan.index % 4 < 3)  # each is the beginning of the next
+    expected = (seen + 8 * 160) / sum(plan.input_tokens for plan in plans)
+    assert counters.prefix_hit_tokens / counters.prefix_query_tokens == pytest.approx(expected, rel=0.05)
+    edges = sorted([(r.started_s, 1) for r in records] + [(r.finished_s, -1) for r in records])
+    assert max(accumulate(change for _, change in edges)) == 4
+
+
+def test_requests_arrive_at_their_rate() -> None:
+    asked = msgspec.structs.replace(WORKLOAD, request_rate=0.5, burstiness=math.inf, warmup_requests=0)
+    records, _ = simulate_load([make()], asked)
+    started = [record.started_s for record in records]
+    assert [b - a for a, b in pairwise(started)] == pytest.approx([2.0] * 23)
+    crowded = msgspec.structs.replace(asked, request_rate=100.0, max_concurrency=3)
+    records, _ = simulate_load([make()], crowded)
+    edges = sorted([(r.started_s, 1) for r in records] + [(r.finished_s, -1) for r in records])
+    assert max(accumulate(change for _, change in edges)) == 3
 
 
 def test_a_refused_request_is_a_record_with_an_error() -> None:

@@ -240,8 +240,10 @@ def test_idle_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
     def say(*running: int | None) -> list[float]:
         answers = iter(running)
         slept: list[float] = []
-        monkeypatch.setattr(telemetry, "fetch_telemetry", lambda _: EngineTelemetry(num_requests_running=next(answers)))
-        assert wait_until_idle(["x"], 1.0, 0.5, slept.append) is (running[-1] in (0, None))
+        monkeypatch.setattr(
+            telemetry, "fetch_telemetry", lambda *_: EngineTelemetry(num_requests_running=next(answers))
+        )
+        assert wait_until_idle(["x"], 1.0, every_s=0.5, sleep=slept.append) is (running[-1] in (0, None))
         return slept
 
     assert say(0) == []

@@ -12,12 +12,9 @@ from planner.units import Seconds
 from planner.workload import (
     FIRST_ORDINARY_TOKEN,
     GivenPrompt,
-    LengthRange,
     Lengths,
     RequestPlan,
-    Traffic,
     Workload,
-    as_traffic,
     plan_given,
     plan_requests,
     plan_warmup,
@@ -46,7 +43,7 @@ def test_fixed_lengths() -> None:
 
 
 def test_drawn_lengths_reach_both_ends_and_no_further() -> None:
-    asked = workload(num_requests=500, input_tokens=LengthRange(10, 13), output_tokens=LengthRange(1, 2))
+    asked = workload(num_requests=500, input_tokens=Lengths(10, 13), output_tokens=Lengths(1, 2))
     plans = plan_requests(asked)
     assert {plan.input_tokens for plan in plans} == {10, 11, 12, 13}
     assert {plan.output_tokens for plan in plans} == {1, 2}
@@ -55,10 +52,10 @@ def test_drawn_lengths_reach_both_ends_and_no_further() -> None:
 
 
 def test_plans_and_prompts_are_the_same_for_every_candidate() -> None:
-    asked = workload(input_tokens=LengthRange(10, 100))
-    assert plan_requests(asked) == plan_requests(workload(input_tokens=LengthRange(10, 100)))
+    asked = workload(input_tokens=Lengths(10, 100))
+    assert plan_requests(asked) == plan_requests(workload(input_tokens=Lengths(10, 100)))
     assert prompts(asked) == prompts(asked)
-    assert plan_requests(asked) != plan_requests(workload(input_tokens=LengthRange(10, 100), seed=1))
+    assert plan_requests(asked) != plan_requests(workload(input_tokens=Lengths(10, 100), seed=1))
 
 
 def test_no_prompt_is_sent_twice_not_in_the_warm_up_either() -> None:
@@ -109,7 +106,7 @@ WRITTEN = {"concurrency": 4, "num_requests": 8, "input_tokens": {"low": 5, "high
 
 def test_decodes_what_a_person_writes() -> None:
     decoded = msgspec.convert(WRITTEN, Workload)
-    assert decoded == Workload(concurrency=4, num_requests=8, input_tokens=LengthRange(5, 9), output_tokens=7)
+    assert decoded == Workload(concurrency=4, num_requests=8, input_tokens=Lengths(5, 9), output_tokens=7)
     assert (decoded.endpoint, decoded.request_timeout, decoded.seed) == ("completions", Seconds(1800.0), 0)
 
 
@@ -125,6 +122,8 @@ def test_decodes_what_a_person_writes() -> None:
         ({"shared_prefix_tokens": 6}, "shared_prefix_tokens 6 must be below the shortest input 5"),
         ({"input_tokens": 3, "shared_prefix_tokens": 4}, "shared_prefix_tokens 4 must be below the shortest input 3"),
         ({"warmup_requests": -1}, r"`int` >= 0 - at `\$.warmup_requests`"),
+        ({"start_rate": 1.0}, "start_rate is where a request_rate begins, and there is none"),
+        ({"request_rate": 0.0}, r"> 0.* - at `\$.request_rate`"),
         ({"endpoint": "embeddings"}, r"Invalid enum value 'embeddings' - at `\$.endpoint`"),
     ],
 )
@@ -133,23 +132,12 @@ def test_refuses_with_the_key(changes: dict[str, Any], message: str) -> None:
         msgspec.convert({**WRITTEN, **changes}, Workload)
 
 
-# ---------------------------------------------------------------- what only a live server can be asked
-
-
-def traffic(**changes: Any) -> Traffic:
-    fields: dict[str, Any] = {"concurrency": 4, "num_requests": 40, "input_tokens": 64, "output_tokens": 16}
-    return Traffic(**{**fields, **changes})
-
-
-def test_every_workload_is_traffic_with_the_same_plans() -> None:
-    asked = workload(input_tokens=LengthRange(10, 100), shared_prefix_tokens=8, seed=3)
-    assert plan_requests(as_traffic(asked), 1) == plan_requests(asked, 1)
-    assert plan_warmup(as_traffic(asked)) == plan_warmup(asked)
+# ---------------------------------------------------------------- lengths, conversations, recorded prompts
 
 
 def test_lognormal_lengths() -> None:
     lengths = Lengths(low=10, high=2000, median=100, sigma=1.0)
-    drawn = [plan.input_tokens for plan in plan_requests(traffic(num_requests=4000, input_tokens=lengths))]
+    drawn = [plan.input_tokens for plan in plan_requests(workload(num_requests=4000, input_tokens=lengths))]
     assert sorted(drawn)[2000] == pytest.approx(100, rel=0.1)
     assert sum(drawn) / 4000 == pytest.approx(100 * 2.718**0.5, rel=0.1)
     assert (min(drawn), max(drawn)) == (10, 2000)
@@ -158,12 +146,12 @@ def test_lognormal_lengths() -> None:
 
 
 def test_a_share_of_the_requests_has_the_prefix() -> None:
-    plans = plan_requests(traffic(num_requests=1000, shared_prefix_tokens=8, shared_prefix_share=0.25))
+    plans = plan_requests(workload(num_requests=1000, shared_prefix_tokens=8, shared_prefix_share=0.25))
     assert sum(plan.shared_prefix_tokens > 0 for plan in plans) == pytest.approx(250, abs=50)
 
 
 def test_conversations_grow_and_begin_with_what_was_said() -> None:
-    asked = traffic(turns=4, turn_tokens=10, shared_prefix_tokens=8)
+    asked = workload(num_requests=40, output_tokens=16, turns=4, turn_tokens=10, shared_prefix_tokens=8)
     plans = plan_requests(asked)
     first = plans[:4]
     assert [plan.input_tokens for plan in first] == [64, 64 + 26, 64 + 52, 64 + 78]
@@ -176,10 +164,21 @@ def test_conversations_grow_and_begin_with_what_was_said() -> None:
     assert other[8:] != turns[0][8:]
 
 
+def test_the_longest_request_of_conversations_is_one_that_is_planned() -> None:
+    lengths = Lengths(10, 100)
+    asked = workload(num_requests=64, turns=8, input_tokens=lengths, output_tokens=lengths, turn_tokens=lengths)
+    planned = [plan for repeat in range(3) for plan in plan_requests(asked, repeat)]
+    longest = max(plan.input_tokens + plan.output_tokens for plan in planned)
+    assert longest <= asked.max_total_tokens < 100 + 7 * 200 + 100, "not the sum of all limits"
+    mean = sum(plan.input_tokens for plan in planned) / len(planned)
+    assert asked.mean_input_tokens == pytest.approx(mean, rel=0.05)
+    assert workload(input_tokens=lengths, output_tokens=lengths).max_total_tokens == 200
+
+
 @pytest.mark.parametrize("repeat", [0, 1])
 def test_recorded_prompts_in_their_order(repeat: int) -> None:
     given = [GivenPrompt(f"prompt {i}", 5 + i, 10.0 + i) for i in range(6)]
-    plans = plan_given(traffic(num_requests=3), given, repeat)
+    plans = plan_given(workload(num_requests=3), given, repeat)
     assert [plan.prompt for plan in plans] == [f"prompt {i}" for i in range(3 * repeat, 3 * repeat + 3)]
     assert [plan.output_tokens for plan in plans] == [5 + i for i in range(3 * repeat, 3 * repeat + 3)]
     assert [plan.due_s for plan in plans] == [0.0, 1.0, 2.0]
@@ -188,8 +187,8 @@ def test_recorded_prompts_in_their_order(repeat: int) -> None:
 def test_recorded_prompts_run_out_unless_they_may_be_repeated() -> None:
     given = [GivenPrompt("a"), GivenPrompt("b")]
     with pytest.raises(ValueError, match="3 prompts are needed and there are 2"):
-        plan_given(traffic(num_requests=3), given)
-    plans = plan_given(traffic(num_requests=3, repeat_prompts=True, output_tokens=9), given)
+        plan_given(workload(num_requests=3), given)
+    plans = plan_given(workload(num_requests=3, repeat_prompts=True, output_tokens=9), given)
     assert [(plan.prompt, plan.output_tokens) for plan in plans] == [("a", 9), ("b", 9), ("a", 9)]
 
 

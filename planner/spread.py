@@ -1,0 +1,209 @@
+"""A load spread over processes, for when one core is not enough: `send_spread(...)` is `send_load` in several of them.
+
+In: what `send_load` takes, and a number of processes. Out: one `Load`, as if one process had sent it: the same requests
+with the same prompts, their times on the one clock that all processes of a machine share (`time.perf_counter`).
+Callbacks are called here, in the parent, which sends nothing itself. Every process has an equal share of the
+conversations and of the places in flight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.synchronize import Barrier
+from typing import Any, TypeAlias
+
+from planner.errors import BenchmarkError
+from planner.load_shapes import ClosedLoop, Replay, Shape, due_times, limit_of
+from planner.loadgen import (
+    ALIVE_S,
+    ENGINE_DIED,
+    STOPPED,
+    TICK_S,
+    Load,
+    OnProgress,
+    Share,
+    Target,
+    load_of,
+    send_load,
+    send_share,
+)
+from planner.metrics import ClientHealth, RequestRecord
+from planner.wire import CONNECTION, CUT_STREAM
+from planner.workload import RequestPlan, conversations
+
+CORE_FRACTION = 0.5
+"""Of a core that a process may use on average: chunks come in bursts, and beyond this they wait for each other."""
+OBSERVED_S = 1.0
+"""A load that is shorter says nothing about how many processes it needs."""
+START_TIMEOUT_S = 120.0
+Link: TypeAlias = "Connection[Any, Any]"
+
+
+def processes_needed(client: ClientHealth) -> int:
+    """How many processes a load like this one needs, at most one a core; never fewer than it had."""
+    if client.wall_s < OBSERVED_S:
+        return client.num_processes
+    wanted = math.ceil(client.cpu_s / client.wall_s / CORE_FRACTION)
+    return max(client.num_processes, min(wanted, num_cores()))
+
+
+def num_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def send_spread(
+    target: Target,
+    plans: Sequence[RequestPlan],
+    shape: Shape,
+    num_processes: int,
+    on_progress: OnProgress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    is_alive: Callable[[], bool] | None = None,
+    on_record: Callable[[RequestRecord], None] | None = None,
+) -> Load:
+    """As `send_load`; with one process, or a load that cannot be shared, it is that.
+
+    Raises BenchmarkError when a process ends before its load does.
+    """
+    parts = split(target, plans, shape, num_processes)
+    if len(parts) < 2:
+        return send_load(target, plans, shape, on_progress, should_stop, is_alive, on_record)
+    context = multiprocessing.get_context("spawn")  # the parent has threads, which a fork would break
+    barrier = context.Barrier(len(parts))
+    links, workers = [], []
+    try:
+        for part in parts:
+            link, other = context.Pipe()
+            worker = context.Process(target=_work, args=(other, barrier, *part), daemon=True)
+            worker.start()
+            other.close()  # so that the worker's end is the only one, and its death is seen
+            links.append(link)
+            workers.append(worker)
+        return load_of(plans, _gather(links, len(plans), on_progress, should_stop, is_alive, on_record))
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+            worker.close()
+        for link in links:
+            link.close()
+
+
+def split(
+    target: Target, plans: Sequence[RequestPlan], shape: Shape, num_processes: int
+) -> list[tuple[Target, list[RequestPlan], Shape]]:
+    """The load of each process: every n-th conversation, its share of the places, and the same due times."""
+    talks, limit = conversations(plans), limit_of(shape)
+    num = min(num_processes, len(talks), limit or len(talks))
+    if not isinstance(shape, ClosedLoop):  # arrivals are drawn once, for all
+        due_s = dict(zip((plan.index for plan in plans), due_times(shape, plans, target.seed) or (), strict=True))
+        talks = [[replace(plan, due_s=due_s[plan.index]) for plan in talk] for talk in talks]
+    parts = []
+    for i in range(num):
+        own = [plan for talk in talks[i::num] for plan in talk]
+        places = None if limit is None else len(range(i, limit, num))
+        part: Shape = Replay(max_concurrency=places)
+        if isinstance(shape, ClosedLoop):
+            part = replace(shape, concurrency=places or 1)
+        first = i % len(target.base_urls)
+        prompts = {plan.index: target.prompts[plan.index] for plan in own if plan.index in target.prompts}
+        urls = target.base_urls[first:] + target.base_urls[:first]  # or all would begin with the same instance
+        parts.append((replace(target, base_urls=urls, prompts=prompts), own, part))
+    return parts
+
+
+# --- in a process of its own ------------------------------------------------------------------------------------------
+
+
+def _work(link: Link, barrier: Barrier, target: Target, plans: list[RequestPlan], shape: Shape) -> None:
+    """Send a share, telling of ended requests at each tick; the parent may say why to end early."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends us
+    ended: list[RequestRecord] = []
+    said: object = None
+
+    def should_stop() -> bool:
+        nonlocal said
+        if ended:
+            link.send(ended.copy())
+            ended.clear()
+        if link.poll():
+            said = link.recv()
+        return said == STOPPED
+
+    share = send_share(
+        target,
+        plans,
+        shape,
+        should_stop=should_stop,
+        is_alive=lambda: said != ENGINE_DIED,
+        on_record=ended.append,
+        begin=lambda: barrier.wait(START_TIMEOUT_S),
+    )
+    link.send(ended)
+    link.send(share)
+
+
+# --- in the parent ----------------------------------------------------------------------------------------------------
+
+
+def _gather(
+    links: Sequence[Link],
+    num_plans: int,
+    on_progress: OnProgress | None,
+    should_stop: Callable[[], bool] | None,
+    is_alive: Callable[[], bool] | None,
+    on_record: Callable[[RequestRecord], None] | None,
+) -> list[Share]:
+    """Wait for all shares, calling the callbacks meanwhile."""
+    shares: dict[int, Share] = {}
+    num_ended, asked_s, why = 0, time.perf_counter(), ""
+    while len(shares) < len(links):
+        waiting = [link for i, link in enumerate(links) if i not in shares]
+        ready = wait(waiting, TICK_S)
+        ended: list[RequestRecord] = []
+        for i, link in enumerate(links):
+            if link in ready:
+                said = _receive(link)
+                if isinstance(said, Share):
+                    shares[i] = said
+                else:
+                    ended += said
+        num_ended += len(ended)
+        if on_record is not None:
+            for record in ended:
+                on_record(record)
+        if on_progress is not None and ended:
+            on_progress(num_ended, num_plans)
+        if why:
+            continue
+        broke = any(record.error in (CONNECTION, CUT_STREAM) for record in ended)
+        if should_stop is not None and should_stop():
+            why = STOPPED
+        elif is_alive is not None and (broke or time.perf_counter() - asked_s >= ALIVE_S):
+            why = "" if is_alive() else ENGINE_DIED
+            asked_s = time.perf_counter()
+        if why:
+            _tell(waiting, why)
+    return list(shares.values())
+
+
+def _receive(link: Link) -> Any:
+    try:
+        return link.recv()
+    except (EOFError, ConnectionError):
+        raise BenchmarkError("a process of the load generator ended before its load did") from None
+
+
+def _tell(links: Sequence[Link], why: str) -> None:
+    for link in links:
+        with contextlib.suppress(ConnectionError):  # one that has just ended needs no reason to
+            link.send(why)
