@@ -61,7 +61,7 @@ class Coefficients:
     host_s_per_seq: float = 0.00003
     """What each running sequence adds; V1 0.24 at 128 sequences lost 5.5 ms a step with asynchronous scheduling off."""
     sampler_bytes_per_logit: float = 24.0
-    """Memory workload of sampling per row and vocabulary entry: fp32 copy, log-softmax, argmax."""
+    """Memory traffic of sampling per row and vocabulary entry: fp32 copy, log-softmax, argmax."""
     frontend_s_per_token: float = 0.00008
     """The API server process per streamed token: one process saturates at 10-13 thousand tokens a second."""
 
