@@ -11,26 +11,29 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from packaging.version import Version
 
-from planner.calibration import calibrate
 from planner.deployment import Deployment, deploy
 from planner.engine import FIELDS, knows, parse_version, settings
 from planner.errors import InputError
 from planner.feasibility import RULES, Constraint, check, violations
 from planner.hardware import GpuSpec, find_gpu
+from planner.lazy import LazyModule
 from planner.memory import Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.model import ModelSpec, load_model
-from planner.roofline import predict_throughput
 from planner.space import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
 from planner.spec import ModelVariant, SamplerSpec, StudySpec
 from planner.units import GIB
 from planner.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = LazyModule("numpy")
 
 NOT_RECORDED = "is in the replayed table"
 """Beside RULES: a replay knows no other candidates. Its index in `Grid.rule` is the one after theirs."""
@@ -178,6 +181,8 @@ class Problem:
 
     def learn(self, candidate: Candidate, real: MemoryFigures, source: str) -> bool:
         """Calibrate on a real start of this candidate; the grid is judged again. False where the log told nothing."""
+        from planner.calibration import calibrate  # with the log's patterns, which an estimate does without
+
         interconnect = self.spec.hardware.interconnect
         engine = self.deployment(candidate).engine
         plain_estimate = estimate_memory(self.models[candidate.model], self.gpu, engine, interconnect)
@@ -241,6 +246,8 @@ class Problem:
         )
 
     def _predict(self, d: Deployment) -> Any:
+        from planner.roofline import predict_throughput  # with NumPy, which an estimate does without
+
         interconnect = self.spec.hardware.interconnect
         return predict_throughput(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances)
 

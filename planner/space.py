@@ -10,14 +10,19 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from planner.engine import FIELDS, EngineConfig, convert_settings, settings
 from planner.errors import InputError
+from planner.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = LazyModule("numpy")
 
 Value: TypeAlias = "str | int | float | bool | None"
 

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from statistics import NormalDist
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from planner.lazy import LazyModule
 from planner.units import Seconds
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = LazyModule("numpy")
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Rate = Annotated[float, msgspec.Meta(gt=0)]
-Ids: TypeAlias = NDArray[np.int64]
+Ids: TypeAlias = "NDArray[np.int64]"
 
 FIRST_ORDINARY_TOKEN = 1000
 """Token ids below are left out of prompts: vocabularies keep bytes and special tokens there."""

@@ -7,6 +7,7 @@ Compare figures of one run only: the empty interpreter is timed beside it, as a 
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def seconds(run: Callable[[], object], runs: int = RUNS) -> list[float]:
 
 
 def start_python(*args: str) -> None:
-    subprocess.run([sys.executable, *args], check=True, stdout=subprocess.DEVNULL)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, *args], check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
 def judge_candidates() -> None:
