@@ -164,6 +164,7 @@ def _ours(bench: Bench, pooled: BenchmarkResult, duration_s: float, limits: Atta
         "steady_state_request_throughput": fmean(s.request_throughput for s in steady) if steady else None,
         "steady_state_output_throughput": fmean(s.output_throughput for s in steady) if steady else None,
         "steady_state_total_token_throughput": fmean(s.total_token_throughput for s in steady) if steady else None,
+        "prompts_were_cached": seen_before(bench),
         "drift_significant": any(repeat.drift is not None and repeat.drift.is_drift for repeat in bench.repeats),
         "client_was_bottleneck": bench.client_fault is not None,
         "client_fault": bench.client_fault,
@@ -243,6 +244,17 @@ def _server(repeats: Sequence[Repeat]) -> dict[str, Any]:
         found[f"server_{name}_peak"] = max((r.peaks[name] for r in repeats if name in r.peaks), default=None)
     found["server_drained"] = all(repeat.drained for repeat in repeats)
     return found
+
+
+UNEXPECTED_HITS = 0.1
+
+
+def seen_before(bench: Bench) -> bool:
+    """Whether far more was in the server's prefix cache than the workload repeats: the numbers are a second run's."""
+    hit_rate, workload = _server(bench.repeats)["server_prefix_cache_hit_rate"], bench.workload
+    if hit_rate is None or workload.prompts is not None:
+        return False
+    return bool(hit_rate > workload.mean_seen_tokens / workload.mean_input_tokens + UNEXPECTED_HITS)
 
 
 def _repeat(repeat: Repeat) -> dict[str, Any]:

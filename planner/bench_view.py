@@ -9,7 +9,7 @@ from statistics import fmean
 
 from planner.bench import Bench
 from planner.bench_compare import Comparison
-from planner.bench_json import broken_limits, intervals, level_of, pool
+from planner.bench_json import broken_limits, intervals, level_of, pool, seen_before
 from planner.capacity import Capacity, Level
 from planner.load_shapes import in_words
 from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth, attainment
@@ -90,6 +90,8 @@ def _warnings(bench: Bench) -> list[str]:
             )
         if not repeat.drained:
             found.append(f"the server was still busy when repeat {number} began: someone else uses it")
+    if seen_before(bench):
+        found.append("the server had these prompts in its prefix cache from an earlier run: choose another --seed")
     client = max((repeat.client for repeat in bench.repeats), key=lambda c: c.cpu_fraction)
     found.append(
         f"client: {_cores(client)}, loop late by {format_ms(client.loop_lag_mean_s)} on average, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from planner.container import ContainerRun, service_runs
+from planner.load_shapes import in_words, shape_of
 from planner.objective import format_metric
 from planner.problem import Problem
 from planner.trial import Trial
@@ -47,7 +48,7 @@ def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 def _load(problem: Problem) -> str:
     w = problem.workload
-    return f"{w.name}, {w.num_requests} requests, {w.concurrency} at a time, longest {w.max_total_tokens} tokens"
+    return f"{w.name}, {w.num_requests} requests, {in_words(shape_of(w))}, longest {w.max_total_tokens} tokens"
 
 
 def _memory(trial: Trial) -> str:

@@ -1,16 +1,19 @@
 """How much a benchmark's client costs and distorts: ours, vLLM's own request function and httpx, in one run.
 
     python tests/benchmarks/client.py [--clients planner,vllm,httpx] [--concurrency 64,256,512] [--json FILE]
+    python tests/benchmarks/client.py --clients planner --processes 1,2 --events 16 --concurrency 512
 
 A server of known speed on one core (truth_server.py), each client on one other core, a closed loop of three requests a
 place. vLLM's function needs vLLM's benchmark code: VLLM_PACKAGES names a folder with it (by default what
-tests/images/build.py made).
+tests/images/build.py made). A client of several processes may use every core, the server's too. With --events the
+server sends so many tokens at once, which loads the client and hardly the server.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import socket
@@ -33,14 +36,15 @@ Seen = tuple[float, list[float]]
 """Send, arrivals: of one request, in seconds."""
 
 
-def planner(url: str, concurrency: int) -> tuple[list[Seen], float]:
+def planner(url: str, concurrency: int, events: int, processes: int) -> tuple[list[Seen], float]:
     from planner.load_shapes import ClosedLoop
-    from planner.loadgen import Target, send_load
+    from planner.loadgen import Target
+    from planner.spread import send_spread
     from planner.workload import RequestPlan
 
-    plans = [RequestPlan(i, 8, NUM_TOKENS, 0) for i in range(ROUNDS * concurrency)]
+    plans = [RequestPlan(i, 8, NUM_TOKENS * events, 0) for i in range(ROUNDS * concurrency)]
     target = Target(base_urls=(url,), model="truth", vocab_size=1000)
-    load = send_load(target, plans, ClosedLoop(concurrency))
+    load = send_spread(target, plans, ClosedLoop(concurrency), processes)
     assert not [record.error for record in load.records if record.error]
     print(
         json.dumps({"loop_lag_ms": load.client.loop_lag_mean_s * 1e3, "fraction": load.client.cpu_fraction}),
@@ -113,24 +117,26 @@ def httpx(url: str, concurrency: int) -> tuple[list[Seen], float]:
     return asyncio.run(main())
 
 
-CLIENTS = {"planner": planner, "vllm": vllm, "httpx": httpx}
+CLIENTS: dict[str, Callable[[str, int], tuple[list[Seen], float]]] = {"vllm": vllm, "httpx": httpx}
 
 
-def measure(name: str, url: str, concurrency: int, core: int) -> dict[str, Any]:
+def measure(name: str, url: str, concurrency: int, core: int, events: int, processes: int) -> dict[str, Any]:
     """Run one client in this process and hold it against what the server did."""
-    os.sched_setaffinity(0, {core})
-    seen, cpu_s = CLIENTS[name](url, concurrency)
+    if processes == 1:
+        os.sched_setaffinity(0, {core})
+    seen, cpu_s = planner(url, concurrency, events, processes) if name == "planner" else CLIENTS[name](url, concurrency)
     with urllib.request.urlopen(url + "/truth") as answer:  # noqa: S310
         truth = json.load(answer)
     num_chunks = sum(len(arrivals) for _, arrivals in seen)
     wall_s = max(arrivals[-1] for _, arrivals in seen) - min(started for started, _ in seen)
     ttfts = np.asarray([arrivals[0] - started for started, arrivals in seen])
-    gaps = np.concatenate([np.diff(arrivals) for _, arrivals in seen])
+    gaps = np.concatenate([np.diff(arrivals[::events]) for _, arrivals in seen])
     return {
         "client": name,
         "concurrency": concurrency,
+        "processes": processes,
         "throughput": num_chunks / wall_s,
-        "true_throughput": concurrency * NUM_TOKENS / TRUE_E2EL_S,
+        "true_throughput": concurrency * NUM_TOKENS * events / TRUE_E2EL_S,
         "ttft_mean_ms": ttfts.mean() * 1e3,
         "ttft_p99_ms": np.percentile(ttfts, 99) * 1e3,
         "server_ttft_p99_ms": np.percentile(truth["ttfts_s"], 99) * 1e3,
@@ -143,7 +149,7 @@ def measure(name: str, url: str, concurrency: int, core: int) -> dict[str, Any]:
     }
 
 
-def run_all(clients: list[str], levels: list[int]) -> list[dict[str, Any]]:
+def run_all(clients: list[str], levels: list[int], events: int, processes: list[int]) -> list[dict[str, Any]]:
     """Each client and level in a process of its own, one after the other."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -151,25 +157,26 @@ def run_all(clients: list[str], levels: list[int]) -> list[dict[str, Any]]:
     cores = sorted(os.sched_getaffinity(0))
     env = {**os.environ, "PYTHONPATH": str(VLLM_PACKAGES)}
     rows = []
-    command = [sys.executable, str(HERE / "truth_server.py"), str(port), str(cores[0])]
+    command = [sys.executable, str(HERE / "truth_server.py"), str(port), str(cores[0]), str(events)]
     with subprocess.Popen(command, env=env) as server:
         try:
             time.sleep(1)
-            for level in levels:
-                for name in clients:
-                    one = [sys.executable, __file__, "--one", name, "--url", f"http://127.0.0.1:{port}"]
-                    argv = [*one, "--concurrency", str(level), "--core", str(cores[-1])]
-                    use = env if name == "vllm" else dict(os.environ)
-                    done = subprocess.run(argv, env=use, check=True, stdout=subprocess.PIPE, text=True)
-                    rows.append(json.loads(done.stdout.splitlines()[-1]))
-                    print(table(rows[-1:]).splitlines()[-1], flush=True)
+            for level, name, number in itertools.product(levels, clients, processes):
+                one = [sys.executable, __file__, "--one", name, "--url", f"http://127.0.0.1:{port}"]
+                argv = [*one, "--concurrency", str(level), "--core", str(cores[-1])]
+                argv += ["--events", str(events), "--processes", str(number)]
+                use = env if name == "vllm" else dict(os.environ)
+                done = subprocess.run(argv, env=use, check=True, stdout=subprocess.PIPE, text=True)
+                rows.append(json.loads(done.stdout.splitlines()[-1]))
+                print(table(rows[-1:]).splitlines()[-1], flush=True)
         finally:
             server.terminate()
     return rows
 
 
 COLUMNS = {
-    "client": "{client}", "C": "{concurrency}", "tok/s (true)": "{throughput:.0f} ({true_throughput:.0f})",
+    "client": "{client}", "processes": "{processes}", "C": "{concurrency}",
+    "tok/s (true)": "{throughput:.0f} ({true_throughput:.0f})",
     "error": "{error:+.1%}", "TTFT mean / p99 ms": "{ttft_mean_ms:.0f} / {ttft_p99_ms:.0f}",
     "server's TTFT p99": "{server_ttft_p99_ms:.0f}", "ITL mean / p99 ms": "{itl_mean_ms:.2f} / {itl_p99_ms:.1f}",
     "server's ITL p99": "{server_itl_p99_ms:.1f}", "CPU µs/chunk": "{cpu_us_per_chunk:.1f}",
@@ -190,15 +197,17 @@ def main() -> None:
     parser.add_argument("--clients", default="planner,vllm,httpx")
     parser.add_argument("--concurrency", default="64,256,512")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", choices=CLIENTS)
+    parser.add_argument("--events", type=int, default=1)
+    parser.add_argument("--processes", default="1", help="of planner")
+    parser.add_argument("--one", choices=["planner", *CLIENTS])
     parser.add_argument("--url")
     parser.add_argument("--core", type=int)
     given = parser.parse_args()
     levels = [int(level) for level in given.concurrency.split(",")]
     if given.one:
-        print(json.dumps(measure(given.one, given.url, levels[0], given.core)))
+        print(json.dumps(measure(given.one, given.url, levels[0], given.core, given.events, int(given.processes))))
         return
-    rows = run_all(given.clients.split(","), levels)
+    rows = run_all(given.clients.split(","), levels, given.events, [int(n) for n in given.processes.split(",")])
     print(table(rows))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))

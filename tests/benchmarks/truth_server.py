@@ -1,6 +1,8 @@
 """A server whose speed is known: first token after 200 ms, then one each 20 ms; it measures its own lateness.
 
-`python truth_server.py PORT [CORE]`. GET /truth gives what it really did since it was last asked, and forgets it.
+`python truth_server.py PORT [CORE [EVENTS]]`. With EVENTS, so many tokens in one write each 20 ms, an event a token:
+that costs this server little more, and its client that much more. GET /truth gives what it really did since it was last
+asked, and forgets it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from typing import Any
 
 TTFT_S, ITL_S = 0.2, 0.02
+EVENTS = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -64,10 +67,11 @@ class Truth(asyncio.Protocol):
     def send_token(self) -> None:
         now_s = self.loop.time()
         late_s.append(now_s - self.due_s)
-        self.num_sent += 1
-        is_last = self.num_sent == self.num_tokens
-        data = _LAST if is_last else _TOKEN
-        if self.num_sent == 1:
+        is_first = self.num_sent == 0
+        self.num_sent += EVENTS
+        is_last = self.num_sent >= self.num_tokens
+        data = _TOKEN * (EVENTS - 1) + (_LAST if is_last else _TOKEN)
+        if is_first:
             data = _HEAD + data
             ttfts_s.append(now_s - self.received_s)
         else:

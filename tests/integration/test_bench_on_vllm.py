@@ -154,24 +154,24 @@ class Turns:
 def test_two_searches_agree_on_the_capacity(engine: tuple[Any, str]) -> None:
     """Load by load in turn, so that both meet the same machine, whatever else it does; each within its own interval.
 
-    The limit is a multiple of what two requests at once take here, so no speed is assumed.
+    The limit is what twelve requests at once take here and now, so no speed is assumed.
     """
     _, url = engine
-    asked = BenchAsk(url=url, concurrency=2, num_requests=16, input_tokens=INPUT, output_tokens=8, repeats=1)
-    (alone,) = run_bench(asked, lambda *_: None, lambda _: None, datetime.now()).documents
-    slo = {"e2el_p90": 4 * alone["median_e2el_ms"] / 1e3}
+    asked = BenchAsk(url=url, concurrency=12, num_requests=48, input_tokens=INPUT, output_tokens=8, repeats=1)
+    (twelve,) = run_bench(asked, lambda *_: None, lambda _: None, datetime.now()).documents
+    slo = {"e2el_p90": twelve["p90_e2el_ms"] / 1e3}
     facts, turns = probe_server(url), Turns()
 
     def search(who: int) -> Capacity:
-        workload, _ = workload_of(replace(asked, seed=1_000_000 * (1 + who)))
-        loader = LevelLoader(facts, workload, ClosedLoop(2), slo, BenchOptions(client_processes=1))
+        workload, _ = workload_of(replace(asked, num_requests=16, seed=1_000_000 * (1 + who)))
+        loader = LevelLoader(facts, workload, ClosedLoop(12), slo, BenchOptions(client_processes=1))
 
         def load(level: float) -> Sequence[RequestRecord]:
             with turns.of(who):
                 return loader.load(level)
 
         try:
-            return find_capacity(load, slo, start=4, maximum=256)
+            return find_capacity(load, slo, start=4, maximum=128)
         finally:
             turns.leave(who)
 
@@ -179,8 +179,7 @@ def test_two_searches_agree_on_the_capacity(engine: tuple[Any, str]) -> None:
         one, two = threads.map(search, (0, 1))
     for found in (one, two):
         print(found.level, (found.low, found.high), [(x.level, x.judgement.verdict) for x in found.levels])
-        assert found.level is not None
-        assert 0 < found.low < found.high < math.inf
+        assert found.low > 0 or found.high < math.inf, "an interval that holds everything says nothing"
     assert one.low < two.high, "the first interval is above the second"
     assert two.low < one.high, "the second interval is above the first"
 

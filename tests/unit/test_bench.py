@@ -308,9 +308,12 @@ def test_the_servers_counters_over_the_measured_window(server: FakeServer, workl
 
     server.metrics_page = page()
     server.answer = lambda body, _: (setattr(server, "metrics_page", page()), ("length", body["max_tokens"]))[1]
-    (found,) = run(ask(server, workload=workload_file)).documents
+    outcome = run(ask(server, workload=workload_file))
+    (found,) = outcome.documents
+    assert any("choose another --seed" in note for note in outcome.tables[0].notes)
     assert found["server_preemptions"] == 8, "the warm-up's are not counted"
     assert found["server_prefix_cache_hit_rate"] == 0.5
+    assert found["prompts_were_cached"] is True, "nothing in this workload is sent twice"
     assert found["server_drained"] is True
 
 

@@ -71,7 +71,7 @@ def test_the_header_says_where_the_numbers_come_from(make_problem: Make, launch:
     assert f"trial {other.number}, layout {other.candidate.layout}" in text
     assert f"{other.value:.1f} tok/s (engine defaults: {default.value:.1f} tok/s, " in text
     assert f"{other.value / default.value - 1:+.1%})" in text
-    assert "6 requests, 4 at a time, longest 80 tokens" in text
+    assert "6 requests, closed loop, 4 in flight, longest 80 tokens" in text
     assert "(expected)" in text
 
 
