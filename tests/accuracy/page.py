@@ -112,17 +112,24 @@ def _error_line(row: Row) -> list[str]:
     return [row.component, row.group, str(row.count), f"{row.median:.2%}", f"{row.p90:.2%}", absolute, covered]
 
 
+_ABOUT_GUESSES = "Where the card had to be inferred from the log, so that the verdict is about a guess:"
+
+
 def _verdicts(starts: Sequence[Start]) -> str:
-    counts = confusion(starts)
-    header = ("what happened", *VERDICTS)
-    table = _table(
-        header, [[outcome, *(str(counts[outcome, verdict]) for verdict in VERDICTS)] for outcome in OUTCOMES], 1
-    )
+    known = _confusion([start for start in starts if start.has_card])
+    inferred = _confusion([start for start in starts if not start.has_card])
+    table = f"{known}\n\n{_ABOUT_GUESSES}\n\n{inferred}"
     wrong = wrong_verdicts(starts)
     lines = [[s.id, s.version, s.outcome, s.verdict, _reason(s, "verdict")] for s in wrong]
     if not lines:
         return table
     return f"{table}\n\nWrong verdicts:\n\n{_table(('start', 'version', 'happened', 'said', 'reason'), lines, 5)}"
+
+
+def _confusion(starts: Sequence[Start]) -> str:
+    counts = confusion(starts)
+    rows = [[outcome, *(str(counts[outcome, verdict]) for verdict in VERDICTS)] for outcome in OUTCOMES]
+    return _table(("what happened", *VERDICTS), rows, 1)
 
 
 def _outliers(starts: Sequence[Start]) -> str:

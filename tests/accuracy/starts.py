@@ -61,6 +61,11 @@ class Start:
     comparisons: tuple[Comparison, ...]
 
     @property
+    def has_card(self) -> bool:
+        """Whether the source names the card or its memory, so that it was not inferred from the log."""
+        return not {"gpu", "any gpu"} & set(self.assumed)
+
+    @property
     def has_verdict(self) -> bool:
         return not {"any gpu", "other process"} & set(self.assumed)
 

@@ -37,3 +37,11 @@ def test_nine_in_ten_intervals_hold_what_was_observed(table: dict[tuple[str, str
     coverage = table[component, ALL].coverage
     assert coverage is not None
     assert coverage >= 0.87
+
+
+def test_no_start_on_a_known_card_failed_for_memory_that_was_called_safe(starts: list[Start]) -> None:
+    failed = [s for s in starts if s.has_verdict and s.has_card and s.outcome in {"kv_too_small", "oom"}]
+    assert len(failed) > 10
+    assert [start.id for start in failed if start.verdict == "starts"] == []
+    refused = [start for start in failed if start.verdict == "will not start"]
+    assert len(refused) / len(failed) >= 0.85
