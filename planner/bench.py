@@ -65,6 +65,8 @@ class Session:
     after_load: Callable[[], None] = lambda: None
     """Called after each load, also the warm-up; may raise."""
     has_metrics: bool = True
+    is_enough: Callable[[Sequence[Repeat]], bool] = lambda done: False  # noqa: ARG005
+    """Asked after each repeat but the last: whether the others can be spared."""
     num_processes: int | None = None
     """Of this client; None: as many as the warm-up shows to be needed."""
 
@@ -95,7 +97,12 @@ def measure(session: Session) -> tuple[Repeat, ...]:
         shape = ClosedLoop(len(session.warmup)) if isinstance(session.shape, Replay) else session.shape
         load = _send(session, session.warmup, WARMING_UP, shape, num_processes)
         num_processes = session.num_processes or processes_needed(load.client)
-    return tuple(_measure(session, plans, num_processes) for plans in session.repeats)
+    done: list[Repeat] = []
+    for plans in session.repeats:
+        if done and session.is_enough(done):
+            break
+        done.append(_measure(session, plans, num_processes))
+    return tuple(done)
 
 
 def measure_again(session_of: Callable[[int], Session], always: bool = False) -> tuple[Repeat, ...]:

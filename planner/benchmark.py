@@ -7,7 +7,7 @@ simulated or a CPU engine, which take the processor time that the client is judg
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -57,22 +57,33 @@ SIMULATED, SIMULATED_WITHIN = "SIMULATED", 4000
 SEEDS_PER_TRIAL = 7919
 """Every simulated launch has a pace of its own, as real ones do."""
 
-Measure: TypeAlias = Callable[[Candidate, int, OnStage], Measurement]
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Which repeats of the workload are measured; each has prompts of its own, the same for every candidate."""
+
+    first: int
+    count: int
+    is_enough: Callable[[Sequence[BenchmarkResult]], bool] = lambda results: False  # noqa: ARG005
+    """Asked after each but the last: whether the others can be spared."""
+
+
+Measure: TypeAlias = Callable[[Candidate, int, OnStage, Repeats], Measurement]
 """Measure a candidate as trial `number`. Raises EngineError (its own fault) or BackendError (not its fault)."""
 
 
 def live(problem: Problem, backend: Backend) -> Measure:
     """Measure on real engines launched by `backend`."""
 
-    def measure(candidate: Candidate, number: int, on_stage: OnStage) -> Measurement:
+    def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
         on_stage(STARTING, 0, 0)
         with backend.serve(candidate, number) as server:
-            return _measure(problem, candidate, server, on_stage)
+            return _measure(problem, candidate, server, on_stage, repeats)
 
     return measure
 
 
-def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage) -> Measurement:
+def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage, asked: Repeats) -> Measurement:
     began = time.monotonic()
     first_log = server.instances[0].log_text()
     is_simulated = SIMULATED in first_log[:SIMULATED_WITHIN]
@@ -82,12 +93,13 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
             raise server.death()
 
     def session_of(attempt: int) -> Session:
-        first, vocab_size = attempt * problem.spec.repeats, problem.models[candidate.model].vocab_size
+        first, vocab_size = asked.first + attempt * asked.count, problem.models[candidate.model].vocab_size
         return Session(
             target=target_of(server.base_urls, problem.spec.serve.name, problem.workload, vocab_size),
             shape=shape_of(problem.workload),
             warmup=plan_warmup(problem.workload),
-            repeats=[plan_requests(problem.workload, first + i) for i in range(problem.spec.repeats)],
+            repeats=[plan_requests(problem.workload, first + i) for i in range(asked.count)],
+            is_enough=lambda done: asked.is_enough([repeat.result for repeat in done]),
             on_stage=on_stage,
             is_alive=server.is_alive,
             after_load=check,
@@ -117,13 +129,16 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
 def simulated(problem: Problem) -> Measure:
     """Measure on the simulated engine, in virtual time: SIMULATED, seconds of wall time for hours of load."""
 
-    def measure(candidate: Candidate, number: int, on_stage: OnStage) -> Measurement:
+    def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
         on_stage(STARTING, 0, 0)
         d = problem.deployment(candidate)
         interconnect = problem.spec.hardware.interconnect
         on_stage(MEASURING, 0, problem.workload.num_requests)
-        results, preemptions, benchmark_s = [], 0, 0.0
-        for repeat in range(problem.spec.repeats):
+        results: list[BenchmarkResult] = []
+        preemptions, benchmark_s = 0, 0.0
+        for repeat in range(repeats.first, repeats.first + repeats.count):
+            if results and repeats.is_enough(results):
+                break
             workload = msgspec.structs.replace(problem.workload, seed=problem.workload.seed + repeat)
             pace = SEEDS_PER_TRIAL * number + workload.seed
             engines = [start_engine(d, interconnect, pace + i) for i in range(d.instances)]

@@ -105,6 +105,9 @@ def tune(
     replay: Annotated[
         Path | None, typer.Option("--replay", help="Answer from a JSONL file of launches; launch nothing.")
     ] = None,
+    finals: Annotated[
+        bool, typer.Option("--finals/--no-finals", help="Measure the best trials and the default again at the end.")
+    ] = True,
     model: ModelOption = None,
     gpu: GpuOption = None,
     num_gpus: NumGpusOption = 1,
@@ -118,9 +121,9 @@ def tune(
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_settings(spec, context.obj, sampler, seed)
     if replay is None:
-        tune_study(spec, folder, trials, backend, storage, dry_run)
+        tune_study(spec, folder, trials, backend, storage, dry_run, finals)
     elif backend is None:
-        replay_study(spec, trials, replay, storage, dry_run)
+        replay_study(spec, trials, replay, storage, dry_run, finals)
     else:
         raise InputError("--replay launches nothing: leave out --backend")
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.bench_json import read_metrics
-from planner.benchmark import MEASURING, STARTING, Measure, Measurement, OnStage
+from planner.benchmark import MEASURING, STARTING, Measure, Measurement, OnStage, Repeats
 from planner.engine import FIELDS, parse_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
 from planner.files import convert, read_text
@@ -206,7 +206,7 @@ def replayed(problem: Problem, records: Sequence[Record]) -> Measure:
         table.setdefault(record.candidate.key, []).append(record)
     seed = problem.spec.sampler.seed
 
-    def measure(candidate: Candidate, number: int, on_stage: OnStage) -> Measurement:
+    def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:  # noqa: ARG001
         on_stage(STARTING, 0, 0)
         known = table[candidate.key]
         drawn = np.random.default_rng([seed, number, zlib.crc32(candidate.key.encode())]).integers(len(known))

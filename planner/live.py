@@ -16,7 +16,7 @@ from planner.problem import Problem
 from planner.report import describe, outcome_text
 from planner.space import Candidate
 from planner.study import Observer
-from planner.trial import Trial, best_trial
+from planner.trial import Trial, best_trial, num_launched
 from planner.units import format_duration
 
 LAST_OUTCOMES = 6
@@ -34,7 +34,7 @@ class _Progress:
         self.ran = 0
 
     def launched(self) -> int:
-        return sum(trial.was_launched for trial in self.trials)
+        return num_launched(self.trials)
 
     def remaining(self) -> str:
         left = self.target - self.launched()

@@ -8,11 +8,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.finals import Finals, chosen_trial, judge_finals
 from planner.objective import format_metric
 from planner.problem import Problem
 from planner.risks import no_effect
 from planner.space import Candidate, Value
-from planner.trial import Trial, best_trial, default_trial
+from planner.trial import Trial, best_trial, default_trial, searched
 from planner.units import format_count, format_ms
 
 LOG_WIDTH = 132
@@ -95,14 +96,14 @@ def outcome_text(problem: Problem, trial: Trial) -> str:
 
 
 def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
-    """Every trial with its numbers and settings; the best one is marked."""
-    best, default = best_trial(problem, list(trials)), default_trial(problem, list(trials))
+    """Every trial of the search with its numbers and settings; the one to deploy is marked."""
+    best, default = chosen_trial(problem, trials), default_trial(problem, trials)
     metric = problem.spec.objective.metric
     table = Table(title=f"Trials: {metric}", title_justify="left")
     for name in ("trial", metric.replace("_", " "), "vs default", "TTFT p50", "TPOT p50", "start"):
         table.add_column(name, justify="right")
     table.add_column(" ".join(_SHORT_NAMES.get(name, name) for name in problem.choices.names))
-    for trial in trials:
+    for trial in searched(trials):
         is_best = best is not None and trial.number == best.number
         settings = _values(problem, trial.candidate)
         if trial.candidate == problem.default:
@@ -147,7 +148,10 @@ _SHORT_NAMES = {
 
 def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     """Best against the engine's defaults, in words and numbers."""
-    best, default = best_trial(problem, list(trials)), default_trial(problem, list(trials))
+    finals = judge_finals(problem, trials)
+    if finals is not None:
+        return _finals_conclusion(problem, finals)
+    best, default = best_trial(problem, trials), default_trial(problem, trials)
     metric = problem.spec.objective.metric
     if best is None or best.value is None:
         return Text("no trial kept every limit; see the reasons in the table", "bold red")
@@ -167,6 +171,45 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     return Group(*lines)
 
 
+def _finals_conclusion(problem: Problem, finals: Finals) -> RenderableType:
+    metric, winner = problem.spec.objective.metric, finals.winner
+    table = Table(title="Finals: measured again in turn, on fresh prompts", title_justify="left")
+    for name in ("trial", "in the search", "again", "change", "vs default", "95 %"):
+        table.add_column(name, justify="right")
+    for finalist in finals.finalists:
+        seen = finalist.trial.value or 0.0
+        again = format_metric(metric, finalist.value) if finalist.values else "failed"
+        change = f"{finalist.value / seen - 1:+.1%}" if finalist.values and seen else ""
+        gain = finalist.gain
+        table.add_row(
+            f"{finalist.trial.number}{'*' if finalist is winner else ''}",
+            format_metric(metric, seen),
+            again,
+            change,
+            "" if gain is None else f"{gain.value:+.1%}",
+            "" if gain is None else f"{gain.low:+.1%} to {gain.high:+.1%}",
+            style="bold green" if finalist is winner else "" if finalist.is_acceptable else "dim",
+        )
+    lines = [Text(_verdict(problem, finals), "bold green"), Text(f"      {describe(problem, winner.trial.candidate)}")]
+    lines += [Text(BANNERS[of], "bold yellow") for of in _origins(winner.trial) if of in BANNERS]
+    return Group(table, *lines)
+
+
+def _verdict(problem: Problem, finals: Finals) -> str:
+    """The study's answer in one sentence."""
+    metric, winner = problem.spec.objective.metric, finals.winner
+    if finals.keeps_default:
+        near = (
+            "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
+        )
+        return f"no significant gain over {near}: keep them"
+    text = f"deploy trial {winner.trial.number}: {metric} {format_metric(metric, winner.value)}"
+    gain = winner.gain
+    if gain is None:
+        return f"{text}; the defaults have no value to compare with"
+    return f"{text}, {gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%}) against {problem.default_words}"
+
+
 def _origins(trial: Trial) -> tuple[str, ...]:
     """Where its numbers come from: a replayed trial may have been simulated when it was recorded."""
-    return (trial.provenance.backend, "simulated" if trial.provenance.simulated else "")
+    return tuple({trial.provenance.backend: None, "simulated" if trial.provenance.simulated else "": None})

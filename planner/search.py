@@ -30,9 +30,9 @@ from planner.feasibility import Constraint
 from planner.problem import Problem
 from planner.space import Candidate
 from planner.surrogate import Surrogate
-from planner.trial import Trial
+from planner.trial import Rerun, Trial
 
-RECORD, CANDIDATE, DEFINITION = "record", "candidate", "definition"
+RECORD, CANDIDATE, DEFINITION, RERUN = "record", "candidate", "definition", "rerun"
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
 """Infeasible or repeated proposals of one of Optuna's samplers before we choose for it. GP learns nothing from them, so
 it would propose the same again."""
@@ -198,7 +198,7 @@ class Search:
         A trial that an earlier run asked and did not finish comes first, under its own number.
         """
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if CANDIDATE in frozen.user_attrs:
+            if CANDIDATE in frozen.user_attrs and RERUN not in frozen.user_attrs:
                 return frozen.number, msgspec.json.decode(frozen.user_attrs[CANDIDATE], type=Candidate)
         past = self.trials()
         tried = {trial.candidate.key for trial in past}
@@ -215,6 +215,16 @@ class Search:
                 return self._begin(trial, candidate)
             self._reject(trial, violated)
         return self._begin_row(self._nearest(open_rows, candidate))
+
+    def ask_rerun(self, trial: Trial, rerun: Rerun) -> int:
+        """Begin a trial of the finals; one that an earlier run began and did not finish keeps its number."""
+        text = msgspec.json.encode(rerun).decode()
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if frozen.user_attrs.get(RERUN) == text:
+                return frozen.number
+        begun = self._study.ask()
+        begun.set_user_attr(RERUN, text)
+        return self._begin(begun, trial.candidate)[0]
 
     def _nearest(self, rows: NDArray[np.int64], candidate: Candidate) -> int:
         """The row that differs in the fewest settings, and there by the fewest values."""

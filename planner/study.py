@@ -11,14 +11,16 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from planner import __version__
-from planner.benchmark import Measure, Measurement, OnStage
+from planner.benchmark import Measure, Measurement, OnStage, Repeats
 from planner.calibration import predicted_figures, real_figures
 from planner.errors import BenchmarkError, EngineError
+from planner.finals import heats
 from planner.objective import judge
 from planner.problem import Problem
+from planner.racing import race
 from planner.search import Search
 from planner.space import Candidate
-from planner.trial import Failure, Provenance, Trial
+from planner.trial import Failure, Provenance, Rerun, Trial, num_launched, searched
 
 
 class Observer(Protocol):
@@ -41,24 +43,15 @@ def run_study(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Trial]:
     """Launch until `target` trials of this study were launched, earlier runs counted in. Returns all its trials."""
-    while sum(trial.was_launched for trial in search.trials()) < target:
+    while num_launched(trials := searched(search.trials())) < target:
         asked = search.ask()
         if asked is None:
             break  # every feasible combination has been tried
         number, candidate = asked
         observer.started(number, candidate)
-        provenance = Provenance(
-            planner_version=__version__,
-            backend=backend,
-            simulated=backend == "simulated",
-            vllm_version=str(problem.version),
-            image=problem.spec.container.image if problem.spec.container else None,
-            gpu=problem.gpu.name,
-            workload_seed=problem.workload.seed,
-            finished_at="",
-        )
-        trial = evaluate(problem, candidate, number, measure, observer.stage, provenance)
-        trial = replace(trial, provenance=replace(trial.provenance, finished_at=now().isoformat(timespec="seconds")))
+        repeats = Repeats(0, problem.spec.repeats, race(problem, trials))
+        trial = evaluate(problem, candidate, number, measure, observer.stage, _provenance(problem, backend), repeats)
+        trial = _finished(trial, now)
         search.tell(trial)
         if trial.real_memory is not None:  # the candidates still to come are judged by what this machine really uses
             problem.learn(candidate, trial.real_memory, f"trial {number} of {problem.spec.name}")
@@ -66,8 +59,55 @@ def run_study(
     return search.trials()
 
 
+def run_finals(
+    problem: Problem,
+    search: Search,
+    measure: Measure,
+    observer: Observer,
+    backend: str,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[Trial]:
+    """Measure the finalists again, in turn, until every round is done. Returns all trials."""
+    while to_do := heats(problem, search.trials()):
+        heat = to_do[0]
+        number = search.ask_rerun(heat.trial, heat.rerun)
+        observer.started(number, heat.trial.candidate)
+        provenance = _provenance(problem, backend)
+        trial = evaluate(
+            problem, heat.trial.candidate, number, measure, observer.stage, provenance, heat.repeats, heat.rerun
+        )
+        trial = _finished(trial, now)
+        search.tell(trial)
+        observer.finished(trial)
+    return search.trials()
+
+
+def _provenance(problem: Problem, backend: str) -> Provenance:
+    return Provenance(
+        planner_version=__version__,
+        backend=backend,
+        simulated=backend == "simulated",
+        vllm_version=str(problem.version),
+        image=problem.spec.container.image if problem.spec.container else None,
+        gpu=problem.gpu.name,
+        workload_seed=problem.workload.seed,
+        finished_at="",
+    )
+
+
+def _finished(trial: Trial, now: Callable[[], datetime]) -> Trial:
+    return replace(trial, provenance=replace(trial.provenance, finished_at=now().isoformat(timespec="seconds")))
+
+
 def evaluate(
-    problem: Problem, candidate: Candidate, number: int, measure: Measure, on_stage: OnStage, provenance: Provenance
+    problem: Problem,
+    candidate: Candidate,
+    number: int,
+    measure: Measure,
+    on_stage: OnStage,
+    provenance: Provenance,
+    repeats: Repeats | None = None,
+    rerun: Rerun | None = None,
 ) -> Trial:
     """Estimate, check, measure, judge. An engine that does not serve is an outcome, not an exception."""
     deployment = problem.deployment(candidate)
@@ -80,12 +120,13 @@ def evaluate(
         predicted_value=problem.predicted(candidate),
         predicted_memory=predicted_figures(deployment.memory),
         real_memory=None,
+        rerun=rerun,
         provenance=provenance,
     )
     if trial.constraints:
         return trial
     try:
-        measurement = measure(candidate, number, on_stage)
+        measurement = measure(candidate, number, on_stage, repeats or Repeats(0, problem.spec.repeats))
     except EngineError as error:
         failure = Failure(kind=type(error).__name__, message=str(error), log_tail=error.log_tail)
         return replace(trial, outcome="failed", failure=failure, start_s=error.start_s)

@@ -38,6 +38,17 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rerun:
+    """That a trial measures an earlier one again, on fresh prompts."""
+
+    of: int
+    """Number of that trial."""
+    series: str
+    """Numbers of all that compete, so that those measured in turn are compared with each other."""
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     number: int
     candidate: Candidate
@@ -57,6 +68,8 @@ class Trial:
     start_s: float = 0.0
     benchmark_s: float = 0.0
     failure: Failure | None = None
+    rerun: Rerun | None = None
+    """Set in the finals; such a trial is none of the search's."""
     provenance: Provenance
 
     @property
@@ -70,9 +83,9 @@ class Trial:
 
 
 def best_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
-    """The best acceptable trial; of equals the earlier, which is nearer the default."""
+    """The search's best acceptable trial; of equals the earlier, which is nearer the default."""
     best: Trial | None = None
-    for trial in trials:
+    for trial in searched(trials):
         if not trial.is_acceptable or trial.value is None:
             continue
         if best is None or best.value is None or problem.spec.objective.better(trial.value, best.value):
@@ -81,4 +94,13 @@ def best_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
 
 
 def default_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
-    return next((trial for trial in trials if trial.candidate == problem.default), None)
+    return next((trial for trial in searched(trials) if trial.candidate == problem.default), None)
+
+
+def num_launched(trials: Sequence[Trial]) -> int:
+    return sum(trial.was_launched for trial in trials)
+
+
+def searched(trials: Sequence[Trial]) -> list[Trial]:
+    """Without those of the finals."""
+    return [trial for trial in trials if trial.rerun is None]

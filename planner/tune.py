@@ -20,6 +20,7 @@ from planner.container import trial_runs
 from planner.errors import BackendError, InputError
 from planner.export import run_sh
 from planner.files import encode
+from planner.finals import chosen_trial, heats
 from planner.hardware import detect_gpus, find_gpu
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
@@ -28,8 +29,8 @@ from planner.problem import Problem
 from planner.report import conclusion, make_console, plan_view, trials_table
 from planner.search import Search
 from planner.spec import StudySpec
-from planner.study import run_study
-from planner.trial import Trial, best_trial, default_trial
+from planner.study import run_finals, run_study
+from planner.trial import Trial, default_trial, num_launched, searched
 from planner.units import format_duration
 from planner.workspace import STUDY_FILE, Workspace
 
@@ -51,9 +52,15 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
 
 
 def tune_study(
-    spec: StudySpec, folder: Path, target: int, backend: str | None, storage: str | None, dry_run: bool
+    spec: StudySpec,
+    folder: Path,
+    target: int,
+    backend: str | None,
+    storage: str | None,
+    dry_run: bool,
+    has_finals: bool = True,
 ) -> None:
-    """Plan, run, conclude, export."""
+    """Plan, run, measure the best again, conclude, export."""
     console = make_console()
     backend = choose_backend(spec, backend)
     workspace = Workspace(folder, simulated=backend == "simulated")
@@ -68,17 +75,20 @@ def tune_study(
     with workspace.locked():
         search = Search(problem, storage or workspace.default_storage)
         try:
-            _run(console, problem, search, workspace, backend, target, expected_s)
+            _run(console, problem, search, workspace, backend, target, expected_s, has_finals)
         except KeyboardInterrupt:
-            finished = sum(trial.was_launched for trial in search.trials())
+            finished = num_launched(searched(search.trials()))
             console.print(f"\nstopped; {finished} of {target} trials are kept, the same command continues")
             raise SystemExit(130) from None
-        if problem.calibrations:
-            save_calibrations(workspace.calibration_path, problem.calibrations)
+        finally:
+            if problem.calibrations:
+                save_calibrations(workspace.calibration_path, problem.calibrations)
         _conclude(console, problem, search.trials(), workspace)
 
 
-def replay_study(spec: StudySpec, target: int, path: Path, storage: str | None, dry_run: bool) -> None:
+def replay_study(
+    spec: StudySpec, target: int, path: Path, storage: str | None, dry_run: bool, has_finals: bool = True
+) -> None:
     """The same loop on recorded launches: nothing is launched, and without a storage nothing is kept."""
     console = make_console()
     problem = Problem(spec)
@@ -88,21 +98,49 @@ def replay_study(spec: StudySpec, target: int, path: Path, storage: str | None, 
     if dry_run:
         return
     search = Search(problem, storage)
-    with terminal_observer(console, problem, search.trials(), target, 0.0) as observer:
-        trials = run_study(problem, search, replayed(problem, records), target, observer, REPLAY)
+    _search_and_finals(console, problem, search, replayed(problem, records), REPLAY, target, 0.0, has_finals)
+    trials = search.trials()
     console.print(trials_table(problem, trials))
     console.print(conclusion(problem, trials))
 
 
 def _run(
-    console: Console, problem: Problem, search: Search, workspace: Workspace, backend: str, target: int, expected: float
+    console: Console,
+    problem: Problem,
+    search: Search,
+    workspace: Workspace,
+    backend: str,
+    target: int,
+    expected_trial_s: float,
+    has_finals: bool,
 ) -> None:
     measure, clean_up = _measure(problem, workspace, backend)
-    with _sigterm_as_interrupt(), terminal_observer(console, problem, search.trials(), target, expected) as observer:
+    with _sigterm_as_interrupt():
         try:
-            run_study(problem, search, measure, target, observer, backend)
+            _search_and_finals(console, problem, search, measure, backend, target, expected_trial_s, has_finals)
         finally:
             clean_up()
+
+
+def _search_and_finals(
+    console: Console,
+    problem: Problem,
+    search: Search,
+    measure: Measure,
+    backend: str,
+    target: int,
+    expected_trial_s: float,
+    has_finals: bool,
+) -> None:
+    with terminal_observer(console, problem, searched(search.trials()), target, expected_trial_s) as observer:
+        trials = run_study(problem, search, measure, target, observer, backend)
+    to_do = heats(problem, trials) if has_finals else []
+    if not to_do:
+        return
+    names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
+    console.print(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
+    with terminal_observer(console, problem, trials, num_launched(trials) + len(to_do), expected_trial_s) as observer:
+        run_finals(problem, search, measure, observer, backend)
 
 
 def _measure(problem: Problem, workspace: Workspace, backend: str) -> tuple[Measure, Any]:
@@ -172,7 +210,7 @@ def write_study(spec: StudySpec, folder: Path) -> None:
 def _conclude(console: Console, problem: Problem, trials: list[Trial], workspace: Workspace) -> None:
     console.print(trials_table(problem, trials))
     console.print(conclusion(problem, trials))
-    best = best_trial(problem, trials)
+    best = chosen_trial(problem, trials)
     if best is not None and problem.spec.container is not None:
         write_script(problem, trials, best, workspace.script_path)
         console.print(Text(f"wrote {workspace.script_path}"))
@@ -219,7 +257,7 @@ def export_trial(
 ) -> Path:
     """Write one trial's script. Raises InputError when there is no such trial."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
-    chosen = best_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
+    chosen = chosen_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
     if chosen is None:
         raise InputError(f"{folder}: {'no trial kept every limit' if number is None else f'no trial {number}'}")
     path = output or Workspace(folder, is_simulated).script_path

@@ -90,10 +90,12 @@ def write_simulated_server_study(folder: Path, speedup: int = 2000) -> Path:
     return path
 
 
-def tune(study: Path, trials: int, backend: str, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
-    """Run `planner tune` to its end."""
+def tune(
+    study: Path, trials: int, backend: str, timeout_s: float = 600, options: tuple[str, ...] = ("--no-finals",)
+) -> subprocess.CompletedProcess[str]:
+    """Run `planner tune` to its end, by default that of the search."""
     return subprocess.run(
-        [*PLANNER, "tune", str(study), "--trials", str(trials), "--backend", backend],
+        [*PLANNER, "tune", str(study), "--trials", str(trials), "--backend", backend, *options],
         capture_output=True,
         text=True,
         check=False,
@@ -105,7 +107,7 @@ def tune(study: Path, trials: int, backend: str, timeout_s: float = 600) -> subp
 def tune_until(study: Path, trials: int, backend: str, seen: str, number: signal.Signals) -> tuple[int, str]:
     """Run `planner tune` until a line of its output contains `seen`, then send a signal; exit code and output."""
     process = subprocess.Popen(
-        [*PLANNER, "tune", str(study), "--trials", str(trials), "--backend", backend],
+        [*PLANNER, "tune", str(study), "--trials", str(trials), "--backend", backend, "--no-finals"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

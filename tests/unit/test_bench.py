@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from planner.bench import plans_of
 from planner.bench_command import BenchAsk, BenchOutcome, compare_files, parse_slo, run_bench, workload_of
 from planner.bench_compare import compare_documents
-from planner.benchmark import ClientBottleneck, live
+from planner.benchmark import ClientBottleneck, Repeats, live
 from planner.cli import app
 from planner.errors import BenchmarkError, InputError
 from planner.load_shapes import ClosedLoop, OpenLoop, Replay, shape_of
@@ -631,7 +631,7 @@ def measured_with(
         problem = make_problem()
         backend = type("FakeBackend", (), {"serve": staticmethod(serve)})()
         server.takes_ids = True
-        return live(problem, backend)(problem.default, 0, lambda *_: None)
+        return live(problem, backend)(problem.default, 0, lambda *_: None, Repeats(0, problem.spec.repeats))
 
     monkeypatch.setattr("test_bench.VOCAB_SIZE", 1_000_000)
     return measure

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from planner.benchmark import simulated
+from planner.benchmark import Repeats, simulated
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
 from planner.search import Search
@@ -88,10 +88,10 @@ def test_a_failure_is_pruned_never_best_and_never_asked_again(
     problem = make_problem(search_space=FOUR)
     works = simulated(problem)
 
-    def measure(candidate: Any, number: int, on_stage: Any) -> Any:
+    def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Any:
         if candidate.engine.block_size == 32:
             raise EngineOutOfMemory("CUDA out of memory", log_tail="the end")
-        return works(candidate, number, on_stage)
+        return works(candidate, number, on_stage, repeats)
 
     trials = tune(problem, 12, measure, watcher)
     failed = [trial for trial in trials if trial.outcome == "failed"]

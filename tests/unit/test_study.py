@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from planner.benchmark import Measurement, simulated
+from planner.benchmark import Measurement, Repeats, simulated
 from planner.errors import BackendError, BenchmarkError, EngineCrashed, EngineRejected, EngineStartTimeout
 from planner.problem import Problem
 from planner.search import Search
@@ -25,10 +25,10 @@ def test_a_backend_error_stops_the_study_and_keeps_what_is_finished(
     problem = make_problem()
     works = simulated(problem)
 
-    def measure(candidate: Any, number: int, on_stage: Any) -> Measurement:
+    def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
         if number == 2:
             raise BackendError("Docker Engine does not answer")
-        return works(candidate, number, on_stage)
+        return works(candidate, number, on_stage, repeats)
 
     with pytest.raises(BackendError):
         tune(problem, 5, measure)
@@ -45,10 +45,10 @@ def test_an_engine_that_does_not_serve_is_an_outcome_and_the_study_goes_on(
     problem = make_problem()
     works = simulated(problem)
 
-    def measure(candidate: Any, number: int, on_stage: Any) -> Measurement:
+    def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
         if number == 0:
             raise kind("no")
-        return works(candidate, number, on_stage)
+        return works(candidate, number, on_stage, repeats)
 
     default, other = tune(problem, 2, measure)  # a failure is a launch, too
     assert (default.outcome, default.failure.kind, default.value) == ("failed", kind.__name__, None)
@@ -77,9 +77,9 @@ def test_an_infeasible_default_is_told_not_launched_and_not_counted(
     launched = []
     works = simulated(problem)
 
-    def measure(candidate: Any, number: int, on_stage: Any) -> Measurement:
+    def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
         launched.append(number)
-        return works(candidate, number, on_stage)
+        return works(candidate, number, on_stage, repeats)
 
     default, *others = tune(problem, 2, measure, watcher)
     assert (default.number, default.outcome, default.was_launched) == (0, "infeasible", False)

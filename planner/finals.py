@@ -1,0 +1,180 @@
+"""The honest end of a study: its best trials and the default measured again, in turn, on prompts that none has seen.
+
+The best of many noisy measurements looks better than it is (the winner's curse), so a search's own numbers prove
+nothing. `finalists` picks who competes, `heats` tells which launches are left, `judge_finals` who won and how surely.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from planner.benchmark import Repeats
+from planner.problem import Problem
+from planner.statistics import Difference, t_quantile
+from planner.trial import Rerun, Trial, best_trial, default_trial, searched
+
+MOST_FINALISTS = 3
+"""Besides the default."""
+CLOSE = 0.04
+"""Trials of the search within this share of the best one may be as good as it."""
+ROUNDS = 2
+LEAST_REPEATS = 2
+"""Of one launch, so that there are four pairs to compare."""
+FRESH = 1000
+"""Number of the first repeat of the finals; the search does not get that far."""
+
+
+def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
+    """The default where it was measured, then the best trials and those close, best first; none without a rival."""
+    best = best_trial(problem, trials)
+    if best is None or not best.value:
+        return []
+    objective = problem.spec.objective
+    sign = 1.0 if objective.direction == "maximize" else -1.0
+    good = [t for t in searched(trials) if t.is_acceptable and t.value and t.value > 0]
+    good.sort(key=lambda t: -sign * (t.value or 0.0))
+    near = [t for t in good if sign * math.log((t.value or 1.0) / best.value) >= -CLOSE]
+    default = default_trial(problem, trials)
+    rivals = [t for t in near if t is not default][:MOST_FINALISTS]
+    if default is not None and default.is_acceptable:
+        return [default, *rivals] if rivals else []
+    return rivals if len(rivals) > 1 else []
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """One launch of the finals."""
+
+    trial: Trial
+    """Who is measured again."""
+    rerun: Rerun
+    repeats: Repeats
+
+
+def heats(problem: Problem, trials: Sequence[Trial], rounds: int = ROUNDS) -> list[Heat]:
+    """The launches that are still to be done, in their order: every second round backwards, so that drift cancels."""
+    chosen = finalists(problem, trials)
+    series = _series(chosen)
+    done = {(t.rerun.of, t.rerun.round) for t in trials if t.rerun is not None and t.rerun.series == series}
+    count = max(LEAST_REPEATS, problem.spec.repeats)
+    return [
+        Heat(trial, Rerun(of=trial.number, series=series, round=number), Repeats(FRESH + number * count, count))
+        for number in range(rounds)
+        for trial in (chosen if number % 2 == 0 else chosen[::-1])
+        if (trial.number, number) not in done
+    ]
+
+
+def _series(chosen: Sequence[Trial]) -> str:
+    return ",".join(str(trial.number) for trial in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    trial: Trial
+    """As the search saw it."""
+    values: tuple[float, ...]
+    """Measured again, over all rounds; the same prompts at the same place for all."""
+    is_acceptable: bool
+    """Whether every launch of the finals served and kept the limits."""
+    gain: Difference | None = None
+    """Over the default, as a share; None for the default itself or without one."""
+
+    @property
+    def value(self) -> float:
+        return fmean(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Finals:
+    finalists: tuple[Finalist, ...]
+    """In the order of `finalists`: the default first, where it competes."""
+    winner: Finalist
+    """The simplest that none beats for sure."""
+    keeps_default: bool
+
+
+def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
+    """The verdict; None while the finals of the present finalists are not over."""
+    chosen = finalists(problem, trials)
+    if not chosen or heats(problem, trials):
+        return None
+    found = [_finalist(trials, trial, _series(chosen)) for trial in chosen]
+    able = [finalist for finalist in found if finalist.is_acceptable]
+    if not able:
+        return None
+    blocks = Blocks({f.trial.number: [math.log(value) for value in f.values] for f in able})
+    default = default_trial(problem, trials)
+    if able[0].trial is default:
+        gains = {f.trial.number: blocks.gain(f.trial.number, able[0].trial.number) for f in able[1:]}
+        found = [replace(finalist, gain=gains.get(finalist.trial.number)) for finalist in found]
+    able = [finalist for finalist in found if finalist.is_acceptable]
+
+    def beats(one: Finalist, other: Finalist) -> bool:
+        gain = blocks.gain(one.trial.number, other.trial.number)
+        return gain.low > 0 if problem.spec.objective.direction == "maximize" else gain.high < 0
+
+    by_simplicity = sorted(able, key=lambda f: _changes(problem, f.trial))
+    winner = next(f for f in by_simplicity if not any(beats(other, f) for other in able if other is not f))
+    return Finals(tuple(found), winner, keeps_default=winner.trial is default)
+
+
+def _finalist(trials: Sequence[Trial], trial: Trial, series: str) -> Finalist:
+    runs = [t for t in trials if t.rerun is not None and t.rerun.series == series and t.rerun.of == trial.number]
+    runs.sort(key=lambda t: t.rerun.round if t.rerun is not None else 0)
+    values = tuple(value for run in runs for value in run.repeat_values)
+    served = all(run.is_acceptable and len(run.repeat_values) == len(runs[0].repeat_values) for run in runs)
+    return Finalist(trial, values, bool(values) and served and min(values) > 0)
+
+
+class Blocks:
+    """Means compared in a randomised block design: each block is one set of prompts that all finalists got.
+
+    What a block does to all of them cancels; the rest is the noise, pooled over the finalists, with (k-1)(n-1) degrees
+    of freedom. Source: Box, Hunter & Hunter 2005, Statistics for Experimenters, ch. 4.
+    """
+
+    def __init__(self, logs: Mapping[int, Sequence[float]]) -> None:
+        """Logarithms of the values by finalist, as many of each."""
+        self._means = {number: fmean(values) for number, values in logs.items()}
+        self._size = len(next(iter(logs.values())))
+        blocks = [fmean(values[i] for values in logs.values()) for i in range(self._size)]
+        overall = fmean(blocks)
+        squares = sum(
+            (value - self._means[number] - blocks[i] + overall) ** 2
+            for number, values in logs.items()
+            for i, value in enumerate(values)
+        )
+        self._degrees = (len(logs) - 1) * (self._size - 1)
+        self._variance = squares / self._degrees if self._degrees else math.inf
+
+    def gain(self, one: int, other: int) -> Difference:
+        """How much more `one` does than `other`, as a share, with its 95 % interval."""
+        value = self._means[one] - self._means[other]
+        half = t_quantile(self._degrees) * math.sqrt(2 * self._variance / self._size) if self._degrees else math.inf
+        low, high = (math.expm1(min(end, MOST_LOG)) for end in (value - half, value + half))
+        return Difference(math.expm1(value), low, high, f"{self._size} blocks of {len(self._means)}")
+
+
+MOST_LOG = 50.0
+"""Where an interval is cut that knows nothing."""
+
+
+def _changes(problem: Problem, trial: Trial) -> tuple[int, int]:
+    """How many settings differ from the default; of equals the earlier trial."""
+    names = problem.choices.names
+    default = problem.default
+    differ = sum(
+        problem.choices.value_of(trial.candidate, name) not in {None, problem.choices.value_of(default, name)}
+        for name in names
+    )
+    return differ, trial.number
+
+
+def chosen_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
+    """What to deploy: the winner of the finals, and before they are over the best of the search."""
+    finals = judge_finals(problem, trials)
+    return finals.winner.trial if finals is not None else best_trial(problem, trials)

@@ -1,0 +1,162 @@
+"""The honest end: who competes, in which order, and what four noisy runs each can say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from planner.benchmark import Measurement, Repeats, simulated
+from planner.errors import EngineCrashed
+from planner.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals
+from planner.problem import Problem
+from planner.search import Search
+from planner.study import run_finals
+from planner.trial import Rerun, Trial, best_trial, default_trial, searched
+
+Make = Callable[..., Problem]
+
+
+@pytest.fixture
+def trials(make_problem: Make, tune: Any) -> tuple[Problem, list[Trial]]:
+    problem = make_problem()
+    return problem, tune(problem, 4)
+
+
+def with_values(trials: Sequence[Trial], *values: float) -> list[Trial]:
+    return [replace(trial, value=v, repeat_values=(v,)) for trial, v in zip(trials, values, strict=True)]
+
+
+def rerun_of(problem: Problem, trials: list[Trial], values: dict[int, Sequence[float]]) -> list[Trial]:
+    """The finals over, with these values for each finalist: two a round."""
+    done = list(trials)
+    while to_do := heats(problem, done):
+        heat = to_do[0]
+        of, number = heat.rerun.of, heat.rerun.round
+        pair = tuple(values[of][2 * number : 2 * number + 2])
+        again = replace(heat.trial, number=100 + len(done), rerun=heat.rerun, value=sum(pair) / 2, repeat_values=pair)
+        done.append(again)
+    return done
+
+
+def test_the_default_and_those_near_the_best_compete(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    assert [t.number for t in finalists(problem, with_values(found, 100, 150, 149, 120))] == [0, 1, 2]
+    assert [t.number for t in finalists(problem, with_values(found, 100, 90, 149, 120))] == [0, 2]
+
+
+def test_without_a_rival_there_are_no_finals(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    alone = with_values(found, 200, 100, 110, 120)
+    assert (finalists(problem, alone), heats(problem, alone), judge_finals(problem, alone)) == ([], [], None)
+    assert chosen_trial(problem, alone) is alone[0]
+
+
+def test_rounds_alternate_and_have_prompts_of_their_own(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    order = heats(problem, with_values(found, 100, 150, 149, 120))
+    assert [heat.trial.number for heat in order] == [0, 1, 2, 2, 1, 0]
+    assert len(order) == 3 * ROUNDS
+    first, second = order[0].repeats, order[-1].repeats
+    assert first.first >= FRESH > problem.spec.repeats
+    assert second.first == first.first + first.count
+
+
+def test_a_clear_winner_wins_with_its_interval(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    seen = with_values(found, 100, 150, 149, 120)
+    noise = [1.0, 1.01, 0.99, 1.005]
+    values = {0: [100 * n for n in noise], 1: [140 * n for n in noise[::-1]], 2: [120 * n for n in noise]}
+    finals = judge_finals(problem, rerun_of(problem, seen, values))
+    assert finals is not None
+    assert finals.winner.trial.number == 1
+    assert not finals.keeps_default
+    gain = finals.winner.gain
+    assert gain is not None
+    assert gain.low < 0.40 < gain.high < 0.45
+    assert chosen_trial(problem, rerun_of(problem, seen, values)) is seen[1]
+
+
+def test_a_gain_that_may_be_noise_keeps_the_default(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    seen = with_values(found, 100, 150, 149, 120)
+    values = {0: [100, 108, 95, 103], 1: [104, 99, 107, 101], 2: [99, 105, 104, 98]}
+    finals = judge_finals(problem, rerun_of(problem, seen, values))
+    assert finals is not None
+    assert finals.keeps_default
+
+
+def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:
+    problem = make_problem()
+    found = tune(problem, 5)
+    works = simulated(problem)
+    best = best_trial(problem, found)
+    assert best is not None
+    assert best is not default_trial(problem, found)
+
+    def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
+        if candidate == best.candidate:
+            raise EngineCrashed("out of luck")
+        return works(candidate, number, on_stage, repeats)
+
+    search = Search(problem, storage)
+    after = run_finals(problem, search, measure, watcher, "simulated")
+    assert searched(after) == found
+    finals = judge_finals(problem, after)
+    assert finals is not None
+    assert finals.winner.trial.number != best.number
+
+
+def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:
+    problem = make_problem()
+    tune(problem, 4)
+    works = simulated(problem)
+    launches: list[tuple[int, int]] = []
+
+    def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
+        if len(launches) == 2:
+            raise KeyboardInterrupt
+        launches.append((number, repeats.first))
+        return works(candidate, number, on_stage, repeats)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_finals(problem, Search(problem, storage), measure, watcher, "simulated")
+    search = Search(problem, storage)
+    total = len(heats(problem, search.trials())) + 2
+    after = run_finals(problem, search, works, watcher, "simulated")
+    reruns = [trial for trial in after if trial.rerun is not None]
+    assert len(reruns) == total
+    assert len({(t.rerun.of, t.rerun.round) for t in reruns if t.rerun}) == total
+    numbers = [number for number, _ in watcher.asked]
+    assert numbers.count(max(n for n, _ in launches) + 1) == 2  # the one that was interrupted, under its own number
+
+
+def test_more_trials_afterwards_make_new_finals(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:
+    problem = make_problem()
+    tune(problem, 3)
+    after = run_finals(problem, Search(problem, storage), simulated(problem), watcher, "simulated")
+    more = tune(problem, 5)
+    assert len(searched(more)) == 5
+    assert [t for t in more if t.rerun is not None] == [t for t in after if t.rerun is not None]
+
+
+def test_a_block_hits_all_finalists_alike() -> None:
+    """A slow machine in one round changes no comparison; what is left is each finalist's own noise."""
+    logs = {0: [0.0, 0.5, -0.3, 0.1], 1: [0.1, 0.6, -0.2, 0.2]}
+    gain = Blocks(logs).gain(1, 0)
+    assert gain.value == pytest.approx(math.expm1(0.1))
+    assert gain.high - gain.low < 1e-6
+
+
+def test_a_single_block_says_nothing_for_sure() -> None:
+    gain = Blocks({0: [1.0], 1: [2.0]}).gain(1, 0)
+    assert gain.low < 0 < gain.high
+
+
+def test_a_rerun_is_kept_in_the_record(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    rerun = Rerun(of=1, series="0,1", round=0)
+    assert best_trial(problem, [*found, replace(found[1], value=1e9, rerun=rerun)]) is best_trial(problem, found)
