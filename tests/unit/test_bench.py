@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -559,6 +561,19 @@ def test_the_command_prints_writes_and_compares(server: FakeServer, workload_fil
     done = runner.invoke(app, ["bench", "--compare", *map(str, files)])
     assert done.exit_code == 0, done.output
     assert "b.json against a.json" in done.output
+
+
+def test_the_installed_command_in_two_processes(server: FakeServer, workload_file: str, tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    command = [str(Path(sys.executable).with_name("planner")), "bench", server.url, "--workload", workload_file]
+    done = subprocess.run(
+        [*command, "--repeats", "1", "--client-processes", "2", "--json", str(path)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode in (0, 5), done.stdout + done.stderr
+    found = json.loads(path.read_text())
+    assert (found["client_num_processes"], found["completed"], found["failed"]) == (2, 8, 0)
+    assert not done.stderr
 
 
 def test_the_command_without_a_server() -> None:
