@@ -191,7 +191,9 @@ def _seconds(option: str, text: str) -> float:
 
 
 def _not_prompts(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: {error}; allowed: lines of {{prompt, output_tokens, arrival_s}}, or ShareGPT")
+    return InputError(
+        f"{path}: {error}; allowed: lines of {{prompt or input_tokens, output_tokens, arrival_s}}, or ShareGPT"
+    )
 
 
 def _named(name: str) -> tuple[Workload, Path]:

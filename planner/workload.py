@@ -198,11 +198,13 @@ class RequestPlan:
 
 
 class GivenPrompt(msgspec.Struct, frozen=True):
-    """One recorded prompt."""
+    """One recorded request: its prompt, or only how long it was."""
 
-    prompt: str
+    prompt: str | None
     output_tokens: int | None = None
     arrival_s: float | None = None
+    input_tokens: int | None = None
+    """Of the prompt; one that is not given is made so long."""
 
 
 def plan_requests(workload: Workload, repeat: int = 0) -> list[RequestPlan]:
@@ -218,7 +220,8 @@ def plan_warmup(workload: Workload) -> list[RequestPlan]:
 def plan_given(workload: Workload, prompts: Sequence[GivenPrompt], repeat: int = 0) -> list[RequestPlan]:
     """As `plan_requests`, of recorded prompts: each repeat takes the next ones. Raises ValueError when they run out."""
     first = repeat * workload.num_requests
-    if first + workload.num_requests > len(prompts) and not workload.repeat_prompts:
+    may_repeat = workload.repeat_prompts or all(given.prompt is None for given in prompts)
+    if first + workload.num_requests > len(prompts) and not may_repeat:
         raise ValueError(
             f"{first + workload.num_requests} prompts are needed and there are {len(prompts)}; ask for fewer requests "
             "or repeats, or say repeat_prompts: true"
@@ -229,7 +232,7 @@ def plan_given(workload: Workload, prompts: Sequence[GivenPrompt], repeat: int =
     return [
         RequestPlan(
             first + i,
-            max(1, len(given.prompt.split())),
+            given.input_tokens or max(1, len((given.prompt or "").split())),
             given.output_tokens or int(drawn),
             0,
             prompt=given.prompt,
@@ -349,7 +352,8 @@ TOKENS_PER_WORD = 1.3
 def read_prompts(text: str) -> list[GivenPrompt]:
     """JSONL of `{prompt, output_tokens, arrival_s}`, or a ShareGPT file. Raises ValueError.
 
-    Also the names other tools write: `max_tokens`, `output_len`, `timestamp`.
+    With `input_tokens` in place of the prompt only its length counts. Also the names other tools write: `max_tokens`,
+    `output_len`, `input_len`, `timestamp`.
     """
     if text.lstrip().startswith("["):
         lines = msgspec.json.decode(text, type=list[dict[str, Any]])
@@ -363,12 +367,19 @@ def read_prompts(text: str) -> list[GivenPrompt]:
 
 
 def _from_line(line: dict[str, Any]) -> GivenPrompt:
-    prompt = line.get("prompt")
-    if not isinstance(prompt, str) or not prompt:
-        raise ValueError("a line has no prompt")
+    prompt, length = line.get("prompt"), line.get("input_tokens", line.get("input_len"))
+    if length is None and (not isinstance(prompt, str) or not prompt):
+        raise ValueError("a line has no prompt, nor input_tokens")
+    if length is not None and (not isinstance(length, int) or length < 1):
+        raise ValueError(f"input_tokens {length!r} is not a count of tokens")
     output = line.get("output_tokens", line.get("max_tokens", line.get("output_len")))
     arrival = line.get("arrival_s", line.get("timestamp"))
-    return GivenPrompt(prompt, None if output is None else int(output), None if arrival is None else float(arrival))
+    return GivenPrompt(
+        prompt,
+        None if output is None else int(output),
+        None if arrival is None else float(arrival),
+        length,
+    )
 
 
 def _from_sharegpt(talk: dict[str, Any]) -> GivenPrompt | None:

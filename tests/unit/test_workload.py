@@ -192,6 +192,16 @@ def test_recorded_prompts_run_out_unless_they_may_be_repeated() -> None:
     assert [(plan.prompt, plan.output_tokens) for plan in plans] == [("a", 9), ("b", 9), ("a", 9)]
 
 
+def test_a_file_of_lengths_gets_new_prompts_each_time() -> None:
+    lines = '{"input_tokens": 5, "output_tokens": 3, "arrival_s": 1}\n{"input_len": 7, "output_len": 2, "timestamp": 4}'
+    given = read_prompts(lines)
+    assert given == [GivenPrompt(None, 3, 1.0, 5), GivenPrompt(None, 2, 4.0, 7)]
+    plans = plan_given(workload(num_requests=2), given) + plan_given(workload(num_requests=2), given, repeat=1)
+    assert [(plan.input_tokens, plan.output_tokens, plan.due_s) for plan in plans] == 2 * [(5, 3, 0.0), (7, 2, 3.0)]
+    assert [plan.prompt for plan in plans] == [None] * 4
+    assert len({tuple(prompt_token_ids(plan, VOCAB_SIZE, 0)) for plan in plans}) == 4
+
+
 def test_files_of_prompts() -> None:
     first = {"prompt": "a", "output_tokens": 3, "arrival_s": 1.5}
     second = {"prompt": "b", "timestamp": 2, "output_len": 4}
@@ -205,7 +215,17 @@ def test_files_of_prompts() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"prompt": ""}', '{"text": "a"}', "not json", '{"prompt": "a", "max_tokens": "x"}']
+    "text",
+    [
+        "",
+        "[]",
+        '{"prompt": ""}',
+        '{"input_tokens": 0}',
+        '{"input_tokens": "many"}',
+        '{"text": "a"}',
+        "not json",
+        '{"prompt": "a", "max_tokens": "x"}',
+    ],
 )
 def test_what_is_no_file_of_prompts(text: str) -> None:
     with pytest.raises((ValueError, msgspec.MsgspecError)):
