@@ -375,6 +375,7 @@ def capacity_document(
         "capacity": capacity.level,
         "capacity_low": capacity.low,
         "capacity_high": _number(capacity.high),
+        "steady": capacity.is_steady,
         "client_was_bottleneck": fault is not None,
         "client_fault": fault,
         "num_requests": capacity.num_requests,

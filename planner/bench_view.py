@@ -145,6 +145,11 @@ def capacity_table(capacity: Capacity, unit: str, client_fault: str | None = Non
         (f"{one.level:g}", one.judgement.verdict, str(one.num_requests), one.judgement.why) for one in capacity.levels
     )
     notes = [capacity_in_words(capacity, unit)]
+    if not capacity.is_steady:
+        notes.append(
+            f"the server's speed changed while it was searched: {capacity.num_contrary} loads say the opposite; "
+            "search again when nothing else runs there"
+        )
     if client_fault:
         notes.append(f"THE CLIENT WAS THE BOTTLENECK near the capacity: {client_fault}")
     return BenchTable("Capacity", (unit, "SLO", "requests", "why"), rows, tuple(notes))

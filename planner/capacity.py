@@ -78,6 +78,15 @@ class Capacity:
     def num_requests(self) -> int:
         return sum(level.num_requests for level in self.levels)
 
+    @property
+    def num_contrary(self) -> int:
+        """Loads that say the opposite of the interval; one may be an accident, more are a server that changed."""
+        return sum(one.level >= self.high if one.is_kept else one.level <= self.low for one in self.levels)
+
+    @property
+    def is_steady(self) -> bool:
+        return self.num_contrary < 2
+
 
 class Belief:
     """How likely each capacity is after the loads so far, and each width of the noise."""

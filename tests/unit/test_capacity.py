@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from planner.bench_view import capacity_table
 from planner.capacity import (
     MAX_LOADS,
     LoadLevel,
@@ -114,6 +115,20 @@ def test_a_load_at_a_bad_moment_is_made_up_for() -> None:
     assert seen[2] == 32
     assert found.level == pytest.approx(100, rel=0.05)
     assert found.low <= 100 < found.high
+
+
+def test_a_server_that_changes_for_good_is_noticed() -> None:
+    """As when another program starts on the machine."""
+    before, after, seen = a_server(40), a_server(3), []
+
+    def load(level: float) -> Sequence[RequestRecord]:
+        seen.append(level)
+        return (before if len(seen) <= 5 else after)(level)
+
+    found = find_capacity(load, SLO, 8, 4096)
+    assert not found.is_steady
+    assert any("speed changed" in note for note in capacity_table(found, "concurrency").notes)
+    assert find_capacity(a_server(40), SLO, 8, 4096).is_steady
 
 
 def test_a_level_that_was_stopped_is_broken() -> None:
