@@ -1,12 +1,12 @@
 """`Problem`: a study with all it names looked up; judges one candidate, or the whole grid at once.
 
 In: a `StudySpec`. Out: `Deployment`s, and a `Grid` that says of every combination whether it is feasible, which rule
-removes it and what the model predicts. Launches nothing, knows nothing of optuna.
+removes it. Launches nothing, knows nothing of optuna.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +32,8 @@ from planner.workload import Workload
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from planner.roofline import Coefficients
 else:
     np = LazyModule("numpy")
 
@@ -49,8 +51,8 @@ class Grid:
     """Index of each searched value.  # (num_candidates, num_names)"""
     rule: NDArray[np.int64]
     """Index in RULES of the rule that removes it (len(RULES): not recorded), -1 where feasible.  # (num_candidates,)"""
-    predicted: NDArray[np.float64]
-    """Predicted output tokens/s on the study's workload, before any launch.  # (num_candidates,)"""
+    groups: tuple[tuple[NDArray[np.int64], Deployment], ...]
+    """Rows that share all words, and their deployment as arrays."""
 
     @property
     def feasible_rows(self) -> NDArray[np.int64]:
@@ -176,8 +178,18 @@ class Problem:
         self.default = default
         self.__dict__.pop("grid", None)
 
-    def predicted(self, candidate: Candidate) -> float:
-        return float(self._predict(self.deployment(candidate)))
+    def predicted(self, candidate: Candidate, coefficients: Coefficients | None = None) -> dict[str, float]:
+        """Each metric as the speed model predicts it; `coefficients`: fitted ones instead of the card's priors."""
+        metrics = self.predict(self.deployment(candidate), coefficients)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def predicted_grid(self, coefficients: Coefficients | None = None) -> dict[str, NDArray[np.float64]]:
+        """The same for every row of the grid.  # each (num_candidates,)"""
+        found: dict[str, NDArray[np.float64]] = {}
+        for rows, deployment in self.grid.groups:
+            for name, value in self.predict(deployment, coefficients).items():
+                found.setdefault(name, np.zeros(len(self.grid.indices)))[rows] = value
+        return found
 
     def learn(self, candidate: Candidate, real: MemoryFigures, source: str) -> bool:
         """Calibrate on a real start of this candidate; the grid is judged again. False where the log told nothing."""
@@ -200,17 +212,21 @@ class Problem:
         """Judge every combination, in groups that share what cannot be an array (words, layouts, unset flags)."""
         indices = self.choices.index_matrix()
         rule = np.full(len(indices), -1)
-        predicted = np.zeros(len(indices))
+        deployments = []
+        for rows, deployment in self.deployments(indices):
+            rule[rows] = violations(deployment, len(rows))
+            deployments.append((rows, deployment))
+        if self._recorded is not None:
+            rule[(rule < 0) & ~np.isin(np.arange(len(rule)), self._recorded)] = len(RULES)
+        return Grid(indices, rule, tuple(deployments))
+
+    def deployments(self, indices: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], Deployment]]:
+        """Rows of `indices` that share all words, and their deployment as arrays."""
         words = [i for i, name in enumerate(self.choices.names) if not self._is_numeric(name)]
         groups, member = np.unique(indices[:, words], axis=0, return_inverse=True)
         for number in range(len(groups)):
             rows = np.flatnonzero(member.ravel() == number)
-            deployment = self._group_deployment(indices[rows])
-            rule[rows] = violations(deployment, len(rows))
-            predicted[rows] = np.broadcast_to(self._predict(deployment), (len(rows),))
-        if self._recorded is not None:
-            rule[(rule < 0) & ~np.isin(np.arange(len(rule)), self._recorded)] = len(RULES)
-        return Grid(indices, rule, predicted)
+            yield rows, self._group_deployment(indices[rows])
 
     def _is_numeric(self, name: str) -> bool:
         return name in FIELDS and all(isinstance(value, (int, float)) for value in self.choices.searched[name])
@@ -245,11 +261,12 @@ class Problem:
             workload_tokens=self.workload.max_total_tokens,
         )
 
-    def _predict(self, d: Deployment) -> Any:
-        from planner.roofline import predict_throughput  # with NumPy, which an estimate does without
+    def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
+        """Each metric under the study's workload; arrays where the deployment's columns are."""
+        from planner.prediction import predict  # with NumPy, which an estimate does without
 
         interconnect = self.spec.hardware.interconnect
-        return predict_throughput(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances)
+        return predict(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances, coefficients)
 
 
 def _whole_gib(text: str) -> int:

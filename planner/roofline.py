@@ -1,4 +1,4 @@
-"""How long a step of the engine takes, and what throughput follows: `StepModel` and `predict_throughput`.
+"""How long a step of the engine takes: `StepModel`.
 
 A roofline of the card: weights and KV read at the memory's pace, matrix arithmetic at the card's, whichever is slower;
 plus what a roofline forgets and vLLM has: all-reduce, kernel launches, the engine's own Python. An estimate to rank
@@ -22,10 +22,8 @@ from planner.columns import BoolColumn, FloatColumn, IntColumn, plain
 from planner.defaults import ResolvedEngine
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import kv_bytes_per_token
-from planner.memory import WATERMARK_FRACTION, MemoryEstimate
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.weights import padded_vocab_size, weight_bytes
-from planner.workload import Workload
 
 LARGEST_V1_GRAPH_TOKENS = 512
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
@@ -60,6 +58,8 @@ class Coefficients:
     """What each rank adds: the broadcast of a step's inputs."""
     host_s_per_seq: float = 0.00003
     """What each running sequence adds; V1 0.24 at 128 sequences lost 5.5 ms a step with asynchronous scheduling off."""
+    attention_efficiency: float = 1.0
+    """Times what each backend's entry says of prefill and of decoding."""
     sampler_bytes_per_logit: float = 24.0
     """Memory traffic of sampling per row and vocabulary entry: fp32 copy, log-softmax, argmax."""
     frontend_s_per_token: float = 0.00008
@@ -153,11 +153,11 @@ class StepModel:
         self._num_stages = pp
         self._kernel = linear_kernel(engine)
         self._bandwidth, self._peak = gpu.memory_bandwidth_bytes_per_s, gpu.peak_flop_per_s
-        prefill, decode = _ATTENTION.get(engine.attention_backend, (0.35, 0.5))
+        prefill, decode = (c.attention_efficiency * e for e in _ATTENTION.get(engine.attention_backend, (0.35, 0.5)))
         pair_s = 4 * queries / tp * layers / self._peak
         self._fresh_pair_s = self._continued_pair_s = pair_s / prefill
         if engine.attention_backend == "XFORMERS":
-            self._continued_pair_s = pair_s / _PREFIX_KERNEL_EFFICIENCY
+            self._continued_pair_s = pair_s / (_PREFIX_KERNEL_EFFICIENCY * c.attention_efficiency)
         self._context_token_s = kv_bytes_per_token(model, engine) / (self._bandwidth * decode)
         bytes_per_s, self._reduce_latency_s = _link(gpu, interconnect, tp)
         ring = 2 * (tp - 1) / tp / bytes_per_s if tp > 1 else 0.0
@@ -248,116 +248,3 @@ def _link(gpu: GpuSpec, interconnect: Interconnect, tensor_parallel_size: int) -
     if bridged and gpu.compute_capability < (8, 0):
         bytes_per_s = _TURING_NVLINK_BYTES_PER_S
     return bytes_per_s, latency_s
-
-
-# --- steady state -----------------------------------------------------------------------------------------------------
-
-
-def predict_throughput(
-    model: ModelSpec,
-    gpu: GpuSpec,
-    interconnect: Interconnect,
-    engine: ResolvedEngine,
-    memory: MemoryEstimate,
-    workload: Workload,
-    instances: int,
-) -> FloatColumn:
-    """Output tokens a second of all instances over a whole run of the workload, fill and drain included.
-
-    Between fill and drain, `running` sequences decode; each step about running/output of them finish and as many
-    prompts come in. What a prefix cache has seen before (the shared prefix, a conversation's earlier turns) is not
-    computed again. An open loop gets what it asks for, or where that is less, what the engine can do. Infeasible
-    candidates (no KV blocks) predict 0. Ignores: what the cache forgets before it is asked for.
-    """
-    steps = StepModel(model, gpu, interconnect, engine)
-    prompt, output = workload.mean_input_tokens, workload.mean_output_tokens
-    caches = np.asarray(engine.enable_prefix_caching)
-    block_size = np.asarray(engine.block_size)
-
-    def in_blocks(tokens: float) -> Any:
-        return np.where(caches, np.minimum(tokens, prompt - 1) // block_size * block_size, 0)
-
-    cached, held_once = in_blocks(workload.mean_seen_tokens), in_blocks(workload.mean_shared_tokens)
-    share = most_in_flight(workload) / instances
-    running = running_seqs(engine, memory, share, prompt + output / 2, held_once)
-    context = prompt + output / 2
-
-    def decode_step(seqs: Any, **prefill: Any) -> Step:
-        return Step(
-            decode_seqs=seqs,
-            context_tokens=seqs * context,
-            longest_tokens=workload.longest_input_tokens(seqs) + output / 2,
-            **prefill,
-        )
-
-    token_s = _chunked_s(steps, decode_step, running, prompt, cached, output)
-    if engine.generation == "V0":
-        unchunked_s = _unchunked_s(steps, decode_step, running, prompt, cached, output)
-        token_s = np.where(engine.enable_chunked_prefill, token_s, unchunked_s)
-    frontend_s = steps.coefficients.frontend_s_per_token
-    token_s = np.maximum(token_s, frontend_s)
-    drain_step_s = np.maximum(np.asarray(steps.seconds(decode_step(running / 2))), running / 2 * frontend_s)
-    requests = workload.num_requests / instances
-    total_s = _run_s(workload, requests, running, token_s, drain_step_s)
-    throughput = workload.num_requests * output / total_s
-    if workload.request_rate is not None:
-        throughput = np.minimum(throughput, workload.request_rate * output)
-    predicted: FloatColumn = plain(np.where(np.asarray(memory.num_blocks) > 0, throughput, 0.0))
-    return predicted
-
-
-def most_in_flight(workload: Workload) -> int:
-    """Requests that may be in flight; conversations as many as there are."""
-    limit = workload.concurrency if workload.request_rate is None else workload.max_concurrency
-    return workload.num_requests if limit is None else min(limit, -(-workload.num_requests // workload.turns))
-
-
-def running_seqs(
-    engine: ResolvedEngine, memory: MemoryEstimate, concurrency: float, tokens_per_seq: float, shared_tokens: Any = 0
-) -> Any:
-    """Sequences that run at once: as many as are offered, allowed and fit the KV cache."""
-    kept_free = WATERMARK_FRACTION if engine.generation == "V0" else 0.0
-    room = np.asarray(memory.kv_tokens) * (1 - kept_free) - shared_tokens
-    fit = np.maximum(room / (tokens_per_seq - shared_tokens), 1.0)
-    return np.minimum(np.minimum(concurrency, engine.max_num_seqs), fit)
-
-
-def _unchunked_s(steps: StepModel, decode_step: Any, running: Any, prompt: float, cached: Any, output: float) -> Any:
-    """Seconds per output token when prompts stop the decoding (V0 without chunked prefill)."""
-    new = prompt - cached
-    batch = np.clip(np.maximum(running / output, 1.0), 1.0, np.maximum(steps.engine.max_num_batched_tokens // new, 1))
-    prefill = Step(
-        prefill_tokens=batch * new,
-        prefill_pairs=batch * prefill_pairs(new, cached),
-        continues_prefix=cached > 0,
-        sampled_prefills=batch,
-    )
-    request_s = np.asarray(steps.seconds(prefill)) / batch
-    return np.asarray(steps.seconds(decode_step(running))) / running + request_s / output
-
-
-def _chunked_s(steps: StepModel, decode_step: Any, running: Any, prompt: float, cached: Any, output: float) -> Any:
-    """Seconds per output token when prompts share steps with decodes, in what the token budget leaves.
-
-    `mixed` is the share of steps that carry prefill: at least what the budget forces, more when prompts come alone.
-    """
-    new = prompt - cached
-    budget = np.maximum(np.asarray(steps.engine.max_num_batched_tokens) - running, 1.0)
-    decoding = np.minimum(running, output * budget / new)  # the rest waits in prefill
-    arrivals = decoding / output  # per step
-    chunks = np.maximum(1.0, new / budget + 0.5)
-    mixed = np.clip(np.maximum(arrivals * new / budget, 1 - np.exp(-arrivals * chunks)), 1e-9, 1.0)
-    chunk = arrivals * new / mixed
-    pairs = arrivals * prefill_pairs(new, cached) / mixed
-    mixed_step = decode_step(decoding, prefill_tokens=chunk, prefill_pairs=pairs, sampled_prefills=arrivals / mixed)
-    decode_s = np.asarray(steps.seconds(decode_step(decoding)))
-    return (mixed * np.asarray(steps.seconds(mixed_step)) + (1 - mixed) * decode_s) / decoding
-
-
-def _run_s(workload: Workload, requests: float, running: Any, token_s: Any, drain_step_s: Any) -> Any:
-    """Wall time of one instance's share. Equal lengths run in waves; others desynchronise and drain at the end."""
-    output = workload.mean_output_tokens
-    if isinstance(workload.output_tokens, int) and isinstance(workload.input_tokens, int) and workload.turns == 1:
-        return np.ceil(requests / running - 1e-9) * running * output * token_s
-    in_drain = np.minimum(running, requests) / 2  # requests' worth of tokens made while the batch empties
-    return (requests - in_drain) * output * token_s + output * drain_step_s

@@ -117,7 +117,7 @@ def evaluate(
         outcome="infeasible",
         value=None,
         constraints=problem.check(candidate),
-        predicted_value=problem.predicted(candidate),
+        predicted_value=problem.predicted(candidate)[problem.spec.objective.metric],
         predicted_memory=predicted_figures(deployment.memory),
         real_memory=None,
         rerun=rerun,

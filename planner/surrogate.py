@@ -1,39 +1,51 @@
-"""Which feasible combination to launch next: a Gaussian process on what the performance model gets wrong.
+"""Which feasible combination to launch next: a Gaussian process on what the speed model gets wrong.
 
-In: the grid's rows still open, the finished trials. Out: one row. The process learns log(measured) - log(predicted), so
-before any launch it says what the model says, and later what the data say. Expected improvement is weighed down near
-settings that failed to serve or missed a limit. Pure NumPy; knows nothing of optuna.
+In: the grid's rows still open, the finished trials. Out: one row. The speed model is first fitted to the trials
+(`refit.py`); the process learns log(measured) - log(predicted), and how far the model's own spread may be trusted: a
+slope on log(predicted) is part of it, so a model that ranks wrongly is overruled by the data. Chosen is the largest
+expected improvement per expected second of engine time, times the probability that the limits are kept, weighed down
+near settings that failed to serve. Pure NumPy; knows nothing of optuna.
 
-Source: Jones et al. 1998, Efficient Global Optimization (expected improvement); Rasmussen & Williams 2006, ch. 2 and 5.
+Source: Jones et al. 1998, Efficient Global Optimization (expected improvement); Gardner et al. 2014, Bayesian
+Optimization with Inequality Constraints; Rasmussen & Williams 2006, ch. 2 and 5.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.engine import FIELDS
-from planner.metrics import RATES
 from planner.problem import Problem
+from planner.racing import noise_std
+from planner.refit import fit_coefficients
 from planner.risks import no_effect
 from planner.space import Candidate
 from planner.trial import Trial
 
-NOISE_STD = 0.02
-"""Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""
-PRIOR_STD = 0.3
-"""How far the performance model may be off before anything is measured, as a standard deviation of the log."""
-PRIOR_WEIGHT = 4.0
-"""How many measurements that prior counts for."""
-LEAST_STD = 0.1
-"""However well the model has done so far: elsewhere it may be off by this much."""
-LENGTH_SCALES = (0.25, 0.5, 1.0, 2.0)
-"""Candidates for the kernel's length scale, in units of a searched range; the likeliest is taken."""
+OFFSET_STD = 0.4
+"""How far the whole level of the predictions may be off, as a standard deviation of the log."""
+SLOPE_STD = 0.35
+"""How much more or less of the predicted spread may be real; three of them make the prediction worthless."""
+RESIDUAL_STDS = (0.02, 0.05, 0.1, 0.2, 0.3)
+"""Candidates for the process's standard deviation; the likeliest is taken, RESIDUAL_STD being the likeliest before."""
+RESIDUAL_STD, RESIDUAL_DOUBT = 0.10, 0.8
+LENGTH_SCALES = (0.3, 0.7, 1.5, 4.0)
+"""Candidates for each dimension's length scale, in units of a searched range; with a long one it hardly matters."""
+LENGTH_DOUBT = 1.0
+"""Of the logarithm of a length scale around 1."""
+NOISE_FACTORS, NOISE_DOUBT = (0.5, 1.0, 2.0, 4.0), 0.7
+"""Candidates for the noise, times what the repeats say; without repeats the residuals say more."""
+LIMIT_NOISE = 0.1
+"""Noise of a latency's percentile, as a standard deviation of the log."""
 FAILURE_LENGTH_SCALE = 0.25
+FIRST_START_S = 60.0
+"""A launch's start-up before any was seen."""
 
 Array = NDArray[np.float64]
 
@@ -43,48 +55,73 @@ class Surrogate:
         self._problem = problem
         objective = problem.spec.objective
         self._sign = 1.0 if objective.direction == "maximize" else -1.0
-        self._uses_model = objective.metric in RATES
         self._names = self._relevant_names()
         self._features: Array | None = None
 
     def choose(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> int:
-        """The row of the largest expected improvement; the model's favourite while nothing is measured."""
-        prior = self._prior(rows)
+        """The row of the largest expected improvement a second; the model's favourite while nothing is measured."""
+        objective = self._problem.spec.objective
+        coefficients = fit_coefficients(self._problem, past)
+        grid = self._problem.predicted_grid(coefficients)
         measured = [t for t in past if t.outcome == "measured" and t.value is not None and t.value > 0]
         if not measured:
-            return int(rows[np.argmax(prior)])
+            kept = self._kept(rows, {name: grid[name][rows] for name in objective.slo})
+            value = self._sign * np.log(np.maximum(grid[objective.metric][rows], 1e-9))
+            return int(rows[np.argmax(value + np.log(kept))])
         known = np.array([self._candidate_features(t.candidate) for t in measured])
-        rows, prior = self._new_points(rows, prior, known)
+        rows = self._new_points(rows, known)
         points = self._grid_features()[rows]
-        residuals = np.array([self._sign * math.log(t.value or 1.0) - self._log_predicted(t) for t in measured])
-        mean, std = _posterior(known, residuals, points)
-        acceptable = [self._sign * math.log(t.value or 1.0) for t in measured if t.is_acceptable]
-        best = max(acceptable, default=float("-inf"))
-        gain = (
-            _expected_improvement(prior + mean, std, best + NOISE_STD)
-            if acceptable
-            else np.exp(prior + mean - prior.max())
-        )
-        bad = [t.candidate for t in past if t.was_launched and not t.is_acceptable]
-        for candidate in bad:
-            distance = np.linalg.norm(points - self._candidate_features(candidate), axis=1)
-            gain = gain * (1 - np.exp(-0.5 * (distance / FAILURE_LENGTH_SCALE) ** 2))
-        return int(rows[np.argmax(gain)])
+        seen = [self._problem.predicted(t.candidate, coefficients) for t in measured]
+        noise = noise_std(measured) / math.sqrt(self._problem.spec.repeats)
 
-    def _new_points(self, rows: NDArray[np.int64], prior: Array, known: Array) -> tuple[NDArray[np.int64], Array]:
+        def posterior(metric: str, values: Sequence[float], noise: float) -> _Posterior:
+            at_known = np.log(np.maximum([predicted[metric] for predicted in seen], 1e-9))
+            at_points = np.log(np.maximum(grid[metric][rows], 1e-9))
+            return _posterior(known, np.log(values), at_known, points, at_points, noise)
+
+        believed = posterior(objective.metric, [t.value or 1.0 for t in measured], noise)
+        chance = self._serves(points, past)
+        for name, limit in objective.slo.items():
+            if all(t.metrics.get(name, 0.0) > 0 for t in measured):
+                latency = posterior(name, [t.metrics[name] for t in measured], LIMIT_NOISE)
+                chance = chance * _normal_cdf((math.log(limit) - latency.mean) / np.hypot(latency.std, LIMIT_NOISE))
+        acceptable = np.array([t.is_acceptable for t in measured])
+        if not acceptable.any():
+            return int(rows[np.argmax(chance * np.exp(self._sign * (believed.mean - believed.mean.mean())))])
+        best = (self._sign * believed.at_known)[acceptable].max()
+        gain = _expected_improvement(self._sign * believed.mean, believed.std, best)
+        return int(rows[np.argmax(gain * chance / self._expected_s(grid["output_throughput"][rows], measured))])
+
+    def _kept(self, rows: NDArray[np.int64], predicted: Mapping[str, Array]) -> Array:
+        """Probability that all limits are kept, by the model alone."""
+        chance = np.ones(len(rows))
+        for name, limit in self._problem.spec.objective.slo.items():
+            far = (math.log(limit) - np.log(np.maximum(predicted[name], 1e-9))) / OFFSET_STD
+            chance = chance * _normal_cdf(far)
+        return np.maximum(chance, 1e-12)
+
+    def _serves(self, points: Array, past: Sequence[Trial]) -> Array:
+        """Probability of serving at all: less near settings that failed to."""
+        chance = np.ones(len(points))
+        for trial in past:
+            if trial.outcome == "failed":
+                distance = np.linalg.norm(points - self._candidate_features(trial.candidate), axis=1)
+                chance = chance * (1 - np.exp(-0.5 * (distance / FAILURE_LENGTH_SCALE) ** 2))
+        return chance
+
+    def _expected_s(self, throughput: Array, measured: Sequence[Trial]) -> Array:
+        """Engine seconds of a launch: its start, and the load, which takes longer the slower it is."""
+        starts = [t.start_s for t in measured if t.start_s > 0]
+        start_s = sum(starts) / len(starts) if starts else FIRST_START_S
+        tokens = [t.benchmark_s * t.metrics.get("output_throughput", 0.0) for t in measured]
+        return start_s + sum(tokens) / len(tokens) / np.maximum(throughput, 1e-9)
+
+    def _new_points(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.int64]:
         """Without rows that differ from a measured one only in what has no effect; all rows when no other is left."""
         measured = {point.tobytes() for point in np.round(known, 9)}
         points = np.round(self._grid_features()[rows], 9)
         new = np.array([point.tobytes() not in measured for point in points])
-        return (rows[new], prior[new]) if new.any() else (rows, prior)
-
-    def _prior(self, rows: NDArray[np.int64]) -> Array:
-        if not self._uses_model:
-            return np.zeros(len(rows))
-        return np.log(np.maximum(self._problem.grid.predicted[rows], 1e-9))
-
-    def _log_predicted(self, trial: Trial) -> float:
-        return math.log(max(trial.predicted_value or 1.0, 1e-9)) if self._uses_model else 0.0
+        return rows[new] if new.any() else rows
 
     # --- candidates as points: numbers on their scale to [0, 1], words one-hot ---
 
@@ -132,36 +169,88 @@ class Surrogate:
         return np.array([[float(repr(value) == word) / math.sqrt(2) for word in words] for value in values])
 
 
-def _kernel(a: Array, b: Array, length_scale: float) -> Array:
-    """Matern 5/2.  # (len(a), len(b))"""
-    distance = np.linalg.norm(a[:, None, :] - b[None, :, :], axis=2) * math.sqrt(5) / length_scale
-    return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
+# --- the process ---
 
 
-def _posterior(known: Array, residuals: Array, points: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of the residual at `points`, at the likeliest length scale.  # both (len(points),)"""
-    offset = residuals.mean()
-    centred = residuals - offset
-    variance = (PRIOR_WEIGHT * PRIOR_STD**2 + float((centred**2).sum())) / (PRIOR_WEIGHT + len(residuals))
-    variance = max(variance, LEAST_STD**2)
-    best: tuple[float, float, Any, Array] | None = None
-    for length_scale in LENGTH_SCALES:
-        covariance = variance * _kernel(known, known, length_scale) + NOISE_STD**2 * np.eye(len(known))
-        factor = np.linalg.cholesky(covariance)
-        weights = np.linalg.solve(factor.T, np.linalg.solve(factor, centred))
-        likelihood = -0.5 * float(centred @ weights) - float(np.log(np.diag(factor)).sum())
-        if best is None or likelihood > best[0]:
-            best = (likelihood, length_scale, factor, weights)
-    assert best is not None
-    _, length_scale, factor, weights = best
-    cross = variance * _kernel(points, known, length_scale)
+@dataclass(frozen=True, slots=True)
+class _Posterior:
+    mean: Array
+    std: Array
+    """Of the logarithm, at the points.  # (num_points,)"""
+    at_known: Array
+    """The mean at what was measured, noise smoothed out.  # (num_measured,)"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """Level, slope on the prediction, and a Matern 5/2 with a length scale for each dimension."""
+
+    std: float
+    noise: float
+    lengths: tuple[float, ...]
+
+    def between(self, a: Array, b: Array, slope_a: Array, slope_b: Array) -> Array:
+        difference = (a[:, None, :] - b[None, :, :]) / np.asarray(self.lengths)
+        distance = np.sqrt(5 * (difference**2).sum(axis=2))
+        matern = (1 + distance + distance**2 / 3) * np.exp(-distance)
+        trend = OFFSET_STD**2 + SLOPE_STD**2 * np.outer(slope_a, slope_b)
+        return np.asarray(self.std**2 * matern + trend)
+
+    @property
+    def log_prior(self) -> float:
+        lengths = sum((math.log(length) / LENGTH_DOUBT) ** 2 for length in self.lengths)
+        return -0.5 * (lengths + (math.log(self.std / RESIDUAL_STD) / RESIDUAL_DOUBT) ** 2)
+
+    def log_noise_prior(self, expected: float) -> float:
+        return -0.5 * (math.log(self.noise / expected) / NOISE_DOUBT) ** 2
+
+
+def _posterior(
+    known: Array, logs: Array, predicted_known: Array, points: Array, predicted: Array, noise: float
+) -> _Posterior:
+    """Of the logarithm of a metric at `points`, given measured `logs` at `known` and the model's logs at both."""
+    middle = float(predicted_known.mean())
+    slope_known, slope = predicted_known - middle, predicted - middle
+    residuals = logs - predicted_known
+    kernel = _likeliest(known, residuals, slope_known, noise)
+    covariance = kernel.between(known, known, slope_known, slope_known)
+    factor = np.linalg.cholesky(covariance + kernel.noise**2 * np.eye(len(known)))
+    weights = np.linalg.solve(factor.T, np.linalg.solve(factor, residuals))
+    cross = kernel.between(points, known, slope, slope_known)
     explained = np.linalg.solve(factor, cross.T)
-    std = np.sqrt(np.maximum(variance - (explained**2).sum(axis=0), 1e-12))
-    return offset + cross @ weights, std
+    alone = kernel.std**2 + OFFSET_STD**2 + SLOPE_STD**2 * slope**2
+    std = np.sqrt(np.maximum(alone - (explained**2).sum(axis=0), 1e-12))
+    return _Posterior(predicted + cross @ weights, std, predicted_known + covariance @ weights)
+
+
+def _likeliest(known: Array, residuals: Array, slopes: Array, noise: float) -> _Kernel:
+    """Standard deviation first, then one length scale after the other, twice: coordinate ascent of the posterior."""
+
+    def score(kernel: _Kernel) -> float:
+        covariance = kernel.between(known, known, slopes, slopes) + kernel.noise**2 * np.eye(len(known))
+        factor = np.linalg.cholesky(covariance)
+        whitened = np.linalg.solve(factor, residuals)
+        likelihood = -0.5 * float(whitened @ whitened) - float(np.log(np.diag(factor)).sum())
+        return likelihood + kernel.log_prior + kernel.log_noise_prior(noise)
+
+    dimensions = known.shape[1]
+    noises = [noise * factor for factor in NOISE_FACTORS]
+    best = max(
+        (_Kernel(std, noise, (length,) * dimensions) for std in RESIDUAL_STDS for length in LENGTH_SCALES), key=score
+    )
+    for _ in range(2):
+        for i in range(dimensions):
+            tried = [(*best.lengths[:i], length, *best.lengths[i + 1 :]) for length in LENGTH_SCALES]
+            best = max((_Kernel(best.std, best.noise, lengths) for lengths in tried), key=score)
+        best = max((_Kernel(std, level, best.lengths) for std in RESIDUAL_STDS for level in noises), key=score)
+    return best
+
+
+def _normal_cdf(z: Array) -> Array:
+    return np.asarray(0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2))))
 
 
 def _expected_improvement(mean: Array, std: Array, best: float) -> Array:
     z = (mean - best) / std
     density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
-    below = 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
-    return np.asarray((mean - best) * below + std * density)
+    return np.asarray((mean - best) * _normal_cdf(z) + std * density)

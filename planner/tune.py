@@ -176,7 +176,7 @@ def expected_trial_s(problem: Problem, backend: str) -> float:
     if backend == "simulated":
         return 0.0
     workload = problem.workload
-    predicted = max(problem.predicted(problem.default), 1e-6)
+    predicted = max(problem.predicted(problem.default)["output_throughput"], 1e-6)
     requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
     load_s = requests * workload.mean_output_tokens / predicted
     start_s = START_BASE_S + problem.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S

@@ -77,7 +77,8 @@ class Landscape:
         """Of every candidate that was measured, also outside the search space, before any launch."""
         candidates = {record.candidate.key: record.candidate for record in self.records}
         keys = list(self.true_values)
-        predicted = [self.problem.predicted(candidates[key]) for key in keys]
+        metric = self.problem.spec.objective.metric
+        predicted = [self.problem.predicted(candidates[key])[metric] for key in keys]
         return np.array(predicted), np.array([self.true_values[key] for key in keys])
 
 

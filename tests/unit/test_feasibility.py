@@ -182,13 +182,14 @@ def test_gptq_groups_and_vocabularies_limit_tensor_parallelism() -> None:
 def test_the_whole_grid_is_judged_as_each_candidate_is(path: Path) -> None:
     study = load_study(path)
     problem = Problem(study)
-    grid = problem.grid
+    grid, predicted = problem.grid, problem.predicted_grid()
     rows = np.random.default_rng(0).choice(len(grid.indices), min(200, len(grid.indices)), replace=False)
     for row in rows:
         candidate = problem.choices.candidate(problem.choices.params(grid.indices[row]))
         violated = check(problem.deployment(candidate))
         assert (violated[0].name if violated else None) == (RULES[grid.rule[row]].name if grid.rule[row] >= 0 else None)
-        assert problem.predicted(candidate) == pytest.approx(grid.predicted[row])
+        for name, value in problem.predicted(candidate).items():
+            assert value == pytest.approx(predicted[name][row])
         assert problem.row_of(candidate) == row
     assert 0 < len(grid.feasible_rows) < len(grid.indices) or not grid.removed_by()
     assert sum(grid.removed_by().values()) + len(grid.feasible_rows) == len(grid.indices)

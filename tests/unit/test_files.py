@@ -45,7 +45,7 @@ def test_a_study_takes_every_shipped_workload(
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study_data(), "workload": name}), "utf-8")
     problem = Problem(load_study(tmp_path))
     assert problem.workload.name == name
-    assert problem.predicted(problem.default) > 0
+    assert problem.predicted(problem.default)["output_throughput"] > 0
 
 
 def test_a_study_takes_a_file_beside_it_but_no_recorded_prompts(

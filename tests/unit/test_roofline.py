@@ -16,7 +16,8 @@ from planner.hardware import GpuSpec, find_gpu
 from planner.memory import estimate_memory
 from planner.metrics import summarize
 from planner.model import ModelSpec, load_model
-from planner.roofline import V1, Step, StepModel, largest_graph_tokens, predict_throughput, prefill_pairs
+from planner.prediction import predict as predict_metrics
+from planner.roofline import V1, Step, StepModel, largest_graph_tokens, prefill_pairs
 from planner.simulated.run import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
 from planner.workload import Lengths, Workload, plan_requests
@@ -48,7 +49,7 @@ def prefill(tokens: int) -> Step:
 
 def predict(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, workload: Workload, instances: int = 1) -> Any:
     memory = estimate_memory(model, gpu, engine)
-    return predict_throughput(model, gpu, "pcie", engine, memory, workload, instances)
+    return predict_metrics(model, gpu, "pcie", engine, memory, workload, instances)["output_throughput"]
 
 
 def test_pairs_of_chunks_add_up_to_the_whole_prompt() -> None:

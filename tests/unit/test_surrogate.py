@@ -49,11 +49,15 @@ def _trial(problem: Problem, row: int, value: float | None, number: int = 0) -> 
         outcome="failed" if value is None else "measured",
         value=value,
         constraints=(),
-        predicted_value=problem.predicted(candidate),
+        predicted_value=problem.predicted(candidate)[problem.spec.objective.metric],
         predicted_memory=predicted_figures(problem.deployment(candidate).memory),
         real_memory=None,
         provenance=PROVENANCE,
     )
+
+
+def throughput(problem: Problem) -> Any:
+    return problem.predicted_grid()["output_throughput"]
 
 
 def _choose(problem: Problem, past: Sequence[Trial]) -> dict[str, Any]:
@@ -65,13 +69,14 @@ def _choose(problem: Problem, past: Sequence[Trial]) -> dict[str, Any]:
 def test_before_any_measurement_the_models_favourite_is_taken(problem: Problem) -> None:
     rows = problem.grid.feasible_rows
     chosen = Surrogate(problem).choose(rows, [])
-    assert problem.grid.predicted[chosen] == problem.grid.predicted[rows].max()
+    predicted = throughput(problem)
+    assert predicted[chosen] == predicted[rows].max()
 
 
 def test_a_setting_without_effect_is_not_varied_while_others_can_be(problem: Problem) -> None:
     """Whatever was measured, the next point differs in more than swap_space, which V0 never uses."""
     rows = problem.grid.feasible_rows
-    past = [_trial(problem, int(row), float(problem.grid.predicted[row]), i) for i, row in enumerate(rows[::7])]
+    past = [_trial(problem, int(row), float(throughput(problem)[row]), i) for i, row in enumerate(rows[::7])]
     seen = {tuple(v for k, v in _params(problem, trial).items() if k != "swap_space") for trial in past}
     chosen = tuple(v for k, v in _choose(problem, past).items() if k != "swap_space")
     assert chosen not in seen
@@ -83,19 +88,19 @@ def _params(problem: Problem, trial: Trial) -> dict[str, Any]:
 
 def test_data_overrule_the_model(problem: Problem) -> None:
     """Where few sequences turn out twenty times as fast as predicted, the search goes there."""
-    grid = problem.grid
+    grid, predicted = problem.grid, throughput(problem)
     past = []
     for number, row in enumerate(grid.feasible_rows[::5]):
         params = problem.choices.params(grid.indices[row])
         factor = 20.0 if params["max_num_seqs"] == 8 else 1.0
-        past.append(_trial(problem, int(row), float(grid.predicted[row]) * factor, number))
+        past.append(_trial(problem, int(row), float(predicted[row]) * factor, number))
     assert _choose(problem, past)["max_num_seqs"] <= 16
 
 
 def test_neighbours_of_failures_are_avoided(problem: Problem) -> None:
     grid, rows = problem.grid, problem.grid.feasible_rows
     fine = next(int(row) for row in rows if problem.choices.params(grid.indices[row])["max_num_seqs"] == 8)
-    past = [_trial(problem, fine, float(grid.predicted[fine]))]
+    past = [_trial(problem, fine, float(throughput(problem)[fine]))]
     wanted = _choose(problem, past)["max_num_seqs"]
     assert wanted > 8
     alike = [int(row) for row in rows if problem.choices.params(grid.indices[row])["max_num_seqs"] == wanted]
@@ -122,11 +127,52 @@ def test_latencies_are_minimised(make_problem: Make, metric: str) -> None:
 
 
 def test_posterior_passes_through_the_data_and_is_unsure_elsewhere() -> None:
-    known = np.array([[0.0], [0.5], [1.0]])
-    mean, std = _posterior(known, np.array([0.0, 1.0, 0.0]), np.array([[0.0], [0.5], [1.0], [0.25]]))
-    assert mean[:3] == pytest.approx([0.0, 1.0, 0.0], abs=0.02)
-    assert 0.2 < mean[3] < 0.9
-    assert std[3] > 3 * std[:3].max()
+    known, points = np.array([[0.0], [0.5], [1.0]]), np.array([[0.0], [0.5], [1.0], [0.25], [3.0]])
+    found = _posterior(known, np.array([0.0, 0.3, 0.0]), np.zeros(3), points, np.zeros(5), 0.005)
+    assert found.mean[:3] == pytest.approx([0.0, 0.3, 0.0], abs=0.03)
+    assert found.at_known == pytest.approx(found.mean[:3])
+    assert 0.0 < found.mean[3] < 0.3
+    assert found.std[4] > found.std[3] > found.std[:3].max()
+
+
+def test_a_model_that_ranks_backwards_is_overruled() -> None:
+    """Measured is the opposite of predicted: after a few points the posterior falls where the prediction rises."""
+    predicted = np.linspace(0.0, 1.0, 6)
+    known, points = predicted[:, None] * 0.0, np.zeros((2, 1))
+    found = _posterior(known, -predicted, predicted, points, np.array([0.0, 1.0]), 0.02)
+    assert found.mean[0] > found.mean[1] + 0.5
+
+
+def test_limits_count_as_probabilities(make_problem: Make) -> None:
+    """Where many sequences keep the limit for sure and few break it, the search stays where it is kept."""
+    problem = make_problem(
+        search_space={"search": SEARCH}, workload__concurrency=64, objective={"slo": {"tpot_p95": "50ms"}}
+    )
+    past = []
+    for number, row in enumerate(problem.grid.feasible_rows[::4]):
+        seqs = problem.choices.params(problem.grid.indices[row])["max_num_seqs"]
+        tpot_s = 0.02 if seqs <= 16 else 0.5
+        trial = _trial(problem, int(row), 100.0 + seqs, number)
+        limit = Constraint("slo tpot_p95", tpot_s - 0.05, "")
+        past.append(
+            replace(trial, metrics={"tpot_p95": tpot_s, "output_throughput": 100.0 + seqs}, constraints=(limit,))
+        )
+    assert _choose(problem, past)["max_num_seqs"] <= 16
+
+
+def test_ten_thousand_candidates_are_chosen_from(make_problem: Make) -> None:
+    search = {
+        **SEARCH,
+        "gpu_memory_utilization": {"low": 0.80, "high": 0.95, "step": 0.005},
+        "enforce_eager": [True, False],
+    }
+    problem = make_problem(search_space={"search": search}, workload__concurrency=64)
+    rows = problem.grid.feasible_rows
+    assert len(rows) > 5_000
+    past = [
+        _trial(problem, int(row), float(throughput(problem)[row]), i) for i, row in enumerate(rows[:: len(rows) // 30])
+    ]
+    assert _choose(problem, past)
 
 
 @pytest.mark.parametrize(

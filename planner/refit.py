@@ -1,0 +1,123 @@
+"""The speed model's coefficients, fitted to a study's own trials: `fit_coefficients(problem, trials) -> Coefficients`.
+
+Efficiencies and overheads start from the card's priors; each trial's throughput and time per output token move them, as
+far as the priors' widths let them (maximum a posteriori, Gauss-Newton on their logarithms). What a few factors cannot
+explain is left to the surrogate. Source: Rasmussen & Williams 2006, ch. 2.7, for a parametric mean under a process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.deployment import Deployment
+from planner.problem import Problem
+from planner.roofline import Coefficients, default_coefficients
+from planner.trial import Trial
+
+Array = NDArray[np.float64]
+
+FACTORS: tuple[tuple[tuple[str, ...], float], ...] = (
+    (("gemm_efficiency", "fused_gemm_efficiency"), 0.4),
+    (("bandwidth_efficiency", "fused_bandwidth_efficiency", "marlin_efficiency"), 0.3),
+    (("attention_efficiency",), 0.5),
+    (("launch_s_per_layer", "graph_launch_s"), 0.6),
+    (("host_s", "host_s_per_rank"), 0.6),
+    (("host_s_per_seq",), 0.7),
+    (("frontend_s_per_token",), 0.6),
+)
+"""What moves together, and the standard deviation of its logarithm before anything is measured."""
+OBSERVED = {"output_throughput": 0.04, "tpot_mean": 0.10}
+"""Metrics that are fitted, and how far the right coefficients would still be off, as a standard deviation."""
+ITERATIONS = 6
+STEP = 0.02
+"""Of the numerical derivatives, in logarithms."""
+FURTHEST = 2.0
+"""Largest change of a logarithm."""
+
+
+def fit_coefficients(problem: Problem, trials: Sequence[Trial]) -> Coefficients:
+    """The card's priors where nothing is measured."""
+    prior = default_coefficients(problem.deployment(problem.default).engine, problem.gpu)
+    measured = [t for t in trials if t.outcome == "measured" and t.metrics.get("output_throughput", 0.0) > 0]
+    if not measured:
+        return prior
+    groups = _groups(problem, measured)
+    names = [name for name in OBSERVED if all(t.metrics.get(name, 0.0) > 0 for t in measured)]
+    targets = np.array([[math.log(t.metrics[name]) for t in measured] for name in names])
+    scales = np.array([[OBSERVED[name]] * len(measured) for name in names])
+
+    def misfit(logs: Array) -> Array:
+        predicted = _log_predicted(problem, groups, names, len(measured), scaled(prior, logs))
+        return np.asarray((targets - predicted) / scales).ravel()
+
+    return scaled(prior, _minimise(misfit))
+
+
+def scaled(prior: Coefficients, logs: Array) -> Coefficients:
+    """Each factor's coefficients times the exponential of its logarithm."""
+    changes = {
+        name: getattr(prior, name) * math.exp(log)
+        for (names, _), log in zip(FACTORS, logs.tolist(), strict=True)
+        for name in names
+    }
+    return replace(prior, **changes)
+
+
+def _groups(problem: Problem, trials: Sequence[Trial]) -> list[tuple[NDArray[np.int64], Deployment]]:
+    """Positions in `trials`, and their deployment; as arrays where they are on the grid."""
+    rows = [problem.row_of(trial.candidate) for trial in trials]
+    on_grid = np.array([i for i, row in enumerate(rows) if row is not None], dtype=np.int64)
+    groups = [(np.array([i]), problem.deployment(trials[i].candidate)) for i, row in enumerate(rows) if row is None]
+    if on_grid.size:
+        indices = problem.grid.indices[[row for row in rows if row is not None]]
+        groups += [(on_grid[members], deployment) for members, deployment in problem.deployments(indices)]
+    return groups
+
+
+def _log_predicted(
+    problem: Problem,
+    groups: Sequence[tuple[NDArray[np.int64], Deployment]],
+    names: Sequence[str],
+    count: int,
+    coefficients: Coefficients,
+) -> Array:
+    """# (len(names), count)"""
+    predicted = np.zeros((len(names), count))
+    for members, deployment in groups:
+        metrics = problem.predict(deployment, coefficients)
+        for i, name in enumerate(names):
+            predicted[i, members] = metrics[name]
+    return np.asarray(np.log(np.maximum(predicted, 1e-9)))
+
+
+def _minimise(misfit: object) -> Array:
+    """Gauss-Newton with halved steps; the priors are one more misfit each."""
+    assert callable(misfit)
+    widths = np.array([width for _, width in FACTORS])
+    logs = np.zeros(len(FACTORS))
+
+    def cost(at: Array, rest: Array) -> float:
+        return float(rest @ rest + ((at / widths) ** 2).sum())
+
+    rest = misfit(logs)
+    for _ in range(ITERATIONS):
+        slopes = np.array([(misfit(logs + STEP * unit) - rest) / STEP for unit in np.eye(len(logs))]).T
+        hessian = slopes.T @ slopes + np.diag(1 / widths**2)
+        step = -np.linalg.solve(hessian, slopes.T @ rest + logs / widths**2)
+        for _ in range(5):
+            trial = np.clip(logs + step, -FURTHEST, FURTHEST)
+            left = misfit(trial)
+            if cost(trial, left) < cost(logs, rest):
+                break
+            step = step / 2
+        else:
+            return logs
+        moved, logs, rest = float(np.abs(trial - logs).max()), trial, left
+        if moved < 1e-3:
+            return logs
+    return logs
