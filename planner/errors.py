@@ -31,7 +31,7 @@ class InputError(PlannerError):
 
 
 class EngineError(PlannerError):
-    """The engine did not serve this configuration. `log_tail` ends its log, `start_s` is what it cost, if known."""
+    """The engine did not serve this configuration. `log_tail` ends its log; `start_s` is what it cost, if recorded."""
 
     def __init__(self, message: str, log_tail: str = "", start_s: float = 0.0) -> None:
         super().__init__(message)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.explain import effects, limit_of, model_fit
 from planner.finals import Finals, chosen_trial, judge_finals
 from planner.objective import format_metric
 from planner.problem import Problem
@@ -16,6 +18,7 @@ from planner.space import Candidate, Value
 from planner.trial import Trial, best_trial, default_trial, searched
 from planner.units import format_count, format_ms
 
+MOST_EFFECTS = 4
 LOG_WIDTH = 132
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
 REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing is launched"
@@ -150,7 +153,14 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     """Best against the engine's defaults, in words and numbers."""
     finals = judge_finals(problem, trials)
     if finals is not None:
-        return _finals_conclusion(problem, finals)
+        winner = finals.winner.trial
+        return Group(
+            _finals_table(problem, finals),
+            Text(_verdict(problem, finals), "bold green"),
+            Text(f"      {describe(problem, winner.candidate)}"),
+            *_reasons(problem, trials, winner),
+            *_banners(winner),
+        )
     best, default = best_trial(problem, trials), default_trial(problem, trials)
     metric = problem.spec.objective.metric
     if best is None or best.value is None:
@@ -167,12 +177,26 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
         gain = best.value / default.value - 1
         text = f"{problem.default_words}: {format_metric(metric, default.value)}; the best is {gain:+.1%}"
         lines.append(Text(f"{text} (as seen in the search, not measured again)"))
-    lines += [Text(BANNERS[of], "bold yellow") for of in _origins(best) if of in BANNERS]
-    return Group(*lines)
+    return Group(*lines, *_reasons(problem, trials, best), *_banners(best))
 
 
-def _finals_conclusion(problem: Problem, finals: Finals) -> RenderableType:
-    metric, winner = problem.spec.objective.metric, finals.winner
+def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> list[Text]:
+    """What mattered, what limits the winner, how right the speed model was."""
+    found = effects(problem, searched(trials))[:MOST_EFFECTS]
+    mattered = "; ".join(
+        f"{_SHORT_NAMES.get(e.name, e.name)} {_word(e.worst)} -> {_word(e.best)}: {e.gain:+.0%}" for e in found
+    )
+    lines = [Text(f"what mattered (worst to best value, on average): {mattered or 'nothing by 1 % or more'}")]
+    lines.append(Text(f"limit: {limit_of(problem, winner.candidate)}"))
+    fit = model_fit(searched(trials))
+    if fit is not None:
+        rank = "" if math.isnan(fit.tau) else f", rank correlation {fit.tau:.2f}"
+        lines.append(Text(f"speed model: {fit.error:.0%} off before any launch (median of {fit.count} trials){rank}"))
+    return lines
+
+
+def _finals_table(problem: Problem, finals: Finals) -> Table:
+    metric = problem.spec.objective.metric
     table = Table(title="Finals: measured again in turn, on fresh prompts", title_justify="left")
     for name in ("trial", "in the search", "again", "change", "vs default", "95 %"):
         table.add_column(name, justify="right")
@@ -182,17 +206,15 @@ def _finals_conclusion(problem: Problem, finals: Finals) -> RenderableType:
         change = f"{finalist.value / seen - 1:+.1%}" if finalist.values and seen else ""
         gain = finalist.gain
         table.add_row(
-            f"{finalist.trial.number}{'*' if finalist is winner else ''}",
+            f"{finalist.trial.number}{'*' if finalist is finals.winner else ''}",
             format_metric(metric, seen),
             again,
             change,
             "" if gain is None else f"{gain.value:+.1%}",
             "" if gain is None else f"{gain.low:+.1%} to {gain.high:+.1%}",
-            style="bold green" if finalist is winner else "" if finalist.is_acceptable else "dim",
+            style="bold green" if finalist is finals.winner else "" if finalist.is_acceptable else "dim",
         )
-    lines = [Text(_verdict(problem, finals), "bold green"), Text(f"      {describe(problem, winner.trial.candidate)}")]
-    lines += [Text(BANNERS[of], "bold yellow") for of in _origins(winner.trial) if of in BANNERS]
-    return Group(table, *lines)
+    return table
 
 
 def _verdict(problem: Problem, finals: Finals) -> str:
@@ -210,6 +232,7 @@ def _verdict(problem: Problem, finals: Finals) -> str:
     return f"{text}, {gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%}) against {problem.default_words}"
 
 
-def _origins(trial: Trial) -> tuple[str, ...]:
+def _banners(trial: Trial) -> list[Text]:
     """Where its numbers come from: a replayed trial may have been simulated when it was recorded."""
-    return tuple({trial.provenance.backend: None, "simulated" if trial.provenance.simulated else "": None})
+    origins = dict.fromkeys((trial.provenance.backend, "simulated" if trial.provenance.simulated else ""))
+    return [Text(BANNERS[origin], "bold yellow") for origin in origins if origin in BANNERS]

@@ -132,6 +132,15 @@ def compare(first: Sequence[float], second: Sequence[float], paired: bool = Fals
     return Difference(value, value - half, value + half, f"Welch's t over {len(first)} and {len(second)}")
 
 
+def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
+    """Tau-b: 1 where both rank alike, -1 where opposite; ties in either count against it. NaN when one is constant."""
+    first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    upper = np.triu_indices(len(first), 1)
+    signs_a, signs_b = (np.sign(x[:, None] - x[None, :])[upper] for x in (first, second))
+    norm = np.sqrt(float(np.abs(signs_a).sum()) * float(np.abs(signs_b).sum()))
+    return float((signs_a * signs_b).sum() / norm) if norm else float("nan")
+
+
 def compare_intervals(first: Interval, second: Interval) -> Difference:
     """Of two estimates whose samples are not at hand: independent, about normal."""
     value = second.value - first.value

@@ -5,6 +5,7 @@ The page that tells the story. Knows nothing of docker, optuna or the terminal.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -125,11 +126,12 @@ def evaluate(
     )
     if trial.constraints:
         return trial
+    began = time.monotonic()
     try:
         measurement = measure(candidate, number, on_stage, repeats or Repeats(0, problem.spec.repeats))
     except EngineError as error:
         failure = Failure(kind=type(error).__name__, message=str(error), log_tail=error.log_tail)
-        return replace(trial, outcome="failed", failure=failure, start_s=error.start_s)
+        return replace(trial, outcome="failed", failure=failure, start_s=error.start_s or time.monotonic() - began)
     except BenchmarkError as error:
         return replace(trial, outcome="failed", failure=Failure(kind=type(error).__name__, message=str(error)))
     return _measured(problem, trial, measurement)

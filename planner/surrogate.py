@@ -92,6 +92,20 @@ class Surrogate:
         gain = _expected_improvement(self._sign * believed.mean, believed.std, best)
         return int(rows[np.argmax(gain * chance / self._expected_s(grid["output_throughput"][rows], measured))])
 
+    def believed(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> Array:
+        """Logarithm of the objective at these rows of the grid, by all that was measured.  # (len(rows),)"""
+        metric = self._problem.spec.objective.metric
+        measured = [t for t in past if t.outcome == "measured" and t.value is not None and t.value > 0]
+        coefficients = fit_coefficients(self._problem, measured)
+        predicted = np.log(np.maximum(self._problem.predicted_grid(coefficients)[metric][rows], 1e-9))
+        if not measured:
+            return np.asarray(predicted)
+        known = np.array([self._candidate_features(t.candidate) for t in measured])
+        at_known = [self._problem.predicted(t.candidate, coefficients)[metric] for t in measured]
+        logs = np.log([t.value or 1.0 for t in measured])
+        points = self._grid_features()[rows]
+        return _posterior(known, logs, np.log(np.maximum(at_known, 1e-9)), points, predicted, noise_std(measured)).mean
+
     def _kept(self, rows: NDArray[np.int64], predicted: Mapping[str, Array]) -> Array:
         """Probability that all limits are kept, by the model alone."""
         chance = np.ones(len(rows))

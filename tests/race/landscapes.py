@@ -105,11 +105,3 @@ def load(folder: Path) -> Landscape:
 
 def load_all() -> list[Landscape]:
     return [load(path.parent) for path in sorted(FOLDER.glob(f"*/{LAUNCHES_FILE}"))]
-
-
-def kendall_tau(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Tau-b: 1 where both rank alike, -1 where opposite; ties in either count against it. NaN when one is constant."""
-    upper = np.triu_indices(len(a), 1)
-    signs_a, signs_b = (np.sign(x[:, None] - x[None, :])[upper] for x in (a, b))
-    norm = np.sqrt(float(np.abs(signs_a).sum()) * float(np.abs(signs_b).sum()))
-    return float((signs_a * signs_b).sum() / norm) if norm else float("nan")

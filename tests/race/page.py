@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.race.landscapes import Landscape, kendall_tau
+from planner.statistics import kendall_tau
+from tests.race.landscapes import Landscape
 from tests.race.runs import Run, percentiles
 from tests.race.searchers import LABELS
 

@@ -13,6 +13,7 @@ from planner.statistics import (
     compare,
     compare_intervals,
     drift,
+    kendall_tau,
     rate_interval,
     t_interval,
     t_quantile,
@@ -113,3 +114,11 @@ def test_intervals_are_compared_as_independent() -> None:
     a, b = Interval(10.0, 7.0, 13.0, ""), Interval(16.0, 12.0, 20.0, "")
     difference = compare_intervals(a, b)
     assert (difference.low, difference.high) == (1.0, 11.0)
+
+
+def test_kendall_tau_of_known_rankings() -> None:
+    a = np.array([1.0, 2.0, 3.0, 4.0])
+    assert kendall_tau(a, a * 7) == 1
+    assert kendall_tau(a, -a) == -1
+    assert kendall_tau(a, np.array([1.0, 3.0, 2.0, 4.0])) == pytest.approx(4 / 6)
+    assert kendall_tau(a, np.array([1.0, 1.0, 2.0, 2.0])) == pytest.approx(4 / np.sqrt(6 * 4))

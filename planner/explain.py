@@ -1,0 +1,95 @@
+"""Why the numbers are what they are: what mattered, what limits the winner, how far the speed model was right.
+
+In: a problem and its trials. Out: values; `report.py` shows them. Effects are those of the surrogate, which has seen
+all trials; where little was measured they are the speed model's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from planner.prediction import most_in_flight, running_seqs
+from planner.problem import Problem
+from planner.space import Candidate, Value
+from planner.statistics import kendall_tau
+from planner.surrogate import Surrogate
+from planner.trial import Trial
+
+LEAST_EFFECT = 0.01
+"""What changes the objective by less is not named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a searched setting does on average over all feasible values of the others."""
+
+    name: str
+    best: Value
+    worst: Value
+    gain: float
+    """Of the best value over the worst, as a share."""
+
+
+def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
+    """Settings that matter, the most important first."""
+    rows = problem.grid.feasible_rows
+    if rows.size == 0:
+        return []
+    sign = 1.0 if problem.spec.objective.direction == "maximize" else -1.0
+    believed = sign * Surrogate(problem).believed(rows, trials)
+    found = []
+    for position, (name, values) in enumerate(problem.choices.searched.items()):
+        column = problem.grid.indices[rows, position]
+        present = np.unique(column)
+        means = [float(believed[column == index].mean()) for index in present]
+        best, worst = int(np.argmax(means)), int(np.argmin(means))
+        gain = math.expm1(means[best] - means[worst])
+        if gain >= LEAST_EFFECT:
+            found.append(Effect(name, values[present[best]], values[present[worst]], gain))
+    return sorted(found, key=lambda effect: -effect.gain)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFit:
+    """The speed model's predictions before any launch, against what was measured."""
+
+    count: int
+    error: float
+    """Median of measured over predicted, or the other way round, less 1."""
+    tau: float
+    """Kendall's rank correlation; NaN where all predictions are the same."""
+
+
+def model_fit(trials: Sequence[Trial]) -> ModelFit | None:
+    """None while fewer than three trials can be compared."""
+    pairs = [
+        (t.predicted_value, t.value)
+        for t in trials
+        if t.outcome == "measured" and t.value and t.predicted_value and t.value > 0 and t.predicted_value > 0
+    ]
+    if len(pairs) < 3:
+        return None
+    predicted, measured = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    error = math.expm1(median(abs(math.log(b / a)) for a, b in pairs))
+    return ModelFit(len(pairs), error, kendall_tau(predicted, measured))
+
+
+def limit_of(problem: Problem, candidate: Candidate) -> str:
+    """What keeps more requests from running at once, in words."""
+    d, workload = problem.deployment(candidate), problem.workload
+    offered = most_in_flight(workload) / d.instances
+    tokens = workload.mean_input_tokens + workload.mean_output_tokens / 2
+    running = float(running_seqs(d.engine, d.memory, offered, tokens, 0.0))
+    if running >= offered:
+        return f"all {offered:.0f} offered requests run at once: more load, or a faster step, is the next lever"
+    if running >= float(d.engine.max_num_seqs):
+        return f"max_num_seqs lets {running:.0f} of {offered:.0f} requests run at once"
+    return (
+        f"the KV cache holds about {running:.0f} of {offered:.0f} requests at once: more of it (a smaller model or KV "
+        "dtype, more cards) is the next lever"
+    )
