@@ -70,6 +70,8 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
         *(f"            {format_count(count):>7} by rule: {name}" for name, count in grid.removed_by().items()),
     ]
+    if problem.left_out:
+        lines.append(f"left out    {', '.join(problem.left_out)}: vLLM {problem.version} does not know them")
     if backend:
         sampler = problem.spec.sampler.name
         lines += [
