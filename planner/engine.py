@@ -184,6 +184,20 @@ def serve_env(engine: EngineConfig, version: Version) -> dict[str, str]:
     return {}
 
 
+def compile_cache_env(folder: str) -> dict[str, str]:
+    """Where an engine keeps what it compiles: torch.compile's graphs, Triton's, FlashInfer's and the driver's kernels.
+
+    Source: vllm@0.6.6..0.33.0 envs.py:VLLM_CACHE_ROOT; the other names are those libraries' own.
+    """
+    return {
+        "VLLM_CACHE_ROOT": f"{folder}/vllm",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "TRITON_CACHE_DIR": f"{folder}/triton",
+        "FLASHINFER_WORKSPACE_BASE": f"{folder}/flashinfer",
+        "CUDA_CACHE_PATH": f"{folder}/cuda",
+    }
+
+
 def settings(engine: EngineConfig) -> dict[str, Any]:
     """The settings that are set, by field name."""
     return {name: value for name in FIELDS if (value := getattr(engine, name)) is not None}

@@ -34,6 +34,8 @@ def _header(problem: Problem, trial: Trial, default: Trial | None) -> str:
         f"memory per GPU: {_memory(trial)}",
         f"{provenance.finished_at}, planner {provenance.planner_version}, backend {provenance.backend}",
     ]
+    if problem.spec.engine.compile_cache:
+        lines.append(f"compiled code stays in the volume {problem.spec.serve.name}-compile-cache: docker volume rm it")
     if provenance.simulated:
         lines.insert(0, "SIMULATED: these numbers come from a model of the engine. Measure before you rely on them.")
     return "\n".join(f"# {' '.join(line.split())}" for line in lines)

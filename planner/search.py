@@ -281,7 +281,8 @@ def definition(problem: Problem) -> dict[str, Any]:
         return msgspec.to_builtins(value, enc_hook=float)
 
     kept_values = {key: plain(getattr(spec, key)) for key in kept}
-    for waiting in ("start_timeout", "command"):  # how long we wait and from where we start change no number
+    # How long we wait, from where we start and what is compiled already change no number.
+    for waiting in ("start_timeout", "command", "compile_cache"):
         kept_values["engine"].pop(waiting)
     for name, variant in spec.models.items():
         kept_values["models"][name]["path"] = variant.basename  # a folder may move

@@ -58,6 +58,8 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     command: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["vllm", "serve"])
     """Program of the process backend; the model and the flags follow."""
     start_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1200.0))
+    compile_cache: bool = True
+    """Keep what the engine compiles for the next launch: a volume of the study, or a folder of it."""
 
 
 DOCKER_SHM_BYTES = 64 * MIB

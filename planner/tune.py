@@ -25,6 +25,7 @@ from planner.hardware import detect_gpus, find_gpu
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
+from planner.page_cache import warm_models
 from planner.problem import Problem
 from planner.report import conclusion, make_console, plan_view, trials_table
 from planner.search import Search
@@ -116,6 +117,8 @@ def _run(
 ) -> None:
     measure, clean_up = _measure(problem, workspace, backend)
     with _sigterm_as_interrupt():
+        if backend != "simulated" and num_launched(searched(search.trials())) < target:
+            console.print(warm_models(problem), markup=False)
         try:
             _search_and_finals(console, problem, search, measure, backend, target, expected_trial_s, has_finals)
         finally:
@@ -154,7 +157,7 @@ def _measure(problem: Problem, workspace: Workspace, backend: str) -> tuple[Meas
 def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Any:
     if backend == "docker":
         return DockerBackend(problem, workspace.log_dir)
-    return ProcessBackend(problem, workspace.log_dir)
+    return ProcessBackend(problem, workspace.log_dir, workspace.compile_cache_dir)
 
 
 class _sigterm_as_interrupt:  # noqa: N801  (used as a statement)
