@@ -106,6 +106,9 @@ def tune(
     levers: LeversOption = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="planner, tpe, gp, random or grid.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampler.", min=0)] = None,
+    quality_prompts: Annotated[
+        Path | None, typer.Option("--quality-prompts", help="JSONL of prompts on which answers are compared.")
+    ] = None,
     replay: Annotated[
         Path | None, typer.Option("--replay", help="Answer from a JSONL file of launches; launch nothing.")
     ] = None,
@@ -119,11 +122,12 @@ def tune(
     vllm_version: VersionOption = "0.8.5",
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
-    from planner.sources import spec_of, with_levers, with_settings
+    from planner.sources import spec_of, with_levers, with_prompts, with_settings
     from planner.tune import replay_study, tune_study
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
+    spec = with_prompts(spec, quality_prompts)
     if replay is None:
         tune_study(spec, folder, trials, backend, storage, dry_run, finals)
     elif backend is None:

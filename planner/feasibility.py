@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Kind = Literal["refused", "out of memory", "starts anyway", "slo"]
+Kind = Literal["refused", "out of memory", "starts anyway", "slo", "quality"]
 REFUSED_BY_ENGINE: Final = "refused"
 OUT_OF_MEMORY: Final = "out of memory"
 STARTS_ANYWAY: Final = "starts anyway"

@@ -11,6 +11,7 @@ from rich.text import Text
 from planner.finals import Finals, chosen_trial, judge_finals
 from planner.objective import format_metric
 from planner.problem import Problem
+from planner.quality import quality_words
 from planner.risks import no_effect
 from planner.space import Candidate, Value
 from planner.trial import Trial, best_trial, default_trial, searched
@@ -169,7 +170,7 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
         gain = best.value / default.value - 1
         text = f"{problem.default_words}: {format_metric(metric, default.value)}; the best is {gain:+.1%}"
         lines.append(Text(f"{text} (as seen in the search, not measured again)"))
-    lines += [Text(BANNERS[of], "bold yellow") for of in _origins(best) if of in BANNERS]
+    lines += _footnotes(problem, best)
     return Group(*lines)
 
 
@@ -193,8 +194,15 @@ def _finals_conclusion(problem: Problem, finals: Finals) -> RenderableType:
             style="bold green" if finalist is winner else "" if finalist.is_acceptable else "dim",
         )
     lines = [Text(_verdict(problem, finals), "bold green"), Text(f"      {describe(problem, winner.trial.candidate)}")]
-    lines += [Text(BANNERS[of], "bold yellow") for of in _origins(winner.trial) if of in BANNERS]
+    lines += _footnotes(problem, winner.trial)
     return Group(table, *lines)
+
+
+def _footnotes(problem: Problem, trial: Trial) -> list[Text]:
+    """Whether its answers are the default's, and what its numbers are not."""
+    answers = quality_words(problem, trial)
+    lines = [] if answers is None else [Text(answers, "bold")]
+    return lines + [Text(BANNERS[of], "bold yellow") for of in _origins(trial) if of in BANNERS]
 
 
 def _verdict(problem: Problem, finals: Finals) -> str:

@@ -15,7 +15,7 @@ from planner.hardware import find_gpu
 from planner.model import load_model
 from planner.space import SearchSpace
 from planner.space import with_levers as space_with_levers
-from planner.spec import StudySpec
+from planner.spec import QualitySpec, StudySpec
 from planner.workload import Lengths, Workload
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, find_study
 
@@ -109,6 +109,14 @@ def with_levers(spec: StudySpec, text: str | None) -> StudySpec:
         return spec
     space = space_with_levers(spec.search_space, parse_levers(text), list(spec.models), spec.hardware.num_gpus)
     return msgspec.structs.replace(spec, search_space=space)
+
+
+def with_prompts(spec: StudySpec, prompts: Path | None) -> StudySpec:
+    """The study with other prompts for the quality gate."""
+    if prompts is None:
+        return spec
+    quality = msgspec.structs.replace(spec.quality or QualitySpec(), prompts=str(prompts.absolute()))
+    return msgspec.structs.replace(spec, quality=quality)
 
 
 def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, seed: int | None) -> StudySpec:

@@ -103,6 +103,25 @@ class SamplerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class QualitySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a winner's answers must keep where its settings can change them."""
+
+    prompts: str | None = None
+    """JSONL file of `{"prompt": "..."}`, relative to the study; null: the shipped ones."""
+    max_tokens: Positive = 64
+    min_agreement: Share = 0.25
+    """Share of an answer's tokens before the first that differs, mean over the prompts."""
+    max_drift: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    """Mean difference of log-probabilities before it, nats."""
+    command: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
+    """Your own evaluation instead of the prompts, with BASE_URL and MODEL in its environment; exit code 0 passes."""
+    timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(3600.0))
+    """Of the command."""
+
+
 class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One study: which models on which hardware, what is searched, under which load, for which goal."""
 
@@ -122,3 +141,5 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     repeats: Positive = 1
     """Benchmark runs per launch; the value is their mean."""
     sampler: SamplerSpec = SamplerSpec()
+    quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
+    """Null: no gate."""
