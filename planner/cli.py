@@ -25,6 +25,9 @@ GpuOption = Annotated[str | None, typer.Option("--gpu", help="Card, for example 
 NumGpusOption = Annotated[int, typer.Option("--num-gpus", help="How many cards.", min=1)]
 InterconnectOption = Annotated[str, typer.Option("--interconnect", help="pcie, nvlink, nvlink-pairs or none.")]
 VersionOption = Annotated[str, typer.Option("--vllm-version", help="Version of vLLM.")]
+LeversOption = Annotated[
+    str | None, typer.Option("--levers", help="Groups to search: scheduler, layout, numerics, engine, or all.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -100,8 +103,12 @@ def tune(
     backend: Annotated[str | None, typer.Option("--backend", help="docker, process or simulated.")] = None,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the first launch, then stop.")] = False,
+    levers: LeversOption = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="planner, tpe, gp, random or grid.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampler.", min=0)] = None,
+    quality_prompts: Annotated[
+        Path | None, typer.Option("--quality-prompts", help="JSONL of prompts on which answers are compared.")
+    ] = None,
     replay: Annotated[
         Path | None, typer.Option("--replay", help="Answer from a JSONL file of launches; launch nothing.")
     ] = None,
@@ -115,11 +122,12 @@ def tune(
     vllm_version: VersionOption = "0.8.5",
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
-    from planner.sources import spec_of, with_settings
+    from planner.sources import spec_of, with_levers, with_prompts, with_settings
     from planner.tune import replay_study, tune_study
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
-    spec = with_settings(spec, context.obj, sampler, seed)
+    spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
+    spec = with_prompts(spec, quality_prompts)
     if replay is None:
         tune_study(spec, folder, trials, backend, storage, dry_run, finals)
     elif backend is None:
@@ -129,13 +137,14 @@ def tune(
 
 
 @app.command()
-def candidates(study: StudyArgument = None) -> None:
+def candidates(study: StudyArgument = None, levers: LeversOption = None) -> None:
     """How many combinations of the search space are feasible, and which rule removes the rest."""
     from planner.problem import Problem
     from planner.report import make_console, plan_view
-    from planner.sources import load
+    from planner.sources import load, with_levers
 
     spec, folder = load(study)
+    spec = with_levers(spec, levers)
     make_console().print(plan_view(Problem(spec), str(folder)))
 
 

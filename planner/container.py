@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from planner.engine import serve_args, serve_env
+from planner.engine import compile_cache_env, serve_args, serve_env
 from planner.errors import InputError
 from planner.problem import Problem
 from planner.space import Candidate
@@ -17,6 +17,7 @@ from planner.spec import ContainerSpec
 
 STUDY_LABEL = "planner.study"
 TRIAL_LABEL = "planner.trial"
+COMPILE_CACHE_MOUNT = "/compile-cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class ContainerRun:
     command: tuple[str, ...]
     env: dict[str, str]
     volumes: dict[str, str]
-    """Host directory -> directory in the container."""
+    """Host directory, or a volume's name -> directory in the container."""
     host_ip: str | None
     """None publishes on every address."""
     host_port: int | None
@@ -107,8 +108,10 @@ def trial_runs(problem: Problem, candidate: Candidate, number: int) -> list[Cont
     """The containers of a trial: loopback ports that Docker chooses, labels by which they are found again."""
     labels = {STUDY_LABEL: problem.spec.name, TRIAL_LABEL: str(number)}
     name = f"planner-{problem.spec.name}-{number}"
+    cache = f"planner-{problem.spec.name}-compile-cache"
     return [
-        _run(problem, candidate, i, f"{name}-{i}", "127.0.0.1", None, labels) for i in range(candidate.layout.instances)
+        _run(problem, candidate, i, f"{name}-{i}", "127.0.0.1", None, labels, cache)
+        for i in range(candidate.layout.instances)
     ]
 
 
@@ -116,8 +119,10 @@ def service_runs(problem: Problem, candidate: Candidate) -> list[ContainerRun]:
     """The containers of the exported service: the study's name and port, one port more for each further instance."""
     serve = problem.spec.serve
     names = [serve.name, *(f"{serve.name}-{i}" for i in range(1, candidate.layout.instances))]
+    cache = f"{serve.name}-compile-cache"
     return [
-        _run(problem, candidate, i, name, None, serve.host_port + i, {}, serve.restart) for i, name in enumerate(names)
+        _run(problem, candidate, i, name, None, serve.host_port + i, {}, cache, serve.restart)
+        for i, name in enumerate(names)
     ]
 
 
@@ -129,6 +134,7 @@ def _run(
     host_ip: str | None,
     host_port: int | None,
     labels: dict[str, str],
+    cache_volume: str,
     restart: str | None = None,
 ) -> ContainerRun:
     container = container_spec(problem)
@@ -139,11 +145,13 @@ def _run(
         volumes = {str(Path(variant.path).expanduser().absolute()): model}
     elif (cache := Path("~/.cache/huggingface").expanduser()).is_dir():
         volumes = {str(cache): "/root/.cache/huggingface"}  # or every trial would download the model again
+    if problem.spec.engine.compile_cache:
+        volumes[cache_volume] = COMPILE_CACHE_MOUNT
     return ContainerRun(
         image=container.image,
         name=name,
         command=("--model", model, *engine_args(problem, candidate)),
-        env=engine_env(problem, candidate),
+        env=engine_env(problem, candidate, COMPILE_CACHE_MOUNT),
         volumes=volumes,
         host_ip=host_ip,
         host_port=host_port,
@@ -172,8 +180,10 @@ def engine_args(problem: Problem, candidate: Candidate) -> list[str]:
     return [*name, *serve_args(candidate.engine, problem.version), *problem.spec.engine.extra_args]
 
 
-def engine_env(problem: Problem, candidate: Candidate) -> dict[str, str]:
-    return {**dict(candidate.env), **serve_env(candidate.engine, problem.version)}
+def engine_env(problem: Problem, candidate: Candidate, cache_folder: str) -> dict[str, str]:
+    """The candidate's variables; where it names a cache itself, that one is used."""
+    cache = compile_cache_env(cache_folder) if problem.spec.engine.compile_cache else {}
+    return {**cache, **dict(candidate.env), **serve_env(candidate.engine, problem.version)}
 
 
 def gpu_ids(problem: Problem, candidate: Candidate, instance: int) -> tuple[int, ...] | None:

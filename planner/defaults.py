@@ -38,6 +38,10 @@ DEFAULTS_CUT_SINCE = Version("0.20.0")
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 """Since when asynchronous scheduling is on by default."""
+ASYNC_WITH_STAGES_SINCE = Version("0.16.0")
+"""Since when it works beside pipeline parallelism (vllm@0.14.1, 0.16.0 config/vllm.py; those between were not read)."""
+ASYNC_WITH_NGRAM_SINCE = Version("0.25.0")
+"""Until then refused beside n-gram speculative decoding; later it depends on the model runner (0.24.0, 0.33.0)."""
 HALF_FALLBACK_SINCE = Version("0.9.0")
 """Since when dtype auto turns bfloat16 into float16 on cards that lack it."""
 
@@ -71,6 +75,8 @@ class ResolvedEngine:
     data_parallel_size: int
     cpu_offload_gib: FloatColumn
     max_cudagraph_capture_size: IntColumn | None
+    optimization_level: IntColumn | None
+    speculative_config: str | None
     num_gpu_blocks_override: IntColumn | None
 
     @property
@@ -132,7 +138,8 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         tensor_parallel_size=settings.get("tensor_parallel_size") or 1,
         pipeline_parallel_size=settings.get("pipeline_parallel_size") or 1,
         kv_cache_dtype=settings.get("kv_cache_dtype") or "auto",
-        attention_backend=settings.get("attention_backend") or default_backend(generation, gpu, version),
+        attention_backend=settings.get("attention_backend")
+        or default_backend(generation, gpu, version, settings.get("kv_cache_dtype") or "auto"),
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=column("max_num_batched_tokens", batched),
@@ -141,7 +148,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         swap_space_gib=column("swap_space", 4.0 if generation == "V0" else 0.0),
         enable_chunked_prefill=chunked,
         enable_prefix_caching=column("enable_prefix_caching", generation == "V1"),
-        enforce_eager=column("enforce_eager", False),
+        enforce_eager=column("enforce_eager", False) | (column("optimization_level", 2) == 0),  # O0: no graphs either
         max_seq_len_to_capture=(columns.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
         num_scheduler_steps=column("num_scheduler_steps", 1),
@@ -150,7 +157,9 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         data_parallel_size=settings.get("data_parallel_size") or 1,
         cpu_offload_gib=column("cpu_offload_gb", 0.0),
         max_cudagraph_capture_size=settings.get("max_cudagraph_capture_size"),
-        async_scheduling=column("async_scheduling", version >= ASYNC_SCHEDULING_SINCE and not gpu.is_cpu),
+        optimization_level=settings.get("optimization_level"),
+        speculative_config=settings.get("speculative_config"),
+        async_scheduling=column("async_scheduling", _is_async(settings, gpu, version)),
     )
 
 
@@ -170,6 +179,18 @@ def _scheduler_defaults(
     return 2048, 1024 if version < Version("0.8.4.dev0") else 256
 
 
+def _is_async(settings: Mapping[str, Any], gpu: GpuSpec, version: Version) -> bool:
+    """Asynchronous scheduling where nothing is said: it goes off by itself beside what it cannot work with."""
+    alone = version >= ASYNC_WITH_NGRAM_SINCE or settings.get("speculative_config") is None
+    stages = settings.get("pipeline_parallel_size") or 1
+    return (
+        version >= ASYNC_SCHEDULING_SINCE
+        and not gpu.is_cpu
+        and alone
+        and (stages == 1 or version >= ASYNC_WITH_STAGES_SINCE)
+    )
+
+
 def _is_big(gpu: GpuSpec, version: Version) -> bool:
     """Cards that get larger batches: by name up to 0.8.4, by memory since, without the A100 since 0.9."""
     if version < Version("0.8.5"):
@@ -187,14 +208,23 @@ def resolve_dtype(dtype: str | None, model: ModelSpec, gpu: GpuSpec, version: Ve
     return model.torch_dtype
 
 
-def default_backend(generation: Generation, gpu: GpuSpec, version: Version) -> str:
+def default_backend(generation: Generation, gpu: GpuSpec, version: Version, kv_cache_dtype: str = "auto") -> str:
     """The attention backend the engine picks by itself (vllm platforms/cuda.py:get_attn_backend_cls)."""
     if gpu.is_cpu:
         return "CPU_ATTN"
     if gpu.compute_capability >= (8, 0):
-        return "FLASH_ATTN"
+        is_second = kv_cache_dtype.startswith("fp8") and not reads_fp8(gpu) and version >= V1_ONLY_SINCE
+        return "FLASHINFER" if is_second else "FLASH_ATTN"
     if generation == "V0":
         return "XFORMERS"
     if version < V1_ONLY_SINCE:
         return "FLEX_ATTENTION"
     return "FLASHINFER" if version < FLASHINFER_ON_TURING_UNTIL else "TRITON_ATTN"
+
+
+def reads_fp8(gpu: GpuSpec) -> bool:
+    """Whether FlashAttention reads an fp8 KV cache: FlashAttention 3 does, on compute capability 9.0.
+
+    Source: vllm@0.14.1 v1/attention/backends/fa_utils.py:flash_attn_supports_fp8.
+    """
+    return (9, 0) <= gpu.compute_capability < (10, 0)

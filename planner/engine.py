@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -41,6 +41,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     enforce_eager: bool | None = None
     max_seq_len_to_capture: Positive | None = None
     max_cudagraph_capture_size: Positive | None = None
+    optimization_level: Annotated[int, msgspec.Meta(ge=0, le=3)] | None = None
     max_num_partial_prefills: Positive | None = None
     max_long_partial_prefills: Positive | None = None
     long_prefill_token_threshold: Count | None = None
@@ -48,6 +49,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     num_scheduler_steps: Positive | None = None
     num_gpu_blocks_override: Positive | None = None
     async_scheduling: bool | None = None
+    speculative_config: Annotated[str, msgspec.Meta(pattern=r"^\{.*\}$")] | None = None
     disable_custom_all_reduce: bool | None = None
     attention_backend: str | None = None
     load_format: str | None = None
@@ -57,6 +59,46 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 FIELDS: tuple[str, ...] = EngineConfig.__struct_fields__
 BOOLEANS = {name for name, kind in get_type_hints(EngineConfig).items() if kind == bool | None}
 _BOOLEAN_WORDS = {"true", "false"}
+
+Lever = Literal["scheduler", "layout", "numerics", "engine"]
+"""Groups of settings that `--levers` asks for: `scheduler`, what runs together in a step and the memory for it;
+`layout`, how the cards are shared out; `numerics`, whatever can change answers, so that it passes the quality gate;
+`engine`, how the same work is done."""
+LEVERS: tuple[str, ...] = get_args(Lever)
+_LEVER_OF: dict[str, Lever] = {
+    **dict.fromkeys(("dtype", "quantization", "kv_cache_dtype"), "numerics"),
+    **dict.fromkeys(
+        ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel"), "layout"
+    ),
+    **dict.fromkeys(
+        ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "kv_cache_memory_bytes",
+         "block_size", "swap_space", "enable_chunked_prefill", "enable_prefix_caching", "max_num_partial_prefills",
+         "max_long_partial_prefills", "long_prefill_token_threshold", "scheduler_delay_factor", "num_scheduler_steps",
+         "num_gpu_blocks_override"), "scheduler",
+    ),
+    **dict.fromkeys(
+        ("cpu_offload_gb", "enforce_eager", "max_seq_len_to_capture", "max_cudagraph_capture_size",
+         "optimization_level", "async_scheduling", "speculative_config", "disable_custom_all_reduce",
+         "attention_backend", "load_format", "trust_remote_code"), "engine",
+    ),
+}  # fmt: skip
+"""The group of every setting: its only home."""
+
+
+def lever_of(field: str) -> Lever:
+    """The group of a setting."""
+    return _LEVER_OF[field]
+
+
+def parse_levers(text: str) -> tuple[str, ...]:
+    """`scheduler,layout` or `all`, in the order of LEVERS. Raises InputError."""
+    asked = {word.strip() for word in text.split(",")}
+    if asked == {"all"}:
+        return LEVERS
+    if unknown := sorted(asked - set(LEVERS)):
+        raise InputError(f"--levers {text}: {unknown[0]!r} is no group; allowed: {', '.join(LEVERS)} or all")
+    return tuple(lever for lever in LEVERS if lever in asked)
+
 
 # First version that knows a setting, and first that no longer does, read in vllm/engine/arg_utils.py of the wheels.
 # Where wheels in between were not read, the cautious end: rather a flag not written than one the engine refuses.
@@ -69,6 +111,8 @@ SINCE: dict[str, str] = {
     "kv_cache_memory_bytes": "0.10.2",
     "async_scheduling": "0.10.0",
     "max_cudagraph_capture_size": "0.11.1",
+    "optimization_level": "0.12.0",
+    "speculative_config": "0.8.3",
 }
 UNTIL: dict[str, str] = {
     "swap_space": "0.18.0",
@@ -138,6 +182,20 @@ def serve_env(engine: EngineConfig, version: Version) -> dict[str, str]:
     if engine.attention_backend and version < ATTENTION_BACKEND_FLAG_SINCE:
         return {ATTENTION_BACKEND_ENV: engine.attention_backend}
     return {}
+
+
+def compile_cache_env(folder: str) -> dict[str, str]:
+    """Where an engine keeps what it compiles: torch.compile's graphs, Triton's, FlashInfer's and the driver's kernels.
+
+    Source: vllm@0.6.6..0.33.0 envs.py:VLLM_CACHE_ROOT; the other names are those libraries' own.
+    """
+    return {
+        "VLLM_CACHE_ROOT": f"{folder}/vllm",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "TRITON_CACHE_DIR": f"{folder}/triton",
+        "FLASHINFER_WORKSPACE_BASE": f"{folder}/flashinfer",
+        "CUDA_CACHE_PATH": f"{folder}/cuda",
+    }
 
 
 def settings(engine: EngineConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from planner.container import ContainerRun, service_runs
 from planner.load_shapes import in_words, shape_of
 from planner.objective import format_metric
 from planner.problem import Problem
+from planner.quality import quality_words
 from planner.trial import Trial
 from planner.units import format_count, format_gib, format_ms
 
@@ -34,6 +35,10 @@ def _header(problem: Problem, trial: Trial, default: Trial | None) -> str:
         f"memory per GPU: {_memory(trial)}",
         f"{provenance.finished_at}, planner {provenance.planner_version}, backend {provenance.backend}",
     ]
+    if (answers := quality_words(problem, trial)) is not None:
+        lines.append(answers)
+    if problem.spec.engine.compile_cache:
+        lines.append(f"compiled code stays in the volume {problem.spec.serve.name}-compile-cache: docker volume rm it")
     if provenance.simulated:
         lines.insert(0, "SIMULATED: these numbers come from a model of the engine. Measure before you rely on them.")
     return "\n".join(f"# {' '.join(line.split())}" for line in lines)

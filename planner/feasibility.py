@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from packaging.version import Version
 
 from planner import columns
-from planner.defaults import MARLIN_ON_TURING_SINCE
+from planner.defaults import (
+    ASYNC_WITH_NGRAM_SINCE,
+    ASYNC_WITH_STAGES_SINCE,
+    MARLIN_ON_TURING_SINCE,
+    V1_ONLY_SINCE,
+    reads_fp8,
+)
 from planner.deployment import Deployment
 from planner.hardware import GpuSpec
 from planner.memory import WATERMARK_FRACTION
@@ -27,6 +33,8 @@ TURING_PREFIX_BLOCK_SIZES = (16, 32)
 PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
 WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
 """In between, a pipeline stage had to hold a request's KV cache of every layer (vLLM pull request 33698)."""
+TRITON_NAMED_SINCE = Version("0.11.0")
+"""Before, V1 called it TRITON_ATTN_VLLM_V1 (vllm@0.10.2 platforms/cuda.py)."""
 MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
 """By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
@@ -36,7 +44,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Kind = Literal["refused", "out of memory", "starts anyway", "slo"]
+Kind = Literal["refused", "out of memory", "starts anyway", "slo", "quality"]
 REFUSED_BY_ENGINE: Final = "refused"
 OUT_OF_MEMORY: Final = "out of memory"
 STARTS_ANYWAY: Final = "starts anyway"
@@ -166,7 +174,40 @@ def _fp8_kv(d: Deployment) -> Any:
     return _uses_prefix_kernel(d)
 
 
+def _fp8_kv_backend(d: Deployment) -> bool:
+    """V1's backends that cannot read an fp8 KV cache.
+
+    Source: vllm@0.14.1, 0.24.0 v1/attention/backends/{flash_attn,flex_attention,triton_attn}.py.
+    """
+    backend, capability = d.engine.attention_backend, d.gpu.compute_capability
+    if d.engine.generation != "V1" or d.gpu.is_cpu or not d.engine.kv_cache_dtype.startswith("fp8"):
+        return False
+    return (
+        backend == "FLEX_ATTENTION"
+        or (backend == "TRITON_ATTN" and capability < (8, 9))
+        or (backend == "FLASH_ATTN" and not reads_fp8(d.gpu) and d.engine.version >= V1_ONLY_SINCE)
+    )
+
+
+def _asynchronous(d: Deployment) -> Any:
+    """Asked for beside what it cannot work with (vllm@0.10.2 engine/arg_utils.py, 0.24.0 config/vllm.py)."""
+    staged = d.engine.pipeline_parallel_size > 1 and d.engine.version < ASYNC_WITH_STAGES_SINCE
+    guessed = d.engine.speculative_config is not None and d.engine.version < ASYNC_WITH_NGRAM_SINCE
+    return d.engine.async_scheduling if (staged or guessed) else 0
+
+
+def _idle_graph_settings(d: Deployment) -> Any:
+    """Without graphs and compilation their settings say nothing: one launch answers for all of them."""
+    graphs, level = d.engine.max_cudagraph_capture_size, d.engine.optimization_level
+    is_said = (graphs is not None) | (columns.invert(level == 0) if level is not None else False)
+    return d.engine.enforce_eager & is_said
+
+
 def _backend(d: Deployment) -> bool:
+    if d.engine.generation == "V1" and not d.gpu.is_cpu:
+        return (d.engine.attention_backend == "FLASH_ATTN" and d.gpu.compute_capability < (8, 0)) or (
+            d.engine.attention_backend == "TRITON_ATTN" and d.engine.version < TRITON_NAMED_SINCE
+        )
     return (
         d.engine.generation == "V0"
         and not d.gpu.is_cpu
@@ -294,6 +335,15 @@ RULES: tuple[Rule, ...] = (
     Rule("fp8 KV cache on this card", _fp8_kv,
          lambda _: "type fp8e4nv not supported in this architecture: fp8_e4m3 KV cache needs chunked prefill and "
                    "prefix caching off here"),
+    Rule("fp8 KV cache of this backend", _fp8_kv_backend,
+         lambda d: f"{d.engine.attention_backend} has no kernel for kv_cache_dtype {d.engine.kv_cache_dtype} on "
+                   f"compute capability {'.'.join(map(str, d.gpu.compute_capability))}"),
+    Rule("asynchronous scheduling alone", _asynchronous,
+         lambda d: f"Async scheduling is not supported with "
+                   f"{'pipeline_parallel_size > 1' if d.engine.pipeline_parallel_size > 1 else 'ngram'}"),
+    Rule("graph settings need graphs", _idle_graph_settings,
+         lambda _: "enforce_eager leaves out graphs and compilation: max_cudagraph_capture_size and "
+                   "optimization_level change nothing", STARTS_ANYWAY),
     Rule("attention backend", _backend,
          lambda d: f"Invalid attention backend for cuda on {d.gpu.name}: {d.engine.attention_backend}"),
     Rule("swap space fits host memory", _swap_space,

@@ -95,7 +95,10 @@ def load_study(path: Path) -> StudySpec:
     if workload.prompts is not None:
         raise InputError(f"{path}: workload.prompts: recorded prompts cannot be predicted; planner bench sends them")
     models = {name: _from(path.parent, variant) for name, variant in spec.models.items()}
-    return msgspec.structs.replace(spec, search_space=space, workload=workload, models=models)
+    quality = spec.quality
+    if quality is not None and quality.prompts is not None:
+        quality = msgspec.structs.replace(quality, prompts=str(path.parent / quality.prompts))
+    return msgspec.structs.replace(spec, search_space=space, workload=workload, models=models, quality=quality)
 
 
 def _from(folder: Path, variant: ModelVariant) -> ModelVariant:

@@ -81,6 +81,8 @@ class Problem:
         self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
         self.calibrations = dict(calibrations or {})
         self._recorded: NDArray[np.int64] | None = None
+        self.left_out: list[str] = []
+        """Searched settings that this version does not know: not searched, never written."""
         self.choices = self._choices()
         self.default = self.choices.default_candidate()
 
@@ -95,9 +97,11 @@ class Problem:
         for name in searched.get(MODEL, []):
             if name not in spec.models:
                 raise InputError(f"{space.name}: search.{MODEL}: {name!r}; allowed: {', '.join(spec.models)}")
-        for field in (*fixed, *searched):
-            if field in FIELDS and not knows(self.version, field):
+        for field in fixed:
+            if not knows(self.version, field):
                 raise InputError(f"{spec.name}: {field} is not a setting of vLLM {self.version}; leave it out")
+        self.left_out = [name for name in searched if name in FIELDS and not knows(self.version, name)]
+        searched = {name: values for name, values in searched.items() if name not in self.left_out}
         layout = self._fixed_layout(fixed)
         if any(field in fixed for field in PARALLEL_SIZES):
             searched.pop(LAYOUT, None)  # the layout was fixed by hand

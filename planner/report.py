@@ -13,6 +13,7 @@ from planner.explain import effects, limit_of, model_fit
 from planner.finals import Finals, chosen_trial, judge_finals
 from planner.objective import format_metric
 from planner.problem import Problem
+from planner.quality import quality_words
 from planner.risks import no_effect
 from planner.space import Candidate, Value
 from planner.trial import Trial, best_trial, default_trial, searched
@@ -73,6 +74,8 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
         *(f"            {format_count(count):>7} by rule: {name}" for name, count in grid.removed_by().items()),
     ]
+    if problem.left_out:
+        lines.append(f"left out    {', '.join(problem.left_out)}: vLLM {problem.version} does not know them")
     if backend:
         sampler = problem.spec.sampler.name
         lines += [
@@ -159,7 +162,7 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
             Text(_verdict(problem, finals), "bold green"),
             Text(f"      {describe(problem, winner.candidate)}"),
             *_reasons(problem, trials, winner),
-            *_banners(winner),
+            *_footnotes(problem, winner),
         )
     best, default = best_trial(problem, trials), default_trial(problem, trials)
     metric = problem.spec.objective.metric
@@ -177,7 +180,7 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
         gain = best.value / default.value - 1
         text = f"{problem.default_words}: {format_metric(metric, default.value)}; the best is {gain:+.1%}"
         lines.append(Text(f"{text} (as seen in the search, not measured again)"))
-    return Group(*lines, *_reasons(problem, trials, best), *_banners(best))
+    return Group(*lines, *_reasons(problem, trials, best), *_footnotes(problem, best))
 
 
 def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> list[Text]:
@@ -215,6 +218,13 @@ def _finals_table(problem: Problem, finals: Finals) -> Table:
             style="bold green" if finalist is finals.winner else "" if finalist.is_acceptable else "dim",
         )
     return table
+
+
+def _footnotes(problem: Problem, trial: Trial) -> list[Text]:
+    """Whether its answers are the default's, and what its numbers are not."""
+    answers = quality_words(problem, trial)
+    lines = [] if answers is None else [Text(answers, "bold")]
+    return [*lines, *_banners(trial)]
 
 
 def _verdict(problem: Problem, finals: Finals) -> str:

@@ -132,6 +132,8 @@ NO_MEMORY = {
     "max_parallel_loading_workers", "use_tqdm_on_load", "safetensors_load_strategy", "config_format", "hf_token",
 }  # fmt: skip
 """Flags that change no memory."""
+DRAFTS = "speculative_config"
+"""A draft model's weights and cache are not modelled."""
 _WHOLE = re.compile(r"(\d+(?:\.\d+)?)([kmgtKMGT])")
 _SCALE = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _RANGE = re.compile(r"Expected `\w+` (?:<|>)=? |Invalid enum value")
@@ -152,9 +154,9 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
             continue
         if name.startswith("no_") and name[3:] in FIELDS and isinstance(value, bool):
             name, value = name[3:], not value
-        if name not in FIELDS:
+        if name not in FIELDS or name == DRAFTS:
             near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.9)
-            if near:
+            if near and name != DRAFTS:
                 raise InputError(f"engine.{key}: unknown; {near[0]} is meant?")
             unmodelled.append(f"{name} is not modelled: the estimate is without it")
             continue

@@ -28,11 +28,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from planner.errors import InputError, PlannerError
 from planner.feasibility import Constraint
 from planner.problem import Problem
+from planner.quality import Verdict, judged
 from planner.space import Candidate
 from planner.surrogate import Surrogate
 from planner.trial import Rerun, Trial
 
-RECORD, CANDIDATE, DEFINITION, RERUN = "record", "candidate", "definition", "rerun"
+RECORD, CANDIDATE, DEFINITION, RERUN, QUALITY = "record", "candidate", "definition", "rerun", "quality"
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
 """Infeasible or repeated proposals of one of Optuna's samplers before we choose for it. GP learns nothing from them, so
 it would propose the same again."""
@@ -190,7 +191,16 @@ class Search:
             )
 
     def trials(self) -> list[Trial]:
-        return self._records.of(self._study)
+        """The finished trials, oldest first, each with the verdict on its answers."""
+        return judged(self._problem, self._records.of(self._study), self.verdicts())
+
+    def verdicts(self) -> list[Verdict]:
+        """What the quality gate found so far, one for each set of numerics."""
+        return msgspec.convert(self._study.user_attrs.get(QUALITY, []), list[Verdict])
+
+    def keep_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Store these, and no others, beside the trials; they are theirs from now on."""
+        self._study.set_user_attr(QUALITY, msgspec.to_builtins(list(verdicts)))
 
     def ask(self) -> tuple[int, Candidate] | None:
         """The next trial's number and candidate; None when every feasible combination was tried.
@@ -281,7 +291,8 @@ def definition(problem: Problem) -> dict[str, Any]:
         return msgspec.to_builtins(value, enc_hook=float)
 
     kept_values = {key: plain(getattr(spec, key)) for key in kept}
-    for waiting in ("start_timeout", "command"):  # how long we wait and from where we start change no number
+    # How long we wait, from where we start and what is compiled already change no number.
+    for waiting in ("start_timeout", "command", "compile_cache"):
         kept_values["engine"].pop(waiting)
     for name, variant in spec.models.items():
         kept_values["models"][name]["path"] = variant.basename  # a folder may move

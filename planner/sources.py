@@ -8,13 +8,14 @@ from pathlib import Path
 import msgspec
 
 from planner.defaults import generation_of
-from planner.engine import EngineConfig, parse_version, settings
+from planner.engine import EngineConfig, parse_levers, parse_version, settings
 from planner.errors import InputError
 from planner.files import convert, load_named, load_study
 from planner.hardware import find_gpu
 from planner.model import load_model
 from planner.space import SearchSpace
-from planner.spec import StudySpec
+from planner.space import with_levers as space_with_levers
+from planner.spec import QualitySpec, StudySpec
 from planner.workload import Lengths, Workload
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, find_study
 
@@ -100,6 +101,22 @@ def space_name(generation: str, is_cpu: bool, is_turing: bool) -> str:
     if generation == "V1":
         return "vllm-v1"
     return "vllm-0.8-v0-turing" if is_turing else "vllm-v0"
+
+
+def with_levers(spec: StudySpec, text: str | None) -> StudySpec:
+    """The study with the settings of these groups searched; None: what its space searches. Raises InputError."""
+    if text is None or isinstance(spec.search_space, str):
+        return spec
+    space = space_with_levers(spec.search_space, parse_levers(text), list(spec.models), spec.hardware.num_gpus)
+    return msgspec.structs.replace(spec, search_space=space)
+
+
+def with_prompts(spec: StudySpec, prompts: Path | None) -> StudySpec:
+    """The study with other prompts for the quality gate."""
+    if prompts is None:
+        return spec
+    quality = msgspec.structs.replace(spec.quality or QualitySpec(), prompts=str(prompts.absolute()))
+    return msgspec.structs.replace(spec, quality=quality)
 
 
 def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, seed: int | None) -> StudySpec:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
-from planner.engine import FIELDS, EngineConfig, convert_settings, settings
+from planner.engine import FIELDS, LEVERS, EngineConfig, Lever, convert_settings, lever_of, settings
 from planner.errors import InputError
 from planner.lazy import LazyModule
 
@@ -58,25 +58,74 @@ class SearchSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     description: str = ""
     fixed: EngineConfig = EngineConfig()
     search: dict[str, list[Value] | Range]
+    levers: dict[str, list[Value] | Range] = {}
+    """Further settings, searched only when `--levers` asks for their group."""
 
     def __post_init__(self) -> None:
-        for key, choice in self.search.items():
-            if key in PARALLEL_SIZES:
-                raise ValueError(f"search.{key}: search {LAYOUT} instead, for example {LAYOUT}: [1xtp4, 2xtp2]")
-            if key not in FIELDS and key not in {LAYOUT, MODEL} and not key.startswith(ENV_PREFIX):
-                allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
-                raise ValueError(f"search.{key}: unknown; allowed: {allowed}")
-            values = choice.values() if isinstance(choice, Range) else choice
-            if not values:
-                raise ValueError(f"search.{key}: has no values")
-            if len(set(map(repr, values))) < len(values):
-                raise ValueError(f"search.{key}: names a value twice")
-            for value in values:
-                _check_value(key, value)
+        for section, choices in (("search", self.search), ("levers", self.levers)):
+            for key, choice in choices.items():
+                _check_choice(f"{section}.{key}", key, choice)
+        if both := sorted(self.search.keys() & self.levers.keys()):
+            raise ValueError(f"levers.{both[0]}: is under search too; name it once")
 
     def values(self, key: str) -> list[Value]:
-        choice = self.search[key]
-        return choice.values() if isinstance(choice, Range) else list(choice)
+        return _values(self.search[key])
+
+
+def _values(choice: list[Value] | Range) -> list[Value]:
+    return choice.values() if isinstance(choice, Range) else list(choice)
+
+
+def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
+    if key in PARALLEL_SIZES:
+        raise ValueError(f"{where}: search {LAYOUT} instead, for example {LAYOUT}: [1xtp4, 2xtp2]")
+    if key not in FIELDS and key not in {LAYOUT, MODEL} and not key.startswith(ENV_PREFIX):
+        allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
+        raise ValueError(f"{where}: unknown; allowed: {allowed}")
+    values = _values(choice)
+    if not values:
+        raise ValueError(f"{where}: has no values")
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError(f"{where}: names a value twice")
+    for value in values:
+        _check_value(key, value)
+
+
+def lever_of_key(key: str) -> Lever:
+    """The group of a searched key: a setting's own; the layout; a model variant can change answers."""
+    if key in FIELDS:
+        return lever_of(key)
+    return "layout" if key == LAYOUT else "numerics" if key == MODEL else "engine"
+
+
+def with_levers(space: SearchSpace, levers: Sequence[str], models: Sequence[str], num_gpus: int) -> SearchSpace:
+    """The space with the settings of these groups searched, and the others left to the engine.
+
+    Of the layouts those are kept that leave the fewest cards idle. Raises InputError when nothing is left to search.
+    """
+    pool: dict[str, list[Value] | Range] = {**space.search, **space.levers}
+    chosen = {key: choice for key, choice in pool.items() if lever_of_key(key) in levers}
+    if LAYOUT in chosen and LAYOUT in space.levers:
+        chosen[LAYOUT] = _fullest(_values(chosen[LAYOUT]), num_gpus)
+    if not chosen and not ("numerics" in levers and len(models) > 1):
+        groups = {lever_of_key(key) for key in pool}
+        has = [lever for lever in LEVERS if lever in groups]
+        raise InputError(f"--levers {','.join(levers)}: {space.name} has no such setting; it has: {', '.join(has)}")
+    if len(models) > 1:
+        chosen.setdefault(MODEL, list(models) if "numerics" in levers else [models[0]])
+    rest = {key: choice for key, choice in pool.items() if key not in chosen}
+    return msgspec.structs.replace(space, search=chosen, levers=rest)
+
+
+def _fullest(layouts: list[Value], num_gpus: int) -> list[Value]:
+    """The layouts that use the most cards there are; all of them where none fits."""
+
+    def cards(text: Value) -> int:
+        layout = parse_layout(str(text))
+        return layout.instances * layout.gpus_per_instance
+
+    most = max((cards(text) for text in layouts if cards(text) <= num_gpus), default=0)
+    return [text for text in layouts if cards(text) == most] or layouts
 
 
 def _check_value(key: str, value: Value) -> None:

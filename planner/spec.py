@@ -58,6 +58,8 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     command: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["vllm", "serve"])
     """Program of the process backend; the model and the flags follow."""
     start_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1200.0))
+    compile_cache: bool = True
+    """Keep what the engine compiles for the next launch: a volume of the study, or a folder of it."""
 
 
 DOCKER_SHM_BYTES = 64 * MIB
@@ -101,6 +103,25 @@ class SamplerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class QualitySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a winner's answers must keep where its settings can change them."""
+
+    prompts: str | None = None
+    """JSONL file of `{"prompt": "..."}`, relative to the study; null: the shipped ones."""
+    max_tokens: Positive = 64
+    min_agreement: Share = 0.25
+    """Share of an answer's tokens before the first that differs, mean over the prompts."""
+    max_drift: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    """Mean difference of log-probabilities before it, nats."""
+    command: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
+    """Your own evaluation instead of the prompts, with BASE_URL and MODEL in its environment; exit code 0 passes."""
+    timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(3600.0))
+    """Of the command."""
+
+
 class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One study: which models on which hardware, what is searched, under which load, for which goal."""
 
@@ -120,3 +141,5 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     repeats: Positive = 1
     """Benchmark runs per launch; the value is their mean."""
     sampler: SamplerSpec = SamplerSpec()
+    quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
+    """Null: no gate."""

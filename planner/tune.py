@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +26,9 @@ from planner.hardware import detect_gpus, find_gpu
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
+from planner.page_cache import warm_models
 from planner.problem import Problem
+from planner.quality_gate import Gate
 from planner.report import conclusion, make_console, plan_view, trials_table
 from planner.search import Search
 from planner.spec import StudySpec
@@ -98,7 +101,8 @@ def replay_study(
     if dry_run:
         return
     search = Search(problem, storage)
-    _search_and_finals(console, problem, search, replayed(problem, records), REPLAY, target, 0.0, has_finals)
+    measure = replayed(problem, records)
+    _search_and_finals(console, problem, search, measure, _no_gate, REPLAY, target, 0.0, has_finals)
     trials = search.trials()
     console.print(trials_table(problem, trials))
     console.print(conclusion(problem, trials))
@@ -114,10 +118,12 @@ def _run(
     expected_trial_s: float,
     has_finals: bool,
 ) -> None:
-    measure, clean_up = _measure(problem, workspace, backend)
+    measure, gate, clean_up = _measure(console, problem, search, workspace, backend)
     with _sigterm_as_interrupt():
+        if backend != "simulated" and num_launched(searched(search.trials())) < target:
+            console.print(warm_models(problem), markup=False)
         try:
-            _search_and_finals(console, problem, search, measure, backend, target, expected_trial_s, has_finals)
+            _search_and_finals(console, problem, search, measure, gate, backend, target, expected_trial_s, has_finals)
         finally:
             clean_up()
 
@@ -127,13 +133,16 @@ def _search_and_finals(
     problem: Problem,
     search: Search,
     measure: Measure,
+    gate: Callable[[], None],
     backend: str,
     target: int,
     expected_trial_s: float,
     has_finals: bool,
 ) -> None:
     with terminal_observer(console, problem, searched(search.trials()), target, expected_trial_s) as observer:
-        trials = run_study(problem, search, measure, target, observer, backend)
+        run_study(problem, search, measure, target, observer, backend)
+    gate()
+    trials = search.trials()
     to_do = heats(problem, trials) if has_finals else []
     if not to_do:
         return
@@ -143,18 +152,26 @@ def _search_and_finals(
         run_finals(problem, search, measure, observer, backend)
 
 
-def _measure(problem: Problem, workspace: Workspace, backend: str) -> tuple[Measure, Any]:
+def _measure(
+    console: Console, problem: Problem, search: Search, workspace: Workspace, backend: str
+) -> tuple[Measure, Callable[[], None], Callable[[], Any]]:
+    """How candidates are measured, how answers are compared, and what ends the run."""
     if backend == "simulated":
-        return simulated(problem), lambda: None
+        return simulated(problem), _no_gate, lambda: None
     real = make_backend(problem, workspace, backend)
     real.clean_up()  # what an earlier, killed run left
-    return live(problem, real), real.clean_up
+    gate = Gate(problem, search, real, workspace.log_dir, lambda text: console.print(text, markup=False))
+    return live(problem, real), gate.judge_all, real.clean_up
+
+
+def _no_gate() -> None:
+    """Without engines there are no answers to compare."""
 
 
 def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Any:
     if backend == "docker":
         return DockerBackend(problem, workspace.log_dir)
-    return ProcessBackend(problem, workspace.log_dir)
+    return ProcessBackend(problem, workspace.log_dir, workspace.compile_cache_dir)
 
 
 class _sigterm_as_interrupt:  # noqa: N801  (used as a statement)

@@ -35,6 +35,11 @@ class Workspace:
         return self.folder / "logs"
 
     @property
+    def compile_cache_dir(self) -> Path:
+        """Of the process backend; containers have a volume."""
+        return self.folder / "compile-cache"
+
+    @property
     def calibration_path(self) -> Path:
         return self.folder / CALIBRATION_FILE
 

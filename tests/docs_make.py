@@ -28,6 +28,7 @@ from planner.engine import (
     UNTIL,
     EngineConfig,
     flag,
+    lever_of,
 )
 from planner.model import KNOWN_FAMILIES
 
@@ -98,8 +99,11 @@ def _default(parameter: Any) -> str:
 def settings_table() -> str:
     hints = get_type_hints(EngineConfig, include_extras=True)
     return table(
-        ("setting", "flag", "value", "vLLM"),
-        ((f"`{field}`", f"`{flag(field)}`", _values(hints[field]), _versions(field)) for field in FIELDS),
+        ("setting", "flag", "value", "group", "vLLM"),
+        (
+            (f"`{field}`", f"`{flag(field)}`", _values(hints[field]), lever_of(field), _versions(field))
+            for field in FIELDS
+        ),
     )
 
 
@@ -111,6 +115,8 @@ def _values(kind: Any) -> str:
         return ", ".join(map(str, get_args(kind)))
     if origin is Annotated:
         base, meta = get_args(kind)[0], get_args(kind)[1]
+        if meta.pattern:
+            return "JSON in quotes"
         limits = [f"{sign} {getattr(meta, name)}" for name, sign in _LIMITS if getattr(meta, name) is not None]
         return f"{_values(base)} {', '.join(limits)}"
     return {bool: "on, off", int: "whole number", float: "number", str: "word"}[kind]

@@ -17,7 +17,7 @@ HOMES = {
     "docker": {"backends.docker", "container"},
     "yaml": {"files"},
     "rich": {"report", "estimate_view", "live", "tune", "cli"},
-    "httpx": {"loadgen", "wire", "telemetry", "backends.base"},
+    "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base"},
     "filelock": {"workspace"},
     "typer": {"cli"},
 }

@@ -15,7 +15,7 @@ import docker.errors
 import requests.exceptions
 
 from planner.backends.base import Server, serving
-from planner.container import STUDY_LABEL, ContainerRun, trial_runs
+from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL, ContainerRun, trial_runs
 from planner.errors import BackendError
 from planner.problem import Problem
 from planner.space import Candidate
@@ -120,6 +120,7 @@ class DockerBackend:
     def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
         runs = trial_runs(self._problem, candidate, number)
         logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(len(runs))]
+        self._make_cache(runs[0])
 
         def start(index: int) -> ContainerInstance:
             with _mapped():
@@ -133,8 +134,15 @@ class DockerBackend:
 
         return serving([start] * len(runs), self._problem.spec.engine.start_timeout, logs)
 
+    def _make_cache(self, run: ContainerRun) -> None:
+        """The volume that keeps what engines compile, under the study's label; one that is there stays as it is."""
+        for name, mount in run.volumes.items():
+            if mount == COMPILE_CACHE_MOUNT:
+                with _mapped():
+                    self._client.volumes.create(name=name, labels={STUDY_LABEL: self._problem.spec.name})
+
     def clean_up(self) -> int:
-        """Remove the containers that carry this study's label."""
+        """Remove the containers that carry this study's label. The volume of compiled code stays."""
         with _mapped():
             left = self._client.containers.list(all=True, filters={"label": f"{STUDY_LABEL}={self._problem.spec.name}"})
             for container in left:

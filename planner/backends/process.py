@@ -81,9 +81,10 @@ def _group_members(group: int) -> list[psutil.Process]:
 class ProcessBackend:
     name = "process"
 
-    def __init__(self, problem: Problem, log_dir: Path) -> None:
+    def __init__(self, problem: Problem, log_dir: Path, cache_dir: Path) -> None:
         self._problem = problem
         self._log_dir = log_dir
+        self._cache_dir = cache_dir.absolute()
         self._program = problem.spec.engine.command
         if shutil.which(self._program[0]) is None:
             raise BackendError(f"{self._program[0]}: not found on PATH; install vLLM or use --backend docker")
@@ -98,7 +99,8 @@ class ProcessBackend:
         return [*self._program, model, *address, *engine_args(self._problem, candidate)]
 
     def _env(self, candidate: Candidate, instance: int) -> dict[str, str]:
-        env = {**os.environ, **engine_env(self._problem, candidate), STUDY_ENV: self._problem.spec.name}
+        own = engine_env(self._problem, candidate, str(self._cache_dir))
+        env = {**os.environ, **own, STUDY_ENV: self._problem.spec.name}
         cards = gpu_ids(self._problem, candidate, instance)
         if cards is not None and not self._problem.gpu.is_cpu:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))

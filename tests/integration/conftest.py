@@ -31,7 +31,11 @@ def docker_client() -> Iterator[docker.DockerClient]:
         client.ping()
     except docker.errors.DockerException as error:
         _missing(f"no Docker Engine answers ({error})")
+    before = {volume.name for volume in client.volumes.list()}
     yield client
+    for volume in client.volumes.list(filters={"name": "-compile-cache"}):
+        if volume.name not in before:
+            volume.remove()
     client.close()
 
 

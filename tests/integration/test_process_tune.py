@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from planner.backends.process import STUDY_ENV
 from planner.files import load_study
@@ -68,6 +70,52 @@ def test_a_finished_study_launches_nothing_more(tmp_path: Path) -> None:
     again = tune(study, 2, "process")
     assert again.returncode == 0
     assert trials_of(study) == first
+
+
+def test_a_winner_whose_answers_are_refused_is_not_exported(tmp_path: Path) -> None:
+    """The user's own evaluation, run against the launched engines: first it refuses the fp8 cache, then it passes."""
+    study = write_simulated_server_study(tmp_path, speedup=100)
+    evaluation = tmp_path / "evaluate.py"
+    evaluation.write_text(EVALUATION)
+    data = yaml.safe_load(study.read_text())
+    model = {"path": "Qwen/Qwen3-8B-AWQ"}
+    data["models"] = {
+        "slow": {**model, "settings": {"max_num_seqs": 1}},
+        "fp8": {**model, "settings": {"kv_cache_dtype": "fp8_e5m2"}},
+    }
+    data["search_space"] = {"search": {}}
+    data["quality"] = {"command": [sys.executable, str(evaluation), "refuse"]}
+    study.write_text(yaml.safe_dump(data, sort_keys=False))
+
+    refused = tune(study, 2, "process")
+    assert refused.returncode == 0, refused.stdout + refused.stderr
+    default, fp8 = trials_of(study)[:2]
+    assert fp8.value is not None
+    assert default.value is not None
+    assert fp8.value > 1.5 * default.value, "the default serves one request at a time"
+    assert "quality: answers failed:" in refused.stdout
+    assert f"saw {load_study(study).serve.name}" in refused.stdout
+    assert "fp8_e5m2" not in (tmp_path / "run.sh").read_text()
+
+    data["quality"]["command"][-1] = "pass"
+    study.write_text(yaml.safe_dump(data, sort_keys=False))
+    passed = tune(study, 2, "process")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert "quality: answers passed:" in passed.stdout
+    script = (tmp_path / "run.sh").read_text()
+    assert "--kv-cache-dtype fp8_e5m2" in script
+    assert "# answers passed:" in script
+    assert processes_of(study) == []
+
+
+EVALUATION = """
+import json, os, sys, urllib.request
+with urllib.request.urlopen(os.environ["BASE_URL"] + "/v1/models") as answer:
+    names = [model["id"] for model in json.load(answer)["data"]]
+assert os.environ["MODEL"] in names
+print("saw", *names)
+sys.exit(0 if sys.argv[1] == "pass" else 1)
+"""
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:

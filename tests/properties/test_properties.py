@@ -102,6 +102,8 @@ def test_the_allocator_wastes_little_and_forgets_nothing(tensors: list[int]) -> 
 _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "dtype": st.sampled_from(["auto", "half", "float16", "bfloat16", "float32"]),
     "gpu_memory_utilization": st.integers(1, 100).map(lambda percent: percent / 100),
+    "optimization_level": st.integers(0, 3),
+    "speculative_config": st.integers(1, 8).map(lambda n: f'{{"method": "ngram", "num_speculative_tokens": {n}}}'),
     "swap_space": st.integers(0, 64).map(float),
     "cpu_offload_gb": st.integers(0, 640).map(lambda tenths: tenths / 10),
     "scheduler_delay_factor": st.integers(0, 20).map(lambda tenths: tenths / 10),

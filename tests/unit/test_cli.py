@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -278,3 +279,35 @@ def test_what_cannot_be_replayed_or_reported(run: Run, study: Path, line: str, m
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+# --- levers ---
+
+
+def test_levers_choose_what_is_searched(run: Run) -> None:
+    described = "tune --model Qwen/Qwen3-8B --gpu 'RTX 3090' --num-gpus 2 --backend simulated --dry-run"
+    code, out, _ = run(f"{described} --vllm-version 0.24.0 --levers layout,numerics")
+    assert code == 0
+    assert "1xtp2, 2xtp1" in out
+    assert "auto, fp8" in out
+    assert "max_num_seqs" not in out.partition("first launch")[0]
+    code, out, _ = run(f"{described} --vllm-version 0.10.2 --levers engine")
+    assert code == 0
+    assert "left out    max_cudagraph_capture_size, optimization_level: vLLM 0.10.2 does not know them" in out
+
+
+def test_an_unknown_group_is_one_line(run: Run, study: Path) -> None:
+    code, _, err = run(f"candidates {study} --levers speed")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--levers speed: 'speed' is no group; allowed: scheduler, layout, numerics, engine or all" in err
+
+
+@pytest.mark.parametrize("version", ["0.6.6", "0.8.5", "0.11.0", "0.14.1", "0.24.0", "0.33.0"])
+@pytest.mark.parametrize("gpu", ["RTX 2080 Ti 22GB", "A100 80GB", "H200", "CPU"])
+def test_every_shipped_space_has_candidates_for_every_group(run: Run, gpu: str, version: str) -> None:
+    """Nothing is searched that the version does not know, whatever is asked for."""
+    code, out, err = run(
+        f"tune --model Qwen/Qwen3-8B --gpu '{gpu}' --vllm-version {version} --levers all --backend simulated --dry-run"
+    )
+    assert code == 0, err
+    assert not re.search(r": 0 feasible", out), out

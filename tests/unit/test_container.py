@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from planner.container import service_runs, trial_runs
+from planner.engine import compile_cache_env
 from planner.errors import InputError
 from planner.problem import Problem
 
@@ -70,8 +71,9 @@ def test_script_and_api_say_the_same(problem: Problem) -> None:
 
 def test_what_is_launched(problem: Problem) -> None:
     run = trial_runs(problem, problem.default, 7)[0]
-    assert run.volumes == {ODD_PATH: "/models/Qwen3"}
-    assert run.env == {"VLLM_LOGGING_LEVEL": "a b=$c", "VLLM_ATTENTION_BACKEND": "XFORMERS"}
+    assert run.volumes == {ODD_PATH: "/models/Qwen3", "planner-tiny-compile-cache": "/compile-cache"}
+    own = {"VLLM_LOGGING_LEVEL": "a b=$c", "VLLM_ATTENTION_BACKEND": "XFORMERS"}
+    assert run.env == compile_cache_env("/compile-cache") | own
     assert run.command == (
         *("--model", "/models/Qwen3", "--served-model-name", "coder"),
         *("--dtype", "half", "--tensor-parallel-size", "1", "--max-model-len", "4096"),
@@ -122,7 +124,7 @@ def test_a_cpu_engine_gets_no_card(make_problem: Make) -> None:
     (run,) = trial_runs(problem, problem.default, 0)
     assert not [word for word in run.argv() if re.match("--(gpus|runtime)", word)]
     assert not {"runtime", "device_requests"} & set(run.to_docker_kwargs())
-    assert run.volumes == {}  # a Hub name: the container fetches it
+    assert list(run.volumes) == ["planner-tiny-compile-cache"]  # a Hub name: the container fetches it
     assert run.command[:2] == ("--model", "Qwen/Qwen3-0.6B")
 
 
@@ -130,3 +132,19 @@ def test_without_a_container_section_the_missing_key_is_named(make_problem: Make
     problem = make_problem(container=None)
     with pytest.raises(InputError, match="tiny: container: missing key"):
         trial_runs(problem, problem.default, 0)
+
+
+def test_compiled_code_stays_with_the_study_and_with_the_service(problem: Problem) -> None:
+    trials, services = trial_runs(problem, problem.default, 7), service_runs(problem, problem.default)
+    assert {volume for run in trials for volume in run.volumes} == {ODD_PATH, "planner-tiny-compile-cache"}
+    assert {volume for run in services for volume in run.volumes} == {ODD_PATH, "coder-compile-cache"}
+    for run in (*trials, *services):
+        assert run.env["VLLM_CACHE_ROOT"] == "/compile-cache/vllm"
+
+
+def test_the_compile_cache_can_be_switched_off_or_put_elsewhere(make_problem: Make) -> None:
+    off = make_problem(engine__compile_cache=False)
+    run = trial_runs(off, off.default, 0)[0]
+    assert (run.volumes, run.env) == ({}, {})
+    own = make_problem(engine__env={"VLLM_CACHE_ROOT": "/mine"})
+    assert trial_runs(own, own.default, 0)[0].env["VLLM_CACHE_ROOT"] == "/mine"

@@ -10,13 +10,16 @@ import pytest
 
 from planner.engine import (
     FIELDS,
+    LEVERS,
     SINCE,
     UNTIL,
     EngineConfig,
     convert_settings,
     flag,
     knows,
+    lever_of,
     parse_flags,
+    parse_levers,
     parse_version,
     serve_args,
     serve_env,
@@ -71,7 +74,7 @@ def test_golden_command_lines(version: str, words: str, env: dict[str, str]) -> 
 
 
 def _sample(field: str) -> Any:
-    for value in (False, 1, "half"):
+    for value in (False, 1, "half", "{}"):
         try:
             return getattr(convert_settings({field: value}, ""), field)
         except InputError:
@@ -157,3 +160,26 @@ def test_a_value_of_the_wrong_type_names_the_setting(words: str, field: str) -> 
 def test_a_version_that_is_none() -> None:
     with pytest.raises(InputError, match="'latest' is not a version"):
         parse_version("latest")
+
+
+def test_every_setting_has_a_group() -> None:
+    assert {lever_of(field) for field in FIELDS} == set(LEVERS)
+
+
+def test_levers_are_read_in_their_own_order() -> None:
+    assert parse_levers("layout, scheduler") == ("scheduler", "layout")
+    assert parse_levers("all") == LEVERS
+
+
+@pytest.mark.parametrize("text", ["speed", "scheduler,speed", "", "all,layout"])
+def test_an_unknown_group_is_named(text: str) -> None:
+    with pytest.raises(InputError, match=r"is no group; allowed: scheduler, layout, numerics, engine or all$"):
+        parse_levers(text)
+
+
+def test_speculative_config_is_one_word_of_json() -> None:
+    drafts = '{"method": "ngram", "num_speculative_tokens": 4}'
+    engine = EngineConfig(speculative_config=drafts)
+    assert serve_args(engine, parse_version("0.24.0")) == ["--speculative-config", drafts]
+    with pytest.raises(InputError, match="speculative_config"):
+        convert_settings({"speculative_config": "ngram"}, "search")

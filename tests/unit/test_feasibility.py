@@ -61,6 +61,7 @@ def _exactly_full() -> Deployment:
     return deployment(**same, gpu_memory_utilization=0.95, max_model_len=int(tokens))
 
 
+NGRAM = '{"method": "ngram", "num_speculative_tokens": 4}'
 UNCHUNKED = "max_num_batched_tokens >= max_model_len without chunked prefill"
 BROKEN: dict[str, tuple[Deployment, str]] = {
     "enough GPUs": (deployment(num_gpus=3, instances=2, tensor_parallel_size=2), "2 x 2 GPUs are needed, 3 are there"),
@@ -100,6 +101,18 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     ),
     "block size has a kernel": (deployment(block_size=8, enable_prefix_caching=True), "block_size 8 has no kernel"),
     "fp8 KV cache on this card": (deployment(kv_cache_dtype="fp8", enable_prefix_caching=True), "type fp8e4nv"),
+    "fp8 KV cache of this backend": (
+        deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="fp8", attention_backend="TRITON_ATTN"),
+        "TRITON_ATTN has no kernel for kv_cache_dtype fp8 on compute capability 8.0",
+    ),
+    "asynchronous scheduling alone": (
+        deployment(FP16, AMPERE, "0.24.0", async_scheduling=True, speculative_config=NGRAM),
+        "Async scheduling is not supported with ngram",
+    ),
+    "graph settings need graphs": (
+        deployment(FP16, AMPERE, "0.24.0", enforce_eager=True, optimization_level=1),
+        "enforce_eager leaves out graphs and compilation",
+    ),
     "attention backend": (deployment(attention_backend="FLASHINFER"), "Invalid attention backend for cuda"),
     "swap space fits host memory": (
         deployment(num_gpus=2, instances=2, swap_space=23, host_gib=64),
@@ -157,6 +170,13 @@ def test_the_same_deployment_without_the_fault_starts() -> None:
         deployment(dtype="auto", version="0.9.2"),
         deployment("Qwen/Qwen3-14B", AMPERE, dtype="auto", max_model_len=40960),
         deployment(AWQ, num_gpus=8, tensor_parallel_size=8),
+        deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="fp8"),  # FlashInfer reads it
+        deployment(FP16, "H100 80GB", "0.24.0", kv_cache_dtype="fp8", attention_backend="FLASH_ATTN"),
+        deployment(FP16, AMPERE, "0.24.0", speculative_config=NGRAM),  # asynchronous scheduling goes off by itself
+        deployment(FP16, AMPERE, "0.24.0", async_scheduling=False, speculative_config=NGRAM),
+        deployment(FP16, AMPERE, "0.24.0", enforce_eager=True, optimization_level=0),
+        deployment(FP16, AMPERE, "0.24.0", optimization_level=1, max_cudagraph_capture_size=1024),
+        deployment(FP16, AMPERE, "0.11.2", attention_backend="TRITON_ATTN"),
     ],
 )
 def test_rules_are_kept_at_their_very_limit(kept: Deployment) -> None:

@@ -77,7 +77,7 @@ def test_several_models_are_searched_each_with_its_settings(make_problem: Make) 
         ({"models": {"m": {"path": "/nowhere/M"}}}, "models.m.path: /nowhere/M is not on this machine; name its arch"),
         ({"models": {"m": {"path": "Nobody/Nothing"}}}, "model 'Nobody/Nothing': no such directory"),
         (
-            {"engine__version": "0.20.2", "search_space": {"search": {"swap_space": [0, 4]}}},
+            {"engine__version": "0.20.2", "engine__settings": {"swap_space": 4}},
             "swap_space is not a setting of vLLM 0.20.2; leave it out",
         ),
         ({"search_space": {"search": {"model": ["small", "big"]}}}, "search.model: 'big'; allowed: small"),
@@ -125,3 +125,14 @@ def test_the_cpu_backends_environment_variable_sizes_its_cache(make_problem: Mak
     )
     assert problem.deployment(problem.default).memory.kv_cache_bytes == pytest.approx(2 * GIB, rel=0.01)
     assert problem.grid.removed_by() == {}
+
+
+def test_a_searched_setting_the_version_lacks_is_left_out_and_never_written(make_problem: Make) -> None:
+    search = {"swap_space": [0, 4], "max_num_seqs": [8, 16], "optimization_level": [None, 1]}
+    problem = make_problem(engine__version="0.20.2", search_space={"search": search})
+    assert problem.left_out == ["swap_space"]
+    assert list(problem.choices.searched) == ["max_num_seqs", "optimization_level"]
+    for row in problem.grid.indices:
+        assert problem.choices.candidate(problem.choices.params(row)).engine.swap_space is None
+    older = make_problem(engine__version="0.8.5", search_space={"search": search})
+    assert older.left_out == ["optimization_level"]

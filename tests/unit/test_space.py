@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from planner.engine import EngineConfig
-from planner.space import Candidate, Choices, Layout, Range, SearchSpace, parse_layout
+from planner.engine import LEVERS, EngineConfig
+from planner.errors import InputError
+from planner.space import Candidate, Choices, Layout, Range, SearchSpace, parse_layout, with_levers
 
 
 @pytest.mark.parametrize(
@@ -120,3 +121,61 @@ def test_nothing_searched_is_one_point() -> None:
     choices = _choices()
     assert choices.size == len(choices.index_matrix()) == 1
     assert choices.row_of(choices.default_candidate()) == 0
+
+
+# --- levers ---
+
+SPACE = {
+    "search": {"max_num_seqs": [8, 16], "enforce_eager": [False, True]},
+    "levers": {
+        "layout": ["1xtp8", "1xtp4", "2xtp2", "1xtp2", "1xtp1"],
+        "kv_cache_dtype": ["auto", "fp8"],
+        "env.A": ["0", "1"],
+    },
+}
+
+
+def _space(**changes: Any) -> SearchSpace:
+    return msgspec.convert({**SPACE, **changes}, SearchSpace)
+
+
+@pytest.mark.parametrize(
+    ("levers", "searched"),
+    [
+        (("scheduler",), ["max_num_seqs"]),
+        (("layout",), ["layout"]),
+        (("numerics",), ["kv_cache_dtype"]),
+        (("engine",), ["enforce_eager", "env.A"]),
+        (LEVERS, ["max_num_seqs", "enforce_eager", "layout", "kv_cache_dtype", "env.A"]),
+    ],
+)
+def test_levers_choose_groups_from_both_sections(levers: tuple[str, ...], searched: list[str]) -> None:
+    space = with_levers(_space(), levers, ["m"], 4)
+    assert list(space.search) == searched
+    assert space.search.keys() | space.levers.keys() == SPACE["search"].keys() | SPACE["levers"].keys()
+    assert with_levers(space, levers, ["m"], 4) == space, "the same words say the same on a study that was kept"
+
+
+@pytest.mark.parametrize(
+    ("cards", "layouts"), [(1, ["1xtp1"]), (3, ["1xtp2"]), (4, ["1xtp4", "2xtp2"]), (16, ["1xtp8"])]
+)
+def test_layouts_of_levers_leave_the_fewest_cards_idle(cards: int, layouts: list[str]) -> None:
+    assert with_levers(_space(), ("layout",), ["m"], cards).search["layout"] == layouts
+
+
+def test_model_variants_are_numerics() -> None:
+    assert with_levers(_space(), ("numerics",), ["awq", "fp16"], 1).search["model"] == ["awq", "fp16"]
+    assert with_levers(_space(), ("scheduler",), ["awq", "fp16"], 1).search["model"] == ["awq"]
+    assert list(with_levers(_space(levers={}), ("numerics",), ["awq", "fp16"], 1).search) == ["model"]
+
+
+def test_a_group_the_space_lacks_is_named() -> None:
+    with pytest.raises(InputError, match=r"^--levers numerics: inline has no such setting; it has: scheduler, engine$"):
+        with_levers(_space(levers={}), ("numerics",), ["m"], 1)
+
+
+def test_a_setting_stands_in_one_section() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"levers\.max_num_seqs: is under search too"):
+        _space(levers={"max_num_seqs": [1]})
+    with pytest.raises(msgspec.ValidationError, match=r"levers\.nonsense: unknown"):
+        _space(levers={"nonsense": [1]})
