@@ -2,6 +2,7 @@
 
 _FORK = "a fork of vLLM; size of the checkpoint as published"
 _GGUF = "GGUF pads matrices that are merged but quantised differently; the file does not"
+_MARLIN = "repacking for the Marlin kernel"
 _RESERVED = "up to 0.6.3 the profile counts memory torch keeps cached, fragments included"
 
 REASONS: dict[str, str] = {
@@ -24,7 +25,9 @@ REASONS: dict[str, str] = {
     "rtx4070-8g-llama32-3b-gguf-q8-v08": _GGUF,
     "3090-qwen25-vl-7b-8192-fail": "0.13 GiB were left of 21: 0.23 GiB off in the vision tower's peak",
     "vllm-issue-16570-1": "0.69 GiB were left of 37: 0.26 GiB off in the vision tower's peak",
-    "h200-v1-024b-q32awq-tp4-s64-n8192": "repacking for the Marlin kernel",
+    "h200-v1-024b-q32awq-tp4-s64-n8192": _MARLIN,
+    "h200-v1-024c-q32awq-tp2-n2048-s64": _MARLIN,
+    "h200-v1-024c-q32awq-tp2-n8192-s64": _MARLIN,
     "log-vllm-router-vllm-log-1": "NVIDIA's own build",
     "8g-qwen25-3b-bnb-32000-fail": "1.7 GiB more were taken than any component explains; version guessed",
     "qwen3-32b-tp2-graph-oom-v085": "out of memory with 4 GiB outside the budget; card and interconnect not given",
