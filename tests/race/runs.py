@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from planner.landscape import BACKEND, replayed
 from planner.space import Candidate
 from planner.study import run_study
+from planner.surrogate import Surrogate
 from planner.trial import Trial, best_trial
 from tests.race.landscapes import Landscape, load
 from tests.race.searchers import make_searcher
@@ -55,6 +56,16 @@ def run(landscape: Landscape, searcher: str, seed: int, launches: int) -> Run:
         regret=tuple(1.0 if one is None else landscape.regret(one.candidate) for one in best),
         seconds=tuple(np.cumsum([trial.start_s + trial.benchmark_s for trial in launched]).tolist()),
     )
+
+
+def believed_after(landscape: Landscape, launches: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the search believes after so many launches of its own choice, and the true values, of the searched rows."""
+    problem, search = make_searcher("planner", landscape.problem, 0)
+    trials = run_study(problem, search, replayed(problem, landscape.records), launches, Quiet(), BACKEND)  # type: ignore[arg-type]
+    rows = {key: problem.row_of(candidate) for key, candidate in landscape.searched.items()}
+    known = {key: row for key, row in rows.items() if row is not None and key in landscape.true_values}
+    believed = Surrogate(problem).believed(np.array(list(known.values())), trials)
+    return believed, np.array([landscape.true_values[key] for key in known])
 
 
 _loaded = cache(load)
