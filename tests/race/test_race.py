@@ -54,7 +54,7 @@ def test_all_begin_at_the_default_and_stay_inside_the_table(runs: Runs) -> None:
         for one in several:
             assert one.regret[0] == pytest.approx(landscape.regret(landscape.problem.default)), name
             assert min(one.regret) >= 0, name
-            assert len(one.regret) == LAUNCHES or name == "auto_tune"
+            assert len(one.regret) == LAUNCHES or name in {"auto_tune", "vllm-tuner"}, name  # these may give up
             assert list(one.seconds) == sorted(one.seconds)
 
 
