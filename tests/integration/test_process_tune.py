@@ -12,6 +12,7 @@ import yaml
 
 from planner.backends.process import STUDY_ENV
 from planner.files import load_study
+from planner.trial import searched
 from studies import trials_of, tune, tune_until, write_simulated_server_study
 
 
@@ -40,6 +41,23 @@ def test_tune_measures_over_http(tmp_path: Path) -> None:
         assert trial.real_memory is not None
         # The log says what was predicted, but for its two decimals, on which later trials are calibrated.
         assert trial.real_memory.num_blocks == pytest.approx(trial.predicted_memory.num_blocks, rel=0.002)
+    assert processes_of(study) == []
+
+
+def test_the_finals_measure_again_over_http(tmp_path: Path) -> None:
+    study = write_simulated_server_study(tmp_path)
+    done = tune(study, 4, "process", options=())
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = trials_of(study)
+    again = [trial for trial in trials if trial.rerun is not None]
+    assert len(searched(trials)) == 4
+    if again:  # else the default was the best, and nothing came near it
+        assert "Finals: measured again in turn, on fresh prompts" in done.stdout
+        assert {trial.rerun.round for trial in again if trial.rerun} == {0, 1}
+        assert {len(trial.repeat_values) for trial in again} == {2}
+        assert all(trial.outcome == "measured" for trial in again)
+    else:
+        assert "keep them" in done.stdout
     assert processes_of(study) == []
 
 
