@@ -151,7 +151,7 @@ def _run(
         image=container.image,
         name=name,
         command=("--model", model, *engine_args(problem, candidate)),
-        env=engine_env(problem, candidate, COMPILE_CACHE_MOUNT),
+        env={**cache_env(problem, COMPILE_CACHE_MOUNT), **engine_env(problem, candidate)},
         volumes=volumes,
         host_ip=host_ip,
         host_port=host_port,
@@ -180,10 +180,13 @@ def engine_args(problem: Problem, candidate: Candidate) -> list[str]:
     return [*name, *serve_args(candidate.engine, problem.version), *problem.spec.engine.extra_args]
 
 
-def engine_env(problem: Problem, candidate: Candidate, cache_folder: str) -> dict[str, str]:
-    """The candidate's variables; where it names a cache itself, that one is used."""
-    cache = compile_cache_env(cache_folder) if problem.spec.engine.compile_cache else {}
-    return {**cache, **dict(candidate.env), **serve_env(candidate.engine, problem.version)}
+def cache_env(problem: Problem, folder: str) -> dict[str, str]:
+    """Where this study's engines keep what they compile; whatever else names such a place wins."""
+    return compile_cache_env(folder) if problem.spec.engine.compile_cache else {}
+
+
+def engine_env(problem: Problem, candidate: Candidate) -> dict[str, str]:
+    return {**dict(candidate.env), **serve_env(candidate.engine, problem.version)}
 
 
 def gpu_ids(problem: Problem, candidate: Candidate, instance: int) -> tuple[int, ...] | None:

@@ -160,7 +160,9 @@ def _measure(
         return simulated(problem), _no_gate, lambda: None
     real = make_backend(problem, workspace, backend)
     real.clean_up()  # what an earlier, killed run left
-    gate = Gate(problem, search, real, workspace.log_dir, lambda text: console.print(text, markup=False))
+    gate = Gate(
+        problem, search, real, workspace.log_dir, lambda text: console.print(text, markup=False, soft_wrap=True)
+    )
     return live(problem, real), gate.judge_all, real.clean_up
 
 

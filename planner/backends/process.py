@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from planner.backends.base import Server, serving
-from planner.container import engine_args, engine_env, gpu_ids
+from planner.container import cache_env, engine_args, engine_env, gpu_ids
 from planner.errors import BackendError
 from planner.problem import Problem
 from planner.space import Candidate
@@ -99,8 +99,8 @@ class ProcessBackend:
         return [*self._program, model, *address, *engine_args(self._problem, candidate)]
 
     def _env(self, candidate: Candidate, instance: int) -> dict[str, str]:
-        own = engine_env(self._problem, candidate, str(self._cache_dir))
-        env = {**os.environ, **own, STUDY_ENV: self._problem.spec.name}
+        cache = cache_env(self._problem, str(self._cache_dir))
+        env = {**cache, **os.environ, **engine_env(self._problem, candidate), STUDY_ENV: self._problem.spec.name}
         cards = gpu_ids(self._problem, candidate, instance)
         if cards is not None and not self._problem.gpu.is_cpu:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))
