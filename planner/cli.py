@@ -256,15 +256,19 @@ def bench(
 def report(
     study: StudyArgument = None,
     jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Write the trials there, a line of JSON each.")] = None,
+    pareto: Annotated[
+        str | None, typer.Option("--pareto", help="Only trials that none beats in all of these, as ttft_p95,tpot_p95.")
+    ] = None,
     simulated: Annotated[bool, typer.Option("--simulated", help="The simulated trials.")] = False,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
 ) -> None:
     """The trials of a study so far and what they say; as JSONL, --replay reads them back."""
+    from planner.pareto import parse_metrics
     from planner.sources import load
     from planner.tune import report_trials
 
     spec, folder = load(study)
-    report_trials(spec, folder, simulated, storage, jsonl)
+    report_trials(spec, folder, simulated, storage, jsonl, parse_metrics(pareto) if pareto else ())
 
 
 @app.command()

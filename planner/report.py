@@ -130,6 +130,18 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
     return table
 
 
+def pareto_table(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> RenderableType:
+    """The trials of a front with the metrics it is about."""
+    table = Table(title=f"Pareto front: {', '.join(metrics)}", title_justify="left")
+    for name in ("trial", *(metric.replace("_", " ") for metric in metrics)):
+        table.add_column(name, justify="right")
+    table.add_column("settings")
+    for trial in trials:
+        figures = (format_metric(metric, trial.metrics[metric]) for metric in metrics)
+        table.add_row(*map(Text, (str(trial.number), *figures, describe(problem, trial.candidate))))
+    return Group(table, *(_banners(trials[0]) if trials else [Text("no trial kept every limit", "bold red")]))
+
+
 def _against(trial: Trial, default: Trial | None) -> str:
     if default is None or default.value is None or trial.value is None or trial.number == default.number:
         return ""

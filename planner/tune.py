@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,9 +27,10 @@ from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
 from planner.page_cache import warm_models
+from planner.pareto import front
 from planner.problem import Problem
 from planner.quality_gate import Gate
-from planner.report import conclusion, make_console, plan_view, trials_table
+from planner.report import conclusion, make_console, pareto_table, plan_view, trials_table
 from planner.search import Search
 from planner.spec import StudySpec
 from planner.study import run_finals, run_study
@@ -258,9 +259,19 @@ def stored_trials(
     return problem, Search(problem, storage or workspace.default_storage).trials()
 
 
-def report_trials(spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None, jsonl: Path | None) -> None:
-    """Print the table and the conclusion, or write each trial's record as a line of JSON."""
+def report_trials(
+    spec: StudySpec,
+    folder: Path,
+    is_simulated: bool,
+    storage: str | None,
+    jsonl: Path | None,
+    pareto: Sequence[str] = (),
+) -> None:
+    """Print the table and the conclusion, or a Pareto front, or write each trial's record as a line of JSON."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
+    if jsonl is None and pareto:
+        make_console().print(pareto_table(problem, front(trials, pareto), pareto))
+        return
     if jsonl is None:
         make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")
         return

@@ -1,0 +1,38 @@
+"""Fronts of several metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from planner.errors import InputError
+from planner.pareto import front, parse_metrics
+from planner.problem import Problem
+from planner.trial import Rerun
+
+Make = Callable[..., Problem]
+PAIR = ("ttft_p95", "output_throughput")
+
+
+def test_a_trial_that_is_beaten_in_both_is_left_out(make_problem: Make, tune: Any) -> None:
+    trials = tune(make_problem(), 4)
+    figures = [(1.0, 100.0), (2.0, 200.0), (2.5, 150.0), (1.0, 90.0)]
+    given = [replace(t, metrics=dict(zip(PAIR, pair, strict=True))) for t, pair in zip(trials, figures, strict=True)]
+    assert [trial.number for trial in front(given, PAIR)] == [0, 1]
+    assert [trial.number for trial in front(given, PAIR[::-1])] == [1, 0]
+
+
+def test_only_trials_of_the_search_that_kept_their_limits_count(make_problem: Make, tune: Any) -> None:
+    trials = tune(make_problem(), 2)
+    failed = replace(trials[1], outcome="failed")
+    again = replace(trials[1], rerun=Rerun(of=1, series="1", round=0), metrics={"ttft_p95": 0.0, PAIR[1]: 1e9})
+    assert [trial.number for trial in front([trials[0], failed, again], PAIR)] == [0]
+
+
+@pytest.mark.parametrize("text", ["", "ttft_p95", "ttft_p95,ttft_p95", "ttft_p95,speed"])
+def test_a_front_needs_two_known_metrics(text: str) -> None:
+    with pytest.raises(InputError, match="--pareto"):
+        parse_metrics(text)
