@@ -134,6 +134,8 @@ def rank_tensor_bytes(
     vocabulary = padded_vocab_size(model) // tensor_parallel_size * hidden * itemsize
     if is_first or (is_last and model.tie_word_embeddings):
         yield vocabulary
+    if is_first and model.model_type == "opt":  # learned positions, two of them for padding
+        yield (model.max_position_embeddings + 2) * hidden * itemsize
     for layer in range(num_layers):
         yield from _layer(model, itemsize, tensor_parallel_size, layer, expert_parallel)
     if is_last:
