@@ -23,6 +23,8 @@ from planner.units import GIB
 
 Generation = Literal["V0", "V1"]
 
+USE_V1_ENV = "VLLM_USE_V1"
+"""Environment variable that forces V0 ("0") where a version has both engines; stands among the settings."""
 LONG_CONTEXT = 32768
 """V0 turns chunked prefill on by itself above this max_model_len (strictly)."""
 BIG_CARD_BYTES = 70 * GIB
@@ -107,8 +109,10 @@ def generation_of(version: Version, gpu: GpuSpec, settings: Mapping[str, Any]) -
         return "V0"
     if gpu.compute_capability < (8, 0) and version < V1_ON_TURING_SINCE:
         return "V0"
-    forces_v0 = settings.get("attention_backend") == "XFORMERS" or columns.any_of(
-        (settings.get("num_scheduler_steps") or 1) > 1
+    forces_v0 = (
+        settings.get(USE_V1_ENV) == "0"
+        or settings.get("attention_backend") == "XFORMERS"
+        or columns.any_of((settings.get("num_scheduler_steps") or 1) > 1)
     )
     return "V0" if forces_v0 else "V1"
 

@@ -16,7 +16,7 @@ from packaging.version import Version
 from platformdirs import user_data_path
 
 from planner import columns
-from planner.defaults import ResolvedEngine
+from planner.defaults import USE_V1_ENV, ResolvedEngine
 from planner.deployment import Deployment, deploy
 from planner.doubts import Doubts
 from planner.engine import EngineConfig, flag, knows, settings
@@ -272,6 +272,7 @@ def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> 
 def _setup(problem: Problem, candidate: Candidate) -> Setup:
     hardware, passed = problem.spec.hardware, settings(candidate.engine)
     pool = problem.deployment(candidate).engine.kv_cache_memory_bytes
+    passed |= {name: value for name, value in candidate.env if name == USE_V1_ENV}
     return Setup(
         model=problem.models[candidate.model],
         gpu=problem.gpu,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from packaging.version import Version
 
+from planner.defaults import USE_V1_ENV
 from planner.deployment import Deployment, deploy
 from planner.engine import FIELDS, knows, parse_version, settings
 from planner.errors import InputError
@@ -141,9 +142,7 @@ class Problem:
     # --- one candidate ---
 
     def deployment(self, candidate: Candidate) -> Deployment:
-        return self._deployment(
-            candidate.model, candidate.layout, settings(candidate.engine), dict(candidate.env).get(CPU_KV_ENV)
-        )
+        return self._deployment(candidate, settings(candidate.engine))
 
     @property
     def default_is_engines(self) -> bool:
@@ -242,15 +241,15 @@ class Problem:
         for position, name in enumerate(self.choices.names):
             if self._is_numeric(name):
                 columns[name] = np.asarray(self.choices.searched[name])[indices[:, position]]
-        env = dict(candidate.env)
-        return self._deployment(candidate.model, candidate.layout, columns, env.get(CPU_KV_ENV))
+        return self._deployment(candidate, columns)
 
-    def _deployment(
-        self, model_name: str, layout: Layout, columns: dict[str, Any], cpu_kv_gib: str | None
-    ) -> Deployment:
-        model, hardware = self.models[model_name], self.spec.hardware
-        if self.gpu.is_cpu and cpu_kv_gib:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
-            columns = {**columns, "kv_cache_memory_bytes": _whole_gib(cpu_kv_gib) * GIB}
+    def _deployment(self, candidate: Candidate, columns: dict[str, Any]) -> Deployment:
+        """`columns`: the candidate's settings, arrays where others share its words; its environment is added."""
+        model, hardware, env = self.models[candidate.model], self.spec.hardware, dict(candidate.env)
+        if self.gpu.is_cpu and CPU_KV_ENV in env:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
+            columns = {**columns, "kv_cache_memory_bytes": _whole_gib(env[CPU_KV_ENV]) * GIB}
+        if USE_V1_ENV in env:
+            columns = {**columns, USE_V1_ENV: env[USE_V1_ENV]}
         return deploy(
             model,
             self.gpu,
@@ -260,7 +259,7 @@ class Problem:
             columns,
             host_memory_bytes=hardware.host_memory,
             shm_bytes=self.spec.container.shm_bytes if self.spec.container else None,
-            instances=layout.instances,
+            instances=candidate.layout.instances,
             calibrations=self.calibrations,
             workload_tokens=self.workload.max_total_tokens,
         )

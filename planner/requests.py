@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from planner.defaults import USE_V1_ENV
 from planner.engine import FIELDS, EngineConfig, parse_version
 from planner.errors import InputError, PlannerError
 from planner.estimate import Answer, judge
@@ -117,8 +118,6 @@ ALIASES = {
     "tp": "tensor_parallel_size", "pp": "pipeline_parallel_size", "dp": "data_parallel_size", "q": "quantization",
     "VLLM_ATTENTION_BACKEND": "attention_backend",
 }  # fmt: skip
-USE_V1_ENV = "VLLM_USE_V1"
-"""0 forces V0 where a version has both engines; a request names it among the flags."""
 NO_MEMORY = {
     "model", "served_model_name", "tokenizer", "tokenizer_mode", "host", "port", "api_key", "seed", "revision",
     "disable_log_requests", "disable_log_stats", "enable_log_requests", "chat_template", "download_dir",
@@ -167,8 +166,8 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
             if not _RANGE.match(message):
                 raise InputError(f"engine.{key}: {message}") from None
             refused.append(Constraint("values of flags", 1.0, f"vllm: error: {name}: {value!r}: {message}"))
-    if str(given.get(USE_V1_ENV, "1")) == "0":
-        settings.setdefault("attention_backend", "XFORMERS")  # V1 does not have it, so V0 serves
+    if USE_V1_ENV in given:
+        settings[USE_V1_ENV] = str(given[USE_V1_ENV])
     return settings, refused, unmodelled
 
 

@@ -136,3 +136,12 @@ def test_a_searched_setting_the_version_lacks_is_left_out_and_never_written(make
         assert problem.choices.candidate(problem.choices.params(row)).engine.swap_space is None
     older = make_problem(engine__version="0.8.5", search_space={"search": search})
     assert older.left_out == ["optimization_level"]
+
+
+def test_an_environment_that_forces_v0_is_heeded(make_problem: Make) -> None:
+    changes = {"hardware__gpu": "A100 80GB", "engine__version": "0.8.5", "engine__settings": {"max_model_len": 4096}}
+    v1, v0 = (make_problem(**changes, engine__env=env) for env in ({}, {"VLLM_USE_V1": "0"}))
+    assert v1.deployment(v1.default).engine.generation == "V1"
+    engine = v0.deployment(v0.default).engine
+    assert (engine.generation, engine.attention_backend) == ("V0", "FLASH_ATTN")
+    assert {d.engine.generation for _, d in v0.grid.groups} == {"V0"}
