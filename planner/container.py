@@ -108,10 +108,8 @@ def trial_runs(problem: Problem, candidate: Candidate, number: int) -> list[Cont
     """The containers of a trial: loopback ports that Docker chooses, labels by which they are found again."""
     labels = {STUDY_LABEL: problem.spec.name, TRIAL_LABEL: str(number)}
     name = f"planner-{problem.spec.name}-{number}"
-    cache = f"planner-{problem.spec.name}-compile-cache"
     return [
-        _run(problem, candidate, i, f"{name}-{i}", "127.0.0.1", None, labels, cache)
-        for i in range(candidate.layout.instances)
+        _run(problem, candidate, i, f"{name}-{i}", "127.0.0.1", None, labels) for i in range(candidate.layout.instances)
     ]
 
 
@@ -119,11 +117,14 @@ def service_runs(problem: Problem, candidate: Candidate) -> list[ContainerRun]:
     """The containers of the exported service: the study's name and port, one port more for each further instance."""
     serve = problem.spec.serve
     names = [serve.name, *(f"{serve.name}-{i}" for i in range(1, candidate.layout.instances))]
-    cache = f"{serve.name}-compile-cache"
     return [
-        _run(problem, candidate, i, name, None, serve.host_port + i, {}, cache, serve.restart)
-        for i, name in enumerate(names)
+        _run(problem, candidate, i, name, None, serve.host_port + i, {}, serve.restart) for i, name in enumerate(names)
     ]
+
+
+def cache_volume(problem: Problem) -> str:
+    """Of the trials and of the exported service: with what they compiled it starts as they did, memory included."""
+    return f"planner-{problem.spec.name}-compile-cache"
 
 
 def _run(
@@ -134,7 +135,6 @@ def _run(
     host_ip: str | None,
     host_port: int | None,
     labels: dict[str, str],
-    cache_volume: str,
     restart: str | None = None,
 ) -> ContainerRun:
     container = container_spec(problem)
@@ -146,7 +146,7 @@ def _run(
     elif (cache := Path("~/.cache/huggingface").expanduser()).is_dir():
         volumes = {str(cache): "/root/.cache/huggingface"}  # or every trial would download the model again
     if problem.spec.engine.compile_cache:
-        volumes[cache_volume] = COMPILE_CACHE_MOUNT
+        volumes[cache_volume(problem)] = COMPILE_CACHE_MOUNT
     return ContainerRun(
         image=container.image,
         name=name,

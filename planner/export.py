@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from planner.container import ContainerRun, service_runs
+from planner.container import ContainerRun, cache_volume, service_runs
 from planner.load_shapes import in_words, shape_of
 from planner.objective import format_metric
 from planner.problem import Problem
@@ -38,7 +38,9 @@ def _header(problem: Problem, trial: Trial, default: Trial | None) -> str:
     if (answers := quality_words(problem, trial)) is not None:
         lines.append(answers)
     if problem.spec.engine.compile_cache:
-        lines.append(f"compiled code stays in the volume {problem.spec.serve.name}-compile-cache: docker volume rm it")
+        lines.append(
+            f"compiled code is kept in the volume {cache_volume(problem)}; the first start without it is slower"
+        )
     if provenance.simulated:
         lines.insert(0, "SIMULATED: these numbers come from a model of the engine. Measure before you rely on them.")
     return "\n".join(f"# {' '.join(line.split())}" for line in lines)
