@@ -36,8 +36,12 @@ def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
     return engine.version >= SECOND_RUNNER_FOR_ALL_SINCE or model.model_type in SECOND_RUNNER_TYPES
 
 
-def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, rank: Rank) -> FloatColumn:
+def activation_bytes(
+    model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, rank: Rank, compiles: bool = True
+) -> FloatColumn:
     """Peak of torch's allocated memory in the profile run, above what was allocated before it.
+
+    `compiles`: with a cold compile cache, as a first start has it.
 
     Counts: the widest live set of one decoder layer for N tokens, the dequantised weight shard of AWQ, the experts'
     intermediate results, the sampler's sort (on rank 0 in V0), the cuBLAS workspace. Ignores: allocator fragmentation
@@ -58,7 +62,9 @@ def activation_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, ran
     per_logit = SORTLESS_BYTES_PER_LOGIT if _skips_the_sort(model, engine) else _sort_bytes_per_logit(rows)
     sampler = itemsize * tokens * hidden + per_logit * rows * model.vocab_size
     workspace = CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability[0], 32 * MIB)
-    text = columns.maximum(columns.maximum(layer, sampler) + workspace, compile_bytes(model, engine, rank))
+    text = columns.maximum(layer, sampler) + workspace
+    if compiles:
+        text = columns.maximum(text, compile_bytes(model, engine, rank))
     encoder, kept = encoder_bytes(model, engine) if rank.is_first else (0.0, 0.0)
     return columns.maximum(encoder, text + kept)
 

@@ -36,6 +36,8 @@ def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Cal
         )
     budget = float(estimate.budget_bytes) / estimate.total_bytes * total
     activations = float(estimate.activation_bytes)
+    if kv_bytes - float(estimate.kv_cache_bytes) > float(estimate.compiling_bytes) / 2 > 0:
+        activations -= float(estimate.compiling_bytes)  # its compile cache was warm, which is no trait of the machine
     offset = real.activation_bytes - activations if real.activation_bytes is not None else 0.0
     graphs = float(estimate.graph_bytes)
     charged = graphs if estimate.graphs_in_budget else 0.0

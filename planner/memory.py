@@ -66,6 +66,8 @@ class MemoryEstimate:
     """NCCL, lazily loaded kernels: what the process took outside torch since the engine's first snapshot."""
     activation_bytes: FloatColumn
     """Peak of the profile run above the weights."""
+    compiling_bytes: FloatColumn = 0.0
+    """What of the activations only a start with a cold compile cache takes; a warm one has it for its KV cache."""
     graph_bytes: FloatColumn
     """CUDA graphs; captured after the KV cache is allocated, outside the budget before 0.20."""
     context_bytes: float
@@ -208,6 +210,8 @@ def estimate_memory(
         weight_bytes=first.weight_bytes,
         non_torch_bytes=first.non_torch_bytes,
         activation_bytes=first.activation_bytes,
+        compiling_bytes=activation_bytes(model, gpu, engine, kinds[0])
+        - activation_bytes(model, gpu, engine, kinds[0], compiles=False),
         graph_bytes=graphs,
         context_bytes=context_bytes(gpu, engine, interconnect),
         context_in_budget=context_in_budget(engine),

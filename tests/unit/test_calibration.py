@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,31 @@ def test_the_file_round_trips_and_garbage_is_one_line(tmp_path: Path) -> None:
     path.write_text("{", "utf-8")
     with pytest.raises(InputError, match="is not a calibration file"):
         load_calibrations(path)
+
+
+STARTS = Path(__file__).parent.parent / "golden" / "starts"
+
+
+def test_a_start_with_a_warm_compile_cache_teaches_what_a_cold_one_leaves() -> None:
+    """Its KV cache is a gigabyte larger, because nothing was compiled; the machine is the same."""
+    warm = next(r for r in json.loads((STARTS / "warm-compile-cache.json").read_text("utf-8"))["records"])
+    cold = [r for r in json.loads((STARTS / "startups.json").read_text("utf-8"))["records"] if _is_cold_twin(r, warm)]
+    assert cold
+    model, gpu, version = load_model("Qwen/Qwen3-8B"), find_gpu("H200"), parse_version("0.24.0")
+
+    def of(record: Any, calibration: Calibration | None = None) -> MemoryEstimate:
+        engine = resolve(record["request"]["engine"], model, gpu, version)
+        return estimate_memory(model, gpu, engine, "none", calibration)
+
+    before, tokens = of(warm), warm["observed"]["kv_tokens"]
+    assert tokens > 1.2 * before.kv_tokens
+    learned = calibrate(before, MemoryFigures(kv_tokens=tokens), "a warm start")
+    for record in cold:
+        assert of(record, learned).kv_tokens == pytest.approx(record["observed"]["kv_tokens"], rel=0.02)
+
+
+def _is_cold_twin(record: Any, warm: Any) -> bool:
+    """A compiled start of the same model on the same card; an fp8 cache has other kernels."""
+    same = record["id"].startswith("h200-v1-024c-q8") and record["request"]["model"] == warm["request"]["model"]
+    engine = record["request"]["engine"]
+    return same and not engine.get("enforce_eager") and "kv_cache_dtype" not in engine
