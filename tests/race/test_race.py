@@ -42,7 +42,7 @@ def test_ours_needs_fewer_launches_than_any_other(regret: Callable[[str, int], l
 
 
 def test_ours_keeps_its_aim(regret: Callable[[str, int], list[float]]) -> None:
-    assert percentiles(regret("planner", 6), 50)[0] <= 0.025  # the best of one table is a single lucky launch
+    assert percentiles(regret("planner", 6), 50)[0] <= 0.02
     assert percentiles(regret("planner", 12), 50)[0] <= 0.01
     assert percentiles(regret("planner", 12), 90)[0] <= 0.05
 
