@@ -148,6 +148,15 @@ def judged(problem: Problem, trials: Sequence[Trial], verdicts: Sequence[Verdict
     return [one(trial) for trial in trials]
 
 
+def refused_numerics(problem: Problem, trials: Sequence[Trial]) -> set[Numerics]:
+    """What the gate refused, by the constraints on judged trials."""
+    return {
+        numerics(problem, trial.candidate)
+        for trial in trials
+        if any(constraint.name == RULE and constraint.excess > 0 for constraint in trial.constraints)
+    }
+
+
 def quality_words(problem: Problem, trial: Trial) -> str | None:
     """What is known about a trial's answers; None where nothing that was changed can change them."""
     known = next((constraint.message for constraint in trial.constraints if constraint.name == RULE), None)

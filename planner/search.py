@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from planner.errors import InputError, PlannerError
 from planner.feasibility import Constraint
 from planner.problem import Problem
-from planner.quality import Verdict, judged
+from planner.quality import Verdict, judged, numerics, refused_numerics
 from planner.space import Candidate
 from planner.surrogate import Surrogate
 from planner.trial import Rerun, Trial
@@ -62,7 +62,7 @@ class FeasibleSampler(BaseSampler):
         search_space: dict[str, BaseDistribution],  # noqa: ARG002
     ) -> dict[str, Any]:
         grid = self._problem.grid
-        past = self._records.of(study)
+        past = judged(self._problem, self._records.of(study), verdicts_of(study))
         rows = untried_rows(self._problem, past)
         if rows.size == 0:
             raise PlannerError("every feasible combination has been tried")
@@ -126,9 +126,20 @@ def make_sampler(problem: Problem, records: Records) -> BaseSampler:
     return GridGP(problem, seed) if name == "gp" else FeasibleSampler(problem, name, seed, records)
 
 
+def verdicts_of(study: optuna.Study) -> list[Verdict]:
+    """What the quality gate found so far, one for each set of numerics."""
+    return msgspec.convert(study.user_attrs.get(QUALITY, []), list[Verdict])
+
+
 def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
-    """Feasible rows of the grid that no trial has had."""
+    """Feasible rows of the grid that no trial has had, without those whose answers the quality gate refused."""
     rows = problem.grid.feasible_rows
+    refused = refused_numerics(problem, past)
+    if refused:
+        grid, choices = problem.grid, problem.choices
+        groups = [(members, choices.candidate(choices.params(grid.indices[members[0]]))) for members, _ in grid.groups]
+        bad = [members for members, first in groups if numerics(problem, first) in refused]
+        rows = rows[~np.isin(rows, np.concatenate(bad))] if bad else rows
     tried = {row for trial in past if (row := problem.row_of(trial.candidate)) is not None}
     return rows[~np.isin(rows, list(tried))] if tried else rows
 
@@ -195,8 +206,7 @@ class Search:
         return judged(self._problem, self._records.of(self._study), self.verdicts())
 
     def verdicts(self) -> list[Verdict]:
-        """What the quality gate found so far, one for each set of numerics."""
-        return msgspec.convert(self._study.user_attrs.get(QUALITY, []), list[Verdict])
+        return verdicts_of(self._study)
 
     def keep_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Store these, and no others, beside the trials; they are theirs from now on."""

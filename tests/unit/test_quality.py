@@ -124,6 +124,16 @@ def test_a_refused_winner_wins_nothing_and_the_report_says_why(
     assert constraint_of(verdict).message == "answers failed: said so"
 
 
+def test_what_was_refused_is_not_searched_further(problem: Any, tune: Callable[..., list[Any]], storage: str) -> None:
+    first = tune(problem, 2)[-1]
+    assert differing(problem, first.candidate), "an fp8 cache holds more, so it is tried first"
+    verdict = Verdict(numerics=numerics(problem, first.candidate), outcome="failed", message="nonsense")
+    Search(problem, storage).keep_verdicts([verdict])
+    later = tune(problem, 10)[2:]
+    assert len(later) == 2
+    assert not any(differing(problem, trial.candidate) for trial in later)
+
+
 # --- prompts and answers as they are written ---
 
 
