@@ -153,7 +153,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         enable_chunked_prefill=chunked,
         enable_prefix_caching=column("enable_prefix_caching", generation == "V1"),
         enforce_eager=column("enforce_eager", False) | (column("optimization_level", 2) == 0),  # O0: no graphs either
-        max_seq_len_to_capture=(columns.minimum(column("max_seq_len_to_capture", 8192), max_model_len)),
+        max_seq_len_to_capture=columns.minimum(column("max_seq_len_to_capture", 8192), max_model_len),
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
         num_scheduler_steps=column("num_scheduler_steps", 1),
         enable_expert_parallel=bool(settings.get("enable_expert_parallel")),
@@ -173,7 +173,7 @@ def _scheduler_defaults(
     """Default max_num_batched_tokens and max_num_seqs of the API server."""
     if generation == "V0":
         chunk = 512 if version < V0_LONG_CHUNKS_SINCE else 2048
-        return (columns.where(chunked, chunk, columns.maximum(max_model_len, 2048))), 256
+        return columns.where(chunked, chunk, columns.maximum(max_model_len, 2048)), 256
     if gpu.is_cpu:
         return 2048, 128
     if gpu.memory_bytes >= 160 * GIB and version >= Version("0.20.0"):

@@ -100,8 +100,8 @@ def doubts(
     if engine.version >= STEADY_GRAPHS_SINCE:
         at_least, share_of_graphs = 0.05, 0.4
     return Doubts(
-        total=(gpu.memory_bytes * (0.02 if rough_card else 0.002) * engine.gpu_memory_utilization),
-        weights=(LOG_STEP_BYTES + weights * share),
+        total=gpu.memory_bytes * (0.02 if rough_card else 0.002) * engine.gpu_memory_utilization,
+        weights=LOG_STEP_BYTES + weights * share,
         non_torch=(0.2 if alone else 0.8 if bridged else 0.25) * GIB,
         activation=columns.sqrt(peak**2 + tower**2 + fragments**2),
         graphs=columns.where(captured, at_least * GIB + share_of_graphs * captured, 0.0),

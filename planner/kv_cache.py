@@ -67,5 +67,5 @@ def kv_group(model: ModelSpec, engine: ResolvedEngine, num_layers: int) -> KvGro
     return KvGroup(
         kv_bytes_per_token_and_layer(model, engine) * -(-per_group * num_layers // model.num_hidden_layers) * block,
         full_groups + sliding_groups + linear_groups,
-        (full_groups * full_blocks + sliding_groups * window_blocks + linear_groups),
+        full_groups * full_blocks + sliding_groups * window_blocks + linear_groups,
     )

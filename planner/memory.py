@@ -107,7 +107,7 @@ class MemoryEstimate:
     def kv_interval_bytes(self) -> tuple[FloatColumn, FloatColumn]:
         """The 90 % interval of `kv_cache_bytes`."""
         low = columns.maximum(self.kv_cache_bytes - self.uncertainty_bytes, 0)
-        return low, (self.kv_cache_bytes + self.uncertainty_bytes)
+        return low, self.kv_cache_bytes + self.uncertainty_bytes
 
     @property
     def kv_tokens(self) -> IntColumn:
@@ -226,7 +226,7 @@ def estimate_memory(
         doubts=width,
         uncertainty_bytes=uncertainty,
         calibrated_on=None if calibration is None else calibration.source,
-        pinned_host_bytes=(swap_bytes // group.block_bytes * group.block_bytes * engine.world_size),
+        pinned_host_bytes=swap_bytes // group.block_bytes * group.block_bytes * engine.world_size,
     )
 
 
@@ -294,7 +294,7 @@ def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine) -> MemoryEstimate:
         graphs_in_budget=False,
         kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,
-        num_blocks=(kv_bytes // group.block_bytes),
+        num_blocks=kv_bytes // group.block_bytes,
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
