@@ -16,6 +16,8 @@ from planner.trial import Trial, best_trial
 
 PRIOR_NOISE = 0.02
 """Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""
+LAUNCH_NOISE = 0.02
+"""The same between two launches of one setting, which no repeat shows: 0.7 to 4 % were measured on GPUs."""
 PRIOR_WEIGHT = 4
 """Repeats that prior counts for."""
 SURE = 2.58
@@ -45,7 +47,7 @@ def race(problem: Problem, trials: Sequence[Trial]) -> Callable[[Sequence[Benchm
         logs = [math.log(value) for r in results if (value := r.metrics.get(objective.metric, 0.0)) > 0]
         if not logs:
             return False
-        margin = SURE * noise * math.sqrt(1 / len(logs) + 1 / measured)
+        margin = SURE * math.sqrt(noise**2 * (1 / len(logs) + 1 / measured) + 2 * LAUNCH_NOISE**2)
         return sign * (fmean(logs) - bar) < -margin
 
     return is_lost
