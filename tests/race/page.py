@@ -29,7 +29,8 @@ launched, the numbers are those that were measured, and of several repeats one i
 Regret is 1 - value / best. The value is the true one, the mean over a candidate's repeats, of the candidate that looks
 best so far in what the searcher saw; the best is the best true value of the search space. A choice that failed or
 breaks a limit counts as 100 %. Trial 0 is the engine's default for all, or the recorded candidate nearest to it. Where
-a table has a single repeat of a candidate it has no noise there, and its best may owe something to luck.
+a table has a single repeat of a candidate it has no noise there, and its best may owe something to luck. Our own
+sampler draws no random numbers: its seeds differ only in which of several repeats is drawn.
 
 Emulated: the tool's search strategy as read in its source, on the same candidates (`tests/race/searchers.py`).
 vllm-tuner 0.1.6 is TPE that may launch the same settings again; vllm-optimizer 0.1.0a21 is TPE that never does;
