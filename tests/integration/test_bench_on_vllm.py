@@ -31,6 +31,7 @@ from studies import PLANNER
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 
 MODEL, INPUT, OUTPUT, CONCURRENCY, REQUESTS, ROUNDS = "/models/tiny", 128, 24, 4, 32, 3
+ATTEMPTS = 2
 COMPARED = ("output_throughput", "request_throughput", "mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms")
 MARGIN = 0.15
 """What two clients on this machine of few cores may differ by without its being a fault of either: one runs inside the
@@ -98,24 +99,39 @@ def by_vllm(container: Any, seed: int) -> dict[str, Any]:
 
 
 def test_it_agrees_with_vllms_own_benchmark(engine: tuple[Any, str], tmp_path: Path) -> None:
+    """In turn, on cores that engine and client share. One disagreement in twenty is chance: a second one is not."""
     container, url = engine
-    ours, theirs = [], []
-    for seed in range(ROUNDS):
-        ours.append(by_planner(url, seed, tmp_path))
-        theirs.append(by_vllm(container, 100 + seed))
-    missing = set(theirs[0]) - set(ours[0])
-    assert not missing, f"keys of vllm bench serve that planner does not write: {missing}"
-    for document in (*ours, *theirs):
-        assert (document["completed"], document["total_output_tokens"]) == (REQUESTS, REQUESTS * OUTPUT)
-    lines, apart = [], []
+    disagreements = []
+    for attempt in range(ATTEMPTS):
+        ours, theirs = [], []
+        for seed in range(ROUNDS * attempt, ROUNDS * (attempt + 1)):
+            if attempt % 2:  # the other order, in case the engine gets faster or slower meanwhile
+                theirs.append(by_vllm(container, 100 + seed))
+            ours.append(by_planner(url, seed, tmp_path))
+            if not attempt % 2:
+                theirs.append(by_vllm(container, 100 + seed))
+        missing = set(theirs[0]) - set(ours[0])
+        assert not missing, f"keys of vllm bench serve that planner does not write: {missing}"
+        for document in (*ours, *theirs):
+            assert (document["completed"], document["total_output_tokens"]) == (REQUESTS, REQUESTS * OUTPUT)
+        apart, lines = disagreement(ours, theirs)
+        print(*lines, sep="\n")
+        if not apart:
+            return
+        disagreements += lines
+    pytest.fail("\n".join(disagreements))
+
+
+def disagreement(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Metrics that are surely apart by more than the margin, and all of them in words."""
+    apart, lines = [], []
     for key in COMPARED:
         a, b = [one[key] for one in ours], [one[key] for one in theirs]
         difference = compare(b, a)
         lines.append(f"{key}: planner {[round(x, 2) for x in a]}, vllm bench serve {[round(x, 2) for x in b]}")
         if difference.is_significant and abs(difference.value) > MARGIN * sum(b) / len(b):
             apart.append(key)
-    print(*lines, sep="\n")
-    assert not apart, "\n".join(lines)
+    return apart, lines
 
 
 def test_what_the_server_says_is_used(engine: tuple[Any, str], tmp_path: Path) -> None:
