@@ -210,7 +210,8 @@ def estimate_memory(
         weight_bytes=first.weight_bytes,
         non_torch_bytes=first.non_torch_bytes,
         activation_bytes=first.activation_bytes,
-        compiling_bytes=activation_bytes(model, gpu, engine, kinds[0])
+        compiling_bytes=first.activation_bytes
+        - (0.0 if calibration is None else calibration.activation_offset_bytes)
         - activation_bytes(model, gpu, engine, kinds[0], compiles=False),
         graph_bytes=graphs,
         context_bytes=context_bytes(gpu, engine, interconnect),

@@ -63,7 +63,7 @@ class Surrogate:
         objective = self._problem.spec.objective
         coefficients = fit_coefficients(self._problem, past)
         grid = self._problem.predicted_grid(coefficients)
-        measured = [t for t in past if t.outcome == "measured" and t.value is not None and t.value > 0]
+        measured = _measured(past)
         if not measured:
             kept = self._kept(rows, {name: grid[name][rows] for name in objective.slo})
             value = self._sign * np.log(np.maximum(grid[objective.metric][rows], 1e-9))
@@ -95,7 +95,7 @@ class Surrogate:
     def believed(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> Array:
         """Logarithm of the objective at these rows of the grid, by all that was measured.  # (len(rows),)"""
         metric = self._problem.spec.objective.metric
-        measured = [t for t in past if t.outcome == "measured" and t.value is not None and t.value > 0]
+        measured = _measured(past)
         coefficients = fit_coefficients(self._problem, measured)
         predicted = np.log(np.maximum(self._problem.predicted_grid(coefficients)[metric][rows], 1e-9))
         if not measured:
@@ -181,6 +181,11 @@ class Surrogate:
             return ((numbers - low) / (high - low))[:, None]
         words = [repr(value) for value in known]
         return np.array([[float(repr(value) == word) / math.sqrt(2) for word in words] for value in values])
+
+
+def _measured(past: Sequence[Trial]) -> list[Trial]:
+    """Trials with a value that has a logarithm."""
+    return [t for t in past if t.outcome == "measured" and t.value is not None and t.value > 0]
 
 
 # --- the process ---
