@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from planner.engine import FIELDS
 from planner.problem import Problem
-from planner.racing import noise_std
+from planner.racing import LAUNCH_NOISE, noise_std
 from planner.refit import fit_coefficients
 from planner.risks import no_effect
 from planner.space import Candidate
@@ -72,7 +72,7 @@ class Surrogate:
         rows = self._new_points(rows, known)
         points = self._grid_features()[rows]
         seen = [self._problem.predicted(t.candidate, coefficients) for t in measured]
-        noise = noise_std(measured) / math.sqrt(self._problem.spec.repeats)
+        noise = self._noise(measured)
 
         def posterior(metric: str, values: Sequence[float], noise: float) -> _Posterior:
             at_known = np.log(np.maximum([predicted[metric] for predicted in seen], 1e-9))
@@ -104,7 +104,11 @@ class Surrogate:
         at_known = [self._problem.predicted(t.candidate, coefficients)[metric] for t in measured]
         logs = np.log([t.value or 1.0 for t in measured])
         points = self._grid_features()[rows]
-        return _posterior(known, logs, np.log(np.maximum(at_known, 1e-9)), points, predicted, noise_std(measured)).mean
+        return _posterior(known, logs, np.log(np.maximum(at_known, 1e-9)), points, predicted, self._noise(measured)).mean
+
+    def _noise(self, measured: Sequence[Trial]) -> float:
+        """Of one launch's value: what its repeats average out, and what they cannot."""
+        return math.hypot(noise_std(measured) / math.sqrt(self._problem.spec.repeats), LAUNCH_NOISE)
 
     def _kept(self, rows: NDArray[np.int64], predicted: Mapping[str, Array]) -> Array:
         """Probability that all limits are kept, by the model alone."""
