@@ -104,7 +104,9 @@ class Surrogate:
         at_known = [self._problem.predicted(t.candidate, coefficients)[metric] for t in measured]
         logs = np.log([t.value or 1.0 for t in measured])
         points = self._grid_features()[rows]
-        return _posterior(known, logs, np.log(np.maximum(at_known, 1e-9)), points, predicted, self._noise(measured)).mean
+        return _posterior(
+            known, logs, np.log(np.maximum(at_known, 1e-9)), points, predicted, self._noise(measured)
+        ).mean
 
     def _noise(self, measured: Sequence[Trial]) -> float:
         """Of one launch's value: what its repeats average out, and what they cannot."""
