@@ -48,11 +48,11 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
         if backend not in BACKENDS:
             raise InputError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
         return backend
-    hint = "start it, or use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
+    hint = "use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
     if not engine_answers():
-        raise BackendError(f"no Docker Engine answers here: {hint}")
+        raise BackendError(f"no Docker Engine answers here: start it, or {hint}")
     if not find_gpu(spec.hardware.gpu).is_cpu and not read_gpus().cards:
-        raise BackendError(f"no NVIDIA GPU is visible here (planner doctor says why): {hint.removeprefix('start it, or ')}")
+        raise BackendError(f"no NVIDIA GPU is visible here (planner doctor says why): {hint}")
     return "docker"
 
 

@@ -126,11 +126,11 @@ def run_to_end(
     program: str | None = None,
     env: Mapping[str, str] | None = None,
     runtime: str | None = None,
-    timeout_s: float = 300.0,
+    timeout_s: int = 300,
 ) -> Ended:
     """One command in a container of its own, without a network; `program` instead of the image's own.
 
-    With a runtime it sees all cards, as a trial's container does. Raises BackendError, also when it does not end in time.
+    With a runtime it sees all cards, as a trial's container does. Raises BackendError, also when it does not end.
     """
     with _mapped(), closing(docker.from_env(timeout=timeout_s)) as client:
         container = client.containers.create(
