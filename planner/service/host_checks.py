@@ -43,7 +43,7 @@ def memory(case: Case) -> Check:
         there = [replace(judged.deployment(c), host_memory_bytes=now.available) for c in case.candidates]
         if danger := _first(memory_danger, there):
             finding += f"; {danger}"
-            fixes.append("stop other programs, or write engine.settings.swap_space: 0")
+            fixes.append("stop other programs, or lower swap_space or cpu_offload_gb")
     return Check(name, "warning" if fixes else "ok", finding, "; ".join(fixes))
 
 

@@ -76,14 +76,16 @@ def hub_snapshot(name: str) -> Path | None:
 
 
 def _directory(case: Case, title: str, name: str, folder: Path) -> Check:
+    again = "download what is missing, for example with hf download"
+    if not (folder / "config.json").is_file():
+        return Check(title, "problem", f"{folder}: config.json is missing", again)
     try:
+        if faults := [*_weight_faults(folder, case, name), *_tokenizer_faults(folder, case)]:
+            return Check(title, "problem", f"{folder}: {'; '.join(faults)}", again)
         model = load_model(str(folder))
-        faults = [*_weight_faults(folder, case, name), *_tokenizer_faults(folder, case)]
     except InputError as error:
-        return Check(title, "problem", str(error), "download the model again")
+        return Check(title, "problem", str(error), again)
     conflicts = {conflict for asked in _asked(case, name) if (conflict := _conflict(model, asked, folder))}
-    if faults:
-        return Check(title, "problem", "; ".join(faults), "download what is missing, for example with hf download")
     if conflicts:
         declared = model.quantization.method if model.quantization else "none"
         return Check(title, "problem", "; ".join(sorted(conflicts)), f"write quantization as declared: {declared}")
@@ -94,7 +96,7 @@ def _directory(case: Case, title: str, name: str, folder: Path) -> Check:
         f"{model.quantization.method}, {model.quantization.bits} bit" if model.quantization else "not quantised"
     )
     size = sum(path.stat().st_size for path in weight_files(folder))
-    return Check(title, "ok", f"{folder}: {len(weight_files(folder))} files, {format_gib(size)}, {quantization}")
+    return Check(title, "ok", f"{folder}: {_files(len(weight_files(folder)))}, {format_gib(size)}, {quantization}")
 
 
 def _asked(case: Case, name: str) -> set[str | None]:
@@ -163,3 +165,7 @@ def _tokenizer_faults(folder: Path, case: Case) -> Iterator[str]:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count != 1 else ''}"
