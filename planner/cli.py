@@ -336,7 +336,8 @@ def gpus() -> None:
     """The cards planner knows, and those it sees here."""
     from rich.table import Table
 
-    from planner.hardware import GPUS, detect_gpus
+    from planner.hardware import GPUS
+    from planner.nvml import detect_gpus
     from planner.report import make_console
     from planner.units import format_gib
 

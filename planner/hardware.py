@@ -1,4 +1,4 @@
-"""GPUs: what a card can do, and which cards a machine has.
+"""GPUs: what a card can do, by its name in the table or by what the driver calls it.
 
 `GpuSpec` is plain SI. `GPUS` is a table of constants, each with its source; capacities are what CUDA reports
 (`cudaMemGetInfo`), which is a little under the label: measured where the source says so.
@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.errors import InputError
-from planner.nvml import read_gpus
 from planner.units import GIB
 
 Interconnect = Literal["pcie", "nvlink", "nvlink-pairs", "none"]
@@ -98,8 +97,3 @@ def recognise(name: str, memory_bytes: int) -> GpuSpec:
         sizes = [gpu for gpu in GPUS if gpu.name.startswith(memory[1])]
         label = min(sizes, key=lambda gpu: abs(gpu.memory_bytes - memory_bytes)).name
     return replace(find_gpu(label), source="driver")
-
-
-def detect_gpus() -> list[GpuSpec]:
-    """The visible NVIDIA cards; empty where there are none. Raises InputError for one whose speed would be a guess."""
-    return [recognise(card.name, card.total_bytes) for card in read_gpus().cards]

@@ -1,16 +1,15 @@
 """NVIDIA cards as the driver sees them now: `read_gpus() -> GpuFacts`, through NVML, the driver's own library.
 
-Names, real memory, who uses it, and which cards reach each other. Knows nothing of studies or of the table of cards.
+Names, real memory, who uses it, and which cards reach each other. Knows nothing of studies.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from planner.hardware import Interconnect
+from planner.hardware import GpuSpec, Interconnect, recognise
 
 BRANDS = {
     "QUADRO": "quadro", "TESLA": "tesla", "GEFORCE": "geforce", "TITAN": "titan", "QUADRO_RTX": "quadrortx",
@@ -98,6 +97,11 @@ def read_gpus() -> GpuFacts:
         return GpuFacts(error=str(error))
     finally:
         pynvml.nvmlShutdown()
+
+
+def detect_gpus() -> list[GpuSpec]:
+    """The visible cards, as the table knows them. Raises InputError for one whose speed would be a guess."""
+    return [recognise(card.name, card.total_bytes) for card in read_gpus().cards]
 
 
 def _facts(nvml: Any) -> GpuFacts:

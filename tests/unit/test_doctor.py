@@ -489,6 +489,14 @@ def test_bad_input_is_one_line(run: Run, line: str, message: str) -> None:
     assert message in err
 
 
+def test_every_line_is_documented(target: StudySpec, make_problem: Any) -> None:
+    page = (ROOT / "docs" / "doctor.md").read_text("utf-8")
+    names = {check.name for check in examine(case(target, problem=make_problem(), docker=None))}
+    names |= lines(target, turing()).keys() | {"vLLM version", "vLLM flags"}
+    for name in names:
+        assert f"| {'model NAME' if name.startswith('model ') else name} |" in page, name
+
+
 def test_exit_codes_follow_the_worst_line() -> None:
     ok, warning, problem = (Check("x", status, "") for status in ("ok", "warning", "problem"))
     assert (exit_code([ok]), exit_code([ok, warning]), exit_code([problem, ok])) == (0, 0, 3)

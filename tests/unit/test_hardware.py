@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from planner.errors import InputError
-from planner.hardware import GPUS, detect_gpus, find_gpu, recognise
+from planner.hardware import GPUS, find_gpu, recognise
+from planner.nvml import detect_gpus
 from planner.units import GIB, MIB
 
 
