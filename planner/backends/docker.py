@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import docker
 import docker.errors
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 @contextmanager
@@ -70,7 +72,7 @@ class EngineFacts:
     root_dir: Path
     is_rootless: bool
     is_local: bool
-    """Asked through a socket of this machine."""
+    """Asked through an address of this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ def engine_facts() -> EngineFacts:
     """Raises BackendError where no Engine answers."""
     with _mapped(), closing(docker.from_env(timeout=10)) as client:
         info = client.info()
-        local = client.api.base_url.startswith("http+docker://")
+        host = urlsplit(client.api.base_url).hostname  # docker-py: http+docker://localhost is a socket, .../ssh is ssh
     return EngineFacts(
         version=info["ServerVersion"],
         runtimes=tuple(sorted(info.get("Runtimes") or {})),
@@ -95,7 +97,7 @@ def engine_facts() -> EngineFacts:
         memory_bytes=info["MemTotal"],
         root_dir=Path(info["DockerRootDir"]),
         is_rootless=any("name=rootless" in option for option in info.get("SecurityOptions") or []),
-        is_local=local,
+        is_local=host in LOCAL_HOSTS,
     )
 
 

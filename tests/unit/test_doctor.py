@@ -448,8 +448,8 @@ def test_without_a_gpu_it_says_so(run: Run) -> None:
     code, out, _ = run("doctor --backend process --json")
     told = json.loads(out)
     assert (code, told["ready"], told["study"]) == (3, False, None)
-    (problem,) = [check for check in told["checks"] if check["status"] == "problem"]
-    assert problem["name"] == "NVIDIA driver"
+    (problem,) = [check for check in told["checks"] if check["name"] == "NVIDIA driver"]
+    assert problem["status"] == "problem"
     assert problem["finding"].startswith("no NVIDIA GPU is visible: ")
     assert problem["fix"]
 
