@@ -212,6 +212,15 @@ def _fp8_kv_backend(d: Deployment) -> bool:
     )
 
 
+def _fp8_kv_float16(d: Deployment) -> bool:
+    """FlashAttention 3 computes an fp8 KV cache into bfloat16 only; it says so in the first forward pass.
+
+    Source: 2 of 2 such starts of vllm 0.24.0 on H200 (vllm-flash-attn hopper/flash_api.cpp:mha_fwd).
+    """
+    reads = d.engine.generation == "V1" and d.engine.attention_backend == "FLASH_ATTN" and reads_fp8(d.gpu)
+    return reads and d.engine.kv_cache_dtype.startswith("fp8") and d.engine.dtype == "float16"
+
+
 def _asynchronous(d: Deployment) -> Any:
     """Asked for beside what it cannot work with (vllm@0.10.2 engine/arg_utils.py, 0.24.0 config/vllm.py)."""
     staged = d.engine.pipeline_parallel_size > 1 and d.engine.version < ASYNC_WITH_STAGES_SINCE
@@ -363,6 +372,9 @@ RULES: tuple[Rule, ...] = (
     Rule("fp8 KV cache of this backend", _fp8_kv_backend,
          lambda d: f"{d.engine.attention_backend} has no kernel for kv_cache_dtype {d.engine.kv_cache_dtype} on "
                    f"compute capability {'.'.join(map(str, d.gpu.compute_capability))}"),
+    Rule("fp8 KV cache in bfloat16", _fp8_kv_float16,
+         lambda _: "For FP16/BF16 input, output must have the same dtype as inputs. For FP8 input, output must have "
+                   "dtype BF16: on this card an fp8 KV cache needs dtype bfloat16"),
     Rule("asynchronous scheduling alone", _asynchronous,
          lambda d: f"Async scheduling is not supported with "
                    f"{'pipeline_parallel_size > 1' if d.engine.pipeline_parallel_size > 1 else 'ngram'}"),

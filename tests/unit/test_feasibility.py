@@ -109,6 +109,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="fp8", attention_backend="TRITON_ATTN"),
         "TRITON_ATTN has no kernel for kv_cache_dtype fp8 on compute capability 8.0",
     ),
+    "fp8 KV cache in bfloat16": (
+        deployment(FP16, "H200", "0.24.0", kv_cache_dtype="fp8", dtype="half"),
+        "For FP16/BF16 input, output must have the same dtype as inputs.",
+    ),
     "asynchronous scheduling alone": (
         deployment(FP16, AMPERE, "0.24.0", async_scheduling=True, speculative_config=NGRAM),
         "Async scheduling is not supported with ngram",
@@ -175,7 +179,7 @@ def test_the_same_deployment_without_the_fault_starts() -> None:
         deployment("Qwen/Qwen3-14B", AMPERE, dtype="auto", max_model_len=40960),
         deployment(AWQ, num_gpus=8, tensor_parallel_size=8),
         deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="fp8"),  # FlashInfer reads it
-        deployment(FP16, "H100 80GB", "0.24.0", kv_cache_dtype="fp8", attention_backend="FLASH_ATTN"),
+        deployment(FP16, "H100 80GB", "0.24.0", kv_cache_dtype="fp8", attention_backend="FLASH_ATTN", dtype="bfloat16"),
         deployment(FP16, AMPERE, "0.24.0", speculative_config=NGRAM),  # asynchronous scheduling goes off by itself
         deployment(FP16, AMPERE, "0.24.0", async_scheduling=False, speculative_config=NGRAM),
         deployment(FP16, AMPERE, "0.24.0", enforce_eager=True, optimization_level=0),
