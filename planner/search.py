@@ -31,7 +31,7 @@ from planner.problem import Problem
 from planner.quality import Verdict, judged, numerics, refused_numerics
 from planner.space import Candidate
 from planner.surrogate import Surrogate
-from planner.trial import Rerun, Trial
+from planner.trial import Rerun, Trial, best_trial
 
 RECORD, CANDIDATE, DEFINITION, RERUN, QUALITY = "record", "candidate", "definition", "rerun", "quality"
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
@@ -132,8 +132,15 @@ def verdicts_of(study: optuna.Study) -> list[Verdict]:
 
 
 def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
-    """Feasible rows of the grid that no trial has had, without those whose answers the quality gate refused."""
+    """Feasible rows of the grid that no trial has had and that may win.
+
+    Left out are those whose answers the quality gate refused, and, where values are known before a launch, those that
+    are not above the best.
+    """
     rows = problem.grid.feasible_rows
+    best = best_trial(problem, past) if problem.objective.is_known else None
+    if best is not None:
+        rows = rows[_context(problem)[rows] > (best.value or 0.0)]
     refused = refused_numerics(problem, past)
     if refused:
         grid, choices = problem.grid, problem.choices
@@ -142,6 +149,14 @@ def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
         rows = rows[~np.isin(rows, np.concatenate(bad))] if bad else rows
     tried = {row for trial in past if (row := problem.row_of(trial.candidate)) is not None}
     return rows[~np.isin(rows, list(tried))] if tried else rows
+
+
+def _context(problem: Problem) -> NDArray[np.float64]:
+    """max_model_len of every row of the grid."""
+    tokens = np.zeros(len(problem.grid.indices))
+    for rows, deployment in problem.grid.groups:
+        tokens[rows] = deployment.engine.max_model_len
+    return tokens
 
 
 def distributions(problem: Problem) -> dict[str, BaseDistribution]:
@@ -178,12 +193,12 @@ class Search:
                 study_name=spec.name,
                 storage=storage,
                 sampler=sampler,
-                direction=spec.objective.direction,
+                direction=problem.objective.direction,
                 load_if_exists=True,
             )
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
             raise InputError(f"storage {storage}: cannot be opened: {' '.join(str(error).split())[:300]}") from None
-        self._study.set_metric_names([spec.objective.metric])
+        self._study.set_metric_names([problem.objective.name])
         self._check_definition()
 
     def _check_definition(self) -> None:
@@ -231,7 +246,7 @@ class Search:
             trial = self._study.ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)
             violated = self._problem.check(candidate)
-            if not violated and candidate.key not in tried:
+            if not violated and self._problem.row_of(candidate) in open_rows:
                 return self._begin(trial, candidate)
             self._reject(trial, violated)
         return self._begin_row(self._nearest(open_rows, candidate))
@@ -304,6 +319,8 @@ def definition(problem: Problem) -> dict[str, Any]:
     # How long we wait, from where we start and what is compiled already change no number.
     for waiting in ("start_timeout", "command", "compile_cache"):
         kept_values["engine"].pop(waiting)
+    if not spec.objective.weights:  # studies from before there were any go on
+        kept_values["objective"].pop("weights")
     for name, variant in spec.models.items():
         kept_values["models"][name]["path"] = variant.basename  # a folder may move
     return {**kept_values, "search_space": plain(problem.choices.searched)}

@@ -270,7 +270,7 @@ def report_trials(
     """Print the table and the conclusion, or a Pareto front, or write each trial's record as a line of JSON."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     if jsonl is None and pareto:
-        make_console().print(pareto_table(problem, front(trials, pareto), pareto))
+        make_console().print(pareto_table(problem, front(problem, trials, pareto), pareto))
         return
     if jsonl is None:
         make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")

@@ -471,7 +471,7 @@ def test_recorded_prompts_are_sent_as_they_are(server: FakeServer, tmp_path: Pat
 def test_the_slo_is_read_strictly() -> None:
     assert parse_slo("ttft_p95=10s, tpot_p95=200ms") == {"ttft_p95": 10.0, "tpot_p95": 0.2}
     assert parse_slo(None) == {}
-    for text, words in [("ttft_p95", "is not NAME=DURATION"), ("ttft=1s", "ttft"), ("ttft_p95=soon", "soon")]:
+    for text, words in [("ttft_p95", "is not NAME=LIMIT"), ("ttft=1s", "ttft"), ("ttft_p95=soon", "soon")]:
         with pytest.raises(InputError, match=words):
             parse_slo(text)
 

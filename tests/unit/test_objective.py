@@ -35,7 +35,7 @@ def test_a_limit_is_kept_at_the_limit_and_broken_above_it() -> None:
     assert value == 500.0
     kept, broken, complete = constraints
     assert (kept.name, kept.excess) == ("slo ttft_p95", 0.0)
-    assert (broken.name, broken.excess) == ("slo tpot_p50", pytest.approx(0.15))
+    assert (broken.name, broken.excess) == ("slo tpot_p50", pytest.approx(1.5))
     assert broken.message == "tpot_p50 is 250 ms, the limit is 100 ms"
     assert complete.excess < 0
 
