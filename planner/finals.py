@@ -30,8 +30,8 @@ FRESH = 1000
 def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     """The default where it was measured, then the best trials and those close, best first; none without a rival.
 
-    Where values are known before a launch, all are close: the finals are about the limits, which the next best may keep
-    where the best breaks them.
+    Where values are known before a launch, the finals are about the limits: all are close, for the next best may keep
+    the limits that the best breaks, and one alone is measured again too.
     """
     best = best_trial(problem, trials)
     if best is None or not best.value:
@@ -44,7 +44,7 @@ def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     rivals = [t for t in near if t is not default][:MOST_FINALISTS]
     if default is not None and default.is_acceptable:
         return [default, *rivals] if rivals else []
-    return rivals if len(rivals) > 1 else []
+    return rivals if len(rivals) > 1 or is_known else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class Finalist:
 class Finals:
     finalists: tuple[Finalist, ...]
     """In the order of `finalists`: the default first, where it competes."""
-    winner: Finalist
-    """The simplest that none beats for sure."""
+    winner: Finalist | None
+    """The simplest that none beats for sure; None where none kept every limit again."""
     keeps_default: bool
 
 
@@ -112,7 +112,7 @@ def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
     found = [_finalist(trials, trial, _series(chosen)) for trial in chosen]
     able = [finalist for finalist in found if finalist.is_acceptable]
     if not able:
-        return None
+        return Finals(tuple(found), None, keeps_default=False)
     blocks = Blocks({f.trial.number: [math.log(value) for value in f.values] for f in able})
     default = default_trial(problem, trials)
     if able[0].trial is default:
@@ -185,6 +185,8 @@ def _changes(problem: Problem, trial: Trial) -> tuple[int, int]:
 
 
 def chosen_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
-    """What to deploy: the winner of the finals, and before they are over the best of the search."""
+    """What to deploy: the winner of the finals, if any; before they are over the best of the search."""
     finals = judge_finals(problem, trials)
-    return finals.winner.trial if finals is not None else best_trial(problem, trials)
+    if finals is None:
+        return best_trial(problem, trials)
+    return None if finals.winner is None else finals.winner.trial

@@ -106,7 +106,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return ", ".join(f"{name} {sides[name]} {format_metric(name, limit)}" for name, limit in self.limits.items())
 
     def format(self, value: float) -> str:
-        return f"{value:.4g}" if self.metric is None else format_metric(self.metric, value)
+        return f"{value:.4g} points" if self.metric is None else format_metric(self.metric, value)
 
 
 def _limit(name: str, written: str | float) -> float:

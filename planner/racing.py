@@ -42,10 +42,10 @@ def race(
 ) -> Callable[[Sequence[BenchmarkResult]], bool]:
     """Whether the first repeats say that a candidate will not reach the best trial; never, while there is none.
 
-    `known`: its metrics that need no launch.
+    `known`: its metrics that need no launch. A value that is known needs no repeats: they are for the limits.
     """
     objective, best = problem.objective, best_trial(problem, trials)
-    if best is None or not best.value or best.value <= 0:
+    if best is None or not best.value or best.value <= 0 or objective.is_known:
         return lambda results: False  # noqa: ARG005
     noise, bar, measured = noise_std(trials), math.log(best.value), max(1, len(best.repeat_values))
 

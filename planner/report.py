@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from planner.explain import effects, explained, limit_of, model_fit
-from planner.finals import Finals, chosen_trial, judge_finals
+from planner.finals import Finalist, Finals, chosen_trial, judge_finals
 from planner.objective import Objective, format_metric
 from planner.problem import Problem
 from planner.quality import quality_words
@@ -183,11 +183,14 @@ _SHORT_NAMES = {
 def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     """Best against the engine's defaults, in words and numbers."""
     finals = judge_finals(problem, trials)
-    if finals is not None:
+    if finals is not None and finals.winner is None:
+        text = "no finalist kept every limit again: more trials may find one, or the limits leave no room"
+        return Group(_finals_table(problem, finals), Text(text, "bold red"), *_banners(finals.finalists[0].trial))
+    if finals is not None and finals.winner is not None:
         winner = finals.winner.trial
         return Group(
             _finals_table(problem, finals),
-            Text(_verdict(problem, finals), "bold green"),
+            Text(_verdict(problem, finals.winner, finals.keeps_default), "bold green"),
             Text(f"      {describe(problem, winner.candidate)}"),
             *_reasons(problem, trials, winner),
             *_footnotes(problem, winner),
@@ -230,21 +233,24 @@ def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> list[T
 def _finals_table(problem: Problem, finals: Finals) -> Table:
     objective = problem.objective
     table = Table(title="Finals: measured again in turn, on fresh prompts", title_justify="left")
-    for name in ("trial", "in the search", "again", "change", "vs default", "95 %"):
+    beside = [name for name in metrics_beside(objective) if name in finals.finalists[0].metrics]
+    again = [f"{name.replace('_', ' ')} again" for name in beside]
+    for name in ("trial", "in the search", "again", "change", *again, "vs default", "95 %"):
         table.add_column(name, justify="right")
     has_broken = any(finalist.broken for finalist in finals.finalists)
     if has_broken:
         table.add_column("broken")
     for finalist in finals.finalists:
         seen = finalist.trial.value or 0.0
-        again = objective.format(finalist.value) if finalist.values else "failed"
+        value = objective.format(finalist.value) if finalist.values else "failed"
         change = f"{finalist.value / seen - 1:+.1%}" if finalist.values and seen else ""
         gain = finalist.gain
         table.add_row(
             f"{finalist.trial.number}{'*' if finalist is finals.winner else ''}",
             objective.format(seen),
-            again,
+            value,
             change,
+            *(format_metric(name, finalist.metrics[name]) if name in finalist.metrics else "" for name in beside),
             "" if gain is None else f"{gain.value:+.1%}",
             "" if gain is None else _interval(objective, gain),
             *([finalist.broken or ""] if has_broken else []),
@@ -260,10 +266,10 @@ def _footnotes(problem: Problem, trial: Trial) -> list[Text]:
     return [*lines, *_banners(trial)]
 
 
-def _verdict(problem: Problem, finals: Finals) -> str:
+def _verdict(problem: Problem, winner: Finalist, keeps_default: bool) -> str:
     """The study's answer in one sentence."""
-    objective, winner = problem.objective, finals.winner
-    if finals.keeps_default:
+    objective = problem.objective
+    if keeps_default:
         near = (
             "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
         )

@@ -132,15 +132,8 @@ def verdicts_of(study: optuna.Study) -> list[Verdict]:
 
 
 def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
-    """Feasible rows of the grid that no trial has had and that may win.
-
-    Left out are those whose answers the quality gate refused, and, where values are known before a launch, those that
-    are not above the best.
-    """
+    """Feasible rows of the grid that no trial has had, without those whose answers the quality gate refused."""
     rows = problem.grid.feasible_rows
-    best = best_trial(problem, past) if problem.objective.is_known else None
-    if best is not None:
-        rows = rows[_context(problem)[rows] > (best.value or 0.0)]
     refused = refused_numerics(problem, past)
     if refused:
         grid, choices = problem.grid, problem.choices
@@ -151,12 +144,18 @@ def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
     return rows[~np.isin(rows, list(tried))] if tried else rows
 
 
-def _context(problem: Problem) -> NDArray[np.float64]:
-    """max_model_len of every row of the grid."""
+def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) -> bool:
+    """False where values are known before a launch and none of these rows is above the best that kept its limits."""
+    if not problem.objective.is_known:
+        return True
+    refuted = {trial.rerun.of for trial in past if trial.rerun is not None and not trial.is_acceptable}
+    best = best_trial(problem, [trial for trial in past if trial.number not in refuted])
+    if best is None or best.value is None:
+        return True
     tokens = np.zeros(len(problem.grid.indices))
-    for rows, deployment in problem.grid.groups:
-        tokens[rows] = deployment.engine.max_model_len
-    return tokens
+    for members, deployment in problem.grid.groups:
+        tokens[members] = deployment.engine.max_model_len
+    return bool((tokens[rows] > best.value).any())
 
 
 def distributions(problem: Problem) -> dict[str, BaseDistribution]:
@@ -228,7 +227,7 @@ class Search:
         self._study.set_user_attr(QUALITY, msgspec.to_builtins(list(verdicts)))
 
     def ask(self) -> tuple[int, Candidate] | None:
-        """The next trial's number and candidate; None when every feasible combination was tried.
+        """The next trial's number and candidate; None when every feasible combination that may win was tried.
 
         A trial that an earlier run asked and did not finish comes first, under its own number.
         """
@@ -240,7 +239,7 @@ class Search:
         if self._problem.default.key not in tried:
             return self._begin_default()
         open_rows = untried_rows(self._problem, past)
-        if open_rows.size == 0:
+        if open_rows.size == 0 or not may_win(self._problem, open_rows, past):
             return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
             trial = self._study.ask(distributions(self._problem))

@@ -47,7 +47,7 @@ def run_study(
     while num_launched(trials := searched(search.trials())) < target:
         asked = search.ask()
         if asked is None:
-            break  # every feasible combination has been tried
+            break  # every feasible combination that may win has been tried
         number, candidate = asked
         observer.started(number, candidate)
         repeats = Repeats(0, problem.spec.repeats, race(problem, trials, problem.known(candidate)))

@@ -76,27 +76,31 @@ class Surrogate:
             return int(rows[np.argmax(value + np.log(self._kept(predicted)))])
         known = np.array([self._candidate_features(t.candidate) for t in measured])
         rows = self._new_points(rows, known)
-        points = self._grid_features()[rows]
         seen = self._predicted(measured, coefficients)
-        predicted = {name: column[rows] for name, column in grid.items()}
+        points = np.vstack([self._grid_features()[rows], known])  # what was measured may turn out otherwise next time
+        predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
         noise = noise_std(measured) / math.sqrt(self._problem.spec.repeats)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
             return _learned(powers, known, np.log(values), seen, points, predicted, noise)
 
         believed = posterior(objective.powers, [t.value or 1.0 for t in measured], noise)
-        chance = self._serves(points, past)
+        chance = np.ones(len(points))
         for name, limit in objective.limits.items():
             if all(t.metrics.get(name, 0.0) > 0 for t in measured):
                 spread = RATE_NOISE if name in RATES else LIMIT_NOISE
                 limited = posterior({name: 1.0}, [t.metrics[name] for t in measured], spread)
                 room = sign(name) * (limited.mean - math.log(limit))
                 chance = chance * _normal_cdf(room / np.hypot(limited.std, spread))
-        acceptable = np.array([t.is_acceptable for t in measured])
+        count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
+        mean, std = self._sign * believed.mean[:count], believed.std[:count]
+        chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
         if not acceptable.any():
-            return int(rows[np.argmax(chance * np.exp(self._sign * (believed.mean - believed.mean.mean())))])
-        best = (self._sign * believed.at_known)[acceptable].max()
-        gain = _expected_improvement(self._sign * believed.mean, believed.std, best)
+            return int(rows[np.argmax(chance * np.exp(mean - mean.mean()))])
+        if objective.is_known:
+            gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable])
+        else:
+            gain = _expected_improvement(mean, std, (self._sign * believed.at_known)[acceptable].max())
         return int(rows[np.argmax(gain * chance / self._expected_s(grid["output_throughput"][rows], measured))])
 
     def believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
@@ -230,6 +234,18 @@ def _learned(
         return _Posterior(sure_points, np.full(len(points), CERTAIN), sure_known)
     found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), noise)
     return _Posterior(found.mean + sure_points, found.std, found.at_known + sure_known)
+
+
+def _expected_gain(values: Array, kept: Array, chances: Array) -> Array:
+    """Of values that are known over the best of those `kept` so far, each of which keeps its limits again by chance.
+
+    Where none does, the best is 0. Taken as independent of each other.
+    """
+    gain, none_yet = np.zeros(len(values)), 1.0
+    for i in np.argsort(-kept):
+        gain += none_yet * chances[i] * np.maximum(values - kept[i], 0.0)
+        none_yet *= 1 - chances[i]
+    return gain + none_yet * values
 
 
 # --- the process ---

@@ -142,6 +142,8 @@ def _search_and_finals(
 ) -> None:
     with terminal_observer(console, problem, searched(search.trials()), target, expected_trial_s) as observer:
         run_study(problem, search, measure, target, observer, backend)
+    if num_launched(searched(search.trials())) < target:
+        console.print("the search ends early: no feasible combination is left that may win")
     gate()
     trials = search.trials()
     to_do = heats(problem, trials) if has_finals else []
