@@ -79,7 +79,7 @@ class Surrogate:
         seen = self._predicted(measured, coefficients)
         points = np.vstack([self._grid_features()[rows], known])  # what was measured may turn out otherwise next time
         predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
-        noise = noise_std(measured) / math.sqrt(self._problem.spec.repeats)
+        noise = self._noise(measured)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
             return _learned(powers, known, np.log(values), seen, points, predicted, noise)
@@ -119,12 +119,16 @@ class Surrogate:
         values = [(t.value or 1.0) if metric is None else t.metrics[metric] for t in measured]
         seen = self._predicted(measured, coefficients)
         points = self._grid_features()[rows]
-        return _learned(powers, known, np.log(values), seen, points, predicted, noise_std(measured)).mean
+        return _learned(powers, known, np.log(values), seen, points, predicted, self._noise(measured)).mean
 
     def _predicted(self, trials: Sequence[Trial], coefficients: Coefficients) -> dict[str, Array]:
         """# each (len(trials),)"""
         each = [self._problem.predicted(trial.candidate, coefficients) for trial in trials]
         return {name: np.array([metrics[name] for metrics in each]) for name in each[0]}
+
+    def _noise(self, measured: Sequence[Trial]) -> float:
+        """Of one launch's value: what its repeats average out, and what they cannot."""
+        return math.hypot(noise_std(measured) / math.sqrt(self._problem.spec.repeats), LAUNCH_NOISE)
 
     def _kept(self, predicted: Mapping[str, Array]) -> Array:
         """Probability that all limits are kept, by the model alone."""
