@@ -108,6 +108,16 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def format(self, value: float) -> str:
         return f"{value:.4g} points" if self.metric is None else format_metric(self.metric, value)
 
+    @property
+    def beside(self) -> list[str]:
+        """Metrics to show beside a value: what a score is made of; the limits of a value that is known."""
+        return list(self.weights) or (list(self.limits) if self.is_known else [])
+
+    def figures(self, value: float, metrics: Mapping[str, float]) -> str:
+        """`max_model_len 24 576 tokens (output_throughput 507.1 tok/s)`: the value and what is beside it."""
+        beside = ", ".join(f"{name} {format_metric(name, metrics[name])}" for name in self.beside if name in metrics)
+        return f"{self.name} {self.format(value)}{f' ({beside})' if beside else ''}"
+
 
 def _limit(name: str, written: str | float) -> float:
     """Raises ValueError with the key and what is allowed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -108,7 +108,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
     """Every trial of the search with its numbers and settings; the one to deploy is marked."""
     best, default = chosen_trial(problem, trials), default_trial(problem, trials)
     objective = problem.objective
-    beside = metrics_beside(objective)
+    beside = objective.beside
     table = Table(title=f"Trials: {objective.words}", title_justify="left")
     names = (objective.name, *beside)
     for name in ("trial", *(n.replace("_", " ") for n in names), "vs default", "TTFT p50", "TPOT p50", "start"):
@@ -134,11 +134,6 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             style="bold green" if is_best else "" if trial.is_acceptable else "dim",
         )
     return table
-
-
-def metrics_beside(objective: Objective) -> list[str]:
-    """What is shown beside a value: what a score is made of; the limits of a value that is known."""
-    return list(objective.weights) or (list(objective.limits) if objective.is_known else [])
 
 
 def _metric(problem: Problem, trial: Trial, name: str) -> str:
@@ -198,8 +193,8 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     best, default = best_trial(problem, trials), default_trial(problem, trials)
     if best is None or best.value is None:
         return Text("no trial kept every limit; see the reasons in the table", "bold red")
-    figures = _figures(problem, best, best.value, best.metrics)
-    lines = [Text(f"best: trial {best.number}, {figures}", "bold green")]
+    figures = problem.objective.figures(best.value, all_metrics(problem, best))
+    lines = [Text(f"best: trial {best.number}, {figures}{_of_what(problem.objective)}", "bold green")]
     lines.append(Text(f"      {describe(problem, best.candidate)}"))
     if default is None or default.value is None:
         reason = outcome_text(problem, default) if default else "not tried"
@@ -233,7 +228,7 @@ def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> list[T
 def _finals_table(problem: Problem, finals: Finals) -> Table:
     objective = problem.objective
     table = Table(title="Finals: measured again in turn, on fresh prompts", title_justify="left")
-    beside = [name for name in metrics_beside(objective) if name in finals.finalists[0].metrics]
+    beside = [name for name in objective.beside if name in finals.finalists[0].metrics]
     again = [f"{name.replace('_', ' ')} again" for name in beside]
     for name in ("trial", "in the search", "again", "change", *again, "vs default", "95 %"):
         table.add_column(name, justify="right")
@@ -274,24 +269,22 @@ def _verdict(problem: Problem, winner: Finalist, keeps_default: bool) -> str:
             "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
         )
         return f"no significant gain over {near}: keep them"
-    text = f"deploy trial {winner.trial.number}: {_figures(problem, winner.trial, winner.value, winner.metrics)}"
+    figures = objective.figures(winner.value, {**winner.metrics, **problem.known(winner.trial.candidate)})
+    text = f"deploy trial {winner.trial.number}: {figures}{_of_what(objective)}"
     gain = winner.gain
     if gain is None:
         return f"{text}; the defaults have no value to compare with"
     return f"{text}; {gain.value:+.1%} ({_interval(objective, gain)}) against {problem.default_words}"
 
 
+def _of_what(objective: Objective) -> str:
+    """The question that a known value answers."""
+    asked = objective.is_known and objective.limits
+    return f", the largest tried that kept {objective.limits_words}" if asked else ""
+
+
 def _interval(objective: Objective, gain: Difference) -> str:
     return "exact" if objective.is_known else f"{gain.low:+.1%} to {gain.high:+.1%}"
-
-
-def _figures(problem: Problem, trial: Trial, value: float, metrics: Mapping[str, float]) -> str:
-    """The value, what it is made of, and what a known one is the largest of."""
-    objective, metrics = problem.objective, {**metrics, **problem.known(trial.candidate)}
-    beside = [f"{name} {format_metric(name, metrics[name])}" for name in metrics_beside(objective) if name in metrics]
-    text = f"{objective.name} {objective.format(value)}" + (f" ({', '.join(beside)})" if beside else "")
-    is_largest = objective.is_known and objective.limits
-    return f"{text}, the largest tried that kept {objective.limits_words}" if is_largest else text
 
 
 def _banners(trial: Trial) -> list[Text]:
