@@ -43,7 +43,7 @@ def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     default = default_trial(problem, trials)
     rivals = [t for t in near if t is not default][:MOST_FINALISTS]
     if default is not None and default.is_acceptable:
-        return [default, *rivals] if rivals else []
+        return [default, *rivals] if rivals or is_known else []
     return rivals if len(rivals) > 1 or is_known else []
 
 

@@ -19,6 +19,7 @@ SCORE = "score"
 LEAST = 1e-9
 """In the place of a metric of 0, which has no logarithm."""
 
+Weight = Annotated[float, msgspec.Meta(extra_json_schema={"exclusiveMinimum": 0})]
 Limit = Annotated[str | float, msgspec.Meta(description="Of a latency: 200ms, 2s or seconds; of a rate: a number")]
 
 
@@ -30,7 +31,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """
 
     metric: Annotated[str, msgspec.Meta(description="Null: output_throughput, or the weights")] | None = None
-    weights: dict[str, float] = {}
+    weights: dict[str, Weight] = {}
     """Importance of each metric; only their ratios count. Instead of `metric`."""
     slo: dict[str, Limit] = {}
     """Upper limits of latencies, lower limits of rates; kept as numbers, seconds and per second."""

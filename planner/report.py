@@ -268,7 +268,8 @@ def _verdict(problem: Problem, winner: Finalist, keeps_default: bool) -> str:
         near = (
             "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
         )
-        return f"no significant gain over {near}: keep them"
+        gain_words = f"no larger {objective.name} kept the limits" if objective.is_known else "no significant gain"
+        return f"{gain_words} over {near}: keep them"
     figures = objective.figures(winner.value, {**winner.metrics, **problem.known(winner.trial.candidate)})
     text = f"deploy trial {winner.trial.number}: {figures}{_of_what(objective)}"
     gain = winner.gain

@@ -34,6 +34,16 @@ def test_only_trials_of_the_search_that_kept_their_limits_count(make_problem: Ma
     assert [trial.number for trial in front(problem, [trials[0], failed, again], PAIR)] == [0]
 
 
+def test_the_context_is_a_metric_of_a_front(make_problem: Make, launch: Any) -> None:
+    search = {"search": {"max_model_len": [2048, 4096]}}
+    problem = make_problem(engine__settings={"dtype": "half", "max_num_seqs": 8}, search_space=search)
+    short, long = launch(problem, 3)[1:]
+    quick, slow = ({"output_throughput": figure} for figure in (200.0, 100.0))
+    pair = ("max_model_len", "output_throughput")
+    assert front(problem, [replace(short, metrics=quick), replace(long, metrics=slow)], pair)[0].number == long.number
+    assert front(problem, [replace(short, metrics=slow), replace(long, metrics=quick)], pair)[1:] == []
+
+
 @pytest.mark.parametrize("text", ["", "ttft_p95", "ttft_p95,ttft_p95", "ttft_p95,speed"])
 def test_a_front_needs_two_known_metrics(text: str) -> None:
     with pytest.raises(InputError, match="--pareto"):

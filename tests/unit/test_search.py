@@ -82,6 +82,21 @@ def test_an_unfinished_trial_is_finished_first_under_its_own_number(
     assert _stored(storage).get_trials(states=(TrialState.RUNNING,)) == []
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_context_that_no_other_exceeds_ends_the_search(make_problem: Make, tune: Any, sampler: str) -> None:
+    """The default's, the model's own, does not fit; the largest that does is not looked for again once it is found."""
+    problem = make_problem(
+        engine__settings={"dtype": "half", "tensor_parallel_size": 1},
+        search_space={"search": {"max_model_len": [1024, 2048, 4096, 8192], "block_size": [16, 32]}},
+        objective={"metric": "max_model_len", "slo": {"output_throughput": 1}},
+        sampler={"name": sampler},
+    )
+    trials = tune(problem, 20)
+    assert [trial.value for trial in trials if trial.was_launched][-1] == 8192.0
+    assert sum(trial.value == 8192.0 for trial in trials) == 1
+    assert tune(problem, 20) == trials
+
+
 def test_a_failure_is_pruned_never_best_and_never_asked_again(
     make_problem: Make, tune: Any, watcher: Any, storage: str
 ) -> None:
