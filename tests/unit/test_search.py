@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from planner.benchmark import Repeats, simulated
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.search import Search
+from planner.search import Search, definition
 from planner.study import run_study
 from planner.trial import best_trial
 
@@ -174,3 +174,9 @@ def test_a_storage_that_is_none(make_problem: Make) -> None:
     with pytest.raises(InputError, match=r"^storage nonsense: cannot be opened: ") as caught:
         Search(make_problem(), "nonsense")
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_from_before_weights_goes_on(make_problem: Make) -> None:
+    """Its storage says of the objective what is said today."""
+    objective = definition(make_problem(objective={"slo": {"ttft_p95": "2s"}}))["objective"]
+    assert objective == {"metric": "output_throughput", "slo": {"ttft_p95": 2.0}}
