@@ -25,6 +25,7 @@ from planner.defaults import (
 from planner.deployment import Deployment
 from planner.hardware import GpuSpec
 from planner.memory import WATERMARK_FRACTION
+from planner.model import ModelSpec
 from planner.units import GIB, format_count, format_gib
 from planner.weights import padded_vocab_size
 
@@ -38,6 +39,11 @@ TRITON_NAMED_SINCE = Version("0.11.0")
 MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
 """By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
+SERVED_BY = {"awq": {"auto_awq", "marlin", "moe_wna16", "humming"},
+             "gptq": {"auto_gptq", "marlin", "moe_wna16", "humming"},
+             "mxfp4": {"gpt_oss_mxfp4", "humming"}}  # fmt: skip
+"""Further methods that load such a checkpoint, beside itself and its own kernels (`awq_marlin`): vllm@0.8.5, 0.32.0
+layers/quantization/*.py:override_quantization_method."""
 
 
 if TYPE_CHECKING:
@@ -125,6 +131,23 @@ def _quantization(d: Deployment) -> bool:
     if d.engine.version >= MARLIN_ON_TURING_SINCE:
         least = min(least, (7, 5))
     return d.gpu.compute_capability < least and not d.gpu.is_cpu
+
+
+def _declared(d: Deployment) -> bool:
+    return not d.gpu.is_cpu and quantization_conflict(d.model, d.engine.quantization) is not None
+
+
+def quantization_conflict(model: ModelSpec, asked: str | None) -> str | None:
+    """What vLLM says where config.json declares another method (vllm@0.8.5, 0.32.0 config:_verify_quantization)."""
+    if model.quantization is None or asked is None:
+        return None
+    method = model.quantization.method
+    if asked == method or asked.startswith(f"{method}_") or asked in SERVED_BY.get(method, ()):
+        return None
+    return (
+        f"Quantization method specified in the model config ({method}) does not match the quantization method "
+        f"specified in the `quantization` argument ({asked})."
+    )
 
 
 def _quantized_dtype(d: Deployment) -> bool:
@@ -307,6 +330,8 @@ RULES: tuple[Rule, ...] = (
     Rule("shards align", _shards,
          lambda d: "The input size is not aligned with the quantized weight shape. This can be caused by too large "
                    f"tensor parallel size ({d.engine.tensor_parallel_size})."),
+    Rule("quantization as declared", _declared,
+         lambda d: quantization_conflict(d.model, d.engine.quantization) or ""),
     Rule("dtype of quantization", _quantized_dtype,
          lambda d: f"torch.bfloat16 is not supported for quantization method {d.engine.quantization}. Supported "
                    "dtypes: [torch.float16]"),

@@ -22,10 +22,11 @@ from planner.errors import BackendError, InputError
 from planner.export import run_sh
 from planner.files import encode
 from planner.finals import chosen_trial, heats
-from planner.hardware import detect_gpus, find_gpu
+from planner.hardware import find_gpu
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
+from planner.nvml import read_gpus
 from planner.page_cache import warm_models
 from planner.pareto import front
 from planner.problem import Problem
@@ -47,11 +48,11 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
         if backend not in BACKENDS:
             raise InputError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
         return backend
-    hint = "start it, or use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
+    hint = "use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
     if not engine_answers():
-        raise BackendError(f"no Docker Engine answers here: {hint}")
-    if not find_gpu(spec.hardware.gpu).is_cpu and not detect_gpus():
-        raise BackendError(f"no NVIDIA GPU is visible here (nvidia-smi): {hint.removeprefix('start it, or ')}")
+        raise BackendError(f"no Docker Engine answers here: start it, or {hint}")
+    if not find_gpu(spec.hardware.gpu).is_cpu and not read_gpus().cards:
+        raise BackendError(f"no NVIDIA GPU is visible here (planner doctor says why): {hint}")
     return "docker"
 
 

@@ -53,6 +53,13 @@ class Landscape:
         return None if any(constraint.excess > 0 for constraint in constraints) else value
 
     @cached_property
+    def pairs(self) -> NDArray[np.float64]:
+        """The objective in the first two launches of each candidate that has two.  # (candidates, 2)"""
+        metric = self.problem.spec.objective.metric
+        results = [[r.result.metrics[metric] for r in several if r.result] for several in self.by_candidate.values()]
+        return np.array([values[:2] for values in results if len(values) > 1]).reshape(-1, 2)
+
+    @cached_property
     def searched(self) -> dict[str, Candidate]:
         """The recorded candidates of the search space."""
         known = {record.candidate.key: record.candidate for record in self.records}

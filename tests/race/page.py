@@ -109,15 +109,21 @@ def _minutes(value: float) -> str:
 
 _TAU_WORDS = """Kendall's tau-b between what the speed model predicts before any launch and what was measured, over all
 recorded candidates: 1 ranks them alike, 0 not at all. Ties in the prediction count against it. Then the same for what
-the search believes after five launches of its own choice."""
+the search believes after five launches of its own choice. The last column is what noise leaves to be known: how one
+launch of the candidates ranks them against another launch of the same (where ten or more have two)."""
 
 
 def _taus(landscapes: Iterable[Landscape]) -> str:
-    lines = ["| landscape | candidates | tau | after five launches |", "| --- | ---: | ---: | ---: |"]
+    lines = [
+        "| landscape | candidates | tau | after five launches | one launch against another |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     for landscape in landscapes:
         predicted, true = landscape.predicted_and_true
         before, after = kendall_tau(predicted, true), kendall_tau(*believed_after(landscape, 5))
-        lines.append(f"| {landscape.name} | {len(true)} | {before:.2f} | {after:.2f} |")
+        again = landscape.pairs
+        noise = f"{kendall_tau(again[:, 0], again[:, 1]):.2f}" if len(again) >= 10 else ""
+        lines.append(f"| {landscape.name} | {len(true)} | {before:.2f} | {after:.2f} | {noise} |")
     return "\n".join(lines)
 
 

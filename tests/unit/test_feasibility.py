@@ -74,6 +74,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
         "The input size is not aligned with the quantized weight shape",
     ),
+    "quantization as declared": (
+        deployment(AWQ, quantization="gptq"),
+        "specified in the model config (awq) does not match the quantization method specified in the",
+    ),
     "dtype on this card": (deployment(dtype="auto"), "Bfloat16 is only supported on GPUs with compute capability"),
     "quantization on this card": (
         deployment(AWQ, quantization="awq_marlin"),
