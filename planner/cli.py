@@ -213,7 +213,7 @@ def bench(
     output_tokens: Annotated[int | None, typer.Option("--output-tokens", help="max_tokens of each.", min=1)] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of lengths, prompts and arrivals.", min=0)] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", help="Of one request, for example 10min.")] = None,
-    slo: Annotated[str | None, typer.Option("--slo", help="Limits: ttft_p95=10s,tpot_p95=200ms.")] = None,
+    slo: Annotated[str | None, typer.Option("--slo", help="Limits: ttft_p95=10s,output_throughput=500.")] = None,
     sweep: Annotated[str | None, typer.Option("--sweep", help="Levels of the load: 1,2,4,8.")] = None,
     find_capacity: Annotated[
         bool, typer.Option("--find-capacity", help="Search the highest load that keeps the limits.")

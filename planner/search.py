@@ -31,7 +31,7 @@ from planner.problem import Problem
 from planner.quality import Verdict, judged, numerics, refused_numerics
 from planner.space import Candidate
 from planner.surrogate import Surrogate
-from planner.trial import Rerun, Trial
+from planner.trial import Rerun, Trial, best_trial
 
 RECORD, CANDIDATE, DEFINITION, RERUN, QUALITY = "record", "candidate", "definition", "rerun", "quality"
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
@@ -144,6 +144,20 @@ def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
     return rows[~np.isin(rows, list(tried))] if tried else rows
 
 
+def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) -> bool:
+    """False where values are known before a launch and none of these rows is above the best that kept its limits."""
+    if not problem.objective.is_known:
+        return True
+    refuted = {trial.rerun.of for trial in past if trial.rerun is not None and not trial.is_acceptable}
+    best = best_trial(problem, [trial for trial in past if trial.number not in refuted])
+    if best is None or best.value is None:
+        return True
+    tokens = np.zeros(len(problem.grid.indices))
+    for members, deployment in problem.grid.groups:
+        tokens[members] = deployment.engine.max_model_len
+    return bool((tokens[rows] > best.value).any())
+
+
 def distributions(problem: Problem) -> dict[str, BaseDistribution]:
     return {name: CategoricalDistribution(values) for name, values in problem.choices.searched.items()}
 
@@ -178,12 +192,12 @@ class Search:
                 study_name=spec.name,
                 storage=storage,
                 sampler=sampler,
-                direction=spec.objective.direction,
+                direction=problem.objective.direction,
                 load_if_exists=True,
             )
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
             raise InputError(f"storage {storage}: cannot be opened: {' '.join(str(error).split())[:300]}") from None
-        self._study.set_metric_names([spec.objective.metric])
+        self._study.set_metric_names([problem.objective.name])
         self._check_definition()
 
     def _check_definition(self) -> None:
@@ -213,7 +227,7 @@ class Search:
         self._study.set_user_attr(QUALITY, msgspec.to_builtins(list(verdicts)))
 
     def ask(self) -> tuple[int, Candidate] | None:
-        """The next trial's number and candidate; None when every feasible combination was tried.
+        """The next trial's number and candidate; None when every feasible combination that may win was tried.
 
         A trial that an earlier run asked and did not finish comes first, under its own number.
         """
@@ -225,13 +239,13 @@ class Search:
         if self._problem.default.key not in tried:
             return self._begin_default()
         open_rows = untried_rows(self._problem, past)
-        if open_rows.size == 0:
+        if open_rows.size == 0 or not may_win(self._problem, open_rows, past):
             return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
             trial = self._study.ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)
             violated = self._problem.check(candidate)
-            if not violated and candidate.key not in tried:
+            if not violated and self._problem.row_of(candidate) in open_rows:
                 return self._begin(trial, candidate)
             self._reject(trial, violated)
         return self._begin_row(self._nearest(open_rows, candidate))
@@ -304,6 +318,8 @@ def definition(problem: Problem) -> dict[str, Any]:
     # How long we wait, from where we start and what is compiled already change no number.
     for waiting in ("start_timeout", "command", "compile_cache"):
         kept_values["engine"].pop(waiting)
+    if not spec.objective.weights:  # studies from before there were any go on
+        kept_values["objective"].pop("weights")
     for name, variant in spec.models.items():
         kept_values["models"][name]["path"] = variant.basename  # a folder may move
     return {**kept_values, "search_space": plain(problem.choices.searched)}

@@ -143,6 +143,8 @@ def _search_and_finals(
 ) -> None:
     with terminal_observer(console, problem, searched(search.trials()), target, expected_trial_s) as observer:
         run_study(problem, search, measure, target, observer, backend)
+    if num_launched(searched(search.trials())) < target:
+        console.print("the search ends early: no feasible combination is left that may win")
     gate()
     trials = search.trials()
     to_do = heats(problem, trials) if has_finals else []
@@ -271,7 +273,7 @@ def report_trials(
     """Print the table and the conclusion, or a Pareto front, or write each trial's record as a line of JSON."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     if jsonl is None and pareto:
-        make_console().print(pareto_table(problem, front(trials, pareto), pareto))
+        make_console().print(pareto_table(problem, front(problem, trials, pareto), pareto))
         return
     if jsonl is None:
         make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from planner.benchmark import Repeats, simulated
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.search import Search
+from planner.search import Search, definition
 from planner.study import run_study
 from planner.trial import best_trial
 
@@ -80,6 +80,21 @@ def test_an_unfinished_trial_is_finished_first_under_its_own_number(
     assert watcher.asked[0] == asked
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert _stored(storage).get_trials(states=(TrialState.RUNNING,)) == []
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_context_that_no_other_exceeds_ends_the_search(make_problem: Make, tune: Any, sampler: str) -> None:
+    """The default's, the model's own, does not fit; the largest that does is not looked for again once it is found."""
+    problem = make_problem(
+        engine__settings={"dtype": "half", "tensor_parallel_size": 1},
+        search_space={"search": {"max_model_len": [1024, 2048, 4096, 8192], "block_size": [16, 32]}},
+        objective={"metric": "max_model_len", "slo": {"output_throughput": 1}},
+        sampler={"name": sampler},
+    )
+    trials = tune(problem, 20)
+    assert [trial.value for trial in trials if trial.was_launched][-1] == 8192.0
+    assert sum(trial.value == 8192.0 for trial in trials) == 1
+    assert tune(problem, 20) == trials
 
 
 def test_a_failure_is_pruned_never_best_and_never_asked_again(
@@ -159,3 +174,9 @@ def test_a_storage_that_is_none(make_problem: Make) -> None:
     with pytest.raises(InputError, match=r"^storage nonsense: cannot be opened: ") as caught:
         Search(make_problem(), "nonsense")
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_from_before_weights_goes_on(make_problem: Make) -> None:
+    """Its storage says of the objective what is said today."""
+    objective = definition(make_problem(objective={"slo": {"ttft_p95": "2s"}}))["objective"]
+    assert objective == {"metric": "output_throughput", "slo": {"ttft_p95": 2.0}}
