@@ -63,17 +63,18 @@ class FeasibleSampler(BaseSampler):
     ) -> dict[str, Any]:
         grid = self._problem.grid
         past = judged(self._problem, self._records.of(study), verdicts_of(study))
-        rows = untried_rows(self._problem, past)
+        pending = [candidate for _, candidate in under_way(study)]
+        rows = untried_rows(self._problem, past, pending)
         if rows.size == 0:
             raise PlannerError("every feasible combination has been tried")
-        return self._problem.choices.params(grid.indices[self._choose(rows, past)])
+        return self._problem.choices.params(grid.indices[self._choose(rows, past, pending)])
 
-    def _choose(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> int:
+    def _choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate]) -> int:
         if self._name == "grid":
             return int(rows[0])
         if self._surrogate is None:
             return int(self._rng.choice(rows))
-        return self._surrogate.choose(rows, past)
+        return self._surrogate.choose(rows, past, pending)
 
     def sample_independent(
         self,
@@ -131,7 +132,14 @@ def verdicts_of(study: optuna.Study) -> list[Verdict]:
     return msgspec.convert(study.user_attrs.get(QUALITY, []), list[Verdict])
 
 
-def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
+def under_way(study: optuna.Study) -> list[tuple[int, Candidate]]:
+    """Number and candidate of the search's trials that are asked and not told, oldest first."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    asked = [t for t in running if CANDIDATE in t.user_attrs and RERUN not in t.user_attrs]
+    return [(t.number, msgspec.json.decode(t.user_attrs[CANDIDATE], type=Candidate)) for t in asked]
+
+
+def untried_rows(problem: Problem, past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> NDArray[np.int64]:
     """Feasible rows of the grid that no trial has had, without those whose answers the quality gate refused."""
     rows = problem.grid.feasible_rows
     refused = refused_numerics(problem, past)
@@ -140,7 +148,8 @@ def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
         groups = [(members, choices.candidate(choices.params(grid.indices[members[0]]))) for members, _ in grid.groups]
         bad = [members for members, first in groups if numerics(problem, first) in refused]
         rows = rows[~np.isin(rows, np.concatenate(bad))] if bad else rows
-    tried = {row for trial in past if (row := problem.row_of(trial.candidate)) is not None}
+    had = [*(trial.candidate for trial in past), *pending]
+    tried = {row for candidate in had if (row := problem.row_of(candidate)) is not None}
     return rows[~np.isin(rows, list(tried))] if tried else rows
 
 
@@ -184,6 +193,7 @@ class Search:
 
     def __init__(self, problem: Problem, storage: str | None) -> None:
         self._problem = problem
+        self._asked_here: set[int] = set()
         spec = problem.spec
         self._records = Records()
         sampler = make_sampler(problem, self._records)
@@ -229,16 +239,18 @@ class Search:
     def ask(self) -> tuple[int, Candidate] | None:
         """The next trial's number and candidate; None when every feasible combination that may win was tried.
 
-        A trial that an earlier run asked and did not finish comes first, under its own number.
+        A trial that an earlier run asked and did not finish comes first, under its own number. For engines side by
+        side ask several times before the first `tell`: nothing is asked twice, and our own sampler spreads out.
         """
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if CANDIDATE in frozen.user_attrs and RERUN not in frozen.user_attrs:
-                return frozen.number, msgspec.json.decode(frozen.user_attrs[CANDIDATE], type=Candidate)
-        past = self.trials()
-        tried = {trial.candidate.key for trial in past}
-        if self._problem.default.key not in tried:
+        running = under_way(self._study)
+        for number, candidate in running:
+            if number not in self._asked_here:
+                self._asked_here.add(number)
+                return number, candidate
+        past, pending = self.trials(), [candidate for _, candidate in running]
+        if self._problem.default.key not in {one.key for one in (*(trial.candidate for trial in past), *pending)}:
             return self._begin_default()
-        open_rows = untried_rows(self._problem, past)
+        open_rows = untried_rows(self._problem, past, pending)
         if open_rows.size == 0 or not may_win(self._problem, open_rows, past):
             return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
@@ -280,6 +292,7 @@ class Search:
 
     def _begin(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Candidate]:
         trial.set_user_attr(CANDIDATE, msgspec.json.encode(candidate).decode())
+        self._asked_here.add(trial.number)
         return trial.number, candidate
 
     def _reject(self, trial: optuna.Trial, violated: Sequence[Constraint]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,9 +64,13 @@ class Surrogate:
         self._names = self._relevant_names()
         self._features: Array | None = None
 
-    def choose(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> int:
-        """The row of the largest expected improvement a second; the model's favourite while nothing is measured."""
+    def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
+        """The row of the largest expected improvement a second; the model's favourite while nothing is measured.
+
+        `pending` is under way on other engines; it counts as having ended as it is believed to.
+        """
         objective = self._problem.objective
+        past = [*past, *self._as_believed(pending, past)]
         coefficients = fit_coefficients(self._problem, past)
         grid = self._problem.predicted_grid(coefficients)
         measured = _measured(past)
@@ -120,6 +124,35 @@ class Surrogate:
         seen = self._predicted(measured, coefficients)
         points = self._grid_features()[rows]
         return _learned(powers, known, np.log(values), seen, points, predicted, self._noise(measured)).mean
+
+    def _as_believed(self, pending: Sequence[Candidate], past: Sequence[Trial]) -> list[Trial]:
+        """Trials that end as expected teach nothing new, but the batch has less doubt around them and spreads out.
+
+        Source: Ginsbourger, Le Riche & Carraro 2010, Kriging Is Well-Suited to Parallelize Optimization (believer).
+        """
+        measured = _measured(past)
+        candidates = [candidate for candidate in pending if self._problem.row_of(candidate) is not None]
+        if not measured or not candidates:
+            return []
+        rows = np.array([self._problem.row_of(candidate) for candidate in candidates])
+        values = np.exp(self.believed(rows, past))
+        limits = {name: np.exp(self.believed(rows, past, name)) for name in self._problem.objective.limits}
+        coefficients = fit_coefficients(self._problem, measured)
+        return [
+            replace(
+                measured[-1],
+                candidate=candidate,
+                value=float(values[i]),
+                repeat_values=(),
+                constraints=(),
+                start_s=0.0,
+                metrics={
+                    **self._problem.predicted(candidate, coefficients),
+                    **{name: float(limit[i]) for name, limit in limits.items()},
+                },
+            )
+            for i, candidate in enumerate(candidates)
+        ]
 
     def _predicted(self, trials: Sequence[Trial], coefficients: Coefficients) -> dict[str, Array]:
         """# each (len(trials),)"""

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 from planner.benchmark import Repeats, simulated
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.search import Search, definition
+from planner.search import Search, definition, untried_rows
 from planner.study import run_study
+from planner.surrogate import Surrogate
 from planner.trial import best_trial
 
 Make = Callable[..., Problem]
@@ -180,3 +181,27 @@ def test_a_study_from_before_weights_goes_on(make_problem: Make) -> None:
     """Its storage says of the objective what is said today."""
     objective = definition(make_problem(objective={"slo": {"ttft_p95": "2s"}}))["objective"]
     assert objective == {"metric": "output_throughput", "slo": {"ttft_p95": 2.0}}
+
+
+def test_a_batch_is_asked_before_the_first_is_told(make_problem: Make) -> None:
+    problem = make_problem(search_space={"search": {"max_num_seqs": [1, 2, 4, 8, 16, 32]}})
+    search = Search(problem, "sqlite://")
+    asked = [search.ask() for _ in range(3)]
+    assert asked[0] == (0, problem.default)
+    assert len({candidate.key for _, candidate in filter(None, asked)}) == 3
+
+
+def test_what_is_under_way_is_no_reason_for_a_twin(make_problem: Make, watcher: Any) -> None:
+    problem = make_problem(search_space={"search": {"max_num_seqs": list(range(1, 65))}})
+    past = run_study(problem, Search(problem, "sqlite://"), simulated(problem), 4, watcher, "simulated")
+    surrogate, rows = Surrogate(problem), untried_rows(problem, past)
+
+    def seqs(row: int) -> int:
+        return problem.choices.candidate(problem.choices.params(problem.grid.indices[row])).engine.max_num_seqs or 0
+
+    first = surrogate.choose(rows, past)
+    pending = [problem.choices.candidate(problem.choices.params(problem.grid.indices[first]))]
+    others = rows[rows != first]
+    alone, beside = (seqs(surrogate.choose(others, past, under_way)) for under_way in ((), pending))
+    assert abs(beside - seqs(first)) >= abs(alone - seqs(first))
+    assert len(surrogate._as_believed(pending, past)) == 1
