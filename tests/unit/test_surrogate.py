@@ -249,3 +249,19 @@ def test_ten_thousand_candidates_are_chosen_from(make_problem: Make) -> None:
 )
 def test_expected_improvement_over_zero(mean: float, std: float, gain: float) -> None:
     assert _expected_improvement(np.array([mean]), np.array([std]), 0.0)[0] == pytest.approx(gain, abs=1e-4)
+
+
+def test_a_shape_that_was_compiled_before_starts_sooner(problem: Problem) -> None:
+    """swap_space is no part of the compile cache's key, the batch is."""
+    rows = problem.grid.feasible_rows
+    first = _params(problem, _trial(problem, int(rows[0]), 1.0))
+    twins = [row for row in rows if _same_but(problem, int(row), first, "swap_space")]
+    past = [replace(_trial(problem, int(row), 1.0), start_s=s) for row, s in zip(twins, (60.0, 20.0), strict=False)]
+    expected = Surrogate(problem)._expected_start_s(rows, past)
+    assert set(expected[np.isin(rows, twins)]) == {20.0}
+    assert set(expected[~np.isin(rows, twins)]) == {60.0}
+
+
+def _same_but(problem: Problem, row: int, params: dict[str, Any], but: str) -> bool:
+    others = problem.choices.params(problem.grid.indices[row])
+    return all(others[name] == value for name, value in params.items() if name != but)
