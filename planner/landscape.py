@@ -70,6 +70,7 @@ class Record:
     failure: Failure | None = None
     preemptions: int | None = None
     simulated: bool = False
+    stopped_at: float | None = None
 
 
 def read_records(path: Path, problem: Problem) -> list[Record]:
@@ -112,6 +113,7 @@ def _of_trial(trial: Trial) -> Record | None:
         failure=trial.failure,
         preemptions=trial.preemptions,
         simulated=trial.provenance.simulated,
+        stopped_at=trial.stopped_at,
     )
 
 
@@ -225,6 +227,7 @@ def replayed(problem: Problem, records: Sequence[Record]) -> Measure:
             benchmark_s=record.benchmark_s,
             preemptions=record.preemptions,
             simulated=record.simulated,
+            stopped_at=record.stopped_at,
         )
 
     return measure

@@ -140,6 +140,8 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     objective: Objective = Objective()
     repeats: Positive = 1
     """Benchmark runs per launch; the value is their mean."""
+    racing: bool = True
+    """Whether a candidate that is surely not the best is given up early."""
     sampler: SamplerSpec = SamplerSpec()
     quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
     """Null: no gate."""

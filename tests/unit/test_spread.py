@@ -100,7 +100,7 @@ def test_the_parent_hears_of_each_and_can_stop_it() -> None:
     records = spread_until(
         on_record=seen.append,
         on_progress=lambda done, total: progress.append((done, total)),
-        should_stop=lambda: len(seen) >= 4,
+        should_stop=lambda _: len(seen) >= 4,
     )
     assert sorted(record.index for record in seen) == [r.index for r in records if r.error is None]
     assert [r.error for r in records].count(STOPPED) == 4
