@@ -132,11 +132,10 @@ def noise_std(trials: Sequence[Trial]) -> float:
 
 def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
     """Of the logarithm of one repeat over the best's with the same prompts: what prompts do to both cancels."""
-    others = [trial for trial in searched(trials) if trial is not best and trial.repeat_values]
-    ratios = [
-        [a / b for a, b in zip(trial.repeat_values, best.repeat_values, strict=False) if b > 0] for trial in others
-    ]
-    return _pooled(math.sqrt(2) * noise_std([best]), ratios)
+    pairs = [(trial.repeat_values, best.repeat_values) for trial in searched(trials) if trial is not best]
+    ratios = [[a / b for a, b in zip(values, bests, strict=False)] for values, bests in pairs]
+    prior = PRIOR_NOISE if any(len(group) > 1 for group in ratios) else noise_std([best])
+    return _pooled(math.sqrt(2) * prior, ratios)
 
 
 def _pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
@@ -191,14 +190,14 @@ class _Watch:
         self._pace = Pace(workload, plans)
         self._projection: Projection | None = None
         self._looks = 0
-        self._share = 0.0
+        self._share = self._elapsed_s = 0.0
 
     def see(self, record: RequestRecord) -> None:
         self._bounds.see(record)
         self._has_news = True
 
     def should_stop(self, moment: Moment) -> bool:
-        self._share = self._pace.share(moment)
+        self._share, self._elapsed_s = self._pace.share(moment), moment.elapsed_s
         self._projection = self._pace.project(moment)
         has_news, self._has_news = self._has_news, False
         return (has_news and self._is_out_of_bounds()) or self._is_behind()
@@ -232,6 +231,6 @@ class _Watch:
         return {name: count / duration_s for name, count in zip(RATES, counts, strict=True)}
 
     def estimate(self, result: BenchmarkResult) -> BenchmarkResult:
-        """With the rates of the whole load at its pace, where it had one; latencies are of the requests that ended."""
-        rates = {} if self._projection is None else self._rates(self._projection.duration_s)
+        """With the rates of the whole load at its mean pace, where it has one; latencies are of requests that ended."""
+        rates = self._rates(self._elapsed_s / self._share) if self._pace.is_steady and self._share > 0 else {}
         return replace(result, metrics={**result.metrics, **rates}, share=self._share)

@@ -23,6 +23,8 @@ MOST_EFFECTS = 4
 LOG_WIDTH = 132
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
 REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing is launched"
+ABOUT = "~"
+ABOUT_NOTE = "~ given up early, surely not the best: estimates"
 BANNERS = {"simulated": SIMULATED_BANNER, "replay": REPLAYED_BANNER}
 """By backend."""
 
@@ -93,6 +95,8 @@ def outcome_text(problem: Problem, trial: Trial) -> str:
     """`measured 812.3 tok/s`, or why there is no number."""
     if trial.outcome == "measured" and trial.value is not None:
         text = format_metric(problem.spec.objective.metric, trial.value)
+        if trial.stopped_at is not None:
+            text = f"{ABOUT}{text}, given up after {trial.stopped_at:.0%} of the load"
         broken = [constraint.message for constraint in trial.constraints if constraint.excess > 0]
         return f"{text}; {broken[0]}" if broken else text
     if trial.failure is not None:
@@ -116,7 +120,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             settings = problem.default_words if problem.default_is_engines else f"{settings} ({problem.default_words})"
         cells = (
             f"{trial.number}{'*' if is_best else ''}",
-            format_metric(metric, trial.value) if trial.value is not None else trial.outcome,
+            _mark(trial) + format_metric(metric, trial.value) if trial.value is not None else trial.outcome,
             _against(trial, default),
             _latency(trial, "ttft_p50"),
             _latency(trial, "tpot_p50"),
@@ -127,7 +131,12 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             *(Text(cell) for cell in cells),  # an engine's words may look like markup
             style="bold green" if is_best else "" if trial.is_acceptable else "dim",
         )
+    table.caption, table.caption_justify = _note(searched(trials)), "left"
     return table
+
+
+def _note(trials: Sequence[Trial]) -> str | None:
+    return ABOUT_NOTE if any(trial.stopped_at is not None for trial in trials) else None
 
 
 def pareto_table(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> RenderableType:
@@ -138,8 +147,13 @@ def pareto_table(problem: Problem, trials: Sequence[Trial], metrics: Sequence[st
     table.add_column("settings")
     for trial in trials:
         figures = (format_metric(metric, trial.metrics[metric]) for metric in metrics)
-        table.add_row(*map(Text, (str(trial.number), *figures, describe(problem, trial.candidate))))
+        table.add_row(*map(Text, (_mark(trial) + str(trial.number), *figures, describe(problem, trial.candidate))))
+    table.caption, table.caption_justify = _note(trials), "left"
     return Group(table, *(_banners(trials[0]) if trials else [Text("no trial kept every limit", "bold red")]))
+
+
+def _mark(trial: Trial) -> str:
+    return "" if trial.stopped_at is None else ABOUT
 
 
 def _against(trial: Trial, default: Trial | None) -> str:

@@ -113,7 +113,7 @@ def test_a_dead_engine_ends_all_processes() -> None:
 
 
 def test_a_process_that_dies_is_said_in_one_line() -> None:
-    def die() -> bool:
+    def die(_: object) -> bool:
         import multiprocessing
 
         for child in multiprocessing.active_children():
