@@ -53,6 +53,11 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
     pass
 
 
+def no_watch(done: Sequence[Repeat], plans: Sequence[RequestPlan]) -> LoadWatch | None:  # noqa: ARG001
+    """Every load runs to its end."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A load to be measured."""
@@ -68,7 +73,7 @@ class Session:
     has_metrics: bool = True
     is_enough: Callable[[Sequence[Repeat]], bool] = lambda done: False  # noqa: ARG005
     """Asked after each repeat but the last: whether the others can be spared."""
-    watch_of: Callable[[Sequence[Repeat], Sequence[RequestPlan]], LoadWatch | None] = lambda done, plans: None  # noqa: ARG005
+    watch_of: Callable[[Sequence[Repeat], Sequence[RequestPlan]], LoadWatch | None] = no_watch
     """Given the repeats before and the plans of the next: who may stop it; no repeat follows one that was stopped."""
     num_processes: int | None = None
     """Of this client; None: as many as the warm-up shows to be needed."""

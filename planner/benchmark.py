@@ -7,17 +7,17 @@ simulated or a CPU engine, which take the processor time that the client is judg
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import msgspec
 
 from planner.backends.base import Backend, Server
-from planner.bench import MEASURING, WARMING_UP, OnStage, Repeat, Session, fault_of, measure, measure_again
+from planner.bench import MEASURING, WARMING_UP, OnStage, Repeat, Session, fault_of, measure, measure_again, no_watch
 from planner.diagnosis import StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
-from planner.load_shapes import shape_of
+from planner.load_shapes import shape_of, workload_at
 from planner.loadgen import target_of
 from planner.metrics import METRICS, BenchmarkResult, RequestRecord, summarize
 from planner.problem import Problem
@@ -26,6 +26,7 @@ from planner.racing import NO_RACE, Race
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.space import Candidate
 from planner.telemetry import EngineTelemetry
+from planner.trial import AtLoad
 from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup
 
 STARTING = "starting"
@@ -49,6 +50,7 @@ class Measurement:
     """Share of all repeats after which it was given up."""
     pace_errors: tuple[float, ...] = ()
     """`progress.pace_error` of the repeats that have one."""
+    at_loads: tuple[AtLoad, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """Means over the repeats."""
@@ -78,6 +80,19 @@ def share_of(repeats: Repeats, results: Sequence[BenchmarkResult]) -> float | No
     """Of all repeats, what was measured before they were given up; None where they were not."""
     share = sum(result.share for result in results) / repeats.count
     return share if share < 1 else None
+
+
+FURTHER = 500
+"""Number of the repeat whose prompts further loads get; neither the search nor the finals have it."""
+
+
+def _further(
+    problem: Problem, repeats: Repeats, results: Sequence[BenchmarkResult]
+) -> Iterator[tuple[float, Workload]]:
+    """The loads still to be measured; none in the finals, and none of a candidate that has lost."""
+    if repeats.first == 0 and share_of(repeats, results) is None and not repeats.race.is_lost(results):
+        for load in problem.spec.also_at:
+            yield load, workload_at(problem.workload, load)
 
 
 def _results(repeats: Sequence[Repeat]) -> list[BenchmarkResult]:
@@ -130,6 +145,10 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
         if fault := fault_of(repeats):
             raise ClientBottleneck(f"the client was the bottleneck, twice: {fault}")
     results = tuple(_results(repeats))
+    at_loads = tuple(
+        AtLoad(load, _measure_at(session_of(0), load, workload).metrics)
+        for load, workload in _further(problem, asked, results)
+    )
     windows = [window for repeat in repeats for window in repeat.telemetry]
     preemptions = [window.preemptions for window in windows if window.preemptions is not None]
     return Measurement(
@@ -141,8 +160,22 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
         preemptions=sum(preemptions) if preemptions else None,
         simulated=is_simulated,
         stopped_at=share_of(asked, results),
+        at_loads=at_loads,
         pace_errors=_pace_errors(problem.workload, [repeat.records for repeat in repeats if repeat.result.share == 1]),
     )
+
+
+def _measure_at(session: Session, load: float, workload: Workload) -> BenchmarkResult:
+    """The engine that has been measured at another load."""
+    further = replace(
+        session,
+        shape=shape_of(workload),
+        warmup=(),
+        repeats=[plan_requests(workload, FURTHER)],
+        on_stage=lambda stage, done, total: session.on_stage(f"{stage} at {load:g}", done, total),
+        watch_of=no_watch,
+    )
+    return measure(further)[0].result
 
 
 def _pace_errors(workload: Workload, loads: Sequence[Sequence[RequestRecord]]) -> tuple[float, ...]:
@@ -210,6 +243,12 @@ def simulated(problem: Problem) -> Measure:
             return Ended(plan_requests(workload), records, before_s=min(record.started_s for record in records))
 
         results, benchmark_s, errors = race_through(problem.workload, repeats, run)
+        at_loads = []
+        for load, workload in _further(problem, repeats, results):
+            engines = [start_engine(d, interconnect, SEEDS_PER_TRIAL * number + i) for i in range(d.instances)]
+            records, _ = simulate_load(engines, msgspec.structs.replace(workload, seed=workload.seed + FURTHER))
+            at_loads.append(AtLoad(load, summarize(records).metrics))
+            benchmark_s += max(record.finished_s for record in records)
         return Measurement(
             results=results,
             telemetry=(),
@@ -220,6 +259,7 @@ def simulated(problem: Problem) -> Measure:
             simulated=True,
             stopped_at=share_of(repeats, results),
             pace_errors=errors,
+            at_loads=tuple(at_loads),
         )
 
     return measure

@@ -12,6 +12,7 @@ from rich.text import Text
 from planner.explain import effects, limit_of, model_fit
 from planner.finals import Finals, chosen_trial, judge_finals
 from planner.objective import format_metric
+from planner.pareto import Point
 from planner.problem import Problem
 from planner.quality import quality_words
 from planner.risks import no_effect
@@ -139,17 +140,37 @@ def _note(trials: Sequence[Trial]) -> str | None:
     return ABOUT_NOTE if any(trial.stopped_at is not None for trial in trials) else None
 
 
-def pareto_table(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> RenderableType:
-    """The trials of a front with the metrics it is about."""
+def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[str]) -> RenderableType:
+    """A front with the metrics it is about."""
     table = Table(title=f"Pareto front: {', '.join(metrics)}", title_justify="left")
-    for name in ("trial", *(metric.replace("_", " ") for metric in metrics)):
+    for name in ("trial", "load", *(metric.replace("_", " ") for metric in metrics)):
         table.add_column(name, justify="right")
     table.add_column("settings")
-    for trial in trials:
-        figures = (format_metric(metric, trial.metrics[metric]) for metric in metrics)
-        table.add_row(*map(Text, (_mark(trial) + str(trial.number), *figures, describe(problem, trial.candidate))))
-    table.caption, table.caption_justify = _note(trials), "left"
-    return Group(table, *(_banners(trials[0]) if trials else [Text("no trial kept every limit", "bold red")]))
+    for point in points:
+        figures = (format_metric(metric, point.metrics[metric]) for metric in metrics)
+        load = _judged_load(problem) if point.load is None else point.load
+        number = f"{_mark(point.trial)}{point.trial.number}"
+        table.add_row(*map(Text, (number, f"{load:g}", *figures, describe(problem, point.trial.candidate))))
+    table.caption, table.caption_justify = _note([point.trial for point in points]), "left"
+    return Group(table, *(_banners(points[0].trial) if points else [Text("no trial kept every limit", "bold red")]))
+
+
+def loads_table(problem: Problem, trials: Sequence[Trial]) -> Table | None:
+    """What the trials showed at the study's further loads; None without any."""
+    metric = problem.spec.objective.metric
+    table = Table(title=f"At other loads than {_judged_load(problem):g}", title_justify="left")
+    for name in ("trial", "load", metric.replace("_", " "), "TTFT p50", "TPOT p50"):
+        table.add_column(name, justify="right")
+    for trial in searched(trials):
+        for at in trial.at_loads:
+            figures = (metric, "ttft_p50", "tpot_p50")
+            cells = [format_metric(name, at.metrics[name]) if name in at.metrics else "" for name in figures]
+            table.add_row(str(trial.number), f"{at.load:g}", *cells)
+    return table if table.row_count else None
+
+
+def _judged_load(problem: Problem) -> float:
+    return problem.workload.request_rate or problem.workload.concurrency
 
 
 def _mark(trial: Trial) -> str:

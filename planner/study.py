@@ -158,6 +158,7 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         repeat_values=tuple(whole),
         stopped_at=measurement.stopped_at,
         pace_errors=measurement.pace_errors,
+        at_loads=measurement.at_loads,
         preemptions=measurement.preemptions,
         failed_requests=sum(result.failed for result in measurement.results),
         start_s=measurement.start_s,

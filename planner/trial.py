@@ -48,6 +48,15 @@ class Rerun:
     round: int
 
 
+@dataclass(frozen=True, slots=True)
+class AtLoad:
+    """What a candidate showed at another load than the one it is judged by."""
+
+    load: float
+    """Requests in flight, or a second where the workload has a rate."""
+    metrics: dict[str, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     number: int
@@ -68,6 +77,8 @@ class Trial:
     """Share of all repeats after which it was surely not the best and given up; what it shows is then an estimate."""
     pace_errors: tuple[float, ...] = ()
     """How unsteady each repeat was, for `racing.py`."""
+    at_loads: tuple[AtLoad, ...] = ()
+    """The study's `also_at`; none of a trial that was given up."""
     preemptions: int | None = None
     failed_requests: int = 0
     start_s: float = 0.0

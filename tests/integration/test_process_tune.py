@@ -150,7 +150,7 @@ def test_a_slow_candidate_is_given_up_over_http(tmp_path: Path) -> None:
     data = yaml.safe_load(study.read_text())
     data["search_space"] = {"search": {"max_num_seqs": [1, 32]}}
     data["workload"] |= {"concurrency": 32, "num_requests": 192}
-    data["repeats"] = 2
+    data |= {"repeats": 2, "also_at": [4]}
     study.write_text(yaml.safe_dump(data, sort_keys=False))
     done = tune(study, 3, "process")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -160,5 +160,7 @@ def test_a_slow_candidate_is_given_up_over_http(tmp_path: Path) -> None:
     assert slow.stopped_at is not None
     assert slow.stopped_at < 0.3
     assert (slow.outcome, slow.failed_requests, slow.repeat_values) == ("measured", 0, ())
+    assert [[at.load for at in trials[seqs].at_loads] for seqs in (None, 32, 1)] == [[4.0], [4.0], []]
+    assert "At other loads than 32" in done.stdout
     assert f"given up after {slow.stopped_at:.0%} of the load" in done.stdout
     assert processes_of(study) == []

@@ -5,16 +5,25 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from planner.benchmark import simulated
+from planner.finals import finalists
+from planner.landscape import limit_to_records, read_records, replayed
 from planner.metrics import BenchmarkResult, RequestRecord
 from planner.problem import Problem
 from planner.progress import LoadWatch, Moment
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, noise_std, race
+from planner.report import outcome_text
+from planner.search import Search
 from planner.space import Candidate
+from planner.study import evaluate, run_study
+from planner.trial import best_trial
 from planner.workload import plan_requests
 
 Make = Callable[..., Problem]
@@ -200,14 +209,50 @@ def test_a_limit_that_must_break_stops_at_once(make_problem: Make, start: Callab
 def test_a_study_stops_what_surely_loses(make_problem: Make, tune: Any) -> None:
     """A setting that runs one request at a time is an order of magnitude slower: a part of one repeat says so."""
     workload = {"concurrency": 16, "num_requests": 96, "input_tokens": 64, "output_tokens": 64}
-    problem = make_problem(repeats=3, workload=workload, search_space={"search": {"max_num_seqs": [1, 32]}})
-    trials = {trial.candidate.engine.max_num_seqs: trial for trial in tune(problem, 3)}
-    assert len(trials[None].repeat_values) == 3
-    assert trials[None].stopped_at is None
-    slow = trials[1]
-    assert slow.repeat_values == ()
+    space = {"search": {"max_num_seqs": [1, 32]}}
+    problem = make_problem(repeats=3, workload=workload, search_space=space, also_at=[8])
+    trials = tune(problem, 3)
+    by_seqs = {trial.candidate.engine.max_num_seqs: trial for trial in trials}
+    whole, slow = by_seqs[None], by_seqs[1]
+    assert (len(whole.repeat_values), whole.stopped_at) == (3, None)
+    assert [at.load for at in whole.at_loads] == [8.0]
     assert slow.stopped_at < 0.2
-    assert slow.outcome == "measured"
-    assert slow.failed_requests == 0
-    whole = make_problem(repeats=3, workload=workload, search_space=problem.spec.search_space, racing=False)
-    assert whole.spec.racing is False
+    assert (slow.repeat_values, slow.at_loads) == ((), ())
+    assert (slow.outcome, slow.is_acceptable, slow.failed_requests) == ("measured", True, 0)
+    assert best_trial(problem, [replace(whole, value=0.1), slow]).number == whole.number, (
+        "an estimate is never the best"
+    )
+    assert slow not in finalists(problem, [whole, replace(slow, value=whole.value)])
+    true = evaluate_whole(problem, slow)
+    assert slow.value == pytest.approx(true.value, rel=0.1)
+    assert "~" in outcome_text(problem, slow)
+    assert "~" not in outcome_text(problem, whole)
+
+
+def evaluate_whole(problem: Problem, trial: Any) -> Any:
+    """The same launch without a race."""
+    return evaluate(problem, trial.candidate, trial.number, simulated(problem), lambda *_: None, trial.provenance)
+
+
+def test_a_limit_of_the_default_is_measured_to_the_end_and_of_others_is_not(make_problem: Make, tune: Any) -> None:
+    problem = make_problem(workload=LOAD, objective={"slo": {"ttft_p95": "1ms"}})
+    default, other_one = tune(problem, 2)
+    assert (default.stopped_at, other_one.stopped_at is None) == (None, False)
+    assert not other_one.is_acceptable
+    assert other_one.metrics["ttft_p95"] > 0.001
+
+
+def test_a_stopped_trial_is_replayed_as_one(make_problem: Make, tune: Any, watcher: Any, tmp_path: Path) -> None:
+    workload = {"concurrency": 16, "num_requests": 96, "input_tokens": 64, "output_tokens": 64}
+    problem = make_problem(workload=workload, search_space={"search": {"max_num_seqs": [1, 32]}})
+    trials = tune(problem, 3)
+    assert [trial.stopped_at is None for trial in trials].count(False) == 1
+    path = tmp_path / "trials.jsonl"
+    path.write_bytes(b"".join(msgspec.json.encode(trial) + b"\n" for trial in trials))
+    records = read_records(path, problem)
+    limit_to_records(problem, records)
+    again = run_study(problem, Search(problem, None), replayed(problem, records), 3, watcher, "replay")
+    kept = ("candidate", "value", "metrics", "stopped_at", "at_loads", "benchmark_s", "start_s")
+    assert {t.candidate.key: [getattr(t, name) for name in kept] for t in again} == {
+        t.candidate.key: [getattr(t, name) for name in kept] for t in trials
+    }
