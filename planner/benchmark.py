@@ -77,9 +77,10 @@ class Repeats:
 
 
 def share_of(repeats: Repeats, results: Sequence[BenchmarkResult]) -> float | None:
-    """Of all repeats, what was measured before they were given up; None where they were not."""
+    """Of all repeats, what was measured before the candidate was given up; None where it was not."""
     share = sum(result.share for result in results) / repeats.count
-    return share if share < 1 else None
+    is_given_up = results[-1].share < 1 or repeats.race.is_lost(results)
+    return share if is_given_up and share < 1 else None
 
 
 FURTHER = 500
@@ -90,7 +91,7 @@ def _further(
     problem: Problem, repeats: Repeats, results: Sequence[BenchmarkResult]
 ) -> Iterator[tuple[float, Workload]]:
     """The loads still to be measured; none in the finals, and none of a candidate that has lost."""
-    if repeats.first == 0 and share_of(repeats, results) is None and not repeats.race.is_lost(results):
+    if repeats.first == 0 and results[-1].share == 1 and not repeats.race.is_lost(results):
         for load in problem.spec.also_at:
             yield load, workload_at(problem.workload, load)
 
@@ -130,7 +131,7 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
             shape=shape_of(problem.workload),
             warmup=plan_warmup(problem.workload),
             repeats=[plan_requests(problem.workload, first + i) for i in range(asked.count)],
-            is_enough=lambda done: asked.race.is_lost(_results(done)),
+            is_enough=lambda done: asked.race.is_enough(_results(done), asked.count),
             watch_of=lambda done, plans: asked.race.watch(_results(done), plans),
             on_stage=on_stage,
             is_alive=server.is_alive,
@@ -209,7 +210,7 @@ def race_through(
     whole: list[Sequence[RequestRecord]] = []
     seconds = 0.0
     for repeat in range(repeats.first, repeats.first + repeats.count):
-        if results and (results[-1].share < 1 or repeats.race.is_lost(results)):
+        if results and (results[-1].share < 1 or repeats.race.is_enough(results, repeats.count)):
             break
         load = run(repeat)
         watch = repeats.race.watch(results, load.plans)

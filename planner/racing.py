@@ -39,6 +39,8 @@ SURE = 3.0
 in 100 that a candidate as good as the best is given up."""
 LOOKS = 20
 """In a repeat, each after as much work."""
+LEAST_GAIN = 0.1
+"""Of the standard deviation of a trial's value, what further repeats must take away to be worth their time."""
 
 
 class Race(Protocol):
@@ -46,6 +48,9 @@ class Race(Protocol):
 
     def is_lost(self, results: Sequence[BenchmarkResult]) -> bool:
         """Whether its repeats so far say that it will not be the best."""
+
+    def is_enough(self, results: Sequence[BenchmarkResult], count: int) -> bool:
+        """Whether it is lost, or the rest of `count` repeats would not make its value much surer."""
 
     def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:
         """For the next repeat, after these."""
@@ -55,6 +60,9 @@ class _NoRace:
     """Every repeat runs to its end."""
 
     def is_lost(self, results: Sequence[BenchmarkResult]) -> bool:  # noqa: ARG002
+        return False
+
+    def is_enough(self, results: Sequence[BenchmarkResult], count: int) -> bool:  # noqa: ARG002
         return False
 
     def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:  # noqa: ARG002
@@ -98,6 +106,12 @@ class Bar:
         rest = (share / total * doubt * self.pace_noise) ** 2
         launches = max(2 * LAUNCH_NOISE**2, self.noise**2)  # no less than between repeats of one launch
         return mean > SURE * math.sqrt(repeats + rest + launches)
+
+    def is_sure(self, done: int, count: int) -> bool:
+        """Whether the mean of so many repeats is about as sure as that of `count`: repeats cannot average out what
+        differs between launches. Source: Cochran 1977, Sampling Techniques, ch. 10, on subsamples within units."""
+        deviations = [math.sqrt(LAUNCH_NOISE**2 + self.noise**2 / 2 / num) for num in (done, count)]
+        return deviations[0] <= (1 + LEAST_GAIN) * deviations[1]
 
 
 def _bar(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Bar | None:
@@ -158,6 +172,9 @@ class _Race:
             return True
         losses = self._losses(results)
         return bool(losses) and self._bar is not None and self._bar.is_missed(losses)
+
+    def is_enough(self, results: Sequence[BenchmarkResult], count: int) -> bool:
+        return self.is_lost(results) or (self._bar is not None and self._bar.is_sure(len(results), count))
 
     def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:
         limits = {name: float(limit) for name, limit in self._objective.slo.items() if has_bound(name)}

@@ -139,9 +139,9 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """A shipped name or the workload itself."""
     objective: Objective = Objective()
     repeats: Positive = 1
-    """Benchmark runs per launch; the value is their mean."""
+    """Benchmark runs per launch, at most; the value is their mean."""
     racing: bool = True
-    """Whether a candidate that is surely not the best is given up early."""
+    """Whether a candidate that is surely not the best is given up early, and repeats that tell no more are spared."""
     also_at: list[Rate] = []
     """Further loads of each launch, measured once, after the repeats: concurrencies, or rates where there is a rate."""
     sampler: SamplerSpec = SamplerSpec()

@@ -75,6 +75,22 @@ def test_a_broken_limit_stops_too(start: Callable[..., Race]) -> None:
     assert not start(objective={"slo": {"ttft_p95": "3s"}}).is_lost([slow])
 
 
+def test_repeats_that_would_tell_no_more_are_spared(make_problem: Make, launch: Any) -> None:
+    """What differs between launches stays: after a steady repeat two more add nothing, after an unsteady one much."""
+    problem = make_problem()
+    trials = [replace(trial, number=i, value=100.0) for i, trial in enumerate(launch(problem, 5))]
+
+    def enough(*repeats: float) -> list[bool]:
+        known = [replace(t, repeat_values=repeats if t.number % 2 else repeats[::-1]) for t in trials]
+        runs = race(problem, known, other(problem))
+        return [runs.is_enough([result(100)] * done, 3) for done in (1, 2)]
+
+    assert enough(100, 100, 100) == [True, True]
+    assert enough(98, 100, 102) == [False, True]
+    assert enough(90, 100, 110) == [False, False]
+    assert not race(problem, [], other(problem)).is_enough([result(100)], 3)
+
+
 def test_without_a_best_nothing_is_lost(make_problem: Make) -> None:
     problem = make_problem()
     assert not race(problem, [], other(problem)).is_lost([result(1e-6)])
