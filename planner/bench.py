@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from planner.errors import InputError
 from planner.load_shapes import ClosedLoop, Replay, Shape
-from planner.loadgen import Load, Target
+from planner.loadgen import STOPPED, Load, Target
 from planner.metrics import (
     BenchmarkResult,
     ClientHealth,
@@ -20,6 +20,7 @@ from planner.metrics import (
     client_fault,
     summarize,
 )
+from planner.progress import LoadWatch
 from planner.spread import processes_needed, send_spread
 from planner.statistics import Drift, drift
 from planner.telemetry import (
@@ -52,6 +53,11 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
     pass
 
 
+def no_watch(done: Sequence[Repeat], plans: Sequence[RequestPlan]) -> LoadWatch | None:  # noqa: ARG001
+    """Every load runs to its end."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A load to be measured."""
@@ -67,6 +73,8 @@ class Session:
     has_metrics: bool = True
     is_enough: Callable[[Sequence[Repeat]], bool] = lambda done: False  # noqa: ARG005
     """Asked after each repeat but the last: whether the others can be spared."""
+    watch_of: Callable[[Sequence[Repeat], Sequence[RequestPlan]], LoadWatch | None] = no_watch
+    """Given the repeats before and the plans of the next: who may stop it; no repeat follows one that was stopped."""
     num_processes: int | None = None
     """Of this client; None: as many as the warm-up shows to be needed."""
 
@@ -99,9 +107,9 @@ def measure(session: Session) -> tuple[Repeat, ...]:
         num_processes = session.num_processes or processes_needed(load.client)
     done: list[Repeat] = []
     for plans in session.repeats:
-        if done and session.is_enough(done):
+        if done and (done[-1].result.share < 1 or session.is_enough(done)):
             break
-        done.append(_measure(session, plans, num_processes))
+        done.append(_measure(session, plans, num_processes, session.watch_of(done, plans)))
     return tuple(done)
 
 
@@ -120,20 +128,31 @@ def measure_again(session_of: Callable[[int], Session], always: bool = False) ->
     return measure(replace(session_of(1), warmup=(), num_processes=needed))
 
 
-def _send(session: Session, plans: Sequence[RequestPlan], stage: str, shape: Shape, num_processes: int) -> Load:
+def _send(
+    session: Session,
+    plans: Sequence[RequestPlan],
+    stage: str,
+    shape: Shape,
+    num_processes: int,
+    watch: LoadWatch | None = None,
+) -> Load:
     load = send_spread(
         session.target,
         plans,
         shape,
         num_processes,
         on_progress=lambda done, total: session.on_stage(stage, done, total),
+        should_stop=None if watch is None else watch.should_stop,
         is_alive=session.is_alive,
+        on_record=None if watch is None else watch.see,
     )
     session.after_load()
     return load
 
 
-def _measure(session: Session, plans: Sequence[RequestPlan], num_processes: int) -> Repeat:
+def _measure(
+    session: Session, plans: Sequence[RequestPlan], num_processes: int, watch: LoadWatch | None = None
+) -> Repeat:
     urls = session.target.base_urls if session.has_metrics else ()
     access = session.target.access
     drained = wait_until_idle(urls, 0.0, access)
@@ -141,19 +160,21 @@ def _measure(session: Session, plans: Sequence[RequestPlan], num_processes: int)
         session.on_stage(DRAINING, 0, 0)
         drained = wait_until_idle(urls, DRAIN_TIMEOUT_S, access)
     before = [fetch_telemetry(url, access) for url in urls]
-    with GaugeWatch(urls, access) as watch:
-        load = _send(session, plans, MEASURING, session.shape, num_processes)
+    with GaugeWatch(urls, access) as gauges:
+        load = _send(session, plans, MEASURING, session.shape, num_processes, watch)
     after = [fetch_telemetry(url, access) for url in urls]
     windows = [difference(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
-    result = summarize(load.records)
-    in_order = sorted((r for r in load.records if r.error is None), key=lambda record: record.finished_s)
+    records = [record for record in load.records if record.error != STOPPED]
+    result = summarize(records)
+    stopped_by = watch if len(records) < len(load.records) else None
+    in_order = sorted((r for r in records if r.error is None), key=lambda record: record.finished_s)
     return Repeat(
-        result=result,
-        records=tuple(load.records),
+        result=result if stopped_by is None else stopped_by.estimate(result),
+        records=tuple(records),
         client=load.client,
         client_fault=client_fault(load.client, result),
         telemetry=tuple(windows),
-        peaks=dict(watch.peaks),
+        peaks=dict(gauges.peaks),
         drained=drained,
         drift=drift([record.e2el_s for record in in_order]),
     )

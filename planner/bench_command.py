@@ -324,7 +324,9 @@ class LevelLoader:
         watch = SaturationWatch(self.slo, len(plans) - wave, first_wave)
         urls = [self.facts.base_url] if self.facts.has_metrics else []
         wait_until_idle(urls, DRAIN_TIMEOUT_S, self.facts.access)
-        load = send_spread(target, plans, at, self.num_processes, should_stop=watch.is_hopeless, on_record=watch.see)
+        load = send_spread(
+            target, plans, at, self.num_processes, should_stop=lambda _: watch.is_hopeless(), on_record=watch.see
+        )
         return [record for record in load.records if record.index not in first_wave], load.client
 
     def fault_within(self, capacity: Capacity) -> str | None:

@@ -7,24 +7,27 @@ simulated or a CPU engine, which take the processor time that the client is judg
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import msgspec
 
 from planner.backends.base import Backend, Server
-from planner.bench import MEASURING, WARMING_UP, OnStage, Session, fault_of, measure, measure_again
+from planner.bench import MEASURING, WARMING_UP, OnStage, Repeat, Session, fault_of, measure, measure_again, no_watch
 from planner.diagnosis import StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
-from planner.load_shapes import shape_of
+from planner.load_shapes import shape_of, workload_at
 from planner.loadgen import target_of
-from planner.metrics import METRICS, BenchmarkResult, summarize
+from planner.metrics import METRICS, BenchmarkResult, RequestRecord, summarize
 from planner.problem import Problem
+from planner.progress import pace_error, stopped_after
+from planner.racing import NO_RACE, Race
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.space import Candidate
 from planner.telemetry import EngineTelemetry
-from planner.workload import plan_requests, plan_warmup
+from planner.trial import AtLoad
+from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup
 
 STARTING = "starting"
 
@@ -43,6 +46,11 @@ class Measurement:
     benchmark_s: float
     preemptions: int | None
     simulated: bool = False
+    stopped_at: float | None = None
+    """Share of all repeats after which it was given up."""
+    pace_errors: tuple[float, ...] = ()
+    """`progress.pace_error` of the repeats that have one."""
+    at_loads: tuple[AtLoad, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """Means over the repeats."""
@@ -64,8 +72,32 @@ class Repeats:
 
     first: int
     count: int
-    is_enough: Callable[[Sequence[BenchmarkResult]], bool] = lambda results: False  # noqa: ARG005
-    """Asked after each but the last: whether the others can be spared."""
+    race: Race = NO_RACE
+    """Whether the rest can be spared."""
+
+
+def share_of(repeats: Repeats, results: Sequence[BenchmarkResult]) -> float | None:
+    """Of all repeats, what was measured before the candidate was given up; None where it was not."""
+    share = sum(result.share for result in results) / repeats.count
+    is_given_up = results[-1].share < 1 or repeats.race.is_lost(results)
+    return share if is_given_up and share < 1 else None
+
+
+FURTHER = 500
+"""Number of the repeat whose prompts further loads get; neither the search nor the finals have it."""
+
+
+def _further(
+    problem: Problem, repeats: Repeats, results: Sequence[BenchmarkResult]
+) -> Iterator[tuple[float, Workload]]:
+    """The loads still to be measured; none in the finals, and none of a candidate that has lost."""
+    if repeats.first == 0 and results[-1].share == 1 and not repeats.race.is_lost(results):
+        for load in problem.spec.also_at:
+            yield load, workload_at(problem.workload, load)
+
+
+def _results(repeats: Sequence[Repeat]) -> list[BenchmarkResult]:
+    return [repeat.result for repeat in repeats]
 
 
 Measure: TypeAlias = Callable[[Candidate, int, OnStage, Repeats], Measurement]
@@ -99,7 +131,8 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
             shape=shape_of(problem.workload),
             warmup=plan_warmup(problem.workload),
             repeats=[plan_requests(problem.workload, first + i) for i in range(asked.count)],
-            is_enough=lambda done: asked.is_enough([repeat.result for repeat in done]),
+            is_enough=lambda done: asked.race.is_enough(_results(done), asked.count),
+            watch_of=lambda done, plans: asked.race.watch(_results(done), plans),
             on_stage=on_stage,
             is_alive=server.is_alive,
             after_load=check,
@@ -112,7 +145,11 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
         repeats = measure_again(session_of, always=True)
         if fault := fault_of(repeats):
             raise ClientBottleneck(f"the client was the bottleneck, twice: {fault}")
-    results = tuple(repeat.result for repeat in repeats)
+    results = tuple(_results(repeats))
+    at_loads = tuple(
+        AtLoad(load, _measure_at(session_of(0), load, workload).metrics)
+        for load, workload in _further(problem, asked, results)
+    )
     windows = [window for repeat in repeats for window in repeat.telemetry]
     preemptions = [window.preemptions for window in windows if window.preemptions is not None]
     return Measurement(
@@ -123,7 +160,68 @@ def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: O
         benchmark_s=time.monotonic() - began,
         preemptions=sum(preemptions) if preemptions else None,
         simulated=is_simulated,
+        stopped_at=share_of(asked, results),
+        at_loads=at_loads,
+        pace_errors=_pace_errors(problem.workload, [repeat.records for repeat in repeats if repeat.result.share == 1]),
     )
+
+
+def _measure_at(session: Session, load: float, workload: Workload) -> BenchmarkResult:
+    """The engine that has been measured at another load."""
+    further = replace(
+        session,
+        shape=shape_of(workload),
+        warmup=(),
+        repeats=[plan_requests(workload, FURTHER)],
+        on_stage=lambda stage, done, total: session.on_stage(f"{stage} at {load:g}", done, total),
+        watch_of=no_watch,
+    )
+    return measure(further)[0].result
+
+
+def _pace_errors(workload: Workload, loads: Sequence[Sequence[RequestRecord]]) -> tuple[float, ...]:
+    errors = [pace_error(workload, records) for records in loads]
+    return tuple(round(error, 4) for error in errors if error is not None)
+
+
+# --- loads that are known to their end --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A load as it is without early stops."""
+
+    plans: Sequence[RequestPlan]
+    records: Sequence[RequestRecord]
+    """In the order of `plans`."""
+    before_s: float = 0.0
+    """Warm-up."""
+
+    @property
+    def duration_s(self) -> float:
+        return max(r.finished_s for r in self.records) - min(r.started_s for r in self.records)
+
+
+def race_through(
+    workload: Workload, repeats: Repeats, run: Callable[[int], Ended]
+) -> tuple[tuple[BenchmarkResult, ...], float, tuple[float, ...]]:
+    """What `live` would see of loads that `run(repeat)` knows to their end: results, seconds, pace errors."""
+    results: list[BenchmarkResult] = []
+    whole: list[Sequence[RequestRecord]] = []
+    seconds = 0.0
+    for repeat in range(repeats.first, repeats.first + repeats.count):
+        if results and (results[-1].share < 1 or repeats.race.is_enough(results, repeats.count)):
+            break
+        load = run(repeat)
+        watch = repeats.race.watch(results, load.plans)
+        stopped = None if watch is None else stopped_after(load.records, load.plans, watch)
+        if watch is None or stopped is None:
+            results.append(summarize(load.records))
+            whole.append(load.records)
+        else:
+            results.append(watch.estimate(summarize(stopped[1])))
+        seconds += load.before_s + (load.duration_s if stopped is None else stopped[0])
+    return tuple(results), seconds, _pace_errors(workload, whole)
 
 
 def simulated(problem: Problem) -> Measure:
@@ -134,26 +232,35 @@ def simulated(problem: Problem) -> Measure:
         d = problem.deployment(candidate)
         interconnect = problem.spec.hardware.interconnect
         on_stage(MEASURING, 0, problem.workload.num_requests)
-        results: list[BenchmarkResult] = []
-        preemptions, benchmark_s = 0, 0.0
-        for repeat in range(repeats.first, repeats.first + repeats.count):
-            if results and repeats.is_enough(results):
-                break
+        preemptions = 0
+
+        def run(repeat: int) -> Ended:
+            nonlocal preemptions
             workload = msgspec.structs.replace(problem.workload, seed=problem.workload.seed + repeat)
             pace = SEEDS_PER_TRIAL * number + workload.seed
             engines = [start_engine(d, interconnect, pace + i) for i in range(d.instances)]
             records, counters = simulate_load(engines, workload)
-            results.append(summarize(records))
             preemptions += counters.preemptions
+            return Ended(plan_requests(workload), records, before_s=min(record.started_s for record in records))
+
+        results, benchmark_s, errors = race_through(problem.workload, repeats, run)
+        at_loads = []
+        for load, workload in _further(problem, repeats, results):
+            engines = [start_engine(d, interconnect, SEEDS_PER_TRIAL * number + i) for i in range(d.instances)]
+            records, _ = simulate_load(engines, msgspec.structs.replace(workload, seed=workload.seed + FURTHER))
+            at_loads.append(AtLoad(load, summarize(records).metrics))
             benchmark_s += max(record.finished_s for record in records)
         return Measurement(
-            results=tuple(results),
+            results=results,
             telemetry=(),
             facts=None,
             start_s=start_seconds(d.model, d.engine, d.memory),
             benchmark_s=benchmark_s,
             preemptions=preemptions,
             simulated=True,
+            stopped_at=share_of(repeats, results),
+            pace_errors=errors,
+            at_loads=tuple(at_loads),
         )
 
     return measure

@@ -37,7 +37,7 @@ def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     if best is None or not best.value:
         return []
     sign, is_known = problem.objective.sign, problem.objective.is_known
-    good = [t for t in searched(trials) if t.is_acceptable and t.value and t.value > 0]
+    good = [t for t in searched(trials) if t.is_acceptable and t.stopped_at is None and t.value and t.value > 0]
     good.sort(key=lambda t: -sign * (t.value or 0.0))
     near = [t for t in good if is_known or sign * math.log((t.value or 1.0) / best.value) >= -CLOSE]
     default = default_trial(problem, trials)

@@ -27,7 +27,7 @@ from planner.files import convert, read_text
 from planner.metrics import BenchmarkResult
 from planner.problem import Problem
 from planner.space import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
-from planner.trial import Failure, Trial
+from planner.trial import AtLoad, Failure, Trial
 
 EXTRA_ARGS = "extra_args"
 BACKEND = "replay"
@@ -70,6 +70,8 @@ class Record:
     failure: Failure | None = None
     preemptions: int | None = None
     simulated: bool = False
+    stopped_at: float | None = None
+    at_loads: tuple[AtLoad, ...] = ()
 
 
 def read_records(path: Path, problem: Problem) -> list[Record]:
@@ -113,6 +115,8 @@ def _of_trial(trial: Trial) -> Record | None:
         failure=trial.failure,
         preemptions=trial.preemptions,
         simulated=trial.provenance.simulated,
+        stopped_at=trial.stopped_at,
+        at_loads=trial.at_loads,
     )
 
 
@@ -226,6 +230,8 @@ def replayed(problem: Problem, records: Sequence[Record]) -> Measure:
             benchmark_s=record.benchmark_s,
             preemptions=record.preemptions,
             simulated=record.simulated,
+            stopped_at=record.stopped_at,
+            at_loads=record.at_loads,
         )
 
     return measure

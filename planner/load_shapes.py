@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
+from planner.units import Seconds
 from planner.workload import RequestPlan, Workload
 
 
@@ -92,6 +94,14 @@ def at_level(shape: Shape, level: float) -> Shape:
     if isinstance(shape, OpenLoop):
         return OpenLoop(level, shape.burstiness, shape.max_concurrency)
     return ClosedLoop(round(level))
+
+
+def workload_at(workload: Workload, level: float) -> Workload:
+    """The workload at another concurrency or rate: as many requests in each place, or arriving for as long a time."""
+    count = max(1, round(workload.num_requests * level / (workload.request_rate or workload.concurrency)))
+    if workload.request_rate is not None:
+        return msgspec.structs.replace(workload, request_rate=level, start_rate=None, num_requests=count)
+    return msgspec.structs.replace(workload, concurrency=round(level), ramp=Seconds(0.0), num_requests=count)
 
 
 def sweep(shape: Shape, levels: Sequence[float]) -> tuple[Shape, ...]:

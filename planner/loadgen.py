@@ -25,6 +25,7 @@ import numpy as np
 from planner.access import Access
 from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of
 from planner.metrics import ClientHealth, RequestRecord
+from planner.progress import NOTHING, Moment, ended
 from planner.wire import CONNECTION, CUT_STREAM, HTTPX_ERRORS, Answer, Connections, error_kind, error_message
 from planner.workload import RequestPlan, Workload, conversations, prompt_token_ids, prompt_words
 
@@ -45,6 +46,7 @@ _CHAT_TEMPLATE_TOKENS = 10
 """About what a chat template adds around one message."""
 
 OnProgress: TypeAlias = Callable[[int, int], None]
+ShouldStop: TypeAlias = Callable[[Moment], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def run_load(
     vocab_size: int,
     plans: Sequence[RequestPlan],
     on_progress: OnProgress | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    should_stop: ShouldStop | None = None,
     is_alive: Callable[[], bool] | None = None,
 ) -> list[RequestRecord]:
     """`send_load` of a workload's closed loop."""
@@ -118,14 +120,14 @@ def send_load(
     plans: Sequence[RequestPlan],
     shape: Shape,
     on_progress: OnProgress | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    should_stop: ShouldStop | None = None,
     is_alive: Callable[[], bool] | None = None,
     on_record: Callable[[RequestRecord], None] | None = None,
 ) -> Load:
     """Send `plans`, each to the least loaded instance.
 
-    `on_progress(finished, total)` and `on_record` are called after each request. When `should_stop()` turns true the
-    rest gets the error "stopped", when `is_alive()` turns false "engine died"; `is_alive` is called from a thread.
+    `on_progress(finished, total)` and `on_record` are called after each request. When `should_stop(moment)` turns true
+    the rest gets the error "stopped", when `is_alive()` turns false "engine died"; `is_alive` is called from a thread.
     """
     return load_of(plans, [send_share(target, plans, shape, on_progress, should_stop, is_alive, on_record)])
 
@@ -135,7 +137,7 @@ def send_share(
     plans: Sequence[RequestPlan],
     shape: Shape,
     on_progress: OnProgress | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    should_stop: ShouldStop | None = None,
     is_alive: Callable[[], bool] | None = None,
     on_record: Callable[[RequestRecord], None] | None = None,
     begin: Callable[[], object] = lambda: None,
@@ -198,6 +200,8 @@ class _Load:
         self.num_in_flight = [0] * len(self.urls)
         self.num_sent = [0] * len(self.urls)
         self.records: dict[int, RequestRecord] = {}
+        self.open: dict[int, tuple[RequestPlan, Answer]] = {}
+        self.ended = NOTHING
         self.connection_broke = False
         self.lags_s: list[float] = []
         self.began_s = 0.0
@@ -213,7 +217,7 @@ class _Load:
 
     async def run(
         self,
-        should_stop: Callable[[], bool] | None,
+        should_stop: ShouldStop | None,
         is_alive: Callable[[], bool] | None,
         begin: Callable[[], object],
     ) -> Share:
@@ -282,18 +286,28 @@ class _Load:
             await asyncio.sleep(wait_s)
         return due_s
 
-    async def _watch(self, should_stop: Callable[[], bool] | None, is_alive: Callable[[], bool] | None) -> str:
+    async def _watch(self, should_stop: ShouldStop | None, is_alive: Callable[[], bool] | None) -> str:
         """Wait until there is a reason to end early, and return it."""
         asked_s = time.perf_counter()
         while True:
             await asyncio.sleep(TICK_S)
-            if should_stop is not None and should_stop():
+            if should_stop is not None and should_stop(self.moment()):
                 return STOPPED
             if is_alive is not None and (self.connection_broke or time.perf_counter() - asked_s >= ALIVE_S):
                 self.connection_broke = False
                 if not await asyncio.to_thread(is_alive):
                     return ENGINE_DIED
                 asked_s = time.perf_counter()
+
+    def moment(self) -> Moment:
+        running = [(plan, len(answer.chunk_s)) for plan, answer in self.open.values() if answer.chunk_s]
+        return self.ended + Moment(
+            elapsed_s=time.perf_counter() - self.began_s,
+            answered=len(running),
+            finished=0,
+            input_tokens=sum(plan.input_tokens for plan, _ in running),
+            output_tokens=sum(min(num_chunks, plan.output_tokens) for plan, num_chunks in running),
+        )
 
     async def _watch_lag(self) -> None:
         while True:
@@ -307,10 +321,14 @@ class _Load:
         target = min(range(len(self.urls)), key=lambda i: (self.num_in_flight[i], self.num_sent[i]))
         self.num_in_flight[target] += 1
         self.num_sent[target] += 1
+        answer = Answer(self.target.keeps_text)
+        self.open[plan.index] = plan, answer
         try:
-            record = await _request(connections, self.urls[target], self.target, body, plan, due_s)
+            record = await _request(connections, self.urls[target], self.target, body, plan, due_s, answer)
         finally:
             self.num_in_flight[target] -= 1
+        del self.open[plan.index]
+        self.ended += ended(plan)
         self.records[plan.index] = record
         if self.on_record is not None:
             self.on_record(record)
@@ -354,9 +372,14 @@ _HEADERS = {"content-type": "application/json", "accept": "text/event-stream"}
 
 
 async def _request(
-    connections: Connections, url: str, target: Target, body: bytes, plan: RequestPlan, due_s: float
+    connections: Connections,
+    url: str,
+    target: Target,
+    body: bytes,
+    plan: RequestPlan,
+    due_s: float,
+    answer: Answer,
 ) -> RequestRecord:
-    answer = Answer(target.keeps_text)
     headers = {**_HEADERS, **target.access.headers}
     request = httpx.Request("POST", url, headers=headers, content=body, extensions={"on_data": answer.feed})
     started_s = time.perf_counter()

@@ -108,6 +108,8 @@ class BenchmarkResult:
     """How often each error was seen."""
     steady: SteadyState | None = None
     """None where the run was too short to have one."""
+    share: float = 1.0
+    """Of the load that was done; of one that was stopped `metrics` is an estimate."""
 
 
 def summarize(records: Sequence[RequestRecord]) -> BenchmarkResult:

@@ -1,9 +1,10 @@
-"""Trials that no other beats in every metric asked for: `parse_metrics("ttft_p95,output_throughput")`, `front(...)`."""
+"""Trials, at each of their loads, that no other beats in every metric asked for: `parse_metrics(...)`, `front(...)`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from planner.errors import InputError
 from planner.metrics import GOALS, sign
@@ -22,21 +23,31 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     return names
 
 
-def front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
-    """Acceptable trials of the search that none dominates, the best by the first metric first.
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A trial at the load it is judged by, or at another (`also_at`)."""
 
-    One trial dominates another that is as good in every metric and better in one: rates and contexts higher, latencies
-    lower.
+    trial: Trial
+    metrics: dict[str, float]
+    load: float | None = None
+
+
+def front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> list[Point]:
+    """Of the acceptable trials of the search, the points that none dominates, the best by the first metric first.
+
+    One dominates another that is as good in every metric and better in one: rates and contexts higher, latencies lower.
     """
-    figures = {t.number: all_metrics(problem, t) for t in searched(trials) if t.is_acceptable}
-    able = [t for t in searched(trials) if t.is_acceptable and all(name in figures[t.number] for name in metrics)]
+    able = [t for t in searched(trials) if t.is_acceptable]
+    points = [Point(trial, all_metrics(problem, trial)) for trial in able]
+    points += [Point(t, {**problem.known(t.candidate), **at.metrics}, at.load) for t in able for at in t.at_loads]
+    points = [point for point in points if all(name in point.metrics for name in metrics)]
 
-    def costs(trial: Trial) -> tuple[float, ...]:
-        return tuple(-sign(name) * figures[trial.number][name] for name in metrics)
+    def costs(point: Point) -> tuple[float, ...]:
+        return tuple(-sign(name) * point.metrics[name] for name in metrics)
 
-    def dominates(one: Trial, other: Trial) -> bool:
+    def dominates(one: Point, other: Point) -> bool:
         pairs = list(zip(costs(one), costs(other), strict=True))
         return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
-    kept = [trial for trial in able if not any(dominates(other, trial) for other in able)]
-    return sorted((t for t in kept if all(math.isfinite(cost) for cost in costs(t))), key=costs)
+    kept = [point for point in points if not any(dominates(other, point) for other in points)]
+    return sorted((point for point in kept if all(math.isfinite(cost) for cost in costs(point))), key=costs)

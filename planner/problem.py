@@ -6,7 +6,7 @@ removes it. Launches nothing, knows nothing of optuna.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -77,6 +77,7 @@ class Problem:
         self.spec = spec
         self.space: SearchSpace = spec.search_space
         self.workload: Workload = spec.workload
+        _check_loads(spec.also_at, self.workload)
         self.version: Version = parse_version(spec.engine.version)
         self.gpu: GpuSpec = find_gpu(spec.hardware.gpu)
         if spec.hardware.gpu_memory is not None:
@@ -307,3 +308,9 @@ def _model(name: str, variant: ModelVariant) -> ModelSpec:
             "shipped name (planner models)"
         )
     return load_model(variant.architecture or variant.path, variant.basename)
+
+
+def _check_loads(loads: Sequence[float], workload: Workload) -> None:
+    for load in loads:
+        if workload.request_rate is None and load != round(load):
+            raise InputError(f"also_at: {load:g}: is no whole number of requests in flight")

@@ -1,60 +1,257 @@
-"""When a candidate needs no more repeats: `race(...)`, a sequential test against the best trial so far.
+"""When a candidate needs no more load: `race(...)`, a sequential test against the best trial so far.
 
-Noise is learned from the repeats of all trials together, as standard deviation of the logarithm, because one trial has
-too few. Source: Maron & Moore 1994, "Hoeffding Races", with normal bounds instead of Hoeffding's.
+In: the trials so far. Out: a `Race`, asked between the repeats of a candidate and, with a `LoadWatch`, while one runs.
+A candidate loses when it is surely worse than the best, or when a limit is broken whatever is still to come
+(`bounds.py`, exact). Noise is learned from the trials themselves: of repeats, and of the pace within one.
+
+Source: Maron & Moore 1994, "Hoeffding Races", with normal bounds instead of Hoeffding's; Pocock 1977,
+10.1093/biomet/64.2.191, for one bound over many looks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
-from types import MappingProxyType
+from typing import Protocol
 
-from planner.metrics import BenchmarkResult
+from planner.bounds import Bounds, has_bound
+from planner.metrics import RATES, BenchmarkResult, RequestRecord
+from planner.objective import judge
 from planner.problem import Problem
-from planner.trial import Trial, best_trial
+from planner.progress import LoadWatch, Moment, Pace, Projection
+from planner.quality import RULE, numerics
+from planner.space import Candidate
+from planner.trial import Trial, best_trial, searched
+from planner.workload import RequestPlan, Workload
 
 PRIOR_NOISE = 0.02
 """Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""
 LAUNCH_NOISE = 0.02
 """The same between two launches of one setting, which no repeat shows: 0.7 to 4 % were measured on GPUs."""
+PRIOR_PACE_NOISE = 0.04
+"""The same of a load's pace from one part to another (`progress.Projection.doubt`); 0.01 to 0.08 were simulated."""
 PRIOR_WEIGHT = 4
-"""Repeats that prior counts for."""
-SURE = 2.58
-"""Standard deviations between a candidate and the best: one in 200 that is as good is given up."""
-NOTHING: Mapping[str, float] = MappingProxyType({})
+"""Repeats that a prior counts for."""
+SURE = 3.0
+"""Standard deviations between a candidate and the best, at every look: Pocock's bound of 20 looks for a chance of one
+in 100 that a candidate as good as the best is given up."""
+LOOKS = 20
+"""In a repeat, each after as much work."""
+LEAST_GAIN = 0.1
+"""Of the standard deviation of a trial's value, what further repeats must take away to be worth their time."""
+
+
+class Race(Protocol):
+    """What is asked about a candidate while it is measured."""
+
+    def is_lost(self, results: Sequence[BenchmarkResult]) -> bool:
+        """Whether its repeats so far say that it will not be the best."""
+
+    def is_enough(self, results: Sequence[BenchmarkResult], count: int) -> bool:
+        """Whether it is lost, or the rest of `count` repeats would not make its value much surer."""
+
+    def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:
+        """For the next repeat, after these."""
+
+
+class _NoRace:
+    """Every repeat runs to its end."""
+
+    def is_lost(self, results: Sequence[BenchmarkResult]) -> bool:  # noqa: ARG002
+        return False
+
+    def is_enough(self, results: Sequence[BenchmarkResult], count: int) -> bool:  # noqa: ARG002
+        return False
+
+    def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:  # noqa: ARG002
+        return None
+
+
+NO_RACE: Race = _NoRace()
+
+
+def race(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Race:
+    """The default runs to its end whatever it shows: everything is measured against it."""
+    if not problem.spec.racing or candidate == problem.default:
+        return NO_RACE
+    return _Race(problem, candidate, _bar(problem, trials, candidate))
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The best trial so far, to a candidate that may not reach it."""
+
+    sign: float
+    """1 where more is better, else -1."""
+    values: tuple[float, ...]
+    """One a repeat."""
+    noise: float
+    """Standard deviation of the logarithm of a candidate's value over the best's of the same repeat."""
+    pace_noise: float
+
+    def loss(self, repeat: int, value: float) -> float:
+        """By how much a candidate's repeat is worse than the best's with the same prompts, as a logarithm."""
+        best = self.values[repeat] if repeat < len(self.values) else fmean(self.values)
+        return self.sign * math.log(best / value)
+
+    def is_missed(self, losses: Sequence[float], share: float = 1.0, doubt: float = 0.0) -> bool:
+        """Whether surely. Of the last repeat only a share may be done; `doubt` as in `progress.Projection`."""
+        weights = [1.0] * (len(losses) - 1) + [share]
+        total = sum(weights)
+        mean = sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / total
+        repeats = self.noise**2 * sum((weight / total) ** 2 for weight in weights)
+        rest = (share / total * doubt * self.pace_noise) ** 2
+        launches = max(2 * LAUNCH_NOISE**2, self.noise**2)  # no less than between repeats of one launch
+        return mean > SURE * math.sqrt(repeats + rest + launches)
+
+    def is_sure(self, done: int, count: int) -> bool:
+        """Whether the mean of so many repeats is about as sure as that of `count`: repeats cannot average out what
+        differs between launches. Source: Cochran 1977, Sampling Techniques, ch. 10, on subsamples within units."""
+        deviations = [math.sqrt(LAUNCH_NOISE**2 + self.noise**2 / 2 / num) for num in (done, count)]
+        return deviations[0] <= (1 + LEAST_GAIN) * deviations[1]
+
+
+def _bar(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Bar | None:
+    """None while there is no best."""
+    objective = problem.objective
+    if objective.is_known:  # a value that is known needs no repeats: they are for the limits
+        return None
+    best = best_trial(problem, [trial for trial in trials if _stays(problem, trial, candidate)])
+    if best is None or not best.repeat_values or min(best.repeat_values) <= 0:
+        return None
+    errors = [error for trial in searched(trials) for error in trial.pace_errors]
+    squares = PRIOR_WEIGHT * PRIOR_PACE_NOISE**2 + sum(error**2 for error in errors)
+    return Bar(
+        sign=objective.sign,
+        values=best.repeat_values,
+        noise=_noise_of_differences(trials, best),
+        pace_noise=math.sqrt(squares / (PRIOR_WEIGHT + len(errors))),
+    )
+
+
+def _stays(problem: Problem, trial: Trial, candidate: Candidate) -> bool:
+    """Whether a trial that is the best stays so when answers are compared, or the candidate falls with it."""
+    if problem.spec.quality is None or any(c.name == RULE and c.excess <= 0 for c in trial.constraints):
+        return True
+    key = numerics(problem, trial.candidate)
+    return key in {numerics(problem, problem.default), numerics(problem, candidate)}
 
 
 def noise_std(trials: Sequence[Trial]) -> float:
     """Of the logarithm of one repeat, pooled over the trials that have several."""
-    squares, degrees = PRIOR_WEIGHT * PRIOR_NOISE**2, float(PRIOR_WEIGHT)
-    for trial in trials:
-        logs = [math.log(value) for value in trial.repeat_values if value > 0]
+    return _pooled(PRIOR_NOISE, [trial.repeat_values for trial in trials])
+
+
+def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
+    """Of the logarithm of one repeat over the best's with the same prompts: what prompts do to both cancels."""
+    pairs = [(trial.repeat_values, best.repeat_values) for trial in searched(trials) if trial is not best]
+    ratios = [[a / b for a, b in zip(values, bests, strict=False)] for values, bests in pairs]
+    prior = PRIOR_NOISE if any(len(group) > 1 for group in ratios) else noise_std([best])
+    return _pooled(math.sqrt(2) * prior, ratios)
+
+
+def _pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
+    """Standard deviation of logarithms within groups."""
+    squares, degrees = PRIOR_WEIGHT * prior**2, float(PRIOR_WEIGHT)
+    for group in groups:
+        logs = [math.log(value) for value in group if value > 0]
         if len(logs) > 1:
             squares += sum((value - fmean(logs)) ** 2 for value in logs)
             degrees += len(logs) - 1
     return math.sqrt(squares / degrees)
 
 
-def race(
-    problem: Problem, trials: Sequence[Trial], known: Mapping[str, float] = NOTHING
-) -> Callable[[Sequence[BenchmarkResult]], bool]:
-    """Whether the first repeats say that a candidate will not reach the best trial; never, while there is none.
+class _Race:
+    def __init__(self, problem: Problem, candidate: Candidate, bar: Bar | None) -> None:
+        self._objective, self._workload, self._bar = problem.objective, problem.workload, bar
+        self._known = problem.known(candidate)
 
-    `known`: its metrics that need no launch. A value that is known needs no repeats: they are for the limits.
-    """
-    objective, best = problem.objective, best_trial(problem, trials)
-    if best is None or not best.value or best.value <= 0 or objective.is_known:
-        return lambda results: False  # noqa: ARG005
-    noise, bar, measured = noise_std(trials), math.log(best.value), max(1, len(best.repeat_values))
+    def is_lost(self, results: Sequence[BenchmarkResult]) -> bool:
+        if any(constraint.excess > 0 for result in results for constraint in judge(self._objective, result)[1]):
+            return True
+        losses = self._losses(results)
+        return bool(losses) and self._bar is not None and self._bar.is_missed(losses)
 
-    def is_lost(results: Sequence[BenchmarkResult]) -> bool:
-        values = [objective.value({**result.metrics, **known}) for result in results]
-        logs = [math.log(value) for value in values if value is not None and value > 0]
-        if not logs:
+    def is_enough(self, results: Sequence[BenchmarkResult], count: int) -> bool:
+        return self.is_lost(results) or (self._bar is not None and self._bar.is_sure(len(results), count))
+
+    def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:
+        limits = {name: limit for name, limit in self._objective.limits.items() if has_bound(name)}
+        return _Watch(self._workload, plans, self._objective.metric, limits, self._bar, self._losses(results))
+
+    def _losses(self, results: Sequence[BenchmarkResult]) -> list[float]:
+        """Of each repeat that has a value."""
+        bar = self._bar
+        if bar is None:
+            return []
+        values = [self._objective.value({**result.metrics, **self._known}) for result in results]
+        return [bar.loss(repeat, value) for repeat, value in enumerate(values) if value is not None and value > 0]
+
+
+class _Watch:
+    """One repeat while it runs."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        plans: Sequence[RequestPlan],
+        metric: str | None,
+        limits: Mapping[str, float],
+        bar: Bar | None,
+        losses: Sequence[float],
+    ) -> None:
+        """`metric`: the objective, where it is a single one."""
+        self._limits, self._bar, self._losses = limits, bar, losses
+        self._rate = metric if bar is not None and metric in RATES else None
+        self._latency = metric if bar is not None and metric is not None and has_bound(metric) else None
+        self._bounds = Bounds(plans, [*limits, *filter(None, [self._latency])])
+        self._has_news = False
+        self._pace = Pace(workload, plans)
+        self._projection: Projection | None = None
+        self._looks = 0
+        self._share = self._elapsed_s = 0.0
+
+    def see(self, record: RequestRecord) -> None:
+        self._bounds.see(record)
+        self._has_news = True
+
+    def should_stop(self, moment: Moment) -> bool:
+        self._share, self._elapsed_s = self._pace.share(moment), moment.elapsed_s
+        self._projection = self._pace.project(moment)
+        has_news, self._has_news = self._has_news, False
+        return (has_news and self._is_out_of_bounds()) or self._is_behind()
+
+    def _is_out_of_bounds(self) -> bool:
+        """Whether a limit, or the best trial's latency, is missed whatever is still to come."""
+        if self._bounds.fails or any(self._bounds.least(name) > limit for name, limit in self._limits.items()):
+            return True
+        least = 0.0 if self._latency is None else self._bounds.least(self._latency)
+        return least > 0 and self._is_missed(least)
+
+    def _is_behind(self) -> bool:
+        """At each look, whether the pace is too slow."""
+        projection = self._projection
+        if projection is None or self._rate is None:
             return False
-        margin = SURE * math.sqrt(noise**2 * (1 / len(logs) + 1 / measured) + 2 * LAUNCH_NOISE**2)
-        return objective.sign * (fmean(logs) - bar) < -margin
+        look = int(projection.share * LOOKS)
+        if look <= self._looks or projection.share >= 1:
+            return False
+        self._looks = look
+        return self._is_missed(self._rates(projection.duration_s)[self._rate], projection.share, projection.doubt)
 
-    return is_lost
+    def _is_missed(self, value: float, share: float = 1.0, doubt: float = 0.0) -> bool:
+        assert self._bar is not None
+        return self._bar.is_missed([*self._losses, self._bar.loss(len(self._losses), value)], share, doubt)
+
+    def _rates(self, duration_s: float) -> dict[str, float]:
+        """Of the whole load, did it take so long."""
+        requests, inputs, outputs = self._pace.num_requests, self._pace.num_input_tokens, self._pace.num_output_tokens
+        counts = (requests, inputs, outputs, inputs + outputs)
+        return {name: count / duration_s for name, count in zip(RATES, counts, strict=True)}
+
+    def estimate(self, result: BenchmarkResult) -> BenchmarkResult:
+        """With the rates of the whole load at its mean pace, where it has one; latencies are of requests that ended."""
+        rates = self._rates(self._elapsed_s / self._share) if self._pace.is_steady and self._share > 0 else {}
+        return replace(result, metrics={**result.metrics, **rates}, share=self._share)

@@ -12,6 +12,7 @@ from rich.text import Text
 from planner.explain import effects, explained, limit_of, model_fit
 from planner.finals import Finalist, Finals, chosen_trial, judge_finals
 from planner.objective import Objective, format_metric
+from planner.pareto import Point
 from planner.problem import Problem
 from planner.quality import quality_words
 from planner.risks import no_effect
@@ -24,6 +25,8 @@ MOST_EFFECTS = 4
 LOG_WIDTH = 132
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
 REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing is launched"
+ABOUT = "~"
+ABOUT_NOTE = "~ given up early, surely not the best: estimates"
 BANNERS = {"simulated": SIMULATED_BANNER, "replay": REPLAYED_BANNER}
 """By backend."""
 
@@ -96,6 +99,8 @@ def outcome_text(problem: Problem, trial: Trial) -> str:
     """`measured 812.3 tok/s`, or why there is no number."""
     if trial.outcome == "measured" and trial.value is not None:
         text = problem.objective.format(trial.value)
+        if trial.stopped_at is not None:
+            text = f"{ABOUT}{text}, given up after {trial.stopped_at:.0%} of the load"
         broken = [constraint.message for constraint in trial.constraints if constraint.excess > 0]
         return f"{text}; {broken[0]}" if broken else text
     if trial.failure is not None:
@@ -121,7 +126,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             settings = problem.default_words if problem.default_is_engines else f"{settings} ({problem.default_words})"
         cells = (
             f"{trial.number}{'*' if is_best else ''}",
-            objective.format(trial.value) if trial.value is not None else trial.outcome,
+            _mark(trial) + objective.format(trial.value) if trial.value is not None else trial.outcome,
             *(_metric(problem, trial, name) for name in beside),
             _against(trial, default),
             _latency(trial, "ttft_p50"),
@@ -133,6 +138,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             *(Text(cell) for cell in cells),  # an engine's words may look like markup
             style="bold green" if is_best else "" if trial.is_acceptable else "dim",
         )
+    table.caption, table.caption_justify = _note(searched(trials)), "left"
     return table
 
 
@@ -141,16 +147,46 @@ def _metric(problem: Problem, trial: Trial, name: str) -> str:
     return format_metric(name, metrics[name]) if name in metrics else ""
 
 
-def pareto_table(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> RenderableType:
-    """The trials of a front with the metrics it is about."""
+def _note(trials: Sequence[Trial]) -> str | None:
+    return ABOUT_NOTE if any(trial.stopped_at is not None for trial in trials) else None
+
+
+def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[str]) -> RenderableType:
+    """A front with the metrics it is about."""
     table = Table(title=f"Pareto front: {', '.join(metrics)}", title_justify="left")
-    for name in ("trial", *(metric.replace("_", " ") for metric in metrics)):
+    for name in ("trial", "load", *(metric.replace("_", " ") for metric in metrics)):
         table.add_column(name, justify="right")
     table.add_column("settings")
-    for trial in trials:
-        figures = (_metric(problem, trial, metric) for metric in metrics)
-        table.add_row(*map(Text, (str(trial.number), *figures, describe(problem, trial.candidate))))
-    return Group(table, *(_banners(trials[0]) if trials else [Text("no trial kept every limit", "bold red")]))
+    for point in points:
+        figures = (format_metric(name, point.metrics[name]) for name in metrics)
+        load = _judged_load(problem) if point.load is None else point.load
+        number = f"{_mark(point.trial)}{point.trial.number}"
+        table.add_row(*map(Text, (number, f"{load:g}", *figures, describe(problem, point.trial.candidate))))
+    table.caption, table.caption_justify = _note([point.trial for point in points]), "left"
+    return Group(table, *(_banners(points[0].trial) if points else [Text("no trial kept every limit", "bold red")]))
+
+
+def loads_table(problem: Problem, trials: Sequence[Trial]) -> Table | None:
+    """What the trials showed at the study's further loads; None without any."""
+    asked = tuple(problem.objective.powers)
+    table = Table(title=f"At other loads than {_judged_load(problem):g}", title_justify="left")
+    for name in ("trial", "load", *(metric.replace("_", " ") for metric in asked), "TTFT p50", "TPOT p50"):
+        table.add_column(name, justify="right")
+    for trial in searched(trials):
+        for at in trial.at_loads:
+            metrics = {**problem.known(trial.candidate), **at.metrics}
+            figures = (*asked, "ttft_p50", "tpot_p50")
+            cells = [format_metric(name, metrics[name]) if name in metrics else "" for name in figures]
+            table.add_row(str(trial.number), f"{at.load:g}", *cells)
+    return table if table.row_count else None
+
+
+def _judged_load(problem: Problem) -> float:
+    return problem.workload.request_rate or problem.workload.concurrency
+
+
+def _mark(trial: Trial) -> str:
+    return "" if trial.stopped_at is None else ABOUT
 
 
 def _against(trial: Trial, default: Trial | None) -> str:

@@ -12,7 +12,7 @@ from planner.hardware import Interconnect
 from planner.objective import Objective
 from planner.space import SearchSpace
 from planner.units import MIB, Bytes, Seconds
-from planner.workload import Workload
+from planner.workload import Rate, Workload
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -139,7 +139,11 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """A shipped name or the workload itself."""
     objective: Objective = Objective()
     repeats: Positive = 1
-    """Benchmark runs per launch; the value is their mean."""
+    """Benchmark runs per launch, at most; the value is their mean."""
+    racing: bool = True
+    """Whether a candidate that is surely not the best is given up early, and repeats that tell no more are spared."""
+    also_at: list[Rate] = []
+    """Further loads of each launch, measured once, after the repeats: concurrencies, or rates where there is a rate."""
     sampler: SamplerSpec = SamplerSpec()
     quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
     """Null: no gate."""

@@ -30,12 +30,14 @@ from planner.loadgen import (
     Load,
     OnProgress,
     Share,
+    ShouldStop,
     Target,
     load_of,
     send_load,
     send_share,
 )
 from planner.metrics import ClientHealth, RequestRecord
+from planner.progress import NOTHING, Moment
 from planner.wire import CONNECTION, CUT_STREAM
 from planner.workload import RequestPlan, conversations
 
@@ -66,7 +68,7 @@ def send_spread(
     shape: Shape,
     num_processes: int,
     on_progress: OnProgress | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    should_stop: ShouldStop | None = None,
     is_alive: Callable[[], bool] | None = None,
     on_record: Callable[[RequestRecord], None] | None = None,
 ) -> Load:
@@ -125,16 +127,15 @@ def split(
 
 
 def _work(link: Link, barrier: Barrier, target: Target, plans: list[RequestPlan], shape: Shape) -> None:
-    """Send a share, telling of ended requests at each tick; the parent may say why to end early."""
+    """Send a share, telling of it at each tick; the parent may say why to end early."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends us
     ended: list[RequestRecord] = []
     said: object = None
 
-    def should_stop() -> bool:
+    def should_stop(moment: Moment) -> bool:
         nonlocal said
-        if ended:
-            link.send(ended.copy())
-            ended.clear()
+        link.send((ended.copy(), moment))
+        ended.clear()
         if link.poll():
             said = link.recv()
         return said == STOPPED
@@ -148,7 +149,7 @@ def _work(link: Link, barrier: Barrier, target: Target, plans: list[RequestPlan]
         on_record=ended.append,
         begin=lambda: barrier.wait(START_TIMEOUT_S),
     )
-    link.send(ended)
+    link.send((ended, None))
     link.send(share)
 
 
@@ -159,12 +160,13 @@ def _gather(
     links: Sequence[Link],
     num_plans: int,
     on_progress: OnProgress | None,
-    should_stop: Callable[[], bool] | None,
+    should_stop: ShouldStop | None,
     is_alive: Callable[[], bool] | None,
     on_record: Callable[[RequestRecord], None] | None,
 ) -> list[Share]:
     """Wait for all shares, calling the callbacks meanwhile."""
     shares: dict[int, Share] = {}
+    moments: dict[int, Moment] = {}
     num_ended, asked_s, why = 0, time.perf_counter(), ""
     while len(shares) < len(links):
         waiting = [link for i, link in enumerate(links) if i not in shares]
@@ -176,7 +178,8 @@ def _gather(
                 if isinstance(said, Share):
                     shares[i] = said
                 else:
-                    ended += said
+                    ended += said[0]
+                    moments[i] = said[1] or moments.get(i, NOTHING)
         num_ended += len(ended)
         if on_record is not None:
             for record in ended:
@@ -186,7 +189,7 @@ def _gather(
         if why:
             continue
         broke = any(record.error in (CONNECTION, CUT_STREAM) for record in ended)
-        if should_stop is not None and should_stop():
+        if should_stop is not None and should_stop(sum(moments.values(), NOTHING)):
             why = STOPPED
         elif is_alive is not None and (broke or time.perf_counter() - asked_s >= ALIVE_S):
             why = "" if is_alive() else ENGINE_DIED

@@ -50,7 +50,7 @@ def run_study(
             break  # every feasible combination that may win has been tried
         number, candidate = asked
         observer.started(number, candidate)
-        repeats = Repeats(0, problem.spec.repeats, race(problem, trials, problem.known(candidate)))
+        repeats = Repeats(0, problem.spec.repeats, race(problem, trials, candidate))
         trial = evaluate(problem, candidate, number, measure, observer.stage, _provenance(problem, backend), repeats)
         trial = _finished(trial, now)
         search.tell(trial)
@@ -142,6 +142,11 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
     results = [replace(result, metrics={**result.metrics, **known}) for result in measurement.results]
     verdicts = [judge(problem.objective, result) for result in results]
     values = [value for value, _ in verdicts if value is not None]
+    whole = [
+        value
+        for (value, _), run in zip(verdicts, measurement.results, strict=True)
+        if value is not None and run.share == 1
+    ]
     limits = sorted((c for _, constraints in verdicts for c in constraints), key=lambda constraint: constraint.excess)
     worst = {constraint.name: constraint for constraint in limits}  # of each limit the worst repeat
     return replace(
@@ -151,7 +156,10 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         constraints=tuple(worst.values()),
         real_memory=real_figures(measurement.facts),
         metrics=measurement.metrics(),
-        repeat_values=tuple(values),
+        repeat_values=tuple(whole),
+        stopped_at=measurement.stopped_at,
+        pace_errors=measurement.pace_errors,
+        at_loads=measurement.at_loads,
         preemptions=measurement.preemptions,
         failed_requests=sum(result.failed for result in measurement.results),
         start_s=measurement.start_s,

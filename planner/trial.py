@@ -48,6 +48,15 @@ class Rerun:
     round: int
 
 
+@dataclass(frozen=True, slots=True)
+class AtLoad:
+    """What a candidate showed at another load than the one it is judged by."""
+
+    load: float
+    """Requests in flight, or a second where the workload has a rate."""
+    metrics: dict[str, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     number: int
@@ -63,6 +72,13 @@ class Trial:
     metrics: dict[str, float] = field(default_factory=dict)
     """Means over the repeats, by the names of metrics.METRICS."""
     repeat_values: tuple[float, ...] = ()
+    """Of the repeats that ran to their end."""
+    stopped_at: float | None = None
+    """Share of all repeats after which it was surely not the best and given up; what it shows is then an estimate."""
+    pace_errors: tuple[float, ...] = ()
+    """How unsteady each repeat was, for `racing.py`."""
+    at_loads: tuple[AtLoad, ...] = ()
+    """The study's `also_at`; none of a trial that was given up."""
     preemptions: int | None = None
     failed_requests: int = 0
     start_s: float = 0.0
@@ -78,7 +94,7 @@ class Trial:
 
     @property
     def is_acceptable(self) -> bool:
-        """Measured, with every limit kept."""
+        """Measured, with every limit kept as far as it was measured."""
         return self.outcome == "measured" and all(constraint.excess <= 0 for constraint in self.constraints)
 
 
@@ -86,7 +102,7 @@ def best_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
     """The search's best acceptable trial; of equals the earlier, which is nearer the default."""
     best: Trial | None = None
     for trial in searched(trials):
-        if not trial.is_acceptable or trial.value is None:
+        if not trial.is_acceptable or trial.value is None or trial.stopped_at is not None:
             continue
         if best is None or best.value is None or problem.objective.better(trial.value, best.value):
             best = trial

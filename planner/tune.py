@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from planner.backends.docker import DockerBackend, engine_answers
@@ -31,7 +31,7 @@ from planner.page_cache import warm_models
 from planner.pareto import front
 from planner.problem import Problem
 from planner.quality_gate import Gate
-from planner.report import conclusion, make_console, pareto_table, plan_view, trials_table
+from planner.report import conclusion, loads_table, make_console, pareto_table, plan_view, trials_table
 from planner.search import Search
 from planner.spec import StudySpec
 from planner.study import run_finals, run_study
@@ -231,12 +231,17 @@ def write_study(spec: StudySpec, folder: Path) -> None:
 
 
 def _conclude(console: Console, problem: Problem, trials: list[Trial], workspace: Workspace) -> None:
-    console.print(trials_table(problem, trials))
+    console.print(*_tables(problem, trials), sep="\n")
     console.print(conclusion(problem, trials))
     best = chosen_trial(problem, trials)
     if best is not None and problem.spec.container is not None:
         write_script(problem, trials, best, workspace.script_path)
         console.print(Text(f"wrote {workspace.script_path}"))
+
+
+def _tables(problem: Problem, trials: list[Trial]) -> list[RenderableType]:
+    further = loads_table(problem, trials)
+    return [trials_table(problem, trials), *([] if further is None else [further])]
 
 
 def write_script(problem: Problem, trials: list[Trial], trial: Trial, path: Path) -> None:
@@ -276,7 +281,7 @@ def report_trials(
         make_console().print(pareto_table(problem, front(problem, trials, pareto), pareto))
         return
     if jsonl is None:
-        make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")
+        make_console().print(*_tables(problem, trials), conclusion(problem, trials), sep="\n")
         return
     text = "".join(msgspec.json.encode(trial).decode() + "\n" for trial in trials)
     try:

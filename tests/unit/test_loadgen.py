@@ -449,7 +449,7 @@ def test_concurrency_is_reached_never_exceeded_and_even_over_servers() -> None:
 def test_stop_ends_what_is_in_flight() -> None:
     asked = workload(concurrency=2, num_requests=5, request_timeout=600.0)
     with Server(never) as server:
-        records = run_load([server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), should_stop=lambda: True)
+        records = run_load([server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), should_stop=lambda _: True)
     assert [record.error for record in records] == ["stopped"] * 5
 
 

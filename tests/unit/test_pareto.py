@@ -11,6 +11,7 @@ import pytest
 from planner.errors import InputError
 from planner.pareto import front, parse_metrics
 from planner.problem import Problem
+from planner.report import loads_table, make_console, pareto_table
 from planner.trial import Rerun
 
 Make = Callable[..., Problem]
@@ -22,8 +23,8 @@ def test_a_trial_that_is_beaten_in_both_is_left_out(make_problem: Make, tune: An
     trials = tune(problem, 4)
     figures = [(1.0, 100.0), (2.0, 200.0), (2.5, 150.0), (1.0, 90.0)]
     given = [replace(t, metrics=dict(zip(PAIR, pair, strict=True))) for t, pair in zip(trials, figures, strict=True)]
-    assert [trial.number for trial in front(problem, given, PAIR)] == [0, 1]
-    assert [trial.number for trial in front(problem, given, PAIR[::-1])] == [1, 0]
+    assert [point.trial.number for point in front(problem, given, PAIR)] == [0, 1]
+    assert [point.trial.number for point in front(problem, given, PAIR[::-1])] == [1, 0]
 
 
 def test_only_trials_of_the_search_that_kept_their_limits_count(make_problem: Make, tune: Any) -> None:
@@ -31,7 +32,7 @@ def test_only_trials_of_the_search_that_kept_their_limits_count(make_problem: Ma
     trials = tune(problem, 2)
     failed = replace(trials[1], outcome="failed")
     again = replace(trials[1], rerun=Rerun(of=1, series="1", round=0), metrics={"ttft_p95": 0.0, PAIR[1]: 1e9})
-    assert [trial.number for trial in front(problem, [trials[0], failed, again], PAIR)] == [0]
+    assert [point.trial.number for point in front(problem, [trials[0], failed, again], PAIR)] == [0]
 
 
 def test_the_context_is_a_metric_of_a_front(make_problem: Make, launch: Any) -> None:
@@ -40,8 +41,30 @@ def test_the_context_is_a_metric_of_a_front(make_problem: Make, launch: Any) -> 
     short, long = launch(problem, 3)[1:]
     quick, slow = ({"output_throughput": figure} for figure in (200.0, 100.0))
     pair = ("max_model_len", "output_throughput")
-    assert front(problem, [replace(short, metrics=quick), replace(long, metrics=slow)], pair)[0].number == long.number
+    assert (
+        front(problem, [replace(short, metrics=quick), replace(long, metrics=slow)], pair)[0].trial.number
+        == long.number
+    )
     assert front(problem, [replace(short, metrics=slow), replace(long, metrics=quick)], pair)[1:] == []
+
+
+def test_every_load_of_a_trial_is_a_point(make_problem: Make, tune: Any) -> None:
+    """Fewer requests in flight: slower in all, and each has its first token sooner."""
+    problem = make_problem(also_at=[1], workload__num_requests=16)
+    (trial,) = tune(problem, 1)
+    assert [(point.trial.number, point.load) for point in front(problem, [trial], PAIR)] == [(0, 1.0), (0, None)]
+    shown = "\n".join(lines_of(pareto_table(problem, front(problem, [trial], PAIR), PAIR)))
+    assert "│     0 │    1 │" in shown
+    assert "│     0 │    4 │" in shown
+    assert "│     0 │    1 │" in "\n".join(lines_of(loads_table(problem, [trial])))
+    assert loads_table(problem, [replace(trial, at_loads=())]) is None
+
+
+def lines_of(shown: Any) -> list[str]:
+    console = make_console()
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get().splitlines()
 
 
 @pytest.mark.parametrize("text", ["", "ttft_p95", "ttft_p95,ttft_p95", "ttft_p95,speed"])

@@ -100,7 +100,7 @@ def test_the_parent_hears_of_each_and_can_stop_it() -> None:
     records = spread_until(
         on_record=seen.append,
         on_progress=lambda done, total: progress.append((done, total)),
-        should_stop=lambda: len(seen) >= 4,
+        should_stop=lambda _: len(seen) >= 4,
     )
     assert sorted(record.index for record in seen) == [r.index for r in records if r.error is None]
     assert [r.error for r in records].count(STOPPED) == 4
@@ -113,7 +113,7 @@ def test_a_dead_engine_ends_all_processes() -> None:
 
 
 def test_a_process_that_dies_is_said_in_one_line() -> None:
-    def die() -> bool:
+    def die(_: object) -> bool:
         import multiprocessing
 
         for child in multiprocessing.active_children():

@@ -1,0 +1,64 @@
+"""What a running load's latencies must come to at least: exact, whatever the requests still to end will show.
+
+In: a load's plans, and its records as they end. A latency that is still to come is 0 at best, and no statistic below
+falls when a value rises: the statistic over what was seen and zeros for the rest is a lower bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from planner.metrics import LATENCIES, RequestRecord
+from planner.objective import MAX_FAILED_FRACTION
+from planner.workload import RequestPlan
+
+RISING = ("mean", "p50", "p90", "p95", "p99")
+"""Statistics that do not fall when a value rises; a standard deviation may."""
+
+
+def has_bound(name: str) -> bool:
+    family, _, statistic = name.partition("_")
+    return family in LATENCIES and statistic in RISING
+
+
+class Bounds:
+    """A request that fails has no latency: it leaves out a zero, and the bound holds."""
+
+    def __init__(self, plans: Sequence[RequestPlan], names: Sequence[str]) -> None:
+        """`names` of metrics with a bound."""
+        self._num_requests = len(plans)
+        self._num_gaps = sum(max(0, plan.output_tokens - 1) for plan in plans)
+        self._seen: dict[str, list[float]] = {name.partition("_")[0]: [] for name in names}
+        self._failed = 0
+
+    def see(self, record: RequestRecord) -> None:
+        if record.error is not None:
+            self._failed += 1
+            return
+        for family, values in self._seen.items():
+            if family == "itl":
+                values += np.diff(record.chunk_s).tolist()
+            elif family == "tpot":
+                values += [] if record.tpot_s is None else [record.tpot_s]
+            else:
+                values.append(record.ttft_s if family == "ttft" else record.e2el_s)
+
+    def least(self, name: str) -> float:
+        """Of the whole load, the lowest value that this metric can still have."""
+        family, _, statistic = name.partition("_")
+        seen = self._seen[family]
+        total = max(self._num_gaps if family == "itl" else self._num_requests, len(seen))
+        if not total:
+            return 0.0
+        if statistic == "mean":
+            return sum(seen) / total
+        values = np.zeros(total)
+        values[: len(seen)] = seen
+        return float(np.percentile(values, float(statistic[1:])))
+
+    @property
+    def fails(self) -> bool:
+        """Whether more requests have failed than may of the whole load."""
+        return self._failed > MAX_FAILED_FRACTION * self._num_requests
