@@ -1,0 +1,1 @@
+"""What runs beside a service once it is tuned."""
