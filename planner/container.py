@@ -1,4 +1,4 @@
-"""How a candidate becomes `docker run`: `ContainerRun`, in words for a script, a compose file and the Docker Engine's API.
+"""How a candidate becomes a container: `ContainerRun`, as `docker run`, a compose file or arguments of Docker's API.
 
 Trials, the exported script and a guarded service are made here, by the same code: what was measured is what runs.
 """
@@ -20,6 +20,9 @@ from planner.spec import ContainerSpec
 
 STUDY_LABEL = "planner.study"
 TRIAL_LABEL = "planner.trial"
+GUARD_LABEL = "planner.guard"
+RUNG_LABEL = "planner.guard.rung"
+LADDER_LABEL = "planner.guard.ladder"
 COMPILE_CACHE_MOUNT = "/compile-cache"
 
 

@@ -55,6 +55,8 @@ class Seen:
     """That run or wait in the engine; None where it does not say."""
     tokens: int | None = None
     """Of prompts and answers so far."""
+    cache_usage: float | None = None
+    """Share of the KV cache in use: it also moves in the middle of a long prompt."""
     probe_waits: bool = False
     probes_answered: int = 0
     ttft_p95_s: float | None = None
@@ -75,11 +77,12 @@ class Pulse:
     """What is remembered from look to look while an engine serves."""
 
     unhealthy_since_s: float | None = None
-    mark: tuple[int, int] = (-1, -1)
-    """Tokens and answered probes when they last grew."""
+    mark: tuple[float, ...] = ()
+    """What moves while the engine works: tokens, use of the KV cache, answered probes."""
     token_at_s: float = 0.0
+    """When it last moved."""
     waiting_since_s: float | None = None
-    """Requests or a probe wait since then, without a token."""
+    """Requests or a probe wait since then, and nothing moves."""
     log_error: Death | None = None
     log_error_at_s: float = 0.0
     slow_since_s: float | None = None
@@ -148,7 +151,7 @@ EVENTS: dict[str, str] = {
     "slow": "the time to the first token has been over the limit for a while",
     "fast": "it is under the limit again",
     "probe_refused": "the server does not take the probe; from now on there is none",
-    "docker_silent": "the Docker Engine does not answer; nothing is changed until it does",
+    "docker_silent": "the Docker Engine does not answer, or the name is another's; nothing is changed until then",
     "docker_back": "it answers again",
     "webhook_failed": "an event could not be posted",
 }
@@ -214,12 +217,10 @@ def not_launched(policy: Policy, state: State, words: str, now_s: float) -> Deci
 # --- phases ---
 
 
-def _launch(state: State, now_s: float, **changes: int | None) -> Decision:
+def _launch(state: State, now_s: float) -> Decision:
     starts = (*(start for start in state.starts_s if start > now_s - HOUR_S), now_s)
-    state = replace(
-        state, phase="starting", since_s=now_s, starts_s=starts, container=None, started_at="", pulse=Pulse()
-    )
-    return Decision(replace(state, **changes), ("launch",))  # type: ignore[arg-type]
+    fresh = replace(state, container=None, started_at="", pulse=Pulse())
+    return Decision(replace(fresh, phase="starting", since_s=now_s, starts_s=starts), ("launch",))
 
 
 def _starting(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: float) -> Decision:
@@ -249,7 +250,7 @@ def _serving(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: fl
     if _may_climb(policy, state, seen, now_s):
         reason = f"{quiet:.0f} s without a failure" + ("" if policy.climbs == "always" else ", no request runs")
         climbing = Event(name="climbing", rung=state.rung - 1, reason=reason, evidence={"from_rung": state.rung})
-        launched = _launch(state, now_s, rung=state.rung - 1, climbed_from=state.rung)
+        launched = _launch(replace(state, rung=state.rung - 1, climbed_from=state.rung), now_s)
         return replace(launched, events=(*events, climbing))
     quiet_engine = now_s - pulse.token_at_s >= policy.probe_every or pulse.log_error_at_s == now_s
     wants_probe = policy.probe_every > 0 and quiet_engine and not seen.probe_waits
@@ -259,7 +260,7 @@ def _serving(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: fl
 def _feel(policy: Policy, state: State, seen: Seen, now_s: float) -> tuple[Pulse, list[Event]]:
     """What this look adds to the pulse."""
     pulse, events = state.pulse, []
-    mark = (-1 if seen.tokens is None else seen.tokens, seen.probes_answered)
+    mark = (float(seen.tokens or 0), float(seen.cache_usage or 0), float(seen.probes_answered))
     has_work = bool(seen.requests) or seen.probe_waits
     if mark != pulse.mark:  # a counter that fell is another engine's: alive too
         pulse = replace(pulse, mark=mark, token_at_s=now_s, waiting_since_s=now_s if has_work else None)
@@ -382,13 +383,5 @@ def _waiting(policy: Policy, state: State, now_s: float) -> State:
     recent = [start for start in state.starts_s if start > retry_at_s - HOUR_S]
     if len(recent) >= policy.starts_per_hour:
         retry_at_s = recent[-policy.starts_per_hour] + HOUR_S
-    return replace(
-        state,
-        phase="down",
-        since_s=now_s,
-        retry_at_s=retry_at_s,
-        container=None,
-        started_at="",
-        climbed_from=state.climbed_from,
-        pulse=Pulse(),
-    )
+    ended = replace(state, container=None, started_at="", pulse=Pulse())
+    return replace(ended, phase="down", since_s=now_s, retry_at_s=retry_at_s)

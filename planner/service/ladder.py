@@ -1,7 +1,7 @@
-"""`Ladder`: the configurations of one service, the best first, each lower one with less memory; and how it is guarded.
+"""`Ladder`: the configurations of one service, each with less memory than the one above, and the policy of its guard.
 
-In: a problem and the trial to deploy. Out: what `tune` writes as ladder.yaml and `planner guard` runs. A person may edit
-it: a rung's settings are the only place from which its flags come. Launches nothing.
+In: a problem and the trial to deploy. Out: what `tune` writes as ladder.yaml and `planner guard` runs. A person may
+edit it: a rung's settings are the only place from which its flags come. Launches nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from planner.risks import SAFE_SPARE_BYTES, dangers
 from planner.space import Candidate
 from planner.spec import Name, Positive
 from planner.trial import Trial
-from planner.units import GIB, Bytes, Seconds, format_count, format_gib
+from planner.units import GIB, Bytes, Seconds, format_gib
 
 
 def _seconds(value: float) -> Seconds:
