@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
+LOOK_TAIL_LINES = 2_000
+"""Of a log that is read every few seconds: without a tail the Engine would go through all of it each time."""
 
 
 @contextmanager
@@ -220,8 +222,8 @@ class OwnContainer:
         container = self._found()
         if container is None:
             return ""
-        with _mapped():  # without a tail the Engine would read the whole log each time
-            raw: bytes = container.logs(tail=LOG_TAIL_LINES, since=since_s)
+        with _mapped():
+            raw: bytes = container.logs(tail=LOG_TAIL_LINES if since_s is None else LOOK_TAIL_LINES, since=since_s)
         return raw.decode("utf-8", "replace")
 
     def _found(self) -> Container | None:

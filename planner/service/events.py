@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -20,6 +21,8 @@ from planner.errors import BackendError
 from planner.service.guard import Event, Seen, State
 
 WEBHOOK_TIMEOUT_S = 10.0
+MOST_WAITING = 1000
+"""Events for the webhook; more are not posted."""
 LOOPBACK = "127.0.0.1"
 
 METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -44,7 +47,8 @@ class Reporter:
         self._path = events_path
         self._rung_names = rung_names
         self._webhook = webhook
-        self._posts: set[asyncio.Task[None]] = set()
+        self._queue: asyncio.Queue[tuple[str, Event, bytes] | None] = asyncio.Queue(MOST_WAITING)
+        self._poster: asyncio.Task[None] | None = None
         self._complained: set[str] = set()
         self.registry = CollectorRegistry()
         self._metrics: dict[str, Gauge | Counter] = {}
@@ -89,9 +93,10 @@ class Reporter:
         self._write(lambda: _append(self._path, line), "the events file")
         self._write(lambda: _print(sys.stdout, line), "stdout")
         if self._webhook is not None and event.name != "webhook_failed":
-            post = asyncio.get_running_loop().create_task(self._post(self._webhook, container, event, line))
-            self._posts.add(post)
-            post.add_done_callback(self._posts.discard)
+            if self._poster is None:
+                self._poster = asyncio.get_running_loop().create_task(self._post_all(self._webhook))
+            with suppress(asyncio.QueueFull):  # a webhook that has been dead for long; the file has them all
+                self._queue.put_nowait((container, event, line))
 
     def show(self, container: str, state: State, seen: Seen, now_s: float) -> None:
         """The metrics that are not counted but measured."""
@@ -105,9 +110,12 @@ class Reporter:
             self._set("planner_guard_ttft_p95_seconds", container, seen.ttft_p95_s)
 
     async def close(self) -> None:
-        """Wait for the posts that are on their way."""
-        if self._posts:
-            await asyncio.wait(self._posts, timeout=WEBHOOK_TIMEOUT_S)
+        """Wait for the posts that are on their way, though not for ever."""
+        if self._poster is not None:
+            with suppress(asyncio.QueueFull):
+                self._queue.put_nowait(None)
+            await asyncio.wait([self._poster], timeout=WEBHOOK_TIMEOUT_S)
+            self._poster.cancel()
 
     def complain(self, where: str, error: Exception) -> None:
         """Once for each place, on stderr."""
@@ -127,14 +135,17 @@ class Reporter:
         except OSError as error:
             self.complain(where, error)
 
-    async def _post(self, url: str, container: str, event: Event, line: bytes) -> None:
-        try:
-            async with httpx.AsyncClient(timeout=WEBHOOK_TIMEOUT_S) as client:
-                answer = await client.post(url, content=line, headers={"content-type": "application/json"})
-                answer.raise_for_status()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            words = f"{event.name}: {error or type(error).__name__}"
-            self.tell(container, Event(name="webhook_failed", rung=event.rung, reason=words))
+    async def _post_all(self, url: str) -> None:
+        """One after the other, so that they arrive in their order."""
+        async with httpx.AsyncClient(timeout=WEBHOOK_TIMEOUT_S) as client:
+            while (waiting := await self._queue.get()) is not None:
+                container, event, line = waiting
+                try:
+                    answer = await client.post(url, content=line, headers={"content-type": "application/json"})
+                    answer.raise_for_status()
+                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    words = f"{event.name}: {error or type(error).__name__}"
+                    self.tell(container, Event(name="webhook_failed", rung=event.rung, reason=words))
 
 
 def _append(path: Path, line: bytes) -> None:

@@ -66,6 +66,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Without a failure for so long, one rung up; twice as long after each climb that failed."""
     longest_quiet: Seconds = _seconds(86400)
 
+    def __post_init__(self) -> None:
+        for name in ("every", "first_wait", "longest_wait", "quiet"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: must be above 0")
+
 
 class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One configuration: what differs from the others is in `settings` and `env`."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,10 @@ class Guard:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *options: str) -> Guard:
+        port = () if "--metrics-port" in options else ("--metrics-port", "0")
         with (self.folder / "guard.err").open("a") as errors:
             self.process = subprocess.Popen(
-                [*PLANNER, "guard", str(self.folder / LADDER_FILE), "--metrics-port", "0", *options],
+                [*PLANNER, "guard", str(self.folder / LADDER_FILE), *port, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -76,14 +78,15 @@ class Guard:
     def clean_up(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.end(signal.SIGKILL)
-        try:
+        with suppress(docker.errors.NotFound):
             self.container.remove(force=True)
-        except docker.errors.NotFound:
-            pass
 
     @property
     def container(self) -> Container:
         return self._client.containers.get(self.name)
+
+    def errors(self) -> str:
+        return (self.folder / "guard.err").read_text("utf-8")
 
     def events(self) -> list[dict[str, Any]]:
         path = self.folder / "guard" / "events.jsonl"
@@ -100,7 +103,7 @@ class Guard:
                 if event["event"] == name:
                     return event
             assert self.process is not None
-            assert self.process.poll() is None, (self.folder / "guard.err").read_text("utf-8")
+            assert self.process.poll() is None, self.errors()
             time.sleep(0.2)
         raise AssertionError(f"no {name} in {timeout_s:.0f} s: {self.events()}")
 
