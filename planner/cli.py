@@ -311,7 +311,7 @@ def guard(
 
 
 @app.command()
-def schema(kind: Annotated[str, typer.Argument(help="study, search-space, workload or hardware.")]) -> None:
+def schema(kind: Annotated[str, typer.Argument(help="study, search-space, workload, hardware or ladder.")]) -> None:
     """The JSON Schema of a YAML file, for editors."""
     import json
 

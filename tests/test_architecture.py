@@ -17,7 +17,8 @@ HOMES = {
     "docker": {"backends.docker", "container"},
     "yaml": {"files"},
     "rich": {"report", "estimate_view", "live", "tune", "cli"},
-    "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base"},
+    "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base", "service.watch", "service.events"},
+    "prometheus_client": {"telemetry", "simulated.server", "service.events"},
     "filelock": {"workspace"},
     "typer": {"cli"},
 }

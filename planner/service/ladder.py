@@ -101,7 +101,7 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     extra_args: list[str] = []
     """Further flags of every rung, passed as they are."""
     rungs: Annotated[list[Rung], msgspec.Meta(min_length=1)]
-    policy: Policy = Policy()
+    policy: Policy = msgspec.field(default_factory=Policy)
 
     def __post_init__(self) -> None:
         try:
@@ -259,8 +259,9 @@ def _with(candidate: Candidate, **changes: int | float | None) -> Candidate:
 
 def _with_smaller_cache(problem: Problem, candidate: Candidate, num_bytes: float) -> Candidate | None:
     """So many bytes less for the KV cache, through whatever sets its size here, in steps that a person would write."""
-    memory, engine = problem.deployment(candidate).memory, candidate.engine
-    left = float(memory.kv_cache_bytes) - num_bytes
+    deployment, engine = problem.deployment(candidate), candidate.engine
+    memory, pool = deployment.memory, deployment.engine.kv_cache_memory_bytes
+    left = float(memory.kv_cache_bytes if pool is None else pool) - num_bytes
     if left <= 0:
         return None
     if problem.gpu.is_cpu and CPU_KV_ENV in dict(candidate.env):
@@ -271,7 +272,7 @@ def _with_smaller_cache(problem: Problem, candidate: Candidate, num_bytes: float
     if engine.kv_cache_memory_bytes is not None or problem.gpu.is_cpu:
         known = knows(problem.version, "kv_cache_memory_bytes")
         return _with(candidate, kv_cache_memory_bytes=floor(left)) if known else None
-    now = float(problem.deployment(candidate).engine.gpu_memory_utilization)
+    now = float(deployment.engine.gpu_memory_utilization)
     share = round(floor((now - num_bytes / memory.total_bytes) / UTILIZATION_STEP + 1e-9) * UTILIZATION_STEP, 4)
     return _with(candidate, gpu_memory_utilization=share) if share > 0 else None
 

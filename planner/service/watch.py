@@ -133,14 +133,8 @@ class Watch:
         )
 
     def _log_error(self) -> Death | None:
-        """An error of the GPU in the lines since the last look, of an engine that runs."""
         since_s, self._log_since_s = self._log_since_s, time.time()
-        text = self._container.log_text(since_s)
-        if not GPU_ERROR.search(text):
-            return None
-        error = diagnose(text)
-        is_cause = GPU_ERROR.search(str(error)) and not str(error).startswith("ended ")  # which quotes any last line
-        return _death_of(error, None, False) if is_cause else None
+        return gpu_error_in(self._container.log_text(since_s))
 
     async def _ask_for_a_token(self) -> None:
         """Without a limit of time: how long it may take is the policy's matter."""
@@ -168,6 +162,15 @@ class Watch:
         if self._probe is not None:
             self._probe.cancel()
             self._probe = None
+
+
+def gpu_error_in(lines: str) -> Death | None:
+    """An error of the GPU in some lines of an engine that runs."""
+    if not GPU_ERROR.search(lines):
+        return None
+    error = diagnose(lines)
+    is_cause = GPU_ERROR.search(str(error)) and not str(error).startswith("ended ")  # which quotes any last line
+    return _death_of(error, None, False) if is_cause else None
 
 
 def _death_of(error: EngineError, exit_code: int | None, is_out_of_memory_kill: bool) -> Death:
