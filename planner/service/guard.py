@@ -318,7 +318,7 @@ def _trouble(policy: Policy, pulse: Pulse, seen: Seen, now_s: float) -> tuple[Ki
 
 
 def _may_climb(policy: Policy, state: State, seen: Seen, now_s: float) -> bool:
-    if state.rung == 0 or policy.climbs == "never" or state.climbed_from is not None:
+    if state.rung == 0 or policy.climbs == "never":
         return False
     is_idle = seen.requests == 0 and not seen.probe_waits
     has_start_left = len([s for s in state.starts_s if s > now_s - HOUR_S]) < policy.starts_per_hour

@@ -57,7 +57,7 @@ class Guard:
         self._client = client
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, *options: str) -> Guard:
+    def start(self, *options: str, env: dict[str, str] | None = None) -> Guard:
         port = () if "--metrics-port" in options else ("--metrics-port", "0")
         with (self.folder / "guard.err").open("a") as errors:
             self.process = subprocess.Popen(
@@ -66,7 +66,7 @@ class Guard:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             )
         return self
 
@@ -95,12 +95,12 @@ class Guard:
     def names(self, since: int = 0) -> list[str]:
         return [event["event"] for event in self.events()[since:]]
 
-    def wait_for(self, name: str, timeout_s: float, since: int = 0) -> dict[str, Any]:
-        """The first event of this name after so many others."""
+    def wait_for(self, name: str, timeout_s: float, since: int = 0, container: str | None = None) -> dict[str, Any]:
+        """The first event of this name, and of this container, after so many others."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             for event in self.events()[since:]:
-                if event["event"] == name:
+                if event["event"] == name and container in (None, event["container"]):
                     return event
             assert self.process is not None
             assert self.process.poll() is None, self.errors()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -55,7 +56,9 @@ def make_guard(
 ) -> Iterator[Callable[..., Guard]]:
     made: list[Guard] = []
 
-    def make(*rungs: dict[str, Any], policy: Policy = POLICY, folder: Path = tmp_path, **changes: Any) -> Guard:
+    def make(
+        *rungs: dict[str, Any], policy: Policy = POLICY, copies: int = 1, folder: Path = tmp_path, **changes: Any
+    ) -> Guard:
         name = f"planner-{folder.name[:40].replace('_', '-').strip('-')}"
         run = ContainerRun(
             image=simulated_image,
@@ -69,7 +72,12 @@ def make_guard(
         ladder = Ladder(
             name=name,
             version="0.8.5",
-            containers=[msgspec.structs.replace(run, **changes)],
+            containers=[
+                msgspec.structs.replace(run, name=f"{name}-{i}", host_port=free_port(), **changes)
+                if i
+                else msgspec.structs.replace(run, **changes)
+                for i in range(copies)
+            ],
             extra_args=["--vllm-version", "0.8.5", "--host", "0.0.0.0", "--speedup", "100"],  # noqa: S104
             rungs=[
                 Rung(name=f"rung {i}", settings=EngineConfig(max_model_len=4096, dtype="half", **settings))
@@ -163,6 +171,78 @@ def test_its_own_death_in_a_start_and_another_ladder(make_guard: Callable[..., G
     since = len(guard.events())
     guard.wait_for("serving", 30, since)
     assert "4" in guard.container.attrs["Args"], "from the next start on"
+
+
+def test_instances_are_guarded_each_for_itself(
+    make_guard: Callable[..., Guard], docker_client: docker.DockerClient
+) -> None:
+    guard = make_guard(FITS, copies=2).start()
+    other = guard.ladder.containers[1].name
+    guard.wait_for("serving", 60, container=guard.name)
+    guard.wait_for("serving", 60, container=other)
+    before, since = guard.container.id, len(guard.events())
+    docker_client.containers.get(other).kill()
+    guard.wait_for("serving", 60, since, container=other)
+    assert {event["container"] for event in guard.events()[since:]} == {other}
+    assert guard.container.id == before
+    docker_client.containers.get(other).remove(force=True)
+
+
+def test_a_docker_engine_that_is_silent_for_a_while_changes_nothing(make_guard: Callable[..., Guard]) -> None:
+    guard = make_guard(FITS)
+    with DoorToDocker() as door:
+        guard.start(env={"DOCKER_HOST": f"tcp://127.0.0.1:{door.port}"}).wait_for("serving", 60)
+        before, since = guard.container.id, len(guard.events())
+        door.close()
+        guard.wait_for("docker_silent", 60, since)
+        assert guard.complete() == 4
+        door.open()
+        guard.wait_for("docker_back", 60, since)
+        time.sleep(2)
+        assert guard.names(since) == ["docker_silent", "docker_back"]
+        assert guard.container.id == before
+
+
+class DoorToDocker:
+    """The Docker Engine's socket as a TCP port that can be closed."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._sockets: list[socket.socket] = []
+
+    def open(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def close(self) -> None:
+        for one in (self._listener, *self._sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._sockets = []
+
+    def __enter__(self) -> DoorToDocker:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect("/var/run/docker.sock")
+                self._sockets += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
 
 def test_stop_stops_the_service_as_well(make_guard: Callable[..., Guard]) -> None:

@@ -23,8 +23,8 @@ START_S = 180.0
 POLICY = Policy(
     every=Seconds(1),
     probe_every=Seconds(2),
-    stuck_after=Seconds(6),
-    unhealthy_after=Seconds(20),
+    stuck_after=Seconds(12),
+    unhealthy_after=Seconds(30),
     start_timeout=Seconds(START_S),
     first_wait=Seconds(1),
     refused=1,
@@ -65,7 +65,7 @@ def served_again(guard: Guard, since: int, detected_within_s: float) -> list[str
 def test_a_killed_engine_is_started_again_on_its_rung(steady: Guard) -> None:
     since, before = len(steady.events()), steady.container.id
     steady.signal_engine(signal.SIGKILL)
-    assert served_again(steady, since, 30) == ["failed", "launched", "serving"]
+    assert served_again(steady, since, 60) == ["failed", "launched", "serving"]
     failed = steady.events()[since]
     assert failed["evidence"]["kind"] == "crashed"
     assert steady.events()[-1]["rung"] == 0, "a death says nothing against the rung"
@@ -76,7 +76,7 @@ def test_a_hung_engine_is_noticed_by_the_probe_and_started_again(steady: Guard) 
     """Its API server still answers /health with 200, and its metrics say that nothing runs."""
     since = len(steady.events())
     steady.signal_engine(signal.SIGSTOP)
-    assert served_again(steady, since, 40) == ["failed", "launched", "serving"]
+    assert served_again(steady, since, 60) == ["failed", "launched", "serving"]
     failed = steady.events()[since]
     assert failed["evidence"]["kind"] == "stuck"
     assert "no token for" in failed["reason"]
@@ -95,7 +95,7 @@ def test_a_guard_that_dies_finds_its_container_again_and_touches_no_other(
         steady.end(signal.SIGKILL)
         assert steady.complete() == 4, "the engine does not need its guard"
         steady.start()
-        steady.wait_for("adopted", 30, since)
+        steady.wait_for("adopted", 60, since)
         time.sleep(5)
         assert steady.names(since) == ["guard_started", "adopted"]
         assert steady.container.id == before.id
@@ -104,7 +104,7 @@ def test_a_guard_that_dies_finds_its_container_again_and_touches_no_other(
         assert steady.names(since)[-1] == "guard_stopped"
         assert steady.complete() == 4, "a guard that is told to end leaves the service as it is"
         steady.start()
-        steady.wait_for("adopted", 30, since + 3)
+        steady.wait_for("adopted", 60, since + 3)
         other.reload()
         assert other.status == "running"
     finally:

@@ -233,6 +233,15 @@ def test_an_error_in_the_log_of_an_engine_that_goes_on_is_only_told() -> None:
     assert world.names() == ["serving", "gpu_error"]
 
 
+def test_once_it_has_gone_on_the_patience_is_the_long_one_again() -> None:
+    world = serving()
+    world.step(log_error=CRASHED)
+    world.step()
+    for _ in range(int(POLICY.stuck_after_gpu_error / 5) + 4):
+        world.step(tokens=7, requests=1)
+    assert "failed" not in world.names()
+
+
 def test_out_of_memory_in_the_log_of_a_hung_engine_counts_as_that() -> None:
     world = serving()
     world.step(tokens=7, requests=1, log_error=OUT_OF_MEMORY)
@@ -266,6 +275,12 @@ def test_out_of_memory_once_is_a_restart_and_twice_is_one_rung_down() -> None:
     world.run(15 * 60)
     assert [rung for _, rung in world.launches] == [0, 0, 1]
     assert world.names() == ["serving", "failed", "serving", "failed", "stepped_down", "serving"]
+
+
+def test_failures_are_counted_on_each_rung_anew() -> None:
+    world = World(needs_rung(2))
+    world.run(20 * 60)
+    assert [rung for _, rung in world.launches] == [0, 0, 1, 1, 2]
 
 
 def test_out_of_memory_now_and_then_is_no_reason_to_step_down() -> None:
@@ -305,7 +320,8 @@ def test_where_no_rung_starts_the_settings_are_not_at_fault() -> None:
     """For example a model's folder that is not mounted: when it is back the winner serves, not the lowest rung."""
     world = World(lambda _: Fate(start_s=None, death=REFUSED), num_rungs=3)
     world.run(20 * 60)
-    assert "started_over" in world.names()
+    assert [rung for _, rung in world.launches][:8] == [0, 0, 1, 1, 2, 2, 0, 0]
+    assert world.names().count("started_over") >= 1
     world.fate_of = lambda _: Fate()
     while world.state.phase != "serving":
         world.step()
@@ -344,6 +360,22 @@ def test_a_failed_trial_goes_straight_back_and_doubles_the_quiet_time() -> None:
     assert world.state.rung == 1
 
 
+def test_the_quiet_time_grows_to_a_day_and_no_longer() -> None:
+    world = World(needs_rung(1))
+    world.run(5 * DAY_S, after_s=30.0)
+    gaps = [later - one for one, later in pairwise(world.times("climbing"))]
+    assert DAY_S <= gaps[-1] <= DAY_S + HOUR_S
+
+
+def test_a_trial_that_does_not_even_start_in_time_goes_back() -> None:
+    world = World(needs_rung(1))
+    world.run(15 * 60)
+    world.fate_of = lambda rung: Fate() if rung else Fate(start_s=1e9)
+    world.run(1.5 * HOUR_S)
+    assert world.state.rung == 1
+    assert world.names()[-4:] == ["climbing", "failed", "climb_failed", "serving"]
+
+
 def test_it_climbs_only_while_no_request_runs_unless_told_otherwise() -> None:
     for climbs, expected in (("idle", 0), ("never", 0), ("always", 1)):
         world = World(needs_rung(1), policy=Policy(climbs=climbs))
@@ -363,12 +395,40 @@ def fates(draw: st.DrawFn) -> Iterator[Fate]:
     return Fate(start_s, life_s, draw(st.sampled_from([OUT_OF_MEMORY, KILLED, REFUSED, CRASHED])))  # type: ignore[return-value]
 
 
+POLICIES = st.builds(
+    Policy,
+    first_wait=st.floats(1, 60).map(Seconds),
+    longest_wait=st.floats(1, 600).map(Seconds),
+    settled_after=st.floats(1, 900).map(Seconds),
+    starts_per_hour=st.integers(2, 20),
+    quiet=st.floats(60, 3600).map(Seconds),
+    climbs=st.sampled_from(["idle", "always"]),
+)
+
+
+def test_the_starts_of_an_hour_are_counted_whatever_the_waits_are() -> None:
+    policy = Policy(first_wait=Seconds(1), longest_wait=Seconds(1), starts_per_hour=5)
+    world = World(lambda _: Fate(start_s=1.0, life_s=1.0), policy=policy)
+    world.run(10 * HOUR_S)
+    assert 45 <= len(world.launches) <= 50, "as many as allowed, and no more"
+
+
+def test_a_climb_waits_for_a_start_that_is_left() -> None:
+    policy = Policy(quiet=Seconds(60), starts_per_hour=3)
+    world = World(needs_rung(1), policy=policy)
+    world.run(20 * 60)
+    assert [rung for _, rung in world.launches] == [0, 0, 1]
+    assert world.state.phase == "serving", "a rung that works is not left for one that could not be left again"
+    world.run(HOUR_S)
+    assert world.times("climbing")
+
+
 @settings(max_examples=25, deadline=None)
-@given(st.lists(fates(), min_size=1, max_size=40), st.integers(1, 5), st.integers(0, 1))
-def test_it_never_storms_and_never_flaps(script: list[Fate], num_rungs: int, requests: int) -> None:
+@given(st.lists(fates(), min_size=1, max_size=40), st.integers(1, 5), POLICIES, st.integers(0, 1))
+def test_it_never_storms_and_never_flaps(script: list[Fate], num_rungs: int, policy: Policy, requests: int) -> None:
     """Whatever fates the engines have: starts in an hour, waits, and climbs stay within the policy's bounds."""
     order = iter(script * 1000)
-    world = World(lambda _: next(order), num_rungs=num_rungs, requests=requests)
+    world = World(lambda _: next(order), num_rungs=num_rungs, policy=policy, requests=requests)
     while world.now_s < 1e9 + DAY_S:
         world.step(after_s=30.0)
         assert 0 <= world.state.rung < num_rungs
@@ -376,9 +436,9 @@ def test_it_never_storms_and_never_flaps(script: list[Fate], num_rungs: int, req
             assert world.state.retry_at_s <= world.now_s + HOUR_S, "down for an hour at most"
     starts = [at_s for at_s, _ in world.launches]
     for i, start_s in enumerate(starts):
-        assert sum(s < start_s + HOUR_S for s in starts[i:]) <= POLICY.starts_per_hour
+        assert sum(s < start_s + HOUR_S for s in starts[i:]) <= policy.starts_per_hour
     ups = [(at_s, event) for at_s, event in world.events if event.name == "climbing"]
-    assert all(later[0] - one[0] >= POLICY.quiet for one, later in pairwise(ups))
+    assert all(later[0] - one[0] >= policy.quiet for one, later in pairwise(ups))
     rungs = [rung for _, rung in world.launches]
     moves = sum(event.name in ("climbing", "climb_failed", "stepped_down", "started_over") for _, event in world.events)
     assert sum(a != b for a, b in pairwise(rungs)) <= moves, "no rung changes untold"
