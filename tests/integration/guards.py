@@ -78,8 +78,9 @@ class Guard:
     def clean_up(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.end(signal.SIGKILL)
-        with suppress(docker.errors.NotFound):
-            self.container.remove(force=True)
+        for run in self.ladder.containers:
+            with suppress(docker.errors.NotFound):
+                self._client.containers.get(run.name).remove(force=True)
 
     @property
     def container(self) -> Container:

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -56,10 +57,8 @@ def make_guard(
 ) -> Iterator[Callable[..., Guard]]:
     made: list[Guard] = []
 
-    def make(
-        *rungs: dict[str, Any], policy: Policy = POLICY, copies: int = 1, folder: Path = tmp_path, **changes: Any
-    ) -> Guard:
-        name = f"planner-{folder.name[:40].replace('_', '-').strip('-')}"
+    def make(*rungs: dict[str, Any], policy: Policy = POLICY, copies: int = 1, **changes: Any) -> Guard:
+        name = f"planner-guarded-{uuid.uuid4().hex[:8]}"
         run = ContainerRun(
             image=simulated_image,
             name=name,
@@ -85,8 +84,8 @@ def make_guard(
             ],
             policy=policy,
         )
-        (folder / LADDER_FILE).write_text(encode(ladder), "utf-8")
-        made.append(Guard(ladder, folder, docker_client))
+        (tmp_path / LADDER_FILE).write_text(encode(ladder), "utf-8")
+        made.append(Guard(ladder, tmp_path, docker_client))
         return made[-1]
 
     yield make
@@ -185,7 +184,6 @@ def test_instances_are_guarded_each_for_itself(
     guard.wait_for("serving", 60, since, container=other)
     assert {event["container"] for event in guard.events()[since:]} == {other}
     assert guard.container.id == before
-    docker_client.containers.get(other).remove(force=True)
 
 
 def test_a_docker_engine_that_is_silent_for_a_while_changes_nothing(make_guard: Callable[..., Guard]) -> None:

@@ -367,6 +367,14 @@ def test_the_quiet_time_grows_to_a_day_and_no_longer() -> None:
     assert DAY_S <= gaps[-1] <= DAY_S + HOUR_S
 
 
+def test_after_days_without_a_fall_the_quiet_time_is_short_again() -> None:
+    world = World(needs_rung(1))
+    world.run(DAY_S, after_s=30.0)
+    world.fate_of = lambda _: Fate()
+    world.run(4 * DAY_S, after_s=30.0)
+    assert world.state.falls == 0
+
+
 def test_a_trial_that_does_not_even_start_in_time_goes_back() -> None:
     world = World(needs_rung(1))
     world.run(15 * 60)
