@@ -52,7 +52,7 @@ $(TINY_MODEL)/config.json: tests/images/make_model.py
 ## JSON Schemas for editors, from the types.
 schemas: $(BIN)/planner
 	mkdir -p docs/schemas
-	for kind in study search-space workload hardware; do \
+	for kind in study search-space workload hardware ladder; do \
 		$(BIN)/planner schema $$kind > docs/schemas/$$kind.schema.json; done
 
 ## docs/accuracy.md: the memory model against every recorded start.

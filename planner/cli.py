@@ -310,19 +310,42 @@ def export(
     study: StudyArgument = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
     trial: Annotated[int | None, typer.Option("--trial", help="A trial's number; by default the best.")] = None,
+    kind: Annotated[str, typer.Option("--kind", help="script, ladder, compose or systemd.")] = "script",
     simulated: Annotated[bool, typer.Option("--simulated", help="From the simulated trials.")] = False,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
 ) -> None:
-    """The best trial (or another) as a docker run script."""
+    """The best trial (or another) as a docker run script, a compose file, or for planner guard."""
+    from planner.export import parse_kind
     from planner.sources import load
     from planner.tune import export_trial
 
+    chosen = parse_kind(kind)
     spec, folder = load(study)
-    typer.echo(f"wrote {export_trial(spec, folder, output, trial, simulated, storage)}")
+    typer.echo(f"wrote {export_trial(spec, folder, chosen, output, trial, simulated, storage)}")
 
 
 @app.command()
-def schema(kind: Annotated[str, typer.Argument(help="study, search-space, workload or hardware.")]) -> None:
+def guard(
+    ladder: Annotated[Path | None, typer.Argument(help="ladder.yaml, or the study it is beside.")] = None,
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", help="Of Prometheus metrics on the loopback; 0: none.", min=0, max=65535)
+    ] = 9477,
+    webhook: Annotated[str | None, typer.Option("--webhook", help="URL to which each event is posted.")] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the service too when the guard is told to end.")] = False,
+) -> None:
+    """Keep the exported service up: restarts with back-off, one rung down the ladder after memory failures, back up."""
+    from planner.files import load_ladder
+    from planner.service.guard_loop import guard as guard_service
+    from planner.workspace import LADDER_FILE, find_study
+
+    if ladder is None and Path(LADDER_FILE).exists():
+        ladder = Path(LADDER_FILE)
+    found, folder = load_ladder(find_study(ladder))
+    guard_service(found, folder, metrics_port, webhook, stop)
+
+
+@app.command()
+def schema(kind: Annotated[str, typer.Argument(help="study, search-space, workload, hardware or ladder.")]) -> None:
     """The JSON Schema of a YAML file, for editors."""
     import json
 

@@ -1,15 +1,18 @@
-"""How a candidate becomes `docker run`: `ContainerRun`, in words for a script and for the Docker Engine's API.
+"""How a candidate becomes a container: `ContainerRun`, as `docker run`, a compose file or arguments of Docker's API.
 
-Trials and the exported script are made here, by the same code: what was measured is what is written down.
+Trials, the exported script and a guarded service are made here, by the same code: what was measured is what runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from planner.engine import compile_cache_env, serve_args, serve_env
+import msgspec
+from packaging.version import Version
+
+from planner.engine import EngineConfig, compile_cache_env, serve_args, serve_env
 from planner.errors import InputError
 from planner.problem import Problem
 from planner.space import Candidate
@@ -17,33 +20,37 @@ from planner.spec import ContainerSpec
 
 STUDY_LABEL = "planner.study"
 TRIAL_LABEL = "planner.trial"
+GUARD_LABEL = "planner.guard"
+RUNG_LABEL = "planner.guard.rung"
+LADDER_LABEL = "planner.guard.ladder"
 COMPILE_CACHE_MOUNT = "/compile-cache"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerRun:
-    """One container of one instance. `command` is what follows the image."""
+class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """One container of one instance. `command` is what follows the image. Also what a person may edit in a ladder."""
 
     image: str
     name: str
     command: tuple[str, ...]
-    env: dict[str, str]
-    volumes: dict[str, str]
+    env: dict[str, str] = {}
+    volumes: dict[str, str] = {}
     """Host directory, or a volume's name -> directory in the container."""
-    host_ip: str | None
+    host_ip: str | None = None
     """None publishes on every address."""
-    host_port: int | None
+    host_port: int | None = None
     """None lets Docker choose a free port."""
     container_port: int
-    runtime: str | None
-    gpu_ids: tuple[int, ...] | None
+    runtime: str | None = None
+    gpu_ids: tuple[int, ...] | None = None
     """None: all cards (with a runtime) or no card (without)."""
-    ulimits: dict[str, int]
-    ipc: str
-    shm_size_bytes: int | None
-    cpuset_cpus: str | None
-    restart: str | None
-    labels: dict[str, str] = field(default_factory=dict)
+    ulimits: dict[str, int] = {}
+    ipc: str = "host"
+    shm_size_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    """Host memory; the kernel kills what takes more."""
+    cpuset_cpus: str | None = None
+    restart: str | None = None
+    labels: dict[str, str] = {}
 
     def argv(self) -> list[str]:
         """`docker run ...` as an argument list."""
@@ -66,6 +73,8 @@ class ContainerRun:
         options.append([f"--ipc={self.ipc}"])
         if self.shm_size_bytes:
             options.append([f"--shm-size={self.shm_size_bytes}"])
+        if self.memory_limit_bytes:
+            options.append([f"--memory={self.memory_limit_bytes}"])
         options += [["-e", f"{name}={value}"] for name, value in self.env.items()]
         options += [["--label", f"{name}={value}"] for name, value in self.labels.items()]
         return options
@@ -91,11 +100,50 @@ class ContainerRun:
         }
         if self.shm_size_bytes:
             kwargs["shm_size"] = self.shm_size_bytes
+        if self.memory_limit_bytes:
+            kwargs["mem_limit"] = self.memory_limit_bytes
         if self.cpuset_cpus:
             kwargs["cpuset_cpus"] = self.cpuset_cpus
         if self.restart:
             kwargs["restart_policy"] = {"Name": self.restart}
         return {**kwargs, **card_kwargs(self.runtime, self.gpu_ids)}
+
+    def to_compose(self) -> dict[str, Any]:
+        """The same as a service of a compose file; `$` is doubled, or compose would read a variable's name."""
+        service: dict[str, Any] = {
+            "image": self.image,
+            "container_name": self.name,
+            "command": list(self.command),
+            "environment": self.env,
+            "volumes": [{"type": _mount_type(host), "source": host, "target": to} for host, to in self.volumes.items()],
+            "ports": [f"{self._published()}{self.container_port}"],
+            "ulimits": self.ulimits,
+            "ipc": self.ipc,
+            "shm_size": self.shm_size_bytes,
+            "mem_limit": self.memory_limit_bytes,
+            "cpuset": self.cpuset_cpus,
+            "restart": self.restart,
+            "runtime": self.runtime,
+            "labels": self.labels,
+        }
+        if self.runtime:
+            which: dict[str, Any] = (
+                {"count": "all"} if self.gpu_ids is None else {"device_ids": [*map(str, self.gpu_ids)]}
+            )
+            devices = [{"driver": "nvidia", "capabilities": ["gpu"], **which}]
+            service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+        filled = {key: value for key, value in service.items() if value not in (None, {}, [])}
+        return dict(_without_variables(filled))
+
+    def with_engine(
+        self, engine: EngineConfig, env: Mapping[str, str], version: Version, extra_args: Sequence[str]
+    ) -> ContainerRun:
+        """The same container with an engine's settings: its flags, then further ones, and its environment."""
+        return msgspec.structs.replace(
+            self,
+            command=(*self.command, *serve_args(engine, version), *extra_args),
+            env={**self.env, **env, **serve_env(engine, version)},
+        )
 
 
 def card_kwargs(runtime: str | None, gpu_ids: tuple[int, ...] | None) -> dict[str, Any]:
@@ -108,22 +156,46 @@ def card_kwargs(runtime: str | None, gpu_ids: tuple[int, ...] | None) -> dict[st
     return {"runtime": runtime, "device_requests": [DeviceRequest(capabilities=[["gpu"]], **which)]}
 
 
+def _mount_type(source: str) -> str:
+    return "bind" if source.startswith("/") else "volume"
+
+
+def _without_variables(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, dict):
+        return {key: _without_variables(part) for key, part in value.items()}
+    return [_without_variables(part) for part in value] if isinstance(value, list) else value
+
+
 def trial_runs(problem: Problem, candidate: Candidate, number: int) -> list[ContainerRun]:
     """The containers of a trial: loopback ports that Docker chooses, labels by which they are found again."""
     labels = {STUDY_LABEL: problem.spec.name, TRIAL_LABEL: str(number)}
     name = f"planner-{problem.spec.name}-{number}"
-    return [
-        _run(problem, candidate, i, f"{name}-{i}", "127.0.0.1", None, labels) for i in range(candidate.layout.instances)
+    bare = [
+        _bare_run(problem, candidate, i, f"{name}-{i}", "127.0.0.1", None, labels)
+        for i in range(candidate.layout.instances)
     ]
+    engine, env, extra_args = candidate.engine, dict(candidate.env), problem.spec.engine.extra_args
+    return [run.with_engine(engine, env, problem.version, extra_args) for run in bare]
 
 
 def service_runs(problem: Problem, candidate: Candidate) -> list[ContainerRun]:
     """The containers of the exported service: the study's name and port, one port more for each further instance."""
+    restart, extra_args = problem.spec.serve.restart, problem.spec.engine.extra_args
+    return [
+        msgspec.structs.replace(
+            run.with_engine(candidate.engine, dict(candidate.env), problem.version, extra_args), restart=restart
+        )
+        for run in bare_runs(problem, candidate)
+    ]
+
+
+def bare_runs(problem: Problem, candidate: Candidate) -> list[ContainerRun]:
+    """The same containers without the engine's settings and without a restart policy."""
     serve = problem.spec.serve
     names = [serve.name, *(f"{serve.name}-{i}" for i in range(1, candidate.layout.instances))]
-    return [
-        _run(problem, candidate, i, name, None, serve.host_port + i, {}, serve.restart) for i, name in enumerate(names)
-    ]
+    return [_bare_run(problem, candidate, i, name, None, serve.host_port + i, {}) for i, name in enumerate(names)]
 
 
 def cache_volume(problem: Problem) -> str:
@@ -131,7 +203,7 @@ def cache_volume(problem: Problem) -> str:
     return f"planner-{problem.spec.name}-compile-cache"
 
 
-def _run(
+def _bare_run(
     problem: Problem,
     candidate: Candidate,
     instance: int,
@@ -139,7 +211,6 @@ def _run(
     host_ip: str | None,
     host_port: int | None,
     labels: dict[str, str],
-    restart: str | None = None,
 ) -> ContainerRun:
     container = container_spec(problem)
     variant = problem.spec.models[candidate.model]
@@ -154,8 +225,8 @@ def _run(
     return ContainerRun(
         image=container.image,
         name=name,
-        command=("--model", model, *engine_args(problem, candidate)),
-        env={**cache_env(problem, COMPILE_CACHE_MOUNT), **engine_env(problem, candidate)},
+        command=("--model", model, *name_args(problem)),
+        env=cache_env(problem, COMPILE_CACHE_MOUNT),
         volumes=volumes,
         host_ip=host_ip,
         host_port=host_port,
@@ -165,8 +236,8 @@ def _run(
         ulimits=container.ulimits,
         ipc=container.ipc,
         shm_size_bytes=container.shm_size,
+        memory_limit_bytes=container.memory_limit,
         cpuset_cpus=container.cpuset_cpus,
-        restart=restart,
         labels=labels,
     )
 
@@ -178,10 +249,13 @@ def container_spec(problem: Problem) -> ContainerSpec:
     return problem.spec.container
 
 
+def name_args(problem: Problem) -> list[str]:
+    return ["--served-model-name", problem.spec.serve.name]
+
+
 def engine_args(problem: Problem, candidate: Candidate) -> list[str]:
     """Everything after the model: served name, settings, the study's further flags. The same for every backend."""
-    name = ["--served-model-name", problem.spec.serve.name]
-    return [*name, *serve_args(candidate.engine, problem.version), *problem.spec.engine.extra_args]
+    return [*name_args(problem), *serve_args(candidate.engine, problem.version), *problem.spec.engine.extra_args]
 
 
 def cache_env(problem: Problem, folder: str) -> dict[str, str]:

@@ -1,17 +1,99 @@
-"""A trial as a script: `run_sh(problem, trial, default) -> str`, one `docker run` an instance, quoted safely."""
+"""A trial as text that runs it: `exported(kind, ...)`, a script, a compose file, a guard's ladder or its systemd unit.
+
+All of them are made of the same `ContainerRun`s as the trials, quoted safely.
+"""
 
 from __future__ import annotations
 
 import shlex
+import sys
+from pathlib import Path
+from typing import Literal, get_args
 
 from planner.container import ContainerRun, cache_volume, service_runs
+from planner.errors import InputError
+from planner.files import encode
 from planner.load_shapes import in_words, shape_of
 from planner.problem import Problem
 from planner.quality import quality_words
+from planner.service.ladder import make_ladder
 from planner.trial import Trial, all_metrics
 from planner.units import format_count, format_gib, format_ms
+from planner.workspace import LADDER_FILE
 
+ExportKind = Literal["script", "ladder", "compose", "systemd"]
 LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
+
+
+def parse_kind(text: str) -> ExportKind:
+    """Raises InputError."""
+    for kind in get_args(ExportKind):
+        if text == kind:
+            return kind
+    raise InputError(f"--kind {text}: allowed: {', '.join(get_args(ExportKind))}")
+
+
+def file_name(kind: ExportKind, problem: Problem) -> str:
+    unit = f"planner-guard-{problem.spec.serve.name}.service"
+    return {"script": "run.sh", "ladder": LADDER_FILE, "compose": "compose.yaml", "systemd": unit}[kind]
+
+
+def exported(kind: ExportKind, problem: Problem, trial: Trial, default: Trial | None, ladder: Path) -> str:
+    """The text of one kind; `ladder` is where the unit finds the ladder. Raises InputError without a container."""
+    match kind:
+        case "script":
+            return run_sh(problem, trial, default)
+        case "ladder":
+            return ladder_yaml(problem, trial, default)
+        case "compose":
+            return compose_yaml(problem, trial, default)
+        case "systemd":
+            return systemd_unit(problem.spec.serve.name, ladder)
+
+
+def ladder_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
+    """What `planner guard` runs; the header is the script's."""
+    return f"{_header(problem, trial, default)}\n{encode(make_ladder(problem, trial))}"
+
+
+def compose_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
+    """The service under Docker's own restart policy, for where no guard runs; unhealthy ones are only marked."""
+    runs = service_runs(problem, trial.candidate)
+    services = {run.name: {**run.to_compose(), "healthcheck": _healthcheck(run)} for run in runs}
+    volumes = {source: {"name": source} for run in runs for source in run.volumes if not source.startswith("/")}
+    return f"{_header(problem, trial, default)}\n{encode({'services': services, 'volumes': volumes})}"
+
+
+def _healthcheck(run: ContainerRun) -> dict[str, object]:
+    """By Python, which every image of vLLM has; its API answers `/health` only when the engine is up."""
+    ask = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{run.container_port}/health', timeout=5)"
+    return {"test": ["CMD", "python3", "-c", ask], "interval": "15s", "timeout": "10s", "start_period": "20m"}
+
+
+def systemd_unit(name: str, ladder: Path) -> str:
+    """A unit that keeps the guard up. Stopping it leaves the service as it is."""
+    program = Path(sys.executable).with_name("planner")
+    return f"""\
+[Unit]
+Description=planner guard of {name}
+After=docker.service network-online.target
+Wants=docker.service network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={_unit_word(program)} guard {_unit_word(ladder.absolute())}
+Restart=always
+RestartSec=5
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _unit_word(path: Path) -> str:
+    """A word of a command in a unit: `%` and `$` are special there, quotes and backslashes within quotes."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{text}"'
 
 
 def run_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:

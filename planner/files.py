@@ -14,15 +14,18 @@ import msgspec
 import yaml
 
 from planner.errors import InputError
+from planner.service.ladder import Ladder
 from planner.space import SearchSpace
 from planner.spec import HardwareSpec, ModelVariant, StudySpec
 from planner.units import Bytes, Seconds, parse_bytes, parse_seconds
 from planner.workload import Workload
+from planner.workspace import LADDER_FILE
 
 T = TypeVar("T")
 
 SCHEMAS: dict[str, type] = {
     "study": StudySpec, "search-space": SearchSpace, "workload": Workload, "hardware": HardwareSpec,
+    "ladder": Ladder,
 }  # fmt: skip
 _SUFFIXES = {".yaml", ".yml"}
 
@@ -99,6 +102,17 @@ def load_study(path: Path) -> StudySpec:
     if quality is not None and quality.prompts is not None:
         quality = msgspec.structs.replace(quality, prompts=str(path.parent / quality.prompts))
     return msgspec.structs.replace(spec, search_space=space, workload=workload, models=models, quality=quality)
+
+
+def load_ladder(path: Path) -> tuple[Ladder, Path]:
+    """A ladder and its folder; the path is its own, or that of the study beside it. Raises InputError."""
+    text = read_text(path) if path.exists() else ""
+    if not re.search(r"^rungs:", text, re.MULTILINE):
+        path = path.parent / LADDER_FILE
+        if not path.exists():
+            raise InputError(f"{path}: no such ladder; planner tune writes it, and planner export --kind ladder")
+        text = read_text(path)
+    return decode(text, Ladder, str(path)), path.parent
 
 
 def _from(folder: Path, variant: ModelVariant) -> ModelVariant:

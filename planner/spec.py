@@ -78,6 +78,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ipc: Literal["host", "private"] = "host"
     shm_size: Bytes | None = None
     """Only with private ipc."""
+    memory_limit: Bytes | None = None
+    """Host memory of one container; the kernel kills what takes more."""
     cpuset_cpus: str | None = None
     ulimits: dict[str, int] = msgspec.field(default_factory=lambda: {"memlock": -1, "stack": 67108864})
 

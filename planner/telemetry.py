@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -153,6 +153,35 @@ def read_gauges(text: str) -> dict[str, float]:
         for field, values in read.items()
         if values
     }
+
+
+_TTFT_BUCKET = re.compile(r'^vllm:time_to_first_token_seconds_bucket\{[^\n]*\ble="([^"]+)"[^\n]*\} (\S+)', re.MULTILINE)
+"""vllm/engine/metrics.py of 0.6.6, v1/metrics/loggers.py of 0.8.5 and 0.32."""
+
+
+def read_ttft(text: str) -> dict[float, float]:
+    """The histogram of times to first token: upper bound in seconds -> requests so far at most that slow."""
+    buckets: dict[float, float] = {}
+    for bound, count in _TTFT_BUCKET.findall(text):  # of a data parallel server one for each engine
+        buckets[float(bound)] = buckets.get(float(bound), 0.0) + float(count)
+    return buckets
+
+
+def ttft_quantile(before: Mapping[float, float], after: Mapping[float, float], share: float) -> float | None:
+    """Seconds within which this share of the requests between two readings had a first token, in a line over a bucket.
+
+    None where there was no such request. Source: histogram_quantile of Prometheus (promql/quantile.go).
+    """
+    grown = [(bound, after[bound] - before.get(bound, 0.0)) for bound in sorted(after)]
+    total = grown[-1][1] if grown else 0.0
+    if total <= 0:
+        return None
+    low, below = 0.0, 0.0
+    for bound, count in grown:
+        if count >= share * total:
+            return low if bound == float("inf") else low + (bound - low) * (share * total - below) / (count - below)
+        low, below = bound, count
+    return low
 
 
 class GaugeWatch:

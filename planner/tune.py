@@ -19,7 +19,7 @@ from planner.benchmark import Measure, live, simulated
 from planner.calibration import load_calibrations, save_calibrations
 from planner.container import trial_runs
 from planner.errors import BackendError, InputError
-from planner.export import run_sh
+from planner.export import ExportKind, exported, file_name
 from planner.files import encode
 from planner.finals import chosen_trial, heats
 from planner.hardware import find_gpu
@@ -235,8 +235,8 @@ def _conclude(console: Console, problem: Problem, trials: list[Trial], workspace
     console.print(conclusion(problem, trials))
     best = chosen_trial(problem, trials)
     if best is not None and problem.spec.container is not None:
-        write_script(problem, trials, best, workspace.script_path)
-        console.print(Text(f"wrote {workspace.script_path}"))
+        for kind in WRITTEN:
+            console.print(Text(f"wrote {write_export(kind, problem, trials, best, workspace)}"))
 
 
 def _tables(problem: Problem, trials: list[Trial]) -> list[RenderableType]:
@@ -244,12 +244,28 @@ def _tables(problem: Problem, trials: list[Trial]) -> list[RenderableType]:
     return [trials_table(problem, trials), *([] if further is None else [further])]
 
 
-def write_script(problem: Problem, trials: list[Trial], trial: Trial, path: Path) -> None:
+WRITTEN: tuple[ExportKind, ...] = ("script", "ladder")
+"""What every run writes anew."""
+
+
+def write_export(
+    kind: ExportKind,
+    problem: Problem,
+    trials: list[Trial],
+    trial: Trial,
+    workspace: Workspace,
+    path: Path | None = None,
+) -> Path:
+    """Write one kind for a trial, by default into the study's folder."""
+    path = path or workspace.folder / file_name(kind, problem)
+    text = exported(kind, problem, trial, default_trial(problem, trials), workspace.ladder_path)
     try:
-        path.write_text(run_sh(problem, trial, default_trial(problem, trials)), "utf-8")
-        path.chmod(0o755)
+        path.write_text(text, "utf-8")
+        if kind == "script":
+            path.chmod(0o755)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
 
 
 # --- report, export ---
@@ -291,13 +307,17 @@ def report_trials(
 
 
 def export_trial(
-    spec: StudySpec, folder: Path, output: Path | None, number: int | None, is_simulated: bool, storage: str | None
+    spec: StudySpec,
+    folder: Path,
+    kind: ExportKind,
+    output: Path | None,
+    number: int | None,
+    is_simulated: bool,
+    storage: str | None,
 ) -> Path:
-    """Write one trial's script. Raises InputError when there is no such trial."""
+    """Write one trial as `kind`. Raises InputError when there is no such trial."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     chosen = chosen_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
     if chosen is None:
         raise InputError(f"{folder}: {'no trial kept every limit' if number is None else f'no trial {number}'}")
-    path = output or Workspace(folder, is_simulated).script_path
-    write_script(problem, trials, chosen, path)
-    return path
+    return write_export(kind, problem, trials, chosen, Workspace(folder, is_simulated), output)

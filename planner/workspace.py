@@ -13,6 +13,7 @@ from planner.errors import BackendError, InputError
 STUDY_FILE = "study.yaml"
 STUDIES_FOLDER = "studies"
 CALIBRATION_FILE = "calibration.json"
+LADDER_FILE = "ladder.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +45,35 @@ class Workspace:
         return self.folder / CALIBRATION_FILE
 
     @property
-    def script_path(self) -> Path:
-        return self.folder / "run.sh"
+    def ladder_path(self) -> Path:
+        return self.folder / LADDER_FILE
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study: one planner at a time. The lock dies with its process. Raises BackendError."""
-        import filelock  # 50 ms that only a run needs
-
+        """Hold the study: one planner at a time. Raises BackendError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / ".lock"
-        lock = filelock.FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            owner = path.with_suffix(".owner")
-            pid = owner.read_text("utf-8").strip() if owner.exists() else "unknown"
-            raise BackendError(f"{self.folder}: another planner (pid {pid}) is running this study") from None
-        try:
-            path.with_suffix(".owner").write_text(f"{os.getpid()}\n", "utf-8")
+        with held(self.folder / ".lock", f"{self.folder}: another planner (pid {{pid}}) is running this study"):
             yield
-        finally:
-            lock.release()
+
+
+@contextmanager
+def held(path: Path, taken: str) -> Iterator[None]:
+    """Hold a lock that dies with its process. Raises BackendError: `taken`, with the owner's {pid} filled in."""
+    import filelock  # 50 ms that only a run needs
+
+    lock, owner = filelock.FileLock(path), path.with_suffix(".owner")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        pid = owner.read_text("utf-8").strip() if owner.exists() else "unknown"
+        raise BackendError(taken.replace("{pid}", pid)) from None
+    except OSError as error:
+        raise BackendError(f"{path}: cannot be locked: {error.strerror}") from None
+    try:
+        owner.write_text(f"{os.getpid()}\n", "utf-8")
+        yield
+    finally:
+        lock.release()
 
 
 def is_study_near(given: Path | None) -> bool:

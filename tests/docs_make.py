@@ -31,6 +31,8 @@ from planner.engine import (
     lever_of,
 )
 from planner.model import KNOWN_FAMILIES
+from planner.service.events import METRICS as GUARD_METRICS
+from planner.service.guard import EVENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -143,6 +145,23 @@ def model_types() -> str:
     return f"Known values of `model_type` in config.json: {', '.join(f'`{name}`' for name in sorted(KNOWN_FAMILIES))}."
 
 
+# --- what a guard tells, in guard.md ---
+
+
+def guard_events() -> str:
+    return table(("event", "meaning"), ((f"`{name}`", words) for name, words in EVENTS.items()))
+
+
+def guard_metrics() -> str:
+    return table(
+        ("metric", "labels", "meaning"),
+        (
+            (f"`{name}`", ", ".join(f"`{label}`" for label in labels), words)
+            for name, (words, labels) in GUARD_METRICS.items()
+        ),
+    )
+
+
 # --- commands shown with their output ---
 
 SHOWN = ("estimate", "candidates", "schema", "gpus", "models")
@@ -185,6 +204,8 @@ def with_output(page: str) -> str:
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("search-spaces.md", settings_table),
     "models": ("model.md", model_types),
+    "events": ("guard.md", guard_events),
+    "guard metrics": ("guard.md", guard_metrics),
 }
 """Name of a made block -> the page it is in, and what makes it."""
 

@@ -16,12 +16,14 @@ import typer.main
 
 from planner import errors
 from planner.cli import app
+from planner.container import ContainerRun
 from planner.engine import FIELDS
 from planner.estimate import Verdict
 from planner.feasibility import RULES
 from planner.files import SCHEMAS, decode, json_schema
 from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.requests import GpuRequest, Request, answer
+from planner.service.ladder import Ladder, Policy, Rung
 from planner.space import SearchSpace
 from planner.spec import StudySpec
 
@@ -106,6 +108,12 @@ def study_keys() -> set[str]:
     """All keys of a study.yaml, from its schema, but for vLLM's settings, which have their own table."""
     schema = json_schema("study")
     return {key for name, kind in schema["$defs"].items() if name != "EngineConfig" for key in kind["properties"]}
+
+
+@pytest.mark.parametrize("kind", [Ladder, Rung, Policy, ContainerRun])
+def test_every_key_of_a_ladder_is_documented(kind: Any) -> None:
+    missing = [name for name in kind.__struct_fields__ if not is_named(name, page("guard.md"))]
+    assert not missing
 
 
 def test_every_module_is_in_the_tree_of_the_readme() -> None:

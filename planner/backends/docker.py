@@ -18,7 +18,7 @@ import docker.errors
 import requests.exceptions
 
 from planner.backends.base import Server, serving
-from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL, ContainerRun, card_kwargs, trial_runs
+from planner.container import COMPILE_CACHE_MOUNT, GUARD_LABEL, STUDY_LABEL, ContainerRun, card_kwargs, trial_runs
 from planner.errors import BackendError
 from planner.problem import Problem
 from planner.space import Candidate
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
+LOOK_TAIL_LINES = 2_000
+"""Of a log that is read every few seconds: without a tail the Engine would go through all of it each time."""
 
 
 @contextmanager
@@ -244,3 +246,92 @@ class DockerBackend:
             for container in left:
                 container.remove(force=True, v=True)
         return len(left)
+
+
+# --- the container of a guarded service ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFacts:
+    """What the Docker Engine says of one container."""
+
+    id: str
+    is_running: bool
+    started_at: str
+    exit_code: int | None
+    is_out_of_memory_kill: bool
+    labels: dict[str, str]
+
+
+class OwnContainer:
+    """The container of this name that carries the guard's label; another one of the name is left alone."""
+
+    def __init__(self, name: str, service: str) -> None:
+        self.name = name
+        self._service = service
+        with _mapped():
+            self._client = docker.from_env(timeout=30)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def facts(self) -> ContainerFacts | None:
+        """None where there is none. Raises BackendError, also where the name is another's."""
+        container = self._found()
+        if container is None:
+            return None
+        state = container.attrs["State"]
+        return ContainerFacts(
+            id=str(container.id),
+            is_running=bool(state["Running"]),
+            started_at=state["StartedAt"],
+            exit_code=None if state["Running"] else state["ExitCode"],
+            is_out_of_memory_kill=bool(state.get("OOMKilled")),
+            labels=dict(container.labels),
+        )
+
+    def launch(self, run: ContainerRun) -> None:
+        """Start it in place of the one that is there. Raises BackendError; then there is none."""
+        self.remove()
+        with _mapped():
+            container = self._client.containers.create(**run.to_docker_kwargs())
+            try:
+                container.start()
+            except docker.errors.APIError:
+                container.remove(force=True, v=True)
+                raise
+
+    def remove(self) -> None:
+        """Stop and remove it. Its anonymous volumes go with it, named ones stay."""
+        container = self._found()
+        if container is not None:
+            with _mapped():
+                try:
+                    container.stop(timeout=STOP_TIMEOUT_S)
+                    container.remove(force=True, v=True)
+                except docker.errors.NotFound:
+                    pass  # gone already
+
+    def log_text(self, since_s: float | None = None) -> str:
+        """The end of its log, or what came after a time (seconds of the wall clock)."""
+        container = self._found()
+        if container is None:
+            return ""
+        with _mapped():
+            raw: bytes = container.logs(tail=LOG_TAIL_LINES if since_s is None else LOOK_TAIL_LINES, since=since_s)
+        return raw.decode("utf-8", "replace")
+
+    def _found(self) -> Container | None:
+        with _mapped():
+            try:
+                container = self._client.containers.get(self.name)
+            except docker.errors.NotFound:
+                return None
+        if container.name != self.name:  # the beginning of another one's id
+            return None
+        if container.labels.get(GUARD_LABEL) != self._service:
+            raise BackendError(
+                f"container {self.name} has not the label {GUARD_LABEL}={self._service}: it is left alone; remove it "
+                "or give the service another name"
+            )
+        return container

@@ -1,1 +1,1 @@
-"""What surrounds a deployment that is to serve: is the machine ready for it?"""
+"""What surrounds a deployment that serves: is the machine ready, does the script keep its word, is it up?"""

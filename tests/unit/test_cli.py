@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from planner.cli import main
+from planner.files import load_ladder
 
 ROOT = Path(__file__).parents[2]
 TARGET = str(ROOT / "studies" / "qwen3-32b-awq-4x2080ti")
@@ -105,6 +106,11 @@ BAD_INPUTS = [
     (f"tune {TARGET} --backend simulated --sampler genetic", "--sampler: name: Invalid enum value 'genetic'"),
     ("gpus --max-num-seqs 8", "only estimate, tune and doctor take vLLM's flags"),
     ("schema trial", "schema 'trial': allowed: study, search-space, workload, hardware"),
+    ("guard nowhere", "ladder.yaml: no such ladder; planner tune writes it"),
+    ("guard study.yaml", "ladder.yaml: no such ladder; planner tune writes it"),
+    ("guard typo.yaml", "ladder.yaml: no such ladder; planner tune writes it"),
+    ("guard", "no study.yaml here"),
+    ("export study.yaml --kind helm", "--kind helm: allowed: script, ladder, compose, systemd"),
     ("estimate typo.yaml", "typo.yaml: unknown key `gpus`"),
     ("estimate garbage.yaml", "garbage.yaml: is not YAML: "),
     ("estimate list.yaml", "list.yaml: Expected `object`, got `array`"),
@@ -163,6 +169,8 @@ def test_tune_writes_everything_and_the_same_words_continue(run: Run, study: Pat
     script = study.parent / "simulated" / "run.sh"
     assert script.stat().st_mode & 0o111
     assert "SIMULATED" in script.read_text("utf-8").splitlines()[1]
+    ladder = study.parent / "simulated" / "ladder.yaml"
+    assert load_ladder(ladder)[0].source.startswith("SIMULATED")
     code, out, _ = run("tune --backend simulated --trials 4")
     assert code == 0
     assert "trial 3 (4/4)" in out
@@ -172,6 +180,14 @@ def test_tune_writes_everything_and_the_same_words_continue(run: Run, study: Pat
     code, out, _ = run("export --simulated --trial 2 -o two.sh")
     assert (code, out) == (0, "wrote two.sh\n")
     assert "trial 2," in Path("two.sh").read_text("utf-8")
+    for kind, name, words in (
+        ("ladder", "ladder.yaml", "rungs:"),
+        ("compose", "compose.yaml", "healthcheck:"),
+        ("systemd", "planner-guard-vllm.service", f'guard "{ladder}"'),
+    ):
+        code, out, _ = run(f"export --simulated --kind {kind}")
+        assert (code, out) == (0, f"wrote simulated/{name}\n")
+        assert words in (study.parent / "simulated" / name).read_text("utf-8")
     code, _, err = run("export --simulated --trial 99")
     assert (code, err.count("\n")) == (2, 1)
     assert "no trial 99" in err
@@ -229,7 +245,7 @@ finally:
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "HEAVY []" in result.stdout
-    for command in ("estimate", "tune", "candidates", "export", "schema", "gpus", "models"):
+    for command in ("estimate", "tune", "candidates", "export", "guard", "schema", "gpus", "models"):
         assert command in result.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from planner.container import service_runs
-from planner.export import run_sh
+from planner.errors import InputError
+from planner.export import compose_yaml, parse_kind, run_sh, systemd_unit
 from planner.problem import Problem
 
 Make = Callable[..., Problem]
@@ -89,3 +92,48 @@ def test_no_name_can_leave_the_comment(make_problem: Make, launch: Any) -> None:
     header = run_sh(problem, launch(problem)[0], None).split("\nset -euo pipefail\n")[0]
     assert all(line.startswith("#") for line in header.splitlines())
     assert "# load: x rm -rf / ," in header
+
+
+def test_the_compose_file_says_what_the_script_says(odd: Problem, launch: Any, tmp_path: Path) -> None:
+    """Compose reads `$$` as `$`; so does this test, and `docker compose` itself where it is."""
+    text = compose_yaml(odd, launch(odd)[0], None)
+    services = yaml.safe_load(text.replace("$$", "$"))["services"]
+    runs = service_runs(odd, odd.default)
+    assert list(services) == [run.name for run in runs]
+    for run in runs:
+        service = services[run.name]
+        assert (service["image"], service["command"]) == (run.image, list(run.command))
+        assert service["environment"] == run.env
+        assert {mount["source"]: mount["target"] for mount in service["volumes"]} == run.volumes
+        assert service["ports"] == [f"{run.host_port}:{run.container_port}"]
+        assert (service["restart"], service["ipc"], service["ulimits"]) == (run.restart, run.ipc, run.ulimits)
+        (devices,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert devices["device_ids"] == [str(number) for number in run.gpu_ids or ()]
+        assert "/health" in service["healthcheck"]["test"][-1]
+    compose = ["docker", "compose"]
+    if (
+        shutil.which("docker")
+        and subprocess.run([*compose, "version"], capture_output=True, check=False).returncode == 0
+    ):
+        (tmp_path / "compose.yaml").write_text(text, "utf-8")
+        subprocess.run([*compose, "config", "--quiet"], cwd=tmp_path, check=True, timeout=60)
+
+
+def test_the_unit_is_valid_and_starts_the_guard(tmp_path: Path) -> None:
+    ladder = tmp_path / "my models" / "100% $HOME" / "ladder.yaml"
+    unit = tmp_path / "planner-guard-x.service"
+    unit.write_text(systemd_unit("x", ladder), "utf-8")
+    (line,) = [line for line in unit.read_text("utf-8").splitlines() if line.startswith("ExecStart=")]
+    words = shlex.split(line.removeprefix("ExecStart=").replace("%%", "%").replace("$$", "$"))
+    assert words == [str(Path(sys.executable).with_name("planner")), "guard", str(ladder)]
+    if shutil.which("systemd-analyze"):
+        done = subprocess.run(
+            ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unknown_kind_is_named() -> None:
+    assert parse_kind("compose") == "compose"
+    with pytest.raises(InputError, match="--kind helm: allowed: script, ladder, compose, systemd"):
+        parse_kind("helm")

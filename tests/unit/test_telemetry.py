@@ -22,6 +22,8 @@ from planner.telemetry import (
     find_vocab_size,
     parse_telemetry,
     read_gauges,
+    read_ttft,
+    ttft_quantile,
     wait_until_idle,
 )
 
@@ -251,3 +253,17 @@ def test_idle_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert say(3, 0) == [0.5]
     assert say(3, 3) == [0.5, 0.5]
     assert wait_until_idle([], 0.0)
+
+
+def test_the_quantile_of_real_times_to_first_token() -> None:
+    """Of 50 requests 42 were within 0.5 s and all within 0.75 s: the 47.5th lies between."""
+    buckets = read_ttft(REAL_PAGE.read_text("utf-8"))
+    assert ttft_quantile({}, buckets, 0.95) == pytest.approx(0.5 + 0.25 * 5.5 / 8)
+    assert ttft_quantile(buckets, buckets, 0.95) is None, "no request between two readings"
+
+
+def test_a_quantile_is_of_what_came_between_and_in_a_line_over_its_bucket() -> None:
+    before, after = {0.1: 90.0, 1.0: 100.0, float("inf"): 100.0}, {0.1: 90.0, 1.0: 110.0, float("inf"): 110.0}
+    assert ttft_quantile(before, after, 0.5) == pytest.approx(0.55)
+    assert ttft_quantile({}, {0.1: 0.0, float("inf"): 5.0}, 0.95) == 0.1, "the last bound that is known"
+    assert ttft_quantile({}, {}, 0.95) is None

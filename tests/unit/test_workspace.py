@@ -15,9 +15,9 @@ from planner.workspace import Workspace, find_study
 
 def test_simulated_results_have_a_folder_of_their_own(tmp_path: Path) -> None:
     real, simulated = Workspace(tmp_path, simulated=False), Workspace(tmp_path, simulated=True)
-    for name in ("folder", "default_storage", "log_dir", "script_path"):
+    for name in ("folder", "default_storage", "log_dir", "ladder_path"):
         assert getattr(real, name) != getattr(simulated, name)
-    assert real.script_path == tmp_path / "run.sh"
+    assert real.ladder_path == tmp_path / "ladder.yaml"
 
 
 def test_a_second_planner_is_refused_and_told_who_has_the_study(tmp_path: Path) -> None:
