@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from planner.log.lines import Line, lines_of
 from planner.log.patterns import ATTENTION_NAMES, FACTS, NOT_ATTENTION, ROUTINE
@@ -65,6 +66,8 @@ class _Reading:
             self.least = min(self.least, number)
 
 
+Told = Literal["", "again", "new"]
+
 _FACTS = {name: tuple(re.compile(pattern) for pattern in patterns) for name, patterns in FACTS.items()}
 
 
@@ -75,17 +78,18 @@ class FactsReader:
         self._readings: dict[re.Pattern[str], _Reading] = {}
         self._attention: str | None = None
 
-    def feed(self, line: Line) -> bool:
-        """Take a line in; whether it told a figure that no line had told before."""
+    def feed(self, line: Line) -> Told:
+        """Take a line in; whether it told a figure, and one that no line had told before."""
+        told: Told = ""
         if ROUTINE.search(line.text):
-            return False
-        is_new = False
+            return told
         for name, patterns in _FACTS.items():
             for pattern in patterns:
                 match = pattern.search(line.text)
                 if match and not (line.is_cut and match.end() == len(line.text)):
-                    is_new |= self._add(name, pattern, match[1], line)
-        return is_new
+                    is_new = self._add(name, pattern, match[1], line)
+                    told = "new" if is_new or told == "new" else "again"
+        return told
 
     def _add(self, name: str, pattern: re.Pattern[str], text: str, line: Line) -> bool:
         if name == "attention":

@@ -5,6 +5,7 @@ Whatever the log's length it keeps one candidate a pattern, since the start and 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -17,8 +18,10 @@ from planner.log.patterns import (
     CAUSES,
     EXCEPTION,
     FAILURES,
+    FREE_MEMORY,
     GRAPHS_IN_BUDGET,
     LATER_NOISE,
+    LONGEST,
     PHASE_ADVICE,
     PHASES,
     REFUSALS,
@@ -58,9 +61,17 @@ class Failure:
             if self.phase == "graph capture" and known is not None and known >= Version(since):
                 return since_then
             return PHASE_ADVICE.get(self.phase, self.cause.advice)
-        if self.cause.name == "bad flag" and known is not None:
-            return " ".join([self.cause.advice, *_spans(self.words)])
-        return self.cause.advice
+        spans = _spans(self.words) if self.cause.name == "bad flag" else []
+        return " ".join([self.cause.advice, *self._figures(), *spans])
+
+    def _figures(self) -> list[str]:
+        """What vLLM's words say would have been possible."""
+        if match := LONGEST.search(self.words):
+            return [f"By vLLM's own figure max_model_len can be {match[1] or match[2]} at most."]
+        if (match := FREE_MEMORY.search(self.words)) and float(match[2]) > 0:
+            share = math.floor(float(match[1]) / float(match[2]) * 100) / 100
+            return [f"Free is now a share of {share:.2f}."]
+        return []
 
 
 def _spans(words: str) -> list[str]:
@@ -129,9 +140,9 @@ class FailureReader:
         self._finish(text)
         is_noise = bool(line.is_trouble and LATER_NOISE.search(text))
         is_cause = line.is_trouble and not is_noise and self._look(line)
-        if self._error is None and (line.level in ("ERROR", "CRITICAL") or (not line.level and is_noise)):
-            if "exit code: -15" not in text:  # a worker that was told to end
-                self._error, self._error_number = text, line.number
+        is_error = line.level in ("ERROR", "CRITICAL") or (not line.level and is_noise)
+        if self._error is None and is_error and "exit code: -15" not in text:  # that is a worker told to end
+            self._error, self._error_number = text, line.number
         for pattern, phase in PHASES:
             if pattern.search(text):
                 self.phase = phase
@@ -207,6 +218,9 @@ class FailureReader:
         if found.cause is not None:
             cause = CAUSES[found.cause]
             kind = cause.kind
+            if cause.name == "bad setting":  # pydantic's frame around what a check of the settings said
+                special = classify(found.words)
+                cause = cause if special.name == "not in the table" else special
         else:
             cause = classify(found.words, f"{found.name}: ")
             kind = EngineRejected if not self.has_served and found.name in REFUSED_BY else EngineCrashed
@@ -227,6 +241,11 @@ class FailureReader:
         else:
             words = f"ended{code} without a word"
         return Failure(kind=EngineCrashed, cause=classify(words), words=words, phase=self.phase, number=number)
+
+
+def is_known(text: str) -> bool:
+    """Whether a line of an error is one that the tables know."""
+    return bool(LATER_NOISE.search(text)) or any(pattern.search(text) for _, pattern in (*_FAILURES, *_REFUSALS))
 
 
 def classify(words: str, name: str = "") -> Cause:

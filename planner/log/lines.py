@@ -161,4 +161,3 @@ def is_binary(head: bytes) -> bool:
         return False
     odd = head.count(b"\0") + head.decode("utf-8", "replace").count("\ufffd")
     return odd > BINARY_SHARE * len(head)
-

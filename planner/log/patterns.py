@@ -1,7 +1,7 @@
 """Every pattern of vLLM's log but the warnings (`notes.py`): failures with what to change, figures, settings, run time.
 
-Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0, in the notes on those between and in real
-logs. All are searched in a line without its prefix.
+Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0, in the notes on those between and in
+real logs. All are searched in a line without its prefix.
 """
 
 from __future__ import annotations
@@ -29,53 +29,57 @@ class Cause:
     """What to change, in a sentence or two."""
 
 
-_SPACE = "planner estimate with these settings says what fits."
 CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     Cause("KV cache too small", EngineOutOfMemory,
-          "Lower max_model_len or raise gpu_memory_utilization; more cards (tensor_parallel_size), a quantised model or an "
-          "fp8 kv_cache_dtype leave more. planner estimate --fit max_model_len finds the longest that fits."),
+          "Lower max_model_len or raise gpu_memory_utilization; more cards (tensor_parallel_size), a quantised model "
+          "or an fp8 kv_cache_dtype leave more. planner estimate --fit max_model_len finds the longest that fits."),
     Cause("no room for a KV cache", EngineOutOfMemory,
-          "Weights and the profile's peak fill the budget: raise gpu_memory_utilization, lower max_num_batched_tokens, or "
-          f"use more cards or a smaller model. {_SPACE}"),
+          "Weights and the profile's peak fill the budget: raise gpu_memory_utilization, lower "
+          "max_num_batched_tokens, or use more cards or a smaller model. planner estimate with these settings says "
+          "what fits."),
     Cause("card already in use", EngineOutOfMemory,
-          "Another process holds memory of the card (nvidia-smi): end it, or lower gpu_memory_utilization below the free "
-          "share."),
+          "Another process holds memory of the card (nvidia-smi): end it, or lower gpu_memory_utilization below the "
+          "free share."),
     Cause("host memory too small", EngineOutOfMemory,
-          "Give the machine or container more memory, or ask for less: VLLM_CPU_KVCACHE_SPACE or gpu_memory_utilization on "
-          "a CPU, swap_space and cpu_offload_gb on cards."),
-    Cause("out of memory", EngineOutOfMemory, f"Lower max_num_batched_tokens, max_num_seqs or gpu_memory_utilization. {_SPACE}"),
+          "Give the machine or container more memory, or ask for less: VLLM_CPU_KVCACHE_SPACE or "
+          "gpu_memory_utilization on a CPU, swap_space and cpu_offload_gb on cards."),
+    Cause("out of memory", EngineOutOfMemory,
+          "Lower max_num_batched_tokens, max_num_seqs or gpu_memory_utilization. planner estimate with these "
+          "settings says what fits."),
     Cause("bad flag", EngineRejected,
           "Correct or remove the flag; `vllm serve --help` of the version that runs lists what it takes."),
     Cause("bad setting", EngineRejected, "Change the setting that the message names."),
     Cause("batch too small", EngineRejected,
-          "Raise max_num_batched_tokens to at least max_num_seqs and, without chunked prefill, to max_model_len; or turn "
-          "enable_chunked_prefill on."),
+          "Raise max_num_batched_tokens to at least max_num_seqs and, without chunked prefill, to max_model_len; or "
+          "turn enable_chunked_prefill on."),
     Cause("context too long", EngineRejected,
           "Lower max_model_len to the model's own length, or scale its rope (hf_overrides)."),
     Cause("layout impossible", EngineRejected,
           "Choose a tensor_parallel_size that divides the model's heads and is at most the number of visible cards."),
     Cause("model files", EngineRejected,
-          "Check the path as the container sees it (a volume?) and that config.json, tokenizer and weights are there; for a "
-          "name on the Hub: network, HF_TOKEN, and the terms of a gated model."),
+          "Check the path as the container sees it (a volume?) and that config.json, tokenizer and weights are "
+          "there; for a name on the Hub: network, HF_TOKEN, and the terms of a gated model."),
     Cause("model not supported", EngineRejected,
-          "This version does not know the architecture: take a newer vLLM, or leave trust_remote_code on if the model "
+          "This version does not know the architecture: take a newer vLLM, or set trust_remote_code if the model "
           "brings its own code."),
     Cause("card not capable", EngineRejected,
-          "The card lacks what these settings ask: try dtype half, another attention_backend, kv_cache_dtype auto, or a "
-          "quantization that the card runs."),
+          "The card lacks what these settings ask: try dtype half, another attention_backend, kv_cache_dtype auto, "
+          "or a quantization that the card runs."),
     Cause("port in use", EngineCrashed,
           "Another process, perhaps an earlier engine, listens on the port: stop it or choose another --port."),
     Cause("address not there", EngineCrashed,
-          "No interface of this machine or container has the address: leave --host out, or 0.0.0.0 inside a container."),
+          "No interface of this machine or container has the address: leave --host out, or 0.0.0.0 inside a "
+          "container."),
     Cause("permission", EngineCrashed,
-          "The engine's user may not do this: check the owner of mounted folders and caches (HF_HOME, VLLM_CACHE_ROOT), and "
-          "take a port above 1023."),
+          "The engine's user may not do this: check the owner of mounted folders and caches (HF_HOME, "
+          "VLLM_CACHE_ROOT), and take a port above 1023."),
     Cause("disk full", EngineCrashed, "Free space where caches and models lie (HF_HOME, VLLM_CACHE_ROOT, /tmp)."),
-    Cause("too many open files", EngineCrashed, "Start with a higher limit: ulimit -n 65536, docker run --ulimit nofile=65536."),
-    Cause("/dev/shm too small", EngineCrashed, "Start the container with --ipc=host or --shm-size=8g."),
+    Cause("too many open files", EngineCrashed,
+          "Start with a higher limit: ulimit -n 65536, docker run --ulimit nofile=65536."),
+    Cause("shared memory too small", EngineCrashed, "Start the container with --ipc=host or --shm-size=8g."),
     Cause("no card visible", EngineCrashed,
-          "Start the container with --gpus all and the NVIDIA runtime, and check nvidia-smi inside it; planner gpus says "
-          "what is seen here."),
+          "Start the container with --gpus all and the NVIDIA runtime, and check nvidia-smi inside it; planner gpus "
+          "says what is seen here."),
     Cause("NCCL", EngineCrashed,
           "Cards or ranks cannot talk: run once with NCCL_DEBUG=INFO; then --ipc=host, disable_custom_all_reduce, "
           "NCCL_P2P_DISABLE=1 or, between machines, NCCL_SOCKET_IFNAME."),
@@ -85,16 +89,16 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     Cause("start took too long", EngineCrashed,
           "Raise VLLM_ENGINE_READY_TIMEOUT_S (VLLM_RPC_TIMEOUT for V0), or read the weights from a faster disk."),
     Cause("CUDA error", EngineCrashed,
-          "Driver, kernel and card do not fit together: check the driver's version against the image's CUDA; run once with "
-          "CUDA_LAUNCH_BLOCKING=1, and with enforce_eager, to see whether graphs are at fault."),
+          "Driver, kernel and card do not fit together: check the driver's version against the image's CUDA; run "
+          "once with CUDA_LAUNCH_BLOCKING=1, and with enforce_eager, to see whether graphs are at fault."),
     Cause("memory changed while profiling", EngineCrashed,
           "Another process released or took memory of the card during the start: start engines one after the other."),
     Cause("killed", EngineCrashed,
-          "A process was ended from outside, most often because the host's memory ran out: see dmesg, and lower swap_space, "
-          "cpu_offload_gb or the number of engines."),
+          "A process was ended from outside, most often because the host's memory ran out: see dmesg, and lower "
+          "swap_space, cpu_offload_gb or the number of engines."),
     Cause("engine process gone", EngineCrashed,
-          "The engine's process ended without a word while the server went on: often the host's memory (dmesg), a signal, or "
-          "a crash in native code."),
+          "The engine's process ended without a word while the server went on: often the host's memory (dmesg), a "
+          "signal, or a crash in native code."),
     Cause("not in the table", EngineCrashed, "Its own words are all that is known."),
 )}  # fmt: skip
 
@@ -128,8 +132,14 @@ FAILURES: tuple[tuple[str, str], ...] = (
     ("layout impossible", r"is less than than max local gpu count|to less than max local gpu count"),
     # The machine under it.
     ("port in use", r"(?i)address already in use"),
-    ("/dev/shm too small", r"Insufficient space in /dev/shm|insufficient shared memory|/dev/shm.*No space|Bus error"),
-    ("/dev/shm too small", r"unable to (?:open|mmap|resize|allocate) shared memory|Error while creating shared memory"),
+    (
+        "shared memory too small",
+        r"Insufficient space in /dev/shm|insufficient shared memory|/dev/shm.*No space|Bus error",
+    ),
+    (
+        "shared memory too small",
+        r"unable to (?:open|mmap|resize|allocate) shared memory|Error while creating shared memory",
+    ),
     ("no card visible", r"No CUDA GPUs are available|Failed to infer device type|Found no NVIDIA driver|libcuda\.so"),
     ("NCCL", r"NCCL error|ncclUnhandled\w+|ncclSystemError|ncclInternalError|ncclRemoteError"),
     ("CUDA error", r"CUDA error: .+|CUDA driver version is insufficient|no kernel image is available"),
@@ -138,8 +148,8 @@ FAILURES: tuple[tuple[str, str], ...] = (
     ("host memory too small", r"^MemoryError\b"),
     ("killed", r"died, exit code: -(?:9|7|11|6)\b|^Killed\b|^Segmentation fault"),
 )
-"""Causes by weight, the first that occurs anywhere counts: a rank that runs out of memory makes the others fail in NCCL,
-often before it has said so itself. A group `words` is the message."""
+"""Causes by weight, the first that occurs anywhere counts: a rank that runs out of memory makes the others fail in
+NCCL, often before it has said so itself. A group `words` is the message."""
 
 REFUSALS: tuple[tuple[str, str], ...] = (
     ("host memory too small", r"Too large swap space|The worker already uses .* of CPU memory"),
@@ -147,12 +157,12 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     ("batch too small", r"max_num_batched_tokens .*(?:is smaller than max_model_len|must be greater than or equal)"),
     ("context too long", r"User-specified max_model_len|is greater than the derived max_model_len"),
     ("layout impossible", r"must be divisible by tensor parallel size|is not divisible by|num_kv_heads % tp_size"),
-    ("layout impossible", r"larger than the number of available GPUs|Unable to load Ray|not aligned with the quantized"),
+    ("layout impossible", r"larger than the number of available GPUs|Unable to load Ray|aligned with the quantized"),
     ("card not capable", r"not supported for the current GPU|Bfloat16 is only supported|Invalid attention backend"),
-    ("card not capable", r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not supp"),
-    ("model files", r"No such file or directory|FileNotFoundError|is not a local folder|401 Client Error|GatedRepoError"),
+    ("card not capable", r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not"),
+    ("model files", r"No such file or directory|FileNotFoundError|is not a local folder|401 Client Error|GatedRepo"),
     ("model files", r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound"),
-    ("model not supported", r"(?i)does not recognize this architecture|architectures? .*not supported|trust_remote_code"),
+    ("model not supported", r"(?i)does not recognize this architecture|architectures? .*not supp|trust_remote_code"),
     ("permission", r"Permission denied|\[Errno 13\]|Read-only file system"),
     ("address not there", r"Cannot assign requested address|\[Errno 99\]|Name or service not known"),
     ("disk full", r"No space left on device|\[Errno 28\]|Disk quota exceeded"),
@@ -160,17 +170,19 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     ("start took too long", r"(?i)timed out waiting for (?:new )?engine|Engine process .*timed? ?out"),
     ("ranks hang", r"RPC call to .* timed out|collective operation timeout|Watchdog caught|MQLLMEngine didn't reply"),
     ("killed", r"killed \(exit code|bus error \(exit code"),
-    ("engine process gone", r"output_handler failed|engine core .*unexpectedly|Engine core proc .* died|EngineDeadError"),
+    ("engine process gone", r"output_handler failed|engine core .*unexpectedly|Engine core proc .* died|EngineDead"),
 )
 """What the words of a failure mean that `FAILURES` does not know: an exception's, or those of a silent death."""
 
 PHASE_ADVICE: Mapping[str, str] = {
-    "loading weights": "The weights do not fit: more cards (tensor_parallel_size), a quantised model, or cpu_offload_gb.",
+    "loading weights": "The weights do not fit: more cards (tensor_parallel_size), a quantised model or "
+                       "cpu_offload_gb.",
     "profiling": "The profile run does not fit beside the weights: lower max_num_batched_tokens, then max_num_seqs.",
     "allocating the KV cache": "Something else holds memory of the card (nvidia-smi): end it or lower "
                                "gpu_memory_utilization.",
-    "graph capture": "CUDA graphs did not fit: lower gpu_memory_utilization, max_cudagraph_capture_size or max_num_seqs, or "
-                     "set enforce_eager.",
+    "graph capture": "CUDA graphs did not fit: lower gpu_memory_utilization, max_cudagraph_capture_size or "
+    "max_num_seqs, "
+                     "or set enforce_eager.",
     "sampler warm-up": "Lower max_num_seqs or gpu_memory_utilization.",
     "warm-up": "Lower gpu_memory_utilization or max_num_batched_tokens.",
     "under load": "Serving took more than the profile run foresaw: lower gpu_memory_utilization by 0.02 to 0.05 or "
@@ -183,6 +195,10 @@ GRAPHS_IN_BUDGET = (
     "gpu_memory_utilization, or set enforce_eager.",
 )
 """Since this version the budget pays for the graphs, by an estimate."""
+
+FREE_MEMORY = re.compile(r"Free memory on device .*?\(([\d.]+)/([\d.]+) GiB\) on startup")
+LONGEST = re.compile(r"can be stored in KV cache \((\d+)\)|estimated maximum model length is (\d+)")
+"""What a refusal itself says would have been possible."""
 
 # `ValueError: ...`, `torch.OutOfMemoryError: ...`, a bare `AssertionError`: the last line of a traceback.
 EXCEPTION = re.compile(r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))(?:: (?P<words>.+))?")
@@ -199,7 +215,8 @@ FATAL = re.compile(
     r"EngineDeadError|EngineCore (?:failed to start|encountered an? (?:issue|fatal error))|Engine loop has died"
     r"|(?:Engine core|Worker) proc .* died|engine core exited unexpectedly|Background loop has errored"
     r"|Engine (?:core initialization failed|process failed to start|background task failed)"
-    r"|died, exit code: -(?!15\b)\d|WorkerProc (?:failed|hit an exception)|^Fatal Python error|^Segmentation fault|^Killed\b"
+    r"|died, exit code: -(?!15\b)\d|WorkerProc (?:failed|hit an exception)|^Fatal Python error|^Segmentation fault"
+    r"|^Killed\b"
 )
 """After such a line the engine no longer serves; an error without one may be a single request's."""
 # Exceptions that a configuration earns: while the engine starts they come of its checks, and come again each time.
