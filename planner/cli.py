@@ -288,6 +288,43 @@ def export(
 
 
 @app.command()
+def log(
+    target: Annotated[str, typer.Argument(help="Log file (plain or gzip), - for stdin, or a container's name.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print events as they come; Ctrl-C sums up.")] = False,
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Set it beside what this study predicts and asks.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option("--trial", help="Of the study; by default its default settings.")] = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="One of the simulated trials.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What a vLLM log says: settings, memory, warnings and failures with what to change, throughput."""
+    from planner.estimate import pretty_json
+    from planner.log_command import document, event_json, exit_code_of, json_line, open_log, read_source
+    from planner.log_view import event_text, log_view
+    from planner.report import make_console
+
+    if trial is not None and study is None:
+        raise InputError("--trial is one of a study's: name the study with --study")
+    console = make_console()
+    with open_log(target) as source:
+        show = (lambda e: typer.echo(event_json(e))) if as_json else (lambda e: console.print(event_text(e)))
+        report, name = read_source(source, follow, show if follow else None), source.name
+    compared = None
+    if study is not None:
+        from planner.log_study import compare_with_study
+
+        compared = compare_with_study(report, study, trial, simulated)
+    if as_json:
+        found = document(report, name, compared)
+        typer.echo(json_line({"event": "report", **found}) if follow else pretty_json(found))
+    else:
+        console.print(log_view(report, name, compared))
+    if code := exit_code_of(report):
+        raise typer.Exit(code)
+
+
+@app.command()
 def schema(kind: Annotated[str, typer.Argument(help="study, search-space, workload or hardware.")]) -> None:
     """The JSON Schema of a YAML file, for editors."""
     import json

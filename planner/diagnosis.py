@@ -1,4 +1,4 @@
-"""What the log of an engine says, for those who launch it: why it ended (`diagnose`), what took effect (`read_start_facts`).
+"""What an engine's log says, for those who launch it: why it ended (`diagnose`), what took effect (`read_start_facts`).
 
 In: the text of a log, 0.6.6 to 0.33, V0 or V1, with or without its beginning. Out: an `EngineError` in vLLM's own
 words, or `StartFacts`. The reading itself and all patterns are in `planner/log/`.

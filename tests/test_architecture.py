@@ -16,7 +16,7 @@ HOMES = {
     "optuna": {"search"},
     "docker": {"backends.docker", "container"},
     "yaml": {"files"},
-    "rich": {"report", "estimate_view", "live", "tune", "cli"},
+    "rich": {"report", "estimate_view", "log_view", "live", "tune", "cli"},
     "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base"},
     "filelock": {"workspace"},
     "typer": {"cli"},

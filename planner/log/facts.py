@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.log.lines import Line, lines_of
-from planner.log.patterns import ATTENTION_NAMES, FACTS, NOT_ATTENTION, ROUTINE
+from planner.log.patterns import ATTENTION_NAMES, FACTS, NOT_ATTENTION, is_routine
 from planner.units import GIB
 
 
@@ -81,7 +81,7 @@ class FactsReader:
     def feed(self, line: Line) -> Told:
         """Take a line in; whether it told a figure, and one that no line had told before."""
         told: Told = ""
-        if ROUTINE.search(line.text):
+        if is_routine(line.text):
             return told
         for name, patterns in _FACTS.items():
             for pattern in patterns:

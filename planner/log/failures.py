@@ -9,11 +9,11 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from planner.engine import FIELDS, SINCE, UNTIL, flag
 from planner.errors import EngineCrashed, EngineRejected
-from planner.log.lines import Line
+from planner.log.lines import Line, parsed
 from planner.log.patterns import (
     CAUSES,
     EXCEPTION,
@@ -28,6 +28,7 @@ from planner.log.patterns import (
     REFUSED_BY,
     SERVING,
     SILENT_NAMES,
+    UNDER_LOAD,
     Cause,
     Kind,
 )
@@ -55,7 +56,7 @@ class Failure:
 
     def advice(self, version: str | None) -> str:
         """What to change, for a version where that matters."""
-        known = _version(version)
+        known = parsed(version)
         if self.cause.name == "out of memory" and self.phase is not None:
             since, since_then = GRAPHS_IN_BUDGET
             if self.phase == "graph capture" and known is not None and known >= Version(since):
@@ -84,13 +85,6 @@ def _spans(words: str) -> list[str]:
             if name in UNTIL:
                 said.append(f"{flag(name)} is gone since {UNTIL[name]}.")
     return said
-
-
-def _version(text: str | None) -> Version | None:
-    try:
-        return None if text is None else Version(text)
-    except InvalidVersion:
-        return None
 
 
 @dataclass(slots=True)
@@ -133,6 +127,16 @@ class FailureReader:
         self._error: str | None = None
         self._error_number: int | None = None
         self._said: str | None = None
+
+    def pass_by(self, line: Line) -> None:
+        """Take in a line of a server at work."""
+        self._before = self._source = self._said = line.text
+
+    def serve(self, line: Line) -> None:
+        """Take in a line that only an engine writes that serves."""
+        self.pass_by(line)
+        self.has_served, self.phase = True, UNDER_LOAD
+        self._since_served = _Found()
 
     def feed(self, line: Line) -> bool:
         """Take a line in; whether it names a cause."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
+from packaging.version import InvalidVersion, Version
 
 MAX_ROW = 200_000
 """Characters of a row that are kept; what a file without newlines would fill the memory with is dropped."""
@@ -27,6 +28,8 @@ _PREFIX = re.compile(
     r"(?:[\w.-]+ +\| )?(?:\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) (?P<cri>[FP]) )?)?"
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+\[\d+\]: )?"
 )
+# Rows that have none of these, which are most.
+_BARE = ("(", "INFO", "WARNING", "ERROR", "DEBUG")
 # `(VllmWorkerProcess pid=12)`, `(VllmWorker rank=1 pid=12)`, `(Worker_TP0 pid=1)`, `(EngineCore_DP0 pid=1)`, ...
 _PROCESS = re.compile(r"\(([A-Za-z_][\w.-]*(?: [\w=]+)*?) pid=\d+\)\s*")
 # `ERROR 11-22 07:10:00 [core.py:12] ` since 0.7.3, `... 07:10:00 worker.py:267] ` before.
@@ -76,7 +79,9 @@ def _line(text: str, number: int, is_cut: bool) -> Line:
     process = ""
     while match := _PROCESS.match(text):  # a launcher's own prefix may come before the worker's
         process, text = match[1], text[match.end() :]
-    if match := _LEVEL.search(text):  # not always at the start: progress bars end without a newline
+    if not text.startswith("INFO:  ") and (
+        match := _LEVEL.search(text)
+    ):  # not always at the start: progress bars end without a newline
         inner = _PROCESS.search(text[: match.start()])
         return Line(inner[1] if inner else process, match[1], match[4].rstrip(), number, match[2], match[3], is_cut)
     if match := _UVICORN.match(text):
@@ -123,6 +128,9 @@ class Lines:
 
     def _ended(self, row: str, is_cut: bool = False) -> Iterator[Line]:
         self.count += 1
+        if row.startswith(_BARE) and not self._joined and not is_cut and row.isprintable():
+            yield _line(row, self.count, is_cut=False)
+            return
         whole = True
         if row.startswith('{"log":"'):
             try:
@@ -161,3 +169,11 @@ def is_binary(head: bytes) -> bool:
         return False
     odd = head.count(b"\0") + head.decode("utf-8", "replace").count("\ufffd")
     return odd > BINARY_SHARE * len(head)
+
+
+def parsed(version: str | None) -> Version | None:
+    """A version as logs name it; None for none, and for what is no version."""
+    try:
+        return None if version is None else Version(version)
+    except InvalidVersion:
+        return None

@@ -12,6 +12,8 @@ from typing import Literal
 
 from packaging.version import Version
 
+from planner.log.lines import parsed
+
 Weight = Literal["act", "know", "harmless"]
 """Worth a change of settings or set-up; good to know; neither."""
 
@@ -28,8 +30,10 @@ class Note:
     later: tuple[str, str] | None = None
     """A version and the advice since."""
 
-    def advice_for(self, version: Version | None) -> str:
-        if self.later is None or version is None or version < Version(self.later[0]):
+    def advice_for(self, version: str | None) -> str:
+        """For the version that the log names, where that matters."""
+        known = parsed(version)
+        if self.later is None or known is None or known < Version(self.later[0]):
             return self.advice
         return self.later[1]
 

@@ -232,9 +232,12 @@ SILENT_NAMES = frozenset({
 
 # ---------------------------------------------------------------- phases of a start
 
+UNDER_LOAD = "under load"
 SERVING = re.compile(r"Application startup complete|Avg prompt throughput")
 STARTED = re.compile(r"vLLM (?:API )?server version |█.* version \d")
 """One of these a start: a container that is started again writes into the same log."""
+SIMULATED = "SIMULATED"
+"""What planner's own simulated server adds to that line."""
 ROUTES = re.compile(r"^Available routes are")
 ROUTE = re.compile(r"^Route: ")
 LISTENING = re.compile(r"^Starting vLLM (?:API )?server(?: \d+)? on (\S+)")
@@ -257,7 +260,7 @@ PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"# \w+ blocks: |KV cache size: |Available KV cache memory", "allocating the KV cache"),
         (r"^Capturing cudagraphs|Capturing CUDA graph", "graph capture"),
         (r"^Graph capturing finished", "warm-up"),
-        (SERVING.pattern, "under load"),
+        (SERVING.pattern, UNDER_LOAD),
     )
 )
 
@@ -329,7 +332,7 @@ CAPTURE_SIZE = re.compile(r"max_(?:cudagraph_)?capture_size['\"]?: ?(\d+)")
 
 # ---------------------------------------------------------------- run time
 
-STATISTICS = re.compile(r"Avg prompt throughput: ")
+STATISTICS = "Avg prompt throughput: "
 STATISTIC: Mapping[str, re.Pattern[str]] = {
     name: re.compile(pattern)
     for name, pattern in {
@@ -350,8 +353,13 @@ PREEMPTED = re.compile(r"is preempted by .* mode .*total_num_cumulative_preempti
 ABORTED = (re.compile(r"^Request \S+ aborted\.?$"), re.compile(r"^Aborted request (?!\(s\))\S+$"))
 """V1's words and V0's; V1 of 0.8.5 writes both."""
 ANSWERED = re.compile(r'"POST \S+ HTTP/[\d.]+" (\d)\d\d')
-ROUTINE = re.compile(
-    r'HTTP/[\d.]+" \d{3}(?: |$)|^(?:Received|Added|Finished) request |^Aborted request\(s\) |^Prefix cache hit rate: '
-    r"|^Route: |^SpecDecoding metrics: |^(?:Loading|Capturing) [\w ()-]+:\s+\d+%"
-)
-"""Lines that a busy server writes by the thousand, some with a user's words in them, and progress bars: no facts."""
+ROUTINE_STARTS = (
+    "Received request ", "Added request ", "Finished request ", "Aborted request(s) ", "Prefix cache hit rate: ",
+    "SpecDecoding metrics: ", "Route: ",
+)  # fmt: skip
+ACCESS = re.compile(r'HTTP/[\d.]+" \d{3}(?: |$)')
+
+
+def is_routine(text: str) -> bool:
+    """Lines that a busy server writes by the thousand, some with a user's words in them: no facts."""
+    return text.startswith(ROUTINE_STARTS) or (" HTTP/" in text and ACCESS.search(text) is not None)

@@ -1,4 +1,4 @@
-"""A whole log in one pass and bounded memory: `LogReader.feed(line)`, then `report() -> LogReport`; `read_log` does both.
+"""A whole log in one pass and bounded memory: `LogReader.feed(line)`, `report() -> LogReport`; `read_log(text)`: both.
 
 A log may hold several starts, as that of a container that restarts: the report is about the last one.
 """
@@ -15,7 +15,18 @@ from planner.log.facts import FactsReader, StartFacts, StartTimes
 from planner.log.failures import Failure, FailureReader, classify, is_known, one_line
 from planner.log.lines import Line, lines_of
 from planner.log.notes import Note, note_of
-from planner.log.patterns import EXCEPTION, FATAL, LISTENING, ROUTE, ROUTES, ROUTINE, SERVING, STARTED, STOPPED
+from planner.log.patterns import (
+    EXCEPTION,
+    FATAL,
+    LISTENING,
+    ROUTE,
+    ROUTES,
+    SERVING,
+    SIMULATED,
+    STARTED,
+    STOPPED,
+    is_routine,
+)
 from planner.log.run import RunReader, RunSummary
 from planner.log.settings import Difference, Scalar, SettingsReader
 
@@ -106,10 +117,7 @@ class LogReport:
     samples: tuple[Sample, ...]
     num_starts: int
     earlier: tuple[EarlierStart, ...]
-
-    @property
-    def has_served(self) -> bool:
-        return self.status in ("up", "ended")
+    is_simulated: bool
 
 
 class _Start:
@@ -120,6 +128,7 @@ class _Start:
         self.facts, self.failures = FactsReader(), FailureReader()
         self.settings, self.run = SettingsReader(), RunReader()
         self.is_named = self.has_routes = self.is_serving = self.is_stopped = False
+        self.is_simulated = False
         self.num_routes = 0
         self.url: str | None = None
         self.fatal: Line | None = None
@@ -130,15 +139,15 @@ class _Start:
         """Take a line in; whether it is understood, and the event that it is."""
         text = line.text
         self.first, self.last = self.first or line.when, line.when or self.last
-        if ROUTE.match(text):
-            self.num_routes += 1
-            return True, None
-        is_cause = self.failures.feed(line)
         if self.run.feed(line):
+            self.failures.serve(line)
             self.is_serving = True
             return True, "run"
-        if ROUTINE.search(text):
+        if is_routine(text):
+            self.failures.pass_by(line)
+            self.num_routes += ROUTE.match(text) is not None
             return True, None
+        is_cause = self.failures.feed(line)
         told, is_setting = self.facts.feed(line), self.settings.feed(line)
         if (kind := self._milestone(line, text)) is not None:
             return True, kind
@@ -154,6 +163,7 @@ class _Start:
     def _milestone(self, line: Line, text: str) -> EventKind | None:
         if STARTED.search(text):
             self.is_named = True
+            self.is_simulated |= SIMULATED in text
             return "start"
         if match := LISTENING.match(text):
             self.url, self.ready = match[1], line.when
@@ -240,8 +250,8 @@ class LogReader:
         if self._start.is_named and STARTED.search(line.text):
             self._restart(line)
         understood, kind = self._start.feed(line)
-        note = self._note(line) if kind in (None, "error", "setting") else None
-        self._group_errors(line, understood)
+        note = self._note(line) if kind in ("error", "setting") or (kind is None and not understood) else None
+        self._group_errors(line)
         understood |= note is not None
         self._understood += understood
         self.is_vllm |= understood or bool(line.where)
@@ -262,7 +272,7 @@ class LogReader:
     def _note(self, line: Line) -> Note | None:
         """Count a known message; one that no table knows is counted too."""
         text = line.text
-        if not text or line.level == "DEBUG" or ROUTINE.search(text):
+        if not text or line.level == "DEBUG":
             return None
         if not line.level and not text.startswith("[transformers]"):
             return None  # a traceback's or a help text's words
@@ -275,16 +285,18 @@ class LogReader:
             self._warnings.add("WARNING", text, line.number)
         return note
 
-    def _group_errors(self, line: Line, understood: bool) -> None:
+    def _group_errors(self, line: Line) -> None:
         """A traceback is one error, however many lines carry its prefix."""
-        group = (line.process, line.when, line.where) if line.level in ("ERROR", "CRITICAL") else None
-        if group is None:
+        if line.level not in ("ERROR", "CRITICAL"):
+            if self._group is not None and line.level and line.process == self._group[0]:
+                self._close_group()
             return
+        group = (line.process, line.when, line.where)
         if group != self._group:
             self._close_group()
             self._group, self._group_text, self._group_number = group, line.text, line.number
             self._group_known = False
-        self._group_known |= understood or is_known(line.text)
+        self._group_known |= is_known(line.text)
         if EXCEPTION.fullmatch(line.text):
             self._group_text = line.text
 
@@ -319,6 +331,7 @@ class LogReader:
             samples=(*self._warnings.most(), *self._errors.most()),
             num_starts=self._num_starts + 1,
             earlier=tuple(self._earlier),
+            is_simulated=start.is_simulated,
         )
 
 

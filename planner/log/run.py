@@ -60,7 +60,7 @@ class RunReader:
     def feed(self, line: Line) -> bool:
         """Take a line in; whether it is one of statistics."""
         text = line.text
-        if STATISTICS.search(text):
+        if STATISTICS in text:
             if not line.is_cut:
                 self._take(line)
             return True
