@@ -101,6 +101,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._decoder: codecs.IncrementalDecoder | None = None
+        self._head = b""
         self._row = ""
         self._joined = ""
         self.count = 0
@@ -108,13 +109,18 @@ class Lines:
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
         if self._decoder is None:
+            chunk = self._head = self._head + chunk
+            if len(chunk) < len(codecs.BOM_UTF16):
+                return
             is_wide = chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell's > writes
             self._decoder = codecs.getincrementaldecoder("utf-16" if is_wide else "utf-8-sig")("replace")
         yield from self._cut(self._decoder.decode(chunk))
 
     def end(self) -> Iterator[Line]:
         """What is left after the last newline; nothing may be fed afterwards."""
-        yield from self._cut(self._decoder.decode(b"", final=True) if self._decoder else "")
+        yield from self._cut(
+            self._decoder.decode(b"", final=True) if self._decoder else self._head.decode("ascii", "replace")
+        )
         if self._row or self._joined:
             yield from self._ended(self._row, is_cut=True)
         self._row = self._joined = ""

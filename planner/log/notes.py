@@ -297,7 +297,7 @@ NOTES: tuple[Note, ...] = (
     Note("CPU housekeeping", "harmless", r"after the thread binding, skip it|^Reset SSM cache type to float32",
          "The CPU backend says what it leaves alone.", "Nothing to do.", "0.24 to 0.33"),
     # --- the end
-    Note("forced end", "harmless", r"^\[shutdown\] .*(?:force killing|SIGTERM|SIGKILL|still running)",
+    Note("forced end", "harmless", r"^\[shutdown\] .*(?:force killing|still running)",
          "A process did not end in time and was killed while the server stopped.", "Nothing to do.", "0.24 to 0.33"),
     Note("engine gone", "act", r"engine core exited unexpectedly",
          "The engine's process ended under the server.", "See the failure.", "0.24 to 0.33"),

@@ -272,7 +272,7 @@ class LogReader:
     def _note(self, line: Line) -> Note | None:
         """Count a known message; one that no table knows is counted too."""
         text = line.text
-        if not text or line.level == "DEBUG":
+        if not text or line.level == "DEBUG" or text.lstrip().startswith("warnings.warn"):
             return None
         if not line.level and not text.startswith("[transformers]"):
             return None  # a traceback's or a help text's words
@@ -281,7 +281,7 @@ class LogReader:
             seen = self._notes.get(note.name)
             first = SeenNote(note, 0, line.number, text[:MAX_SAMPLE]) if seen is None else seen
             self._notes[note.name] = SeenNote(note, first.times + 1, first.number, first.text)
-        elif line.level == "WARNING" and not text.lstrip().startswith("warnings.warn"):
+        elif line.level == "WARNING":
             self._warnings.add("WARNING", text, line.number)
         return note
 

@@ -100,6 +100,7 @@ def differences(asked: Mapping[str, Scalar], in_effect: Mapping[str, Scalar]) ->
 
 
 def _same(name: str, asked: Scalar, in_effect: Scalar) -> bool:
+    asked, in_effect = _SAME.get(asked, asked), _SAME.get(in_effect, in_effect)
     if asked is None or asked == "auto" or (name == "max_model_len" and asked == -1):
         return True
     if name in BOOLEANS:
