@@ -1,6 +1,6 @@
 """What `planner log` does: find the file or container, read it, follow it.
 
-In: words of the command line. Out: a `LogReport`, or its JSON. Prints nothing itself.
+In: words of the command line. Out: a `LogReport`, shown or as JSON, and an exit code.
 """
 
 from __future__ import annotations
@@ -155,6 +155,41 @@ def read_source(source: Source, follow: bool = False, on_event: Callable[[Event]
         raise InputError(f"{source.name}: none of its {lines.count} lines is of a vLLM log")
     exit_code = source.exit_code()
     return reader.report(exit_code, is_running=None if isinstance(source, LogFile) else exit_code is None)
+
+
+def run_log(
+    target: str,
+    follow: bool,
+    study: Path | None,
+    trial: int | None,
+    is_simulated: bool,
+    as_json: bool,
+    echo: Callable[[str], None],
+) -> int:
+    """The whole command. Raises InputError."""
+    from planner.log_view import event_text, log_view
+    from planner.report import make_console
+
+    if trial is not None and study is None:
+        raise InputError("--trial is one of a study's: name the study with --study")
+    console = make_console()
+
+    def show(event: Event) -> None:
+        echo(event_json(event)) if as_json else console.print(event_text(event))
+
+    with open_log(target) as source:
+        report, name = read_source(source, follow, show if follow else None), source.name
+    compared = None
+    if study is not None:
+        from planner.log_study import compare_with_study  # with NumPy and the studies' storage
+
+        compared = compare_with_study(report, study, trial, is_simulated)
+    if as_json:
+        found = document(report, name, compared)
+        echo(json_line({"event": "report", **found}) if follow else msgspec.json.format(json_line(found)))
+    else:
+        console.print(log_view(report, name, compared))
+    return exit_code_of(report)
 
 
 def exit_code_of(report: LogReport) -> int:

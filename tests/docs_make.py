@@ -30,6 +30,8 @@ from planner.engine import (
     flag,
     lever_of,
 )
+from planner.log.notes import NOTES, Note
+from planner.log.patterns import CAUSES, PHASE_ADVICE
 from planner.model import KNOWN_FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,9 +145,38 @@ def model_types() -> str:
     return f"Known values of `model_type` in config.json: {', '.join(f'`{name}`' for name in sorted(KNOWN_FAMILIES))}."
 
 
+# --- warnings and causes, in log.md ---
+
+WEIGHTS = {"act": "change something", "know": "good to know", "harmless": "harmless"}
+
+
+def warnings_table() -> str:
+    order = list(WEIGHTS)
+    return table(
+        ("warning", "", "what it means", "advice", "vLLM"),
+        (
+            (note.name, WEIGHTS[note.weight], note.meaning, _advice(note), note.versions)
+            for note in sorted(NOTES, key=lambda note: order.index(note.weight))
+        ),
+    )
+
+
+def _advice(note: Note) -> str:
+    return note.advice if note.later is None else f"{note.advice} Since {note.later[0]}: {note.later[1]}"
+
+
+def causes_table() -> str:
+    phases = (
+        (f"out of memory, {phase if phase == 'under load' else f'while {phase}'}", "EngineOutOfMemory", advice)
+        for phase, advice in PHASE_ADVICE.items()
+    )
+    named = ((cause.name, cause.kind.__name__, cause.advice) for cause in CAUSES.values())
+    return table(("cause", "error", "what to change"), [*named, *phases])
+
+
 # --- commands shown with their output ---
 
-SHOWN = ("estimate", "candidates", "schema", "gpus", "models")
+SHOWN = ("estimate", "candidates", "log", "schema", "gpus", "models")
 """Commands that are cheap and write nothing: what the docs show of them is run."""
 _SHELL_LINE = re.compile(r"^\$ (planner (?:" + "|".join(SHOWN) + r")\b.*)\n((?:(?!\$ |```).*\n)*)", re.MULTILINE)
 LEFT_OUT = "..."
@@ -185,6 +216,8 @@ def with_output(page: str) -> str:
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("search-spaces.md", settings_table),
     "models": ("model.md", model_types),
+    "warnings": ("log.md", warnings_table),
+    "causes": ("log.md", causes_table),
 }
 """Name of a made block -> the page it is in, and what makes it."""
 

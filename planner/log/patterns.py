@@ -346,7 +346,7 @@ STATISTIC: Mapping[str, re.Pattern[str]] = {
     }.items()
 }
 """V0 logs them every 5 s of work, V1 every 10 s. V1 clears its count of preemptions before it would log it
-(vllm@0.11.2..0.33.0 v1/metrics/loggers.py:LoggingStatLogger.log), so there it is not known."""
+(vllm@0.12.0..0.33.0 v1/metrics/loggers.py:LoggingStatLogger.log), so there it is not known."""
 PREFIX_HITS = re.compile(r"^Prefix cache hit rate: GPU: ([\d.]+)%")
 ENGINE = re.compile(r"^Engine (\d+): ")
 PREEMPTED = re.compile(r"is preempted by .* mode .*total_num_cumulative_preemption=(\d+)")

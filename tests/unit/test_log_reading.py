@@ -261,7 +261,8 @@ def serve(arguments: str, engine: str = "") -> LogReport:
 def test_arguments_of_v0_are_a_namespace_with_the_defaults_in_it() -> None:
     report = serve(
         "args: Namespace(subparser='serve', model_tag='m', api_key='secret', chat_template='a, b)', "
-        "max_model_len=4096, max_num_seqs=None, swap_space=4, hf_overrides={'a': [1, 2], 'b': 'x=1, y'}, enforce_eager=True)",
+        "max_model_len=4096, max_num_seqs=None, swap_space=4, hf_overrides={'a': [1, 2], 'b': 'x=1, y'}, "
+        "enforce_eager=True)",
         "model='m', dtype=torch.float16, max_seq_len=4096, enforce_eager=False, kv_cache_dtype=auto,  device_config=x",
     )
     assert report.asked == {"max_model_len": 4096, "swap_space": 4, "enforce_eager": True}
