@@ -175,7 +175,11 @@ def run_log(
     console = make_console()
 
     def show(event: Event) -> None:
-        echo(event_json(event)) if as_json else console.print(event_text(event))
+        if as_json:
+            echo(event_json(event))
+        else:  # a row of the terminal each; a file gets the whole
+            is_terminal = console.is_terminal
+            console.print(event_text(event), no_wrap=is_terminal, overflow="ellipsis", soft_wrap=not is_terminal)
 
     with open_log(target) as source:
         report, name = read_source(source, follow, show if follow else None), source.name

@@ -59,9 +59,7 @@ def event_text(event: Event) -> Text:
     """One line for one event of a log that is followed."""
     when = event.when.partition(" ")[2] or "        "
     words = event.text if event.note is None else f"{event.note.name}: {event.text}"
-    text = Text(f"{when}  {event.kind:<8}{words}", no_wrap=True, overflow="ellipsis")
-    text.stylize(_EVENT_STYLES.get(event.kind, ""))
-    return text
+    return Text(f"{when}  {event.kind:<8}{words}", _EVENT_STYLES.get(event.kind, ""))
 
 
 def _title(report: LogReport, name: str) -> Text:

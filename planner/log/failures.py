@@ -107,8 +107,14 @@ class _Found:
     by_pattern: dict[int, _Candidate] = field(default_factory=dict)
     exception: _Candidate | None = None
 
-    def first(self) -> _Candidate | None:
-        return self.by_pattern[min(self.by_pattern)] if self.by_pattern else self.exception
+    def first(self, is_server: bool = False) -> _Candidate | None:
+        """By weight; of a server without what only a start or a single request is refused for."""
+        known = [i for i in sorted(self.by_pattern) if not is_server or not _is_refusal(self.by_pattern[i])]
+        return self.by_pattern[known[0]] if known else self.exception
+
+
+def _is_refusal(candidate: _Candidate) -> bool:
+    return candidate.cause is not None and CAUSES[candidate.cause].kind is EngineRejected
 
 
 class FailureReader:
@@ -214,10 +220,13 @@ class FailureReader:
             return one_line(f"{name}: {self._source}" if self._source else name)
         return one_line(words if name in SILENT_NAMES else f"{name}: {words}")
 
-    def failure(self) -> Failure | None:
-        """The first cause that lines name, of after the engine last served if there is one."""
-        found = self._since_served.first() or self._all.first()
-        if found is None:
+    def failure(self, is_server: bool = False) -> Failure | None:
+        """The first cause that lines name, of after the engine last served if there is one.
+
+        `is_server`: it is known to have died while it served, so that errors of single requests are none.
+        """
+        found = self._since_served.first(is_server) or self._all.first(is_server)
+        if found is None or (is_server and found.cause is None and found is not self._since_served.exception):
             return None
         if found.cause is not None:
             cause = CAUSES[found.cause]

@@ -16,6 +16,7 @@ from planner.log.failures import Failure, FailureReader, classify, is_known, one
 from planner.log.lines import Line, lines_of
 from planner.log.notes import Note, note_of
 from planner.log.patterns import (
+    ASKED,
     EXCEPTION,
     FATAL,
     LISTENING,
@@ -146,6 +147,7 @@ class _Start:
         if is_routine(text):
             self.failures.pass_by(line)
             self.num_routes += ROUTE.match(text) is not None
+            self.is_serving |= " HTTP/" in text  # the API listens only when the engine is up
             return True, None
         is_cause = self.failures.feed(line)
         told, is_setting = self.facts.feed(line), self.settings.feed(line)
@@ -184,7 +186,7 @@ class _Start:
         ready = self.facts.times().init_s is not None and not self.is_named  # an engine without a server
         if self.is_serving or ready or (self.has_routes and found is None):
             if self.fatal or (is_dead and not self.is_stopped):
-                return "failed", found or self._silent_death(exit_code)
+                return "failed", self.failures.failure(is_server=True) or self._silent_death(exit_code)
             return "ended" if self.is_stopped or exit_code is not None else "up", None
         if self.is_stopped:
             return "ended", None
@@ -259,7 +261,8 @@ class LogReader:
             return Event("note", line.number, line.when, line.text, note) if self._notes[note.name].times == 1 else None
         if kind is None:
             return None
-        return Event(kind, line.number, line.when, line.text)
+        text = self._start.settings.asked_words() if ASKED.match(line.text) else line.text
+        return Event(kind, line.number, line.when, text)
 
     def _restart(self, line: Line) -> None:
         status, failure = self._start.status(None, is_running=False)

@@ -86,6 +86,11 @@ class SettingsReader:
                 told = True
         return told
 
+    def asked_words(self) -> str:
+        """What was asked, without values that may be secret."""
+        asked = ", ".join(f"{name} {value}" for name, value in self.asked.items()) or "nothing that is a setting"
+        return f"asked: {asked}{'; passed too: ' + ', '.join(sorted(self.others)) if self.others else ''}"
+
     def differences(self) -> tuple[Difference, ...]:
         return differences(self.asked, self.in_effect)
 

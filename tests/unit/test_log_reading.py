@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from planner.engine import FIELDS
-from planner.log.lines import Lines
+from planner.log.lines import Lines, lines_of
 from planner.log.notes import NOTES, note_of
 from planner.log.patterns import CAUSES, FAILURES, LOGGED_AS, PHASE_ADVICE, PHASES, REFUSALS, SETTINGS
 from planner.log.reading import LogReader, LogReport, read_log
@@ -267,6 +267,10 @@ def test_arguments_of_v0_are_a_namespace_with_the_defaults_in_it() -> None:
     )
     assert report.asked == {"max_model_len": 4096, "swap_space": 4, "enforce_eager": True}
     assert "secret" not in repr(report)
+    reader = LogReader()
+    row = "non-default args: {'api_key': ['secret'], 'hf_token': 'secret', 'max_num_seqs': 8}"
+    events = [reader.feed(line) for line in lines_of(f"INFO 07-18 05:07:20 [a.py:9] {row}")]
+    assert [event.text for event in events if event] == ["asked: max_num_seqs 8; passed too: api_key, hf_token"]
     assert report.differences == (Difference("enforce_eager", True, False),)
 
 
@@ -323,6 +327,22 @@ def test_out_of_memory_under_load_is_a_failure_with_its_own_advice() -> None:
     assert failure is not None
     assert (failure.cause.name, failure.phase) == ("out of memory", "under load")
     assert failure.advice("0.8.5") == PHASE_ADVICE["under load"]
+
+
+def test_errors_of_single_requests_are_not_why_a_server_was_killed() -> None:
+    killed = "(APIServer pid=1) WARNING 11-23 18:32:06 [c.py:8] [shutdown] MPClient: engine core exited unexpectedly\n"
+    odd = "(APIServer pid=1) ERROR 11-23 18:30:00 [x.py:1]   Input should be a valid integer [type=int_type]\n"
+    stats = "INFO 11-23 18:31:00 [loggers.py:1] Engine 000: Avg prompt throughput: 1.0 tokens/s, Running: 3 reqs\n"
+    failure = read_log(UP + REQUEST_ERROR + odd + stats + killed).failure
+    assert failure is not None
+    assert failure.cause.name == "engine process gone"
+
+
+def test_an_access_line_is_proof_of_an_api() -> None:
+    assert (
+        read_log(REQUEST_ERROR + 'INFO:     127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 400 Bad Request\n').status
+        == "up"
+    )
 
 
 @pytest.mark.parametrize(
