@@ -143,6 +143,22 @@ def test_beside_a_study() -> None:
     assert compared.remarks == ("the study's card has 21.48 GiB, the log's 139.80 GiB",)
 
 
+def test_beside_a_trial_with_the_prediction_made_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "study.yaml").write_bytes((STUDY / "study.yaml").read_bytes())
+    with pytest.raises(SystemExit):
+        main(["tune", str(tmp_path), "--backend", "simulated", "--trials", "1", "--no-finals"])
+    capsys.readouterr()
+    code, out, err = run(capsys, str(SEED), "--study", str(tmp_path), "--trial", "0", "--simulated", "--json")
+    compared = json.loads(out)["study"]
+    assert (code, err) == (0, "")
+    assert compared["name"] == "qwen3-32b-awq-4x2080ti, trial 0"
+    assert compared["asked"]["max_model_len"] == 32768
+    assert abs(compared["memory"][0]["predicted"] - 4.5812 * GIB) < 0.03 * GIB
+    code, _, err = run(capsys, str(SEED), "--study", str(tmp_path), "--trial", "99", "--simulated")
+    assert (code, err) == (2, f"planner: {tmp_path}: no trial 99\n")
+    assert "no trials yet" in run(capsys, str(SEED), "--study", str(tmp_path), "--trial", "0")[2]
+
+
 @pytest.mark.parametrize("path", [SEED, SERVED, REFUSED], ids=lambda path: path.stem)
 def test_eighty_columns_are_enough(path: Path) -> None:
     console = Console(width=80, record=True, file=open(os.devnull, "w"), highlight=False)  # noqa: SIM115
