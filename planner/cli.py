@@ -345,6 +345,24 @@ def guard(
 
 
 @app.command()
+def log(
+    target: Annotated[str, typer.Argument(help="Log file (plain or gzip), - for stdin, or a container's name.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print events as they come; Ctrl-C sums up.")] = False,
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Set it beside what this study predicts and asks.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option("--trial", help="Of the study; by default its default settings.")] = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="One of the simulated trials.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What a vLLM log says: settings, memory, warnings and failures with what to change, throughput."""
+    from planner.log_command import run_log
+
+    if code := run_log(target, follow, study, trial, simulated, as_json, typer.echo):
+        raise typer.Exit(code)
+
+
+@app.command()
 def schema(kind: Annotated[str, typer.Argument(help="study, search-space, workload, hardware or ladder.")]) -> None:
     """The JSON Schema of a YAML file, for editors."""
     import json

@@ -30,6 +30,8 @@ from planner.engine import (
     flag,
     lever_of,
 )
+from planner.log.notes import NOTES, Note
+from planner.log.patterns import CAUSES, PHASE_ADVICE
 from planner.model import KNOWN_FAMILIES
 from planner.service.events import METRICS as GUARD_METRICS
 from planner.service.guard import EVENTS
@@ -162,9 +164,38 @@ def guard_metrics() -> str:
     )
 
 
+# --- warnings and causes, in log.md ---
+
+WEIGHTS = {"act": "change something", "know": "good to know", "harmless": "harmless"}
+
+
+def warnings_table() -> str:
+    order = list(WEIGHTS)
+    return table(
+        ("warning", "", "what it means", "advice", "vLLM"),
+        (
+            (note.name, WEIGHTS[note.weight], note.meaning, _advice(note), note.versions)
+            for note in sorted(NOTES, key=lambda note: order.index(note.weight))
+        ),
+    )
+
+
+def _advice(note: Note) -> str:
+    return note.advice if note.later is None else f"{note.advice} Since {note.later[0]}: {note.later[1]}"
+
+
+def causes_table() -> str:
+    phases = (
+        (f"out of memory, {phase if phase == 'under load' else f'while {phase}'}", "EngineOutOfMemory", advice)
+        for phase, advice in PHASE_ADVICE.items()
+    )
+    named = ((cause.name, cause.kind.__name__, cause.advice) for cause in CAUSES.values())
+    return table(("cause", "error", "what to change"), [*named, *phases])
+
+
 # --- commands shown with their output ---
 
-SHOWN = ("estimate", "candidates", "schema", "gpus", "models")
+SHOWN = ("estimate", "candidates", "log", "schema", "gpus", "models")
 """Commands that are cheap and write nothing: what the docs show of them is run."""
 _SHELL_LINE = re.compile(r"^\$ (planner (?:" + "|".join(SHOWN) + r")\b.*)\n((?:(?!\$ |```).*\n)*)", re.MULTILINE)
 LEFT_OUT = "..."
@@ -206,6 +237,8 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "models": ("model.md", model_types),
     "events": ("guard.md", guard_events),
     "guard metrics": ("guard.md", guard_metrics),
+    "warnings": ("log.md", warnings_table),
+    "causes": ("log.md", causes_table),
 }
 """Name of a made block -> the page it is in, and what makes it."""
 

@@ -16,7 +16,7 @@ HOMES = {
     "optuna": {"search"},
     "docker": {"backends.docker", "container"},
     "yaml": {"files"},
-    "rich": {"report", "estimate_view", "live", "tune", "cli", "service.doctor_view"},
+    "rich": {"report", "estimate_view", "log_view", "live", "tune", "cli", "service.doctor_view"},
     "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base", "service.watch", "service.events"},
     "prometheus_client": {"telemetry", "simulated.server", "service.events"},
     "filelock": {"workspace"},

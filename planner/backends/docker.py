@@ -157,6 +157,47 @@ def run_to_end(
     return Ended(code, out, err)
 
 
+class ContainerLog:
+    """The log of a container that somebody started, of all its starts, read as it comes."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    @property
+    def name(self) -> str:
+        return f"container {self._container.name}"
+
+    def chunks(self, follow: bool) -> Iterator[bytes]:
+        """What was written so far; with `follow` also what comes, until the container ends."""
+        with _mapped():
+            yield from self._container.logs(stdout=True, stderr=True, stream=True, follow=follow)
+
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        with _mapped():
+            try:
+                self._container.reload()
+            except docker.errors.NotFound:
+                return None  # removed while its log was read
+        state = self._container.attrs.get("State", {})
+        is_over = state.get("Status") in {"exited", "dead"}
+        return state.get("ExitCode") if is_over else None
+
+
+@contextmanager
+def container_log(name: str) -> Iterator[ContainerLog | None]:
+    """The log of a container by name or id; None where there is none. Raises BackendError without a Docker Engine."""
+    with _mapped():
+        client = docker.from_env()
+    with closing(client):
+        with _mapped():
+            try:
+                container = client.containers.get(name)
+            except docker.errors.NotFound:
+                container = None
+        yield None if container is None else ContainerLog(container)
+
+
 class ContainerInstance:
     def __init__(self, container: Container, run: ContainerRun) -> None:
         self._container = container

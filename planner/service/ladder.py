@@ -140,7 +140,7 @@ def make_ladder(problem: Problem, trial: Trial) -> Ladder:
         if found is not None and _is_lower(problem, found[0], candidate):
             candidate = found[0]
             rungs.append(_rung(problem, candidate, name, found[1]))
-    slo = problem.objective.limits.get("ttft_p95")
+    limit = problem.objective.limits.get("ttft_p95")
     mark = "SIMULATED, not measured: " if trial.provenance.simulated else ""
     return Ladder(
         name=problem.spec.serve.name,
@@ -149,7 +149,7 @@ def make_ladder(problem: Problem, trial: Trial) -> Ladder:
         containers=bare_runs(problem, trial.candidate),
         extra_args=problem.spec.engine.extra_args,
         rungs=rungs,
-        policy=Policy(start_timeout=problem.spec.engine.start_timeout, ttft_p95=slo),
+        policy=Policy(start_timeout=problem.spec.engine.start_timeout, ttft_p95=None if limit is None else Seconds(limit)),
     )
 
 

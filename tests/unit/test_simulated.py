@@ -24,6 +24,7 @@ from planner.defaults import ResolvedEngine, resolve
 from planner.deployment import Deployment
 from planner.errors import EngineOutOfMemory, EngineRejected
 from planner.hardware import find_gpu
+from planner.log.reading import read_log
 from planner.memory import estimate_memory
 from planner.metrics import summarize
 from planner.model import ModelSpec, load_model
@@ -357,6 +358,17 @@ def test_v1_log_counts_tokens_instead_of_blocks() -> None:
     log = "\n".join(start_log(MODEL, GPU, engine, memory))
     assert f"GPU KV cache size: {memory.kv_tokens:,} tokens" in log
     assert "# cuda blocks" not in log
+
+
+def test_the_reader_of_real_logs_reads_the_simulated_one() -> None:
+    for version in (V0, V1):
+        engine = settled(version)
+        memory = estimate_memory(MODEL, GPU, engine)
+        report = read_log("\n".join(start_log(MODEL, GPU, engine, memory)))
+        assert report.is_simulated
+        assert report.facts.engine_generation == engine.generation
+        assert memory.num_blocks == (report.facts.num_gpu_blocks or (report.facts.kv_tokens or 0) // 16)
+        assert (report.counts.unknown_warnings, report.counts.unknown_errors) == (0, 0)
 
 
 def test_eager_starts_sooner() -> None:

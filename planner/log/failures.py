@@ -1,0 +1,277 @@
+"""Why an engine did not start or died: `FailureReader` folds a log into its first cause, in vLLM's own words.
+
+Whatever the log's length it keeps one candidate a pattern, since the start and since the engine last served.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+from packaging.version import Version
+
+from planner.engine import FIELDS, SINCE, UNTIL, flag
+from planner.errors import EngineCrashed, EngineRejected
+from planner.log.lines import Line, parsed
+from planner.log.patterns import (
+    CAUSES,
+    EXCEPTION,
+    FAILURES,
+    FREE_MEMORY,
+    GRAPHS_IN_BUDGET,
+    LATER_NOISE,
+    LONGEST,
+    PHASE_ADVICE,
+    PHASES,
+    REFUSALS,
+    REFUSED_BY,
+    SERVING,
+    SILENT_NAMES,
+    UNDER_LOAD,
+    Cause,
+    Kind,
+)
+
+MAX_WORDS = 400
+"""Characters of a message; torch's out-of-memory text alone would be a page."""
+REASON_WITHIN = 7
+"""Lines after NCCL's error within which it names the reason."""
+
+_FAILURES = tuple((cause, re.compile(pattern)) for cause, pattern in FAILURES)
+_REFUSALS = tuple((cause, re.compile(pattern)) for cause, pattern in REFUSALS)
+_SIGNALS = {137: 9, -9: 9, 135: 7, -7: 7, 139: 11, -11: 11, 134: 6, -6: 6}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    kind: Kind
+    cause: Cause
+    words: str
+    """vLLM's own, on one line."""
+    phase: str | None = None
+    """What the engine was doing; None where no line before tells."""
+    number: int | None = None
+    """Of the line; None where no line says it."""
+
+    def advice(self, version: str | None) -> str:
+        """What to change, for a version where that matters."""
+        known = parsed(version)
+        if self.cause.name == "out of memory" and self.phase is not None:
+            since, since_then = GRAPHS_IN_BUDGET
+            if self.phase == "graph capture" and known is not None and known >= Version(since):
+                return since_then
+            return PHASE_ADVICE.get(self.phase, self.cause.advice)
+        spans = _spans(self.words) if self.cause.name == "bad flag" else []
+        return " ".join([self.cause.advice, *self._figures(), *spans])
+
+    def _figures(self) -> list[str]:
+        """What vLLM's words say would have been possible."""
+        if match := LONGEST.search(self.words):
+            return [f"By vLLM's own figure max_model_len can be {match[1] or match[2]} at most."]
+        if (match := FREE_MEMORY.search(self.words)) and float(match[2]) > 0:
+            share = math.floor(float(match[1]) / float(match[2]) * 100) / 100
+            return [f"Free is now a share of {share:.2f}."]
+        return []
+
+
+def _spans(words: str) -> list[str]:
+    """Since when and until when vLLM knows the flags that a message names."""
+    said = []
+    for name in FIELDS:
+        if re.search(rf"{flag(name)}\b", words):
+            if name in SINCE:
+                said.append(f"{flag(name)} is known since {SINCE[name]}.")
+            if name in UNTIL:
+                said.append(f"{flag(name)} is gone since {UNTIL[name]}.")
+    return said
+
+
+@dataclass(slots=True)
+class _Candidate:
+    cause: str | None
+    """None: an exception that no pattern knows."""
+    words: str
+    phase: str | None
+    number: int
+    name: str = ""
+    """Of the exception."""
+    lines_left: int = 0
+    reason_next: bool = False
+
+
+@dataclass(slots=True)
+class _Found:
+    """The first candidate of every pattern, and the first exception."""
+
+    by_pattern: dict[int, _Candidate] = field(default_factory=dict)
+    exception: _Candidate | None = None
+
+    def first(self, is_server: bool = False) -> _Candidate | None:
+        """By weight; of a server without what only a start or a single request is refused for."""
+        known = [i for i in sorted(self.by_pattern) if not is_server or not _is_refusal(self.by_pattern[i])]
+        return self.by_pattern[known[0]] if known else self.exception
+
+
+def _is_refusal(candidate: _Candidate) -> bool:
+    return candidate.cause is not None and CAUSES[candidate.cause].kind is EngineRejected
+
+
+class FailureReader:
+    """Feed it the lines of one start."""
+
+    def __init__(self) -> None:
+        self._all = _Found()
+        self._since_served = _Found()
+        """Errors of single requests may come before: the end is what counts."""
+        self.has_served = False
+        self.phase: str | None = None
+        self._waiting: list[_Candidate] = []
+        self._before = ""
+        self._source = ""
+        """The last line that was not of carets: what a bare assert stands on."""
+        self._error: str | None = None
+        self._error_number: int | None = None
+        self._said: str | None = None
+
+    def pass_by(self, line: Line) -> None:
+        """Take in a line of a server at work."""
+        self._before = self._source = self._said = line.text
+
+    def serve(self, line: Line) -> None:
+        """Take in a line that only an engine writes that serves."""
+        self.pass_by(line)
+        self.has_served, self.phase = True, UNDER_LOAD
+        self._since_served = _Found()
+
+    def feed(self, line: Line) -> bool:
+        """Take a line in; whether it names a cause."""
+        text = line.text
+        self._finish(text)
+        is_noise = bool(line.is_trouble and LATER_NOISE.search(text))
+        is_cause = line.is_trouble and not is_noise and self._look(line)
+        is_error = line.level in ("ERROR", "CRITICAL") or (not line.level and is_noise)
+        if self._error is None and is_error and "exit code: -15" not in text:  # that is a worker told to end
+            self._error, self._error_number = text, line.number
+        for pattern, phase in PHASES:
+            if pattern.search(text):
+                self.phase = phase
+                break
+        if SERVING.search(text):
+            self.has_served = True
+            self._since_served = _Found()
+        if text.strip():
+            if line.level != "WARNING":
+                self._said = text
+            if text.strip().strip("^~ "):
+                self._source = text.strip()
+        self._before = text
+        return is_cause
+
+    def _look(self, line: Line) -> bool:
+        is_cause = False
+        for index, (cause, pattern) in enumerate(_FAILURES):
+            if index in self._since_served.by_pattern:
+                continue
+            if match := pattern.search(line.text):
+                is_cause = True
+                candidate = self._candidate(cause, match, line)
+                self._since_served.by_pattern[index] = candidate
+                self._all.by_pattern.setdefault(index, candidate)
+        if self._since_served.exception is None and (match := EXCEPTION.fullmatch(line.text)):
+            name = match["name"].rpartition(".")[2]
+            found = _Candidate(None, self._exception_words(match), self.phase, line.number, name)
+            self._since_served.exception = found
+            self._all.exception = self._all.exception or found
+            is_cause = True
+        return is_cause
+
+    def _candidate(self, cause: str, match: re.Match[str], line: Line) -> _Candidate:
+        groups = match.groupdict()
+        if "words" in groups:
+            return _Candidate(cause, one_line(groups["words"]), self.phase, line.number)
+        if "field_words" in groups:  # pydantic writes the setting's name on the line above
+            words = one_line(f"{self._before.strip()}: {groups['field_words']}")
+            return _Candidate(cause, words, self.phase, line.number)
+        exception = EXCEPTION.fullmatch(line.text)
+        words = self._exception_words(exception) if exception else one_line(line.text)
+        if "out of memory. Tried to allocate" in words or "CUDA error: out of memory" in words:
+            words = f"{words} (while {self.phase})" if self.phase else words
+        candidate = _Candidate(cause, words, self.phase, line.number)
+        if "NCCL" in words:  # the reason follows some lines below
+            candidate.lines_left = REASON_WITHIN
+            self._waiting.append(candidate)
+        return candidate
+
+    def _finish(self, text: str) -> None:
+        """Give candidates that wait for NCCL's reason the line after `Last error:`."""
+        for candidate in self._waiting:
+            candidate.lines_left -= 1
+            if candidate.reason_next:
+                candidate.words, candidate.lines_left = one_line(f"{candidate.words}: {text}"), 0
+            elif text == "Last error:":
+                candidate.reason_next = True
+        if self._waiting:
+            self._waiting = [candidate for candidate in self._waiting if candidate.lines_left > 0]
+
+    def _exception_words(self, match: re.Match[str]) -> str:
+        name, words = match["name"].rpartition(".")[2], match["words"]
+        if words is None:  # a bare assert: its source line says what was asked
+            return one_line(f"{name}: {self._source}" if self._source else name)
+        return one_line(words if name in SILENT_NAMES else f"{name}: {words}")
+
+    def failure(self, is_server: bool = False) -> Failure | None:
+        """The first cause that lines name, of after the engine last served if there is one.
+
+        `is_server`: it is known to have died while it served, so that errors of single requests are none.
+        """
+        found = self._since_served.first(is_server) or self._all.first(is_server)
+        if found is None or (is_server and found.cause is None and found is not self._since_served.exception):
+            return None
+        if found.cause is not None:
+            cause = CAUSES[found.cause]
+            kind = cause.kind
+            if cause.name == "bad setting":  # pydantic's frame around what a check of the settings said
+                special = classify(found.words)
+                cause = cause if special.name == "not in the table" else special
+        else:
+            cause = classify(found.words, f"{found.name}: ")
+            kind = EngineRejected if not self.has_served and found.name in REFUSED_BY else EngineCrashed
+        return Failure(kind=kind, cause=cause, words=found.words, phase=found.phase, number=found.number)
+
+    def silent_death(self, exit_code: int | None) -> Failure:
+        """For an engine that ended without naming a cause."""
+        signal, number = _SIGNALS.get(exit_code or 0), None
+        code = "" if exit_code is None else f" (exit code {exit_code})"
+        if signal == 9:
+            words = f"killed{code}: most often the machine's memory ran out"
+        elif signal == 7:
+            words = f"bus error{code}: most often /dev/shm is too small"
+        elif self._error is not None:
+            words, number = one_line(self._error + code), self._error_number
+        elif self._said is not None:
+            words = one_line(f"ended{code} without naming a cause; its last line: {self._said}")
+        else:
+            words = f"ended{code} without a word"
+        return Failure(kind=EngineCrashed, cause=classify(words), words=words, phase=self.phase, number=number)
+
+
+def is_known(text: str) -> bool:
+    """Whether a line of an error is one that the tables know."""
+    return bool(LATER_NOISE.search(text)) or any(pattern.search(text) for _, pattern in (*_FAILURES, *_REFUSALS))
+
+
+def classify(words: str, name: str = "") -> Cause:
+    """The class of a failure that only its words tell."""
+    for table in (_REFUSALS, _FAILURES):
+        for cause, pattern in table:
+            if pattern.search(name + words) or pattern.search(words):
+                return CAUSES[cause]
+    return CAUSES["not in the table"]
+
+
+def one_line(words: str) -> str:
+    for advice in (" If reserved but unallocated memory", " See documentation for Memory", " See https://"):
+        words = words.partition(advice)[0]
+    words = " ".join(words.split())
+    return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 3] + "..."

@@ -1,0 +1,185 @@
+"""A log cut into lines: `Lines.feed(bytes)` and `lines_of(text)` give `Line`s with who wrote them and how loudly.
+
+Undoes what stands around vLLM's own text: colours, progress bars, prefixes of launchers, of docker compose, kubectl and
+journald, and Docker's JSON files. Knows no message of vLLM.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+MAX_ROW = 200_000
+"""Characters of a row that are kept; what a file without newlines would fill the memory with is dropped."""
+HEAD_BYTES = 1 << 16
+BINARY_SHARE = 0.1
+"""Of bytes that are no text, among the first: more is no log."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# What a terminal would act on; tabs and line ends stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# `vllm-1  | `, `2026-11-22T07:10:00.123Z `, `Nov 22 07:10:00 host docker[12]: `.
+_PREFIX = re.compile(
+    r"(?:[\w.-]+ +\| )?(?:\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) (?P<cri>[FP]) )?)?"
+    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+\[\d+\]: )?"
+)
+# Rows that have none of these, which are most.
+_BARE = ("(", "INFO", "WARNING", "ERROR", "DEBUG")
+# `(VllmWorkerProcess pid=12)`, `(VllmWorker rank=1 pid=12)`, `(Worker_TP0 pid=1)`, `(EngineCore_DP0 pid=1)`, ...
+_PROCESS = re.compile(r"\(([A-Za-z_][\w.-]*(?: [\w=]+)*?) pid=\d+\)\s*")
+# `ERROR 11-22 07:10:00 [core.py:12] ` since 0.7.3, `... 07:10:00 worker.py:267] ` before.
+_LEVEL = re.compile(
+    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d-\d\d \d\d:\d\d:\d\d) (\[[^\]\n]*:\d+\]|[\w./-]+:\d+\]) ?(.*)"
+)
+_UVICORN = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(.*)")
+# Warnings of torch (`[rank0]:[W1122 07:20:56.1 socket.cpp:204]`, `W1122 09:03:18.5 1 triton.py:53]`) and of Python.
+_WARNING = re.compile(r"(?:\[rank\d+\]:\s*)?\[?W\d{4} |.*\b[A-Z]\w*Warning: |\s+warnings\.warn")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    process: str
+    """Who wrote it: `VllmWorkerProcess`, `Worker_TP0`; empty for the engine's or server's own process."""
+    level: str
+    """Empty where the line is not a logger's: tracebacks, argparse, torch, the shell."""
+    text: str
+    number: int = 0
+    """Of its row, from 1; the steps of a progress bar share one."""
+    when: str = ""
+    """`11-22 07:10:00`, where it is vLLM's logger's."""
+    where: str = ""
+    """`[core.py:12]`, likewise."""
+    is_cut: bool = False
+    """The log ended before the row did: what stands last may be half a word or half a number."""
+
+    @property
+    def is_trouble(self) -> bool:
+        return self.level in ("", "ERROR", "CRITICAL")
+
+    @property
+    def is_first_rank(self) -> bool:
+        """Of the ranks' copies of a line, that of rank 0: V0 logs it without a process, V1 names the ranks."""
+        ranks = re.findall(r"(?:rank=|TP|PP|DP|EP|Worker-)(\d+)", self.process)
+        return self.process != "VllmWorkerProcess" and all(rank == "0" for rank in ranks)
+
+
+def plain(text: str) -> str:
+    """The text without what a terminal would act on."""
+    if text.isprintable():
+        return text
+    return _CONTROL.sub("", _ANSI.sub("", text))
+
+
+def _line(text: str, number: int, is_cut: bool) -> Line:
+    process = ""
+    while match := _PROCESS.match(text):  # a launcher's own prefix may come before the worker's
+        process, text = match[1], text[match.end() :]
+    if not text.startswith("INFO:  ") and (
+        match := _LEVEL.search(text)
+    ):  # not always at the start: progress bars end without a newline
+        inner = _PROCESS.search(text[: match.start()])
+        return Line(inner[1] if inner else process, match[1], match[4].rstrip(), number, match[2], match[3], is_cut)
+    if match := _UVICORN.match(text):
+        return Line(process, match[1], match[2].rstrip(), number, is_cut=is_cut)
+    level = "WARNING" if _WARNING.match(text) else ""
+    return Line(process, level, text.rstrip(), number, is_cut=is_cut)
+
+
+class _DockerRow(msgspec.Struct):
+    """One row of Docker's json-file driver; a long line is several, all but the last without a newline."""
+
+    log: str
+
+
+class Lines:
+    """Cuts what `feed` is given, however it was chopped, into lines. Holds one row at a time."""
+
+    def __init__(self) -> None:
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._head = b""
+        self._row = ""
+        self._joined = ""
+        self.count = 0
+        """Rows so far."""
+
+    def feed(self, chunk: bytes) -> Iterator[Line]:
+        if self._decoder is None:
+            chunk = self._head = self._head + chunk
+            if len(chunk) < len(codecs.BOM_UTF16):
+                return
+            is_wide = chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell's > writes
+            self._decoder = codecs.getincrementaldecoder("utf-16" if is_wide else "utf-8-sig")("replace")
+        yield from self._cut(self._decoder.decode(chunk))
+
+    def end(self) -> Iterator[Line]:
+        """What is left after the last newline; nothing may be fed afterwards."""
+        yield from self._cut(
+            self._decoder.decode(b"", final=True) if self._decoder else self._head.decode("ascii", "replace")
+        )
+        if self._row or self._joined:
+            yield from self._ended(self._row, is_cut=True)
+        self._row = self._joined = ""
+
+    def _cut(self, text: str) -> Iterator[Line]:
+        *rows, rest = text.split("\n")
+        for row in rows:
+            yield from self._ended((self._row + row)[:MAX_ROW])
+            self._row = ""
+        self._row = (self._row + rest)[:MAX_ROW]
+
+    def _ended(self, row: str, is_cut: bool = False) -> Iterator[Line]:
+        self.count += 1
+        if row.startswith(_BARE) and not self._joined and not is_cut and row.isprintable():
+            yield _line(row, self.count, is_cut=False)
+            return
+        whole = True
+        if row.startswith('{"log":"'):
+            try:
+                row = msgspec.json.decode(row, type=_DockerRow).log
+            except msgspec.MsgspecError:
+                pass  # somebody else's JSON, or half a row
+            else:
+                whole, row = row.endswith("\n"), row.removesuffix("\n")
+        row = plain(row)
+        if (match := _PREFIX.match(row)) and match.end():
+            whole, row = whole and match["cri"] != "P", row[match.end() :]
+        row, self._joined = (self._joined + row)[:MAX_ROW], ""
+        if whole or is_cut:
+            yield from _parts(row, self.count, is_cut)
+        else:
+            self._joined = row
+
+
+def _parts(row: str, number: int, is_cut: bool = False) -> Iterator[Line]:
+    *before, last = plain(row.removesuffix("\r")).split("\r")
+    for part in before:
+        yield _line(part, number, is_cut=False)
+    yield _line(last, number, is_cut)
+
+
+def lines_of(text: str) -> Iterator[Line]:
+    """The lines of a log that is in memory; its end counts as a newline where nothing says that it was cut."""
+    for number, row in enumerate(text.split("\n"), 1):
+        yield from _parts(row, number)
+
+
+def is_binary(head: bytes) -> bool:
+    """Whether a file that begins so is no text."""
+    head = head[:HEAD_BYTES]
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
+    odd = head.count(b"\0") + head.decode("utf-8", "replace").count("\ufffd")
+    return odd > BINARY_SHARE * len(head)
+
+
+def parsed(version: str | None) -> Version | None:
+    """A version as logs name it; None for none, and for what is no version."""
+    try:
+        return None if version is None else Version(version)
+    except InvalidVersion:
+        return None

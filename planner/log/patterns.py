@@ -1,0 +1,365 @@
+"""Every pattern of vLLM's log but the warnings (`notes.py`): failures with what to change, figures, settings, run time.
+
+Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0, in the notes on those between and in
+real logs. All are searched in a line without its prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
+
+NUMBER = r"(-?\d[\d,]*(?:\.\d+)?)"
+
+# ---------------------------------------------------------------- failures
+
+Kind = type[EngineError]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A class of failures. `name` is what a person reads."""
+
+    name: str
+    kind: Kind
+    advice: str
+    """What to change, in a sentence or two."""
+
+
+CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
+    Cause("KV cache too small", EngineOutOfMemory,
+          "Lower max_model_len or raise gpu_memory_utilization; more cards (tensor_parallel_size), a quantised model "
+          "or an fp8 kv_cache_dtype leave more. planner estimate --fit max_model_len finds the longest that fits."),
+    Cause("no room for a KV cache", EngineOutOfMemory,
+          "Weights and the profile's peak fill the budget: raise gpu_memory_utilization, lower "
+          "max_num_batched_tokens, or use more cards or a smaller model. planner estimate with these settings says "
+          "what fits."),
+    Cause("card already in use", EngineOutOfMemory,
+          "Another process holds memory of the card (nvidia-smi): end it, or lower gpu_memory_utilization below the "
+          "free share."),
+    Cause("host memory too small", EngineOutOfMemory,
+          "Give the machine or container more memory, or ask for less: VLLM_CPU_KVCACHE_SPACE or "
+          "gpu_memory_utilization on a CPU, swap_space and cpu_offload_gb on cards."),
+    Cause("out of memory", EngineOutOfMemory,
+          "Lower max_num_batched_tokens, max_num_seqs or gpu_memory_utilization. planner estimate with these "
+          "settings says what fits."),
+    Cause("bad flag", EngineRejected,
+          "Correct or remove the flag; `vllm serve --help` of the version that runs lists what it takes."),
+    Cause("bad setting", EngineRejected, "Change the setting that the message names."),
+    Cause("batch too small", EngineRejected,
+          "Raise max_num_batched_tokens to at least max_num_seqs and, without chunked prefill, to max_model_len; or "
+          "turn enable_chunked_prefill on."),
+    Cause("context too long", EngineRejected,
+          "Lower max_model_len to the model's own length, or scale its rope (hf_overrides)."),
+    Cause("layout impossible", EngineRejected,
+          "Choose a tensor_parallel_size that divides the model's heads and is at most the number of visible cards."),
+    Cause("model files", EngineRejected,
+          "Check the path as the container sees it (a volume?) and that config.json, tokenizer and weights are "
+          "there; for a name on the Hub: network, HF_TOKEN, and the terms of a gated model."),
+    Cause("model not supported", EngineRejected,
+          "This version does not know the architecture: take a newer vLLM, or set trust_remote_code if the model "
+          "brings its own code."),
+    Cause("card not capable", EngineRejected,
+          "The card lacks what these settings ask: try dtype half, another attention_backend, kv_cache_dtype auto, "
+          "or a quantization that the card runs."),
+    Cause("port in use", EngineCrashed,
+          "Another process, perhaps an earlier engine, listens on the port: stop it or choose another --port."),
+    Cause("address not there", EngineCrashed,
+          "No interface of this machine or container has the address: leave --host out, or 0.0.0.0 inside a "
+          "container."),
+    Cause("permission", EngineCrashed,
+          "The engine's user may not do this: check the owner of mounted folders and caches (HF_HOME, "
+          "VLLM_CACHE_ROOT), and take a port above 1023."),
+    Cause("disk full", EngineCrashed, "Free space where caches and models lie (HF_HOME, VLLM_CACHE_ROOT, /tmp)."),
+    Cause("too many open files", EngineCrashed,
+          "Start with a higher limit: ulimit -n 65536, docker run --ulimit nofile=65536."),
+    Cause("shared memory too small", EngineCrashed, "Start the container with --ipc=host or --shm-size=8g."),
+    Cause("no card visible", EngineCrashed,
+          "Start the container with --gpus all and the NVIDIA runtime, and check nvidia-smi inside it; planner gpus "
+          "says what is seen here."),
+    Cause("NCCL", EngineCrashed,
+          "Cards or ranks cannot talk: run once with NCCL_DEBUG=INFO; then --ipc=host, disable_custom_all_reduce, "
+          "NCCL_P2P_DISABLE=1 or, between machines, NCCL_SOCKET_IFNAME."),
+    Cause("ranks hang", EngineCrashed,
+          "A rank did not answer in time: look for the first error above; else try disable_custom_all_reduce or "
+          "NCCL_P2P_DISABLE=1, and NCCL_DEBUG=INFO to see where."),
+    Cause("start took too long", EngineCrashed,
+          "Raise VLLM_ENGINE_READY_TIMEOUT_S (VLLM_RPC_TIMEOUT for V0), or read the weights from a faster disk."),
+    Cause("CUDA error", EngineCrashed,
+          "Driver, kernel and card do not fit together: check the driver's version against the image's CUDA; run "
+          "once with CUDA_LAUNCH_BLOCKING=1, and with enforce_eager, to see whether graphs are at fault."),
+    Cause("memory changed while profiling", EngineCrashed,
+          "Another process released or took memory of the card during the start: start engines one after the other."),
+    Cause("killed", EngineCrashed,
+          "A process was ended from outside, most often because the host's memory ran out: see dmesg, and lower "
+          "swap_space, cpu_offload_gb or the number of engines."),
+    Cause("engine process gone", EngineCrashed,
+          "The engine's process ended without a word while the server went on: often the host's memory (dmesg), a "
+          "signal, or a crash in native code."),
+    Cause("not in the table", EngineCrashed, "Its own words are all that is known."),
+)}  # fmt: skip
+
+_PYDANTIC = r"Input should be|Extra inputs are|Unexpected keyword|Field required|Unable to parse"
+
+FAILURES: tuple[tuple[str, str], ...] = (
+    # The KV cache is too small, or would be.
+    ("KV cache too small", r"larger than the maximum number of tokens that can be stored in KV cache"),
+    ("KV cache too small", r"To serve at least one request with the model"),
+    ("no room for a KV cache", r"No available memory for the cache blocks"),
+    ("no room for a KV cache", r"Cannot auto-fit max_model_len: not enough GPU memory"),
+    ("card already in use", r"Free memory on device .*on startup is less than"),
+    ("host memory too small", r"Available memory on node .*less than desired CPU memory utilization"),
+    ("host memory too small", r"on kv cache allocation is less than requested memory for kv"),
+    ("host memory too small", r"Aborted due to the lack of CPU swap space"),
+    # An allocation failed.
+    ("out of memory", r"CUDA out of memory occurred when warming up"),
+    ("out of memory", r"(?:CUDA|HIP|XPU) out of memory"),
+    ("out of memory", r"CUDA error: out of memory|Cuda failure 2 'out of memory'|CUBLAS_STATUS_ALLOC_FAILED"),
+    # Flags, as argparse and pydantic say it.
+    ("bad flag", r"^(?:vllm(?: serve)?|\S+\.py): error: (?P<words>.+)"),
+    ("bad setting", r"^\s+Value error, (?P<words>.+?)(?: \[type=\w+, .*)?$"),
+    ("bad flag", rf"^\s+(?P<field_words>(?:{_PYDANTIC}).*?)(?: \[type=\w+, .*)?$"),
+    # Models.
+    ("model files", r"Repo id must be|is not a valid model identifier|Invalid repository ID or local directory"),
+    ("model files", r"does not appear to have a file named|Cannot find any model weights|Cannot access gated repo"),
+    ("model not supported", r"Model architectures .* (?:are not supported|failed to be inspected)"),
+    # What this GPU or machine cannot do, said as a RuntimeError or by a compiler.
+    ("card not capable", r"FlashAttention only supports Ampere|For FP8 input, output must have dtype"),
+    ("card not capable", r"out of resource: shared memory|type fp8\w+ not supported in this architecture"),
+    ("layout impossible", r"is less than than max local gpu count|to less than max local gpu count"),
+    # The machine under it.
+    ("port in use", r"(?i)address already in use"),
+    (
+        "shared memory too small",
+        r"Insufficient space in /dev/shm|insufficient shared memory|/dev/shm.*No space|Bus error",
+    ),
+    (
+        "shared memory too small",
+        r"unable to (?:open|mmap|resize|allocate) shared memory|Error while creating shared memory",
+    ),
+    ("no card visible", r"No CUDA GPUs are available|Failed to infer device type|Found no NVIDIA driver|libcuda\.so"),
+    ("NCCL", r"NCCL error|ncclUnhandled\w+|ncclSystemError|ncclInternalError|ncclRemoteError"),
+    ("CUDA error", r"CUDA error: .+|CUDA driver version is insufficient|no kernel image is available"),
+    ("memory changed while profiling", r"Error in memory profiling"),
+    ("host memory too small", r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|Cannot allocate memory"),
+    ("host memory too small", r"^MemoryError\b"),
+    ("killed", r"died, exit code: -(?:9|7|11|6)\b|^Killed\b|^Segmentation fault"),
+)
+"""Causes by weight, the first that occurs anywhere counts: a rank that runs out of memory makes the others fail in
+NCCL, often before it has said so itself. A group `words` is the message."""
+
+REFUSALS: tuple[tuple[str, str], ...] = (
+    ("host memory too small", r"Too large swap space|The worker already uses .* of CPU memory"),
+    ("card already in use", r"Free memory on device|Externally held weights on device"),
+    ("batch too small", r"max_num_batched_tokens .*(?:is smaller than max_model_len|must be greater than or equal)"),
+    ("context too long", r"User-specified max_model_len|is greater than the derived max_model_len"),
+    ("layout impossible", r"must be divisible by tensor parallel size|is not divisible by|num_kv_heads % tp_size"),
+    ("layout impossible", r"larger than the number of available GPUs|Unable to load Ray|aligned with the quantized"),
+    ("card not capable", r"not supported for the current GPU|Bfloat16 is only supported|Invalid attention backend"),
+    ("card not capable", r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not"),
+    ("model files", r"No such file or directory|FileNotFoundError|is not a local folder|401 Client Error|GatedRepo"),
+    ("model files", r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound"),
+    ("model not supported", r"(?i)does not recognize this architecture|architectures? .*not supp|trust_remote_code"),
+    ("permission", r"Permission denied|\[Errno 13\]|Read-only file system"),
+    ("address not there", r"Cannot assign requested address|\[Errno 99\]|Name or service not known"),
+    ("disk full", r"No space left on device|\[Errno 28\]|Disk quota exceeded"),
+    ("too many open files", r"Too many open files|\[Errno 24\]"),
+    ("start took too long", r"(?i)timed out waiting for (?:new )?engine|Engine process .*timed? ?out"),
+    ("ranks hang", r"RPC call to .* timed out|collective operation timeout|Watchdog caught|MQLLMEngine didn't reply"),
+    ("killed", r"killed \(exit code|bus error \(exit code"),
+    ("engine process gone", r"output_handler failed|engine core .*unexpectedly|Engine core proc .* died|EngineDead"),
+)
+"""What the words of a failure mean that `FAILURES` does not know: an exception's, or those of a silent death."""
+
+PHASE_ADVICE: Mapping[str, str] = {
+    "loading weights": "The weights do not fit: more cards (tensor_parallel_size), a quantised model or "
+                       "cpu_offload_gb.",
+    "profiling": "The profile run does not fit beside the weights: lower max_num_batched_tokens, then max_num_seqs.",
+    "allocating the KV cache": "Something else holds memory of the card (nvidia-smi): end it or lower "
+                               "gpu_memory_utilization.",
+    "graph capture": "CUDA graphs did not fit: lower gpu_memory_utilization, max_cudagraph_capture_size or "
+    "max_num_seqs, "
+                     "or set enforce_eager.",
+    "sampler warm-up": "Lower max_num_seqs or gpu_memory_utilization.",
+    "warm-up": "Lower gpu_memory_utilization or max_num_batched_tokens.",
+    "under load": "Serving took more than the profile run foresaw: lower gpu_memory_utilization by 0.02 to 0.05 or "
+                  "max_num_batched_tokens; PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True against fragments.",
+}  # fmt: skip
+"""What to change when an allocation failed, by phase."""
+GRAPHS_IN_BUDGET = (
+    "0.20.0",
+    "Their estimate was too small: lower max_cudagraph_capture_size or max_num_seqs, raise what stays free by a lower "
+    "gpu_memory_utilization, or set enforce_eager.",
+)
+"""Since this version the budget pays for the graphs, by an estimate."""
+
+FREE_MEMORY = re.compile(r"Free memory on device .*?\(([\d.]+)/([\d.]+) GiB\) on startup")
+LONGEST = re.compile(r"can be stored in KV cache \((\d+)\)|estimated maximum model length is (\d+)")
+"""What a refusal itself says would have been possible."""
+
+# `ValueError: ...`, `torch.OutOfMemoryError: ...`, a bare `AssertionError`: the last line of a traceback.
+EXCEPTION = re.compile(r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))(?:: (?P<words>.+))?")
+# Said by those who waited for the one that failed.
+LATER_NOISE = re.compile(
+    r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)|EngineDeadError"
+    r"|EngineCore encountered (?:an issue|a fatal error)|check the stack trace above|Engine loop has died"
+    r"|MQClientClosed|Background loop has errored|Worker proc .* died|WorkerProc initialization failed"
+    r"|AsyncLLM output_handler failed|exit code: -15|Executor failed|Worker processes are not running"
+    r"|CancelledError|worker died|BrokenPipeError|EngineGenerateError|ConnectionResetError"
+    r"|(?:RPC call to|MQLLMEngine|RPCServer) .*(?:timed out|reply within)"
+)
+FATAL = re.compile(
+    r"EngineDeadError|EngineCore (?:failed to start|encountered an? (?:issue|fatal error))|Engine loop has died"
+    r"|(?:Engine core|Worker) proc .* died|engine core exited unexpectedly|Background loop has errored"
+    r"|Engine (?:core initialization failed|process failed to start|background task failed)"
+    r"|died, exit code: -(?!15\b)\d|WorkerProc (?:failed|hit an exception)|^Fatal Python error|^Segmentation fault"
+    r"|^Killed\b"
+)
+"""After such a line the engine no longer serves; an error without one may be a single request's."""
+# Exceptions that a configuration earns: while the engine starts they come of its checks, and come again each time.
+REFUSED_BY = frozenset({
+    "ValueError", "NotImplementedError", "AssertionError", "TypeError", "KeyError", "AttributeError", "ImportError",
+    "ModuleNotFoundError", "ValidationError", "OSError", "FileNotFoundError", "ArgumentTypeError", "GatedRepoError",
+    "RepositoryNotFoundError", "HFValidationError", "LocalEntryNotFoundError", "SafetensorError",
+})  # fmt: skip
+# Their name adds nothing to their words.
+SILENT_NAMES = frozenset({
+    "ValueError", "RuntimeError", "NotImplementedError", "OSError", "AssertionError", "OutOfMemoryError", "Exception",
+})  # fmt: skip
+
+# ---------------------------------------------------------------- phases of a start
+
+UNDER_LOAD = "under load"
+SERVING = re.compile(r"Application startup complete|Avg prompt throughput")
+STARTED = re.compile(r"vLLM (?:API )?server version |█.* version \d")
+"""One of these a start: a container that is started again writes into the same log."""
+SIMULATED = "SIMULATED"
+"""What planner's own simulated server adds to that line."""
+ROUTES = re.compile(r"^Available routes are")
+ROUTE = re.compile(r"^Route: ")
+LISTENING = re.compile(r"^Starting vLLM (?:API )?server(?: \d+)? on (\S+)")
+STOPPED = re.compile(
+    r"^\[shutdown\] API server: shutdown triggered|^Shutting down FastAPI HTTP server|is gracefully shutting down"
+)
+"""Told to end: what breaks afterwards is no failure."""
+PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), phase)
+    for pattern, phase in (
+        # Frames of the traceback.
+        (r", in load_model$", "loading weights"),
+        (r", in (?:profile_run|determine_num_available_blocks|determine_available_memory)$", "profiling"),
+        (r", in (?:initialize_kv_cache|_?allocate_kv_cache\w*|_init_cache_engine)$", "allocating the KV cache"),
+        (r", in capture_model$", "graph capture"),
+        (r", in (?:_dummy_sampler_run|_dummy_pooler_run)$", "sampler warm-up"),
+        # Lines of the log.
+        (r"^Starting to load model|^Loading model from scratch", "loading weights"),
+        (r"[Mm]odel (?:loading|weights) took|^Loading weights took", "profiling"),
+        (r"# \w+ blocks: |KV cache size: |Available KV cache memory", "allocating the KV cache"),
+        (r"^Capturing cudagraphs|Capturing CUDA graph", "graph capture"),
+        (r"^Graph capturing finished", "warm-up"),
+        (SERVING.pattern, UNDER_LOAD),
+    )
+)
+
+# ---------------------------------------------------------------- figures of a start
+
+FACTS: Mapping[str, tuple[str, ...]] = {
+    "version": (r"LLM engine \(v([^)\s]+)\)", r"vLLM (?:API )?server version ([^\s,]+)", r"█.* version (\d\S*)$"),
+    "generation": (r"Initializing a (V\d) LLM engine",),
+    # 0.6 and 0.7 write GB and mean 2**30.
+    "weights_gib": (rf"[Mm]odel (?:loading|weights) took {NUMBER} Gi?B", rf"model weights take {NUMBER}GiB"),
+    "non_torch_gib": (rf"non_torch_memory takes {NUMBER}GiB", rf"{NUMBER} GiB for non-torch memory",
+                      rf"non-torch forward increase memory: {NUMBER}GiB"),
+    "total_gib": (rf"total_gpu_memory \({NUMBER}GiB\)", rf"Free memory on device \([\d.]+/{NUMBER} GiB\) on startup"),
+    # 0.20 and later name the sum of weights and the rest that is not torch's.
+    "consumed_gib": (rf"Actual usage is {NUMBER} GiB for consumed memory",),
+    "activation_gib": (rf"activation peak memory takes {NUMBER}GiB", rf"{NUMBER} GiB for peak activation",
+                       rf"torch peak memory increase: {NUMBER}GiB"),
+    "kv_cache_gib": (rf"reserved for KV Cache is {NUMBER}GiB", rf"Available KV cache memory: {NUMBER} GiB",
+                     rf"reserved {NUMBER} GiB memory for KV Cache", rf"set \({NUMBER}/[\d.]+\) GiB for KV cache"),
+    "blocks": (rf"# (?!CPU)\w+ blocks: {NUMBER}", r"after num_gpu_blocks is: (\d+)"),
+    "tokens": (rf"\w+ KV cache size: {NUMBER} tokens",),
+    "concurrency": (rf"Maximum concurrency for [\d,]+ tokens per request: {NUMBER}x",),
+    "graph_gib": (rf"Graph capturing finished in .*took {NUMBER} GiB", rf"CUDA graph pool memory: {NUMBER} GiB"),
+    "block_size": (r"\bblock_size=(\d+)",),
+    "attention": (r"^Using (?:AttentionBackendEnum\.)?([\w ]+?)(?: attention)? backend"
+                  r"(?: on V1 engine| out of potential backends: .*| \(selected.*)?\.?$",),
+    # Seconds.
+    "load_s": (rf"[Mm]odel loading took .* and {NUMBER} seconds", rf"^Loading weights took {NUMBER} seconds"),
+    "profile_s": (rf"Memory profiling takes {NUMBER} seconds",),
+    "compile_s": (rf"torch\.compile (?:takes|took) {NUMBER} s in total",),
+    "graph_s": (rf"Graph capturing finished in {NUMBER} secs",),
+    "init_s": (rf"init engine \(.*\) took {NUMBER} s(?:econds)?\b",),
+}  # fmt: skip
+"""Patterns by fact, the best first."""
+
+ATTENTION_NAMES: Mapping[str, str] = {
+    "XFORMERS": "XFORMERS",
+    "FLASH ATTENTION": "FLASH_ATTN",
+    "FLASHINFER": "FLASHINFER",
+    "TRITON": "TRITON_ATTN",
+    "TRITON ATTENTION": "TRITON_ATTN",
+    "TORCH SDPA": "TORCH_SDPA",
+    "TRITON MLA": "TRITON_MLA",
+}
+"""What logs up to 0.10 call the backends."""
+NOT_ATTENTION = frozenset({"TRANSFORMERS", "RAY", "NCCL", "GLOO"})
+
+# ---------------------------------------------------------------- settings
+
+ASKED = re.compile(r"^(?:non-default args: (?P<dict>\{)|args: Namespace(?P<namespace>\())")
+IN_EFFECT = re.compile(r"Initializing an? (?:V\d )?LLM engine \(v[^)]+\) with config: ")
+LOGGED_AS: Mapping[str, str] = {"max_seq_len": "max_model_len", "chunked_prefill_enabled": "enable_chunked_prefill"}
+"""How the engine's line spells a setting that has another name on the command line."""
+SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (name, re.compile(pattern))
+    for name, pattern in (
+        ("max_num_batched_tokens", r"^Chunked prefill is enabled with max_num_batched_tokens=(\d+)\."),
+        ("max_num_batched_tokens", r"^Setting max_num_batched_tokens to (\d+) for"),
+        ("max_model_len", r"^Using max model len (\d+)"),
+        ("max_model_len", r"^Auto-fit max_model_len: reduced from \d+ to (\d+) to fit"),
+        ("async_scheduling", r"^Asynchronous scheduling is (enabled|disabled)\."),
+        ("gpu_memory_utilization", r"gpu_memory_utilization \(([\d.]+)\) = "),
+        ("gpu_memory_utilization", r"Desired GPU memory utilization is \(([\d.]+), "),
+        ("num_gpu_blocks_override", r"^Overriding num_gpu_blocks=\d+ with num_gpu_blocks_override=(\d+)"),
+    )
+)
+"""Settings that other lines tell; of several lines the last counts."""
+CAPTURE_SIZE = re.compile(r"max_(?:cudagraph_)?capture_size['\"]?: ?(\d+)")
+
+# ---------------------------------------------------------------- run time
+
+STATISTICS = "Avg prompt throughput: "
+STATISTIC: Mapping[str, re.Pattern[str]] = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "prompt": r"Avg prompt throughput: ([\d.]+) tokens/s",
+        "generation": r"Avg generation throughput: ([\d.]+) tokens/s",
+        "running": r"Running: (\d+) reqs",
+        "waiting": r"(?:Waiting|Pending): (\d+) reqs",
+        "preemptions": r"Preemptions: (\d+),",
+        "kv_usage": r"(?!CPU KV cache usage: [\d.]+%\.)\w+ KV cache usage: ([\d.]+)%",
+        "prefix_hits": r"(?<!External )Prefix cache hit rate: (?:GPU: )?([\d.]+)%",
+    }.items()
+}
+"""V0 logs them every 5 s of work, V1 every 10 s. V1 clears its count of preemptions before it would log it
+(vllm@0.12.0..0.33.0 v1/metrics/loggers.py:LoggingStatLogger.log), so there it is not known."""
+PREFIX_HITS = re.compile(r"^Prefix cache hit rate: GPU: ([\d.]+)%")
+ENGINE = re.compile(r"^Engine (\d+): ")
+PREEMPTED = re.compile(r"is preempted by .* mode .*total_num_cumulative_preemption=(\d+)")
+ABORTED = (re.compile(r"^Request \S+ aborted\.?$"), re.compile(r"^Aborted request (?!\(s\))\S+$"))
+"""V1's words and V0's; V1 of 0.8.5 writes both."""
+ANSWERED = re.compile(r'"POST \S+ HTTP/[\d.]+" (\d)\d\d')
+ROUTINE_STARTS = (
+    "Received request ", "Added request ", "Finished request ", "Aborted request(s) ", "Prefix cache hit rate: ",
+    "SpecDecoding metrics: ", "Route: ",
+)  # fmt: skip
+ACCESS = re.compile(r'HTTP/[\d.]+" \d{3}(?: |$)')
+
+
+def is_routine(text: str) -> bool:
+    """Lines that a busy server writes by the thousand, some with a user's words in them: no facts."""
+    return text.startswith(ROUTINE_STARTS) or (" HTTP/" in text and ACCESS.search(text) is not None)

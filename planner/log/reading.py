@@ -1,0 +1,350 @@
+"""A whole log in one pass and bounded memory: `LogReader.feed(line)`, `report() -> LogReport`; `read_log(text)`: both.
+
+A log may hold several starts, as that of a container that restarts: the report is about the last one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from planner.log.facts import FactsReader, StartFacts, StartTimes
+from planner.log.failures import Failure, FailureReader, classify, is_known, one_line
+from planner.log.lines import Line, lines_of
+from planner.log.notes import Note, note_of
+from planner.log.patterns import (
+    ASKED,
+    EXCEPTION,
+    FATAL,
+    LISTENING,
+    ROUTE,
+    ROUTES,
+    SERVING,
+    SIMULATED,
+    STARTED,
+    STOPPED,
+    is_routine,
+)
+from planner.log.run import RunReader, RunSummary
+from planner.log.settings import Difference, Scalar, SettingsReader
+
+Status = Literal["starting", "up", "ended", "failed"]
+"""`ended`: told to, in order."""
+EventKind = Literal["start", "figure", "setting", "note", "error", "up", "run", "stop"]
+
+MOST_SAMPLES = 5
+MOST_KEPT = 100
+"""Different texts that are counted one by one; of further ones only the sum is."""
+MOST_EARLIER = 20
+MAX_SAMPLE = 200
+_ENDED_BY_REQUEST = frozenset({0, 130, 143})
+"""Exit codes of a process that was asked to end: SIGINT, SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What one line tells, for those who follow a log."""
+
+    kind: EventKind
+    number: int
+    when: str
+    text: str
+    note: Note | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenNote:
+    note: Note
+    times: int
+    number: int
+    """Of the first line."""
+    text: str
+    """The first line's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A warning or error that no table knows."""
+
+    level: str
+    text: str
+    times: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    lines: int
+    understood: int
+    """Lines of which the report makes something."""
+    unknown_warnings: int
+    unknown_errors: int
+    """Of vLLM's loggers, a traceback counted once."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierStart:
+    number: int
+    """Of its first line."""
+    status: Status
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReport:
+    status: Status
+    facts: StartFacts
+    times: StartTimes
+    start_s: float | None
+    """From the first line to the API; to the second, as the log tells time."""
+    model: str | None
+    url: str | None
+    """Where the API listens."""
+    num_routes: int
+    phase: str | None
+    """What the engine was doing last."""
+    asked: Mapping[str, Scalar]
+    others: tuple[str, ...]
+    """Names of further arguments; their values may be secret."""
+    in_effect: Mapping[str, Scalar]
+    differences: tuple[Difference, ...]
+    notes: tuple[SeenNote, ...]
+    failure: Failure | None
+    run: RunSummary | None
+    counts: Counts
+    samples: tuple[Sample, ...]
+    num_starts: int
+    earlier: tuple[EarlierStart, ...]
+    is_simulated: bool
+
+
+class _Start:
+    """Everything one start of the engine says."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.facts, self.failures = FactsReader(), FailureReader()
+        self.settings, self.run = SettingsReader(), RunReader()
+        self.is_named = self.has_routes = self.is_serving = self.is_stopped = False
+        self.is_simulated = False
+        self.num_routes = 0
+        self.url: str | None = None
+        self.fatal: Line | None = None
+        """The first line after which the engine could no longer serve."""
+        self.first = self.ready = self.last = ""
+
+    def feed(self, line: Line) -> tuple[bool, EventKind | None]:
+        """Take a line in; whether it is understood, and the event that it is."""
+        text = line.text
+        self.first, self.last = self.first or line.when, line.when or self.last
+        if self.run.feed(line):
+            self.failures.serve(line)
+            self.is_serving = True
+            return True, "run"
+        if is_routine(text):
+            self.failures.pass_by(line)
+            self.num_routes += ROUTE.match(text) is not None
+            self.is_serving |= " HTTP/" in text  # the API listens only when the engine is up
+            return True, None
+        is_cause = self.failures.feed(line)
+        told, is_setting = self.facts.feed(line), self.settings.feed(line)
+        if (kind := self._milestone(line, text)) is not None:
+            return True, kind
+        if not self.is_stopped and line.level != "INFO" and FATAL.search(text):
+            self.fatal = self.fatal or line
+            return True, "error"
+        if is_cause:
+            return True, None if self.is_stopped else "error"
+        if told == "new":
+            return True, "figure"
+        return bool(told or is_setting), "setting" if is_setting and not told else None
+
+    def _milestone(self, line: Line, text: str) -> EventKind | None:
+        if STARTED.search(text):
+            self.is_named = True
+            self.is_simulated |= SIMULATED in text
+            return "start"
+        if match := LISTENING.match(text):
+            self.url, self.ready = match[1], line.when
+            return "up"
+        if ROUTES.match(text):
+            self.has_routes, self.ready = True, self.ready or line.when
+            return "up"
+        if SERVING.search(text):
+            self.is_serving = True
+            return "up"
+        if STOPPED.search(text):
+            self.is_stopped = True
+            return "stop"
+        return None
+
+    def status(self, exit_code: int | None, is_running: bool | None) -> tuple[Status, Failure | None]:
+        found, is_dead = self.failures.failure(), exit_code is not None and exit_code not in _ENDED_BY_REQUEST
+        ready = self.facts.times().init_s is not None and not self.is_named  # an engine without a server
+        if self.is_serving or ready or (self.has_routes and found is None):
+            if self.fatal or (is_dead and not self.is_stopped):
+                return "failed", self.failures.failure(is_server=True) or self._silent_death(exit_code)
+            return "ended" if self.is_stopped or exit_code is not None else "up", None
+        if self.is_stopped:
+            return "ended", None
+        if self.fatal or is_dead or (found is not None and not is_running):
+            return "failed", found or self._silent_death(exit_code)
+        return "starting", None
+
+    def _silent_death(self, exit_code: int | None) -> Failure:
+        death = self.failures.silent_death(exit_code)
+        if self.fatal is None:
+            return death
+        return replace(
+            death, words=one_line(self.fatal.text), number=self.fatal.number, cause=classify(self.fatal.text)
+        )
+
+    def start_s(self) -> float | None:
+        if not self.first or not self.ready:
+            return None
+        try:  # the log tells no year; a leap one has every day
+            began, ready = (datetime.strptime(f"2000-{w}", "%Y-%m-%d %H:%M:%S") for w in (self.first, self.ready))
+        except ValueError:
+            return None
+        seconds = (ready - began).total_seconds()
+        return seconds if seconds >= 0 else None
+
+
+class _Tally:
+    """Counts different texts up to a number of them."""
+
+    def __init__(self) -> None:
+        self.samples: dict[str, Sample] = {}
+        self.total = 0
+
+    def add(self, level: str, text: str, number: int) -> None:
+        self.total += 1
+        key = re.sub(r"\d+", "#", text[:MAX_SAMPLE])
+        known = self.samples.get(key)
+        if known is not None:
+            self.samples[key] = Sample(level, known.text, known.times + 1, known.number)
+        elif len(self.samples) < MOST_KEPT:
+            self.samples[key] = Sample(level, text[:MAX_SAMPLE], 1, number)
+
+    def most(self) -> list[Sample]:
+        return sorted(self.samples.values(), key=lambda sample: (-sample.times, sample.number))[:MOST_SAMPLES]
+
+
+class LogReader:
+    """Feed it a log's lines one by one."""
+
+    def __init__(self) -> None:
+        self._start = _Start(1)
+        self._notes: dict[str, SeenNote] = {}
+        self._warnings, self._errors = _Tally(), _Tally()
+        self._lines = self._understood = self._num_starts = 0
+        self._earlier: list[EarlierStart] = []
+        self._group: tuple[str, str, str] | None = None
+        self._group_text, self._group_number, self._group_known = "", 0, False
+        self.is_vllm = False
+        """Whether anything so far was vLLM's."""
+
+    def feed(self, line: Line) -> Event | None:
+        self._lines += 1
+        if self._start.is_named and STARTED.search(line.text):
+            self._restart(line)
+        understood, kind = self._start.feed(line)
+        note = self._note(line) if kind in ("error", "setting") or (kind is None and not understood) else None
+        self._group_errors(line)
+        understood |= note is not None
+        self._understood += understood
+        self.is_vllm |= understood or bool(line.where)
+        if note is not None:
+            return Event("note", line.number, line.when, line.text, note) if self._notes[note.name].times == 1 else None
+        if kind is None:
+            return None
+        text = self._start.settings.asked_words() if ASKED.match(line.text) else line.text
+        return Event(kind, line.number, line.when, text)
+
+    def _restart(self, line: Line) -> None:
+        status, failure = self._start.status(None, is_running=False)
+        words = failure.words if failure is not None else f"was {self._start.failures.phase or 'beginning'}"
+        self._earlier = [*self._earlier, EarlierStart(self._start.number, status, words)][-MOST_EARLIER:]
+        self._num_starts += 1
+        self._start = _Start(line.number)
+        self._notes = {}
+
+    def _note(self, line: Line) -> Note | None:
+        """Count a known message; one that no table knows is counted too."""
+        text = line.text
+        if not text or line.level == "DEBUG" or text.lstrip().startswith("warnings.warn"):
+            return None
+        if not line.level and not text.startswith("[transformers]"):
+            return None  # a traceback's or a help text's words
+        note = note_of(text)
+        if note is not None:
+            seen = self._notes.get(note.name)
+            first = SeenNote(note, 0, line.number, text[:MAX_SAMPLE]) if seen is None else seen
+            self._notes[note.name] = SeenNote(note, first.times + 1, first.number, first.text)
+        elif line.level == "WARNING":
+            self._warnings.add("WARNING", text, line.number)
+        return note
+
+    def _group_errors(self, line: Line) -> None:
+        """A traceback is one error, however many lines carry its prefix."""
+        if line.level not in ("ERROR", "CRITICAL"):
+            if self._group is not None and line.level and line.process == self._group[0]:
+                self._close_group()
+            return
+        group = (line.process, line.when, line.where)
+        if group != self._group:
+            self._close_group()
+            self._group, self._group_text, self._group_number = group, line.text, line.number
+            self._group_known = False
+        self._group_known |= is_known(line.text)
+        if EXCEPTION.fullmatch(line.text):
+            self._group_text = line.text
+
+    def _close_group(self) -> None:
+        if self._group is not None and not self._group_known:
+            self._errors.add("ERROR", self._group_text, self._group_number)
+        self._group = None
+
+    def report(self, exit_code: int | None = None, is_running: bool | None = None) -> LogReport:
+        """What the lines so far say. Of a container, its exit code or that it runs says more than the lines do."""
+        self._close_group()
+        start = self._start
+        status, failure = start.status(exit_code, is_running)
+        facts = start.facts.facts()
+        return LogReport(
+            status=status,
+            facts=facts,
+            times=start.facts.times(),
+            start_s=start.start_s(),
+            model=start.settings.model,
+            url=start.url,
+            num_routes=start.num_routes,
+            phase=start.failures.phase,
+            asked=dict(start.settings.asked),
+            others=tuple(sorted(start.settings.others)),
+            in_effect=_in_effect(start.settings.in_effect, facts.attention_backend),
+            differences=start.settings.differences(),
+            notes=tuple(self._notes.values()),
+            failure=failure,
+            run=start.run.summary(facts.engine_generation == "V0"),
+            counts=Counts(self._lines, self._understood, self._warnings.total, self._errors.total),
+            samples=(*self._warnings.most(), *self._errors.most()),
+            num_starts=self._num_starts + 1,
+            earlier=tuple(self._earlier),
+            is_simulated=start.is_simulated,
+        )
+
+
+def _in_effect(settings: Mapping[str, Scalar], backend: str | None) -> dict[str, Scalar]:
+    return dict(settings) if backend is None else {**settings, "attention_backend": backend}
+
+
+def read_log(text: str | Iterable[Line], exit_code: int | None = None, is_running: bool | None = None) -> LogReport:
+    """Read a log that is in memory, or its lines."""
+    reader = LogReader()
+    for line in lines_of(text) if isinstance(text, str) else text:
+        reader.feed(line)
+    return reader.report(exit_code, is_running)

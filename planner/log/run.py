@@ -1,0 +1,129 @@
+"""What a serving engine's lines add up to: `RunReader` folds them into a `RunSummary`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.log.lines import Line
+from planner.log.patterns import ABORTED, ANSWERED, ENGINE, PREEMPTED, PREFIX_HITS, STATISTIC, STATISTICS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """Of one start. Rates and peaks are those of single lines, each about 5 s (V0) or 10 s (V1) of one engine."""
+
+    lines: int
+    """Lines of statistics; those without work are logged once and then left out."""
+    num_engines: int
+    first: str
+    """When the first and the last were written, as the log says it."""
+    last: str
+    mean_prompt_tokens_per_s: float
+    """Over the lines with work."""
+    max_prompt_tokens_per_s: float
+    mean_generation_tokens_per_s: float
+    max_generation_tokens_per_s: float
+    max_running: int
+    max_waiting: int
+    max_kv_usage: float | None
+    """Share of the KV cache, 0 to 1."""
+    prefix_hit_rate: float | None
+    """The last that was logged, 0 to 1; of the engine that logged it."""
+    preemptions: int | None
+    """At least so many; None where the log does not count them, as V1's does not."""
+    aborted: int
+    """Requests whose client went away."""
+    answered: int
+    """POST requests answered 2xx; 0 too where the access log is off. The next two likewise."""
+    refused: int
+    """4xx."""
+    failed: int
+    """5xx."""
+
+
+class RunReader:
+    """Feed it the lines of one start."""
+
+    def __init__(self) -> None:
+        self._lines = self._busy = 0
+        self._engines: set[str] = set()
+        self._first = self._last = ""
+        self._sums = {"prompt": 0.0, "generation": 0.0}
+        self._peaks = dict.fromkeys(("prompt", "generation", "running", "waiting"), 0.0)
+        self._kv_usage: float | None = None
+        self._prefix_hits: float | None = None
+        self._counted: int | None = None
+        self._cumulative: int | None = None
+        self._aborted = [0, 0]
+        self._answers = {"2": 0, "4": 0, "5": 0}
+
+    def feed(self, line: Line) -> bool:
+        """Take a line in; whether it is one of statistics."""
+        text = line.text
+        if STATISTICS in text:
+            if not line.is_cut:
+                self._take(line)
+            return True
+        if match := ANSWERED.search(text):
+            if match[1] in self._answers:
+                self._answers[match[1]] += 1
+        elif match := PREFIX_HITS.match(text):
+            self._prefix_hits = round(float(match[1]) / 100, 6)
+        elif match := PREEMPTED.search(text):
+            if not line.is_cut:
+                self._cumulative = max(self._cumulative or 0, int(match[1]))
+        else:
+            for index, pattern in enumerate(ABORTED):
+                if pattern.match(text):
+                    self._aborted[index] += 1
+        return False
+
+    def _take(self, line: Line) -> None:
+        read: dict[str, float] = {
+            name: float(match[1]) for name, pattern in STATISTIC.items() if (match := pattern.search(line.text))
+        }
+        self._lines += 1
+        self._first, self._last = self._first or line.when, line.when or self._last
+        if (engine := ENGINE.match(line.text)) and len(self._engines) < 1000:
+            self._engines.add(engine[1])
+        for name in self._peaks:
+            self._peaks[name] = max(self._peaks[name], read.get(name, 0.0))
+        if read.get("prompt") or read.get("generation"):
+            self._busy += 1
+            for name in self._sums:
+                self._sums[name] += read.get(name, 0.0)
+        if "kv_usage" in read:
+            self._kv_usage = max(self._kv_usage or 0.0, round(read["kv_usage"] / 100, 6))
+        if "prefix_hits" in read:
+            self._prefix_hits = round(read["prefix_hits"] / 100, 6)
+        if "preemptions" in read:
+            self._counted = (self._counted or 0) + int(read["preemptions"])
+
+    def summary(self, is_v0: bool = False) -> RunSummary | None:
+        """None where the engine logged no statistics and no request. V0 logs its first preemption: no line is none."""
+        aborted, (answered, refused, failed) = max(self._aborted), self._answers.values()
+        if not self._lines and not aborted and not any(self._answers.values()):
+            return None
+        busy = max(self._busy, 1)
+        preemptions = self._counted if self._cumulative is None else self._cumulative
+        if preemptions is None and is_v0:
+            preemptions = 0
+        return RunSummary(
+            lines=self._lines,
+            num_engines=max(len(self._engines), 1),
+            first=self._first,
+            last=self._last,
+            mean_prompt_tokens_per_s=self._sums["prompt"] / busy,
+            max_prompt_tokens_per_s=self._peaks["prompt"],
+            mean_generation_tokens_per_s=self._sums["generation"] / busy,
+            max_generation_tokens_per_s=self._peaks["generation"],
+            max_running=int(self._peaks["running"]),
+            max_waiting=int(self._peaks["waiting"]),
+            max_kv_usage=self._kv_usage,
+            prefix_hit_rate=self._prefix_hits,
+            preemptions=preemptions,
+            aborted=aborted,
+            answered=answered,
+            refused=refused,
+            failed=failed,
+        )

@@ -1,0 +1,266 @@
+"""What `planner log` does: find the file or container, read it, follow it.
+
+In: words of the command line. Out: a `LogReport`, shown or as JSON, and an exit code.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from planner.errors import BackendError, InputError
+from planner.log.lines import HEAD_BYTES, Line, Lines, is_binary
+from planner.log.reading import Event, LogReader, LogReport, SeenNote
+
+if TYPE_CHECKING:
+    from planner.log_study import StudyComparison
+
+POLL_S = 0.5
+NOT_UP = 3
+"""Exit code for a log that shows a failure, or that ends before the engine was up."""
+_GZIP = b"\x1f\x8b"
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class Source(Protocol):
+    """Where a log comes from."""
+
+    @property
+    def name(self) -> str: ...
+
+    def chunks(self, follow: bool) -> Iterator[bytes]: ...
+
+    def exit_code(self) -> int | None:
+        """Of a process that is known to have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A file, plain or gzip, or standard input (`-`)."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return "standard input" if str(self.path) == "-" else str(self.path)
+
+    def exit_code(self) -> int | None:
+        return None
+
+    def chunks(self, follow: bool) -> Iterator[bytes]:
+        """Pieces of what it holds; with `follow` also what is appended, as tail -F. Raises InputError."""
+        try:
+            if follow and str(self.path) != "-":
+                yield from self._followed()
+            else:
+                with open(0, "rb", closefd=False) if str(self.path) == "-" else self.path.open("rb") as file:
+                    yield from _unpacked(file)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(f"{self.name}: its gzip data is damaged or ends too early: {error}") from None
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read: {error.strerror or error}") from None
+
+    def _followed(self) -> Iterator[bytes]:
+        """What is appended; a file that was replaced or cut short is read from its beginning again."""
+        while True:
+            with self.path.open("rb") as file:
+                if file.peek(2)[:2] == _GZIP:
+                    raise InputError(f"{self.name}: is gzip, which cannot be followed")
+                opened = os.fstat(file.fileno())
+                while True:
+                    yield from _pieces(file)
+                    time.sleep(POLL_S)
+                    try:
+                        now = self.path.stat()
+                    except FileNotFoundError:
+                        continue  # between rotation and the new file
+                    if (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino) or now.st_size < file.tell():
+                        yield from _pieces(file)
+                        break
+
+
+def _unpacked(file: BufferedReader) -> Iterator[bytes]:
+    if file.peek(2)[:2] != _GZIP:
+        yield from _pieces(file)
+        return
+    with gzip.open(file) as unpacked:
+        yield from _pieces(unpacked)
+
+
+def _pieces(file: BufferedReader | gzip.GzipFile) -> Iterator[bytes]:
+    while chunk := file.read(HEAD_BYTES):
+        yield chunk
+
+
+@contextmanager
+def open_log(target: str) -> Iterator[Source]:
+    """The file of that name, else the container. Raises InputError."""
+    path = Path(target)
+    if target == "-" or path.is_file():
+        yield LogFile(path)
+        return
+    if path.is_dir():
+        raise InputError(f"{target}: is a folder; name a log file in it")
+    if path.exists():
+        yield LogFile(path)  # a pipe, say
+        return
+    if not _CONTAINER.fullmatch(target):
+        raise InputError(f"{target}: no such file")
+    try:
+        from planner.backends.docker import container_log
+
+        with container_log(target) as log:
+            if log is None:
+                raise InputError(f"{target}: no such file and no container of that name")
+            yield log
+    except BackendError as error:
+        raise InputError(f"{target}: no such file, and no container can be looked up: {error}") from None
+
+
+def read_source(source: Source, follow: bool = False, on_event: Callable[[Event], None] | None = None) -> LogReport:
+    """Read a log to its end, or until Ctrl-C when it is followed. Raises InputError on what is no log of vLLM."""
+    reader, lines, is_first = LogReader(), Lines(), True
+
+    def take(line: Line) -> None:
+        event = reader.feed(line)
+        if event is not None and on_event is not None:
+            on_event(event)
+
+    try:
+        for chunk in source.chunks(follow):
+            if is_first and is_binary(chunk):
+                raise InputError(f"{source.name}: is binary, not a log")
+            is_first = False
+            for line in lines.feed(chunk):
+                take(line)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+    for line in lines.end():
+        take(line)
+    if is_first:
+        raise InputError(f"{source.name}: is empty")
+    if not reader.is_vllm:
+        raise InputError(f"{source.name}: none of its {lines.count} lines is of a vLLM log")
+    exit_code = source.exit_code()
+    return reader.report(exit_code, is_running=None if isinstance(source, LogFile) else exit_code is None)
+
+
+def run_log(
+    target: str,
+    follow: bool,
+    study: Path | None,
+    trial: int | None,
+    is_simulated: bool,
+    as_json: bool,
+    echo: Callable[[str], None],
+) -> int:
+    """The whole command. Raises InputError."""
+    from planner.log_view import event_text, log_view
+    from planner.report import make_console
+
+    if trial is not None and study is None:
+        raise InputError("--trial is one of a study's: name the study with --study")
+    console = make_console()
+
+    def show(event: Event) -> None:
+        if as_json:
+            echo(event_json(event))
+        else:  # a row of the terminal each; a file gets the whole
+            is_terminal = console.is_terminal
+            console.print(event_text(event), no_wrap=is_terminal, overflow="ellipsis", soft_wrap=not is_terminal)
+
+    with open_log(target) as source:
+        report, name = read_source(source, follow, show if follow else None), source.name
+    compared = None
+    if study is not None:
+        from planner.log_study import compare_with_study  # with NumPy and the studies' storage
+
+        compared = compare_with_study(report, study, trial, is_simulated)
+    if as_json:
+        found = document(report, name, compared)
+        echo(json_line({"event": "report", **found}) if follow else msgspec.json.format(json_line(found)))
+    else:
+        console.print(log_view(report, name, compared))
+    return exit_code_of(report)
+
+
+def exit_code_of(report: LogReport) -> int:
+    return NOT_UP if report.status in ("failed", "starting") else 0
+
+
+# --- JSON ---
+
+
+def document(report: LogReport, source: str, compared: StudyComparison | None = None) -> dict[str, Any]:
+    """The report as docs/log.md describes it: bytes, seconds, shares of one."""
+    failure = report.failure
+    found: dict[str, Any] = {
+        "source": source,
+        "status": report.status,
+        "simulated": report.is_simulated,
+        "model": report.model,
+        **asdict(report.facts),
+        "start_s": report.start_s,
+        **asdict(report.times),
+        "url": report.url,
+        "num_routes": report.num_routes,
+        "phase": report.phase,
+        "asked": dict(report.asked),
+        "other_arguments": list(report.others),
+        "in_effect": dict(report.in_effect),
+        "differences": [asdict(difference) for difference in report.differences],
+        "notes": [note_document(seen, report.facts.vllm_version) for seen in report.notes],
+        "failure": None
+        if failure is None
+        else {
+            "kind": failure.kind.__name__,
+            "cause": failure.cause.name,
+            "phase": failure.phase,
+            "line": failure.number,
+            "words": failure.words,
+            "advice": failure.advice(report.facts.vllm_version),
+        },
+        "run": None if report.run is None else asdict(report.run),
+        "counts": asdict(report.counts),
+        "not_in_the_table": [asdict(sample) for sample in report.samples],
+        "num_starts": report.num_starts,
+        "earlier_starts": [asdict(start) for start in report.earlier],
+    }
+    if compared is not None:
+        found["study"] = asdict(compared)
+    return found
+
+
+def note_document(seen: SeenNote, version: str | None) -> dict[str, Any]:
+    note = seen.note
+    return {
+        "name": note.name,
+        "weight": note.weight,
+        "times": seen.times,
+        "line": seen.number,
+        "text": seen.text,
+        "meaning": note.meaning,
+        "advice": note.advice_for(version),
+    }
+
+
+def event_json(event: Event) -> str:
+    """One line for one event of a log that is followed."""
+    found: dict[str, Any] = {"event": event.kind, "line": event.number, "when": event.when, "text": event.text}
+    return json_line(found if event.note is None else {**found, "note": event.note.name})
+
+
+def json_line(found: dict[str, Any]) -> str:
+    return msgspec.json.encode(found).decode()
