@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from planner.errors import InputError, PlannerError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from planner.bench_view import BenchTable
 
 app = typer.Typer(
     help="Which vLLM settings fit and are fastest on the GPUs you have, and the proof.",
@@ -212,7 +217,6 @@ def bench(
     from datetime import datetime
 
     from rich.progress import Progress
-    from rich.table import Table
 
     from planner.bench_command import BenchAsk, compare_files, run_bench, write_outcome
     from planner.report import make_console
@@ -244,12 +248,18 @@ def bench(
         write_outcome(outcome, json_file, csv_file)
         tables, exit_code = outcome.tables, outcome.exit_code
     for one in tables:
-        table = Table(*one.columns, title=one.title, title_justify="left")
-        for row in one.rows:
-            table.add_row(*row)
-        console.print(table, *one.notes, sep="\n", markup=False)
+        _print_table(console, one)
     if exit_code:
         raise typer.Exit(exit_code)
+
+
+def _print_table(console: Console, one: BenchTable) -> None:
+    from rich.table import Table
+
+    table = Table(*one.columns, title=one.title, title_justify="left")
+    for row in one.rows:
+        table.add_row(*row)
+    console.print(table, *one.notes, sep="\n", markup=False)
 
 
 @app.command()
@@ -285,6 +295,53 @@ def export(
 
     spec, folder = load(study)
     typer.echo(f"wrote {export_trial(spec, folder, output, trial, simulated, storage)}")
+
+
+@app.command()
+def verify(
+    script: Annotated[Path, typer.Argument(help="The exported run.sh.")],
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Its study; by default the one whose folder it is in.")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", help="Measured runs; by default the study's, at least 2.", min=1)
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Share that counts as no difference, besides the noise.", min=0.0)
+    ] = 0.0,
+    storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start an exported script, benchmark it, say whether it reproduces its trial, and stop it."""
+    from rich.progress import Progress
+
+    from planner.estimate import pretty_json
+    from planner.report import make_console
+    from planner.service.verify import EXIT_DIFFERS, verify_script
+
+    console = make_console()
+    with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
+        task = progress.add_task("starting", total=None)
+        try:
+            found = verify_script(
+                script,
+                study,
+                repeats,
+                tolerance,
+                storage,
+                lambda stage, done, total: progress.update(
+                    task, description=stage, completed=done, total=total or None
+                ),
+            )
+        except KeyboardInterrupt:
+            typer.echo("stopped; what the script had started is removed", err=True)
+            raise SystemExit(130) from None
+    if as_json:
+        typer.echo(pretty_json(found.document()))
+    else:
+        _print_table(console, found.table())
+    if not found.reproduced:
+        raise typer.Exit(EXIT_DIFFERS)
 
 
 @app.command()

@@ -5,7 +5,7 @@ Every error of the client becomes ours at one door, `_mapped`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,15 @@ from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL, ContainerRun, tr
 from planner.errors import BackendError
 from planner.problem import Problem
 from planner.space import Candidate
+from planner.spec import DOCKER_SHM_BYTES
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104
+_DEFAULT_RUNTIME = "runc"
 
 
 @contextmanager
@@ -60,17 +63,14 @@ def engine_answers() -> bool:
 
 
 class ContainerInstance:
-    def __init__(self, container: Container, run: ContainerRun) -> None:
+    def __init__(self, container: Container) -> None:
         self._container = container
-        self._run = run
         with _mapped():
             container.reload()
-        bindings = container.attrs["NetworkSettings"]["Ports"].get(f"{run.container_port}/tcp") or []
-        self._port = bindings[0]["HostPort"] if bindings else "0"
-
-    @property
-    def base_url(self) -> str:
-        return f"http://{self._run.host_ip or '127.0.0.1'}:{self._port}"
+        published = container.attrs["NetworkSettings"]["Ports"].values()
+        binding = next((bindings[0] for bindings in published if bindings), {"HostIp": "", "HostPort": "0"})
+        host = binding["HostIp"] if binding["HostIp"] not in _EVERY_ADDRESS else "127.0.0.1"
+        self.base_url = f"http://{host}:{binding['HostPort']}"
 
     def is_running(self) -> bool:
         with _mapped():
@@ -78,7 +78,8 @@ class ContainerInstance:
                 self._container.reload()
             except docker.errors.NotFound:
                 return False
-            return str(self._container.status) == "running"
+            # One that Docker starts again and again has died all the same.
+            return str(self._container.status) == "running" and not self._container.attrs.get("RestartCount")
 
     def log_text(self) -> str:
         with _mapped():
@@ -130,7 +131,7 @@ class DockerBackend:
                 except docker.errors.APIError:
                     container.remove(force=True)
                     raise
-            return ContainerInstance(container, runs[index])
+            return ContainerInstance(container)
 
         return serving([start] * len(runs), self._problem.spec.engine.start_timeout, logs)
 
@@ -148,3 +149,72 @@ class DockerBackend:
             for container in left:
                 container.remove(force=True, v=True)
         return len(left)
+
+
+class NamedContainers:
+    """Containers that something else starts, known by their names."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        with _mapped():
+            self._client = docker.from_env()
+
+    def present(self) -> list[str]:
+        """Those that are there, running or not."""
+        return [name for name in self.names if self._find(name) is not None]
+
+    def _find(self, name: str) -> Container | None:
+        with _mapped():
+            try:
+                return self._client.containers.get(name)
+            except docker.errors.NotFound:
+                return None
+
+    def _get(self, name: str) -> Container:
+        container = self._find(name)
+        if container is None:
+            raise BackendError(f"container {name} is not there")
+        return container
+
+    def instance(self, name: str) -> ContainerInstance:
+        """Raises BackendError when there is none."""
+        return ContainerInstance(self._get(name))
+
+    def run_of(self, name: str, env_names: Collection[str] = ()) -> ContainerRun:
+        """The `docker run` that made it; of its environment these names and what its image does not say itself.
+
+        Raises BackendError when there is none.
+        """
+        container = self._get(name)
+        config, host = container.attrs["Config"], container.attrs["HostConfig"]
+        with _mapped():
+            from_image = set(self._client.images.get(container.attrs["Image"]).attrs["Config"]["Env"] or ())
+        words = [word.partition("=") for word in config["Env"] or ()]
+        env = {key: value for key, _, value in words if key in env_names or f"{key}={value}" not in from_image}
+        binds = [bind.split(":") for bind in host["Binds"] or ()]
+        wanted = host.get("DeviceRequests") or []
+        ids = [int(i) for request in wanted for i in request.get("DeviceIDs") or () if i.isdecimal()]
+        runtime = host.get("Runtime")
+        return ContainerRun(
+            image=config["Image"],
+            name=name,
+            command=tuple(config["Cmd"] or ()),
+            env=env,
+            volumes={bind[0]: bind[1] for bind in binds},
+            host_ip=None,
+            host_port=None,
+            container_port=0,
+            runtime=None if runtime == _DEFAULT_RUNTIME and not wanted else runtime,
+            gpu_ids=tuple(ids) or None,
+            ulimits={limit["Name"]: limit["Soft"] for limit in host["Ulimits"] or ()},
+            ipc=host["IpcMode"],
+            shm_size_bytes=host["ShmSize"] if host["ShmSize"] != DOCKER_SHM_BYTES else None,
+            cpuset_cpus=host["CpusetCpus"] or None,
+            restart=None,
+        )
+
+    def remove(self) -> None:
+        """Stop those that are there and leave nothing behind."""
+        for name in self.names:
+            if (container := self._find(name)) is not None:
+                ContainerInstance(container).stop()

@@ -1,0 +1,1 @@
+"""What surrounds an engine in service: the exported script verified, requests passed on to it."""
