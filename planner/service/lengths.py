@@ -26,8 +26,8 @@ class _Body(msgspec.Struct):
     """What is read of a request; the rest stays bytes."""
 
     model: str | None = None
-    prompt: msgspec.Raw | None = None
-    messages: msgspec.Raw | None = None
+    prompt: msgspec.Raw = msgspec.Raw()
+    messages: msgspec.Raw = msgspec.Raw()
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     truncate_prompt_tokens: int | None = None
@@ -61,13 +61,13 @@ def read_request(path: str, body: bytes) -> Asked | None:
         asked = _decode(body)
     except msgspec.MsgspecError:
         return None  # the engine says what is wrong with it
-    prompt = asked.messages if path == CHAT else asked.prompt
-    if prompt is None or asked.truncate_prompt_tokens is not None or _MEDIA.search(prompt):
+    prompt = bytes(asked.messages if path == CHAT else asked.prompt)
+    if not prompt or asked.truncate_prompt_tokens is not None or _MEDIA.search(prompt):
         return None
     max_tokens = asked.max_completion_tokens if asked.max_completion_tokens is not None else asked.max_tokens
     if max_tokens is None:
         max_tokens = DEFAULT_MAX_TOKENS[path]
-    return Asked(path, asked.model, bytes(prompt), len(body), max_tokens)
+    return Asked(path, asked.model, prompt, len(body), max_tokens)
 
 
 def counted_tokens(asked: Asked) -> int | None:

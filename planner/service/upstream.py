@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import httptools
 
@@ -40,6 +40,7 @@ class Pool:
         self.connect_s, self.first_byte_s, self.idle_s = connect_s, first_byte_s, idle_s
         self.kept: deque[tuple[float, Answer]] = deque()
         self.busy: set[Answer] = set()
+        self.keeps = True
         self._sweep: asyncio.TimerHandle | None = None
 
     async def exchange(self, request: bytes, may_keep: bool = True) -> Answer:
@@ -73,7 +74,7 @@ class Pool:
     def release(self, answer: Answer) -> None:
         """An answer that has ended, or is not wanted any more."""
         self.busy.discard(answer)
-        if answer.can_be_kept:
+        if self.keeps and answer.can_be_kept:
             self.kept.append((asyncio.get_running_loop().time(), answer))
         else:
             answer.close()
@@ -89,7 +90,8 @@ class Pool:
         self._sweep = loop.call_later(SWEEP_S, self._close_overdue) if self.busy or self.kept else None
 
     def close(self) -> None:
-        """Of kept connections; answers that are under way go on."""
+        """Keep no connections any more; answers that are under way go on."""
+        self.keeps = False
         while self.kept:
             self.kept.pop()[1].close()
 
@@ -179,8 +181,7 @@ class Answer(asyncio.Protocol):
     # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
 
     def data_received(self, data: bytes) -> None:
         try:
