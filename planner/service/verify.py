@@ -47,6 +47,8 @@ from planner.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace
 FRESH = 5000
 """Number of the first repeat of a verification; neither search nor finals get that far."""
 EXIT_DIFFERS = 3
+LOUD = 0.25
+"""Noise that would hide what one launches again for."""
 SCRIPT_ENDS_S = 30.0
 """How long an interrupted script may go on, so that what it has started is known by its name."""
 _HEAD = re.compile(r"^# study (?P<study>\S+), trial (?P<trial>\d+), ", re.MULTILINE)
@@ -150,6 +152,10 @@ class Verification:
         lines = list(self.notes)
         if not any(check.kind == "setting" for check in self.checks):
             lines.insert(0, "settings: as exported")
+        if any(check.kind == "metric" and (check.noise or 0.0) > LOUD for check in self.checks):
+            lines.append(
+                "the repeats differ so much that little can be said: verify on an idle machine, with more --repeats"
+            )
         if self.failure is not None:
             lines.append(f"no numbers: {self.failure}")
         if self.reproduced:

@@ -275,7 +275,9 @@ class _Service:
         except _RequestError as error:
             return self._error(error)
         count = len(tokens)
-        return JSONResponse({"count": count, "max_model_len": int(self.settings.max_model_len), "tokens": [*range(count)]})
+        return JSONResponse(
+            {"count": count, "max_model_len": int(self.settings.max_model_len), "tokens": [*range(count)]}
+        )
 
     async def health(self, _: Request) -> Response:
         return Response()
