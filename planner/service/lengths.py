@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -16,6 +16,8 @@ import msgspec
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 DEFAULT_MAX_TOKENS = {COMPLETIONS: 16, CHAT: 1}
 """Without max_tokens: OpenAI's default of completions; a chat takes what is left, so there must be a token left."""
+ANSWER_TOKENS = 1024
+"""Kept for an answer when turns are left out and no max_tokens was said; at most a quarter of the context."""
 TEMPLATE_TOKENS = 256
 """What a chat template may add besides what the body's own bytes cover."""
 _MEDIA = re.compile(rb'"(?:image_url|input_audio|video_url|audio_url|image_embeds|image)"')
@@ -44,6 +46,8 @@ class Asked:
     num_bytes: int
     """Of the whole body: tools and what else a template may show the model are in it."""
     max_new_tokens: int
+    is_limited: bool
+    """Whether max_tokens was said."""
 
     @property
     def is_chat(self) -> bool:
@@ -64,10 +68,16 @@ def read_request(path: str, body: bytes) -> Asked | None:
     prompt = bytes(asked.messages if path == CHAT else asked.prompt)
     if not prompt or asked.truncate_prompt_tokens is not None or _MEDIA.search(prompt):
         return None
-    max_tokens = asked.max_completion_tokens if asked.max_completion_tokens is not None else asked.max_tokens
-    if max_tokens is None:
-        max_tokens = DEFAULT_MAX_TOKENS[path]
-    return Asked(path, asked.model, prompt, len(body), max_tokens)
+    said = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
+    max_tokens = DEFAULT_MAX_TOKENS[path] if said is None else said
+    return Asked(path, asked.model, prompt, len(body), max_tokens, said is not None)
+
+
+def with_room(asked: Asked, context_tokens: int) -> Asked:
+    """With tokens kept for the answer where none were asked for: what is trimmed should leave more room than one."""
+    if asked.is_limited:
+        return asked
+    return replace(asked, max_new_tokens=max(1, min(ANSWER_TOKENS, context_tokens // 4)))
 
 
 def counted_tokens(asked: Asked) -> int | None:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import BackendError, InputError
-from planner.service.proxy import Proxy, ProxyLimits
+from planner.service.proxy import Proxy
+from planner.service.request import ProxyLimits
 
 if TYPE_CHECKING:
     import uvicorn
@@ -82,9 +83,10 @@ def _limited_protocol(limits: ProxyLimits) -> type[asyncio.Protocol]:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     class Limited(HttpToolsProtocol):
-        """Closes a connection whose request's headers are too many or too slow."""
+        """Closes a connection whose request's headers are too many or too slow, or whose client takes nothing."""
 
         _late: asyncio.TimerHandle | None = None
+        _stalled: asyncio.TimerHandle | None = None
         _num_bytes = 0
         _is_in_head = True
 
@@ -114,8 +116,19 @@ def _limited_protocol(limits: ProxyLimits) -> type[asyncio.Protocol]:
             self._stop_clock()
             super().on_headers_complete()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stalled = self.loop.call_later(limits.idle_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            if self._stalled is not None:
+                self._stalled.cancel()
+            super().resume_writing()
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_clock()
+            if self._stalled is not None:
+                self._stalled.cancel()
             super().connection_lost(exc)
 
         def _stop_clock(self) -> None:

@@ -7,6 +7,7 @@ HTTP/1.1 on loopback, parsed by httptools. A stream through an HTTP library cost
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import TypeAlias, cast
 
@@ -192,6 +193,7 @@ class Answer(asyncio.Protocol):
         self.due_s = self.loop.time() + self.pool.idle_s
         if self.num_buffered > MOST_BUFFERED_BYTES and not self.is_paused and self.transport is not None:
             self.is_paused = True
+            self.due_s = math.inf  # now it is the client that takes its time
             self.transport.pause_reading()
         self._wake()
 

@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from planner.errors import BackendError, InputError
-from planner.service.proxy import Proxy, ProxyLimits
+from planner.service.proxy import Proxy
 from planner.service.proxy_server import proxy_in_thread, serve_proxy
+from planner.service.request import ProxyLimits
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = 512
