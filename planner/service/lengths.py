@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
-DEFAULT_MAX_TOKENS = {COMPLETIONS: 16, CHAT: 1}
-"""Without max_tokens: OpenAI's default of completions; a chat takes what is left, so there must be a token left."""
 ANSWER_TOKENS = 1024
-"""Kept for an answer when turns are left out and no max_tokens was said; at most a quarter of the context."""
+"""Kept for an answer when turns are left out and max_tokens does not say; at most a quarter of the context."""
 TEMPLATE_TOKENS = 256
 """What a chat template may add besides what the body's own bytes cover."""
 _MEDIA = re.compile(rb'"(?:image_url|input_audio|video_url|audio_url|image_embeds|image)"')
@@ -45,9 +43,7 @@ class Asked:
     """JSON of the prompt, or of the messages."""
     num_bytes: int
     """Of the whole body: tools and what else a template may show the model are in it."""
-    max_new_tokens: int
-    is_limited: bool
-    """Whether max_tokens was said."""
+    max_tokens: int | None
 
     @property
     def is_chat(self) -> bool:
@@ -59,7 +55,7 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 def read_request(path: str, body: bytes) -> Asked | None:
     """None where there is no length to be judged here."""
-    if path not in DEFAULT_MAX_TOKENS:
+    if path not in (COMPLETIONS, CHAT):
         return None
     try:
         asked = _decode(body)
@@ -68,16 +64,15 @@ def read_request(path: str, body: bytes) -> Asked | None:
     prompt = bytes(asked.messages if path == CHAT else asked.prompt)
     if not prompt or asked.truncate_prompt_tokens is not None or _MEDIA.search(prompt):
         return None
-    said = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
-    max_tokens = DEFAULT_MAX_TOKENS[path] if said is None else said
-    return Asked(path, asked.model, prompt, len(body), max_tokens, said is not None)
+    max_tokens = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
+    return Asked(path, asked.model, prompt, len(body), max_tokens)
 
 
-def with_room(asked: Asked, context_tokens: int) -> Asked:
-    """With tokens kept for the answer where none were asked for: what is trimmed should leave more room than one."""
-    if asked.is_limited:
-        return asked
-    return replace(asked, max_new_tokens=max(1, min(ANSWER_TOKENS, context_tokens // 4)))
+def answer_tokens(asked: Asked, context_tokens: int) -> int:
+    """What to keep for the answer when turns are left out: max_tokens, unless that is most of the context."""
+    if asked.max_tokens is not None and 0 < asked.max_tokens <= context_tokens // 2:
+        return asked.max_tokens
+    return max(1, min(ANSWER_TOKENS, context_tokens // 4))
 
 
 def counted_tokens(asked: Asked) -> int | None:
@@ -92,9 +87,9 @@ def counted_tokens(asked: Asked) -> int | None:
         return None
 
 
-def surely_fits(asked: Asked, context_tokens: int) -> bool:
+def surely_fits(asked: Asked, most_tokens: int) -> bool:
     """A token is at least a byte of text, and a message's JSON is longer than what a template writes around it."""
-    return asked.num_bytes + TEMPLATE_TOKENS + asked.max_new_tokens <= context_tokens
+    return asked.num_bytes + TEMPLATE_TOKENS <= most_tokens
 
 
 def tokenize_bodies(asked: Asked, body: bytes) -> list[bytes]:

@@ -9,10 +9,12 @@ its oldest turns. `proxy_server.py` listens; this module opens no port.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 
-from planner.service.fitting import Trim, fit
+from planner.service.fitting import Trim, fit, too_long_says
 from planner.service.instances import Instance, Instances, addresses_of
+from planner.service.lengths import CHAT, COMPLETIONS
 from planner.service.request import (
     ProxyLimits,
     Receive,
@@ -172,6 +174,9 @@ class Proxy:
             try:
                 answer = await instance.ask(request)
                 try:
+                    if answer.status == 400 and request.path in (COMPLETIONS, CHAT):
+                        await _send_refusal(answer, request, send)
+                        return
                     if answer.status not in (502, 503) or not request.is_repeatable or not instances.able(tried):
                         await _stream(answer, request.num_trimmed, send)
                         return
@@ -197,6 +202,19 @@ class Proxy:
 
 class _ClientGone(Exception):  # noqa: N818
     """There is nobody to answer."""
+
+
+async def _send_refusal(answer: Answer, request: Request, send: Send) -> None:
+    """The engine's, but what is about the length in OpenAI's form, which clients know."""
+    parts = []
+    with contextlib.suppress(Broken):
+        while data := await answer.read():
+            parts.append(data)
+    if (refused := too_long_says(request.path, b"".join(parts))) is not None:
+        await refused.send(send)
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": passed_on(answer.headers)})
+    await send({"type": "http.response.body", "body": b"".join(parts)})
 
 
 async def _stream(answer: Answer, num_trimmed: int, send: Send) -> None:

@@ -151,8 +151,8 @@ def ask(num_tokens: int = 4, **fields: Any) -> dict[str, Any]:
     return {"model": "m", "prompt": [1] * 8, "max_tokens": num_tokens, **fields}
 
 
-def post(url: str, path: str = COMPLETIONS, **fields: Any) -> httpx.Response:
-    return httpx.post(url + path, json=ask(**fields), timeout=30)
+def post(url: str, path: str = COMPLETIONS, num_tokens: int = 4, **fields: Any) -> httpx.Response:
+    return httpx.post(url + path, json=ask(num_tokens, **fields), timeout=30)
 
 
 # --- what passes
@@ -294,7 +294,7 @@ def test_instances_change_while_answers_are_under_way(engines: list[str], slow: 
     ):
         proxy.set_instances(engines, 100)
         wait_until(lambda: list(proxy.in_flight) == engines)
-        assert post(url, prompt=[1] * 97).status_code == 400
+        assert post(url, prompt=[1] * 100).status_code == 400
         assert len([line for line in response.iter_lines() if line]) == 6
 
 
@@ -331,23 +331,35 @@ def refused(answer: httpx.Response) -> dict[str, Any]:
 
 
 def test_token_ids_are_counted_exactly(engines: list[str]) -> None:
+    """Up to one below the context: an answer has a token at least."""
     with door(engines[0], context_tokens=100) as (url, _):
-        assert post(url, prompt=[1] * 96).status_code == 200
-        error = refused(post(url, prompt=[1] * 97))
-        assert error["message"].startswith(
-            "This model's maximum context length is 100 tokens. However, you requested 101"
-        )
+        assert post(url, prompt=[1] * 99).status_code == 200
+        error = refused(post(url, prompt=[1] * 100))
         assert error["param"] == "prompt"
-        assert post(url, num_tokens=92).status_code == 200
-        refused(post(url, num_tokens=93))
+        assert error["message"] == (
+            "This model's maximum context length is 100 tokens. However, your prompt resulted in 100 tokens. Please "
+            "reduce the length of the prompt."
+        )
+        refused(post(url, prompt=[[1] * 5, [1] * 100]))
+
+
+def test_the_engines_own_refusal_has_the_same_form(engines: list[str]) -> None:
+    """Whether max_tokens counts is the engine's to say; this one, as vLLM 0.8, says yes."""
+    with door(engines[0]) as (url, _):
+        error = refused(post(url, prompt=[1] * 500, num_tokens=13))
+        assert error["message"].startswith(
+            "This model's maximum context length is 512 tokens. However, you requested 513"
+        )
+        other = post(url, num_tokens=0)
+        assert (other.status_code, other.json()["error"]["type"]) == (400, "BadRequestError"), "left as it is"
 
 
 def test_text_is_counted_by_the_engines_tokenizer(engines: list[str]) -> None:
     """A word is a token of the simulated engine's, and much longer than a byte."""
     with door(engines[0], context_tokens=100) as (url, _):
-        assert post(url, prompt="incomprehensibilities " * 96).status_code == 200
-        refused(post(url, prompt="incomprehensibilities " * 97))
-        chat = {"messages": [{"role": "user", "content": "incomprehensibilities " * 94}]}
+        assert post(url, prompt="incomprehensibilities " * 99).status_code == 200
+        refused(post(url, prompt="incomprehensibilities " * 100))
+        chat = {"messages": [{"role": "user", "content": "incomprehensibilities " * 97}]}
         assert post(url, CHAT, **chat).status_code == 200
         chat["messages"][0]["content"] += "more"
         assert refused(post(url, CHAT, **chat))["param"] == "messages"
@@ -359,18 +371,24 @@ def conversation(num_turns: int) -> list[dict[str, str]]:
     return [{"role": "system", "content": "be brief"}, *turn * num_turns, {"role": "user", "content": "last " * 4}]
 
 
-def test_the_oldest_turns_are_left_out_where_that_is_wanted(engines: list[str]) -> None:
+@pytest.mark.parametrize(("num_tokens", "kept"), [(4, 8), (40, 5), (60, 6)])
+def test_the_oldest_turns_are_left_out_where_that_is_wanted(engines: list[str], num_tokens: int, kept: int) -> None:
+    """Of 100 tokens 9 are system, last question and the answer's role; 60 for the answer are more than half, so 25."""
     with door(engines[0], context_tokens=100) as (url, proxy):
-        refused(post(url, CHAT, messages=conversation(30)))
+        refused(post(url, CHAT, messages=conversation(30), num_tokens=num_tokens))
         proxy.trim = "oldest"
-        answer = post(url, CHAT, messages=conversation(30))
+        answer = post(url, CHAT, messages=conversation(30), num_tokens=num_tokens)
         assert answer.status_code == 200
-        # 4 for the answer, 3 system, 6 the last question with the answer's role, 8 turns of 10: 93; 9 were too many.
-        assert answer.json()["usage"]["prompt_tokens"] == 3 + 8 * 10 + 6
-        assert answer.headers["x-planner-trimmed"] == str(22 * 2)
+        assert answer.json()["usage"]["prompt_tokens"] == 9 + kept * 10
+        assert answer.headers["x-planner-trimmed"] == str((30 - kept) * 2)
+
+
+def test_what_fits_stays_whole_and_what_cannot_is_refused(engines: list[str]) -> None:
+    with door(engines[0], context_tokens=100, trim="oldest") as (url, _):
         assert "x-planner-trimmed" not in post(url, CHAT, messages=conversation(2)).headers
-        one = [{"role": "user", "content": "last " * 200}]
-        refused(post(url, CHAT, messages=one))
+        whole = post(url, CHAT, messages=[{"role": "user", "content": "last " * 90}], num_tokens=50)
+        assert whole.json()["usage"]["prompt_tokens"] == 92, "one turn that leaves some room"
+        refused(post(url, CHAT, messages=[{"role": "user", "content": "last " * 200}]))
 
 
 def test_what_cannot_be_judged_is_left_to_the_engine(engines: list[str]) -> None:
