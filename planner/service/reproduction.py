@@ -207,7 +207,7 @@ def compare_metrics(
         spread = math.sqrt(_launch_variance(name, trials, [now, *known]) * (1 / len(before) + 1))
         noise = math.expm1(SURE * spread) + tolerance
         change = fmean(now) / fmean(before) - 1
-        is_same = abs(math.log1p(change)) <= math.log1p(noise)
+        is_same = abs(change) <= noise
         words = (format_metric(name, fmean(before)), format_metric(name, fmean(now)))
         found.append(_number("metric", name, *words, "same" if is_same else "differs", change, noise))
     return found

@@ -18,8 +18,8 @@ from studies import PLANNER, tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 
-TOLERANCE = "0.5"
-"""Engine, client and whatever else runs share few cores here: only flags and memory are certain."""
+TOLERANCE = "1"
+"""Engine, client and whatever else runs share few cores here: only flags and memory are certain, not speeds."""
 
 ONE_THREAD = 'OMP_NUM_THREADS: "1", VLLM_CPU_OMP_THREADS_BIND: nobind'
 """Threads that wait for each other on busy cores take many times as long."""
