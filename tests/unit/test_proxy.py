@@ -268,6 +268,23 @@ def test_what_may_leave_something_behind_is_asked_once() -> None:
         assert [len(broken.requests), len(well.requests)] == [1, 0]
 
 
+def test_a_kept_connection_that_was_just_closed_is_nobodys_fault() -> None:
+    """The second request meets a server that closes it as idle: asked again on a new one, no instance blamed."""
+    again, said = [], []
+
+    def script(connection: socket.socket) -> None:
+        WELL(connection)
+        again.append(connection.recv(1 << 16))
+
+    with scripted(script) as (server,), door(server.url, on_event=said.append) as (url, _):
+        assert [post(url).text for _ in range(2)] == ["well", "well"]
+        assert len(server.requests) == 2
+        assert again[0].startswith(b"POST"), "it was tried on the kept connection"
+        assert said == []
+        assert post(url, "/v1/responses").text == "well", "what may not be repeated gets a connection of its own"
+        assert len(again) == 1
+
+
 def test_nothing_is_asked_again_after_the_first_byte() -> None:
     begun = says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\ndata:\r\n")
     with scripted(begun, WELL) as (broken, well), door(broken.url, well.url) as (url, _):
