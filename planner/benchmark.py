@@ -110,12 +110,15 @@ def live(problem: Problem, backend: Backend) -> Measure:
     def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
         on_stage(STARTING, 0, 0)
         with backend.serve(candidate, number) as server:
-            return _measure(problem, candidate, server, on_stage, repeats)
+            return measure_server(problem, candidate, server, on_stage, repeats)
 
     return measure
 
 
-def _measure(problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage, asked: Repeats) -> Measurement:
+def measure_server(
+    problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage, asked: Repeats
+) -> Measurement:
+    """The study's workload on a ready server. Raises EngineError when it dies, BenchmarkError without numbers."""
     began = time.monotonic()
     first_log = server.instances[0].log_text()
     is_simulated = SIMULATED in first_log[:SIMULATED_WITHIN]

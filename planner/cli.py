@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
+from planner import service_cli
 from planner.errors import InputError, PlannerError
+from planner.options import (
+    GpuOption,
+    InterconnectOption,
+    JsonOption,
+    LeversOption,
+    ModelOption,
+    NumGpusOption,
+    StudyArgument,
+    VersionOption,
+)
 
 app = typer.Typer(
     help="Which vLLM settings fit and are fastest on the GPUs you have, and the proof.",
@@ -18,17 +29,6 @@ app = typer.Typer(
 )
 
 FLAGS_EPILOG = "Further flags are vLLM's own, by vLLM's names: --max-num-seqs 64 --tensor-parallel-size 4 ..."
-
-StudyArgument = Annotated[Path | None, typer.Argument(help="study.yaml or its folder; by default the one here.")]
-ModelOption = Annotated[str | None, typer.Option("--model", help="Model directory, config.json or name (no YAML).")]
-GpuOption = Annotated[str | None, typer.Option("--gpu", help="Card, for example 'RTX 2080 Ti 22GB' (planner gpus).")]
-NumGpusOption = Annotated[int, typer.Option("--num-gpus", help="How many cards.", min=1)]
-InterconnectOption = Annotated[str, typer.Option("--interconnect", help="pcie, nvlink, nvlink-pairs or none.")]
-VersionOption = Annotated[str, typer.Option("--vllm-version", help="Version of vLLM.")]
-LeversOption = Annotated[
-    str | None, typer.Option("--levers", help="Groups to search: scheduler, layout, numerics, engine, or all.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command(epilog=FLAGS_EPILOG)
@@ -246,10 +246,9 @@ def bench(
     from datetime import datetime
 
     from rich.progress import Progress
-    from rich.table import Table
 
     from planner.bench_command import BenchAsk, compare_files, run_bench, write_outcome
-    from planner.report import make_console
+    from planner.report import make_console, print_table
 
     console = make_console()
     if compare is not None:
@@ -278,10 +277,7 @@ def bench(
         write_outcome(outcome, json_file, csv_file)
         tables, exit_code = outcome.tables, outcome.exit_code
     for one in tables:
-        table = Table(*one.columns, title=one.title, title_justify="left")
-        for row in one.rows:
-            table.add_row(*row)
-        console.print(table, *one.notes, sep="\n", markup=False)
+        print_table(console, one)
     if exit_code:
         raise typer.Exit(exit_code)
 
@@ -324,42 +320,8 @@ def export(
     typer.echo(f"wrote {export_trial(spec, folder, chosen, output, trial, simulated, storage)}")
 
 
-@app.command()
-def guard(
-    ladder: Annotated[Path | None, typer.Argument(help="ladder.yaml, or the study it is beside.")] = None,
-    metrics_port: Annotated[
-        int, typer.Option("--metrics-port", help="Of Prometheus metrics on the loopback; 0: none.", min=0, max=65535)
-    ] = 9477,
-    webhook: Annotated[str | None, typer.Option("--webhook", help="URL to which each event is posted.")] = None,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the service too when the guard is told to end.")] = False,
-) -> None:
-    """Keep the exported service up: restarts with back-off, one rung down the ladder after memory failures, back up."""
-    from planner.files import load_ladder
-    from planner.service.guard_loop import guard as guard_service
-    from planner.workspace import LADDER_FILE, find_study
-
-    if ladder is None and Path(LADDER_FILE).exists():
-        ladder = Path(LADDER_FILE)
-    found, folder = load_ladder(find_study(ladder))
-    guard_service(found, folder, metrics_port, webhook, stop)
-
-
-@app.command()
-def log(
-    target: Annotated[str, typer.Argument(help="Log file (plain or gzip), - for stdin, or a container's name.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print events as they come; Ctrl-C sums up.")] = False,
-    study: Annotated[
-        Path | None, typer.Option("--study", help="Set it beside what this study predicts and asks.")
-    ] = None,
-    trial: Annotated[int | None, typer.Option("--trial", help="Of the study; by default its default settings.")] = None,
-    simulated: Annotated[bool, typer.Option("--simulated", help="One of the simulated trials.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """What a vLLM log says: settings, memory, warnings and failures with what to change, throughput."""
-    from planner.log_command import run_log
-
-    if code := run_log(target, follow, study, trial, simulated, as_json, typer.echo):
-        raise typer.Exit(code)
+for served in (service_cli.guard, service_cli.log, service_cli.verify):
+    app.command()(served)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.bench_view import BenchTable
 from planner.explain import effects, explained, limit_of, model_fit
 from planner.finals import Finalist, Finals, chosen_trial, judge_finals
 from planner.objective import Objective, format_metric
@@ -328,3 +329,11 @@ def _banners(trial: Trial) -> list[Text]:
     """Where its numbers come from: a replayed trial may have been simulated when it was recorded."""
     origins = dict.fromkeys((trial.provenance.backend, "simulated" if trial.provenance.simulated else ""))
     return [Text(BANNERS[origin], "bold yellow") for origin in origins if origin in BANNERS]
+
+
+def print_table(console: Console, one: BenchTable) -> None:
+    """A table that is told in words, with its notes below."""
+    table = Table(*one.columns, title=one.title, title_justify="left")
+    for row in one.rows:
+        table.add_row(*row)
+    console.print(table, *one.notes, sep="\n", markup=False)

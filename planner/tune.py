@@ -121,7 +121,7 @@ def _run(
     has_finals: bool,
 ) -> None:
     measure, gate, clean_up = _measure(console, problem, search, workspace, backend)
-    with _sigterm_as_interrupt():
+    with sigterm_as_interrupt():
         if backend != "simulated" and num_launched(searched(search.trials())) < target:
             console.print(warm_models(problem), markup=False)
         try:
@@ -180,7 +180,7 @@ def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Any:
     return ProcessBackend(problem, workspace.log_dir, workspace.compile_cache_dir)
 
 
-class _sigterm_as_interrupt:  # noqa: N801  (used as a statement)
+class sigterm_as_interrupt:  # noqa: N801  (used as a statement)
     """SIGTERM and SIGHUP end a run as Ctrl-C does: engine stopped, trials kept."""
 
     def __enter__(self) -> None:

@@ -14,14 +14,14 @@ PACKAGE = Path(__file__).parents[1] / "planner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
     "optuna": {"search"},
-    "docker": {"backends.docker", "container"},
+    "docker": {"backends.docker", "backends.named", "container"},
     "yaml": {"files"},
-    "rich": {"report", "estimate_view", "log_view", "live", "tune", "cli", "service.doctor_view"},
+    "rich": {"report", "estimate_view", "log_view", "live", "tune", "cli", "service_cli", "service.doctor_view"},
     "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base", "service.watch", "service.events"},
     "prometheus_client": {"telemetry", "simulated.server", "service.events"},
     "filelock": {"workspace"},
     "pynvml": {"nvml"},
-    "typer": {"cli"},
+    "typer": {"cli", "service_cli", "options"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "types", "constants", "core", "manager", "registry"}
 MAX_LINES = 420

@@ -1,6 +1,7 @@
-"""Engines in containers, through the Docker Engine's API. The only module with a client of docker.
+"""Engines in containers, through the Docker Engine's API. Only `named.py` beside it has a
+client of docker.
 
-Every error of the client becomes ours at one door, `_mapped`.
+Every error of the client becomes ours at one door, `mapped`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import docker.errors
 import requests.exceptions
 
 from planner.backends.base import Server, serving
-from planner.container import COMPILE_CACHE_MOUNT, GUARD_LABEL, STUDY_LABEL, ContainerRun, card_kwargs, trial_runs
+from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL, ContainerRun, card_kwargs, trial_runs
 from planner.errors import BackendError
 from planner.problem import Problem
 from planner.space import Candidate
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
-LOOK_TAIL_LINES = 2_000
-"""Of a log that is read every few seconds: without a tail the Engine would go through all of it each time."""
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
+def mapped() -> Iterator[None]:
     """Turn the client's exceptions into BackendError, in one line that says what to do."""
     try:
         yield
@@ -54,7 +54,7 @@ def _line(error: Exception) -> str:
 def engine_answers() -> bool:
     """Whether a Docker Engine answers here."""
     try:
-        with _mapped(), closing(docker.from_env(timeout=5)) as client:
+        with mapped(), closing(docker.from_env(timeout=5)) as client:
             client.ping()
     except BackendError:
         return False
@@ -88,7 +88,7 @@ class ImageFacts:
 
 def engine_facts() -> EngineFacts:
     """Raises BackendError where no Engine answers."""
-    with _mapped(), closing(docker.from_env(timeout=10)) as client:
+    with mapped(), closing(docker.from_env(timeout=10)) as client:
         info = client.info()
         host = urlsplit(client.api.base_url).hostname  # docker-py: http+docker://localhost is a socket, .../ssh is ssh
     return EngineFacts(
@@ -105,7 +105,7 @@ def engine_facts() -> EngineFacts:
 
 def image_facts(name: str) -> ImageFacts:
     """Raises BackendError where the image is not on this machine."""
-    with _mapped(), closing(docker.from_env(timeout=10)) as client:
+    with mapped(), closing(docker.from_env(timeout=10)) as client:
         attrs = client.images.get(name).attrs
     digests = attrs.get("RepoDigests") or [""]
     return ImageFacts(
@@ -136,7 +136,7 @@ def run_to_end(
 
     With a runtime it sees all cards, as a trial's container does. Raises BackendError, also when it does not end.
     """
-    with _mapped(), closing(docker.from_env(timeout=timeout_s)) as client:
+    with mapped(), closing(docker.from_env(timeout=timeout_s)) as client:
         container = client.containers.create(
             image,
             list(command),
@@ -169,12 +169,12 @@ class ContainerLog:
 
     def chunks(self, follow: bool) -> Iterator[bytes]:
         """What was written so far; with `follow` also what comes, until the container ends."""
-        with _mapped():
+        with mapped():
             yield from self._container.logs(stdout=True, stderr=True, stream=True, follow=follow)
 
     def exit_code(self) -> int | None:
         """None while it runs."""
-        with _mapped():
+        with mapped():
             try:
                 self._container.reload()
             except docker.errors.NotFound:
@@ -187,10 +187,10 @@ class ContainerLog:
 @contextmanager
 def container_log(name: str) -> Iterator[ContainerLog | None]:
     """The log of a container by name or id; None where there is none. Raises BackendError without a Docker Engine."""
-    with _mapped():
+    with mapped():
         client = docker.from_env()
     with closing(client):
-        with _mapped():
+        with mapped():
             try:
                 container = client.containers.get(name)
             except docker.errors.NotFound:
@@ -199,28 +199,26 @@ def container_log(name: str) -> Iterator[ContainerLog | None]:
 
 
 class ContainerInstance:
-    def __init__(self, container: Container, run: ContainerRun) -> None:
+    def __init__(self, container: Container) -> None:
         self._container = container
-        self._run = run
-        with _mapped():
+        with mapped():
             container.reload()
-        bindings = container.attrs["NetworkSettings"]["Ports"].get(f"{run.container_port}/tcp") or []
-        self._port = bindings[0]["HostPort"] if bindings else "0"
-
-    @property
-    def base_url(self) -> str:
-        return f"http://{self._run.host_ip or '127.0.0.1'}:{self._port}"
+        published = container.attrs["NetworkSettings"]["Ports"].values()
+        binding = next((bindings[0] for bindings in published if bindings), {"HostIp": "", "HostPort": "0"})
+        host = binding["HostIp"] if binding["HostIp"] not in _EVERY_ADDRESS else "127.0.0.1"
+        self.base_url = f"http://{host}:{binding['HostPort']}"
 
     def is_running(self) -> bool:
-        with _mapped():
+        with mapped():
             try:
                 self._container.reload()
             except docker.errors.NotFound:
                 return False
-            return str(self._container.status) == "running"
+            # One that Docker starts again and again has died all the same.
+            return str(self._container.status) == "running" and not self._container.attrs.get("RestartCount")
 
     def log_text(self) -> str:
-        with _mapped():
+        with mapped():
             try:
                 raw: bytes = self._container.logs(tail=LOG_TAIL_LINES)
             except docker.errors.NotFound:
@@ -236,7 +234,7 @@ class ContainerInstance:
         return None if state.get("Running") else state.get("ExitCode")
 
     def stop(self) -> None:
-        with _mapped():
+        with mapped():
             try:
                 self._container.stop(timeout=STOP_TIMEOUT_S)
                 self._container.remove(force=True, v=True)
@@ -250,7 +248,7 @@ class DockerBackend:
     def __init__(self, problem: Problem, log_dir: Path) -> None:
         self._problem = problem
         self._log_dir = log_dir
-        with _mapped():
+        with mapped():
             self._client = docker.from_env()
 
     def commands(self, candidate: Candidate, number: int) -> list[list[str]]:
@@ -262,14 +260,14 @@ class DockerBackend:
         self._make_cache(runs[0])
 
         def start(index: int) -> ContainerInstance:
-            with _mapped():
+            with mapped():
                 container = self._client.containers.create(**runs[index].to_docker_kwargs())
                 try:
                     container.start()
                 except docker.errors.APIError:
                     container.remove(force=True)
                     raise
-            return ContainerInstance(container, runs[index])
+            return ContainerInstance(container)
 
         return serving([start] * len(runs), self._problem.spec.engine.start_timeout, logs)
 
@@ -277,102 +275,13 @@ class DockerBackend:
         """The volume that keeps what engines compile, under the study's label; one that is there stays as it is."""
         for name, mount in run.volumes.items():
             if mount == COMPILE_CACHE_MOUNT:
-                with _mapped():
+                with mapped():
                     self._client.volumes.create(name=name, labels={STUDY_LABEL: self._problem.spec.name})
 
     def clean_up(self) -> int:
         """Remove the containers that carry this study's label. The volume of compiled code stays."""
-        with _mapped():
+        with mapped():
             left = self._client.containers.list(all=True, filters={"label": f"{STUDY_LABEL}={self._problem.spec.name}"})
             for container in left:
                 container.remove(force=True, v=True)
         return len(left)
-
-
-# --- the container of a guarded service ---
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerFacts:
-    """What the Docker Engine says of one container."""
-
-    id: str
-    is_running: bool
-    started_at: str
-    exit_code: int | None
-    is_out_of_memory_kill: bool
-    labels: dict[str, str]
-
-
-class OwnContainer:
-    """The container of this name that carries the guard's label; another one of the name is left alone."""
-
-    def __init__(self, name: str, service: str) -> None:
-        self.name = name
-        self._service = service
-        with _mapped():
-            self._client = docker.from_env(timeout=30)
-
-    def close(self) -> None:
-        self._client.close()
-
-    def facts(self) -> ContainerFacts | None:
-        """None where there is none. Raises BackendError, also where the name is another's."""
-        container = self._found()
-        if container is None:
-            return None
-        state = container.attrs["State"]
-        return ContainerFacts(
-            id=str(container.id),
-            is_running=bool(state["Running"]),
-            started_at=state["StartedAt"],
-            exit_code=None if state["Running"] else state["ExitCode"],
-            is_out_of_memory_kill=bool(state.get("OOMKilled")),
-            labels=dict(container.labels),
-        )
-
-    def launch(self, run: ContainerRun) -> None:
-        """Start it in place of the one that is there. Raises BackendError; then there is none."""
-        self.remove()
-        with _mapped():
-            container = self._client.containers.create(**run.to_docker_kwargs())
-            try:
-                container.start()
-            except docker.errors.APIError:
-                container.remove(force=True, v=True)
-                raise
-
-    def remove(self) -> None:
-        """Stop and remove it. Its anonymous volumes go with it, named ones stay."""
-        container = self._found()
-        if container is not None:
-            with _mapped():
-                try:
-                    container.stop(timeout=STOP_TIMEOUT_S)
-                    container.remove(force=True, v=True)
-                except docker.errors.NotFound:
-                    pass  # gone already
-
-    def log_text(self, since_s: float | None = None) -> str:
-        """The end of its log, or what came after a time (seconds of the wall clock)."""
-        container = self._found()
-        if container is None:
-            return ""
-        with _mapped():
-            raw: bytes = container.logs(tail=LOG_TAIL_LINES if since_s is None else LOOK_TAIL_LINES, since=since_s)
-        return raw.decode("utf-8", "replace")
-
-    def _found(self) -> Container | None:
-        with _mapped():
-            try:
-                container = self._client.containers.get(self.name)
-            except docker.errors.NotFound:
-                return None
-        if container.name != self.name:  # the beginning of another one's id
-            return None
-        if container.labels.get(GUARD_LABEL) != self._service:
-            raise BackendError(
-                f"container {self.name} has not the label {GUARD_LABEL}={self._service}: it is left alone; remove it "
-                "or give the service another name"
-            )
-        return container

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from planner.access import Access
-from planner.backends.docker import ContainerFacts, OwnContainer
+from planner.backends.named import ContainerFacts, OwnContainer
 from planner.container import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerRun
 from planner.errors import BackendError
 from planner.service.events import Reporter

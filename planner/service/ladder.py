@@ -141,6 +141,7 @@ def make_ladder(problem: Problem, trial: Trial) -> Ladder:
             candidate = found[0]
             rungs.append(_rung(problem, candidate, name, found[1]))
     limit = problem.objective.limits.get("ttft_p95")
+    slo = None if limit is None else Seconds(limit)
     mark = "SIMULATED, not measured: " if trial.provenance.simulated else ""
     return Ladder(
         name=problem.spec.serve.name,
@@ -149,7 +150,7 @@ def make_ladder(problem: Problem, trial: Trial) -> Ladder:
         containers=bare_runs(problem, trial.candidate),
         extra_args=problem.spec.engine.extra_args,
         rungs=rungs,
-        policy=Policy(start_timeout=problem.spec.engine.start_timeout, ttft_p95=None if limit is None else Seconds(limit)),
+        policy=Policy(start_timeout=problem.spec.engine.start_timeout, ttft_p95=slo),
     )
 
 

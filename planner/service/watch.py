@@ -15,7 +15,7 @@ from dataclasses import replace
 import httpx
 
 from planner.access import Access
-from planner.backends.docker import ContainerFacts, OwnContainer
+from planner.backends.named import ContainerFacts, OwnContainer
 from planner.container import ContainerRun
 from planner.diagnosis import diagnose
 from planner.errors import EngineError

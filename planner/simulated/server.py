@@ -264,6 +264,21 @@ class _Service:
             return JSONResponse({"error": content}, error.status)
         return JSONResponse({"object": "error"} | content, error.status)
 
+    async def tokenize(self, request: Request) -> Response:
+        """Counts as the other endpoints do, by words."""
+        try:
+            body = await request.json()
+            is_chat = isinstance(body, dict) and "messages" in body
+            tokens = _chat_tokens(body["messages"]) if is_chat else _prompt_tokens(dict(body).get("prompt"))
+        except (TypeError, ValueError) as error:
+            return self._error(_RequestError(f"the body is not a JSON object: {error}"))
+        except _RequestError as error:
+            return self._error(error)
+        count = len(tokens)
+        return JSONResponse(
+            {"count": count, "max_model_len": int(self.settings.max_model_len), "tokens": [*range(count)]}
+        )
+
     async def health(self, _: Request) -> Response:
         return Response()
 
@@ -301,6 +316,7 @@ def build_app(name: str, settings: ResolvedEngine, engine: SimulatedEngine, spee
         Route("/health", service.health),
         Route("/version", service.version),
         Route("/metrics", service.prometheus),
+        Route("/tokenize", service.tokenize, methods=["POST"]),
         Route("/v1/models", service.models),
         Route("/v1/completions", service.completions, methods=["POST"]),
         Route("/v1/chat/completions", service.chat, methods=["POST"]),

@@ -36,7 +36,7 @@ Seen = tuple[float, list[float]]
 """Send, arrivals: of one request, in seconds."""
 
 
-def planner(url: str, concurrency: int, events: int, processes: int) -> tuple[list[Seen], float]:
+def planner(url: str, concurrency: int, events: int, processes: int, ramp_s: float = 0.0) -> tuple[list[Seen], float]:
     from planner.load_shapes import ClosedLoop
     from planner.loadgen import Target
     from planner.spread import send_spread
@@ -44,7 +44,7 @@ def planner(url: str, concurrency: int, events: int, processes: int) -> tuple[li
 
     plans = [RequestPlan(i, 8, NUM_TOKENS * events, 0) for i in range(ROUNDS * concurrency)]
     target = Target(base_urls=(url,), model="truth", vocab_size=1000)
-    load = send_spread(target, plans, ClosedLoop(concurrency), processes)
+    load = send_spread(target, plans, ClosedLoop(concurrency, ramp_s), processes)
     assert not [record.error for record in load.records if record.error]
     print(
         json.dumps({"loop_lag_ms": load.client.loop_lag_mean_s * 1e3, "fraction": load.client.cpu_fraction}),
@@ -120,11 +120,15 @@ def httpx(url: str, concurrency: int) -> tuple[list[Seen], float]:
 CLIENTS: dict[str, Callable[[str, int], tuple[list[Seen], float]]] = {"vllm": vllm, "httpx": httpx}
 
 
-def measure(name: str, url: str, concurrency: int, core: int, events: int, processes: int) -> dict[str, Any]:
+def measure(
+    name: str, url: str, concurrency: int, core: int, events: int, processes: int, ramp_s: float = 0.0
+) -> dict[str, Any]:
     """Run one client in this process and hold it against what the server did."""
     if processes == 1:
         os.sched_setaffinity(0, {core})
-    seen, cpu_s = planner(url, concurrency, events, processes) if name == "planner" else CLIENTS[name](url, concurrency)
+    seen, cpu_s = (
+        planner(url, concurrency, events, processes, ramp_s) if name == "planner" else CLIENTS[name](url, concurrency)
+    )
     with urllib.request.urlopen(url + "/truth") as answer:  # noqa: S310
         truth = json.load(answer)
     num_chunks = sum(len(arrivals) for _, arrivals in seen)
@@ -138,6 +142,7 @@ def measure(name: str, url: str, concurrency: int, core: int, events: int, proce
         "throughput": num_chunks / wall_s,
         "true_throughput": concurrency * NUM_TOKENS * events / TRUE_E2EL_S,
         "ttft_mean_ms": ttfts.mean() * 1e3,
+        "ttft_p50_ms": np.percentile(ttfts, 50) * 1e3,
         "ttft_p99_ms": np.percentile(ttfts, 99) * 1e3,
         "server_ttft_p99_ms": np.percentile(truth["ttfts_s"], 99) * 1e3,
         "itl_mean_ms": gaps.mean() * 1e3,
@@ -199,13 +204,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--events", type=int, default=1)
     parser.add_argument("--processes", default="1", help="of planner")
+    parser.add_argument("--ramp", type=float, default=0.0, help="of planner: seconds until all places are taken")
     parser.add_argument("--one", choices=["planner", *CLIENTS])
     parser.add_argument("--url")
     parser.add_argument("--core", type=int)
     given = parser.parse_args()
     levels = [int(level) for level in given.concurrency.split(",")]
     if given.one:
-        print(json.dumps(measure(given.one, given.url, levels[0], given.core, given.events, int(given.processes))))
+        processes = int(given.processes)
+        print(json.dumps(measure(given.one, given.url, levels[0], given.core, given.events, processes, given.ramp)))
         return
     rows = run_all(given.clients.split(","), levels, given.events, [int(n) for n in given.processes.split(",")])
     print(table(rows))

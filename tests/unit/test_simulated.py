@@ -485,6 +485,15 @@ def test_what_the_server_says_of_itself(url: str) -> None:
     assert f'num_gpu_blocks="{num_blocks}"' in httpx.get(f"{url}/metrics").text
 
 
+def test_tokens_are_counted_as_they_are_used(url: str) -> None:
+    messages = [{"role": "user", "content": "four words are here"}]
+    for path, asked in (("completions", {"prompt": "three words here"}), ("chat/completions", {"messages": messages})):
+        used = httpx.post(f"{url}/v1/{path}", json={**asked, "max_tokens": 1}, timeout=60).json()["usage"]
+        counted = httpx.post(f"{url}/tokenize", json=asked).json()
+        assert (counted["count"], counted["max_model_len"]) == (used["prompt_tokens"], 4096)
+    assert httpx.post(f"{url}/tokenize", json={"prompt": []}).status_code == 400
+
+
 def test_metrics_count_tokens(url: str) -> None:
     before = scrape(url)
     stream(url, "/v1/completions", {"prompt": "one two three", "max_tokens": 5})

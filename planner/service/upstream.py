@@ -1,0 +1,230 @@
+"""Requests to an instance of the service: `Pool.exchange(request) -> Answer`, whose body comes as the socket gives it.
+
+HTTP/1.1 on loopback, parsed by httptools. A stream through an HTTP library costs the front door several times as much
+(docs/proxy.md has the measurement). Knows no retries; says what it knows of a failure: `NotSent` or `Broken`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import TypeAlias, cast
+
+import httptools
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+MOST_BUFFERED_BYTES = 1 << 18
+"""Of one answer that its client is slow to take; then the instance is not read from until the client has caught up."""
+KEPT_S = 3.0
+"""A kept connection is used so long: vLLM's server closes idle ones after 5 s."""
+SWEEP_S = 1.0
+
+
+class NotSent(ConnectionError):  # noqa: N818
+    """Nothing was asked: the instance does not listen."""
+
+
+class Broken(ConnectionError):  # noqa: N818
+    """The request was sent; `was_kept`: on a connection that may just have been closed for being idle."""
+
+    def __init__(self, message: str, was_kept: bool = False) -> None:
+        super().__init__(message)
+        self.was_kept = was_kept
+
+
+class Pool:
+    """Connections to one instance."""
+
+    def __init__(self, host: str, port: int, connect_s: float, first_byte_s: float, idle_s: float) -> None:
+        self.host, self.port = host, port
+        self.connect_s, self.first_byte_s, self.idle_s = connect_s, first_byte_s, idle_s
+        self.kept: deque[tuple[float, Answer]] = deque()
+        self.busy: set[Answer] = set()
+        self.keeps = True
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def exchange(self, request: bytes, may_keep: bool = True) -> Answer:
+        """Send, and wait for the answer's head. `may_keep` allows a kept connection. Raises NotSent, Broken."""
+        loop = asyncio.get_running_loop()
+        answer = self._take(loop.time()) if may_keep else None
+        if answer is None:
+            try:
+                async with asyncio.timeout(self.connect_s):
+                    _, answer = await loop.create_connection(lambda: Answer(self), self.host, self.port)
+            except (OSError, TimeoutError) as error:
+                raise NotSent(str(error) or "connecting took too long") from None
+        self.busy.add(answer)
+        if self._sweep is None:
+            self._sweep = loop.call_later(SWEEP_S, self._close_overdue)
+        try:
+            await answer.send(request)
+        except BaseException:
+            self.release(answer)
+            raise
+        return answer
+
+    def _take(self, now_s: float) -> Answer | None:
+        while self.kept:
+            since_s, answer = self.kept.pop()
+            if answer.is_open and now_s - since_s < KEPT_S:
+                return answer
+            answer.close()
+        return None
+
+    def release(self, answer: Answer) -> None:
+        """An answer that has ended, or is not wanted any more."""
+        self.busy.discard(answer)
+        if self.keeps and answer.can_be_kept:
+            self.kept.append((asyncio.get_running_loop().time(), answer))
+        else:
+            answer.close()
+
+    def _close_overdue(self) -> None:
+        """One timer for all: a timer for every read would cost more than the read."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        for answer in [answer for answer in self.busy if now_s > answer.due_s]:
+            answer.fail("the instance said nothing in time")
+        while self.kept and now_s - self.kept[0][0] > KEPT_S:
+            self.kept.popleft()[1].close()
+        self._sweep = loop.call_later(SWEEP_S, self._close_overdue) if self.busy or self.kept else None
+
+    def close(self) -> None:
+        """Keep no connections any more; answers that are under way go on."""
+        self.keeps = False
+        while self.kept:
+            self.kept.pop()[1].close()
+
+
+class Answer(asyncio.Protocol):
+    """One connection and, while it is busy, the answer that comes over it."""
+
+    status: int
+    headers: Headers
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.transport: asyncio.Transport | None = None
+        self.loop = asyncio.get_running_loop()
+        self.num_sent = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.status = 0  # 0: the head has not come
+        self.headers = []
+        self.chunks: list[bytes] = []
+        self.num_buffered = 0
+        self.is_complete = False
+        self.is_paused = False
+        self.until_end = True
+        self.error: Broken | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.due_s = self.loop.time() + self.pool.first_byte_s
+
+    @property
+    def is_open(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
+
+    @property
+    def can_be_kept(self) -> bool:
+        return self.is_complete and self.is_open and self.error is None
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def send(self, request: bytes) -> None:
+        """Send, and wait for the head. Raises Broken."""
+        assert self.transport is not None
+        self._begin()
+        self.num_sent += 1
+        self.transport.write(request)
+        while not self.status and self.error is None:
+            await self._wait()
+        if not self.status:
+            assert self.error is not None
+            raise self.error
+
+    async def read(self) -> bytes:
+        """What has come since; empty at the end. Raises Broken where the answer breaks off."""
+        while not self.chunks:
+            if self.is_complete:
+                return b""
+            if self.error is not None:
+                raise self.error
+            await self._wait()
+        data = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        self.chunks = []
+        self.num_buffered = 0
+        if self.is_paused and self.is_open:
+            assert self.transport is not None
+            self.is_paused = False
+            self.due_s = self.loop.time() + self.pool.idle_s
+            self.transport.resume_reading()
+        return data
+
+    async def _wait(self) -> None:
+        self.waiter = self.loop.create_future()
+        await self.waiter
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def fail(self, message: str) -> None:
+        if not self.is_complete and self.error is None:
+            self.error = Broken(message, was_kept=self.num_sent > 1)
+            self._wake()
+        self.close()
+
+    # Callbacks of asyncio.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.fail(f"the instance does not speak HTTP: {error}")
+            return
+        self.due_s = self.loop.time() + self.pool.idle_s
+        if self.num_buffered > MOST_BUFFERED_BYTES and not self.is_paused and self.transport is not None:
+            self.is_paused = True
+            self.due_s = math.inf  # now it is the client that takes its time
+            self.transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.status and self.until_end and exc is None:
+            self.is_complete = True
+            self._wake()
+        else:
+            self.fail(str(exc) if exc else "the instance closed the connection")
+
+    # Callbacks of httptools.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding"):
+            self.until_end = False
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if status < 200:  # 100 Continue and its like precede the answer
+            self.headers = []
+        else:
+            self.status = status
+
+    def on_body(self, data: bytes) -> None:
+        self.chunks.append(data)
+        self.num_buffered += len(data)
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self.is_complete = True
+            if not self.parser.should_keep_alive():
+                self.close()

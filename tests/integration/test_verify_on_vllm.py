@@ -1,0 +1,134 @@
+"""`planner verify` on the script that a real study exported, on the real vLLM in real containers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from planner.files import load_study
+from studies import PLANNER, tune, write_cpu_study
+
+pytestmark = [pytest.mark.container, pytest.mark.vllm]
+
+TOLERANCE = "1"
+"""Engine, client and whatever else runs share few cores here: only flags and memory are certain, not speeds."""
+
+ONE_THREAD = 'OMP_NUM_THREADS: "1", VLLM_CPU_OMP_THREADS_BIND: nobind'
+"""Threads that wait for each other on busy cores take many times as long."""
+
+
+@pytest.fixture(scope="module")
+def study(vllm_image: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two trials, and trial 1 exported: its flags are all written out."""
+    path = write_cpu_study(tmp_path_factory.mktemp("verified") / "study", vllm_image, tiny_model, requests=16)
+    path.write_text(path.read_text().replace("env: {", f"env: {{{ONE_THREAD}, "))
+    done = tune(path, 2, "docker", timeout_s=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    export = [*PLANNER, "export", str(path), "--trial", "1"]
+    subprocess.run(export, check=True, capture_output=True, timeout=60)
+    return path
+
+
+@pytest.fixture
+def nothing_left(docker_client: docker.DockerClient, study: Path) -> Iterator[str]:
+    """The service's name; its container must be gone after the test."""
+    name = load_study(study).serve.name
+    yield name
+    assert names(docker_client, name) == []
+
+
+def names(client: docker.DockerClient, name: str) -> list[str]:
+    return [one.name for one in client.containers.list(all=True, filters={"name": name})]
+
+
+def verify(script: Path, *options: str) -> tuple[int, str, str]:
+    command = [*PLANNER, "verify", str(script), "--tolerance", TOLERANCE, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+def by_name(document: dict[str, Any]) -> dict[str, Any]:
+    return {check["name"]: check for check in document["checks"]}
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_the_exported_script_reproduces_its_trial(study: Path) -> None:
+    code, out, err = verify(study.parent / "run.sh", "--json")
+    assert code == 0, out + err
+    document = json.loads(out)
+    assert (document["reproduced"], document["trial"], document["failure"]) == (True, 1, None)
+    checks = by_name(document)
+    assert set(checks) == {"kv_tokens", "output_throughput"}, "no setting differs"
+    assert checks["kv_tokens"]["found"] == "262 144"
+    assert checks["output_throughput"]["verdict"] == "same"
+    assert "SIMULATED" not in out
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_changed_script_does_not_and_what_was_changed_is_named(study: Path, tmp_path: Path) -> None:
+    text = (study.parent / "run.sh").read_text()
+    changed = text.replace("--max-model-len 1024", "--max-model-len 512").replace(
+        "_KVCACHE_SPACE=1", "_KVCACHE_SPACE=2"
+    )
+    changed = changed.replace("--enforce-eager", "--enforce-eager \\\n  --max-num-partial-prefills 1", 1)
+    assert len(changed.splitlines()) == len(text.splitlines()) + 1
+    changed = changed.replace("  --max-num-partial-prefills 1", "  --seed 7")
+    script = tmp_path / "changed.sh"
+    script.write_text(changed)
+    code, out, err = verify(script, "--study", str(study))
+    assert code == 3, out + err
+    differing = {words[1]: words for line in out.splitlines() if "differs" in line and (words := line.split("│"))}
+    found = {name.strip(): (words[2].strip(), words[3].strip()) for name, words in differing.items()}
+    assert found.pop("kv_tokens") == ("262 144", "524 288")
+    assert found == {
+        "--max-model-len": ("1024", "512"),
+        "-e VLLM_CPU_KVCACHE_SPACE": ("1", "2"),
+        "--seed": ("nothing", "7"),
+    }
+    assert "not reproduced: -e VLLM_CPU_KVCACHE_SPACE, --max-model-len, --seed, kv_tokens" in out
+
+
+def test_a_script_whose_engine_refuses_says_why(study: Path, nothing_left: str, tmp_path: Path) -> None:
+    text = (study.parent / "run.sh").read_text()
+    script = tmp_path / "refused.sh"
+    script.write_text(text.replace("--max-model-len 1024", "--max-model-len 300000"))
+    code, out, err = verify(script, "--study", str(study), "--json")
+    assert code == 3, out + err
+    document = json.loads(out)
+    assert "300000" in document["failure"]
+    assert by_name(document)["--max-model-len"]["found"] == "300000"
+    assert nothing_left
+
+
+def test_interrupted_it_leaves_nothing(docker_client: docker.DockerClient, study: Path, nothing_left: str) -> None:
+    command = [*PLANNER, "verify", str(study.parent / "run.sh")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not names(docker_client, nothing_left):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "stopped; what the script had started is removed" in err
+
+
+def test_a_container_of_that_name_is_nobody_elses_to_remove(
+    docker_client: docker.DockerClient, vllm_image: str, study: Path, nothing_left: str
+) -> None:
+    mine = docker_client.containers.create(vllm_image, name=nothing_left)
+    try:
+        code, _, err = verify(study.parent / "run.sh")
+        assert code == 1
+        assert f"container {nothing_left} is there already" in err
+        assert names(docker_client, nothing_left) == [nothing_left]
+    finally:
+        mine.remove(force=True)
