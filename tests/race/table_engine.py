@@ -1,9 +1,9 @@
 """The `vllm` that other tuners find first on PATH: it answers from a table of recorded launches. REPLAYED, no engine.
 
 `vllm serve MODEL --flags` looks the searched flags up in `table.json` and listens, or exits with the recorded error.
-Of several recorded repeats of a candidate one is drawn for each launch, as in planner's replay. Completions leave one
-after the other, so that a client measures the recorded throughput times the table's `speedup`. `vllm bench serve`
-reports the metrics that were recorded for the running candidate, so every benchmark of one launch says the same.
+Of several recorded repeats of a candidate one is drawn for each launch, as in planner's replay. A client of its
+completions measures TOKENS_FACTOR times the recorded throughput. `vllm bench serve` reports the metrics that were
+recorded for the running candidate, so every benchmark of one launch says the same.
 
 Both find their folder in RACE_FOLDER, and add a line per launch to `launches.jsonl` there. Standard library only: a
 launch costs a tenth of a second.
@@ -25,6 +25,10 @@ from urllib.request import urlopen
 
 FOLDER_ENV = "RACE_FOLDER"
 TABLE_FILE, LAUNCHES_FILE = "table.json", "launches.jsonl"
+PERIOD_S = 0.05
+"""Between two answers."""
+TOKENS_FACTOR = 10
+"""An answer has whole tokens: few of them would be a coarse measure."""
 NOT_RECORDED = "RuntimeError: Engine core initialization failed. See root cause above. (REPLAYED: was never measured)"
 
 
@@ -44,25 +48,28 @@ def flags_of(argv: list[str]) -> dict[str, str]:
 
 
 class Pace:
-    """Answers leave one after the other at so many tokens a second, by a clock that does not drift."""
+    """Answers leave one after the other. Each has the tokens that the speed makes in the time since the one before, so
+    a busy machine, where answers leave late, does not change what a client measures."""
 
     def __init__(self, tokens_per_s: float) -> None:
         self._tokens_per_s = tokens_per_s
         self._lock = threading.Lock()
-        self._due_s = 0.0
+        self._began_s = time.monotonic()
+        self._tokens = 0
         self.running = 0
 
     def restart(self) -> None:
-        self._due_s = time.monotonic()
+        self._began_s = time.monotonic()
+        self._tokens = 0
 
-    def wait(self, tokens: int) -> None:
+    def answer(self) -> int:
+        """Wait for the turn; the tokens of this answer."""
+        self.running += 1
         with self._lock:
-            self.running += 1
-            self._due_s += tokens / self._tokens_per_s
-            due_s = self._due_s
-        time.sleep(max(0.0, due_s - time.monotonic()))
-        with self._lock:
+            time.sleep(PERIOD_S)
+            before, self._tokens = self._tokens, round(self._tokens_per_s * (time.monotonic() - self._began_s))
             self.running -= 1
+            return self._tokens - before
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -87,12 +94,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:  # noqa: N802
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        tokens = int(body.get("max_tokens", 16))
-        self.pace.wait(tokens)
-        chunk = {"object": "text_completion", "model": self.model, "choices": [{"index": 0, "text": " REPLAYED"}]}
-        last = {**chunk, "choices": [{**chunk["choices"][0], "finish_reason": "length"}]}  # type: ignore[dict-item]
-        events = [json.dumps(chunk)] * (tokens - 1) + [json.dumps(last), "[DONE]"]
-        self._send("".join(f"data: {event}\n\n" for event in events), "text/event-stream")
+        tokens = self.pace.answer()
+        choice = {"index": 0, "text": " REPLAYED", "finish_reason": "length"}
+        usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
+        chunk = {"object": "text_completion", "model": body.get("model"), "choices": [choice], "usage": usage}
+        self._send(f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n", "text/event-stream")
 
     def _send(self, text: str, kind: str = "application/json", status: int = 200) -> None:
         self.send_response(status)
@@ -119,7 +125,7 @@ def serve(model: str, flags: dict[str, str]) -> int:
         print(record["error"], file=sys.stderr)
         return 1
     Handler.model, Handler.metrics = model, record["metrics"]
-    Handler.pace = Pace(record["metrics"]["output_throughput"] * table["speedup"])
+    Handler.pace = Pace(record["metrics"]["output_throughput"] * TOKENS_FACTOR)
     ThreadingHTTPServer.request_queue_size = 128
     with ThreadingHTTPServer((flags.get("host", "127.0.0.1"), int(flags.get("port", 8000))), Handler) as server:
         print(f"REPLAYED vLLM API server on http://{server.server_address[0]}:{server.server_port}", flush=True)
