@@ -1,9 +1,10 @@
-"""`python -m tests.race.packages`: vllm-tuner and vllm-optimizer themselves, on recorded landscapes. `make race-packages`.
+"""`python -m tests.race.packages`: vllm-tuner and vllm-optimizer themselves, on recorded landscapes.
 
 Each package is installed in a venv of its own and run from its command line, with its own defaults for the search, as
 for any user; only the `vllm` it finds on PATH is ours (`table_engine.py`). A package searches products of values, so
 only landscapes race here on which every combination was measured. Runs are kept in `build/race-packages`, finished ones
-are not repeated, and all are gathered in `packages.json`, which page.py shows. Waiting, mostly: hours.
+are not repeated, and all are gathered in `packages.json`, which page.py shows. `make race-packages`: hours of waiting,
+port 8000 must be free, and vllm-optimizer wants Python 3.11 or 3.12.
 """
 
 from __future__ import annotations
@@ -29,46 +30,17 @@ from planner.model import shipped_config
 from planner.space import Candidate, Value
 from tests.race import table_engine
 from tests.race.landscapes import Landscape, load_all
+from tests.race.package_runs import PackageResults, PackageRun, write_results
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "race-packages"
-RESULTS = Path(__file__).with_name("packages.json")
 RUN_FILE = "run.json"
 METRIC = "output_throughput"
-CONCURRENCY, LOAD_S = 8, 2
-"""Of vllm-tuner's benchmark; table_engine.py answers at the recorded speed whatever they are."""
+CONCURRENCY, LOAD_S = 1, 2
+"""Of vllm-tuner's benchmark; table_engine.py answers at the recorded speed whatever they are. Its clock runs on while
+requests in flight are cancelled: with one there are none."""
 OPTIMIZER_TRIALS = 20
 """vllm-optimizer has no default for the trials of its TPE."""
-
-
-class PackageRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One run of one package on one landscape, and what it chose."""
-
-    package: str
-    """Name in CONTESTANTS."""
-    landscape: str
-    seed: int
-    """Of the package where it has one, and of which repeat each launch draws."""
-    names: tuple[str, ...]
-    launches: tuple[tuple[Value, ...], ...]
-    """Values of `names`, in order of launch. The first is the package's baseline: no flags, so the engine's defaults."""
-    seen: tuple[float | None, ...]
-    """The recorded output tokens/s each launch answered with; None where it failed."""
-    exported: tuple[Value, ...]
-    """What the package's own export says is best."""
-    worst_error: float
-    """Largest relative difference between what the package measured and what was recorded."""
-    wall_s: float
-
-
-class PackageResults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    versions: dict[str, dict[str, str]]
-    """By venv: the package and the Optuna it brought."""
-    runs: tuple[PackageRun, ...]
-
-
-def read_results(path: Path = RESULTS) -> PackageResults:
-    return msgspec.json.decode(path.read_bytes(), type=PackageResults)
 
 
 # --- the two packages -------------------------------------------------------------------------------------------------
@@ -192,9 +164,7 @@ def install(contestant: Tuner | Optimizer) -> None:
 
 def _call(argv: Sequence[str], folder: Path, env: Mapping[str, str]) -> str:
     """What it printed. It may end in failure where trials failed: the files it left decide."""
-    done = subprocess.run(
-        argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run(argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     with (folder / "log.txt").open("a", encoding="utf-8") as log:
         log.write(f"$ {shlex.join(argv)}\n{done.stdout}{done.stderr}exit {done.returncode}\n")
     return done.stdout
@@ -285,8 +255,8 @@ def run(name: str, landscape: Landscape, seed: int, folder: Path) -> PackageRun:
         launches=tuple(_typed(choices.names, line["values"]) for line in ledger),
         seen=tuple(seen),
         exported=_values(landscape, found),
-        worst_error=max(abs(value / seen[i] - 1) for i, value in measured.items()),  # type: ignore[operator]
-        wall_s=wall_s,
+        measured=tuple(round(measured[i], 2) if i in measured else None for i in range(len(ledger))),
+        wall_s=round(wall_s, 1),
     )
 
 
@@ -308,7 +278,7 @@ def run_once(name: str, landscape: Landscape, seed: int) -> None:
 
 def gather() -> PackageResults:
     runs = [msgspec.json.decode(path.read_bytes(), type=PackageRun) for path in BUILD.glob(f"runs/*/*/*/{RUN_FILE}")]
-    versions = {one.venv: dict(text.split("==") for text in one.requirements) for one in CONTESTANTS.values()}
+    versions = {one.venv: one.requirements[0].partition("==")[2] for one in CONTESTANTS.values()}
     order = list(CONTESTANTS)
     runs.sort(key=lambda one: (one.landscape, order.index(one.package), one.seed))
     return PackageResults(versions=versions, runs=tuple(runs))
@@ -327,7 +297,7 @@ def main() -> None:
             for name in args.packages:
                 for seed in range(args.seeds):
                     run_once(name, landscape, seed)
-    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(gather()), indent=0))
+    write_results(gather())
 
 
 if __name__ == "__main__":

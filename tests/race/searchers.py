@@ -122,8 +122,8 @@ class VllmTuner(_Tpe):
 
 
 class VllmOptimizer(_Tpe):
-    """vllm-optimizer 0.1.0a21: TPE with a seed and the limits as constraints; never the same settings twice, but for the
-    baseline's: on such a proposal it takes the next of the grid, whose names it sorts. A failure is told as FAIL."""
+    """vllm-optimizer 0.1.0a21: TPE with a seed and the limits as constraints; never the same settings twice (but for
+    the baseline's): on such a proposal it takes the next of the grid, names sorted. A failure is told as FAIL."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)

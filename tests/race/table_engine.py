@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     metrics: dict[str, float]
     pace: Pace
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         if self.path == "/v1/models":
             self.pace.restart()  # vllm-tuner's client asks this just before its load
             self._send(json.dumps({"object": "list", "data": [{"id": self.model, "object": "model"}]}))
@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._send("", "text/plain", 200 if self.path == "/health" else 404)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         tokens = self.pace.answer()
         choice = {"index": 0, "text": " REPLAYED", "finish_reason": "length"}
@@ -139,7 +139,7 @@ def bench(argv: list[str]) -> int:
     for name in ("--host", "--port", "--model", "--result-dir", "--result-filename"):
         parser.add_argument(name, required=True)
     options, _ = parser.parse_known_args(argv)
-    with urlopen(f"http://{options.host}:{options.port}/recorded") as answer:  # noqa: S310
+    with urlopen(f"http://{options.host}:{options.port}/recorded") as answer:
         metrics = json.load(answer)
     requests = {name: int(metrics[name]) for name in ("completed", "failed")}
     result = {**metrics, **requests, "num_prompts": sum(requests.values()), "model_id": options.model}
