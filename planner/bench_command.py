@@ -43,7 +43,7 @@ from planner.errors import InputError
 from planner.files import convert, load_named, read_text
 from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of, sweep
 from planner.loadgen import send_load
-from planner.metrics import ClientHealth, RequestRecord, client_fault, summarize
+from planner.metrics import ClientHealth, RequestRecord, client_fault, of_requests, summarize
 from planner.model import load_model
 from planner.objective import Objective
 from planner.spread import processes_needed, send_spread
@@ -110,6 +110,8 @@ def run_bench(asked: BenchAsk, on_stage: OnStage, on_line: Callable[[str], None]
     slo = parse_slo(asked.slo)
     if asked.finds_capacity and not slo:
         raise InputError("--find-capacity needs limits to keep, for example --slo ttft_p95=10s,tpot_p95=200ms")
+    if asked.finds_capacity and (rates := slo.keys() - of_requests(slo)):
+        raise InputError(f"--slo {min(rates)}: a capacity is judged request by request; allowed: limits of latencies")
     access = Access(api_key=_api_key(asked.api_key_env), ca_file=asked.ca_file, insecure=asked.insecure)
     vocab_size = load_model(asked.model_dir).vocab_size if asked.model_dir is not None else None
     facts = probe_server(asked.url, asked.model, workload.endpoint, access, vocab_size)
@@ -206,13 +208,13 @@ def _named(name: str) -> tuple[Workload, Path]:
 
 
 def parse_slo(text: str | None) -> dict[str, float]:
-    """`ttft_p95=10s,tpot_p95=200ms` into limits in seconds. Raises InputError."""
+    """`ttft_p95=10s,output_throughput=500` into limits, seconds and per second. Raises InputError."""
     pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
     for name, equals, _ in pairs:
         if not equals:
-            raise InputError(f"--slo: {name!r} is not NAME=DURATION, for example ttft_p95=10s")
+            raise InputError(f"--slo: {name!r} is not NAME=LIMIT, for example ttft_p95=10s or output_throughput=500")
     data = {"slo": {name.strip(): limit.strip() for name, _, limit in pairs}}
-    return {name: float(limit) for name, limit in convert(data, Objective, "--slo").slo.items()}
+    return convert(data, Objective, "--slo").limits
 
 
 def _levels(text: str) -> list[float]:

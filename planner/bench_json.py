@@ -31,9 +31,11 @@ from planner.metrics import (
     RequestRecord,
     attainment,
     itls,
+    of_requests,
     peaks,
     summarize,
 )
+from planner.objective import judge_limit
 from planner.statistics import (
     Interval,
     bootstrap_interval,
@@ -42,7 +44,7 @@ from planner.statistics import (
 )
 from planner.stress import StressReport
 from planner.telemetry import COUNTERS, ServerFacts
-from planner.units import format_ms, to_ms
+from planner.units import to_ms
 from planner.workload import Workload
 
 BACKENDS = {"completions": "openai", "chat": "openai-chat"}
@@ -75,7 +77,7 @@ def document(bench: Bench, now: datetime, label: str | None = None, detailed: bo
     """All repeats as one run, with vLLM's keys and meaning; then ours: intervals, steady state, SLO, client, server."""
     records = bench.records
     pooled, duration_s = pool(bench.repeats)
-    limits = attainment(records, bench.slo) if bench.slo else None
+    limits = kept_requests(bench)
     return {
         **_vllm_head(bench, now, label),
         "duration": duration_s,
@@ -179,15 +181,21 @@ def level_of(bench: Bench) -> float | None:
     return shape.rate_per_s if isinstance(shape, OpenLoop) else limit_of(shape)
 
 
+def kept_requests(bench: Bench) -> Attainment | None:
+    """How many requests kept the limits of latencies; None without such limits."""
+    limits = of_requests(bench.slo)
+    return attainment(bench.records, limits) if limits else None
+
+
 def broken_limits(bench: Bench) -> list[str]:
     """In words, each limit that any repeat broke."""
-    broken = []
-    for name, limit in bench.slo.items():
-        values = [repeat.result.metrics.get(name) for repeat in bench.repeats]
-        worst = max((value for value in values if value is not None), default=None)
-        if worst is not None and worst > limit:
-            broken.append(f"{name} is {format_ms(worst)}, the limit is {format_ms(limit)}")
-    return broken
+    results = [repeat.result for repeat in bench.repeats]
+    judged = [
+        [judge_limit(name, result.metrics[name], limit) for result in results if name in result.metrics]
+        for name, limit in bench.slo.items()
+    ]
+    worst = [max(each, key=lambda constraint: constraint.excess) for each in judged if each]
+    return [constraint.message for constraint in worst if constraint.excess > 0]
 
 
 def _interval(name: str, interval: Interval) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from statistics import fmean
 
 from planner.bench import Bench
 from planner.bench_compare import Comparison
-from planner.bench_json import broken_limits, intervals, level_of, pool, seen_before
+from planner.bench_json import broken_limits, intervals, kept_requests, level_of, pool, seen_before
 from planner.capacity import Capacity, Level
 from planner.load_shapes import in_words
-from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth, attainment
+from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth
 from planner.objective import format_metric
 from planner.statistics import Difference, Interval
 from planner.stress import StressReport
@@ -70,11 +70,10 @@ def _notes(bench: Bench, pooled: BenchmarkResult, duration_s: float) -> tuple[st
         if steady
         else "no steady state: ask for more requests than four times the concurrency"
     )
-    if bench.slo:
-        kept = attainment(bench.records, bench.slo)
+    if (kept := kept_requests(bench)) is not None:
         goodput = format_metric("request_throughput", kept.good / duration_s)
         notes.append(f"SLO: {kept.fraction:.1%} of the requests kept every limit, goodput {goodput}")
-        notes += [f"SLO broken: {text}" for text in broken_limits(bench)]
+    notes += [f"SLO broken: {text}" for text in broken_limits(bench)]
     notes += _warnings(bench)
     return tuple(notes)
 
@@ -110,11 +109,11 @@ def sweep_table(benches: Sequence[Bench]) -> BenchTable:
     rows = []
     for bench in benches:
         known = intervals(bench)
-        kept = attainment(bench.records, bench.slo) if bench.slo else None
+        kept = kept_requests(bench)
         rows.append((
             f"{level_of(bench):g}",
             *(format_metric(n, known[n].value) if n in known else "-" for n in _SWEEP),
-            "" if kept is None else f"{kept.fraction:.0%}" + (" broken" if broken_limits(bench) else ""),
+            " ".join((f"{kept.fraction:.0%}" if kept else "", "broken" if broken_limits(bench) else "")).strip(),
             "client was the bottleneck" if bench.client_fault else "",
         ))  # fmt: skip
     columns = ("level", *(name.replace("_", " ") for name in _SWEEP), "SLO", "note")

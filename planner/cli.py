@@ -136,6 +136,40 @@ def tune(
         raise InputError("--replay launches nothing: leave out --backend")
 
 
+@app.command(epilog=FLAGS_EPILOG)
+def doctor(
+    context: typer.Context,
+    study: StudyArgument = None,
+    backend: Annotated[str, typer.Option("--backend", help="docker or process.")] = "docker",
+    model: ModelOption = None,
+    gpu: GpuOption = None,
+    num_gpus: NumGpusOption = 1,
+    interconnect: InterconnectOption = "pcie",
+    vllm_version: VersionOption = "0.8.5",
+    as_json: JsonOption = False,
+) -> None:
+    """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
+    from planner.estimate import pretty_json
+    from planner.report import make_console
+    from planner.service.doctor import document, examine, exit_code, parse_backend, read_case
+    from planner.service.doctor_view import doctor_view
+    from planner.sources import spec_of, with_settings
+    from planner.workspace import is_study_near
+
+    spec, folder = None, Path()
+    if model is not None or gpu is not None or is_study_near(study):
+        spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
+        spec = with_settings(spec, context.obj, None, None)
+    case = read_case(spec, folder, parse_backend(backend))
+    checks = examine(case, lambda text: typer.echo(text, err=True))
+    if as_json:
+        typer.echo(pretty_json(document(case, checks)))
+    else:
+        make_console().print(doctor_view(case, checks))
+    if code := exit_code(checks):
+        raise typer.Exit(code)
+
+
 @app.command()
 def candidates(study: StudyArgument = None, levers: LeversOption = None) -> None:
     """How many combinations of the search space are feasible, and which rule removes the rest."""
@@ -179,7 +213,7 @@ def bench(
     output_tokens: Annotated[int | None, typer.Option("--output-tokens", help="max_tokens of each.", min=1)] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of lengths, prompts and arrivals.", min=0)] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", help="Of one request, for example 10min.")] = None,
-    slo: Annotated[str | None, typer.Option("--slo", help="Limits: ttft_p95=10s,tpot_p95=200ms.")] = None,
+    slo: Annotated[str | None, typer.Option("--slo", help="Limits: ttft_p95=10s,output_throughput=500.")] = None,
     sweep: Annotated[str | None, typer.Option("--sweep", help="Levels of the load: 1,2,4,8.")] = None,
     find_capacity: Annotated[
         bool, typer.Option("--find-capacity", help="Search the highest load that keeps the limits.")
@@ -302,7 +336,8 @@ def gpus() -> None:
     """The cards planner knows, and those it sees here."""
     from rich.table import Table
 
-    from planner.hardware import GPUS, detect_gpus
+    from planner.hardware import GPUS
+    from planner.nvml import detect_gpus
     from planner.report import make_console
     from planner.units import format_gib
 
@@ -332,8 +367,10 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         given, rest = parse_flags(sys.argv[1:] if argv is None else argv)
-        if settings(given) and not {"estimate", "tune"} & set(rest[:1]):
-            raise InputError(f"command line: {', '.join(settings(given))}: only estimate and tune take vLLM's flags")
+        if settings(given) and not {"estimate", "tune", "doctor"} & set(rest[:1]):
+            raise InputError(
+                f"command line: {', '.join(settings(given))}: only estimate, tune and doctor take vLLM's flags"
+            )
         app(rest, obj=given)
     except PlannerError as error:
         typer.echo(f"planner: {error}", err=True)

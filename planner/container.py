@@ -76,7 +76,7 @@ class ContainerRun:
 
     def to_docker_kwargs(self) -> dict[str, Any]:
         """Keyword arguments of docker-py's `containers.create`."""
-        from docker.types import DeviceRequest, Ulimit
+        from docker.types import Ulimit
 
         kwargs: dict[str, Any] = {
             "image": self.image,
@@ -95,13 +95,17 @@ class ContainerRun:
             kwargs["cpuset_cpus"] = self.cpuset_cpus
         if self.restart:
             kwargs["restart_policy"] = {"Name": self.restart}
-        if self.runtime:
-            which: dict[str, Any] = (
-                {"count": -1} if self.gpu_ids is None else {"device_ids": [str(i) for i in self.gpu_ids]}
-            )
-            kwargs["runtime"] = self.runtime
-            kwargs["device_requests"] = [DeviceRequest(capabilities=[["gpu"]], **which)]
-        return kwargs
+        return {**kwargs, **card_kwargs(self.runtime, self.gpu_ids)}
+
+
+def card_kwargs(runtime: str | None, gpu_ids: tuple[int, ...] | None) -> dict[str, Any]:
+    """What docker-py is told about cards: these, or all; nothing without a runtime."""
+    from docker.types import DeviceRequest
+
+    if runtime is None:
+        return {}
+    which: dict[str, Any] = {"count": -1} if gpu_ids is None else {"device_ids": [str(i) for i in gpu_ids]}
+    return {"runtime": runtime, "device_requests": [DeviceRequest(capabilities=[["gpu"]], **which)]}
 
 
 def trial_runs(problem: Problem, candidate: Candidate, number: int) -> list[ContainerRun]:

@@ -184,6 +184,15 @@ def serve_env(engine: EngineConfig, version: Version) -> dict[str, str]:
     return {}
 
 
+NOT_COMPILED = frozenset({
+    "gpu_memory_utilization", "enable_prefix_caching", "swap_space", "async_scheduling", "scheduling_policy",
+    "enable_chunked_prefill", "long_prefill_token_threshold", "max_num_partial_prefills", "disable_custom_all_reduce",
+})  # fmt: skip
+"""Settings that are no part of the key under which the engine keeps what it compiled.
+
+Source: vllm@0.32 config/{scheduler,cache,parallel}.py:compute_hash."""
+
+
 def compile_cache_env(folder: str) -> dict[str, str]:
     """Where an engine keeps what it compiles: torch.compile's graphs, Triton's, FlashInfer's and the driver's kernels.
 

@@ -13,6 +13,8 @@ from statistics import median
 
 import numpy as np
 
+from planner.metrics import sign
+from planner.objective import Objective
 from planner.prediction import most_in_flight, running_seqs
 from planner.problem import Problem
 from planner.space import Candidate, Value
@@ -36,12 +38,13 @@ class Effect:
 
 
 def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
-    """Settings that matter, the most important first."""
+    """Settings that matter, the most important first, by what `explained` says."""
     rows = problem.grid.feasible_rows
     if rows.size == 0:
         return []
-    sign = 1.0 if problem.spec.objective.direction == "maximize" else -1.0
-    believed = sign * Surrogate(problem).believed(rows, trials)
+    metric = explained(problem.objective)
+    direction = problem.objective.sign if metric is None else sign(metric)
+    believed = direction * Surrogate(problem).believed(rows, trials, metric)
     found = []
     for position, (name, values) in enumerate(problem.choices.searched.items()):
         column = problem.grid.indices[rows, position]
@@ -52,6 +55,11 @@ def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
         if gain >= LEAST_EFFECT:
             found.append(Effect(name, values[present[best]], values[present[worst]], gain))
     return sorted(found, key=lambda effect: -effect.gain)
+
+
+def explained(objective: Objective) -> str | None:
+    """The metric whose effects are told instead of the objective's: of a value that is known, the first limit's."""
+    return next(iter(objective.limits), None) if objective.is_known else None
 
 
 @dataclass(frozen=True, slots=True)

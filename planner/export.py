@@ -6,10 +6,9 @@ import shlex
 
 from planner.container import ContainerRun, cache_volume, service_runs
 from planner.load_shapes import in_words, shape_of
-from planner.objective import format_metric
 from planner.problem import Problem
 from planner.quality import quality_words
-from planner.trial import Trial
+from planner.trial import Trial, all_metrics
 from planner.units import format_count, format_gib, format_ms
 
 LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
@@ -23,13 +22,13 @@ def run_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 
 def _header(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    metric, provenance = problem.spec.objective.metric, trial.provenance
+    figures, provenance = problem.objective.figures(trial.value or 0.0, all_metrics(problem, trial)), trial.provenance
     mark = "SIMULATED, not measured: " if provenance.simulated else "measured: "
     lines = [
         f"vLLM {provenance.vllm_version}, {problem.spec.hardware.num_gpus} x {problem.gpu.name}: "
         f"{problem.models[trial.candidate.model].name}",
         f"study {problem.spec.name}, trial {trial.number}, layout {trial.candidate.layout}",
-        f"{mark}{metric} {format_metric(metric, trial.value or 0.0)}{_gain(problem, trial, default)}",
+        f"{mark}{figures}{_gain(problem, trial, default)}",
         f"latencies: {', '.join(f'{n} {format_ms(trial.metrics[n])}' for n in LATENCIES_SHOWN if n in trial.metrics)}",
         f"load: {_load(problem)}",
         f"memory per GPU: {_memory(trial)}",
@@ -49,8 +48,8 @@ def _header(problem: Problem, trial: Trial, default: Trial | None) -> str:
 def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
     if default is None or default.value is None or trial.value is None or default.number == trial.number:
         return ""
-    metric = problem.spec.objective.metric
-    return f" (engine defaults: {format_metric(metric, default.value)}, {trial.value / default.value - 1:+.1%})"
+    words = problem.objective.format(default.value)
+    return f" (engine defaults: {words}, {trial.value / default.value - 1:+.1%})"
 
 
 def _load(problem: Problem) -> str:

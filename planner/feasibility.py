@@ -25,6 +25,7 @@ from planner.defaults import (
 from planner.deployment import Deployment
 from planner.hardware import GpuSpec
 from planner.memory import WATERMARK_FRACTION
+from planner.model import ModelSpec
 from planner.units import GIB, format_count, format_gib
 from planner.weights import padded_vocab_size
 
@@ -38,6 +39,11 @@ TRITON_NAMED_SINCE = Version("0.11.0")
 MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
 """By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
+SERVED_BY = {"awq": {"auto_awq", "marlin", "moe_wna16", "humming"},
+             "gptq": {"auto_gptq", "marlin", "moe_wna16", "humming"},
+             "mxfp4": {"gpt_oss_mxfp4", "humming"}}  # fmt: skip
+"""Further methods that load such a checkpoint, beside itself and its own kernels (`awq_marlin`): vllm@0.8.5, 0.32.0
+layers/quantization/*.py:override_quantization_method."""
 
 
 if TYPE_CHECKING:
@@ -127,6 +133,23 @@ def _quantization(d: Deployment) -> bool:
     return d.gpu.compute_capability < least and not d.gpu.is_cpu
 
 
+def _declared(d: Deployment) -> bool:
+    return not d.gpu.is_cpu and quantization_conflict(d.model, d.engine.quantization) is not None
+
+
+def quantization_conflict(model: ModelSpec, asked: str | None) -> str | None:
+    """What vLLM says where config.json declares another method (vllm@0.8.5, 0.32.0 config:_verify_quantization)."""
+    if model.quantization is None or asked is None:
+        return None
+    method = model.quantization.method
+    if asked == method or asked.startswith(f"{method}_") or asked in SERVED_BY.get(method, ()):
+        return None
+    return (
+        f"Quantization method specified in the model config ({method}) does not match the quantization method "
+        f"specified in the `quantization` argument ({asked})."
+    )
+
+
 def _quantized_dtype(d: Deployment) -> bool:
     return d.engine.quantization in {"awq", "gptq"} and d.engine.dtype == "bfloat16" and d.engine.generation == "V0"
 
@@ -187,6 +210,15 @@ def _fp8_kv_backend(d: Deployment) -> bool:
         or (backend == "TRITON_ATTN" and capability < (8, 9))
         or (backend == "FLASH_ATTN" and not reads_fp8(d.gpu) and d.engine.version >= V1_ONLY_SINCE)
     )
+
+
+def _fp8_kv_float16(d: Deployment) -> bool:
+    """FlashAttention 3 computes an fp8 KV cache into bfloat16 only; it says so in the first forward pass.
+
+    Source: 2 of 2 such starts of vllm 0.24.0 on H200 (vllm-flash-attn hopper/flash_api.cpp:mha_fwd).
+    """
+    reads = d.engine.generation == "V1" and d.engine.attention_backend == "FLASH_ATTN" and reads_fp8(d.gpu)
+    return reads and d.engine.kv_cache_dtype.startswith("fp8") and d.engine.dtype == "float16"
 
 
 def _asynchronous(d: Deployment) -> Any:
@@ -307,6 +339,8 @@ RULES: tuple[Rule, ...] = (
     Rule("shards align", _shards,
          lambda d: "The input size is not aligned with the quantized weight shape. This can be caused by too large "
                    f"tensor parallel size ({d.engine.tensor_parallel_size})."),
+    Rule("quantization as declared", _declared,
+         lambda d: quantization_conflict(d.model, d.engine.quantization) or ""),
     Rule("dtype of quantization", _quantized_dtype,
          lambda d: f"torch.bfloat16 is not supported for quantization method {d.engine.quantization}. Supported "
                    "dtypes: [torch.float16]"),
@@ -338,6 +372,9 @@ RULES: tuple[Rule, ...] = (
     Rule("fp8 KV cache of this backend", _fp8_kv_backend,
          lambda d: f"{d.engine.attention_backend} has no kernel for kv_cache_dtype {d.engine.kv_cache_dtype} on "
                    f"compute capability {'.'.join(map(str, d.gpu.compute_capability))}"),
+    Rule("fp8 KV cache in bfloat16", _fp8_kv_float16,
+         lambda _: "For FP16/BF16 input, output must have the same dtype as inputs. For FP8 input, output must have "
+                   "dtype BF16: on this card an fp8 KV cache needs dtype bfloat16"),
     Rule("asynchronous scheduling alone", _asynchronous,
          lambda d: f"Async scheduling is not supported with "
                    f"{'pipeline_parallel_size > 1' if d.engine.pipeline_parallel_size > 1 else 'ngram'}"),

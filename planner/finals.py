@@ -28,20 +28,23 @@ FRESH = 1000
 
 
 def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
-    """The default where it was measured, then the best trials and those close, best first; none without a rival."""
+    """The default where it was measured, then the best trials and those close, best first; none without a rival.
+
+    Where values are known before a launch, the finals are about the limits: all are close, for the next best may keep
+    the limits that the best breaks, and one alone is measured again too.
+    """
     best = best_trial(problem, trials)
     if best is None or not best.value:
         return []
-    objective = problem.spec.objective
-    sign = 1.0 if objective.direction == "maximize" else -1.0
+    sign, is_known = problem.objective.sign, problem.objective.is_known
     good = [t for t in searched(trials) if t.is_acceptable and t.value and t.value > 0]
     good.sort(key=lambda t: -sign * (t.value or 0.0))
-    near = [t for t in good if sign * math.log((t.value or 1.0) / best.value) >= -CLOSE]
+    near = [t for t in good if is_known or sign * math.log((t.value or 1.0) / best.value) >= -CLOSE]
     default = default_trial(problem, trials)
     rivals = [t for t in near if t is not default][:MOST_FINALISTS]
     if default is not None and default.is_acceptable:
-        return [default, *rivals] if rivals else []
-    return rivals if len(rivals) > 1 else []
+        return [default, *rivals] if rivals or is_known else []
+    return rivals if len(rivals) > 1 or is_known else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,10 @@ class Finalist:
     """Measured again, over all rounds; the same prompts at the same place for all."""
     is_acceptable: bool
     """Whether every launch of the finals served and kept the limits."""
+    metrics: dict[str, float]
+    """Means over its launches of the finals."""
+    broken: str | None
+    """A limit that one of these broke, in words."""
     gain: Difference | None = None
     """Over the default, as a share; None for the default itself or without one."""
 
@@ -92,8 +99,8 @@ class Finalist:
 class Finals:
     finalists: tuple[Finalist, ...]
     """In the order of `finalists`: the default first, where it competes."""
-    winner: Finalist
-    """The simplest that none beats for sure."""
+    winner: Finalist | None
+    """The simplest that none beats for sure; None where none kept every limit again."""
     keeps_default: bool
 
 
@@ -105,7 +112,7 @@ def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
     found = [_finalist(trials, trial, _series(chosen)) for trial in chosen]
     able = [finalist for finalist in found if finalist.is_acceptable]
     if not able:
-        return None
+        return Finals(tuple(found), None, keeps_default=False)
     blocks = Blocks({f.trial.number: [math.log(value) for value in f.values] for f in able})
     default = default_trial(problem, trials)
     if able[0].trial is default:
@@ -115,7 +122,7 @@ def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
 
     def beats(one: Finalist, other: Finalist) -> bool:
         gain = blocks.gain(one.trial.number, other.trial.number)
-        return gain.low > 0 if problem.spec.objective.direction == "maximize" else gain.high < 0
+        return gain.low > 0 if problem.objective.sign > 0 else gain.high < 0
 
     by_simplicity = sorted(able, key=lambda f: _changes(problem, f.trial))
     winner = next(f for f in by_simplicity if not any(beats(other, f) for other in able if other is not f))
@@ -127,7 +134,10 @@ def _finalist(trials: Sequence[Trial], trial: Trial, series: str) -> Finalist:
     runs.sort(key=lambda t: t.rerun.round if t.rerun is not None else 0)
     values = tuple(value for run in runs for value in run.repeat_values)
     served = all(run.is_acceptable and len(run.repeat_values) == len(runs[0].repeat_values) for run in runs)
-    return Finalist(trial, values, bool(values) and served and min(values) > 0)
+    names = [name for name in trial.metrics if all(name in run.metrics for run in runs)]
+    metrics = {name: fmean(run.metrics[name] for run in runs) for name in names}
+    broken = next((c.message for run in runs for c in run.constraints if c.excess > 0), None)
+    return Finalist(trial, values, bool(values) and served and min(values) > 0, metrics, broken)
 
 
 class Blocks:
@@ -175,6 +185,8 @@ def _changes(problem: Problem, trial: Trial) -> tuple[int, int]:
 
 
 def chosen_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
-    """What to deploy: the winner of the finals, and before they are over the best of the search."""
+    """What to deploy: the winner of the finals, if any; before they are over the best of the search."""
     finals = judge_finals(problem, trials)
-    return finals.winner.trial if finals is not None else best_trial(problem, trials)
+    if finals is None:
+        return best_trial(problem, trials)
+    return None if finals.winner is None else finals.winner.trial

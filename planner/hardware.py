@@ -1,4 +1,4 @@
-"""GPUs: what a card can do, and which cards a machine has.
+"""GPUs: what a card can do, by its name in the table or by what the driver calls it.
 
 `GpuSpec` is plain SI. `GPUS` is a table of constants, each with its source; capacities are what CUDA reports
 (`cudaMemGetInfo`), which is a little under the label: measured where the source says so.
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import difflib
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.errors import InputError
-from planner.units import GIB, MIB
+from planner.units import GIB
 
 Interconnect = Literal["pcie", "nvlink", "nvlink-pairs", "none"]
 
@@ -89,27 +87,13 @@ def find_gpu(name: str) -> GpuSpec:
     raise InputError(f"GPU {name!r} is not known; near names: {', '.join(near)}")
 
 
-def detect_gpus() -> list[GpuSpec]:
-    """The visible NVIDIA cards by `nvidia-smi`; empty where there are none.
+def recognise(name: str, memory_bytes: int) -> GpuSpec:
+    """The card of the table that the driver calls so. Raises InputError for one that is not in `GPUS`.
 
-    A card that is not in `GPUS` is an InputError, since its speed would be a guess. The 22 GB RTX 2080 Ti is told from
-    the 11 GB one by its memory.
+    The 22 GB RTX 2080 Ti is told from the 11 GB one by its memory, and so are the sizes of V100, A100 and H100.
     """
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    result = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
-    if result.returncode != 0:
-        return []
-    found = []
-    for line in result.stdout.strip().splitlines():
-        name, _, mib = line.rpartition(",")
-        if not mib.strip().isdigit():
-            raise InputError(f"nvidia-smi: {name}: its memory is {mib.strip()!r}; describe the card with --gpu")
-        memory_bytes = int(mib) * MIB
-        label = "RTX 2080 Ti 22GB" if "2080 Ti" in name and memory_bytes > 16 * GIB else name.strip()
-        if memory := re.search(r"(V100|A100|H100)", label):
-            sizes = [gpu for gpu in GPUS if gpu.name.startswith(memory[1])]
-            label = min(sizes, key=lambda gpu: abs(gpu.memory_bytes - memory_bytes)).name
-        found.append(replace(find_gpu(label), source="nvidia-smi"))
-    return found
+    label = "RTX 2080 Ti 22GB" if "2080 Ti" in name and memory_bytes > 16 * GIB else name
+    if memory := re.search(r"(V100|A100|H100)", label):
+        sizes = [gpu for gpu in GPUS if gpu.name.startswith(memory[1])]
+        label = min(sizes, key=lambda gpu: abs(gpu.memory_bytes - memory_bytes)).name
+    return replace(find_gpu(label), source="driver")

@@ -93,9 +93,10 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
     record = _of_trial(convert(data, Trial, where)) if "candidate" in data else None
     if record is None and "candidate" not in data:
         record = _of_line(convert(data, Line, where), problem, where)
-    metric = problem.spec.objective.metric
-    if record is not None and record.result is not None and metric not in record.result.metrics:
-        raise InputError(f"{where}: metrics: has no {metric}, the study's objective")
+    if record is not None and record.result is not None:
+        known = {*record.result.metrics, *problem.known(record.candidate)}
+        if missing := [name for name in problem.objective.powers if name not in known]:
+            raise InputError(f"{where}: metrics: has no {missing[0]}, which the study's objective needs")
     return [] if record is None else [record]
 
 

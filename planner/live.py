@@ -11,7 +11,6 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from planner.objective import format_metric
 from planner.problem import Problem
 from planner.report import describe, outcome_text
 from planner.space import Candidate
@@ -45,7 +44,7 @@ class _Progress:
         best = best_trial(self.problem, self.trials)
         if best is None or best.value is None:
             return "none yet"
-        return f"trial {best.number}: {format_metric(self.problem.spec.objective.metric, best.value)}"
+        return f"trial {best.number}: {self.problem.objective.format(best.value)}"
 
     def add(self, trial: Trial) -> None:
         self.trials.append(trial)

@@ -64,7 +64,21 @@ LATENCIES = ("ttft", "tpot", "itl", "e2el")
 STATISTICS = ("mean", "std", "p50", "p90", "p95", "p99")
 RATES = ("request_throughput", "input_throughput", "output_throughput", "total_token_throughput")
 METRICS: tuple[str, ...] = (*RATES, *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in STATISTICS))
-"""Names an objective or SLO may use: rates per second, latencies in seconds."""
+"""Names an SLO may use: rates per second, latencies in seconds."""
+MAX_MODEL_LEN = "max_model_len"
+"""The context a candidate serves, tokens. No benchmark shows it, but an objective may be after it."""
+GOALS = (*METRICS, MAX_MODEL_LEN)
+"""Names an objective may use."""
+
+
+def sign(name: str) -> int:
+    """1 where more is better (rates, the context), -1 where less is (latencies)."""
+    return 1 if name in RATES or name == MAX_MODEL_LEN else -1
+
+
+def of_requests(limits: Mapping[str, float]) -> dict[str, float]:
+    """The limits that a single request can keep or break: those of latencies."""
+    return {name: limit for name, limit in limits.items() if name not in RATES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -351,20 +351,32 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class SafetensorsHeader:
+    tensors: frozenset[str]
+    tensor_bytes: int
+    file_bytes: int
+    """Length of the whole file by its header; a file that is shorter was not read to its end when it was copied."""
+
+
+def read_safetensors_header(path: Path) -> SafetensorsHeader:
+    """What a safetensors file holds: 8 bytes of length, then JSON. Raises InputError."""
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+    except (OSError, struct.error, ValueError, MemoryError, OverflowError) as error:
+        raise InputError(f"{path}: is not a complete safetensors file: {error}") from None
+    try:
+        spans = {key: entry["data_offsets"] for key, entry in header.items() if key != "__metadata__"}
+        total = sum(end - start for start, end in spans.values())
+        data_end = max((end for _, end in spans.values()), default=0)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: its safetensors header is not understood") from None
+    return SafetensorsHeader(frozenset(spans), total, 8 + length + data_end)
+
+
 def _checkpoint_bytes(directory: Path) -> int | None:
-    """Bytes of all tensors by the safetensors headers (8 bytes of length, then JSON); None without such files."""
-    total = 0
+    """Bytes of all tensors by the safetensors headers; None without such files."""
     files = sorted(directory.glob("*.safetensors"))
-    for path in files:
-        try:
-            with path.open("rb") as stream:
-                (length,) = struct.unpack("<Q", stream.read(8))
-                header = json.loads(stream.read(length))
-        except (OSError, struct.error, ValueError, MemoryError, OverflowError) as error:
-            raise InputError(f"{path}: is not a complete safetensors file: {error}") from None
-        try:
-            spans = [entry["data_offsets"] for key, entry in header.items() if key != "__metadata__"]
-            total += sum(end - start for start, end in spans)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"{path}: its safetensors header is not understood") from None
-    return total if files else None
+    return sum(read_safetensors_header(path).tensor_bytes for path in files) if files else None

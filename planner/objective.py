@@ -1,63 +1,163 @@
-"""What a study is after: a metric to push and limits to keep. Result -> value and constraints."""
+"""What a study is after: metrics to push and limits to keep. Result -> value and constraints."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from planner.columns import maximum
 from planner.feasibility import Constraint
-from planner.metrics import METRICS, RATES, BenchmarkResult
-from planner.units import Seconds, format_ms
+from planner.metrics import GOALS, MAX_MODEL_LEN, METRICS, RATES, BenchmarkResult, sign
+from planner.units import format_count, format_ms, parse_rate, parse_seconds
 
 MAX_FAILED_FRACTION = 0.05
+SCORE = "score"
+"""What the value of a weighted set is called."""
+LEAST = 1e-9
+"""In the place of a metric of 0, which has no logarithm."""
+
+Weight = Annotated[float, msgspec.Meta(extra_json_schema={"exclusiveMinimum": 0})]
+Limit = Annotated[str | float, msgspec.Meta(description="Of a latency: 200ms, 2s or seconds; of a rate: a number")]
 
 
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`metric` is maximised if it is a rate and minimised if it is a latency; `slo` holds upper limits of latencies."""
+    """One metric, or several with weights; rates and max_model_len are maximised, latencies minimised.
 
-    metric: str = "output_throughput"
-    slo: dict[str, Seconds] = {}
+    The value of a weighted set is the weighted geometric mean of its metrics, latencies as 1/latency: 1 % of one metric
+    weighs as much as 1 % of another of the same weight, so that no units have to be traded. More is better.
+    """
+
+    metric: Annotated[str, msgspec.Meta(description="Null: output_throughput, or the weights")] | None = None
+    weights: dict[str, Weight] = {}
+    """Importance of each metric; only their ratios count. Instead of `metric`."""
+    slo: dict[str, Limit] = {}
+    """Upper limits of latencies, lower limits of rates; kept as numbers, seconds and per second."""
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise ValueError(f"metric {self.metric!r}: allowed: {', '.join(METRICS)}")
-        for name in self.slo:
-            if name not in METRICS or name in RATES:
-                latencies = [metric for metric in METRICS if metric not in RATES]
-                raise ValueError(f"slo.{name}: is not a latency; allowed: {', '.join(latencies)}")
+        if self.metric is not None and self.weights:
+            raise ValueError("metric and weights: allowed is one of them")
+        if self.metric is None and not self.weights:
+            msgspec.structs.force_setattr(self, "metric", "output_throughput")
+        if self.metric is not None and self.metric not in GOALS:
+            raise ValueError(f"metric {self.metric!r}: allowed: {', '.join(GOALS)}")
+        for name, weight in self.weights.items():
+            if name not in GOALS:
+                raise ValueError(f"weights.{name}: is no metric; allowed: {', '.join(GOALS)}")
+            if not 0 < weight < math.inf:
+                raise ValueError(f"weights.{name}: {weight:g} is not a number above 0 (latencies are minimised anyway)")
+        msgspec.structs.force_setattr(self, "slo", {name: _limit(name, limit) for name, limit in self.slo.items()})
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Seconds, or per second."""
+        return {name: float(limit) for name, limit in self.slo.items()}
+
+    @property
+    def powers(self) -> dict[str, float]:
+        """The value is the product of these metrics, each to its power."""
+        if self.metric is not None:
+            return {self.metric: 1.0}
+        total = sum(self.weights.values())
+        return {name: sign(name) * weight / total for name, weight in self.weights.items()}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a candidate's value is known before its launch, and only the limits have to be measured."""
+        return set(self.powers) == {MAX_MODEL_LEN}
+
+    @property
+    def sign(self) -> int:
+        """1 where a larger value is better, else -1."""
+        return 1 if self.metric is None else sign(self.metric)
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        return "maximize" if self.metric in RATES else "minimize"
+        return "maximize" if self.sign > 0 else "minimize"
 
     def better(self, a: float, b: float) -> bool:
-        return a > b if self.direction == "maximize" else a < b
+        return self.sign * a > self.sign * b
+
+    def value(self, metrics: Mapping[str, Any]) -> Any:
+        """From a run's metrics, numbers or columns; None where one is missing."""
+        if any(name not in metrics for name in self.powers):
+            return None
+        if self.metric is not None:
+            return metrics[self.metric]
+        return math.prod(maximum(metrics[name], LEAST) ** power for name, power in self.powers.items())
+
+    # --- in words ---
+
+    @property
+    def name(self) -> str:
+        return SCORE if self.metric is None else self.metric
+
+    @property
+    def words(self) -> str:
+        """`output_throughput`, or `score (output_throughput 1, ttft_p95 0.3)`."""
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
+        return f"{self.name} ({weights})" if weights else self.name
+
+    @property
+    def limits_words(self) -> str:
+        """`output_throughput at least 500.0 tok/s, ttft_p95 at most 2 s`; empty without limits."""
+        sides = {name: "at least" if sign(name) > 0 else "at most" for name in self.limits}
+        return ", ".join(f"{name} {sides[name]} {format_metric(name, limit)}" for name, limit in self.limits.items())
+
+    def format(self, value: float) -> str:
+        return f"{value:.4g} points" if self.metric is None else format_metric(self.metric, value)
+
+    @property
+    def beside(self) -> list[str]:
+        """Metrics to show beside a value: what a score is made of; the limits of a value that is known."""
+        return list(self.weights) or (list(self.limits) if self.is_known else [])
+
+    def figures(self, value: float, metrics: Mapping[str, float]) -> str:
+        """`max_model_len 24 576 tokens (output_throughput 507.1 tok/s)`: the value and what is beside it."""
+        beside = ", ".join(f"{name} {format_metric(name, metrics[name])}" for name in self.beside if name in metrics)
+        return f"{self.name} {self.format(value)}{f' ({beside})' if beside else ''}"
+
+
+def _limit(name: str, written: str | float) -> float:
+    """Raises ValueError with the key and what is allowed."""
+    if name not in METRICS:
+        raise ValueError(f"slo.{name}: is no metric with a limit; allowed: {', '.join(METRICS)}")
+    try:
+        parse = parse_rate if name in RATES else parse_seconds
+        limit = parse(written) if isinstance(written, str) else float(written)
+    except ValueError as error:
+        raise ValueError(f"slo.{name}: {error}") from None
+    if not 0 < limit < math.inf:
+        raise ValueError(f"slo.{name}: {limit:g} is not above 0")
+    return limit
+
+
+def judge_limit(name: str, value: float, limit: float) -> Constraint:
+    """A lower limit of a rate, an upper one of a latency; the excess is a share of the limit."""
+    kind = "least allowed" if sign(name) > 0 else "limit"
+    message = f"{name} is {format_metric(name, value)}, the {kind} is {format_metric(name, limit)}"
+    return Constraint(f"slo {name}", sign(name) * (limit - value) / limit, message)
 
 
 def judge(objective: Objective, result: BenchmarkResult) -> tuple[float | None, tuple[Constraint, ...]]:
     """The objective's value (None where the run does not have that metric) and every constraint, kept or not."""
     constraints = [
-        Constraint(
-            f"slo {name}",
-            result.metrics[name] - limit,
-            f"{name} is {format_ms(result.metrics[name])}, the limit is {format_ms(limit)}",
-        )
-        for name, limit in objective.slo.items()
+        judge_limit(name, result.metrics[name], limit)
+        for name, limit in objective.limits.items()
         if name in result.metrics
     ]
     failed = result.failed / (result.completed + result.failed)
     constraints.append(
         Constraint("requests complete", failed - MAX_FAILED_FRACTION, f"{failed:.0%} of the requests failed")
     )
-    return result.metrics.get(objective.metric), tuple(constraints)
+    return objective.value(result.metrics), tuple(constraints)
 
 
 def format_metric(name: str, value: float) -> str:
-    return (
-        f"{value:,.1f} tok/s".replace(",", " ")
-        if name.endswith("token_throughput") or name == "output_throughput"
-        else f"{value:.3f} req/s"
-        if name == "request_throughput"
-        else format_ms(value)
-    )
+    if name == MAX_MODEL_LEN:
+        return f"{format_count(value)} tokens"
+    if name == "request_throughput":
+        return f"{value:.3f} req/s"
+    return f"{value:,.1f} tok/s".replace(",", " ") if name in RATES else format_ms(value)

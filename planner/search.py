@@ -31,7 +31,7 @@ from planner.problem import Problem
 from planner.quality import Verdict, judged, numerics, refused_numerics
 from planner.space import Candidate
 from planner.surrogate import Surrogate
-from planner.trial import Rerun, Trial
+from planner.trial import Rerun, Trial, best_trial
 
 RECORD, CANDIDATE, DEFINITION, RERUN, QUALITY = "record", "candidate", "definition", "rerun", "quality"
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
@@ -63,17 +63,18 @@ class FeasibleSampler(BaseSampler):
     ) -> dict[str, Any]:
         grid = self._problem.grid
         past = judged(self._problem, self._records.of(study), verdicts_of(study))
-        rows = untried_rows(self._problem, past)
+        pending = [candidate for _, candidate in under_way(study)]
+        rows = untried_rows(self._problem, past, pending)
         if rows.size == 0:
             raise PlannerError("every feasible combination has been tried")
-        return self._problem.choices.params(grid.indices[self._choose(rows, past)])
+        return self._problem.choices.params(grid.indices[self._choose(rows, past, pending)])
 
-    def _choose(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> int:
+    def _choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate]) -> int:
         if self._name == "grid":
             return int(rows[0])
         if self._surrogate is None:
             return int(self._rng.choice(rows))
-        return self._surrogate.choose(rows, past)
+        return self._surrogate.choose(rows, past, pending)
 
     def sample_independent(
         self,
@@ -131,7 +132,14 @@ def verdicts_of(study: optuna.Study) -> list[Verdict]:
     return msgspec.convert(study.user_attrs.get(QUALITY, []), list[Verdict])
 
 
-def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
+def under_way(study: optuna.Study) -> list[tuple[int, Candidate]]:
+    """Number and candidate of the search's trials that are asked and not told, oldest first."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    asked = [t for t in running if CANDIDATE in t.user_attrs and RERUN not in t.user_attrs]
+    return [(t.number, msgspec.json.decode(t.user_attrs[CANDIDATE], type=Candidate)) for t in asked]
+
+
+def untried_rows(problem: Problem, past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> NDArray[np.int64]:
     """Feasible rows of the grid that no trial has had, without those whose answers the quality gate refused."""
     rows = problem.grid.feasible_rows
     refused = refused_numerics(problem, past)
@@ -140,8 +148,23 @@ def untried_rows(problem: Problem, past: Sequence[Trial]) -> NDArray[np.int64]:
         groups = [(members, choices.candidate(choices.params(grid.indices[members[0]]))) for members, _ in grid.groups]
         bad = [members for members, first in groups if numerics(problem, first) in refused]
         rows = rows[~np.isin(rows, np.concatenate(bad))] if bad else rows
-    tried = {row for trial in past if (row := problem.row_of(trial.candidate)) is not None}
+    had = [*(trial.candidate for trial in past), *pending]
+    tried = {row for candidate in had if (row := problem.row_of(candidate)) is not None}
     return rows[~np.isin(rows, list(tried))] if tried else rows
+
+
+def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) -> bool:
+    """False where values are known before a launch and none of these rows is above the best that kept its limits."""
+    if not problem.objective.is_known:
+        return True
+    refuted = {trial.rerun.of for trial in past if trial.rerun is not None and not trial.is_acceptable}
+    best = best_trial(problem, [trial for trial in past if trial.number not in refuted])
+    if best is None or best.value is None:
+        return True
+    tokens = np.zeros(len(problem.grid.indices))
+    for members, deployment in problem.grid.groups:
+        tokens[members] = deployment.engine.max_model_len
+    return bool((tokens[rows] > best.value).any())
 
 
 def distributions(problem: Problem) -> dict[str, BaseDistribution]:
@@ -170,6 +193,7 @@ class Search:
 
     def __init__(self, problem: Problem, storage: str | None) -> None:
         self._problem = problem
+        self._asked_here: set[int] = set()
         spec = problem.spec
         self._records = Records()
         sampler = make_sampler(problem, self._records)
@@ -178,12 +202,12 @@ class Search:
                 study_name=spec.name,
                 storage=storage,
                 sampler=sampler,
-                direction=spec.objective.direction,
+                direction=problem.objective.direction,
                 load_if_exists=True,
             )
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
             raise InputError(f"storage {storage}: cannot be opened: {' '.join(str(error).split())[:300]}") from None
-        self._study.set_metric_names([spec.objective.metric])
+        self._study.set_metric_names([problem.objective.name])
         self._check_definition()
 
     def _check_definition(self) -> None:
@@ -213,25 +237,27 @@ class Search:
         self._study.set_user_attr(QUALITY, msgspec.to_builtins(list(verdicts)))
 
     def ask(self) -> tuple[int, Candidate] | None:
-        """The next trial's number and candidate; None when every feasible combination was tried.
+        """The next trial's number and candidate; None when every feasible combination that may win was tried.
 
-        A trial that an earlier run asked and did not finish comes first, under its own number.
+        A trial that an earlier run asked and did not finish comes first, under its own number. For engines side by
+        side ask several times before the first `tell`: nothing is asked twice, and our own sampler spreads out.
         """
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if CANDIDATE in frozen.user_attrs and RERUN not in frozen.user_attrs:
-                return frozen.number, msgspec.json.decode(frozen.user_attrs[CANDIDATE], type=Candidate)
-        past = self.trials()
-        tried = {trial.candidate.key for trial in past}
-        if self._problem.default.key not in tried:
+        running = under_way(self._study)
+        for number, candidate in running:
+            if number not in self._asked_here:
+                self._asked_here.add(number)
+                return number, candidate
+        past, pending = self.trials(), [candidate for _, candidate in running]
+        if self._problem.default.key not in {one.key for one in (*(trial.candidate for trial in past), *pending)}:
             return self._begin_default()
-        open_rows = untried_rows(self._problem, past)
-        if open_rows.size == 0:
+        open_rows = untried_rows(self._problem, past, pending)
+        if open_rows.size == 0 or not may_win(self._problem, open_rows, past):
             return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
             trial = self._study.ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)
             violated = self._problem.check(candidate)
-            if not violated and candidate.key not in tried:
+            if not violated and self._problem.row_of(candidate) in open_rows:
                 return self._begin(trial, candidate)
             self._reject(trial, violated)
         return self._begin_row(self._nearest(open_rows, candidate))
@@ -266,6 +292,7 @@ class Search:
 
     def _begin(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Candidate]:
         trial.set_user_attr(CANDIDATE, msgspec.json.encode(candidate).decode())
+        self._asked_here.add(trial.number)
         return trial.number, candidate
 
     def _reject(self, trial: optuna.Trial, violated: Sequence[Constraint]) -> None:
@@ -304,6 +331,8 @@ def definition(problem: Problem) -> dict[str, Any]:
     # How long we wait, from where we start and what is compiled already change no number.
     for waiting in ("start_timeout", "command", "compile_cache"):
         kept_values["engine"].pop(waiting)
+    if not spec.objective.weights:  # studies from before there were any go on
+        kept_values["objective"].pop("weights")
     for name, variant in spec.models.items():
         kept_values["models"][name]["path"] = variant.basename  # a folder may move
     return {**kept_values, "search_space": plain(problem.choices.searched)}

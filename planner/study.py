@@ -47,10 +47,10 @@ def run_study(
     while num_launched(trials := searched(search.trials())) < target:
         asked = search.ask()
         if asked is None:
-            break  # every feasible combination has been tried
+            break  # every feasible combination that may win has been tried
         number, candidate = asked
         observer.started(number, candidate)
-        repeats = Repeats(0, problem.spec.repeats, race(problem, trials))
+        repeats = Repeats(0, problem.spec.repeats, race(problem, trials, problem.known(candidate)))
         trial = evaluate(problem, candidate, number, measure, observer.stage, _provenance(problem, backend), repeats)
         trial = _finished(trial, now)
         search.tell(trial)
@@ -118,7 +118,7 @@ def evaluate(
         outcome="infeasible",
         value=None,
         constraints=problem.check(candidate),
-        predicted_value=problem.predicted(candidate)[problem.spec.objective.metric],
+        predicted_value=problem.objective.value(problem.predicted(candidate)),
         predicted_memory=predicted_figures(deployment.memory),
         real_memory=None,
         rerun=rerun,
@@ -138,8 +138,9 @@ def evaluate(
 
 
 def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial:
-    objective = problem.spec.objective
-    verdicts = [judge(objective, result) for result in measurement.results]
+    known = problem.known(trial.candidate)
+    results = [replace(result, metrics={**result.metrics, **known}) for result in measurement.results]
+    verdicts = [judge(problem.objective, result) for result in results]
     values = [value for value, _ in verdicts if value is not None]
     limits = sorted((c for _, constraints in verdicts for c in constraints), key=lambda constraint: constraint.excess)
     worst = {constraint.name: constraint for constraint in limits}  # of each limit the worst repeat

@@ -4,7 +4,8 @@ In: the grid's rows still open, the finished trials. Out: one row. The speed mod
 (`refit.py`); the process learns log(measured) - log(predicted), and how far the model's own spread may be trusted: a
 slope on log(predicted) is part of it, so a model that ranks wrongly is overruled by the data. Chosen is the largest
 expected improvement per expected second of engine time, times the probability that the limits are kept, weighed down
-near settings that failed to serve. Pure NumPy; knows nothing of optuna.
+near settings that failed to serve. What is known before a launch is not learned: an objective of max_model_len alone
+has exact improvements, and the probabilities lead to the border of the limits. Pure NumPy; knows nothing of optuna.
 
 Source: Jones et al. 1998, Efficient Global Optimization (expected improvement); Gardner et al. 2014, Bayesian
 Optimization with Inequality Constraints; Rasmussen & Williams 2006, ch. 2 and 5.
@@ -14,17 +15,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.engine import FIELDS
+from planner.engine import FIELDS, NOT_COMPILED
+from planner.metrics import MAX_MODEL_LEN, RATES, sign
 from planner.problem import Problem
-from planner.racing import noise_std
+from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, noise_std
 from planner.refit import fit_coefficients
 from planner.risks import no_effect
+from planner.roofline import Coefficients
 from planner.space import Candidate
 from planner.trial import Trial
 
@@ -43,9 +47,15 @@ NOISE_FACTORS, NOISE_DOUBT = (0.5, 1.0, 2.0, 4.0), 0.7
 """Candidates for the noise, times what the repeats say; without repeats the residuals say more."""
 LIMIT_NOISE = 0.1
 """Noise of a latency's percentile, as a standard deviation of the log."""
+RATE_NOISE = math.hypot(PRIOR_NOISE, LAUNCH_NOISE)
+"""The same of a rate, from one launch to another."""
+CERTAIN = 1e-9
+"""Standard deviation of what is known."""
 FAILURE_LENGTH_SCALE = 0.25
 FIRST_START_S = 60.0
 """A launch's start-up before any was seen."""
+WARM_SHARE = 0.6
+"""Of it, where the code is in the compile cache: 28.6 s instead of 45 s of V1 0.24 on H200."""
 
 Array = NDArray[np.float64]
 
@@ -53,65 +63,115 @@ Array = NDArray[np.float64]
 class Surrogate:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        objective = problem.spec.objective
-        self._sign = 1.0 if objective.direction == "maximize" else -1.0
+        self._sign = problem.objective.sign
         self._names = self._relevant_names()
         self._features: Array | None = None
 
-    def choose(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> int:
-        """The row of the largest expected improvement a second; the model's favourite while nothing is measured."""
-        objective = self._problem.spec.objective
+    def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
+        """The row of the largest expected improvement a second; the model's favourite while nothing is measured.
+
+        `pending` is under way on other engines; it counts as having ended as it is believed to.
+        """
+        objective = self._problem.objective
+        past = [*past, *self._as_believed(pending, past)]
         coefficients = fit_coefficients(self._problem, past)
         grid = self._problem.predicted_grid(coefficients)
         measured = _measured(past)
         if not measured:
-            kept = self._kept(rows, {name: grid[name][rows] for name in objective.slo})
-            value = self._sign * np.log(np.maximum(grid[objective.metric][rows], 1e-9))
-            return int(rows[np.argmax(value + np.log(kept))])
+            predicted = {name: column[rows] for name, column in grid.items()}
+            value = self._sign * _log(objective.powers, predicted)
+            return int(rows[np.argmax(value + np.log(self._kept(predicted)))])
         known = np.array([self._candidate_features(t.candidate) for t in measured])
         rows = self._new_points(rows, known)
-        points = self._grid_features()[rows]
-        seen = [self._problem.predicted(t.candidate, coefficients) for t in measured]
-        noise = noise_std(measured) / math.sqrt(self._problem.spec.repeats)
+        seen = self._predicted(measured, coefficients)
+        points = np.vstack([self._grid_features()[rows], known])  # what was measured may turn out otherwise next time
+        predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
+        noise = self._noise(measured)
 
-        def posterior(metric: str, values: Sequence[float], noise: float) -> _Posterior:
-            at_known = np.log(np.maximum([predicted[metric] for predicted in seen], 1e-9))
-            at_points = np.log(np.maximum(grid[metric][rows], 1e-9))
-            return _posterior(known, np.log(values), at_known, points, at_points, noise)
+        def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
+            return _learned(powers, known, np.log(values), seen, points, predicted, noise)
 
-        believed = posterior(objective.metric, [t.value or 1.0 for t in measured], noise)
-        chance = self._serves(points, past)
-        for name, limit in objective.slo.items():
+        believed = posterior(objective.powers, [t.value or 1.0 for t in measured], noise)
+        chance = np.ones(len(points))
+        for name, limit in objective.limits.items():
             if all(t.metrics.get(name, 0.0) > 0 for t in measured):
-                latency = posterior(name, [t.metrics[name] for t in measured], LIMIT_NOISE)
-                chance = chance * _normal_cdf((math.log(limit) - latency.mean) / np.hypot(latency.std, LIMIT_NOISE))
-        acceptable = np.array([t.is_acceptable for t in measured])
+                spread = RATE_NOISE if name in RATES else LIMIT_NOISE
+                limited = posterior({name: 1.0}, [t.metrics[name] for t in measured], spread)
+                room = sign(name) * (limited.mean - math.log(limit))
+                chance = chance * _normal_cdf(room / np.hypot(limited.std, spread))
+        count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
+        mean, std = self._sign * believed.mean[:count], believed.std[:count]
+        chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
         if not acceptable.any():
-            return int(rows[np.argmax(chance * np.exp(self._sign * (believed.mean - believed.mean.mean())))])
-        best = (self._sign * believed.at_known)[acceptable].max()
-        gain = _expected_improvement(self._sign * believed.mean, believed.std, best)
-        return int(rows[np.argmax(gain * chance / self._expected_s(grid["output_throughput"][rows], measured))])
+            return int(rows[np.argmax(chance * np.exp(mean - mean.mean()))])
+        if objective.is_known:
+            gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable])
+        else:
+            gain = _expected_improvement(mean, std, (self._sign * believed.at_known)[acceptable].max())
+        return int(rows[np.argmax(gain * chance / self._expected_s(rows, grid["output_throughput"][rows], measured))])
 
-    def believed(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> Array:
-        """Logarithm of the objective at these rows of the grid, by all that was measured.  # (len(rows),)"""
-        metric = self._problem.spec.objective.metric
-        measured = _measured(past)
+    def believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
+        """Logarithm of the objective, or of a metric, at these rows of the grid, by all that was measured.
+
+        # (len(rows),)
+        """
+        powers = self._problem.objective.powers if metric is None else {metric: 1.0}
+        measured = [t for t in _measured(past) if metric is None or t.metrics.get(metric, 0.0) > 0]
         coefficients = fit_coefficients(self._problem, measured)
-        predicted = np.log(np.maximum(self._problem.predicted_grid(coefficients)[metric][rows], 1e-9))
+        grid = self._problem.predicted_grid(coefficients)
+        predicted = {name: column[rows] for name, column in grid.items()}
         if not measured:
-            return np.asarray(predicted)
+            return _log(powers, predicted)
         known = np.array([self._candidate_features(t.candidate) for t in measured])
-        at_known = [self._problem.predicted(t.candidate, coefficients)[metric] for t in measured]
-        logs = np.log([t.value or 1.0 for t in measured])
+        values = [(t.value or 1.0) if metric is None else t.metrics[metric] for t in measured]
+        seen = self._predicted(measured, coefficients)
         points = self._grid_features()[rows]
-        return _posterior(known, logs, np.log(np.maximum(at_known, 1e-9)), points, predicted, noise_std(measured)).mean
+        return _learned(powers, known, np.log(values), seen, points, predicted, self._noise(measured)).mean
 
-    def _kept(self, rows: NDArray[np.int64], predicted: Mapping[str, Array]) -> Array:
+    def _as_believed(self, pending: Sequence[Candidate], past: Sequence[Trial]) -> list[Trial]:
+        """Trials that end as expected teach nothing new, but the batch has less doubt around them and spreads out.
+
+        Source: Ginsbourger, Le Riche & Carraro 2010, Kriging Is Well-Suited to Parallelize Optimization (believer).
+        """
+        measured = _measured(past)
+        candidates = [candidate for candidate in pending if self._problem.row_of(candidate) is not None]
+        if not measured or not candidates:
+            return []
+        rows = np.array([self._problem.row_of(candidate) for candidate in candidates])
+        values = np.exp(self.believed(rows, past))
+        limits = {name: np.exp(self.believed(rows, past, name)) for name in self._problem.objective.limits}
+        coefficients = fit_coefficients(self._problem, measured)
+        return [
+            replace(
+                measured[-1],
+                candidate=candidate,
+                value=float(values[i]),
+                repeat_values=(),
+                constraints=(),
+                start_s=0.0,
+                metrics={
+                    **self._problem.predicted(candidate, coefficients),
+                    **{name: float(limit[i]) for name, limit in limits.items()},
+                },
+            )
+            for i, candidate in enumerate(candidates)
+        ]
+
+    def _predicted(self, trials: Sequence[Trial], coefficients: Coefficients) -> dict[str, Array]:
+        """# each (len(trials),)"""
+        each = [self._problem.predicted(trial.candidate, coefficients) for trial in trials]
+        return {name: np.array([metrics[name] for metrics in each]) for name in each[0]}
+
+    def _noise(self, measured: Sequence[Trial]) -> float:
+        """Of one launch's value: what its repeats average out, and what they cannot."""
+        return math.hypot(noise_std(measured) / math.sqrt(self._problem.spec.repeats), LAUNCH_NOISE)
+
+    def _kept(self, predicted: Mapping[str, Array]) -> Array:
         """Probability that all limits are kept, by the model alone."""
-        chance = np.ones(len(rows))
-        for name, limit in self._problem.spec.objective.slo.items():
-            far = (math.log(limit) - np.log(np.maximum(predicted[name], 1e-9))) / OFFSET_STD
-            chance = chance * _normal_cdf(far)
+        chance = np.ones(1)
+        for name, limit in self._problem.objective.limits.items():
+            room = sign(name) * (_log({name: 1.0}, predicted) - math.log(limit)) / OFFSET_STD
+            chance = chance * _normal_cdf(room)
         return np.maximum(chance, 1e-12)
 
     def _serves(self, points: Array, past: Sequence[Trial]) -> Array:
@@ -123,12 +183,29 @@ class Surrogate:
                 chance = chance * (1 - np.exp(-0.5 * (distance / FAILURE_LENGTH_SCALE) ** 2))
         return chance
 
-    def _expected_s(self, throughput: Array, measured: Sequence[Trial]) -> Array:
+    def _expected_s(self, rows: NDArray[np.int64], throughput: Array, measured: Sequence[Trial]) -> Array:
         """Engine seconds of a launch: its start, and the load, which takes longer the slower it is."""
-        starts = [t.start_s for t in measured if t.start_s > 0]
-        start_s = sum(starts) / len(starts) if starts else FIRST_START_S
         tokens = [t.benchmark_s * t.metrics.get("output_throughput", 0.0) for t in measured]
-        return start_s + sum(tokens) / len(tokens) / np.maximum(throughput, 1e-9)
+        return self._expected_start_s(rows, measured) + sum(tokens) / len(tokens) / np.maximum(throughput, 1e-9)
+
+    def _expected_start_s(self, rows: NDArray[np.int64], measured: Sequence[Trial]) -> Array:
+        """Less where an engine of the same compiled shape was started before: its code is in the compile cache."""
+        grid, names = self._problem.grid, self._problem.choices.names
+        shaping = [i for i, name in enumerate(names) if name not in NOT_COMPILED]
+        seen: set[bytes] = set()
+        starts: dict[bool, list[float]] = {False: [], True: []}
+        for trial in measured:
+            row = self._problem.row_of(trial.candidate)
+            shape = b"" if row is None else grid.indices[row, shaping].tobytes()
+            if trial.start_s > 0:
+                starts[shape in seen].append(trial.start_s)
+            seen.add(shape)
+        cold_s = fmean(starts[False] or [FIRST_START_S])
+        engine = self._problem.deployment(self._problem.default).engine
+        compiles = engine.generation == "V1" and engine.enforce_eager is not True and not self._problem.gpu.is_cpu
+        warm_s = fmean(starts[True] or [cold_s * (WARM_SHARE if compiles else 1.0)])
+        is_warm = np.array([grid.indices[row, shaping].tobytes() in seen for row in rows])
+        return np.where(is_warm, warm_s, cold_s)
 
     def _new_points(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.int64]:
         """Without rows that differ from a measured one only in what has no effect; all rows when no other is left."""
@@ -186,6 +263,46 @@ class Surrogate:
 def _measured(past: Sequence[Trial]) -> list[Trial]:
     """Trials with a value that has a logarithm."""
     return [t for t in past if t.outcome == "measured" and t.value is not None and t.value > 0]
+
+
+def _log(powers: Mapping[str, float], metrics: Mapping[str, Array]) -> Array:
+    """Of the product of these metrics, each to its power; 0 without any."""
+    logs = [power * np.log(np.maximum(metrics[name], 1e-9)) for name, power in powers.items()]
+    return np.asarray(sum(logs))
+
+
+def _learned(
+    powers: Mapping[str, float],
+    known: Array,
+    logs: Array,
+    seen: Mapping[str, Array],
+    points: Array,
+    predicted: Mapping[str, Array],
+    noise: float,
+) -> _Posterior:
+    """Of a product of metrics at `points`, given its measured `logs` and the metrics' predictions at both.
+
+    The context, which is known before a launch, is taken as it is.
+    """
+    sure = {name: power for name, power in powers.items() if name == MAX_MODEL_LEN}
+    unsure = {name: power for name, power in powers.items() if name not in sure}
+    sure_known, sure_points = _log(sure, seen), _log(sure, predicted)
+    if not unsure:
+        return _Posterior(sure_points, np.full(len(points), CERTAIN), sure_known)
+    found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), noise)
+    return _Posterior(found.mean + sure_points, found.std, found.at_known + sure_known)
+
+
+def _expected_gain(values: Array, kept: Array, chances: Array) -> Array:
+    """Of values that are known over the best of those `kept` so far, each of which keeps its limits again by chance.
+
+    Where none does, the best is 0. Taken as independent of each other.
+    """
+    gain, none_yet = np.zeros(len(values)), 1.0
+    for i in np.argsort(-kept):
+        gain += none_yet * chances[i] * np.maximum(values - kept[i], 0.0)
+        none_yet *= 1 - chances[i]
+    return gain + none_yet * values
 
 
 # --- the process ---

@@ -88,9 +88,14 @@ def best_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
     for trial in searched(trials):
         if not trial.is_acceptable or trial.value is None:
             continue
-        if best is None or best.value is None or problem.spec.objective.better(trial.value, best.value):
+        if best is None or best.value is None or problem.objective.better(trial.value, best.value):
             best = trial
     return best
+
+
+def all_metrics(problem: Problem, trial: Trial) -> dict[str, float]:
+    """What was measured and what was known before."""
+    return {**trial.metrics, **problem.known(trial.candidate)}
 
 
 def default_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:

@@ -22,10 +22,11 @@ from planner.errors import BackendError, InputError
 from planner.export import run_sh
 from planner.files import encode
 from planner.finals import chosen_trial, heats
-from planner.hardware import detect_gpus, find_gpu
+from planner.hardware import find_gpu
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
+from planner.nvml import read_gpus
 from planner.page_cache import warm_models
 from planner.pareto import front
 from planner.problem import Problem
@@ -47,11 +48,11 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
         if backend not in BACKENDS:
             raise InputError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
         return backend
-    hint = "start it, or use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
+    hint = "use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
     if not engine_answers():
-        raise BackendError(f"no Docker Engine answers here: {hint}")
-    if not find_gpu(spec.hardware.gpu).is_cpu and not detect_gpus():
-        raise BackendError(f"no NVIDIA GPU is visible here (nvidia-smi): {hint.removeprefix('start it, or ')}")
+        raise BackendError(f"no Docker Engine answers here: start it, or {hint}")
+    if not find_gpu(spec.hardware.gpu).is_cpu and not read_gpus().cards:
+        raise BackendError(f"no NVIDIA GPU is visible here (planner doctor says why): {hint}")
     return "docker"
 
 
@@ -142,6 +143,8 @@ def _search_and_finals(
 ) -> None:
     with terminal_observer(console, problem, searched(search.trials()), target, expected_trial_s) as observer:
         run_study(problem, search, measure, target, observer, backend)
+    if num_launched(searched(search.trials())) < target:
+        console.print("the search ends early: no feasible combination is left that may win")
     gate()
     trials = search.trials()
     to_do = heats(problem, trials) if has_finals else []
@@ -270,7 +273,7 @@ def report_trials(
     """Print the table and the conclusion, or a Pareto front, or write each trial's record as a line of JSON."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     if jsonl is None and pareto:
-        make_console().print(pareto_table(problem, front(trials, pareto), pareto))
+        make_console().print(pareto_table(problem, front(problem, trials, pareto), pareto))
         return
     if jsonl is None:
         make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")

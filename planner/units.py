@@ -39,6 +39,11 @@ def parse_seconds(text: str | int | float) -> Seconds:
     return Seconds(_parse(text, _SECOND_UNITS, "a duration such as 200ms, 30s, 5min or plain seconds"))
 
 
+def parse_rate(text: str | int | float) -> float:
+    """Read a rate. Raises ValueError with what is allowed."""
+    return _parse(text, {"": 1.0}, "a plain number a second such as 500")
+
+
 def _parse(text: str | int | float, units: dict[str, float] | dict[str, int], allowed: str) -> float:
     match = _QUANTITY.fullmatch(str(text))
     if not match or match[2].lower() not in units:

@@ -68,6 +68,12 @@ class Workspace:
             lock.release()
 
 
+def is_study_near(given: Path | None) -> bool:
+    """Whether `find_study` has a study to look at: one was given, or is here, or is alone under studies/."""
+    alone = len(list(Path(STUDIES_FOLDER).glob(f"*/{STUDY_FILE}"))) == 1
+    return given is not None or Path(STUDY_FILE).exists() or alone
+
+
 def find_study(given: Path | None) -> Path:
     """The study's file: the one given, the one in the working folder, or the only one under studies/.
 

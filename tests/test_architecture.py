@@ -16,9 +16,10 @@ HOMES = {
     "optuna": {"search"},
     "docker": {"backends.docker", "container"},
     "yaml": {"files"},
-    "rich": {"report", "estimate_view", "live", "tune", "cli"},
+    "rich": {"report", "estimate_view", "live", "tune", "cli", "service.doctor_view"},
     "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base"},
     "filelock": {"workspace"},
+    "pynvml": {"nvml"},
     "typer": {"cli"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "types", "constants", "core", "manager", "registry"}

@@ -5,17 +5,20 @@ Every error of the client becomes ours at one door, `_mapped`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import docker
 import docker.errors
 import requests.exceptions
 
 from planner.backends.base import Server, serving
-from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL, ContainerRun, trial_runs
+from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL, ContainerRun, card_kwargs, trial_runs
 from planner.errors import BackendError
 from planner.problem import Problem
 from planner.space import Candidate
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 @contextmanager
@@ -48,15 +52,107 @@ def _line(error: Exception) -> str:
 def engine_answers() -> bool:
     """Whether a Docker Engine answers here."""
     try:
-        with _mapped():
-            client = docker.from_env(timeout=5)
-            try:
-                client.ping()
-            finally:
-                client.close()
+        with _mapped(), closing(docker.from_env(timeout=5)) as client:
+            client.ping()
     except BackendError:
         return False
     return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What a Docker Engine says of itself and of the machine it runs on."""
+
+    version: str
+    runtimes: tuple[str, ...]
+    cdi_devices: tuple[str, ...]
+    """Devices by CDI names, as nvidia.com/gpu=0; Engines before 28 name none."""
+    num_cpus: int
+    memory_bytes: int
+    root_dir: Path
+    is_rootless: bool
+    is_local: bool
+    """Asked through an address of this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    name: str
+    id: str
+    digest: str | None
+    """Of the registry it came from; None where it was built here."""
+    env: Mapping[str, str]
+
+
+def engine_facts() -> EngineFacts:
+    """Raises BackendError where no Engine answers."""
+    with _mapped(), closing(docker.from_env(timeout=10)) as client:
+        info = client.info()
+        host = urlsplit(client.api.base_url).hostname  # docker-py: http+docker://localhost is a socket, .../ssh is ssh
+    return EngineFacts(
+        version=info["ServerVersion"],
+        runtimes=tuple(sorted(info.get("Runtimes") or {})),
+        cdi_devices=tuple(device["ID"] for device in info.get("DiscoveredDevices") or []),
+        num_cpus=info["NCPU"],
+        memory_bytes=info["MemTotal"],
+        root_dir=Path(info["DockerRootDir"]),
+        is_rootless=any("name=rootless" in option for option in info.get("SecurityOptions") or []),
+        is_local=host in LOCAL_HOSTS,
+    )
+
+
+def image_facts(name: str) -> ImageFacts:
+    """Raises BackendError where the image is not on this machine."""
+    with _mapped(), closing(docker.from_env(timeout=10)) as client:
+        attrs = client.images.get(name).attrs
+    digests = attrs.get("RepoDigests") or [""]
+    return ImageFacts(
+        name=name,
+        id=attrs["Id"],
+        digest=digests[0].rpartition("@")[2] or None,
+        env=dict(entry.split("=", 1) for entry in attrs["Config"].get("Env") or [] if "=" in entry),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def run_to_end(
+    image: str,
+    command: Sequence[str],
+    *,
+    program: str | None = None,
+    env: Mapping[str, str] | None = None,
+    runtime: str | None = None,
+    timeout_s: int = 300,
+) -> Ended:
+    """One command in a container of its own, without a network; `program` instead of the image's own.
+
+    With a runtime it sees all cards, as a trial's container does. Raises BackendError, also when it does not end.
+    """
+    with _mapped(), closing(docker.from_env(timeout=timeout_s)) as client:
+        container = client.containers.create(
+            image,
+            list(command),
+            name=f"planner-doctor-{uuid.uuid4().hex[:8]}",
+            network_mode="none",
+            entrypoint=program,
+            environment=dict(env or {}),
+            **card_kwargs(runtime, None),
+        )
+        try:
+            container.start()
+            code = container.wait(timeout=timeout_s)["StatusCode"]
+            out, err = (
+                container.logs(stdout=stdout, stderr=not stdout).decode("utf-8", "replace") for stdout in (True, False)
+            )
+        finally:
+            container.remove(force=True, v=True)
+    return Ended(code, out, err)
 
 
 class ContainerInstance:

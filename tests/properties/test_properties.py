@@ -202,7 +202,11 @@ studies = st.builds(
     serve=st.builds(ServeSpec, name=names, restart=st.sampled_from(["no", "always"])),  # a bare no is a YAML boolean
     search_space=texts | spaces,
     workload=texts | workloads,
-    objective=st.builds(Objective, slo=st.dictionaries(st.just("ttft_p95"), st.floats(0.001, 99.0).map(Seconds))),
+    objective=st.builds(
+        Objective,
+        weights=st.dictionaries(st.sampled_from(["e2el_p50", "max_model_len"]), st.floats(0.001, 99.0)),
+        slo=st.dictionaries(st.sampled_from(["ttft_p95", "output_throughput"]), st.floats(0.001, 99.0)),
+    ),
     sampler=st.builds(SamplerSpec, name=st.sampled_from(["planner", "tpe"])),
 )
 

@@ -20,6 +20,8 @@ from planner.space import Candidate
 
 FOLDER = Path(__file__).parents[1] / "golden" / "landscapes"
 LAUNCHES_FILE = "launches.jsonl"
+NOISY = 0.10
+"""Standard deviation of the logarithm between two launches of a candidate, above which regrets mean little."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,20 @@ class Landscape:
             return None
         value, constraints = judge(self.problem.spec.objective, mean_of(results))
         return None if any(constraint.excess > 0 for constraint in constraints) else value
+
+    @cached_property
+    def pairs(self) -> NDArray[np.float64]:
+        """The objective in the first two launches of each candidate that has two.  # (candidates, 2)"""
+        metric = self.problem.spec.objective.metric
+        results = [[r.result.metrics[metric] for r in several if r.result] for several in self.by_candidate.values()]
+        return np.array([values[:2] for values in results if len(values) > 1]).reshape(-1, 2)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Judged where five candidates or more were launched twice."""
+        if len(self.pairs) < 5:
+            return False
+        return float(np.sqrt((np.log(self.pairs[:, 0] / self.pairs[:, 1]) ** 2 / 2).mean())) > NOISY
 
     @cached_property
     def searched(self) -> dict[str, Candidate]:

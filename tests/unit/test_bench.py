@@ -337,6 +337,18 @@ def test_a_rate_a_sweep_and_limits(server: FakeServer, workload_file: str) -> No
     assert [row[0] for row in swept.tables[0].rows] == ["1", "2"]
 
 
+def test_a_rates_limit_breaks_below_it_and_is_no_requests_own(server: FakeServer, workload_file: str) -> None:
+    slow = run(ask(server, workload=workload_file, slo="output_throughput=1000000"))
+    (found,) = slow.documents
+    assert slow.exit_code in (3, 5)
+    assert (found["slo_kept"], found["slo_attainment"], found["request_goodput"]) == (False, None, None)
+    assert any("the least allowed is 1 000 000.0 tok/s" in note for note in slow.tables[0].notes)
+    (both,) = run(ask(server, workload=workload_file, slo="output_throughput=0.001,ttft_p95=60s")).documents
+    assert (both["slo_kept"], both["slo_attainment_by_limit"]) == (True, {"ttft_p95": 1.0})
+    with pytest.raises(InputError, match="--slo output_throughput: a capacity is judged request by request"):
+        run(ask(server, workload=workload_file, finds_capacity=True, slo="output_throughput=1,ttft_p95=60s"))
+
+
 def test_find_capacity_needs_limits_and_finds(server: FakeServer, workload_file: str) -> None:
     with pytest.raises(InputError, match="--slo ttft_p95"):
         run(ask(server, workload=workload_file, finds_capacity=True))
@@ -471,7 +483,7 @@ def test_recorded_prompts_are_sent_as_they_are(server: FakeServer, tmp_path: Pat
 def test_the_slo_is_read_strictly() -> None:
     assert parse_slo("ttft_p95=10s, tpot_p95=200ms") == {"ttft_p95": 10.0, "tpot_p95": 0.2}
     assert parse_slo(None) == {}
-    for text, words in [("ttft_p95", "is not NAME=DURATION"), ("ttft=1s", "ttft"), ("ttft_p95=soon", "soon")]:
+    for text, words in [("ttft_p95", "is not NAME=LIMIT"), ("ttft=1s", "ttft"), ("ttft_p95=soon", "soon")]:
         with pytest.raises(InputError, match=words):
             parse_slo(text)
 

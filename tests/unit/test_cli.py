@@ -103,7 +103,7 @@ BAD_INPUTS = [
     (f"estimate {TARGET} --dtype int3", "dtype: Invalid enum value 'int3'"),
     (f"tune {TARGET} --backend cloud", "--backend cloud: allowed: docker, process, simulated"),
     (f"tune {TARGET} --backend simulated --sampler genetic", "--sampler: name: Invalid enum value 'genetic'"),
-    ("gpus --max-num-seqs 8", "only estimate and tune take vLLM's flags"),
+    ("gpus --max-num-seqs 8", "only estimate, tune and doctor take vLLM's flags"),
     ("schema trial", "schema 'trial': allowed: study, search-space, workload, hardware"),
     ("estimate typo.yaml", "typo.yaml: unknown key `gpus`"),
     ("estimate garbage.yaml", "garbage.yaml: is not YAML: "),

@@ -74,6 +74,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
         "The input size is not aligned with the quantized weight shape",
     ),
+    "quantization as declared": (
+        deployment(AWQ, quantization="gptq"),
+        "specified in the model config (awq) does not match the quantization method specified in the",
+    ),
     "dtype on this card": (deployment(dtype="auto"), "Bfloat16 is only supported on GPUs with compute capability"),
     "quantization on this card": (
         deployment(AWQ, quantization="awq_marlin"),
@@ -104,6 +108,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "fp8 KV cache of this backend": (
         deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="fp8", attention_backend="TRITON_ATTN"),
         "TRITON_ATTN has no kernel for kv_cache_dtype fp8 on compute capability 8.0",
+    ),
+    "fp8 KV cache in bfloat16": (
+        deployment(FP16, "H200", "0.24.0", kv_cache_dtype="fp8", dtype="half"),
+        "For FP16/BF16 input, output must have the same dtype as inputs.",
     ),
     "asynchronous scheduling alone": (
         deployment(FP16, AMPERE, "0.24.0", async_scheduling=True, speculative_config=NGRAM),
@@ -171,7 +179,7 @@ def test_the_same_deployment_without_the_fault_starts() -> None:
         deployment("Qwen/Qwen3-14B", AMPERE, dtype="auto", max_model_len=40960),
         deployment(AWQ, num_gpus=8, tensor_parallel_size=8),
         deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="fp8"),  # FlashInfer reads it
-        deployment(FP16, "H100 80GB", "0.24.0", kv_cache_dtype="fp8", attention_backend="FLASH_ATTN"),
+        deployment(FP16, "H100 80GB", "0.24.0", kv_cache_dtype="fp8", attention_backend="FLASH_ATTN", dtype="bfloat16"),
         deployment(FP16, AMPERE, "0.24.0", speculative_config=NGRAM),  # asynchronous scheduling goes off by itself
         deployment(FP16, AMPERE, "0.24.0", async_scheduling=False, speculative_config=NGRAM),
         deployment(FP16, AMPERE, "0.24.0", enforce_eager=True, optimization_level=0),

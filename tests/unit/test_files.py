@@ -83,8 +83,30 @@ def test_two_studies_ship() -> None:
         ({"models__small": {}}, "study.yaml: models: missing key `path`"),
         ({"objective__metric": "speed"}, "study.yaml: objective: metric 'speed': allowed: request_throughput"),
         (
-            {"objective__slo": {"output_throughput": 1}},
-            "study.yaml: objective: slo.output_throughput: is not a latency",
+            {"objective__weights": {"speed": 1}},
+            "study.yaml: objective: weights.speed: is no metric; allowed: request_th",
+        ),
+        (
+            {"objective__weights": {"ttft_p95": -1}},
+            "study.yaml: objective: weights.ttft_p95: -1 is not a number above 0",
+        ),
+        ({"objective__weights": {"ttft_p95": "a"}}, "study.yaml: objective.weights: Expected `float`, got `str`"),
+        (
+            {"objective": {"metric": "ttft_p95", "weights": {"ttft_p95": 1}}},
+            "study.yaml: objective: metric and weights: allowed is one of them",
+        ),
+        (
+            {"objective__slo": {"output_throughput": "2s"}},
+            "study.yaml: objective: slo.output_throughput: '2s' is not a plain number a second such as 500",
+        ),
+        (
+            {"objective__slo": {"ttft_p95": "soon"}},
+            "study.yaml: objective: slo.ttft_p95: 'soon' is not a duration such as",
+        ),
+        ({"objective__slo": {"ttft_p95": 0}}, "study.yaml: objective: slo.ttft_p95: 0 is not above 0"),
+        (
+            {"objective__slo": {"max_model_len": 9}},
+            "study.yaml: objective: slo.max_model_len: is no metric with a limit",
         ),
         ({"search_space__search": {"foo": [1]}}, "study.yaml: search_space: search.foo: unknown"),
         ({"workload__input_tokens": {"low": 9, "high": 1}}, "study.yaml: workload.input_tokens: low 9 is above high 1"),

@@ -12,6 +12,7 @@ import pytest
 from planner.benchmark import Measurement, Repeats, simulated
 from planner.errors import EngineCrashed
 from planner.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals
+from planner.objective import judge_limit
 from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_finals
@@ -108,6 +109,56 @@ def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, 
     finals = judge_finals(problem, after)
     assert finals is not None
     assert finals.winner.trial.number != best.number
+
+
+@pytest.fixture
+def contexts(make_problem: Make, launch: Any) -> tuple[Problem, list[Trial]]:
+    """The default, which does not fit, and four contexts that kept the limit in the search."""
+    problem = make_problem(
+        engine__settings={"dtype": "half", "tensor_parallel_size": 1},
+        search_space={"search": {"max_model_len": [1024, 2048, 4096, 8192]}},
+        objective={"metric": "max_model_len", "slo": {"output_throughput": 1}},
+    )
+    return problem, launch(problem, 5)
+
+
+def again(trial: Trial, throughput: float, limit: float = 500.0) -> Trial:
+    constraint = judge_limit("output_throughput", throughput, limit)
+    return replace(trial, constraints=(constraint,), metrics={"output_throughput": throughput})
+
+
+def test_of_the_largest_contexts_the_one_that_keeps_its_limits_wins(contexts: tuple[Problem, list[Trial]]) -> None:
+    problem, found = contexts
+    values = {t.number: [t.value or 0.0] * 4 for t in found}
+    assert [t.value for t in finalists(problem, found)] == [8192, 4096, 2048]
+    reruns = rerun_of(problem, found, values)[len(found) :]
+    throughput = {8192: 499.0, 4096: 510.0, 2048: 600.0}
+    done = [*found, *(again(t, throughput[int(t.value or 0)]) for t in reruns)]
+    finals = judge_finals(problem, done)
+    assert finals is not None
+    assert finals.winner is not None
+    assert (finals.winner.value, finals.winner.metrics) == (4096, {"output_throughput": 510.0})
+    assert finals.finalists[0].broken == "output_throughput is 499.0 tok/s, the least allowed is 500.0 tok/s"
+    assert chosen_trial(problem, done) is finals.winner.trial
+    none = [*found, *(again(t, 400.0) for t in reruns)]
+    assert chosen_trial(problem, none) is None
+
+
+def test_the_gain_of_a_known_value_is_exact(contexts: tuple[Problem, list[Trial]]) -> None:
+    problem, found = contexts
+    default = replace(found[0], outcome="measured", value=3072.0, repeat_values=(3072.0,), constraints=())
+    trials = [default, *found[1:]]
+    finals = judge_finals(problem, rerun_of(problem, trials, {t.number: [t.value or 0.0] * 4 for t in trials}))
+    assert finals is not None
+    assert finals.winner is not None
+    gain = finals.winner.gain
+    assert gain is not None
+    assert (gain.low, gain.value, gain.high) == pytest.approx((8192 / 3072 - 1,) * 3)
+
+
+def test_one_context_alone_is_measured_again_too(contexts: tuple[Problem, list[Trial]]) -> None:
+    problem, found = contexts
+    assert [heat.trial.number for heat in heats(problem, found[:2])] == [1, 1]
 
 
 def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:

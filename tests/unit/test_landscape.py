@@ -46,6 +46,17 @@ def replay(problem: Problem, path: Path, watcher: Any, target: int = 20) -> list
     return run_study(problem, Search(problem, None), replayed(problem, records), target, watcher, "replay")
 
 
+def test_a_table_must_have_what_the_objective_is_made_of(make_problem: Make, write: Write) -> None:
+    path = write(line(8, 16, 100.0))
+    problem = make_problem(search_space=SIX, objective={"weights": {"output_throughput": 1, "ttft_p95": 1}})
+    with pytest.raises(InputError, match=r"launches.jsonl:1: metrics: has no ttft_p95"):
+        read_records(path, problem)
+    search = {"search": {"max_model_len": [1024, 2048], **SIX["search"]}}
+    weights = {"weights": {"output_throughput": 1, "max_model_len": 1}}
+    known = make_problem(engine__settings={"dtype": "half"}, search_space=search, objective=weights)
+    assert read_records(path, known)
+
+
 @pytest.mark.parametrize("sampler", ["planner", "tpe", "random", "grid"])
 def test_only_what_was_measured_is_asked_and_each_once(
     make_problem: Make, write: Write, watcher: Any, sampler: str

@@ -18,18 +18,30 @@ PAIR = ("ttft_p95", "output_throughput")
 
 
 def test_a_trial_that_is_beaten_in_both_is_left_out(make_problem: Make, tune: Any) -> None:
-    trials = tune(make_problem(), 4)
+    problem = make_problem()
+    trials = tune(problem, 4)
     figures = [(1.0, 100.0), (2.0, 200.0), (2.5, 150.0), (1.0, 90.0)]
     given = [replace(t, metrics=dict(zip(PAIR, pair, strict=True))) for t, pair in zip(trials, figures, strict=True)]
-    assert [trial.number for trial in front(given, PAIR)] == [0, 1]
-    assert [trial.number for trial in front(given, PAIR[::-1])] == [1, 0]
+    assert [trial.number for trial in front(problem, given, PAIR)] == [0, 1]
+    assert [trial.number for trial in front(problem, given, PAIR[::-1])] == [1, 0]
 
 
 def test_only_trials_of_the_search_that_kept_their_limits_count(make_problem: Make, tune: Any) -> None:
-    trials = tune(make_problem(), 2)
+    problem = make_problem()
+    trials = tune(problem, 2)
     failed = replace(trials[1], outcome="failed")
     again = replace(trials[1], rerun=Rerun(of=1, series="1", round=0), metrics={"ttft_p95": 0.0, PAIR[1]: 1e9})
-    assert [trial.number for trial in front([trials[0], failed, again], PAIR)] == [0]
+    assert [trial.number for trial in front(problem, [trials[0], failed, again], PAIR)] == [0]
+
+
+def test_the_context_is_a_metric_of_a_front(make_problem: Make, launch: Any) -> None:
+    search = {"search": {"max_model_len": [2048, 4096]}}
+    problem = make_problem(engine__settings={"dtype": "half", "max_num_seqs": 8}, search_space=search)
+    short, long = launch(problem, 3)[1:]
+    quick, slow = ({"output_throughput": figure} for figure in (200.0, 100.0))
+    pair = ("max_model_len", "output_throughput")
+    assert front(problem, [replace(short, metrics=quick), replace(long, metrics=slow)], pair)[0].number == long.number
+    assert front(problem, [replace(short, metrics=slow), replace(long, metrics=quick)], pair)[1:] == []
 
 
 @pytest.mark.parametrize("text", ["", "ttft_p95", "ttft_p95,ttft_p95", "ttft_p95,speed"])

@@ -55,6 +55,18 @@ def test_a_latency_is_better_when_lower(make_problem: Make, best: tuple[Problem,
     assert not is_lost([result(70, "ttft_p95")])
 
 
+def test_a_score_races_with_what_is_known_before(make_problem: Make, best: tuple[Problem, Trial]) -> None:
+    """Half the throughput at four times the context is worth more; at the same context it is lost."""
+    search = {"search": {"max_model_len": [4096, 16384]}}
+    weights = {"objective": {"weights": {"output_throughput": 1, "max_model_len": 1}}}
+    problem = make_problem(engine__settings={"dtype": "half"}, search_space=search, **weights)
+    trial = replace(best[1], value=(100 * 4096) ** 0.5)
+    assert race(problem, [trial], {"max_model_len": 4096.0})([result(50)])
+    assert not race(problem, [trial], {"max_model_len": 16384.0})([result(50)])
+    alone = make_problem(engine__settings={"dtype": "half"}, search_space=search, objective={"metric": "max_model_len"})
+    assert not race(alone, [replace(trial, value=16384.0)], {"max_model_len": 4096.0})([result(50)])
+
+
 def test_noise_comes_from_the_repeats(best: tuple[Problem, Trial]) -> None:
     rng = random.Random(1)
     noisy = [replace(best[1], repeat_values=tuple(100 + rng.gauss(0, 10) for _ in range(4))) for _ in range(20)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from planner.files import load_named, shipped_files
 from planner.hardware import GpuSpec, find_gpu
 from planner.memory import estimate_memory
 from planner.metrics import summarize
-from planner.model import ModelSpec, load_model
+from planner.model import ModelSpec, load_model, shipped_config, spec_from_config
 from planner.prediction import predict as predict_metrics
 from planner.roofline import V1, Step, StepModel, largest_graph_tokens, prefill_pairs
 from planner.simulated.run import simulate_load
@@ -89,6 +90,22 @@ def test_marlin_replaces_plain_awq_on_newer_cards() -> None:
     engine = resolve({"tensor_parallel_size": 4}, AWQ_32B, card, Version("0.8.5"))
     seconds = [StepModel(AWQ_32B, card, "pcie", engine).seconds(prefill(tokens)) for tokens in (255, 257)]
     assert seconds[1] == pytest.approx(seconds[0], rel=0.1)
+
+
+def test_few_tokens_read_few_experts() -> None:
+    config = {
+        **shipped_config("Qwen/Qwen3-4B"),
+        "model_type": "qwen3_moe",
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+    }
+    moe = spec_from_config({**config, "moe_intermediate_size": 768}, "moe")
+    dense = replace(moe, experts=None, intermediate_size=128 * 768)
+    one, many = decode(1), decode(1024)
+    engine = h200(max_num_seqs=1024, enforce_eager=True)
+    sparse, whole = StepModel(moe, H200, "none", engine), StepModel(dense, H200, "none", engine)
+    assert float(sparse._linear_s(1)) < 0.2 * float(whole._linear_s(1))  # one token of 128 experts uses 8
+    assert sparse.seconds(one) <= sparse.seconds(many) < whole.seconds(many)  # all are read, few computed
 
 
 def test_v0_graphs_serve_decodes_of_short_sequences_only() -> None:

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 from planner.benchmark import Repeats, simulated
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.search import Search
+from planner.search import Search, definition, untried_rows
 from planner.study import run_study
+from planner.surrogate import Surrogate
 from planner.trial import best_trial
 
 Make = Callable[..., Problem]
@@ -80,6 +81,21 @@ def test_an_unfinished_trial_is_finished_first_under_its_own_number(
     assert watcher.asked[0] == asked
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert _stored(storage).get_trials(states=(TrialState.RUNNING,)) == []
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_context_that_no_other_exceeds_ends_the_search(make_problem: Make, tune: Any, sampler: str) -> None:
+    """The default's, the model's own, does not fit; the largest that does is not looked for again once it is found."""
+    problem = make_problem(
+        engine__settings={"dtype": "half", "tensor_parallel_size": 1},
+        search_space={"search": {"max_model_len": [1024, 2048, 4096, 8192], "block_size": [16, 32]}},
+        objective={"metric": "max_model_len", "slo": {"output_throughput": 1}},
+        sampler={"name": sampler},
+    )
+    trials = tune(problem, 20)
+    assert [trial.value for trial in trials if trial.was_launched][-1] == 8192.0
+    assert sum(trial.value == 8192.0 for trial in trials) == 1
+    assert tune(problem, 20) == trials
 
 
 def test_a_failure_is_pruned_never_best_and_never_asked_again(
@@ -159,3 +175,33 @@ def test_a_storage_that_is_none(make_problem: Make) -> None:
     with pytest.raises(InputError, match=r"^storage nonsense: cannot be opened: ") as caught:
         Search(make_problem(), "nonsense")
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_from_before_weights_goes_on(make_problem: Make) -> None:
+    """Its storage says of the objective what is said today."""
+    objective = definition(make_problem(objective={"slo": {"ttft_p95": "2s"}}))["objective"]
+    assert objective == {"metric": "output_throughput", "slo": {"ttft_p95": 2.0}}
+
+
+def test_a_batch_is_asked_before_the_first_is_told(make_problem: Make) -> None:
+    problem = make_problem(search_space={"search": {"max_num_seqs": [1, 2, 4, 8, 16, 32]}})
+    search = Search(problem, "sqlite://")
+    asked = [search.ask() for _ in range(3)]
+    assert asked[0] == (0, problem.default)
+    assert len({candidate.key for _, candidate in filter(None, asked)}) == 3
+
+
+def test_what_is_under_way_is_no_reason_for_a_twin(make_problem: Make, watcher: Any) -> None:
+    problem = make_problem(search_space={"search": {"max_num_seqs": list(range(1, 65))}})
+    past = run_study(problem, Search(problem, "sqlite://"), simulated(problem), 4, watcher, "simulated")
+    surrogate, rows = Surrogate(problem), untried_rows(problem, past)
+
+    def seqs(row: int) -> int:
+        return problem.choices.candidate(problem.choices.params(problem.grid.indices[row])).engine.max_num_seqs or 0
+
+    first = surrogate.choose(rows, past)
+    pending = [problem.choices.candidate(problem.choices.params(problem.grid.indices[first]))]
+    others = rows[rows != first]
+    alone, beside = (seqs(surrogate.choose(others, past, under_way)) for under_way in ((), pending))
+    assert abs(beside - seqs(first)) >= abs(alone - seqs(first))
+    assert len(surrogate._as_believed(pending, past)) == 1

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from planner.benchmark import Measurement, Repeats, simulated
-from planner.errors import BackendError, BenchmarkError, EngineCrashed, EngineRejected, EngineStartTimeout
+from planner.errors import BackendError, BenchmarkError, EngineCrashed, EngineRejected, EngineStartTimeout, InputError
+from planner.finals import judge_finals
 from planner.problem import Problem
+from planner.report import conclusion
 from planner.search import Search
-from planner.study import run_study
+from planner.study import run_finals, run_study
 from planner.trial import best_trial, default_trial
 
 Make = Callable[..., Problem]
@@ -98,7 +100,7 @@ def test_a_broken_limit_is_measured_and_never_best(make_problem: Make, launch: A
     problem = make_problem(objective={"slo": {"ttft_p95": "1ms"}})
     (trial,) = launch(problem)
     broken = next(constraint for constraint in trial.constraints if constraint.name == "slo ttft_p95")
-    assert broken.excess == pytest.approx(trial.metrics["ttft_p95"] - 0.001)
+    assert broken.excess == pytest.approx(trial.metrics["ttft_p95"] / 0.001 - 1)
     assert (trial.outcome, trial.is_acceptable, trial.value > 0) == ("measured", False, True)
     assert best_trial(problem, [trial]) is None
 
@@ -124,3 +126,73 @@ def test_of_equal_trials_the_earlier_is_best_and_latencies_go_down(make_problem:
     latency = make_problem(objective={"metric": "ttft_p50"})
     assert best_trial(latency, [a, b, c]) == a
     assert best_trial(problem, []) is None
+
+
+# --- objectives, on the simulated engine ---
+
+CONTEXT = {
+    "engine__settings": {"dtype": "half", "gpu_memory_utilization": 0.9, "enable_chunked_prefill": False},
+    "hardware__num_gpus": 1,
+    "search_space": {"search": {"max_model_len": [4096, 10240, 16384], "max_num_seqs": [16, 64]}},
+    "workload": {
+        "concurrency": 64,
+        "num_requests": 96,
+        "input_tokens": {"low": 64, "high": 400},
+        "output_tokens": {"low": 64, "high": 400},
+    },
+}
+
+
+def test_the_largest_context_that_keeps_a_throughput_is_found(
+    make_problem: Make, tune: Any, storage: str, watcher: Any
+) -> None:
+    """Longer contexts leave less KV cache, so fewer requests run: the answer is what measuring every context gives."""
+    problem = make_problem(**CONTEXT, objective={"metric": "max_model_len", "slo": {"output_throughput": 528}})
+    run = simulated(problem)
+    measured = {}
+    for context in (4096, 10240, 16384):
+        candidate = problem.choices.candidate({"max_model_len": context, "max_num_seqs": 64})
+        measured[context] = run(candidate, 1, lambda *_: None, Repeats(0, 1)).metrics()["output_throughput"]
+    assert [context for context, throughput in measured.items() if throughput >= 528] == [4096, 10240]
+    best = best_trial(problem, tune(problem, 4))
+    assert best is not None
+    assert best.value == 10240
+    finals = judge_finals(problem, run_finals(problem, Search(problem, storage), run, watcher, "simulated"))
+    assert finals is not None
+    assert finals.winner is not None
+    assert finals.winner.value == 10240
+    assert finals.winner.metrics["output_throughput"] >= 528
+    text = " ".join(line.plain for line in conclusion(problem, Search(problem, storage).trials()).renderables[1:])
+    assert "max_model_len 10 240 tokens (output_throughput" in text
+    assert "the largest tried that kept output_throughput at least 528.0 tok/s" in text
+    assert "what mattered for output_throughput" in text
+    assert "speed model" not in text
+
+
+def test_a_score_is_pushed_under_limits_from_both_sides(make_problem: Make, tune: Any) -> None:
+    objective = {
+        "weights": {"output_throughput": 1, "ttft_p95": 0.5},
+        "slo": {"request_throughput": "1.5", "e2el_p95": "1min"},
+    }
+    problem = make_problem(**CONTEXT, objective=objective)
+    trials = tune(problem, 5)
+    measured = [trial for trial in trials if trial.outcome == "measured"]
+    for trial in measured:
+        throughput, ttft_s = trial.metrics["output_throughput"], trial.metrics["ttft_p95"]
+        assert trial.value == pytest.approx((throughput / ttft_s**0.5) ** (1 / 1.5))
+        kept = trial.metrics["request_throughput"] >= 1.5 and trial.metrics["e2el_p95"] <= 60
+        assert trial.is_acceptable is kept
+    best = best_trial(problem, trials)
+    assert best is not None
+    assert best.value == max(trial.value for trial in measured if trial.is_acceptable)
+
+
+def test_a_context_must_be_searched_and_hold_the_workload(make_problem: Make) -> None:
+    objective = {"metric": "max_model_len"}
+    with pytest.raises(InputError, match="tiny: objective: max_model_len is not searched"):
+        Search(make_problem(objective=objective), None)
+    short = make_problem(
+        engine__settings={"dtype": "half"}, search_space={"search": {"max_model_len": [64, 2048]}}, objective=objective
+    )
+    assert list(short.grid.removed_by().values()) == [1]
+    assert short.known(short.choices.candidate({"max_model_len": None}))["max_model_len"] == 40960

@@ -13,7 +13,7 @@ from planner.feasibility import Constraint
 from planner.problem import Problem
 from planner.search import untried_rows
 from planner.study import predicted_figures
-from planner.surrogate import Surrogate, _expected_improvement, _posterior
+from planner.surrogate import Surrogate, _expected_gain, _expected_improvement, _posterior
 from planner.trial import Provenance, Trial
 
 Make = Callable[..., Problem]
@@ -49,7 +49,7 @@ def _trial(problem: Problem, row: int, value: float | None, number: int = 0) -> 
         outcome="failed" if value is None else "measured",
         value=value,
         constraints=(),
-        predicted_value=problem.predicted(candidate)[problem.spec.objective.metric],
+        predicted_value=problem.objective.value(problem.predicted(candidate)),
         predicted_memory=predicted_figures(problem.deployment(candidate).memory),
         real_memory=None,
         provenance=PROVENANCE,
@@ -160,6 +160,75 @@ def test_limits_count_as_probabilities(make_problem: Make) -> None:
     assert _choose(problem, past)["max_num_seqs"] <= 16
 
 
+CONTEXTS = {"search": {"max_model_len": {"low": 2048, "high": 34816, "step": 256}, "max_num_seqs": [32, 64]}}
+
+
+@pytest.mark.parametrize("border", [5000, 12000, 30000])
+def test_the_largest_context_is_closed_in_on(make_problem: Make, border: int) -> None:
+    """The throughput falls through the limit at the border, whatever the model says: found among 258 in 8 launches."""
+    problem = make_problem(
+        engine__settings={"dtype": "half", "tensor_parallel_size": 2, "enable_chunked_prefill": True},
+        search_space=CONTEXTS,
+        workload__concurrency=64,
+        objective={"metric": "max_model_len", "slo": {"output_throughput": 500}},
+    )
+    past: list[Trial] = []
+    while len(past) < 8:
+        row = Surrogate(problem).choose(untried_rows(problem, past), past)
+        params = problem.choices.params(problem.grid.indices[row])
+        throughput = 500 * (border / params["max_model_len"]) ** 0.5 * (params["max_num_seqs"] / 64) ** 0.2
+        limit = Constraint("slo output_throughput", 1 - throughput / 500, "")
+        trial = _trial(problem, row, params["max_model_len"], len(past))
+        past.append(replace(trial, metrics={"output_throughput": throughput}, constraints=(limit,)))
+    best = max(trial.value or 0.0 for trial in past if trial.is_acceptable)
+    assert 0.95 * border <= best <= border
+
+
+@pytest.mark.parametrize(
+    ("kept", "chances", "gain"),
+    [
+        ([], [], [10, 20]),
+        ([15], [1.0], [0, 5]),
+        ([15], [0.5], [5, 12.5]),
+        ([5, 15], [1.0, 0.5], [2.5, 10]),
+    ],
+)
+def test_a_known_value_gains_over_what_keeps_its_limits_again(
+    kept: list[float], chances: list[float], gain: list[float]
+) -> None:
+    found = _expected_gain(np.array([10.0, 20.0]), np.array(kept), np.array(chances))
+    assert found.tolist() == pytest.approx(gain)
+
+
+def test_a_score_is_pushed_where_its_metrics_agree_to_go(make_problem: Make) -> None:
+    """Throughput rises with sequences, TTFT faster: by weight one or the other end is searched."""
+    for weight, wanted in ((0.1, 128), (2.0, 8)):
+        weights = {"output_throughput": 1, "ttft_p95": weight}
+        problem = make_problem(
+            search_space={"search": SEARCH}, workload__concurrency=64, objective={"weights": weights}
+        )
+        past = []
+        for number, row in enumerate(problem.grid.feasible_rows[::4]):
+            seqs = problem.choices.params(problem.grid.indices[row])["max_num_seqs"]
+            metrics = {"output_throughput": 100.0 * seqs**0.5, "ttft_p95": 0.01 * seqs}
+            past.append(replace(_trial(problem, int(row), problem.objective.value(metrics), number), metrics=metrics))
+        assert _choose(problem, past)["max_num_seqs"] == wanted
+
+
+def test_a_rates_limit_counts_as_a_probability(make_problem: Make) -> None:
+    """Latency is best with few sequences, but only many keep the throughput."""
+    objective = {"metric": "ttft_p50", "slo": {"output_throughput": 500}}
+    problem = make_problem(search_space={"search": SEARCH}, workload__concurrency=64, objective=objective)
+    past = []
+    for number, row in enumerate(problem.grid.feasible_rows[::4]):
+        seqs = problem.choices.params(problem.grid.indices[row])["max_num_seqs"]
+        throughput = 1000.0 if seqs >= 64 else 100.0
+        trial = _trial(problem, int(row), 0.01 * seqs, number)
+        limit = Constraint("slo output_throughput", 1 - throughput / 500, "")
+        past.append(replace(trial, metrics={"output_throughput": throughput}, constraints=(limit,)))
+    assert _choose(problem, past)["max_num_seqs"] >= 64
+
+
 def test_ten_thousand_candidates_are_chosen_from(make_problem: Make) -> None:
     search = {
         **SEARCH,
@@ -180,3 +249,19 @@ def test_ten_thousand_candidates_are_chosen_from(make_problem: Make) -> None:
 )
 def test_expected_improvement_over_zero(mean: float, std: float, gain: float) -> None:
     assert _expected_improvement(np.array([mean]), np.array([std]), 0.0)[0] == pytest.approx(gain, abs=1e-4)
+
+
+def test_a_shape_that_was_compiled_before_starts_sooner(problem: Problem) -> None:
+    """swap_space is no part of the compile cache's key, the batch is."""
+    rows = problem.grid.feasible_rows
+    first = _params(problem, _trial(problem, int(rows[0]), 1.0))
+    twins = [row for row in rows if _same_but(problem, int(row), first, "swap_space")]
+    past = [replace(_trial(problem, int(row), 1.0), start_s=s) for row, s in zip(twins, (60.0, 20.0), strict=False)]
+    expected = Surrogate(problem)._expected_start_s(rows, past)
+    assert set(expected[np.isin(rows, twins)]) == {20.0}
+    assert set(expected[~np.isin(rows, twins)]) == {60.0}
+
+
+def _same_but(problem: Problem, row: int, params: dict[str, Any], but: str) -> bool:
+    others = problem.choices.params(problem.grid.indices[row])
+    return all(others[name] == value for name, value in params.items() if name != but)

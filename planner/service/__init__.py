@@ -1,0 +1,1 @@
+"""What surrounds a deployment that is to serve: is the machine ready for it?"""

@@ -1,0 +1,148 @@
+"""`planner doctor`: everything that must be true before the first launch. `examine(...) -> [Check, ...]`.
+
+The list of checks is `examine`; each is a small function of a `Case` in the module of its subject. Changes nothing, but
+for what images answer about themselves, which is kept in the user's cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from planner.backends.docker import EngineFacts, engine_facts, image_facts
+from planner.calibration import load_calibrations
+from planner.errors import BackendError, InputError
+from planner.hardware import recognise
+from planner.nvml import GpuFacts, read_gpus
+from planner.problem import Problem
+from planner.service import docker_checks, flag_checks, gpu_checks, host_checks
+from planner.service.check import BackendName, Case, Check
+from planner.service.model_checks import models
+from planner.spec import StudySpec
+from planner.units import Bytes
+from planner.workspace import Workspace
+
+NOT_READY = 3
+"""Exit code with a problem; warnings alone give 0."""
+
+
+def parse_backend(text: str) -> BackendName:
+    """Raises InputError."""
+    for name in get_args(BackendName):
+        if name == text:
+            return name
+    raise InputError(f"--backend {text}: allowed: {', '.join(get_args(BackendName))}; simulated needs no machine")
+
+
+def examine(case: Case, told: Callable[[str], None] = lambda _: None) -> list[Check]:
+    """All lines, in the order in which a launch would meet them. `told` hears before something takes long."""
+    found = [
+        docker_checks.engine(case),
+        docker_checks.nvidia_runtime(case),
+        gpu_checks.driver(case),
+        gpu_checks.cards(case),
+        gpu_checks.memory(case),
+        gpu_checks.links(case),
+        host_checks.memory(case),
+        host_checks.cpus(case),
+        host_checks.shm(case),
+        host_checks.ulimits(case),
+        host_checks.disk(case),
+        host_checks.ports(case),
+        *models(case),
+        gpu_checks.settings(case),
+        docker_checks.image(case),
+        docker_checks.cuda(case),
+        docker_checks.cards_in_container(case),
+        flag_checks.program_found(case),
+    ]
+    found += _engine_lines(case, found, told)
+    return [check for check in found if check is not None]
+
+
+def _engine_lines(case: Case, found: Sequence[Check | None], told: Callable[[str], None]) -> list[Check | None]:
+    """What the engine's program says of itself."""
+    if any(check is not None and check.name == "vLLM program" and check.status == "problem" for check in found):
+        return []
+    try:
+        program = flag_checks.read_program(case, told)
+    except BackendError as error:
+        return [Check("vLLM flags", "warning", f"not checked: {error}", "run the engine's --help by hand")]
+    return [flag_checks.version(case, program), flag_checks.flags(case, program)]
+
+
+def read_case(spec: StudySpec | None, folder: Path, backend: BackendName, gpus: GpuFacts | None = None) -> Case:
+    """Read the machine and look the study up. `gpus`: instead of what the driver says.
+
+    Raises InputError where the study is wrong; a model that cannot be read is a finding, not an error.
+    """
+    gpus = read_gpus() if gpus is None else gpus
+    if backend == "process":
+        gpus = gpus.only(tuple(card for card in gpus.cards if is_visible(card.index, card.uuid)))
+    docker, docker_error, image = None, "", None
+    if backend == "docker":
+        try:
+            docker = engine_facts()
+        except BackendError as error:
+            docker_error = str(error)
+        if docker is not None and spec is not None and spec.container is not None:
+            with suppress(BackendError):  # the line on the image says that it is not here
+                image = image_facts(spec.container.image)
+    case = Case(
+        backend=backend, gpus=gpus, docker=docker, docker_error=docker_error, image=image, spec=spec, folder=folder
+    )
+    if spec is None:
+        return case
+    calibrations = load_calibrations(Workspace(folder, simulated=False).calibration_path)
+    try:
+        problem = Problem(spec, calibrations)
+    except InputError:
+        if all(check.status != "problem" for check in models(case)):
+            raise
+        return case
+    here = Problem(_as_found(spec, gpus, docker), calibrations)
+    return replace(case, problem=problem, here=here)
+
+
+def _as_found(spec: StudySpec, gpus: GpuFacts, docker: EngineFacts | None) -> StudySpec:
+    """The study with the cards, their memory and links, and the host memory that are really there."""
+    import psutil
+
+    hardware = spec.hardware
+    total = docker.memory_bytes if docker else psutil.virtual_memory().total
+    changes: dict[str, Any] = {"host_memory": Bytes(total)}
+    cards = gpus.cards[: hardware.num_gpus]
+    if cards:
+        least = min(card.total_bytes for card in cards)
+        with suppress(InputError):  # one the table lacks: judged as the card that the study names
+            changes["gpu"] = recognise(cards[0].name, least).name
+        changes |= {"gpu_memory": Bytes(least), "interconnect": gpus.only(cards).interconnect}
+    return msgspec.structs.replace(spec, hardware=msgspec.structs.replace(hardware, **changes))
+
+
+def is_visible(index: int, uuid: str) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES lets a process see the card."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return True
+    return any(word == str(index) or (word and uuid.startswith(word)) for word in map(str.strip, listed.split(",")))
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+    return NOT_READY if any(check.status == "problem" for check in checks) else 0
+
+
+def document(case: Case, checks: Sequence[Check]) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "study": case.spec.name if case.spec else None,
+        "backend": case.backend,
+        "ready": exit_code(checks) == 0,
+        "checks": [msgspec.to_builtins(check) for check in checks],
+    }

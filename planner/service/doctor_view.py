@@ -1,0 +1,38 @@
+"""How the doctor's lines are shown: rich renderables made of checks. Prints nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from planner.service.check import Case, Check, Status
+
+STYLES: dict[Status, str] = {"ok": "green", "warning": "yellow", "problem": "bold red", "skipped": "dim"}
+
+
+def doctor_view(case: Case, checks: Sequence[Check]) -> RenderableType:
+    """A line a check, what to do under it, and the verdict."""
+    about = f"{case.spec.name} on this machine" if case.spec else "this machine; name a study to have it checked too"
+    table = Table.grid(padding=(0, 1))
+    for check in checks:
+        style = STYLES[check.status]
+        finding = Text(check.finding, "dim" if check.status == "skipped" else "")
+        table.add_row(Text(f" {check.status}", style), Text(check.name), finding)
+        if check.fix:
+            table.add_row("", "", Text(f"fix: {check.fix}", style))
+    return Group(Text(f"{about}, backend {case.backend}", "bold"), table, verdict(checks))
+
+
+def verdict(checks: Sequence[Check]) -> Text:
+    problems, warnings = (sum(check.status == status for check in checks) for status in ("problem", "warning"))
+    counts = ", ".join(
+        f"{count} {word}{'s' if count > 1 else ''}"
+        for count, word in ((problems, "problem"), (warnings, "warning"))
+        if count
+    )
+    if problems:
+        return Text(f"{counts}: not ready", STYLES["problem"])
+    return Text(f"{counts}: ready" if counts else "ready", STYLES["warning" if counts else "ok"])
