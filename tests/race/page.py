@@ -150,21 +150,24 @@ def _taus(landscapes: Iterable[Landscape]) -> str:
 # --- the packages themselves ------------------------------------------------------------------------------------------
 
 PACKAGES, NEXT = "## The packages themselves", "## Rank before any launch"
-_PACKAGES_WORDS = """{versions}, started from their command lines with their own defaults for the search, on the
-landscapes on which every combination was measured, for they search products of values. The `vllm` that they find is
-ours and answers from the table (`tests/race/table_engine.py`); they launch it, wait for it, measure it and stop it.
-Their first launch is a baseline without flags: it gets the numbers of the default. `make race-packages`, by hand.
+_PACKAGES_WORDS = """{versions}, started from their command lines with their own
+defaults for the search, on the landscapes on which every combination was measured and the noise is small: they search
+products of values. The `vllm` that they find is ours and answers from the table (`tests/race/table_engine.py`); they
+launch it, wait for it, measure it and stop it. Their first launch is a baseline without flags: it gets the numbers of
+the default. `make race-packages`, by hand.
 
 - vllm-tuner: TPE, 50 trials, ten of them random, no seed; its warm start finds the model's config.json. It measures
   with its own HTTP client (GuideLLM is an extra), to which a busy machine is noise: it was within {usual} of the
-  recorded number in the median, within {worst} in the worst of {measured} launches.
+  recorded number in the median, within {worst} in the worst of {measured} launches. It exports the best of its trials,
+  even where the baseline was better.
 - vllm-optimizer: TPE with a seed and, for want of a default, 20 trials; and its default sampler, the grid: everything,
-  in order. It measures with `vllm bench serve`, four times a launch; the table says the same each time.
+  names sorted, values as listed, so that winners with few batched tokens come early. It measures with
+  `vllm bench serve`, four times a launch; the table says the same each time.
 
 Exported is the regret of what the package's own export calls best when it has finished."""
-_CHANCE_WORDS = """Does the emulation do what the package does? Below is the mean regret over the first {launches}
-launches, and how often means that far apart come up by chance (permutations within each landscape). The emulation has
-no warm start."""
+_CHANCE_WORDS = """Does the emulation do what the package does? The mean regret over the first {launches} launches, and
+how often means at least that far apart come up by chance (permutations within each landscape). The emulation has no
+warm start."""
 
 
 def packages_section(landscapes: Mapping[Path, Landscape], runs: Runs, results: PackageResults, launches: int) -> str:

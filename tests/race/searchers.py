@@ -44,14 +44,15 @@ class AutoTune:
     def _grid(self) -> Iterator[Candidate]:
         problem = self._problem
         choices = problem.choices
-        row = problem.row_of(problem.default)
-        base = choices.params(problem.grid.indices[row]) if row is not None else dict.fromkeys(choices.names)
+        engine = problem.deployment(problem.default).engine  # a table has what the engine makes of an unset flag
+        values = {name: choices.value_of(problem.default, name) for name in choices.names}
+        base = {name: getattr(engine, name, None) if value is None else value for name, value in values.items()}
         if True in choices.searched.get(CACHING, []):
             base[CACHING] = True
         names = [name for name in (SEQS, TOKENS) if name in choices.searched]
         lists = [sorted(value for value in choices.searched[name] if value is not None) for name in names]
-        for values in itertools.product(*lists):
-            candidate = choices.candidate({**base, **dict(zip(names, values, strict=True))})
+        for pair in itertools.product(*lists):
+            candidate = choices.candidate({**base, **dict(zip(names, pair, strict=True))})
             if not problem.check(candidate):
                 yield candidate
 
