@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check format schemas accuracy race bench clean
+.PHONY: tune test tune-cpu check format schemas accuracy race race-packages bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +66,11 @@ race: $(VENV)/.race
 $(VENV)/.race: pyproject.toml $(VENV)/.dev
 	$(BIN)/pip install --quiet --editable '.[dev,race]'
 	@touch $@
+
+## The section of docs/search.md on vllm-tuner and vllm-optimizer themselves, run on recorded landscapes. By hand: hours.
+race-packages: $(VENV)/.dev
+	$(BIN)/python -m tests.race.packages
+	$(BIN)/python -m tests.race --packages --write docs/search.md
 
 ## Speed of the estimate, by hand: the machine should be idle.
 bench: $(VENV)/.dev

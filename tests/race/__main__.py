@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tests.race import page
 from tests.race.landscapes import FOLDER, LAUNCHES_FILE, load
+from tests.race.package_runs import read_results
 from tests.race.runs import run_all
-from tests.race.searchers import SEARCHERS
+from tests.race.searchers import EMULATED, SEARCHERS
 
 
 def main() -> None:
@@ -20,16 +21,29 @@ def main() -> None:
     parser.add_argument("--searchers", nargs="+", default=list(SEARCHERS), choices=SEARCHERS)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--launches", type=int, default=20)
+    parser.add_argument(
+        "--packages", action="store_true", help="only the section on the packages, in the page there is"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     folders = [path.parent for path in sorted(args.landscapes.glob(f"*/{LAUNCHES_FILE}")) if args.only in str(path)]
     if not folders:
         parser.error(f"no landscape under {args.landscapes}")
     landscapes = {folder: load(folder) for folder in folders}
-    runs = run_all(folders, args.searchers, range(args.seeds), args.launches, args.processes)
-    text = page.markdown(landscapes, runs, args.launches)
+    results = read_results()
+    if args.packages:
+        raced = {one.landscape for one in results.runs}
+        landscapes = {folder: one for folder, one in landscapes.items() if one.name in raced}
+        args.searchers = [name for name in EMULATED if name in {one.package for one in results.runs}]
+    runs = run_all(list(landscapes), args.searchers, range(args.seeds), args.launches, args.processes)
+    if args.packages:
+        section = page.packages_section(landscapes, runs, results, args.launches)
+        text = page.with_packages(args.write.read_text("utf-8"), section) if args.write else section
+    else:
+        text = page.markdown(landscapes, runs, args.launches, results)
+        if args.write:
+            page.write_plots(args.write.parent / page.PLOTS, landscapes, runs, args.launches)
     if args.write:
-        page.write_plots(args.write.parent / page.PLOTS, landscapes, runs, args.launches)
         args.write.write_text(text, "utf-8")
     else:
         print(text)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.statistics import kendall_tau
 from tests.race.landscapes import NOISY, Landscape
+from tests.race.package_runs import PackageResults, as_run, chance, exported_regret, mean_regret
 from tests.race.runs import Run, believed_after, percentiles
 from tests.race.searchers import LABELS
 
@@ -33,8 +35,10 @@ a table has a single repeat of a candidate it has no noise there, and its best m
 sampler draws no random numbers: its seeds differ only in which of several repeats is drawn.
 
 Emulated: the tool's search strategy as read in its source, on the same candidates (`tests/race/searchers.py`).
-vllm-tuner 0.1.6 is TPE that may launch the same settings again; vllm-optimizer 0.1.0a21 is TPE that never does;
-auto_tune is vLLM's script, `max_num_seqs` outside and `max_num_batched_tokens` inside, ascending, and then it stops.
+vllm-tuner 0.1.6 is TPE that may launch the same settings again; vllm-optimizer 0.1.0a21 is TPE that never does; their
+samplers do not learn from their first launch, the default. How they compare with the packages themselves is said
+[below](#the-packages-themselves). auto_tune is vLLM's script, `max_num_seqs` outside and `max_num_batched_tokens`
+inside, ascending, and then it stops.
 
 Three of the landscapes had a part in the design of the model and the sampler, so their numbers are in-sample. The
 others were measured when both were finished: {unseen}. Two details were changed after the first two of these
@@ -48,7 +52,7 @@ UNSEEN = ("vllm-0.24-h200-qwen3-8b-long", "vllm-0.8.5-v0-h200-qwen3-8b-chat", "v
 """Landscapes without a part in the design."""
 
 
-def markdown(landscapes: Mapping[Path, Landscape], runs: Runs, launches: int) -> str:
+def markdown(landscapes: Mapping[Path, Landscape], runs: Runs, launches: int, packages: PackageResults) -> str:
     searchers = list(dict.fromkeys(name for _, name in runs))
     seeds = len(next(iter(runs.values())))
     counts = {"seeds": seeds, "launches": launches, "landscapes": len(landscapes), "noisy": _percent(NOISY, 0)}
@@ -59,7 +63,8 @@ def markdown(landscapes: Mapping[Path, Landscape], runs: Runs, launches: int) ->
     new = {key: ones for key, ones in clear.items() if landscapes[key[0]].name in UNSEEN}
     if new:
         parts += ["## Those without a part in the design", _table({name: _pooled(new, name) for name in searchers})]
-    parts += ["## Rank before any launch", _TAU_WORDS, _taus(landscapes.values())]
+    parts.append(packages_section(landscapes, runs, packages, launches))
+    parts += [NEXT, _TAU_WORDS, _taus(landscapes.values())]
     for folder, landscape in landscapes.items():
         parts += [f"## {landscape.name}", _facts(landscape)]
         parts.append(_table({name: runs[folder, name] for name in searchers}))
@@ -99,7 +104,11 @@ def _table(runs: Mapping[str, Sequence[Run]]) -> str:
         cells += [_pair([run.first_within(t) for run in several], _count) for t in TARGETS]
         cells += [_pair([run.first_within(t, run.seconds) for run in several], _minutes) for t in TARGETS]
         lines.append([LABELS[name], *cells])
-    return "Median / 90th percentile.\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "Median / 90th percentile.\n\n" + _rows(lines)
+
+
+def _rows(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _pair(values: Sequence[float], form: Callable[[float], str]) -> str:
@@ -136,6 +145,104 @@ def _taus(landscapes: Iterable[Landscape]) -> str:
         noise = f"{kendall_tau(again[:, 0], again[:, 1]):.2f}" if len(again) >= 10 else ""
         lines.append(f"| {landscape.name} | {len(true)} | {before:.2f} | {after:.2f} | {noise} |")
     return "\n".join(lines)
+
+
+# --- the packages themselves ------------------------------------------------------------------------------------------
+
+PACKAGES, NEXT = "## The packages themselves", "## Rank before any launch"
+_PACKAGES_WORDS = """{versions}, started from their command lines with their own
+defaults for the search, on the landscapes on which every combination was measured and the noise is small: they search
+products of values. The `vllm` that they find is ours and answers from the table (`tests/race/table_engine.py`); they
+launch it, wait for it, measure it and stop it. Their first launch is a baseline without flags: it gets the numbers of
+the default. `make race-packages`, by hand.
+
+- vllm-tuner: TPE, 50 trials, ten of them random, no seed; its warm start finds the model's config.json. It measures
+  with its own HTTP client (GuideLLM is an extra), to which a busy machine is noise: it was within {usual} of the
+  recorded number in the median, within {worst} in the worst of {measured} launches. It exports the best of its trials,
+  even where the baseline was better.
+- vllm-optimizer: TPE with a seed and, for want of a default, 20 trials; and its default sampler, the grid: everything,
+  names sorted, values as listed, so that winners with few batched tokens come early. It measures with
+  `vllm bench serve`, four times a launch; the table says the same each time.
+
+Exported is the regret of what the package's own export calls best when it has finished."""
+_CHANCE_WORDS = """Does the emulation do what the package does? The mean regret over the first {launches} launches, and
+how often means at least that far apart come up by chance (permutations within each landscape). The emulation has no
+warm start."""
+
+
+def packages_section(landscapes: Mapping[Path, Landscape], runs: Runs, results: PackageResults, launches: int) -> str:
+    """Of the landscapes that are given, and beside the packages the emulated searchers that are in `runs`."""
+    raced = {one.landscape for one in results.runs}
+    of = {folder: landscape for folder, landscape in landscapes.items() if landscape.name in raced}
+    packages = list(dict.fromkeys(one.package for one in results.runs))
+    head = ["landscape", "searcher", "runs", *(f"regret at {n}" for n in (*BUDGETS, launches))]
+    head += [f"launches to {_percent(TARGETS[0], 0)}", "launches", "exported"]
+    lines = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
+    for where in [of, *({folder: landscape} for folder, landscape in of.items())]:
+        for package in packages:
+            lines += _package_rows(where, runs, results, package, launches)
+    compared = [["package", "itself", "emulated", "by chance"], ["---", *["---:"] * 3]]
+    compared += [_compared(of, runs, results, package, launches) for package in packages if _has(runs, of, package)]
+    noise = _noise(results)
+    words = _PACKAGES_WORDS.format(
+        versions=" and ".join(f"{name} {version}" for name, version in results.versions.items()),
+        usual=_percent(float(np.median(noise))),
+        worst=_percent(max(noise)),
+        measured=len(noise),
+    )
+    chances = _CHANCE_WORDS.format(launches=launches)
+    return "\n\n".join([PACKAGES, words, f"Median / 90th percentile.\n\n{_rows(lines)}", chances, _rows(compared)])
+
+
+def with_packages(text: str, section: str) -> str:
+    """The page with this section in place of the one it has, if any."""
+    before, _, rest = text.partition(NEXT)
+    return f"{before.partition(PACKAGES)[0]}{section}\n\n{NEXT}{rest}"
+
+
+def _has(runs: Runs, of: Mapping[Path, Landscape], package: str) -> bool:
+    return all((folder, package) in runs for folder in of)
+
+
+def _itself(landscape: Landscape, results: PackageResults, package: str) -> list[Run]:
+    return [as_run(landscape, one) for one in results.of(landscape.name, package)]
+
+
+def _package_rows(
+    of: Mapping[Path, Landscape], runs: Runs, results: PackageResults, package: str, launches: int
+) -> list[list[str]]:
+    words = "all" if len(of) > 1 else next(iter(of.values())).name
+
+    def cells(several: Sequence[Run]) -> list[str]:
+        shown = [_pair([run.after(n) for run in several], _percent) for n in (*BUDGETS, launches)]
+        return [str(len(several)), *shown, _pair([run.first_within(TARGETS[0]) for run in several], _count)]
+
+    itself = [run for landscape in of.values() for run in _itself(landscape, results, package)]
+    exported = [exported_regret(one, run) for one in of.values() for run in results.of(one.name, package)]
+    ends = [_pair([len(run.regret) for run in itself], _count), _pair(exported, _percent)]
+    rows = [[words, f"{package}, itself", *cells(itself), *ends]]
+    if _has(runs, of, package):
+        rows.append([words, LABELS[package], *cells([run for folder in of for run in runs[folder, package]]), "", ""])
+    return rows
+
+
+def _compared(
+    of: Mapping[Path, Landscape], runs: Runs, results: PackageResults, package: str, launches: int
+) -> list[str]:
+    def means(several: Mapping[str, Sequence[Run]]) -> dict[str, list[float]]:
+        return {name: [mean_regret(run, launches) for run in ones] for name, ones in several.items()}
+
+    itself = means({one.name: _itself(one, results, package) for one in of.values()})
+    emulated = means({one.name: runs[folder, package] for folder, one in of.items()})
+    shown = [_percent(fmean(fmean(values) for values in group.values()), 2) for group in (itself, emulated)]
+    return [package, *shown, _percent(chance(itself, emulated), 0)]
+
+
+def _noise(results: PackageResults) -> list[float]:
+    """Of vllm-tuner's client: how far off it was at each launch, as a share."""
+    tuner = [one for one in results.runs if one.package == "vllm-tuner"]
+    pairs = [pair for one in tuner for pair in zip(one.measured, one.seen, strict=True)]
+    return [abs(measured / seen - 1) for measured, seen in pairs if measured is not None and seen is not None]
 
 
 # --- plots ------------------------------------------------------------------------------------------------------------

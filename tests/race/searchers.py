@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -42,14 +44,15 @@ class AutoTune:
     def _grid(self) -> Iterator[Candidate]:
         problem = self._problem
         choices = problem.choices
-        row = problem.row_of(problem.default)
-        base = choices.params(problem.grid.indices[row]) if row is not None else dict.fromkeys(choices.names)
+        engine = problem.deployment(problem.default).engine  # a table has what the engine makes of an unset flag
+        values = {name: choices.value_of(problem.default, name) for name in choices.names}
+        base = {name: getattr(engine, name, None) if value is None else value for name, value in values.items()}
         if True in choices.searched.get(CACHING, []):
             base[CACHING] = True
         names = [name for name in (SEQS, TOKENS) if name in choices.searched]
         lists = [sorted(value for value in choices.searched[name] if value is not None) for name in names]
-        for values in itertools.product(*lists):
-            candidate = choices.candidate({**base, **dict(zip(names, values, strict=True))})
+        for pair in itertools.product(*lists):
+            candidate = choices.candidate({**base, **dict(zip(names, pair, strict=True))})
             if not problem.check(candidate):
                 yield candidate
 
@@ -65,20 +68,17 @@ class AutoTune:
 
 
 class _Tpe:
-    """Optuna's TPE as other tools drive it; what the table does not hold is asked again and costs nothing."""
+    """Optuna's TPE as other tools drive it: independent, as before Optuna 5. Their first launch is a baseline that the
+    sampler does not learn from. What the table does not hold is asked again and costs nothing."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._space = distributions(problem)
         self._past: list[Trial] = []
         self._asked: dict[int, optuna.Trial] = {}
-        self._study = optuna.create_study(
-            sampler=TPESampler(seed=problem.spec.sampler.seed, constraints_func=self._constraints()),
-            direction=problem.spec.objective.direction,
-        )
-        row = problem.row_of(problem.default)
-        if row is not None:
-            self._study.enqueue_trial(problem.choices.params(problem.grid.indices[row]))
+        seed, constraints = problem.spec.sampler.seed, self._constraints()
+        sampler = TPESampler(seed=seed, constraints_func=constraints, multivariate=False, constant_liar=False)
+        self._study = optuna.create_study(sampler=sampler, direction=problem.spec.objective.direction)
 
     def _constraints(self) -> Callable[[FrozenTrial], tuple[float, ...]] | None:
         return None
@@ -87,26 +87,24 @@ class _Tpe:
         return bool(self._problem.check(candidate))
 
     def ask(self) -> tuple[int, Candidate] | None:
-        if not self._past and self._problem.row_of(self._problem.default) is None:
-            return self._begin(self._study.ask(), self._problem.default)
+        if not self._past:
+            return 0, self._problem.default
         for _ in range(MAX_ASKS_IN_A_ROW):
             trial = self._study.ask(self._space)
             candidate = self._problem.choices.candidate(trial.params)
             if not self._skips(candidate):
-                return self._begin(trial, candidate)
+                self._asked[len(self._past)] = trial
+                return len(self._past), candidate
             self._skip(trial)
         return None
-
-    def _begin(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Candidate]:
-        self._asked[trial.number] = trial
-        return trial.number, candidate
 
     def _skip(self, trial: optuna.Trial) -> None:
         self._study.tell(trial, state=TrialState.FAIL)
 
     def tell(self, trial: Trial) -> None:
         self._past.append(trial)
-        self._tell(self._asked.pop(trial.number), trial)
+        if trial.number in self._asked:
+            self._tell(self._asked.pop(trial.number), trial)
 
     def _tell(self, asked: optuna.Trial, trial: Trial) -> None:
         raise NotImplementedError
@@ -125,26 +123,35 @@ class VllmTuner(_Tpe):
 
 
 class VllmOptimizer(_Tpe):
-    """vllm-optimizer 0.1.0a21: TPE with a seed and the limits as constraints; never the same settings twice: on such a
-    proposal it takes the next of the grid. A failure is told as FAIL."""
+    """vllm-optimizer 0.1.0a21: TPE with a seed and the limits as constraints; never the same settings twice (but for
+    the baseline's): on such a proposal it takes the next of the grid, names sorted. A failure is told as FAIL."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self._space = dict(sorted(self._space.items()))
+        columns = [problem.choices.names.index(name) for name in self._space]
+        self._rank = np.lexsort(problem.grid.indices[:, columns[::-1]].T).argsort()
 
     def _constraints(self) -> Callable[[FrozenTrial], tuple[float, ...]] | None:
         if not self._problem.spec.objective.slo:
             return None
         return lambda trial: tuple(trial.user_attrs["constraints"])
 
+    def _untried(self) -> NDArray[np.int64]:
+        """In the order of its grid."""
+        rows = untried_rows(self._problem, self._past[1:])
+        return rows[np.argsort(self._rank[rows])]
+
     def _skips(self, candidate: Candidate) -> bool:
-        return super()._skips(candidate) or candidate.key in {trial.candidate.key for trial in self._past}
+        return super()._skips(candidate) or candidate.key in {trial.candidate.key for trial in self._past[1:]}
 
     def _skip(self, trial: optuna.Trial) -> None:
         trial.set_user_attr("constraints", [1.0] * len(self._problem.spec.objective.slo))
         self._study.tell(trial, state=TrialState.PRUNED)
-        rows = untried_rows(self._problem, self._past)
-        if rows.size:
-            self._study.enqueue_trial(self._problem.choices.params(self._problem.grid.indices[rows[0]]))
+        self._study.enqueue_trial(self._problem.choices.params(self._problem.grid.indices[self._untried()[0]]))
 
     def ask(self) -> tuple[int, Candidate] | None:
-        return super().ask() if not self._past or untried_rows(self._problem, self._past).size else None
+        return super().ask() if self._untried().size else None
 
     def _tell(self, asked: optuna.Trial, trial: Trial) -> None:
         excess = [constraint.excess for constraint in trial.constraints if constraint.name.startswith("slo ")]

@@ -11,6 +11,7 @@ import pytest
 from planner.statistics import kendall_tau
 from tests.race import page
 from tests.race.landscapes import Landscape, load_all
+from tests.race.package_runs import read_results
 from tests.race.runs import Run, percentiles, run
 from tests.race.searchers import EMULATED, SEARCHERS
 
@@ -90,7 +91,7 @@ def test_auto_tune_goes_in_its_scripts_order() -> None:
 
 def test_the_page_has_every_landscape(runs: Runs) -> None:
     landscapes = {Path(landscape.name): landscape for landscape in LANDSCAPES}
-    text = page.markdown(landscapes, runs, LAUNCHES)
+    text = page.markdown(landscapes, runs, LAUNCHES, read_results())
     kept = (Path(__file__).parents[2] / "docs" / "search.md").read_text("utf-8")
     for landscape in LANDSCAPES:
         assert f"\n## {landscape.name}\n" in text
