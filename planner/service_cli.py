@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from planner.errors import InputError
 from planner.options import JsonOption
 
 
@@ -17,16 +18,28 @@ def guard(
     ] = 9477,
     webhook: Annotated[str | None, typer.Option("--webhook", help="URL to which each event is posted.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the service too when the guard is told to end.")] = False,
+    proxy: Annotated[
+        int | None,
+        typer.Option("--proxy", help="Front door for requests on this loopback port.", min=1, max=65535),
+    ] = None,
+    trim: Annotated[
+        str | None,
+        typer.Option("--trim", help="oldest: of chats that are too long the oldest turns are left out."),
+    ] = None,
 ) -> None:
     """Keep the exported service up: restarts with back-off, one rung down the ladder after memory failures, back up."""
     from planner.files import load_ladder
+    from planner.service.guard_loop import Door
     from planner.service.guard_loop import guard as guard_service
     from planner.workspace import LADDER_FILE, find_study
 
     if ladder is None and Path(LADDER_FILE).exists():
         ladder = Path(LADDER_FILE)
     found, folder = load_ladder(find_study(ladder))
-    guard_service(found, folder, metrics_port, webhook, stop)
+    if trim not in (None, "oldest") or (trim and proxy is None):
+        raise InputError(f"--trim {trim}: allowed is oldest, with --proxy")
+    door = None if proxy is None else Door(port=proxy, trim="oldest" if trim else None)
+    guard_service(found, folder, metrics_port, webhook, stop, door)
 
 
 def log(

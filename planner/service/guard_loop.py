@@ -12,7 +12,8 @@ import os
 import signal
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from planner.backends.named import ContainerFacts, OwnContainer
 from planner.container import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerRun
 from planner.errors import BackendError
 from planner.service.events import Reporter
+from planner.service.fitting import Trim
 from planner.service.guard import Decision, Event, State, decide, not_launched
 from planner.service.ladder import Ladder
-from planner.service.watch import Watch
+from planner.service.proxy import Proxy
+from planner.service.proxy_server import proxy_in_thread
+from planner.service.watch import Watch, base_url_of
 from planner.workspace import held
 
 FOLDER = "guard"
@@ -50,7 +54,18 @@ def fingerprint(ladder: Ladder) -> str:
     return hashlib.sha256(msgspec.json.encode(launched, order="deterministic")).hexdigest()[:12]
 
 
-def guard(ladder: Ladder, folder: Path, metrics_port: int, webhook: str | None, stops_service: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """The front door that a guard opens beside its service."""
+
+    port: int
+    """On the loopback."""
+    trim: Trim | None
+
+
+def guard(
+    ladder: Ladder, folder: Path, metrics_port: int, webhook: str | None, stops_service: bool, door: Door | None = None
+) -> None:
     """Guard until SIGTERM, SIGINT or SIGHUP. Raises BackendError where it cannot begin."""
     lock = Path(tempfile.gettempdir()) / f"planner-guard-{ladder.name}.lock"
     with ExitStack() as stack:
@@ -67,7 +82,25 @@ def guard(ladder: Ladder, folder: Path, metrics_port: int, webhook: str | None, 
         for keeper in keepers:
             stack.callback(keeper.container.close)
             keeper.container.facts()  # no Engine, or another's container of this name: say so now
+        if door is not None:
+            stack.enter_context(_opened(door, ladder, keepers))
         asyncio.run(_run(ladder, keepers, reporter, stops_service))
+
+
+@contextmanager
+def _opened(door: Door, ladder: Ladder, keepers: list[Keeper]) -> Iterator[None]:
+    """Requests go to all containers, none longer than the lowest rung among them serves."""
+    urls = [base_url_of(run) for run in ladder.containers]
+
+    def context_tokens() -> int | None:
+        lengths = [ladder.rungs[keeper.state.rung].max_model_len for keeper in keepers]
+        return min((length for length in lengths if length is not None), default=None)
+
+    proxy = Proxy(urls, context_tokens=context_tokens(), trim=door.trim)
+    for keeper in keepers:
+        keeper.on_rung = lambda: proxy.set_instances(urls, context_tokens())
+    with proxy_in_thread(proxy, "127.0.0.1", door.port):
+        yield
 
 
 async def _run(ladder: Ladder, keepers: list[Keeper], reporter: Reporter, stops_service: bool) -> None:
@@ -99,6 +132,8 @@ class Keeper:
         self.container = OwnContainer(self.name, ladder.name)
         self._path = folder / f"{self.name}.json"
         self._watch: Watch | None = None
+        self.on_rung: Callable[[], None] = lambda: None
+        """Called when the rung has changed."""
         self.state = self._load()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -240,7 +275,10 @@ class Keeper:
 
     def _keep(self, state: State) -> None:
         """Remember, and write it so that a reader sees the old or the new, never half of it."""
+        is_moved = state.rung != self.state.rung
         self.state = state
+        if is_moved:
+            self.on_rung()
         new = self._path.with_suffix(".new")
         try:
             new.write_bytes(msgspec.json.encode(Kept(ladder=self._fingerprint, state=state)))

@@ -31,12 +31,17 @@ GPU_ERROR = re.compile(
 ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  (what containers are published on)
 
 
+def base_url_of(run: ContainerRun) -> str:
+    """Where this machine reaches a container."""
+    host = run.host_ip or ""
+    return f"http://{'127.0.0.1' if host in ANY_HOST else host}:{run.host_port}"
+
+
 class Watch:
     """Looks at one container, over and over. Not thread-safe."""
 
     def __init__(self, container: OwnContainer, run: ContainerRun, access: Access) -> None:
-        host = run.host_ip or ""
-        self.base_url = f"http://{'127.0.0.1' if host in ANY_HOST else host}:{run.host_port}"
+        self.base_url = base_url_of(run)
         self.probe_refusal: str | None = None
         """What the server said to a probe that it does not take."""
         self._container = container

@@ -11,13 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from planner.container import ContainerRun
+from planner.engine import EngineConfig
 from planner.errors import BackendError, InputError
+from planner.service import guard_loop
+from planner.service.guard import State
+from planner.service.ladder import Ladder, Rung
 from planner.service.proxy import Proxy
 from planner.service.proxy_server import proxy_in_thread, serve_proxy
 from planner.service.request import ProxyLimits
@@ -534,3 +541,25 @@ def test_a_taken_port_and_a_missing_library_are_said(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(InputError, match=r"pip install 'planner\[server\]'"):
         serve_proxy(Proxy([]), "127.0.0.1", 0)
+
+
+def test_a_guards_door_refuses_what_the_rung_is_too_short_for(engines: list[str]) -> None:
+    """`planner guard --proxy`: the context is that of the lowest rung among the containers, also after a step."""
+    ports = [int(url.rpartition(":")[2]) for url in engines]
+    containers = [
+        ContainerRun(image="", name=f"c{port}", command=(), host_ip="127.0.0.1", host_port=port, container_port=port)
+        for port in ports
+    ]
+    rungs = [Rung(name=str(size), settings=EngineConfig(), max_model_len=size) for size in (64, 16)]
+    ladder = Ladder(name="door", version="0.8.5", containers=containers, rungs=rungs)
+    keepers: Any = [SimpleNamespace(state=State()) for _ in containers]
+    port = free_port()
+    with guard_loop._opened(guard_loop.Door(port=port, trim=None), ladder, keepers):
+        url = f"http://127.0.0.1:{port}"
+        assert post(url, prompt=[1] * 32).status_code == 200
+        keepers[1].state = replace(State(), rung=1)
+        keepers[1].on_rung()
+        refused = post(url, prompt=[1] * 32)
+        assert refused.status_code == 400
+        assert refused.json()["error"]["code"] == "context_length_exceeded"
+        assert post(url).status_code == 200
