@@ -8,10 +8,11 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -128,8 +129,19 @@ def open_log(target: str) -> Iterator[Source]:
         raise InputError(f"{target}: no such file, and no container can be looked up: {error}") from None
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C; and Ctrl-C does too where a shell started this in the background, which ignores it."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def read_source(source: Source, follow: bool = False, on_event: Callable[[Event], None] | None = None) -> LogReport:
-    """Read a log to its end, or until Ctrl-C when it is followed. Raises InputError on what is no log of vLLM."""
+    """Read a log to its end; a followed one until Ctrl-C or SIGTERM. Raises InputError on what is no log of vLLM."""
     reader, lines, is_first = LogReader(), Lines(), True
 
     def take(line: Line) -> None:
@@ -138,12 +150,13 @@ def read_source(source: Source, follow: bool = False, on_event: Callable[[Event]
             on_event(event)
 
     try:
-        for chunk in source.chunks(follow):
-            if is_first and is_binary(chunk):
-                raise InputError(f"{source.name}: is binary, not a log")
-            is_first = False
-            for line in lines.feed(chunk):
-                take(line)
+        with _interruptible() if follow else nullcontext():
+            for chunk in source.chunks(follow):
+                if is_first and is_binary(chunk):
+                    raise InputError(f"{source.name}: is binary, not a log")
+                is_first = False
+                for line in lines.feed(chunk):
+                    take(line)
     except KeyboardInterrupt:
         if not follow:
             raise

@@ -171,7 +171,9 @@ def test_eighty_columns_are_enough(path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_file_is_followed_over_its_rotation_until_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_file_is_followed_over_its_rotation_until_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+    """Started as a shell starts what is in the background: with SIGINT ignored."""
     path = tmp_path / "vllm.log"
     rows = SEED.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join(rows[:40]) + b"\n")
@@ -180,6 +182,7 @@ def test_a_file_is_followed_over_its_rotation_until_ctrl_c(tmp_path: Path) -> No
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     assert process.stdout is not None
     with process:
@@ -190,7 +193,7 @@ def test_a_file_is_followed_over_its_rotation_until_ctrl_c(tmp_path: Path) -> No
         path.rename(tmp_path / "vllm.log.1")
         path.write_bytes(b"\n".join(rows[90:]))
         seen += _until(process.stdout, "Shutting down FastAPI")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest = process.stdout.read()
         code = process.wait(timeout=30)
     events = [json.loads(row) for row in (seen + rest).splitlines()]
