@@ -45,12 +45,17 @@ RECORDED = ROOT / "tests/golden/early-stop/loads.jsonl.gz"
 REPEATS = 3
 
 
+ONE_THREAD = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+"""Two threads of an engine wait for each other at every layer: beside other work they hardly move."""
+
+
 def study(num_requests: int, **changes: object) -> StudySpec:
-    """The CPU study with longer repeats."""
+    """The CPU study with longer repeats and one thread."""
     spec = load_study(ROOT / "studies/tiny-qwen3-cpu")
     assert isinstance(spec.workload, Workload)
     workload = msgspec.structs.replace(spec.workload, num_requests=num_requests)
-    return msgspec.structs.replace(spec, workload=workload, repeats=REPEATS, **changes)
+    engine = msgspec.structs.replace(spec.engine, env={**spec.engine.env, **ONE_THREAD})
+    return msgspec.structs.replace(spec, workload=workload, engine=engine, repeats=REPEATS, **changes)
 
 
 # --- record -----------------------------------------------------------------------------------------------------------
