@@ -179,9 +179,10 @@ def gpu_error_in(lines: str) -> Death | None:
 
 
 def _death_of(error: EngineError, exit_code: int | None, is_out_of_memory_kill: bool) -> Death:
+    kill = "the kernel killed a process at the container's memory limit; the log's end: "
     return Death(
         error=type(error).__name__,
-        words=str(error),
+        words=f"{kill if is_out_of_memory_kill else ''}{error}",
         exit_code=exit_code,
         is_out_of_memory_kill=is_out_of_memory_kill,
     )

@@ -140,6 +140,7 @@ def test_a_refused_rung_and_one_out_of_memory_end_on_the_rung_that_works(
         for failed in (first, second):
             assert failed["evidence"]["kind"] == "out of memory"
             assert failed["evidence"]["oom_killed"]
+            assert "the kernel killed a process" in failed["reason"]
         assert guard.end() == 0
     finally:
         guard.clean_up()
