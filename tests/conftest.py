@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow at drawing inputs, which is no fault of a test.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 os.environ.setdefault("COLUMNS", "200")  # rich and typer break lines at the terminal's width
 

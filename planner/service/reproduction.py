@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
@@ -86,7 +86,7 @@ def _setting(name: str, expected: str, found: str) -> Check:
 def _words(run: ContainerRun) -> dict[str, str]:
     """Every word of a `docker run` that can change a number, by what it is about."""
     words = {"image": run.image}
-    for option in replace(run, name="", host_port=None, restart=None, labels={}).options():
+    for option in msgspec.structs.replace(run, name="", host_port=None, restart=None, labels={}).options():
         if option[0] == "-v":
             host, _, inside = option[1].partition(":")
             words[f"-v {inside}"] = host

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec import structs
 from typer.testing import CliRunner
 
 from planner.cli import app
@@ -110,17 +111,19 @@ def names(checks: list[Check]) -> dict[str, tuple[str, str]]:
 def test_the_same_run_has_no_differences(make_problem: Make) -> None:
     problem = make_problem()
     (run, _) = service_runs(problem, problem.default)
-    published_elsewhere = replace(run, name="x", host_port=9, restart="no", labels={"a": "b"}, host_ip="127.0.0.1")
-    assert compare_runs(run, published_elsewhere) == []
+    published_elsewhere = structs.replace(
+        run, name="x", host_port=9, restart="no", labels={"a": "b"}, host_ip="127.0.0.1"
+    )
+    assert compare_runs(run, structs.replace(run, **elsewhere)) == []
 
 
 def test_every_changed_word_is_named(make_problem: Make) -> None:
     problem = make_problem(engine__env={"A": "1", "B": "2"})
     (run, _) = service_runs(problem, problem.default)
-    run = replace(run, command=(*run.command, "--gpu-memory-utilization", "0.90", "--enable-prefix-caching"))
+    run = structs.replace(run, command=(*run.command, "--gpu-memory-utilization", "0.90", "--enable-prefix-caching"))
     words = " ".join(run.command).replace("4096", "2048").replace("--enable-prefix", "--no-enable-prefix")
     words = words.replace("0.90", "0.9") + " --enforce-eager --seed=3"
-    found = replace(
+    found = structs.replace(
         run,
         command=tuple(words.split()),
         image="vllm/vllm-openai:v0.9.0",
@@ -161,7 +164,7 @@ def test_the_log_tells_what_took_effect() -> None:
 def test_settings_that_did_not_take_effect_are_named(make_problem: Make) -> None:
     problem = make_problem()
     (run, _) = service_runs(problem, problem.default)
-    run = replace(run, command=(*run.command, "--max-num-seqs", "16", "--gpu-memory-utilization", "0.90"))
+    run = structs.replace(run, command=(*run.command, "--max-num-seqs", "16", "--gpu-memory-utilization", "0.90"))
     assert compare_arguments(run, read_arguments(NAMESPACE)) == [], "dtype half, 0.90; defaults are not judged"
     other = NAMESPACE.replace("max_num_seqs=16", "max_num_seqs=256")
     assert names(compare_arguments(run, read_arguments(other))) == {"--max-num-seqs": ("16", "256")}
