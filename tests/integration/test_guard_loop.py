@@ -47,7 +47,7 @@ def simulated_image(docker_client: docker.DockerClient, vllm_image: str) -> str:
     """Python and its packages from the image of the tests, the engine from this checkout."""
     start = '["python3", "-m", "planner.simulated", "serve", "--gpu", "RTX 2080 Ti 22GB", "--num-gpus", "2"]'
     text = f"FROM {vllm_image}\nENV PYTHONPATH=/checkout:/opt/vllm\nENTRYPOINT {start}\n"
-    docker_client.images.build(fileobj=BytesIO(text.encode()), tag=IMAGE)
+    docker_client.images.build(fileobj=BytesIO(text.encode()), tag=IMAGE, rm=True)
     return IMAGE
 
 
