@@ -38,7 +38,8 @@ RUN_FILE = "run.json"
 METRIC = "output_throughput"
 CONCURRENCY, LOAD_S = 1, 6
 """Of vllm-tuner's benchmark; table_engine.py answers at the recorded speed whatever they are. Its clock runs on while
-requests in flight are cancelled: with one there are none."""
+requests in flight are cancelled: with one there are none. The runs in packages.json had 2 s; 6 s are less noise on a
+busy machine."""
 OPTIMIZER_TRIALS = 20
 """vllm-optimizer has no default for the trials of its TPE."""
 
