@@ -50,11 +50,12 @@ ONE_THREAD = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
 
 
 def study(num_requests: int, **changes: object) -> StudySpec:
-    """The CPU study with longer repeats and one thread."""
+    """The CPU study with repeats of another length, one thread, and float32: bfloat16 crawls without AVX-512."""
     spec = load_study(ROOT / "studies/tiny-qwen3-cpu")
     assert isinstance(spec.workload, Workload)
     workload = msgspec.structs.replace(spec.workload, num_requests=num_requests)
-    engine = msgspec.structs.replace(spec.engine, env={**spec.engine.env, **ONE_THREAD})
+    settings = msgspec.structs.replace(spec.engine.settings, dtype="float32")
+    engine = msgspec.structs.replace(spec.engine, env={**spec.engine.env, **ONE_THREAD}, settings=settings)
     return msgspec.structs.replace(spec, workload=workload, engine=engine, repeats=REPEATS, **changes)
 
 
