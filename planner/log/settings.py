@@ -1,7 +1,7 @@
 """Settings that were asked for, as vLLM logs its arguments, and those that took effect, as its engine says.
 
-`SettingsReader` folds lines; `differences` compares. Only settings of `EngineConfig` keep their values: other arguments
-may hold keys and tokens, so of them only the names do.
+`SettingsReader` folds lines, `read_settings` those of a text; `differences` compares. Only settings of `EngineConfig`
+keep their values: other arguments may hold keys and tokens, so of them only the names do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from planner.engine import BOOLEANS, FIELDS
-from planner.log.lines import Line
+from planner.log.lines import Line, lines_of
 from planner.log.patterns import ASKED, CAPTURE_SIZE, IN_EFFECT, LOGGED_AS, SETTINGS
 
 Scalar = str | int | float | bool | None
@@ -40,6 +40,8 @@ class SettingsReader:
 
     def __init__(self) -> None:
         self.asked: dict[str, Scalar] = {}
+        self.has_all = False
+        """Asked are also those that are vLLM's default: up to 0.9."""
         self.others: set[str] = set()
         """Further arguments that were passed: their names."""
         self.model: str | None = None
@@ -57,7 +59,12 @@ class SettingsReader:
         return True
 
     def _take_asked(self, text: str, is_all: bool) -> None:
-        """The command line's arguments: those that differ from their defaults, or up to 0.9 all of them."""
+        """The command line's arguments: those that differ from their defaults, or up to 0.9 all of them.
+
+        Source: vllm@0.8.5 entrypoints/openai/api_server.py:run_server, vllm@0.32
+        entrypoints/serve/utils/api_utils.py:log_non_default_args.
+        """
+        self.has_all = is_all
         for name, raw in _pairs(text):
             value = scalar(raw)
             if name in {"model", "model_tag"} and isinstance(value, str):
@@ -95,16 +102,25 @@ class SettingsReader:
         return differences(self.asked, self.in_effect)
 
 
+def read_settings(log_text: str) -> SettingsReader:
+    """The settings that a start's log tells."""
+    reader = SettingsReader()
+    for line in lines_of(log_text):
+        reader.feed(line)
+    return reader
+
+
 def differences(asked: Mapping[str, Scalar], in_effect: Mapping[str, Scalar]) -> tuple[Difference, ...]:
     """Settings that took effect with another value than was asked; what is left to the engine (auto) never differs."""
     return tuple(
         Difference(name, value, in_effect[name])
         for name, value in asked.items()
-        if name in in_effect and not _same(name, value, in_effect[name])
+        if name in in_effect and not is_same(name, value, in_effect[name])
     )
 
 
-def _same(name: str, asked: Scalar, in_effect: Scalar) -> bool:
+def is_same(name: str, asked: Scalar, in_effect: Scalar) -> bool:
+    """Equal as vLLM means it; what is left to the engine equals everything."""
     asked, in_effect = _SAME.get(asked, asked), _SAME.get(in_effect, in_effect)
     if asked is None or asked == "auto" or (name == "max_model_len" and asked == -1):
         return True

@@ -15,12 +15,12 @@ from typing import Any, Literal
 import msgspec
 
 from planner.container import ContainerRun
-from planner.engine import BOOLEANS, FIELDS, flag, parse_flags, settings
+from planner.engine import BOOLEANS, flag, parse_flags, settings
+from planner.log.settings import SettingsReader, is_same
 from planner.memory import MemoryFigures
 from planner.metrics import METRICS, RATES
 from planner.objective import Objective, format_metric
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, SURE
-from planner.service.log_arguments import Arguments
 from planner.trial import Trial
 from planner.units import format_count, format_gib
 
@@ -67,15 +67,14 @@ def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[Check]:
     ]
 
 
-def compare_arguments(expected: ContainerRun, arguments: Arguments) -> list[Check]:
+def compare_arguments(expected: ContainerRun, log: SettingsReader) -> list[Check]:
     """What differs between the exported settings and those that the engine's log says it was started with."""
     wanted = settings(parse_flags(expected.command)[0])
-    said = {name: value for name, value in arguments.values.items() if name in FIELDS}
-    names = [name for name in said if name in wanted or not arguments.has_all]
+    names = [name for name in log.asked if name in wanted or not log.has_all]
     return [
-        _setting(flag(name), str(wanted.get(name, NOTHING)), str(said[name]))
+        _setting(flag(name), str(wanted.get(name, NOTHING)), str(log.asked[name]))
         for name in names
-        if not _same(wanted.get(name), said[name])
+        if name not in wanted or not is_same(name, wanted[name], log.asked[name])
     ]
 
 
@@ -207,9 +206,9 @@ def compare_metrics(
         spread = math.sqrt(_launch_variance(name, trials, [now, *known]) * (1 / len(before) + 1))
         noise = math.expm1(SURE * spread) + tolerance
         change = fmean(now) / fmean(before) - 1
-        is_same = abs(change) <= noise
+        is_noise = abs(change) <= noise
         words = (format_metric(name, fmean(before)), format_metric(name, fmean(now)))
-        found.append(_number("metric", name, *words, "same" if is_same else "differs", change, noise))
+        found.append(_number("metric", name, *words, "same" if is_noise else "differs", change, noise))
     return found
 
 

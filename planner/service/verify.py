@@ -26,9 +26,9 @@ from planner.diagnosis import read_start_facts
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
 from planner.files import read_text
 from planner.finals import LEAST_REPEATS, chosen_trial
+from planner.log.settings import read_settings
 from planner.objective import judge
 from planner.problem import Problem
-from planner.service.log_arguments import read_arguments
 from planner.service.reproduction import (
     Check,
     compare_arguments,
@@ -230,7 +230,7 @@ def _verify(
             with serving(starts, problem.spec.engine.start_timeout, logs) as server:
                 log = server.instances[0].log_text()
                 known = {check.name for check in checks}
-                checks += [c for c in compare_arguments(expected[0], read_arguments(log)) if c.name not in known]
+                checks += [c for c in compare_arguments(expected[0], read_settings(log)) if c.name not in known]
                 checks += compare_memory(trial.real_memory, real_figures(read_start_facts(log)))
                 measured = measure_server(problem, trial.candidate, server, on_stage, repeats)
         except (EngineError, BenchmarkError) as error:

@@ -16,10 +16,10 @@ from planner.cli import app
 from planner.container import service_runs
 from planner.errors import InputError
 from planner.export import run_sh
+from planner.log.settings import read_settings
 from planner.memory import MemoryFigures
 from planner.objective import Objective
 from planner.problem import Problem
-from planner.service.log_arguments import Arguments, read_arguments
 from planner.service.reproduction import Check, compare_arguments, compare_memory, compare_metrics, compare_runs
 from planner.service.verify import Verification, find_study_of, read_script
 from planner.trial import Rerun, Trial
@@ -148,28 +148,26 @@ def test_every_changed_word_is_named(make_problem: Make) -> None:
     }
 
 
-def test_the_log_tells_what_took_effect() -> None:
-    log = (GOLDEN / "logs" / "vllm-0.24.0-v1-h200" / "q8_n8192_s32_fp8kv.log").read_text()
-    arguments = read_arguments(log)
-    assert not arguments.has_all
-    assert (arguments.values["kv_cache_dtype"], arguments.values["max_num_seqs"]) == ("fp8", 32)
-    older = read_arguments(NAMESPACE)
+def test_the_log_tells_what_was_asked() -> None:
+    newer = read_settings((GOLDEN / "logs" / "vllm-0.24.0-v1-h200" / "q8_n8192_s32_fp8kv.log").read_text())
+    assert not newer.has_all
+    assert (newer.asked["kv_cache_dtype"], newer.asked["max_num_seqs"]) == ("fp8", 32)
+    older = read_settings(NAMESPACE)
     assert older.has_all
-    assert older.values["gpu_memory_utilization"] == 0.9
-    assert "config_format" not in older.values, "no plain value"
+    assert older.asked["gpu_memory_utilization"] == 0.9
     cut = (GOLDEN / "logs" / "vllm-0.8.5-v0-h200" / "seed_tp4.log").read_text()
-    assert read_arguments(cut) == Arguments()
+    assert read_settings(cut).asked == {}
 
 
-def test_settings_that_did_not_take_effect_are_named(make_problem: Make) -> None:
+def test_settings_that_were_not_asked_so_are_named(make_problem: Make) -> None:
     problem = make_problem()
     (run, _) = service_runs(problem, problem.default)
     run = structs.replace(run, command=(*run.command, "--max-num-seqs", "16", "--gpu-memory-utilization", "0.90"))
-    assert compare_arguments(run, read_arguments(NAMESPACE)) == [], "dtype half, 0.90; defaults are not judged"
+    assert compare_arguments(run, read_settings(NAMESPACE)) == [], "dtype half, 0.90; defaults are not judged"
     other = NAMESPACE.replace("max_num_seqs=16", "max_num_seqs=256")
-    assert names(compare_arguments(run, read_arguments(other))) == {"--max-num-seqs": ("16", "256")}
-    unusual = Arguments({"max_model_len": 4096, "dtype": "float16", "block_size": 32, "port": 8000})
-    assert names(compare_arguments(run, unusual)) == {"--block-size": ("nothing", "32")}
+    assert names(compare_arguments(run, read_settings(other))) == {"--max-num-seqs": ("16", "256")}
+    unusual = "non-default args: {'max_model_len': 4096, 'dtype': 'float16', 'block_size': 32, 'port': 8000}\n"
+    assert names(compare_arguments(run, read_settings(unusual))) == {"--block-size": ("nothing", "32")}
 
 
 # --- memory and numbers
