@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check format schemas accuracy race race-packages bench clean
+.PHONY: tune test tune-cpu check format schemas accuracy race race-packages faults bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,10 @@ schemas: $(BIN)/planner
 ## docs/accuracy.md: the memory model against every recorded start.
 accuracy: $(VENV)/.dev
 	$(BIN)/python -m tests.accuracy --write docs/accuracy.md
+
+## docs/reliability.md: every fault, three times.
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults --write
 
 ## docs/search.md: every searcher on every recorded landscape, 50 seeds. Installs PyTorch for Optuna's GP.
 race: $(VENV)/.race

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import optuna
+import sqlalchemy
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
@@ -178,14 +179,28 @@ class Records:
         self._decoded: dict[int, Trial] = {}
 
     def of(self, study: optuna.Study) -> list[Trial]:
-        """The finished trials, oldest first."""
+        """The finished trials, oldest first. Raises InputError for a record that is damaged."""
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return [self._trial(frozen) for frozen in finished if RECORD in frozen.user_attrs]
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
         if frozen.number not in self._decoded:
-            self._decoded[frozen.number] = msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
+            try:
+                self._decoded[frozen.number] = msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
+            except msgspec.MsgspecError as error:
+                raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None
         return self._decoded[frozen.number]
+
+
+def _refuse_foreign(storage: str | None) -> None:
+    """Optuna would write its tables into whatever SQLite file it is given. Raises InputError."""
+    if storage is None or not storage.startswith("sqlite:"):
+        return
+    engine = sqlalchemy.create_engine(storage)
+    tables = sqlalchemy.inspect(engine).get_table_names()
+    engine.dispose()
+    if tables and "studies" not in tables:
+        raise InputError(f"storage {storage}: a database of something else, with tables {', '.join(tables[:5])}")
 
 
 class Search:
@@ -198,6 +213,7 @@ class Search:
         self._records = Records()
         sampler = make_sampler(problem, self._records)
         try:
+            _refuse_foreign(storage)
             self._study = optuna.create_study(
                 study_name=spec.name,
                 storage=storage,

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from planner.backends.docker import DockerBackend, engine_answers
 from planner.backends.process import ProcessBackend
-from planner.benchmark import Measure, live, simulated
+from planner.benchmark import Measure, Measurement, OnStage, Repeats, live, simulated
 from planner.calibration import load_calibrations, save_calibrations
+from planner.cards import Cards, held_cards
 from planner.container import trial_runs
 from planner.errors import BackendError, InputError
 from planner.export import ExportKind, exported, file_name
@@ -33,6 +34,7 @@ from planner.problem import Problem
 from planner.quality_gate import Gate
 from planner.report import conclusion, loads_table, make_console, pareto_table, plan_view, trials_table
 from planner.search import Search
+from planner.space import Candidate
 from planner.spec import StudySpec
 from planner.study import run_finals, run_study
 from planner.trial import Trial, default_trial, num_launched, searched
@@ -120,8 +122,9 @@ def _run(
     expected_trial_s: float,
     has_finals: bool,
 ) -> None:
-    measure, gate, clean_up = _measure(console, problem, search, workspace, backend)
-    with sigterm_as_interrupt():
+    cards = Cards(0 if backend == "simulated" or problem.gpu.is_cpu else problem.spec.hardware.num_gpus)
+    with sigterm_as_interrupt(), held_cards(cards.cards):
+        measure, gate, clean_up = _measure(console, problem, search, workspace, backend, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < target:
             console.print(warm_models(problem), markup=False)
         try:
@@ -157,7 +160,7 @@ def _search_and_finals(
 
 
 def _measure(
-    console: Console, problem: Problem, search: Search, workspace: Workspace, backend: str
+    console: Console, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
 ) -> tuple[Measure, Callable[[], None], Callable[[], Any]]:
     """How candidates are measured, how answers are compared, and what ends the run."""
     if backend == "simulated":
@@ -167,7 +170,13 @@ def _measure(
     gate = Gate(
         problem, search, real, workspace.log_dir, lambda text: console.print(text, markup=False, soft_wrap=True)
     )
-    return live(problem, real), gate.judge_all, real.clean_up
+    on_engine = live(problem, real)
+
+    def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
+        cards.wait_until_free()
+        return on_engine(candidate, number, on_stage, repeats)
+
+    return measure, gate.judge_all, real.clean_up
 
 
 def _no_gate() -> None:

@@ -1,0 +1,82 @@
+"""The GPUs that a run takes: nobody else's while it goes on (`held_cards`), and free before each launch (`Cards`).
+
+Knows the driver's facts and this machine's processes. Knows nothing of studies; never touches another's process.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from planner.errors import BackendError
+from planner.nvml import Card, GpuFacts, read_gpus
+from planner.units import MIB, format_gib
+
+FREE_WITHIN_S = 60.0
+"""The driver frees a dead engine's memory in a few seconds."""
+SLACK_BYTES = 256 * MIB
+"""Other programs' small changes."""
+POLL_S = 0.5
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+
+
+@contextmanager
+def held_cards(cards: Sequence[Card]) -> Iterator[None]:
+    """Hold each card by its UUID, against every user's planner on this machine. Raises BackendError naming the holder.
+
+    A name in Linux's abstract socket namespace is taken by one process at a time, is free as soon as that is dead, and
+    needs no file that another user may not open.
+    """
+    with ExitStack() as stack:
+        for card in cards:
+            name = f"\0planner-card-{card.uuid}"
+            lock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            try:
+                lock.bind(name)
+            except OSError:
+                raise BackendError(
+                    f"GPU {card.index} ({card.name}): another planner (pid {_holder(name)}) uses it; wait, or stop it"
+                ) from None
+            lock.listen()
+        yield
+
+
+def _holder(name: str) -> str:
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(name)
+        except OSError:
+            return "unknown"
+        raw = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return str(_CREDENTIALS.unpack(raw)[0])
+
+
+class Cards:
+    """The cards as they were when the run began, to compare with."""
+
+    def __init__(self, count: int, read: Callable[[], GpuFacts] = read_gpus) -> None:
+        self._read, self._count = read, count
+        self.cards = read().cards[:count]
+        """None where there is no driver."""
+        self._used = {card.uuid: card.total_bytes - card.free_bytes for card in self.cards}
+
+    def wait_until_free(self, timeout_s: float = FREE_WITHIN_S) -> None:
+        """Until no card has more in use than at the beginning. Raises BackendError that names the processes."""
+        deadline = time.monotonic() + timeout_s
+        while busy := [card for card in self._read().cards[: self._count] if self._more_bytes(card) > SLACK_BYTES]:
+            if time.monotonic() > deadline:
+                raise BackendError("; ".join(map(self._words, busy)))
+            time.sleep(POLL_S)
+
+    def _more_bytes(self, card: Card) -> int:
+        return card.total_bytes - card.free_bytes - self._used.get(card.uuid, 0)
+
+    def _words(self, card: Card) -> str:
+        by = (
+            ", ".join(f"{process.name} (pid {process.pid})" for process in card.processes)
+            or "processes not visible here"
+        )
+        return f"GPU {card.index}: {format_gib(self._more_bytes(card))} more in use than when the run began: {by}"

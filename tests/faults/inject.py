@@ -1,0 +1,212 @@
+"""Faults, and what became of a study that met one: `inject(FAULTS[...], folder) -> Injected`.
+
+In: a fault of an engine or of the planner. Out: how the study ended, in how many seconds, which trials were lost, what
+was left behind. The study is small and its engine is simulated (tests/faults/engine.py);
+processes, signals, sockets, locks and files are real.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import optuna
+import psutil
+
+from planner.backends.process import STUDY_ENV
+from planner.files import load_study
+from planner.search import RECORD
+from planner.trial import Trial
+
+ENGINE = Path(__file__).with_name("engine.py")
+PLANNER = [sys.executable, "-c", "from planner.cli import main; main()"]
+TRIALS = 4
+START_TIMEOUT_S, REQUEST_TIMEOUT_S = 8, 4
+FAULTY_SEQS = 32
+LIMIT_S = 180
+"""A run that takes longer hangs."""
+
+
+GIVEN_UP, REFUSED = "given up", "measured, refused"
+"""A load that stopped early because the candidate was surely not the best; numbers that break the study's limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    name: str
+    outcome: str
+    """What becomes of the trial that meets it."""
+    words: str = ""
+    """Part of what the trial says of it."""
+    ends: int = 0
+    """Exit code of the run that meets it."""
+
+
+ENGINE_FAULTS = (
+    Fault("out of memory at start", "failed", "CUDA out of memory"),
+    Fault("killed at start", "failed", "killed (exit code -9)"),
+    Fault("hangs at start", "failed", "not ready in time"),
+    Fault("never healthy", "failed", "not ready in time"),
+    Fault("out of memory under load", "failed", "CUDA out of memory"),
+    Fault("killed under load", "failed", "killed (exit code -9)"),
+    Fault("hangs under load", GIVEN_UP),
+    Fault("stopped under load", GIVEN_UP),
+    Fault("HTTP 500", "failed", "none of 24 requests completed; most often: http 500: boom"),
+    Fault("HTTP 500 now and then", REFUSED, "of the requests failed"),
+    Fault("garbage", "failed", "most often: bad event"),
+    Fault("empty answers", "failed", "most often: no usage"),
+    Fault("cut streams", "failed", "most often: cut stream"),
+    Fault("no usage", "failed", "most often: no usage"),
+    Fault("a log of 300 MB", "measured"),
+)
+PLANNER_FAULTS = (
+    Fault("planner killed while an engine starts", "measured", ends=-9),
+    Fault("planner stopped twice while an engine starts", "measured", ends=130),
+    Fault("planner killed under load", "measured", ends=-9),
+    Fault("planner told to end under load", "measured", ends=130),
+    Fault("terminal closed under load", "measured", ends=130),
+)
+FAULTS = {fault.name: fault for fault in (*ENGINE_FAULTS, *PLANNER_FAULTS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    fault: Fault
+    seconds: float
+    """Of the run that met the fault."""
+    first_code: int
+    code: int
+    """Of the last run: the same command again where the planner died."""
+    output: str
+    trials: list[Trial]
+    lost: list[str] = field(default_factory=list)
+    """Finished trials that a later run no longer has, or has otherwise."""
+    left: list[str] = field(default_factory=list)
+    """Processes of the study after its end."""
+    peak_bytes: int = 0
+    """Resident memory of the planner that met the fault."""
+
+    @property
+    def met(self) -> Trial:
+        return next(trial for trial in self.trials if trial.candidate.engine.max_num_seqs == FAULTY_SEQS)
+
+    @property
+    def outcome(self) -> str:
+        if self.met.outcome != "measured":
+            return self.met.outcome
+        return GIVEN_UP if self.met.stopped_at is not None else "measured" if self.met.is_acceptable else REFUSED
+
+    @property
+    def words(self) -> str:
+        if self.met.failure is not None:
+            return self.met.failure.message
+        return "; ".join(c.message for c in self.met.constraints if c.excess > 0)
+
+    def wrong(self) -> list[str]:
+        """What should not have happened; empty where all is well."""
+        candidates = [trial.candidate.key for trial in self.trials]
+        checks = {
+            f"the run ended with {self.first_code}": self.first_code == self.fault.ends,
+            f"the last run ended with {self.code}": self.code == 0,
+            f"{len(self.trials)} of {TRIALS} trials": len(self.trials) == TRIALS,
+            "a candidate twice": len({*candidates}) == len(candidates),
+            f"lost: {', '.join(self.lost)}": not self.lost,
+            f"left: {', '.join(self.left)}": not self.left,
+            "a traceback": "Traceback" not in self.output,
+        }
+        wrong = [words for words, is_well in checks.items() if not is_well]
+        expected = {self.fault.outcome, GIVEN_UP} if self.fault.ends else {self.fault.outcome}
+        if not wrong and (self.outcome not in expected or self.fault.words not in self.words):
+            wrong.append(f"the trial: {self.outcome}: {self.words}")
+        return wrong
+
+
+def write_study(folder: Path, fault: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(ENGINE), fault, str(folder / "met"), "serve", "--gpu", "RTX 2080 Ti 22GB"]
+    command += ["--vllm-version", "0.8.5", "--speedup", "2000", "--model"]
+    path = folder / "study.yaml"
+    path.write_text(
+        textwrap.dedent(f"""\
+        name: fault-{uuid.uuid4().hex[:8]}
+        models: {{awq: {{path: Qwen/Qwen3-8B-AWQ}}}}
+        hardware: {{gpu: RTX 2080 Ti 22GB, num_gpus: 1, host_memory: 64GiB}}
+        engine:
+          version: 0.8.5
+          settings: {{dtype: half, max_model_len: 4096}}
+          start_timeout: {START_TIMEOUT_S}s
+          command: {command!r}
+        container: {{image: "vllm/vllm-openai:v0.8.5"}}
+        search_space: {{search: {{max_num_seqs: [8, 16, 32]}}}}
+        repeats: 1
+        workload:
+          concurrency: 8
+          num_requests: 24
+          warmup_requests: 4
+          input_tokens: 64
+          output_tokens: 16
+          request_timeout: {REQUEST_TIMEOUT_S}s
+        """)
+    )
+    return path
+
+
+def inject(fault: Fault, folder: Path) -> Injected:
+    """Run a study until it has met the fault, run it again where that ended it, and look at what is left."""
+    study = write_study(folder, fault.name)
+    began = time.monotonic()
+    first_code, output, peak_bytes = run_planner(study)
+    seconds = time.monotonic() - began
+    first, code = trials_of(study), first_code
+    if first_code:
+        code, more, _ = run_planner(study)
+        output += more
+    trials = trials_of(study)
+    lost = [f"trial {trial.number}" for trial in first if trial not in trials]
+    return Injected(fault, seconds, first_code, code, output, trials, lost, processes_of(study), peak_bytes)
+
+
+def run_planner(study: Path) -> tuple[int, str, int]:
+    """`planner tune`: exit code, output, peak of its memory in bytes."""
+    argv = [*PLANNER, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", "--no-finals"]
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        limit = threading.Timer(LIMIT_S, process.kill)
+        limit.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        limit.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        return process.returncode, output.read().decode("utf-8", "replace"), usage.ru_maxrss * 1024
+
+
+def trials_of(study: Path) -> list[Trial]:
+    """The finished trials, read as any Optuna user would."""
+    path = study.parent / "study.db"
+    if not path.exists():
+        return []
+    stored = optuna.load_study(study_name=load_study(study).name, storage=f"sqlite:///{path}")
+    return [msgspec.json.decode(t.user_attrs[RECORD], type=Trial) for t in stored.trials if RECORD in t.user_attrs]
+
+
+def processes_of(study: Path) -> list[str]:
+    name = load_study(study).name
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(STUDY_ENV) == name:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
