@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from planner.statistics import kendall_tau
-from tests.race import page
+from tests.race import page, stopping
 from tests.race.landscapes import Landscape, load_all
 from tests.race.package_runs import read_results
 from tests.race.runs import Run, percentiles, run
@@ -96,3 +96,10 @@ def test_the_page_has_every_landscape(runs: Runs) -> None:
     for landscape in LANDSCAPES:
         assert f"\n## {landscape.name}\n" in text
         assert f"\n## {landscape.name}\n" in kept, "run: make race"
+
+
+def test_stopping_early_saves_and_keeps_the_winner() -> None:
+    """On recorded loads of the real engine; docs/search.md has more orders, and the planner's sampler."""
+    saving = stopping.replay(stopping.RECORDED, "random", 10, 10)
+    assert np.median(saving.seconds) > 0.4
+    assert saving.same_winner >= 9

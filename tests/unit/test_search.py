@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,7 +16,7 @@ from optuna.trial import TrialState
 from planner.benchmark import Repeats, simulated
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.search import Search, definition, untried_rows
+from planner.search import RECORD, Search, definition, untried_rows
 from planner.study import run_study
 from planner.surrogate import Surrogate
 from planner.trial import best_trial
@@ -205,3 +208,42 @@ def test_what_is_under_way_is_no_reason_for_a_twin(make_problem: Make, watcher: 
     alone, beside = (seqs(surrogate.choose(others, past, under_way)) for under_way in ((), pending))
     assert abs(beside - seqs(first)) >= abs(alone - seqs(first))
     assert len(surrogate._as_believed(pending, past)) == 1
+
+
+# --- storages that are no study's
+
+
+def test_a_database_of_something_else_is_refused_unchanged(make_problem: Make, tmp_path: Path) -> None:
+    path = tmp_path / "books.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create table books(title)")
+        database.commit()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"books\.db: a database of something else, with tables books$"):
+        Search(make_problem(), f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"no database" * 500, lambda data: data[: len(data) // 2]])
+def test_a_damaged_file_is_refused_unchanged(
+    make_problem: Make, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "study.db"
+    Search(make_problem(), f"sqlite:///{path}")
+    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"study\.db: cannot be opened: .*(not a database|malformed)"):
+        Search(make_problem(), f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_record_is_named(make_problem: Make, tmp_path: Path, watcher: Any) -> None:
+    path = tmp_path / "study.db"
+    problem = make_problem()
+    search = Search(problem, f"sqlite:///{path}")
+    run_study(problem, search, simulated(problem), 1, watcher, "simulated")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("update trial_user_attributes set value_json = ? where key = ?", ('"{no JSON"', RECORD))
+        database.commit()
+    with pytest.raises(InputError, match=r"^stored trial 0: its record cannot be read: JSON is malformed"):
+        Search(problem, f"sqlite:///{path}").trials()
