@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from planner.access import Access
-from planner.bench import (
+from planner.bench_session import (
     DRAIN_TIMEOUT_S,
     Bench,
     BenchOptions,

@@ -40,7 +40,7 @@ from planner.service.reproduction import (
 from planner.sources import load
 from planner.spec import StudySpec
 from planner.trial import Trial
-from planner.tune import sigterm_as_interrupt, stored_trials
+from planner.tune_command import sigterm_as_interrupt, stored_trials
 from planner.units import format_duration
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace
 

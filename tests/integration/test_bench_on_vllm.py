@@ -19,7 +19,7 @@ import docker
 import httpx
 import pytest
 
-from planner.bench import BenchOptions
+from planner.bench_session import BenchOptions
 from planner.bench_command import BenchAsk, LevelLoader, run_bench, workload_of
 from planner.capacity import Capacity, find_capacity
 from planner.load_shapes import ClosedLoop
