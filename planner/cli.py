@@ -306,12 +306,14 @@ def export(
     study: StudyArgument = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
     trial: Annotated[int | None, typer.Option("--trial", help="A trial's number; by default the best.")] = None,
-    kind: Annotated[str, typer.Option("--kind", help="script, ladder, compose or systemd.")] = "script",
+    kind: Annotated[
+        str, typer.Option("--kind", help="script, ladder, compose, systemd, kubernetes, serve or config.")
+    ] = "script",
     simulated: Annotated[bool, typer.Option("--simulated", help="From the simulated trials.")] = False,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
 ) -> None:
-    """The best trial (or another) as a docker run script, a compose file, or for planner guard."""
-    from planner.export import parse_kind
+    """The best trial (or another) as text that runs it: for Docker, Kubernetes, planner guard or vLLM itself."""
+    from planner.export.kinds import parse_kind
     from planner.sources import load
     from planner.tune_command import export_trial
 

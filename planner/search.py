@@ -344,8 +344,8 @@ def definition(problem: Problem) -> dict[str, Any]:
         return msgspec.to_builtins(value, enc_hook=float)
 
     kept_values = {key: plain(getattr(spec, key)) for key in kept}
-    # How long we wait, from where we start and what is compiled already change no number.
-    for waiting in ("start_timeout", "command", "compile_cache"):
+    # How long we wait, from where we start, what is compiled already and who may read the model change no number.
+    for waiting in ("start_timeout", "command", "compile_cache", "pass_env"):
         kept_values["engine"].pop(waiting)
     if not spec.objective.weights:  # studies from before there were any go on
         kept_values["objective"].pop("weights")

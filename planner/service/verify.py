@@ -219,7 +219,7 @@ def _verify(
     logs = [log_dir / f"verify-{i}.log" for i in range(len(script.containers))]
     with _started(script) as containers:
         for run, name in zip(expected, script.containers, strict=False):
-            checks += compare_runs(run, containers.run_of(name, run.env))
+            checks += compare_runs(run, containers.run_of(name, run.env, run.pass_env))
         if len(expected) != len(script.containers):
             counts = (str(len(expected)), str(len(script.containers)))
             checks.append(

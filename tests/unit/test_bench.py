@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from planner.bench_session import plans_of
 from planner.bench_command import BenchAsk, BenchOutcome, compare_files, parse_slo, run_bench, workload_of
 from planner.bench_compare import compare_documents
+from planner.bench_session import plans_of
 from planner.benchmark import ClientBottleneck, Repeats, live
 from planner.cli import app
 from planner.errors import BenchmarkError, InputError
