@@ -34,7 +34,9 @@ def kubernetes_yaml(problem: Problem, trial: Trial, default: Trial | None) -> st
     name = dns_label(problem.spec.serve.name)
     documents = [_deployment(problem, trial, runs, name), _service(problem, name)]
     count = trial.candidate.layout.gpus_per_instance
-    several = f"{len(runs)} instances are {len(runs)} replicas of {count} cards each behind one Service"
+    several = (
+        f"{len(runs)} instances are {len(runs)} replicas of {count} card{'s' * (count > 1)} each behind one Service"
+    )
     head = header(
         problem,
         trial,
