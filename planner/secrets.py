@@ -24,5 +24,6 @@ def refuse_secrets(variables: Iterable[str], args: Iterable[str]) -> None:
         if is_secret(name):
             raise ValueError(f"env.{name}: a secret's value is not written; name it in pass_env instead: [{name}]")
     for flag in (word.partition("=")[0] for word in args):
-        if name := SECRET_FLAGS.get(flag.replace("_", "-")):
-            raise ValueError(f"extra_args: {flag}: a secret's value is not written; name it in pass_env: [{name}]")
+        variable = SECRET_FLAGS.get(flag.replace("_", "-"))
+        if variable is not None:
+            raise ValueError(f"extra_args: {flag}: a secret's value is not written; name it in pass_env: [{variable}]")
