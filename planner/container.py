@@ -34,7 +34,7 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     name: str
     command: tuple[str, ...]
     env: dict[str, str] = {}
-    pass_env: tuple[str, ...] = ()
+    pass_env: list[str] = []
     """Variables that come from the environment of whoever launches it: their values are written nowhere."""
     volumes: dict[str, str] = {}
     """Host directory, or a volume's name -> directory in the container."""
@@ -242,7 +242,7 @@ def _bare_run(
         name=name,
         command=("--model", model, *name_args(problem)),
         env=cache_env(problem, COMPILE_CACHE_MOUNT),
-        pass_env=tuple(problem.spec.engine.pass_env),
+        pass_env=list(problem.spec.engine.pass_env),
         volumes=volumes,
         host_ip=host_ip,
         host_port=host_port,

@@ -159,7 +159,7 @@ class NamedContainers:
             name=name,
             command=tuple(config["Cmd"] or ()),
             env={key: value for key, value in env.items() if key not in by_name},
-            pass_env=tuple(by_name),
+            pass_env=by_name,
             volumes={bind[0]: bind[1] for bind in binds},
             host_ip=None,
             host_port=None,
