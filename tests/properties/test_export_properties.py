@@ -73,7 +73,8 @@ def written_flags(kind: ExportKind, text: str) -> set[str]:
     if kind == "config":
         words = set(yaml.safe_load(text))
     elif kind == "ladder":
-        words = {key.replace("_", "-") for rung in yaml.safe_load(text)["rungs"] for key in rung["settings"]}
+        keys = {key for rung in yaml.safe_load(text)["rungs"] for key in rung["settings"]}
+        words = {key.replace("_", "-") for key in keys - {"attention_backend"}}  # a setting, however it is passed
     else:
         words = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]*)", text))
     ours = {field.replace("_", "-") for field in FIELDS}
