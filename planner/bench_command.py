@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 
 from planner.access import Access
-from planner.bench import (
+from planner.bench_compare import compare_documents
+from planner.bench_json import broken_limits, capacity_document, csv_rows, document, stress_document
+from planner.bench_session import (
     DRAIN_TIMEOUT_S,
     Bench,
     BenchOptions,
@@ -27,8 +29,6 @@ from planner.bench import (
     plans_of,
     target_of,
 )
-from planner.bench_compare import compare_documents
-from planner.bench_json import broken_limits, capacity_document, csv_rows, document, stress_document
 from planner.bench_view import (
     BenchTable,
     capacity_table,

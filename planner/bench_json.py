@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner import __version__
-from planner.bench import Bench, Repeat
+from planner.bench_session import Bench, Repeat
 from planner.capacity import Capacity
 from planner.load_shapes import OpenLoop, in_words, limit_of
 from planner.metrics import (

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from planner.bench import Bench
 from planner.bench_compare import Comparison
 from planner.bench_json import broken_limits, intervals, kept_requests, level_of, pool, seen_before
+from planner.bench_session import Bench
 from planner.capacity import Capacity, Level
 from planner.load_shapes import in_words
 from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth

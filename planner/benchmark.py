@@ -14,7 +14,17 @@ from typing import TypeAlias
 import msgspec
 
 from planner.backends.base import Backend, Server
-from planner.bench import MEASURING, WARMING_UP, OnStage, Repeat, Session, fault_of, measure, measure_again, no_watch
+from planner.bench_session import (
+    MEASURING,
+    WARMING_UP,
+    OnStage,
+    Repeat,
+    Session,
+    fault_of,
+    measure,
+    measure_again,
+    no_watch,
+)
 from planner.diagnosis import StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
 from planner.load_shapes import shape_of, workload_at

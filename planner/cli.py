@@ -123,7 +123,7 @@ def tune(
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
     from planner.sources import spec_of, with_levers, with_prompts, with_settings
-    from planner.tune import replay_study, tune_study
+    from planner.tune_command import replay_study, tune_study
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
@@ -295,7 +295,7 @@ def report(
     """The trials of a study so far and what they say; as JSONL, --replay reads them back."""
     from planner.pareto import parse_metrics
     from planner.sources import load
-    from planner.tune import report_trials
+    from planner.tune_command import report_trials
 
     spec, folder = load(study)
     report_trials(spec, folder, simulated, storage, jsonl, parse_metrics(pareto) if pareto else ())
@@ -306,14 +306,16 @@ def export(
     study: StudyArgument = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
     trial: Annotated[int | None, typer.Option("--trial", help="A trial's number; by default the best.")] = None,
-    kind: Annotated[str, typer.Option("--kind", help="script, ladder, compose or systemd.")] = "script",
+    kind: Annotated[
+        str, typer.Option("--kind", help="script, ladder, compose, systemd, kubernetes, serve or config.")
+    ] = "script",
     simulated: Annotated[bool, typer.Option("--simulated", help="From the simulated trials.")] = False,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
 ) -> None:
-    """The best trial (or another) as a docker run script, a compose file, or for planner guard."""
-    from planner.export import parse_kind
+    """The best trial (or another) as text that runs it: for Docker, Kubernetes, planner guard or vLLM itself."""
+    from planner.export.kinds import parse_kind
     from planner.sources import load
-    from planner.tune import export_trial
+    from planner.tune_command import export_trial
 
     chosen = parse_kind(kind)
     spec, folder = load(study)

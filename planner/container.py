@@ -5,6 +5,7 @@ Trials, the exported script and a guarded service are made here, by the same cod
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     name: str
     command: tuple[str, ...]
     env: dict[str, str] = {}
+    pass_env: list[str] = []
+    """Variables that come from the environment of whoever launches it: their values are written nowhere."""
     volumes: dict[str, str] = {}
     """Host directory, or a volume's name -> directory in the container."""
     host_ip: str | None = None
@@ -76,6 +79,7 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         if self.memory_limit_bytes:
             options.append([f"--memory={self.memory_limit_bytes}"])
         options += [["-e", f"{name}={value}"] for name, value in self.env.items()]
+        options += [["-e", name] for name in self.pass_env]
         options += [["--label", f"{name}={value}"] for name, value in self.labels.items()]
         return options
 
@@ -84,14 +88,14 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return f"{self.host_ip}:{port}:" if self.host_ip else f"{port}:"
 
     def to_docker_kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of docker-py's `containers.create`."""
+        """Keyword arguments of docker-py's `containers.create`. Raises InputError: a passed variable is not set."""
         from docker.types import Ulimit
 
         kwargs: dict[str, Any] = {
             "image": self.image,
             "command": list(self.command),
             "name": self.name,
-            "environment": self.env,
+            "environment": {**self.env, **passed_env(self.pass_env)},
             "volumes": {host: {"bind": inside, "mode": "rw"} for host, inside in self.volumes.items()},
             "ports": {f"{self.container_port}/tcp": (self.host_ip or "0.0.0.0", self.host_port)},  # noqa: S104
             "ulimits": [Ulimit(name=name, soft=limit, hard=limit) for name, limit in self.ulimits.items()],
@@ -132,8 +136,11 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             )
             devices = [{"driver": "nvidia", "capabilities": ["gpu"], **which}]
             service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
-        filled = {key: value for key, value in service.items() if value not in (None, {}, [])}
-        return dict(_without_variables(filled))
+        filled: dict[str, Any] = without_variables({k: v for k, v in service.items() if v not in (None, {}, [])})
+        if self.pass_env:
+            passed = {name: f"${{{name}:?is not set}}" for name in self.pass_env}
+            filled["environment"] = {**filled.get("environment", {}), **passed}
+        return filled
 
     def with_engine(
         self, engine: EngineConfig, env: Mapping[str, str], version: Version, extra_args: Sequence[str]
@@ -160,12 +167,20 @@ def _mount_type(source: str) -> str:
     return "bind" if source.startswith("/") else "volume"
 
 
-def _without_variables(value: Any) -> Any:
+def without_variables(value: Any) -> Any:
+    """Every `$` doubled, as compose and Kubernetes write one that begins no variable's name."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, dict):
-        return {key: _without_variables(part) for key, part in value.items()}
-    return [_without_variables(part) for part in value] if isinstance(value, list) else value
+        return {key: without_variables(part) for key, part in value.items()}
+    return [without_variables(part) for part in value] if isinstance(value, list) else value
+
+
+def passed_env(names: Sequence[str]) -> dict[str, str]:
+    """These variables of this process. Raises InputError, which names the first that is not set."""
+    if missing := [name for name in names if not os.environ.get(name)]:
+        raise InputError(f"engine.pass_env: {missing[0]} is not set here; export it, or leave it out of the study")
+    return {name: os.environ[name] for name in names}
 
 
 def trial_runs(problem: Problem, candidate: Candidate, number: int) -> list[ContainerRun]:
@@ -227,6 +242,7 @@ def _bare_run(
         name=name,
         command=("--model", model, *name_args(problem)),
         env=cache_env(problem, COMPILE_CACHE_MOUNT),
+        pass_env=list(problem.spec.engine.pass_env),
         volumes=volumes,
         host_ip=host_ip,
         host_port=host_port,

@@ -19,7 +19,7 @@ from planner.log.reading import LogReport
 from planner.log.settings import Difference, Scalar, differences
 from planner.problem import Problem
 from planner.sources import load
-from planner.tune import stored_trials
+from planner.tune_command import stored_trials
 from planner.units import format_gib
 from planner.workspace import Workspace
 

@@ -101,9 +101,12 @@ class Problem:
         for name in searched.get(MODEL, []):
             if name not in spec.models:
                 raise InputError(f"{space.name}: search.{MODEL}: {name!r}; allowed: {', '.join(spec.models)}")
-        for field in fixed:
-            if not knows(self.version, field):
-                raise InputError(f"{spec.name}: {field} is not a setting of vLLM {self.version}; leave it out")
+        of_variants = ((f"models.{name}.settings: ", settings(v.settings)) for name, v in spec.models.items())
+        for where, given in (("", fixed), *of_variants):
+            for field in given:
+                if not knows(self.version, field):
+                    reason = f"{where}{field} is not a setting of vLLM {self.version}; leave it out"
+                    raise InputError(f"{spec.name}: {reason}")
         self.left_out = [name for name in searched if name in FIELDS and not knows(self.version, name)]
         searched = {name: values for name, values in searched.items() if name not in self.left_out}
         layout = self._fixed_layout(fixed)

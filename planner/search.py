@@ -1,7 +1,8 @@
 """The study's memory and its sampler: `Search.ask() -> candidate`, `Search.tell(trial)`. The only importer of optuna.
 
 Optuna's storage is the durable truth. A trial's full record is one user attribute (`record`, JSON); its parameters,
-value and constraints are Optuna's own, so `optuna-dashboard` and `optuna.load_study` work on our studies.
+value and constraints are Optuna's own, and its figures short attributes beside them (`attributes.py`), so
+`optuna-dashboard` and `optuna.load_study` work on our studies.
 
 The samplers `planner`, `random` and `grid` propose from the enumerated feasible combinations only. Optuna's own (`tpe`,
 `gp`) do not know that set: what they propose outside it is told as PRUNED with its constraint, and they are asked
@@ -26,6 +27,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from planner.attributes import study_words, trial_attributes, with_unit
 from planner.errors import InputError, PlannerError
 from planner.feasibility import Constraint
 from planner.problem import Problem
@@ -35,6 +37,7 @@ from planner.surrogate import Surrogate
 from planner.trial import Rerun, Trial, best_trial
 
 RECORD, CANDIDATE, DEFINITION, RERUN, QUALITY = "record", "candidate", "definition", "rerun", "quality"
+ABOUT = "about"
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
 """Infeasible or repeated proposals of one of Optuna's samplers before we choose for it. GP learns nothing from them, so
 it would propose the same again."""
@@ -223,8 +226,10 @@ class Search:
             )
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
             raise InputError(f"storage {storage}: cannot be opened: {' '.join(str(error).split())[:300]}") from None
-        self._study.set_metric_names([problem.objective.name])
+        self._study.set_metric_names([with_unit(problem.objective.name)])
         self._check_definition()
+        if self._study.user_attrs.get(ABOUT) != (about := study_words(problem)):
+            self._study.set_user_attr(ABOUT, about)
 
     def _check_definition(self) -> None:
         """A study continues only under the definition it began with: other loads or machines do not compare."""
@@ -322,8 +327,8 @@ class Search:
         storage = self._study._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, trial.number)
         handle = optuna.Trial(self._study, trial_id)
-        handle.set_user_attr("outcome", trial.outcome)
-        handle.set_user_attr("metrics", {name: round(value, 6) for name, value in trial.metrics.items()})
+        for name, value in trial_attributes(self._problem, trial).items():
+            handle.set_user_attr(name, value)
         for constraint in trial.constraints:
             handle.set_constraint(constraint.name, constraint.excess)
         if trial.outcome == "failed":
@@ -344,8 +349,8 @@ def definition(problem: Problem) -> dict[str, Any]:
         return msgspec.to_builtins(value, enc_hook=float)
 
     kept_values = {key: plain(getattr(spec, key)) for key in kept}
-    # How long we wait, from where we start and what is compiled already change no number.
-    for waiting in ("start_timeout", "command", "compile_cache"):
+    # How long we wait, from where we start, what is compiled already and who may read the model change no number.
+    for waiting in ("start_timeout", "command", "compile_cache", "pass_env"):
         kept_values["engine"].pop(waiting)
     if not spec.objective.weights:  # studies from before there were any go on
         kept_values["objective"].pop("weights")

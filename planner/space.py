@@ -17,6 +17,7 @@ import msgspec
 from planner.engine import FIELDS, LEVERS, EngineConfig, Lever, convert_settings, lever_of, settings
 from planner.errors import InputError
 from planner.lazy import LazyModule
+from planner.secrets import refuse_secrets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +83,8 @@ def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
     if key not in FIELDS and key not in {LAYOUT, MODEL} and not key.startswith(ENV_PREFIX):
         allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
         raise ValueError(f"{where}: unknown; allowed: {allowed}")
+    if key.startswith(ENV_PREFIX):
+        refuse_secrets([key.removeprefix(ENV_PREFIX)], [])
     values = _values(choice)
     if not values:
         raise ValueError(f"{where}: has no values")

@@ -10,6 +10,7 @@ import msgspec
 from planner.engine import EngineConfig
 from planner.hardware import Interconnect
 from planner.objective import Objective
+from planner.secrets import refuse_secrets
 from planner.space import SearchSpace
 from planner.units import MIB, Bytes, Seconds
 from planner.workload import Rate, Workload
@@ -53,6 +54,8 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     settings: EngineConfig = EngineConfig()
     """Fixed for every candidate; a setting named here is not searched."""
     env: dict[str, str] = {}
+    pass_env: list[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] = []
+    """Variables that the engine gets from the environment planner runs in, by name: tokens and keys."""
     extra_args: list[str] = []
     """Further flags, passed as they are."""
     command: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["vllm", "serve"])
@@ -60,6 +63,11 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     start_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1200.0))
     compile_cache: bool = True
     """Keep what the engine compiles for the next launch: a volume of the study, or a folder of it."""
+
+    def __post_init__(self) -> None:
+        refuse_secrets(self.env, self.extra_args)
+        if both := sorted(set(self.env) & set(self.pass_env)):
+            raise ValueError(f"pass_env: {both[0]} is under env too; name it once")
 
 
 DOCKER_SHM_BYTES = 64 * MIB

@@ -16,7 +16,16 @@ HOMES = {
     "optuna": {"search"},
     "docker": {"backends.docker", "backends.named", "container"},
     "yaml": {"files"},
-    "rich": {"report", "estimate_view", "log_view", "live", "tune", "cli", "service_cli", "service.doctor_view"},
+    "rich": {
+        "report",
+        "estimate_view",
+        "log_view",
+        "live",
+        "tune_command",
+        "cli",
+        "service_cli",
+        "service.doctor_view",
+    },
     "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base", "service.watch", "service.events"},
     "prometheus_client": {"telemetry", "simulated.server", "service.events"},
     "filelock": {"workspace"},
@@ -58,7 +67,17 @@ def test_imports_have_a_direction() -> None:
     reached = {name: set(graph.get(name, ())) for name in order}
     for name in order:
         reached[name] |= {further for near in graph.get(name, ()) for further in reached[near]}
-    outer = {"search", "tune", "cli", "report", "live", "files", "loadgen", "backends.docker", "backends.process"}
+    outer = {
+        "search",
+        "tune_command",
+        "cli",
+        "report",
+        "live",
+        "files",
+        "loadgen",
+        "backends.docker",
+        "backends.process",
+    }
     for core in ("engine", "model", "hardware", "memory", "roofline", "feasibility", "space", "metrics", "problem"):
         assert not reached[core] & outer, core
 

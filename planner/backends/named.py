@@ -12,6 +12,7 @@ import docker.errors
 from planner.backends.docker import LOG_TAIL_LINES, STOP_TIMEOUT_S, ContainerInstance, mapped
 from planner.container import GUARD_LABEL, ContainerRun
 from planner.errors import BackendError
+from planner.secrets import is_secret
 from planner.spec import DOCKER_SHM_BYTES
 
 if TYPE_CHECKING:
@@ -137,10 +138,10 @@ class NamedContainers:
         """Raises BackendError when there is none."""
         return ContainerInstance(self._get(name))
 
-    def run_of(self, name: str, env_names: Collection[str] = ()) -> ContainerRun:
+    def run_of(self, name: str, env_names: Collection[str] = (), passed: Sequence[str] = ()) -> ContainerRun:
         """The `docker run` that made it; of its environment these names and what its image does not say itself.
 
-        Raises BackendError when there is none.
+        Of variables that were `passed`, and of secrets, only the names. Raises BackendError when there is none.
         """
         container = self._get(name)
         config, host = container.attrs["Config"], container.attrs["HostConfig"]
@@ -148,6 +149,7 @@ class NamedContainers:
             from_image = set(self._client.images.get(container.attrs["Image"]).attrs["Config"]["Env"] or ())
         words = [word.partition("=") for word in config["Env"] or ()]
         env = {key: value for key, _, value in words if key in env_names or f"{key}={value}" not in from_image}
+        by_name = [key for key in env if key in passed or is_secret(key)]
         binds = [bind.split(":") for bind in host["Binds"] or ()]
         wanted = host.get("DeviceRequests") or []
         ids = [int(i) for request in wanted for i in request.get("DeviceIDs") or () if i.isdecimal()]
@@ -156,7 +158,8 @@ class NamedContainers:
             image=config["Image"],
             name=name,
             command=tuple(config["Cmd"] or ()),
-            env=env,
+            env={key: value for key, value in env.items() if key not in by_name},
+            pass_env=by_name,
             volumes={bind[0]: bind[1] for bind in binds},
             host_ip=None,
             host_port=None,

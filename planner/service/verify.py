@@ -40,7 +40,7 @@ from planner.service.reproduction import (
 from planner.sources import load
 from planner.spec import StudySpec
 from planner.trial import Trial
-from planner.tune import sigterm_as_interrupt, stored_trials
+from planner.tune_command import sigterm_as_interrupt, stored_trials
 from planner.units import format_duration
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace
 
@@ -219,7 +219,7 @@ def _verify(
     logs = [log_dir / f"verify-{i}.log" for i in range(len(script.containers))]
     with _started(script) as containers:
         for run, name in zip(expected, script.containers, strict=False):
-            checks += compare_runs(run, containers.run_of(name, run.env))
+            checks += compare_runs(run, containers.run_of(name, run.env, run.pass_env))
         if len(expected) != len(script.containers):
             counts = (str(len(expected)), str(len(script.containers)))
             checks.append(

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from planner.backends.docker import DockerBackend
-from planner.bench import Session, measure
+from planner.bench_session import Session, measure
 from planner.benchmark import live
 from planner.load_shapes import shape_of
 from planner.loadgen import target_of

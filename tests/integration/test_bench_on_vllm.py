@@ -19,8 +19,8 @@ import docker
 import httpx
 import pytest
 
-from planner.bench import BenchOptions
 from planner.bench_command import BenchAsk, LevelLoader, run_bench, workload_of
+from planner.bench_session import BenchOptions
 from planner.capacity import Capacity, find_capacity
 from planner.load_shapes import ClosedLoop
 from planner.metrics import RequestRecord

@@ -110,7 +110,10 @@ BAD_INPUTS = [
     ("guard study.yaml", "ladder.yaml: no such ladder; planner tune writes it"),
     ("guard typo.yaml", "ladder.yaml: no such ladder; planner tune writes it"),
     ("guard", "no study.yaml here"),
-    ("export study.yaml --kind helm", "--kind helm: allowed: script, ladder, compose, systemd"),
+    (
+        "export study.yaml --kind helm",
+        "--kind helm: allowed: script, ladder, compose, systemd, kubernetes, serve, config",
+    ),
     ("estimate typo.yaml", "typo.yaml: unknown key `gpus`"),
     ("estimate garbage.yaml", "garbage.yaml: is not YAML: "),
     ("estimate list.yaml", "list.yaml: Expected `object`, got `array`"),
@@ -184,6 +187,9 @@ def test_tune_writes_everything_and_the_same_words_continue(run: Run, study: Pat
         ("ladder", "ladder.yaml", "rungs:"),
         ("compose", "compose.yaml", "healthcheck:"),
         ("systemd", "planner-guard-vllm.service", f'guard "{ladder}"'),
+        ("kubernetes", "kubernetes.yaml", "kind: Deployment"),
+        ("serve", "serve.sh", "vllm serve"),
+        ("config", "engine.yaml", "max-model-len: 4096"),
     ):
         code, out, _ = run(f"export --simulated --kind {kind}")
         assert (code, out) == (0, f"wrote simulated/{name}\n")

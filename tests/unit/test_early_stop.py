@@ -11,7 +11,7 @@ import pytest
 from test_progress import StopAt
 from test_simulated import serving
 
-from planner.bench import Session, measure
+from planner.bench_session import Session, measure
 from planner.load_shapes import ClosedLoop
 from planner.loadgen import Target
 from planner.metrics import BenchmarkResult

@@ -1,7 +1,8 @@
-"""The script: bash understands it as the very argv that the Docker Engine was given."""
+"""Exports for Docker and the guard: bash, compose and systemd read the very words that the Docker Engine was given."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -16,7 +17,9 @@ import yaml
 
 from planner.container import service_runs
 from planner.errors import InputError
-from planner.export import compose_yaml, parse_kind, run_sh, systemd_unit
+from planner.export.containers import compose_yaml, run_sh
+from planner.export.guarded import systemd_unit
+from planner.export.kinds import parse_kind
 from planner.problem import Problem
 
 Make = Callable[..., Problem]
@@ -94,8 +97,8 @@ def test_no_name_can_leave_the_comment(make_problem: Make, launch: Any) -> None:
     assert "# load: x rm -rf / ," in header
 
 
-def test_the_compose_file_says_what_the_script_says(odd: Problem, launch: Any, tmp_path: Path) -> None:
-    """Compose reads `$$` as `$`; so does this test, and `docker compose` itself where it is."""
+def test_the_compose_file_says_what_the_script_says(odd: Problem, launch: Any) -> None:
+    """Compose reads `$$` as `$`; so does this test."""
     text = compose_yaml(odd, launch(odd)[0], None)
     services = yaml.safe_load(text.replace("$$", "$"))["services"]
     runs = service_runs(odd, odd.default)
@@ -110,30 +113,92 @@ def test_the_compose_file_says_what_the_script_says(odd: Problem, launch: Any, t
         (devices,) = service["deploy"]["resources"]["reservations"]["devices"]
         assert devices["device_ids"] == [str(number) for number in run.gpu_ids or ()]
         assert "/health" in service["healthcheck"]["test"][-1]
-    compose = ["docker", "compose"]
-    if (
-        shutil.which("docker")
-        and subprocess.run([*compose, "version"], capture_output=True, check=False).returncode == 0
-    ):
-        (tmp_path / "compose.yaml").write_text(text, "utf-8")
-        subprocess.run([*compose, "config", "--quiet"], cwd=tmp_path, check=True, timeout=60)
 
 
-def test_the_unit_is_valid_and_starts_the_guard(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def compose() -> list[str]:
+    """Compose itself, as Docker's plugin or as the program; CI has it."""
+    for words in (["docker", "compose"], ["docker-compose"]):
+        if (
+            shutil.which(words[0])
+            and subprocess.run([*words, "version"], capture_output=True, check=False).returncode == 0
+        ):
+            return words
+    if os.environ.get("PLANNER_REQUIRE_CONTAINERS"):
+        pytest.fail("no docker compose, and PLANNER_REQUIRE_CONTAINERS is set")
+    pytest.skip("no docker compose")
+
+
+@pytest.fixture(scope="module")
+def analyze() -> str:
+    """`systemd-analyze`; CI has it."""
+    if program := shutil.which("systemd-analyze"):
+        return program
+    if os.environ.get("PLANNER_REQUIRE_CONTAINERS"):
+        pytest.fail("no systemd-analyze, and PLANNER_REQUIRE_CONTAINERS is set")
+    pytest.skip("no systemd-analyze")
+
+
+def test_compose_reads_two_instances_with_a_port_and_a_card_each(
+    odd: Problem, launch: Any, tmp_path: Path, compose: list[str]
+) -> None:
+    (tmp_path / "compose.yaml").write_text(compose_yaml(odd, launch(odd)[0], None), "utf-8")
+    done = subprocess.run([*compose, "config"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "variable is not set" not in done.stderr  # every $ is doubled
+    services = yaml.safe_load(done.stdout.replace("$$", "$"))["services"]
+    runs = service_runs(odd, odd.default)
+    assert [services[run.name]["command"] for run in runs] == [list(run.command) for run in runs]
+    assert [services[run.name]["environment"] for run in runs] == [run.env for run in runs]
+    ports = [str(services[run.name]["ports"][0]) for run in runs]
+    assert ["8000" in ports[0], "8001" in ports[1]] == [True, True]
+    cards = [services[run.name]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] for run in runs]
+    assert cards == [["0"], ["1"]]
+
+
+def test_compose_wants_what_is_passed_by_name(
+    make_problem: Make, launch: Any, tmp_path: Path, compose: list[str]
+) -> None:
+    problem = make_problem(engine__pass_env=["HF_TOKEN"])
+    (tmp_path / "compose.yaml").write_text(compose_yaml(problem, launch(problem)[0], None), "utf-8")
+
+    def config(**env: str) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": os.environ["PATH"], **env}
+        return subprocess.run(
+            [*compose, "config"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    without = config()
+    assert without.returncode != 0
+    assert "HF_TOKEN" in without.stderr
+    given = yaml.safe_load(config(HF_TOKEN="hf_given").stdout)  # noqa: S106
+    assert [service["environment"]["HF_TOKEN"] for service in given["services"].values()] == ["hf_given"] * 2
+
+
+def test_the_unit_is_valid_and_starts_the_guard(make_problem: Make, launch: Any, tmp_path: Path, analyze: str) -> None:
     ladder = tmp_path / "my models" / "100% $HOME" / "ladder.yaml"
     unit = tmp_path / "planner-guard-x.service"
-    unit.write_text(systemd_unit("x", ladder), "utf-8")
+    problem = make_problem(serve={"name": "x"}, engine__pass_env=["HF_TOKEN"])
+    unit.write_text(systemd_unit(problem, launch(problem)[0], None, ladder), "utf-8")
     (line,) = [line for line in unit.read_text("utf-8").splitlines() if line.startswith("ExecStart=")]
     words = shlex.split(line.removeprefix("ExecStart=").replace("%%", "%").replace("$$", "$"))
     assert words == [str(Path(sys.executable).with_name("planner")), "guard", str(ladder)]
-    if shutil.which("systemd-analyze"):
-        done = subprocess.run(
-            ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
-        )
-        assert (done.returncode, done.stderr) == (0, "")
+    assert "\nEnvironmentFile=/etc/planner/x.env\n" in unit.read_text("utf-8")
+    done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_script_says_where_each_of_two_instances_answers(make_problem: Make, launch: Any) -> None:
+    problem = make_problem(serve={"name": "coder", "host_port": 8888})
+    text = run_sh(problem, launch(problem)[0], None)
+    assert "# 2 instances: port 8888 with card 0; port 8889 with card 1; share requests out among them" in text
+    one = make_problem(search_space={"search": {"layout": ["1xtp2"]}})
+    assert "instances" not in run_sh(one, launch(one)[0], None)
 
 
 def test_an_unknown_kind_is_named() -> None:
     assert parse_kind("compose") == "compose"
-    with pytest.raises(InputError, match="--kind helm: allowed: script, ladder, compose, systemd"):
+    with pytest.raises(
+        InputError, match="--kind helm: allowed: script, ladder, compose, systemd, kubernetes, serve, config"
+    ):
         parse_kind("helm")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from planner.container import service_runs
 from planner.engine import parse_version
 from planner.errors import InputError
-from planner.export import ladder_yaml
+from planner.export.guarded import ladder_yaml
 from planner.feasibility import check
 from planner.files import decode, encode, load_ladder
 from planner.problem import CPU_KV_ENV, Problem

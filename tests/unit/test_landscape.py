@@ -17,7 +17,7 @@ from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_study
 from planner.trial import Trial, default_trial
-from planner.tune import report_trials
+from planner.tune_command import report_trials
 
 Make = Callable[..., Problem]
 Write = Callable[..., Path]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.export import run_sh
+from planner.export.containers import run_sh
 from planner.finals import chosen_trial
 from planner.quality import (
     RULE,

@@ -131,12 +131,13 @@ def test_optuna_sees_values_parameters_and_attributes(make_problem: Make, tune: 
     problem = make_problem()
     trials = tune(problem, 3)
     stored = _stored(storage)
-    assert stored.metric_names == ["output_throughput"]
+    assert stored.metric_names == ["output_throughput_tokens_per_s"]
     assert stored.direction == optuna.study.StudyDirection.MAXIMIZE
     for trial, frozen in zip(trials, stored.trials, strict=True):
         assert (frozen.number, frozen.value) == (trial.number, trial.value)
         assert frozen.user_attrs["outcome"] == "measured"
-        assert frozen.user_attrs["metrics"]["ttft_p50"] == pytest.approx(trial.metrics["ttft_p50"], abs=1e-6)
+        assert frozen.user_attrs["ttft_p50_s"] == pytest.approx(trial.metrics["ttft_p50"], rel=1e-5)
+        assert frozen.user_attrs["backend"] == "SIMULATED"
     assert stored.trials[1].params == {
         name: problem.choices.value_of(trials[1].candidate, name) for name in problem.choices.names
     }

@@ -20,7 +20,7 @@ from planner.calibration import load_calibrations, save_calibrations
 from planner.cards import Cards, held_cards
 from planner.container import trial_runs
 from planner.errors import BackendError, InputError
-from planner.export import ExportKind, exported, file_name
+from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.files import encode
 from planner.finals import chosen_trial, heats
 from planner.hardware import find_gpu
@@ -270,7 +270,7 @@ def write_export(
     text = exported(kind, problem, trial, default_trial(problem, trials), workspace.ladder_path)
     try:
         path.write_text(text, "utf-8")
-        if kind == "script":
+        if kind in SCRIPTS:
             path.chmod(0o755)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None

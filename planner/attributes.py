@@ -1,0 +1,71 @@
+"""What other programs show of a study: names with units, and a trial's figures as short attributes.
+
+In: a problem and a trial. Out: plain numbers and words for Optuna's storage, which optuna-dashboard and a pandas frame
+show as columns. The whole trial is stored beside them, as one attribute (`record`). Knows nothing of optuna.
+"""
+
+from __future__ import annotations
+
+from planner.metrics import LATENCIES, MAX_MODEL_LEN, RATES
+from planner.problem import Problem
+from planner.space import Candidate
+from planner.trial import Trial
+
+SHOWN = ("output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
+"""Besides the metrics that a study is after or limits."""
+DIGITS = 6
+"""Significant ones; the record has them all."""
+
+
+def with_unit(metric: str) -> str:
+    """`output_throughput_tokens_per_s`, `ttft_p95_s`, `max_model_len_tokens`; a score has no unit."""
+    if metric in RATES:
+        return f"{metric}_per_s" if metric == "request_throughput" else f"{metric}_tokens_per_s"
+    if metric == MAX_MODEL_LEN:
+        return f"{metric}_tokens"
+    return f"{metric}_s" if metric.partition("_")[0] in LATENCIES else metric
+
+
+def study_words(problem: Problem) -> str:
+    """`Qwen3-8B on 2 x RTX 4090, vLLM 0.8.5, load chat`."""
+    models = " or ".join(dict.fromkeys(model.name for model in problem.models.values()))
+    cards = f"{problem.spec.hardware.num_gpus} x {problem.gpu.name}"
+    return f"{models} on {cards}, vLLM {problem.version}, load {problem.workload.name}"
+
+
+def trial_attributes(problem: Problem, trial: Trial) -> dict[str, str | float | int]:
+    """Short attributes by name; what a trial has not is left out."""
+    memory = trial.predicted_memory if trial.real_memory is None else trial.real_memory
+    names = dict.fromkeys([*problem.objective.powers, *problem.objective.limits, *SHOWN])
+    found: dict[str, str | float | int | None] = {
+        "settings": settings_words(problem, trial.candidate),
+        "outcome": trial.outcome,
+        "why": "; ".join(_reasons(trial)) or None,
+        "backend": "SIMULATED" if trial.provenance.simulated else trial.provenance.backend,
+        **{with_unit(name): _rounded(trial.metrics[name]) for name in names if name in trial.metrics},
+        f"predicted_{with_unit(problem.objective.name)}": _rounded(trial.predicted_value),
+        "kv_cache_tokens": None if memory.kv_tokens is None else int(memory.kv_tokens),
+        "start_s": _rounded(trial.start_s),
+        "benchmark_s": _rounded(trial.benchmark_s),
+        "given_up_at": trial.stopped_at,
+        "final_of": None if trial.rerun is None else trial.rerun.of,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def settings_words(problem: Problem, candidate: Candidate) -> str:
+    """`layout=2xtp1 max_num_seqs=64`: the searched values that differ from the engine's own."""
+    values = {name: problem.choices.value_of(candidate, name) for name in problem.choices.names}
+    words = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return " ".join([problem.default_words, *words] if candidate == problem.default else words)
+
+
+def _reasons(trial: Trial) -> list[str]:
+    """Why it has no value, or is no winner."""
+    if trial.failure is not None:
+        return [f"{trial.failure.kind}: {trial.failure.message}"]
+    return [constraint.message for constraint in trial.constraints if constraint.excess > 0]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")

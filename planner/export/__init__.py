@@ -1,0 +1,1 @@
+"""A trial as text that runs it; `kinds.py` lists the kinds."""

@@ -1,0 +1,164 @@
+"""planner from Python: the functions behind the commands. `planner/__init__.py` names them.
+
+Nothing is computed here: each function finds the study as its command does and calls what the command calls. What the
+commands report in one line, these raise: InputError for what was asked, BackendError for Docker or a driver,
+BenchmarkError for a load that gave no numbers; all are PlannerErrors.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from planner import files
+from planner.engine import EngineConfig, convert_settings
+from planner.sources import spec_of, with_levers, with_settings
+from planner.spec import StudySpec
+from planner.workspace import STUDIES_FOLDER, Workspace
+
+if TYPE_CHECKING:
+    from planner.bench_command import BenchAsk, BenchOutcome
+    from planner.estimate import Answer
+    from planner.trial import Trial
+
+Study: TypeAlias = StudySpec | Path | str
+"""A study that was loaded, or its file or folder."""
+Setting: TypeAlias = str | int | float | bool
+"""A value of one of vLLM's settings, under vLLM's name: `max_num_seqs=64`."""
+INTERRUPTED = 130
+"""Exit code of an interrupted command."""
+
+
+def load_study(path: Path | str) -> StudySpec:
+    """A study.yaml (or its folder) with whatever files it names. Raises InputError with file and key."""
+    return files.load_study(Path(path))
+
+
+def estimate_memory(
+    study: Study | None = None,
+    *,
+    model: str | None = None,
+    gpu: str | None = None,
+    num_gpus: int = 1,
+    interconnect: str = "pcie",
+    vllm_version: str = "0.8.5",
+    **settings: Setting,
+) -> Answer:
+    """Memory of one GPU before anything is launched, and whether vLLM will start: what `planner estimate` says.
+
+    Of a study, or of a `model` (directory, config.json or name) on a `gpu` (a name of `planner gpus`). The answer has
+    `verdict`, `reasons`, `kv_tokens_total`, and `document(name)`: a dict in GiB and tokens (docs/formats.md). Sizes in
+    `deployment.memory` are bytes. Raises InputError.
+    """
+    from planner.estimate import calibrated, setup_of
+
+    given = convert_settings(dict(settings), "estimate_memory")
+    spec, folder = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
+    return calibrated(setup_of(spec, given), folder, None).answer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """A tuning run that has ended."""
+
+    study_name: str
+    storage: str
+    """Both for `optuna.load_study`."""
+    folder: Path
+    """Where run.sh, the ladder and logs are."""
+    trials: tuple[Trial, ...]
+    """All of the study, oldest first, those of the finals too. Metrics in seconds and per second."""
+    best: Trial | None
+    """The one to deploy; None where no trial kept every limit."""
+    default: Trial | None
+    """The engine's own settings."""
+    simulated: bool
+    """True: the numbers come from a model of the engine, not from a measurement."""
+
+
+def tune(
+    study: Study | None = None,
+    *,
+    trials: int = 30,
+    backend: str | None = None,
+    storage: str | None = None,
+    folder: Path | None = None,
+    levers: str | None = None,
+    sampler: str | None = None,
+    seed: int | None = None,
+    finals: bool = True,
+    quiet: bool = True,
+    model: str | None = None,
+    gpu: str | None = None,
+    num_gpus: int = 1,
+    interconnect: str = "pcie",
+    vllm_version: str = "0.8.5",
+    **settings: Setting,
+) -> Tuned:
+    """Launch, benchmark, search: what `planner tune` does. Called again it continues, up to `trials` launches in all.
+
+    `backend` is docker, process or simulated. Results go to `folder`: by default that of the study's file, else
+    studies/NAME. `quiet` keeps what the command prints to itself. Call it from the main thread: SIGTERM and Ctrl-C stop
+    the engines, and then raise KeyboardInterrupt; finished trials are kept. Raises InputError, BackendError.
+    """
+    from planner.finals import chosen_trial
+    from planner.trial import default_trial
+    from planner.tune_command import choose_backend, stored_trials, tune_study
+
+    given = convert_settings(dict(settings), "tune")
+    spec, beside = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
+    spec = with_levers(with_settings(spec, given, sampler, seed), levers)
+    place, chosen = folder or beside, choose_backend(spec, backend)
+    with redirect_stdout(io.StringIO()) if quiet else nullcontext():
+        try:
+            tune_study(spec, place, trials, chosen, storage, dry_run=False, has_finals=finals)
+        except SystemExit as ended:
+            if ended.code == INTERRUPTED:
+                raise KeyboardInterrupt from None
+            raise
+    workspace = Workspace(place, simulated=chosen == "simulated")
+    problem, found = stored_trials(spec, place, workspace.simulated, storage)
+    return Tuned(
+        study_name=spec.name,
+        storage=storage or workspace.default_storage,
+        folder=workspace.folder,
+        trials=tuple(found),
+        best=chosen_trial(problem, found),
+        default=default_trial(problem, found),
+        simulated=workspace.simulated,
+    )
+
+
+def bench(asked: BenchAsk | str, on_line: Callable[[str], None] = lambda line: None) -> BenchOutcome:  # noqa: ARG005
+    """Measure an OpenAI-compatible server: what `planner bench` does.
+
+    `asked` is a URL, or a `BenchAsk` with the command's options. The outcome's `documents` have the keys of `vllm bench
+    serve` (latencies in ms, throughput per second) and ours (docs/bench.md), one for each level of a sweep; `exit_code`
+    is 3 where a limit is broken, 5 where the client was the bottleneck. `on_line` is told of levels as they are done.
+    Raises InputError, BenchmarkError.
+    """
+    from planner.bench_command import BenchAsk, run_bench
+
+    options = BenchAsk(url=asked) if isinstance(asked, str) else asked
+    return run_bench(options, lambda stage, done, total: None, on_line, datetime.now())  # noqa: ARG005
+
+
+def _found(
+    study: Study | None,
+    model: str | None,
+    gpu: str | None,
+    num_gpus: int,
+    interconnect: str,
+    version: str,
+    given: EngineConfig,
+) -> tuple[StudySpec, Path]:
+    """The study and the folder of its results, as the commands find them; of a loaded one, studies/NAME."""
+    if isinstance(study, StudySpec):
+        return study, Path(STUDIES_FOLDER) / study.name
+    path = None if study is None else Path(study)
+    return spec_of(path, model, gpu, num_gpus, interconnect, version, given.max_model_len)
