@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check format schemas accuracy race race-packages faults bench clean
+.PHONY: tune test tune-cpu check format docs schemas accuracy race race-packages faults bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +48,10 @@ tune-cpu: $(BIN)/planner $(TINY_MODEL)/config.json
 
 $(TINY_MODEL)/config.json: tests/images/make_model.py
 	$(PYTHON) tests/images/build.py model $(TINY_MODEL)
+
+## These pages as a site: build/site/index.html, which works from disk.
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
 
 ## JSON Schemas for editors, from the types.
 schemas: $(BIN)/planner

@@ -6,19 +6,26 @@ under `$ planner ...` in console blocks: read what changed there, the words arou
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import count, pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer.main
 
+from planner import roofline
 from planner.cli import app
 from planner.engine import (
     ATTENTION_BACKEND_ENV,
@@ -185,49 +192,157 @@ def _advice(note: Note) -> str:
 
 
 def causes_table() -> str:
-    phases = (
-        (f"out of memory, {phase if phase == 'under load' else f'while {phase}'}", "EngineOutOfMemory", advice)
-        for phase, advice in PHASE_ADVICE.items()
-    )
+    phases = ((phase_name(phase), "EngineOutOfMemory", advice) for phase, advice in PHASE_ADVICE.items())
     named = ((cause.name, cause.kind.__name__, cause.advice) for cause in CAUSES.values())
     return table(("cause", "error", "what to change"), [*named, *phases])
+
+
+# --- the speed model's coefficients, in performance-model.md ---
+
+
+def coefficients_table() -> str:
+    """Values of the three sets, and what the field's docstring says of where they are from."""
+    tree = ast.parse(inspect.getsource(roofline.Coefficients))
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    words = {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+    sets = (roofline.V1, roofline.V0, roofline.CPU)
+    return table(
+        ("coefficient", "V1", "V0", "CPU", "what it is, and from where"),
+        ((f"`{name}`", *(f"{getattr(each, name):g}" for each in sets), said) for name, said in words.items()),
+    )
+
+
+# --- advice by symptom, in troubleshooting.md ---
+
+ADVICE_BLOCK = re.compile(r"(<!-- advice: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Names of causes, phases of an out of memory and warnings, parted by semicolons: the advice is the log's own."""
+
+
+def advice_names(page: str) -> list[str]:
+    return [name for found in ADVICE_BLOCK.finditer(page) for name in found[2].split("; ")]
+
+
+def with_advice(page: str) -> str:
+    return ADVICE_BLOCK.sub(lambda found: f"{found[1]}\n{advice_table(found[2].split('; '))}\n\n{found[3]}", page)
+
+
+def advice_table(names: Iterable[str]) -> str:
+    """Raises KeyError for a name that `planner log` does not use."""
+    known = {cause.name: cause.advice for cause in CAUSES.values()}
+    known |= {phase_name(phase): advice for phase, advice in PHASE_ADVICE.items()}
+    known |= {note.name: f"{note.meaning} {_advice(note)}" for note in NOTES}
+    return table(("`planner log` says", "what to change"), ((name, known[name]) for name in names))
+
+
+def phase_name(phase: str) -> str:
+    return f"out of memory, {phase if phase == 'under load' else f'while {phase}'}"
 
 
 # --- commands shown with their output ---
 
 SHOWN = ("estimate", "candidates", "log", "schema", "gpus", "models")
 """Commands that are cheap and write nothing: what the docs show of them is run."""
-_SHELL_LINE = re.compile(r"^\$ (planner (?:" + "|".join(SHOWN) + r")\b.*)\n((?:(?!\$ |```).*\n)*)", re.MULTILINE)
+TOLD = {"tune": ("simulated", "--dry-run"), "report": ("--simulated",), "export": ("--simulated",)}
+"""Commands that write, with the words that make them safe and repeatable: a page's are run one after the other in a
+copy of the studies, `cat` between them too."""
+_SHELL_LINE = re.compile(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 LEFT_OUT = "..."
+
+Run = tuple[str, str, tuple[str, ...]]
+"""Command, shown output, and the page's commands before it that write."""
 
 
 def fences(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def shown_runs(text: str) -> list[tuple[str, str]]:
-    """(command, shown output) of every cheap command in a console block of the page."""
-    return [found for block in fences(text, "console") for found in _SHELL_LINE.findall(block)]
+def shown_runs(text: str) -> list[Run]:
+    """Every command in a console block of the page that is run."""
+    found: list[Run] = []
+    before: tuple[str, ...] = ()
+    for command, shown in (line for block in fences(text, "console") for line in _SHELL_LINE.findall(block)):
+        if is_told(command):
+            found.append((command, shown, before))
+            before = (*before, command)
+        elif command.startswith("planner ") and shlex.split(command)[1] in SHOWN:
+            found.append((command, shown, ()))
+    return found
+
+
+def is_told(command: str) -> bool:
+    program, *words = shlex.split(command)
+    return program == "cat" or (program == "planner" and any(word in words for word in TOLD.get(words[0], ())))
+
+
+def run(command: str, before: tuple[str, ...] = ()) -> tuple[int, tuple[str, ...]]:
+    """Exit code and printed lines of a shown command."""
+    if is_told(command):
+        return _told((*before, command))[1:]
+    return _run_in(ROOT, command)
 
 
 @cache
-def run(command: str) -> tuple[int, tuple[str, ...]]:
-    """Exit code and printed lines of a shown command."""
-    argv = [sys.executable, "-c", "from planner.cli import main; main()", *shlex.split(command)[1:]]
-    result = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+def _told(commands: tuple[str, ...]) -> tuple[Path, int, tuple[str, ...]]:
+    """The last of the commands, in a copy of the folder that those before it left: that folder, code and lines."""
+    folder = _scratch() / str(next(_NUMBERS))
+    if commands[:-1]:
+        shutil.copytree(_told(commands[:-1])[0], folder)
+    else:
+        shutil.copytree(ROOT / "search_spaces", folder / "search_spaces")
+        for study in (ROOT / "studies").glob("*/study.yaml"):
+            (folder / study.relative_to(ROOT)).parent.mkdir(parents=True)
+            shutil.copy(study, folder / study.relative_to(ROOT))
+    return folder, *_run_in(folder, commands[-1])
+
+
+_NUMBERS = count()
+
+
+def _scratch() -> Path:
+    return Path(_scratch_folder().name)
+
+
+@cache
+def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="planner-docs-")
+
+
+@cache
+def _run_in(folder: Path, command: str) -> tuple[int, tuple[str, ...]]:
+    program, *words = shlex.split(command)
+    argv = [sys.executable, "-c", "from planner.cli import main; main()"] if program == "planner" else [program]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([*argv, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return result.returncode, tuple(line.rstrip() for line in (result.stdout + result.stderr).splitlines())
 
 
 def with_output(page: str) -> str:
     """The page with each shown line that is no longer printed replaced by the printed line most like it."""
-    for command, shown in shown_runs(page):
-        _, printed = run(command)
+    for command, shown, before in shown_runs(page):
+        _, printed = run(command, before)
         lines = [
             line if line.strip() == LEFT_OUT else (difflib.get_close_matches(line, printed, 1, 0.0) or [line])[0]
             for line in shown.splitlines()
         ]
         page = page.replace(f"$ {command}\n{shown}", "\n".join([f"$ {command}", *lines, ""]))
     return page
+
+
+# --- commands that are shown, run or not ---
+
+_SHELLS = ("console", "sh", "bash", "")
+_COMMAND = re.compile(r"^\s*(?:\$ )?(?:\w+=\S+ )*(?:[^#\n]*\| )?(planner [a-z][^|>\n]*)", re.MULTILINE)
+
+
+def commands(text: str) -> list[list[str]]:
+    """Words of every `planner ...` in a block of shell lines; usage lines, with their brackets, are none."""
+    blocks = "\n".join(block.replace("\\\n", " ") for language in _SHELLS for block in fences(text, language))
+    found = (shlex.split(line, comments=True)[1:] for line in _COMMAND.findall(blocks) if "[OPTIONS]" not in line)
+    return [words for words in found if words]
 
 
 # --- writing ---
@@ -239,6 +354,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "guard metrics": ("guard.md", guard_metrics),
     "warnings": ("log.md", warnings_table),
     "causes": ("log.md", causes_table),
+    "coefficients": ("performance-model.md", coefficients_table),
 }
 """Name of a made block -> the page it is in, and what makes it."""
 
@@ -257,6 +373,8 @@ def pages() -> dict[Path, str]:
     for name, (file, make) in BLOCKS.items():
         path = DOCS / file
         made[path] = with_block(made.get(path) or path.read_text("utf-8"), name, make())
+    advice = DOCS / "troubleshooting.md"
+    made[advice] = with_advice(made.get(advice) or advice.read_text("utf-8"))
     return made
 
 

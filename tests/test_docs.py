@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer.main
@@ -17,17 +18,18 @@ import typer.main
 from planner import errors
 from planner.cli import app
 from planner.container import ContainerRun
-from planner.engine import FIELDS
+from planner.engine import FIELDS, LEVERS, parse_flags
 from planner.estimate import Verdict
 from planner.feasibility import RULES
 from planner.files import SCHEMAS, decode, json_schema
+from planner.log.patterns import CAUSES, PHASE_ADVICE
 from planner.log.reading import read_log
 from planner.log_command import document
 from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.requests import GpuRequest, Request, answer
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.space import SearchSpace
-from planner.spec import StudySpec
+from planner.spec import SamplerSpec, StudySpec
 
 sys.path.insert(0, str(Path(__file__).parent))
 import docs_make
@@ -129,6 +131,8 @@ def test_every_library_is_documented() -> None:
     for requirement in project["dependencies"]:
         name = re.split(r"[^A-Za-z0-9-]", requirement)[0]
         assert f"| {name} |" in page("libraries.md")
+    for extra in project["optional-dependencies"]:
+        assert f"`planner[{extra}]`" in page("libraries.md"), extra
 
 
 def test_every_verdict_is_documented() -> None:
@@ -149,6 +153,38 @@ def test_keys_of_a_logs_report_are_documented() -> None:
     found = document(read_log(start.read_bytes().decode()), "")
     keys = {*found, *found["run"], *found["notes"][0]} - {key for key in found["run"] if "tokens_per_s" in key}
     assert not sorted(key for key in keys if not is_named(key, page("log.md")))
+
+
+def test_every_check_of_the_doctor_is_documented() -> None:
+    """By the names that the modules of checks give their lines."""
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "planner" / "service").glob("*_checks.py"))
+    names = set(re.findall(r"(?:\bname = |\bCheck\(\s*)\"([^\"]+)\"", sources))
+    assert len(names) > 10
+    for name in names:
+        assert f"| {name} |" in page("doctor.md"), name
+
+
+def test_every_cause_of_a_failure_has_its_symptom() -> None:
+    named = set(docs_make.advice_names(page("troubleshooting.md")))
+    assert {*CAUSES} - {"not in the table"} <= named
+    assert {docs_make.phase_name(phase) for phase in PHASE_ADVICE} <= named
+
+
+@pytest.mark.parametrize("sampler", get_args(get_type_hints(SamplerSpec)["name"]))
+def test_every_sampler_is_documented(sampler: str) -> None:
+    assert is_named(sampler, page("studies.md"))
+
+
+def test_every_workload_and_shipped_space_is_documented() -> None:
+    for path in (ROOT / "planner" / "data" / "workloads").glob("*.yaml"):
+        assert is_named(path.stem, page("studies.md")), path.stem
+    for path in (ROOT / "search_spaces").glob("*.yaml"):
+        assert is_named(path.stem, page("search-spaces.md")), path.stem
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_every_lever_is_documented(lever: str) -> None:
+    assert f"| `{lever}` |" in page("search-spaces.md")
 
 
 # --- links, examples ---
@@ -184,15 +220,58 @@ def test_yaml_examples_decode(path: Path) -> None:
 SHOWN_RUNS = [(path.name, *found) for path in PAGES for found in docs_make.shown_runs(path.read_text("utf-8"))]
 
 
-@pytest.mark.parametrize(("name", "command", "shown"), SHOWN_RUNS)
-def test_shown_commands_print_what_is_shown(name: str, command: str, shown: str) -> None:  # noqa: ARG001
-    code, printed = docs_make.run(command)
+@pytest.mark.parametrize(("name", "command", "shown", "before"), SHOWN_RUNS)
+def test_shown_commands_print_what_is_shown(name: str, command: str, shown: str, before: tuple[str, ...]) -> None:  # noqa: ARG001
+    code, printed = docs_make.run(command, before)
     assert code == (
-        2 if shown.startswith("planner: ") else 3 if re.search(r"will not start|: failed$", shown, re.MULTILINE) else 0
+        2 if shown.startswith("planner: ") else 3 if re.search(r"^verdict +will not start|: failed$|^cause ", shown, re.MULTILINE) else 0
     ), printed
     for line in shown.splitlines():
-        assert line.strip() == docs_make.LEFT_OUT or line in printed, "run: python tests/docs_make.py"
+        assert line.strip() in {docs_make.LEFT_OUT, ""} or line in printed, "run: python tests/docs_make.py"
 
 
 def test_some_commands_are_shown() -> None:
     assert len(SHOWN_RUNS) >= 4
+    assert any(before for *_, before in SHOWN_RUNS)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_shown_commands_exist(path: Path) -> None:
+    """Also those that are not run: command, options and the values of options are the real ones."""
+    group: Any = typer.main.get_command(app)
+    for words in docs_make.commands(path.read_text("utf-8")):
+        _, rest = parse_flags(words)
+        assert rest[0] in group.commands, words
+        group.commands[rest[0]].make_context(rest[0], rest[1:])
+
+
+# --- the site ---
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    argv = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", DOCS, folder]
+    built = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    assert not built.stderr
+    return folder
+
+
+def test_the_site_has_every_page_in_its_navigation(site: Path) -> None:
+    sidebar = (site / "index.html").read_text("utf-8").partition("sidebar-tree")[2].partition("</div>")[0]
+    for path in DOCS.glob("*.md"):
+        assert path.name == "index.md" or f'href="{path.stem}.html"' in sidebar, path.name
+
+
+def test_the_site_needs_no_network(site: Path) -> None:
+    for path in [*site.glob("*.html"), *site.rglob("*.css")]:
+        text = path.read_text("utf-8")
+        loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"((?:https?:)?//[^\"]+)", text)
+        loaded += re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", text)
+        assert not loaded, path.name
+
+
+def test_chinese_pages_say_so(site: Path) -> None:
+    for path in site.glob("*.zh.html"):
+        assert re.search(r'<html[^>]* lang="zh-CN"', path.read_text("utf-8")), path.name

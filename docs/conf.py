@@ -1,0 +1,49 @@
+"""The site of these pages, by Sphinx: `make docs`.
+
+The index is the navigation: each of its sections is a part of the sidebar, with the pages it links to in their order.
+Pages that it does not name come last, so a new page is never lost. Nothing is loaded from a network, fonts neither.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+project = "planner"
+extensions = ["myst_parser"]
+exclude_patterns = ["schemas"]
+myst_heading_anchors = 4
+html_theme = "furo"
+html_title = "planner"
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
+
+OTHERS = "More pages"
+
+
+def navigation(index: str, pages: set[str]) -> dict[str, list[str]]:
+    """Caption -> pages, from the index's sections; a page counts where it is first linked."""
+    parts: dict[str, list[str]] = {}
+    left = pages - {"index"}
+    for section in re.split(r"^## ", index, flags=re.MULTILINE)[1:]:
+        caption, _, text = section.partition("\n")
+        named = [name for name in re.findall(r"\]\(([\w.-]+)\.md[)#]", text) if name in left]
+        parts[caption] = list(dict.fromkeys(named))
+        left -= set(named)
+    return {caption: named for caption, named in {**parts, OTHERS: sorted(left)}.items() if named}
+
+
+def setup(app: Any) -> None:
+    def add_navigation(app: Any, page: str, source: list[str]) -> None:
+        source[0] = source[0].replace("](../README.md)", "](index.md)")  # the README is the index of the repository
+        if page == "index":
+            for caption, named in navigation(source[0], set(app.env.found_docs)).items():
+                source[0] += "\n".join(["\n```{toctree}", ":hidden:", f":caption: {caption}", *named, "```\n"])
+
+    def set_language(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
+        if page.endswith(".zh"):  # a screen reader's voice follows it
+            context["language"] = "zh-CN"
+
+    app.connect("source-read", add_navigation)
+    app.connect("html-page-context", set_language)
