@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from sphinx.builders.html import StandaloneHTMLBuilder
+
 project = "planner"
 extensions = ["myst_parser"]
 exclude_patterns = ["schemas"]
@@ -18,6 +20,7 @@ html_title = "planner"
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
+html_show_search_summary = False  # summaries are fetched, which browsers refuse from disk
 
 OTHERS = "More pages"
 
@@ -34,6 +37,13 @@ def navigation(index: str, pages: set[str]) -> dict[str, list[str]]:
     return {caption: named for caption, named in {**parts, OTHERS: sorted(left)}.items() if named}
 
 
+class Site(StandaloneHTMLBuilder):
+    """Sphinx's page of search results goes to find.html, because search.html is one of our pages."""
+
+    def handle_page(self, pagename: str, addctx: dict[str, Any], templatename: str = "page.html", **rest: Any) -> None:
+        super().handle_page("find" if templatename == "search.html" else pagename, addctx, templatename, **rest)
+
+
 def setup(app: Any) -> None:
     def add_navigation(app: Any, page: str, source: list[str]) -> None:
         source[0] = source[0].replace("](../README.md)", "](index.md)")  # the README is the index of the repository
@@ -41,9 +51,12 @@ def setup(app: Any) -> None:
             for caption, named in navigation(source[0], set(app.env.found_docs)).items():
                 source[0] += "\n".join(["\n```{toctree}", ":hidden:", f":caption: {caption}", *named, "```\n"])
 
-    def set_language(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
+    def complete(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
+        path_to = context["pathto"]
+        context["pathto"] = lambda name, *rest: path_to("find" if name == "search" else name, *rest)  # the search form
         if page.endswith(".zh"):  # a screen reader's voice follows it
             context["language"] = "zh-CN"
 
     app.connect("source-read", add_navigation)
-    app.connect("html-page-context", set_language)
+    app.connect("html-page-context", complete)
+    app.add_builder(Site, override=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import re
@@ -223,9 +224,8 @@ SHOWN_RUNS = [(path.name, *found) for path in PAGES for found in docs_make.shown
 @pytest.mark.parametrize(("name", "command", "shown", "before"), SHOWN_RUNS)
 def test_shown_commands_print_what_is_shown(name: str, command: str, shown: str, before: tuple[str, ...]) -> None:  # noqa: ARG001
     code, printed = docs_make.run(command, before)
-    assert code == (
-        2 if shown.startswith("planner: ") else 3 if re.search(r"^verdict +will not start|: failed$|^cause ", shown, re.MULTILINE) else 0
-    ), printed
+    fails = re.search(r"^verdict +will not start|: failed$|^cause ", shown, re.MULTILINE)
+    assert code == (2 if shown.startswith("planner: ") else 3 if fails else 0), printed
     for line in shown.splitlines():
         assert line.strip() in {docs_make.LEFT_OUT, ""} or line in printed, "run: python tests/docs_make.py"
 
@@ -262,6 +262,18 @@ def test_the_site_has_every_page_in_its_navigation(site: Path) -> None:
     sidebar = (site / "index.html").read_text("utf-8").partition("sidebar-tree")[2].partition("</div>")[0]
     for path in DOCS.glob("*.md"):
         assert path.name == "index.md" or f'href="{path.stem}.html"' in sidebar, path.name
+
+
+def test_every_page_of_the_site_is_itself(site: Path) -> None:
+    """Sphinx makes pages of its own, such as a search; none may take the place of one of ours."""
+    for path in DOCS.glob("*.md"):
+        heading = html.unescape(re.sub(r"<[^>]+>", "", _between((site / f"{path.stem}.html").read_text("utf-8"), "h1")))
+        title = path.read_text("utf-8").partition("# ")[2].partition("\n")[0]
+        assert heading.rstrip("#¶").replace("’", "'") == title.replace("`", ""), path.name
+
+
+def _between(text: str, tag: str) -> str:
+    return text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
 
 
 def test_the_site_needs_no_network(site: Path) -> None:
