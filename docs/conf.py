@@ -15,6 +15,7 @@ project = "planner"
 extensions = ["myst_parser"]
 exclude_patterns = ["schemas"]
 myst_heading_anchors = 4
+highlight_language = "none"  # of blocks that name none
 html_theme = "furo"
 html_title = "planner"
 html_show_copyright = False

@@ -345,6 +345,12 @@ def commands(text: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
+def mentioned(text: str) -> list[list[str]]:
+    """Words of every `planner ...` between backticks in a sentence; values may be left out there."""
+    sentences = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [shlex.split(line)[1:] for line in re.findall(r"`(planner [a-z][^`\n]*)`", sentences)]
+
+
 # --- writing ---
 
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {

@@ -245,6 +245,15 @@ def test_shown_commands_exist(path: Path) -> None:
         group.commands[rest[0]].make_context(rest[0], rest[1:])
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_mentioned_commands_exist(path: Path) -> None:
+    group: Any = typer.main.get_command(app)
+    for words in docs_make.mentioned(path.read_text("utf-8")):
+        _, (name, *rest) = parse_flags(words)
+        known = {"--help", *(option for known in group.commands[name].params for option in known.opts)}
+        assert {word for word in rest if re.match("--?[a-z]", word)} <= known, words
+
+
 # --- the site ---
 
 
