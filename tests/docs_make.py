@@ -315,7 +315,8 @@ def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
 def _run_in(folder: Path, command: str) -> tuple[int, tuple[str, ...]]:
     program, *words = shlex.split(command)
     argv = [sys.executable, "-c", "from planner.cli import main; main()"] if program == "planner" else [program]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}  # as wide as for a log file
+    environment["PYTHONPATH"] = str(ROOT)
     result = subprocess.run([*argv, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return result.returncode, tuple(line.rstrip() for line in (result.stdout + result.stderr).splitlines())
 
