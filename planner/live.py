@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.text import Text
 
 from planner.problem import Problem
-from planner.report import describe, outcome_text
 from planner.space import Candidate
 from planner.study import Observer
 from planner.trial import Trial, best_trial, num_launched
 from planner.units import format_duration
+from planner.verdict import describe, outcome_text
 
 LAST_OUTCOMES = 6
 

@@ -15,8 +15,8 @@ from planner.log.failures import Failure
 from planner.log.reading import Event, LogReport, SeenNote, Status
 from planner.log.run import RunSummary
 from planner.log.settings import Scalar
-from planner.report import SIMULATED_BANNER
 from planner.units import format_count, format_duration, to_gib
+from planner.verdict import SIMULATED_BANNER
 
 if TYPE_CHECKING:
     from planner.log_study import Figure, StudyComparison

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -10,26 +9,29 @@ from rich.table import Table
 from rich.text import Text
 
 from planner.bench_view import BenchTable
-from planner.explain import effects, explained, limit_of, model_fit
-from planner.finals import Finalist, Finals, chosen_trial, judge_finals
-from planner.objective import Objective, format_metric
+from planner.finals import Finals, chosen_trial
+from planner.objective import format_metric
 from planner.pareto import Point
 from planner.problem import Problem
-from planner.quality import quality_words
 from planner.risks import no_effect
-from planner.space import Candidate, Value
-from planner.statistics import Difference
-from planner.trial import Trial, all_metrics, best_trial, default_trial, searched
+from planner.space import Candidate
+from planner.trial import Trial, all_metrics, default_trial, searched
 from planner.units import format_count, format_ms
+from planner.verdict import (
+    ABOUT,
+    ABOUT_NOTE,
+    BANNERS,
+    SHORT_NAMES,
+    banners,
+    describe,
+    gain_words,
+    interval,
+    judged,
+    outcome_text,
+    word,
+)
 
-MOST_EFFECTS = 4
 LOG_WIDTH = 132
-SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
-REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing is launched"
-ABOUT = "~"
-ABOUT_NOTE = "~ given up early, surely not the best: estimates"
-BANNERS = {"simulated": SIMULATED_BANNER, "replay": REPLAYED_BANNER}
-"""By backend."""
 
 
 def make_console() -> Console:
@@ -38,26 +40,10 @@ def make_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=LOG_WIDTH)
 
 
-def describe(problem: Problem, candidate: Candidate) -> str:
-    """The searched values of a candidate on one line; what is the engine's own default is left out."""
-    parts = []
-    for name in problem.choices.names:
-        value = problem.choices.value_of(candidate, name)
-        if value is not None:
-            parts.append(f"{_SHORT_NAMES.get(name, name)}={_word(value)}")
-    return " ".join([problem.default_words, *parts] if candidate == problem.default else parts)
-
-
 def _values(problem: Problem, candidate: Candidate) -> str:
     """Only the values, in the order of the searched settings."""
     values = (problem.choices.value_of(candidate, name) for name in problem.choices.names)
-    return " ".join("-" if value is None else _word(value) for value in values)
-
-
-def _word(value: Value) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return " ".join("-" if value is None else word(value) for value in values)
 
 
 # --- tune ---
@@ -73,7 +59,7 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
     idle = no_effect(problem.deployment(problem.default).engine, problem.version)
     for name, values in problem.choices.searched.items():
         note = f"no effect on speed: {idle[name]}" if name in idle else ""
-        table.add_row(name, ", ".join("default" if v is None else _word(v) for v in values), note)
+        table.add_row(name, ", ".join("default" if v is None else word(v) for v in values), note)
     lines = [
         f"candidates  {format_count(len(grid.indices))}: {format_count(len(grid.feasible_rows))} feasible, "
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
@@ -96,20 +82,6 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
     return Group(*parts)
 
 
-def outcome_text(problem: Problem, trial: Trial) -> str:
-    """`measured 812.3 tok/s`, or why there is no number."""
-    if trial.outcome == "measured" and trial.value is not None:
-        text = problem.objective.format(trial.value)
-        if trial.stopped_at is not None:
-            text = f"{ABOUT}{text}, given up after {trial.stopped_at:.0%} of the load"
-        broken = [constraint.message for constraint in trial.constraints if constraint.excess > 0]
-        return f"{text}; {broken[0]}" if broken else text
-    if trial.failure is not None:
-        return f"failed: {trial.failure.message}"
-    reason = trial.constraints[0].message if trial.constraints else "no value"
-    return f"{trial.outcome}: {reason}"
-
-
 def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
     """Every trial of the search with its numbers and settings; the one to deploy is marked."""
     best, default = chosen_trial(problem, trials), default_trial(problem, trials)
@@ -119,7 +91,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
     names = (objective.name, *beside)
     for name in ("trial", *(n.replace("_", " ") for n in names), "vs default", "TTFT p50", "TPOT p50", "start"):
         table.add_column(name, justify="right")
-    table.add_column(" ".join(_SHORT_NAMES.get(name, name) for name in problem.choices.names))
+    table.add_column(" ".join(SHORT_NAMES.get(name, name) for name in problem.choices.names))
     for trial in searched(trials):
         is_best = best is not None and trial.number == best.number
         settings = _values(problem, trial.candidate)
@@ -129,7 +101,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             f"{trial.number}{'*' if is_best else ''}",
             _mark(trial) + objective.format(trial.value) if trial.value is not None else trial.outcome,
             *(_metric(problem, trial, name) for name in beside),
-            _against(trial, default),
+            gain_words(trial, default),
             _latency(trial, "ttft_p50"),
             _latency(trial, "tpot_p50"),
             f"{trial.start_s:.0f} s" if trial.start_s else "",
@@ -164,7 +136,7 @@ def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[st
         number = f"{_mark(point.trial)}{point.trial.number}"
         table.add_row(*map(Text, (number, f"{load:g}", *figures, describe(problem, point.trial.candidate))))
     table.caption, table.caption_justify = _note([point.trial for point in points]), "left"
-    return Group(table, *(_banners(points[0].trial) if points else [Text("no trial kept every limit", "bold red")]))
+    return Group(table, *(_banners([points[0].trial]) if points else [Text("no trial kept every limit", "bold red")]))
 
 
 def loads_table(problem: Problem, trials: Sequence[Trial]) -> Table | None:
@@ -190,76 +162,21 @@ def _mark(trial: Trial) -> str:
     return "" if trial.stopped_at is None else ABOUT
 
 
-def _against(trial: Trial, default: Trial | None) -> str:
-    if default is None or default.value is None or trial.value is None or trial.number == default.number:
-        return ""
-    return f"{trial.value / default.value - 1:+.1%}"
-
-
 def _latency(trial: Trial, name: str) -> str:
     return format_ms(trial.metrics[name]) if name in trial.metrics else ""
 
 
-_SHORT_NAMES = {
-    "max_num_seqs": "seqs",
-    "max_num_batched_tokens": "tokens",
-    "gpu_memory_utilization": "memory",
-    "enable_chunked_prefill": "chunked",
-    "enable_prefix_caching": "prefix",
-    "max_seq_len_to_capture": "capture",
-    "block_size": "block",
-    "swap_space": "swap",
-}
-
-
 def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     """Best against the engine's defaults, in words and numbers."""
-    finals = judge_finals(problem, trials)
-    if finals is not None and finals.winner is None:
-        text = "no finalist kept every limit again: more trials may find one, or the limits leave no room"
-        return Group(_finals_table(problem, finals), Text(text, "bold red"), *_banners(finals.finalists[0].trial))
-    if finals is not None and finals.winner is not None:
-        winner = finals.winner.trial
-        return Group(
-            _finals_table(problem, finals),
-            Text(_verdict(problem, finals.winner, finals.keeps_default), "bold green"),
-            Text(f"      {describe(problem, winner.candidate)}"),
-            *_reasons(problem, trials, winner),
-            *_footnotes(problem, winner),
-        )
-    best, default = best_trial(problem, trials), default_trial(problem, trials)
-    if best is None or best.value is None:
-        return Text("no trial kept every limit; see the reasons in the table", "bold red")
-    figures = problem.objective.figures(best.value, all_metrics(problem, best))
-    lines = [Text(f"best: trial {best.number}, {figures}{_of_what(problem.objective)}", "bold green")]
-    lines.append(Text(f"      {describe(problem, best.candidate)}"))
-    if default is None or default.value is None:
-        reason = outcome_text(problem, default) if default else "not tried"
-        lines.append(Text(f"{problem.default_words}: {reason}"))
-    elif default.number == best.number:
-        near = "" if problem.default_is_engines else "settings nearest to the "
-        lines.append(Text(f"the {near}engine's defaults are the best that was measured: keep them", "bold"))
-    else:
-        gain = best.value / default.value - 1
-        text = f"{problem.default_words}: {problem.objective.format(default.value)}; the best is {gain:+.1%}"
-        lines.append(Text(f"{text} (as seen in the search, not measured again)"))
-    return Group(*lines, *_reasons(problem, trials, best), *_footnotes(problem, best))
-
-
-def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> list[Text]:
-    """What mattered, what limits the winner, how right the speed model was."""
-    found = effects(problem, searched(trials))[:MOST_EFFECTS]
-    mattered = "; ".join(
-        f"{_SHORT_NAMES.get(e.name, e.name)} {_word(e.worst)} -> {_word(e.best)}: {e.gain:+.0%}" for e in found
-    )
-    what = f" for {metric}" if (metric := explained(problem.objective)) else ""
-    lines = [Text(f"what mattered{what} (worst to best value, on average): {mattered or 'nothing by 1 % or more'}")]
-    lines.append(Text(f"limit: {limit_of(problem, winner.candidate)}"))
-    fit = None if problem.objective.is_known else model_fit(searched(trials))
-    if fit is not None:
-        rank = "" if math.isnan(fit.tau) else f", rank correlation {fit.tau:.2f}"
-        lines.append(Text(f"speed model: {fit.error:.0%} off before any launch (median of {fit.count} trials){rank}"))
-    return lines
+    verdict = judged(problem, trials)
+    parts: list[RenderableType] = [] if verdict.finals is None else [_finals_table(problem, verdict.finals)]
+    if verdict.trial is None:
+        return Group(*parts, Text(verdict.sentence, "bold red"), *_banners(trials))
+    parts += [Text(verdict.sentence, "bold green"), Text(f"      {describe(problem, verdict.trial.candidate)}")]
+    parts += [Text(line) for line in (verdict.against, *verdict.reasons) if line is not None]
+    if verdict.answers is not None:
+        parts.append(Text(verdict.answers, "bold"))
+    return Group(*parts, *_banners([verdict.trial]))
 
 
 def _finals_table(problem: Problem, finals: Finals) -> Table:
@@ -284,51 +201,15 @@ def _finals_table(problem: Problem, finals: Finals) -> Table:
             change,
             *(format_metric(name, finalist.metrics[name]) if name in finalist.metrics else "" for name in beside),
             "" if gain is None else f"{gain.value:+.1%}",
-            "" if gain is None else _interval(objective, gain),
+            "" if gain is None else interval(objective, gain),
             *([finalist.broken or ""] if has_broken else []),
             style="bold green" if finalist is finals.winner else "" if finalist.is_acceptable else "dim",
         )
     return table
 
 
-def _footnotes(problem: Problem, trial: Trial) -> list[Text]:
-    """Whether its answers are the default's, and what its numbers are not."""
-    answers = quality_words(problem, trial)
-    lines = [] if answers is None else [Text(answers, "bold")]
-    return [*lines, *_banners(trial)]
-
-
-def _verdict(problem: Problem, winner: Finalist, keeps_default: bool) -> str:
-    """The study's answer in one sentence."""
-    objective = problem.objective
-    if keeps_default:
-        near = (
-            "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
-        )
-        gain_words = f"no larger {objective.name} kept the limits" if objective.is_known else "no significant gain"
-        return f"{gain_words} over {near}: keep them"
-    figures = objective.figures(winner.value, {**winner.metrics, **problem.known(winner.trial.candidate)})
-    text = f"deploy trial {winner.trial.number}: {figures}{_of_what(objective)}"
-    gain = winner.gain
-    if gain is None:
-        return f"{text}; the defaults have no value to compare with"
-    return f"{text}; {gain.value:+.1%} ({_interval(objective, gain)}) against {problem.default_words}"
-
-
-def _of_what(objective: Objective) -> str:
-    """The question that a known value answers."""
-    asked = objective.is_known and objective.limits
-    return f", the largest tried that kept {objective.limits_words}" if asked else ""
-
-
-def _interval(objective: Objective, gain: Difference) -> str:
-    return "exact" if objective.is_known else f"{gain.low:+.1%} to {gain.high:+.1%}"
-
-
-def _banners(trial: Trial) -> list[Text]:
-    """Where its numbers come from: a replayed trial may have been simulated when it was recorded."""
-    origins = dict.fromkeys((trial.provenance.backend, "simulated" if trial.provenance.simulated else ""))
-    return [Text(BANNERS[origin], "bold yellow") for origin in origins if origin in BANNERS]
+def _banners(trials: Sequence[Trial]) -> list[Text]:
+    return [Text(banner, "bold yellow") for banner in banners(trials)]
 
 
 def print_table(console: Console, one: BenchTable) -> None:

@@ -19,11 +19,11 @@ from planner.metrics import BenchmarkResult, RequestRecord
 from planner.problem import Problem
 from planner.progress import LoadWatch, Moment
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, noise_std, race
-from planner.report import outcome_text
 from planner.search import Search
 from planner.space import Candidate
 from planner.study import evaluate, run_study
 from planner.trial import best_trial
+from planner.verdict import outcome_text
 from planner.workload import plan_requests
 
 Make = Callable[..., Problem]

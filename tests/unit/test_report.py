@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from planner.problem import Problem
-from planner.report import conclusion, describe, plan_view, trials_table
+from planner.report import conclusion, plan_view, trials_table
 from planner.trial import Failure
+from planner.verdict import describe
 
 Make = Callable[..., Problem]
 

@@ -1,0 +1,184 @@
+"""A study's answer in words: the sentence, its reasons, where its numbers come from; for the terminal and the page.
+
+In: a problem and its trials. Out: `Verdict`, and the words for a candidate or a trial. Knows no colours and no tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planner.explain import effects, explained, limit_of, model_fit
+from planner.finals import Finalist, Finals, judge_finals
+from planner.objective import Objective
+from planner.problem import Problem
+from planner.quality import quality_words
+from planner.space import Candidate, Value
+from planner.statistics import Difference
+from planner.trial import Trial, all_metrics, best_trial, default_trial, searched
+
+MOST_EFFECTS = 4
+SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
+REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing is launched"
+BANNERS = {"simulated": SIMULATED_BANNER, "replay": REPLAYED_BANNER}
+"""By backend."""
+ABOUT = "~"
+ABOUT_NOTE = "~ given up early, surely not the best: estimates"
+NONE_KEPT = "no trial kept every limit; see the reasons in the table"
+NONE_KEPT_AGAIN = "no finalist kept every limit again: more trials may find one, or the limits leave no room"
+SHORT_NAMES = {
+    "max_num_seqs": "seqs",
+    "max_num_batched_tokens": "tokens",
+    "gpu_memory_utilization": "memory",
+    "enable_chunked_prefill": "chunked",
+    "enable_prefix_caching": "prefix",
+    "max_seq_len_to_capture": "capture",
+    "block_size": "block",
+    "swap_space": "swap",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    sentence: str
+    trial: Trial | None
+    """What it is about; None where no trial kept every limit."""
+    finals: Finals | None
+    """None while they are not over."""
+    against: str | None = None
+    """How the default did, where the sentence does not say."""
+    reasons: tuple[str, ...] = ()
+    answers: str | None = None
+    """Whether its answers are the default's."""
+
+
+def judged(problem: Problem, trials: Sequence[Trial]) -> Verdict:
+    """The best against the engine's defaults: by the finals where they are over, else as the search saw it."""
+    finals = judge_finals(problem, trials)
+    if finals is not None and finals.winner is None:
+        return Verdict(sentence=NONE_KEPT_AGAIN, trial=None, finals=finals)
+    if finals is not None and finals.winner is not None:
+        winner = finals.winner.trial
+        sentence, against = _of_finals(problem, finals.winner, finals.keeps_default), None
+    else:
+        best = best_trial(problem, trials)
+        if best is None or best.value is None:
+            return Verdict(sentence=NONE_KEPT, trial=None, finals=None)
+        winner = best
+        figures = problem.objective.figures(best.value, all_metrics(problem, best))
+        sentence = f"best: trial {best.number}, {figures}{_of_what(problem.objective)}"
+        against = _against(problem, best, best.value, default_trial(problem, trials))
+    return Verdict(
+        sentence=sentence,
+        trial=winner,
+        finals=finals,
+        against=against,
+        reasons=_reasons(problem, trials, winner),
+        answers=quality_words(problem, winner),
+    )
+
+
+def _against(problem: Problem, best: Trial, value: float, default: Trial | None) -> str:
+    if default is None or default.value is None:
+        return f"{problem.default_words}: {outcome_text(problem, default) if default else 'not tried'}"
+    if default.number == best.number:
+        near = "" if problem.default_is_engines else "settings nearest to the "
+        return f"the {near}engine's defaults are the best that was measured: keep them"
+    gain = value / default.value - 1
+    text = f"{problem.default_words}: {problem.objective.format(default.value)}; the best is {gain:+.1%}"
+    return f"{text} (as seen in the search, not measured again)"
+
+
+def _of_finals(problem: Problem, winner: Finalist, keeps_default: bool) -> str:
+    """The study's answer in one sentence."""
+    objective = problem.objective
+    if keeps_default:
+        near = (
+            "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
+        )
+        gain_words = f"no larger {objective.name} kept the limits" if objective.is_known else "no significant gain"
+        return f"{gain_words} over {near}: keep them"
+    figures = objective.figures(winner.value, {**winner.metrics, **problem.known(winner.trial.candidate)})
+    text = f"deploy trial {winner.trial.number}: {figures}{_of_what(objective)}"
+    gain = winner.gain
+    if gain is None:
+        return f"{text}; the defaults have no value to compare with"
+    return f"{text}; {gain.value:+.1%} ({interval(objective, gain)}) against {problem.default_words}"
+
+
+def _of_what(objective: Objective) -> str:
+    """The question that a known value answers."""
+    asked = objective.is_known and objective.limits
+    return f", the largest tried that kept {objective.limits_words}" if asked else ""
+
+
+def interval(objective: Objective, gain: Difference) -> str:
+    return "exact" if objective.is_known else f"{gain.low:+.1%} to {gain.high:+.1%}"
+
+
+def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> tuple[str, ...]:
+    """What mattered, what limits the winner, how right the speed model was."""
+    found = effects(problem, searched(trials))[:MOST_EFFECTS]
+    mattered = "; ".join(
+        f"{SHORT_NAMES.get(e.name, e.name)} {word(e.worst)} -> {word(e.best)}: {e.gain:+.0%}" for e in found
+    )
+    what = f" for {metric}" if (metric := explained(problem.objective)) else ""
+    lines = [f"what mattered{what} (worst to best value, on average): {mattered or 'nothing by 1 % or more'}"]
+    lines.append(f"limit: {limit_of(problem, winner.candidate)}")
+    fit = None if problem.objective.is_known else model_fit(searched(trials))
+    if fit is not None:
+        rank = "" if math.isnan(fit.tau) else f", rank correlation {fit.tau:.2f}"
+        lines.append(f"speed model: {fit.error:.0%} off before any launch (median of {fit.count} trials){rank}")
+    return tuple(lines)
+
+
+def banners(trials: Sequence[Trial]) -> list[str]:
+    """Where their numbers come from: a replayed trial may have been simulated when it was recorded."""
+    origins = [
+        origin
+        for trial in trials
+        for origin in (trial.provenance.backend, "simulated" if trial.provenance.simulated else "")
+    ]
+    return [BANNERS[origin] for origin in dict.fromkeys(origins) if origin in BANNERS]
+
+
+# --- candidates and trials ---
+
+
+def describe(problem: Problem, candidate: Candidate) -> str:
+    """The searched values of a candidate on one line; what is the engine's own default is left out."""
+    parts = []
+    for name in problem.choices.names:
+        value = problem.choices.value_of(candidate, name)
+        if value is not None:
+            parts.append(f"{SHORT_NAMES.get(name, name)}={word(value)}")
+    return " ".join([problem.default_words, *parts] if candidate == problem.default else parts)
+
+
+def word(value: Value) -> str:
+    """A setting's value, as tables write it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def outcome_text(problem: Problem, trial: Trial) -> str:
+    """`measured 812.3 tok/s`, or why there is no number."""
+    if trial.outcome == "measured" and trial.value is not None:
+        text = problem.objective.format(trial.value)
+        if trial.stopped_at is not None:
+            text = f"{ABOUT}{text}, given up after {trial.stopped_at:.0%} of the load"
+        broken = [constraint.message for constraint in trial.constraints if constraint.excess > 0]
+        return f"{text}; {broken[0]}" if broken else text
+    if trial.failure is not None:
+        return f"failed: {trial.failure.message}"
+    reason = trial.constraints[0].message if trial.constraints else "no value"
+    return f"{trial.outcome}: {reason}"
+
+
+def gain_words(trial: Trial, default: Trial | None) -> str:
+    """`+12.5%`: a trial of the search against the default; empty where there is nothing to compare."""
+    if default is None or default.value is None or trial.value is None or trial.number == default.number:
+        return ""
+    return f"{trial.value / default.value - 1:+.1%}"
