@@ -289,16 +289,28 @@ def report(
     pareto: Annotated[
         str | None, typer.Option("--pareto", help="Only trials that none beats in all of these, as ttft_p95,tpot_p95.")
     ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write a page that needs nothing else: report.html in the study's folder.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where --html writes instead.")] = None,
     simulated: Annotated[bool, typer.Option("--simulated", help="The simulated trials.")] = False,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
 ) -> None:
-    """The trials of a study so far and what they say; as JSONL, --replay reads them back."""
+    """The trials of a study so far and what they say; as a page with --html; as JSONL, --replay reads them back."""
     from planner.pareto import parse_metrics
     from planner.sources import load
-    from planner.tune_command import report_trials
+    from planner.tune_command import report_trials, write_page
 
+    if output is not None and not html:
+        raise InputError("--output: says where --html writes; add --html")
+    if html and jsonl is not None:
+        raise InputError("--html and --jsonl: one at a time")
     spec, folder = load(study)
-    report_trials(spec, folder, simulated, storage, jsonl, parse_metrics(pareto) if pareto else ())
+    metrics = parse_metrics(pareto) if pareto else ()
+    if html:
+        typer.echo(f"wrote {write_page(spec, folder, simulated, storage, output, metrics)}")
+    else:
+        report_trials(spec, folder, simulated, storage, jsonl, metrics)
 
 
 @app.command()

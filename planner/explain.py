@@ -35,6 +35,8 @@ class Effect:
     worst: Value
     gain: float
     """Of the best value over the worst, as a share."""
+    levels: tuple[tuple[Value, float], ...]
+    """Each value's gain over the worst, in the order of the search space."""
 
 
 def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
@@ -53,7 +55,8 @@ def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
         best, worst = int(np.argmax(means)), int(np.argmin(means))
         gain = math.expm1(means[best] - means[worst])
         if gain >= LEAST_EFFECT:
-            found.append(Effect(name, values[present[best]], values[present[worst]], gain))
+            levels = [(values[i], math.expm1(mean - means[worst])) for i, mean in zip(present, means, strict=True)]
+            found.append(Effect(name, values[present[best]], values[present[worst]], gain, tuple(levels)))
     return sorted(found, key=lambda effect: -effect.gain)
 
 

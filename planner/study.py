@@ -21,7 +21,7 @@ from planner.problem import Problem
 from planner.racing import race
 from planner.search import Search
 from planner.space import Candidate
-from planner.trial import Failure, Provenance, Rerun, Trial, num_launched, searched
+from planner.trial import Failure, Machine, Provenance, Rerun, Trial, num_launched, searched
 
 
 class Observer(Protocol):
@@ -42,6 +42,7 @@ def run_study(
     observer: Observer,
     backend: str,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    machine: Machine = Machine(),  # noqa: B008  (a frozen value)
 ) -> list[Trial]:
     """Launch until `target` trials of this study were launched, earlier runs counted in. Returns all its trials."""
     while num_launched(trials := searched(search.trials())) < target:
@@ -51,7 +52,8 @@ def run_study(
         number, candidate = asked
         observer.started(number, candidate)
         repeats = Repeats(0, problem.spec.repeats, race(problem, trials, candidate))
-        trial = evaluate(problem, candidate, number, measure, observer.stage, _provenance(problem, backend), repeats)
+        provenance = _provenance(problem, backend, machine)
+        trial = evaluate(problem, candidate, number, measure, observer.stage, provenance, repeats)
         trial = _finished(trial, now)
         search.tell(trial)
         if trial.real_memory is not None:  # the candidates still to come are judged by what this machine really uses
@@ -67,13 +69,14 @@ def run_finals(
     observer: Observer,
     backend: str,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    machine: Machine = Machine(),  # noqa: B008  (a frozen value)
 ) -> list[Trial]:
     """Measure the finalists again, in turn, until every round is done. Returns all trials."""
     while to_do := heats(problem, search.trials()):
         heat = to_do[0]
         number = search.ask_rerun(heat.trial, heat.rerun)
         observer.started(number, heat.trial.candidate)
-        provenance = _provenance(problem, backend)
+        provenance = _provenance(problem, backend, machine)
         trial = evaluate(
             problem, heat.trial.candidate, number, measure, observer.stage, provenance, heat.repeats, heat.rerun
         )
@@ -83,7 +86,7 @@ def run_finals(
     return search.trials()
 
 
-def _provenance(problem: Problem, backend: str) -> Provenance:
+def _provenance(problem: Problem, backend: str, machine: Machine) -> Provenance:
     return Provenance(
         planner_version=__version__,
         backend=backend,
@@ -93,6 +96,7 @@ def _provenance(problem: Problem, backend: str) -> Provenance:
         gpu=problem.gpu.name,
         workload_seed=problem.workload.seed,
         finished_at="",
+        machine=machine,
     )
 
 

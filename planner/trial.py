@@ -22,6 +22,16 @@ class Failure:
     log_tail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What only the machine knows of the launches on it; None where nothing is launched or nobody says."""
+
+    driver: str | None = None
+    """Of the cards."""
+    image_digest: str | None = None
+    """Of the registry the image came from, or its id where it was built here: a tag may move."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """What the numbers depend on besides the candidate."""
@@ -35,6 +45,7 @@ class Provenance:
     workload_seed: int
     finished_at: str
     """UTC, ISO 8601."""
+    machine: Machine = Machine()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

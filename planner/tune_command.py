@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from planner.backends.docker import DockerBackend, engine_answers
+from planner.backends.docker import DockerBackend, engine_answers, image_facts
 from planner.backends.process import ProcessBackend
 from planner.benchmark import Measure, Measurement, OnStage, Repeats, live, simulated
 from planner.calibration import load_calibrations, save_calibrations
@@ -37,7 +37,7 @@ from planner.search import Search
 from planner.space import Candidate
 from planner.spec import StudySpec
 from planner.study import run_finals, run_study
-from planner.trial import Trial, default_trial, num_launched, searched
+from planner.trial import Machine, Trial, default_trial, num_launched, searched
 from planner.units import format_duration
 from planner.workspace import STUDY_FILE, Workspace
 
@@ -144,8 +144,9 @@ def _search_and_finals(
     expected_trial_s: float,
     has_finals: bool,
 ) -> None:
+    machine = machine_of(problem, backend)
     with terminal_observer(console, problem, searched(search.trials()), target, expected_trial_s) as observer:
-        run_study(problem, search, measure, target, observer, backend)
+        run_study(problem, search, measure, target, observer, backend, machine=machine)
     if num_launched(searched(search.trials())) < target:
         console.print("the search ends early: no feasible combination is left that may win")
     gate()
@@ -156,7 +157,21 @@ def _search_and_finals(
     names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
     console.print(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
     with terminal_observer(console, problem, trials, num_launched(trials) + len(to_do), expected_trial_s) as observer:
-        run_finals(problem, search, measure, observer, backend)
+        run_finals(problem, search, measure, observer, backend, machine=machine)
+
+
+def machine_of(problem: Problem, backend: str) -> Machine:
+    """What the records say of the machine that launches."""
+    if backend not in {"docker", "process"}:
+        return Machine()
+    driver = None if problem.gpu.is_cpu else read_gpus().driver or None
+    if backend == "process" or problem.spec.container is None:
+        return Machine(driver)
+    try:
+        image = image_facts(problem.spec.container.image)
+    except BackendError:  # the launch says what is wrong with it
+        return Machine(driver)
+    return Machine(driver, image.digest or image.id)
 
 
 def _measure(
@@ -313,6 +328,27 @@ def report_trials(
         jsonl.write_text(text, "utf-8")
     except OSError as error:
         raise InputError(f"{jsonl}: cannot be written: {error.strerror}") from None
+
+
+def write_page(
+    spec: StudySpec,
+    folder: Path,
+    is_simulated: bool,
+    storage: str | None,
+    output: Path | None,
+    pareto: Sequence[str] = (),
+) -> Path:
+    """Write the report as a page. Raises InputError."""
+    from planner.html.page import rendered  # its packages are for the page only
+    from planner.html.sections import study_page
+
+    problem, trials = stored_trials(spec, folder, is_simulated, storage)
+    path = output or Workspace(folder, is_simulated).page_path
+    try:
+        path.write_text(rendered(study_page(problem, trials, pareto)), "utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
 
 
 def export_trial(

@@ -48,6 +48,11 @@ class Workspace:
     def ladder_path(self) -> Path:
         return self.folder / LADDER_FILE
 
+    @property
+    def page_path(self) -> Path:
+        """Of `report --html`."""
+        return self.folder / "report.html"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the study: one planner at a time. Raises BackendError."""

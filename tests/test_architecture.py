@@ -30,6 +30,9 @@ HOMES = {
     "prometheus_client": {"telemetry", "simulated.server", "service.events"},
     "filelock": {"workspace"},
     "pynvml": {"nvml"},
+    "jinja2": {"html.page"},
+    "markupsafe": {"html.page", "html.plots"},
+    "pygal": {"html.plots"},
     "typer": {"cli", "service_cli", "options"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "types", "constants", "core", "manager", "registry"}

@@ -1,0 +1,247 @@
+"""What a study found, as values: how the best was reached, what differs from the default, predictions against reality.
+
+In: a problem and its trials. Out: frozen values, shown by `report.py` in the terminal and `html/` as a page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from planner.engine import FIELDS
+from planner.finals import judge_finals
+from planner.load_shapes import in_words, shape_of
+from planner.metrics import LATENCIES
+from planner.problem import Problem
+from planner.space import Candidate, Value
+from planner.trial import Trial, all_metrics, best_trial, default_trial, searched
+from planner.verdict import judged, word
+
+PERCENTILES = ("p50", "p90", "p95", "p99")
+"""Those that records keep."""
+LAUNCHERS = {"docker", "process"}
+"""Backends."""
+DEFAULT = " (default)"
+"""What the engine chose."""
+KEY_METRICS = (
+    "output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2el_p95",
+)  # fmt: skip
+
+
+# --- how the best was reached ---
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One launch of the search, in the order of time."""
+
+    count: int
+    """From 1."""
+    engine_s: float
+    """Seconds of starting and measuring up to its end, over all launches so far."""
+    trial: Trial
+    value: float | None
+    """None where it shows none, or not a whole one."""
+    best: float | None
+    """Of the acceptable trials so far."""
+
+
+def launches(problem: Problem, trials: Sequence[Trial]) -> list[Launch]:
+    found: list[Launch] = []
+    engine_s, best = 0.0, None
+    for trial in searched(trials):
+        if not trial.was_launched:
+            continue
+        engine_s += trial.start_s + trial.benchmark_s
+        value = trial.value if trial.stopped_at is None else None
+        if value is not None and trial.is_acceptable and (best is None or problem.objective.better(value, best)):
+            best = value
+        found.append(Launch(len(found) + 1, engine_s, trial, value, best))
+    return found
+
+
+# --- the default against the best ---
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    name: str
+    default: str
+    best: str
+
+    @property
+    def differs(self) -> bool:
+        return self.default.removesuffix(DEFAULT) != self.best.removesuffix(DEFAULT)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    best: Trial
+    default: Trial | None
+    """None where it is the best, or was never measured."""
+    settings: tuple[Setting, ...]
+    """All that are searched."""
+    metrics: tuple[tuple[str, float | None, float], ...]
+    """Name, of the default, of the best."""
+    from_finals: bool
+
+
+def compared(problem: Problem, trials: Sequence[Trial]) -> Comparison | None:
+    """None where no trial kept every limit."""
+    finals, best = judge_finals(problem, trials), judged(problem, trials).trial
+    if best is None:
+        return None
+    default = default_trial(problem, trials)
+    again = {} if finals is None else {f.trial.number: f.metrics for f in finals.finalists if f.metrics}
+
+    def metrics_of(trial: Trial) -> dict[str, float]:
+        seen = again.get(trial.number, all_metrics(problem, trial))
+        return {**seen, **problem.known(trial.candidate)}
+
+    if default is not None and (default.number == best.number or default.outcome != "measured"):
+        default = None
+    shown = metrics_of(best)
+    before = {} if default is None else metrics_of(default)
+    objective = problem.objective
+    names = [n for n in dict.fromkeys((*objective.powers, *objective.limits, *KEY_METRICS)) if n in shown]
+    return Comparison(
+        best,
+        default,
+        tuple(
+            Setting(name, setting_words(problem, problem.default, name), setting_words(problem, best.candidate, name))
+            for name in problem.choices.names
+        ),
+        tuple((name, before.get(name), shown[name]) for name in names),
+        from_finals=best.number in again and (default is None or default.number in again),
+    )
+
+
+def setting_words(problem: Problem, candidate: Candidate, name: str) -> str:
+    """A searched setting's value; of one that is left to the engine what it makes of it, as far as that is known."""
+    value = problem.choices.value_of(candidate, name)
+    if value is not None:
+        return word(value)
+    engine = problem.deployment(candidate).engine
+    resolved: Value = getattr(engine, name, getattr(engine, f"{name}_gib", None)) if name in FIELDS else None
+    return "default" if resolved is None else f"{word(_plain(resolved))}{DEFAULT}"
+
+
+def _plain(value: Value) -> Value:
+    """Without NumPy's types, which are no bool or float to `word`."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# --- predictions ---
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFit:
+    """KV cache of one start, predicted and real: what all other components leave, so all errors are in it."""
+
+    trial: Trial
+    predicted_tokens: int
+    real_tokens: int
+
+    @property
+    def error(self) -> float:
+        return self.predicted_tokens / self.real_tokens - 1
+
+
+def memory_fits(trials: Sequence[Trial]) -> list[MemoryFit]:
+    """Of the search's starts that told their KV cache; the embedded simulated engine has no log that could."""
+    return [
+        MemoryFit(t, t.predicted_memory.kv_tokens, t.real_memory.kv_tokens)
+        for t in searched(trials)
+        if t.real_memory is not None and t.real_memory.kv_tokens and t.predicted_memory.kv_tokens
+    ]
+
+
+def memory_error(fits: Sequence[MemoryFit]) -> float | None:
+    """Median of the absolute errors; None without starts."""
+    return median(abs(fit.error) for fit in fits) if fits else None
+
+
+def value_fits(trials: Sequence[Trial]) -> list[tuple[Trial, float, float]]:
+    """Trials with the objective's predicted and measured value."""
+    return [
+        (t, t.predicted_value, t.value)
+        for t in searched(trials)
+        if t.outcome == "measured" and t.value is not None and t.predicted_value and math.isfinite(t.predicted_value)
+    ]
+
+
+# --- latencies ---
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A finalist's latencies, as far as records keep them."""
+
+    trial: Trial
+    is_default: bool
+    percentiles: dict[str, tuple[float, ...]]
+    """Seconds at PERCENTILES, by latency."""
+
+
+def distributions(problem: Problem, trials: Sequence[Trial]) -> list[Distribution]:
+    """Of the finalists, measured again; before the finals are over of the default and the best."""
+    finals = judge_finals(problem, trials)
+    if finals is not None:
+        shown = [(finalist.trial, finalist.metrics) for finalist in finals.finalists]
+    else:
+        both = {t.number: t for t in (default_trial(problem, trials), best_trial(problem, trials)) if t is not None}
+        shown = [(trial, trial.metrics) for trial in both.values()]
+    found = []
+    for trial, metrics in shown:
+        kept = {
+            latency: tuple(metrics[f"{latency}_{p}"] for p in PERCENTILES)
+            for latency in LATENCIES
+            if all(f"{latency}_{p}" in metrics for p in PERCENTILES)
+        }
+        if kept:
+            found.append(Distribution(trial, trial.candidate == problem.default, kept))
+    return found
+
+
+# --- where the numbers come from ---
+
+
+def origins(problem: Problem, trials: Sequence[Trial]) -> list[tuple[str, str]]:
+    """Name and words of what the numbers depend on; several words where trials differ."""
+    spec, workload = problem.spec, problem.workload
+    records = [trial.provenance for trial in trials]
+
+    def all_of(words: Sequence[str | None]) -> str:
+        return ", ".join(dict.fromkeys(text for text in words if text))
+
+    times = sorted(record.finished_at for record in records if record.finished_at)
+    rows = [
+        ("planner", all_of([record.planner_version for record in records])),
+        ("backend", all_of([record.backend for record in records])),
+        ("vLLM", all_of([record.vllm_version for record in records])),
+        ("image", all_of([record.image for record in records])),
+        ("image digest", all_of([record.machine.image_digest for record in records])),
+        ("GPU", f"{spec.hardware.num_gpus} x {all_of([r.gpu for r in records]) or problem.gpu.name}"),
+        ("interconnect", spec.hardware.interconnect),
+        ("driver", all_of([record.machine.driver for record in records])),
+        ("models", ", ".join(f"{name}: {variant.path}" for name, variant in spec.models.items())),
+        ("workload", f"{workload.name}, {workload.num_requests} requests, {in_words(shape_of(workload))}"),
+        ("lengths", f"input {_length(workload.input_tokens)}, output {_length(workload.output_tokens)} tokens"),
+        ("repeats", f"{spec.repeats} a launch at most{', racing' if spec.racing else ''}"),
+        ("seed of the workload", all_of([str(record.workload_seed) for record in records])),
+        ("sampler", f"{spec.sampler.name}, seed {spec.sampler.seed}"),
+        ("objective", f"{problem.objective.words}, {problem.objective.direction}"),
+        ("limits", problem.objective.limits_words or "none"),
+        ("finished", f"{times[0]} to {times[-1]}" if times else ""),
+    ]
+    unsaid = "not recorded" if any(record.backend in LAUNCHERS for record in records) else "nothing was launched"
+    return [(name, words or unsaid) for name, words in rows]
+
+
+def _length(length: object) -> str:
+    low, high = getattr(length, "low", None), getattr(length, "high", None)
+    return str(length) if low is None else f"{low} to {high}"

@@ -1,0 +1,83 @@
+"""What the page is made of, and the page itself: `page(...) -> str`, all text in it escaped.
+
+A section is words, figures and tables; each figure carries its numbers as a table. The template knows only these, so a
+new section is a function in `sections.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    cells: tuple[str, ...]
+    """The first names the row."""
+    kind: str = ""
+    """`best`, `weak` or neither: how it stands out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    words: frozenset[str] = frozenset()
+    """Columns that hold words; the others are numbers, on the right."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    caption: str
+    svg: Markup
+    numbers: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    key: str
+    """Its anchor."""
+    title: str
+    lead: str = ""
+    """The one sentence."""
+    words: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    logs: tuple[Log, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    title: str
+    subtitle: str
+    banners: tuple[str, ...]
+    """Why these are no measurements; empty where they are."""
+    sections: tuple[Section, ...]
+    footer: str
+
+
+def rendered(page: Page) -> str:
+    environment = Environment(
+        loader=PackageLoader("planner.html", "templates"),
+        autoescape=True,  # whatever the file is called
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja").render(page=page)
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> Table:
+    """A table whose rows all look alike."""
+    return Table(caption, tuple(columns), tuple(Row(tuple(cells)) for cells in rows), frozenset(words))

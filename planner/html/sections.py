@@ -1,0 +1,448 @@
+"""A study's findings as the sections of the page: `study_page(problem, trials) -> Page`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from planner.explain import effects, explained
+from planner.findings import (
+    PERCENTILES,
+    Launch,
+    compared,
+    distributions,
+    launches,
+    memory_error,
+    memory_fits,
+    origins,
+    value_fits,
+)
+from planner.html.page import Figure, Log, Page, Row, Section, Table, table
+from planner.html.plots import Axis, Point, Series, bars, intervals, lines, scatter
+from planner.metrics import LATENCIES, MAX_MODEL_LEN, RATES
+from planner.objective import format_metric
+from planner.pareto import front
+from planner.problem import Problem
+from planner.trial import Trial, all_metrics, default_trial, searched
+from planner.units import format_count, format_duration, format_ms
+from planner.verdict import (
+    ABOUT,
+    ABOUT_NOTE,
+    SHORT_NAMES,
+    Verdict,
+    banners,
+    describe,
+    gain_words,
+    interval,
+    judged,
+    outcome_text,
+    word,
+)
+
+PARETO = ("output_throughput", "ttft_p95")
+"""The front that is shown when none is asked for."""
+LOG_LINES = 40
+"""Of a failed engine's log, from its end."""
+MOST_GAIN = 10.0
+"""Intervals beyond are told, not drawn: they come from too few runs."""
+SECONDS_PER_HOUR = 3600
+NO_START_LOG = (
+    "No launch told its memory: the embedded simulated engine has no start-up log. Real launches, and those of "
+    "the simulated engine as a server, are compared here."
+)
+
+
+def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] = ()) -> Page:
+    verdict = judged(problem, trials)
+    spec = problem.spec
+    models = ", ".join(model.name for model in problem.models.values())
+    found = [
+        _verdict(problem, verdict),
+        _compared(problem, trials),
+        _progress(problem, trials),
+        _front(problem, trials, tuple(pareto) or PARETO),
+        _trials(problem, trials, verdict),
+        _ruled_out(problem),
+        _effects(problem, trials),
+        _predictions(problem, trials),
+        _latencies(problem, trials),
+        Section(
+            "origin",
+            "How the numbers were obtained",
+            tables=(table("What they depend on", ("name", "value"), origins(problem, trials), ("value",)),),
+        ),
+    ]
+    return Page(
+        title=spec.name,
+        subtitle=spec.description
+        or f"{models} on {spec.hardware.num_gpus} x {problem.gpu.name}, vLLM {problem.version}: {len(trials)} trials",
+        banners=tuple(banners(trials)),
+        sections=tuple(section for section in found if section is not None),
+        footer=f"planner {', '.join(dict.fromkeys(trial.provenance.planner_version for trial in trials))}",
+    )
+
+
+def _verdict(problem: Problem, verdict: Verdict) -> Section:
+    settings = [] if verdict.trial is None else [f"Settings: {describe(problem, verdict.trial.candidate)}"]
+    further = [line for line in (verdict.against, *verdict.reasons, verdict.answers) if line is not None]
+    words = tuple(f"{line[:1].upper()}{line[1:]}".replace(" -> ", " → ") for line in (*settings, *further))
+    lead = verdict.sentence[:1].upper() + verdict.sentence[1:]
+    if verdict.finals is None:
+        return Section("verdict", "Verdict", lead, words)
+    objective, rows, drawn = problem.objective, [], []
+    for finalist in verdict.finals.finalists:
+        number, gain, seen = finalist.trial.number, finalist.gain, finalist.trial.value
+        rows.append(
+            Row(
+                (
+                    str(number),
+                    "" if seen is None else objective.format(seen),
+                    objective.format(finalist.value) if finalist.values else "failed",
+                    "" if gain is None else f"{gain.value:+.1%}",
+                    "" if gain is None else interval(objective, gain),
+                    finalist.broken or ("engine defaults" if finalist.trial.candidate == problem.default else ""),
+                ),
+                "best" if finalist is verdict.finals.winner else "" if finalist.is_acceptable else "weak",
+            )
+        )
+        if gain is not None and not objective.is_known and max(abs(gain.low), abs(gain.high)) < MOST_GAIN:
+            drawn.append((f"trial {number}", gain.low, gain.value, gain.high))
+    columns = ("trial", "in the search", "again", "vs default", "95 % interval", "note")
+    shown = Table("Finals: measured again in turn, on fresh prompts", columns, tuple(rows), frozenset({"note"}))
+    caption = f"Gain in {objective.name} over the defaults in the finals, with 95 % intervals"
+    numbers = table(caption, ("trial", "low", "gain", "high"), [(n, *map(_percent, found)) for n, *found in drawn])
+    figures = (Figure(caption, intervals(caption, drawn, Axis("gain over the defaults", _percent)), numbers),)
+    return Section("verdict", "Verdict", lead, words, figures if drawn else (), (shown,))
+
+
+def _compared(problem: Problem, trials: Sequence[Trial]) -> Section | None:
+    comparison = compared(problem, trials)
+    if comparison is None:
+        return None
+    best, default = comparison.best, comparison.default
+    same = [setting.name for setting in comparison.settings if not setting.differs]
+    settings = table(
+        "Settings that differ",
+        ("setting", "default", f"trial {best.number}"),
+        [(s.name, s.default, s.best) for s in comparison.settings if s.differs],
+    )
+    metrics = table(
+        f"Key metrics, {'of the finals' if comparison.from_finals else 'as the search saw them'}",
+        ("metric", "default", f"trial {best.number}", "change"),
+        [
+            (name, "" if was is None else format_metric(name, was), format_metric(name, now), _change(was, now))
+            for name, was, now in comparison.metrics
+        ],
+    )
+    words = [f"Not changed: {', '.join(same)}."] if same and settings.rows else []
+    if not settings.rows:
+        words.append("The defaults are the best: nothing differs.")
+    elif default is None:
+        words.append("The defaults were not measured; see the table of trials.")
+    return Section(
+        "best",
+        "The default against the best",
+        words=tuple(words),
+        tables=(*((settings,) if settings.rows else ()), metrics),
+    )
+
+
+def _progress(problem: Problem, trials: Sequence[Trial]) -> Section | None:
+    found = launches(problem, trials)
+    if not found:
+        return None
+    rows = [
+        (
+            str(launch.count),
+            str(launch.trial.number),
+            format_duration(launch.engine_s),
+            "" if launch.value is None else problem.objective.format(launch.value),
+            "" if launch.best is None else problem.objective.format(launch.best),
+        )
+        for launch in found
+    ]
+    numbers = table(
+        "Each launch and the best so far",
+        ("launch", "trial", "engine time", problem.objective.name, "best so far"),
+        rows,
+    )
+
+    def figure(caption: str, at: Callable[[Launch], float], axis: Axis) -> Figure:
+        dots = [
+            Point(at(launch), launch.value, f"trial {launch.trial.number}: {problem.objective.format(launch.value)}")
+            for launch in found
+            if launch.value is not None
+        ]
+        series = [Series("launches", dots), Series("best so far", _steps(found, at), has_line=True, has_dots=False)]
+        return Figure(caption, scatter(caption, series, axis, _objective_axis(problem)), numbers)
+
+    hours = Axis("engine time, hours", lambda value: f"{value:.3g}")
+    return Section(
+        "progress",
+        "The best so far",
+        words=(_last_step(problem, found),),
+        figures=(
+            figure("Best so far over launches", lambda launch: launch.count, Axis("launches", lambda v: f"{v:.0f}")),
+            figure("Best so far over the time engines ran", lambda launch: launch.engine_s / SECONDS_PER_HOUR, hours),
+        ),
+    )
+
+
+def _steps(found: Sequence[Launch], at: Callable[[Launch], float]) -> list[Point]:
+    points: list[Point] = []
+    for launch in found:
+        if launch.best is None:
+            continue
+        if points:
+            points.append(Point(at(launch), points[-1].y))
+        points.append(Point(at(launch), launch.best))
+    return points
+
+
+def _last_step(problem: Problem, found: Sequence[Launch]) -> str:
+    first = next((launch for launch in found if launch.best is not None and launch.best == found[-1].best), None)
+    total = format_duration(found[-1].engine_s)
+    if first is None or first.best is None:
+        return f"{len(found)} launches, {total} of engine time, none with a value that kept every limit."
+    return (
+        f"The best of the search, {problem.objective.format(first.best)}, came at launch {first.count} of "
+        f"{len(found)}, after {format_duration(first.engine_s)} of {total} of engine time."
+    )
+
+
+def _front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> Section | None:
+    points = front(problem, trials, metrics)
+    if not points:
+        return None
+    first, second = metrics[:2]
+    kept = {id(point.trial) for point in points if point.load is None}
+    able = [(t, all_metrics(problem, t)) for t in searched(trials) if t.is_acceptable and id(t) not in kept]
+
+    def dot(number: int, values: dict[str, float]) -> Point:
+        return Point(values[first], values[second], f"trial {number}: {_figures(values, metrics)}")
+
+    rest = [dot(trial.number, values) for trial, values in able if first in values and second in values]
+    series = [
+        Series("beaten", rest),
+        Series("on the front", [dot(point.trial.number, point.metrics) for point in points], has_line=True),
+    ]
+    caption = f"Trials that none beats in {' and '.join(metrics)}"
+    numbers = table(
+        caption,
+        ("trial", "load", *metrics, "settings"),
+        [
+            (
+                f"{_mark(point.trial)}{point.trial.number}",
+                "" if point.load is None else f"{point.load:g}",
+                *(format_metric(name, point.metrics[name]) for name in metrics),
+                describe(problem, point.trial.candidate),
+            )
+            for point in points
+        ],
+        ("settings",),
+    )
+    drawn = scatter(caption, series, metric_axis(first), metric_axis(second))
+    return Section("pareto", "Pareto front", figures=(Figure(caption, drawn, numbers),))
+
+
+def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Section:
+    default, objective, names = default_trial(problem, trials), problem.objective, problem.choices.names
+    rows = []
+    for trial in trials:
+        values = [problem.choices.value_of(trial.candidate, name) for name in names]
+        what = " (default)" if trial.candidate == problem.default else ""
+        again = what if trial.rerun is None else f" ({trial.rerun.of} again)"
+        is_best = verdict.trial is not None and trial.number == verdict.trial.number
+        rows.append(
+            Row(
+                (
+                    f"{trial.number}{again}",
+                    trial.outcome,
+                    "" if trial.value is None else _value(problem, trial),
+                    gain_words(trial, default) if trial.rerun is None else "",
+                    *(format_ms(trial.metrics[n]) if n in trial.metrics else "" for n in ("ttft_p50", "tpot_p50")),
+                    format_duration(trial.start_s) if trial.start_s else "",
+                    *("-" if value is None else word(value) for value in values),
+                    "" if trial.is_acceptable and trial.stopped_at is None else outcome_text(problem, trial),
+                ),
+                "best" if is_best else "" if trial.is_acceptable else "weak",
+            )
+        )
+    settings = [SHORT_NAMES.get(name, name) for name in names]
+    columns = ("trial", "outcome", objective.name, "vs default", "TTFT p50", "TPOT p50", "start", *settings, "reason")
+    notes = ["- is left to the engine", *([ABOUT_NOTE] if any(t.stopped_at is not None for t in trials) else [])]
+    shown = Table(
+        f"Every trial: {objective.words}", columns, tuple(rows), frozenset({"outcome", "reason"}), "; ".join(notes)
+    )
+    logs = tuple(
+        Log(f"End of the log of trial {trial.number}", "\n".join(trial.failure.log_tail.splitlines()[-LOG_LINES:]))
+        for trial in trials
+        if trial.failure is not None and trial.failure.log_tail
+    )
+    return Section("trials", "Every trial", tables=(shown,), logs=logs)
+
+
+def _ruled_out(problem: Problem) -> Section:
+    grid = problem.grid
+    total, feasible = len(grid.indices), len(grid.feasible_rows)
+    rows = [(name, format_count(count), f"{count / total:.1%}") for name, count in grid.removed_by().items()]
+    words = [
+        f"{format_count(total)} combinations of the search space: {format_count(feasible)} feasible, "
+        f"{format_count(total - feasible)} ruled out before any launch."
+    ]
+    if problem.left_out:
+        words.append(f"Left out: {', '.join(problem.left_out)}: vLLM {problem.version} does not know them.")
+    rules = table("What was ruled out, by the first rule that is broken", ("rule", "combinations", "share"), rows)
+    return Section("ruled-out", "Ruled out", words=tuple(words), tables=(rules,) if rows else ())
+
+
+def _effects(problem: Problem, trials: Sequence[Trial]) -> Section:
+    found = effects(problem, searched(trials))
+    metric = explained(problem.objective) or problem.objective.name
+    words = (
+        f"What each setting does to {metric}, averaged over all feasible values of the others, as the search's own "
+        "model has learned it from all trials."
+    )
+    if not found:
+        return Section("effects", "What mattered", words=(words, "Nothing matters by 1 % or more."))
+    caption = f"Effect of each setting on {metric}: best value over worst"
+    numbers = table(
+        f"Effect of each value on {metric}, over the setting's worst",
+        ("setting", "effect", "values"),
+        [
+            (e.name, f"{e.gain:+.1%}", "; ".join(f"{_word(value)} {gain:+.1%}" for value, gain in e.levels))
+            for e in found
+        ],
+        ("values",),
+    )
+    drawn = bars(
+        caption,
+        [(e.name, e.gain, f"{e.name}: {_word(e.worst)} to {_word(e.best)}, {e.gain:+.1%}") for e in found],
+        Axis("best value over worst", _percent),
+    )
+    return Section("effects", "What mattered", words=(words,), figures=(Figure(caption, drawn, numbers),))
+
+
+def _predictions(problem: Problem, trials: Sequence[Trial]) -> Section:
+    objective, figures, words = problem.objective, [], []
+    values = [] if objective.is_known else value_fits(trials)
+    if values:
+        numbers = table(
+            f"Predicted and measured {objective.name}",
+            ("trial", "predicted", "measured", "predicted / measured"),
+            [(str(t.number), objective.format(p), _value(problem, t), _ratio(p, real)) for t, p, real in values],
+        )
+        dots = [
+            Point(p, real, f"trial {t.number}: {objective.format(p)}, {objective.format(real)}")
+            for t, p, real in values
+        ]
+        figures.append(
+            _against_reality(
+                f"{objective.name}: predicted before launch, and measured", dots, _objective_axis(problem), numbers
+            )
+        )
+    fits = memory_fits(trials)
+    error = memory_error(fits)
+    if error is None:
+        words.append(NO_START_LOG)
+    else:
+        words.append(f"KV cache: {error:.1%} off before its launch (median of {len(fits)} starts).")
+        numbers = table(
+            "Predicted and real KV cache of each start, tokens of one instance",
+            ("trial", "predicted", "real", "error"),
+            [
+                (str(f.trial.number), format_count(f.predicted_tokens), format_count(f.real_tokens), f"{f.error:+.1%}")
+                for f in fits
+            ],
+        )
+        dots = [
+            Point(
+                f.predicted_tokens,
+                f.real_tokens,
+                f"trial {f.trial.number}: {format_count(f.predicted_tokens)}, {format_count(f.real_tokens)}",
+            )
+            for f in fits
+        ]
+        axis = Axis("tokens", format_count)
+        figures.append(_against_reality("KV cache: predicted before launch, and as the log said", dots, axis, numbers))
+    return Section("predictions", "Predicted against measured", words=tuple(words), figures=tuple(figures))
+
+
+def _against_reality(caption: str, dots: Sequence[Point], axis: Axis, numbers: Table) -> Figure:
+    ends = [min(min(d.x, d.y) for d in dots), max(max(d.x, d.y) for d in dots)]
+    same = Series("as predicted", [Point(end, end) for end in ends], has_line=True, has_dots=False)
+    unit = axis.title.rpartition(", ")[2]
+    across, up = Axis(f"predicted, {unit}", axis.format), Axis(f"measured, {unit}", axis.format)
+    return Figure(caption, scatter(caption, [Series("trials", dots), same], across, up), numbers)
+
+
+def _latencies(problem: Problem, trials: Sequence[Trial]) -> Section | None:
+    found = distributions(problem, trials)
+    if not found:
+        return None
+
+    def name(number: int, is_default: bool) -> str:
+        return f"trial {number}{' (default)' if is_default else ''}"
+
+    figures = []
+    for latency in LATENCIES:
+        kept = [(name(d.trial.number, d.is_default), d.percentiles[latency]) for d in found if latency in d.percentiles]
+        if not kept:
+            continue
+        caption = f"{latency.upper()} at its percentiles"
+        numbers = table(caption, ("trial", *PERCENTILES), [(who, *map(format_ms, values)) for who, values in kept])
+        figures.append(Figure(caption, lines(caption, PERCENTILES, kept, Axis(latency.upper(), format_ms)), numbers))
+    words = (
+        "Percentiles are what records keep of a distribution; each is the mean over the launches. "
+        "TTFT: first token. TPOT: each further token. ITL: gap between chunks. E2EL: whole answer.",
+    )
+    return Section("latencies", "Latencies of the finalists", words=words, figures=tuple(figures))
+
+
+# --- figures in words ---
+
+
+def metric_axis(name: str) -> Axis:
+    if name == MAX_MODEL_LEN:
+        return Axis(f"{name}, tokens", format_count)
+    if name in RATES:
+        unit = "req/s" if name == "request_throughput" else "tok/s"
+        return Axis(f"{name}, {unit}", lambda value: f"{value:.4g}")
+    return Axis(name, format_ms)
+
+
+def _objective_axis(problem: Problem) -> Axis:
+    metric = problem.objective.metric
+    return Axis("score, points", lambda value: f"{value:.4g}") if metric is None else metric_axis(metric)
+
+
+def _figures(values: dict[str, float], metrics: Sequence[str]) -> str:
+    return ", ".join(f"{name} {format_metric(name, values[name])}" for name in metrics)
+
+
+def _value(problem: Problem, trial: Trial) -> str:
+    return _mark(trial) + problem.objective.format(trial.value or 0.0)
+
+
+def _mark(trial: Trial) -> str:
+    return "" if trial.stopped_at is None else ABOUT
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "default"
+    return word(value.item() if isinstance(value, np.generic) else value)  # type: ignore[arg-type]
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.1%}"
+
+
+def _ratio(predicted: float, real: float) -> str:
+    return f"{predicted / real:.2f}" if real else ""
+
+
+def _change(was: float | None, now: float) -> str:
+    return "" if not was or not math.isfinite(now / was) else f"{now / was - 1:+.1%}"
