@@ -19,12 +19,14 @@ from planner.metrics import LATENCIES
 from planner.problem import Problem
 from planner.space import Candidate, Value
 from planner.trial import Trial, all_metrics, best_trial, default_trial, searched
+from planner.units import format_count, format_duration
 from planner.verdict import judged, word
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 """Those that records keep."""
 LAUNCHERS = {"docker", "process"}
 """Backends."""
+UNSAID = ("nothing was launched", "not recorded")
 DEFAULT = " (default)"
 """What the engine chose."""
 KEY_METRICS = (
@@ -62,6 +64,35 @@ def launches(problem: Problem, trials: Sequence[Trial]) -> list[Launch]:
             best = value
         found.append(Launch(len(found) + 1, engine_s, trial, value, best))
     return found
+
+
+def progress_words(problem: Problem, found: Sequence[Launch]) -> str:
+    """When the best came."""
+    total = format_duration(found[-1].engine_s)
+    first = next((launch for launch in found if launch.best is not None and launch.best == found[-1].best), None)
+    if first is None or first.best is None:
+        return f"{len(found)} launches, {total} of engine time, none with a value that kept every limit"
+    return (
+        f"the best of the search, {problem.objective.format(first.best)}, came at launch {first.count} of "
+        f"{len(found)}, after {format_duration(first.engine_s)} of {total} of engine time"
+    )
+
+
+# --- what was never launched ---
+
+
+def feasible_words(problem: Problem) -> str:
+    total, feasible = len(problem.grid.indices), len(problem.grid.feasible_rows)
+    return (
+        f"{format_count(total)} combinations of the search space: {format_count(feasible)} feasible, "
+        f"{format_count(total - feasible)} ruled out before any launch"
+    )
+
+
+def left_out_words(problem: Problem) -> str:
+    """Of searched settings; empty where all are known."""
+    names = ", ".join(problem.left_out)
+    return f"left out: {names}: vLLM {problem.version} does not know them" if names else ""
 
 
 # --- the default against the best ---
@@ -160,9 +191,9 @@ def memory_fits(trials: Sequence[Trial]) -> list[MemoryFit]:
     ]
 
 
-def memory_error(fits: Sequence[MemoryFit]) -> float | None:
-    """Median of the absolute errors; None without starts."""
-    return median(abs(fit.error) for fit in fits) if fits else None
+def memory_words(fits: Sequence[MemoryFit]) -> str:
+    error = median(abs(fit.error) for fit in fits)
+    return f"KV cache: {error:.1%} off before its launch (median of {len(fits)} starts)"
 
 
 def value_fits(trials: Sequence[Trial]) -> list[tuple[Trial, float, float]]:
@@ -238,7 +269,7 @@ def origins(problem: Problem, trials: Sequence[Trial]) -> list[tuple[str, str]]:
         ("limits", problem.objective.limits_words or "none"),
         ("finished", f"{times[0]} to {times[-1]}" if times else ""),
     ]
-    unsaid = "not recorded" if any(record.backend in LAUNCHERS for record in records) else "nothing was launched"
+    unsaid = UNSAID[any(record.backend in LAUNCHERS for record in records)]
     return [(name, words or unsaid) for name, words in rows]
 
 

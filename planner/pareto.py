@@ -11,6 +11,9 @@ from planner.metrics import GOALS, sign
 from planner.problem import Problem
 from planner.trial import Trial, all_metrics, searched
 
+USUAL_FRONT = ("output_throughput", "ttft_p95")
+"""Which is shown where none is asked for."""
+
 
 def parse_metrics(text: str) -> tuple[str, ...]:
     """At least two metrics, separated by commas. Raises InputError."""

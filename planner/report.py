@@ -10,8 +10,19 @@ from rich.text import Text
 
 from planner.bench_view import BenchTable
 from planner.finals import Finals, chosen_trial
+from planner.findings import (
+    PERCENTILES,
+    UNSAID,
+    distributions,
+    feasible_words,
+    launches,
+    memory_fits,
+    memory_words,
+    origins,
+    progress_words,
+)
 from planner.objective import format_metric
-from planner.pareto import Point
+from planner.pareto import USUAL_FRONT, Point, front
 from planner.problem import Problem
 from planner.risks import no_effect
 from planner.space import Candidate
@@ -177,6 +188,33 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     if verdict.answers is not None:
         parts.append(Text(verdict.answers, "bold"))
     return Group(*parts, *_banners([verdict.trial]))
+
+
+def further_facts(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
+    """What `report` adds to the conclusion: how the best was reached, what was ruled out, where numbers come from."""
+    parts: list[RenderableType] = []
+    shown = distributions(problem, trials)
+    if shown:
+        table = Table(title="Latencies of the finalists", title_justify="left")
+        for name in ("trial", "", *PERCENTILES):
+            table.add_column(name, justify="right")
+        for one in shown:
+            for latency, values in one.percentiles.items():
+                table.add_row(str(one.trial.number), latency.upper(), *map(format_ms, values))
+        parts.append(table)
+    lines = []
+    if found := launches(problem, trials):
+        lines.append(f"progress: {progress_words(problem, found)}")
+    if points := front(problem, trials, USUAL_FRONT):
+        numbers = ", ".join(f"{_mark(p.trial)}{p.trial.number}" for p in points)
+        lines.append(f"Pareto front of {' and '.join(USUAL_FRONT)}: trials {numbers}")
+    rules = "; ".join(f"{format_count(count)} by rule: {name}" for name, count in problem.grid.removed_by().items())
+    lines.append(f"space: {feasible_words(problem)}{f': {rules}' if rules else ''}")
+    if fits := memory_fits(trials):
+        lines.append(f"memory: {memory_words(fits)}")
+    said = (f"{name} {words}" for name, words in origins(problem, trials) if words not in UNSAID)
+    lines.append(f"obtained with {'; '.join(said)}")
+    return Group(*parts, *(Text(line) for line in lines))
 
 
 def _finals_table(problem: Problem, finals: Finals) -> Table:

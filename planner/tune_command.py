@@ -32,7 +32,7 @@ from planner.page_cache import warm_models
 from planner.pareto import front
 from planner.problem import Problem
 from planner.quality_gate import Gate
-from planner.report import conclusion, loads_table, make_console, pareto_table, plan_view, trials_table
+from planner.report import conclusion, further_facts, loads_table, make_console, pareto_table, plan_view, trials_table
 from planner.search import Search
 from planner.space import Candidate
 from planner.spec import StudySpec
@@ -322,6 +322,7 @@ def report_trials(
         return
     if jsonl is None:
         make_console().print(*_tables(problem, trials), conclusion(problem, trials), sep="\n")
+        make_console().print(further_facts(problem, trials))
         return
     text = "".join(msgspec.json.encode(trial).decode() + "\n" for trial in trials)
     try:

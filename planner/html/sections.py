@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,17 +14,20 @@ from planner.findings import (
     Launch,
     compared,
     distributions,
+    feasible_words,
     launches,
-    memory_error,
+    left_out_words,
     memory_fits,
+    memory_words,
     origins,
+    progress_words,
     value_fits,
 )
 from planner.html.page import Figure, Log, Page, Row, Section, Table, table
 from planner.html.plots import Axis, Point, Series, bars, intervals, lines, scatter
 from planner.metrics import LATENCIES, MAX_MODEL_LEN, RATES
 from planner.objective import format_metric
-from planner.pareto import front
+from planner.pareto import USUAL_FRONT, front
 from planner.problem import Problem
 from planner.trial import Trial, all_metrics, default_trial, searched
 from planner.units import format_count, format_duration, format_ms
@@ -41,8 +45,6 @@ from planner.verdict import (
     word,
 )
 
-PARETO = ("output_throughput", "ttft_p95")
-"""The front that is shown when none is asked for."""
 LOG_LINES = 40
 """Of a failed engine's log, from its end."""
 MOST_GAIN = 10.0
@@ -62,7 +64,7 @@ def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] 
         _verdict(problem, verdict),
         _compared(problem, trials),
         _progress(problem, trials),
-        _front(problem, trials, tuple(pareto) or PARETO),
+        _front(problem, trials, tuple(pareto) or USUAL_FRONT),
         _trials(problem, trials, verdict),
         _ruled_out(problem),
         _effects(problem, trials),
@@ -87,8 +89,8 @@ def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] 
 def _verdict(problem: Problem, verdict: Verdict) -> Section:
     settings = [] if verdict.trial is None else [f"Settings: {describe(problem, verdict.trial.candidate)}"]
     further = [line for line in (verdict.against, *verdict.reasons, verdict.answers) if line is not None]
-    words = tuple(f"{line[:1].upper()}{line[1:]}".replace(" -> ", " → ") for line in (*settings, *further))
-    lead = verdict.sentence[:1].upper() + verdict.sentence[1:]
+    words = tuple(_sentence(line) for line in (*settings, *further))
+    lead = _sentence(verdict.sentence)
     if verdict.finals is None:
         return Section("verdict", "Verdict", lead, words)
     objective, rows, drawn = problem.objective, [], []
@@ -113,7 +115,7 @@ def _verdict(problem: Problem, verdict: Verdict) -> Section:
     shown = Table("Finals: measured again in turn, on fresh prompts", columns, tuple(rows), frozenset({"note"}))
     caption = f"Gain in {objective.name} over the defaults in the finals, with 95 % intervals"
     numbers = table(caption, ("trial", "low", "gain", "high"), [(n, *map(_percent, found)) for n, *found in drawn])
-    figures = (Figure(caption, intervals(caption, drawn, Axis("gain over the defaults", _percent)), numbers),)
+    figures = (Figure(caption, intervals(caption, drawn, Axis("gain over the defaults", _short_percent)), numbers),)
     return Section("verdict", "Verdict", lead, words, figures if drawn else (), (shown,))
 
 
@@ -182,7 +184,7 @@ def _progress(problem: Problem, trials: Sequence[Trial]) -> Section | None:
     return Section(
         "progress",
         "The best so far",
-        words=(_last_step(problem, found),),
+        words=(_sentence(progress_words(problem, found)),),
         figures=(
             figure("Best so far over launches", lambda launch: launch.count, Axis("launches", lambda v: f"{v:.0f}")),
             figure("Best so far over the time engines ran", lambda launch: launch.engine_s / SECONDS_PER_HOUR, hours),
@@ -199,17 +201,6 @@ def _steps(found: Sequence[Launch], at: Callable[[Launch], float]) -> list[Point
             points.append(Point(at(launch), points[-1].y))
         points.append(Point(at(launch), launch.best))
     return points
-
-
-def _last_step(problem: Problem, found: Sequence[Launch]) -> str:
-    first = next((launch for launch in found if launch.best is not None and launch.best == found[-1].best), None)
-    total = format_duration(found[-1].engine_s)
-    if first is None or first.best is None:
-        return f"{len(found)} launches, {total} of engine time, none with a value that kept every limit."
-    return (
-        f"The best of the search, {problem.objective.format(first.best)}, came at launch {first.count} of "
-        f"{len(found)}, after {format_duration(first.engine_s)} of {total} of engine time."
-    )
 
 
 def _front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> Section | None:
@@ -259,23 +250,20 @@ def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Sect
             Row(
                 (
                     f"{trial.number}{again}",
-                    trial.outcome,
                     "" if trial.value is None else _value(problem, trial),
                     gain_words(trial, default) if trial.rerun is None else "",
                     *(format_ms(trial.metrics[n]) if n in trial.metrics else "" for n in ("ttft_p50", "tpot_p50")),
-                    format_duration(trial.start_s) if trial.start_s else "",
+                    f"{trial.start_s:.0f} s" if trial.start_s else "",
                     *("-" if value is None else word(value) for value in values),
-                    "" if trial.is_acceptable and trial.stopped_at is None else outcome_text(problem, trial),
+                    _outcome(problem, trial),
                 ),
                 "best" if is_best else "" if trial.is_acceptable else "weak",
             )
         )
     settings = [SHORT_NAMES.get(name, name) for name in names]
-    columns = ("trial", "outcome", objective.name, "vs default", "TTFT p50", "TPOT p50", "start", *settings, "reason")
+    columns = ("trial", objective.name, "vs default", "TTFT p50", "TPOT p50", "start", *settings, "outcome")
     notes = ["- is left to the engine", *([ABOUT_NOTE] if any(t.stopped_at is not None for t in trials) else [])]
-    shown = Table(
-        f"Every trial: {objective.words}", columns, tuple(rows), frozenset({"outcome", "reason"}), "; ".join(notes)
-    )
+    shown = Table(f"Every trial: {objective.words}", columns, tuple(rows), frozenset({"outcome"}), "; ".join(notes))
     logs = tuple(
         Log(f"End of the log of trial {trial.number}", "\n".join(trial.failure.log_tail.splitlines()[-LOG_LINES:]))
         for trial in trials
@@ -284,16 +272,20 @@ def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Sect
     return Section("trials", "Every trial", tables=(shown,), logs=logs)
 
 
+def _outcome(problem: Problem, trial: Trial) -> str:
+    """With its reason."""
+    if trial.outcome != "measured":
+        return outcome_text(problem, trial)
+    is_plain = trial.is_acceptable and trial.stopped_at is None
+    return trial.outcome if is_plain else f"{trial.outcome}: {outcome_text(problem, trial)}"
+
+
 def _ruled_out(problem: Problem) -> Section:
-    grid = problem.grid
-    total, feasible = len(grid.indices), len(grid.feasible_rows)
-    rows = [(name, format_count(count), f"{count / total:.1%}") for name, count in grid.removed_by().items()]
-    words = [
-        f"{format_count(total)} combinations of the search space: {format_count(feasible)} feasible, "
-        f"{format_count(total - feasible)} ruled out before any launch."
-    ]
+    total = len(problem.grid.indices)
+    rows = [(name, format_count(count), f"{count / total:.1%}") for name, count in problem.grid.removed_by().items()]
+    words = [_sentence(feasible_words(problem))]
     if problem.left_out:
-        words.append(f"Left out: {', '.join(problem.left_out)}: vLLM {problem.version} does not know them.")
+        words.append(_sentence(left_out_words(problem)))
     rules = table("What was ruled out, by the first rule that is broken", ("rule", "combinations", "share"), rows)
     return Section("ruled-out", "Ruled out", words=tuple(words), tables=(rules,) if rows else ())
 
@@ -320,7 +312,7 @@ def _effects(problem: Problem, trials: Sequence[Trial]) -> Section:
     drawn = bars(
         caption,
         [(e.name, e.gain, f"{e.name}: {_word(e.worst)} to {_word(e.best)}, {e.gain:+.1%}") for e in found],
-        Axis("best value over worst", _percent),
+        Axis("best value over worst", _short_percent),
     )
     return Section("effects", "What mattered", words=(words,), figures=(Figure(caption, drawn, numbers),))
 
@@ -344,11 +336,10 @@ def _predictions(problem: Problem, trials: Sequence[Trial]) -> Section:
             )
         )
     fits = memory_fits(trials)
-    error = memory_error(fits)
-    if error is None:
+    if not fits:
         words.append(NO_START_LOG)
     else:
-        words.append(f"KV cache: {error:.1%} off before its launch (median of {len(fits)} starts).")
+        words.append(_sentence(memory_words(fits)))
         numbers = table(
             "Predicted and real KV cache of each start, tokens of one instance",
             ("trial", "predicted", "real", "error"),
@@ -404,6 +395,12 @@ def _latencies(problem: Problem, trials: Sequence[Trial]) -> Section | None:
 # --- figures in words ---
 
 
+def _sentence(words: str) -> str:
+    """As a page has it: a capital, a full stop, arrows; digits of one number stay together."""
+    text = re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", words.replace(" -> ", " → "))
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def metric_axis(name: str) -> Axis:
     if name == MAX_MODEL_LEN:
         return Axis(f"{name}, tokens", format_count)
@@ -438,6 +435,11 @@ def _word(value: object) -> str:
 
 def _percent(value: float) -> str:
     return f"{value:+.1%}"
+
+
+def _short_percent(value: float) -> str:
+    """For ticks."""
+    return f"{100 * value:+.3g}%" if value else "0%"
 
 
 def _ratio(predicted: float, real: float) -> str:
