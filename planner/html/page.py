@@ -51,6 +51,8 @@ class Section:
     title: str
     lead: str = ""
     """The one sentence."""
+    is_bad: bool = False
+    """Whether the sentence says that nothing was found."""
     words: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from planner.explain import effects, explained
 from planner.findings import (
-    PERCENTILES,
     Launch,
     compared,
-    distributions,
     feasible_words,
     launches,
     left_out_words,
-    memory_fits,
-    memory_words,
     origins,
     progress_words,
-    value_fits,
+)
+from planner.html.evidence import effects_section, latencies_section, predictions_section
+from planner.html.labels import (
+    change,
+    figures_of,
+    mark,
+    marked_value,
+    metric_axis,
+    objective_axis,
+    percent,
+    sentence,
+    short_percent,
 )
 from planner.html.page import Figure, Log, Page, Row, Section, Table, table
-from planner.html.plots import Axis, Point, Series, bars, intervals, lines, scatter
-from planner.metrics import LATENCIES, MAX_MODEL_LEN, RATES
+from planner.html.plots import Axis, Point, Series, intervals, scatter
 from planner.objective import format_metric
 from planner.pareto import USUAL_FRONT, front
 from planner.problem import Problem
 from planner.trial import Trial, all_metrics, default_trial, searched
 from planner.units import format_count, format_duration, format_ms
 from planner.verdict import (
-    ABOUT,
     ABOUT_NOTE,
     SHORT_NAMES,
     Verdict,
@@ -50,10 +50,6 @@ LOG_LINES = 40
 MOST_GAIN = 10.0
 """Intervals beyond are told, not drawn: they come from too few runs."""
 SECONDS_PER_HOUR = 3600
-NO_START_LOG = (
-    "No launch told its memory: the embedded simulated engine has no start-up log. Real launches, and those of "
-    "the simulated engine as a server, are compared here."
-)
 
 
 def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] = ()) -> Page:
@@ -67,9 +63,9 @@ def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] 
         _front(problem, trials, tuple(pareto) or USUAL_FRONT),
         _trials(problem, trials, verdict),
         _ruled_out(problem),
-        _effects(problem, trials),
-        _predictions(problem, trials),
-        _latencies(problem, trials),
+        effects_section(problem, trials),
+        predictions_section(problem, trials),
+        latencies_section(problem, trials),
         Section(
             "origin",
             "How the numbers were obtained",
@@ -89,10 +85,10 @@ def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] 
 def _verdict(problem: Problem, verdict: Verdict) -> Section:
     settings = [] if verdict.trial is None else [f"Settings: {describe(problem, verdict.trial.candidate)}"]
     further = [line for line in (verdict.against, *verdict.reasons, verdict.answers) if line is not None]
-    words = tuple(_sentence(line) for line in (*settings, *further))
-    lead = _sentence(verdict.sentence)
+    words = tuple(sentence(line) for line in (*settings, *further))
+    lead = sentence(verdict.sentence)
     if verdict.finals is None:
-        return Section("verdict", "Verdict", lead, words)
+        return Section("verdict", "Verdict", lead, verdict.trial is None, words)
     objective, rows, drawn = problem.objective, [], []
     for finalist in verdict.finals.finalists:
         number, gain, seen = finalist.trial.number, finalist.gain, finalist.trial.value
@@ -114,9 +110,11 @@ def _verdict(problem: Problem, verdict: Verdict) -> Section:
     columns = ("trial", "in the search", "again", "vs default", "95 % interval", "note")
     shown = Table("Finals: measured again in turn, on fresh prompts", columns, tuple(rows), frozenset({"note"}))
     caption = f"Gain in {objective.name} over the defaults in the finals, with 95 % intervals"
-    numbers = table(caption, ("trial", "low", "gain", "high"), [(n, *map(_percent, found)) for n, *found in drawn])
-    figures = (Figure(caption, intervals(caption, drawn, Axis("gain over the defaults", _short_percent)), numbers),)
-    return Section("verdict", "Verdict", lead, words, figures if drawn else (), (shown,))
+    numbers = table(caption, ("trial", "low", "gain", "high"), [(n, *map(percent, found)) for n, *found in drawn])
+    figures = (Figure(caption, intervals(caption, drawn, Axis("gain over the defaults", short_percent)), numbers),)
+    return Section(
+        "verdict", "Verdict", lead, verdict.trial is None, words, figures=figures if drawn else (), tables=(shown,)
+    )
 
 
 def _compared(problem: Problem, trials: Sequence[Trial]) -> Section | None:
@@ -134,7 +132,7 @@ def _compared(problem: Problem, trials: Sequence[Trial]) -> Section | None:
         f"Key metrics, {'of the finals' if comparison.from_finals else 'as the search saw them'}",
         ("metric", "default", f"trial {best.number}", "change"),
         [
-            (name, "" if was is None else format_metric(name, was), format_metric(name, now), _change(was, now))
+            (name, "" if was is None else format_metric(name, was), format_metric(name, now), change(was, now))
             for name, was, now in comparison.metrics
         ],
     )
@@ -178,13 +176,13 @@ def _progress(problem: Problem, trials: Sequence[Trial]) -> Section | None:
             if launch.value is not None
         ]
         series = [Series("launches", dots), Series("best so far", _steps(found, at), has_line=True, has_dots=False)]
-        return Figure(caption, scatter(caption, series, axis, _objective_axis(problem)), numbers)
+        return Figure(caption, scatter(caption, series, axis, objective_axis(problem)), numbers)
 
     hours = Axis("engine time, hours", lambda value: f"{value:.3g}")
     return Section(
         "progress",
         "The best so far",
-        words=(_sentence(progress_words(problem, found)),),
+        words=(sentence(progress_words(problem, found)),),
         figures=(
             figure("Best so far over launches", lambda launch: launch.count, Axis("launches", lambda v: f"{v:.0f}")),
             figure("Best so far over the time engines ran", lambda launch: launch.engine_s / SECONDS_PER_HOUR, hours),
@@ -212,7 +210,7 @@ def _front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) ->
     able = [(t, all_metrics(problem, t)) for t in searched(trials) if t.is_acceptable and id(t) not in kept]
 
     def dot(number: int, values: dict[str, float]) -> Point:
-        return Point(values[first], values[second], f"trial {number}: {_figures(values, metrics)}")
+        return Point(values[first], values[second], f"trial {number}: {figures_of(values, metrics)}")
 
     rest = [dot(trial.number, values) for trial, values in able if first in values and second in values]
     series = [
@@ -225,7 +223,7 @@ def _front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) ->
         ("trial", "load", *metrics, "settings"),
         [
             (
-                f"{_mark(point.trial)}{point.trial.number}",
+                f"{mark(point.trial)}{point.trial.number}",
                 "" if point.load is None else f"{point.load:g}",
                 *(format_metric(name, point.metrics[name]) for name in metrics),
                 describe(problem, point.trial.candidate),
@@ -250,7 +248,7 @@ def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Sect
             Row(
                 (
                     f"{trial.number}{again}",
-                    "" if trial.value is None else _value(problem, trial),
+                    "" if trial.value is None else marked_value(problem, trial),
                     gain_words(trial, default) if trial.rerun is None else "",
                     *(format_ms(trial.metrics[n]) if n in trial.metrics else "" for n in ("ttft_p50", "tpot_p50")),
                     f"{trial.start_s:.0f} s" if trial.start_s else "",
@@ -283,168 +281,8 @@ def _outcome(problem: Problem, trial: Trial) -> str:
 def _ruled_out(problem: Problem) -> Section:
     total = len(problem.grid.indices)
     rows = [(name, format_count(count), f"{count / total:.1%}") for name, count in problem.grid.removed_by().items()]
-    words = [_sentence(feasible_words(problem))]
+    words = [sentence(feasible_words(problem))]
     if problem.left_out:
-        words.append(_sentence(left_out_words(problem)))
+        words.append(sentence(left_out_words(problem)))
     rules = table("What was ruled out, by the first rule that is broken", ("rule", "combinations", "share"), rows)
     return Section("ruled-out", "Ruled out", words=tuple(words), tables=(rules,) if rows else ())
-
-
-def _effects(problem: Problem, trials: Sequence[Trial]) -> Section:
-    found = effects(problem, searched(trials))
-    metric = explained(problem.objective) or problem.objective.name
-    words = (
-        f"What each setting does to {metric}, averaged over all feasible values of the others, as the search's own "
-        "model has learned it from all trials."
-    )
-    if not found:
-        return Section("effects", "What mattered", words=(words, "Nothing matters by 1 % or more."))
-    caption = f"Effect of each setting on {metric}: best value over worst"
-    numbers = table(
-        f"Effect of each value on {metric}, over the setting's worst",
-        ("setting", "effect", "values"),
-        [
-            (e.name, f"{e.gain:+.1%}", "; ".join(f"{_word(value)} {gain:+.1%}" for value, gain in e.levels))
-            for e in found
-        ],
-        ("values",),
-    )
-    drawn = bars(
-        caption,
-        [(e.name, e.gain, f"{e.name}: {_word(e.worst)} to {_word(e.best)}, {e.gain:+.1%}") for e in found],
-        Axis("best value over worst", _short_percent),
-    )
-    return Section("effects", "What mattered", words=(words,), figures=(Figure(caption, drawn, numbers),))
-
-
-def _predictions(problem: Problem, trials: Sequence[Trial]) -> Section:
-    objective, figures, words = problem.objective, [], []
-    values = [] if objective.is_known else value_fits(trials)
-    if values:
-        numbers = table(
-            f"Predicted and measured {objective.name}",
-            ("trial", "predicted", "measured", "predicted / measured"),
-            [(str(t.number), objective.format(p), _value(problem, t), _ratio(p, real)) for t, p, real in values],
-        )
-        dots = [
-            Point(p, real, f"trial {t.number}: {objective.format(p)}, {objective.format(real)}")
-            for t, p, real in values
-        ]
-        figures.append(
-            _against_reality(
-                f"{objective.name}: predicted before launch, and measured", dots, _objective_axis(problem), numbers
-            )
-        )
-    fits = memory_fits(trials)
-    if not fits:
-        words.append(NO_START_LOG)
-    else:
-        words.append(_sentence(memory_words(fits)))
-        numbers = table(
-            "Predicted and real KV cache of each start, tokens of one instance",
-            ("trial", "predicted", "real", "error"),
-            [
-                (str(f.trial.number), format_count(f.predicted_tokens), format_count(f.real_tokens), f"{f.error:+.1%}")
-                for f in fits
-            ],
-        )
-        dots = [
-            Point(
-                f.predicted_tokens,
-                f.real_tokens,
-                f"trial {f.trial.number}: {format_count(f.predicted_tokens)}, {format_count(f.real_tokens)}",
-            )
-            for f in fits
-        ]
-        axis = Axis("tokens", format_count)
-        figures.append(_against_reality("KV cache: predicted before launch, and as the log said", dots, axis, numbers))
-    return Section("predictions", "Predicted against measured", words=tuple(words), figures=tuple(figures))
-
-
-def _against_reality(caption: str, dots: Sequence[Point], axis: Axis, numbers: Table) -> Figure:
-    ends = [min(min(d.x, d.y) for d in dots), max(max(d.x, d.y) for d in dots)]
-    same = Series("as predicted", [Point(end, end) for end in ends], has_line=True, has_dots=False)
-    unit = axis.title.rpartition(", ")[2]
-    across, up = Axis(f"predicted, {unit}", axis.format), Axis(f"measured, {unit}", axis.format)
-    return Figure(caption, scatter(caption, [Series("trials", dots), same], across, up), numbers)
-
-
-def _latencies(problem: Problem, trials: Sequence[Trial]) -> Section | None:
-    found = distributions(problem, trials)
-    if not found:
-        return None
-
-    def name(number: int, is_default: bool) -> str:
-        return f"trial {number}{' (default)' if is_default else ''}"
-
-    figures = []
-    for latency in LATENCIES:
-        kept = [(name(d.trial.number, d.is_default), d.percentiles[latency]) for d in found if latency in d.percentiles]
-        if not kept:
-            continue
-        caption = f"{latency.upper()} at its percentiles"
-        numbers = table(caption, ("trial", *PERCENTILES), [(who, *map(format_ms, values)) for who, values in kept])
-        figures.append(Figure(caption, lines(caption, PERCENTILES, kept, Axis(latency.upper(), format_ms)), numbers))
-    words = (
-        "Percentiles are what records keep of a distribution; each is the mean over the launches. "
-        "TTFT: first token. TPOT: each further token. ITL: gap between chunks. E2EL: whole answer.",
-    )
-    return Section("latencies", "Latencies of the finalists", words=words, figures=tuple(figures))
-
-
-# --- figures in words ---
-
-
-def _sentence(words: str) -> str:
-    """As a page has it: a capital, a full stop, arrows; digits of one number stay together."""
-    text = re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", words.replace(" -> ", " → "))
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def metric_axis(name: str) -> Axis:
-    if name == MAX_MODEL_LEN:
-        return Axis(f"{name}, tokens", format_count)
-    if name in RATES:
-        unit = "req/s" if name == "request_throughput" else "tok/s"
-        return Axis(f"{name}, {unit}", lambda value: f"{value:.4g}")
-    return Axis(name, format_ms)
-
-
-def _objective_axis(problem: Problem) -> Axis:
-    metric = problem.objective.metric
-    return Axis("score, points", lambda value: f"{value:.4g}") if metric is None else metric_axis(metric)
-
-
-def _figures(values: dict[str, float], metrics: Sequence[str]) -> str:
-    return ", ".join(f"{name} {format_metric(name, values[name])}" for name in metrics)
-
-
-def _value(problem: Problem, trial: Trial) -> str:
-    return _mark(trial) + problem.objective.format(trial.value or 0.0)
-
-
-def _mark(trial: Trial) -> str:
-    return "" if trial.stopped_at is None else ABOUT
-
-
-def _word(value: object) -> str:
-    if value is None:
-        return "default"
-    return word(value.item() if isinstance(value, np.generic) else value)  # type: ignore[arg-type]
-
-
-def _percent(value: float) -> str:
-    return f"{value:+.1%}"
-
-
-def _short_percent(value: float) -> str:
-    """For ticks."""
-    return f"{100 * value:+.3g}%" if value else "0%"
-
-
-def _ratio(predicted: float, real: float) -> str:
-    return f"{predicted / real:.2f}" if real else ""
-
-
-def _change(was: float | None, now: float) -> str:
-    return "" if not was or not math.isfinite(now / was) else f"{now / was - 1:+.1%}"

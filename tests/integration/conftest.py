@@ -1,4 +1,4 @@
-"""What the container tests need: a Docker Engine, the vLLM-CPU image, the tiny model.
+"""What the integration tests need: a Docker Engine, the vLLM-CPU image, the tiny model, a browser.
 
 Where something is missing the tests are skipped and say so; with PLANNER_REQUIRE_CONTAINERS set (as in CI) they fail.
 """
@@ -6,6 +6,7 @@ Where something is missing the tests are skipped and say so; with PLANNER_REQUIR
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,3 +54,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny qwen3"  # a space: every path must be quoted
     subprocess.run([sys.executable, str(IMAGES / "make_model.py"), str(folder)], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser of the distribution; none is downloaded."""
+    path = shutil.which("chromium")
+    if path is None:
+        _missing("no chromium on PATH; apt-get install chromium brings it")
+    return str(path)

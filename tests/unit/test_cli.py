@@ -285,9 +285,23 @@ def test_a_reported_study_is_replayed_without_launching(run: Run, study: Path) -
     assert "SIMULATED" in out  # when they were recorded
 
 
+def test_a_study_is_reported_as_a_page(run: Run, study: Path) -> None:
+    run(f"tune {study} --backend simulated --trials 3")
+    assert run(f"report {study} --simulated --html") == (0, f"wrote {study.parent}/simulated/report.html\n", "")
+    assert run(f"report {study} --simulated --html -o page.html --pareto tpot_p50,ttft_p95")[0] == 0
+    assert "Trials that none beats in tpot_p50 and ttft_p95" in Path("page.html").read_text("utf-8")
+    code, out, _ = run(f"report {study} --simulated")
+    assert code == 0
+    assert "progress: the best of the search" in out
+    assert "obtained with planner" in out
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("report {study} --html -o none/x --simulated --storage sqlite://", "none/x: cannot be written"),
+        ("report {study} -o page.html", "--output: says where --html writes; add --html"),
+        ("report {study} --html --jsonl x", "--html and --jsonl: one at a time"),
         ("tune {study} --replay none.jsonl", "none.jsonl: cannot be read"),
         ("tune {study} --replay {study}", "study.yaml:1: is not JSON"),
         ("tune {study} --replay x --backend docker", "--replay launches nothing: leave out --backend"),

@@ -1,0 +1,69 @@
+"""Numbers, axes and sentences as the page writes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from planner.html.plots import Axis
+from planner.metrics import MAX_MODEL_LEN, RATES
+from planner.objective import format_metric
+from planner.problem import Problem
+from planner.space import Value
+from planner.trial import Trial
+from planner.units import format_count, format_ms
+from planner.verdict import ABOUT, word
+
+
+def sentence(words: str) -> str:
+    """As a page has it: a capital, a full stop, arrows; digits of one number stay together."""
+    text = re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", words.replace(" -> ", " → "))
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def metric_axis(name: str) -> Axis:
+    if name == MAX_MODEL_LEN:
+        return Axis(f"{name}, tokens", format_count)
+    if name in RATES:
+        unit = "req/s" if name == "request_throughput" else "tok/s"
+        return Axis(f"{name}, {unit}", lambda value: f"{value:.4g}")
+    return Axis(name, format_ms)
+
+
+def objective_axis(problem: Problem) -> Axis:
+    metric = problem.objective.metric
+    return Axis("score, points", lambda value: f"{value:.4g}") if metric is None else metric_axis(metric)
+
+
+def figures_of(values: dict[str, float], metrics: Sequence[str]) -> str:
+    return ", ".join(f"{name} {format_metric(name, values[name])}" for name in metrics)
+
+
+def marked_value(problem: Problem, trial: Trial) -> str:
+    return mark(trial) + problem.objective.format(trial.value or 0.0)
+
+
+def mark(trial: Trial) -> str:
+    return "" if trial.stopped_at is None else ABOUT
+
+
+def value_word(value: Value) -> str:
+    return "default" if value is None else word(value)
+
+
+def percent(value: float) -> str:
+    return f"{value:+.1%}"
+
+
+def short_percent(value: float) -> str:
+    """For ticks."""
+    return f"{100 * value:+.3g}%" if value else "0%"
+
+
+def ratio(predicted: float, real: float) -> str:
+    return f"{predicted / real:.2f}" if real else ""
+
+
+def change(was: float | None, now: float) -> str:
+    return "" if not was or not math.isfinite(now / was) else f"{now / was - 1:+.1%}"
