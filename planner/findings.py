@@ -184,11 +184,16 @@ class MemoryFit:
 
 def memory_fits(trials: Sequence[Trial]) -> list[MemoryFit]:
     """Of the search's starts that told their KV cache; the embedded simulated engine has no log that could."""
-    return [
-        MemoryFit(t, t.predicted_memory.kv_tokens, t.real_memory.kv_tokens)
-        for t in searched(trials)
-        if t.real_memory is not None and t.real_memory.kv_tokens and t.predicted_memory.kv_tokens
-    ]
+    pairs = [(trial, trial.predicted_memory.kv_tokens, _real_tokens(trial)) for trial in searched(trials)]
+    return [MemoryFit(trial, predicted, real) for trial, predicted, real in pairs if predicted and real]
+
+
+def _real_tokens(trial: Trial) -> int | None:
+    """From the blocks where a log tells only these, as V0's do."""
+    real, predicted = trial.real_memory, trial.predicted_memory
+    if real is None or real.kv_tokens or not (real.num_blocks and predicted.num_blocks and predicted.kv_tokens):
+        return None if real is None else real.kv_tokens
+    return round(real.num_blocks * predicted.kv_tokens / predicted.num_blocks)
 
 
 def memory_words(fits: Sequence[MemoryFit]) -> str:

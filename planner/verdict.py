@@ -60,7 +60,7 @@ def judged(problem: Problem, trials: Sequence[Trial]) -> Verdict:
         return Verdict(sentence=NONE_KEPT_AGAIN, trial=None, finals=finals)
     if finals is not None and finals.winner is not None:
         winner = finals.winner.trial
-        sentence, against = _of_finals(problem, finals.winner, finals.keeps_default), None
+        sentence, against = _of_finals(problem, finals, finals.winner), None
     else:
         best = best_trial(problem, trials)
         if best is None or best.value is None:
@@ -90,15 +90,21 @@ def _against(problem: Problem, best: Trial, value: float, default: Trial | None)
     return f"{text} (as seen in the search, not measured again)"
 
 
-def _of_finals(problem: Problem, winner: Finalist, keeps_default: bool) -> str:
+def _of_finals(problem: Problem, finals: Finals, winner: Finalist) -> str:
     """The study's answer in one sentence."""
     objective = problem.objective
-    if keeps_default:
+    if finals.keeps_default:
         near = (
             "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
         )
         gain_words = f"no larger {objective.name} kept the limits" if objective.is_known else "no significant gain"
-        return f"{gain_words} over {near}: keep them"
+        rivals = [(f.gain.value, f.trial.number, f.gain) for f in finals.finalists if f.is_acceptable and f.gain]
+        if objective.is_known or not rivals:
+            return f"{gain_words} over {near}: keep them"
+        _, number, gain = max(rivals, key=lambda rival: objective.sign * rival[0])
+        return (
+            f"{gain_words} over {near}: keep them; trial {number} shows {gain.value:+.1%} ({interval(objective, gain)})"
+        )
     figures = objective.figures(winner.value, {**winner.metrics, **problem.known(winner.trial.candidate)})
     text = f"deploy trial {winner.trial.number}: {figures}{_of_what(objective)}"
     gain = winner.gain

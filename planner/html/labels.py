@@ -36,6 +36,12 @@ def objective_axis(problem: Problem) -> Axis:
     return Axis("score, points", lambda value: f"{value:.4g}") if metric is None else metric_axis(metric)
 
 
+def time_unit(longest_s: float) -> tuple[str, float]:
+    """A name for an axis up to here, and how many seconds it has."""
+    units = (("hours", 3600.0), ("minutes", 60.0))
+    return next(((name, unit_s) for name, unit_s in units if longest_s >= 2 * unit_s), ("seconds", 1.0))
+
+
 def figures_of(values: dict[str, float], metrics: Sequence[str]) -> str:
     return ", ".join(f"{name} {format_metric(name, values[name])}" for name in metrics)
 

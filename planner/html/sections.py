@@ -24,6 +24,7 @@ from planner.html.labels import (
     percent,
     sentence,
     short_percent,
+    time_unit,
 )
 from planner.html.page import Figure, Log, Page, Row, Section, Table, table
 from planner.html.plots import Axis, Point, Series, intervals, scatter
@@ -49,7 +50,6 @@ LOG_LINES = 40
 """Of a failed engine's log, from its end."""
 MOST_GAIN = 10.0
 """Intervals beyond are told, not drawn: they come from too few runs."""
-SECONDS_PER_HOUR = 3600
 
 
 def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] = ()) -> Page:
@@ -128,14 +128,16 @@ def _compared(problem: Problem, trials: Sequence[Trial]) -> Section | None:
         ("setting", "default", f"trial {best.number}"),
         [(s.name, s.default, s.best) for s in comparison.settings if s.differs],
     )
-    metrics = table(
-        f"Key metrics, {'of the finals' if comparison.from_finals else 'as the search saw them'}",
-        ("metric", "default", f"trial {best.number}", "change"),
-        [
+    caption = f"Key metrics, {'of the finals' if comparison.from_finals else 'as the search saw them'}"
+    if default is None:
+        shown = [(name, format_metric(name, now)) for name, _, now in comparison.metrics]
+        metrics = table(caption, ("metric", f"trial {best.number}"), shown)
+    else:
+        pairs = [
             (name, "" if was is None else format_metric(name, was), format_metric(name, now), change(was, now))
             for name, was, now in comparison.metrics
-        ],
-    )
+        ]
+        metrics = table(caption, ("metric", "default", f"trial {best.number}", "change"), pairs)
     words = [f"Not changed: {', '.join(same)}."] if same and settings.rows else []
     if not settings.rows:
         words.append("The defaults are the best: nothing differs.")
@@ -178,14 +180,15 @@ def _progress(problem: Problem, trials: Sequence[Trial]) -> Section | None:
         series = [Series("launches", dots), Series("best so far", _steps(found, at), has_line=True, has_dots=False)]
         return Figure(caption, scatter(caption, series, axis, objective_axis(problem)), numbers)
 
-    hours = Axis("engine time, hours", lambda value: f"{value:.3g}")
+    unit, unit_s = time_unit(found[-1].engine_s)
+    time = Axis(f"engine time, {unit}", lambda value: f"{value:.3g}")
     return Section(
         "progress",
         "The best so far",
         words=(sentence(progress_words(problem, found)),),
         figures=(
             figure("Best so far over launches", lambda launch: launch.count, Axis("launches", lambda v: f"{v:.0f}")),
-            figure("Best so far over the time engines ran", lambda launch: launch.engine_s / SECONDS_PER_HOUR, hours),
+            figure("Best so far over the time engines ran", lambda launch: launch.engine_s / unit_s, time),
         ),
     )
 

@@ -99,6 +99,9 @@ def test_memory_is_compared_where_a_start_told_it(make_problem: Make, launch: An
     told = replace(told, predicted_memory=predicted, real_memory=MemoryFigures(kv_tokens=1000))
     fits = memory_fits([silent, told])
     assert [fit.error for fit in fits] == [pytest.approx(0.01)]
+    blocks = MemoryFigures(num_blocks=predicted.num_blocks)  # as V0 logs it
+    assert [fit.error for fit in memory_fits([replace(told, real_memory=blocks)])] == [0.0]
+    assert memory_fits([replace(told, real_memory=MemoryFigures())]) == []
     assert memory_words(fits) == "KV cache: 1.0% off before its launch (median of 1 starts)"
 
 
