@@ -98,13 +98,12 @@ def _of_finals(problem: Problem, finals: Finals, winner: Finalist) -> str:
             "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
         )
         gain_words = f"no larger {objective.name} kept the limits" if objective.is_known else "no significant gain"
+        keep = f"{gain_words} over {near}: keep them"
         rivals = [(f.gain.value, f.trial.number, f.gain) for f in finals.finalists if f.is_acceptable and f.gain]
         if objective.is_known or not rivals:
-            return f"{gain_words} over {near}: keep them"
-        _, number, gain = max(rivals, key=lambda rival: objective.sign * rival[0])
-        return (
-            f"{gain_words} over {near}: keep them; trial {number} shows {gain.value:+.1%} ({interval(objective, gain)})"
-        )
+            return keep
+        _, number, best = max(rivals, key=lambda rival: objective.sign * rival[0])
+        return f"{keep}; trial {number} shows {best.value:+.1%} ({interval(objective, best)})"
     figures = objective.figures(winner.value, {**winner.metrics, **problem.known(winner.trial.candidate)})
     text = f"deploy trial {winner.trial.number}: {figures}{_of_what(objective)}"
     gain = winner.gain

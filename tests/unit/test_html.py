@@ -194,8 +194,7 @@ def test_a_start_that_told_its_memory_is_drawn(make_problem: Make, launch: Any) 
 def test_no_gain_is_told_with_its_interval(finished: tuple[Problem, list[Trial]]) -> None:
     """All finalists measured the same: the default stays, and the sentence says how sure that is."""
     problem, trials = finished
-    noise = [1.0, 1.1, 0.9, 1.05]
-    same = [t if t.rerun is None else replace(t, repeat_values=tuple(100 * n for n in noise[:2])) for t in trials]
+    same = [t if t.rerun is None else replace(t, repeat_values=(100.0, 110.0)) for t in trials]
     page = read(problem, same)
     assert "No significant gain over the engine's defaults: keep them; trial" in page.text
     assert "shows +0.0% (+0.0% to +0.0%)" in page.text
