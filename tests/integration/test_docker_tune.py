@@ -45,6 +45,7 @@ def test_tune_on_real_vllm_then_run_the_exported_script(
     assert containers_of(docker_client, study) == []
 
     trials = trials_of(study)
+    assert all(str(trial.provenance.machine.image_digest).startswith("sha256:") for trial in trials)
     assert [trial.outcome for trial in trials] == ["measured"] * 6
     assert len({trial.candidate.key for trial in trials}) == 6
     assert trials[0].candidate.engine.max_num_seqs is None, "trial 0 is the engine's own defaults"

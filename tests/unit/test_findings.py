@@ -22,10 +22,12 @@ from planner.findings import (
     progress_words,
 )
 from planner.memory import MemoryFigures
+from planner.nvml import read_gpus
 from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_finals
 from planner.trial import Failure, Machine
+from planner.tune import machine_of
 
 Make = Callable[..., Problem]
 
@@ -120,3 +122,9 @@ def test_origins_name_the_machine_or_say_that_nobody_did(make_problem: Make, lau
         == UNSAID[1]
     )
     assert feasible_words(problem).startswith("8 combinations of the search space: 8 feasible, 0 ruled out")
+
+
+def test_only_launches_have_a_machine(make_problem: Make) -> None:
+    problem = make_problem(container={"image": "planner-test/no-such-image:1"})
+    assert machine_of(problem, "simulated") == machine_of(problem, "replay") == Machine()
+    assert machine_of(problem, "docker") == machine_of(problem, "process") == Machine(read_gpus().driver or None)
