@@ -27,7 +27,7 @@ from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_finals
 from planner.trial import Failure, Machine
-from planner.tune import machine_of
+from planner.tune_command import machine_of
 
 Make = Callable[..., Problem]
 
