@@ -16,21 +16,22 @@ HOMES = {
     "optuna": {"search"},
     "docker": {"backends.docker", "backends.named", "container"},
     "yaml": {"files"},
-    "rich": {
-        "report",
-        "estimate_view",
-        "log_view",
-        "live",
-        "tune_command",
-        "cli",
-        "service_cli",
-        "service.doctor_view",
+    "rich": {"report", "estimate_view", "log_view", "live", "tune_command", "service.doctor_view"},
+    "httpx": {
+        "hub",
+        "quality_gate",
+        "loadgen",
+        "wire",
+        "telemetry",
+        "backends.base",
+        "service.watch",
+        "service.events",
     },
-    "httpx": {"quality_gate", "loadgen", "wire", "telemetry", "backends.base", "service.watch", "service.events"},
     "prometheus_client": {"telemetry", "simulated.server", "service.events"},
     "filelock": {"workspace"},
+    "huggingface_hub": {"hub"},
     "pynvml": {"nvml"},
-    "typer": {"cli", "service_cli", "options"},
+    "typer": {"cli", "service_cli", "shipped_cli", "options"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "types", "constants", "core", "manager", "registry"}
 MAX_LINES = 420
