@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from planner import service_cli
+from planner import service_cli, shipped_cli
 from planner.errors import InputError, PlannerError
+from planner.examples import FLAGS, epilog
 from planner.options import (
     GpuOption,
     InterconnectOption,
@@ -17,6 +20,7 @@ from planner.options import (
     LeversOption,
     ModelOption,
     NumGpusOption,
+    QuietOption,
     StudyArgument,
     VersionOption,
 )
@@ -28,10 +32,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-FLAGS_EPILOG = "Further flags are vLLM's own, by vLLM's names: --max-num-seqs 64 --tensor-parallel-size 4 ..."
+TAKE_FLAGS = {"estimate", "tune", "doctor"}
+"""Commands after which vLLM's own flags may follow."""
 
 
-@app.command(epilog=FLAGS_EPILOG)
+@app.command(epilog=epilog("estimate", FLAGS))
 def estimate(
     context: typer.Context,
     study: StudyArgument = None,
@@ -95,7 +100,7 @@ def estimate(
         raise typer.Exit(code)
 
 
-@app.command(epilog=FLAGS_EPILOG)
+@app.command(epilog=epilog("tune", FLAGS))
 def tune(
     context: typer.Context,
     study: StudyArgument = None,
@@ -120,6 +125,8 @@ def tune(
     num_gpus: NumGpusOption = 1,
     interconnect: InterconnectOption = "pcie",
     vllm_version: VersionOption = "0.8.5",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
     from planner.sources import spec_of, with_levers, with_prompts, with_settings
@@ -129,14 +136,14 @@ def tune(
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
     spec = with_prompts(spec, quality_prompts)
     if replay is None:
-        tune_study(spec, folder, trials, backend, storage, dry_run, finals)
+        tune_study(spec, folder, trials, backend, storage, dry_run, finals, quiet, as_json)
     elif backend is None:
-        replay_study(spec, trials, replay, storage, dry_run, finals)
+        replay_study(spec, trials, replay, storage, dry_run, finals, quiet, as_json)
     else:
         raise InputError("--replay launches nothing: leave out --backend")
 
 
-@app.command(epilog=FLAGS_EPILOG)
+@app.command(epilog=epilog("doctor", FLAGS))
 def doctor(
     context: typer.Context,
     study: StudyArgument = None,
@@ -146,6 +153,7 @@ def doctor(
     num_gpus: NumGpusOption = 1,
     interconnect: InterconnectOption = "pcie",
     vllm_version: VersionOption = "0.8.5",
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
@@ -161,7 +169,7 @@ def doctor(
         spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
         spec = with_settings(spec, context.obj, None, None)
     case = read_case(spec, folder, parse_backend(backend))
-    checks = examine(case, lambda text: typer.echo(text, err=True))
+    checks = examine(case, lambda text: None if quiet else typer.echo(text, err=True))
     if as_json:
         typer.echo(pretty_json(document(case, checks)))
     else:
@@ -170,119 +178,29 @@ def doctor(
         raise typer.Exit(code)
 
 
-@app.command()
-def candidates(study: StudyArgument = None, levers: LeversOption = None) -> None:
+@app.command(epilog=epilog("candidates"))
+def candidates(study: StudyArgument = None, levers: LeversOption = None, as_json: JsonOption = False) -> None:
     """How many combinations of the search space are feasible, and which rule removes the rest."""
+    from planner.estimate import pretty_json
     from planner.problem import Problem
-    from planner.report import make_console, plan_view
+    from planner.report import make_console, plan_view, working
     from planner.sources import load, with_levers
+    from planner.summary import plan_document
 
     spec, folder = load(study)
-    spec = with_levers(spec, levers)
-    make_console().print(plan_view(Problem(spec), str(folder)))
-
-
-@app.command()
-def bench(
-    url: Annotated[str | None, typer.Argument(help="Server, for example http://localhost:8000.")] = None,
-    workload: Annotated[
-        str, typer.Option("--workload", help="Shipped name, YAML file, or JSONL or ShareGPT file of prompts.")
-    ] = "chat",
-    concurrency: Annotated[int | None, typer.Option("--concurrency", help="Requests in flight.", min=1)] = None,
-    request_rate: Annotated[
-        float | None, typer.Option("--request-rate", help="Requests a second, whether or not others have ended.")
-    ] = None,
-    start_rate: Annotated[
-        float | None, typer.Option("--start-rate", help="From here the rate rises to --request-rate.")
-    ] = None,
-    burstiness: Annotated[
-        float | None, typer.Option("--burstiness", help="Of arrivals: 1 Poisson, less in bursts, inf constant gaps.")
-    ] = None,
-    max_concurrency: Annotated[
-        int | None, typer.Option("--max-concurrency", help="Most in flight at a rate or in a trace.", min=1)
-    ] = None,
-    ramp: Annotated[
-        str | None, typer.Option("--ramp", help="Until all of --concurrency have joined, for example 30s.")
-    ] = None,
-    trace_speed: Annotated[
-        float | None, typer.Option("--trace-speed", help="How many times as fast a trace is sent.")
-    ] = None,
-    num_requests: Annotated[int | None, typer.Option("--num-requests", help="Of one repeat.", min=1)] = None,
-    repeats: Annotated[int, typer.Option("--repeats", help="Measured runs, each of new prompts.", min=1)] = 3,
-    input_tokens: Annotated[int | None, typer.Option("--input-tokens", help="Of each prompt.", min=1)] = None,
-    output_tokens: Annotated[int | None, typer.Option("--output-tokens", help="max_tokens of each.", min=1)] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of lengths, prompts and arrivals.", min=0)] = None,
-    timeout: Annotated[str | None, typer.Option("--timeout", help="Of one request, for example 10min.")] = None,
-    slo: Annotated[str | None, typer.Option("--slo", help="Limits: ttft_p95=10s,output_throughput=500.")] = None,
-    sweep: Annotated[str | None, typer.Option("--sweep", help="Levels of the load: 1,2,4,8.")] = None,
-    find_capacity: Annotated[
-        bool, typer.Option("--find-capacity", help="Search the highest load that keeps the limits.")
-    ] = False,
-    preset: Annotated[str | None, typer.Option("--preset", help="stress-32k: ten prompts of 32 000 at once.")] = None,
-    endpoint: Annotated[str | None, typer.Option("--endpoint", help="completions or chat.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Served name; by default the first.")] = None,
-    model_dir: Annotated[
-        str | None, typer.Option("--model-dir", help="Model directory, for the size of the vocabulary.")
-    ] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option("--api-key-env", help="Environment variable that has the API key.")
-    ] = None,
-    ca_file: Annotated[
-        str | None, typer.Option("--ca-file", help="PEM file of the authority that signed the server's certificate.")
-    ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate.")] = False,
-    client_processes: Annotated[
-        int | None, typer.Option("--client-processes", help="That send requests; by default as many as needed.", min=1)
-    ] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Written into the JSON.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result, vLLM's keys and ours.")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a row each repeat.")] = None,
-    save_detailed: Annotated[bool, typer.Option("--save-detailed", help="Each request in the JSON too.")] = False,
-    compare: Annotated[
-        tuple[Path, Path] | None, typer.Option("--compare", help="Two result files; measures nothing.")
-    ] = None,
-) -> None:
-    """Measure any OpenAI-compatible server: throughput and latency with intervals, capacity, a stress test."""
-    from datetime import datetime
-
-    from rich.progress import Progress
-
-    from planner.bench_command import BenchAsk, compare_files, run_bench, write_outcome
-    from planner.report import make_console, print_table
-
-    console = make_console()
-    if compare is not None:
-        tables, exit_code = compare_files(*compare), 0
-    elif url is None:
-        raise InputError("bench: name a server, for example http://localhost:8000, or two files with --compare")
+    with working("judging the search space"):
+        problem = Problem(with_levers(spec, levers))
+        plan, document = plan_view(problem, str(folder)), plan_document(problem)
+    if as_json:
+        typer.echo(pretty_json(document))
     else:
-        asked = BenchAsk(
-            url=url, workload=workload, model=model, model_dir=model_dir, endpoint=endpoint, concurrency=concurrency,
-            max_concurrency=max_concurrency, request_rate=request_rate, start_rate=start_rate, burstiness=burstiness,
-            ramp=ramp, trace_speed=trace_speed, num_requests=num_requests, repeats=repeats,
-            input_tokens=input_tokens, output_tokens=output_tokens, seed=seed, timeout=timeout, slo=slo, sweep=sweep,
-            finds_capacity=find_capacity, preset=preset, api_key_env=api_key_env, ca_file=ca_file, insecure=insecure,
-            client_processes=client_processes, label=label, detailed=save_detailed,
-        )  # fmt: skip
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("asking the server", total=None)
-            outcome = run_bench(
-                asked,
-                lambda stage, done, total: progress.update(
-                    task, description=stage, completed=done, total=total or None
-                ),
-                progress.console.print,
-                datetime.now(),
-            )
-        write_outcome(outcome, json_file, csv_file)
-        tables, exit_code = outcome.tables, outcome.exit_code
-    for one in tables:
-        print_table(console, one)
-    if exit_code:
-        raise typer.Exit(exit_code)
+        make_console().print(plan)
 
 
-@app.command()
+app.command(epilog=epilog("bench"))(service_cli.bench)
+
+
+@app.command(epilog=epilog("report"))
 def report(
     study: StudyArgument = None,
     jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Write the trials there, a line of JSON each.")] = None,
@@ -295,25 +213,28 @@ def report(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where --html writes instead.")] = None,
     simulated: Annotated[bool, typer.Option("--simulated", help="The simulated trials.")] = False,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """The trials of a study so far and what they say; as a page with --html; as JSONL, --replay reads them back."""
     from planner.pareto import parse_metrics
     from planner.sources import load
-    from planner.tune_command import report_trials, write_page
+    from planner.tune_command import report_document, report_trials, write_page
 
     if output is not None and not html:
         raise InputError("--output: says where --html writes; add --html")
-    if html and jsonl is not None:
-        raise InputError("--html and --jsonl: one at a time")
+    if sum((html, jsonl is not None, as_json)) > 1:
+        raise InputError("--html, --json and --jsonl: one at a time")
     spec, folder = load(study)
     metrics = parse_metrics(pareto) if pareto else ()
     if html:
         typer.echo(f"wrote {write_page(spec, folder, simulated, storage, output, metrics)}")
+    elif as_json:
+        typer.echo(report_document(spec, folder, simulated, storage, metrics))
     else:
         report_trials(spec, folder, simulated, storage, jsonl, metrics)
 
 
-@app.command()
+@app.command(epilog=epilog("export"))
 def export(
     study: StudyArgument = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
@@ -323,72 +244,71 @@ def export(
     ] = "script",
     simulated: Annotated[bool, typer.Option("--simulated", help="From the simulated trials.")] = False,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """The best trial (or another) as text that runs it: for Docker, Kubernetes, planner guard or vLLM itself."""
+    from planner.estimate import pretty_json
     from planner.export.kinds import parse_kind
     from planner.sources import load
     from planner.tune_command import export_trial
 
     chosen = parse_kind(kind)
     spec, folder = load(study)
-    typer.echo(f"wrote {export_trial(spec, folder, chosen, output, trial, simulated, storage)}")
+    written = export_trial(spec, folder, chosen, output, trial, simulated, storage)
+    typer.echo(pretty_json({"kind": chosen, "wrote": str(written)}) if as_json else f"wrote {written}")
 
 
 for served in (service_cli.guard, service_cli.log, service_cli.verify):
-    app.command()(served)
-
-
-@app.command()
-def schema(kind: Annotated[str, typer.Argument(help="study, search-space, workload, hardware or ladder.")]) -> None:
-    """The JSON Schema of a YAML file, for editors."""
-    import json
-
-    from planner.files import json_schema
-
-    typer.echo(json.dumps(json_schema(kind), indent=2))
-
-
-@app.command()
-def gpus() -> None:
-    """The cards planner knows, and those it sees here."""
-    from rich.table import Table
-
-    from planner.hardware import GPUS
-    from planner.nvml import detect_gpus
-    from planner.report import make_console
-    from planner.units import format_gib
-
-    table = Table("card", "memory", "compute capability", "source")
-    for card in GPUS:
-        major, minor = card.compute_capability
-        table.add_row(card.name, format_gib(card.memory_bytes), f"{major}.{minor}", card.source)
-    make_console().print(table)
-    seen = detect_gpus()
-    typer.echo(f"visible here: {', '.join(card.name for card in seen) or 'none'}")
-
-
-@app.command()
-def models() -> None:
-    """The model architectures shipped with planner."""
-    from planner.model import shipped_names
-
-    typer.echo("\n".join(shipped_names()))
+    app.command(epilog=epilog(served.__name__))(served)
+for listed in (shipped_cli.schema, shipped_cli.gpus, shipped_cli.models):
+    app.command(epilog=epilog(listed.__name__))(listed)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; a PlannerError is one line and its exit code, anything else keeps its traceback.
+    """Run the command line; an error that is expected is one line on stderr and its exit code.
 
     vLLM's own flags are taken out first, by the names of EngineConfig's fields, and reach the command as context.obj.
     """
     from planner.engine import parse_flags, settings
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not end the program
+    code: object = 0
     try:
         given, rest = parse_flags(sys.argv[1:] if argv is None else argv)
-        if settings(given) and not {"estimate", "tune", "doctor"} & set(rest[:1]):
+        if settings(given) and not TAKE_FLAGS & set(rest[:1]):
             raise InputError(
                 f"command line: {', '.join(settings(given))}: only estimate, tune and doctor take vLLM's flags"
             )
-        app(rest, obj=given)
+        code = app(rest, obj=given, standalone_mode=False)
+        sys.stdout.flush()
     except PlannerError as error:
         typer.echo(f"planner: {error}", err=True)
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    except typer.TyperException as error:
+        if words := _usage_words(error):
+            typer.echo(f"planner: {words}", err=True)
+        code = InputError.exit_code
+    except BrokenPipeError:  # whoever reads, such as head, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = PlannerError.exit_code  # as typer does where it notices first
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_words(error: typer.TyperException) -> str:
+    """One line on a word that the command line does not know, with what may be meant; empty where help was printed."""
+    from planner.engine import FIELDS, flag
+    from planner.near import did_you_mean
+
+    context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    if context is None or not hasattr(error, "possibilities"):
+        return " ".join(error.format_message().split())
+    known = [word for parameter in context.command.params for word in parameter.opts]
+    if context.info_name in TAKE_FLAGS:
+        known += map(flag, FIELDS)
+    return f"{context.info_name}: no such option: {option}{did_you_mean(str(option), known)}"
+
+
+if __name__ == "__main__":
+    main()

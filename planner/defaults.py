@@ -198,7 +198,7 @@ def _is_async(settings: Mapping[str, Any], gpu: GpuSpec, version: Version) -> bo
 def _is_big(gpu: GpuSpec, version: Version) -> bool:
     """Cards that get larger batches: by name up to 0.8.4, by memory since, without the A100 since 0.9."""
     if version < Version("0.8.5"):
-        return gpu.name.startswith(("H100", "H200"))
+        return "H100" in gpu.name or "H200" in gpu.name
     return gpu.memory_bytes >= BIG_CARD_BYTES and (version < Version("0.9.0") or not gpu.name.startswith("A100"))
 
 

@@ -13,6 +13,7 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 from planner.errors import InputError
+from planner.near import explained
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -244,5 +245,5 @@ def convert_settings(values: dict[str, Any], where: str) -> EngineConfig:
     try:
         return msgspec.convert(values, EngineConfig, strict=False)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        raise InputError(f"{where}: {path.rstrip('`') + ': ' if path else ''}{message}") from None
+        path, message = explained(error, EngineConfig)
+        raise InputError(f"{where}: {path + ': ' if path else ''}{message}") from None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +22,10 @@ from planner.model import ModelSpec
 from planner.units import format_count, format_gib
 
 BAR_WIDTH = 48
+_UNBOUNDED = 1000
+"""Columns to measure a table in: in fewer its width is cut to them."""
+_LEAST_SOURCE = 13
+_COLUMNS = ("component", "GiB", "±", "share", "budget", "source of the number")
 MOST_COLUMNS = 12
 """Of a heat map; wider ones are shown as a list."""
 _STYLES = {"starts": "bold green", "at risk": "bold yellow", "will not start": "bold red"}
@@ -46,19 +52,8 @@ def view(found: Fit | Sweep | Comparison) -> RenderableType:
 def estimate_view(answer: Answer, interconnect: Interconnect = "pcie", fixes: Sequence[Fix] = ()) -> RenderableType:
     """Components per GPU, a bar of the card, KV cache, verdict, reasons, fixes."""
     d = answer.deployment
-    table = Table()
-    table.add_column("component")
-    table.add_column("GiB", justify="right")
-    table.add_column("±", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("budget")
-    table.add_column("source of the number")
     rows = _components(d, interconnect)
-    for name, num_bytes, place, source, _ in rows:
-        share = f"{num_bytes / d.memory.total_bytes:.1%}" if d.memory.total_bytes else ""
-        doubt = _doubts(d.memory).get(name)
-        table.add_row(name, _gib(num_bytes), "" if doubt is None else _gib(doubt), share, place, source)
-    parts: list[RenderableType] = [*_title(d), table]
+    parts: list[RenderableType] = [*_title(d), _ComponentsTable(rows, d.memory)]
     if d.memory.total_bytes:
         parts.append(_bar(rows, d))
     parts += [*_capacity(answer), *_reasons(answer)]
@@ -66,6 +61,34 @@ def estimate_view(answer: Answer, interconnect: Interconnect = "pcie", fixes: Se
         parts.append(Text("fixes" if answer.verdict == "will not start" else "to gain", "bold"))
         parts.append(_hanging([("", fix.text, "") for fix in fixes]))
     return Group(*parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _ComponentsTable:
+    """Components and their figures; where a terminal is too narrow for all columns, the last ones are left out."""
+
+    rows: list[Row]
+    memory: MemoryEstimate
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        def width(count: int) -> int:
+            return Measurement.get(console, options.update(max_width=_UNBOUNDED), self._table(count)).maximum
+
+        count = len(_COLUMNS)
+        if width(count - 1) + _LEAST_SOURCE > options.max_width:  # the source, the last one, may be broken into lines
+            count = next((n for n in range(count - 1, 2, -1) if width(n) <= options.max_width), 2)
+        yield self._table(count)
+
+    def _table(self, count: int) -> Table:
+        table = Table()
+        for i, name in enumerate(_COLUMNS[:count]):
+            table.add_column(name, justify="right" if 1 <= i <= 3 else "left", no_wrap=i < 5)
+        for name, num_bytes, place, source, _ in self.rows:
+            share = f"{num_bytes / self.memory.total_bytes:.1%}" if self.memory.total_bytes else ""
+            doubt = _doubts(self.memory).get(name)
+            cells = (name, _gib(num_bytes), "" if doubt is None else _gib(doubt), share, place, source)
+            table.add_row(*cells[:count])
+        return table
 
 
 def _title(d: Deployment) -> list[RenderableType]:

@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from planner.errors import InputError
+from planner.near import explained
 from planner.service.ladder import Ladder
 from planner.space import SearchSpace
 from planner.spec import HardwareSpec, ModelVariant, StudySpec
@@ -43,15 +44,8 @@ def convert(data: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(data, kind, dec_hook=_decode_unit)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        path = path.rstrip("`").removeprefix("$").replace("[...]", "").lstrip(".")
-        raise InputError(f"{where}: {path + ': ' if path else ''}{_in_words(message)}") from None
-
-
-def _in_words(message: str) -> str:
-    message = message.replace("Object contains unknown field", "unknown key")
-    message = message.replace("Object missing required field", "missing key")
-    return re.sub(r"\bObject\b", "mapping", message)
+        path, message = explained(error, kind)
+        raise InputError(f"{where}: {path + ': ' if path else ''}{message}") from None
 
 
 def _decode_unit(kind: type, value: Any) -> Any:

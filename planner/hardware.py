@@ -1,18 +1,22 @@
 """GPUs: what a card can do, by its name in the table or by what the driver calls it.
 
-`GpuSpec` is plain SI. `GPUS` is a table of constants, each with its source; capacities are what CUDA reports
-(`cudaMemGetInfo`), which is a little under the label: measured where the source says so.
+`GpuSpec` is plain SI. `GPUS` is the table of data/gpus.json, each card with its source. Capacities are what CUDA says
+(`cudaMemGetInfo`), a little under the label: `logged` where a start log of vLLM said it, else 2 % less than the label,
+8 % less where the card keeps ECC in the same memory and is delivered with it on.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from typing import Any, Literal
+
+import msgspec
 
 from planner.errors import InputError
-from planner.units import GIB
+from planner.near import near_names
+from planner.units import GIB, format_gib
 
 Interconnect = Literal["pcie", "nvlink", "nvlink-pairs", "none"]
 
@@ -32,68 +36,113 @@ class GpuSpec:
     def is_cpu(self) -> bool:
         return self.compute_capability == (0, 0)
 
+    def document(self) -> dict[str, Any]:
+        """As `planner gpus --json` gives it."""
+        return {**asdict(self), "compute_capability": ".".join(map(str, self.compute_capability))}
 
-def _card(
-    name: str, gib: float, tb_per_s: float, tflop_per_s: float, capability: tuple[int, int], source: str
-) -> GpuSpec:
-    return GpuSpec(
-        name=name,
-        memory_bytes=round(gib * GIB),
-        memory_bandwidth_bytes_per_s=tb_per_s * 1e12,
-        peak_flop_per_s=tflop_per_s * 1e12,
-        compute_capability=capability,
-        source=source,
+
+class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of data/gpus.json, in the units of data sheets."""
+
+    name: str
+    memory_gib: float
+    memory: str
+    gb_per_s: float
+    tflop_per_s: float
+    compute_capability: str
+    rates: str
+
+
+def _read_table() -> tuple[GpuSpec, ...]:
+    text = resources.files("planner").joinpath("data/gpus.json").read_bytes()
+    return tuple(
+        GpuSpec(
+            name=row.name,
+            memory_bytes=round(row.memory_gib * GIB),
+            memory_bandwidth_bytes_per_s=row.gb_per_s * 1e9,
+            peak_flop_per_s=row.tflop_per_s * 1e12,
+            compute_capability=parse_capability(row.compute_capability),
+            source=f"memory: {row.memory}; rates: {row.rates}",
+        )
+        for row in msgspec.json.decode(text, type=list[_Row])
     )
 
 
-_LOGGED = "total: a vLLM start log; rates: vendor's paper"
-_LABEL = "total: about 2 % under the label, not measured; rates: vendor's paper"
+def parse_capability(text: str) -> tuple[int, int]:
+    """`8.6` -> (8, 6)."""
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
 
-GPUS: tuple[GpuSpec, ...] = (
-    _card("RTX 2080 Ti 22GB", 21.48, 0.616, 53.8, (7, 5), _LOGGED),
-    _card("RTX 2080 Ti", 10.57, 0.616, 53.8, (7, 5), _LABEL),
-    _card("T4", 14.56, 0.320, 65.0, (7, 5), _LOGGED),
-    _card("V100 16GB", 15.77, 0.900, 125.0, (7, 0), _LABEL),
-    _card("V100 32GB", 31.74, 0.900, 125.0, (7, 0), _LOGGED),
-    _card("RTX 3090", 23.58, 0.936, 71.0, (8, 6), _LOGGED),
-    _card("A10", 22.06, 0.600, 125.0, (8, 6), _LOGGED),
-    _card("A10G", 21.99, 0.600, 70.0, (8, 6), _LOGGED),
-    _card("A100 40GB", 39.38, 1.555, 312.0, (8, 0), _LOGGED),
-    _card("A100 80GB", 79.25, 2.039, 312.0, (8, 0), _LOGGED),
-    _card("RTX 4090", 23.53, 1.008, 165.2, (8, 9), _LABEL),
-    _card("L4", 21.95, 0.300, 121.0, (8, 9), _LOGGED),
-    _card("L40S", 44.40, 0.864, 362.0, (8, 9), _LABEL),
-    _card("RTX 5090", 31.36, 1.792, 209.5, (12, 0), _LABEL),
-    _card("RTX PRO 6000", 94.97, 1.792, 503.8, (12, 0), _LOGGED),
-    _card("H100 80GB", 79.18, 3.350, 989.0, (9, 0), _LOGGED),
-    _card("H100 NVL", 93.10, 3.900, 835.0, (9, 0), _LOGGED),
-    _card("H200", 139.80, 4.800, 989.0, (9, 0), _LOGGED),
-    _card("B200", 178.35, 8.000, 2250.0, (10, 0), _LABEL),
-    _card("CPU", 0.0, 0.02, 0.2, (0, 0), "vLLM's CPU backend; rates: two server cores, rough"),
+
+GPUS = _read_table()
+"""The cards whose figures are known: data/gpus.json."""
+OLDEST_CAPABILITY = (7, 0)
+"""Least compute capability that vLLM's kernels are built for (docs of vLLM 0.6 to 0.33, GPU installation)."""
+TOO_OLD = {"6.0": ("P100",), "6.1": ("P40", "P4", "GTX 1080 Ti", "GTX 1080", "GTX 1070 Ti", "GTX 1070", "GTX 1060",
+           "Titan Xp", "Quadro P6000", "Quadro P5000"), "5.2": ("M40", "M60"), "3.7": ("K80",)}  # fmt: skip
+"""Cards that people still have and that vLLM does not serve, by compute capability (developer.nvidia.com/cuda-gpus)."""
+MEMORY_TOLERANCE = 0.1
+"""By how much a card's memory may differ from the table's: switching ECC takes a sixteenth."""
+
+
+def _plain(text: str) -> str:
+    """A card's name without case, spaces and the words that drivers put around it."""
+    return re.sub(r"nvidia|geforce|tesla|[^a-z0-9]", "", text.lower())
+
+
+_DRESS = re.compile(
+    r"nvidia|geforce|tesla|graphics|generation|blackwell|(server|workstation) edition|hbm\d\w?|sxm\d( ac)?|\d+ ?gi?b?\b"
 )
+_SIZE = re.compile(r"(\d+) ?gi?b", re.IGNORECASE)
+
+
+def _kind(text: str) -> str:
+    """What cards that differ in memory only have in common: `NVIDIA A100-SXM4-80GB` and `A100 40GB` are `a100`."""
+    return re.sub(r"[^a-z0-9]", "", _DRESS.sub("", text.lower()))
+
+
+def _refuse_old(name: str) -> None:
+    """Raises InputError for a card that is too old for any setting."""
+    for capability, cards in TOO_OLD.items():
+        if _plain(_SIZE.sub("", name)).removesuffix("pcie").removesuffix("sxm2") in {_plain(card) for card in cards}:
+            least = ".".join(map(str, OLDEST_CAPABILITY))
+            raise InputError(
+                f"GPU {name!r}: compute capability {capability}; vLLM needs {least} or newer on any setting"
+            )
 
 
 def find_gpu(name: str) -> GpuSpec:
-    """The card of that name; case and spaces do not matter. Raises InputError listing near names."""
+    """The card of that name; case and spaces do not matter, nor does the memory where there is one size only.
 
-    def plain(text: str) -> str:
-        return re.sub(r"nvidia|geforce|tesla|[^a-z0-9]", "", text.lower())
-
+    Raises InputError listing near names.
+    """
+    alike = []
     for gpu in GPUS:
-        if plain(gpu.name) == plain(name):
+        if _plain(gpu.name) == _plain(name):
             return gpu
-    names = [gpu.name for gpu in GPUS]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
-    raise InputError(f"GPU {name!r} is not known; near names: {', '.join(near)}")
+        if _kind(name) and _kind(gpu.name) == _kind(name):
+            alike.append(gpu)
+    size = _SIZE.search(name)
+    alike = [gpu for gpu in alike if size is None or 0.9 < gpu.memory_bytes / (int(size[1]) * GIB) <= 1.0]
+    if len(alike) == 1:
+        return alike[0]
+    _refuse_old(name)
+    near = [gpu.name for gpu in alike] or near_names(name, [gpu.name for gpu in GPUS], cutoff=0.4)
+    raise InputError(f"GPU {name!r} is not known; near names: {', '.join(near) or 'planner gpus lists all'}")
 
 
 def recognise(name: str, memory_bytes: int) -> GpuSpec:
     """The card of the table that the driver calls so. Raises InputError for one that is not in `GPUS`.
 
-    The 22 GB RTX 2080 Ti is told from the 11 GB one by its memory, and so are the sizes of V100, A100 and H100.
+    Cards that differ in memory only are told apart by it: the 22 GB RTX 2080 Ti, both A100, both RTX 4060 Ti.
     """
-    label = "RTX 2080 Ti 22GB" if "2080 Ti" in name and memory_bytes > 16 * GIB else name
-    if memory := re.search(r"(V100|A100|H100)", label):
-        sizes = [gpu for gpu in GPUS if gpu.name.startswith(memory[1])]
-        label = min(sizes, key=lambda gpu: abs(gpu.memory_bytes - memory_bytes)).name
-    return replace(find_gpu(label), source="driver")
+    _refuse_old(name)
+    kinds = (_kind(name), _kind(name).removesuffix("pcie"))  # a V100 or A100 on PCIe has the same chip and memory
+    for kind in kinds:
+        alike = [gpu for gpu in GPUS if kind and _kind(gpu.name) == kind]
+        fitting = [gpu for gpu in alike if abs(gpu.memory_bytes - memory_bytes) <= MEMORY_TOLERANCE * gpu.memory_bytes]
+        if fitting:
+            return replace(min(fitting, key=lambda gpu: abs(gpu.memory_bytes - memory_bytes)), source="driver")
+    near = near_names(name, [gpu.name for gpu in GPUS], cutoff=0.4)
+    words = f"; near names: {', '.join(near)}" if near else ""
+    raise InputError(f"GPU {name!r} with {format_gib(memory_bytes)} is not known{words}")

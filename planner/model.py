@@ -5,7 +5,6 @@ In: a path or name. Out: a frozen value with the names of config.json. Knows not
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import struct
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.errors import InputError
+from planner.near import near_names
 from planner.vision import FAMILIES as TOWERS
 from planner.vision import VisionTower, vision_tower
 
@@ -133,35 +133,59 @@ class ModelSpec:
 
 
 def load_model(source: str, name: str | None = None) -> ModelSpec:
-    """Read a model from a directory, a config.json or a shipped name.
+    """Read a model from a directory, a config.json, a shipped name, or the Hugging Face Hub.
 
     Raises InputError naming what is missing and which names ship with the program.
     """
     path = Path(source).expanduser()
     if path.is_dir():
         path = path / "config.json"
+        if not path.is_file():
+            raise InputError(f"{source}: a directory without config.json; copy the model's config.json there")
     if path.is_file():
         config = _read_json(path)
         return spec_from_config(config, name or path.parent.name, _checkpoint_bytes(path.parent))
-    config = shipped_config(source)
-    return spec_from_config(config, name or source, None)
+    full = _shipped_name(source)
+    if full is None and HUB_NAME.fullmatch(source):
+        from planner.hub import read_hub
+
+        config, checkpoint_bytes = read_hub(source, near_models(source))
+        return spec_from_config(config, name or source, checkpoint_bytes)
+    return spec_from_config(shipped_config(source), name or source, None)
+
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""organisation/model: what may be a repository of the Hub."""
 
 
 def shipped_names() -> list[str]:
     return sorted(_shipped())
 
 
-def shipped_config(name: str) -> Mapping[str, Any]:
-    """The architecture shipped under a Hub name, with or without its organisation. Raises InputError."""
+def shipped_sources() -> list[tuple[str, str]]:
+    """Every shipped name with where its figures are from."""
+    return [(name, str(entry.get("_source", ""))) for name, entry in sorted(_shipped().items())]
+
+
+def _shipped_name(name: str) -> str | None:
+    """The shipped name meant, with or without its organisation."""
     table = _shipped()
     by_short = {full.rpartition("/")[2].lower(): full for full in table}
-    full = name if name in table else by_short.get(name.rstrip("/").rpartition("/")[2].lower())
+    return name if name in table else by_short.get(name.rstrip("/").rpartition("/")[2].lower())
+
+
+def near_models(name: str) -> str:
+    """What an error says of shipped names like this one."""
+    near = near_names(name, _shipped(), cutoff=0.3)
+    return f"near names: {', '.join(near)}" if near else "planner models lists the names"
+
+
+def shipped_config(name: str) -> Mapping[str, Any]:
+    """The architecture shipped under a Hub name, with or without its organisation. Raises InputError."""
+    full = _shipped_name(name)
     if full is None:
-        near = difflib.get_close_matches(name, table, n=3, cutoff=0.3)
-        raise InputError(
-            f"model {name!r}: no such directory, config.json or shipped name; "
-            f"{'near names: ' + ', '.join(near) if near else 'planner models lists the names'}"
-        )
+        raise InputError(f"model {name!r}: no such directory, config.json or shipped name; {near_models(name)}")
+    table = _shipped()
     entry = dict(table[full])
     base = entry.pop("_base", None)
     return {**table[base], **entry} if base else entry

@@ -303,7 +303,8 @@ def _whole_gib(text: str) -> int:
 
 def _model(name: str, variant: ModelVariant) -> ModelSpec:
     """The model's own files where they are here, else the architecture the study names."""
-    if variant.is_directory and Path(variant.path).expanduser().exists():
+    folder = Path(variant.path).expanduser()
+    if variant.is_directory and folder.exists() and (variant.architecture is None or _has_config(folder)):
         return load_model(variant.path, variant.basename)
     if variant.architecture is None and variant.is_directory:
         raise InputError(
@@ -311,6 +312,10 @@ def _model(name: str, variant: ModelVariant) -> ModelSpec:
             "shipped name (planner models)"
         )
     return load_model(variant.architecture or variant.path, variant.basename)
+
+
+def _has_config(path: Path) -> bool:
+    return path.is_file() or (path / "config.json").is_file()
 
 
 def _check_loads(loads: Sequence[float], workload: Workload) -> None:

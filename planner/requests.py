@@ -5,7 +5,6 @@ In: one JSON object a request. Out: one JSON object an answer; a bad request giv
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from planner.estimate import Answer, judge
 from planner.feasibility import Constraint
 from planner.hardware import GPUS, GpuSpec, Interconnect
 from planner.model import ModelSpec, load_model, spec_from_config
+from planner.near import near_names
 from planner.units import GIB, format_gib
 
 Amount = Annotated[float, msgspec.Meta(gt=0)]
@@ -154,7 +154,7 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
         if name.startswith("no_") and name[3:] in FIELDS and isinstance(value, bool):
             name, value = name[3:], not value
         if name not in FIELDS or name == DRAFTS:
-            near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.9)
+            near = near_names(name, FIELDS, most=1, cutoff=0.9)
             if near and name != DRAFTS:
                 raise InputError(f"engine.{key}: unknown; {near[0]} is meant?")
             unmodelled.append(f"{name} is not modelled: the estimate is without it")
@@ -214,7 +214,7 @@ def card_of(request: GpuRequest) -> tuple[GpuSpec, list[str]]:
         wanted = (request.memory_gib or label or 0) * GIB
         card = min(known, key=lambda gpu: abs(gpu.memory_bytes - wanted))
     elif request.memory_gib is None and label is None:
-        near = difflib.get_close_matches(name, [gpu.name for gpu in GPUS], n=3, cutoff=0.4)
+        near = near_names(name, [gpu.name for gpu in GPUS], cutoff=0.4)
         raise InputError(f"gpu: {name!r} is not known{'; near: ' + ', '.join(near) if near else ''}; give memory_gib")
     else:
         card = _generic(name, plain, (label or 0) * VISIBLE_SHARE)

@@ -17,6 +17,7 @@ import msgspec
 from planner.engine import FIELDS, LEVERS, EngineConfig, Lever, convert_settings, lever_of, settings
 from planner.errors import InputError
 from planner.lazy import LazyModule
+from planner.near import did_you_mean
 from planner.secrets import refuse_secrets
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
         raise ValueError(f"{where}: search {LAYOUT} instead, for example {LAYOUT}: [1xtp4, 2xtp2]")
     if key not in FIELDS and key not in {LAYOUT, MODEL} and not key.startswith(ENV_PREFIX):
         allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
-        raise ValueError(f"{where}: unknown; allowed: {allowed}")
+        raise ValueError(f"{where}: unknown; allowed: {allowed}{did_you_mean(key, (*FIELDS, LAYOUT, MODEL))}")
     if key.startswith(ENV_PREFIX):
         refuse_secrets([key.removeprefix(ENV_PREFIX)], [])
     values = _values(choice)

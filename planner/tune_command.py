@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +20,7 @@ from planner.calibration import load_calibrations, save_calibrations
 from planner.cards import Cards, held_cards
 from planner.container import trial_runs
 from planner.errors import BackendError, InputError
+from planner.estimate import pretty_json
 from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.files import encode
 from planner.finals import chosen_trial, heats
@@ -32,11 +33,21 @@ from planner.page_cache import warm_models
 from planner.pareto import front
 from planner.problem import Problem
 from planner.quality_gate import Gate
-from planner.report import conclusion, further_facts, loads_table, make_console, pareto_table, plan_view, trials_table
+from planner.report import (
+    conclusion,
+    further_facts,
+    loads_table,
+    make_console,
+    pareto_table,
+    plan_view,
+    trials_table,
+    working,
+)
 from planner.search import Search
 from planner.space import Candidate
 from planner.spec import StudySpec
 from planner.study import run_finals, run_study
+from planner.summary import plan_document, summary
 from planner.trial import Machine, Trial, default_trial, num_launched, searched
 from planner.units import format_duration
 from planner.workspace import STUDY_FILE, Workspace
@@ -66,9 +77,11 @@ def tune_study(
     storage: str | None,
     dry_run: bool,
     has_finals: bool = True,
+    quiet: bool = False,
+    as_json: bool = False,
 ) -> None:
-    """Plan, run, measure the best again, conclude, export."""
-    console = make_console()
+    """Plan, run, measure the best again, conclude, export; with JSON all but the conclusion goes to stderr."""
+    console = make_console(stderr=as_json, quiet=quiet)
     backend = choose_backend(spec, backend)
     workspace = Workspace(folder, simulated=backend == "simulated")
     problem = Problem(spec, load_calibrations(workspace.calibration_path))
@@ -76,7 +89,11 @@ def tune_study(
     seconds = f"about {format_duration(expected_s * target)} for {target} trials" if expected_s else "under a minute"
     console.print(plan_view(problem, str(workspace.folder), seconds, backend, target))
     if dry_run:
-        _print_first_launch(console, problem, workspace, backend)
+        commands = _first_launch(problem, workspace, backend)
+        if as_json:
+            _print_json({**plan_document(problem), "first_launch": commands})
+        else:
+            _print_commands(make_console(), commands)
         return
     write_study(spec, folder)
     with workspace.locked():
@@ -85,19 +102,28 @@ def tune_study(
             _run(console, problem, search, workspace, backend, target, expected_s, has_finals)
         except KeyboardInterrupt:
             finished = num_launched(searched(search.trials()))
-            console.print(f"\nstopped; {finished} of {target} trials are kept, the same command continues")
+            make_console(stderr=as_json).print(
+                f"\nstopped; {finished} of {target} trials are kept, the same command continues"
+            )
             raise SystemExit(130) from None
         finally:
             if problem.calibrations:
                 save_calibrations(workspace.calibration_path, problem.calibrations)
-        _conclude(console, problem, search.trials(), workspace)
+        _conclude(problem, search.trials(), workspace, as_json)
 
 
 def replay_study(
-    spec: StudySpec, target: int, path: Path, storage: str | None, dry_run: bool, has_finals: bool = True
+    spec: StudySpec,
+    target: int,
+    path: Path,
+    storage: str | None,
+    dry_run: bool,
+    has_finals: bool = True,
+    quiet: bool = False,
+    as_json: bool = False,
 ) -> None:
     """The same loop on recorded launches: nothing is launched, and without a storage nothing is kept."""
-    console = make_console()
+    console = make_console(stderr=as_json, quiet=quiet)
     problem = Problem(spec)
     records = read_records(path, problem)
     limit_to_records(problem, records)
@@ -108,8 +134,10 @@ def replay_study(
     measure = replayed(problem, records)
     _search_and_finals(console, problem, search, measure, _no_gate, REPLAY, target, 0.0, has_finals)
     trials = search.trials()
-    console.print(trials_table(problem, trials))
-    console.print(conclusion(problem, trials))
+    if as_json:
+        _print_json(summary(problem, trials))
+    else:
+        make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")
 
 
 def _run(
@@ -236,11 +264,13 @@ LOAD_BYTES_PER_S = 0.5e9
 """Weights per GPU and second, from disk."""
 
 
-def _print_first_launch(console: Console, problem: Problem, workspace: Workspace, backend: str) -> None:
+def _first_launch(problem: Problem, workspace: Workspace, backend: str) -> list[list[str]]:
     if backend == "process":
-        commands = make_backend(problem, workspace, backend).commands(problem.default, 0)
-    else:
-        commands = [run.argv() for run in trial_runs(problem, problem.default, 0)]
+        return [list(argv) for argv in make_backend(problem, workspace, backend).commands(problem.default, 0)]
+    return [run.argv() for run in trial_runs(problem, problem.default, 0)]
+
+
+def _print_commands(console: Console, commands: list[list[str]]) -> None:
     console.print("first launch:")
     for argv in commands:
         console.print(shlex.join(argv), soft_wrap=True, markup=False)
@@ -254,13 +284,22 @@ def write_study(spec: StudySpec, folder: Path) -> None:
         path.write_text(encode(spec), "utf-8")
 
 
-def _conclude(console: Console, problem: Problem, trials: list[Trial], workspace: Workspace) -> None:
-    console.print(*_tables(problem, trials), sep="\n")
-    console.print(conclusion(problem, trials))
+def _conclude(problem: Problem, trials: list[Trial], workspace: Workspace, as_json: bool) -> None:
+    console = make_console()
+    if not as_json:
+        console.print(*_tables(problem, trials), conclusion(problem, trials), sep="\n")
     best = chosen_trial(problem, trials)
-    if best is not None and problem.spec.container is not None:
-        for kind in WRITTEN:
-            console.print(Text(f"wrote {write_export(kind, problem, trials, best, workspace)}"))
+    kinds = WRITTEN if best is not None and problem.spec.container is not None else ()
+    written = [write_export(kind, problem, trials, best, workspace) for kind in kinds if best is not None]
+    if as_json:
+        _print_json({**summary(problem, trials), "wrote": [str(path) for path in written]})
+        return
+    for path in written:
+        console.print(Text(f"wrote {path}"))
+
+
+def _print_json(document: Mapping[str, Any]) -> None:
+    make_console().print(pretty_json(document), soft_wrap=True, markup=False)
 
 
 def _tables(problem: Problem, trials: list[Trial]) -> list[RenderableType]:
@@ -304,7 +343,8 @@ def stored_trials(
     if storage is None and not (workspace.folder / "study.db").exists():
         hint = "" if is_simulated else "; for simulated ones add --simulated"
         raise InputError(f"{workspace.folder}: no trials yet: run planner tune first{hint}")
-    return problem, Search(problem, storage or workspace.default_storage).trials()
+    with working("reading the trials"):
+        return problem, Search(problem, storage or workspace.default_storage).trials()
 
 
 def report_trials(
@@ -350,6 +390,15 @@ def write_page(
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path
+
+
+def report_document(
+    spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None, pareto: Sequence[str] = ()
+) -> str:
+    """The summary with every trial's record, or with those of a Pareto front, as JSON."""
+    problem, trials = stored_trials(spec, folder, is_simulated, storage)
+    kept = [point.trial for point in front(problem, trials, pareto)] if pareto else trials
+    return pretty_json({**summary(problem, trials), "trials": msgspec.to_builtins(kept)})
 
 
 def export_trial(

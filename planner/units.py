@@ -55,6 +55,16 @@ def format_gib(num_bytes: SupportsFloat, digits: int = 2) -> str:
     return f"{float(num_bytes) / GIB:.{digits}f} GiB"
 
 
+def format_bandwidth(bytes_per_s: float) -> str:
+    """`936 GB/s`, as on data sheets."""
+    return f"{bytes_per_s / 1e9:.0f} GB/s"
+
+
+def format_flop_rate(flop_per_s: float) -> str:
+    """`71.0 TFLOP/s`."""
+    return f"{flop_per_s / 1e12:.1f} TFLOP/s"
+
+
 def to_gib(num_bytes: float) -> float:
     return float(num_bytes) / GIB
 

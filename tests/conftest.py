@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the real Hub
 os.environ.setdefault("COLUMNS", "200")  # rich and typer break lines at the terminal's width
 
 STUDY = """
@@ -136,3 +139,32 @@ def launch() -> Callable[..., list[Any]]:
         ]
 
     return run
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], tuple[int, str, str]]:
+    """Run a command line in an empty folder: exit code, stdout, stderr."""
+    from planner.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(line: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main(shlex.split(line))
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def study(tmp_path: Path, study_data: Callable[..., dict[str, Any]]) -> Path:
+    """The study above as study.yaml in the folder of `run`."""
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study_data()), "utf-8")
+    return path

@@ -37,6 +37,7 @@ from planner.engine import (
     flag,
     lever_of,
 )
+from planner.examples import EXAMPLES, FLAGS
 from planner.log.notes import NOTES, Note
 from planner.log.patterns import CAUSES, PHASE_ADVICE
 from planner.model import KNOWN_FAMILIES
@@ -68,9 +69,17 @@ def cli_page() -> str:
         "Made from the code by `python tests/docs_make.py`; `planner COMMAND --help` says the same.",
         table(("command", "what it does"), ((f"[`{name}`](#{name})", _text(c)) for name, c in commands.items())),
         *(_section(name, command) for name, command in commands.items()),
-        "Exit codes are in [errors.md](errors.md#exit-codes).",
+        HABITS,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+HABITS = """## Habits
+
+Results go to stdout; errors, and progress on a terminal, to stderr. Exit codes are in
+[errors.md](errors.md#exit-codes). `--json` prints one document ([formats.md](formats.md#answers-of-commands)), but
+`bench --json FILE` writes it. `--quiet` leaves out plan and progress. `NO_COLOR` and `COLUMNS` are respected.
+`planner --install-completion` makes the shell complete commands, options, cards and shipped models."""
 
 
 def _section(name: str, command: Any) -> str:
@@ -82,8 +91,10 @@ def _section(name: str, command: Any) -> str:
     parts = [f"## {name}", f"```\n{usage}\n```", _text(command)]
     if rows:
         parts.append(table(("parameter", "meaning", "default"), rows))
-    if command.epilog:
-        parts.append(f"{command.epilog.strip()} They are listed in [search-spaces.md](search-spaces.md#settings).")
+    if FLAGS in (command.epilog or ""):
+        parts.append(f"{FLAGS} They are listed in [search-spaces.md](search-spaces.md#settings).")
+    width = max(len(line) for line, _ in EXAMPLES[name])
+    parts.append("\n".join(["```", *(f"{line:{width}}  # {purpose}" for line, purpose in EXAMPLES[name]), "```"]))
     return "\n\n".join(parts)
 
 

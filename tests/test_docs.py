@@ -31,6 +31,7 @@ from planner.requests import GpuRequest, Request, answer
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.space import SearchSpace
 from planner.spec import SamplerSpec, StudySpec
+from planner.summary import plan_document, summary
 
 sys.path.insert(0, str(Path(__file__).parent))
 import docs_make
@@ -147,6 +148,12 @@ def test_keys_of_requests_and_answers_are_documented() -> None:
     keys = {*Request.__struct_fields__, *GpuRequest.__struct_fields__, *answer(asked)}
     missing = sorted(key for key in keys if not is_named(key, page("formats.md")))
     assert not missing
+
+
+def test_keys_of_answers_of_commands_are_documented(make_problem: Any) -> None:
+    problem = make_problem()
+    keys = {*plan_document(problem), *summary(problem, [])}
+    assert not sorted(key for key in keys if not is_named(key, page("formats.md")))
 
 
 def test_keys_of_a_logs_report_are_documented() -> None:

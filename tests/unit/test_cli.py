@@ -12,38 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from planner.cli import main
 from planner.files import load_ladder
 
 ROOT = Path(__file__).parents[2]
 TARGET = str(ROOT / "studies" / "qwen3-32b-awq-4x2080ti")
 Run = Callable[[str], tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(line: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            main(shlex.split(line))
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def study(tmp_path: Path, study_data: Callable[..., dict[str, Any]]) -> Path:
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(study_data()), "utf-8")
-    return path
 
 
 def test_estimate_of_the_real_start_says_what_its_log_said(run: Run) -> None:
@@ -124,7 +98,9 @@ BAD_INPUTS = [
     (f"{BAD_CONFIG}/type", "num_attention_heads: None is not a positive whole number"),
     (f"{BAD_CONFIG}/empty", "num_attention_heads: None is not a positive whole number"),
     (f"{BAD_CONFIG}/shape", "num_hidden_layers: 'many' is not a positive whole number"),
-    (f"{BAD_CONFIG}/none", "no such directory, config.json or shipped name"),
+    (f"{BAD_CONFIG}/none", "garbage/none: a directory without config.json"),
+    ("estimate --gpu H200 --model garbage/Qwen3-8B", "garbage/Qwen3-8B: a directory without config.json"),
+    ("tune --gpu H200 --model garbage/Qwen3-8B --backend simulated", "a directory without config.json"),
     ("export study.yaml", "no trials yet: run planner tune first"),
     ("export study.yaml --simulated", "no trials yet: run planner tune first"),
     ("tune study.yaml --backend simulated --storage nonsense", "storage nonsense: cannot be opened"),
@@ -157,6 +133,7 @@ def _write_bad_files(folder: Path) -> None:
         "garbage/shape/config.json": b'{"model_type": "llama", "num_attention_heads": 8, "hidden_size": 64, '
         b'"max_position_embeddings": 64, "num_hidden_layers": "many"}',
         "garbage/none/readme.txt": b"",
+        "garbage/Qwen3-8B/readme.txt": b"",
     }
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +209,7 @@ def test_schemas_are_json(run: Run, kind: str) -> None:
 
 
 def test_models_and_gpus_are_listed(run: Run) -> None:
-    assert "Qwen/Qwen3-32B-AWQ" in run("models")[1].splitlines()
+    assert "Qwen/Qwen3-32B-AWQ " in run("models")[1]
     code, out, _ = run("gpus")
     assert code == 0
     assert "RTX 2080 Ti 22GB" in out

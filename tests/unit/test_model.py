@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.model import load_model, shipped_names, spec_from_config
+from planner.model import load_model, shipped_config, shipped_names, shipped_sources, spec_from_config
+from planner.weights import weight_bytes
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -49,6 +51,26 @@ def test_a_directory_gives_the_architecture_and_the_checkpoints_size(tmp_path: P
 def test_every_shipped_name_loads_with_and_without_its_organisation() -> None:
     for name in shipped_names():
         assert load_model(name.rpartition("/")[2]).num_hidden_layers == load_model(name).num_hidden_layers > 0
+
+
+def test_shipped_models_are_as_large_as_their_names_and_cards_say() -> None:
+    """In billions of parameters; names round, and leave out a vision tower or an embedding."""
+    said = {"Mixtral-8x7B": 46.7, "gpt-oss-20b": 20.9, "gpt-oss-120b": 116.8, "GLM-4.5-Air": 106, "Large-Instruct": 123,
+            "DeepSeek-R1": 671, "DeepSeek-V3": 671, "phi-4": 14.7, "Llama-3.2-1B": 1.24, "Qwen2.5-VL-3B": 3.75,
+            "Distill-Qwen-1.5B": 1.78, "Qwen2.5-VL-7B": 8.3, "Qwen2-VL-7B": 8.3}  # fmt: skip
+    for name in shipped_names():
+        config = {**shipped_config(name), "quantization_config": None}
+        billions = weight_bytes(spec_from_config(config, name), "float16", 1) / 2e9
+        label = re.search(r"-(\d+(?:\.\d+)?)b\b", name, re.IGNORECASE)
+        wanted = max(((len(part), size) for part, size in said.items() if part in name), default=(0, 0.0))[1]
+        if "Distill" in name and "1.5B" not in name:
+            wanted = 0.0
+        if wanted or label:
+            assert billions == pytest.approx(wanted or float(label[1]), rel=0.03 if wanted else 0.1), name
+
+
+def test_every_shipped_model_says_where_its_figures_are_from() -> None:
+    assert all(source for _, source in shipped_sources())
 
 
 def test_qwen3_32b_is_what_its_config_says() -> None:

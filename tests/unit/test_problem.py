@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,15 @@ def test_several_models_are_searched_each_with_its_settings(make_problem: Make) 
     awq, fp16 = (problem.deployment(candidate) for candidate in candidates)
     assert (awq.model.name, fp16.model.name) == ("A", "Qwen3-8B")
     assert awq.memory.weight_bytes < 0.5 * fp16.memory.weight_bytes
+
+
+def test_an_unfinished_copy_of_a_model_is_not_taken_for_the_shipped_one(make_problem: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "Qwen3-8B"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"Qwen3-8B: a directory without config\.json"):
+        make_problem(models={"m": {"path": str(folder)}})
+    problem = make_problem(models={"m": {"path": str(folder), "architecture": "Qwen/Qwen3-8B"}})
+    assert problem.models["m"].num_hidden_layers == 36
 
 
 @pytest.mark.parametrize(

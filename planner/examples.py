@@ -1,0 +1,68 @@
+"""Examples of every command: what `--help` and docs/cli.md show. A test gives each to the real command line."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "estimate": (
+        ("planner estimate --model Qwen/Qwen3-8B --gpu 'RTX 3090' --max-model-len 16384", "without a study"),
+        ("planner estimate studies/qwen3-32b-awq-4x2080ti --max-num-seqs 64 --json", "a study, with another setting"),
+        ("planner estimate studies/qwen3-32b-awq-4x2080ti --fit max_model_len", "the longest context that starts"),
+        ("planner estimate studies/qwen3-32b-awq-4x2080ti --compare awq,Qwen/Qwen3-8B --layouts", "side by side"),
+    ),
+    "tune": (
+        ("planner tune studies/qwen3-32b-awq-4x2080ti --trials 30", "launch and measure; the same words continue"),
+        ("planner tune studies/qwen3-32b-awq-4x2080ti --dry-run", "the plan and the first launch"),
+        ("planner tune --model Qwen/Qwen3-8B --gpu 'RTX 4090' --backend simulated --quiet --json", "a try-out"),
+    ),
+    "doctor": (
+        ("planner doctor", "this machine"),
+        ("planner doctor studies/qwen3-32b-awq-4x2080ti", "and what the study needs of it"),
+    ),
+    "candidates": (
+        ("planner candidates studies/qwen3-32b-awq-4x2080ti --levers scheduler,layout", "what could be tuned"),
+    ),
+    "bench": (
+        ("planner bench http://127.0.0.1:8000 --concurrency 16 --slo ttft_p95=2s", "a closed loop"),
+        ("planner bench http://127.0.0.1:8000 --request-rate 4 --repeats 5 --json result.json", "an open loop"),
+        ("planner bench --compare before.json after.json", "two results"),
+    ),
+    "report": (
+        ("planner report studies/qwen3-32b-awq-4x2080ti", "the trials so far"),
+        ("planner report studies/qwen3-32b-awq-4x2080ti --jsonl trials.jsonl", "for tune --replay"),
+        ("planner report studies/qwen3-32b-awq-4x2080ti --pareto ttft_p95,output_throughput", "what none beats"),
+    ),
+    "export": (
+        ("planner export studies/qwen3-32b-awq-4x2080ti", "the best as run.sh"),
+        ("planner export studies/qwen3-32b-awq-4x2080ti --trial 3 --kind compose -o compose.yaml", "another"),
+    ),
+    "guard": (
+        ("planner guard studies/qwen3-32b-awq-4x2080ti --webhook https://hooks.example/planner", "keep it up"),
+        ("planner guard ladder.yaml --proxy 8080 --trim oldest", "with a front door"),
+    ),
+    "log": (
+        ("planner log vllm.log", "a file"),
+        ("planner log my-container --follow", "a container, as it goes"),
+    ),
+    "verify": (
+        ("planner verify studies/qwen3-32b-awq-4x2080ti/run.sh --repeats 3", "does the script do what its trial did?"),
+    ),
+    "schema": (
+        ("planner schema study", "for the editor of a study.yaml"),
+    ),
+    "gpus": (
+        ("planner gpus", "a table"),
+        ("planner gpus --json", "for a program"),
+    ),
+    "models": (
+        ("planner models", "a table"),
+        ("planner models --json", "for a program"),
+    ),
+}  # fmt: skip
+"""Command -> command lines with what they are for."""
+FLAGS = "Further flags are vLLM's own, by vLLM's names: --max-num-seqs 64 --tensor-parallel-size 4 ..."
+
+
+def epilog(command: str, further: str = "") -> str:
+    """The end of a command's help; typer makes paragraphs of it."""
+    lines = [f"{line}  ({purpose})" for line, purpose in EXAMPLES[command]]
+    return "\n\n".join([*([further] if further else []), "Examples:", *lines])

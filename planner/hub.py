@@ -1,0 +1,86 @@
+"""A model's config.json and safetensors headers from the Hugging Face Hub: `read_hub(name, near)`. Never its weights.
+
+Needs the extra `hub`. HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to huggingface_hub, whose
+cache is used: what was read once is known without a network.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from planner.errors import InputError
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+def read_hub(name: str, near: str) -> tuple[Mapping[str, Any], int | None]:
+    """config.json of a repository, and the bytes of all its tensors; None where its headers cannot be read.
+
+    Raises InputError with the reason; `near` says which shipped names are like this one.
+    """
+    import httpx
+
+    not_here = f"model {name!r}: no such directory, config.json or shipped name"
+    try:
+        import huggingface_hub as hub
+        from huggingface_hub import errors
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+    except ImportError:
+        hint = "pip install 'planner[hub]' reads it from the Hugging Face Hub"
+        raise InputError(f"{not_here}; {hint}; {near}") from None
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    reason = _unreachable(hub)
+    try:
+        path = hub.hf_hub_download(name, "config.json", local_files_only=reason is not None)
+    except errors.GatedRepoError:
+        hint = "accept its licence on the Hub and log in (hf auth login), or give its directory"
+        raise InputError(f"model {name!r}: the Hub gives it to registered users only: {hint}; {near}") from None
+    except errors.RepositoryNotFoundError:
+        raise InputError(f"{not_here}; the Hub knows no such public repository; {near}") from None
+    except errors.LocalEntryNotFoundError:
+        raise InputError(f"{not_here}; {reason or 'the Hub went away'}; {near}") from None
+    except errors.EntryNotFoundError:
+        raise InputError(f"model {name!r}: its repository on the Hub has no config.json; {near}") from None
+    except (httpx.HTTPError, errors.HFValidationError, OSError) as error:
+        raise InputError(f"model {name!r}: the Hub did not answer as expected: {_first_line(error)}; {near}") from None
+    try:
+        config = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {name!r}: its config.json is not JSON: {_first_line(error)}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"model {name!r}: its config.json is not a JSON object")
+    if reason is not None:
+        return config, None
+    try:
+        return config, _tensor_bytes(hub.get_safetensors_metadata(name))
+    except (httpx.HTTPError, errors.NotASafetensorsRepoError, OSError):
+        return config, None  # the architecture alone gives an estimate
+    except errors.SafetensorsParsingError as error:
+        raise InputError(f"model {name!r}: its safetensors headers: {_first_line(error)}") from None
+
+
+def _tensor_bytes(metadata: Any) -> int:
+    files = metadata.files_metadata.values()
+    return sum(end - start for file in files for start, end in (t.data_offsets for t in file.tensors.values()))
+
+
+def _unreachable(hub: Any) -> str | None:
+    """Why the Hub is not asked; None where it answers. Asked once, as the library would try again for half a minute."""
+    import httpx
+
+    if hub.constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids asking the Hub"
+    try:
+        httpx.head(hub.constants.ENDPOINT, timeout=CONNECT_TIMEOUT_S)
+    except httpx.HTTPError:
+        return f"the Hub ({hub.constants.ENDPOINT}) cannot be reached"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,65 @@
+"""The answers that `--json` gives of a study: `summary(problem, trials)`, `plan_document(problem)`. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from planner.finals import chosen_trial, judge_finals
+from planner.problem import Problem
+from planner.trial import Trial, all_metrics, default_trial, num_launched, searched
+
+
+def plan_document(problem: Problem) -> dict[str, Any]:
+    """What is searched, and how many combinations each rule removes."""
+    grid = problem.grid
+    feasible, total = len(grid.feasible_rows), len(grid.indices)
+    return {
+        "study": problem.spec.name,
+        "searched": dict(problem.choices.searched),
+        "left_out": list(problem.left_out),
+        "objective": problem.objective.words,
+        "limits": dict(problem.objective.limits),
+        "candidates": total,
+        "feasible": feasible,
+        "infeasible": total - feasible,
+        "infeasible_by_rule": dict(grid.removed_by()),
+    }
+
+
+def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
+    """What to deploy, what the defaults do, and how sure that is."""
+    chosen, default, finals = (
+        chosen_trial(problem, trials),
+        default_trial(problem, trials),
+        judge_finals(problem, trials),
+    )
+    finalists = {} if finals is None else {finalist.trial.number: finalist for finalist in finals.finalists}
+    winner = None if chosen is None else finalists.get(chosen.number)
+    gain = None if winner is None or winner.gain is None else winner.gain
+    return {
+        "study": problem.spec.name,
+        "objective": problem.objective.words,
+        "simulated": any(trial.provenance.simulated for trial in trials),
+        "launches": num_launched(searched(trials)),
+        "measured_again": finals is not None,
+        "deploy": None if chosen is None else _brief(problem, chosen),
+        "default": None if default is None else _brief(problem, default),
+        "keeps_default": chosen is not None and default is not None and chosen.number == default.number,
+        "gain": None if gain is None else {"value": gain.value, "low": gain.low, "high": gain.high},
+        "finals": [
+            {"trial": number, "values": list(finalist.values), "kept_limits": finalist.is_acceptable}
+            for number, finalist in finalists.items()
+        ],
+    }
+
+
+def _brief(problem: Problem, trial: Trial) -> dict[str, Any]:
+    values = {name: problem.choices.value_of(trial.candidate, name) for name in problem.choices.names}
+    return {
+        "trial": trial.number,
+        "outcome": trial.outcome,
+        "value": trial.value,
+        "settings": {name: value for name, value in values.items() if value is not None},
+        "metrics": all_metrics(problem, trial) if trial.outcome == "measured" else {},
+    }
