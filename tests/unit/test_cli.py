@@ -278,7 +278,7 @@ def test_a_study_is_reported_as_a_page(run: Run, study: Path) -> None:
     [
         ("report {study} --html -o none/x --simulated --storage sqlite://", "none/x: cannot be written"),
         ("report {study} -o page.html", "--output: says where --html writes; add --html"),
-        ("report {study} --html --jsonl x", "--html and --jsonl: one at a time"),
+        ("report {study} --html --jsonl x", "--html, --json and --jsonl: one at a time"),
         ("tune {study} --replay none.jsonl", "none.jsonl: cannot be read"),
         ("tune {study} --replay {study}", "study.yaml:1: is not JSON"),
         ("tune {study} --replay x --backend docker", "--replay launches nothing: leave out --backend"),
