@@ -8,6 +8,7 @@ processes, signals, sockets, locks and files are real.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -177,6 +178,7 @@ def inject(fault: Fault, folder: Path) -> Injected:
 
 def run_planner(study: Path) -> tuple[int, str, int]:
     """`planner tune`: exit code, output, peak of its memory in bytes."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and so in what it starts
     argv = [*PLANNER, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", "--no-finals"]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(

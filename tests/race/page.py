@@ -70,6 +70,7 @@ def markdown(landscapes: Mapping[Path, Landscape], runs: Runs, launches: int, pa
         parts += [f"## {landscape.name}", _facts(landscape)]
         parts.append(_table({name: runs[folder, name] for name in searchers}))
         parts.append(f"![Regret of {landscape.name}]({PLOTS}/{landscape.name}.svg)")
+    parts.append(stopping_section(seeds))
     return "\n\n".join(parts) + "\n"
 
 

@@ -253,7 +253,7 @@ def test_a_dead_instance_is_passed_over_until_it_is_well(engines: list[str]) -> 
             wait_until(lambda: len(said) == 2)
             assert "answers again" in said[1]
             assert post(url).status_code == 200
-            assert set(proxy.in_flight.values()) == {0}
+            wait_until(lambda: set(proxy.in_flight.values()) == {0})
 
 
 def test_what_got_no_answer_is_asked_elsewhere_once() -> None:
