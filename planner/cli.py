@@ -92,7 +92,7 @@ def estimate(
         typer.echo(pretty_json({**answer.document(spec.name), "fixes": [fix.document() for fix in fixes]}))
     else:
         from planner.estimate_view import estimate_view, view
-        from planner.report import make_console
+        from planner.terminal import make_console
 
         make_console().print(estimate_view(answer, setup.interconnect, fixes) if found is None else view(found))
     code = (3 if answer.violated else 0) if found is None else found.exit_code
@@ -158,10 +158,10 @@ def doctor(
 ) -> None:
     """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
     from planner.estimate import pretty_json
-    from planner.report import make_console
     from planner.service.doctor import document, examine, exit_code, parse_backend, read_case
     from planner.service.doctor_view import doctor_view
     from planner.sources import spec_of, with_settings
+    from planner.terminal import make_console
     from planner.workspace import is_study_near
 
     spec, folder = None, Path()
@@ -183,9 +183,10 @@ def candidates(study: StudyArgument = None, levers: LeversOption = None, as_json
     """How many combinations of the search space are feasible, and which rule removes the rest."""
     from planner.estimate import pretty_json
     from planner.problem import Problem
-    from planner.report import make_console, plan_view, working
+    from planner.report import plan_view
     from planner.sources import load, with_levers
     from planner.summary import plan_document
+    from planner.terminal import make_console, working
 
     spec, folder = load(study)
     with working("judging the search space"):

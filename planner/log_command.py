@@ -181,7 +181,7 @@ def run_log(
 ) -> int:
     """The whole command. Raises InputError."""
     from planner.log_view import event_text, log_view
-    from planner.report import make_console
+    from planner.terminal import make_console
 
     if trial is not None and study is None:
         raise InputError("--trial is one of a study's: name the study with --study")

@@ -31,7 +31,7 @@ def gpus(as_json: JsonOption = False) -> None:
     from planner.estimate import pretty_json
     from planner.hardware import GPUS
     from planner.nvml import detect_gpus
-    from planner.report import make_console, print_listing
+    from planner.terminal import make_console, print_listing
     from planner.units import format_bandwidth, format_flop_rate, format_gib
 
     seen = [card.name for card in detect_gpus()]
@@ -57,7 +57,7 @@ def models(as_json: JsonOption = False) -> None:
     """The model architectures shipped with planner; with the extra hub any other is read from the Hugging Face Hub."""
     from planner.estimate import pretty_json
     from planner.model import load_model, shipped_sources
-    from planner.report import make_console, print_listing
+    from planner.terminal import make_console, print_listing
     from planner.units import format_gib
     from planner.weights import weight_bytes
 

@@ -33,21 +33,13 @@ from planner.page_cache import warm_models
 from planner.pareto import front
 from planner.problem import Problem
 from planner.quality_gate import Gate
-from planner.report import (
-    conclusion,
-    further_facts,
-    loads_table,
-    make_console,
-    pareto_table,
-    plan_view,
-    trials_table,
-    working,
-)
+from planner.report import conclusion, further_facts, loads_table, pareto_table, plan_view, trials_table
 from planner.search import Search
 from planner.space import Candidate
 from planner.spec import StudySpec
 from planner.study import run_finals, run_study
 from planner.summary import plan_document, summary
+from planner.terminal import make_console, working
 from planner.trial import Machine, Trial, default_trial, num_launched, searched
 from planner.units import format_duration
 from planner.workspace import STUDY_FILE, Workspace

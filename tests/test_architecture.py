@@ -16,7 +16,7 @@ HOMES = {
     "optuna": {"search"},
     "docker": {"backends.docker", "backends.named", "container"},
     "yaml": {"files"},
-    "rich": {"report", "estimate_view", "log_view", "live", "tune_command", "service.doctor_view"},
+    "rich": {"report", "terminal", "estimate_view", "log_view", "live", "tune_command", "service.doctor_view"},
     "httpx": {
         "hub",
         "quality_gate",
