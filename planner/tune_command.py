@@ -225,17 +225,28 @@ def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Any:
 
 
 class sigterm_as_interrupt:  # noqa: N801  (used as a statement)
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: engine stopped, trials kept."""
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: engine stopped, trials kept. Further ones do not disturb that.
+
+    They become SIGINT, which asyncio takes between two steps of a loop: an exception out of nowhere may end in a
+    parser's callback, where it is lost. What was ignored before stays so: a run under `nohup` outlives its terminal.
+    """
 
     def __enter__(self) -> None:
         def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-            raise KeyboardInterrupt
+            for each in self._before:
+                signal.signal(each, signal.SIG_IGN)
+            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
-        self._before = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+        before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+        self._before = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
+        for each in self._before:
+            signal.signal(each, interrupt)
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
 
 
 def expected_trial_s(problem: Problem, backend: str) -> float:

@@ -72,7 +72,7 @@ class Faulty:
         await self._complete(scope, receive, send)
 
     async def _complete(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
-        is_due = self._seen > BEFORE_FAULT
+        is_due, is_first = self._seen > BEFORE_FAULT, self._seen == BEFORE_FAULT + 1
         match self._fault:
             case "out of memory under load" if is_due:
                 print(OUT_OF_MEMORY, file=sys.stderr, flush=True)
@@ -83,12 +83,14 @@ class Faulty:
                 await asyncio.sleep(3600)
             case "stopped under load" if is_due:
                 os.kill(os.getpid(), signal.SIGSTOP)
-            case "planner killed under load" if is_due:
+            case "planner killed under load" if is_first:
                 kill_planner(signal.SIGKILL)
-            case "planner told to end under load" if is_due:
+            case "planner told to end under load" if is_first:
                 kill_planner(signal.SIGTERM)
-            case "terminal closed under load" if is_due:
+            case "terminal closed under load" if is_first:
                 kill_planner(signal.SIGHUP)
+            case "planner told to end again and again" if is_due:
+                kill_planner(signal.SIGTERM)
             case "a log of 300 MB" if self._seen == 1:
                 line = f"INFO 01-01 00:00:00 [x.py:1] {'=' * 1000}\n"
                 for _ in range(LOG_BYTES // len(line)):

@@ -74,6 +74,7 @@ PLANNER_FAULTS = (
     Fault("planner stopped twice while an engine starts", "measured", ends=130),
     Fault("planner killed under load", "measured", ends=-9),
     Fault("planner told to end under load", "measured", ends=130),
+    Fault("planner told to end again and again", "measured", ends=130),
     Fault("terminal closed under load", "measured", ends=130),
 )
 FAULTS = {fault.name: fault for fault in (*ENGINE_FAULTS, *PLANNER_FAULTS)}
@@ -178,7 +179,8 @@ def inject(fault: Fault, folder: Path) -> Injected:
 
 def run_planner(study: Path) -> tuple[int, str, int]:
     """`planner tune`: exit code, output, peak of its memory in bytes."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and so in what it starts
+    for number in (signal.SIGINT, signal.SIGHUP):  # ignored in a background job, and so in what that starts
+        signal.signal(number, signal.default_int_handler)
     argv = [*PLANNER, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", "--no-finals"]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
