@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, settings
 # A busy machine is slow at drawing inputs, which is no fault of a test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# A background job ignores Ctrl-C, and so would every planner that a test starts in order to interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the real Hub
 os.environ.setdefault("COLUMNS", "200")  # rich and typer break lines at the terminal's width
