@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -25,6 +23,7 @@ from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.files import encode
 from planner.finals import chosen_trial, heats
 from planner.hardware import find_gpu
+from planner.interruption import sigterm_as_interrupt
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
@@ -222,31 +221,6 @@ def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Any:
     if backend == "docker":
         return DockerBackend(problem, workspace.log_dir)
     return ProcessBackend(problem, workspace.log_dir, workspace.compile_cache_dir)
-
-
-class sigterm_as_interrupt:  # noqa: N801  (used as a statement)
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: engine stopped, trials kept. Further ones do not disturb that.
-
-    They become SIGINT, which asyncio takes between two steps of a loop: an exception out of nowhere may end in a
-    parser's callback, where it is lost. What was ignored before stays so: a run under `nohup` outlives its terminal.
-    """
-
-    def __enter__(self) -> None:
-        def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-            for each in self._before:
-                signal.signal(each, signal.SIG_IGN)
-            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job
-                raise KeyboardInterrupt
-            signal.raise_signal(signal.SIGINT)
-
-        before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
-        self._before = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
-        for each in self._before:
-            signal.signal(each, interrupt)
-
-    def __exit__(self, *_: object) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
 
 
 def expected_trial_s(problem: Problem, backend: str) -> float:

@@ -26,6 +26,7 @@ from planner.diagnosis import read_start_facts
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
 from planner.files import read_text
 from planner.finals import LEAST_REPEATS, chosen_trial
+from planner.interruption import sigterm_as_interrupt
 from planner.log.settings import read_settings
 from planner.objective import judge
 from planner.problem import Problem
@@ -40,7 +41,7 @@ from planner.service.reproduction import (
 from planner.sources import load
 from planner.spec import StudySpec
 from planner.trial import Trial
-from planner.tune_command import sigterm_as_interrupt, stored_trials
+from planner.tune_command import stored_trials
 from planner.units import format_duration
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace
 

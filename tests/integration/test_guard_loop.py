@@ -138,7 +138,8 @@ def test_a_paused_and_a_removed_container_serve_again(make_guard: Callable[..., 
     guard.wait_for("serving", 40, since)
     since = len(guard.events())
     guard.container.remove(force=True)
-    assert guard.wait_for("failed", 10, since)["evidence"]["kind"] == "gone"
+    failed = guard.wait_for("failed", 10, since)
+    assert failed["evidence"]["kind"] in {"gone", "killed"}, "the Engine kills first: a look between the two sees that"
     guard.wait_for("serving", 30, since)
     assert guard.complete() == 4
 

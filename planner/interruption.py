@@ -1,0 +1,31 @@
+"""How a run is told to end: the signals of a user, of systemd and of a closing terminal are one interrupt."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+
+class sigterm_as_interrupt:  # noqa: N801  (used as a statement)
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: engine stopped, trials kept. Further ones do not disturb that.
+
+    They become SIGINT, which asyncio takes between two steps of a loop: an exception out of nowhere may end in a
+    parser's callback, where it is lost. What was ignored before stays so: a run under `nohup` outlives its terminal.
+    """
+
+    def __enter__(self) -> None:
+        def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            for each in self._before:
+                signal.signal(each, signal.SIG_IGN)
+            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+
+        before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+        self._before = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
+        for each in self._before:
+            signal.signal(each, interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
