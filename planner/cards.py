@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from planner.errors import BackendError
@@ -57,19 +57,23 @@ def _holder(name: str) -> str:
 class Cards:
     """The cards as they were when the run began, to compare with."""
 
-    def __init__(self, count: int, read: Callable[[], GpuFacts] = read_gpus) -> None:
-        self._read, self._count = read, count
-        self.cards = read().cards[:count]
+    def __init__(self, ids: Collection[int], read: Callable[[], GpuFacts] = read_gpus) -> None:
+        """`ids`: which of the machine's cards, as the driver counts them."""
+        self._read, self._ids = read, ids
+        self.cards = self._mine()
         """None where there is no driver."""
         self._used = {card.uuid: card.total_bytes - card.free_bytes for card in self.cards}
 
     def wait_until_free(self, timeout_s: float = FREE_WITHIN_S) -> None:
         """Until no card has more in use than at the beginning. Raises BackendError that names the processes."""
         deadline = time.monotonic() + timeout_s
-        while busy := [card for card in self._read().cards[: self._count] if self._more_bytes(card) > SLACK_BYTES]:
+        while busy := [card for card in self._mine() if self._more_bytes(card) > SLACK_BYTES]:
             if time.monotonic() > deadline:
                 raise BackendError("; ".join(map(self._words, busy)))
             time.sleep(POLL_S)
+
+    def _mine(self) -> list[Card]:
+        return [card for card in self._read().cards if card.index in self._ids]
 
     def _more_bytes(self, card: Card) -> int:
         return card.total_bytes - card.free_bytes - self._used.get(card.uuid, 0)

@@ -106,7 +106,17 @@ def tune(
     study: StudyArgument = None,
     trials: Annotated[int, typer.Option("--trials", help="Launches in all, earlier runs counted in.", min=1)] = 30,
     backend: Annotated[str | None, typer.Option("--backend", help="docker, process or simulated.")] = None,
-    storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", envvar="PLANNER_STORAGE", help="Optuna storage URL; PostgreSQL's is shared."),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option("--ray", help="Launch on the hosts of this Ray cluster; auto: the one here.")
+    ] = None,
+    exclusive: Annotated[
+        bool, typer.Option("--exclusive", help="With --ray: one trial at a time on each host.")
+    ] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="With --ray: hosts may differ.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the first launch, then stop.")] = False,
     levers: LeversOption = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="planner, tpe, gp, random or grid.")] = None,
@@ -130,13 +140,16 @@ def tune(
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
     from planner.sources import spec_of, with_levers, with_prompts, with_settings
-    from planner.tune_command import replay_study, tune_study
+    from planner.tune_command import Hosts, replay_study, tune_study
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
     spec = with_prompts(spec, quality_prompts)
+    hosts = Hosts(ray, exclusive, mixed) if ray is not None else None
+    if hosts is None and (exclusive or mixed):
+        raise InputError("--exclusive and --mixed are about the hosts of --ray")
     if replay is None:
-        tune_study(spec, folder, trials, backend, storage, dry_run, finals, quiet, as_json)
+        tune_study(spec, folder, trials, backend, storage, dry_run, finals, quiet, as_json, hosts)
     elif backend is None:
         replay_study(spec, trials, replay, storage, dry_run, finals, quiet, as_json)
     else:

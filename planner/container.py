@@ -15,12 +15,14 @@ from packaging.version import Version
 
 from planner.engine import EngineConfig, compile_cache_env, serve_args, serve_env
 from planner.errors import InputError
+from planner.launcher import LAUNCHER
 from planner.problem import Problem
 from planner.space import Candidate
 from planner.spec import ContainerSpec
 
 STUDY_LABEL = "planner.study"
 TRIAL_LABEL = "planner.trial"
+LAUNCHER_LABEL = "planner.launcher"
 GUARD_LABEL = "planner.guard"
 RUNG_LABEL = "planner.guard.rung"
 LADDER_LABEL = "planner.guard.ladder"
@@ -185,7 +187,7 @@ def passed_env(names: Sequence[str]) -> dict[str, str]:
 
 def trial_runs(problem: Problem, candidate: Candidate, number: int) -> list[ContainerRun]:
     """The containers of a trial: loopback ports that Docker chooses, labels by which they are found again."""
-    labels = {STUDY_LABEL: problem.spec.name, TRIAL_LABEL: str(number)}
+    labels = {STUDY_LABEL: problem.spec.name, TRIAL_LABEL: str(number), LAUNCHER_LABEL: LAUNCHER.id}
     name = f"planner-{problem.spec.name}-{number}"
     bare = [
         _bare_run(problem, candidate, i, f"{name}-{i}", "127.0.0.1", None, labels)
@@ -284,8 +286,8 @@ def engine_env(problem: Problem, candidate: Candidate) -> dict[str, str]:
 
 
 def gpu_ids(problem: Problem, candidate: Candidate, instance: int) -> tuple[int, ...] | None:
-    """The cards of one instance; None when it has them all."""
-    share = candidate.layout.gpus_per_instance
-    if candidate.layout.instances == 1 and share == problem.spec.hardware.num_gpus:
+    """The cards of one instance; None when it has all of the machine."""
+    hardware, share = problem.spec.hardware, candidate.layout.gpus_per_instance
+    if candidate.layout.instances == 1 and share == hardware.num_gpus and hardware.gpu_ids is None:
         return None
-    return tuple(range(instance * share, (instance + 1) * share))
+    return tuple(hardware.cards[instance * share : (instance + 1) * share])

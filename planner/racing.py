@@ -1,4 +1,4 @@
-"""When a candidate needs no more load: `race(...)`, a sequential test against the best trial so far.
+"""When a candidate needs no more load: `race(...)`, a sequential test against the best trial so far, its `Bar`.
 
 In: the trials so far. Out: a `Race`, asked between the repeats of a candidate and, with a `LoadWatch`, while one runs.
 A candidate loses when it is surely worse than the best, or when a limit is broken whatever is still to come
@@ -72,11 +72,11 @@ class _NoRace:
 NO_RACE: Race = _NoRace()
 
 
-def race(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Race:
+def race(problem: Problem, candidate: Candidate, bar: Bar | None) -> Race:
     """The default runs to its end whatever it shows: everything is measured against it."""
     if not problem.spec.racing or candidate == problem.default:
         return NO_RACE
-    return _Race(problem, candidate, _bar(problem, trials, candidate))
+    return _Race(problem, candidate, bar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Bar:
         return deviations[0] <= (1 + LEAST_GAIN) * deviations[1]
 
 
-def _bar(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Bar | None:
+def bar_of(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Bar | None:
     """None while there is no best."""
     objective = problem.objective
     if objective.is_known:  # a value that is known needs no repeats: they are for the limits

@@ -1,20 +1,20 @@
-"""The study's memory and its sampler: `Search.ask() -> candidate`, `Search.tell(trial)`. The only importer of optuna.
+"""The study's memory and its sampler: `Search.ask() -> candidate`, `Search.tell(trial)`. Optuna is used here and in
+`samplers.py` only.
 
 Optuna's storage is the durable truth. A trial's full record is one user attribute (`record`, JSON); its parameters,
 value and constraints are Optuna's own, and its figures short attributes beside them (`attributes.py`), so
 `optuna-dashboard` and `optuna.load_study` work on our studies.
 
-The samplers `planner`, `random` and `grid` propose from the enumerated feasible combinations only. Optuna's own (`tpe`,
-`gp`) do not know that set: what they propose outside it is told as PRUNED with its constraint, and they are asked
-again; when that does not help, the open combination nearest to their last proposal is taken.
+What a sampler proposes outside the feasible combinations is told as PRUNED with its constraint, and it is asked again;
+when that does not help, the open combination nearest to its last proposal is taken.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -22,22 +22,35 @@ import numpy as np
 import optuna
 import sqlalchemy
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from planner.attributes import study_words, trial_attributes, with_unit
-from planner.errors import InputError, PlannerError
+from planner.claims import Claims, shown
+from planner.errors import BackendError, InputError
 from planner.feasibility import Constraint
+from planner.finals import Heat
 from planner.problem import Problem
-from planner.quality import Verdict, judged, numerics, refused_numerics
+from planner.quality import Verdict, judged
+from planner.samplers import (
+    CANDIDATE,
+    QUALITY,
+    RECORD,
+    RERUN,
+    Records,
+    distributions,
+    make_sampler,
+    may_win,
+    under_way,
+    untried_rows,
+    verdicts_of,
+)
 from planner.space import Candidate
-from planner.surrogate import Surrogate
-from planner.trial import Rerun, Trial, best_trial
+from planner.trial import Rerun, Trial
 
-RECORD, CANDIDATE, DEFINITION, RERUN, QUALITY = "record", "candidate", "definition", "rerun", "quality"
-ABOUT = "about"
+DEFINITION, ABOUT = "definition", "about"
+OWNER, SIGN_OF_LIFE = "owner", "sign_of_life"
+"""Which planner has a trial, and when it last said so; where several share the storage."""
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
 """Infeasible or repeated proposals of one of Optuna's samplers before we choose for it. GP learns nothing from them, so
 it would propose the same again."""
@@ -46,153 +59,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-class FeasibleSampler(BaseSampler):
-    """Proposes rows of the grid that are feasible and were not launched: in order, at random, or by the surrogate."""
-
-    def __init__(self, problem: Problem, name: str, seed: int, records: Records) -> None:
-        self._problem = problem
-        self._name = name
-        self._records = records
-        self._rng = np.random.default_rng(seed)
-        self._surrogate = Surrogate(problem) if name == "planner" else None
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        return distributions(self._problem)
-
-    def sample_relative(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,  # noqa: ARG002
-        search_space: dict[str, BaseDistribution],  # noqa: ARG002
-    ) -> dict[str, Any]:
-        grid = self._problem.grid
-        past = judged(self._problem, self._records.of(study), verdicts_of(study))
-        pending = [candidate for _, candidate in under_way(study)]
-        rows = untried_rows(self._problem, past, pending)
-        if rows.size == 0:
-            raise PlannerError("every feasible combination has been tried")
-        return self._problem.choices.params(grid.indices[self._choose(rows, past, pending)])
-
-    def _choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate]) -> int:
-        if self._name == "grid":
-            return int(rows[0])
-        if self._surrogate is None:
-            return int(self._rng.choice(rows))
-        return self._surrogate.choose(rows, past, pending)
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        raise NotImplementedError(f"{param_name} is not part of the search space")
+def _rerun_of(frozen: FrozenTrial) -> Rerun | None:
+    text = frozen.user_attrs.get(RERUN)
+    return None if text is None else msgspec.json.decode(text, type=Rerun)
 
 
-class GridGP(GPSampler):
-    """Optuna's Gaussian process over all searched settings, though the engine's default may have none of them set."""
-
-    def __init__(self, problem: Problem, seed: int) -> None:
-        if importlib.util.find_spec("torch") is None or importlib.util.find_spec("scipy") is None:
-            raise InputError("sampler gp needs torch and scipy: pip install 'planner[gp]', or choose another sampler")
-        super().__init__(seed=seed, warn_independent_sampling=False)
-        self._space = {name: kind for name, kind in distributions(problem).items() if not kind.single()}
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        return self._space
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        sampled: dict[str, Any] = super().sample_relative(_WithParams(study, search_space), trial, search_space)  # type: ignore[arg-type]
-        return sampled
-
-
-class _WithParams:
-    """A study seen without the trials that lack a parameter."""
-
-    def __init__(self, study: optuna.Study, names: Collection[str]) -> None:
-        self._of = study
-        self._names = set(names)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._of, name)
-
-    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        return [trial for trial in self._of._get_trials(*args, **kwargs) if self._names <= trial.params.keys()]
-
-
-def make_sampler(problem: Problem, records: Records) -> BaseSampler:
-    """The sampler the study names. Raises InputError when it is not installed."""
-    name, seed = problem.spec.sampler.name, problem.spec.sampler.seed
-    if name == "tpe":
-        return TPESampler(seed=seed)
-    return GridGP(problem, seed) if name == "gp" else FeasibleSampler(problem, name, seed, records)
-
-
-def verdicts_of(study: optuna.Study) -> list[Verdict]:
-    """What the quality gate found so far, one for each set of numerics."""
-    return msgspec.convert(study.user_attrs.get(QUALITY, []), list[Verdict])
-
-
-def under_way(study: optuna.Study) -> list[tuple[int, Candidate]]:
-    """Number and candidate of the search's trials that are asked and not told, oldest first."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    asked = [t for t in running if CANDIDATE in t.user_attrs and RERUN not in t.user_attrs]
-    return [(t.number, msgspec.json.decode(t.user_attrs[CANDIDATE], type=Candidate)) for t in asked]
-
-
-def untried_rows(problem: Problem, past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> NDArray[np.int64]:
-    """Feasible rows of the grid that no trial has had, without those whose answers the quality gate refused."""
-    rows = problem.grid.feasible_rows
-    refused = refused_numerics(problem, past)
-    if refused:
-        grid, choices = problem.grid, problem.choices
-        groups = [(members, choices.candidate(choices.params(grid.indices[members[0]]))) for members, _ in grid.groups]
-        bad = [members for members, first in groups if numerics(problem, first) in refused]
-        rows = rows[~np.isin(rows, np.concatenate(bad))] if bad else rows
-    had = [*(trial.candidate for trial in past), *pending]
-    tried = {row for candidate in had if (row := problem.row_of(candidate)) is not None}
-    return rows[~np.isin(rows, list(tried))] if tried else rows
-
-
-def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) -> bool:
-    """False where values are known before a launch and none of these rows is above the best that kept its limits."""
-    if not problem.objective.is_known:
-        return True
-    refuted = {trial.rerun.of for trial in past if trial.rerun is not None and not trial.is_acceptable}
-    best = best_trial(problem, [trial for trial in past if trial.number not in refuted])
-    if best is None or best.value is None:
-        return True
-    tokens = np.zeros(len(problem.grid.indices))
-    for members, deployment in problem.grid.groups:
-        tokens[members] = deployment.engine.max_model_len
-    return bool((tokens[rows] > best.value).any())
-
-
-def distributions(problem: Problem) -> dict[str, BaseDistribution]:
-    return {name: CategoricalDistribution(values) for name, values in problem.choices.searched.items()}
-
-
-class Records:
-    """The trials in a study's storage, each decoded once: a finished trial does not change."""
-
-    def __init__(self) -> None:
-        self._decoded: dict[int, Trial] = {}
-
-    def of(self, study: optuna.Study) -> list[Trial]:
-        """The finished trials, oldest first. Raises InputError for a record that is damaged."""
-        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return [self._trial(frozen) for frozen in finished if RECORD in frozen.user_attrs]
-
-    def _trial(self, frozen: FrozenTrial) -> Trial:
-        if frozen.number not in self._decoded:
-            try:
-                self._decoded[frozen.number] = msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
-            except msgspec.MsgspecError as error:
-                raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None
-        return self._decoded[frozen.number]
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _refuse_foreign(storage: str | None) -> None:
@@ -203,7 +76,7 @@ def _refuse_foreign(storage: str | None) -> None:
     tables = sqlalchemy.inspect(engine).get_table_names()
     engine.dispose()
     if tables and "studies" not in tables:
-        raise InputError(f"storage {storage}: a database of something else, with tables {', '.join(tables[:5])}")
+        raise InputError(f"storage {shown(storage)}: a database of something else, with tables {', '.join(tables[:5])}")
 
 
 class Search:
@@ -212,20 +85,23 @@ class Search:
     def __init__(self, problem: Problem, storage: str | None) -> None:
         self._problem = problem
         self._asked_here: set[int] = set()
+        self._rounds_here: set[tuple[str, int]] = set()
         spec = problem.spec
+        self._claims = Claims(storage, spec.name, self._beat)
         self._records = Records()
         sampler = make_sampler(problem, self._records)
         try:
             _refuse_foreign(storage)
-            self._study = optuna.create_study(
-                study_name=spec.name,
-                storage=storage,
-                sampler=sampler,
-                direction=problem.objective.direction,
-                load_if_exists=True,
-            )
+            with self.alone():  # the first planner makes the tables
+                self._study = optuna.create_study(
+                    study_name=spec.name,
+                    storage=storage,
+                    sampler=sampler,
+                    direction=problem.objective.direction,
+                    load_if_exists=True,
+                )
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
-            raise InputError(f"storage {storage}: cannot be opened: {' '.join(str(error).split())[:300]}") from None
+            raise InputError(f"storage {shown(storage)}: cannot be opened: {_line(error)}") from None
         self._study.set_metric_names([with_unit(problem.objective.name)])
         self._check_definition()
         if self._study.user_attrs.get(ABOUT) != (about := study_words(problem)):
@@ -257,17 +133,56 @@ class Search:
         """Store these, and no others, beside the trials; they are theirs from now on."""
         self._study.set_user_attr(QUALITY, msgspec.to_builtins(list(verdicts)))
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other planners may work on this study."""
+        return self._claims.is_shared
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Around looking and asking: no other planner asks meanwhile. Raises BackendError: the storage is lost."""
+        return self._claims.alone()
+
+    def alone_for(self, what: str) -> AbstractContextManager[None]:
+        """Around what one planner does for all of them; the others wait, but may ask."""
+        return self._claims.alone_for(what)
+
+    def num_under_way(self, finals: bool = False) -> int:
+        """Trials of the search, or of the finals, that are asked here, or at another planner that lives."""
+        return sum((RERUN in frozen.user_attrs) == finals for frozen in self._taken())
+
+    def _taken(self) -> list[FrozenTrial]:
+        running = self._running()
+        if not self._claims.is_shared or not running:
+            return [frozen for frozen in running if frozen.number in self._asked_here]
+        now = self._claims.now()
+        return [
+            frozen
+            for frozen in running
+            if frozen.number in self._asked_here or not self._claims.is_lost(frozen.user_attrs.get(SIGN_OF_LIFE), now)
+        ]
+
+    def _running(self) -> list[FrozenTrial]:
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [frozen for frozen in running if CANDIDATE in frozen.user_attrs]
+
+    def _beat(self, trial_id: int, now: float) -> None:
+        try:
+            self._study._storage.set_trial_user_attr(trial_id, SIGN_OF_LIFE, now)
+        except optuna.exceptions.OptunaError as error:
+            raise BackendError(f"storage: {error}") from None
+
     def ask(self) -> tuple[int, Candidate] | None:
         """The next trial's number and candidate; None when every feasible combination that may win was tried.
 
-        A trial that an earlier run asked and did not finish comes first, under its own number. For engines side by
-        side ask several times before the first `tell`: nothing is asked twice, and our own sampler spreads out.
+        A trial that an earlier run asked and did not finish comes first, under its own number, and so does one of a
+        planner that died. For engines side by side ask several times before the first `tell`: nothing is asked twice,
+        and our own sampler spreads out.
         """
         running = under_way(self._study)
+        taken = {frozen.number for frozen in self._taken()}
         for number, candidate in running:
-            if number not in self._asked_here:
-                self._asked_here.add(number)
-                return number, candidate
+            if number not in taken:
+                return self._take(number), candidate
         past, pending = self.trials(), [candidate for _, candidate in running]
         if self._problem.default.key not in {one.key for one in (*(trial.candidate for trial in past), *pending)}:
             return self._begin_default()
@@ -283,15 +198,54 @@ class Search:
             self._reject(trial, violated)
         return self._begin_row(self._nearest(open_rows, candidate))
 
-    def ask_rerun(self, trial: Trial, rerun: Rerun) -> int:
-        """Begin a trial of the finals; one that an earlier run began and did not finish keeps its number."""
-        text = msgspec.json.encode(rerun).decode()
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if frozen.user_attrs.get(RERUN) == text:
-                return frozen.number
+    def by_round(self, to_do: Sequence[Heat]) -> list[Heat]:
+        """Those that may begin, in order: none of a round that is under way, first those of rounds begun here.
+
+        So one host does a round, unless its planner dies.
+        """
+        rounds = {(rerun.series, rerun.round) for rerun in map(_rerun_of, self._taken()) if rerun is not None}
+        free = [heat for heat in to_do if (heat.rerun.series, heat.rerun.round) not in rounds]
+        if not self._claims.is_shared:
+            return free
+        begun = {(t.rerun.series, t.rerun.round) for t in self.trials() if t.rerun is not None}
+
+        def order(heat: Heat) -> int:
+            key = (heat.rerun.series, heat.rerun.round)
+            return 0 if key in self._rounds_here else 2 if key in begun else 1
+
+        return sorted(free, key=order)
+
+    def ask_rerun(self, trial: Trial, rerun: Rerun) -> int | None:
+        """Begin a trial of the finals; one that an earlier run began and did not finish keeps its number.
+
+        None while somebody has it.
+        """
+        taken = {frozen.number for frozen in self._taken()}
+        for frozen in self._running():
+            if _rerun_of(frozen) == rerun:
+                if frozen.number in taken:
+                    return None
+                self._rounds_here.add((rerun.series, rerun.round))
+                return self._take(frozen.number)
+        self._rounds_here.add((rerun.series, rerun.round))
         begun = self._study.ask()
-        begun.set_user_attr(RERUN, text)
+        begun.set_user_attr(RERUN, msgspec.json.encode(rerun).decode())
         return self._begin(begun, trial.candidate)[0]
+
+    def _take(self, number: int) -> int:
+        """A trial that is asked and that nobody has."""
+        self._hold(self._handle(number))
+        return number
+
+    def _hold(self, trial: optuna.Trial) -> None:
+        if self._claims.is_shared:
+            self._claims.hold(trial._trial_id)
+            trial.set_user_attr(OWNER, self._claims.owner)
+        self._asked_here.add(trial.number)
+
+    def _handle(self, number: int) -> optuna.Trial:
+        storage = self._study._storage
+        return optuna.Trial(self._study, storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
 
     def _nearest(self, rows: NDArray[np.int64], candidate: Candidate) -> int:
         """The row that differs in the fewest settings, and there by the fewest values."""
@@ -312,8 +266,8 @@ class Search:
         return self._begin(self._study.ask(distributions(self._problem)), self._problem.choices.candidate(params))
 
     def _begin(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Candidate]:
+        self._hold(trial)
         trial.set_user_attr(CANDIDATE, msgspec.json.encode(candidate).decode())
-        self._asked_here.add(trial.number)
         return trial.number, candidate
 
     def _reject(self, trial: optuna.Trial, violated: Sequence[Constraint]) -> None:
@@ -322,11 +276,26 @@ class Search:
             trial.set_constraint(constraint.name, constraint.excess)
         self._study.tell(trial, state=TrialState.PRUNED)
 
-    def tell(self, trial: Trial) -> None:
-        """Store a finished trial. A failure is never a score: it is PRUNED with a violated constraint."""
-        storage = self._study._storage
-        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, trial.number)
-        handle = optuna.Trial(self._study, trial_id)
+    def tell(self, trial: Trial) -> bool:
+        """Store a finished trial. A failure is never a score: it is PRUNED with a violated constraint.
+
+        False, and nothing stored, where another planner has taken the trial over since.
+        """
+        with self.alone():
+            handle = self._handle(trial.number)
+            self._claims.let_go(handle._trial_id)
+            self._asked_here.discard(trial.number)
+            if self._claims.is_shared and not self._is_mine(trial.number):
+                return False
+            self._store(trial, handle)
+        return True
+
+    def _is_mine(self, number: int) -> bool:
+        return any(
+            frozen.number == number and frozen.user_attrs.get(OWNER) == self._claims.owner for frozen in self._running()
+        )
+
+    def _store(self, trial: Trial, handle: optuna.Trial) -> None:
         for name, value in trial_attributes(self._problem, trial).items():
             handle.set_user_attr(name, value)
         for constraint in trial.constraints:
@@ -352,6 +321,7 @@ def definition(problem: Problem) -> dict[str, Any]:
     # How long we wait, from where we start, what is compiled already and who may read the model change no number.
     for waiting in ("start_timeout", "command", "compile_cache", "pass_env"):
         kept_values["engine"].pop(waiting)
+    kept_values["hardware"].pop("gpu_ids")  # the cards of a study are alike
     if not spec.objective.weights:  # studies from before there were any go on
         kept_values["objective"].pop("weights")
     for name, variant in spec.models.items():

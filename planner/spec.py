@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ from planner.units import MIB, Bytes, Seconds
 from planner.workload import Rate, Workload
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 
@@ -44,9 +46,20 @@ class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     num_gpus: Positive = 1
     gpu_memory: Bytes | None = None
     """Total of one card as CUDA reports it, where it is known better than the table."""
+    gpu_ids: Annotated[tuple[NonNegative, ...], msgspec.Meta(min_length=1)] | None = None
+    """Which cards of the machine, as the driver counts them; by default the first `num_gpus`."""
     interconnect: Interconnect = "pcie"
     host_memory: Bytes | None = None
     cpu_cores: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if self.gpu_ids is not None and len(set(self.gpu_ids)) != self.num_gpus:
+            raise ValueError(f"gpu_ids: {len(set(self.gpu_ids))} different cards; num_gpus is {self.num_gpus}")
+
+    @property
+    def cards(self) -> Sequence[int]:
+        """Index of each card on the machine.  # (num_gpus,)"""
+        return self.gpu_ids if self.gpu_ids is not None else range(self.num_gpus)
 
 
 class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

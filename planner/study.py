@@ -1,27 +1,25 @@
-"""The loop: `evaluate` judges one candidate, `run_study` asks, evaluates and tells until the target is reached.
+"""The loop: ask, launch, tell, until the target is reached; then the finals.
 
-The page that tells the story. Knows nothing of docker, optuna or the terminal.
+The page that tells the story. Knows nothing of docker, optuna or the terminal, nor of how many launches go on at once:
+that is the crew's. Several planners may work on one study, each with a loop of its own: the search tells them apart.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Protocol
 
-from planner import __version__
-from planner.benchmark import Measure, Measurement, OnStage, Repeats
-from planner.calibration import predicted_figures, real_figures
-from planner.errors import BenchmarkError, EngineError
+from planner.crew import Crew, Work
 from planner.finals import heats
-from planner.objective import judge
 from planner.problem import Problem
-from planner.racing import race
+from planner.racing import bar_of
 from planner.search import Search
 from planner.space import Candidate
-from planner.trial import Failure, Machine, Provenance, Rerun, Trial, num_launched, searched
+from planner.trial import Trial, num_launched, searched
+
+POLL_S = 1.0
+"""Between two looks at what other planners are doing."""
 
 
 class Observer(Protocol):
@@ -34,139 +32,66 @@ class Observer(Protocol):
     def finished(self, trial: Trial) -> None: ...
 
 
-def run_study(
-    problem: Problem,
-    search: Search,
-    measure: Measure,
-    target: int,
-    observer: Observer,
-    backend: str,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    machine: Machine = Machine(),  # noqa: B008  (a frozen value)
-) -> list[Trial]:
+def run_study(problem: Problem, search: Search, crew: Crew, target: int, observer: Observer) -> list[Trial]:
     """Launch until `target` trials of this study were launched, earlier runs counted in. Returns all its trials."""
-    while num_launched(trials := searched(search.trials())) < target:
+
+    def more() -> Work | None:
+        trials = searched(search.trials())
+        if num_launched(trials) + search.num_under_way() >= target:
+            return None
         asked = search.ask()
         if asked is None:
-            break  # every feasible combination that may win has been tried
+            return None  # every feasible combination that may win has been tried
         number, candidate = asked
-        observer.started(number, candidate)
-        repeats = Repeats(0, problem.spec.repeats, race(problem, trials, candidate))
-        provenance = _provenance(problem, backend, machine)
-        trial = evaluate(problem, candidate, number, measure, observer.stage, provenance, repeats)
-        trial = _finished(trial, now)
-        search.tell(trial)
-        if trial.real_memory is not None:  # the candidates still to come are judged by what this machine really uses
-            problem.learn(candidate, trial.real_memory, f"trial {number} of {problem.spec.name}")
-        observer.finished(trial)
-    return search.trials()
+        bar = bar_of(problem, trials, candidate)
+        return Work(number=number, candidate=candidate, first=0, count=problem.spec.repeats, bar=bar)
+
+    return _run(problem, search, crew, observer, more, finals=False)
 
 
-def run_finals(
+def run_finals(problem: Problem, search: Search, crew: Crew, observer: Observer) -> list[Trial]:
+    """Measure the finalists again, in turn, until every round is done. Returns all trials.
+
+    One round's launches never overlap, so that one host can do them all.
+    """
+
+    def more() -> Work | None:
+        for heat in search.by_round(heats(problem, search.trials())):
+            number = search.ask_rerun(heat.trial, heat.rerun)
+            if number is not None:
+                first, count = heat.repeats.first, heat.repeats.count
+                return Work(number=number, candidate=heat.trial.candidate, first=first, count=count, rerun=heat.rerun)
+        return None
+
+    return _run(problem, search, crew, observer, more, finals=True)
+
+
+def _run(
     problem: Problem,
     search: Search,
-    measure: Measure,
+    crew: Crew,
     observer: Observer,
-    backend: str,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    machine: Machine = Machine(),  # noqa: B008  (a frozen value)
+    more: Callable[[], Work | None],
+    finals: bool,
 ) -> list[Trial]:
-    """Measure the finalists again, in turn, until every round is done. Returns all trials."""
-    while to_do := heats(problem, search.trials()):
-        heat = to_do[0]
-        number = search.ask_rerun(heat.trial, heat.rerun)
-        observer.started(number, heat.trial.candidate)
-        provenance = _provenance(problem, backend, machine)
-        trial = evaluate(
-            problem, heat.trial.candidate, number, measure, observer.stage, provenance, heat.repeats, heat.rerun
-        )
-        trial = _finished(trial, now)
-        search.tell(trial)
-        observer.finished(trial)
-    return search.trials()
-
-
-def _provenance(problem: Problem, backend: str, machine: Machine) -> Provenance:
-    return Provenance(
-        planner_version=__version__,
-        backend=backend,
-        simulated=backend == "simulated",
-        vllm_version=str(problem.version),
-        image=problem.spec.container.image if problem.spec.container else None,
-        gpu=problem.gpu.name,
-        workload_seed=problem.workload.seed,
-        finished_at="",
-        machine=machine,
-    )
-
-
-def _finished(trial: Trial, now: Callable[[], datetime]) -> Trial:
-    return replace(trial, provenance=replace(trial.provenance, finished_at=now().isoformat(timespec="seconds")))
-
-
-def evaluate(
-    problem: Problem,
-    candidate: Candidate,
-    number: int,
-    measure: Measure,
-    on_stage: OnStage,
-    provenance: Provenance,
-    repeats: Repeats | None = None,
-    rerun: Rerun | None = None,
-) -> Trial:
-    """Estimate, check, measure, judge. An engine that does not serve is an outcome, not an exception."""
-    deployment = problem.deployment(candidate)
-    trial = Trial(
-        number=number,
-        candidate=candidate,
-        outcome="infeasible",
-        value=None,
-        constraints=problem.check(candidate),
-        predicted_value=problem.objective.value(problem.predicted(candidate)),
-        predicted_memory=predicted_figures(deployment.memory),
-        real_memory=None,
-        rerun=rerun,
-        provenance=provenance,
-    )
-    if trial.constraints:
-        return trial
-    began = time.monotonic()
-    try:
-        measurement = measure(candidate, number, on_stage, repeats or Repeats(0, problem.spec.repeats))
-    except EngineError as error:
-        failure = Failure(kind=type(error).__name__, message=str(error), log_tail=error.log_tail)
-        return replace(trial, outcome="failed", failure=failure, start_s=error.start_s or time.monotonic() - began)
-    except BenchmarkError as error:
-        return replace(trial, outcome="failed", failure=Failure(kind=type(error).__name__, message=str(error)))
-    return _measured(problem, trial, measurement)
-
-
-def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial:
-    known = problem.known(trial.candidate)
-    results = [replace(result, metrics={**result.metrics, **known}) for result in measurement.results]
-    verdicts = [judge(problem.objective, result) for result in results]
-    values = [value for value, _ in verdicts if value is not None]
-    whole = [
-        value
-        for (value, _), run in zip(verdicts, measurement.results, strict=True)
-        if value is not None and run.share == 1
-    ]
-    limits = sorted((c for _, constraints in verdicts for c in constraints), key=lambda constraint: constraint.excess)
-    worst = {constraint.name: constraint for constraint in limits}  # of each limit the worst repeat
-    return replace(
-        trial,
-        outcome="measured",
-        value=sum(values) / len(values) if values else None,
-        constraints=tuple(worst.values()),
-        real_memory=real_figures(measurement.facts),
-        metrics=measurement.metrics(),
-        repeat_values=tuple(whole),
-        stopped_at=measurement.stopped_at,
-        pace_errors=measurement.pace_errors,
-        at_loads=measurement.at_loads,
-        preemptions=measurement.preemptions,
-        failed_requests=sum(result.failed for result in measurement.results),
-        start_s=measurement.start_s,
-        benchmark_s=measurement.benchmark_s,
-        provenance=replace(trial.provenance, simulated=measurement.simulated),
-    )
+    """Begin while the crew has room, tell what ends, until nothing is left, here or at another planner."""
+    while True:
+        while crew.has_room:
+            with search.alone():
+                work = more()
+            if work is None:
+                break
+            observer.started(work.number, work.candidate)
+            crew.begin(work)
+        if crew.num_under_way:
+            trial = crew.next()
+            if not search.tell(trial):
+                continue
+            if trial.real_memory is not None and trial.rerun is None:
+                # The candidates still to come are judged by what this machine really uses.
+                problem.learn(trial.candidate, trial.real_memory, f"trial {trial.number} of {problem.spec.name}")
+            observer.finished(trial)
+        elif search.num_under_way(finals):
+            time.sleep(POLL_S)
+        else:
+            return search.trials()

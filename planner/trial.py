@@ -30,6 +30,8 @@ class Machine:
     """Of the cards."""
     image_digest: str | None = None
     """Of the registry the image came from, or its id where it was built here: a tag may move."""
+    host: str | None = None
+    """Which one it was, in a study on several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

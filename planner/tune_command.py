@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from planner.backends.docker import DockerBackend, engine_answers, image_facts
-from planner.backends.process import ProcessBackend
-from planner.benchmark import Measure, Measurement, OnStage, Repeats, live, simulated
+from planner.backends.docker import engine_answers
+from planner.benchmark import Measure, simulated
 from planner.calibration import load_calibrations, save_calibrations
 from planner.cards import Cards, held_cards
+from planner.claims import is_shared
 from planner.container import trial_runs
+from planner.crew import Crew, Here
 from planner.errors import BackendError, InputError
 from planner.estimate import pretty_json
 from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.files import encode
 from planner.finals import chosen_trial, heats
 from planner.hardware import find_gpu
+from planner.host import cards_of, machine_of, make_backend, measure_here
 from planner.interruption import sigterm_as_interrupt
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
@@ -34,12 +39,11 @@ from planner.problem import Problem
 from planner.quality_gate import Gate
 from planner.report import conclusion, further_facts, loads_table, pareto_table, plan_view, trials_table
 from planner.search import Search
-from planner.space import Candidate
 from planner.spec import StudySpec
-from planner.study import run_finals, run_study
+from planner.study import Observer, run_finals, run_study
 from planner.summary import plan_document, summary
 from planner.terminal import make_console, working
-from planner.trial import Machine, Trial, default_trial, num_launched, searched
+from planner.trial import Trial, default_trial, num_launched, searched
 from planner.units import format_duration
 from planner.workspace import STUDY_FILE, Workspace
 
@@ -70,10 +74,11 @@ def tune_study(
     has_finals: bool = True,
     quiet: bool = False,
     as_json: bool = False,
+    hosts: Hosts | None = None,
 ) -> None:
     """Plan, run, measure the best again, conclude, export; with JSON all but the conclusion goes to stderr."""
     console = make_console(stderr=as_json, quiet=quiet)
-    backend = choose_backend(spec, backend)
+    backend = choose_backend(spec, backend) if hosts is None else hosts.backend(backend)
     workspace = Workspace(folder, simulated=backend == "simulated")
     problem = Problem(spec, load_calibrations(workspace.calibration_path))
     expected_s = expected_trial_s(problem, backend)
@@ -87,10 +92,11 @@ def tune_study(
             _print_commands(make_console(), commands)
         return
     write_study(spec, folder)
-    with workspace.locked():
+    with nullcontext() if is_shared(storage) else workspace.locked():
         search = Search(problem, storage or workspace.default_storage)
         try:
-            _run(console, problem, search, workspace, backend, target, expected_s, has_finals)
+            with _crews(console, problem, search, workspace, backend, hosts, target) as (make_crew, gate):
+                _search_and_finals(console, problem, search, make_crew, gate, target, expected_s, has_finals)
         except KeyboardInterrupt:
             finished = num_launched(searched(search.trials()))
             make_console(stderr=as_json).print(
@@ -123,7 +129,11 @@ def replay_study(
         return
     search = Search(problem, storage)
     measure = replayed(problem, records)
-    _search_and_finals(console, problem, search, measure, _no_gate, REPLAY, target, 0.0, has_finals)
+
+    def make_crew(observer: Observer) -> Crew:
+        return Here(problem, measure, observer.stage, REPLAY)
+
+    _search_and_finals(console, problem, search, make_crew, _no_gate, target, 0.0, has_finals)
     trials = search.trials()
     if as_json:
         _print_json(summary(problem, trials))
@@ -131,44 +141,79 @@ def replay_study(
         make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")
 
 
-def _run(
+MakeCrew: TypeAlias = Callable[[Observer], Crew]
+Crews: TypeAlias = tuple[MakeCrew, Callable[[], None]]
+"""Who launches the trials, and what compares the answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """That a Ray cluster launches."""
+
+    address: str
+    is_exclusive: bool = False
+    """One trial at a time on each host, though it has cards for more."""
+    may_differ: bool = False
+
+    def backend(self, asked: str | None) -> str:
+        if asked not in {None, "docker", "process"}:
+            raise InputError(f"--backend {asked}: over --ray allowed: docker, process")
+        return asked or "docker"
+
+
+@contextmanager
+def _crews(
     console: Console,
     problem: Problem,
     search: Search,
     workspace: Workspace,
     backend: str,
+    hosts: Hosts | None,
     target: int,
-    expected_trial_s: float,
-    has_finals: bool,
-) -> None:
-    cards = Cards(0 if backend == "simulated" or problem.gpu.is_cpu else problem.spec.hardware.num_gpus)
+) -> Iterator[Crews]:
+    """While inside, engines can be launched; afterwards none is left."""
+    if hosts is not None:
+        with _ray_crew(problem, backend, hosts, workspace) as crew, sigterm_as_interrupt():
+            yield (lambda _: crew), _no_gate
+        return
+    cards = cards_of(problem, backend)
     with sigterm_as_interrupt(), held_cards(cards.cards):
-        measure, gate, clean_up = _measure(console, problem, search, workspace, backend, cards)
+        measure, gate, clean_up = _launched_here(console, problem, search, workspace, backend, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < target:
             console.print(warm_models(problem), markup=False)
+        machine = machine_of(problem, backend)
+        if search.is_shared:
+            machine = replace(machine, host=platform.node())
         try:
-            _search_and_finals(console, problem, search, measure, gate, backend, target, expected_trial_s, has_finals)
+            yield (lambda observer: Here(problem, measure, observer.stage, backend, machine)), gate
         finally:
             clean_up()
+
+
+def _ray_crew(problem: Problem, backend: str, hosts: Hosts, workspace: Workspace) -> AbstractContextManager[Crew]:
+    try:
+        from planner.ray_hosts import ray_crew
+    except ModuleNotFoundError as error:
+        raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
+    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ)
 
 
 def _search_and_finals(
     console: Console,
     problem: Problem,
     search: Search,
-    measure: Measure,
+    make_crew: MakeCrew,
     gate: Callable[[], None],
-    backend: str,
     target: int,
     expected_trial_s: float,
     has_finals: bool,
 ) -> None:
-    machine = machine_of(problem, backend)
     with terminal_observer(console, problem, searched(search.trials()), target, expected_trial_s) as observer:
-        run_study(problem, search, measure, target, observer, backend, machine=machine)
+        run_study(problem, search, make_crew(observer), target, observer)
     if num_launched(searched(search.trials())) < target:
         console.print("the search ends early: no feasible combination is left that may win")
-    gate()
+    with search.alone_for("quality"):
+        gate()
     trials = search.trials()
     to_do = heats(problem, trials) if has_finals else []
     if not to_do:
@@ -176,24 +221,10 @@ def _search_and_finals(
     names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
     console.print(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
     with terminal_observer(console, problem, trials, num_launched(trials) + len(to_do), expected_trial_s) as observer:
-        run_finals(problem, search, measure, observer, backend, machine=machine)
+        run_finals(problem, search, make_crew(observer), observer)
 
 
-def machine_of(problem: Problem, backend: str) -> Machine:
-    """What the records say of the machine that launches."""
-    if backend not in {"docker", "process"}:
-        return Machine()
-    driver = None if problem.gpu.is_cpu else read_gpus().driver or None
-    if backend == "process" or problem.spec.container is None:
-        return Machine(driver)
-    try:
-        image = image_facts(problem.spec.container.image)
-    except BackendError:  # the launch says what is wrong with it
-        return Machine(driver)
-    return Machine(driver, image.digest or image.id)
-
-
-def _measure(
+def _launched_here(
     console: Console, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
 ) -> tuple[Measure, Callable[[], None], Callable[[], Any]]:
     """How candidates are measured, how answers are compared, and what ends the run."""
@@ -204,23 +235,11 @@ def _measure(
     gate = Gate(
         problem, search, real, workspace.log_dir, lambda text: console.print(text, markup=False, soft_wrap=True)
     )
-    on_engine = live(problem, real)
-
-    def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
-        cards.wait_until_free()
-        return on_engine(candidate, number, on_stage, repeats)
-
-    return measure, gate.judge_all, real.clean_up
+    return measure_here(problem, real, cards), gate.judge_all, real.clean_up
 
 
 def _no_gate() -> None:
     """Without engines there are no answers to compare."""
-
-
-def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Any:
-    if backend == "docker":
-        return DockerBackend(problem, workspace.log_dir)
-    return ProcessBackend(problem, workspace.log_dir, workspace.compile_cache_dir)
 
 
 def expected_trial_s(problem: Problem, backend: str) -> float:

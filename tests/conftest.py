@@ -106,11 +106,13 @@ def tune(storage: str) -> Callable[..., list[Any]]:
 
     def run(problem: Any, target: int, measure: Any = None, observer: Watcher | None = None) -> list[Any]:
         from planner.benchmark import simulated
+        from planner.crew import Here
         from planner.search import Search
         from planner.study import run_study
 
-        search = Search(problem, storage)
-        return run_study(problem, search, measure or simulated(problem), target, observer or Watcher(), "simulated")
+        observer = observer or Watcher()
+        crew = Here(problem, measure or simulated(problem), observer.stage, "simulated")
+        return run_study(problem, Search(problem, storage), crew, target, observer)
 
     return run
 
@@ -121,7 +123,7 @@ def launch() -> Callable[..., list[Any]]:
 
     def run(problem: Any, count: int = 1) -> list[Any]:
         from planner.benchmark import simulated
-        from planner.study import evaluate
+        from planner.evaluation import evaluate
         from planner.trial import Provenance
 
         provenance = Provenance(

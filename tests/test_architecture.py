@@ -13,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "planner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
-    "optuna": {"search"},
+    "optuna": {"search", "samplers"},
+    "sqlalchemy": {"search", "claims"},
     "docker": {"backends.docker", "backends.named", "container"},
     "yaml": {"files"},
     "rich": {"report", "terminal", "estimate_view", "log_view", "live", "tune_command", "service.doctor_view"},
@@ -29,6 +30,7 @@ HOMES = {
     },
     "prometheus_client": {"telemetry", "simulated.server", "service.events"},
     "filelock": {"workspace"},
+    "ray": {"ray_hosts"},
     "huggingface_hub": {"hub"},
     "pynvml": {"nvml"},
     "jinja2": {"html.page"},

@@ -19,8 +19,16 @@ import docker.errors
 import requests.exceptions
 
 from planner.backends.base import Server, serving
-from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL, ContainerRun, card_kwargs, trial_runs
+from planner.container import (
+    COMPILE_CACHE_MOUNT,
+    LAUNCHER_LABEL,
+    STUDY_LABEL,
+    ContainerRun,
+    card_kwargs,
+    trial_runs,
+)
 from planner.errors import BackendError
+from planner.launcher import is_left_over
 from planner.problem import Problem
 from planner.space import Candidate
 
@@ -279,9 +287,13 @@ class DockerBackend:
                     self._client.volumes.create(name=name, labels={STUDY_LABEL: self._problem.spec.name})
 
     def clean_up(self) -> int:
-        """Remove the containers that carry this study's label. The volume of compiled code stays."""
+        """Remove the containers that carry this study's label, but none that another planner has under way.
+
+        The volume of compiled code stays.
+        """
         with mapped():
-            left = self._client.containers.list(all=True, filters={"label": f"{STUDY_LABEL}={self._problem.spec.name}"})
+            ours = self._client.containers.list(all=True, filters={"label": f"{STUDY_LABEL}={self._problem.spec.name}"})
+            left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]
             for container in left:
                 container.remove(force=True, v=True)
         return len(left)

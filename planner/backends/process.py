@@ -16,12 +16,14 @@ import psutil
 from planner.backends.base import Server, serving
 from planner.container import cache_env, engine_args, engine_env, gpu_ids
 from planner.errors import BackendError
+from planner.launcher import LAUNCHER, is_left_over
 from planner.problem import Problem
 from planner.space import Candidate
 
 STOP_TIMEOUT_S = 15.0
 LOG_TAIL_BYTES = 4 << 20
 STUDY_ENV = "PLANNER_STUDY"
+LAUNCHER_ENV = "PLANNER_LAUNCHER"
 """Set in every engine's environment: how leftovers of a killed run are recognised."""
 
 
@@ -100,7 +102,8 @@ class ProcessBackend:
 
     def _env(self, candidate: Candidate, instance: int) -> dict[str, str]:
         cache = cache_env(self._problem, str(self._cache_dir))
-        env = {**cache, **os.environ, **engine_env(self._problem, candidate), STUDY_ENV: self._problem.spec.name}
+        marks = {STUDY_ENV: self._problem.spec.name, LAUNCHER_ENV: LAUNCHER.id}
+        env = {**cache, **os.environ, **engine_env(self._problem, candidate), **marks}
         cards = gpu_ids(self._problem, candidate, instance)
         if cards is not None and not self._problem.gpu.is_cpu:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))
@@ -117,11 +120,13 @@ class ProcessBackend:
         return serving([start] * count, self._problem.spec.engine.start_timeout, ())
 
     def clean_up(self) -> int:
-        """Stop the engines of an earlier, killed run, recognised by their environment."""
+        """Stop the engines of an earlier, killed run, recognised by their environment; none of a planner that lives."""
         groups = set()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
-                if process.environ().get(STUDY_ENV) == self._problem.spec.name and process.pid != os.getpid():
+                env = process.environ()
+                is_ours = env.get(STUDY_ENV) == self._problem.spec.name and process.pid != os.getpid()
+                if is_ours and is_left_over(env.get(LAUNCHER_ENV)):
                     groups.add(os.getpgid(process.pid))
         for group in groups - {os.getpgrp()}:
             _stop_group(group)

@@ -23,6 +23,7 @@ import numpy as np
 from planner.backends.docker import DockerBackend
 from planner.bench_session import Session, measure
 from planner.benchmark import live
+from planner.crew import Here
 from planner.load_shapes import shape_of
 from planner.loadgen import target_of
 from planner.metrics import RequestRecord
@@ -99,7 +100,11 @@ def run_live(num_trials: int, num_studies: int, num_requests: int, sampler: str)
                 backend = DockerBackend(problem, Path(logs))
                 backend.clean_up()
                 trials = run_study(
-                    problem, Search(problem, None), live(problem, backend), num_trials, Quiet(), "docker"
+                    problem,
+                    Search(problem, None),
+                    Here(problem, live(problem, backend), Quiet().stage, "docker"),
+                    num_trials,
+                    Quiet(),
                 )
                 backend.clean_up()
             best = best_trial(problem, trials)

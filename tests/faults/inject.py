@@ -25,7 +25,7 @@ import psutil
 
 from planner.backends.process import STUDY_ENV
 from planner.files import load_study
-from planner.search import RECORD
+from planner.samplers import RECORD
 from planner.trial import Trial
 
 ENGINE = Path(__file__).with_name("engine.py")

@@ -15,7 +15,7 @@ import msgspec
 import optuna
 
 from planner.files import load_study
-from planner.search import RECORD
+from planner.samplers import RECORD
 from planner.trial import Trial
 
 PLANNER = [sys.executable, "-c", "from planner.cli import main; main()"]

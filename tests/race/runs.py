@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.crew import Here
 from planner.landscape import BACKEND, replayed
 from planner.space import Candidate
 from planner.study import run_study
@@ -47,9 +48,14 @@ class Quiet:
     def finished(self, trial: Trial) -> None: ...
 
 
+QUIET = Quiet()
+
+
 def run(landscape: Landscape, searcher: str, seed: int, launches: int) -> Run:
     problem, search = make_searcher(searcher, landscape.problem, seed)
-    trials = run_study(problem, search, replayed(problem, landscape.records), launches, Quiet(), BACKEND)  # type: ignore[arg-type]
+    trials = run_study(
+        problem, search, Here(problem, replayed(problem, landscape.records), QUIET.stage, BACKEND), launches, QUIET
+    )  # type: ignore[arg-type]
     launched = [trial for trial in trials if trial.was_launched]
     best = [best_trial(problem, launched[: i + 1]) for i in range(len(launched))]
     return Run(
@@ -61,7 +67,9 @@ def run(landscape: Landscape, searcher: str, seed: int, launches: int) -> Run:
 def believed_after(landscape: Landscape, launches: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What the search believes after so many launches of its own choice, and the true values, of the searched rows."""
     problem, search = make_searcher("planner", landscape.problem, 0)
-    trials = run_study(problem, search, replayed(problem, landscape.records), launches, Quiet(), BACKEND)  # type: ignore[arg-type]
+    trials = run_study(
+        problem, search, Here(problem, replayed(problem, landscape.records), QUIET.stage, BACKEND), launches, QUIET
+    )  # type: ignore[arg-type]
     rows = {key: problem.row_of(candidate) for key, candidate in landscape.searched.items()}
     known = {key: row for key, row in rows.items() if row is not None and key in landscape.true_values}
     believed = Surrogate(problem).believed(np.array(list(known.values())), trials)

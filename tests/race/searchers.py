@@ -17,7 +17,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.problem import Problem
-from planner.search import MAX_ASKS_IN_A_ROW, Search, distributions, untried_rows
+from planner.samplers import distributions, untried_rows
+from planner.search import MAX_ASKS_IN_A_ROW, Search
 from planner.space import Candidate
 from planner.trial import Trial
 

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from planner.benchmark import Ended, Measurement, OnStage, Repeats, race_through, share_of
+from planner.crew import Here
 from planner.files import load_study
 from planner.metrics import RequestRecord
 from planner.problem import Problem
@@ -99,6 +100,9 @@ class Quiet:
     def finished(self, trial: Trial) -> None: ...
 
 
+QUIET = Quiet()
+
+
 Table = dict[str, tuple[Candidate, list[Launch]]]
 
 
@@ -122,7 +126,7 @@ def run_replay(problem: Problem, table: Table, seed: int, trials: int, sampler: 
             pace_errors=errors,
         )
 
-    return run_study(problem, Search(problem, None), measure, trials, Quiet(), "replay")
+    return run_study(problem, Search(problem, None), Here(problem, measure, QUIET.stage, "replay"), trials, QUIET)
 
 
 @dataclass(frozen=True, slots=True)

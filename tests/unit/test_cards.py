@@ -60,7 +60,7 @@ def test_a_launch_waits_until_the_last_engine_has_let_go() -> None:
         cards=(replace(idle, free_bytes=3 * GIB, processes=(GpuProcess(pid=7, name="vllm", used_bytes=1),)),)
     )
     states = [GpuFacts(cards=(idle,)), dying, dying, GpuFacts(cards=(idle,))]
-    cards = Cards(1, lambda: states.pop(0) if len(states) > 1 else states[0])
+    cards = Cards(range(1), lambda: states.pop(0) if len(states) > 1 else states[0])
     cards.wait_until_free()
     assert len(states) == 1
 
@@ -69,12 +69,12 @@ def test_one_that_stays_is_named() -> None:
     idle = make_card(21.5)
     other = replace(idle, free_bytes=3 * GIB, processes=(GpuProcess(pid=7, name="python3", used_bytes=1),))
     states = [GpuFacts(cards=(idle,)), GpuFacts(cards=(other,))]
-    cards = Cards(1, lambda: states.pop(0) if len(states) > 1 else states[0])
+    cards = Cards(range(1), lambda: states.pop(0) if len(states) > 1 else states[0])
     with pytest.raises(BackendError, match=r"GPU 0: 18\.50 GiB more in use than when the run began: python3 \(pid 7\)"):
         cards.wait_until_free(timeout_s=0)
 
 
 def test_without_a_driver_there_is_nothing_to_wait_for() -> None:
-    cards = Cards(4, lambda: GpuFacts(error="no driver"))
+    cards = Cards(range(4), lambda: GpuFacts(error="no driver"))
     cards.wait_until_free(timeout_s=0)
     assert cards.cards == ()

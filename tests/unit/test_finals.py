@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from planner.benchmark import Measurement, Repeats, simulated
+from planner.crew import Here
 from planner.errors import EngineCrashed
 from planner.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals
 from planner.objective import judge_limit
@@ -104,7 +105,7 @@ def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, 
         return works(candidate, number, on_stage, repeats)
 
     search = Search(problem, storage)
-    after = run_finals(problem, search, measure, watcher, "simulated")
+    after = run_finals(problem, search, Here(problem, measure, watcher.stage, "simulated"), watcher)
     assert searched(after) == found
     finals = judge_finals(problem, after)
     assert finals is not None
@@ -174,10 +175,10 @@ def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tu
         return works(candidate, number, on_stage, repeats)
 
     with pytest.raises(KeyboardInterrupt):
-        run_finals(problem, Search(problem, storage), measure, watcher, "simulated")
+        run_finals(problem, Search(problem, storage), Here(problem, measure, watcher.stage, "simulated"), watcher)
     search = Search(problem, storage)
     total = len(heats(problem, search.trials())) + 2
-    after = run_finals(problem, search, works, watcher, "simulated")
+    after = run_finals(problem, search, Here(problem, works, watcher.stage, "simulated"), watcher)
     reruns = [trial for trial in after if trial.rerun is not None]
     assert len(reruns) == total
     assert len({(t.rerun.of, t.rerun.round) for t in reruns if t.rerun}) == total
@@ -188,7 +189,9 @@ def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tu
 def test_more_trials_afterwards_make_new_finals(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:
     problem = make_problem()
     tune(problem, 3)
-    after = run_finals(problem, Search(problem, storage), simulated(problem), watcher, "simulated")
+    after = run_finals(
+        problem, Search(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
+    )
     more = tune(problem, 5)
     assert len(searched(more)) == 5
     assert [t for t in more if t.rerun is not None] == [t for t in after if t.rerun is not None]

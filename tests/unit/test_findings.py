@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from planner.benchmark import simulated
+from planner.crew import Here
 from planner.findings import (
     PERCENTILES,
     UNSAID,
@@ -21,13 +22,13 @@ from planner.findings import (
     origins,
     progress_words,
 )
+from planner.host import machine_of
 from planner.memory import MemoryFigures
 from planner.nvml import read_gpus
 from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_finals
 from planner.trial import Failure, Machine
-from planner.tune_command import machine_of
 
 Make = Callable[..., Problem]
 
@@ -83,7 +84,9 @@ def test_the_default_is_compared_with_itself_nowhere(make_problem: Make, launch:
 def test_the_metrics_of_the_finals_win(make_problem: Make, tune: Any, storage: str, watcher: Any) -> None:
     problem = make_problem()
     tune(problem, 5)
-    trials = run_finals(problem, Search(problem, storage), simulated(problem), watcher, "simulated")
+    trials = run_finals(
+        problem, Search(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
+    )
     found = compared(problem, trials)
     assert found is not None
     assert found.from_finals

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from planner.benchmark import simulated
+from planner.crew import Here
 from planner.html.page import rendered
 from planner.html.sections import study_page
 from planner.memory import MemoryFigures
@@ -69,7 +70,9 @@ def finished(make_problem: Make, tune: Any, storage: str, watcher: Any) -> tuple
     """A study with its finals, on the simulated engine."""
     problem = make_problem()
     tune(problem, 6)
-    return problem, run_finals(problem, Search(problem, storage), simulated(problem), watcher, "simulated")
+    return problem, run_finals(
+        problem, Search(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
+    )
 
 
 def test_the_page_tells_all(finished: tuple[Problem, list[Trial]]) -> None:

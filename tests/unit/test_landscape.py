@@ -11,6 +11,7 @@ import pytest
 
 from planner import search as search_module
 from planner.benchmark import simulated
+from planner.crew import Here
 from planner.errors import InputError
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.problem import Problem
@@ -43,7 +44,13 @@ def write(tmp_path: Path) -> Write:
 def replay(problem: Problem, path: Path, watcher: Any, target: int = 20) -> list[Trial]:
     records = read_records(path, problem)
     limit_to_records(problem, records)
-    return run_study(problem, Search(problem, None), replayed(problem, records), target, watcher, "replay")
+    return run_study(
+        problem,
+        Search(problem, None),
+        Here(problem, replayed(problem, records), watcher.stage, "replay"),
+        target,
+        watcher,
+    )
 
 
 def test_a_table_must_have_what_the_objective_is_made_of(make_problem: Make, write: Write) -> None:

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 
 from planner.benchmark import simulated
+from planner.crew import Here
+from planner.evaluation import evaluate
 from planner.finals import finalists
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.metrics import BenchmarkResult, RequestRecord
 from planner.problem import Problem
 from planner.progress import LoadWatch, Moment
-from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, noise_std, race
+from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, bar_of, noise_std, race
 from planner.search import Search
 from planner.space import Candidate
-from planner.study import evaluate, run_study
+from planner.study import run_study
 from planner.trial import best_trial
 from planner.verdict import outcome_text
 from planner.workload import plan_requests
@@ -55,7 +57,7 @@ def start(make_problem: Make, launch: Any) -> Callable[..., Race]:
         problem = make_problem(workload=LOAD, **changes)
         (trial,) = launch(problem)
         trial = replace(trial, value=100.0, repeat_values=(100.0, 100.0), pace_errors=())
-        return race(problem, [trial], other(problem))
+        return race(problem, other(problem), bar_of(problem, [trial], other(problem)))
 
     return build
 
@@ -82,18 +84,18 @@ def test_repeats_that_would_tell_no_more_are_spared(make_problem: Make, launch: 
 
     def enough(*repeats: float) -> list[bool]:
         known = [replace(t, repeat_values=repeats if t.number % 2 else repeats[::-1]) for t in trials]
-        runs = race(problem, known, other(problem))
+        runs = race(problem, other(problem), bar_of(problem, known, other(problem)))
         return [runs.is_enough([result(100)] * done, 3) for done in (1, 2)]
 
     assert enough(100, 100, 100) == [True, True]
     assert enough(98, 100, 102) == [False, True]
     assert enough(90, 100, 110) == [False, False]
-    assert not race(problem, [], other(problem)).is_enough([result(100)], 3)
+    assert not race(problem, other(problem), None).is_enough([result(100)], 3)
 
 
 def test_without_a_best_nothing_is_lost(make_problem: Make) -> None:
     problem = make_problem()
-    assert not race(problem, [], other(problem)).is_lost([result(1e-6)])
+    assert not race(problem, other(problem), None).is_lost([result(1e-6)])
 
 
 def test_the_default_runs_to_its_end_and_so_do_all_where_racing_is_off(make_problem: Make, launch: Any) -> None:
@@ -280,7 +282,9 @@ def test_a_stopped_trial_is_replayed_as_one(make_problem: Make, tune: Any, watch
     path.write_bytes(b"".join(msgspec.json.encode(trial) + b"\n" for trial in trials))
     records = read_records(path, problem)
     limit_to_records(problem, records)
-    again = run_study(problem, Search(problem, None), replayed(problem, records), 3, watcher, "replay")
+    again = run_study(
+        problem, Search(problem, None), Here(problem, replayed(problem, records), watcher.stage, "replay"), 3, watcher
+    )
     kept = ("candidate", "value", "metrics", "stopped_at", "at_loads", "benchmark_s", "start_s")
     assert {t.candidate.key: [getattr(t, name) for name in kept] for t in again} == {
         t.candidate.key: [getattr(t, name) for name in kept] for t in trials

@@ -14,9 +14,11 @@ import pytest
 from optuna.trial import TrialState
 
 from planner.benchmark import Repeats, simulated
+from planner.crew import Here
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.search import RECORD, Search, definition, untried_rows
+from planner.samplers import RECORD, untried_rows
+from planner.search import Search, definition
 from planner.study import run_study
 from planner.surrogate import Surrogate
 from planner.trial import best_trial
@@ -60,7 +62,13 @@ def test_infeasible_combinations_are_never_launched(make_problem: Make, tune: An
 def test_the_same_seed_asks_the_same(make_problem: Make, watcher: Any, sampler: str) -> None:
     problem = make_problem(sampler={"name": sampler, "seed": 3})
     for _ in range(2):
-        run_study(problem, Search(problem, "sqlite://"), simulated(problem), 4, watcher, "simulated")
+        run_study(
+            problem,
+            Search(problem, "sqlite://"),
+            Here(problem, simulated(problem), watcher.stage, "simulated"),
+            4,
+            watcher,
+        )
     asked = [candidate.key for _, candidate in watcher.asked]
     assert asked[:4] == asked[4:]
 
@@ -197,7 +205,9 @@ def test_a_batch_is_asked_before_the_first_is_told(make_problem: Make) -> None:
 
 def test_what_is_under_way_is_no_reason_for_a_twin(make_problem: Make, watcher: Any) -> None:
     problem = make_problem(search_space={"search": {"max_num_seqs": list(range(1, 65))}})
-    past = run_study(problem, Search(problem, "sqlite://"), simulated(problem), 4, watcher, "simulated")
+    past = run_study(
+        problem, Search(problem, "sqlite://"), Here(problem, simulated(problem), watcher.stage, "simulated"), 4, watcher
+    )
     surrogate, rows = Surrogate(problem), untried_rows(problem, past)
 
     def seqs(row: int) -> int:
@@ -242,7 +252,7 @@ def test_a_damaged_record_is_named(make_problem: Make, tmp_path: Path, watcher: 
     path = tmp_path / "study.db"
     problem = make_problem()
     search = Search(problem, f"sqlite:///{path}")
-    run_study(problem, search, simulated(problem), 1, watcher, "simulated")
+    run_study(problem, search, Here(problem, simulated(problem), watcher.stage, "simulated"), 1, watcher)
     with closing(sqlite3.connect(path)) as database:
         database.execute("update trial_user_attributes set value_json = ? where key = ?", ('"{no JSON"', RECORD))
         database.commit()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from planner.benchmark import Measurement, Repeats, simulated
+from planner.crew import Here
 from planner.errors import BackendError, BenchmarkError, EngineCrashed, EngineRejected, EngineStartTimeout, InputError
 from planner.finals import judge_finals
 from planner.problem import Problem
@@ -109,7 +110,11 @@ def test_a_trial_says_when_and_on_what(make_problem: Make, storage: str, watcher
     problem = make_problem()
     clock = iter([datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)])
     (trial,) = run_study(
-        problem, Search(problem, storage), simulated(problem), 1, watcher, "simulated", lambda: next(clock)
+        problem,
+        Search(problem, storage),
+        Here(problem, simulated(problem), watcher.stage, "simulated", now=lambda: next(clock)),
+        1,
+        watcher,
     )
     provenance = trial.provenance
     assert provenance.finished_at == "2026-01-02T03:04:05+00:00"
@@ -157,7 +162,9 @@ def test_the_largest_context_that_keeps_a_throughput_is_found(
     best = best_trial(problem, tune(problem, 4))
     assert best is not None
     assert best.value == 10240
-    finals = judge_finals(problem, run_finals(problem, Search(problem, storage), run, watcher, "simulated"))
+    finals = judge_finals(
+        problem, run_finals(problem, Search(problem, storage), Here(problem, run, watcher.stage, "simulated"), watcher)
+    )
     assert finals is not None
     assert finals.winner is not None
     assert finals.winner.value == 10240

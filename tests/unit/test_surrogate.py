@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.evaluation import predicted_figures
 from planner.feasibility import Constraint
 from planner.problem import Problem
-from planner.search import untried_rows
-from planner.study import predicted_figures
+from planner.samplers import untried_rows
 from planner.surrogate import Surrogate, _expected_gain, _expected_improvement, _posterior
 from planner.trial import Provenance, Trial
 

@@ -1,0 +1,97 @@
+"""Who launches the trials: a `Crew`. `Here` does it in this process, one after another; `ray_hosts.py` on many hosts.
+
+`Work` is what it is told to do. It holds plain values only, so that it can travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from planner.benchmark import Measure, OnStage, Repeats
+from planner.evaluation import evaluate, finished, provenance_of, utc_now
+from planner.problem import Problem
+from planner.racing import NO_RACE, Bar, race
+from planner.space import Candidate
+from planner.trial import Machine, Rerun, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One launch: which candidate, and which repeats of the workload."""
+
+    number: int
+    """Of the trial."""
+    candidate: Candidate
+    first: int
+    count: int
+    """Repeats, as in `benchmark.Repeats`."""
+    bar: Bar | None = None
+    """The best so far; a launch of the search may end early against it."""
+    rerun: Rerun | None = None
+
+    def repeats(self, problem: Problem) -> Repeats:
+        return Repeats(
+            self.first, self.count, NO_RACE if self.rerun is not None else race(problem, self.candidate, self.bar)
+        )
+
+
+class Crew(Protocol):
+    """Launches several works at once, or one. What it began it must be asked for with `next`."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another work may begin now."""
+
+    @property
+    def num_under_way(self) -> int: ...
+
+    def begin(self, work: Work) -> None: ...
+
+    def next(self) -> Trial:
+        """Wait for one that ends. Raises BackendError when nothing can be launched any more."""
+
+
+class Here:
+    """One after another, in this process."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        measure: Measure,
+        on_stage: OnStage,
+        backend: str,
+        machine: Machine = Machine(),  # noqa: B008  (a frozen value)
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._problem, self._measure, self._on_stage, self._now = problem, measure, on_stage, now
+        self._provenance = provenance_of(problem, backend, machine)
+        self._work: Work | None = None
+
+    @property
+    def has_room(self) -> bool:
+        return self._work is None
+
+    @property
+    def num_under_way(self) -> int:
+        return 0 if self._work is None else 1
+
+    def begin(self, work: Work) -> None:
+        self._work = work
+
+    def next(self) -> Trial:
+        work, self._work = self._work, None
+        assert work is not None, "nothing was begun"
+        trial = evaluate(
+            self._problem,
+            work.candidate,
+            work.number,
+            self._measure,
+            self._on_stage,
+            self._provenance,
+            work.repeats(self._problem),
+            work.rerun,
+        )
+        return finished(trial, self._now)

@@ -1,0 +1,107 @@
+"""`evaluate`: one candidate estimated, checked, measured and judged. Knows nothing of docker or optuna."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from planner import __version__
+from planner.benchmark import Measure, Measurement, OnStage, Repeats
+from planner.calibration import predicted_figures, real_figures
+from planner.errors import BenchmarkError, EngineError
+from planner.objective import judge
+from planner.problem import Problem
+from planner.space import Candidate
+from planner.trial import Failure, Machine, Provenance, Rerun, Trial
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def provenance_of(problem: Problem, backend: str, machine: Machine = Machine()) -> Provenance:  # noqa: B008  (a frozen value)
+    return Provenance(
+        planner_version=__version__,
+        backend=backend,
+        simulated=backend == "simulated",
+        vllm_version=str(problem.version),
+        image=problem.spec.container.image if problem.spec.container else None,
+        gpu=problem.gpu.name,
+        workload_seed=problem.workload.seed,
+        finished_at="",
+        machine=machine,
+    )
+
+
+def finished(trial: Trial, now: Callable[[], datetime]) -> Trial:
+    return replace(trial, provenance=replace(trial.provenance, finished_at=now().isoformat(timespec="seconds")))
+
+
+def evaluate(
+    problem: Problem,
+    candidate: Candidate,
+    number: int,
+    measure: Measure,
+    on_stage: OnStage,
+    provenance: Provenance,
+    repeats: Repeats | None = None,
+    rerun: Rerun | None = None,
+) -> Trial:
+    """Estimate, check, measure, judge. An engine that does not serve is an outcome, not an exception."""
+    deployment = problem.deployment(candidate)
+    trial = Trial(
+        number=number,
+        candidate=candidate,
+        outcome="infeasible",
+        value=None,
+        constraints=problem.check(candidate),
+        predicted_value=problem.objective.value(problem.predicted(candidate)),
+        predicted_memory=predicted_figures(deployment.memory),
+        real_memory=None,
+        rerun=rerun,
+        provenance=provenance,
+    )
+    if trial.constraints:
+        return trial
+    began = time.monotonic()
+    try:
+        measurement = measure(candidate, number, on_stage, repeats or Repeats(0, problem.spec.repeats))
+    except EngineError as error:
+        failure = Failure(kind=type(error).__name__, message=str(error), log_tail=error.log_tail)
+        return replace(trial, outcome="failed", failure=failure, start_s=error.start_s or time.monotonic() - began)
+    except BenchmarkError as error:
+        return replace(trial, outcome="failed", failure=Failure(kind=type(error).__name__, message=str(error)))
+    return _measured(problem, trial, measurement)
+
+
+def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial:
+    known = problem.known(trial.candidate)
+    results = [replace(result, metrics={**result.metrics, **known}) for result in measurement.results]
+    verdicts = [judge(problem.objective, result) for result in results]
+    values = [value for value, _ in verdicts if value is not None]
+    whole = [
+        value
+        for (value, _), run in zip(verdicts, measurement.results, strict=True)
+        if value is not None and run.share == 1
+    ]
+    limits = sorted((c for _, constraints in verdicts for c in constraints), key=lambda constraint: constraint.excess)
+    worst = {constraint.name: constraint for constraint in limits}  # of each limit the worst repeat
+    return replace(
+        trial,
+        outcome="measured",
+        value=sum(values) / len(values) if values else None,
+        constraints=tuple(worst.values()),
+        real_memory=real_figures(measurement.facts),
+        metrics=measurement.metrics(),
+        repeat_values=tuple(whole),
+        stopped_at=measurement.stopped_at,
+        pace_errors=measurement.pace_errors,
+        at_loads=measurement.at_loads,
+        preemptions=measurement.preemptions,
+        failed_requests=sum(result.failed for result in measurement.results),
+        start_s=measurement.start_s,
+        benchmark_s=measurement.benchmark_s,
+        provenance=replace(trial.provenance, simulated=measurement.simulated),
+    )

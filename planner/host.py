@@ -1,0 +1,52 @@
+"""One machine's part of a study: the backend that launches on it, its cards, what its records say of it."""
+
+from __future__ import annotations
+
+from planner.backends.base import Backend
+from planner.backends.docker import DockerBackend, image_facts
+from planner.backends.process import ProcessBackend
+from planner.benchmark import Measure, Measurement, OnStage, Repeats, live
+from planner.cards import Cards
+from planner.errors import BackendError
+from planner.nvml import read_gpus
+from planner.problem import Problem
+from planner.space import Candidate
+from planner.trial import Machine
+from planner.workspace import Workspace
+
+
+def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Backend:
+    if backend == "docker":
+        return DockerBackend(problem, workspace.log_dir)
+    return ProcessBackend(problem, workspace.log_dir, workspace.compile_cache_dir)
+
+
+def cards_of(problem: Problem, backend: str) -> Cards:
+    """What a run takes of the machine; no cards where none are used."""
+    return Cards(() if backend == "simulated" or problem.gpu.is_cpu else problem.spec.hardware.cards)
+
+
+def measure_here(problem: Problem, backend: Backend, cards: Cards) -> Measure:
+    """Measure on this machine. Before each launch what was left is removed and the cards must be free."""
+    on_engine = live(problem, backend)
+
+    def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
+        backend.clean_up()  # of a planner that died since and whose trial this may be
+        cards.wait_until_free()
+        return on_engine(candidate, number, on_stage, repeats)
+
+    return measure
+
+
+def machine_of(problem: Problem, backend: str) -> Machine:
+    """What the records say of the machine that launches."""
+    if backend not in {"docker", "process"}:
+        return Machine()
+    driver = None if problem.gpu.is_cpu else read_gpus().driver or None
+    if backend == "process" or problem.spec.container is None:
+        return Machine(driver)
+    try:
+        image = image_facts(problem.spec.container.image)
+    except BackendError:  # the launch says what is wrong with it
+        return Machine(driver)
+    return Machine(driver, image.digest or image.id)

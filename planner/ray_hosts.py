@@ -1,0 +1,363 @@
+"""Trials on the hosts of a Ray cluster, many at once: `hosts_of(...) -> RayCrew`. The only importer of ray.
+
+The driver alone holds the study. A host gets a work, launches it on its own Docker Engine or as processes, loads it
+from its own loopback address and returns the trial, so that a lost host costs only what it had under way: that begins
+again elsewhere, under its number. Ray carries Python objects between processes of one planner version.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import platformdirs
+import psutil
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from planner import __version__
+from planner.cards import held_cards
+from planner.crew import Here, Work
+from planner.errors import BackendError, InputError
+from planner.host import cards_of, machine_of, make_backend, measure_here
+from planner.nvml import read_gpus
+from planner.problem import Problem
+from planner.spec import StudySpec
+from planner.trial import Trial
+from planner.units import GIB
+from planner.workspace import Workspace
+
+MOST_LOSSES = 3
+"""How often a work may be lost with its host before the study stops."""
+LOG_BYTES = 1 << 20
+"""The end of each log that travels to the driver; the whole one stays on the host."""
+STOP_WITHIN_S = 60.0
+"""An interrupted trial stops its engine in this time, or its process is killed."""
+LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What every host is told."""
+
+    spec: StudySpec
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    trial: Trial | None
+    logs: Mapping[str, bytes]
+    """End of each, by file name."""
+    fault: str | None = None
+    """What is wrong with the host, where it could not launch."""
+
+
+@dataclass(slots=True)
+class Host:
+    node_id: str
+    name: str
+    num_slots: int
+    """Trials at once."""
+    num_running: int = 0
+    fault: str | None = None
+    """Why it gets no more work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    work: Work
+    host: Host
+
+
+# --- on the hosts -----------------------------------------------------------------------------------------------------
+
+
+def _workspace(order: Order) -> Workspace:
+    """Where a host keeps logs and compiled code."""
+    return Workspace(Path(platformdirs.user_cache_dir("planner")) / "hosts" / order.spec.name, simulated=False)
+
+
+def _on_these_cards(spec: StudySpec) -> StudySpec:
+    """The study on the cards that Ray gave this task."""
+    cards = tuple(int(card) for card in ray.get_runtime_context().get_accelerator_ids().get("GPU", []))
+    return msgspec.structs.replace(spec, hardware=msgspec.structs.replace(spec.hardware, gpu_ids=cards or None))
+
+
+@ray.remote(max_retries=0, max_calls=1)
+def _launch(order: Order, calibrations: Mapping[str, Any], work: Work, host: str) -> Result:
+    """One work, on this host."""
+    workspace = _workspace(order)
+    try:
+        problem = Problem(_on_these_cards(order.spec), calibrations)
+        real = make_backend(problem, workspace, order.backend)
+        cards = cards_of(problem, order.backend)
+        machine = replace(machine_of(problem, order.backend), host=host)
+        crew = Here(problem, measure_here(problem, real, cards), _no_stage, order.backend, machine)
+        crew.begin(work)
+        with held_cards(cards.cards):
+            try:
+                trial = crew.next()
+            finally:
+                real.clean_up()
+    except (BackendError, InputError) as error:
+        return Result(None, {}, str(error))
+    logs = workspace.log_dir.glob(f"trial-{work.number}-*.log")
+    return Result(trial, {log.name: log.read_bytes()[-LOG_BYTES:] for log in logs})
+
+
+def _no_stage(stage: str, done: int, total: int) -> None: ...
+
+
+@ray.remote(max_retries=0, max_calls=1, num_cpus=0)
+def _look(order: Order) -> dict[str, str]:
+    """What trials on this host depend on, by name; leftovers of dead planners are removed. `fault` where it cannot."""
+    try:
+        problem = Problem(order.spec)
+        make_backend(problem, _workspace(order), order.backend).clean_up()
+        machine = machine_of(problem, order.backend)
+    except (BackendError, InputError) as error:
+        return {"fault": str(error)}
+    cards = [] if problem.gpu.is_cpu else read_gpus().cards
+    return {
+        "planner": __version__,
+        "processor": f"{psutil.cpu_count()} x {platform.machine()} {_processor()}",
+        "host memory": f"{psutil.virtual_memory().total / GIB:.0f} GiB",
+        "cards": ", ".join(f"{card.name} {card.total_bytes / GIB:.1f} GiB" for card in cards) or "none",
+        "driver": machine.driver or "none",
+        "image": machine.image_digest or "none",
+        "models": ", ".join(f"{name} {_files(variant.path)}" for name, variant in order.spec.models.items()),
+    }
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _files(path: str) -> str:
+    """How many files a model's folder has and their bytes: enough to tell a half-copied one."""
+    folder = Path(path).expanduser()
+    files = [one for one in sorted(folder.rglob("*")) if one.is_file()] if folder.is_dir() else []
+    return f"({len(files)} files, {sum(one.stat().st_size for one in files)} bytes)"
+
+
+# --- at the driver ----------------------------------------------------------------------------------------------------
+
+
+class RayCrew:
+    def __init__(self, problem: Problem, order: Order, hosts: Sequence[Host], log_dir: Path) -> None:
+        self._problem, self._order, self._hosts, self._log_dir = problem, order, hosts, log_dir
+        self._tasks: dict[Any, _Task] = {}
+        self._waiting: list[Work] = []
+        self._losses: dict[int, int] = {}
+        self._round_hosts: dict[int, Host] = {}
+
+    @property
+    def has_room(self) -> bool:
+        free = sum(max(0, host.num_slots - host.num_running) for host in self._hosts if host.fault is None)
+        return free > len(self._waiting)
+
+    @property
+    def num_under_way(self) -> int:
+        return len(self._tasks) + len(self._waiting)
+
+    def begin(self, work: Work) -> None:
+        self._waiting.append(work)
+        self._send()
+
+    def next(self) -> Trial:
+        while True:
+            self._send()
+            if not self._tasks:
+                raise BackendError(f"no host is left that can launch: {self._faults()}")
+            done, _ = ray.wait(list(self._tasks), timeout=LOOK_S)
+            for ref in done:
+                task = self._tasks.pop(ref)
+                task.host.num_running -= 1
+                try:
+                    result = ray.get(ref)
+                except RayError as error:
+                    self._lose(task, error)
+                    continue
+                if result.trial is None:
+                    self._retire(task.host, result.fault or "unknown fault")
+                    self._waiting.insert(0, task.work)
+                    continue
+                self._keep_logs(result)
+                return result.trial
+
+    def close(self) -> None:
+        """Stop what is under way, on every host, and remove what is left there."""
+        for ref in self._tasks:
+            ray.cancel(ref)
+        _, late = (
+            ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=STOP_WITHIN_S)
+            if self._tasks
+            else ([], [])
+        )
+        for ref in late:
+            ray.cancel(ref, force=True)
+        self._tasks.clear()
+        for _, found in _look_at(self._order, _alive(self._hosts)):
+            if fault := found.get("fault"):
+                raise BackendError(fault)
+
+    def _send(self) -> None:
+        """Begin what waits, where there is room."""
+        for work in list(self._waiting):
+            host = self._host_for(work)
+            if host is None:
+                continue
+            self._waiting.remove(work)
+            host.num_running += 1
+            place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
+            ref = _launch.options(scheduling_strategy=place, **_needs(self._problem)).remote(
+                self._order, self._problem.calibrations, work, host.name
+            )
+            self._tasks[ref] = _Task(work, host)
+
+    def _host_for(self, work: Work) -> Host | None:
+        """One with a free slot; a round of the finals has a host for itself, the same for all its launches."""
+        usable = [host for host in self._hosts if host.fault is None]
+        if work.rerun is None:
+            free = [host for host in usable if host.num_running < host.num_slots]
+            return min(free, key=lambda host: host.num_running, default=None)
+        mine = self._round_hosts.get(work.rerun.round)
+        idle = [host for host in usable if host.num_running == 0]
+        if mine is None or mine.fault is not None:
+            taken = list(map(id, self._round_hosts.values()))
+            mine = min(idle, key=lambda host: taken.count(id(host)), default=None)
+            if mine is not None:
+                self._round_hosts[work.rerun.round] = mine
+        return mine if mine in idle else None
+
+    def _lose(self, task: _Task, error: RayError) -> None:
+        """A work whose host, or whose process there, is gone."""
+        number = task.work.number
+        self._losses[number] = self._losses.get(number, 0) + 1
+        if self._losses[number] >= MOST_LOSSES:
+            raise BackendError(f"trial {number}: lost {MOST_LOSSES} times with its process: {_line(error)}")
+        if task.host not in _alive([task.host]):
+            self._retire(task.host, "lost")
+        self._waiting.insert(0, task.work)
+
+    def _retire(self, host: Host, fault: str) -> None:
+        host.fault = fault
+
+    def _faults(self) -> str:
+        return "; ".join(f"{host.name}: {host.fault}" for host in self._hosts if host.fault is not None)
+
+    def _keep_logs(self, result: Result) -> None:
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        for name, text in result.logs.items():
+            (self._log_dir / Path(name).name).write_bytes(text)
+
+
+@contextmanager
+def ray_crew(
+    problem: Problem, backend: str, address: str, log_dir: Path, is_exclusive: bool, may_differ: bool
+) -> Iterator[RayCrew]:
+    """The hosts of a running cluster, checked. Raises BackendError without one, InputError where they differ."""
+    if problem.spec.quality is not None:
+        raise InputError("quality: answers are not compared over --ray; leave it out, or tune on one host")
+    order = Order(_with_whole_paths(problem.spec), backend)
+    try:
+        ray.init(address, namespace="planner", log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        raise BackendError(f"Ray: no cluster at {address}: {_line(error)}") from None
+    try:
+        hosts = _hosts(problem, is_exclusive)
+        _compare(_look_at(order, hosts), may_differ)
+        crew = RayCrew(problem, order, hosts, log_dir)
+        try:
+            yield crew
+        finally:
+            crew.close()
+    finally:
+        ray.shutdown()
+
+
+def _needs(problem: Problem) -> dict[str, float]:
+    """What Ray is asked for a trial: cards, or on a CPU engine its cores."""
+    hardware = problem.spec.hardware
+    if problem.gpu.is_cpu:
+        return {"num_gpus": 0, "num_cpus": hardware.cpu_cores or 1}
+    return {"num_gpus": hardware.num_gpus, "num_cpus": 0}
+
+
+def _hosts(problem: Problem, is_exclusive: bool) -> list[Host]:
+    """Those that have what a trial needs. Raises BackendError where none has."""
+    needs = _needs(problem)
+    resource, amount = ("CPU", needs["num_cpus"]) if problem.gpu.is_cpu else ("GPU", needs["num_gpus"])
+    hosts = []
+    for node in _nodes():
+        fitting = int(node["Resources"].get(resource, 0) // amount)
+        if node["Alive"] and fitting:
+            name = f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
+            hosts.append(Host(node["NodeID"], name, 1 if is_exclusive else fitting))
+    if not hosts:
+        raise BackendError(f"Ray: no host of the cluster has {amount:g} {resource} for a trial")
+    return hosts
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return ray.nodes()  # type: ignore[no-untyped-call]
+
+
+def _alive(hosts: Sequence[Host]) -> list[Host]:
+    alive = {node["NodeID"] for node in _nodes() if node["Alive"]}
+    return [host for host in hosts if host.node_id in alive]
+
+
+def _look_at(order: Order, hosts: Sequence[Host]) -> list[tuple[Host, dict[str, str]]]:
+    """What each host says of itself; a host that is lost meanwhile has a fault."""
+    refs = [
+        _look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(host.node_id, soft=False)).remote(order)
+        for host in hosts
+    ]
+    found = []
+    for host, ref in zip(hosts, refs, strict=True):
+        try:
+            found.append((host, ray.get(ref)))
+        except RayError as error:
+            found.append((host, {"fault": _line(error)}))
+    return found
+
+
+def _compare(found: Sequence[tuple[Host, Mapping[str, str]]], may_differ: bool) -> None:
+    """Raises BackendError for a host that cannot launch, InputError where one is unlike the first."""
+    for host, facts in found:
+        if "fault" in facts:
+            raise BackendError(f"{host.name}: {facts['fault']}")
+    first, expected = found[0]
+    for host, facts in found[1:]:
+        for name, value in facts.items():
+            is_one_version = name in {"planner", "models"}  # or a trial is not the same trial
+            if value != expected[name] and (is_one_version or not may_differ):
+                rule = "must be alike" if is_one_version else "trials would not compare; --mixed allows it"
+                raise InputError(f"{host.name}: {name}: {value}; {first.name}: {expected[name]}: {rule}")
+
+
+def _with_whole_paths(spec: StudySpec) -> StudySpec:
+    """A host has another working folder."""
+    models = {
+        name: msgspec.structs.replace(variant, path=str(Path(variant.path).expanduser().absolute()))
+        if variant.is_directory
+        else variant
+        for name, variant in spec.models.items()
+    }
+    return msgspec.structs.replace(spec, models=models)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

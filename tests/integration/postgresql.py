@@ -1,0 +1,51 @@
+"""A PostgreSQL server of its own for a test: `with postgresql(folder) as url`."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.studies import free_port
+
+INSTALLED = Path("/usr/lib/postgresql")
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name) or next(map(str, sorted(INSTALLED.glob(f"*/bin/{name}"), reverse=True)), None)
+    if found is None:
+        if os.environ.get("PLANNER_REQUIRE_CONTAINERS"):
+            pytest.fail(f"{name} of PostgreSQL is not installed")
+        pytest.skip(f"{name} of PostgreSQL is not installed")
+    return found
+
+
+def _user() -> str | None:
+    """It refuses to run as root."""
+    return "postgres" if os.getuid() == 0 else None
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
+    data, port, user = folder / "data", free_port(), _user()
+    data.mkdir(parents=True)
+    if user is not None:
+        os.chown(data, pwd.getpwnam(user).pw_uid, -1)
+        for parent in [folder, *folder.parents][:4]:  # pytest's folders are root's own
+            if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o711)
+    run = {"check": True, "user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "timeout": 120}
+    subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "planner", "-N"], **run)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+    subprocess.run([pg_ctl, "-D", data, "-w", "-l", data / "log", "-o", options, "start"], **run)
+    try:
+        yield f"postgresql+psycopg://planner@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([pg_ctl, "-D", data, "-w", "-m", "immediate", "stop"], **run)

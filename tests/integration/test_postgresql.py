@@ -1,0 +1,99 @@
+"""One study, two planners, one PostgreSQL server: each trial is launched once, whoever dies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import optuna
+import pytest
+
+from planner.files import load_study
+from planner.samplers import RECORD
+from planner.trial import Trial
+from tests.faults.inject import processes_of
+from tests.integration.postgresql import postgresql
+from tests.integration.studies import PLANNER, write_simulated_server_study
+
+TRIALS = 7
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    with postgresql(tmp_path / "postgresql") as url:
+        yield url
+
+
+def start(study: Path, url: str, log: Path, *more: str) -> subprocess.Popen[bytes]:
+    argv = [*PLANNER, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", *more]
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [*argv, "--storage", url],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def trials_of(study: Path, url: str) -> list[Trial]:
+    storage = optuna.storages.RDBStorage(url)
+    stored = optuna.load_study(study_name=load_study(study).name, storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    return [msgspec.json.decode(t.user_attrs[RECORD], type=Trial) for t in stored if RECORD in t.user_attrs]
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> None:
+    for process, log in zip(processes, logs, strict=True):
+        assert process.wait(240) == 0, log.read_text()
+
+
+def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
+    study = write_simulated_server_study(tmp_path / "study", speedup=100)
+    logs = [tmp_path / f"{i}.log" for i in range(2)]
+    end([start(study, url, log) for log in logs], logs)
+    trials = trials_of(study, url)
+    searched = [trial for trial in trials if trial.rerun is None]
+    assert [trial.outcome for trial in searched] == ["measured"] * TRIALS
+    assert len({trial.candidate for trial in searched}) == TRIALS
+    assert Counter((t.rerun.of, t.rerun.round) for t in trials if t.rerun).most_common(1)[0][1] == 1
+    counts = [log.read_text().count("\ntrial ") for log in logs]
+    assert min(counts) >= 2, "both took part"
+    assert sum(counts) == len(trials)
+    assert all("finals" in log.read_text() for log in logs)
+    assert processes_of(study) == []
+
+
+def test_one_is_killed_and_the_other_takes_over(url: str, tmp_path: Path) -> None:
+    study = write_simulated_server_study(tmp_path / "study", speedup=10)
+    logs = [tmp_path / f"{i}.log" for i in range(2)]
+    victim = start(study, url, logs[0], "--no-finals")
+    other = start(study, url, logs[1], "--no-finals")
+    while not all(log.read_text().rstrip().endswith("measuring") for log in logs):
+        time.sleep(0.05)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    before = trials_of(study, url)
+    end([other], logs[1:])
+    trials = trials_of(study, url)
+    assert sorted(trial.number for trial in trials) == list(range(TRIALS)), "its trial too, under its number"
+    assert len({trial.candidate for trial in trials}) == TRIALS
+    assert [trial for trial in trials if trial in before] == before
+    assert processes_of(study) == [], "its engine is removed"
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    study = write_simulated_server_study(tmp_path / "study")
+    log = tmp_path / "log"
+    process = start(study, "postgresql+psycopg://planner:canary-pw@127.0.0.1:1/postgres", log)
+    assert process.wait(60) not in {0, 1}
+    words = log.read_text()
+    assert "does not answer" in words
+    assert "canary-pw" not in words
+    assert "Traceback" not in words
