@@ -143,7 +143,8 @@ def judged(problem: Problem, trials: Sequence[Trial], verdicts: Sequence[Verdict
 
     def one(trial: Trial) -> Trial:
         found = by_numerics.get(numerics(problem, trial.candidate)) if trial.outcome == "measured" else None
-        return trial if found is None else replace(trial, constraints=(*trial.constraints, found))
+        others = (constraint for constraint in trial.constraints if constraint.name != RULE)
+        return trial if found is None else replace(trial, constraints=(*others, found))
 
     return [one(trial) for trial in trials]
 

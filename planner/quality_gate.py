@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import msgspec
@@ -25,7 +25,6 @@ from planner.errors import EngineError, InputError
 from planner.finals import finalists
 from planner.problem import Problem
 from planner.quality import Agreement, Answer, Numerics, Verdict, compare, differing, judge_answers, numerics
-from planner.search import Search
 from planner.spec import QualitySpec
 from planner.trial import Trial, best_trial
 
@@ -42,13 +41,23 @@ class NoAnswers(Exception):  # noqa: N818  (stays in this module)
     """The server gave no usable answer."""
 
 
+class Ledger(Protocol):
+    """What the gate reads of a study, and writes: its `Search`, or a copy of it on another host."""
+
+    def trials(self) -> list[Trial]: ...
+
+    def verdicts(self) -> list[Verdict]: ...
+
+    def keep_verdicts(self, verdicts: Sequence[Verdict]) -> None: ...
+
+
 class Gate:
     """Judges the numerics of every trial that could win and differs from the default's."""
 
-    def __init__(self, problem: Problem, search: Search, backend: Backend, log_dir: Path, say: Say) -> None:
+    def __init__(self, problem: Problem, ledger: Ledger, backend: Backend, log_dir: Path, say: Say) -> None:
         """Raises InputError where prompts or the evaluation are not there, before anything is launched."""
         self._problem = problem
-        self._search = search
+        self._ledger = ledger
         self._backend = backend
         self._log_dir = log_dir
         self._say = say
@@ -61,20 +70,20 @@ class Gate:
         if self._problem.spec.quality is None:
             return
         asked = msgspec.json.encode(self._spec, enc_hook=float).decode()
-        kept = [verdict for verdict in self._search.verdicts() if verdict.asked == asked]
-        self._search.keep_verdicts(kept)
+        kept = [verdict for verdict in self._ledger.verdicts() if verdict.asked == asked]
+        self._ledger.keep_verdicts(kept)
         while (trial := self._open_trial()) is not None:
             verdict = replace(self.judge(trial), asked=asked)
             kept.append(verdict)
-            self._search.keep_verdicts(kept)
+            self._ledger.keep_verdicts(kept)
             self._say(f"quality: answers {verdict.outcome}: {verdict.message}")
 
     def _open_trial(self) -> Trial | None:
         """The next contender whose answers may differ and were not judged. Those that are refused contend no more."""
-        problem, trials = self._problem, self._search.trials()
+        problem, trials = self._problem, self._ledger.trials()
         best = best_trial(problem, trials)
         contenders = finalists(problem, trials) or ([] if best is None else [best])
-        known = {verdict.numerics for verdict in self._search.verdicts()} | {numerics(problem, problem.default)}
+        known = {verdict.numerics for verdict in self._ledger.verdicts()} | {numerics(problem, problem.default)}
         return next((trial for trial in contenders if numerics(problem, trial.candidate) not in known), None)
 
     def judge(self, trial: Trial) -> Verdict:

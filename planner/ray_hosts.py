@@ -1,4 +1,5 @@
-"""Trials on the hosts of a Ray cluster, many at once: `hosts_of(...) -> RayCrew`. The only importer of ray.
+"""Trials on the hosts of a Ray cluster, many at once: `ray_crew(...) -> RayCrew`. Ray is used here and in
+`ray_tasks.py`, which is what runs on the hosts, only.
 
 The driver alone holds the study. A host gets a work, launches it on its own Docker Engine or as processes, loads it
 from its own loopback address and returns the trial, so that a lost host costs only what it had under way: that begins
@@ -7,56 +8,31 @@ again elsewhere, under its number. Ray carries Python objects between processes 
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import platformdirs
-import psutil
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from planner import __version__
-from planner.cards import held_cards
-from planner.crew import Here, Work
+from planner.crew import Work
 from planner.errors import BackendError, InputError
-from planner.host import cards_of, machine_of, make_backend, measure_here
-from planner.nvml import read_gpus
 from planner.problem import Problem
+from planner.quality_gate import Say
+from planner.ray_tasks import Order, Result, judge, launch, look
+from planner.search import Search
 from planner.spec import StudySpec
 from planner.trial import Trial
-from planner.units import GIB
-from planner.workspace import Workspace
 
 MOST_LOSSES = 3
 """How often a work may be lost with its host before the study stops."""
-LOG_BYTES = 1 << 20
-"""The end of each log that travels to the driver; the whole one stays on the host."""
 STOP_WITHIN_S = 60.0
 """An interrupted trial stops its engine in this time, or its process is killed."""
 LOOK_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What every host is told."""
-
-    spec: StudySpec
-    backend: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    trial: Trial | None
-    logs: Mapping[str, bytes]
-    """End of each, by file name."""
-    fault: str | None = None
-    """What is wrong with the host, where it could not launch."""
 
 
 @dataclass(slots=True)
@@ -74,84 +50,6 @@ class Host:
 class _Task:
     work: Work
     host: Host
-
-
-# --- on the hosts -----------------------------------------------------------------------------------------------------
-
-
-def _workspace(order: Order) -> Workspace:
-    """Where a host keeps logs and compiled code."""
-    return Workspace(Path(platformdirs.user_cache_dir("planner")) / "hosts" / order.spec.name, simulated=False)
-
-
-def _on_these_cards(spec: StudySpec) -> StudySpec:
-    """The study on the cards that Ray gave this task."""
-    cards = tuple(int(card) for card in ray.get_runtime_context().get_accelerator_ids().get("GPU", []))
-    return msgspec.structs.replace(spec, hardware=msgspec.structs.replace(spec.hardware, gpu_ids=cards or None))
-
-
-@ray.remote(max_retries=0, max_calls=1)
-def _launch(order: Order, calibrations: Mapping[str, Any], work: Work, host: str) -> Result:
-    """One work, on this host."""
-    workspace = _workspace(order)
-    try:
-        problem = Problem(_on_these_cards(order.spec), calibrations)
-        real = make_backend(problem, workspace, order.backend)
-        cards = cards_of(problem, order.backend)
-        machine = replace(machine_of(problem, order.backend), host=host)
-        crew = Here(problem, measure_here(problem, real, cards), _no_stage, order.backend, machine)
-        crew.begin(work)
-        with held_cards(cards.cards):
-            try:
-                trial = crew.next()
-            finally:
-                real.clean_up()
-    except (BackendError, InputError) as error:
-        return Result(None, {}, str(error))
-    logs = workspace.log_dir.glob(f"trial-{work.number}-*.log")
-    return Result(trial, {log.name: log.read_bytes()[-LOG_BYTES:] for log in logs})
-
-
-def _no_stage(stage: str, done: int, total: int) -> None: ...
-
-
-@ray.remote(max_retries=0, max_calls=1, num_cpus=0)
-def _look(order: Order) -> dict[str, str]:
-    """What trials on this host depend on, by name; leftovers of dead planners are removed. `fault` where it cannot."""
-    try:
-        problem = Problem(order.spec)
-        make_backend(problem, _workspace(order), order.backend).clean_up()
-        machine = machine_of(problem, order.backend)
-    except (BackendError, InputError) as error:
-        return {"fault": str(error)}
-    cards = [] if problem.gpu.is_cpu else read_gpus().cards
-    return {
-        "planner": __version__,
-        "processor": f"{psutil.cpu_count()} x {platform.machine()} {_processor()}",
-        "host memory": f"{psutil.virtual_memory().total / GIB:.0f} GiB",
-        "cards": ", ".join(f"{card.name} {card.total_bytes / GIB:.1f} GiB" for card in cards) or "none",
-        "driver": machine.driver or "none",
-        "image": machine.image_digest or "none",
-        "models": ", ".join(f"{name} {_files(variant.path)}" for name, variant in order.spec.models.items()),
-    }
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _files(path: str) -> str:
-    """How many files a model's folder has and their bytes: enough to tell a half-copied one."""
-    folder = Path(path).expanduser()
-    files = [one for one in sorted(folder.rglob("*")) if one.is_file()] if folder.is_dir() else []
-    return f"({len(files)} files, {sum(one.stat().st_size for one in files)} bytes)"
-
-
-# --- at the driver ----------------------------------------------------------------------------------------------------
 
 
 class RayCrew:
@@ -196,6 +94,25 @@ class RayCrew:
                 self._keep_logs(result)
                 return result.trial
 
+    def judge(self, search: Search, say: Say) -> None:
+        """The quality gate, on one host. Raises BackendError where that cannot launch."""
+        host = next((host for host in _alive(self._hosts) if host.fault is None), None)
+        if host is None:
+            raise BackendError(f"no host is left that can launch: {self._faults()}")
+        place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
+        task = judge.options(scheduling_strategy=place, **_needs(self._problem)).remote(
+            self._order, self._problem.calibrations, search.trials(), search.verdicts()
+        )
+        try:
+            verdicts, said, fault = ray.get(task)
+        except RayError as error:
+            raise BackendError(f"{host.name}: lost while answers were compared: {_line(error)}") from None
+        for line in said:
+            say(line)
+        search.keep_verdicts(verdicts)
+        if fault is not None:
+            raise BackendError(f"{host.name}: {fault}")
+
     def close(self) -> None:
         """Stop what is under way, on every host, and remove what is left there."""
         for ref in self._tasks:
@@ -221,7 +138,7 @@ class RayCrew:
             self._waiting.remove(work)
             host.num_running += 1
             place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
-            ref = _launch.options(scheduling_strategy=place, **_needs(self._problem)).remote(
+            ref = launch.options(scheduling_strategy=place, **_needs(self._problem)).remote(
                 self._order, self._problem.calibrations, work, host.name
             )
             self._tasks[ref] = _Task(work, host)
@@ -268,8 +185,6 @@ def ray_crew(
     problem: Problem, backend: str, address: str, log_dir: Path, is_exclusive: bool, may_differ: bool
 ) -> Iterator[RayCrew]:
     """The hosts of a running cluster, checked. Raises BackendError without one, InputError where they differ."""
-    if problem.spec.quality is not None:
-        raise InputError("quality: answers are not compared over --ray; leave it out, or tune on one host")
     order = Order(_with_whole_paths(problem.spec), backend)
     try:
         ray.init(address, namespace="planner", log_to_driver=False, configure_logging=False)
@@ -322,7 +237,7 @@ def _alive(hosts: Sequence[Host]) -> list[Host]:
 def _look_at(order: Order, hosts: Sequence[Host]) -> list[tuple[Host, dict[str, str]]]:
     """What each host says of itself; a host that is lost meanwhile has a fault."""
     refs = [
-        _look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(host.node_id, soft=False)).remote(order)
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(host.node_id, soft=False)).remote(order)
         for host in hosts
     ]
     found = []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from rich.console import Console, RenderableType
@@ -36,7 +36,7 @@ from planner.nvml import read_gpus
 from planner.page_cache import warm_models
 from planner.pareto import front
 from planner.problem import Problem
-from planner.quality_gate import Gate
+from planner.quality_gate import Gate, Say
 from planner.report import conclusion, further_facts, loads_table, pareto_table, plan_view, trials_table
 from planner.search import Search
 from planner.spec import StudySpec
@@ -46,6 +46,9 @@ from planner.terminal import make_console, working
 from planner.trial import Trial, default_trial, num_launched, searched
 from planner.units import format_duration
 from planner.workspace import STUDY_FILE, Workspace
+
+if TYPE_CHECKING:
+    from planner.ray_hosts import RayCrew
 
 BACKENDS = ("docker", "process", "simulated")
 
@@ -172,13 +175,17 @@ def _crews(
     target: int,
 ) -> Iterator[Crews]:
     """While inside, engines can be launched; afterwards none is left."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
     if hosts is not None:
         with _ray_crew(problem, backend, hosts, workspace) as crew, sigterm_as_interrupt():
-            yield (lambda _: crew), _no_gate
+            yield (lambda _: crew), lambda: crew.judge(search, say)
         return
     cards = cards_of(problem, backend)
     with sigterm_as_interrupt(), held_cards(cards.cards):
-        measure, gate, clean_up = _launched_here(console, problem, search, workspace, backend, cards)
+        measure, gate, clean_up = _launched_here(say, problem, search, workspace, backend, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < target:
             console.print(warm_models(problem), markup=False)
         machine = machine_of(problem, backend)
@@ -190,7 +197,7 @@ def _crews(
             clean_up()
 
 
-def _ray_crew(problem: Problem, backend: str, hosts: Hosts, workspace: Workspace) -> AbstractContextManager[Crew]:
+def _ray_crew(problem: Problem, backend: str, hosts: Hosts, workspace: Workspace) -> AbstractContextManager[RayCrew]:
     try:
         from planner.ray_hosts import ray_crew
     except ModuleNotFoundError as error:
@@ -225,16 +232,14 @@ def _search_and_finals(
 
 
 def _launched_here(
-    console: Console, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
+    say: Say, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
 ) -> tuple[Measure, Callable[[], None], Callable[[], Any]]:
     """How candidates are measured, how answers are compared, and what ends the run."""
     if backend == "simulated":
         return simulated(problem), _no_gate, lambda: None
     real = make_backend(problem, workspace, backend)
     real.clean_up()  # what an earlier, killed run left
-    gate = Gate(
-        problem, search, real, workspace.log_dir, lambda text: console.print(text, markup=False, soft_wrap=True)
-    )
+    gate = Gate(problem, search, real, workspace.log_dir, say)
     return measure_here(problem, real, cards), gate.judge_all, real.clean_up
 
 

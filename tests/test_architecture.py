@@ -30,7 +30,7 @@ HOMES = {
     },
     "prometheus_client": {"telemetry", "simulated.server", "service.events"},
     "filelock": {"workspace"},
-    "ray": {"ray_hosts"},
+    "ray": {"ray_hosts", "ray_tasks"},
     "huggingface_hub": {"hub"},
     "pynvml": {"nvml"},
     "jinja2": {"html.page"},

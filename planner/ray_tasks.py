@@ -1,0 +1,158 @@
+"""What a host of a Ray cluster does for a study: `launch` one work, `judge` the answers, `look` at itself."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import platformdirs
+import psutil
+import ray
+
+from planner import __version__
+from planner.cards import held_cards
+from planner.crew import Here, Work
+from planner.errors import BackendError, InputError
+from planner.host import cards_of, machine_of, make_backend, measure_here
+from planner.memory import Calibrations
+from planner.nvml import read_gpus
+from planner.problem import Problem
+from planner.quality import Verdict, judged
+from planner.quality_gate import Gate
+from planner.spec import StudySpec
+from planner.trial import Trial
+from planner.units import GIB
+from planner.workspace import Workspace
+
+LOG_BYTES = 1 << 20
+"""The end of each log that travels to the driver; the whole one stays on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What every host is told."""
+
+    spec: StudySpec
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    trial: Trial | None
+    logs: Mapping[str, bytes]
+    """End of each, by file name."""
+    fault: str | None = None
+    """What is wrong with the host, where it could not launch."""
+
+
+def _workspace(order: Order) -> Workspace:
+    """Where a host keeps logs and compiled code."""
+    return Workspace(Path(platformdirs.user_cache_dir("planner")) / "hosts" / order.spec.name, simulated=False)
+
+
+def _on_these_cards(spec: StudySpec) -> StudySpec:
+    """The study on the cards that Ray gave this task."""
+    cards = tuple(int(card) for card in ray.get_runtime_context().get_accelerator_ids().get("GPU", []))
+    return msgspec.structs.replace(spec, hardware=msgspec.structs.replace(spec.hardware, gpu_ids=cards or None))
+
+
+@ray.remote(max_retries=0, max_calls=1)
+def launch(order: Order, calibrations: Calibrations, work: Work, host: str) -> Result:
+    """One work, on this host."""
+    workspace = _workspace(order)
+    try:
+        problem = Problem(_on_these_cards(order.spec), calibrations)
+        real = make_backend(problem, workspace, order.backend)
+        cards = cards_of(problem, order.backend)
+        machine = replace(machine_of(problem, order.backend), host=host)
+        crew = Here(problem, measure_here(problem, real, cards), _no_stage, order.backend, machine)
+        crew.begin(work)
+        with held_cards(cards.cards):
+            try:
+                trial = crew.next()
+            finally:
+                real.clean_up()
+    except (BackendError, InputError) as error:
+        return Result(None, {}, str(error))
+    logs = workspace.log_dir.glob(f"trial-{work.number}-*.log")
+    return Result(trial, {log.name: log.read_bytes()[-LOG_BYTES:] for log in logs})
+
+
+def _no_stage(stage: str, done: int, total: int) -> None: ...
+
+
+class _Copy:
+    """A study as one host sees it."""
+
+    def __init__(self, problem: Problem, trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> None:
+        self._problem, self._trials, self._verdicts = problem, trials, list(verdicts)
+
+    def trials(self) -> list[Trial]:
+        return judged(self._problem, self._trials, self._verdicts)
+
+    def verdicts(self) -> list[Verdict]:
+        return self._verdicts
+
+    def keep_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        self._verdicts = list(verdicts)
+
+
+@ray.remote(max_retries=0, max_calls=1)
+def judge(
+    order: Order, calibrations: Calibrations, trials: Sequence[Trial], verdicts: Sequence[Verdict]
+) -> tuple[list[Verdict], list[str], str | None]:
+    """The quality gate on this host: verdicts, what it said, and what is wrong with the host."""
+    workspace = _workspace(order)
+    said: list[str] = []
+    problem = Problem(_on_these_cards(order.spec), calibrations)
+    copy = _Copy(problem, trials, verdicts)
+    try:
+        real = make_backend(problem, workspace, order.backend)
+        with held_cards(cards_of(problem, order.backend).cards):
+            try:
+                Gate(problem, copy, real, workspace.log_dir, said.append).judge_all()
+            finally:
+                real.clean_up()
+    except (BackendError, InputError) as error:
+        return copy.verdicts(), said, str(error)
+    return copy.verdicts(), said, None
+
+
+@ray.remote(max_retries=0, max_calls=1, num_cpus=0)
+def look(order: Order) -> dict[str, str]:
+    """What trials on this host depend on, by name; leftovers of dead planners are removed. `fault` where it cannot."""
+    try:
+        problem = Problem(order.spec)
+        make_backend(problem, _workspace(order), order.backend).clean_up()
+        machine = machine_of(problem, order.backend)
+    except (BackendError, InputError) as error:
+        return {"fault": str(error)}
+    cards = [] if problem.gpu.is_cpu else read_gpus().cards
+    return {
+        "planner": __version__,
+        "processor": f"{psutil.cpu_count()} x {platform.machine()} {_processor()}",
+        "host memory": f"{psutil.virtual_memory().total / GIB:.0f} GiB",
+        "cards": ", ".join(f"{card.name} {card.total_bytes / GIB:.1f} GiB" for card in cards) or "none",
+        "driver": machine.driver or "none",
+        "image": machine.image_digest or "none",
+        "models": ", ".join(f"{name} {_files(variant.path)}" for name, variant in order.spec.models.items()),
+    }
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _files(path: str) -> str:
+    """How many files a model's folder has and their bytes: enough to tell a half-copied one."""
+    folder = Path(path).expanduser()
+    files = [one for one in sorted(folder.rglob("*")) if one.is_file()] if folder.is_dir() else []
+    return f"({len(files)} files, {sum(one.stat().st_size for one in files)} bytes)"
