@@ -13,6 +13,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("planner tune studies/qwen3-32b-awq-4x2080ti --trials 30", "launch and measure; the same words continue"),
         ("planner tune studies/qwen3-32b-awq-4x2080ti --dry-run", "the plan and the first launch"),
         ("planner tune --model Qwen/Qwen3-8B --gpu 'RTX 4090' --backend simulated --quiet --json", "a try-out"),
+        ("planner tune studies/qwen3-32b-awq-4x2080ti --trials 60 --ray auto", "on all hosts of a Ray cluster"),
     ),
     "doctor": (
         ("planner doctor", "this machine"),

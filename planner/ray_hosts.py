@@ -8,6 +8,7 @@ again elsewhere, under its number. Ray carries Python objects between processes 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ MOST_LOSSES = 3
 STOP_WITHIN_S = 60.0
 """An interrupted trial stops its engine in this time, or its process is killed."""
 LOOK_S = 1.0
+KNOCK_S = 10.0
 
 
 @dataclass(slots=True)
@@ -187,8 +189,9 @@ def ray_crew(
     """The hosts of a running cluster, checked. Raises BackendError without one, InputError where they differ."""
     order = Order(_with_whole_paths(problem.spec), backend)
     try:
+        _knock(address)
         ray.init(address, namespace="planner", log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:
         raise BackendError(f"Ray: no cluster at {address}: {_line(error)}") from None
     try:
         hosts = _hosts(problem, is_exclusive)
@@ -200,6 +203,15 @@ def ray_crew(
             crew.close()
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray itself would ask an address where nobody listens for minutes. Raises OSError, ValueError."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError("write auto or HOST:PORT")
+        socket.create_connection((host, int(port)), KNOCK_S).close()
 
 
 def _needs(problem: Problem) -> dict[str, float]:

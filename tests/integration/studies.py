@@ -11,9 +11,11 @@ import textwrap
 import uuid
 from pathlib import Path
 
+import docker
 import msgspec
 import optuna
 
+from planner.container import STUDY_LABEL
 from planner.files import load_study
 from planner.samplers import RECORD
 from planner.trial import Trial
@@ -124,6 +126,11 @@ def tune_until(study: Path, trials: int, backend: str, seen: str, number: signal
                 break
         output += process.stdout.read()
     return process.returncode, output
+
+
+def containers_of(client: docker.DockerClient, study: Path) -> list[str]:
+    label = f"{STUDY_LABEL}={load_study(study).name}"
+    return [container.name for container in client.containers.list(all=True, filters={"label": label})]
 
 
 def trials_of(study: Path) -> list[Trial]:

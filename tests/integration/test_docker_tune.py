@@ -11,16 +11,10 @@ import docker
 import httpx
 import pytest
 
-from planner.container import STUDY_LABEL
 from planner.files import load_study
-from studies import trials_of, tune, tune_until, write_cpu_study
+from studies import containers_of, trials_of, tune, tune_until, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
-
-
-def containers_of(client: docker.DockerClient, study: Path) -> list[str]:
-    label = f"{STUDY_LABEL}={load_study(study).name}"
-    return [container.name for container in client.containers.list(all=True, filters={"label": label})]
 
 
 def wait_healthy(url: str, timeout_s: float = 240) -> None:
