@@ -21,7 +21,7 @@ from planner.errors import BackendError, InputError
 from planner.estimate import pretty_json
 from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.files import encode
-from planner.finals import chosen_trial, heats
+from planner.finals import chosen_trial, heats, measured_again
 from planner.hardware import find_gpu
 from planner.interruption import sigterm_as_interrupt
 from planner.landscape import BACKEND as REPLAY
@@ -298,7 +298,9 @@ def write_export(
 ) -> Path:
     """Write one kind for a trial, by default into the study's folder."""
     path = path or workspace.folder / file_name(kind, problem)
-    text = exported(kind, problem, trial, default_trial(problem, trials), workspace.ladder_path)
+    default = default_trial(problem, trials)
+    default = None if default is None else measured_again(problem, trials, default)
+    text = exported(kind, problem, measured_again(problem, trials, trial), default, workspace.ladder_path)
     try:
         path.write_text(text, "utf-8")
         if kind in SCRIPTS:
