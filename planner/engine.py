@@ -221,7 +221,7 @@ def settings(engine: EngineConfig) -> dict[str, Any]:
     return {name: value for name in FIELDS if (value := getattr(engine, name)) is not None}
 
 
-SHORT_FLAGS = {"-tp": "--tensor-parallel-size", "-pp": "--pipeline-parallel-size", "-dp": "--data-parallel-size"}
+SHORT_FLAGS = {f"-{kind[0]}p": flag(f"{kind}_parallel_size") for kind in ("tensor", "pipeline", "data")}
 """vLLM's own (vllm@0.8.5, 0.32.0 engine/arg_utils.py); its -q is --quiet here."""
 _OTHER_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
 """What editors, chats and Chinese keyboards make of a hyphen."""

@@ -16,7 +16,7 @@ from rich.text import Text
 
 LOG_WIDTH = 132
 NARROW = 72
-"""Columns below which a table of many columns is told in lines."""
+"""Columns below which a table of many columns is told in lines rather than wrapped."""
 FEW_COLUMNS = 3
 LONG_NAME = 30
 """Characters of a column's name from which on it is told once, above all rows."""
@@ -55,22 +55,24 @@ class Fitted:
     table: Table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        least = Measurement.get(console, options.update(max_width=_UNBOUNDED), self.table).minimum
-        if least <= options.max_width and (options.max_width >= NARROW or len(self.table.columns) <= FEW_COLUMNS):
+        needed = Measurement.get(console, options.update(max_width=_UNBOUNDED), self.table)
+        wraps_well = options.max_width >= NARROW or len(self.table.columns) <= FEW_COLUMNS
+        if (needed.minimum if wraps_well else needed.maximum) <= options.max_width:
             yield self.table
             return
         if self.table.title:
             yield Text(str(self.table.title), "italic")
-        names = [str(column.header) for column in self.table.columns]
+        names = [" ".join(str(column.header).split()) for column in self.table.columns]
         yield from (Text(f"  {name}:", "dim") for name in names if len(name) > LONG_NAME)
         names = ["" if len(name) > LONG_NAME else name for name in names]
         cells = [list(column.cells) for column in self.table.columns]
         for row, (first, *others) in zip(self.table.rows, zip(*cells, strict=True), strict=True):
             style = row.style or ""
-            yield Text.assemble((f"{names[0]} {first}", "bold"), style=style, overflow="fold")
+            yield Text.assemble((f"{names[0]} {first}".lstrip(), "bold"), style=style, overflow="fold")
             for name, cell in zip(names[1:], others, strict=True):
                 if words := str(cell):
-                    yield Padding(Text(f"{name} {words}".lstrip(), style, overflow="fold"), (0, 0, 0, 2))
+                    told = f"{name}: {words}" if name else words
+                    yield Padding(Text(told, style, overflow="fold"), (0, 0, 0, 2))
         if self.table.caption:
             yield Text(str(self.table.caption), "dim")
 
