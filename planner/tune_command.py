@@ -73,7 +73,7 @@ def tune_study(
 ) -> None:
     """Plan, run, measure the best again, conclude, export; with JSON all but the conclusion goes to stderr."""
     console = make_console(stderr=as_json, quiet=quiet)
-    backend = choose_backend(spec, backend)
+    backend = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine and no card
     workspace = Workspace(folder, simulated=backend == "simulated")
     problem = Problem(spec, load_calibrations(workspace.calibration_path))
     expected_s = expected_trial_s(problem, backend)
@@ -365,7 +365,8 @@ def write_page(
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     path = output or Workspace(folder, is_simulated).page_path
     try:
-        path.write_text(rendered(study_page(problem, trials, pareto)), "utf-8")
+        with working("drawing the page"):
+            path.write_text(rendered(study_page(problem, trials, pareto)), "utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path

@@ -225,12 +225,14 @@ def test_a_study_in_json_and_quietly(run: Run, study: Path) -> None:
     assert study.exists()
 
 
-def test_a_plan_in_json_has_the_first_launch(run: Run, study: Path) -> None:
+def test_a_plan_in_json_has_the_first_launch(run: Run, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     code, out, err = run(f"tune {study} --backend docker --dry-run --json --quiet")
     assert (code, err) == (0, "")
     plan = json.loads(out)
     assert plan["candidates"] == plan["feasible"] + plan["infeasible"] == 8
     assert plan["first_launch"][0][:2] == ["docker", "run"]
+    assert json.loads(run(f"tune {study} --dry-run --json --quiet")[1]) == plan  # docker is what it would take
     code, out, _ = run(f"tune {study} --backend docker --dry-run --quiet")
     assert (code, out.splitlines()[0]) == (0, "first launch:")
 
