@@ -22,6 +22,7 @@ html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 html_show_search_summary = False  # summaries are fetched, which browsers refuse from disk
+smartquotes = False  # -- begins a flag here and is no dash
 
 OTHERS = "More pages"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,13 +23,18 @@ from planner.options import (
     NumGpusOption,
     QuietOption,
     StudyArgument,
+    TakesFlags,
     VersionOption,
 )
+
+NARROW_HELP = 72
+"""Columns below which help has no boxes: they would cut the options' names."""
 
 app = typer.Typer(
     help="Which vLLM settings fit and are fastest on the GPUs you have, and the proof.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW_HELP else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -36,7 +42,7 @@ TAKE_FLAGS = {"estimate", "tune", "doctor"}
 """Commands after which vLLM's own flags may follow."""
 
 
-@app.command(epilog=epilog("estimate", FLAGS))
+@app.command(cls=TakesFlags, epilog=epilog("estimate", FLAGS))
 def estimate(
     context: typer.Context,
     study: StudyArgument = None,
@@ -100,7 +106,7 @@ def estimate(
         raise typer.Exit(code)
 
 
-@app.command(epilog=epilog("tune", FLAGS))
+@app.command(cls=TakesFlags, epilog=epilog("tune", FLAGS))
 def tune(
     context: typer.Context,
     study: StudyArgument = None,
@@ -156,7 +162,7 @@ def tune(
         raise InputError("--replay launches nothing: leave out --backend")
 
 
-@app.command(epilog=epilog("doctor", FLAGS))
+@app.command(cls=TakesFlags, epilog=epilog("doctor", FLAGS))
 def doctor(
     context: typer.Context,
     study: StudyArgument = None,
@@ -246,6 +252,8 @@ def report(
         typer.echo(report_document(spec, folder, simulated, storage, metrics))
     else:
         report_trials(spec, folder, simulated, storage, jsonl, metrics)
+        if jsonl is not None and jsonl.is_file():  # and not /dev/stdout
+            typer.echo(f"wrote {jsonl}")
 
 
 @app.command(epilog=epilog("export"))
@@ -312,7 +320,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _usage_words(error: typer.TyperException) -> str:
     """One line on a word that the command line does not know, with what may be meant; empty where help was printed."""
-    from planner.engine import FIELDS, flag
+    from planner.engine import FIELDS, SHORT_FLAGS, flag
     from planner.near import did_you_mean
 
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
@@ -321,7 +329,9 @@ def _usage_words(error: typer.TyperException) -> str:
     known = [word for parameter in context.command.params for word in parameter.opts]
     if context.info_name in TAKE_FLAGS:
         known += map(flag, FIELDS)
-    return f"{context.info_name}: no such option: {option}{did_you_mean(str(option), known)}"
+    short = SHORT_FLAGS.get(f"-{str(option).strip('-')}")
+    hint = did_you_mean(str(option), known) if short not in known else f"; did you mean {short}?"
+    return f"{context.info_name}: no such option: {option}{hint}"
 
 
 if __name__ == "__main__":

@@ -13,10 +13,18 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 from planner.errors import InputError
-from planner.near import explained
+from planner.near import explained, half_width
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+KvCacheDtype = Literal[
+    "auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "fp8_per_token_head",
+    "int8_per_token_head", "int4_per_token_head", "nvfp4", "nvfp4_4over6", "nvfp4_ds_mla", "turboquant_k8v4",
+    "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc", "ultraquant_4bit",
+]  # fmt: skip
+"""vllm@0.32.0 serve --help; older versions know the first of them."""
 
 
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -34,7 +42,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     gpu_memory_utilization: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     kv_cache_memory_bytes: Positive | None = None
     block_size: Positive | None = None
-    kv_cache_dtype: str | None = None
+    kv_cache_dtype: KvCacheDtype | None = None
     swap_space: Annotated[float, msgspec.Meta(ge=0)] | None = None
     cpu_offload_gb: Annotated[float, msgspec.Meta(ge=0)] | None = None
     enable_chunked_prefill: bool | None = None
@@ -213,16 +221,26 @@ def settings(engine: EngineConfig) -> dict[str, Any]:
     return {name: value for name in FIELDS if (value := getattr(engine, name)) is not None}
 
 
+SHORT_FLAGS = {f"-{kind[0]}p": flag(f"{kind}_parallel_size") for kind in ("tensor", "pipeline", "data")}
+"""vLLM's own (vllm@0.8.5, 0.32.0 engine/arg_utils.py); its -q is --quiet here."""
+_OTHER_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
+"""What editors, chats and Chinese keyboards make of a hyphen."""
+
+
 def parse_flags(args: Iterable[str]) -> tuple[EngineConfig, list[str]]:
     """Read `--max-num-seqs 64 --enforce-eager --no-enable-prefix-caching` into settings; the rest comes back as it was.
 
-    Raises InputError on a value of the wrong type.
+    Raises InputError on a value of the wrong type, and on a dash that only looks like one.
     """
     values: dict[str, Any] = {}
     rest: list[str] = []
     queue = list(args)
     while queue:
         word = queue.pop(0)
+        if word[:1] in _OTHER_DASHES:
+            plain = "--" + word.lstrip("-" + _OTHER_DASHES)
+            raise InputError(f"command line: {word}: {word[0]} is no hyphen; write {plain}")
+        word = SHORT_FLAGS.get(word, word)
         name, _, inline = word.removeprefix("--").partition("=")
         field, negated = name.replace("-", "_"), False
         if field.startswith("no_") and field[3:] in FIELDS:
@@ -232,9 +250,11 @@ def parse_flags(args: Iterable[str]) -> tuple[EngineConfig, list[str]]:
         elif negated:
             values[field] = "false"
         elif inline:
-            values[field] = inline
+            values[field] = half_width(inline)
         elif queue and not queue[0].startswith("--") and (field not in BOOLEANS or queue[0].lower() in _BOOLEAN_WORDS):
-            values[field] = queue.pop(0)
+            values[field] = half_width(queue.pop(0))
+        elif field not in BOOLEANS:
+            raise InputError(f"command line: {field}: {word} needs a value")
         else:
             values[field] = "true"
     return convert_settings(values, "command line"), rest
@@ -246,4 +266,7 @@ def convert_settings(values: dict[str, Any], where: str) -> EngineConfig:
         return msgspec.convert(values, EngineConfig, strict=False)
     except msgspec.ValidationError as error:
         path, message = explained(error, EngineConfig)
+        message = message.replace(" | null", "")
+        if path in values and message.startswith("Expected"):
+            message = f"{message.partition(', got ')[0]}, got {values[path]!r}"
         raise InputError(f"{where}: {path + ': ' if path else ''}{message}") from None

@@ -19,6 +19,7 @@ from planner.explore import Comparison, Fit, Sweep
 from planner.hardware import Interconnect
 from planner.memory import MemoryEstimate
 from planner.model import ModelSpec
+from planner.terminal import Fitted
 from planner.units import format_count, format_gib
 
 BAR_WIDTH = 48
@@ -257,14 +258,14 @@ def sweep_view(sweep: Sweep) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("KV GiB", "KV tokens", "requests"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True, overflow="ellipsis")
+    table.add_column("verdict")
     for point, answer in sweep.cells():
         memory = answer.deployment.memory
         figures = (_gib(memory.kv_cache_bytes), _tokens(memory), f"{float(memory.max_concurrency):.2f}")
         why = f": breaks '{answer.violated[0].name}'" if answer.violated else ""
         shown = figures if not answer.violated else ("", "", "")
         table.add_row(*map(_number, point), *shown, Text(answer.verdict + why, _STYLES[answer.verdict]))
-    return Group(*title, table)
+    return Group(*title, Fitted(table))
 
 
 def _heat_map(sweep: Sweep) -> list[RenderableType]:
@@ -288,7 +289,8 @@ def _heat_map(sweep: Sweep) -> list[RenderableType]:
         table.add_row(_number(row), *line)
     legend = [("!", "at risk", "yellow")] if any(answer.verdict == "at risk" for answer in cells.values()) else []
     legend += [(letter, f"will not start: breaks '{rule}'", "red") for rule, letter in letters.items()]
-    return [Text(f"KV tokens by {down} (down) and {across} (across)"), table, *([_hanging(legend)] if legend else [])]
+    heading = Text(f"KV tokens by {down} (down) and {across} (across)")
+    return [heading, Fitted(table), *([_hanging(legend)] if legend else [])]
 
 
 def _cell(answer: Answer, least: float, most: float, letters: dict[str, str]) -> Text:
@@ -329,4 +331,4 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     context = f"requests of {max(lengths)} tokens" if len(lengths) == 1 else "requests of each one's full length"
     first = comparison.rows[0][2].deployment
     title = Text(f"{first.num_gpus} x {first.gpu.name}, vLLM {first.engine.version}, {context}; GiB per GPU")
-    return Group(title, table, *([_hanging(reasons)] if reasons else []))
+    return Group(title, Fitted(table), *([_hanging(reasons)] if reasons else []))

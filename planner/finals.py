@@ -190,3 +190,13 @@ def chosen_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
     if finals is None:
         return best_trial(problem, trials)
     return None if finals.winner is None else finals.winner.trial
+
+
+def measured_again(problem: Problem, trials: Sequence[Trial], trial: Trial) -> Trial:
+    """The trial with the numbers of its finals, where it was in them: those of the search flatter."""
+    finals = judge_finals(problem, trials)
+    for finalist in finals.finalists if finals is not None else ():
+        if finalist.trial.number == trial.number and finalist.values:
+            rerun = next(t.rerun for t in trials if t.rerun is not None and t.rerun.of == trial.number)
+            return replace(trial, value=finalist.value, metrics={**trial.metrics, **finalist.metrics}, rerun=rerun)
+    return trial

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from planner.errors import InputError
-from planner.near import near_names
+from planner.near import half_width, near_names
 from planner.units import GIB, format_gib
 
 Interconnect = Literal["pcie", "nvlink", "nvlink-pairs", "none"]
@@ -87,18 +88,23 @@ MEMORY_TOLERANCE = 0.1
 
 def _plain(text: str) -> str:
     """A card's name without case, spaces and the words that drivers put around it."""
-    return re.sub(r"nvidia|geforce|tesla|[^a-z0-9]", "", text.lower())
+    return re.sub(r"nvidia|geforce|tesla|[\W_]", "", half_width(text).lower())
 
 
 _DRESS = re.compile(
     r"nvidia|geforce|tesla|graphics|generation|blackwell|(server|workstation) edition|hbm\d\w?|sxm\d( ac)?|\d+ ?gi?b?\b"
 )
-_SIZE = re.compile(r"(\d+) ?gi?b", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+) ?gi?b?\b", re.IGNORECASE)
 
 
 def _kind(text: str) -> str:
     """What cards that differ in memory only have in common: `NVIDIA A100-SXM4-80GB` and `A100 40GB` are `a100`."""
-    return re.sub(r"[^a-z0-9]", "", _DRESS.sub("", text.lower()))
+    return re.sub(r"[\W_]", "", _DRESS.sub("", half_width(text).lower()))
+
+
+def _short(plain: str) -> str:
+    """`rtx4090` -> `4090`, as people say it."""
+    return plain.removeprefix("rtx")
 
 
 def _refuse_old(name: str) -> None:
@@ -112,23 +118,22 @@ def _refuse_old(name: str) -> None:
 
 
 def find_gpu(name: str) -> GpuSpec:
-    """The card of that name; case and spaces do not matter, nor does the memory where there is one size only.
+    """The card of that name; case, spaces and RTX do not matter, nor does the memory where there is one size only.
 
     Raises InputError listing near names.
     """
     alike = []
     for gpu in GPUS:
-        if _plain(gpu.name) == _plain(name):
+        if _short(_plain(gpu.name)) == _short(_plain(name)):
             return gpu
-        if _kind(name) and _kind(gpu.name) == _kind(name):
+        if _kind(name) and _short(_kind(gpu.name)) == _short(_kind(name)):
             alike.append(gpu)
-    size = _SIZE.search(name)
+    size = _SIZE.search(half_width(name))
     alike = [gpu for gpu in alike if size is None or 0.9 < gpu.memory_bytes / (int(size[1]) * GIB) <= 1.0]
     if len(alike) == 1:
         return alike[0]
     _refuse_old(name)
-    near = [gpu.name for gpu in alike] or near_names(name, [gpu.name for gpu in GPUS], cutoff=0.4)
-    raise InputError(f"GPU {name!r} is not known; near names: {', '.join(near) or 'planner gpus lists all'}")
+    raise InputError(f"GPU {name!r} is not known{_near_cards(name, [gpu.name for gpu in alike])}")
 
 
 def recognise(name: str, memory_bytes: int) -> GpuSpec:
@@ -143,6 +148,12 @@ def recognise(name: str, memory_bytes: int) -> GpuSpec:
         fitting = [gpu for gpu in alike if abs(gpu.memory_bytes - memory_bytes) <= MEMORY_TOLERANCE * gpu.memory_bytes]
         if fitting:
             return replace(min(fitting, key=lambda gpu: abs(gpu.memory_bytes - memory_bytes)), source="driver")
-    near = near_names(name, [gpu.name for gpu in GPUS], cutoff=0.4)
-    words = f"; near names: {', '.join(near)}" if near else ""
-    raise InputError(f"GPU {name!r} with {format_gib(memory_bytes)} is not known{words}")
+    raise InputError(f"GPU {name!r} with {format_gib(memory_bytes)} is not known{_near_cards(name)}")
+
+
+def _near_cards(name: str, alike: Sequence[str] = ()) -> str:
+    """What an error says of the cards that are most like this one."""
+    plain = _plain(name)
+    spelled = {_plain(gpu.name) if plain.startswith("rtx") else _short(_plain(gpu.name)): gpu.name for gpu in GPUS}
+    near = list(alike) or [spelled[found] for found in near_names(plain, spelled, cutoff=0.65)]
+    return f"; near names: {', '.join(near)}" if near else "; planner gpus lists all, of NVIDIA only"

@@ -176,7 +176,9 @@ def _shipped_name(name: str) -> str | None:
 
 def near_models(name: str) -> str:
     """What an error says of shipped names like this one."""
-    near = near_names(name, _shipped(), cutoff=0.3)
+    said = name.rstrip("/")
+    spelled = {full if "/" in said else full.rpartition("/")[2]: full for full in _shipped()}
+    near = [spelled[found] for found in near_names(said, spelled, cutoff=0.5)]
     return f"near names: {', '.join(near)}" if near else "planner models lists the names"
 
 

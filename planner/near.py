@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -11,11 +12,16 @@ import msgspec
 
 
 def near_names(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
-    """The known words most like this one, the likest first; case does not matter."""
+    """The known words most like this one, the likest first; case and width do not matter."""
     spelled: dict[str, str] = {}
     for name in known:
         spelled.setdefault(name.lower(), name)
-    return [spelled[near] for near in difflib.get_close_matches(word.lower(), spelled, most, cutoff)]
+    return [spelled[near] for near in difflib.get_close_matches(half_width(word).lower(), spelled, most, cutoff)]
+
+
+def half_width(word: str) -> str:
+    """`ＲＴＸ　４０９０`, as a Chinese keyboard may write it, in plain letters."""
+    return unicodedata.normalize("NFKC", word)
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 
 def one_of(*names: str) -> Callable[[str], list[str]]:
@@ -26,7 +27,29 @@ def _model_names(incomplete: str) -> list[str]:
     return [name for name in shipped_names() if name.lower().startswith(incomplete.lower())]
 
 
-StudyArgument = Annotated[Path | None, typer.Argument(help="study.yaml or its folder; by default the one here.")]
+def _studies(incomplete: str) -> list[str]:
+    from planner.workspace import study_folders
+
+    return [folder for folder in study_folders() if folder.startswith(incomplete)]
+
+
+class TakesFlags(TyperCommand):
+    """A command after which vLLM's own flags may follow: the shell completes them too."""
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        from planner.engine import FIELDS, flag
+
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            item = type(super().shell_complete(ctx, "--help")[0])  # a class that typer keeps to itself
+            found += [item(word) for word in map(flag, FIELDS) if word.startswith(incomplete)]
+        return found
+
+
+StudyArgument = Annotated[
+    Path | None,
+    typer.Argument(help="study.yaml or its folder; by default the one here.", autocompletion=_studies),
+]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", help="Model directory, config.json or name (no YAML).", autocompletion=_model_names),

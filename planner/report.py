@@ -26,6 +26,7 @@ from planner.pareto import USUAL_FRONT, Point, front
 from planner.problem import Problem
 from planner.risks import no_effect
 from planner.space import Candidate
+from planner.terminal import Fitted
 from planner.trial import Trial, all_metrics, default_trial, searched
 from planner.units import format_count, format_ms
 from planner.verdict import (
@@ -79,13 +80,13 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
             f"time        {seconds}",
             f"results     {results}",
         ]
-    parts: list[RenderableType] = [table, *(Text(line) for line in lines)]
+    parts: list[RenderableType] = [Fitted(table), *(Text(line) for line in lines)]
     if backend in BANNERS:
         parts.insert(0, Text(BANNERS[backend], "bold yellow"))
     return Group(*parts)
 
 
-def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
+def trials_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     """Every trial of the search with its numbers and settings; the one to deploy is marked."""
     best, default = chosen_trial(problem, trials), default_trial(problem, trials)
     objective = problem.objective
@@ -115,7 +116,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> Table:
             style="bold green" if is_best else "" if trial.is_acceptable else "dim",
         )
     table.caption, table.caption_justify = _note(searched(trials)), "left"
-    return table
+    return Fitted(table)
 
 
 def _metric(problem: Problem, trial: Trial, name: str) -> str:
@@ -139,10 +140,11 @@ def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[st
         number = f"{_mark(point.trial)}{point.trial.number}"
         table.add_row(*map(Text, (number, f"{load:g}", *figures, describe(problem, point.trial.candidate))))
     table.caption, table.caption_justify = _note([point.trial for point in points]), "left"
-    return Group(table, *(_banners([points[0].trial]) if points else [Text("no trial kept every limit", "bold red")]))
+    below = _banners([points[0].trial]) if points else [Text("no trial kept every limit", "bold red")]
+    return Group(Fitted(table), *below)
 
 
-def loads_table(problem: Problem, trials: Sequence[Trial]) -> Table | None:
+def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | None:
     """What the trials showed at the study's further loads; None without any."""
     asked = tuple(problem.objective.powers)
     table = Table(title=f"At other loads than {_judged_load(problem):g}", title_justify="left")
@@ -154,7 +156,7 @@ def loads_table(problem: Problem, trials: Sequence[Trial]) -> Table | None:
             figures = (*asked, "ttft_p50", "tpot_p50")
             cells = [format_metric(name, metrics[name]) if name in metrics else "" for name in figures]
             table.add_row(str(trial.number), f"{at.load:g}", *cells)
-    return table if table.row_count else None
+    return Fitted(table) if table.row_count else None
 
 
 def _judged_load(problem: Problem) -> float:
@@ -172,7 +174,7 @@ def _latency(trial: Trial, name: str) -> str:
 def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     """Best against the engine's defaults, in words and numbers."""
     verdict = judged(problem, trials)
-    parts: list[RenderableType] = [] if verdict.finals is None else [_finals_table(problem, verdict.finals)]
+    parts: list[RenderableType] = [] if verdict.finals is None else [Fitted(_finals_table(problem, verdict.finals))]
     if verdict.trial is None:
         return Group(*parts, Text(verdict.sentence, "bold red"), *_banners(trials))
     parts += [Text(verdict.sentence, "bold green"), Text(f"      {describe(problem, verdict.trial.candidate)}")]
@@ -193,7 +195,7 @@ def further_facts(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
         for one in shown:
             for latency, values in one.percentiles.items():
                 table.add_row(str(one.trial.number), latency.upper(), *map(format_ms, values))
-        parts.append(table)
+        parts.append(Fitted(table))
     lines = []
     if found := launches(problem, trials):
         lines.append(f"progress: {progress_words(problem, found)}")
@@ -247,4 +249,4 @@ def print_table(console: Console, one: BenchTable) -> None:
     table = Table(*one.columns, title=one.title, title_justify="left")
     for row in one.rows:
         table.add_row(*row)
-    console.print(table, *one.notes, sep="\n", markup=False)
+    console.print(Fitted(table), *one.notes, sep="\n", markup=False)

@@ -118,6 +118,9 @@ def guard(
         str | None,
         typer.Option("--trim", help="oldest: of chats that are too long the oldest turns are left out."),
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No events on stdout; the events file and the webhook get them.")
+    ] = False,
 ) -> None:
     """Keep the exported service up: restarts with back-off, one rung down the ladder after memory failures, back up."""
     from planner.files import load_ladder
@@ -131,7 +134,7 @@ def guard(
     if trim not in (None, "oldest") or (trim and proxy is None):
         raise InputError(f"--trim {trim}: allowed is oldest, with --proxy")
     door = None if proxy is None else Door(port=proxy, trim="oldest" if trim else None)
-    guard_service(found, folder, metrics_port, webhook, stop, door)
+    guard_service(found, folder, metrics_port, webhook, stop, door, quiet)
 
 
 def log(

@@ -13,16 +13,19 @@ from planner.errors import InputError
 from planner.files import convert, load_named, load_study
 from planner.hardware import find_gpu
 from planner.model import load_model
+from planner.near import did_you_mean
 from planner.space import SearchSpace
 from planner.space import with_levers as space_with_levers
-from planner.spec import QualitySpec, StudySpec
+from planner.spec import ModelVariant, QualitySpec, StudySpec
 from planner.workload import Lengths, Workload
-from planner.workspace import STUDIES_FOLDER, STUDY_FILE, find_study
+from planner.workspace import STUDIES_FOLDER, STUDY_FILE, find_study, study_folders
 
 
 def load(path: Path | None) -> tuple[StudySpec, Path]:
     """The study and the folder its results go to."""
     found = find_study(path)
+    if path is not None and not found.exists() and (near := did_you_mean(str(path), study_folders())):
+        raise InputError(f"{path}: no such study{near}")
     return load_study(found), found.parent
 
 
@@ -59,7 +62,7 @@ def described_study(
     path = str(Path(model).absolute()) if Path(model).exists() else model
     settings_needed = {"dtype": "half"} if (0, 0) < card.compute_capability < (8, 0) else {}
     space = space_name(generation_of(parsed, card, {}), card.is_cpu, card.compute_capability < (8, 0))
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{spec.name}-{num_gpus}x{card.name}").strip("-").lower()
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{spec.name}-{num_gpus}x{card.name}").strip("-._").lower()
     data = {
         "name": name[:63],
         "models": {"model": {"path": path, "architecture": model}},
@@ -125,4 +128,11 @@ def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, see
     chosen = {key: value for key, value in (("name", sampler), ("seed", seed)) if value is not None}
     sampler_spec = convert({**msgspec.to_builtins(spec.sampler), **chosen}, type(spec.sampler), "--sampler")
     engine = msgspec.structs.replace(spec.engine, settings=fixed)
-    return msgspec.structs.replace(spec, engine=engine, sampler=sampler_spec)
+    models = {name: _under(variant, given) for name, variant in spec.models.items()}
+    return msgspec.structs.replace(spec, engine=engine, models=models, sampler=sampler_spec)
+
+
+def _under(variant: ModelVariant, given: EngineConfig) -> ModelVariant:
+    """The variant without the settings that the command line says otherwise."""
+    said = {name: value for name, value in settings(given).items() if name in settings(variant.settings)}
+    return msgspec.structs.replace(variant, settings=msgspec.structs.replace(variant.settings, **said))

@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 LOG_WIDTH = 132
 NARROW = 72
-"""Columns below which a table of figures is told in blocks of lines."""
+"""Columns below which a table of many columns is told in lines rather than wrapped."""
+FEW_COLUMNS = 3
+LONG_NAME = 30
+"""Characters of a column's name from which on it is told once, above all rows."""
+_UNBOUNDED = 1000
+"""Columns to measure a table in: in fewer its width is cut to them."""
 
 
 def make_console(stderr: bool = False, quiet: bool = False) -> Console:
@@ -40,18 +48,41 @@ def working(words: str) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A table; where its words would be cut, each row is told in lines: the first cell, and under it the others."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        needed = Measurement.get(console, options.update(max_width=_UNBOUNDED), self.table)
+        wraps_well = options.max_width >= NARROW or len(self.table.columns) <= FEW_COLUMNS
+        if (needed.minimum if wraps_well else needed.maximum) <= options.max_width:
+            yield self.table
+            return
+        if self.table.title:
+            yield Text(str(self.table.title), "italic")
+        names = [" ".join(str(column.header).split()) for column in self.table.columns]
+        yield from (Text(f"  {name}:", "dim") for name in names if len(name) > LONG_NAME)
+        names = ["" if len(name) > LONG_NAME else name for name in names]
+        cells = [list(column.cells) for column in self.table.columns]
+        for row, (first, *others) in zip(self.table.rows, zip(*cells, strict=True), strict=True):
+            style = row.style or ""
+            yield Text.assemble((f"{names[0]} {first}".lstrip(), "bold"), style=style, overflow="fold")
+            for name, cell in zip(names[1:], others, strict=True):
+                if words := str(cell):
+                    told = f"{name}: {words}" if name else words
+                    yield Padding(Text(told, style, overflow="fold"), (0, 0, 0, 2))
+        if self.table.caption:
+            yield Text(str(self.table.caption), "dim")
+
+
 def print_listing(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """What ships, a row each: the name, figures, and in the last column words."""
-    if console.width < NARROW:
-        for name, *cells in rows:
-            console.print(Text(name, "bold"))
-            for column, cell in zip(columns[1:], cells, strict=True):
-                console.print(Text(f"  {column} {cell}"), overflow="fold")
-        return
     table = Table(columns[0])
     for column in columns[1:-1]:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column(columns[-1], overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console.print(table)
+    console.print(Fitted(table))

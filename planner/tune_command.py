@@ -25,7 +25,7 @@ from planner.errors import BackendError, InputError
 from planner.estimate import pretty_json
 from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.files import encode
-from planner.finals import chosen_trial, heats
+from planner.finals import chosen_trial, heats, measured_again
 from planner.hardware import find_gpu
 from planner.host import cards_of, machine_of, make_backend, measure_here
 from planner.interruption import sigterm_as_interrupt
@@ -81,7 +81,10 @@ def tune_study(
 ) -> None:
     """Plan, run, measure the best again, conclude, export; with JSON all but the conclusion goes to stderr."""
     console = make_console(stderr=as_json, quiet=quiet)
-    backend = choose_backend(spec, backend) if hosts is None else hosts.backend(backend)
+    if hosts is not None:
+        backend = hosts.backend(backend)
+    else:
+        backend = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine and no card
     workspace = Workspace(folder, simulated=backend == "simulated")
     problem = Problem(spec, load_calibrations(workspace.calibration_path))
     expected_s = expected_trial_s(problem, backend)
@@ -322,7 +325,9 @@ def write_export(
 ) -> Path:
     """Write one kind for a trial, by default into the study's folder."""
     path = path or workspace.folder / file_name(kind, problem)
-    text = exported(kind, problem, trial, default_trial(problem, trials), workspace.ladder_path)
+    default = default_trial(problem, trials)
+    default = None if default is None else measured_again(problem, trials, default)
+    text = exported(kind, problem, measured_again(problem, trials, trial), default, workspace.ladder_path)
     try:
         path.write_text(text, "utf-8")
         if kind in SCRIPTS:
@@ -387,7 +392,8 @@ def write_page(
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     path = output or Workspace(folder, is_simulated).page_path
     try:
-        path.write_text(rendered(study_page(problem, trials, pareto)), "utf-8")
+        with working("drawing the page"):
+            path.write_text(rendered(study_page(problem, trials, pareto)), "utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path

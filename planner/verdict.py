@@ -74,7 +74,7 @@ def judged(problem: Problem, trials: Sequence[Trial]) -> Verdict:
         trial=winner,
         finals=finals,
         against=against,
-        reasons=_reasons(problem, trials, winner),
+        reasons=(*_equals(problem.objective, finals), *_reasons(problem, trials, winner)),
         answers=quality_words(problem, winner),
     )
 
@@ -110,6 +110,17 @@ def _of_finals(problem: Problem, finals: Finals, winner: Finalist) -> str:
     if gain is None:
         return f"{text}; the defaults have no value to compare with"
     return f"{text}; {gain.value:+.1%} ({interval(objective, gain)}) against {problem.default_words}"
+
+
+def _equals(objective: Objective, finals: Finals | None) -> tuple[str, ...]:
+    """Why a finalist with a better figure is not the one to deploy."""
+    if finals is None or finals.winner is None or finals.keeps_default:
+        return ()
+    figure = {f.trial.number: objective.sign * f.value for f in finals.finalists if f.is_acceptable}
+    best = max(figure, key=lambda number: figure[number])
+    if figure[best] <= figure[finals.winner.trial.number]:
+        return ()
+    return (f"not trial {best}: it is not surely better, and of equals the one that changes the fewest settings wins",)
 
 
 def _of_what(objective: Objective) -> str:

@@ -83,8 +83,12 @@ def held(path: Path, taken: str) -> Iterator[None]:
 
 def is_study_near(given: Path | None) -> bool:
     """Whether `find_study` has a study to look at: one was given, or is here, or is alone under studies/."""
-    alone = len(list(Path(STUDIES_FOLDER).glob(f"*/{STUDY_FILE}"))) == 1
-    return given is not None or Path(STUDY_FILE).exists() or alone
+    return given is not None or Path(STUDY_FILE).exists() or len(study_folders()) == 1
+
+
+def study_folders() -> list[str]:
+    """The studies under studies/."""
+    return sorted(str(path.parent) for path in Path(STUDIES_FOLDER).glob(f"*/{STUDY_FILE}"))
 
 
 def find_study(given: Path | None) -> Path:
@@ -97,9 +101,9 @@ def find_study(given: Path | None) -> Path:
     here = Path(STUDY_FILE)
     if here.exists():
         return here
-    found = sorted(Path(STUDIES_FOLDER).glob(f"*/{STUDY_FILE}"))
+    found = study_folders()
     if len(found) == 1:
-        return found[0]
+        return Path(found[0]) / STUDY_FILE
     if found:
-        raise InputError(f"several studies: {', '.join(str(path.parent) for path in found)}; name one")
+        raise InputError(f"several studies: {', '.join(found)}; name one")
     raise InputError("no study.yaml here; name a study, or describe one with --model and --gpu")

@@ -300,6 +300,14 @@ def test_the_site_needs_no_network(site: Path) -> None:
         assert not loaded, path.name
 
 
+def test_flags_on_the_site_can_be_copied(site: Path) -> None:
+    """Typography would make one dash of the two that begin a flag."""
+    assert "Start with --generation-config vllm" in (site / "troubleshooting.html").read_text("utf-8")
+    for path in DOCS.glob("*.md"):
+        dashes = re.findall(r"[\u2013\u2014][a-z]\S*", (site / f"{path.stem}.html").read_text("utf-8"))
+        assert not dashes, path.name
+
+
 def test_chinese_pages_say_so(site: Path) -> None:
     for path in site.glob("*.zh.html"):
         assert re.search(r'<html[^>]* lang="zh-CN"', path.read_text("utf-8")), path.name

@@ -42,6 +42,7 @@ StartLimitIntervalSec=0
 {environment}ExecStart={_unit_word(program)} guard {_unit_word(ladder.absolute())}
 Restart=always
 RestartSec=5
+RestartPreventExitStatus=2
 
 [Install]
 WantedBy=multi-user.target

@@ -21,7 +21,7 @@ def header(problem: Problem, trial: Trial, default: Trial | None, *further: str)
         f"vLLM {provenance.vllm_version}, {problem.spec.hardware.num_gpus} x {problem.gpu.name}: "
         f"{problem.models[trial.candidate.model].name}",
         f"study {problem.spec.name}, trial {trial.number}, layout {trial.candidate.layout}",
-        f"{mark}{figures}{_gain(problem, trial, default)}",
+        f"{mark}{figures}{_gain(problem, trial, default)}{', in the finals' if trial.rerun is not None else ''}",
         f"latencies: {', '.join(f'{n} {format_ms(trial.metrics[n])}' for n in LATENCIES_SHOWN if n in trial.metrics)}",
         f"load: {_load(problem)}",
         f"memory per GPU: {_memory(trial)}",

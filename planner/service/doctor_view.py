@@ -17,6 +17,8 @@ def doctor_view(case: Case, checks: Sequence[Check]) -> RenderableType:
     """A line a check, what to do under it, and the verdict."""
     about = f"{case.spec.name} on this machine" if case.spec else "this machine; name a study to have it checked too"
     table = Table.grid(padding=(0, 1))
+    for _ in range(3):
+        table.add_column(overflow="fold")
     for check in checks:
         style = STYLES[check.status]
         finding = Text(check.finding, "dim" if check.status == "skipped" else "")

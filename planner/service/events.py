@@ -42,11 +42,14 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
 class Reporter:
     """The one door for events and metrics of all containers of a service."""
 
-    def __init__(self, service: str, events_path: Path, rung_names: list[str], webhook: str | None) -> None:
+    def __init__(
+        self, service: str, events_path: Path, rung_names: list[str], webhook: str | None, quiet: bool = False
+    ) -> None:
         self._service = service
         self._path = events_path
         self._rung_names = rung_names
         self._webhook = webhook
+        self._quiet = quiet
         self._queue: asyncio.Queue[tuple[str, Event, bytes] | None] = asyncio.Queue(MOST_WAITING)
         self._poster: asyncio.Task[None] | None = None
         self._complained: set[str] = set()
@@ -91,7 +94,8 @@ class Reporter:
             self._set("planner_guard_start_seconds", container, float(event.evidence["start_s"] or 0.0))
         line = msgspec.json.encode(record)
         self._write(lambda: _append(self._path, line), "the events file")
-        self._write(lambda: _print(sys.stdout, line), "stdout")
+        if not self._quiet:
+            self._write(lambda: _print(sys.stdout, line), "stdout")
         if self._webhook is not None and event.name != "webhook_failed":
             if self._poster is None:
                 self._poster = asyncio.get_running_loop().create_task(self._post_all(self._webhook))

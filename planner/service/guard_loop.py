@@ -64,7 +64,13 @@ class Door:
 
 
 def guard(
-    ladder: Ladder, folder: Path, metrics_port: int, webhook: str | None, stops_service: bool, door: Door | None = None
+    ladder: Ladder,
+    folder: Path,
+    metrics_port: int,
+    webhook: str | None,
+    stops_service: bool,
+    door: Door | None = None,
+    quiet: bool = False,
 ) -> None:
     """Guard until SIGTERM, SIGINT or SIGHUP. Raises BackendError where it cannot begin."""
     lock = Path(tempfile.gettempdir()) / f"planner-guard-{ladder.name}.lock"
@@ -75,7 +81,7 @@ def guard(
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BackendError(f"{place}: cannot be made: {error.strerror}") from None
-        reporter = Reporter(ladder.name, place / "events.jsonl", [rung.name for rung in ladder.rungs], webhook)
+        reporter = Reporter(ladder.name, place / "events.jsonl", [rung.name for rung in ladder.rungs], webhook, quiet)
         if metrics_port:
             stack.callback(reporter.serve_metrics(metrics_port))
         keepers = [Keeper(ladder, index, place, reporter) for index in range(len(ladder.containers))]

@@ -73,7 +73,7 @@ BAD_INPUTS = [
     ("estimate --model Qwen/Qwen3-8B --gpu H200 --vllm-version newest", "'newest' is not a version"),
     ("estimate --model Qwen/Qwen3-8B --gpu H200 --interconnect string", "Invalid enum value 'string'"),
     (f"estimate {TARGET} --max-num-seqs many", "max_num_seqs: Expected `int"),
-    (f"estimate {TARGET} --max-num-seqs", "max_num_seqs: Expected `int"),
+    (f"estimate {TARGET} --max-num-seqs", "max_num_seqs: --max-num-seqs needs a value"),
     (f"estimate {TARGET} --gpu-memory-utilization 1.2", "gpu_memory_utilization: Expected `float` <= 1.0"),
     (f"estimate {TARGET} --dtype int3", "dtype: Invalid enum value 'int3'"),
     (f"tune {TARGET} --backend cloud", "--backend cloud: allowed: docker, process, simulated"),
@@ -255,7 +255,7 @@ def test_a_reported_study_is_replayed_without_launching(run: Run, study: Path) -
     run(f"tune {study} --backend simulated --trials 3")
     code, out, _ = run(f"report {study} --simulated")
     assert (code, out.count("tok/s") >= 3) == (0, True)
-    assert run(f"report {study} --simulated --jsonl trials.jsonl")[0] == 0
+    assert run(f"report {study} --simulated --jsonl trials.jsonl") == (0, "wrote trials.jsonl\n", "")
     code, out, _ = run(f"tune {study} --replay trials.jsonl")
     assert code == 0
     assert "REPLAYED" in out

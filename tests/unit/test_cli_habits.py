@@ -70,10 +70,13 @@ def test_help_shows_the_examples(run: Run, name: str) -> None:
     [
         ("planner ", set(EXAMPLES)),
         ("planner est", {"estimate"}),
-        ("planner tune --qu", {"--quiet", "--quality-prompts"}),
+        ("planner bench --qu", {"--quiet"}),
         ("planner schema h", {"hardware"}),
         ("planner estimate --gpu RTX\\ 309", {"RTX 3090", "RTX 3090 Ti"}),
         ("planner estimate --model openai/gpt", {"openai/gpt-oss-20b", "openai/gpt-oss-120b"}),
+        ("planner tune --kv-", {"--kv-cache-memory-bytes", "--kv-cache-dtype"}),
+        ("planner report --kv-", {""}),
+        ("planner report studies/q", {"studies/qwen3-32b-awq-4x2080ti"}),
     ],
 )
 def test_bash_completes(line: str, found: set[str]) -> None:
@@ -105,6 +108,14 @@ def test_zsh_and_fish_complete() -> None:
         ("estimate --gpu H200 --model Qwen/Qwen3-8", "near names: Qwen/Qwen3-8B"),
         ("estimate --gpu H200 --model qwen3-8b --dtype floot16", "allowed: auto, half, float16"),
         ("estimate --gpu H200 --model qwen3-8b --interconnect nvlnk", "allowed: pcie, nvlink, nvlink-pairs, none"),
+        ("estimate --tp 4", "no such option: --tp; did you mean --tensor-parallel-size?"),
+        ("estimate --max-num-seqs", "command line: max_num_seqs: --max-num-seqs needs a value"),
+        ("estimate --max-num-seqs --json", "command line: max_num_seqs: --max-num-seqs needs a value"),
+        ("estimate --max-model-len 32k", "command line: max_model_len: Expected `int`, got '32k'"),
+        ("estimate --kv-cache-dtype int8", "kv_cache_dtype: Invalid enum value 'int8'; allowed: auto, "),
+        ("estimate \N{EM DASH}max-num-seqs 8", "is no hyphen; write --max-num-seqs"),
+        ("estimate \N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH HYPHEN-MINUS}gpu H200", "is no hyphen; write --gpu"),
+        (f"report {TARGET[:-7]}", "no such study"),
         ("tune --trials 0", "Invalid value for '--trials': 0 is not in the range x>=1."),
     ],
 )
@@ -137,6 +148,24 @@ def test_a_misspelt_key_is_one_line_with_what_may_be_meant(
     code, _, err = run("estimate")
     assert (code, err.count("\n")) == (2, 1)
     assert words in err
+
+
+def test_a_misspelt_study_is_found_near(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    code, _, err = run("report studies/qwen3-32b-awq-2080ti")
+    assert (code, "did you mean studies/qwen3-32b-awq-4x2080ti" in err) == (2, True)
+
+
+def test_flags_are_taken_as_vllm_takes_them(run: Run) -> None:
+    described = "estimate --gpu H200 --model Qwen/Qwen3-8B --json"
+    narrow = json.loads(run(f"{described} --num-gpus 2 -tp 2 --max-num-seqs \uff18")[1])
+    assert narrow == json.loads(run(f"{described} --num-gpus 2 --tensor-parallel-size 2 --max-num-seqs 8")[1])
+    assert run("estimate --gpu H200 --model ./Qwen3-8B")[0] == 0
+
+
+def test_the_command_line_has_the_last_word_on_a_variant(run: Run) -> None:
+    code, out, _ = run(f"estimate {TARGET} --quantization gptq")
+    assert (code, "does not match the quantization method" in " ".join(out.split())) == (3, True)
 
 
 # --- JSON, quiet, progress ---
@@ -196,12 +225,14 @@ def test_a_study_in_json_and_quietly(run: Run, study: Path) -> None:
     assert study.exists()
 
 
-def test_a_plan_in_json_has_the_first_launch(run: Run, study: Path) -> None:
+def test_a_plan_in_json_has_the_first_launch(run: Run, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     code, out, err = run(f"tune {study} --backend docker --dry-run --json --quiet")
     assert (code, err) == (0, "")
     plan = json.loads(out)
     assert plan["candidates"] == plan["feasible"] + plan["infeasible"] == 8
     assert plan["first_launch"][0][:2] == ["docker", "run"]
+    assert json.loads(run(f"tune {study} --dry-run --json --quiet")[1]) == plan  # docker is what it would take
     code, out, _ = run(f"tune {study} --backend docker --dry-run --quiet")
     assert (code, out.splitlines()[0]) == (0, "first launch:")
 
@@ -245,11 +276,33 @@ def test_a_narrow_terminal_without_unicode_is_served(line: str) -> None:
         assert max(map(len, found.stdout.splitlines())) <= 40
 
 
+def test_no_name_is_cut_on_a_narrow_terminal(run: Run, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("tune --backend simulated --trials 3 --quiet")[0] == 0
+    lines = (
+        "report --simulated",
+        "report --simulated --pareto ttft_p50,output_throughput",
+        "estimate --compare Qwen/Qwen3-8B,Qwen/Qwen3-4B --layouts",
+        "estimate --sweep max_num_seqs=2,8 --sweep gpu_memory_utilization=0.8,0.9",
+        "estimate --sweep gpu_memory_utilization=0.8,0.85,0.9",
+        "candidates",
+    )
+    for columns in ("40", "60"):
+        monkeypatch.setenv("COLUMNS", columns)
+        for line in lines:
+            code, out, _ = run(line)
+            assert (code, "\N{HORIZONTAL ELLIPSIS}" in out) == (0, False), line
+            assert max(map(len, out.splitlines())) <= int(columns)
+            assert line != "candidates" or "max_num_seqs" in out
+    assert "--interconnect <str>" in process("estimate --help", COLUMNS="40").stdout
+    assert study.exists()
+
+
 def test_figures_are_whole_on_a_narrow_terminal() -> None:
     shown = process(f"estimate {TARGET} --max-num-seqs 64 --gpu-memory-utilization 0.96", COLUMNS="40").stdout
     assert {"4.58", "2.74", "13.10"} <= set(shown.split())
     card = process("gpus", COLUMNS="40").stdout
-    assert "RTX 3090\n  memory 23.58 GiB\n  bandwidth 936 GB/s\n" in card
+    lines = [line.strip() for line in card.splitlines()]
+    assert lines[lines.index("card RTX 3090") + 1 :][:2] == ["memory: 23.58 GiB", "bandwidth: 936 GB/s"]
 
 
 # --- exit codes ---

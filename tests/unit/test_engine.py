@@ -74,7 +74,7 @@ def test_golden_command_lines(version: str, words: str, env: dict[str, str]) -> 
 
 
 def _sample(field: str) -> Any:
-    for value in (False, 1, "half", "{}"):
+    for value in (False, 1, "auto", "{}"):
         try:
             return getattr(convert_settings({field: value}, ""), field)
         except InputError:

@@ -12,12 +12,14 @@ import pytest
 from planner.benchmark import Measurement, Repeats, simulated
 from planner.crew import Here
 from planner.errors import EngineCrashed
-from planner.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals
+from planner.export.header import header
+from planner.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals, measured_again
 from planner.objective import judge_limit
 from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_finals
 from planner.trial import Rerun, Trial, best_trial, default_trial, searched
+from planner.verdict import judged
 
 Make = Callable[..., Problem]
 
@@ -80,6 +82,37 @@ def test_a_clear_winner_wins_with_its_interval(trials: tuple[Problem, list[Trial
     assert gain is not None
     assert gain.low < 0.40 < gain.high < 0.45
     assert chosen_trial(problem, rerun_of(problem, seen, values)) is seen[1]
+
+
+def test_what_is_exported_quotes_the_finals(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    seen = with_values(found, 100, 150, 149, 120)
+    values = {0: [100.0] * 4, 1: [140.0, 141.0, 139.0, 140.0], 2: [120.0] * 4}
+    after = rerun_of(problem, seen, values)
+    shown = measured_again(problem, after, seen[1])
+    assert shown.value == pytest.approx(140)
+    assert "140.0 tok/s (engine defaults: 100.0 tok/s, +40.0%), in the finals" in header(
+        problem, shown, measured_again(problem, after, seen[0])
+    )
+    assert measured_again(problem, seen, seen[1]) is seen[1]
+    assert measured_again(problem, after, seen[3]) is seen[3]
+
+
+def test_why_not_the_one_with_the_better_figure_is_said(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    seen = with_values(found, 100, 150, 149, 120)
+    noise = [1.0, 1.02, 0.98, 1.01]
+    told = []
+    for higher in (1, 2):
+        figures = {0: 100.0, 1: 140.0, 2: 140.0}
+        figures[higher] += 0.5
+        values = {number: [figure * n for n in noise[:: 1 - 2 * (number % 2)]] for number, figure in figures.items()}
+        verdict = judged(problem, rerun_of(problem, seen, values))
+        assert verdict.trial is not None
+        assert verdict.trial.number in {1, 2}
+        told.append(verdict.reasons[0].startswith(f"not trial {higher}: it is not surely better"))
+        assert told[-1] == (verdict.trial.number != higher)
+    assert sorted(told) == [False, True]
 
 
 def test_a_gain_that_may_be_noise_keeps_the_default(trials: tuple[Problem, list[Trial]]) -> None:

@@ -43,6 +43,13 @@ def test_an_event_is_one_line_in_the_file_and_on_stdout(
     }
 
 
+def test_quietly_events_go_to_the_file_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = Reporter("coder", tmp_path / "events.jsonl", ["winner", "more headroom"], None, quiet=True)
+    quiet.tell("coder", FAILED)
+    assert capsys.readouterr().out == ""
+    assert json.loads((tmp_path / "events.jsonl").read_text("utf-8"))["event"] == "failed"
+
+
 def test_a_file_that_cannot_be_written_is_said_once_and_passed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
