@@ -145,8 +145,9 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
+    from planner.crews import Hosts
     from planner.sources import spec_of, with_levers, with_prompts, with_settings
-    from planner.tune_command import Hosts, replay_study, tune_study
+    from planner.tune_command import replay_study, tune_study
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import msgspec
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from planner.backends.docker import engine_answers
-from planner.benchmark import Measure, simulated
 from planner.calibration import load_calibrations, save_calibrations
-from planner.cards import Cards, held_cards
 from planner.claims import is_shared
 from planner.container import trial_runs
 from planner.crew import Crew, Here
+from planner.crews import Hosts, MakeCrew, crews, no_gate
 from planner.errors import BackendError, InputError
 from planner.estimate import pretty_json
 from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.files import encode
 from planner.finals import chosen_trial, heats, measured_again
 from planner.hardware import find_gpu
-from planner.host import cards_of, machine_of, make_backend, measure_here
-from planner.interruption import sigterm_as_interrupt
+from planner.host import make_backend
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
 from planner.nvml import read_gpus
-from planner.page_cache import warm_models
 from planner.pareto import front
 from planner.problem import Problem
-from planner.quality_gate import Gate, Say
 from planner.report import conclusion, further_facts, loads_table, pareto_table, plan_view, trials_table
 from planner.search import Search
 from planner.spec import StudySpec
@@ -46,9 +40,6 @@ from planner.terminal import make_console, working
 from planner.trial import Trial, default_trial, num_launched, searched
 from planner.units import format_duration
 from planner.workspace import STUDY_FILE, Workspace
-
-if TYPE_CHECKING:
-    from planner.ray_hosts import RayCrew
 
 BACKENDS = ("docker", "process", "simulated")
 
@@ -101,7 +92,7 @@ def tune_study(
     with nullcontext() if is_shared(storage) else workspace.locked():
         search = Search(problem, storage or workspace.default_storage)
         try:
-            with _crews(console, problem, search, workspace, backend, hosts, target) as (make_crew, gate):
+            with crews(console, problem, search, workspace, backend, hosts, target) as (make_crew, gate):
                 _search_and_finals(console, problem, search, make_crew, gate, target, expected_s, has_finals)
         except KeyboardInterrupt:
             finished = num_launched(searched(search.trials()))
@@ -139,73 +130,12 @@ def replay_study(
     def make_crew(observer: Observer) -> Crew:
         return Here(problem, measure, observer.stage, REPLAY)
 
-    _search_and_finals(console, problem, search, make_crew, _no_gate, target, 0.0, has_finals)
+    _search_and_finals(console, problem, search, make_crew, no_gate, target, 0.0, has_finals)
     trials = search.trials()
     if as_json:
         _print_json(summary(problem, trials))
     else:
         make_console().print(trials_table(problem, trials), conclusion(problem, trials), sep="\n")
-
-
-MakeCrew: TypeAlias = Callable[[Observer], Crew]
-Crews: TypeAlias = tuple[MakeCrew, Callable[[], None]]
-"""Who launches the trials, and what compares the answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """That a Ray cluster launches."""
-
-    address: str
-    is_exclusive: bool = False
-    """One trial at a time on each host, though it has cards for more."""
-    may_differ: bool = False
-
-    def backend(self, asked: str | None) -> str:
-        if asked not in {None, "docker", "process"}:
-            raise InputError(f"--backend {asked}: over --ray allowed: docker, process")
-        return asked or "docker"
-
-
-@contextmanager
-def _crews(
-    console: Console,
-    problem: Problem,
-    search: Search,
-    workspace: Workspace,
-    backend: str,
-    hosts: Hosts | None,
-    target: int,
-) -> Iterator[Crews]:
-    """While inside, engines can be launched; afterwards none is left."""
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
-
-    if hosts is not None:
-        with _ray_crew(problem, backend, hosts, workspace) as crew, sigterm_as_interrupt():
-            yield (lambda _: crew), lambda: crew.judge(search, say)
-        return
-    cards = cards_of(problem, backend)
-    with sigterm_as_interrupt(), held_cards(cards.cards):
-        measure, gate, clean_up = _launched_here(say, problem, search, workspace, backend, cards)
-        if backend != "simulated" and num_launched(searched(search.trials())) < target:
-            console.print(warm_models(problem), markup=False)
-        machine = machine_of(problem, backend)
-        if search.is_shared:
-            machine = replace(machine, host=platform.node())
-        try:
-            yield (lambda observer: Here(problem, measure, observer.stage, backend, machine)), gate
-        finally:
-            clean_up()
-
-
-def _ray_crew(problem: Problem, backend: str, hosts: Hosts, workspace: Workspace) -> AbstractContextManager[RayCrew]:
-    try:
-        from planner.ray_hosts import ray_crew
-    except ModuleNotFoundError as error:
-        raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
-    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ)
 
 
 def _search_and_finals(
@@ -232,22 +162,6 @@ def _search_and_finals(
     console.print(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
     with terminal_observer(console, problem, trials, num_launched(trials) + len(to_do), expected_trial_s) as observer:
         run_finals(problem, search, make_crew(observer), observer)
-
-
-def _launched_here(
-    say: Say, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
-) -> tuple[Measure, Callable[[], None], Callable[[], Any]]:
-    """How candidates are measured, how answers are compared, and what ends the run."""
-    if backend == "simulated":
-        return simulated(problem), _no_gate, lambda: None
-    real = make_backend(problem, workspace, backend)
-    real.clean_up()  # what an earlier, killed run left
-    gate = Gate(problem, search, real, workspace.log_dir, say)
-    return measure_here(problem, real, cards), gate.judge_all, real.clean_up
-
-
-def _no_gate() -> None:
-    """Without engines there are no answers to compare."""
 
 
 def expected_trial_s(problem: Problem, backend: str) -> float:

@@ -17,7 +17,7 @@ HOMES = {
     "sqlalchemy": {"search", "claims"},
     "docker": {"backends.docker", "backends.named", "container"},
     "yaml": {"files"},
-    "rich": {"report", "terminal", "estimate_view", "log_view", "live", "tune_command", "service.doctor_view"},
+    "rich": {"report", "terminal", "estimate_view", "log_view", "live", "tune_command", "crews", "service.doctor_view"},
     "httpx": {
         "hub",
         "quality_gate",

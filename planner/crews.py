@@ -1,0 +1,104 @@
+"""Which crew a study gets, and what holds while it works: cards held, signals heard, no engine left afterwards."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rich.console import Console
+
+from planner.benchmark import Measure, simulated
+from planner.cards import Cards, held_cards
+from planner.crew import Crew, Here
+from planner.errors import InputError
+from planner.host import cards_of, machine_of, make_backend, measure_here
+from planner.interruption import sigterm_as_interrupt
+from planner.page_cache import warm_models
+from planner.problem import Problem
+from planner.quality_gate import Gate, Say
+from planner.search import Search
+from planner.study import Observer
+from planner.trial import num_launched, searched
+from planner.workspace import Workspace
+
+if TYPE_CHECKING:
+    from planner.ray_hosts import RayCrew
+
+MakeCrew: TypeAlias = Callable[[Observer], Crew]
+Crews: TypeAlias = tuple[MakeCrew, Callable[[], None]]
+"""Who launches the trials, and what compares the answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """That a Ray cluster launches."""
+
+    address: str
+    is_exclusive: bool = False
+    """One trial at a time on each host, though it has cards for more."""
+    may_differ: bool = False
+
+    def backend(self, asked: str | None) -> str:
+        if asked not in {None, "docker", "process"}:
+            raise InputError(f"--backend {asked}: over --ray allowed: docker, process")
+        return asked or "docker"
+
+
+@contextmanager
+def crews(
+    console: Console,
+    problem: Problem,
+    search: Search,
+    workspace: Workspace,
+    backend: str,
+    hosts: Hosts | None,
+    target: int,
+) -> Iterator[Crews]:
+    """While inside, engines can be launched; afterwards none is left."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    if hosts is not None:
+        with _ray_crew(problem, backend, hosts, workspace) as crew, sigterm_as_interrupt():
+            yield (lambda _: crew), lambda: crew.judge(search, say)
+        return
+    cards = cards_of(problem, backend)
+    with sigterm_as_interrupt(), held_cards(cards.cards):
+        measure, gate, clean_up = _launched_here(say, problem, search, workspace, backend, cards)
+        if backend != "simulated" and num_launched(searched(search.trials())) < target:
+            console.print(warm_models(problem), markup=False)
+        machine = machine_of(problem, backend)
+        if search.is_shared:
+            machine = replace(machine, host=platform.node())
+        try:
+            yield (lambda observer: Here(problem, measure, observer.stage, backend, machine)), gate
+        finally:
+            clean_up()
+
+
+def _ray_crew(problem: Problem, backend: str, hosts: Hosts, workspace: Workspace) -> AbstractContextManager[RayCrew]:
+    try:
+        from planner.ray_hosts import ray_crew
+    except ModuleNotFoundError as error:
+        raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
+    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ)
+
+
+def _launched_here(
+    say: Say, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
+) -> tuple[Measure, Callable[[], None], Callable[[], Any]]:
+    """How candidates are measured, how answers are compared, and what ends the run."""
+    if backend == "simulated":
+        return simulated(problem), no_gate, lambda: None
+    real = make_backend(problem, workspace, backend)
+    real.clean_up()  # what an earlier, killed run left
+    gate = Gate(problem, search, real, workspace.log_dir, say)
+    return measure_here(problem, real, cards), gate.judge_all, real.clean_up
+
+
+def no_gate() -> None:
+    """Without engines there are no answers to compare."""
