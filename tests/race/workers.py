@@ -186,7 +186,7 @@ def plot(runs: Sequence[Run], path: Path) -> None:
         one = next(one for one in runs if one.workers == count)
         points = [point for a, b in pairwise(one.best) for point in ((a[0], a[1]), (b[0], a[1]))]
         chart.add(f"{count} workers", [*points, one.best[-1]])
-    path.write_bytes(chart.render())
+    chart.render_to_file(str(path))
 
 
 def main() -> None:
