@@ -77,7 +77,7 @@ quality: null
 workload: {concurrency: 64, num_requests: 96, warmup_requests: 0, input_tokens: 512, output_tokens: 64}
 """
 WORKERS = (1, 4, 16, 64)
-TRIALS, SEEDS = 96, 2
+TRIALS, SEEDS = 96, 1
 CLOSE = 0.01
 """Of the best value that any run found."""
 BEGIN, END = "<!-- made: workers -->", "<!-- end -->"
