@@ -17,7 +17,16 @@ HOMES = {
     "sqlalchemy": {"search", "claims"},
     "docker": {"backends.docker", "backends.named", "container"},
     "yaml": {"files"},
-    "rich": {"report", "terminal", "estimate_view", "log_view", "live", "tune_command", "service.doctor_view"},
+    "rich": {
+        "report",
+        "terminal",
+        "estimate_view",
+        "log_view",
+        "live",
+        "tune_command",
+        "service.doctor_view",
+        "fleet.view",
+    },
     "httpx": {
         "hub",
         "quality_gate",
@@ -36,7 +45,7 @@ HOMES = {
     "jinja2": {"html.page"},
     "markupsafe": {"html.page", "html.plots"},
     "pygal": {"html.plots"},
-    "typer": {"cli", "service_cli", "shipped_cli", "options"},
+    "typer": {"cli", "service_cli", "shipped_cli", "fleet_cli", "options"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "types", "constants", "core", "manager", "registry"}
 MAX_LINES = 420

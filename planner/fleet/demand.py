@@ -50,16 +50,14 @@ class Steady:
         return Steady(self.mean_rate_per_s * share, self.peak_rate_per_s * share, self.burstiness)
 
     def loads(self, instance: Instance, num_instances: int, seed: int) -> Iterator[Load]:
-        """The same arrivals and sizes whatever the number of instances, so that more of them are never worse by luck."""
+        """The same arrivals and sizes whatever the number of instances: more are never worse by luck."""
         rate = self.peak_rate_per_s
         in_flight = rate * float(instance.latency_s[instance.knee])
         judged, warmup = math.ceil(max(MIN_REQUESTS, JUDGED * in_flight)), math.ceil(WARMUP * in_flight)
         count = warmup + judged + math.ceil(FOLLOWING * in_flight)
         rng = np.random.default_rng((seed, 1))
-        if math.isinf(self.burstiness):
-            gaps = np.ones(count)
-        else:
-            gaps = rng.gamma(self.burstiness, 1 / self.burstiness, count)
+        shape = self.burstiness
+        gaps = np.ones(count) if math.isinf(shape) else rng.gamma(shape, 1 / shape, count)
         sizes = drawn_sizes(rng, instance.size_cv, count)
         first = round(num_instances * instance.in_flight_at(rate / num_instances))
         batch = (np.arange(count) - warmup) * NUM_BATCHES // judged

@@ -4,7 +4,7 @@ In: levels (requests in flight, latencies). Out: seconds that a request of mean 
 first token, seconds a token. The engine is a batch server with limited concurrency: those in flight share it, and
 from some number on (the knee) a further one slows the others by as much as it brings.
 
-Between measured levels latencies are interpolated, for a step of an engine is longer by about as much with each sequence.
+Between measured levels latencies are interpolated, for each sequence makes a step of an engine about as much longer.
 Beyond the highest the throughput stays what it was there, below the lowest the latency: both are the careful side.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,8 +87,8 @@ def fitted(
     output_tokens: float | None = None,
 ) -> Instance:
     """Through the measured levels, noise that makes a higher load the faster one smoothed out."""
-    by_load = sorted(levels, key=lambda level: level.in_flight)
-    loads = np.array([level.in_flight for level in by_load])
+    loads = np.unique([level.in_flight for level in levels])
+    by_load = [_mean([level for level in levels if level.in_flight == load]) for load in loads]
     latency = _at_every(loads, [level.e2el_s for level in by_load], max_in_flight)
     ttfts = [level.ttft_s for level in by_load if level.ttft_s is not None]
     tpots = [level.tpot_s for level in by_load if level.tpot_s is not None]
@@ -100,6 +101,17 @@ def fitted(
         ttft_cv=ttft_cv,
         output_tokens=output_tokens,
         measured=(float(loads[0]), float(loads[-1])),
+    )
+
+
+def _mean(same: Sequence[Level]) -> Level:
+    """Of one load that was measured more than once."""
+    ttfts, tpots = ([t for one in same if (t := getattr(one, name)) is not None] for name in ("ttft_s", "tpot_s"))
+    return Level(
+        in_flight=same[0].in_flight,
+        e2el_s=fmean(one.e2el_s for one in same),
+        ttft_s=fmean(ttfts) if len(ttfts) == len(same) else None,
+        tpot_s=fmean(tpots) if len(tpots) == len(same) else None,
     )
 
 
@@ -128,4 +140,3 @@ def given(
         size_cv=size_cv,
         output_tokens=output_tokens,
     )
-

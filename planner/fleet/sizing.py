@@ -1,7 +1,7 @@
 """The smallest fleet that keeps its limits at the peak, hosts lost included: simulated, doubled and bisected.
 
-In: an `Instance`, a demand, limits. Out: `Sizing`: hosts, what they show at the peak with all up and with some lost, and
-what fewer would break. A limit is kept where the upper end of its 95 % interval is within it.
+In: an `Instance`, a demand, limits. Out: `Sizing`: hosts, what they show at the peak with all up and with some lost,
+and what fewer would break. A limit is kept where the upper end of its 95 % interval is within it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from planner.fleet.demand import NUM_BATCHES, Demand, Load, Steady, drawn_sizes
 from planner.fleet.instance import Column, Instance
 from planner.fleet.simulation import Router, Served, serve
-from planner.fleet.spec import FAMILIES, STATISTICS
+from planner.fleet.spec import STATISTICS
 from planner.statistics import Interval, t_interval
 from planner.units import format_ms
 
@@ -242,12 +242,3 @@ def _beyond(instance: Instance, shared_with: Column) -> float:
         return 0.0
     low, high = instance.measured
     return float(np.mean((shared_with > high) | (shared_with < low)))
-
-
-def missing_limits(instance: Instance, limits: Mapping[str, float]) -> list[str]:
-    """Limits of what this instance's figures say nothing of."""
-    absent = {"ttft": instance.ttft_s is None, "tpot": instance.tpot_s is None}
-    return [name for name in limits if absent.get(name.partition("_")[0], False)]
-
-
-assert set(FAMILIES) == {"queue", "ttft", "tpot", "e2el"}

@@ -1,4 +1,4 @@
-"""`FleetSpec`: what a fleet.yaml may say; the options of `planner fleet` are the same keys. docs/fleet.md explains each.
+"""`FleetSpec`: what a fleet.yaml may say; docs/fleet.md explains each key.
 
 Light: schemas and completion load it.
 """
@@ -163,7 +163,9 @@ class FleetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 def _limit(name: str, written: str | float) -> float:
     if name not in LIMITS:
-        raise ValueError(f"slo.{name}: allowed: {', '.join(FAMILIES)}, each with {', '.join(f'_{s}' for s in STATISTICS)}")
+        raise ValueError(
+            f"slo.{name}: allowed: {', '.join(FAMILIES)}, each with {', '.join(f'_{s}' for s in STATISTICS)}"
+        )
     try:
         limit = float(parse_seconds(written))
     except ValueError as error:
