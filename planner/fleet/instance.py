@@ -31,6 +31,7 @@ class Level:
     e2el_s: float
     """Mean end-to-end latency of a request."""
     ttft_s: float | None = None
+    """Median: a first wave that arrives all at once is not what requests of an open loop meet."""
     tpot_s: float | None = None
 
 
@@ -46,7 +47,8 @@ class Instance:
     """What waits beyond is in the engine's queue, first come first served."""
     size_cv: float
     """Coefficient of variation of the work in a request: 0 all alike, 1 exponential."""
-    ttft_cv: float = 0.0
+    ttft_sigma: float = 0.0
+    """Standard deviation of the logarithm of the time to first token, at one load."""
     max_queue: int | None = None
     """Requests that find so many waiting are refused."""
     output_tokens: float | None = None
@@ -83,7 +85,7 @@ def fitted(
     levels: Sequence[Level],
     max_in_flight: int,
     size_cv: float,
-    ttft_cv: float = 0.0,
+    ttft_sigma: float = 0.0,
     output_tokens: float | None = None,
 ) -> Instance:
     """Through the measured levels, noise that makes a higher load the faster one smoothed out."""
@@ -98,7 +100,7 @@ def fitted(
         tpot_s=_at_every(loads, tpots, max_in_flight) if len(tpots) == len(by_load) else None,
         max_in_flight=max_in_flight,
         size_cv=size_cv,
-        ttft_cv=ttft_cv,
+        ttft_sigma=ttft_sigma,
         output_tokens=output_tokens,
         measured=(float(loads[0]), float(loads[-1])),
     )

@@ -6,6 +6,7 @@ for each way its trials share out the cards: of the trials that did so the one t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +25,8 @@ from planner.sources import load
 from planner.trial import Trial
 from planner.tune_command import stored_trials
 
-MAX_TTFT_CV = 2.0
-"""A first wave that arrives all at once makes the times to first token of a short load look wilder than they are."""
+P90_SIGMAS = 1.2816
+"""Where the 90th percentile of a normal distribution is."""
 DEFAULT_CV = 1.0
 """Exponential sizes, where nothing says how much work differs."""
 
@@ -98,16 +99,16 @@ def instance_of(
     loads: Iterable[tuple[float, Mapping[str, float]]], max_in_flight: int | None, cv: float | None, where: str
 ) -> Instance:
     """From metrics of one instance at numbers in flight. Raises InputError where they have no latencies."""
-    levels, size_cvs, ttft_cvs, outputs = list[Level](), list[float](), list[float](), list[float]()
+    levels, size_cvs, sigmas, outputs = list[Level](), list[float](), list[float](), list[float]()
     for in_flight, metrics in loads:
         if "e2el_mean" not in metrics:
             raise InputError(f"{where}: has no mean end-to-end latency (mean_e2el_ms)")
-        mean, ttft = metrics["e2el_mean"], metrics.get("ttft_mean")
+        mean, ttft = metrics["e2el_mean"], metrics.get("ttft_p50", metrics.get("ttft_mean"))
         levels.append(Level(in_flight=in_flight, e2el_s=mean, ttft_s=ttft, tpot_s=metrics.get("tpot_mean")))
         if mean > 0 and "e2el_std" in metrics:
             size_cvs.append(metrics["e2el_std"] / mean)
-        if ttft and "ttft_std" in metrics:
-            ttft_cvs.append(min(MAX_TTFT_CV, metrics["ttft_std"] / ttft))
+        if (sigma := _ttft_sigma(metrics)) is not None:
+            sigmas.append(sigma)
         if metrics.get("request_throughput") and "output_throughput" in metrics:
             outputs.append(metrics["output_throughput"] / metrics["request_throughput"])
     if not all(level.in_flight > 0 and level.e2el_s > 0 for level in levels):
@@ -115,7 +116,16 @@ def instance_of(
     size_cv = cv if cv is not None else median(size_cvs) if size_cvs else DEFAULT_CV
     most = max(_most(levels), max_in_flight or 0)
     tokens = median(outputs) if outputs else None
-    return fitted(levels, most, size_cv, median(ttft_cvs) if ttft_cvs else 0.0, tokens)
+    return fitted(levels, most, size_cv, median(sigmas) if sigmas else 0.0, tokens)
+
+
+def _ttft_sigma(metrics: Mapping[str, float]) -> float | None:
+    """From the 90th percentile, which a first wave of a tenth leaves alone; else from the standard deviation."""
+    median_s, p90_s = metrics.get("ttft_p50", 0.0), metrics.get("ttft_p90", 0.0)
+    if median_s > 0 and p90_s > 0:
+        return math.log(p90_s / median_s) / P90_SIGMAS
+    mean_s, std_s = metrics.get("ttft_mean", 0.0), metrics.get("ttft_std")
+    return math.sqrt(math.log1p((std_s / mean_s) ** 2)) if std_s is not None and mean_s > 0 else None
 
 
 # --- a bench ----------------------------------------------------------------------------------------------------------

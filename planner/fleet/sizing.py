@@ -179,7 +179,7 @@ def latencies_of(instance: Instance, load: Load, served: Served, rng: np.random.
     wait, service = served.wait_s, served.service_s
     found = {"queue": wait}
     if instance.ttft_s is not None:
-        first = instance.ttft_s[served.shared_with.astype(int)] * drawn_sizes(rng, instance.ttft_cv, len(wait))
+        first = instance.ttft_s[served.shared_with.astype(int)] * rng.lognormal(0.0, instance.ttft_sigma, len(wait))
         found["ttft"] = wait + np.minimum(first, service)
     if instance.tpot_s is not None:
         pace = service / load.sizes  # the latency a request of mean size would have had, over its time in service

@@ -79,6 +79,7 @@ class LevelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     e2el: Seconds
     """Mean end-to-end latency."""
     ttft: Seconds | None = None
+    """Median."""
     tpot: Seconds | None = None
 
     def __post_init__(self) -> None:
