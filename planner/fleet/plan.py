@@ -113,9 +113,9 @@ class Sized:
             found.append(f"{idle} of the {layout.host.cards} cards of each host are left over")
         if instance.measured is not None and seen is not None and seen.beyond_measured > MUCH_BEYOND:
             low, high = instance.measured
+            others = f"fewer than {low:g} or more than {high:g}" if low < high else f"another number than {low:g}"
             found.append(
-                f"extrapolated: {seen.beyond_measured:.0%} of the requests were served with fewer than {low:g} or more "
-                f"than {high:g} in flight in their instance, which was never measured"
+                f"extrapolated: {seen.beyond_measured:.0%} of the requests met {others} in flight, never measured"
             )
         if not self.sizing.is_reachable and instance.measured is not None and instance.measured[0] > 1:
             found.append(f"the lowest load measured is {instance.measured[0]:g} in flight: measure 1")

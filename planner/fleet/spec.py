@@ -103,7 +103,7 @@ class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The study's simulated trials."""
     bench: str | None = None
     """JSON of `planner bench --json`, best of a `--sweep`."""
-    levels: tuple[LevelSpec, ...] = ()
+    levels: list[LevelSpec] = []
     capacity: Rate | None = None
     """Requests a second, the most."""
     service_time: Seconds | None = None
@@ -143,7 +143,7 @@ class FleetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     demand: DemandSpec
     slo: dict[str, Limit]
     """Upper limits, kept as seconds: ttft_p95, e2el_p95, tpot_p95, queue_p95 and so on."""
-    layouts: Annotated[tuple[LayoutSpec, ...], msgspec.Meta(min_length=1)]
+    layouts: Annotated[list[LayoutSpec], msgspec.Meta(min_length=1)]
     host: HostSpec = HostSpec()
     lost: Count = 1
     """Hosts that may be lost at the peak with the limits still kept."""

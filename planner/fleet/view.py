@@ -23,13 +23,12 @@ def print_plan(console: Console, plan: FleetPlan) -> None:
 
 def _tables(plan: FleetPlan) -> RenderableType:
     best = plan.cheapest
-    table = Table(title=_title(plan), title_justify="left")
+    table = Table(title=Text(_title(plan), "italic"), title_justify="left")
     for name in ("layout", *(label for label, _ in _facts(plan, plan.sized[0]))):
         table.add_column(name, justify="left" if name == "layout" else "right", no_wrap=True)
     for one in plan.sized:
-        table.add_row(
-            _marked(plan, one), *(cell for _, cell in _facts(plan, one)), style="bold green" if one is best else ""
-        )
+        cells = (_marked(plan, one), *(cell for _, cell in _facts(plan, one)))
+        table.add_row(*map(Text, cells), style="bold green" if one is best else "")
     parts: list[RenderableType] = [table]
     if best is not None:
         latencies = Table(title="At the peak, with the interval of 95 %", title_justify="left")
@@ -38,9 +37,10 @@ def _tables(plan: FleetPlan) -> RenderableType:
             latencies.add_column(name, justify="left" if name == "layout" else "right", no_wrap=True)
         for one in plan.sized:
             for seen in _seen(plan, one):
-                cells = (_interval(seen.metrics.get(name)) for name in names)
                 peak = one.utilisation(one.demand.peak_rate_per_s, seen.num_hosts)
-                latencies.add_row(_marked(plan, one), format_count(seen.num_hosts), f"{peak:.0%}", *cells)
+                shown = (_interval(seen.metrics.get(name)) for name in names)
+                cells = (_marked(plan, one), format_count(seen.num_hosts), f"{peak:.0%}", *shown)
+                latencies.add_row(*map(Text, cells))
         parts.append(latencies)
     return Group(*parts, *_lines(plan))
 

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/fleet.py [--hosts 1,16,256,1024,4096] [--per-host 2] [--busy 0.9] [--search] [--json FILE]
 
-Instances are of a kind that a sweep might have measured: 32 requests in flight, a knee, sizes that vary by half. A run is
-one answer to "does a fleet of so many hosts keep the limits?"; with --search also the whole search for the smallest fleet
-that serves what keeps so many hosts busy to that share. Times are processor seconds of this process, which uses one core.
+Instances are of a kind that a sweep might have measured: 32 requests in flight, a knee, sizes that vary by half. A run
+is one answer to "does a fleet of so many hosts keep the limits?"; with --search also the whole search for the smallest
+fleet that serves what keeps so many hosts busy to that share. Times are processor seconds; a process uses one core.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ from planner.fleet.demand import Steady
 from planner.fleet.instance import Level, fitted
 from planner.fleet.sizing import observe_fleet, size_fleet
 
-ENGINE = fitted(
-    [Level(in_flight=n, e2el_s=s, ttft_s=s / 30) for n, s in ((1, 4.0), (8, 5.0), (32, 8.0))], 32, 0.5, 0.4
-)
+ENGINE = fitted([Level(in_flight=n, e2el_s=s, ttft_s=s / 30) for n, s in ((1, 4.0), (8, 5.0), (32, 8.0))], 32, 0.5, 0.4)
 LIMITS = {"e2el_p95": 16.0}
 
 
