@@ -19,7 +19,7 @@ from planner.bench_json import read_metrics
 from planner.errors import InputError
 from planner.files import read_text
 from planner.fleet.instance import Instance, Level, fitted, given
-from planner.fleet.spec import HostSpec, LayoutSpec
+from planner.fleet.spec import MAX_IN_FLIGHT, HostSpec, LayoutSpec
 from planner.problem import Problem
 from planner.sources import load
 from planner.trial import Trial
@@ -113,6 +113,8 @@ def instance_of(
             outputs.append(metrics["output_throughput"] / metrics["request_throughput"])
     if not all(level.in_flight > 0 and level.e2el_s > 0 for level in levels):
         raise InputError(f"{where}: has a load or a latency of 0")
+    if max(level.in_flight for level in levels) > MAX_IN_FLIGHT:
+        raise InputError(f"{where}: more than {MAX_IN_FLIGHT} requests in flight in one instance")
     size_cv = cv if cv is not None else median(size_cvs) if size_cvs else DEFAULT_CV
     most = max(_most(levels), max_in_flight or 0)
     tokens = median(outputs) if outputs else None

@@ -92,7 +92,9 @@ def size_fleet(
     lowest = guess = 1
     if isinstance(demand, Steady) and instance.max_queue is None:
         lowest = guess = math.floor(least) + 1
-        if lowest > SMALL:  # a fleet of a part of the size says about how much more than the capacity is needed
+        if (
+            SMALL < lowest <= MAX_HOSTS
+        ):  # a fleet of a part of the size says about how much more than the capacity is needed
             part = demand.part(1 / PARTS)
             small = size_fleet(instance, instances_per_host, part, limits, 0, router, seed, on_try)
             guess = max(lowest, PARTS * (small.num_hosts or 0))

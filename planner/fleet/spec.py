@@ -17,11 +17,14 @@ FAMILIES = ("queue", "ttft", "tpot", "e2el")
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 LIMITS = tuple(f"{family}_{statistic}" for family in FAMILIES for statistic in STATISTICS)
 
+MAX_IN_FLIGHT = 65_536
+"""Of one instance: far above what any engine runs at once."""
+InFlight = Annotated[int, msgspec.Meta(ge=1, le=MAX_IN_FLIGHT)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Rate = Annotated[float, msgspec.Meta(gt=0)]
-Amount = Annotated[float, msgspec.Meta(ge=0)]
-AtLeastOne = Annotated[float, msgspec.Meta(ge=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+AtLeastOne = Annotated[float, msgspec.Meta(ge=1, le=1e12)]
 Limit = Annotated[str | float, msgspec.Meta(description="200ms, 2s or seconds")]
 
 
@@ -32,7 +35,7 @@ class DemandSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Requests a second, mean over the day."""
     peak: AtLeastOne = 1.0
     """So many times the mean the busiest time has; the limits are kept there."""
-    burstiness: Rate = 1.0
+    burstiness: Annotated[float, msgspec.Meta(ge=0.01)] = 1.0
     """Of arrivals at the peak: 1 is Poisson, below 1 in bursts, infinite constant gaps (vLLM's word)."""
     trace: str | None = None
     """A JSONL file with `arrival_s`, as `planner bench` reads it; beside the fleet's file if relative."""
@@ -75,7 +78,7 @@ class HostSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class LevelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one instance showed with so many requests in flight."""
 
-    in_flight: Rate
+    in_flight: Annotated[float, msgspec.Meta(gt=0, le=MAX_IN_FLIGHT)]
     e2el: Seconds
     """Mean end-to-end latency."""
     ttft: Seconds | None = None
@@ -110,14 +113,14 @@ class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """With `capacity`: end-to-end latency of a request that is alone."""
     ttft: Seconds | None = None
     """With `capacity`: the same of its first token."""
-    max_num_seqs: Positive | None = None
+    max_num_seqs: InFlight | None = None
     """The most in flight in an instance, the rest waits; by default the study's, else the highest level, else what
     the capacity needs."""
     max_queue: Count | None = None
     """Requests that find so many waiting are refused; by default none is."""
-    variation: Amount | None = None
+    variation: Annotated[float, msgspec.Meta(ge=0, le=10)] | None = None
     """Standard deviation of a request's work over its mean; by default that of the measured E2EL, else 1."""
-    output_tokens: Rate | None = None
+    output_tokens: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
     """Mean of a request, for cost and energy a token; a study and a bench say their own."""
     host: HostSpec | None = None
     """Where this layout runs on other hosts than the rest."""
@@ -132,6 +135,8 @@ class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError("ttft goes with capacity; levels have their own")
         if self.service_time is not None and self.service_time <= 0:
             raise ValueError("service_time must be above 0")
+        if (self.capacity or 0.0) * (self.service_time or 0.0) > MAX_IN_FLIGHT:
+            raise ValueError(f"capacity times service_time is above {MAX_IN_FLIGHT}, the most in flight in an instance")
         if self.ttft is not None and self.service_time is not None and not 0 < self.ttft <= self.service_time:
             raise ValueError("ttft must be above 0 and at most service_time")
         if self.simulated and self.study is None:

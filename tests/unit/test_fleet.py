@@ -246,6 +246,12 @@ def test_a_file_with_options_over_it(run: Run) -> None:
     assert (code, found["mean_rate"], found["lost"]) == (0, 3.0, 0)
 
 
+def test_a_demand_beyond_all_bounds_is_answered_at_once(run: Run) -> None:
+    code, out, _ = run(f"fleet --rate 1e12 --slo e2el_p95=12s {NUMBERS}")
+    assert code == 3
+    assert "more than 16384 hosts" in out
+
+
 def test_no_number_of_hosts(run: Run) -> None:
     code, out, _ = run(f"fleet --rate 4 --slo ttft_p95=200ms {NUMBERS}")
     assert code == 3
@@ -274,6 +280,8 @@ def test_a_narrow_terminal_gets_blocks(run: Run, monkeypatch: pytest.MonkeyPatch
         (f"--rate 4 --slo e2el_p95=2 --idle-watts 3 {NUMBERS}", "go together"),
         (f"--rate 4 --slo e2el_p95=2 --router fastest {NUMBERS}", "allowed: least-loaded, round-robin, random"),
         (f"--rate 4 --slo e2el_p95=2 --cards 2 {NUMBERS}", "needs 2 cards and a host has 1"),
+        ("--rate 4 --slo e2el_p95=2 --capacity 1e9 --service-time 5s", "capacity times service_time is above 65536"),
+        (f"--rate 4 --slo e2el_p95=2 --in-flight 1000000 {NUMBERS}", "max_num_seqs"),
         ("--rate 4 --slo e2el_p95=2 --capacity 3", "capacity and service_time go together"),
         ("--rate 4 --slo e2el_p95=2 --bench nowhere.json", "nowhere.json: cannot be read"),
         ("nowhere --rate 4 --slo e2el_p95=2", "no such study"),
