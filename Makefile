@@ -56,7 +56,7 @@ docs: $(VENV)/.dev
 ## JSON Schemas for editors, from the types.
 schemas: $(BIN)/planner
 	mkdir -p docs/schemas
-	for kind in study search-space workload hardware ladder; do \
+	for kind in study search-space workload hardware ladder fleet; do \
 		$(BIN)/planner schema $$kind > docs/schemas/$$kind.schema.json; done
 
 ## docs/accuracy.md: the memory model against every recorded start.

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from planner import service_cli, shipped_cli
+from planner import fleet_cli, service_cli, shipped_cli
 from planner.errors import InputError, PlannerError
 from planner.examples import FLAGS, epilog
 from planner.options import (
@@ -283,6 +283,7 @@ def export(
 
 for served in (service_cli.guard, service_cli.log, service_cli.verify):
     app.command(epilog=epilog(served.__name__))(served)
+app.command(epilog=epilog("fleet"))(fleet_cli.fleet)
 for listed in (shipped_cli.schema, shipped_cli.gpus, shipped_cli.models):
     app.command(epilog=epilog(listed.__name__))(listed)
 

@@ -47,6 +47,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "verify": (
         ("planner verify studies/qwen3-32b-awq-4x2080ti/run.sh --repeats 3", "does the script do what its trial did?"),
     ),
+    "fleet": (
+        ("planner fleet --rate 40 --peak 2.5 --slo ttft_p95=2s --capacity 6 --service-time 5s --ttft 300ms", "numbers"),
+        ("planner fleet --bench sweep.json --rate 40 --peak 2.5 --slo e2el_p95=30s --host-cards 8", "a server's sweep"),
+        ("planner fleet studies/qwen3-32b-awq-4x2080ti --rate 2 --slo e2el_p95=5min --host-cards 4", "a study's"),
+        ("planner fleet docs/examples/fleet.yaml --lost 2 --json", "a file, with another demand on it"),
+    ),
     "schema": (
         ("planner schema study", "for the editor of a study.yaml"),
     ),

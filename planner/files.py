@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from planner.errors import InputError
+from planner.fleet.spec import FleetSpec
 from planner.near import explained
 from planner.service.ladder import Ladder
 from planner.space import SearchSpace
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 SCHEMAS: dict[str, type] = {
     "study": StudySpec, "search-space": SearchSpace, "workload": Workload, "hardware": HardwareSpec,
-    "ladder": Ladder,
+    "ladder": Ladder, "fleet": FleetSpec,
 }  # fmt: skip
 _SUFFIXES = {".yaml", ".yml"}
 

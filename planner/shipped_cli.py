@@ -13,8 +13,8 @@ def schema(
     kind: Annotated[
         str,
         typer.Argument(
-            help="study, search-space, workload, hardware or ladder.",
-            autocompletion=one_of("study", "search-space", "workload", "hardware", "ladder"),
+            help="study, search-space, workload, hardware, ladder or fleet.",
+            autocompletion=one_of("study", "search-space", "workload", "hardware", "ladder", "fleet"),
         ),
     ],
 ) -> None:

@@ -255,9 +255,10 @@ def phase_name(phase: str) -> str:
 
 # --- commands shown with their output ---
 
-SHOWN = ("estimate", "candidates", "log", "schema", "gpus", "models")
+SHOWN = ("estimate", "candidates", "fleet", "log", "schema", "gpus", "models")
 """Commands that are cheap and write nothing: what the docs show of them is run."""
-TOLD = {"tune": ("simulated", "--dry-run"), "report": ("--simulated",), "export": ("--simulated",)}
+TOLD = {"tune": ("simulated", "--dry-run"), "report": ("--simulated",), "export": ("--simulated",),
+        "fleet": ("--simulated",)}  # fmt: skip
 """Commands that write, with the words that make them safe and repeatable: a page's are run one after the other in a
 copy of the studies, `cat` between them too."""
 _SHELL_LINE = re.compile(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)

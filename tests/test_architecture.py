@@ -17,7 +17,17 @@ HOMES = {
     "sqlalchemy": {"search", "claims"},
     "docker": {"backends.docker", "backends.named", "container"},
     "yaml": {"files"},
-    "rich": {"report", "terminal", "estimate_view", "log_view", "live", "tune_command", "crews", "service.doctor_view"},
+    "rich": {
+        "report",
+        "terminal",
+        "estimate_view",
+        "log_view",
+        "live",
+        "tune_command",
+        "crews",
+        "service.doctor_view",
+        "fleet.view",
+    },
     "httpx": {
         "hub",
         "quality_gate",
@@ -36,7 +46,7 @@ HOMES = {
     "jinja2": {"html.page"},
     "markupsafe": {"html.page", "html.plots"},
     "pygal": {"html.plots"},
-    "typer": {"cli", "service_cli", "shipped_cli", "options"},
+    "typer": {"cli", "service_cli", "shipped_cli", "fleet_cli", "options"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "types", "constants", "core", "manager", "registry"}
 MAX_LINES = 420
@@ -76,6 +86,7 @@ def test_imports_have_a_direction() -> None:
     outer = {
         "search",
         "tune_command",
+        "crews",
         "cli",
         "report",
         "live",

@@ -122,6 +122,13 @@ def test_every_key_of_a_ladder_is_documented(kind: Any) -> None:
     assert not missing
 
 
+def test_every_key_of_a_fleet_is_documented() -> None:
+    kinds = json_schema("fleet")["$defs"].values()
+    keys = {key for kind in kinds for key in kind["properties"]}
+    assert {"peak", "busy_watts", "service_time", "in_flight"} <= keys
+    assert not sorted(key for key in keys if not is_named(key, page("fleet.md")))
+
+
 def test_every_module_is_in_the_tree_of_the_readme() -> None:
     tree = (ROOT / "README.md").read_text("utf-8")
     for path in [*(ROOT / "planner").glob("[a-z]*.py"), *(ROOT / "planner").glob("[a-z]*/")]:
@@ -231,7 +238,7 @@ SHOWN_RUNS = [(path.name, *found) for path in PAGES for found in docs_make.shown
 @pytest.mark.parametrize(("name", "command", "shown", "before"), SHOWN_RUNS)
 def test_shown_commands_print_what_is_shown(name: str, command: str, shown: str, before: tuple[str, ...]) -> None:  # noqa: ARG001
     code, printed = docs_make.run(command, before)
-    fails = re.search(r"^verdict +will not start|: failed$|^cause ", shown, re.MULTILINE)
+    fails = re.search(r"^verdict +(?:will not start|no number of hosts)|: failed$|^cause ", shown, re.MULTILINE)
     assert code == (2 if shown.startswith("planner: ") else 3 if fails else 0), printed
     for line in shown.splitlines():
         assert line.strip() in {docs_make.LEFT_OUT, ""} or line in printed, "run: python tests/docs_make.py"

@@ -1,0 +1,181 @@
+"""`FleetSpec`: what a fleet.yaml may say; docs/fleet.md explains each key.
+
+Light: schemas and completion load it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import msgspec
+
+from planner.units import Seconds, parse_seconds
+
+FAMILIES = ("queue", "ttft", "tpot", "e2el")
+"""What a limit may be of; `queue` is what a request waits for a place in its instance."""
+STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+LIMITS = tuple(f"{family}_{statistic}" for family in FAMILIES for statistic in STATISTICS)
+
+MAX_IN_FLIGHT = 65_536
+"""Of one instance: far above what any engine runs at once."""
+InFlight = Annotated[int, msgspec.Meta(ge=1, le=MAX_IN_FLIGHT)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+AtLeastOne = Annotated[float, msgspec.Meta(ge=1, le=1e12)]
+Limit = Annotated[str | float, msgspec.Meta(description="200ms, 2s or seconds")]
+
+
+class DemandSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rate with its peak, or a trace."""
+
+    rate: Rate | None = None
+    """Requests a second, mean over the day."""
+    peak: AtLeastOne = 1.0
+    """So many times the mean the busiest time has; the limits are kept there."""
+    burstiness: Annotated[float, msgspec.Meta(ge=0.01)] = 1.0
+    """Of arrivals at the peak: 1 is Poisson, below 1 in bursts, infinite constant gaps (vLLM's word)."""
+    trace: str | None = None
+    """A JSONL file with `arrival_s`, as `planner bench` reads it; beside the fleet's file if relative."""
+    trace_speed: Rate = 1.0
+    """How many times as fast as recorded."""
+    peak_window: Seconds = msgspec.field(default_factory=lambda: Seconds(300.0))
+    """The busiest stretch of the trace that is so long is its peak."""
+
+    def __post_init__(self) -> None:
+        if (self.rate is None) == (self.trace is None):
+            raise ValueError("rate or trace: exactly one of them says what is asked of the fleet")
+        if self.trace is not None and (self.peak != 1 or self.burstiness != 1):
+            raise ValueError("peak and burstiness are of a rate; a trace has its own")
+        if self.peak_window <= 0:
+            raise ValueError("peak_window must be above 0")
+        for name in ("rate", "peak", "trace_speed"):
+            if not math.isfinite(getattr(self, name) or 1):
+                raise ValueError(f"{name} must be a finite number")
+
+
+class HostSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is bought or rented as one, and lost as one. Prices and watts are yours: planner knows none."""
+
+    cards: Positive = 1
+    cost_per_hour: Amount | None = None
+    """In any currency."""
+    idle_watts: Amount | None = None
+    busy_watts: Amount | None = None
+    """Of the whole host at its capacity; between idle and busy by utilisation."""
+    pue: AtLeastOne = 1.0
+    """Power of the site over that of its hosts."""
+
+    def __post_init__(self) -> None:
+        if (self.idle_watts is None) != (self.busy_watts is None):
+            raise ValueError("idle_watts and busy_watts go together")
+        if self.idle_watts is not None and self.busy_watts is not None and self.busy_watts < self.idle_watts:
+            raise ValueError(f"busy_watts {self.busy_watts:g} is below idle_watts {self.idle_watts:g}")
+
+
+class LevelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one instance showed with so many requests in flight."""
+
+    in_flight: Annotated[float, msgspec.Meta(gt=0, le=MAX_IN_FLIGHT)]
+    e2el: Seconds
+    """Mean end-to-end latency."""
+    ttft: Seconds | None = None
+    """Median."""
+    tpot: Seconds | None = None
+
+    def __post_init__(self) -> None:
+        if min(value for value in (self.e2el, self.ttft, self.tpot) if value is not None) <= 0:
+            raise ValueError("e2el, ttft and tpot must be above 0")
+
+
+SOURCES = ("study", "bench", "levels", "capacity")
+
+
+class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One way to run an instance, and where its figures are from: exactly one of SOURCES."""
+
+    name: str | None = None
+    """By default the study's layout, as `1xtp4`, or the bench's model."""
+    cards: Positive = 1
+    """Of one instance; a study says its own."""
+    study: str | None = None
+    """A study's file or folder: each layout that its trials measured."""
+    simulated: bool = False
+    """The study's simulated trials."""
+    bench: str | None = None
+    """JSON of `planner bench --json`, best of a `--sweep`."""
+    levels: list[LevelSpec] = []
+    capacity: Rate | None = None
+    """Requests a second, the most."""
+    service_time: Seconds | None = None
+    """With `capacity`: end-to-end latency of a request that is alone."""
+    ttft: Seconds | None = None
+    """With `capacity`: the same of its first token."""
+    max_num_seqs: InFlight | None = None
+    """The most in flight in an instance, the rest waits; by default the study's, else the highest level, else what
+    the capacity needs."""
+    max_queue: Count | None = None
+    """Requests that find so many waiting are refused; by default none is."""
+    variation: Annotated[float, msgspec.Meta(ge=0, le=10)] | None = None
+    """Standard deviation of a request's work over its mean; by default that of the measured E2EL, else 1."""
+    output_tokens: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
+    """Mean of a request, for cost and energy a token; a study and a bench say their own."""
+    host: HostSpec | None = None
+    """Where this layout runs on other hosts than the rest."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in SOURCES if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of {', '.join(SOURCES)} says how fast an instance is")
+        if (self.capacity is None) != (self.service_time is None):
+            raise ValueError("capacity and service_time go together")
+        if self.ttft is not None and self.capacity is None:
+            raise ValueError("ttft goes with capacity; levels have their own")
+        if self.service_time is not None and self.service_time <= 0:
+            raise ValueError("service_time must be above 0")
+        if (self.capacity or 0.0) * (self.service_time or 0.0) > MAX_IN_FLIGHT:
+            raise ValueError(f"capacity times service_time is above {MAX_IN_FLIGHT}, the most in flight in an instance")
+        if self.ttft is not None and self.service_time is not None and not 0 < self.ttft <= self.service_time:
+            raise ValueError("ttft must be above 0 and at most service_time")
+        if self.simulated and self.study is None:
+            raise ValueError("simulated is about a study's trials, and there is no study")
+
+
+class FleetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: str = "fleet"
+    demand: DemandSpec
+    slo: dict[str, Limit]
+    """Upper limits, kept as seconds: ttft_p95, e2el_p95, tpot_p95, queue_p95 and so on."""
+    layouts: Annotated[list[LayoutSpec], msgspec.Meta(min_length=1)]
+    host: HostSpec = HostSpec()
+    lost: Count = 1
+    """Hosts that may be lost at the peak with the limits still kept."""
+    router: Literal["least-loaded", "round-robin", "random"] = "least-loaded"
+    """Least loaded is what `planner guard`'s front door does."""
+    seed: Count = 0
+
+    def __post_init__(self) -> None:
+        if not self.slo:
+            raise ValueError("slo: a fleet needs a limit to keep, for example ttft_p95: 2s")
+        msgspec.structs.force_setattr(self, "slo", {name: _limit(name, limit) for name, limit in self.slo.items()})
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Seconds."""
+        return {name: float(limit) for name, limit in self.slo.items()}
+
+
+def _limit(name: str, written: str | float) -> float:
+    if name not in LIMITS:
+        raise ValueError(
+            f"slo.{name}: allowed: {', '.join(FAMILIES)}, each with {', '.join(f'_{s}' for s in STATISTICS)}"
+        )
+    try:
+        limit = float(parse_seconds(written))
+    except ValueError as error:
+        raise ValueError(f"slo.{name}: {error}") from None
+    if not 0 < limit < math.inf:
+        raise ValueError(f"slo.{name}: {limit:g} is not above 0")
+    return limit
