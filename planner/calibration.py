@@ -73,7 +73,7 @@ def load_calibrations(path: Path) -> dict[str, Calibration]:
         raise InputError(f"{path}: is not a calibration file: {error}") from None
     for key, one in found.items():
         figures = (one.total_bytes, one.non_torch_bytes, one.activation_offset_bytes)
-        if not (0 < one.total_bytes and max(map(abs, figures)) <= MOST_BYTES and 0 <= one.graph_ratio <= MOST_RATIO):
+        if not (one.total_bytes > 0 and max(map(abs, figures)) <= MOST_BYTES and 0 <= one.graph_ratio <= MOST_RATIO):
             raise InputError(f"{path}: {key}: its figures are those of no card; remove the entry to learn it anew")
     return found
 

@@ -48,7 +48,7 @@ class _Loader(yaml.SafeLoader):
         self._counts: dict[str, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event, before = self.peek_event(), self._count
+        event, before = self.peek_event(), self._count  # type: ignore[no-untyped-call]
         is_alias, anchor = isinstance(event, yaml.AliasEvent), getattr(event, "anchor", None)
         if is_alias and anchor in self.anchors and anchor not in self._counts:
             raise ComposerError(None, None, f"alias {anchor} stands within what it names", event.start_mark)
@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
             self._counts[anchor] = self._count - before
         return node
 
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node] | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         seen: set[str] = set()
@@ -91,7 +91,13 @@ def decode(text: str, kind: type[T], where: str) -> T:
         data = yaml.load(text, _Loader)  # noqa: S506  (a safe loader)
     except yaml.YAMLError as error:
         raise InputError(f"{where}: is not YAML: {error}") from None
-    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:  # a value that its tag refuses
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a value that its tag refuses
         raise InputError(f"{where}: is not YAML: a value has the wrong form: {error}") from None
     return convert(data, kind, where)
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from planner.bench_json import read_metrics
 from planner.benchmark import MEASURING, STARTING, Measure, Measurement, OnStage, Repeats
+from planner.documents import parse_json, read_text
 from planner.engine import FIELDS, parse_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
-from planner.documents import parse_json, read_text
 from planner.files import convert
 from planner.metrics import BenchmarkResult
 from planner.problem import Problem

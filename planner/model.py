@@ -6,7 +6,6 @@ In: a path or name. Out: a frozen value with the names of config.json. Knows not
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import reprlib
@@ -221,7 +220,9 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
 
     def number(key: str, default: int | None = None, least: int = 1) -> int:
         value = config.get(key)
-        return _whole(default if value is None else value, f"{name}: config.json: {key}", least, MOST.get(key, MOST_SIZE))
+        return _whole(
+            default if value is None else value, f"{name}: config.json: {key}", least, MOST.get(key, MOST_SIZE)
+        )
 
     heads = number("num_attention_heads")
     hidden = number("hidden_size")
@@ -229,7 +230,9 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
     rope_type = scaling.get("rope_type", scaling.get("type", "default"))
     positions = number("max_position_embeddings", UNKNOWN_POSITIONS)
     if rope_type == "yarn":
-        positions = _whole(scaling.get("original_max_position_embeddings", positions), f"{name}: config.json: original positions")
+        positions = _whole(
+            scaling.get("original_max_position_embeddings", positions), f"{name}: config.json: original positions"
+        )
     stretches = rope_type in {"yarn", "linear", "dynamic"}
     layers = number("num_hidden_layers")
     window, num_sliding = _sliding(config, number, layers)
@@ -272,8 +275,8 @@ EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 MOST_SIZE = 1 << 26
 """Of any figure of config.json: the longest contexts are of 10 million positions."""
-MOST = {"num_hidden_layers": 1 << 12, "num_attention_heads": 1 << 14, "num_key_value_heads": 1 << 14, "head_dim": 1 << 14,
-        "hidden_size": 1 << 20, "intermediate_size": 1 << 24, "moe_intermediate_size": 1 << 20,
+MOST = {"num_hidden_layers": 1 << 12, "num_attention_heads": 1 << 14, "num_key_value_heads": 1 << 14,
+        "head_dim": 1 << 14, "hidden_size": 1 << 20, "intermediate_size": 1 << 24, "moe_intermediate_size": 1 << 20,
         **dict.fromkeys(EXPERT_COUNTS, 1 << 16)}  # fmt: skip
 """Of some a tighter one: layers are counted one by one, and products of the others stay within 64 bits."""
 MOST_FACTOR = 1e4
@@ -291,7 +294,9 @@ def _whole(value: Any, where: str, least: int = 1, most: int = MOST_SIZE) -> int
 
 def _factor(value: Any, name: str) -> float:
     if not isinstance(value, int | float) or not 0 < value <= MOST_FACTOR:
-        raise InputError(f"{name}: config.json: rope_scaling.factor: {reprlib.repr(value)} is not from 0 to {MOST_FACTOR:g}")
+        raise InputError(
+            f"{name}: config.json: rope_scaling.factor: {reprlib.repr(value)} is not from 0 to {MOST_FACTOR:g}"
+        )
     return float(value)
 
 

@@ -47,7 +47,9 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             if name not in GOALS:
                 raise ValueError(f"weights.{name}: is no metric; allowed: {', '.join(GOALS)}")
             if not 0 < weight <= 1e6:
-                raise ValueError(f"weights.{name}: {weight:g} is not a number above 0, at most 1e6 (latencies are minimised anyway)")
+                raise ValueError(
+                    f"weights.{name}: {weight:g} is not a number above 0, at most 1e6 (latencies are minimised anyway)"
+                )
         msgspec.structs.force_setattr(self, "slo", {name: _limit(name, limit) for name, limit in self.slo.items()})
 
     @property

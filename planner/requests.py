@@ -29,7 +29,7 @@ Amount = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 class GpuRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The card by name, by memory, or both; a card that is in no table needs its memory."""
 
-    name: str | None = None
+    name: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     memory_gib: Amount | None = None
     """Total as CUDA reports it; a size cards are sold with is the label, of which CUDA shows less."""
     interconnect: Interconnect | None = None

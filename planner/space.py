@@ -217,7 +217,9 @@ class Choices:
     ) -> None:
         self.searched = {name: _normal(name, values) for name, values in searched.items()}
         if (size := self.size) > MOST_COMBINATIONS:
-            raise InputError(f"the search space has {size} combinations, at most {MOST_COMBINATIONS}: name fewer values")
+            raise InputError(
+                f"the search space has {size} combinations, at most {MOST_COMBINATIONS}: name fewer values"
+            )
         self._fixed = fixed
         self._model = model
         self._layout = layout

@@ -52,7 +52,7 @@ class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    gpu: str
+    gpu: Annotated[str, msgspec.Meta(max_length=100)]
     """A name of `planner gpus`, or CPU for vLLM's CPU backend."""
     num_gpus: Positive = 1
     gpu_memory: Bytes | None = None

@@ -12,7 +12,6 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from packaging.version import Version

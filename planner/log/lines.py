@@ -36,7 +36,8 @@ _BARE = ("(", "INFO", "WARNING", "ERROR", "DEBUG")
 _PROCESS = re.compile(r"\(([A-Za-z_][\w.-]*(?: [\w=]+)*?) pid=\d+\)\s*")
 # `ERROR 11-22 07:10:00 [core.py:12] ` since 0.7.3, `... 07:10:00 worker.py:267] ` before.
 _LEVEL = re.compile(
-    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d-\d\d \d\d:\d\d:\d\d) (\[[^\]\n]{0,200}:\d{1,9}\]|[\w./-]{1,200}:\d{1,9}\]) ?(.*)"
+    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d-\d\d \d\d:\d\d:\d\d) "
+    r"(\[[^\]\n]{0,200}:\d{1,9}\]|[\w./-]{1,200}:\d{1,9}\]) ?(.*)"
 )
 _UVICORN = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(.*)")
 # Warnings of torch (`[rank0]:[W1122 07:20:56.1 socket.cpp:204]`, `W1122 09:03:18.5 1 triton.py:53]`) and of Python.

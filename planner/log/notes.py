@@ -214,7 +214,7 @@ NOTES: tuple[Note, ...] = (
     Note("fields ignored", "know", r"^The following fields were present in the request but ignored",
          "Clients send what this server does not know.", "Check the names in the line for typing errors.",
          "0.6.6 to 0.33"),
-    Note("temperature raised", "harmless", r"^temperature .{0,300} is less than .{0,300}, which may cause numerical errors",
+    Note("temperature raised", "harmless", r"^temperature \S+ is less than .{0,300}, which may cause numerical",
          "A tiny temperature was raised to 0.01.", "Send 0 for greedy answers.", "0.6.6 to 0.33"),
     Note("speculation and sampling", "know", r"^min_p(?:,| and) logit_bias",
          "Some sampling parameters do not work beside speculative decoding.",

@@ -155,7 +155,10 @@ NCCL, often before it has said so itself. A group `words` is the message."""
 REFUSALS: tuple[tuple[str, str], ...] = (
     ("host memory too small", r"Too large swap space|The worker already uses .{0,300} of CPU memory"),
     ("card already in use", r"Free memory on device|Externally held weights on device"),
-    ("batch too small", r"max_num_batched_tokens .{0,300}(?:is smaller than max_model_len|must be greater than or equal)"),
+    (
+        "batch too small",
+        r"max_num_batched_tokens .{0,300}(?:is smaller than max_model_len|must be greater than or equal)",
+    ),
     ("context too long", r"User-specified max_model_len|is greater than the derived max_model_len"),
     ("layout impossible", r"must be divisible by tensor parallel size|is not divisible by|num_kv_heads % tp_size"),
     ("layout impossible", r"larger than the number of available GPUs|Unable to load Ray|aligned with the quantized"),
@@ -163,15 +166,24 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     ("card not capable", r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not"),
     ("model files", r"No such file or directory|FileNotFoundError|is not a local folder|401 Client Error|GatedRepo"),
     ("model files", r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound"),
-    ("model not supported", r"(?i)does not recognize this architecture|architectures? .{0,300}not supp|trust_remote_code"),
+    (
+        "model not supported",
+        r"(?i)does not recognize this architecture|architectures? .{0,300}not supp|trust_remote_code",
+    ),
     ("permission", r"Permission denied|\[Errno 13\]|Read-only file system"),
     ("address not there", r"Cannot assign requested address|\[Errno 99\]|Name or service not known"),
     ("disk full", r"No space left on device|\[Errno 28\]|Disk quota exceeded"),
     ("too many open files", r"Too many open files|\[Errno 24\]"),
     ("start took too long", r"(?i)timed out waiting for (?:new )?engine|Engine process .{0,300}timed? ?out"),
-    ("ranks hang", r"RPC call to .{0,300} timed out|collective operation timeout|Watchdog caught|MQLLMEngine didn't reply"),
+    (
+        "ranks hang",
+        r"RPC call to .{0,300} timed out|collective operation timeout|Watchdog caught|MQLLMEngine didn't reply",
+    ),
     ("killed", r"killed \(exit code|bus error \(exit code"),
-    ("engine process gone", r"output_handler failed|engine core .{0,300}unexpectedly|Engine core proc .{0,300} died|EngineDead"),
+    (
+        "engine process gone",
+        r"output_handler failed|engine core .{0,300}unexpectedly|Engine core proc .{0,300} died|EngineDead",
+    ),
 )
 """What the words of a failure mean that `FAILURES` does not know: an exception's, or those of a silent death."""
 
@@ -197,7 +209,9 @@ GRAPHS_IN_BUDGET = (
 )
 """Since this version the budget pays for the graphs, by an estimate."""
 
-FREE_MEMORY = re.compile(r"Free memory on device .{0,300}?\((\d{1,15}(?:\.\d{1,15})?)/(\d{1,15}(?:\.\d{1,15})?) GiB\) on startup")
+FREE_MEMORY = re.compile(
+    r"Free memory on device .{0,300}?\((\d{1,15}(?:\.\d{1,15})?)/(\d{1,15}(?:\.\d{1,15})?) GiB\) on startup"
+)
 LONGEST = re.compile(r"can be stored in KV cache \((\d{1,15})\)|estimated maximum model length is (\d{1,15})")
 """What a refusal itself says would have been possible."""
 
@@ -284,7 +298,8 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "blocks": (rf"# (?!CPU)\w+ blocks: {NUMBER}", r"after num_gpu_blocks is: (\d+)"),
     "tokens": (rf"\w{{1,20}} KV cache size: {NUMBER} tokens",),
     "concurrency": (rf"Maximum concurrency for [\d,]+ tokens per request: {NUMBER}x",),
-    "graph_gib": (rf"Graph capturing finished in .{{0,300}}took {NUMBER} GiB", rf"CUDA graph pool memory: {NUMBER} GiB"),
+    "graph_gib": (rf"Graph capturing finished in .{{0,300}}took {NUMBER} GiB",
+                  rf"CUDA graph pool memory: {NUMBER} GiB"),
     "block_size": (r"\bblock_size=(\d{1,15})",),
     "attention": (r"^Using (?:AttentionBackendEnum\.)?([\w ]+?)(?: attention)? backend"
                   r"(?: on V1 engine| out of potential backends: .*| \(selected.*)?\.?$",),

@@ -1,4 +1,4 @@
-"""Bad input ends in one line, never in a traceback: a few seconds of fuzzing for each target, and all that was found."""
+"""Bad input ends in one line, never in a traceback: some fuzzing of each target, and all that was found."""
 
 from __future__ import annotations
 
@@ -34,8 +34,14 @@ def test_what_is_spoilt_is_refused_in_one_line(name: str) -> None:
     """The same inputs in every run; `make fuzz` tries new ones."""
     target = TARGETS[name]
 
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(spoilt(target.form, list(target.seeds())))
     def holds(data: bytes) -> None:
         refused(target, data)
@@ -67,7 +73,10 @@ def test_no_more_is_read_than_a_file_may_have(tmp_path: Path) -> None:
         read_text(tmp_path / "holes")
 
 
-@pytest.mark.parametrize(("name", "reason"), [(".", "Is a directory"), ("none", "No such file"), ("a\0b", "null byte"), ("a" * 300, "name too long")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [(".", "Is a directory"), ("none", "No such file"), ("a\0b", "null byte"), ("a" * 300, "name too long")],
+)
 def test_what_is_no_file_is_named(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(InputError, match=rf"cannot be read: .*{reason}"):
         read_bytes(tmp_path / name)
@@ -85,7 +94,7 @@ def test_a_pipe_is_read_to_its_end_and_one_without_a_writer_is_empty(tmp_path: P
     os.close(reading)
 
 
-def test_json_has_a_depth(tmp_path: Path) -> None:
+def test_json_has_a_depth() -> None:
     with pytest.raises(InputError, match="nested too deeply"):
         parse_json("[" * 100_000, "a.json")
 
@@ -104,9 +113,9 @@ def test_a_row_of_a_log_is_kept_up_to_a_bound() -> None:
 
 def test_an_event_without_an_end_is_a_bad_one() -> None:
     answer = Answer()
+    answer.feed(b"a" * MAX_EVENT_BYTES, 0.0)
     with pytest.raises(ValueError, match="an event of more than"):
-        for _ in range(MAX_EVENT_BYTES // (1 << 16) + 2):
-            answer.feed(b"a" * (1 << 16), 0.0)
+        answer.feed(b"a", 0.0)
 
 
 def test_a_message_quotes_nothing_that_a_terminal_acts_on() -> None:
@@ -137,15 +146,22 @@ CLI = [
 
 
 @pytest.mark.parametrize(("line", "message"), CLI, ids=[line for line, _ in CLI])
-def test_bad_files_exit_2_with_one_line(run: Callable[[str], tuple[int, str, str]], tmp_path: Path, line: str, message: str) -> None:
+def test_bad_files_exit_2_with_one_line(
+    run: Callable[[str], tuple[int, str, str]], tmp_path: Path, line: str, message: str
+) -> None:
     from tests.fuzz.hostile import config, study
 
     contents = {
-        "laughs.yaml": f"{LAUGHS}\nrungs: *a9".encode(), "deep.yaml": b"a: " + b"[" * 10_000, "tag.yaml": b"!!python/object:os.system id",
-        "twice.yaml": study() + b"\nname: again", "ok.yaml": study(), "long.log": b"Free memory on device " * 100_000,
+        "laughs.yaml": f"{LAUGHS}\nrungs: *a9".encode(),
+        "deep.yaml": b"a: " + b"[" * 10_000,
+        "tag.yaml": b"!!python/object:os.system id",
+        "twice.yaml": study() + b"\nname: again",
+        "ok.yaml": study(),
+        "long.log": b"Free memory on device " * 100_000,
         "large.yaml": study(workload="{concurrency: 1, num_requests: 1000000000000}"),
-        "deep.jsonl": b"[" * 100_000, "folder/config.json": config('"num_hidden_layers": 1000000000000'),
-    }  # fmt: skip
+        "deep.jsonl": b"[" * 100_000,
+        "folder/config.json": config('"num_hidden_layers": 1000000000000'),
+    }
     for name, content in contents.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)

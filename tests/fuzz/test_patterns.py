@@ -97,13 +97,17 @@ def _is_member(members: Any, char: str) -> bool:
             case "RANGE" if value[0] <= ord(char) <= value[1]:
                 return True
             case "CATEGORY":
-                if re.match({"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}.get(str(value).rpartition("_")[2], r"\W"), char):
+                if re.match(
+                    {"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}.get(str(value).rpartition("_")[2], r"\W"), char
+                ):
                     return True
     return False
 
 
 def attacks(pattern: re.Pattern[Any], length: int) -> Iterator[str]:
-    parsed = parser.parse(pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode(), pattern.flags & re.X)
+    parsed = parser.parse(
+        pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode(), pattern.flags & re.X
+    )
     for choice in range(6):
         parts: list[str] = []
         for part in pieces(parsed, choice):
@@ -137,4 +141,6 @@ def test_a_pattern_takes_linear_time(text: str) -> None:
         data: Any = long.encode() if is_bytes else long
         taken = seconds(pattern, data)
         if taken > LEAST_S:
-            assert taken <= MOST_GROWTH * max(seconds(pattern, data[: len(data) // FACTOR]), LEAST_S / FACTOR), long[:200]
+            assert taken <= MOST_GROWTH * max(seconds(pattern, data[: len(data) // FACTOR]), LEAST_S / FACTOR), long[
+                :200
+            ]
