@@ -249,7 +249,7 @@ SILENT_NAMES = frozenset({
 
 UNDER_LOAD = "under load"
 SERVING = re.compile(r"Application startup complete|Avg prompt throughput")
-STARTED = re.compile(r"vLLM (?:API )?server version |█.{0,300} version \d")
+STARTED = re.compile(r"vLLM (?:API )?server version |█.{0,100} version \d")
 """One of these a start: a container that is started again writes into the same log."""
 SIMULATED = "SIMULATED"
 """What planner's own simulated server adds to that line."""
@@ -282,7 +282,7 @@ PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 # ---------------------------------------------------------------- figures of a start
 
 FACTS: Mapping[str, tuple[str, ...]] = {
-    "version": (r"LLM engine \(v([^)\s]+)\)", r"vLLM (?:API )?server version ([^\s,]+)", r"█.{0,300} version (\d\S*)$"),
+    "version": (r"LLM engine \(v([^)\s]+)\)", r"vLLM (?:API )?server version ([^\s,]+)", r"█.{0,100} version (\d\S*)$"),
     "generation": (r"Initializing a (V\d) LLM engine",),
     # 0.6 and 0.7 write GB and mean 2**30.
     "weights_gib": (rf"[Mm]odel (?:loading|weights) took {NUMBER} Gi?B", rf"model weights take {NUMBER}GiB"),
