@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check format docs schemas accuracy race race-packages faults bench clean
+.PHONY: tune test tune-cpu check format docs schemas accuracy race race-packages faults fuzz bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +66,11 @@ accuracy: $(VENV)/.dev
 ## docs/reliability.md: every fault, three times.
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults --write
+
+## Two minutes of fuzzing for everything that planner reads; atheris where it installs, else hypothesis alone.
+fuzz: $(VENV)/.dev
+	$(BIN)/pip install --quiet --editable '.[fuzz]' || true
+	$(BIN)/python -m tests.fuzz
 
 ## docs/search.md: every searcher on every recorded landscape, 50 seeds. Installs PyTorch for Optuna's GP.
 race: $(VENV)/.race

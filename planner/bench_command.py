@@ -39,8 +39,9 @@ from planner.bench_view import (
     sweep_table,
 )
 from planner.capacity import Capacity, Level, SaturationWatch, find_capacity
+from planner.documents import PROMPTS_BYTES, read_text
 from planner.errors import InputError
-from planner.files import convert, load_named, read_text
+from planner.files import convert, load_named
 from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of, sweep
 from planner.loadgen import send_load
 from planner.metrics import ClientHealth, RequestRecord, client_fault, of_requests, summarize
@@ -50,7 +51,7 @@ from planner.spread import processes_needed, send_spread
 from planner.stress import preset, run_stress
 from planner.telemetry import ServerFacts, probe_server, wait_until_idle
 from planner.units import parse_seconds
-from planner.workload import GivenPrompt, Workload, plan_requests, plan_warmup, read_prompts
+from planner.workload import MOST_REQUESTS, GivenPrompt, Workload, plan_requests, plan_warmup, read_prompts
 
 EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
 MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0
@@ -169,10 +170,7 @@ def workload_of(asked: BenchAsk) -> tuple[Workload, list[GivenPrompt]]:
     if workload.prompts is None:
         return workload, []
     path = folder / workload.prompts
-    try:
-        prompts = read_prompts(read_text(path))
-    except (msgspec.MsgspecError, TypeError, ValueError) as error:
-        raise _not_prompts(path, error) from None
+    prompts = _prompts_of(path)
     if asked.concurrency is not None:
         prompts = [msgspec.structs.replace(prompt, arrival_s=None) for prompt in prompts]
     return workload, prompts
@@ -192,17 +190,21 @@ def _seconds(option: str, text: str) -> float:
         raise InputError(f"{option}: {error}") from None
 
 
-def _not_prompts(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path}: {error}; allowed: lines of {{prompt or input_tokens, output_tokens, arrival_s}}, or ShareGPT"
-    )
+def _prompts_of(path: Path) -> list[GivenPrompt]:
+    """Raises InputError."""
+    text = read_text(path, PROMPTS_BYTES)
+    try:
+        return read_prompts(text)
+    except (ValueError, RecursionError) as error:
+        allowed = "lines of {prompt or input_tokens, output_tokens, arrival_s}, or ShareGPT"
+        raise InputError(f"{path}: {error}; allowed: {allowed}") from None
 
 
 def _named(name: str) -> tuple[Workload, Path]:
     """A file, or a shipped name; and the folder its own files are beside. A JSONL file is a workload itself."""
     path = Path(name)
-    if path.suffix in (".jsonl", ".json") and path.is_file():
-        count = len(read_prompts(read_text(path)))
+    if path.suffix in (".jsonl", ".json") and os.path.isfile(path):
+        count = min(len(_prompts_of(path)), MOST_REQUESTS)
         return Workload(name=path.stem, concurrency=16, num_requests=count, prompts=path.name), path.parent
     return load_named(path.name, Workload, path.parent, "workloads"), path.parent
 
@@ -222,8 +224,8 @@ def _levels(text: str) -> list[float]:
         levels = [float(part) for part in text.split(",")]
     except ValueError:
         levels = []
-    if not levels or min(levels) <= 0:
-        raise InputError(f"--sweep {text!r}: allowed: numbers above 0, for example 1,2,4,8")
+    if not levels or not all(0 < level <= MAX_RATE for level in levels):
+        raise InputError(f"--sweep {text!r}: allowed: numbers above 0, at most {MAX_RATE:g}, for example 1,2,4,8")
     return levels
 
 
@@ -353,7 +355,7 @@ def compare_files(first: Path, second: Path) -> tuple[BenchTable, ...]:
     for path in (first, second):
         try:
             documents.append(msgspec.json.decode(read_text(path), type=dict[str, Any]))
-        except msgspec.MsgspecError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: is not a result of a benchmark: {error}") from None
     comparisons = compare_documents(documents[0], documents[1])
     if not comparisons:

@@ -12,10 +12,13 @@ from pathlib import Path
 import msgspec
 
 from planner.diagnosis import StartFacts
+from planner.documents import read_bytes
 from planner.errors import InputError
 from planner.memory import Calibration, Calibrations, MemoryEstimate, MemoryFigures
-from planner.units import format_gib
+from planner.units import MOST_BYTES, format_gib
 
+MOST_RATIO = 1000.0
+"""Real graphs over predicted ones: more is a damaged file."""
 SAME_CARD_FRACTION = 0.1
 """Cards of one kind differ by less in what they report."""
 
@@ -65,9 +68,14 @@ def load_calibrations(path: Path) -> dict[str, Calibration]:
     if not path.exists():
         return {}
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Calibration])
-    except (OSError, msgspec.MsgspecError) as error:
+        found = msgspec.json.decode(read_bytes(path), type=dict[str, Calibration])
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not a calibration file: {error}") from None
+    for key, one in found.items():
+        figures = (one.total_bytes, one.non_torch_bytes, one.activation_offset_bytes)
+        if not (one.total_bytes > 0 and max(map(abs, figures)) <= MOST_BYTES and 0 <= one.graph_ratio <= MOST_RATIO):
+            raise InputError(f"{path}: {key}: its figures are those of no card; remove the entry to learn it anew")
+    return found
 
 
 def save_calibrations(path: Path, calibrations: Calibrations) -> None:

@@ -76,9 +76,9 @@ def estimate(
     if requests is not None:
         if fit or sweep or compare or layouts:
             raise InputError("--requests answers its file only; leave out --fit, --sweep, --compare and --layouts")
-        from planner.requests import answer_lines
+        from planner.requests import answer_lines, lines_of
 
-        for line in answer_lines(requests):
+        for line in answer_lines(lines_of(requests)):
             typer.echo(line)
         return
     from planner.advice import nearest_fixes

@@ -234,7 +234,7 @@ def _bare_run(
     model, volumes = variant.path, {}
     if variant.is_directory:
         model = f"{container.model_mount.rstrip('/')}/{variant.basename}"
-        volumes = {str(Path(variant.path).expanduser().absolute()): model}
+        volumes = {str(variant.folder.absolute()): model}
     elif (cache := Path("~/.cache/huggingface").expanduser()).is_dir():
         volumes = {str(cache): "/root/.cache/huggingface"}  # or every trial would download the model again
     if problem.spec.engine.compile_cache:

@@ -15,9 +15,12 @@ from packaging.version import InvalidVersion, Version
 from planner.errors import InputError
 from planner.near import explained, half_width
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-
+MOST = 2**31 - 1
+"""What an engine counts (tokens, sequences, blocks) it counts in 32 bits."""
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Ranks = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Gib = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
 KvCacheDtype = Literal[
     "auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "fp8_per_token_head",
@@ -32,19 +35,19 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     dtype: Literal["auto", "half", "float16", "bfloat16", "float32"] | None = None
     quantization: str | None = None
-    tensor_parallel_size: Positive | None = None
-    pipeline_parallel_size: Positive | None = None
-    data_parallel_size: Positive | None = None
+    tensor_parallel_size: Ranks | None = None
+    pipeline_parallel_size: Ranks | None = None
+    data_parallel_size: Ranks | None = None
     enable_expert_parallel: bool | None = None
     max_model_len: Positive | None = None
     max_num_seqs: Positive | None = None
     max_num_batched_tokens: Positive | None = None
     gpu_memory_utilization: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
-    kv_cache_memory_bytes: Positive | None = None
-    block_size: Positive | None = None
+    kv_cache_memory_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**50)] | None = None
+    block_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] | None = None
     kv_cache_dtype: KvCacheDtype | None = None
-    swap_space: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    cpu_offload_gb: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    swap_space: Gib | None = None
+    cpu_offload_gb: Gib | None = None
     enable_chunked_prefill: bool | None = None
     enable_prefix_caching: bool | None = None
     enforce_eager: bool | None = None
@@ -54,7 +57,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_num_partial_prefills: Positive | None = None
     max_long_partial_prefills: Positive | None = None
     long_prefill_token_threshold: Count | None = None
-    scheduler_delay_factor: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    scheduler_delay_factor: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None = None
     num_scheduler_steps: Positive | None = None
     num_gpu_blocks_override: Positive | None = None
     async_scheduling: bool | None = None
@@ -140,10 +143,14 @@ _ALWAYS_OPTIONAL = {"enable_prefix_caching"}
 _STORE_TRUE_UNTIL = {"enforce_eager": Version("0.9.0"), "trust_remote_code": Version("0.9.0")}
 
 
+MOST_VERSION = 100
+"""Characters of a version; of thousands of digits Python makes no number."""
+
+
 def parse_version(text: str) -> Version:
     """vLLM's version, with or without a leading v. Raises InputError."""
     try:
-        return Version(text.removeprefix("v"))
+        return Version(text[:MOST_VERSION].removeprefix("v"))
     except InvalidVersion:
         raise InputError(f"vLLM version {text!r} is not a version; write for example 0.8.5") from None
 

@@ -16,6 +16,9 @@
 
 from __future__ import annotations
 
+MOST_CHARACTERS = 2000
+"""Of a message: what it quotes may be a megabyte."""
+
 
 class PlannerError(Exception):
     """Anything this program reports in one line, whatever odd text it quotes."""
@@ -23,7 +26,14 @@ class PlannerError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(_one_line(message))
+
+
+def _one_line(message: str) -> str:
+    """On one line, of bounded length, without what a terminal would act on or cannot encode."""
+    words = " ".join(message[: 4 * MOST_CHARACTERS].split())
+    words = words if len(words) <= MOST_CHARACTERS else words[: MOST_CHARACTERS - 3] + "..."
+    return words if words.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in words)
 
 
 class InputError(PlannerError):

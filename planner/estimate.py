@@ -297,7 +297,7 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
         return setup
     from planner.calibration import calibrate, load_calibrations, real_figures, save_calibrations
     from planner.diagnosis import read_start_facts
-    from planner.files import read_text
+    from planner.documents import read_text
 
     known = load_calibrations(path)
     if log is not None:

@@ -5,6 +5,7 @@ Also the JSON Schemas that editors use, generated from the same types.
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any, TypeVar
 
 import msgspec
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
+from planner.documents import YAML_BYTES, read_text
 from planner.errors import InputError
 from planner.fleet.spec import FleetSpec
 from planner.near import explained
@@ -32,12 +36,70 @@ SCHEMAS: dict[str, type] = {
 _SUFFIXES = {".yaml", ".yml"}
 
 
+MOST_DEPTH, MOST_VALUES, MOST_DIGITS = 30, 20_000, 40
+"""Of a YAML file: nested values, values when every alias is written out, characters of a number."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with an end: nesting, aliases and numbers are bounded. A key may stand once."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._count = 0
+        self._counts: dict[str, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event, before = self.peek_event(), self._count  # type: ignore[no-untyped-call]
+        is_alias, anchor = isinstance(event, yaml.AliasEvent), getattr(event, "anchor", None)
+        if is_alias and anchor in self.anchors and anchor not in self._counts:
+            raise ComposerError(None, None, f"alias {anchor} stands within what it names", event.start_mark)
+        self._depth += 1
+        self._count += self._counts.get(str(anchor), 1) if is_alias else 1
+        if self._depth > MOST_DEPTH:
+            raise ComposerError(None, None, f"nested more than {MOST_DEPTH} deep", event.start_mark)
+        if self._count > MOST_VALUES:
+            raise ComposerError(None, None, f"more than {MOST_VALUES} values, aliases written out", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if anchor is not None and not is_alias:
+            self._counts[anchor] = self._count - before
+        return node
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        seen: set[str] = set()
+        for key in keys:
+            if key.value in seen and key.value != "<<":
+                raise ConstructorError(None, None, f"key {key.value[:100]} stands there twice", key.start_mark)
+            seen.add(key.value)
+        return node
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        if len(node.value) > MOST_DIGITS:
+            raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
+        is_whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if is_whole else self.construct_yaml_float(node)
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
+
+
 def decode(text: str, kind: type[T], where: str) -> T:
     """YAML text to a value of `kind`. Raises InputError: `file: key.path: what is wrong`."""
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
+        data = yaml.load(text, _Loader)  # noqa: S506  (a safe loader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: is not YAML: {error}") from None
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a value that its tag refuses
+        raise InputError(f"{where}: is not YAML: a value has the wrong form: {error}") from None
     return convert(data, kind, where)
 
 
@@ -47,6 +109,8 @@ def convert(data: Any, kind: type[T], where: str) -> T:
     except msgspec.ValidationError as error:
         path, message = explained(error, kind)
         raise InputError(f"{where}: {path + ': ' if path else ''}{message}") from None
+    except (ArithmeticError, ValueError, RecursionError) as error:  # of integers too large to print, and the like
+        raise InputError(f"{where}: {error}") from None
 
 
 def _decode_unit(kind: type, value: Any) -> Any:
@@ -71,20 +135,13 @@ def _encode_unit(value: Any) -> Any:
     raise NotImplementedError(f"no YAML form for {type(value)}")
 
 
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
 def load_study(path: Path) -> StudySpec:
     """Read a study and whatever files it names. Raises InputError."""
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / "study.yaml"
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: no such study; write one, or describe it with --model and --gpu")
-    spec = decode(read_text(path), StudySpec, str(path))
+    spec = decode(read_text(path, YAML_BYTES), StudySpec, str(path))
     space, workload = spec.search_space, spec.workload
     if isinstance(space, str):
         space = load_named(space, SearchSpace, path.parent, "search_spaces")
@@ -101,12 +158,12 @@ def load_study(path: Path) -> StudySpec:
 
 def load_ladder(path: Path) -> tuple[Ladder, Path]:
     """A ladder and its folder; the path is its own, or that of the study beside it. Raises InputError."""
-    text = read_text(path) if path.exists() else ""
+    text = read_text(path, YAML_BYTES) if os.path.exists(path) else ""
     if not re.search(r"^rungs:", text, re.MULTILINE):
         path = path.parent / LADDER_FILE
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(f"{path}: no such ladder; planner tune writes it, and planner export --kind ladder")
-        text = read_text(path)
+        text = read_text(path, YAML_BYTES)
     return decode(text, Ladder, str(path)), path.parent
 
 
@@ -114,14 +171,14 @@ def _from(folder: Path, variant: ModelVariant) -> ModelVariant:
     """Relative model directories are relative to the study's file."""
     if not variant.path.startswith(("./", "../")):
         return variant
-    return msgspec.structs.replace(variant, path=str((folder / variant.path).resolve()))
+    return msgspec.structs.replace(variant, path=os.path.realpath(folder / variant.path))
 
 
 def load_named(name: str, kind: type[T], folder: Path, shipped: str) -> T:
     """A file relative to `folder`, or a shipped one by name."""
     path = folder / name
-    if path.suffix in _SUFFIXES and path.is_file():
-        return decode(read_text(path), kind, str(path))
+    if path.suffix in _SUFFIXES and os.path.isfile(path):  # unlike Path's, without an error for a name too long
+        return decode(read_text(path, YAML_BYTES), kind, str(path))
     known = shipped_files(shipped)
     stem = path.stem if path.suffix in _SUFFIXES else path.name
     is_shipped_name = path.parent == folder or path.parent.name == shipped

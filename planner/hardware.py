@@ -94,7 +94,7 @@ def _plain(text: str) -> str:
 _DRESS = re.compile(
     r"nvidia|geforce|tesla|graphics|generation|blackwell|(server|workstation) edition|hbm\d\w?|sxm\d( ac)?|\d+ ?gi?b?\b"
 )
-_SIZE = re.compile(r"(\d+) ?gi?b?\b", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,6}) ?gi?b?\b", re.IGNORECASE)
 
 
 def _kind(text: str) -> str:

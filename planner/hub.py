@@ -6,12 +6,12 @@ cache is used: what was read once is known without a network.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from planner.documents import parse_json, read_text
 from planner.errors import InputError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -48,10 +48,7 @@ def read_hub(name: str, near: str) -> tuple[Mapping[str, Any], int | None]:
         raise InputError(f"model {name!r}: its repository on the Hub has no config.json; {near}") from None
     except (httpx.HTTPError, errors.HFValidationError, OSError) as error:
         raise InputError(f"model {name!r}: the Hub did not answer as expected: {_first_line(error)}; {near}") from None
-    try:
-        config = json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {name!r}: its config.json is not JSON: {_first_line(error)}") from None
+    config = parse_json(read_text(Path(path)), f"model {name!r}: its config.json")
     if not isinstance(config, dict):
         raise InputError(f"model {name!r}: its config.json is not a JSON object")
     if reason is not None:

@@ -7,7 +7,6 @@ docs/formats.md describes the file. Launches nothing, knows nothing of optuna.
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Sequence
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 
 from planner.bench_json import read_metrics
 from planner.benchmark import MEASURING, STARTING, Measure, Measurement, OnStage, Repeats
+from planner.documents import parse_json, read_text
 from planner.engine import FIELDS, parse_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
-from planner.files import convert, read_text
+from planner.files import convert
 from planner.metrics import BenchmarkResult
 from planner.problem import Problem
 from planner.space import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
@@ -86,10 +86,7 @@ def read_records(path: Path, problem: Problem) -> list[Record]:
 
 
 def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{where}: is not JSON: {error}") from None
+    data = parse_json(text, where)
     if not isinstance(data, dict):
         raise InputError(f"{where}: is no mapping")
     record = _of_trial(convert(data, Trial, where)) if "candidate" in data else None

@@ -6,8 +6,9 @@ In: a path or name. Out: a frozen value with the names of config.json. Knows not
 from __future__ import annotations
 
 import json
+import os
 import re
-import struct
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from planner.checkpoint import tensor_bytes
+from planner.documents import parse_json, read_text
 from planner.errors import InputError
 from planner.near import near_names
 from planner.vision import FAMILIES as TOWERS
@@ -137,14 +140,14 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
 
     Raises InputError naming what is missing and which names ship with the program.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
         path = path / "config.json"
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise InputError(f"{source}: a directory without config.json; copy the model's config.json there")
-    if path.is_file():
+    if os.path.isfile(path):
         config = _read_json(path)
-        return spec_from_config(config, name or path.parent.name, _checkpoint_bytes(path.parent))
+        return spec_from_config(config, name or path.parent.name, tensor_bytes(path.parent))
     full = _shipped_name(source)
     if full is None and HUB_NAME.fullmatch(source):
         from planner.hub import read_hub
@@ -215,12 +218,11 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
     model_type = str(config.get("model_type") or _type_of(config.get("architectures") or outer.get("architectures")))
     family = model_type.removesuffix("_text")
 
-    def number(key: str, default: int | None = None) -> int:
+    def number(key: str, default: int | None = None, least: int = 1) -> int:
         value = config.get(key)
-        value = default if value is None else value
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise InputError(f"{name}: config.json: {key}: {value!r} is not a positive whole number")
-        return value
+        return _whole(
+            default if value is None else value, f"{name}: config.json: {key}", least, MOST.get(key, MOST_SIZE)
+        )
 
     heads = number("num_attention_heads")
     hidden = number("hidden_size")
@@ -228,19 +230,21 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
     rope_type = scaling.get("rope_type", scaling.get("type", "default"))
     positions = number("max_position_embeddings", UNKNOWN_POSITIONS)
     if rope_type == "yarn":
-        positions = int(scaling.get("original_max_position_embeddings", positions))
+        positions = _whole(
+            scaling.get("original_max_position_embeddings", positions), f"{name}: config.json: original positions"
+        )
     stretches = rope_type in {"yarn", "linear", "dynamic"}
     layers = number("num_hidden_layers")
-    window, num_sliding = _sliding(config, layers)
-    num_experts = next((config[key] for key in EXPERT_COUNTS if config.get(key)), 0)
-    experts = _experts(config, number, num_experts) if num_experts or family in MOE_FAMILIES else None
+    window, num_sliding = _sliding(config, number, layers)
+    num_experts = next((number(key) for key in EXPERT_COUNTS if config.get(key)), 0)
+    experts = _experts(number, num_experts) if num_experts or family in MOE_FAMILIES else None
     return ModelSpec(
         name=name,
         model_type=family,
         is_known=family in KNOWN_FAMILIES and config.get("max_position_embeddings") is not None,
         num_hidden_layers=layers,
         hidden_size=hidden,
-        intermediate_size=config.get("ffn_dim") or number("intermediate_size"),
+        intermediate_size=number("ffn_dim" if config.get("ffn_dim") else "intermediate_size"),
         num_attention_heads=heads,
         num_key_value_heads=number("num_key_value_heads", heads),
         head_dim=number("head_dim", hidden // heads),
@@ -251,7 +255,7 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
         quantization=_quantization(config.get("quantization_config"), name),
         qk_norm=family in QK_NORM_FAMILIES,
         qkv_bias=family in QKV_BIAS_FAMILIES or any(config.get(key) for key in QKV_BIAS_KEYS),
-        rope_factor=float(scaling.get("factor", 1.0)) if stretches else 1.0,
+        rope_factor=_factor(scaling.get("factor", 1.0), name) if stretches else 1.0,
         sliding_window=window,
         num_sliding_layers=num_sliding,
         experts=experts,
@@ -269,6 +273,33 @@ QKV_BIAS_KEYS = ("attention_bias", "attention_bias_qkv")
 EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
+MOST_SIZE = 1 << 26
+"""Of any figure of config.json: the longest contexts are of 10 million positions."""
+MOST = {"num_hidden_layers": 1 << 12, "num_attention_heads": 1 << 14, "num_key_value_heads": 1 << 14,
+        "head_dim": 1 << 14, "hidden_size": 1 << 20, "intermediate_size": 1 << 24, "moe_intermediate_size": 1 << 20,
+        **dict.fromkeys(EXPERT_COUNTS, 1 << 16)}  # fmt: skip
+"""Of some a tighter one: layers are counted one by one, and products of the others stay within 64 bits."""
+MOST_FACTOR = 1e4
+
+
+def _whole(value: Any, where: str, least: int = 1, most: int = MOST_SIZE) -> int:
+    """Raises InputError for what is no whole number from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        kind = "a positive whole number" if least == 1 else f"a whole number from {least}"
+        raise InputError(f"{where}: {reprlib.repr(value)} is not {kind}")
+    if value > most:
+        raise InputError(f"{where}: {reprlib.repr(value)} is more than any model has ({most})")
+    return value
+
+
+def _factor(value: Any, name: str) -> float:
+    if not isinstance(value, int | float) or not 0 < value <= MOST_FACTOR:
+        raise InputError(
+            f"{name}: config.json: rope_scaling.factor: {reprlib.repr(value)} is not from 0 to {MOST_FACTOR:g}"
+        )
+    return float(value)
+
+
 def _torch_dtype(named: Any) -> str:
     """The dtype weights are held in; what is no dtype of its own (fp8 checkpoints) runs in bfloat16."""
     text = str(named).removeprefix("torch.")
@@ -283,43 +314,45 @@ def _type_of(architectures: Any) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
 
 
-def _layer_counts(config: Mapping[str, Any]) -> Mapping[str, int] | None:
-    """How many layers there are of each kind, where config.json lists them."""
+def _layers_of(config: Mapping[str, Any], kind: str, num_layers: int) -> int | None:
+    """How many layers there are of a kind, where config.json lists them."""
     if counts := config.get("layer_types_count"):
-        return dict(counts)
-    types = config.get("layer_types")
-    return {kind: types.count(kind) for kind in set(types)} if isinstance(types, list) else None
+        count = dict(counts).get(kind, 0)
+    elif isinstance(types := config.get("layer_types"), list):
+        count = types.count(kind)
+    else:
+        return None
+    return _whole(count, f"config.json: layers of {kind}", 0, num_layers)
 
 
-def _sliding(config: Mapping[str, Any], num_layers: int) -> tuple[int | None, int]:
+def _sliding(config: Mapping[str, Any], number: Callable[..., int], num_layers: int) -> tuple[int | None, int]:
     """The window and how many layers use it, by layer_types, or by the older keys."""
-    window = config.get("sliding_window")
-    if not window or not config.get("use_sliding_window", True):
+    if not config.get("sliding_window") or not config.get("use_sliding_window", True):
         return None, 0
-    counts = _layer_counts(config)
-    if counts is not None:
-        return window, counts.get("sliding_attention", 0)
-    if pattern := config.get("sliding_window_pattern"):
-        return window, num_layers - num_layers // pattern
+    window, count = number("sliding_window"), _layers_of(config, "sliding_attention", num_layers)
+    if count is not None:
+        return window, count
+    if config.get("sliding_window_pattern"):
+        return window, num_layers - num_layers // number("sliding_window_pattern")
     return window, num_layers
 
 
-def _experts(config: Mapping[str, Any], number: Callable[..., int], count: int) -> Experts:
-    inner = config.get("moe_intermediate_size") or number("intermediate_size")
-    shared = config.get("shared_expert_intermediate_size") or (config.get("n_shared_experts") or 0) * inner
+def _experts(number: Callable[..., int], count: int) -> Experts:
+    inner = number("moe_intermediate_size", 0, least=0) or number("intermediate_size")
+    shared = number("shared_expert_intermediate_size", 0, least=0) or number("n_shared_experts", 0, least=0) * inner
     return Experts(
         num_experts=count or number("num_experts"),
         num_experts_per_tok=number("num_experts_per_tok"),
         intermediate_size=inner,
         shared_intermediate_size=shared,
-        num_dense_layers=config.get("first_k_dense_replace") or 0,
+        num_dense_layers=number("first_k_dense_replace", 0, least=0),
     )
 
 
 def _latent_attention(config: Mapping[str, Any], number: Callable[..., int]) -> LatentAttention:
     return LatentAttention(
         kv_lora_rank=number("kv_lora_rank"),
-        q_lora_rank=config.get("q_lora_rank"),
+        q_lora_rank=number("q_lora_rank") if config.get("q_lora_rank") else None,
         qk_nope_head_dim=number("qk_nope_head_dim"),
         qk_rope_head_dim=number("qk_rope_head_dim"),
         v_head_dim=number("v_head_dim"),
@@ -327,11 +360,11 @@ def _latent_attention(config: Mapping[str, Any], number: Callable[..., int]) -> 
 
 
 def _linear_attention(config: Mapping[str, Any], number: Callable[..., int], num_layers: int) -> LinearAttention:
-    counts = _layer_counts(config) or {}
-    interval = config.get("full_attention_interval") or 4
+    interval = number("full_attention_interval", 4)
+    listed = _layers_of(config, "linear_attention", num_layers)
     value_heads = number("linear_num_value_heads")
     return LinearAttention(
-        num_layers=counts.get("linear_attention", num_layers - num_layers // interval),
+        num_layers=num_layers - num_layers // interval if listed is None else listed,
         key_width=number("linear_num_key_heads") * number("linear_key_head_dim"),
         value_width=value_heads * number("linear_value_head_dim"),
         num_value_heads=value_heads,
@@ -343,14 +376,15 @@ def _quantization(config: Mapping[str, Any] | None, name: str) -> Quantization |
     """What quantization_config says. Raises InputError for a method that is not modelled."""
     if not config:
         return None
-    method = config.get("quant_method")
-    if method in {"awq", "gptq"}:
-        return Quantization(
-            method=method, bits=int(config.get("bits", 4)), group_size=int(config.get("group_size", 128))
-        )
+    method, where = config.get("quant_method"), f"{name}: config.json: quantization_config"
+    if method in ("awq", "gptq"):
+        bits = _whole(config.get("bits", 4), f"{where}.bits", 1, MOST_BITS)
+        return Quantization(method=method, bits=bits, group_size=_group(config.get("group_size", 128), where))
     if method == "fp8":
         block = config.get("weight_block_size")
-        return Quantization(method="fp8", bits=8, group_size=-1, block_size=tuple(block) if block else None)
+        rows, columns = block or (1, 1)
+        sizes = (_whole(rows, f"{where}.weight_block_size"), _whole(columns, f"{where}.weight_block_size"))
+        return Quantization(method="fp8", bits=8, group_size=-1, block_size=sizes if block else None)
     if method == "bitsandbytes":
         return Quantization(method=method, bits=8 if config.get("load_in_8bit") else 4, group_size=64)
     if method == "mxfp4":
@@ -360,49 +394,22 @@ def _quantization(config: Mapping[str, Any] | None, name: str) -> Quantization |
     if method == "compressed-tensors":
         groups = config.get("config_groups") or {}
         weights = next((group.get("weights") for group in groups.values() if group.get("weights")), None) or {}
-        bits = int(weights.get("num_bits", 8))
-        group_size = int(weights.get("group_size") or -1)
-        return Quantization(method=method, bits=bits, group_size=group_size)
+        bits = _whole(weights.get("num_bits", 8), f"{where}: num_bits", 1, MOST_BITS)
+        return Quantization(method=method, bits=bits, group_size=_group(weights.get("group_size") or -1, where))
     known = "awq, gptq, fp8, bitsandbytes, mxfp4, modelopt, compressed-tensors"
-    raise InputError(f"{name}: config.json: quantization_config.quant_method: {method!r}; known: {known}")
+    raise InputError(f"{where}.quant_method: {reprlib.repr(method)}; known: {known}")
+
+
+MOST_BITS = 32
+
+
+def _group(value: Any, where: str) -> int:
+    """-1: a whole row."""
+    return -1 if value == -1 else _whole(value, f"{where}: group_size")
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
+    value = parse_json(read_text(path), str(path))
     if not isinstance(value, dict):
         raise InputError(f"{path}: is not a JSON object")
     return value
-
-
-@dataclass(frozen=True, slots=True)
-class SafetensorsHeader:
-    tensors: frozenset[str]
-    tensor_bytes: int
-    file_bytes: int
-    """Length of the whole file by its header; a file that is shorter was not read to its end when it was copied."""
-
-
-def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """What a safetensors file holds: 8 bytes of length, then JSON. Raises InputError."""
-    try:
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-    except (OSError, struct.error, ValueError, MemoryError, OverflowError) as error:
-        raise InputError(f"{path}: is not a complete safetensors file: {error}") from None
-    try:
-        spans = {key: entry["data_offsets"] for key, entry in header.items() if key != "__metadata__"}
-        total = sum(end - start for start, end in spans.values())
-        data_end = max((end for _, end in spans.values()), default=0)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: its safetensors header is not understood") from None
-    return SafetensorsHeader(frozenset(spans), total, 8 + length + data_end)
-
-
-def _checkpoint_bytes(directory: Path) -> int | None:
-    """Bytes of all tensors by the safetensors headers; None without such files."""
-    files = sorted(directory.glob("*.safetensors"))
-    return sum(read_safetensors_header(path).tensor_bytes for path in files) if files else None

@@ -46,8 +46,10 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         for name, weight in self.weights.items():
             if name not in GOALS:
                 raise ValueError(f"weights.{name}: is no metric; allowed: {', '.join(GOALS)}")
-            if not 0 < weight < math.inf:
-                raise ValueError(f"weights.{name}: {weight:g} is not a number above 0 (latencies are minimised anyway)")
+            if not 0 < weight <= 1e6:
+                raise ValueError(
+                    f"weights.{name}: {weight:g} is not a number above 0, at most 1e6 (latencies are minimised anyway)"
+                )
         msgspec.structs.force_setattr(self, "slo", {name: _limit(name, limit) for name, limit in self.slo.items()})
 
     @property
@@ -129,8 +131,8 @@ def _limit(name: str, written: str | float) -> float:
         limit = parse(written) if isinstance(written, str) else float(written)
     except ValueError as error:
         raise ValueError(f"slo.{name}: {error}") from None
-    if not 0 < limit < math.inf:
-        raise ValueError(f"slo.{name}: {limit:g} is not above 0")
+    if not 0 < limit <= 1e12:
+        raise ValueError(f"slo.{name}: {limit:g} is not above 0, and at most 1e12")
     return limit
 
 

@@ -25,7 +25,7 @@ def warm_models(problem: Problem) -> str:
     """Read the files of every variant that is searched. Raises InputError where one cannot be read."""
     names = [str(name) for name in problem.choices.searched.get(MODEL, [problem.default.model])]
     variants = [problem.spec.models[name] for name in names]
-    folders = [Path(variant.path).expanduser() for variant in variants if variant.is_directory]
+    folders = [variant.folder for variant in variants if variant.is_directory]
     return warm(model_files(folders), psutil.virtual_memory().available)
 
 

@@ -6,6 +6,8 @@ removes it. Launches nothing, knows nothing of optuna.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -266,6 +268,8 @@ class Problem:
 
     def _deployment(self, candidate: Candidate, columns: dict[str, Any]) -> Deployment:
         """`columns`: the candidate's settings, arrays where others share its words; its environment is added."""
+        if candidate.model not in self.models:
+            raise InputError(f"{self.spec.name}: {candidate.model!r} is none of its models: {', '.join(self.models)}")
         model, hardware, env = self.models[candidate.model], self.spec.hardware, dict(candidate.env)
         if self.gpu.is_cpu and CPU_KV_ENV in env:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
             columns = {**columns, "kv_cache_memory_bytes": _whole_gib(env[CPU_KV_ENV]) * GIB}
@@ -296,15 +300,15 @@ class Problem:
 
 def _whole_gib(text: str) -> int:
     """vLLM reads the variable with int(). Raises InputError."""
-    if not text.isdigit() or int(text) == 0:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,5}", text):
         raise InputError(f"{CPU_KV_ENV}: {text!r} is not a whole number of GiB above 0")
     return int(text)
 
 
 def _model(name: str, variant: ModelVariant) -> ModelSpec:
     """The model's own files where they are here, else the architecture the study names."""
-    folder = Path(variant.path).expanduser()
-    if variant.is_directory and folder.exists() and (variant.architecture is None or _has_config(folder)):
+    folder = variant.folder
+    if variant.is_directory and os.path.exists(folder) and (variant.architecture is None or _has_config(folder)):
         return load_model(variant.path, variant.basename)
     if variant.architecture is None and variant.is_directory:
         raise InputError(
@@ -315,7 +319,7 @@ def _model(name: str, variant: ModelVariant) -> ModelSpec:
 
 
 def _has_config(path: Path) -> bool:
-    return path.is_file() or (path / "config.json").is_file()
+    return os.path.isfile(path) or os.path.isfile(path / "config.json")
 
 
 def _check_loads(loads: Sequence[float], workload: Workload) -> None:

@@ -21,6 +21,7 @@ import httpx
 import msgspec
 
 from planner.backends.base import Backend, Server
+from planner.documents import read_text
 from planner.errors import EngineError, InputError
 from planner.finals import finalists
 from planner.problem import Problem
@@ -165,10 +166,7 @@ def load_prompts(spec: QualitySpec) -> list[str]:
         text, where = (resources.files("planner") / "data" / "quality-prompts.jsonl").read_text("utf-8"), "shipped"
     else:
         where = spec.prompts
-        try:
-            text = Path(where).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        text = read_text(Path(where))
     prompts = [_prompt(line, f"{where}:{number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not prompts:
         raise InputError(f"{where}: has no prompts; write a JSON object with a prompt in each line")
@@ -177,7 +175,7 @@ def load_prompts(spec: QualitySpec) -> list[str]:
 
 def _prompt(line: str, where: str) -> str:
     prompt = None
-    with suppress(ValueError, AttributeError):
+    with suppress(ValueError, AttributeError, RecursionError):
         prompt = json.loads(line).get("prompt")
     if not isinstance(prompt, str) or not prompt:
         raise InputError(f'{where}: is no prompt; write {{"prompt": "text"}}')
@@ -211,5 +209,5 @@ def read_answer(text: str) -> Answer:
         tokens = found.get("tokens") or list(choice["text"])
         logprobs = found.get("token_logprobs")
         return Answer(tuple(map(str, tokens)), None if logprobs is None else tuple(float(p) for p in logprobs))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
         raise NoAnswers(f"an answer that is no completion: {text[:LAST_WORDS]}") from None

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
 from planner.defaults import USE_V1_ENV
+from planner.documents import LINE_BYTES
 from planner.engine import FIELDS, EngineConfig, parse_version
 from planner.errors import InputError, PlannerError
 from planner.estimate import Answer, judge
@@ -22,13 +23,13 @@ from planner.model import ModelSpec, load_model, spec_from_config
 from planner.near import near_names
 from planner.units import GIB, format_gib
 
-Amount = Annotated[float, msgspec.Meta(gt=0)]
+Amount = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
 class GpuRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The card by name, by memory, or both; a card that is in no table needs its memory."""
 
-    name: str | None = None
+    name: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     memory_gib: Amount | None = None
     """Total as CUDA reports it; a size cards are sold with is the label, of which CUDA shows less."""
     interconnect: Interconnect | None = None
@@ -39,10 +40,10 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     id: str | int
     model: str | dict[str, Any]
     """A directory, a config.json, a shipped name, or the mapping of a config.json."""
-    weights_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    weights_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**60)] | None = None
     """Of all tensors of the checkpoint."""
     gpu: GpuRequest
-    num_gpus: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    num_gpus: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     vllm_version: str
     host_memory_gib: Amount | None = None
     engine: dict[str, Any] = {}
@@ -69,9 +70,19 @@ def answer_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
             continue
         try:
             document = answer(msgspec.json.decode(line))
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             document = {"id": None, "error": f"is not JSON: {error}"}
         yield msgspec.json.encode(document).decode()
+
+
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of a stream, one in memory at a time. Raises InputError for one without an end."""
+    number = 1
+    while line := stream.readline(LINE_BYTES):
+        if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+            raise InputError(f"--requests: line {number} is longer than {LINE_BYTES >> 20} MiB")
+        yield line
+        number += 1
 
 
 def _document(request: Request) -> dict[str, Any]:
@@ -133,7 +144,7 @@ NO_MEMORY = {
 """Flags that change no memory."""
 DRAFTS = "speculative_config"
 """A draft model's weights and cache are not modelled."""
-_WHOLE = re.compile(r"(\d+(?:\.\d+)?)([kmgtKMGT])")
+_WHOLE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kmgtKMGT])")
 _SCALE = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _RANGE = re.compile(r"Expected `\w+` (?:<|>)=? |Invalid enum value")
 
@@ -186,7 +197,7 @@ _NOISE = re.compile(
     r"nvidia|geforce|tesla|quadro|graphics|device|generation|edition|server|workstation|blackwell|gpu|unnamed"
     r"|sxm\d?|pcie?|hbm\de?|\d+ ?gi?b|[^a-z0-9]"
 )
-_SIZE = re.compile(r"(\d+) ?gi?b", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,6}) ?gi?b", re.IGNORECASE)
 FAMILIES: tuple[tuple[str, tuple[int, int]], ...] = (
     (r"p100", (6, 0)), (r"p4|gtx10", (6, 1)), (r"v100|titanv", (7, 0)), (r"rtx\d000ada", (8, 9)),
     (r"t4|rtx20|titanrtx|gtx16|rtx[3-8]000", (7, 5)), (r"a100|a30$|a800", (8, 0)),

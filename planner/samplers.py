@@ -173,6 +173,6 @@ class Records:
         if frozen.number not in self._decoded:
             try:
                 self._decoded[frozen.number] = msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
-            except msgspec.MsgspecError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None
         return self._decoded[frozen.number]

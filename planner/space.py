@@ -30,7 +30,9 @@ Value: TypeAlias = "str | int | float | bool | None"
 
 LAYOUT, MODEL, ENV_PREFIX = "layout", "model", "env."
 PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
-_LAYOUT = re.compile(r"([1-9]\d*)xtp([1-9]\d*)(?:pp([1-9]\d*))?")
+_LAYOUT = re.compile(r"([1-9]\d{0,3})xtp([1-9]\d{0,3})(?:pp([1-9]\d{0,3}))?", re.ASCII)
+MOST_VALUES, MOST_COMBINATIONS = 1000, 1_000_000
+"""Of one searched key, and of all together: all are judged at once, in memory."""
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +47,8 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("low, high and step must be finite")
         if self.low > self.high:
             raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        if (self.high - self.low) / self.step >= MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES} values from low to high; take a larger step")
 
     def values(self) -> list[Value]:
         count = int((self.high - self.low) / self.step + 1e-9) + 1
@@ -89,6 +93,8 @@ def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
     values = _values(choice)
     if not values:
         raise ValueError(f"{where}: has no values")
+    if len(values) > MOST_VALUES:
+        raise ValueError(f"{where}: more than {MOST_VALUES} values")
     if len(set(map(repr, values))) < len(values):
         raise ValueError(f"{where}: names a value twice")
     for value in values:
@@ -155,12 +161,15 @@ def _normal(name: str, values: list[Value]) -> list[Value]:
     return list({repr(normal): normal for normal in map(one, values)}.values())
 
 
+Few = Annotated[int, msgspec.Meta(ge=1, le=9999)]
+
+
 class Layout(msgspec.Struct, frozen=True):
     """How the cards are shared out: so many instances, each over tp x pp cards. Written `2xtp2` or `1xtp2pp2`."""
 
-    instances: int
-    tensor_parallel_size: int
-    pipeline_parallel_size: int = 1
+    instances: Few
+    tensor_parallel_size: Few
+    pipeline_parallel_size: Few = 1
 
     @property
     def gpus_per_instance(self) -> int:
@@ -207,6 +216,10 @@ class Choices:
         env: Mapping[str, str],
     ) -> None:
         self.searched = {name: _normal(name, values) for name, values in searched.items()}
+        if (size := self.size) > MOST_COMBINATIONS:
+            raise InputError(
+                f"the search space has {size} combinations, at most {MOST_COMBINATIONS}: name fewer values"
+            )
         self._fixed = fixed
         self._model = model
         self._layout = layout
@@ -219,7 +232,7 @@ class Choices:
 
     @property
     def size(self) -> int:
-        return int(np.prod([len(values) for values in self.searched.values()], dtype=np.int64))
+        return math.prod(len(values) for values in self.searched.values())
 
     def index_matrix(self) -> NDArray[np.int32]:
         """Every point of the grid as indices into the values.  # (size, num_names)"""

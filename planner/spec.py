@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,8 +17,8 @@ from planner.space import SearchSpace
 from planner.units import MIB, Bytes, Seconds
 from planner.workload import Rate, Workload
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-NonNegative = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+NonNegative = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 
@@ -31,6 +32,16 @@ class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     settings: EngineConfig = EngineConfig()
     """Settings this variant needs, for example quantization."""
 
+    def __post_init__(self) -> None:
+        for key in ("path", "architecture"):
+            if "\0" in (getattr(self, key) or ""):
+                raise ValueError(f"{key}: a path has no NUL")
+
+    @property
+    def folder(self) -> Path:
+        """The directory, with ~ written out where there is such a user."""
+        return Path(os.path.expanduser(self.path))
+
     @property
     def is_directory(self) -> bool:
         return self.path.startswith(("/", "./", "../", "~"))
@@ -41,7 +52,7 @@ class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    gpu: str
+    gpu: Annotated[str, msgspec.Meta(max_length=100)]
     """A name of `planner gpus`, or CPU for vLLM's CPU backend."""
     num_gpus: Positive = 1
     gpu_memory: Bytes | None = None
@@ -123,7 +134,7 @@ class ServeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 class SamplerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: Literal["planner", "tpe", "gp", "random", "grid"] = "planner"
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]

@@ -64,6 +64,13 @@ class EngineTelemetry:
 
 def parse_telemetry(text: str) -> EngineTelemetry:
     """Read a /metrics page. Raises ValueError when it is not one."""
+    try:
+        return _telemetry(text)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # the parser's, of what is no page
+        raise ValueError(f"is no page of metrics: {error}") from None
+
+
+def _telemetry(text: str) -> EngineTelemetry:
     samples: dict[str, list[float]] = {}
     caches: list[dict[str, str]] = []
     for family in text_string_to_metric_families(text):
@@ -99,9 +106,25 @@ def fetch_telemetry(base_url: str, access: Access = OPEN, timeout_s: float = 5.0
     """Ask a server (`http://host:port`); None when it does not answer, or not with metrics."""
     try:
         with _client(base_url, access, timeout_s) as client:
-            return parse_telemetry(client.get(base_url.rstrip("/") + "/metrics").raise_for_status().text)
+            return parse_telemetry(_page(client, base_url.rstrip("/") + "/metrics"))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
+
+
+MAX_PAGE_BYTES = 16 << 20
+"""Of a metrics page; that of a real server has 54 kB."""
+
+
+def _page(client: httpx.Client, url: str) -> str:
+    """A page's text. Raises ValueError for one that does not end."""
+    content = b""
+    with client.stream("GET", url) as response:
+        response.raise_for_status()
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > MAX_PAGE_BYTES:
+                raise ValueError(f"{url}: a page of more than {MAX_PAGE_BYTES >> 20} MiB")
+    return content.decode("utf-8", "replace")
 
 
 def difference(before: EngineTelemetry, after: EngineTelemetry) -> EngineTelemetry:
@@ -155,15 +178,20 @@ def read_gauges(text: str) -> dict[str, float]:
     }
 
 
-_TTFT_BUCKET = re.compile(r'^vllm:time_to_first_token_seconds_bucket\{[^\n]*\ble="([^"]+)"[^\n]*\} (\S+)', re.MULTILINE)
+_TTFT_BUCKET = re.compile(r"^vllm:time_to_first_token_seconds_bucket\{([^\n]*)\} (\S+)", re.MULTILINE)
 """vllm/engine/metrics.py of 0.6.6, v1/metrics/loggers.py of 0.8.5 and 0.32."""
+_BOUND = re.compile(r'\ble="([^"]+)"')
 
 
 def read_ttft(text: str) -> dict[float, float]:
-    """The histogram of times to first token: upper bound in seconds -> requests so far at most that slow."""
+    """The histogram of times to first token: upper bound in seconds -> requests so far at most that slow.
+
+    Raises ValueError where it has no numbers.
+    """
     buckets: dict[float, float] = {}
-    for bound, count in _TTFT_BUCKET.findall(text):  # of a data parallel server one for each engine
-        buckets[float(bound)] = buckets.get(float(bound), 0.0) + float(count)
+    for labels, count in _TTFT_BUCKET.findall(text):  # of a data parallel server one for each engine
+        if bound := _BOUND.search(labels):
+            buckets[float(bound[1])] = buckets.get(float(bound[1]), 0.0) + float(count)
     return buckets
 
 
@@ -208,7 +236,7 @@ class GaugeWatch:
             while not self._ended.wait(self.every_s):
                 for url in self.base_urls:
                     try:
-                        read = read_gauges(client.get(url + "/metrics").text)
+                        read = read_gauges(_page(client, url + "/metrics"))
                     except (httpx.HTTPError, ValueError):
                         continue
                     for field, value in read.items():
@@ -335,7 +363,7 @@ def _client(url: str, access: Access, timeout_s: float | None = None) -> httpx.C
 def _models(response: httpx.Response) -> list[dict[str, Any]]:
     try:
         data = response.json().get("data", [])
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return []
     return [one for one in data if isinstance(one, dict) and "id" in one] if isinstance(data, list) else []
 
@@ -344,7 +372,7 @@ def _json(client: httpx.Client, method: str, url: str, body: dict[str, Any] | No
     """The answer's object; empty where there is none."""
     try:
         content = msgspec.json.decode(client.request(method, url, json=body).raise_for_status().content)
-    except (httpx.HTTPError, msgspec.DecodeError):
+    except (httpx.HTTPError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

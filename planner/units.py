@@ -18,7 +18,9 @@ _BYTE_UNITS = {
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
 }  # fmt: skip
 _SECOND_UNITS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+MOST_BYTES, MOST_SECONDS = 1 << 60, 1e9
+"""An exbibyte, 31 years: a larger figure is a slip."""
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
 
 
 class Bytes(int):
@@ -31,24 +33,28 @@ class Seconds(float):
 
 def parse_bytes(text: str | int | float) -> Bytes:
     """Read a size. Raises ValueError with what is allowed."""
-    return Bytes(round(_parse(text, _BYTE_UNITS, "a size such as 80GiB, 22GB or a count of bytes")))
+    return Bytes(round(_parse(text, _BYTE_UNITS, "a size such as 80GiB, 22GB or a count of bytes", MOST_BYTES)))
 
 
 def parse_seconds(text: str | int | float) -> Seconds:
     """Read a duration. Raises ValueError with what is allowed."""
-    return Seconds(_parse(text, _SECOND_UNITS, "a duration such as 200ms, 30s, 5min or plain seconds"))
+    allowed = "a duration such as 200ms, 30s, 5min or plain seconds"
+    return Seconds(_parse(text, _SECOND_UNITS, allowed, MOST_SECONDS))
 
 
 def parse_rate(text: str | int | float) -> float:
     """Read a rate. Raises ValueError with what is allowed."""
-    return _parse(text, {"": 1.0}, "a plain number a second such as 500")
+    return _parse(text, {"": 1.0}, "a plain number a second such as 500", 1e12)
 
 
-def _parse(text: str | int | float, units: dict[str, float] | dict[str, int], allowed: str) -> float:
-    match = _QUANTITY.fullmatch(str(text))
+def _parse(text: str | int | float, units: dict[str, float] | dict[str, int], allowed: str, most: float) -> float:
+    match = _QUANTITY.fullmatch(str(text).strip())
     if not match or match[2].lower() not in units:
         raise ValueError(f"{text!r} is not {allowed}")
-    return float(match[1]) * units[match[2].lower()]
+    number = float(match[1]) * units[match[2].lower()]
+    if number > most:
+        raise ValueError(f"{text!r} is too large, at most {most:g}")
+    return number
 
 
 def format_gib(num_bytes: SupportsFloat, digits: int = 2) -> str:

@@ -70,18 +70,22 @@ def vision_tower(config: Mapping[str, Any], model_type: str) -> VisionTower | No
         depth=_whole(named.get("depth") or named.get("num_hidden_layers"), known.depth),
         patch_size=patch,
     )
-    width = named.get("intermediate_size") or tower.hidden_size * known.intermediate_size // known.hidden_size
+    width = named.get("intermediate_size") or max(1, tower.hidden_size * known.intermediate_size // known.hidden_size)
     tower = replace(tower, intermediate_size=_whole(width, known.intermediate_size))
     levels = named.get("deepstack_visual_indexes")
     if isinstance(levels, list):
-        tower = replace(tower, deepstack_levels=len(levels))
-    if isinstance(size := named.get("image_size"), int) and not tower.video_frames:
-        tower = replace(tower, item_patches=(size // patch) ** 2)
+        tower = replace(tower, deepstack_levels=min(len(levels), tower.depth))
+    if (size := _whole(named.get("image_size"), 0)) and not tower.video_frames:
+        tower = replace(tower, item_patches=max(1, size // patch) ** 2)
     return tower
 
 
+MOST = 1 << 20
+"""Of any figure of a tower: what is larger is a slip."""
+
+
 def _whole(value: Any, default: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST else default
 
 
 def tower_bytes(tower: VisionTower, text_hidden_size: int, itemsize: int) -> int:

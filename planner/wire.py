@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import httptools
 import httpx
@@ -187,6 +187,8 @@ class _Connection(asyncio.Protocol):
 
     def _keep(self, data: bytes, now_s: float) -> None:  # noqa: ARG002
         self.body += data
+        if len(self.body) > MAX_EVENT_BYTES:
+            self._fail(httpx.RemoteProtocolError("the answer does not end"))
 
     def _finish(self) -> None:
         assert self.ended is not None
@@ -221,9 +223,12 @@ class _Choice(msgspec.Struct):
     delta: _Delta | None = None
 
 
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int | None = None
+    prompt_tokens: Tokens = 0
+    completion_tokens: Tokens | None = None
 
 
 class _Event(msgspec.Struct):
@@ -234,7 +239,17 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
-_decode_event = msgspec.json.Decoder(_Event).decode
+_decoder = msgspec.json.Decoder(_Event)
+MAX_EVENT_BYTES = 1 << 20
+"""Of one event, and of the body of a refusal: what is longer comes from no engine."""
+
+
+def _decode_event(payload: bytes) -> _Event:
+    """Raises MsgspecError, of whatever is wrong with it."""
+    try:
+        return _decoder.decode(payload)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 CONNECTION = "connection"
@@ -265,6 +280,8 @@ class Answer:
             data = data.replace(b"\r", b"")
         events = (self.rest + data).split(b"\n\n")
         self.rest = events.pop()
+        if len(self.rest) > MAX_EVENT_BYTES:
+            raise msgspec.DecodeError(f"an event of more than {MAX_EVENT_BYTES} bytes")
         for event in events:
             self._take(event, now_s)
 
@@ -337,8 +354,9 @@ def error_message(body: bytes, num_characters: int = 200) -> str:
     """One line of an error's JSON body: `{"message"}` of old, now `{"error": {"message"}}`, FastAPI's `{"detail"}`."""
     try:
         content = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        content = body.decode(errors="replace")
-    while isinstance(content, dict):
-        content = next((content[key] for key in ("error", "message", "detail") if content.get(key)), str(content))
-    return " ".join(str(content).split())[:num_characters]
+        while isinstance(content, dict):
+            content = next((content[key] for key in ("error", "message", "detail") if content.get(key)), str(content))
+        words = str(content)
+    except (ValueError, RecursionError):
+        words = body.decode(errors="replace")
+    return " ".join(words.split())[:num_characters]

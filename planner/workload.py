@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 else:
     np = LazyModule("numpy")
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Rate = Annotated[float, msgspec.Meta(gt=0)]
+MOST_REQUESTS = 1_000_000
+"""Of one run: each is planned before the first is sent."""
+MOST_TOKENS = 2**31 - 1
+MOST_ARRIVAL_S = 1e9
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST_REQUESTS)]
+Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
+Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 Ids: TypeAlias = "NDArray[np.int64]"
 
 FIRST_ORDINARY_TOKEN = 1000
@@ -47,10 +52,10 @@ WORDS = [
 class Lengths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Lengths from low to high: uniform, or with `median` lognormal (what lies outside is drawn in to the limits)."""
 
-    low: Positive
-    high: Positive
-    median: Positive | None = None
-    sigma: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    low: Tokens
+    high: Tokens
+    median: Tokens | None = None
+    sigma: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
     """Standard deviation of the logarithm; 1 is typical of what people write."""
 
     def __post_init__(self) -> None:
@@ -71,17 +76,17 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     concurrency: Positive
     """In an open loop only how wide the warm-up is."""
     num_requests: Positive
-    input_tokens: Positive | Lengths = 512
+    input_tokens: Tokens | Lengths = 512
     """Of the first turn, where there are several; not used where prompts are given."""
-    output_tokens: Positive | Lengths = 128
+    output_tokens: Tokens | Lengths = 128
     """Also of given prompts that do not say how long their answers were."""
-    shared_prefix_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
+    shared_prefix_tokens: Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] = 0
     """How many of the input's first tokens are the same in all requests."""
     shared_prefix_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     """How many of the requests (of the conversations) begin with the shared prefix."""
     turns: Positive = 1
     """Of a conversation: each turn's prompt is the one before, its answer, and `turn_tokens` more."""
-    turn_tokens: Positive | Lengths = 128
+    turn_tokens: Tokens | Lengths = 128
     prompts: str | None = None
     """A JSONL file of prompts, or a ShareGPT JSON file; beside the workload's file if relative. Not in a study."""
     repeat_prompts: bool = False
@@ -90,7 +95,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Of a closed loop: until all have joined, one after the other."""
     request_rate: Rate | None = None
     """Requests a second, whether or not others have ended."""
-    burstiness: Rate = 1.0
+    burstiness: Annotated[float, msgspec.Meta(ge=1e-3)] = 1.0
     """Of arrivals: 1 is Poisson, below 1 in bursts, infinite constant gaps (vLLM's word)."""
     start_rate: Rate | None = None
     """The rate rises in a line from here to `request_rate`, which it has at the last request."""
@@ -98,13 +103,13 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How many times as fast as it was recorded a trace is sent."""
     max_concurrency: Positive | None = None
     """The most requests in flight in an open loop or a trace; what waits for a place counts as `queue_times`."""
-    warmup_requests: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    warmup_requests: Annotated[int, msgspec.Meta(ge=0, le=MOST_REQUESTS)] | None = None
     """Sent and thrown away first; by default as many as the concurrency."""
     endpoint: Literal["completions", "chat"] = "completions"
     ignore_eos: bool = True
     """Answers of exactly the planned length, where the server can."""
     request_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1800.0))
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
     def __post_init__(self) -> None:
         if self.prompts is None and self.shared_prefix_tokens >= _low(self.input_tokens):
@@ -201,9 +206,9 @@ class GivenPrompt(msgspec.Struct, frozen=True):
     """One recorded request: its prompt, or only how long it was."""
 
     prompt: str | None
-    output_tokens: int | None = None
-    arrival_s: float | None = None
-    input_tokens: int | None = None
+    output_tokens: Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None = None
+    arrival_s: Annotated[float, msgspec.Meta(ge=-MOST_ARRIVAL_S, le=MOST_ARRIVAL_S * 10)] | None = None
+    input_tokens: Tokens | None = None
     """Of the prompt; one that is not given is made so long."""
 
 
@@ -370,21 +375,21 @@ def _from_line(line: dict[str, Any]) -> GivenPrompt:
     prompt, length = line.get("prompt"), line.get("input_tokens", line.get("input_len"))
     if length is None and (not isinstance(prompt, str) or not prompt):
         raise ValueError("a line has no prompt, nor input_tokens")
-    if length is not None and (not isinstance(length, int) or length < 1):
-        raise ValueError(f"input_tokens {length!r} is not a count of tokens")
-    output = line.get("output_tokens", line.get("max_tokens", line.get("output_len")))
     arrival = line.get("arrival_s", line.get("timestamp"))
-    return GivenPrompt(
-        prompt,
-        None if output is None else int(output),
-        None if arrival is None else float(arrival),
-        length,
-    )
+    found = {
+        "prompt": prompt if isinstance(prompt, str) else None,
+        "input_tokens": length,
+        "output_tokens": line.get("output_tokens", line.get("max_tokens", line.get("output_len"))),
+        "arrival_s": arrival,
+    }
+    return msgspec.convert(found, GivenPrompt, strict=False)  # a count may be written as "12" or 12.0
 
 
 def _from_sharegpt(talk: dict[str, Any]) -> GivenPrompt | None:
     """The first question, and how long its answer was; None where there is not both."""
     turns = talk["conversations"]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns[:2]):
+        raise ValueError("conversations: is no list of turns")
     if len(turns) < 2:
         return None
     prompt, answer = str(turns[0].get("value", "")), str(turns[1].get("value", ""))

@@ -12,7 +12,6 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from packaging.version import Version
@@ -116,7 +115,7 @@ def _scalar(word: str) -> Scalar:
 def model_of(problem: Problem, candidate: Candidate) -> str:
     """The directory on this host, or the name on the Hub."""
     variant = problem.spec.models[candidate.model]
-    return str(Path(variant.path).expanduser().absolute()) if variant.is_directory else variant.path
+    return str(variant.folder.absolute()) if variant.is_directory else variant.path
 
 
 def _env_words(problem: Problem, candidate: Candidate, instance: int) -> list[str]:

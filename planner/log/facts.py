@@ -130,7 +130,7 @@ class FactsReader:
             generation = "V0"  # it did not say yet
         block_size = self.text("block_size")
         if kv_tokens is None and num_gpu_blocks is not None and block_size is not None:
-            kv_tokens = num_gpu_blocks * int(block_size)
+            kv_tokens = num_gpu_blocks * int(_number(block_size) or 0)
         weights_bytes, non_torch_bytes, consumed_bytes = map(
             self._gib, ("weights_gib", "non_torch_gib", "consumed_gib")
         )
@@ -180,8 +180,13 @@ def _attention(name: str) -> str | None:
     return ATTENTION_NAMES.get(upper, upper.replace(" ", "_"))
 
 
+MOST = 1e15
+"""Of any figure: no card has as many bytes."""
+
+
 def _number(text: str) -> float | None:
     try:
-        return float(text.replace(",", ""))
+        number = float(text.replace(",", ""))
     except ValueError:
         return None  # a version, a name
+    return number if abs(number) < MOST else None

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-MAX_ROW = 200_000
+MAX_ROW = 1 << 16
 """Characters of a row that are kept; what a file without newlines would fill the memory with is dropped."""
+MAX_VERSION = 100
+"""Characters; of thousands of digits Python makes no number."""
 HEAD_BYTES = 1 << 16
 BINARY_SHARE = 0.1
 """Of bytes that are no text, among the first: more is no log."""
@@ -34,7 +36,8 @@ _BARE = ("(", "INFO", "WARNING", "ERROR", "DEBUG")
 _PROCESS = re.compile(r"\(([A-Za-z_][\w.-]*(?: [\w=]+)*?) pid=\d+\)\s*")
 # `ERROR 11-22 07:10:00 [core.py:12] ` since 0.7.3, `... 07:10:00 worker.py:267] ` before.
 _LEVEL = re.compile(
-    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d-\d\d \d\d:\d\d:\d\d) (\[[^\]\n]*:\d+\]|[\w./-]+:\d+\]) ?(.*)"
+    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d-\d\d \d\d:\d\d:\d\d) "
+    r"(\[[^\]\n]{0,200}:\d{1,9}\]|[\w./-]{1,200}:\d{1,9}\]) ?(.*)"
 )
 _UVICORN = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(.*)")
 # Warnings of torch (`[rank0]:[W1122 07:20:56.1 socket.cpp:204]`, `W1122 09:03:18.5 1 triton.py:53]`) and of Python.
@@ -141,7 +144,7 @@ class Lines:
         if row.startswith('{"log":"'):
             try:
                 row = msgspec.json.decode(row, type=_DockerRow).log
-            except msgspec.MsgspecError:
+            except (ValueError, RecursionError):
                 pass  # somebody else's JSON, or half a row
             else:
                 whole, row = row.endswith("\n"), row.removesuffix("\n")
@@ -165,7 +168,7 @@ def _parts(row: str, number: int, is_cut: bool = False) -> Iterator[Line]:
 def lines_of(text: str) -> Iterator[Line]:
     """The lines of a log that is in memory; its end counts as a newline where nothing says that it was cut."""
     for number, row in enumerate(text.split("\n"), 1):
-        yield from _parts(row, number)
+        yield from _parts(row[:MAX_ROW], number)
 
 
 def is_binary(head: bytes) -> bool:
@@ -180,6 +183,6 @@ def is_binary(head: bytes) -> bool:
 def parsed(version: str | None) -> Version | None:
     """A version as logs name it; None for none, and for what is no version."""
     try:
-        return None if version is None else Version(version)
+        return None if version is None else Version(version[:MAX_VERSION])
     except InvalidVersion:
         return None

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
 
-NUMBER = r"(-?\d[\d,]*(?:\.\d+)?)"
+NUMBER = r"(-?\d[\d,]{0,20}(?:\.\d{1,20})?)"
+"""Bounded like all gaps below: a search is then linear in the line, whatever stands in it (tests/fuzz)."""
 
 # ---------------------------------------------------------------- failures
 
@@ -110,8 +111,8 @@ FAILURES: tuple[tuple[str, str], ...] = (
     ("KV cache too small", r"To serve at least one request with the model"),
     ("no room for a KV cache", r"No available memory for the cache blocks"),
     ("no room for a KV cache", r"Cannot auto-fit max_model_len: not enough GPU memory"),
-    ("card already in use", r"Free memory on device .*on startup is less than"),
-    ("host memory too small", r"Available memory on node .*less than desired CPU memory utilization"),
+    ("card already in use", r"Free memory on device .{0,300}on startup is less than"),
+    ("host memory too small", r"Available memory on node .{0,300}less than desired CPU memory utilization"),
     ("host memory too small", r"on kv cache allocation is less than requested memory for kv"),
     ("host memory too small", r"Aborted due to the lack of CPU swap space"),
     # An allocation failed.
@@ -125,7 +126,7 @@ FAILURES: tuple[tuple[str, str], ...] = (
     # Models.
     ("model files", r"Repo id must be|is not a valid model identifier|Invalid repository ID or local directory"),
     ("model files", r"does not appear to have a file named|Cannot find any model weights|Cannot access gated repo"),
-    ("model not supported", r"Model architectures .* (?:are not supported|failed to be inspected)"),
+    ("model not supported", r"Model architectures .{0,300} (?:are not supported|failed to be inspected)"),
     # What this GPU or machine cannot do, said as a RuntimeError or by a compiler.
     ("card not capable", r"FlashAttention only supports Ampere|For FP8 input, output must have dtype"),
     ("card not capable", r"out of resource: shared memory|type fp8\w+ not supported in this architecture"),
@@ -134,7 +135,7 @@ FAILURES: tuple[tuple[str, str], ...] = (
     ("port in use", r"(?i)address already in use"),
     (
         "shared memory too small",
-        r"Insufficient space in /dev/shm|insufficient shared memory|/dev/shm.*No space|Bus error",
+        r"Insufficient space in /dev/shm|insufficient shared memory|/dev/shm.{0,300}No space|Bus error",
     ),
     (
         "shared memory too small",
@@ -152,9 +153,12 @@ FAILURES: tuple[tuple[str, str], ...] = (
 NCCL, often before it has said so itself. A group `words` is the message."""
 
 REFUSALS: tuple[tuple[str, str], ...] = (
-    ("host memory too small", r"Too large swap space|The worker already uses .* of CPU memory"),
+    ("host memory too small", r"Too large swap space|The worker already uses .{0,300} of CPU memory"),
     ("card already in use", r"Free memory on device|Externally held weights on device"),
-    ("batch too small", r"max_num_batched_tokens .*(?:is smaller than max_model_len|must be greater than or equal)"),
+    (
+        "batch too small",
+        r"max_num_batched_tokens .{0,300}(?:is smaller than max_model_len|must be greater than or equal)",
+    ),
     ("context too long", r"User-specified max_model_len|is greater than the derived max_model_len"),
     ("layout impossible", r"must be divisible by tensor parallel size|is not divisible by|num_kv_heads % tp_size"),
     ("layout impossible", r"larger than the number of available GPUs|Unable to load Ray|aligned with the quantized"),
@@ -162,15 +166,24 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     ("card not capable", r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not"),
     ("model files", r"No such file or directory|FileNotFoundError|is not a local folder|401 Client Error|GatedRepo"),
     ("model files", r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound"),
-    ("model not supported", r"(?i)does not recognize this architecture|architectures? .*not supp|trust_remote_code"),
+    (
+        "model not supported",
+        r"(?i)does not recognize this architecture|architectures? .{0,300}not supp|trust_remote_code",
+    ),
     ("permission", r"Permission denied|\[Errno 13\]|Read-only file system"),
     ("address not there", r"Cannot assign requested address|\[Errno 99\]|Name or service not known"),
     ("disk full", r"No space left on device|\[Errno 28\]|Disk quota exceeded"),
     ("too many open files", r"Too many open files|\[Errno 24\]"),
-    ("start took too long", r"(?i)timed out waiting for (?:new )?engine|Engine process .*timed? ?out"),
-    ("ranks hang", r"RPC call to .* timed out|collective operation timeout|Watchdog caught|MQLLMEngine didn't reply"),
+    ("start took too long", r"(?i)timed out waiting for (?:new )?engine|Engine process .{0,300}timed? ?out"),
+    (
+        "ranks hang",
+        r"RPC call to .{0,300} timed out|collective operation timeout|Watchdog caught|MQLLMEngine didn't reply",
+    ),
     ("killed", r"killed \(exit code|bus error \(exit code"),
-    ("engine process gone", r"output_handler failed|engine core .*unexpectedly|Engine core proc .* died|EngineDead"),
+    (
+        "engine process gone",
+        r"output_handler failed|engine core .{0,300}unexpectedly|Engine core proc .{0,300} died|EngineDead",
+    ),
 )
 """What the words of a failure mean that `FAILURES` does not know: an exception's, or those of a silent death."""
 
@@ -196,8 +209,10 @@ GRAPHS_IN_BUDGET = (
 )
 """Since this version the budget pays for the graphs, by an estimate."""
 
-FREE_MEMORY = re.compile(r"Free memory on device .*?\(([\d.]+)/([\d.]+) GiB\) on startup")
-LONGEST = re.compile(r"can be stored in KV cache \((\d+)\)|estimated maximum model length is (\d+)")
+FREE_MEMORY = re.compile(
+    r"Free memory on device .{0,300}?\((\d{1,15}(?:\.\d{1,15})?)/(\d{1,15}(?:\.\d{1,15})?) GiB\) on startup"
+)
+LONGEST = re.compile(r"can be stored in KV cache \((\d{1,15})\)|estimated maximum model length is (\d{1,15})")
 """What a refusal itself says would have been possible."""
 
 # `ValueError: ...`, `torch.OutOfMemoryError: ...`, a bare `AssertionError`: the last line of a traceback.
@@ -206,14 +221,14 @@ EXCEPTION = re.compile(r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)
 LATER_NOISE = re.compile(
     r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)|EngineDeadError"
     r"|EngineCore encountered (?:an issue|a fatal error)|check the stack trace above|Engine loop has died"
-    r"|MQClientClosed|Background loop has errored|Worker proc .* died|WorkerProc initialization failed"
+    r"|MQClientClosed|Background loop has errored|Worker proc .{0,300} died|WorkerProc initialization failed"
     r"|AsyncLLM output_handler failed|exit code: -15|Executor failed|Worker processes are not running"
     r"|CancelledError|worker died|BrokenPipeError|EngineGenerateError|ConnectionResetError"
-    r"|(?:RPC call to|MQLLMEngine|RPCServer) .*(?:timed out|reply within)"
+    r"|(?:RPC call to|MQLLMEngine|RPCServer) .{0,300}(?:timed out|reply within)"
 )
 FATAL = re.compile(
     r"EngineDeadError|EngineCore (?:failed to start|encountered an? (?:issue|fatal error))|Engine loop has died"
-    r"|(?:Engine core|Worker) proc .* died|engine core exited unexpectedly|Background loop has errored"
+    r"|(?:Engine core|Worker) proc .{0,300} died|engine core exited unexpectedly|Background loop has errored"
     r"|Engine (?:core initialization failed|process failed to start|background task failed)"
     r"|died, exit code: -(?!15\b)\d|WorkerProc (?:failed|hit an exception)|^Fatal Python error|^Segmentation fault"
     r"|^Killed\b"
@@ -234,7 +249,7 @@ SILENT_NAMES = frozenset({
 
 UNDER_LOAD = "under load"
 SERVING = re.compile(r"Application startup complete|Avg prompt throughput")
-STARTED = re.compile(r"vLLM (?:API )?server version |█.* version \d")
+STARTED = re.compile(r"vLLM (?:API )?server version |█.{0,100} version \d")
 """One of these a start: a container that is started again writes into the same log."""
 SIMULATED = "SIMULATED"
 """What planner's own simulated server adds to that line."""
@@ -267,7 +282,7 @@ PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 # ---------------------------------------------------------------- figures of a start
 
 FACTS: Mapping[str, tuple[str, ...]] = {
-    "version": (r"LLM engine \(v([^)\s]+)\)", r"vLLM (?:API )?server version ([^\s,]+)", r"█.* version (\d\S*)$"),
+    "version": (r"LLM engine \(v([^)\s]+)\)", r"vLLM (?:API )?server version ([^\s,]+)", r"█.{0,100} version (\d\S*)$"),
     "generation": (r"Initializing a (V\d) LLM engine",),
     # 0.6 and 0.7 write GB and mean 2**30.
     "weights_gib": (rf"[Mm]odel (?:loading|weights) took {NUMBER} Gi?B", rf"model weights take {NUMBER}GiB"),
@@ -281,18 +296,19 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "kv_cache_gib": (rf"reserved for KV Cache is {NUMBER}GiB", rf"Available KV cache memory: {NUMBER} GiB",
                      rf"reserved {NUMBER} GiB memory for KV Cache", rf"set \({NUMBER}/[\d.]+\) GiB for KV cache"),
     "blocks": (rf"# (?!CPU)\w+ blocks: {NUMBER}", r"after num_gpu_blocks is: (\d+)"),
-    "tokens": (rf"\w+ KV cache size: {NUMBER} tokens",),
+    "tokens": (rf"\w{{1,20}} KV cache size: {NUMBER} tokens",),
     "concurrency": (rf"Maximum concurrency for [\d,]+ tokens per request: {NUMBER}x",),
-    "graph_gib": (rf"Graph capturing finished in .*took {NUMBER} GiB", rf"CUDA graph pool memory: {NUMBER} GiB"),
-    "block_size": (r"\bblock_size=(\d+)",),
+    "graph_gib": (rf"Graph capturing finished in .{{0,300}}took {NUMBER} GiB",
+                  rf"CUDA graph pool memory: {NUMBER} GiB"),
+    "block_size": (r"\bblock_size=(\d{1,15})",),
     "attention": (r"^Using (?:AttentionBackendEnum\.)?([\w ]+?)(?: attention)? backend"
                   r"(?: on V1 engine| out of potential backends: .*| \(selected.*)?\.?$",),
     # Seconds.
-    "load_s": (rf"[Mm]odel loading took .* and {NUMBER} seconds", rf"^Loading weights took {NUMBER} seconds"),
+    "load_s": (rf"[Mm]odel loading took .{{0,300}} and {NUMBER} seconds", rf"^Loading weights took {NUMBER} seconds"),
     "profile_s": (rf"Memory profiling takes {NUMBER} seconds",),
     "compile_s": (rf"torch\.compile (?:takes|took) {NUMBER} s in total",),
     "graph_s": (rf"Graph capturing finished in {NUMBER} secs",),
-    "init_s": (rf"init engine \(.*\) took {NUMBER} s(?:econds)?\b",),
+    "init_s": (rf"init engine \(.{{0,300}}\) took {NUMBER} s(?:econds)?\b",),
 }  # fmt: skip
 """Patterns by fact, the best first."""
 
@@ -311,24 +327,24 @@ NOT_ATTENTION = frozenset({"TRANSFORMERS", "RAY", "NCCL", "GLOO"})
 # ---------------------------------------------------------------- settings
 
 ASKED = re.compile(r"^(?:non-default args: (?P<dict>\{)|args: Namespace(?P<namespace>\())")
-IN_EFFECT = re.compile(r"Initializing an? (?:V\d )?LLM engine \(v[^)]+\) with config: ")
+IN_EFFECT = re.compile(r"Initializing an? (?:V\d )?LLM engine \(v[^)]{1,100}\) with config: ")
 LOGGED_AS: Mapping[str, str] = {"max_seq_len": "max_model_len", "chunked_prefill_enabled": "enable_chunked_prefill"}
 """How the engine's line spells a setting that has another name on the command line."""
 SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
-        ("max_num_batched_tokens", r"^Chunked prefill is enabled with max_num_batched_tokens=(\d+)\."),
-        ("max_num_batched_tokens", r"^Setting max_num_batched_tokens to (\d+) for"),
-        ("max_model_len", r"^Using max model len (\d+)"),
-        ("max_model_len", r"^Auto-fit max_model_len: reduced from \d+ to (\d+) to fit"),
+        ("max_num_batched_tokens", r"^Chunked prefill is enabled with max_num_batched_tokens=(\d{1,15})\."),
+        ("max_num_batched_tokens", r"^Setting max_num_batched_tokens to (\d{1,15}) for"),
+        ("max_model_len", r"^Using max model len (\d{1,15})"),
+        ("max_model_len", r"^Auto-fit max_model_len: reduced from \d+ to (\d{1,15}) to fit"),
         ("async_scheduling", r"^Asynchronous scheduling is (enabled|disabled)\."),
-        ("gpu_memory_utilization", r"gpu_memory_utilization \(([\d.]+)\) = "),
-        ("gpu_memory_utilization", r"Desired GPU memory utilization is \(([\d.]+), "),
-        ("num_gpu_blocks_override", r"^Overriding num_gpu_blocks=\d+ with num_gpu_blocks_override=(\d+)"),
+        ("gpu_memory_utilization", r"gpu_memory_utilization \((\d{1,15}(?:\.\d{1,15})?)\) = "),
+        ("gpu_memory_utilization", r"Desired GPU memory utilization is \((\d{1,15}(?:\.\d{1,15})?), "),
+        ("num_gpu_blocks_override", r"^Overriding num_gpu_blocks=\d+ with num_gpu_blocks_override=(\d{1,15})"),
     )
 )
 """Settings that other lines tell; of several lines the last counts."""
-CAPTURE_SIZE = re.compile(r"max_(?:cudagraph_)?capture_size['\"]?: ?(\d+)")
+CAPTURE_SIZE = re.compile(r"max_(?:cudagraph_)?capture_size['\"]?: ?(\d{1,15})")
 
 # ---------------------------------------------------------------- run time
 
@@ -336,20 +352,20 @@ STATISTICS = "Avg prompt throughput: "
 STATISTIC: Mapping[str, re.Pattern[str]] = {
     name: re.compile(pattern)
     for name, pattern in {
-        "prompt": r"Avg prompt throughput: ([\d.]+) tokens/s",
-        "generation": r"Avg generation throughput: ([\d.]+) tokens/s",
-        "running": r"Running: (\d+) reqs",
-        "waiting": r"(?:Waiting|Pending): (\d+) reqs",
-        "preemptions": r"Preemptions: (\d+),",
-        "kv_usage": r"(?!CPU KV cache usage: [\d.]+%\.)\w+ KV cache usage: ([\d.]+)%",
-        "prefix_hits": r"(?<!External )Prefix cache hit rate: (?:GPU: )?([\d.]+)%",
+        "prompt": r"Avg prompt throughput: (\d{1,15}(?:\.\d{1,15})?) tokens/s",
+        "generation": r"Avg generation throughput: (\d{1,15}(?:\.\d{1,15})?) tokens/s",
+        "running": r"Running: (\d{1,15}) reqs",
+        "waiting": r"(?:Waiting|Pending): (\d{1,15}) reqs",
+        "preemptions": r"Preemptions: (\d{1,15}),",
+        "kv_usage": r"(?!CPU KV cache usage: [\d.]{1,20}%\.)\w{1,20} KV cache usage: (\d{1,15}(?:\.\d{1,15})?)%",
+        "prefix_hits": r"(?<!External )Prefix cache hit rate: (?:GPU: )?(\d{1,15}(?:\.\d{1,15})?)%",
     }.items()
 }
 """V0 logs them every 5 s of work, V1 every 10 s. V1 clears its count of preemptions before it would log it
 (vllm@0.12.0..0.33.0 v1/metrics/loggers.py:LoggingStatLogger.log), so there it is not known."""
-PREFIX_HITS = re.compile(r"^Prefix cache hit rate: GPU: ([\d.]+)%")
-ENGINE = re.compile(r"^Engine (\d+): ")
-PREEMPTED = re.compile(r"is preempted by .* mode .*total_num_cumulative_preemption=(\d+)")
+PREFIX_HITS = re.compile(r"^Prefix cache hit rate: GPU: (\d{1,15}(?:\.\d{1,15})?)%")
+ENGINE = re.compile(r"^Engine (\d{1,15}): ")
+PREEMPTED = re.compile(r"is preempted by \S{1,60} mode .{0,300}total_num_cumulative_preemption=(\d{1,15})")
 ABORTED = (re.compile(r"^Request \S+ aborted\.?$"), re.compile(r"^Aborted request (?!\(s\))\S+$"))
 """V1's words and V0's; V1 of 0.8.5 writes both."""
 ANSWERED = re.compile(r'"POST \S+ HTTP/[\d.]+" (\d)\d\d')

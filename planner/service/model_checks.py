@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
+from planner.checkpoint import read_safetensors_header
+from planner.documents import read_bytes
 from planner.errors import InputError
 from planner.feasibility import quantization_conflict
-from planner.model import ModelSpec, load_model, read_safetensors_header
+from planner.model import ModelSpec, load_model
 from planner.service.check import Case, Check
 from planner.spec import ModelVariant
 from planner.units import format_gib
@@ -40,10 +44,10 @@ def models(case: Case) -> list[Check]:
 
 
 def _variant(case: Case, name: str, variant: ModelVariant) -> Check:
-    title, folder = f"model {name}", Path(variant.path).expanduser()
+    title, folder = f"model {name}", variant.folder
     if not variant.is_directory:
         return _hub(case, title, name, variant)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         fix = f"copy or download the model there, or correct models.{name}.path"
         return Check(title, "problem", f"{variant.path} is no directory of this machine", fix)
     return _directory(case, title, name, folder)
@@ -121,7 +125,7 @@ def _weight_faults(folder: Path, case: Case, name: str) -> Iterator[str]:
     if any(c.engine.load_format == "dummy" for c in case.candidates if c.model == name):
         return
     files = weight_files(folder)
-    listed = _indexed(folder)
+    listed = index_of(folder)
     missing = sorted(listed.keys() - {path.name for path in files})
     if not files and not listed:
         yield "no weights: neither *.safetensors nor *.bin nor *.gguf"
@@ -144,15 +148,21 @@ def _safetensors_faults(path: Path, listed: set[str]) -> Iterator[str]:
         yield f"{path.name} lacks tensors of the index: {_some(absent)}"
 
 
-def _indexed(folder: Path) -> dict[str, set[str]]:
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+    """Tensor -> file."""
+
+
+def index_of(folder: Path) -> dict[str, set[str]]:
     """File -> its tensors, by the index; empty where there is none. Raises InputError."""
     found: dict[str, set[str]] = {}
     for path in sorted(path for pattern in INDEXES for path in folder.glob(pattern))[:1]:
         try:
-            for tensor, file in json.loads(path.read_text("utf-8"))["weight_map"].items():
-                found.setdefault(file, set()).add(tensor)
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InputError(f"{path}: is no index of weights: {error!r}") from None
+            index = msgspec.json.decode(read_bytes(path), type=_Index)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            raise InputError(f"{path}: is no index of weights: {error}") from None
+        for tensor, file in index.weight_map.items():
+            found.setdefault(file, set()).add(tensor)
     return found
 
 

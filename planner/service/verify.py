@@ -23,8 +23,8 @@ from planner.benchmark import STARTING, Measurement, OnStage, Repeats, measure_s
 from planner.calibration import real_figures
 from planner.container import service_runs
 from planner.diagnosis import read_start_facts
+from planner.documents import read_text
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
-from planner.files import read_text
 from planner.finals import LEAST_REPEATS, chosen_trial
 from planner.interruption import sigterm_as_interrupt
 from planner.log.settings import read_settings

@@ -119,12 +119,12 @@ class Watch:
 
     def _with_metrics(self, seen: Seen, page: str) -> Seen:
         try:
-            telemetry = parse_telemetry(page)
+            telemetry, buckets = parse_telemetry(page), read_ttft(page)
         except ValueError:
             return seen
         known = [count for count in (telemetry.prompt_tokens, telemetry.generation_tokens) if count is not None]
         requests = [n for n in (telemetry.num_requests_running, telemetry.num_requests_waiting) if n is not None]
-        now_s, buckets = time.monotonic(), read_ttft(page)
+        now_s = time.monotonic()
         if page:
             self._ttft.append((now_s, buckets))
         while len(self._ttft) > 1 and self._ttft[1][0] <= now_s - TTFT_WINDOW_S:

@@ -93,7 +93,7 @@ BAD_INPUTS = [
     ("estimate list.yaml", "list.yaml: Expected `object`, got `array`"),
     ("estimate binary.yaml", "binary.yaml: cannot be read: "),
     ("estimate empty.yaml", "empty.yaml: Expected `object`, got `null`"),
-    (f"{BAD_CONFIG}/json", "config.json: cannot be read as JSON"),
+    (f"{BAD_CONFIG}/json", "config.json: is not JSON"),
     (f"{BAD_CONFIG}/list", "config.json: is not a JSON object"),
     (f"{BAD_CONFIG}/type", "num_attention_heads: None is not a positive whole number"),
     (f"{BAD_CONFIG}/empty", "num_attention_heads: None is not a positive whole number"),

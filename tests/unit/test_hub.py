@@ -157,7 +157,7 @@ def test_the_size_of_the_checkpoint_is_the_headers_sum(tmp_path: Path, endpoint:
         ("acme/nothing", "the Hub knows no such public repository"),
         ("acme/gated", "registered users only: accept its licence on the Hub and log in"),
         ("acme/adapter", "its repository on the Hub has no config.json"),
-        ("acme/garbage", "its config.json is not JSON"),
+        ("acme/garbage", "its config.json: is not JSON"),
     ],
 )
 def test_what_the_hub_does_not_give_is_one_line(model: str, reason: str, tmp_path: Path, endpoint: str) -> None:

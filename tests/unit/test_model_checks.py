@@ -107,7 +107,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
     "config is cut": (
         lambda folder: (folder / "config.json").write_text('{"hidden_size": 4096,', "utf-8"),
-        "config.json: cannot be read as JSON",
+        "config.json: is not JSON",
     ),
     "index is cut": (
         lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map"', "utf-8"),

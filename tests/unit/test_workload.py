@@ -123,7 +123,7 @@ def test_decodes_what_a_person_writes() -> None:
         ({"input_tokens": 3, "shared_prefix_tokens": 4}, "shared_prefix_tokens 4 must be below the shortest input 3"),
         ({"warmup_requests": -1}, r"`int` >= 0 - at `\$.warmup_requests`"),
         ({"start_rate": 1.0}, "start_rate is where a request_rate begins, and there is none"),
-        ({"request_rate": 0.0}, r"> 0.* - at `\$.request_rate`"),
+        ({"request_rate": 0.0}, r">= 1e-06.* - at `\$.request_rate`"),
         ({"endpoint": "embeddings"}, r"Invalid enum value 'embeddings' - at `\$.endpoint`"),
     ],
 )
