@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from planner.bench_json import read_metrics
+from planner.documents import read_text
 from planner.errors import InputError
-from planner.files import read_text
 from planner.fleet.instance import Instance, Level, fitted, given
 from planner.fleet.spec import MAX_IN_FLIGHT, HostSpec, LayoutSpec
 from planner.problem import Problem
