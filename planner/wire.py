@@ -333,7 +333,7 @@ def error_kind(error: Exception) -> str:
     return f"client error: {type(error).__name__}"
 
 
-def error_message(body: bytes, num_characters: int = 200) -> str:
+def error_message(body: bytes) -> str:
     """One line of an error's JSON body: `{"message"}` of old, now `{"error": {"message"}}`, FastAPI's `{"detail"}`."""
     try:
         content = msgspec.json.decode(body)
@@ -341,4 +341,4 @@ def error_message(body: bytes, num_characters: int = 200) -> str:
         content = body.decode(errors="replace")
     while isinstance(content, dict):
         content = next((content[key] for key in ("error", "message", "detail") if content.get(key)), str(content))
-    return " ".join(str(content).split())[:num_characters]
+    return " ".join(str(content).split())

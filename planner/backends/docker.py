@@ -30,6 +30,7 @@ from planner.container import (
 from planner.errors import BackendError
 from planner.launcher import is_left_over
 from planner.problem import Problem
+from planner.secrets import redact
 from planner.space import Candidate
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def mapped() -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     text = getattr(error, "explanation", None) or str(error)
-    return " ".join(str(text).split())
+    return redact(" ".join(str(text).split()))
 
 
 def engine_answers() -> bool:
@@ -207,8 +208,10 @@ def container_log(name: str) -> Iterator[ContainerLog | None]:
 
 
 class ContainerInstance:
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, passed: Sequence[str] = ()) -> None:
+        """`passed`: variables whose values are taken out of what it prints."""
         self._container = container
+        self._passed = passed
         with mapped():
             container.reload()
         published = container.attrs["NetworkSettings"]["Ports"].values()
@@ -231,7 +234,7 @@ class ContainerInstance:
                 raw: bytes = self._container.logs(tail=LOG_TAIL_LINES)
             except docker.errors.NotFound:
                 return "the container was removed by somebody else"
-        text = raw.decode("utf-8", "replace")
+        text = redact(raw.decode("utf-8", "replace"), self._passed)
         state = self._container.attrs.get("State", {})
         if state.get("OOMKilled"):
             text += "\nplanner: the container was killed for using too much host memory (OOMKilled)\n"
@@ -275,7 +278,7 @@ class DockerBackend:
                 except docker.errors.APIError:
                     container.remove(force=True)
                     raise
-            return ContainerInstance(container)
+            return ContainerInstance(container, runs[index].pass_env)
 
         return serving([start] * len(runs), self._problem.spec.engine.start_timeout, logs)
 

@@ -168,5 +168,6 @@ def _left_out(run: ContainerRun) -> str:
 def _needs_secret(run: ContainerRun, name: str) -> str:
     if not run.pass_env:
         return ""
-    words = " ".join(f'--from-literal={key}="${key}"' for key in run.pass_env)
-    return f"needs: kubectl create secret generic {secret_name(name)} {words}"
+    lines, values = "\\n".join(f"{key}=%s" for key in run.pass_env), " ".join(f'"${key}"' for key in run.pass_env)
+    # Not by --from-literal: whoever lists processes would see it.
+    return f"needs: kubectl create secret generic {secret_name(name)} --from-env-file=<(printf '{lines}\\n' {values})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -110,7 +112,21 @@ def test_the_header_says_what_a_pod_cannot_have(make_problem: Make, launch: Any)
     assert "# SIMULATED, not measured: " in text
     assert "# the node must have: /models/Qwen3\n" in text
     assert "# not carried over, set by the node: cpuset-cpus, ulimit memlock, ulimit stack\n" in text
-    assert '# needs: kubectl create secret generic vllm-secrets --from-literal=HF_TOKEN="$HF_TOKEN"\n' in text
+    assert "# needs: kubectl create secret generic vllm-secrets --from-env-file=<(printf" in text
+
+
+def test_the_shown_command_makes_the_secret_without_showing_it(make_problem: Make, launch: Any, tmp_path: Path) -> None:
+    """Bash runs the very line: `kubectl` is a program here that tells its arguments and what it reads."""
+    problem = make_problem(engine__pass_env=["HF_TOKEN", "VLLM_API_KEY"])
+    line = kubernetes_yaml(problem, launch(problem)[0], None).partition("# needs: ")[2].partition("\n")[0]
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/bash\necho "$@"\ncat "${5##*=}"\n', "utf-8")
+    kubectl.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HF_TOKEN": "hf_$x`id`%s", "VLLM_API_KEY": "sk a=b"}
+    told = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told[1:] == ["HF_TOKEN=hf_$x`id`%s", "VLLM_API_KEY=sk a=b"]
+    assert "hf_" not in told[0]
+    assert told[0].startswith("create secret generic vllm-secrets --from-env-file=/dev/fd/")
 
 
 @pytest.mark.parametrize(
