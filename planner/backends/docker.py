@@ -22,6 +22,7 @@ from planner.backends.base import Server, serving
 from planner.container import (
     COMPILE_CACHE_MOUNT,
     LAUNCHER_LABEL,
+    RIGHTS,
     STUDY_LABEL,
     ContainerRun,
     card_kwargs,
@@ -153,6 +154,7 @@ def run_to_end(
             network_mode="none",
             entrypoint=program,
             environment=dict(env or {}),
+            **RIGHTS,
             **card_kwargs(runtime, None),
         )
         try:

@@ -163,6 +163,7 @@ class NamedContainers:
             env={key: value for key, value in env.items() if key not in by_name},
             pass_env=by_name,
             volumes={bind[0]: bind[1] for bind in binds},
+            read_only=[bind[1] for bind in binds if "ro" in bind[2:]],
             host_ip=None,
             host_port=None,
             container_port=0,

@@ -63,6 +63,12 @@ def test_the_pod_gets_what_the_container_had(make_problem: Make, launch: Any) ->
     model = mounts["/model/Qwen3"]["hostPath"]
     assert model == {"path": "/my models/$(HOME)/Qwen3", "type": "Directory"}
     assert mounts["/compile-cache"]["hostPath"]["type"] == "DirectoryOrCreate"
+    assert [m["mountPath"] for m in container["volumeMounts"] if m.get("readOnly")] == ["/model/Qwen3"]
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert set(container["securityContext"]["capabilities"]) == {"drop"}
+    assert "privileged" not in container["securityContext"]
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert pod["automountServiceAccountToken"] is False
     assert pod["enableServiceLinks"] is False  # a Service called vllm would set VLLM_PORT
 
 
