@@ -27,7 +27,7 @@ GUARD_LABEL = "planner.guard"
 RUNG_LABEL = "planner.guard.rung"
 LADDER_LABEL = "planner.guard.ladder"
 COMPILE_CACHE_MOUNT = "/compile-cache"
-RIGHTS = {"security_opt": ["no-new-privileges:true"], "cap_drop": ["MKNOD", "NET_RAW"]}
+RIGHTS: dict[str, Any] = {"security_opt": ["no-new-privileges:true"], "cap_drop": ["MKNOD", "NET_RAW"]}
 """What every container goes without, in the words of docker-py and of compose.
 
 Nothing gains rights by a setuid bit: vLLM and what it starts need none. Of Docker's default capabilities it makes no
