@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from packaging.version import Version
@@ -40,7 +40,8 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """One container of one instance. `command` is what follows the image. Also what a person may edit in a ladder."""
 
     image: str
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)")]
+    """As Docker takes it; a guard's files are named after it."""
     command: tuple[str, ...]
     env: dict[str, str] = {}
     pass_env: list[str] = []
