@@ -28,8 +28,10 @@ def is_secret(variable: str) -> bool:
 
 
 def refuse_secrets(variables: Iterable[str], args: Iterable[str]) -> None:
-    """Raises ValueError where one of these would have its value written in a file."""
+    """Raises ValueError where one of these would have its value written in a file, or is no name of a variable."""
     for name in variables:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"env.{name!a}: is no name of a variable: letters, digits and _")
         if is_secret(name):
             raise ValueError(f"env.{name}: a secret's value is not written; name it in pass_env instead: [{name}]")
     for flag in (word.partition("=")[0] for word in args):

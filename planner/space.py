@@ -85,10 +85,7 @@ def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
         allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
         raise ValueError(f"{where}: unknown; allowed: {allowed}{did_you_mean(key, (*FIELDS, LAYOUT, MODEL))}")
     if key.startswith(ENV_PREFIX):
-        name = key.removeprefix(ENV_PREFIX)
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"{where}: {name!r} is no name of a variable: letters, digits and _")
-        refuse_secrets([name], [])
+        refuse_secrets([key.removeprefix(ENV_PREFIX)], [])
     values = _values(choice)
     if not values:
         raise ValueError(f"{where}: has no values")

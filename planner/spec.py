@@ -68,7 +68,7 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     version: str
     settings: EngineConfig = EngineConfig()
     """Fixed for every candidate; a setting named here is not searched."""
-    env: dict[Variable, str] = {}
+    env: dict[str, str] = {}
     pass_env: list[Variable] = []
     """Variables that the engine gets from the environment planner runs in, by name: tokens and keys."""
     extra_args: list[str] = []
