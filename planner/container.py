@@ -112,7 +112,7 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "volumes": {
                 host: {"bind": to, "mode": "ro" if to in self.read_only else "rw"} for host, to in self.volumes.items()
             },
-            "ports": {f"{self.container_port}/tcp": (self.host_ip or "0.0.0.0", self.host_port)},  # noqa: S104
+            "ports": {f"{self.container_port}/tcp": (self.host_ip or "0.0.0.0", self.host_port)},  # noqa: S104  (Docker's word for every address)
             "ulimits": [Ulimit(name=name, soft=limit, hard=limit) for name, limit in self.ulimits.items()],
             "ipc_mode": self.ipc,
             "labels": self.labels,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
-_EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  (how Docker tells what is published; nothing listens there)
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def test_the_pod_gets_what_the_container_had(make_problem: Make, launch: Any) ->
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "2", "memory": str(64 * 2**30)}
     places = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = {mount["mountPath"]: places[mount["name"]] for mount in container["volumeMounts"]}
-    assert mounts["/dev/shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": str(8 * 2**30)}  # noqa: S108
+    assert mounts["/dev/shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": str(8 * 2**30)}  # noqa: S108  (in the container)
     model = mounts["/model/Qwen3"]["hostPath"]
     assert model == {"path": "/my models/$(HOME)/Qwen3", "type": "Directory"}
     assert mounts["/compile-cache"]["hostPath"]["type"] == "DirectoryOrCreate"
