@@ -147,3 +147,11 @@ def test_a_log_in_anothers_place_is_not_followed(tmp_path: Path) -> None:
     os.close(private_log(tmp_path / "trial.log"))
     assert other.read_text() == "kept"
     assert not (tmp_path / "trial.log").is_symlink()
+
+
+def test_a_storages_password_is_not_repeated(make_problem: Make) -> None:
+    with pytest.raises(
+        InputError, match=r"^storage nonsense://me:\*\*\*@db\.example/studies: cannot be opened"
+    ) as caught:
+        Search(make_problem(), "nonsense://me:hf-secret-word@db.example/studies")
+    assert "secret-word" not in str(caught.value)
