@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check format docs schemas accuracy race race-packages faults fuzz bench clean
+.PHONY: tune test tune-cpu check audit format docs schemas accuracy race race-packages faults fuzz bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+## Known vulnerabilities of the packages that are installed; says so where nobody can be asked.
+audit: $(VENV)/.dev
+	$(BIN)/python -m tests.audit
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -1,15 +1,23 @@
 """`Access`: what a server asks of its clients (an API key), and what they ask of it (a certificate).
 
-In: a key, the file of a certificate authority. Out: headers and an `ssl.SSLContext`. Knows nothing of HTTP.
+In: a key, the file of a certificate authority. Out: headers and an `ssl.SSLContext`; a server's words without the key.
+Engines of ours take their key from one variable, and so do all who ask them: `engine_access`. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
 from planner.errors import InputError
+from planner.secrets import redactor
+
+KEY_ENV = "VLLM_API_KEY"
+"""Where vLLM takes its key from (vllm@0.8.5 envs.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +30,10 @@ class Access:
     insecure: bool = False
     """Take any certificate."""
 
+    def __post_init__(self) -> None:
+        if self.api_key is not None and not re.fullmatch(r"[!-~]+", self.api_key):
+            raise InputError("the API key has characters that a header cannot have: blanks, line ends, no ASCII")
+
     @property
     def headers(self) -> dict[str, str]:
         return {} if self.api_key is None else {"authorization": f"Bearer {self.api_key}"}
@@ -30,6 +42,18 @@ class Access:
     def tls(self) -> ssl.SSLContext:
         """Raises InputError where `ca_file` has no certificates."""
         return _context(self.ca_file, self.insecure)
+
+    def redact(self, text: str) -> str:
+        """What a server said, without the key and this process's secrets: some echo what they were asked."""
+        return redactor(further={} if self.api_key is None else {"API_KEY": self.api_key})(text)
+
+
+def engine_access(env: Mapping[str, str] | None = None) -> Access:
+    """To engines that planner launches: they have the key of its environment, or of their own `env`. Raises InputError.
+
+    Sent also where no engine was given it: it only reaches what planner has started.
+    """
+    return Access(api_key={**os.environ, **(env or {})}.get(KEY_ENV) or None)
 
 
 @cache

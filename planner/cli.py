@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -317,6 +318,11 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # whoever reads, such as head, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PlannerError.exit_code  # as typer does where it notices first
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # which any word may be that could name a file
+            raise
+        typer.echo(f"planner: {str(error.filename)[:60]}...: {error.strerror}", err=True)
+        code = InputError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 

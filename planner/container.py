@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from packaging.version import Version
@@ -27,19 +27,29 @@ GUARD_LABEL = "planner.guard"
 RUNG_LABEL = "planner.guard.rung"
 LADDER_LABEL = "planner.guard.ladder"
 COMPILE_CACHE_MOUNT = "/compile-cache"
+RIGHTS: dict[str, Any] = {"security_opt": ["no-new-privileges:true"], "cap_drop": ["MKNOD", "NET_RAW"]}
+"""What every container goes without, in the words of docker-py and of compose.
+
+Nothing gains rights by a setuid bit: vLLM and what it starts need none. Of Docker's default capabilities it makes no
+devices (the runtime does) and no raw packets, which are for spoofing others on the bridge. The rest stays: its root
+reads model files of other owners (DAC_OVERRIDE), and images of one's own may change the user at their start.
+"""
 
 
 class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One container of one instance. `command` is what follows the image. Also what a person may edit in a ladder."""
 
     image: str
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)")]
+    """As Docker takes it; a guard's files are named after it."""
     command: tuple[str, ...]
     env: dict[str, str] = {}
     pass_env: list[str] = []
     """Variables that come from the environment of whoever launches it: their values are written nowhere."""
     volumes: dict[str, str] = {}
     """Host directory, or a volume's name -> directory in the container."""
+    read_only: list[str] = []
+    """Of these directories in the container those it may not write."""
     host_ip: str | None = None
     """None publishes on every address."""
     host_port: int | None = None
@@ -68,7 +78,8 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             gpus = "all" if self.gpu_ids is None else f'"device={",".join(map(str, self.gpu_ids))}"'
             options += [[f"--runtime={self.runtime}"], [f"--gpus={gpus}"]]
         options.append(["--name", self.name])
-        options += [["-v", f"{host}:{inside}"] for host, inside in self.volumes.items()]
+        options += [[f"--{name.replace('_', '-')}={word}"] for name, words in RIGHTS.items() for word in words]
+        options += [["-v", f"{host}:{to}{':ro' * (to in self.read_only)}"] for host, to in self.volumes.items()]
         options.append(["-p", f"{self._published()}{self.container_port}"])
         if self.cpuset_cpus:
             options.append(["--cpuset-cpus", self.cpuset_cpus])
@@ -98,11 +109,14 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "command": list(self.command),
             "name": self.name,
             "environment": {**self.env, **passed_env(self.pass_env)},
-            "volumes": {host: {"bind": inside, "mode": "rw"} for host, inside in self.volumes.items()},
-            "ports": {f"{self.container_port}/tcp": (self.host_ip or "0.0.0.0", self.host_port)},  # noqa: S104
+            "volumes": {
+                host: {"bind": to, "mode": "ro" if to in self.read_only else "rw"} for host, to in self.volumes.items()
+            },
+            "ports": {f"{self.container_port}/tcp": (self.host_ip or "0.0.0.0", self.host_port)},  # noqa: S104  (Docker's word for every address)
             "ulimits": [Ulimit(name=name, soft=limit, hard=limit) for name, limit in self.ulimits.items()],
             "ipc_mode": self.ipc,
             "labels": self.labels,
+            **RIGHTS,
         }
         if self.shm_size_bytes:
             kwargs["shm_size"] = self.shm_size_bytes
@@ -121,9 +135,14 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "container_name": self.name,
             "command": list(self.command),
             "environment": self.env,
-            "volumes": [{"type": _mount_type(host), "source": host, "target": to} for host, to in self.volumes.items()],
+            "volumes": [
+                {"type": _mount_type(host), "source": host, "target": to}
+                | ({"read_only": True} if to in self.read_only else {})
+                for host, to in self.volumes.items()
+            ],
             "ports": [f"{self._published()}{self.container_port}"],
             "ulimits": self.ulimits,
+            **RIGHTS,
             "ipc": self.ipc,
             "shm_size": self.shm_size_bytes,
             "mem_limit": self.memory_limit_bytes,
@@ -231,10 +250,12 @@ def _bare_run(
 ) -> ContainerRun:
     container = container_spec(problem)
     variant = problem.spec.models[candidate.model]
-    model, volumes = variant.path, {}
+    model, volumes, read_only = variant.path, {}, []
     if variant.is_directory:
         model = f"{container.model_mount.rstrip('/')}/{variant.basename}"
-        volumes = {str(variant.folder.absolute()): model}
+        volumes, read_only = {str(variant.folder.absolute()): model}, [model]
+        if any(":" in place for place in (*volumes, model)):
+            raise InputError(f"models.{candidate.model}.path: {variant.path}: Docker mounts no path with a colon")
     elif (cache := Path("~/.cache/huggingface").expanduser()).is_dir():
         volumes = {str(cache): "/root/.cache/huggingface"}  # or every trial would download the model again
     if problem.spec.engine.compile_cache:
@@ -246,6 +267,7 @@ def _bare_run(
         env=cache_env(problem, COMPILE_CACHE_MOUNT),
         pass_env=list(problem.spec.engine.pass_env),
         volumes=volumes,
+        read_only=read_only,
         host_ip=host_ip,
         host_port=host_port,
         container_port=container.container_port,

@@ -103,7 +103,25 @@ def decode(text: str, kind: type[T], where: str) -> T:
     return convert(data, kind, where)
 
 
+_CONTROL = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What YAML can hold as an escape only (YAML 1.2.2, 5.1), as no path, flag or terminal can do with NUL and its like;
+and the line ends that YAML 1.1 and 1.2 read differently."""
+
+
+def _refuse_controls(value: Any, where: str, seen: set[int]) -> None:
+    """Each list and mapping once, as aliases may repeat and contain them. Raises InputError."""
+    if isinstance(value, str) and (found := _CONTROL.search(value)):
+        raise InputError(
+            f"{where}: {value[:40]!a}: has the control character {found[0]!a}, which no value here can have"
+        )
+    if isinstance(value, dict | list) and id(value) not in seen:
+        seen.add(id(value))
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            _refuse_controls(part, where, seen)
+
+
 def convert(data: Any, kind: type[T], where: str) -> T:
+    _refuse_controls(data, where, set())
     try:
         return msgspec.convert(data, kind, dec_hook=_decode_unit)
     except msgspec.ValidationError as error:

@@ -22,7 +22,7 @@ import httpx
 import msgspec
 import numpy as np
 
-from planner.access import Access
+from planner.access import Access, engine_access
 from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of
 from planner.metrics import ClientHealth, RequestRecord
 from planner.progress import NOTHING, Moment, ended
@@ -35,6 +35,7 @@ TICK_S = 0.1
 """How often should_stop is asked."""
 ALIVE_S = 1.0
 """How often is_alive is asked while nothing fails; after a broken connection it is asked at the next tick."""
+_ERROR_CHARACTERS = 200
 _BACK_OFF_S = 0.3
 """Pause after a broken connection, or a dead engine would use up all plans before anyone looked."""
 _LAG_S, _TIMER_S = 0.02, 0.001
@@ -105,6 +106,7 @@ def run_load(
 
 
 def target_of(base_urls: Sequence[str], model: str, workload: Workload, vocab_size: int) -> Target:
+    """Engines that planner has launched."""
     return Target(
         base_urls=tuple(base_urls),
         model=model,
@@ -112,6 +114,7 @@ def target_of(base_urls: Sequence[str], model: str, workload: Workload, vocab_si
         vocab_size=vocab_size,
         seed=workload.seed,
         timeout_s=workload.request_timeout,
+        access=engine_access(),
     )
 
 
@@ -372,13 +375,7 @@ _HEADERS = {"content-type": "application/json", "accept": "text/event-stream"}
 
 
 async def _request(
-    connections: Connections,
-    url: str,
-    target: Target,
-    body: bytes,
-    plan: RequestPlan,
-    due_s: float,
-    answer: Answer,
+    connections: Connections, url: str, target: Target, body: bytes, plan: RequestPlan, due_s: float, answer: Answer
 ) -> RequestRecord:
     headers = {**_HEADERS, **target.access.headers}
     request = httpx.Request("POST", url, headers=headers, content=body, extensions={"on_data": answer.feed})
@@ -401,7 +398,7 @@ async def _request(
         input_tokens=answer.prompt_tokens or plan.input_tokens,
         output_tokens=len(answer.chunk_s) if num_output_tokens is None else num_output_tokens,
         finish_reason=answer.finish_reason,
-        error=error,
+        error=None if error is None else target.access.redact(error)[:_ERROR_CHARACTERS],
         due_s=due_s,
         text="".join(answer.texts),
     )

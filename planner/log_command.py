@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +23,7 @@ import msgspec
 from planner.errors import BackendError, InputError
 from planner.log.lines import HEAD_BYTES, Line, Lines, is_binary
 from planner.log.reading import Event, LogReader, LogReport, SeenNote
+from planner.secrets import redactor
 
 if TYPE_CHECKING:
     from planner.log_study import StudyComparison
@@ -142,10 +143,11 @@ def _interruptible() -> Iterator[None]:
 
 def read_source(source: Source, follow: bool = False, on_event: Callable[[Event], None] | None = None) -> LogReport:
     """Read a log to its end; a followed one until Ctrl-C or SIGTERM. Raises InputError on what is no log of vLLM."""
-    reader, lines, is_first = LogReader(), Lines(), True
+    reader, lines, is_first, redacted = LogReader(), Lines(), True, redactor()
 
     def take(line: Line) -> None:
-        event = reader.feed(line)
+        text = redacted(line.text)
+        event = reader.feed(line if text == line.text else replace(line, text=text))
         if event is not None and on_event is not None:
             on_event(event)
 

@@ -20,12 +20,14 @@ from typing import Any, Protocol
 import httpx
 import msgspec
 
+from planner.access import engine_access
 from planner.backends.base import Backend, Server
 from planner.documents import read_text
 from planner.errors import EngineError, InputError
 from planner.finals import finalists
 from planner.problem import Problem
 from planner.quality import Agreement, Answer, Numerics, Verdict, compare, differing, judge_answers, numerics
+from planner.secrets import redact
 from planner.spec import QualitySpec
 from planner.trial import Trial, best_trial
 
@@ -142,8 +144,9 @@ class Gate:
         except subprocess.TimeoutExpired:
             return Verdict(numerics=key, outcome="failed", message=f"{command[0]} took over {self._spec.timeout:g} s")
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_bytes(done.stdout)
-        lines = done.stdout.decode("utf-8", "replace").split("\n")
+        printed = redact(done.stdout.decode("utf-8", "replace"), self._problem.spec.engine.pass_env)
+        log.write_text(printed, "utf-8")
+        lines = printed.split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")[-LAST_WORDS:]
         message = f"{command[0]} ended with {done.returncode}: {last}"
         return Verdict(numerics=key, outcome="passed" if done.returncode == 0 else "failed", message=message)
@@ -187,7 +190,8 @@ def ask(base_url: str, model: str, prompts: Sequence[str], max_tokens: int, asks
     body = {"model": model, "max_tokens": max_tokens, "temperature": 0, "seed": 0}
     if asks_logprobs:
         body |= {"logprobs": 1, "return_tokens_as_token_ids": True}
-    with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S) as client:
+    access = engine_access()
+    with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S, headers=access.headers) as client:
         return [_ask(client, base_url, {**body, "prompt": prompt}) for prompt in prompts]
 
 
@@ -197,7 +201,7 @@ def _ask(client: httpx.Client, base_url: str, body: dict[str, Any]) -> Answer:
     except httpx.HTTPError as error:
         raise NoAnswers(f"no answer to a prompt: {type(error).__name__} {error}") from None
     if response.status_code != httpx.codes.OK:
-        raise NoAnswers(f"no answer to a prompt: HTTP {response.status_code} {response.text[:LAST_WORDS]}")
+        raise NoAnswers(f"no answer to a prompt: HTTP {response.status_code} {redact(response.text)[:LAST_WORDS]}")
     return read_answer(response.text)
 
 
@@ -210,4 +214,4 @@ def read_answer(text: str) -> Answer:
         logprobs = found.get("token_logprobs")
         return Answer(tuple(map(str, tokens)), None if logprobs is None else tuple(float(p) for p in logprobs))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise NoAnswers(f"an answer that is no completion: {text[:LAST_WORDS]}") from None
+        raise NoAnswers(f"an answer that is no completion: {redact(text)[:LAST_WORDS]}") from None

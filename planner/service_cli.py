@@ -108,7 +108,14 @@ def guard(
     metrics_port: Annotated[
         int, typer.Option("--metrics-port", help="Of Prometheus metrics on the loopback; 0: none.", min=0, max=65535)
     ] = 9477,
-    webhook: Annotated[str | None, typer.Option("--webhook", help="URL to which each event is posted.")] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            "--webhook",
+            envvar="PLANNER_WEBHOOK",
+            help="URL to which each event is posted; in PLANNER_WEBHOOK no list of processes shows it.",
+        ),
+    ] = None,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the service too when the guard is told to end.")] = False,
     proxy: Annotated[
         int | None,

@@ -19,7 +19,9 @@ from planner.workload import Rate, Workload
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$(?!\n)")]
+"""Of files, containers and labels: no separator, and no line end, which `$` alone would let pass."""
+Variable = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
 
 
 class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,7 +80,7 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     settings: EngineConfig = EngineConfig()
     """Fixed for every candidate; a setting named here is not searched."""
     env: dict[str, str] = {}
-    pass_env: list[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] = []
+    pass_env: list[Variable] = []
     """Variables that the engine gets from the environment planner runs in, by name: tokens and keys."""
     extra_args: list[str] = []
     """Further flags, passed as they are."""

@@ -18,7 +18,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from planner.access import Access
-from planner.errors import BenchmarkError
+from planner.errors import BenchmarkError, InputError
 
 OPEN = Access()
 """No key, public authorities."""
@@ -355,7 +355,11 @@ def count_tokens(facts: ServerFacts, prompts: Sequence[str], is_chat: bool) -> l
 
 def _client(url: str, access: Access, timeout_s: float | None = None) -> httpx.Client:
     """No proxy on the way to this machine, nor to a page that is read while a load runs (which has a timeout)."""
-    is_near = timeout_s is not None or httpx.URL(url).host in ("127.0.0.1", "localhost", "::1", "")
+    try:
+        host = httpx.URL(url).host
+    except (httpx.InvalidURL, UnicodeError):
+        raise InputError(f"{url[:60]!a}: is no URL; for example http://localhost:8000") from None
+    is_near = timeout_s is not None or host in ("127.0.0.1", "localhost", "::1", "")
     timeout_s = _PROBE_TIMEOUT_S if timeout_s is None else timeout_s
     return httpx.Client(timeout=timeout_s, trust_env=not is_near, headers=access.headers, verify=access.tls)
 

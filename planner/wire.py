@@ -350,7 +350,7 @@ def error_kind(error: Exception) -> str:
     return f"client error: {type(error).__name__}"
 
 
-def error_message(body: bytes, num_characters: int = 200) -> str:
+def error_message(body: bytes) -> str:
     """One line of an error's JSON body: `{"message"}` of old, now `{"error": {"message"}}`, FastAPI's `{"detail"}`."""
     try:
         content = msgspec.json.decode(body)
@@ -359,4 +359,4 @@ def error_message(body: bytes, num_characters: int = 200) -> str:
         words = str(content)
     except (ValueError, RecursionError):
         words = body.decode(errors="replace")
-    return " ".join(words.split())[:num_characters]
+    return " ".join(words.split())

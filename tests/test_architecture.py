@@ -48,6 +48,13 @@ HOMES = {
     "pygal": {"html.plots"},
     "typer": {"cli", "service_cli", "shipped_cli", "fleet_cli", "options"},
 }
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+DANGEROUS_PACKAGES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+"""That run what they read; our own processes talk by multiprocessing, over pipes nobody else has."""
+DANGEROUS_CALLS = {
+    "eval", "exec", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "torch.load",
+    "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "numpy.load", "tempfile.mktemp",
+}  # fmt: skip
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "types", "constants", "core", "manager", "registry"}
 MAX_LINES = 420
 
@@ -120,3 +127,21 @@ def test_flags_are_spelled_by_engine_only() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and flags.fullmatch(node.value):
                 pytest.fail(f"{path}:{node.lineno}: {node.value}")
         assert "max-num-batched-tokens" not in code, path
+
+
+@pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_nothing_runs_what_it_reads(path: Path) -> None:
+    """No shell, no eval, no file format that is a program."""
+    assert not DANGEROUS_PACKAGES & {name.partition(".")[0] for name in _imports(path)}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func).replace("np.load", "numpy.load")
+            assert called not in DANGEROUS_CALLS, f"{path}:{node.lineno}: {called}"
+            assert not [k for k in node.keywords if k.arg == "shell"], f"{path}:{node.lineno}: a shell"
+
+
+@pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_an_exception_from_the_security_rules_says_why(path: Path) -> None:
+    for line in path.read_text("utf-8").splitlines():
+        if re.search(r"# noqa: [^(]*\b(S\d|BLE)", line):
+            assert re.search(r"# noqa: [A-Z0-9, ]+  \(.+\)$", line), line

@@ -22,6 +22,7 @@ from planner.backends.base import Server, serving
 from planner.container import (
     COMPILE_CACHE_MOUNT,
     LAUNCHER_LABEL,
+    RIGHTS,
     STUDY_LABEL,
     ContainerRun,
     card_kwargs,
@@ -30,6 +31,7 @@ from planner.container import (
 from planner.errors import BackendError
 from planner.launcher import is_left_over
 from planner.problem import Problem
+from planner.secrets import redact
 from planner.space import Candidate
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
-_EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  (how Docker tells what is published; nothing listens there)
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def mapped() -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     text = getattr(error, "explanation", None) or str(error)
-    return " ".join(str(text).split())
+    return redact(" ".join(str(text).split()))
 
 
 def engine_answers() -> bool:
@@ -152,6 +154,7 @@ def run_to_end(
             network_mode="none",
             entrypoint=program,
             environment=dict(env or {}),
+            **RIGHTS,
             **card_kwargs(runtime, None),
         )
         try:
@@ -207,8 +210,10 @@ def container_log(name: str) -> Iterator[ContainerLog | None]:
 
 
 class ContainerInstance:
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, passed: Sequence[str] = ()) -> None:
+        """`passed`: variables whose values are taken out of what it prints."""
         self._container = container
+        self._passed = passed
         with mapped():
             container.reload()
         published = container.attrs["NetworkSettings"]["Ports"].values()
@@ -231,7 +236,7 @@ class ContainerInstance:
                 raw: bytes = self._container.logs(tail=LOG_TAIL_LINES)
             except docker.errors.NotFound:
                 return "the container was removed by somebody else"
-        text = raw.decode("utf-8", "replace")
+        text = redact(raw.decode("utf-8", "replace"), self._passed)
         state = self._container.attrs.get("State", {})
         if state.get("OOMKilled"):
             text += "\nplanner: the container was killed for using too much host memory (OOMKilled)\n"
@@ -275,7 +280,7 @@ class DockerBackend:
                 except docker.errors.APIError:
                     container.remove(force=True)
                     raise
-            return ContainerInstance(container)
+            return ContainerInstance(container, runs[index].pass_env)
 
         return serving([start] * len(runs), self._problem.spec.engine.start_timeout, logs)
 

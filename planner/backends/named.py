@@ -12,7 +12,7 @@ import docker.errors
 from planner.backends.docker import LOG_TAIL_LINES, STOP_TIMEOUT_S, ContainerInstance, mapped
 from planner.container import GUARD_LABEL, ContainerRun
 from planner.errors import BackendError
-from planner.secrets import is_secret
+from planner.secrets import is_secret, redact
 from planner.spec import DOCKER_SHM_BYTES
 
 if TYPE_CHECKING:
@@ -38,9 +38,11 @@ class ContainerFacts:
 class OwnContainer:
     """The container of this name that carries the guard's label; another one of the name is left alone."""
 
-    def __init__(self, name: str, service: str) -> None:
+    def __init__(self, name: str, service: str, passed: Sequence[str] = ()) -> None:
+        """`passed`: variables whose values are taken out of what it prints."""
         self.name = name
         self._service = service
+        self._passed = passed
         with mapped():
             self._client = docker.from_env(timeout=30)
 
@@ -91,7 +93,7 @@ class OwnContainer:
             return ""
         with mapped():
             raw: bytes = container.logs(tail=LOG_TAIL_LINES if since_s is None else LOOK_TAIL_LINES, since=since_s)
-        return raw.decode("utf-8", "replace")
+        return redact(raw.decode("utf-8", "replace"), self._passed)
 
     def _found(self) -> Container | None:
         with mapped():
@@ -134,9 +136,9 @@ class NamedContainers:
             raise BackendError(f"container {name} is not there")
         return container
 
-    def instance(self, name: str) -> ContainerInstance:
+    def instance(self, name: str, passed: Sequence[str] = ()) -> ContainerInstance:
         """Raises BackendError when there is none."""
-        return ContainerInstance(self._get(name))
+        return ContainerInstance(self._get(name), passed)
 
     def run_of(self, name: str, env_names: Collection[str] = (), passed: Sequence[str] = ()) -> ContainerRun:
         """The `docker run` that made it; of its environment these names and what its image does not say itself.
@@ -161,6 +163,7 @@ class NamedContainers:
             env={key: value for key, value in env.items() if key not in by_name},
             pass_env=by_name,
             volumes={bind[0]: bind[1] for bind in binds},
+            read_only=[bind[1] for bind in binds if "ro" in bind[2:]],
             host_ip=None,
             host_port=None,
             container_port=0,

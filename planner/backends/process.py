@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from planner.container import cache_env, engine_args, engine_env, gpu_ids
 from planner.errors import BackendError
 from planner.launcher import LAUNCHER, is_left_over
 from planner.problem import Problem
+from planner.secrets import is_private, private_log, redact, redact_log
 from planner.space import Candidate
 
 STOP_TIMEOUT_S = 15.0
@@ -28,11 +30,14 @@ LAUNCHER_ENV = "PLANNER_LAUNCHER"
 
 
 class ProcessInstance:
-    def __init__(self, argv: list[str], env: dict[str, str], port: int, log_path: Path) -> None:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, argv: list[str], env: dict[str, str], port: int, log_path: Path, passed: Sequence[str] = ()
+    ) -> None:
+        """`passed`: variables whose values are taken out of what it prints."""
         self._port = port
         self._log_path = log_path
-        with log_path.open("wb") as log:
+        self._passed = passed
+        with open(private_log(log_path), "wb") as log:
             try:
                 self._process = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
@@ -50,7 +55,7 @@ class ProcessInstance:
     def log_text(self) -> str:
         with self._log_path.open("rb") as log:
             log.seek(max(0, self._log_path.stat().st_size - LOG_TAIL_BYTES))
-            return log.read().decode("utf-8", "replace")
+            return redact(log.read().decode("utf-8", "replace"), self._passed)
 
     def exit_code(self) -> int | None:
         return self._process.poll()
@@ -58,6 +63,7 @@ class ProcessInstance:
     def stop(self) -> None:
         """SIGTERM to the group, SIGKILL to whatever of it is left after the time-out."""
         _stop_group(self._process.pid, self._process)
+        redact_log(self._log_path, self._passed)
 
 
 def _stop_group(group: int, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -115,21 +121,29 @@ class ProcessBackend:
 
         def start(index: int) -> ProcessInstance:
             port = _free_port()
-            return ProcessInstance(self._argv(candidate, port), self._env(candidate, index), port, logs[index])
+            passed = self._problem.spec.engine.pass_env
+            return ProcessInstance(self._argv(candidate, port), self._env(candidate, index), port, logs[index], passed)
 
         return serving([start] * count, self._problem.spec.engine.start_timeout, ())
 
     def clean_up(self) -> int:
-        """Stop the engines of an earlier, killed run, recognised by their environment; none of a planner that lives."""
-        groups = set()
+        """Stop the engines of an earlier, killed run, recognised by their environment; none of a planner that lives.
+
+        What they printed is redacted, unless one lives: its log is among them, and it does that itself.
+        """
+        groups, has_living = set(), False
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
                 env = process.environ()
                 is_ours = env.get(STUDY_ENV) == self._problem.spec.name and process.pid != os.getpid()
                 if is_ours and is_left_over(env.get(LAUNCHER_ENV)):
                     groups.add(os.getpgid(process.pid))
+                elif is_ours:
+                    has_living = True
         for group in groups - {os.getpgrp()}:
             _stop_group(group)
+        for log in () if has_living else filter(is_private, self._log_dir.glob("trial-*.log")):
+            redact_log(log, self._problem.spec.engine.pass_env)
         return len(groups)
 
 

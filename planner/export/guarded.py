@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -50,6 +51,10 @@ WantedBy=multi-user.target
 
 
 def _unit_word(path: Path) -> str:
-    """A word of a command in a unit: `%` and `$` are special there, quotes and backslashes within quotes."""
+    """A word of a command in a unit: `%` and `$` are special there, quotes and backslashes within quotes.
+
+    Line ends and their like as systemd.service(5) writes them, or what follows would be a line of the unit.
+    """
     text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    text = re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", text)
     return f'"{text}"'

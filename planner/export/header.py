@@ -27,6 +27,7 @@ def header(problem: Problem, trial: Trial, default: Trial | None, *further: str)
         f"memory per GPU: {_memory(trial)}",
         f"{provenance.finished_at}, planner {provenance.planner_version}, backend {provenance.backend}",
         quality_words(problem, trial) or "",
+        _image(trial),
         *further,
     ]
     if provenance.simulated:
@@ -48,6 +49,12 @@ def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
         return ""
     words = problem.objective.format(default.value)
     return f" (engine defaults: {words}, {trial.value / default.value - 1:+.1%})"
+
+
+def _image(trial: Trial) -> str:
+    """What the image's name stood for; a name can come to mean another image."""
+    image, digest = trial.provenance.image, trial.provenance.machine.image_digest
+    return f"measured in {image}, which was {digest}" if image and digest else ""
 
 
 def _load(problem: Problem) -> str:

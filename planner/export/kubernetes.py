@@ -11,7 +11,7 @@ import re
 from math import ceil
 from typing import Any
 
-from planner.container import ContainerRun, service_runs, without_variables
+from planner.container import RIGHTS, ContainerRun, service_runs, without_variables
 from planner.export.header import header
 from planner.files import encode
 from planner.problem import Problem
@@ -76,10 +76,16 @@ def _deployment(problem: Problem, trial: Trial, runs: list[ContainerRun], name: 
         "readinessProbe": _probe(PROBE_PERIOD_S),
         "livenessProbe": {**_probe(PROBE_PERIOD_S), "failureThreshold": FAILURES_UNTIL_DEAD},
         "volumeMounts": mounts,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": RIGHTS["cap_drop"]},
+            "seccompProfile": {"type": "RuntimeDefault"},  # Docker's containers have it by themselves
+        },
     }
     pod = {
         # A Service called vllm would set VLLM_PORT in every pod, which the engine reads as its own.
         "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
         "containers": [{key: value for key, value in container.items() if value not in ([], {})}],
         "volumes": volumes,
     }
@@ -146,7 +152,7 @@ def _volumes(run: ContainerRun) -> tuple[list[dict[str, Any]], list[dict[str, An
     volumes: list[dict[str, Any]] = [{"name": "shm", "emptyDir": shm}]
     for source, inside in run.volumes.items():
         label = dns_label(inside)
-        mounts.append({"name": label, "mountPath": inside})
+        mounts.append({"name": label, "mountPath": inside, **({"readOnly": True} if inside in run.read_only else {})})
         is_directory = source.startswith("/")
         place = {"path": source, "type": "Directory"} if is_directory else {
             "path": f"{VOLUME_FOLDER}/{source}", "type": "DirectoryOrCreate"}  # fmt: skip
@@ -168,5 +174,6 @@ def _left_out(run: ContainerRun) -> str:
 def _needs_secret(run: ContainerRun, name: str) -> str:
     if not run.pass_env:
         return ""
-    words = " ".join(f'--from-literal={key}="${key}"' for key in run.pass_env)
-    return f"needs: kubectl create secret generic {secret_name(name)} {words}"
+    lines, values = "\\n".join(f"{key}=%s" for key in run.pass_env), " ".join(f'"${key}"' for key in run.pass_env)
+    # Not by --from-literal: whoever lists processes would see it.
+    return f"needs: kubectl create secret generic {secret_name(name)} --from-env-file=<(printf '{lines}\\n' {values})"

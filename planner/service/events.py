@@ -147,9 +147,14 @@ class Reporter:
                 try:
                     answer = await client.post(url, content=line, headers={"content-type": "application/json"})
                     answer.raise_for_status()
+                except httpx.HTTPStatusError as error:
+                    what = f"status {error.response.status_code}"  # its own words have the URL, often itself a secret
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    words = f"{event.name}: {error or type(error).__name__}"
-                    self.tell(container, Event(name="webhook_failed", rung=event.rung, reason=words))
+                    what = type(error).__name__
+                else:
+                    continue
+                reason = f"{event.name}: {what}"
+                self.tell(container, Event(name="webhook_failed", rung=event.rung, reason=reason))
 
 
 def _append(path: Path, line: bytes) -> None:

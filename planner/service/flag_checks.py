@@ -20,6 +20,7 @@ from planner.backends.process import ProcessBackend
 from planner.container import engine_args
 from planner.engine import parse_version
 from planner.errors import BackendError, InputError
+from planner.secrets import redact
 from planner.service.check import Case, Check, skipped
 from planner.spec import StudySpec
 
@@ -112,7 +113,7 @@ def _answer(what: str, exit_code: int, stdout: str, stderr: str) -> str:
     """Raises BackendError with the last line of what went wrong."""
     if exit_code:
         lines = (stderr.strip() or stdout.strip()).splitlines()
-        raise BackendError(f"{what} ended with {exit_code}: {lines[-1] if lines else 'no words'}")
+        raise BackendError(f"{what} ended with {exit_code}: {redact(lines[-1]) if lines else 'no words'}")
     return stdout
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import signal
 import tempfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from planner.access import Access
+from planner.access import engine_access
 from planner.backends.named import ContainerFacts, OwnContainer
 from planner.container import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerRun
 from planner.errors import BackendError
@@ -35,8 +34,6 @@ from planner.workspace import held
 FOLDER = "guard"
 """Beside the ladder: events, states, logs of failed engines."""
 KEPT_LOGS = 20
-KEY_ENV = "VLLM_API_KEY"
-"""Where vLLM takes its key from (vllm@0.8.5 envs.py); probes need it too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +132,7 @@ class Keeper:
         self._is_silent = False
         self._said_refusal = False
         self.name = ladder.containers[index].name
-        self.container = OwnContainer(self.name, ladder.name)
+        self.container = OwnContainer(self.name, ladder.name, ladder.containers[index].pass_env)
         self._path = folder / f"{self.name}.json"
         self._watch: Watch | None = None
         self.on_rung: Callable[[], None] = lambda: None
@@ -144,8 +141,8 @@ class Keeper:
 
     async def run(self, stop: asyncio.Event) -> None:
         run = self._ladder.containers[self._index]
-        key = {**run.env, **self._ladder.rungs[0].env}.get(KEY_ENV) or os.environ.get(KEY_ENV)
-        self._watch = Watch(self.container, run, Access(api_key=key))
+        access = engine_access({**run.env, **self._ladder.rungs[0].env})
+        self._watch = Watch(self.container, run, access)
         try:
             await self._adopt(stop)
             while not stop.is_set():

@@ -57,7 +57,7 @@ NOTHING = "nothing"
 def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[Check]:
     """What differs between the `docker run` that planner exports and the one that happened.
 
-    Name, port, restart policy and labels are left out: they change no number.
+    Name, port, restart policy, labels and what is read-only are left out: they change no number.
     """
     wanted, given = _words(expected), _words(found)
     return [
@@ -85,7 +85,9 @@ def _setting(name: str, expected: str, found: str) -> Check:
 def _words(run: ContainerRun) -> dict[str, str]:
     """Every word of a `docker run` that can change a number, by what it is about."""
     words = {"image": run.image}
-    for option in msgspec.structs.replace(run, name="", host_port=None, restart=None, labels={}).options():
+    for option in msgspec.structs.replace(
+        run, name="", host_port=None, restart=None, labels={}, read_only=[]
+    ).options():
         if option[0] == "-v":
             host, _, inside = option[1].partition(":")
             words[f"-v {inside}"] = host

@@ -30,6 +30,7 @@ from planner.interruption import sigterm_as_interrupt
 from planner.log.settings import read_settings
 from planner.objective import judge
 from planner.problem import Problem
+from planner.secrets import redact
 from planner.service.reproduction import (
     Check,
     compare_arguments,
@@ -226,7 +227,8 @@ def _verify(
             checks.append(
                 Check(kind="setting", name="instances", expected=counts[0], found=counts[1], verdict="differs")
             )
-        starts = [lambda i: containers.instance(script.containers[i])] * len(script.containers)
+        passed = problem.spec.engine.pass_env
+        starts = [lambda i: containers.instance(script.containers[i], passed)] * len(script.containers)
         try:
             with serving(starts, problem.spec.engine.start_timeout, logs) as server:
                 log = server.instances[0].log_text()
@@ -305,4 +307,4 @@ def _run(path: Path) -> None:
             raise
     if process.returncode:
         last = next((line for line in reversed(complaint.splitlines()) if line.strip() and "--help" not in line), "")
-        raise BackendError(f"{path}: exit code {process.returncode}: {last or 'without a word'}")
+        raise BackendError(f"{path}: exit code {process.returncode}: {redact(last) or 'without a word'}")

@@ -45,6 +45,7 @@ class Watch:
         self.probe_refusal: str | None = None
         """What the server said to a probe that it does not take."""
         self._container = container
+        self._access = access
         self._client = httpx.AsyncClient(
             base_url=self.base_url, headers=access.headers, timeout=HTTP_TIMEOUT_S, trust_env=False
         )
@@ -157,7 +158,7 @@ class Watch:
         if answer.is_server_error:
             self._probe_trouble = f"probe: status {answer.status_code}"
         elif answer.is_client_error:
-            self.probe_refusal = f"status {answer.status_code}: {answer.text[:200]}"
+            self.probe_refusal = f"status {answer.status_code}: {self._access.redact(answer.text)[:200]}"
             self._probe_trouble = ""
         else:
             self._probes_answered += 1

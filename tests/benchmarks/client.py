@@ -129,7 +129,7 @@ def measure(
     seen, cpu_s = (
         planner(url, concurrency, events, processes, ramp_s) if name == "planner" else CLIENTS[name](url, concurrency)
     )
-    with urllib.request.urlopen(url + "/truth") as answer:  # noqa: S310
+    with urllib.request.urlopen(url + "/truth") as answer:  # noqa: S310  (a server of the benchmark's own)
         truth = json.load(answer)
     num_chunks = sum(len(arrivals) for _, arrivals in seen)
     wall_s = max(arrivals[-1] for _, arrivals in seen) - min(started for started, _ in seen)

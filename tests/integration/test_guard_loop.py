@@ -77,7 +77,7 @@ def make_guard(
                 else msgspec.structs.replace(run, **changes)
                 for i in range(copies)
             ],
-            extra_args=["--vllm-version", "0.8.5", "--host", "0.0.0.0", "--speedup", "100"],  # noqa: S104
+            extra_args=["--vllm-version", "0.8.5", "--host", "0.0.0.0", "--speedup", "100"],  # noqa: S104  (in the container)
             rungs=[
                 Rung(name=f"rung {i}", settings=EngineConfig(max_model_len=4096, dtype="half", **settings))
                 for i, settings in enumerate(rungs)

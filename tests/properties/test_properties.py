@@ -19,6 +19,7 @@ from planner.hardware import GPUS
 from planner.memory import MemoryEstimate, estimate_memory
 from planner.model import load_model
 from planner.objective import Objective
+from planner.secrets import is_secret
 from planner.space import Candidate, Layout, SearchSpace
 from planner.spec import ContainerSpec, EngineSpec, HardwareSpec, ModelVariant, SamplerSpec, ServeSpec, StudySpec
 from planner.units import Bytes, Seconds, parse_bytes
@@ -162,7 +163,11 @@ def test_different_settings_are_launched_differently(a: EngineConfig, b: EngineC
 # --- what is written is what is read ---
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
-texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=20)
+texts = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="\ufffe\uffff"),
+    max_size=20,
+)
+variables = st.from_regex(r"[A-Z_a-z][A-Z_a-z0-9]{0,9}", fullmatch=True).filter(lambda name: not is_secret(name))
 numbers = st.integers(1, 10**6)
 lengths = st.one_of(numbers, st.tuples(numbers, numbers).map(lambda pair: Lengths(*sorted(pair))))
 workloads = st.builds(
@@ -197,7 +202,7 @@ studies = st.builds(
     hardware=st.builds(
         HardwareSpec, gpu=texts, num_gpus=numbers, gpu_memory=st.none() | st.integers(0, 2**50).map(Bytes)
     ),
-    engine=st.builds(EngineSpec, version=texts, settings=engines, env=st.dictionaries(names, texts, max_size=2)),
+    engine=st.builds(EngineSpec, version=texts, settings=engines, env=st.dictionaries(variables, texts, max_size=2)),
     container=st.none() | st.builds(ContainerSpec, image=texts),
     serve=st.builds(ServeSpec, name=names, restart=st.sampled_from(["no", "always"])),  # a bare no is a YAML boolean
     search_space=texts | spaces,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,14 @@ import trustme
 from test_bench import FakeServer, ask, run
 from typer.testing import CliRunner
 
-from planner import access
-from planner.access import Access
+from planner import access, quality_gate
+from planner.access import Access, engine_access
 from planner.cli import app
 from planner.errors import BenchmarkError, InputError
 from planner.load_shapes import ClosedLoop
-from planner.loadgen import Target
+from planner.loadgen import Target, target_of
 from planner.spread import send_spread
-from planner.workload import RequestPlan
+from planner.workload import RequestPlan, Workload
 
 SHORT = {"workload": "chat", "concurrency": 2, "num_requests": 4, "input_tokens": 8, "output_tokens": 2}
 AUTHORITY = trustme.CA()
@@ -130,3 +132,76 @@ def test_what_is_no_file_of_authorities(tls_server: Callable[..., FakeServer], t
 
 def test_a_key_is_not_shown() -> None:
     assert "sk-secret" not in repr(Access(api_key="sk-secret"))
+
+
+# --- engines of ours --------------------------------------------------------------------------------------------------
+
+KEY = "sk-of-our-engines"
+
+
+class Keyed(BaseHTTPRequestHandler):
+    """As vLLM with VLLM_API_KEY: who has no key is told so, here with what was sent."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        given = self.headers.get("authorization", "nothing")
+        is_known = given == f"Bearer {KEY}"
+        self.reply(200, {"choices": [{"text": "yes"}]}) if is_known else self.reply(401, {"error": f"not {given}"})
+
+    def reply(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+
+@pytest.fixture
+def keyed() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keyed) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_quality_gate_has_the_engines_key(keyed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", KEY)
+    (answer,) = quality_gate.ask(keyed, "tiny", ["Is it?"], 8, asks_logprobs=False)
+    assert "".join(answer.tokens) == "yes"
+    monkeypatch.setenv("VLLM_API_KEY", "sk-of-another-engine")
+    with pytest.raises(quality_gate.NoAnswers, match=r"HTTP 401 .*not Bearer <VLLM_API_KEY>"):
+        quality_gate.ask(keyed, "tiny", ["Is it?"], 8, asks_logprobs=False)
+
+
+@pytest.mark.parametrize(("key", "error"), [(KEY, "cut stream"), ("sk-other-key", "http 401: not Bearer <API_KEY>")])
+def test_loads_of_launched_engines_have_it_too(
+    keyed: str, monkeypatch: pytest.MonkeyPatch, key: str, error: str
+) -> None:
+    """The answer is no stream, which is seen only by who was let in."""
+    monkeypatch.setenv("VLLM_API_KEY", key)
+    target = target_of([keyed], "tiny", Workload(name="w", concurrency=1, num_requests=2), 100)
+    for num_processes in (1, 2):
+        plans = [RequestPlan(i, 8, 2, 0) for i in range(4)]
+        found = {record.error for record in send_spread(target, plans, ClosedLoop(2), num_processes).records}
+        assert found == {error}
+
+
+def test_the_key_of_engines_comes_from_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    assert engine_access().headers == {}
+    assert engine_access({"VLLM_API_KEY": "of a ladder".replace(" ", "-")}).api_key == "of-a-ladder"
+    monkeypatch.setenv("VLLM_API_KEY", "")
+    assert engine_access().headers == {}, "vLLM takes an empty one for none"
+
+
+@pytest.mark.parametrize("key", ["a b", "a\r\nhost: evil", "schl\u00fcssel", "a\n", ""])
+def test_a_key_that_no_header_can_have(key: str) -> None:
+    with pytest.raises(InputError, match="characters that a header cannot have") as caught:
+        Access(api_key=key)
+    assert len(key) < 2 or key not in str(caught.value)

@@ -54,7 +54,11 @@ def test_script_and_api_say_the_same(problem: Problem) -> None:
         assert words["command"] == kwargs["command"]
         assert words["--name"] == [kwargs["name"]]
         assert words["-e"] == [f"{name}={value}" for name, value in kwargs["environment"].items()]
-        assert words["-v"] == [f"{host}:{mount['bind']}" for host, mount in kwargs["volumes"].items()]
+        assert [word if word.endswith(":ro") else f"{word}:rw" for word in words["-v"]] == [
+            f"{host}:{mount['bind']}:{mount['mode']}" for host, mount in kwargs["volumes"].items()
+        ]
+        assert words["--security-opt"] == kwargs["security_opt"]
+        assert words["--cap-drop"] == kwargs["cap_drop"]
         assert words["--ulimit"] == [f"{limit['Name']}={limit['Hard']}" for limit in kwargs["ulimits"]]
         assert all(limit["Soft"] == limit["Hard"] for limit in kwargs["ulimits"])
         assert words["--ipc"] == [kwargs["ipc_mode"]]
@@ -148,3 +152,47 @@ def test_the_compile_cache_can_be_switched_off_or_put_elsewhere(make_problem: Ma
     assert (run.volumes, run.env) == ({}, {})
     own = make_problem(engine__env={"VLLM_CACHE_ROOT": "/mine"})
     assert trial_runs(own, own.default, 0)[0].env["VLLM_CACHE_ROOT"] == "/mine"
+
+
+MORE_RIGHTS = re.compile(r"--(privileged|cap-add|device|pid|userns|uts|net|network|group-add|volumes-from)\b")
+
+
+@pytest.mark.parametrize("of_cpu", [False, True])
+def test_a_container_has_no_more_rights_than_it_needs(make_problem: Make, of_cpu: bool) -> None:
+    changes: dict[str, Any] = {"models": {"small": {"path": "/data/Qwen3", "architecture": "Qwen/Qwen3-8B"}}}
+    if of_cpu:
+        changes |= {"hardware": {"gpu": "CPU"}, "engine": {"version": "0.32.0"}, "search_space": {"search": {}}}
+    problem = make_problem(**changes)
+    trials, services = trial_runs(problem, problem.default, 7), service_runs(problem, problem.default)
+    for run in (*trials, *services):
+        options = [word for option in run.options() for word in option]
+        assert "--security-opt=no-new-privileges:true" in options
+        assert {"--cap-drop=NET_RAW", "--cap-drop=MKNOD"} <= set(options)
+        assert not [word for word in options if MORE_RIGHTS.match(word)]
+        assert "/data/Qwen3:/model/Qwen3:ro" in options
+        mounts = {host: mount for host, mount in run.to_docker_kwargs()["volumes"].items() if host.startswith("/")}
+        assert mounts == {"/data/Qwen3": {"bind": "/model/Qwen3", "mode": "ro"}}, "the model, and nothing of the host"
+        kwargs, service = run.to_docker_kwargs(), run.to_compose()
+        more = {
+            "privileged",
+            "cap_add",
+            "devices",
+            "pid_mode",
+            "pid",
+            "network_mode",
+            "userns_mode",
+            "user",
+            "group_add",
+        }
+        assert not more & (set(kwargs) | set(service))
+        assert kwargs["security_opt"] == service["security_opt"] == ["no-new-privileges:true"]
+        assert kwargs["cap_drop"] == service["cap_drop"] == ["MKNOD", "NET_RAW"]
+        assert [mount.get("read_only", False) for mount in service["volumes"]] == [True, False]
+    assert {run.to_docker_kwargs()["ports"]["8000/tcp"][0] for run in trials} == {"127.0.0.1"}
+    assert {run.argv()[run.argv().index("-p") + 1] for run in trials} == {"127.0.0.1::8000"}
+
+
+def test_a_path_that_docker_would_cut_in_two_is_refused(make_problem: Make) -> None:
+    problem = make_problem(models={"small": {"path": "/data/a:rw", "architecture": "Qwen/Qwen3-8B"}})
+    with pytest.raises(InputError, match=r"models\.small\.path: /data/a:rw: Docker mounts no path with a colon"):
+        trial_runs(problem, problem.default, 0)

@@ -171,7 +171,7 @@ def test_compose_wants_what_is_passed_by_name(
     without = config()
     assert without.returncode != 0
     assert "HF_TOKEN" in without.stderr
-    given = yaml.safe_load(config(HF_TOKEN="hf_given").stdout)  # noqa: S106
+    given = yaml.safe_load(config(HF_TOKEN="hf_given").stdout)  # noqa: S106  (made up)
     assert [service["environment"]["HF_TOKEN"] for service in given["services"].values()] == ["hf_given"] * 2
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -57,10 +59,16 @@ def test_the_pod_gets_what_the_container_had(make_problem: Make, launch: Any) ->
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "2", "memory": str(64 * 2**30)}
     places = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = {mount["mountPath"]: places[mount["name"]] for mount in container["volumeMounts"]}
-    assert mounts["/dev/shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": str(8 * 2**30)}  # noqa: S108
+    assert mounts["/dev/shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": str(8 * 2**30)}  # noqa: S108  (in the container)
     model = mounts["/model/Qwen3"]["hostPath"]
     assert model == {"path": "/my models/$(HOME)/Qwen3", "type": "Directory"}
     assert mounts["/compile-cache"]["hostPath"]["type"] == "DirectoryOrCreate"
+    assert [m["mountPath"] for m in container["volumeMounts"] if m.get("readOnly")] == ["/model/Qwen3"]
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert set(container["securityContext"]["capabilities"]) == {"drop"}
+    assert "privileged" not in container["securityContext"]
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert pod["automountServiceAccountToken"] is False
     assert pod["enableServiceLinks"] is False  # a Service called vllm would set VLLM_PORT
 
 
@@ -110,7 +118,21 @@ def test_the_header_says_what_a_pod_cannot_have(make_problem: Make, launch: Any)
     assert "# SIMULATED, not measured: " in text
     assert "# the node must have: /models/Qwen3\n" in text
     assert "# not carried over, set by the node: cpuset-cpus, ulimit memlock, ulimit stack\n" in text
-    assert '# needs: kubectl create secret generic vllm-secrets --from-literal=HF_TOKEN="$HF_TOKEN"\n' in text
+    assert "# needs: kubectl create secret generic vllm-secrets --from-env-file=<(printf" in text
+
+
+def test_the_shown_command_makes_the_secret_without_showing_it(make_problem: Make, launch: Any, tmp_path: Path) -> None:
+    """Bash runs the very line: `kubectl` is a program here that tells its arguments and what it reads."""
+    problem = make_problem(engine__pass_env=["HF_TOKEN", "VLLM_API_KEY"])
+    line = kubernetes_yaml(problem, launch(problem)[0], None).partition("# needs: ")[2].partition("\n")[0]
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/bash\necho "$@"\ncat "${5##*=}"\n', "utf-8")
+    kubectl.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HF_TOKEN": "hf_$x`id`%s", "VLLM_API_KEY": "sk a=b"}
+    told = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told[1:] == ["HF_TOKEN=hf_$x`id`%s", "VLLM_API_KEY=sk a=b"]
+    assert "hf_" not in told[0]
+    assert told[0].startswith("create secret generic vllm-secrets --from-env-file=/dev/fd/")
 
 
 @pytest.mark.parametrize(

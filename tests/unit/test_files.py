@@ -176,3 +176,21 @@ def test_a_study_written_is_the_study_read(study_data: Callable[..., dict[str, A
 def test_an_unknown_schema() -> None:
     with pytest.raises(InputError, match="schema 'trial': allowed: study, search-space, workload, hardware"):
         json_schema("trial")
+
+
+@pytest.mark.parametrize("escape", ["\\0", "\\e[31m", "\\x85", "\\u2028", "\\ud800", "\\uffff", "\\x7f"])
+@pytest.mark.parametrize("where", ['models: {a: {path: "/data/%s"}}', 'engine: {env: {"A%s": x}}', "%s: 1"])
+def test_control_characters_are_refused_wherever_they_are(escape: str, where: str) -> None:
+    """YAML's escapes can say them, and no path, argument, header or terminal should get them."""
+    text = where % (f'"{escape}"' if where.startswith("%") else escape)
+    with pytest.raises(InputError, match=r"study\.yaml: .* control character") as caught:
+        decode(text, StudySpec, "study.yaml")
+    assert str(caught.value).isprintable()
+
+
+def test_aliases_that_repeat_and_contain_themselves_are_read_once() -> None:
+    laughs = "a: &a [x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 10)}]\n" for i in range(12)
+    )
+    with pytest.raises(InputError):
+        decode(laughs, StudySpec, "study.yaml")

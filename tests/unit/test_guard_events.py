@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import threading
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,29 @@ def test_errors_of_the_gpu_are_found(line: str) -> None:
 def test_a_prompt_that_speaks_of_such_errors_is_none() -> None:
     line = "INFO 11-22 07:09:59 [logger.py:43] Received request cmpl-1: prompt: 'what is RuntimeError: CUDA error: x?'"
     assert gpu_error_in(line) is None
+
+
+def test_the_webhooks_address_is_told_to_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has it can post there: it is a secret like a key."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+    async def tell(url: str) -> None:
+        reporter = Reporter("coder", tmp_path / "events.jsonl", ["winner", "lower"], url)
+        reporter.tell("coder", FAILED)
+        await reporter.close()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asyncio.run(tell(f"http://127.0.0.1:{server.server_port}/services/T0/B0/canary"))
+        server.shutdown()
+    asyncio.run(tell("http://127.0.0.1:1/services/canary"))
+    text = (tmp_path / "events.jsonl").read_text("utf-8")
+    assert [json.loads(line)["reason"] for line in text.splitlines() if "webhook_failed" in line] == [
+        "failed: status 404", "failed: ConnectError",
+    ]  # fmt: skip
+    assert "canary" not in text + "".join(capsys.readouterr())

@@ -619,6 +619,5 @@ def test_other_errors_of_a_request_are_mapped() -> None:
 
 
 def test_messages_are_one_short_line() -> None:
-    assert error_message(b'{"message": "' + b"word " * 100 + b'"}') == ("word " * 100)[:200]
     assert error_message(b"{}") == "{}"
     assert error_message(b"\xff") == "\ufffd"

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from planner import secrets
 from planner.container import service_runs, trial_runs
 from planner.errors import InputError
 from planner.export.containers import run_sh
 from planner.export.kinds import ExportKind, exported
 from planner.problem import Problem
 from planner.search import Search, definition
-from planner.secrets import is_secret
+from planner.secrets import is_private, is_secret, private_log, redact, redact_log
 
 Make = Callable[..., Problem]
 VALUE = "hf_0123456789abcdef"
@@ -101,3 +105,53 @@ def test_a_variable_that_is_not_set_is_named(problem: Problem, launch: Any, monk
 
 def test_a_study_goes_on_when_it_passes_a_variable(make_problem: Make) -> None:
     assert definition(make_problem()) == definition(make_problem(engine__pass_env=["HF_TOKEN"]))
+
+
+# --- words without them -----------------------------------------------------------------------------------------------
+
+
+def test_values_are_replaced_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", 'hf_"quoted"/+')
+    monkeypatch.setenv("OTHER_TOKEN", 'hf_"quoted"/+and-more')
+    monkeypatch.setenv("SHORT_TOKEN", "EMPTY")
+    monkeypatch.setenv("PLACE", "/var/lib/place")
+    text = (
+        'a hf_"quoted"/+and-more b hf_"quoted"/+ c hf_\\"quoted\\"/+ d hf_%22quoted%22%2F%2B e EMPTY f /var/lib/place'
+    )
+    assert redact(text) == ("a <OTHER_TOKEN> b <HF_TOKEN> c <HF_TOKEN> d <HF_TOKEN> e EMPTY f /var/lib/place"), (
+        "the longest first; what is short is a word like any other"
+    )
+    assert redact("in /var/lib/place", ["PLACE", "NOT_SET"]) == "in <PLACE>"
+
+
+@given(parts=st.lists(st.sampled_from([VALUE, VALUE[:-1], VALUE[1:], "x", "\n", "hf_", "0123"]), max_size=12))
+def test_a_log_is_redacted_however_it_falls_into_pieces(parts: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("HF_TOKEN", VALUE)
+        patch.setattr(secrets, "PIECE_BYTES", 3)
+        log = Path(folder) / "logs" / "trial.log"
+        with open(private_log(log), "wb") as file:
+            file.write("".join(parts).encode())
+        assert is_private(log)
+        redact_log(log)
+        assert log.read_text() == "".join(parts).replace(VALUE, "<HF_TOKEN>")
+        assert os.listdir(log.parent) == [log.name]
+        assert log.stat().st_mode & 0o777 == log.parent.stat().st_mode & 0o666
+
+
+def test_a_log_in_anothers_place_is_not_followed(tmp_path: Path) -> None:
+    """A link under the log's name must not make the planner write where it points."""
+    other = tmp_path / "other"
+    other.write_text("kept")
+    (tmp_path / "trial.log").symlink_to(other)
+    os.close(private_log(tmp_path / "trial.log"))
+    assert other.read_text() == "kept"
+    assert not (tmp_path / "trial.log").is_symlink()
+
+
+def test_a_storages_password_is_not_repeated(make_problem: Make) -> None:
+    with pytest.raises(
+        InputError, match=r"^storage nonsense://me:\*\*\*@db\.example/studies: cannot be opened"
+    ) as caught:
+        Search(make_problem(), "nonsense://me:hf-secret-word@db.example/studies")
+    assert "secret-word" not in str(caught.value)
