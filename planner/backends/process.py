@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from planner.backends.base import Server, serving
+from planner.backends.base import Ending, Server, keep_earlier_log, serving
 from planner.container import cache_env, engine_args, engine_env, gpu_ids
 from planner.errors import BackendError
 from planner.launcher import LAUNCHER, is_left_over
@@ -32,6 +32,7 @@ class ProcessInstance:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self._port = port
         self._log_path = log_path
+        keep_earlier_log(log_path)
         with log_path.open("wb") as log:
             try:
                 self._process = subprocess.Popen(
@@ -52,8 +53,8 @@ class ProcessInstance:
             log.seek(max(0, self._log_path.stat().st_size - LOG_TAIL_BYTES))
             return log.read().decode("utf-8", "replace")
 
-    def exit_code(self) -> int | None:
-        return self._process.poll()
+    def ending(self) -> Ending:
+        return Ending(self._process.poll())
 
     def stop(self) -> None:
         """SIGTERM to the group, SIGKILL to whatever of it is left after the time-out."""
