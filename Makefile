@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check audit format docs schemas accuracy race race-packages faults fuzz bench clean
+.PHONY: tune test tune-cpu check audit format docs schemas accuracy race race-packages faults soak fuzz bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -67,9 +67,13 @@ schemas: $(BIN)/planner
 accuracy: $(VENV)/.dev
 	$(BIN)/python -m tests.accuracy --write docs/accuracy.md
 
-## docs/reliability.md: every fault, three times.
+## docs/reliability.md: every fault, those of engines three times. Needs a Docker Engine with the tests' image, and root.
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults --write
+
+## The same page's long study: 200 trials in containers, 100 000 requests. By hand: half an hour.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.soak --write
 
 ## Two minutes of fuzzing for everything that planner reads; atheris where it installs, else hypothesis alone.
 fuzz: $(VENV)/.dev

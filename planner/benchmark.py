@@ -128,14 +128,10 @@ def live(problem: Problem, backend: Backend) -> Measure:
 def measure_server(
     problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage, asked: Repeats
 ) -> Measurement:
-    """The study's workload on a ready server. Raises EngineError when it dies, BenchmarkError without numbers."""
+    """The study's workload on a ready server. Raises what `Server.check` does, BenchmarkError without numbers."""
     began = time.monotonic()
     first_log = server.instances[0].log_text()
     is_simulated = SIMULATED in first_log[:SIMULATED_WITHIN]
-
-    def check() -> None:
-        if not server.is_alive():
-            raise server.death()
 
     def session_of(attempt: int) -> Session:
         first, vocab_size = asked.first + attempt * asked.count, problem.models[candidate.model].vocab_size
@@ -148,7 +144,7 @@ def measure_server(
             watch_of=lambda done, plans: asked.race.watch(_results(done), plans),
             on_stage=on_stage,
             is_alive=server.is_alive,
-            after_load=check,
+            after_load=server.check,
         )
 
     facts = read_start_facts(first_log)

@@ -16,6 +16,7 @@ from planner.documents import read_bytes
 from planner.errors import InputError
 from planner.memory import Calibration, Calibrations, MemoryEstimate, MemoryFigures
 from planner.units import MOST_BYTES, format_gib
+from planner.whole_files import write_whole
 
 MOST_RATIO = 1000.0
 """Real graphs over predicted ones: more is a damaged file."""
@@ -80,7 +81,7 @@ def load_calibrations(path: Path) -> dict[str, Calibration]:
 
 def save_calibrations(path: Path, calibrations: Calibrations) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(dict(calibrations))) + b"\n")
+    write_whole(path, msgspec.json.format(msgspec.json.encode(dict(calibrations))) + b"\n")
 
 
 def predicted_figures(memory: MemoryEstimate) -> MemoryFigures:

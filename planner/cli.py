@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from planner.options import (
     TakesFlags,
     VersionOption,
 )
+from planner.whole_files import NO_ROOM
 
 NARROW_HELP = 72
 """Columns below which help has no boxes: they would cut the options' names."""
@@ -319,11 +321,28 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PlannerError.exit_code  # as typer does where it notices first
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:  # which any word may be that could name a file
+        if error.errno == errno.ENAMETOOLONG:  # which any word may be that could name a file
+            typer.echo(f"planner: {str(error.filename)[:60]}...: {error.strerror}", err=True)
+            code = InputError.exit_code
+        elif error.errno in NO_ROOM:
+            _tell_no_room(error)
+            code = PlannerError.exit_code
+        else:
             raise
-        typer.echo(f"planner: {str(error.filename)[:60]}...: {error.strerror}", err=True)
-        code = InputError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell_no_room(error: OSError) -> None:
+    """In one line; the output itself may be what has no room."""
+    where = error.filename or "the output"
+    with suppress(OSError):
+        words = f"{where}: {error.strerror}; what a study has finished is kept: mend that, then run it again"
+        typer.echo(f"planner: {words}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # or the interpreter would fail on it again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _usage_words(error: typer.TyperException) -> str:

@@ -8,10 +8,12 @@
         EngineStartTimeout    not ready in time
         EngineCrashed         died while starting or under load
       BackendError            docker, image, port, driver: not the configuration's fault (exit code 1)
+        Disturbed             something from outside ended the engine: worth another launch
       BenchmarkError          too few completed requests to report
         ClientBottleneck      the numbers would be this client's and not the engine's
 
-`EngineError` is a property of the candidate: the study records it and goes on. `BackendError` stops the study, intact.
+`EngineError` is a property of the candidate: the study records it and goes on. `BackendError` stops the study, intact;
+one that is `Disturbed` only when it happens again and again.
 """
 
 from __future__ import annotations
@@ -41,12 +43,25 @@ class InputError(PlannerError):
 
 
 class EngineError(PlannerError):
-    """The engine did not serve this configuration. `log_tail` ends its log; `start_s` is what it cost, if recorded."""
+    """The engine did not serve this configuration. `log_tail` ends its log; `start_s` is what it cost, if recorded.
 
-    def __init__(self, message: str, log_tail: str = "", start_s: float = 0.0) -> None:
+    Of one that ended, where known: its exit code `ended_with`, and whether its container's limit had it `oom_killed`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        log_tail: str = "",
+        start_s: float = 0.0,
+        *,
+        ended_with: int | None = None,
+        oom_killed: bool = False,
+    ) -> None:
         super().__init__(message)
         self.log_tail = log_tail
         self.start_s = start_s
+        self.ended_with = ended_with
+        self.oom_killed = oom_killed
 
 
 class EngineRejected(EngineError):  # noqa: N818  (the tree's own words)
@@ -67,6 +82,10 @@ class EngineCrashed(EngineError):  # noqa: N818
 
 class BackendError(PlannerError):
     pass
+
+
+class Disturbed(BackendError):  # noqa: N818
+    """Somebody or something else ended a launch; it says nothing about the configuration."""
 
 
 class BenchmarkError(PlannerError):

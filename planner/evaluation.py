@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from planner import __version__
 from planner.benchmark import Measure, Measurement, OnStage, Repeats
 from planner.calibration import predicted_figures, real_figures
-from planner.errors import BenchmarkError, EngineError
+from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
 from planner.objective import judge
 from planner.problem import Problem
 from planner.space import Candidate
 from planner.trial import Failure, Machine, Provenance, Rerun, Trial
+
+LAUNCHES_OF_A_TRIAL = 3
+"""Of one that others end each time: then it is the machine that is not fit to measure on."""
 
 
 def utc_now() -> datetime:
@@ -48,8 +51,12 @@ def evaluate(
     provenance: Provenance,
     repeats: Repeats | None = None,
     rerun: Rerun | None = None,
+    disturbances: tuple[str, ...] = (),
 ) -> Trial:
-    """Estimate, check, measure, judge. An engine that does not serve is an outcome, not an exception."""
+    """Estimate, check, measure, judge. An engine that does not serve is an outcome, not an exception.
+
+    A launch that others ended is repeated. Raises BackendError where that happens to each.
+    """
     deployment = problem.deployment(candidate)
     trial = Trial(
         number=number,
@@ -60,6 +67,7 @@ def evaluate(
         predicted_value=problem.objective.value(problem.predicted(candidate)),
         predicted_memory=predicted_figures(deployment.memory),
         real_memory=None,
+        disturbances=disturbances,
         rerun=rerun,
         provenance=provenance,
     )
@@ -68,8 +76,22 @@ def evaluate(
     began = time.monotonic()
     try:
         measurement = measure(candidate, number, on_stage, repeats or Repeats(0, problem.spec.repeats))
+    except Disturbed as error:
+        disturbances = (*disturbances, str(error))
+        if len(disturbances) == LAUNCHES_OF_A_TRIAL:
+            raise BackendError(f"trial {number} was launched {LAUNCHES_OF_A_TRIAL} times: {error}") from None
+        on_stage(f"again, {error}", 0, 0)
+        return evaluate(
+            problem, candidate, number, measure, on_stage, provenance, repeats, rerun, disturbances=disturbances
+        )
     except EngineError as error:
-        failure = Failure(kind=type(error).__name__, message=str(error), log_tail=error.log_tail)
+        failure = Failure(
+            kind=type(error).__name__,
+            message=str(error),
+            log_tail=error.log_tail,
+            exit_code=error.ended_with,
+            oom_killed=error.oom_killed,
+        )
         return replace(trial, outcome="failed", failure=failure, start_s=error.start_s or time.monotonic() - began)
     except BenchmarkError as error:
         return replace(trial, outcome="failed", failure=Failure(kind=type(error).__name__, message=str(error)))

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import msgspec
@@ -79,6 +79,19 @@ def _refuse_foreign(storage: str | None) -> None:
         raise InputError(f"storage {shown(storage)}: a database of something else, with tables {', '.join(tables[:5])}")
 
 
+@contextmanager
+def storage_kept() -> Iterator[None]:
+    """A storage that cannot be read or written any more, as on a full disk, is no fault of a trial: BackendError."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        causes = (getattr(cause, "orig", None) for cause in (error, error.__cause__, error.__context__))
+        words = str(next((cause for cause in causes if cause is not None), error))
+        raise BackendError(
+            f"the study's storage: {words}; finished trials are kept: mend that, then the same command continues"
+        ) from None
+
+
 class Search:
     """One study in one storage, by default in memory. Raises InputError when the stored study was defined otherwise."""
 
@@ -100,6 +113,9 @@ class Search:
                     direction=problem.objective.direction,
                     load_if_exists=True,
                 )
+        except RuntimeError as error:  # tables of another version of Optuna, which says what to do
+            words = str(error).replace("$STORAGE_URL", shown(storage))
+            raise InputError(f"storage {shown(storage)}: {words}") from None
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
             raise InputError(f"storage {shown(storage)}: cannot be opened: {_line(error)}") from None
         self._study.set_metric_names([with_unit(problem.objective.name)])

@@ -42,6 +42,9 @@ CACHE_CONFIG = "vllm:cache_config_info"
 
 COUNTERS = ("preemptions", "prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits")
 
+PAGE_TIMEOUT_S = 5.0
+"""Of a server's metrics while it is measured: one that hangs holds up nothing for long."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineTelemetry:
@@ -102,7 +105,7 @@ def _telemetry(text: str) -> EngineTelemetry:
     )
 
 
-def fetch_telemetry(base_url: str, access: Access = OPEN, timeout_s: float = 5.0) -> EngineTelemetry | None:
+def fetch_telemetry(base_url: str, access: Access = OPEN, timeout_s: float = PAGE_TIMEOUT_S) -> EngineTelemetry | None:
     """Ask a server (`http://host:port`); None when it does not answer, or not with metrics."""
     try:
         with _client(base_url, access, timeout_s) as client:
@@ -232,7 +235,7 @@ class GaugeWatch:
         self._thread.join()
 
     def _run(self) -> None:
-        with _client("", self.access, _PROBE_TIMEOUT_S) as client:
+        with _client("", self.access, PAGE_TIMEOUT_S) as client:
             while not self._ended.wait(self.every_s):
                 for url in self.base_urls:
                     try:

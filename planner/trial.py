@@ -20,6 +20,10 @@ class Failure:
     """Name of the EngineError."""
     message: str
     log_tail: str = ""
+    exit_code: int | None = None
+    """Of an engine that ended, where it is known."""
+    oom_killed: bool = False
+    """By the kernel, for the memory limit of its container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class Trial:
     start_s: float = 0.0
     benchmark_s: float = 0.0
     failure: Failure | None = None
+    disturbances: tuple[str, ...] = ()
+    """What ended earlier launches of it from outside, so that it was launched again."""
     rerun: Rerun | None = None
     """Set in the finals; such a trial is none of the search's."""
     provenance: Provenance

@@ -32,13 +32,14 @@ from planner.nvml import read_gpus
 from planner.pareto import front
 from planner.problem import Problem
 from planner.report import conclusion, further_facts, loads_table, pareto_table, plan_view, trials_table
-from planner.search import Search
+from planner.search import Search, storage_kept
 from planner.spec import StudySpec
 from planner.study import Observer, run_finals, run_study
 from planner.summary import plan_document, summary
 from planner.terminal import make_console, working
 from planner.trial import Trial, default_trial, num_launched, searched
 from planner.units import format_duration
+from planner.whole_files import write_whole
 from planner.workspace import STUDY_FILE, Workspace
 
 BACKENDS = ("docker", "process", "simulated")
@@ -89,7 +90,7 @@ def tune_study(
             _print_commands(make_console(), commands)
         return
     write_study(spec, folder)
-    with nullcontext() if is_shared(storage) else workspace.locked():
+    with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
         search = Search(problem, storage or workspace.default_storage)
         try:
             with crews(console, problem, search, workspace, backend, hosts, target) as (make_crew, gate):
@@ -199,7 +200,7 @@ def write_study(spec: StudySpec, folder: Path) -> None:
     path = folder / STUDY_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(encode(spec), "utf-8")
+        write_whole(path, encode(spec))
 
 
 def _conclude(problem: Problem, trials: list[Trial], workspace: Workspace, as_json: bool) -> None:
@@ -243,9 +244,7 @@ def write_export(
     default = None if default is None else measured_again(problem, trials, default)
     text = exported(kind, problem, measured_again(problem, trials, trial), default, workspace.ladder_path)
     try:
-        path.write_text(text, "utf-8")
-        if kind in SCRIPTS:
-            path.chmod(0o755)
+        write_whole(path, text, 0o755 if kind in SCRIPTS else None)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planner.errors import BackendError, InputError
+from planner.whole_files import write_whole
 
 STUDY_FILE = "study.yaml"
 STUDIES_FOLDER = "studies"
@@ -75,7 +76,7 @@ def held(path: Path, taken: str) -> Iterator[None]:
     except OSError as error:
         raise BackendError(f"{path}: cannot be locked: {error.strerror}") from None
     try:
-        owner.write_text(f"{os.getpid()}\n", "utf-8")
+        write_whole(owner, f"{os.getpid()}\n")
         yield
     finally:
         lock.release()

@@ -12,10 +12,24 @@ from typing import Protocol
 import httpx
 
 from planner.diagnosis import diagnose
-from planner.errors import EngineError, EngineStartTimeout
+from planner.errors import Disturbed, EngineStartTimeout, PlannerError
+from planner.log.failures import classify
 from planner.space import Candidate
 
 POLL_S = 0.5
+PORT_IN_USE = "port in use"
+"""Of the causes that `planner/log/` knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an instance that no longer runs ended, as far as whoever ran it knows."""
+
+    exit_code: int | None
+    oom_killed: bool = False
+    """By the kernel, for its container's memory limit."""
+    disturbance: str | None = None
+    """Who or what ended it, where it did not end by itself."""
 
 
 class Instance(Protocol):
@@ -24,12 +38,13 @@ class Instance(Protocol):
     @property
     def base_url(self) -> str: ...
 
-    def is_running(self) -> bool: ...
+    def is_running(self) -> bool | None:
+        """None where nobody can say just now. Raises BackendError where that goes on for long."""
 
     def log_text(self) -> str: ...
 
-    def exit_code(self) -> int | None:
-        """None while it runs."""
+    def ending(self) -> Ending:
+        """Of one that no longer runs."""
 
     def stop(self) -> None:
         """Stop it and leave nothing behind. May be called twice."""
@@ -48,12 +63,27 @@ class Server:
         return [instance.base_url for instance in self.instances]
 
     def is_alive(self) -> bool:
-        return all(instance.is_running() for instance in self.instances)
+        """As far as is known now."""
+        return all(instance.is_running() is not False for instance in self.instances)
 
-    def death(self) -> EngineError:
-        """Why an instance that no longer runs died, from its log."""
-        dead = next((i for i in self.instances if not i.is_running()), self.instances[0])
-        return diagnose(dead.log_text(), dead.exit_code())
+    def check(self) -> None:
+        """Raises why an instance has died, where one has; waits until that can be said."""
+        for instance in self.instances:
+            while (is_running := instance.is_running()) is None:
+                time.sleep(POLL_S)
+            if not is_running:
+                raise death_of(instance)
+
+
+def death_of(instance: Instance) -> PlannerError:
+    """Why it ended, to be raised: an EngineError from its log, or Disturbed where its settings are not at fault."""
+    ending = instance.ending()
+    if ending.disturbance is not None:
+        return Disturbed(ending.disturbance)
+    error = diagnose(instance.log_text(), ending.exit_code, ending.oom_killed)
+    if classify(str(error)).name == PORT_IN_USE:  # it was free when the engine was launched
+        return Disturbed(f"another process took its port: {error}")
+    return error
 
 
 class Backend(Protocol):
@@ -94,15 +124,22 @@ def serving(starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path]
 
 def _keep_log(instance: Instance, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    keep_earlier_log(path)
     path.write_text(instance.log_text(), "utf-8")
 
 
+def keep_earlier_log(path: Path) -> None:
+    """The log of an earlier launch of the same trial, which was disturbed or interrupted, stays beside the new one."""
+    if path.exists():
+        path.replace(path.with_suffix(".before.log"))
+
+
 def wait_until_ready(instance: Instance, deadline: float) -> None:
-    """Ready is `/health` 200 (vLLM answers only after the engine is up). Raises EngineError."""
+    """Ready is `/health` 200 (vLLM answers only after the engine is up). Raises EngineError, or Disturbed."""
     with httpx.Client(trust_env=False, timeout=5.0) as client:
         while True:
-            if not instance.is_running():
-                raise diagnose(instance.log_text(), instance.exit_code())
+            if instance.is_running() is False:
+                raise death_of(instance)
             try:
                 if client.get(f"{instance.base_url}/health").status_code == httpx.codes.OK:
                     return

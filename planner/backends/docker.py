@@ -6,29 +6,34 @@ Every error of the client becomes ours at one door, `mapped`.
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import docker
 import docker.errors
 import requests.exceptions
 
-from planner.backends.base import Server, serving
+from planner.backends.base import Ending, Server, serving
+from planner.backends.outages import AWAY, Outages
 from planner.container import (
     COMPILE_CACHE_MOUNT,
     LAUNCHER_LABEL,
     RIGHTS,
     STUDY_LABEL,
+    TRIAL_LABEL,
     ContainerRun,
     card_kwargs,
     trial_runs,
 )
-from planner.errors import BackendError
+from planner.errors import BackendError, Disturbed
 from planner.launcher import is_left_over
 from planner.problem import Problem
 from planner.secrets import redact
@@ -37,8 +42,16 @@ from planner.space import Candidate
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
+T = TypeVar("T")
+
 STOP_TIMEOUT_S = 10
+ANSWER_TIMEOUT_S, LOOK_TIMEOUT_S = 60, 10
+"""Of what starts or stops something, and of questions that are asked every second."""
 LOG_TAIL_LINES = 20_000
+_GONE = {404, 409}
+"""Not there, or about to be removed."""
+_TAKEN = re.compile("already in use|already allocated|removal of container")
+"""A port, or the name of a container that somebody else removes just now."""
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  (how Docker tells what is published; nothing listens there)
 
@@ -210,49 +223,111 @@ def container_log(name: str) -> Iterator[ContainerLog | None]:
 
 
 class ContainerInstance:
-    def __init__(self, container: Container, passed: Sequence[str] = ()) -> None:
-        """`passed`: variables whose values are taken out of what it prints."""
+    """A container; `looks` is a client that does not wait long, for what is asked every second.
+
+    `passed`: variables whose values are taken out of what it prints.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        looks: docker.DockerClient,
+        outages: Outages | None = None,
+        passed: Sequence[str] = (),
+    ) -> None:
         self._container = container
+        self._outages = outages or Outages()
+        self._outages_before = self._outages.count
+        self._looks = looks
         self._passed = passed
-        with mapped():
-            container.reload()
+        self._is_gone = False
+        self._ask(container.reload)
         published = container.attrs["NetworkSettings"]["Ports"].values()
         binding = next((bindings[0] for bindings in published if bindings), {"HostIp": "", "HostPort": "0"})
         host = binding["HostIp"] if binding["HostIp"] not in _EVERY_ADDRESS else "127.0.0.1"
         self.base_url = f"http://{host}:{binding['HostPort']}"
 
-    def is_running(self) -> bool:
+    def _ask(self, call: Callable[[], T]) -> T:
+        with mapped():
+            return self._outages.ask(call)
+
+    @property
+    def _state(self) -> Mapping[str, Any]:
+        """As it was when last looked at."""
+        return self._container.attrs.get("State") or {}
+
+    def is_running(self) -> bool | None:
+        """None while the Docker Engine is away."""
         with mapped():
             try:
-                self._container.reload()
+                self._container.attrs = self._looks.containers.get(str(self._container.id)).attrs
             except docker.errors.NotFound:
+                self._is_gone = True
                 return False
-            # One that Docker starts again and again has died all the same.
-            return str(self._container.status) == "running" and not self._container.attrs.get("RestartCount")
+            except AWAY:
+                self._outages.note()
+                return None
+        self._outages.answered()
+        # One that Docker starts again and again has died all the same.
+        return self._state.get("Status") == "running" and not self._container.attrs.get("RestartCount")
 
     def log_text(self) -> str:
-        with mapped():
+        def read() -> bytes:
             try:
-                raw: bytes = self._container.logs(tail=LOG_TAIL_LINES)
-            except docker.errors.NotFound:
-                return "the container was removed by somebody else"
-        text = redact(raw.decode("utf-8", "replace"), self._passed)
-        state = self._container.attrs.get("State", {})
-        if state.get("OOMKilled"):
+                return bytes(self._container.logs(tail=LOG_TAIL_LINES))
+            except docker.errors.APIError as error:
+                if error.status_code not in _GONE:
+                    raise
+                return b"the container was removed by somebody else"
+
+        text = redact(self._ask(read).decode("utf-8", "replace"), self._passed)
+        if self._state.get("OOMKilled"):
             text += "\nplanner: the container was killed for using too much host memory (OOMKilled)\n"
         return text
 
-    def exit_code(self) -> int | None:
-        state = self._container.attrs.get("State", {})
-        return None if state.get("Running") else state.get("ExitCode")
+    def ending(self) -> Ending:
+        code = self._state.get("ExitCode")
+        if self._is_gone:
+            return Ending(None, disturbance="somebody removed its container")
+        if self._state.get("OOMKilled"):
+            return Ending(code, oom_killed=True)
+        if self._state.get("Paused"):
+            return Ending(None, disturbance="somebody paused its container")
+        if self._outages.count > self._outages_before:
+            return Ending(code, disturbance=f"the Docker Engine was away, its container ended (exit code {code})")
+        if self._was_told_to_end():
+            return Ending(code, disturbance=f"somebody stopped its container (exit code {code})")
+        return Ending(code)
+
+    def _was_told_to_end(self) -> bool:
+        """Whether the Engine was asked to send a signal to it, as `docker stop` and `docker kill` do."""
+        began, ended = (
+            int(datetime.fromisoformat(f"{self._state[key][:19]}+00:00").timestamp())
+            for key in ("StartedAt", "FinishedAt")
+        )
+        only = {"container": self._container.id, "event": "kill"}
+        return bool(self._ask(lambda: list(self._looks.events(since=began, until=ended + 1, filters=only))))
 
     def stop(self) -> None:
-        with mapped():
+        def stop_and_remove() -> None:
             try:
+                if self._state.get("Paused"):  # a frozen process does not even die
+                    self._container.unpause()
                 self._container.stop(timeout=STOP_TIMEOUT_S)
-                self._container.remove(force=True, v=True)
             except docker.errors.NotFound:
-                pass  # gone already, which is what was asked for
+                return  # gone already, which is what was asked for
+            _remove(self._container)
+
+        self._ask(stop_and_remove)
+
+
+def _remove(container: Container) -> None:
+    """Also where it is gone, or somebody else removes it just now."""
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.APIError as error:
+        if error.status_code not in _GONE:
+            raise
 
 
 class DockerBackend:
@@ -261,8 +336,10 @@ class DockerBackend:
     def __init__(self, problem: Problem, log_dir: Path) -> None:
         self._problem = problem
         self._log_dir = log_dir
+        self._outages = Outages()
         with mapped():
-            self._client = docker.from_env()
+            self._client = docker.from_env(timeout=ANSWER_TIMEOUT_S)
+            self._looks = docker.from_env(timeout=LOOK_TIMEOUT_S)
 
     def commands(self, candidate: Candidate, number: int) -> list[list[str]]:
         return [run.argv() for run in trial_runs(self._problem, candidate, number)]
@@ -270,35 +347,54 @@ class DockerBackend:
     def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
         runs = trial_runs(self._problem, candidate, number)
         logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(len(runs))]
+        self._remove_labelled(f"{TRIAL_LABEL}={number}")  # of a launch that was disturbed
         self._make_cache(runs[0])
+        return serving([lambda i: self._start(runs[i])] * len(runs), self._problem.spec.engine.start_timeout, logs)
 
-        def start(index: int) -> ContainerInstance:
-            with mapped():
-                container = self._client.containers.create(**runs[index].to_docker_kwargs())
+    def _start(self, run: ContainerRun) -> ContainerInstance:
+        """Raises Disturbed where the next try may well succeed."""
+        with mapped():
+            try:
+                container = self._client.containers.create(**run.to_docker_kwargs())
                 try:
                     container.start()
                 except docker.errors.APIError:
-                    container.remove(force=True)
+                    _remove(container)
                     raise
-            return ContainerInstance(container, runs[index].pass_env)
-
-        return serving([start] * len(runs), self._problem.spec.engine.start_timeout, logs)
+            except AWAY:
+                self._outages.ask(self._looks.ping)
+                raise Disturbed("the Docker Engine was away while it was launched") from None
+            except docker.errors.APIError as error:
+                if _TAKEN.search(str(error)):
+                    raise Disturbed(f"it could not be launched: {_line(error)}") from None
+                raise
+        return ContainerInstance(container, self._looks, self._outages, run.pass_env)
 
     def _make_cache(self, run: ContainerRun) -> None:
         """The volume that keeps what engines compile, under the study's label; one that is there stays as it is."""
+        labels = {STUDY_LABEL: self._problem.spec.name}
         for name, mount in run.volumes.items():
             if mount == COMPILE_CACHE_MOUNT:
                 with mapped():
-                    self._client.volumes.create(name=name, labels={STUDY_LABEL: self._problem.spec.name})
+                    self._outages.ask(partial(self._client.volumes.create, name=name, labels=labels))
 
     def clean_up(self) -> int:
         """Remove the containers that carry this study's label, but none that another planner has under way.
 
         The volume of compiled code stays.
         """
-        with mapped():
-            ours = self._client.containers.list(all=True, filters={"label": f"{STUDY_LABEL}={self._problem.spec.name}"})
+        return self._remove_labelled()
+
+    def _remove_labelled(self, *labels: str) -> int:
+        """Those of this study that carry these labels too; how many there were."""
+        wanted: dict[str, str | list[str] | bool] = {"label": [f"{STUDY_LABEL}={self._problem.spec.name}", *labels]}
+
+        def remove() -> int:
+            ours = self._client.containers.list(all=True, filters=wanted, ignore_removed=True)
             left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]
             for container in left:
-                container.remove(force=True, v=True)
-        return len(left)
+                _remove(container)
+            return len(left)
+
+        with mapped():
+            return self._outages.ask(remove)

@@ -138,7 +138,7 @@ class NamedContainers:
 
     def instance(self, name: str, passed: Sequence[str] = ()) -> ContainerInstance:
         """Raises BackendError when there is none."""
-        return ContainerInstance(self._get(name), passed)
+        return ContainerInstance(self._get(name), self._client, passed=passed)
 
     def run_of(self, name: str, env_names: Collection[str] = (), passed: Sequence[str] = ()) -> ContainerRun:
         """The `docker run` that made it; of its environment these names and what its image does not say itself.
@@ -180,4 +180,4 @@ class NamedContainers:
         """Stop those that are there and leave nothing behind."""
         for name in self.names:
             if (container := self._find(name)) is not None:
-                ContainerInstance(container).stop()
+                ContainerInstance(container, self._client).stop()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from planner.backends.base import Server, serving
+from planner.backends.base import Ending, Server, keep_earlier_log, serving
 from planner.container import cache_env, engine_args, engine_env, gpu_ids
 from planner.errors import BackendError
 from planner.launcher import LAUNCHER, is_left_over
@@ -37,6 +37,7 @@ class ProcessInstance:
         self._port = port
         self._log_path = log_path
         self._passed = passed
+        keep_earlier_log(log_path)
         with open(private_log(log_path), "wb") as log:
             try:
                 self._process = subprocess.Popen(
@@ -57,8 +58,8 @@ class ProcessInstance:
             log.seek(max(0, self._log_path.stat().st_size - LOG_TAIL_BYTES))
             return redact(log.read().decode("utf-8", "replace"), self._passed)
 
-    def exit_code(self) -> int | None:
-        return self._process.poll()
+    def ending(self) -> Ending:
+        return Ending(self._process.poll())
 
     def stop(self) -> None:
         """SIGTERM to the group, SIGKILL to whatever of it is left after the time-out."""

@@ -1,7 +1,8 @@
 """An engine with a fault: `python engine.py FAULT MARKER ARGS...`. The simulated engine, but for what is wrong with it.
 
-Only the candidate with `--max-num-seqs 32` has the fault, and one whose name begins with `planner` only once: MARKER is
-the file that says it has happened. Everything else is `python -m planner.simulated`.
+Only the candidate with `--max-num-seqs 32` has the fault, and only once where it is none of its own:
+MARKER is the file that says it has happened, MARKER.load that the load is under way. Everything else is
+`python -m planner.simulated`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ OUT_OF_MEMORY = (
     "GPU 0 has a total capacity of 21.48 GiB of which 512.00 MiB is free."
 )
 LOG_BYTES = 300_000_000
+BALLAST = "ballast"
+WAIT_S = 2.0
+"""Of an answer while somebody outside has the time to do something."""
 
 Send = Callable[[dict[str, Any]], Any]
 
@@ -44,6 +49,8 @@ def at_start(fault: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "hangs at start":
             time.sleep(3600)
+        case "waits at start":
+            time.sleep(3600)
         case "planner killed while an engine starts":
             kill_planner(signal.SIGKILL)
             time.sleep(3600)
@@ -54,11 +61,18 @@ def at_start(fault: str) -> None:
             time.sleep(3600)
 
 
+def fill(path: Path) -> None:
+    """Until the disk has no room left."""
+    with path.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"=" * 99 + b"\n")
+
+
 class Faulty:
     """The server's app, and what is wrong with it."""
 
-    def __init__(self, app: Any, fault: str) -> None:
-        self._app, self._fault, self._seen = app, fault, 0
+    def __init__(self, app: Any, fault: str, marker: Path) -> None:
+        self._app, self._fault, self._marker, self._seen = app, fault, marker, 0
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         path = scope.get("path", "")
@@ -83,6 +97,15 @@ class Faulty:
                 await asyncio.sleep(3600)
             case "stopped under load" if is_due:
                 os.kill(os.getpid(), signal.SIGSTOP)
+            case "waits under load" | "waits under each load" if is_due:
+                self._marker.with_suffix(".load").touch()
+                await asyncio.sleep(WAIT_S)
+            case "takes memory under load" if is_due:
+                _ = bytearray(4 << 30).count(1)  # read, so that it is there
+            case "disk full under load" if is_first:
+                fill(self._marker.with_name(BALLAST))
+            case "disk filled by an engine's log" if is_first:
+                fill(Path("/proc/self/fd/2"))
             case "planner killed under load" if is_first:
                 kill_planner(signal.SIGKILL)
             case "planner told to end under load" if is_first:
@@ -131,14 +154,14 @@ async def _answer(send: Send, status: int, body: bytes, kind: bytes = b"applicat
 
 def serve(fault: str, marker: Path, argv: list[str]) -> int:
     is_due = "--max-num-seqs" in argv and argv[argv.index("--max-num-seqs") + 1] == FAULTY_SEQS
-    is_once = fault.startswith(("planner", "terminal"))
+    is_once = fault.startswith(("planner", "terminal", "disk", "waits at", "waits under load"))
     if is_due and is_once and marker.exists():
         is_due = False
     if is_due:
         marker.touch()
         at_start(fault)
         build_app = server.build_app
-        server.build_app = lambda *args, **kwargs: Faulty(build_app(*args, **kwargs), fault)
+        server.build_app = lambda *args, **kwargs: Faulty(build_app(*args, **kwargs), fault, marker)
     return main(argv)
 
 

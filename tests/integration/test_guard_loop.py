@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import signal
-import socket
 import threading
 import time
 import uuid
@@ -29,6 +28,7 @@ from planner.service.ladder import Ladder, Policy, Rung
 from planner.units import Seconds
 from planner.workspace import LADDER_FILE
 from studies import free_port
+from tests.faults.door import DoorToDocker
 
 pytestmark = pytest.mark.container
 
@@ -190,7 +190,7 @@ def test_instances_are_guarded_each_for_itself(
 def test_a_docker_engine_that_is_silent_for_a_while_changes_nothing(make_guard: Callable[..., Guard]) -> None:
     guard = make_guard(FITS)
     with DoorToDocker() as door:
-        guard.start(env={"DOCKER_HOST": f"tcp://127.0.0.1:{door.port}"}).wait_for("serving", 60)
+        guard.start(env={"DOCKER_HOST": door.host}).wait_for("serving", 60)
         before, since = guard.container.id, len(guard.events())
         door.close()
         guard.wait_for("docker_silent", 60, since)
@@ -200,48 +200,6 @@ def test_a_docker_engine_that_is_silent_for_a_while_changes_nothing(make_guard: 
         time.sleep(2)
         assert guard.names(since) == ["docker_silent", "docker_back"]
         assert guard.container.id == before
-
-
-class DoorToDocker:
-    """The Docker Engine's socket as a TCP port that can be closed."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self._sockets: list[socket.socket] = []
-
-    def open(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def close(self) -> None:
-        for one in (self._listener, *self._sockets):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        self._sockets = []
-
-    def __enter__(self) -> DoorToDocker:
-        self.open()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = listener.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect("/var/run/docker.sock")
-                self._sockets += [near, far]
-                for source, target in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
 
 
 def test_stop_stops_the_service_as_well(make_guard: Callable[..., Guard]) -> None:

@@ -640,6 +640,9 @@ class FakeEngine:
     def is_alive(self) -> bool:
         return True
 
+    def check(self) -> None:
+        pass
+
 
 @pytest.fixture
 def measured_with(

@@ -1,0 +1,25 @@
+"""Faults in containers need a Docker Engine and the tests' image: skipped without, or failed where CI requires them."""
+
+from __future__ import annotations
+
+import os
+
+import docker
+import pytest
+
+from tests.faults.in_containers import BASE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def _containers() -> None:
+    missing = None
+    try:
+        client = docker.from_env()
+        client.images.get(BASE_IMAGE)
+        client.close()
+    except docker.errors.DockerException as error:
+        missing = f"no Docker Engine with {BASE_IMAGE} (python tests/images/build.py image makes it): {error}"
+    if missing and os.environ.get("PLANNER_REQUIRE_CONTAINERS"):
+        pytest.fail(f"{missing}, and PLANNER_REQUIRE_CONTAINERS is set")
+    if missing:
+        pytest.skip(missing)

@@ -1,0 +1,420 @@
+"""Faults of a Docker Engine, of its images and containers, and what became of a study that met one.
+
+The engines are simulated ones (tests/faults/engine.py) in real containers; the planner reaches the real Docker Engine
+through a door that can be closed. What is done to them is done from outside, as a person or a machine would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import textwrap
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import docker
+import docker.errors
+from docker.models.containers import Container
+
+from planner.container import STUDY_LABEL, TRIAL_LABEL
+from planner.files import load_study
+from planner.trial import Trial
+from tests.faults.door import DoorToDocker
+from tests.faults.inject import FAULTY_SEQS, LIMIT_S, trials_of
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE_IMAGE, IMAGE = "planner-vllm-cpu:test", "planner-faulty:test"
+PACKAGES = "/opt/vllm"
+"""Of the image's Python; the engine is this checkout's."""
+TRIALS = 3
+BACK_WITHIN_S, ANSWER_TIMEOUT_S, LOOK_TIMEOUT_S = 6, 15, 2
+"""How long these planners wait for an Engine to come back, for an answer, and for one that they ask every second."""
+PLANNER = textwrap.dedent(f"""\
+    import planner.backends.docker as backend, planner.backends.outages as outages
+    outages.BACK_WITHIN_S = {BACK_WITHIN_S}
+    backend.ANSWER_TIMEOUT_S, backend.LOOK_TIMEOUT_S = {ANSWER_TIMEOUT_S}, {LOOK_TIMEOUT_S}
+    from planner.cli import main
+    main()
+""")
+CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+    "tie_word_embeddings": True,
+    "torch_dtype": "float16",
+}
+"""Qwen3-0.6B's."""
+
+
+@dataclass
+class Scene:
+    """A study that runs: what may be done to it, and to what is around it."""
+
+    study: Path
+    client: docker.DockerClient
+    door: DoorToDocker
+    image: str
+    planner: subprocess.Popen[bytes] | None = None
+
+    @cached_property
+    def label(self) -> str:
+        return f"{STUDY_LABEL}={load_study(self.study).name}"
+
+    def containers(self) -> list[Container]:
+        return self.client.containers.list(all=True, filters={"label": self.label}, ignore_removed=True)
+
+    @property
+    def container(self) -> Container:
+        (only,) = self.containers()
+        return only
+
+    def wait_for(self, is_so: Callable[[], object]) -> bool:
+        """False where the planner ended before."""
+        assert self.planner is not None
+        while not is_so():
+            if self.planner.poll() is not None:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def wait_for_start(self) -> None:
+        self.wait_for(lambda: (self.study.parent / "model" / "met").exists())
+
+    def wait_for_load(self) -> None:
+        self.wait_for(lambda: (self.study.parent / "model" / "met.load").exists())
+
+    def wait_for_trial(self, number: int) -> None:
+        """Until its container runs."""
+        self.wait_for(lambda: any(c.labels[TRIAL_LABEL] == str(number) for c in self.containers()))
+
+    def restart_engine(self) -> None:
+        """As far as a planner sees it: no answers, the containers killed, answers again."""
+        self.door.close()
+        self.container.kill()
+        time.sleep(1)
+        self.door.open()
+
+
+def restarts_at_start(scene: Scene) -> None:
+    scene.wait_for_start()
+    scene.restart_engine()
+
+
+def restarts_under_load(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.restart_engine()
+
+
+def away_under_load(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.door.close()
+    time.sleep(BACK_WITHIN_S / 2)
+    scene.door.open()
+
+
+def gone_under_load(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.door.close()
+    scene.wait_for(lambda: False)
+    scene.door.open()
+
+
+def silent_under_load(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.door.fall_silent()
+    time.sleep(BACK_WITHIN_S / 2)
+    scene.door.speak()
+
+
+def silent_for_good(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.door.fall_silent()
+    scene.wait_for(lambda: False)
+    scene.door.speak()
+
+
+def image_is_missing(scene: Scene) -> None:
+    scene.client.images.remove(scene.image)
+    scene.wait_for(lambda: False)
+    scene.client.images.get(IMAGE).tag(scene.image)
+
+
+def image_is_removed(scene: Scene) -> None:
+    scene.wait_for_trial(1)
+    image_is_missing(scene)
+
+
+def ports_are_taken(scene: Scene) -> None:
+    """The next that Docker would choose: it tries ten, and gives up."""
+    probe = scene.client.containers.run(IMAGE, ["-c", "1"], entrypoint="python3", ports={"1/tcp": ("127.0.0.1", None)},
+                                        detach=True)  # fmt: skip
+    probe.reload()
+    bindings = probe.attrs["HostConfig"]["PortBindings"], probe.attrs["NetworkSettings"]["Ports"]
+    probe.remove(force=True)
+    first = next(int(b[0]["HostPort"]) for ports in bindings for b in ports.values() if b and b[0]["HostPort"])
+    with contextlib.ExitStack() as stack:
+        for port in range(first, first + 16):
+            with contextlib.suppress(OSError):  # somebody else's already
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        scene.wait_for(lambda: False)
+
+
+def removed(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.container.remove(force=True)
+
+
+def removed_each_time(scene: Scene) -> None:
+    scene.wait_for_load()
+    number = scene.container.labels[TRIAL_LABEL]
+    while scene.wait_for(lambda: any(c.labels[TRIAL_LABEL] == number for c in scene.containers())):
+        with contextlib.suppress(docker.errors.APIError):
+            scene.container.remove(force=True)
+
+
+def stopped(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.container.stop(timeout=1)
+
+
+def paused(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.container.pause()
+
+
+def planner_killed_at_start(scene: Scene) -> None:
+    scene.wait_for_start()
+    scene.planner.kill()
+
+
+def planner_killed_under_load(scene: Scene) -> None:
+    scene.wait_for_load()
+    scene.planner.kill()
+
+
+def nothing(scene: Scene) -> None:
+    """The engine does it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DockerFault:
+    name: str
+    act: Callable[[Scene], None]
+    engine: str
+    """What the engine of the candidate that meets it does, of engine.py."""
+    says: str
+    """Part of what the trial says of it, or the run where that ends."""
+    ends: int = 0
+    outcome: str = "measured"
+    memory_limit: str | None = None
+
+
+DOCKER_FAULTS = {
+    fault.name: fault
+    for fault in (
+        DockerFault("Docker Engine away under load", away_under_load, "waits under load", ""),
+        DockerFault("Docker Engine silent under load", silent_under_load, "waits under load", ""),
+        DockerFault("Docker Engine restarts at start", restarts_at_start, "waits at start", "Docker Engine was away"),
+        DockerFault("Docker Engine restarts under load", restarts_under_load, "waits under load", "Engine was away"),
+        DockerFault("Docker Engine does not come back", gone_under_load, "waits under load", "does not answer", 1),
+        DockerFault("Docker Engine silent for good", silent_for_good, "waits under load", "does not answer", 1),
+        DockerFault("image missing", image_is_missing, "none", "fetch it with docker pull", 1),
+        DockerFault("image removed between trials", image_is_removed, "none", "fetch it with docker pull", 1),
+        DockerFault("ports taken by another process", ports_are_taken, "none", ""),
+        DockerFault(
+            "container out of memory", nothing, "takes memory under load", "OOMKilled, exit code 137",
+            outcome="failed", memory_limit="1GiB",
+        ),
+        DockerFault("container removed under load", removed, "waits under load", "somebody"),
+        DockerFault("container removed again and again", removed_each_time, "waits under each load", "3 times", 1),
+        DockerFault("container stopped under load", stopped, "waits under load", "somebody stopped its container"),
+        DockerFault("container paused under load", paused, "waits under load", "somebody paused its container"),
+        DockerFault("planner killed, container starting", planner_killed_at_start, "waits at start", "", -9),
+        DockerFault("planner killed, container under load", planner_killed_under_load, "waits under load", "", -9),
+    )
+}  # fmt: skip
+REPRESENTATIVE = (
+    "Docker Engine restarts under load",
+    "Docker Engine does not come back",
+    "image removed between trials",
+    "container out of memory",
+    "planner killed, container under load",
+)
+"""What CI injects; `make faults` all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A study that met a fault, and went on where that ended it."""
+
+    fault: DockerFault
+    seconds: float
+    """Of the run that met it."""
+    first_code: int
+    code: int
+    output: str
+    first: list[Trial]
+    """Those that the run which met it has told."""
+    trials: list[Trial]
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def trial(self) -> Trial:
+        return next(trial for trial in self.trials if trial.candidate.engine.max_num_seqs == FAULTY_SEQS)
+
+    @property
+    def says(self) -> str:
+        if self.fault.ends > 0:
+            told = [line for line in self.output.split("\n") if line.startswith("planner: ")]
+            return told[0].removeprefix("planner: ") if told else ""
+        words = (*self.trial.disturbances, *([self.trial.failure.message] if self.trial.failure else []))
+        return "; ".join(words)
+
+    @property
+    def lost(self) -> list[str]:
+        return [f"trial {trial.number}" for trial in self.first if trial not in self.trials]
+
+    def wrong(self) -> list[str]:
+        """What should not have happened; empty where all is well."""
+        candidates = {trial.candidate.key for trial in self.trials}
+        checks = {
+            f"the run ended with {self.first_code}": self.first_code == self.fault.ends,
+            f"the last run ended with {self.code}": self.code == 0,
+            f"{len(self.trials)} trials of {len(candidates)} candidates": len(self.trials) == len(candidates) == TRIALS,
+            f"numbers {[t.number for t in self.trials]}": [t.number for t in self.trials] == list(range(TRIALS)),
+            f"lost: {', '.join(self.lost)}": not self.lost,
+            f"left: {', '.join(self.left)}": not self.left,
+            "a traceback": "Traceback" not in self.output,
+            "more than a line of error": self.output.count("\nplanner:") <= 1,
+        }
+        wrong = [words for words, is_well in checks.items() if not is_well]
+        if not wrong and (self.trial.outcome != self.fault.outcome or self.fault.says not in self.says):
+            wrong.append(f"the trial: {self.trial.outcome}: {self.says}")
+        if not wrong and self.fault.memory_limit is not None:
+            failure = self.trial.failure
+            assert failure is not None
+            if not (failure.oom_killed and failure.exit_code == 137 and "OOMKilled" in failure.log_tail):
+                wrong.append(f"evidence: {failure}")
+        return wrong
+
+
+def build_image(client: docker.DockerClient) -> None:
+    """The packages of the tests' image, this checkout, and an engine with a fault that its environment names."""
+    entry = 'exec python3 -m tests.faults.engine "$FAULT" /model/model/met serve --gpu "RTX 2080 Ti 22GB" "$@"'
+    lines = [f"FROM {BASE_IMAGE}", f"ENV PYTHONPATH=/checkout:{PACKAGES} FAULT=none", "COPY planner /checkout/planner"]
+    lines += ["COPY tests/faults /checkout/tests/faults", "WORKDIR /checkout"]
+    lines += [f"ENTRYPOINT {json.dumps(['sh', '-c', entry, 'engine'])}"]
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        for folder in ("planner", "tests/faults"):
+            tar.add(ROOT / folder, folder, filter=lambda info: None if "__pycache__" in info.name else info)
+        text = "\n".join(lines).encode()
+        info = tarfile.TarInfo("Dockerfile")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text))
+    context.seek(0)
+    client.images.build(fileobj=context, custom_context=True, tag=IMAGE, rm=True)
+
+
+def write_study(folder: Path, image: str, fault: str, memory_limit: str | None = None, **changes: str) -> Path:
+    (folder / "model").mkdir(parents=True, exist_ok=True)
+    (folder / "model" / "config.json").write_text(json.dumps(CONFIG))
+    limit = f", memory_limit: {memory_limit}" if memory_limit else ""
+    path = folder / "study.yaml"
+    path.write_text(
+        textwrap.dedent(f"""\
+        name: flt-{uuid.uuid4().hex[:8]}
+        models: {{small: {{path: ./model}}}}
+        hardware: {{gpu: RTX 2080 Ti 22GB, num_gpus: 1, host_memory: 64GiB}}
+        engine:
+          version: 0.8.5
+          settings: {{dtype: half, max_model_len: 4096}}
+          start_timeout: 60s
+          compile_cache: false
+          env: {{FAULT: {fault}}}
+          extra_args: [--vllm-version, 0.8.5, --host, 0.0.0.0, --speedup, "2000"]
+        container: {{image: {image!r}, runtime: null, ulimits: {{}}{limit}}}
+        search_space: {{search: {changes.get("search", "{max_num_seqs: [8, 32]}")}}}
+        repeats: 1
+        quality: null
+        racing: false
+        workload:
+          concurrency: 8
+          num_requests: {changes.get("num_requests", "24")}
+          warmup_requests: 4
+          input_tokens: 64
+          output_tokens: 16
+        """)
+    )
+    return path
+
+
+@contextlib.contextmanager
+def scene_of(folder: Path, fault: str, memory_limit: str | None = None) -> Iterator[Scene]:
+    """A study with an image of its own name. Its containers and that name are gone at the end."""
+    client, image = docker.from_env(), f"planner-faulty:{uuid.uuid4().hex[:8]}"
+    try:
+        build_image(client)
+        client.images.get(IMAGE).tag(image)
+        with DoorToDocker() as door:
+            yield Scene(write_study(folder, image, fault, memory_limit), client, door, image)
+    finally:
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            client.images.remove(image)
+        client.close()
+
+
+def meet(fault: DockerFault, folder: Path) -> Met:
+    """Run a study until it has met the fault, run it again where that ended it, and look at what is left."""
+    with scene_of(folder, fault.engine, fault.memory_limit) as scene:
+        began = time.monotonic()
+        first_code, output = run_planner(scene, fault.act)
+        seconds = time.monotonic() - began
+        first, code = trials_of(scene.study), first_code
+        if first_code:
+            code, more = run_planner(scene, nothing)
+            output += more
+        left = scene.containers()
+        for container in left:
+            container.remove(force=True)
+        trials = trials_of(scene.study)
+        return Met(fault, seconds, first_code, code, output, first, trials, [container.name for container in left])
+
+
+def run_planner(scene: Scene, act: Callable[[Scene], None]) -> tuple[int, str]:
+    """`planner tune` while something is done to it: exit code and output."""
+    argv = [sys.executable, "-c", PLANNER, "tune", str(scene.study), "--trials", str(TRIALS), "--backend", "docker"]
+    with tempfile.TemporaryFile() as output:
+        scene.planner = subprocess.Popen(
+            [*argv, "--no-finals"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "DOCKER_HOST": scene.door.host},
+        )
+        try:
+            act(scene)
+            code = scene.planner.wait(LIMIT_S)
+        finally:
+            scene.planner.kill()
+            scene.planner.wait()
+        output.seek(0)
+        return code, output.read().decode("utf-8", "replace")

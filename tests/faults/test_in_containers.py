@@ -1,0 +1,33 @@
+"""Some of the faults in containers, and a short soak. `make faults` injects all, `make soak` is the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.__main__ import PAGE
+from tests.faults.in_containers import DOCKER_FAULTS, REPRESENTATIVE, meet
+from tests.faults.soak import BEGIN, soak
+
+
+@pytest.mark.container
+@pytest.mark.usefixtures("_containers")
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_a_study_in_containers_survives(name: str, tmp_path: Path) -> None:
+    met = meet(DOCKER_FAULTS[name], tmp_path)
+    assert met.wrong() == [], met.output
+
+
+@pytest.mark.container
+@pytest.mark.usefixtures("_containers")
+def test_the_planner_does_not_grow(tmp_path: Path) -> None:
+    soaked = soak(tmp_path, num_trials=8, num_requests=60)
+    assert soaked.code == 0, soaked.output
+    assert soaked.wrong() == []
+
+
+def test_the_page_has_what_was_found() -> None:
+    text = PAGE.read_text("utf-8")
+    assert [name for name in DOCKER_FAULTS if f"| {name} |" not in text] == [], "run: make faults"
+    assert BEGIN in text, "run: make soak"
