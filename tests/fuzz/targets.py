@@ -52,7 +52,7 @@ from planner.telemetry import parse_telemetry, read_gauges, read_ttft, ttft_quan
 from planner.tune_command import expected_trial_s
 from planner.wire import Answer, error_message
 from planner.workload import Workload, plan_requests
-from tests.conftest import STUDY
+from tests.conftest import STUDY, Watcher
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -332,16 +332,13 @@ def weights() -> list[bytes]:
 def stored() -> list[bytes]:
     """What a short study on the simulated engine stores."""
     from planner.benchmark import simulated
+    from planner.crew import Here
     from planner.search import Search
     from planner.study import run_study
 
-    class Silent:
-        def started(self, *_: object) -> None: ...
-        def stage(self, *_: object) -> None: ...
-        def finished(self, *_: object) -> None: ...
-
-    problem = small_problem()
-    trials = run_study(problem, Search(problem, None), simulated(problem), 2, Silent(), "simulated")
+    problem, observer = small_problem(), Watcher()
+    crew = Here(problem, simulated(problem), observer.stage, "simulated")
+    trials = run_study(problem, Search(problem, None), crew, 2, observer)
     return [msgspec.json.encode(trial) for trial in trials]
 
 
