@@ -14,7 +14,7 @@ from rich.text import Text
 
 from planner.backends.docker import engine_answers
 from planner.calibration import load_calibrations, save_calibrations
-from planner.claims import is_shared
+from planner.claims import is_shared, shown
 from planner.container import trial_runs
 from planner.crew import Crew, Here
 from planner.crews import Hosts, MakeCrew, crews, no_gate
@@ -122,7 +122,7 @@ def replay_study(
     problem = Problem(spec)
     records = read_records(path, problem)
     limit_to_records(problem, records)
-    console.print(plan_view(problem, storage or "not kept", "seconds", REPLAY, target))
+    console.print(plan_view(problem, shown(storage) if storage else "not kept", "seconds", REPLAY, target))
     if dry_run:
         return
     search = Search(problem, storage)

@@ -11,6 +11,7 @@ import pytest
 from planner.container import service_runs, trial_runs
 from planner.engine import compile_cache_env
 from planner.errors import InputError
+from planner.launcher import LAUNCHER
 from planner.problem import Problem
 
 Make = Callable[..., Problem]
@@ -93,7 +94,9 @@ def test_two_instances_share_no_card_name_or_port(problem: Problem) -> None:
     trials = trial_runs(problem, problem.default, 7)
     assert len({run.name for run in trials}) == 2
     assert {(run.host_ip, run.host_port) for run in trials} == {("127.0.0.1", None)}
-    assert {tuple(run.labels.items()) for run in trials} == {(("planner.study", "tiny"), ("planner.trial", "7"))}
+    assert {tuple(run.labels.items()) for run in trials} == {
+        (("planner.study", "tiny"), ("planner.trial", "7"), ("planner.launcher", LAUNCHER.id))
+    }
 
 
 @pytest.mark.parametrize(
