@@ -89,7 +89,7 @@ for _tag in ("int", "float"):
 def decode(text: str, kind: type[T], where: str) -> T:
     """YAML text to a value of `kind`. Raises InputError: `file: key.path: what is wrong`."""
     try:
-        data = yaml.load(text, _Loader)  # noqa: S506  (a safe loader)
+        data = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise InputError(f"{where}: is not YAML: {error}") from None
     except (

@@ -117,7 +117,7 @@ def test_a_refused_rung_and_one_out_of_memory_end_on_the_rung_that_works(
     """The kernel kills the engine at the container's memory limit, twice: only then the guard steps down."""
     study = write_cpu_study(tmp_path, vllm_image, tiny_model)
     rungs = {
-        "bad flag": {"kv_cache_dtype": "nonsense"},
+        "bad flag": {"quantization": "nonsense"},
         "too large": {"max_num_batched_tokens": TOO_MANY_TOKENS},
         "fits": {},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from planner.allocator import allocated_bytes
 from planner.defaults import resolve
-from planner.engine import FIELDS, EngineConfig, knows, parse_flags, parse_version, serve_args, serve_env
+from planner.engine import FIELDS, EngineConfig, KvCacheDtype, knows, parse_flags, parse_version, serve_args, serve_env
 from planner.engine import settings as settings_of
 from planner.files import decode, encode
 from planner.hardware import GPUS
@@ -109,9 +109,10 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "cpu_offload_gb": st.integers(0, 640).map(lambda tenths: tenths / 10),
     "scheduler_delay_factor": st.integers(0, 20).map(lambda tenths: tenths / 10),
     **dict.fromkeys(
-        ("quantization", "kv_cache_dtype", "attention_backend", "load_format"),
-        st.from_regex(r"[a-zA-Z][\w.-]{0,12}", fullmatch=True),
+        ("quantization", "attention_backend", "load_format"),
+        st.from_regex(r"[a-zA-Z][a-zA-Z0-9_.-]{0,12}", fullmatch=True),
     ),
+    "kv_cache_dtype": st.sampled_from(get_args(KvCacheDtype)),
 }
 
 
@@ -119,7 +120,8 @@ def _engines() -> st.SearchStrategy[EngineConfig]:
     def value(field: str) -> st.SearchStrategy[Any]:
         if field in _VALUES:
             return _VALUES[field]
-        for candidate, strategy in ((True, st.booleans()), (1, st.integers(1, 10**9))):
+        whole = [(most, st.integers(1, most)) for most in (10**9, 10**6, 4096)]  # what each may be at most differs
+        for candidate, strategy in [(True, st.booleans()), *whole]:
             try:
                 msgspec.convert({field: candidate}, EngineConfig)
             except msgspec.ValidationError:

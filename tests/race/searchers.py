@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import msgspec
@@ -26,20 +27,46 @@ SEQS, TOKENS, CACHING = "max_num_seqs", "max_num_batched_tokens", "enable_prefix
 
 
 class Searcher(Protocol):
+    """What the loop needs of a `Search`, to search only."""
+
+    def alone(self) -> AbstractContextManager[None]: ...
+
+    def num_under_way(self, finals: bool = False) -> int: ...
+
     def ask(self) -> tuple[int, Candidate] | None: ...
 
-    def tell(self, trial: Trial) -> None: ...
+    def tell(self, trial: Trial) -> bool: ...
 
     def trials(self) -> list[Trial]: ...
 
 
-class AutoTune:
+class _OneByOne:
+    """A searcher that nobody shares and that is asked for one candidate at a time."""
+
+    def __init__(self) -> None:
+        self._past: list[Trial] = []
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def num_under_way(self, finals: bool = False) -> int:  # noqa: ARG002
+        return 0
+
+    def tell(self, trial: Trial) -> bool:
+        self._past.append(trial)
+        return True
+
+    def trials(self) -> list[Trial]:
+        return self._past
+
+
+class AutoTune(_OneByOne):
     """vLLM's benchmarks/auto_tune/auto_tune.sh: max_num_seqs outside, max_num_batched_tokens inside, both ascending,
     prefix caching on, everything else at its default; then it stops."""
 
     def __init__(self, problem: Problem) -> None:
+        super().__init__()
         self._problem = problem
-        self._past: list[Trial] = []
         self._queue = iter([problem.default, *(one for one in self._grid() if one != problem.default)])
 
     def _grid(self) -> Iterator[Candidate]:
@@ -61,21 +88,15 @@ class AutoTune:
         candidate = next(self._queue, None)
         return None if candidate is None else (len(self._past), candidate)
 
-    def tell(self, trial: Trial) -> None:
-        self._past.append(trial)
 
-    def trials(self) -> list[Trial]:
-        return self._past
-
-
-class _Tpe:
+class _Tpe(_OneByOne):
     """Optuna's TPE as other tools drive it: independent, as before Optuna 5. Their first launch is a baseline that the
     sampler does not learn from. What the table does not hold is asked again and costs nothing."""
 
     def __init__(self, problem: Problem) -> None:
+        super().__init__()
         self._problem = problem
         self._space = distributions(problem)
-        self._past: list[Trial] = []
         self._asked: dict[int, optuna.Trial] = {}
         seed, constraints = problem.spec.sampler.seed, self._constraints()
         sampler = TPESampler(seed=seed, constraints_func=constraints, multivariate=False, constant_liar=False)
@@ -102,16 +123,13 @@ class _Tpe:
     def _skip(self, trial: optuna.Trial) -> None:
         self._study.tell(trial, state=TrialState.FAIL)
 
-    def tell(self, trial: Trial) -> None:
-        self._past.append(trial)
+    def tell(self, trial: Trial) -> bool:
         if trial.number in self._asked:
             self._tell(self._asked.pop(trial.number), trial)
+        return super().tell(trial)
 
     def _tell(self, asked: optuna.Trial, trial: Trial) -> None:
         raise NotImplementedError
-
-    def trials(self) -> list[Trial]:
-        return self._past
 
 
 class VllmTuner(_Tpe):

@@ -77,4 +77,4 @@ def test_one_that_stays_is_named() -> None:
 def test_without_a_driver_there_is_nothing_to_wait_for() -> None:
     cards = Cards(range(4), lambda: GpuFacts(error="no driver"))
     cards.wait_until_free(timeout_s=0)
-    assert cards.cards == ()
+    assert cards.cards == []

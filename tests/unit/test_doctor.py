@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shlex
 import socket
 import subprocess
@@ -397,8 +398,14 @@ def test_limits_of_containers(make_problem: Any, limits: dict[str, int], status:
 
 
 def test_a_workload_of_more_sockets_than_files_is_a_problem(make_problem: Any) -> None:
-    problem = make_problem(workload__concurrency=10_000_000, workload__num_requests=10_000_000)
-    assert host_checks.ulimits(case(problem.spec, problem=problem)).status == "problem"
+    problem = make_problem(workload__concurrency=4096, workload__num_requests=4096)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        found = host_checks.ulimits(case(problem.spec, problem=problem))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found.status == "problem"
 
 
 def test_host_memory_that_is_not_there_is_said(make_problem: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from planner import search as search_module
+from planner import samplers as samplers_module
 from planner.benchmark import simulated
 from planner.crew import Here
 from planner.errors import InputError
@@ -185,7 +185,7 @@ def test_an_unmeasured_proposal_says_how_far_off_it_is(make_problem: Make, write
 
 
 def test_gp_without_torch_says_what_to_install(make_problem: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(samplers_module.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"^sampler gp needs torch and scipy: pip install 'planner\[gp\]'"):
         Search(make_problem(sampler={"name": "gp"}), None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, ba
 from planner.search import Search
 from planner.space import Candidate
 from planner.study import run_study
-from planner.trial import best_trial
+from planner.trial import Trial, best_trial
 from planner.verdict import outcome_text
 from planner.workload import plan_requests
 
@@ -49,6 +49,11 @@ def other(problem: Problem) -> Candidate:
     return problem.choices.candidate(problem.choices.params(problem.grid.indices[problem.grid.feasible_rows[0]]))
 
 
+def against(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Race:
+    """The race of a candidate against the best of these."""
+    return race(problem, candidate, bar_of(problem, trials, candidate))
+
+
 @pytest.fixture
 def start(make_problem: Make, launch: Any) -> Callable[..., Race]:
     """The race of a candidate against a default of 100 a second."""
@@ -57,7 +62,7 @@ def start(make_problem: Make, launch: Any) -> Callable[..., Race]:
         problem = make_problem(workload=LOAD, **changes)
         (trial,) = launch(problem)
         trial = replace(trial, value=100.0, repeat_values=(100.0, 100.0), pace_errors=())
-        return race(problem, other(problem), bar_of(problem, [trial], other(problem)))
+        return against(problem, [trial], other(problem))
 
     return build
 
@@ -84,7 +89,7 @@ def test_repeats_that_would_tell_no_more_are_spared(make_problem: Make, launch: 
 
     def enough(*repeats: float) -> list[bool]:
         known = [replace(t, repeat_values=repeats if t.number % 2 else repeats[::-1]) for t in trials]
-        runs = race(problem, other(problem), bar_of(problem, known, other(problem)))
+        runs = against(problem, known, other(problem))
         return [runs.is_enough([result(100)] * done, 3) for done in (1, 2)]
 
     assert enough(100, 100, 100) == [True, True]
@@ -101,7 +106,7 @@ def test_without_a_best_nothing_is_lost(make_problem: Make) -> None:
 def test_the_default_runs_to_its_end_and_so_do_all_where_racing_is_off(make_problem: Make, launch: Any) -> None:
     problem, without = make_problem(), make_problem(racing=False)
     trials = [replace(launch(problem)[0], value=100.0, repeat_values=(100.0,))]
-    for runs in (race(problem, trials, problem.default), race(without, trials, other(without))):
+    for runs in (against(problem, trials, problem.default), against(without, trials, other(without))):
         assert not runs.is_lost([result(1e-6)])
         assert runs.watch([], plan_requests(problem.workload)) is None
 
@@ -119,10 +124,10 @@ def test_a_score_races_with_what_is_known_before(make_problem: Make, launch: Any
     value = (100 * 4096) ** 0.5
     trial = replace(launch(problem)[0], value=value, repeat_values=(value,))
     short, long = (problem.choices.candidate({"max_model_len": length}) for length in (4096, 16384))
-    assert race(problem, [trial], short).is_lost([result(50)])
-    assert not race(problem, [trial], long).is_lost([result(50)])
+    assert against(problem, [trial], short).is_lost([result(50)])
+    assert not against(problem, [trial], long).is_lost([result(50)])
     alone = make_problem(objective={"metric": "max_model_len"}, **space)
-    assert not race(alone, [replace(trial, value=16384.0)], short).is_lost([result(50)])
+    assert not against(alone, [replace(trial, value=16384.0)], short).is_lost([result(50)])
 
 
 def test_noise_comes_from_the_repeats(make_problem: Make, launch: Any) -> None:
@@ -140,7 +145,7 @@ def test_prompts_that_are_slow_for_all_are_no_noise(make_problem: Make, launch: 
         replace(trial, number=i, value=value, repeat_values=(value * 1.15, value * 0.85))
         for i, (trial, value) in enumerate(zip(launch(problem, 4), (90.0, 95.0, 99.0, 100.0), strict=True))
     ]
-    runs = race(problem, trials, other(problem))
+    runs = against(problem, trials, other(problem))
     assert runs.is_lost([result(84 * 1.15), result(84 * 0.85)])
     assert not runs.is_lost([result(99 * 1.15)])
     assert not runs.is_lost([result(99 * 1.15), result(99 * 0.85)])
@@ -156,9 +161,9 @@ def test_a_best_whose_answers_may_be_refused_stops_nobody_but_its_like(make_prob
     ]
     plain = problem.choices.candidate({"kv_cache_dtype": "auto", "max_num_seqs": 8})
     its_like = problem.choices.candidate({"kv_cache_dtype": "fp8_e5m2", "max_num_seqs": 8})
-    assert race(problem, trials, its_like).is_lost([result(60)])
-    assert not race(problem, trials, plain).is_lost([result(60)])
-    assert race(problem, trials, plain).is_lost([result(40)])
+    assert against(problem, trials, its_like).is_lost([result(60)])
+    assert not against(problem, trials, plain).is_lost([result(60)])
+    assert against(problem, trials, plain).is_lost([result(40)])
 
 
 # --- within a repeat --------------------------------------------------------------------------------------------------
