@@ -55,7 +55,7 @@ def end(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> N
 
 
 def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
-    study = write_simulated_server_study(tmp_path / "study", speedup=100)
+    study = write_simulated_server_study(tmp_path / "study", speedup=20)
     logs = [tmp_path / f"{i}.log" for i in range(2)]
     end([start(study, url, log) for log in logs], logs)
     trials = trials_of(study, url)
@@ -71,12 +71,13 @@ def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
 
 
 def test_one_is_killed_and_the_other_takes_over(url: str, tmp_path: Path) -> None:
-    study = write_simulated_server_study(tmp_path / "study", speedup=10)
+    study = write_simulated_server_study(tmp_path / "study", speedup=2)
     logs = [tmp_path / f"{i}.log" for i in range(2)]
     victim = start(study, url, logs[0], "--no-finals")
     other = start(study, url, logs[1], "--no-finals")
-    while not all(log.read_text().rstrip().endswith("measuring") for log in logs):
-        time.sleep(0.05)
+    while not (logs[0].read_text().rstrip().endswith("measuring") and "measuring" in logs[1].read_text()):
+        assert victim.poll() is None, "it was to be killed in the middle of a trial"
+        time.sleep(0.02)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     before = trials_of(study, url)
