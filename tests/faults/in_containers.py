@@ -78,6 +78,11 @@ class Scene:
     def label(self) -> str:
         return f"{STUDY_LABEL}={load_study(self.study).name}"
 
+    @cached_property
+    def marker(self) -> Path:
+        """The engine's, in what it shares with the host: containers have the host's IPC, and their models read-only."""
+        return Path(load_study(self.study).engine.env["MARKER"])
+
     def containers(self) -> list[Container]:
         return self.client.containers.list(all=True, filters={"label": self.label}, ignore_removed=True)
 
@@ -96,10 +101,10 @@ class Scene:
         return True
 
     def wait_for_start(self) -> None:
-        self.wait_for(lambda: (self.study.parent / "model" / "met").exists())
+        self.wait_for(lambda: self.marker.exists())
 
     def wait_for_load(self) -> None:
-        self.wait_for(lambda: (self.study.parent / "model" / "met.load").exists())
+        self.wait_for(lambda: self.marker.with_suffix(".load").exists())
 
     def wait_for_trial(self, number: int) -> None:
         """Until its container runs."""
@@ -318,8 +323,12 @@ class Met:
 
 def build_image(client: docker.DockerClient) -> None:
     """The packages of the tests' image, this checkout, and an engine with a fault that its environment names."""
-    entry = 'exec python3 -m tests.faults.engine "$FAULT" /model/model/met serve --gpu "RTX 2080 Ti 22GB" "$@"'
-    lines = [f"FROM {BASE_IMAGE}", f"ENV PYTHONPATH=/checkout:{PACKAGES} FAULT=none", "COPY planner /checkout/planner"]
+    entry = 'exec python3 -m tests.faults.engine "$FAULT" "$MARKER" serve --gpu "RTX 2080 Ti 22GB" "$@"'
+    lines = [
+        f"FROM {BASE_IMAGE}",
+        f"ENV PYTHONPATH=/checkout:{PACKAGES} FAULT=none MARKER=/tmp/met",
+        "COPY planner /checkout/planner",
+    ]
     lines += ["COPY tests/faults /checkout/tests/faults", "WORKDIR /checkout"]
     lines += [f"ENTRYPOINT {json.dumps(['sh', '-c', entry, 'engine'])}"]
     context = io.BytesIO()
@@ -338,10 +347,11 @@ def write_study(folder: Path, image: str, fault: str, memory_limit: str | None =
     (folder / "model").mkdir(parents=True, exist_ok=True)
     (folder / "model" / "config.json").write_text(json.dumps(CONFIG))
     limit = f", memory_limit: {memory_limit}" if memory_limit else ""
+    name = f"flt-{uuid.uuid4().hex[:8]}"
     path = folder / "study.yaml"
     path.write_text(
         textwrap.dedent(f"""\
-        name: flt-{uuid.uuid4().hex[:8]}
+        name: {name}
         models: {{small: {{path: ./model}}}}
         hardware: {{gpu: RTX 2080 Ti 22GB, num_gpus: 1, host_memory: 64GiB}}
         engine:
@@ -349,7 +359,7 @@ def write_study(folder: Path, image: str, fault: str, memory_limit: str | None =
           settings: {{dtype: half, max_model_len: 4096}}
           start_timeout: 60s
           compile_cache: false
-          env: {{FAULT: {fault}}}
+          env: {{FAULT: {fault}, MARKER: /dev/shm/{name}.met}}
           extra_args: [--vllm-version, 0.8.5, --host, 0.0.0.0, --speedup, "2000"]
         container: {{image: {image!r}, runtime: null, ulimits: {{}}{limit}}}
         search_space: {{search: {changes.get("search", "{max_num_seqs: [8, 32]}")}}}
@@ -375,7 +385,12 @@ def scene_of(folder: Path, fault: str, memory_limit: str | None = None) -> Itera
         build_image(client)
         client.images.get(IMAGE).tag(image)
         with DoorToDocker() as door:
-            yield Scene(write_study(folder, image, fault, memory_limit), client, door, image)
+            scene = Scene(write_study(folder, image, fault, memory_limit), client, door, image)
+            try:
+                yield scene
+            finally:
+                for marker in (scene.marker, scene.marker.with_suffix(".load")):
+                    marker.unlink(missing_ok=True)
     finally:
         with contextlib.suppress(docker.errors.ImageNotFound):
             client.images.remove(image)
