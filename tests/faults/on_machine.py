@@ -295,15 +295,15 @@ def second_planner(folder: Path) -> Endured:
     """On a study that one runs already."""
     study = write_study(folder / "study", "none")
     began = time.monotonic()
-    with running(study, 1) as (process, output):
+    with running(study, 4) as (process, output):
         while "trial 0" not in output() and process.poll() is None:
             time.sleep(0.05)
-        second = tune(study, 1)
+        second = tune(study, 4)
         wrong = second.wrong(1)
         wrong += [] if f"another planner (pid {process.pid})" in second.says else [second.says]
         process.wait(LIMIT_S)
         wrong += Run(process.returncode, output()).wrong(0)
-    wrong += told_wrong([], trials_of(study), 1)
+    wrong += told_wrong([], trials_of(study), 4)
     says = second.says.replace(str(folder), "...").replace(str(process.pid), "1234")
     return Endured("a second planner on the study", 1, says, time.monotonic() - began, 0, wrong)
 
