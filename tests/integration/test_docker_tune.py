@@ -33,7 +33,7 @@ def wait_healthy(url: str, timeout_s: float = 240) -> None:
 def test_tune_on_real_vllm_then_run_the_exported_script(
     docker_client: docker.DockerClient, vllm_image: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    study = write_cpu_study(tmp_path / "study", vllm_image, tiny_model)
+    study = write_cpu_study(tmp_path / "study", vllm_image, tiny_model, requests=24)
     done = tune(study, 6, "docker", timeout_s=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert containers_of(docker_client, study) == []
