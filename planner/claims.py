@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
-from planner.errors import BackendError, InputError
+from planner.errors import BackendError, InputError, in_short
 
 BEAT_S = 5.0
 """Between two signs of life."""
@@ -87,9 +87,7 @@ class Claims:
             connection = self._engine.connect()
             connection.execute(sqlalchemy.text("select pg_advisory_lock(:key)"), {"key": key})
         except SQLAlchemyError as error:
-            raise BackendError(
-                f"storage {self._shown}: does not answer: {' '.join(str(error).split())[:300]}"
-            ) from None
+            raise BackendError(f"storage {self._shown}: does not answer: {in_short(error)}") from None
         try:
             yield
         finally:

@@ -31,6 +31,11 @@ class PlannerError(Exception):
         super().__init__(_one_line(message))
 
 
+def in_short(error: BaseException) -> str:
+    """Another program's error on one line, cut where it would fill the screen."""
+    return " ".join(str(error).split())[:300]
+
+
 def _one_line(message: str) -> str:
     """On one line, of bounded length, without what a terminal would act on or cannot encode."""
     words = " ".join(message[: 4 * MOST_CHARACTERS].split())

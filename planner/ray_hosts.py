@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from planner.crew import Work
-from planner.errors import BackendError, InputError
+from planner.errors import BackendError, InputError, in_short
 from planner.problem import Problem
 from planner.quality_gate import Say
 from planner.ray_tasks import Order, Result, judge, launch, look
@@ -108,7 +108,7 @@ class RayCrew:
         try:
             verdicts, said, fault = ray.get(task)
         except RayError as error:
-            raise BackendError(f"{host.name}: lost while answers were compared: {_line(error)}") from None
+            raise BackendError(f"{host.name}: lost while answers were compared: {in_short(error)}") from None
         for line in said:
             say(line)
         search.keep_verdicts(verdicts)
@@ -165,7 +165,7 @@ class RayCrew:
         number = task.work.number
         self._losses[number] = self._losses.get(number, 0) + 1
         if self._losses[number] >= MOST_LOSSES:
-            raise BackendError(f"trial {number}: lost {MOST_LOSSES} times with its process: {_line(error)}")
+            raise BackendError(f"trial {number}: lost {MOST_LOSSES} times with its process: {in_short(error)}")
         if task.host not in _alive([task.host]):
             self._retire(task.host, "lost")
         self._waiting.insert(0, task.work)
@@ -192,7 +192,7 @@ def ray_crew(
         _knock(address)
         ray.init(address, namespace="planner", log_to_driver=False, configure_logging=False)
     except (OSError, ValueError, RuntimeError, RayError) as error:
-        raise BackendError(f"Ray: no cluster at {address}: {_line(error)}") from None
+        raise BackendError(f"Ray: no cluster at {address}: {in_short(error)}") from None
     try:
         hosts = _hosts(problem, is_exclusive)
         _compare(_look_at(order, hosts), may_differ)
@@ -257,7 +257,7 @@ def _look_at(order: Order, hosts: Sequence[Host]) -> list[tuple[Host, dict[str, 
         try:
             found.append((host, ray.get(ref)))
         except RayError as error:
-            found.append((host, {"fault": _line(error)}))
+            found.append((host, {"fault": in_short(error)}))
     return found
 
 
@@ -284,7 +284,3 @@ def _with_whole_paths(spec: StudySpec) -> StudySpec:
         for name, variant in spec.models.items()
     }
     return msgspec.structs.replace(spec, models=models)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

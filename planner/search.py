@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from planner.attributes import study_words, trial_attributes, with_unit
 from planner.claims import Claims, shown
-from planner.errors import BackendError, InputError
+from planner.errors import BackendError, InputError, in_short
 from planner.feasibility import Constraint
 from planner.finals import Heat
 from planner.problem import Problem
@@ -62,10 +62,6 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 def _rerun_of(frozen: FrozenTrial) -> Rerun | None:
     text = frozen.user_attrs.get(RERUN)
     return None if text is None else msgspec.json.decode(text, type=Rerun)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _refuse_foreign(storage: str | None) -> None:
@@ -117,11 +113,12 @@ class Search:
             words = str(error).replace("$STORAGE_URL", shown(storage))
             raise InputError(f"storage {shown(storage)}: {words}") from None
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
-            raise InputError(f"storage {shown(storage)}: cannot be opened: {_line(error)}") from None
-        self._study.set_metric_names([with_unit(problem.objective.name)])
-        self._check_definition()
-        if self._study.user_attrs.get(ABOUT) != (about := study_words(problem)):
-            self._study.set_user_attr(ABOUT, about)
+            raise InputError(f"storage {shown(storage)}: cannot be opened: {in_short(error)}") from None
+        with self.alone():  # or a planner that begins beside this one finds a study without a definition
+            self._study.set_metric_names([with_unit(problem.objective.name)])
+            self._check_definition()
+            if self._study.user_attrs.get(ABOUT) != (about := study_words(problem)):
+                self._study.set_user_attr(ABOUT, about)
 
     def _check_definition(self) -> None:
         """A study continues only under the definition it began with: other loads or machines do not compare."""

@@ -34,7 +34,8 @@ from planner.spec import SamplerSpec
 from planner.study import run_study
 from planner.trial import best_trial
 from planner.workload import plan_requests, plan_warmup
-from tests.race.stopping import RECORDED, REPEATS, Quiet, engine_seconds, study
+from tests.race.runs import QUIET
+from tests.race.stopping import RECORDED, REPEATS, engine_seconds, study
 
 # --- record -----------------------------------------------------------------------------------------------------------
 
@@ -102,9 +103,9 @@ def run_live(num_trials: int, num_studies: int, num_requests: int, sampler: str)
                 trials = run_study(
                     problem,
                     Search(problem, None),
-                    Here(problem, live(problem, backend), Quiet().stage, "docker"),
+                    Here(problem, live(problem, backend), QUIET.stage, "docker"),
                     num_trials,
-                    Quiet(),
+                    QUIET,
                 )
                 backend.clean_up()
             best = best_trial(problem, trials)

@@ -27,6 +27,7 @@ from planner.spec import SamplerSpec, StudySpec
 from planner.study import run_study
 from planner.trial import Trial, best_trial
 from planner.workload import RequestPlan, Workload
+from tests.race.runs import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ROOT / "tests/golden/early-stop/loads.jsonl.gz"
@@ -90,17 +91,6 @@ def _load(times: Sequence[Sequence[int]], repeat: int) -> Ended:
         for plan, (sent, first, end, num_in, num_out) in zip(plans, times, strict=True)
     ]
     return Ended(plans, records)
-
-
-class Quiet:
-    def started(self, number: int, candidate: Candidate) -> None: ...
-
-    def stage(self, stage: str, done: int, total: int) -> None: ...
-
-    def finished(self, trial: Trial) -> None: ...
-
-
-QUIET = Quiet()
 
 
 Table = dict[str, tuple[Candidate, list[Launch]]]
