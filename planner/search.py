@@ -197,7 +197,7 @@ class Search:
             if number not in taken:
                 return self._take(number), candidate
         past, pending = self.trials(), [candidate for _, candidate in running]
-        if self._problem.default.key not in {one.key for one in (*(trial.candidate for trial in past), *pending)}:
+        if self._problem.default not in (*(trial.candidate for trial in past), *pending):
             return self._begin_default()
         open_rows = untried_rows(self._problem, past, pending)
         if open_rows.size == 0 or not may_win(self._problem, open_rows, past):
