@@ -14,7 +14,7 @@ from planner.benchmark import Measure, simulated
 from planner.cards import Cards, held_cards
 from planner.crew import Crew, Here
 from planner.errors import InputError
-from planner.host import cards_of, machine_of, make_backend, measure_here
+from planner.host import cards_of, machine_of, make_backend, measure_here, refuse_other_image
 from planner.interruption import sigterm_as_interrupt
 from planner.page_cache import warm_models
 from planner.problem import Problem
@@ -72,6 +72,7 @@ def crews(
         if backend != "simulated" and num_launched(searched(search.trials())) < target:
             console.print(warm_models(problem), markup=False)
         machine = machine_of(problem, backend)
+        refuse_other_image(problem, backend, search.trials())
         if search.is_shared:
             machine = replace(machine, host=platform.node())
         try:
