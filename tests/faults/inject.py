@@ -7,6 +7,7 @@ processes, signals, sockets, locks and files are real.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -213,4 +214,25 @@ def processes_of(study: Path) -> list[str]:
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
             continue
+    return found
+
+
+def launchers_of(study: Path) -> list[psutil.Process]:
+    """The processes that started its engines."""
+    name, found = load_study(study).name, []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            parent = process.parent()
+            if process.environ().get(STUDY_ENV) == name and parent and parent.environ().get(STUDY_ENV) != name:
+                found.append(parent)
+    return found
+
+
+def watchdogs_of(study: Path) -> list[psutil.Process]:
+    name, found = load_study(study).name, []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if "planner.watchdog" in words and words[-1] == name:
+                found.append(process)
     return found
