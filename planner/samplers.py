@@ -170,12 +170,12 @@ class Records:
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         for frozen in finished:
             if frozen.number not in known:
-                known[frozen.number] = _decoded(frozen)
+                known[frozen.number] = record_of(frozen)
         return [trial for frozen in finished if (trial := known[frozen.number]) is not None]
 
 
-def _decoded(frozen: FrozenTrial) -> Trial | None:
-    """None where a proposal was not launched."""
+def record_of(frozen: FrozenTrial) -> Trial | None:
+    """None where there is none: of a proposal that was not launched. Raises InputError where it is damaged."""
     if RECORD not in frozen.user_attrs:
         return None
     try:

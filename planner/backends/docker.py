@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -307,12 +308,14 @@ class ContainerInstance:
 
 
 def _remove(container: Container) -> None:
-    """Also where it is gone, or somebody else removes it just now."""
-    try:
-        container.remove(force=True, v=True)
-    except docker.errors.APIError as error:
-        if error.status_code not in _GONE:
-            raise
+    """Also where it is gone, or somebody else removes it just now: then its name is free only when that is done."""
+    with suppress(docker.errors.NotFound):
+        try:
+            container.remove(force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            container.wait(condition="removed")
 
 
 class DockerBackend:
@@ -382,14 +385,21 @@ class DockerBackend:
 
     def _remove_labelled(self, *labels: str) -> int:
         """Those of this study that carry these labels too; how many there were."""
-        wanted: dict[str, str | list[str] | bool] = {"label": [f"{STUDY_LABEL}={self._problem.spec.name}", *labels]}
-
-        def remove() -> int:
-            ours = self._client.containers.list(all=True, filters=wanted, ignore_removed=True)
-            left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]
-            for container in left:
-                _remove(container)
-            return len(left)
-
         with mapped():
-            return self._outages.ask(remove)
+            return self._outages.ask(lambda: _remove_left(self._client, self._problem.spec.name, *labels))
+
+
+def remove_left(study: str) -> int:
+    """Remove the containers of dead planners of a study. Raises BackendError, also where no Engine answers now."""
+    with mapped(), closing(docker.from_env(timeout=ANSWER_TIMEOUT_S)) as client:
+        return _remove_left(client, study)
+
+
+def _remove_left(client: docker.DockerClient, study: str, *labels: str) -> int:
+    """Those of the study that carry these labels too, but none that a planner which lives has under way."""
+    wanted: dict[str, str | list[str] | bool] = {"label": [f"{STUDY_LABEL}={study}", *labels]}
+    ours = client.containers.list(all=True, filters=wanted, ignore_removed=True)
+    left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]
+    for container in left:
+        _remove(container)
+    return len(left)
