@@ -20,7 +20,7 @@ from planner.page_cache import warm_models
 from planner.problem import Problem
 from planner.quality_gate import Gate, Say
 from planner.search import Search
-from planner.study import Observer
+from planner.study import Observer, learn
 from planner.trial import num_launched, searched
 from planner.workspace import Workspace
 
@@ -63,6 +63,8 @@ def crews(
         console.print(text, markup=False, soft_wrap=True)
 
     if hosts is not None:
+        for trial in search.trials():  # or the first host to end a trial would judge for those of earlier runs
+            learn(problem, trial)
         with _ray_crew(problem, backend, hosts, workspace) as crew, sigterm_as_interrupt():
             yield (lambda _: crew), lambda: crew.judge(search, say)
         return

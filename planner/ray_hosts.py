@@ -63,6 +63,14 @@ class RayCrew:
         self._round_hosts: dict[int, Host] = {}
 
     @property
+    def places(self) -> Mapping[str, int]:
+        return {host.name: host.num_slots for host in self._hosts if host.fault is None}
+
+    def one_each(self) -> None:
+        for host in self._hosts:
+            host.num_slots = 1
+
+    @property
     def has_room(self) -> bool:
         free = sum(max(0, host.num_slots - host.num_running) for host in self._hosts if host.fault is None)
         return free > len(self._waiting)
@@ -127,9 +135,9 @@ class RayCrew:
         for ref in late:
             ray.cancel(ref, force=True)
         self._tasks.clear()
-        for _, found in _look_at(self._order, _alive(self._hosts)):
-            if fault := found.get("fault"):
-                raise BackendError(fault)
+        for host, found in _look_at(self._order, _alive(self._hosts)):
+            if (fault := found.get("fault")) and host.fault is None:
+                raise BackendError(f"{host.name}: {fault}")
 
     def _send(self) -> None:
         """Begin what waits, where there is room."""
@@ -141,15 +149,16 @@ class RayCrew:
             host.num_running += 1
             place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
             ref = launch.options(scheduling_strategy=place, **_needs(self._problem)).remote(
-                self._order, self._problem.calibrations, work, host.name
+                self._order, self._problem.calibrations_of(host.name), work.on(self._problem, host.name), host.name
             )
             self._tasks[ref] = _Task(work, host)
 
     def _host_for(self, work: Work) -> Host | None:
         """One with a free slot; a round of the finals has a host for itself, the same for all its launches."""
         usable = [host for host in self._hosts if host.fault is None]
-        if work.rerun is None:
-            free = [host for host in usable if host.num_running < host.num_slots]
+        if work.rerun is None or not work.rerun.is_final:
+            named = [host for host in usable if host.name == work.host]
+            free = [h for h in named or usable if h.num_running < (1 if work.is_alone else h.num_slots)]
             return min(free, key=lambda host: host.num_running, default=None)
         mine = self._round_hosts.get(work.rerun.round)
         idle = [host for host in usable if host.num_running == 0]
@@ -227,14 +236,21 @@ def _hosts(problem: Problem, is_exclusive: bool) -> list[Host]:
     needs = _needs(problem)
     resource, amount = ("CPU", needs["num_cpus"]) if problem.gpu.is_cpu else ("GPU", needs["num_gpus"])
     hosts = []
-    for node in _nodes():
+    nodes = _nodes()
+    for node in nodes:
         fitting = int(node["Resources"].get(resource, 0) // amount)
         if node["Alive"] and fitting:
-            name = f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
-            hosts.append(Host(node["NodeID"], name, 1 if is_exclusive else fitting))
+            hosts.append(Host(node["NodeID"], _name(node, nodes), 1 if is_exclusive else fitting))
     if not hosts:
         raise BackendError(f"Ray: no host of the cluster has {amount:g} {resource} for a trial")
     return hosts
+
+
+def _name(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
+    """The host's own, which a later run of the study finds again; with Ray's where several nodes are on one host."""
+    name = node["NodeManagerHostname"]
+    is_alone = sum(other["NodeManagerHostname"] == name and other["Alive"] for other in nodes) == 1
+    return str(name) if is_alone else f"{name} ({node['NodeID'][:6]})"
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import heapq
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -38,8 +38,11 @@ class VirtualCrew:
         self._here = Here(problem, measure, QUIET.stage, "simulated")
         self._workers = workers
         self._ends: list[tuple[float, int, Trial]] = []
+        self.places: Mapping[str, int] = {}
         self.now_s = 0.0
         self.ended: list[tuple[float, Trial]] = []
+
+    def one_each(self) -> None: ...
 
     @property
     def has_room(self) -> bool:
