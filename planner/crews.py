@@ -65,7 +65,7 @@ def crews(
     if hosts is not None:
         for trial in search.trials():  # or the first host to end a trial would judge for those of earlier runs
             learn(problem, trial)
-        with _ray_crew(problem, backend, hosts, workspace) as crew, sigterm_as_interrupt():
+        with _ray_crew(problem, backend, hosts, workspace, say) as crew, sigterm_as_interrupt():
             yield (lambda _: crew), lambda: crew.judge(search, say)
         return
     cards = cards_of(problem, backend)
@@ -82,12 +82,14 @@ def crews(
             clean_up()
 
 
-def _ray_crew(problem: Problem, backend: str, hosts: Hosts, workspace: Workspace) -> AbstractContextManager[RayCrew]:
+def _ray_crew(
+    problem: Problem, backend: str, hosts: Hosts, workspace: Workspace, say: Say
+) -> AbstractContextManager[RayCrew]:
     try:
         from planner.ray_hosts import ray_crew
     except ModuleNotFoundError as error:
         raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
-    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ)
+    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
 
 
 def _launched_here(
