@@ -1,8 +1,8 @@
 """How far the hosts of a study agree: `host_speeds`, `neighbours`, and trials that compare, `on_par`.
 
-In: trials. The default is launched alone on every host, then on all places of one at once (`study.run_checks`); those
-launches are stored beside the finals. Hosts' speeds are random effects: a difference that noise explains counts for
-nothing, a clear one for nearly all of it, so that alike hosts stay alike. Raw values stay what is stored.
+In: trials. The default is launched alone on every host, once more where hosts seem to differ, then on all places of
+one at once (`study.run_checks`); those launches are stored beside the finals. Hosts' speeds are random effects: of a
+difference counts what noise does not explain, so that alike hosts stay alike. Raw values stay what is stored.
 
 Source: DerSimonian & Laird 1986, Meta-Analysis in Clinical Trials (between-host variance by moments); Robinson 1991,
 That BLUP Is a Good Thing (the shrunken effects).
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from planner.finals import CLOSE
 from planner.metrics import sign
 from planner.problem import Problem
-from planner.racing import launch_noise
+from planner.racing import launch_noise, pooled
 from planner.statistics import CONFIDENCE, Difference
 from planner.trial import ALONE, TOGETHER, Trial, default_trial, leveled
 
@@ -64,16 +64,21 @@ def unmeasured(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) 
     return [host for host in hosts if host not in done]
 
 
+def doubtful(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) -> list[str]:
+    """Those that should launch the default alone once more: hosts differ, and one launch each cannot say how surely."""
+    if not any(one.measured.is_significant for one in host_speeds(problem, trials)):
+        return []
+    logs = _logs_alone(problem, trials)
+    return [host for host in hosts if len(logs.get(host, ())) == 1]
+
+
 def host_speeds(problem: Problem, trials: Sequence[Trial]) -> list[HostSpeed]:
     """One a host that served the default, its own host first; none where there are fewer than two."""
-    logs: dict[str, list[float]] = {}
-    for trial in _alone(problem, trials):
-        if (log := _log_speed(problem, trial)) is not None:
-            logs.setdefault(_host(trial), []).append(log)
+    logs = _logs_alone(problem, trials)
     if len(logs) < 2:
         return []
     means = {host: fmean(values) for host, values in logs.items()}
-    noise = launch_noise(trials, problem.spec.repeats)
+    noise = _noise(problem, trials, logs)
     variances = {host: noise**2 / len(values) for host, values in logs.items()}
     effects = _shrunk(means, variances)
     first = next(iter(logs))
@@ -104,15 +109,15 @@ def neighbours(problem: Problem, trials: Sequence[Trial]) -> Neighbours | None:
     if not whole:
         return None
     count, host = max(whole)
-    alone = [log for t in _alone(problem, trials) if _host(t) == host and (log := _log_speed(problem, t)) is not None]
-    if not alone:
+    logs = _logs_alone(problem, trials)
+    if host not in logs:
         return None
     together = [_log_speed(problem, trial) for trial in groups[count, host]]
     served = [log for log in together if log is not None]
     if len(served) < len(together):
         return Neighbours(host, count, None)
-    doubt = launch_noise(trials, problem.spec.repeats) * math.sqrt(1 / len(alone) + 1 / len(served))
-    return Neighbours(host, count, _change(fmean(served) - fmean(alone), doubt))
+    doubt = _noise(problem, trials, logs) * math.sqrt(1 / len(logs[host]) + 1 / len(served))
+    return Neighbours(host, count, _change(fmean(served) - fmean(logs[host]), doubt))
 
 
 def uncrowded(problem: Problem, trials: Sequence[Trial], places: Mapping[str, int]) -> tuple[str, int] | None:
@@ -120,7 +125,7 @@ def uncrowded(problem: Problem, trials: Sequence[Trial], places: Mapping[str, in
     most, known = max(places.values()), neighbours(problem, trials)
     if most < 2 or (known is not None and known.count >= most):
         return None
-    served = {_host(trial) for trial in _alone(problem, trials) if _log_speed(problem, trial) is not None}
+    served = _logs_alone(problem, trials)
     return next(((host, count) for host, count in places.items() if count == most and host in served), None)
 
 
@@ -161,6 +166,21 @@ def _alone(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     default = default_trial(problem, trials)
     again = [trial for trial in trials if trial.rerun is not None and trial.rerun.series == ALONE]
     return again if default is None else [default, *again]
+
+
+def _logs_alone(problem: Problem, trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """Of those launches that have a value, by host."""
+    logs: dict[str, list[float]] = {}
+    for trial in _alone(problem, trials):
+        if (log := _log_speed(problem, trial)) is not None:
+            logs.setdefault(_host(trial), []).append(log)
+    return logs
+
+
+def _noise(problem: Problem, trials: Sequence[Trial], logs: Mapping[str, Sequence[float]]) -> float:
+    """Of the logarithm of one launch, by what launches on one host differ by."""
+    prior = launch_noise(trials, problem.spec.repeats)
+    return pooled(prior, [[math.exp(log - values[0]) for log in values] for values in logs.values()])
 
 
 def _host(trial: Trial) -> str:

@@ -150,7 +150,7 @@ def launch_noise(trials: Sequence[Trial], repeats: int) -> float:
 
 def noise_std(trials: Sequence[Trial]) -> float:
     """Of the logarithm of one repeat, pooled over the trials that have several."""
-    return _pooled(PRIOR_NOISE, [trial.repeat_values for trial in trials])
+    return pooled(PRIOR_NOISE, [trial.repeat_values for trial in trials])
 
 
 def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
@@ -158,10 +158,10 @@ def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
     pairs = [(trial.repeat_values, best.repeat_values) for trial in searched(trials) if trial is not best]
     ratios = [[a / b for a, b in zip(values, bests, strict=False)] for values, bests in pairs]
     prior = PRIOR_NOISE if any(len(group) > 1 for group in ratios) else noise_std([best])
-    return _pooled(math.sqrt(2) * prior, ratios)
+    return pooled(math.sqrt(2) * prior, ratios)
 
 
-def _pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
+def pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
     """Standard deviation of logarithms within groups."""
     squares, degrees = PRIOR_WEIGHT * prior**2, float(PRIOR_WEIGHT)
     for group in groups:

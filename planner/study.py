@@ -14,7 +14,7 @@ from typing import Protocol
 from planner.crew import Crew, Work
 from planner.errors import InputError
 from planner.finals import heats
-from planner.hosts import neighbours, speeds_of, uncrowded, unmeasured
+from planner.hosts import doubtful, neighbours, speeds_of, uncrowded, unmeasured
 from planner.problem import Problem
 from planner.racing import bar_of
 from planner.search import Search
@@ -56,7 +56,8 @@ def run_study(problem: Problem, search: Search, crew: Crew, target: int, observe
 def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer) -> None:
     """Measure the default alone on every host of the crew, all at once; then on all places of one host at once.
 
-    What earlier runs measured is not measured again. Where neighbours disturb, there are none from here on.
+    Where hosts differ each measures it twice, so that noise is known. What earlier runs measured is not measured again.
+    Where neighbours disturb, there are none from here on.
     """
     if sum(crew.places.values()) < 2:
         return
@@ -86,6 +87,8 @@ def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer)
         _run(problem, search, crew, observer, more, finals=True)
 
     hosts = unmeasured(problem, search.trials(), crew.places)
+    begin_all([(host, ALONE, number) for number, host in enumerate(hosts)])
+    hosts = doubtful(problem, search.trials(), crew.places)
     begin_all([(host, ALONE, number) for number, host in enumerate(hosts)])
     if (crowd := uncrowded(problem, search.trials(), crew.places)) is not None:
         host, count = crowd

@@ -13,7 +13,7 @@ import pytest
 from planner.benchmark import Measure, simulated
 from planner.crew import Here, Work
 from planner.finals import finalists
-from planner.hosts import host_speeds, hosts_words, neighbours, on_par, unmeasured
+from planner.hosts import doubtful, host_speeds, hosts_words, neighbours, on_par, unmeasured
 from planner.problem import Problem
 from planner.racing import bar_of
 from planner.samplers import untried_rows
@@ -192,6 +192,21 @@ def test_a_neighbour_that_does_not_serve_disturbs(make_problem: Make, launch: An
 
 
 # --- speeds ---
+
+
+def test_hosts_that_seem_to_differ_are_measured_twice(make_problem: Make, launch: Any) -> None:
+    """Launches of one host that differ as much as the hosts say that it was noise."""
+    problem = make_problem()
+    [default] = launch(problem)
+    trials = [with_value(default, 100.0, "a"), alone(default, 97.0, "b", 1)]
+    assert doubtful(problem, trials, "ab") == [], "no doubt: they agree"
+    trials[1] = alone(default, 88.0, "b", 1)
+    assert doubtful(problem, trials, "ab") == ["a", "b"]
+    again = [*trials, alone(default, 90.0, "a", 2), alone(default, 101.0, "b", 3)]
+    assert doubtful(problem, again, "abc") == []
+    assert [one.speed for one in host_speeds(problem, again)] == [1.0, 1.0]
+    sure = [*trials, alone(default, 100.5, "a", 2), alone(default, 87.5, "b", 3)]
+    assert host_speeds(problem, sure)[1].speed == pytest.approx(0.88, abs=0.01)
 
 
 def test_what_noise_explains_counts_for_nothing_and_a_clear_difference_for_nearly_all(
