@@ -48,7 +48,7 @@ def trial_attributes(problem: Problem, trial: Trial) -> dict[str, str | float | 
         "start_s": _rounded(trial.start_s),
         "benchmark_s": _rounded(trial.benchmark_s),
         "given_up_at": trial.stopped_at,
-        "final_of": None if trial.rerun is None else trial.rerun.of,
+        "final_of": trial.rerun.of if trial.rerun is not None and trial.rerun.is_final else None,
     }
     return {name: value for name, value in found.items() if value is not None}
 

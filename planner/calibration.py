@@ -7,6 +7,8 @@ Kept per card, number of ranks, interconnect and vLLM version: another combinati
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -52,6 +54,16 @@ def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Cal
         activation_offset_bytes=offset,
         graph_ratio=ratio,
         source=source,
+    )
+
+
+def strictest(several: Sequence[Calibration]) -> Calibration:
+    """What fits on each of several machines fits under this one."""
+    return replace(
+        max(several, key=lambda one: one.non_torch_bytes),
+        total_bytes=min(one.total_bytes for one in several),
+        activation_offset_bytes=max(one.activation_offset_bytes for one in several),
+        graph_ratio=max(one.graph_ratio for one in several),
     )
 
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from planner.evaluation import evaluate, finished, provenance_of, utc_now
 from planner.problem import Problem
 from planner.racing import NO_RACE, Bar, race
 from planner.space import Candidate
-from planner.trial import Machine, Rerun, Trial
+from planner.trial import ALONE, Machine, Rerun, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,21 @@ class Work:
     bar: Bar | None = None
     """The best so far; a launch of the search may end early against it."""
     rerun: Rerun | None = None
+    host: str | None = None
+    """Where, while that host is there; None: anywhere."""
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    """Of hosts that differ, by name; the bar is as the default's host would show it."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing else may run on its host meanwhile."""
+        return self.host is not None and (self.rerun is None or self.rerun.series == ALONE)
+
+    def on(self, problem: Problem, host: str) -> Work:
+        """The same with the bar that this host can reach."""
+        if self.bar is None:
+            return self
+        return replace(self, bar=self.bar.times(problem.objective.at_speed(1.0, self.speeds.get(host, 1.0))))
 
     def repeats(self, problem: Problem) -> Repeats:
         return Repeats(
@@ -40,6 +55,13 @@ class Work:
 
 class Crew(Protocol):
     """Launches several works at once, or one. What it began it must be asked for with `next`."""
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """How many trials each of its hosts launches at once, by its name; none where there is but this one."""
+
+    def one_each(self) -> None:
+        """From now on one trial at a time on each host."""
 
     @property
     def has_room(self) -> bool:
@@ -69,6 +91,9 @@ class Here:
         self._problem, self._measure, self._on_stage, self._now = problem, measure, on_stage, now
         self._provenance = provenance_of(problem, backend, machine)
         self._work: Work | None = None
+        self.places: Mapping[str, int] = {}
+
+    def one_each(self) -> None: ...
 
     @property
     def has_room(self) -> bool:

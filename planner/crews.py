@@ -20,7 +20,7 @@ from planner.page_cache import warm_models
 from planner.problem import Problem
 from planner.quality_gate import Gate, Say
 from planner.search import Search
-from planner.study import Observer
+from planner.study import Observer, learn
 from planner.trial import num_launched, searched
 from planner.watchdog import no_engine_left
 from planner.workspace import Workspace
@@ -64,7 +64,9 @@ def crews(
         console.print(text, markup=False, soft_wrap=True)
 
     if hosts is not None:
-        with _ray_crew(problem, backend, hosts, workspace) as crew, sigterm_as_interrupt():
+        for trial in search.trials():  # or the first host to end a trial would judge for those of earlier runs
+            learn(problem, trial)
+        with _ray_crew(problem, backend, hosts, workspace, say) as crew, sigterm_as_interrupt():
             yield (lambda _: crew), lambda: crew.judge(search, say)
         return
     cards = cards_of(problem, backend)
@@ -80,12 +82,14 @@ def crews(
             yield (lambda observer: Here(problem, measure, observer.stage, backend, machine)), gate
 
 
-def _ray_crew(problem: Problem, backend: str, hosts: Hosts, workspace: Workspace) -> AbstractContextManager[RayCrew]:
+def _ray_crew(
+    problem: Problem, backend: str, hosts: Hosts, workspace: Workspace, say: Say
+) -> AbstractContextManager[RayCrew]:
     try:
         from planner.ray_hosts import ray_crew
     except ModuleNotFoundError as error:
         raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
-    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ)
+    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
 
 
 def _launched_here(

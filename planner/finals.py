@@ -14,7 +14,7 @@ from statistics import fmean
 from planner.benchmark import Repeats
 from planner.problem import Problem
 from planner.statistics import Difference, t_quantile
-from planner.trial import Rerun, Trial, best_trial, default_trial, searched
+from planner.trial import Rerun, Trial, best_trial, default_trial, leveled, searched
 
 MOST_FINALISTS = 3
 """Besides the default."""
@@ -38,8 +38,9 @@ def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
         return []
     sign, is_known = problem.objective.sign, problem.objective.is_known
     good = [t for t in searched(trials) if t.is_acceptable and t.stopped_at is None and t.value and t.value > 0]
-    good.sort(key=lambda t: -sign * (t.value or 0.0))
-    near = [t for t in good if is_known or sign * math.log((t.value or 1.0) / best.value) >= -CLOSE]
+    values = {t.number: leveled(problem, t) or 1.0 for t in good}
+    good.sort(key=lambda t: -sign * values[t.number])
+    near = [t for t in good if is_known or sign * math.log(values[t.number] / values[best.number]) >= -CLOSE]
     default = default_trial(problem, trials)
     rivals = [t for t in near if t is not default][:MOST_FINALISTS]
     if default is not None and default.is_acceptable:
@@ -198,5 +199,6 @@ def measured_again(problem: Problem, trials: Sequence[Trial], trial: Trial) -> T
     for finalist in finals.finalists if finals is not None else ():
         if finalist.trial.number == trial.number and finalist.values:
             rerun = next(t.rerun for t in trials if t.rerun is not None and t.rerun.of == trial.number)
-            return replace(trial, value=finalist.value, metrics={**trial.metrics, **finalist.metrics}, rerun=rerun)
+            metrics = {**trial.metrics, **finalist.metrics}
+            return replace(trial, value=finalist.value, metrics=metrics, rerun=rerun, host_speed=1.0)
     return trial

@@ -18,7 +18,7 @@ from planner.load_shapes import in_words, shape_of
 from planner.metrics import LATENCIES
 from planner.problem import Problem
 from planner.space import Candidate, Value
-from planner.trial import Trial, all_metrics, best_trial, default_trial, searched
+from planner.trial import Trial, all_metrics, best_trial, default_trial, leveled, searched
 from planner.units import format_count, format_duration
 from planner.verdict import judged, word
 
@@ -59,7 +59,7 @@ def launches(problem: Problem, trials: Sequence[Trial]) -> list[Launch]:
         if not trial.was_launched:
             continue
         engine_s += trial.start_s + trial.benchmark_s
-        value = trial.value if trial.stopped_at is None else None
+        value = leveled(problem, trial) if trial.stopped_at is None else None
         if value is not None and trial.is_acceptable and (best is None or problem.objective.better(value, best)):
             best = value
         found.append(Launch(len(found) + 1, engine_s, trial, value, best))
@@ -263,6 +263,7 @@ def origins(problem: Problem, trials: Sequence[Trial]) -> list[tuple[str, str]]:
         ("image digest", all_of([record.machine.image_digest for record in records])),
         ("GPU", f"{spec.hardware.num_gpus} x {all_of([r.gpu for r in records]) or problem.gpu.name}"),
         ("interconnect", spec.hardware.interconnect),
+        *([("hosts", hosts)] if (hosts := all_of([record.machine.host for record in records])) else []),
         ("driver", all_of([record.machine.driver for record in records])),
         ("models", ", ".join(f"{name}: {variant.path}" for name, variant in spec.models.items())),
         ("workload", f"{workload.name}, {workload.num_requests} requests, {in_words(shape_of(workload))}"),

@@ -47,7 +47,8 @@ class _Progress:
         return f"trial {best.number}: {self.problem.objective.format(best.value)}"
 
     def add(self, trial: Trial) -> None:
-        self.trials.append(trial)
+        if trial.rerun is None or trial.rerun.is_final:
+            self.trials.append(trial)
         self.ran += trial.was_launched
 
 

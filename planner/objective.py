@@ -90,6 +90,15 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             return metrics[self.metric]
         return math.prod(maximum(metrics[name], LEAST) ** power for name, power in self.powers.items())
 
+    def at_speed(self, value: float, factor: float) -> float:
+        """A value on a host that is so many times as fast: rates grow with it, latencies shrink, a context stays."""
+        return value if factor == 1 else float(value * factor**self.speed_power)
+
+    @property
+    def speed_power(self) -> float:
+        """To which power of a host's speed the value grows."""
+        return math.fsum(power * sign(name) for name, power in self.powers.items() if name != MAX_MODEL_LEN)
+
     # --- in words ---
 
     @property

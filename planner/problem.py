@@ -24,7 +24,7 @@ from planner.errors import InputError
 from planner.feasibility import RULES, Constraint, check, violations
 from planner.hardware import GpuSpec, find_gpu
 from planner.lazy import LazyModule
-from planner.memory import Calibrations, MemoryFigures, calibration_key, estimate_memory
+from planner.memory import Calibration, Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.metrics import MAX_MODEL_LEN
 from planner.model import ModelSpec, load_model
 from planner.objective import Objective
@@ -85,6 +85,7 @@ class Problem:
             self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
         self.calibrations = dict(calibrations or {})
+        self._of_hosts: dict[str, dict[str | None, Calibration]] = {}
         self._recorded: NDArray[np.int64] | None = None
         self.left_out: list[str] = []
         """Searched settings that this version does not know: not searched, never written."""
@@ -216,9 +217,12 @@ class Problem:
                 found.setdefault(name, np.zeros(len(self.grid.indices)))[rows] = value
         return found
 
-    def learn(self, candidate: Candidate, real: MemoryFigures, source: str) -> bool:
-        """Calibrate on a real start of this candidate; the grid is judged again. False where the log told nothing."""
-        from planner.calibration import calibrate  # with the log's patterns, which an estimate does without
+    def learn(self, candidate: Candidate, real: MemoryFigures, source: str, host: str | None = None) -> bool:
+        """Calibrate on a real start of this candidate; the grid is judged again. False where the log told nothing.
+
+        Of several hosts each keeps its own; the grid is judged by the strictest.
+        """
+        from planner.calibration import calibrate, strictest  # with the log's patterns, which an estimate does without
 
         interconnect = self.spec.hardware.interconnect
         engine = self.deployment(candidate).engine
@@ -226,9 +230,15 @@ class Problem:
         calibration = calibrate(plain_estimate, real, source)
         if calibration is None:
             return False
-        self.calibrations[calibration_key(self.gpu, engine, interconnect)] = calibration
+        key = calibration_key(self.gpu, engine, interconnect)
+        self._of_hosts.setdefault(key, {})[host] = calibration
+        self.calibrations[key] = strictest(list(self._of_hosts[key].values()))
         self.__dict__.pop("grid", None)
         return True
+
+    def calibrations_of(self, host: str) -> Calibrations:
+        """What is known of this host, and of the others where nothing is."""
+        return {key: self._of_hosts.get(key, {}).get(host, found) for key, found in self.calibrations.items()}
 
     # --- the whole grid ---
 

@@ -91,6 +91,10 @@ class Bar:
     """Standard deviation of the logarithm of a candidate's value over the best's of the same repeat."""
     pace_noise: float
 
+    def times(self, factor: float) -> Bar:
+        """The same where values are so many times as large, as on a faster host."""
+        return self if factor == 1 else replace(self, values=tuple(value * factor for value in self.values))
+
     def loss(self, repeat: int, value: float) -> float:
         """By how much a candidate's repeat is worse than the best's with the same prompts, as a logarithm."""
         best = self.values[repeat] if repeat < len(self.values) else fmean(self.values)
@@ -125,7 +129,7 @@ def bar_of(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> B
     squares = PRIOR_WEIGHT * PRIOR_PACE_NOISE**2 + sum(error**2 for error in errors)
     return Bar(
         sign=objective.sign,
-        values=best.repeat_values,
+        values=tuple(objective.at_speed(value, 1 / best.host_speed) for value in best.repeat_values),
         noise=_noise_of_differences(trials, best),
         pace_noise=math.sqrt(squares / (PRIOR_WEIGHT + len(errors))),
     )
@@ -139,9 +143,14 @@ def _stays(problem: Problem, trial: Trial, candidate: Candidate) -> bool:
     return key in {numerics(problem, problem.default), numerics(problem, candidate)}
 
 
+def launch_noise(trials: Sequence[Trial], repeats: int) -> float:
+    """Of the logarithm of one launch's value: what its repeats average out, and what they cannot."""
+    return math.hypot(noise_std(trials) / math.sqrt(repeats), LAUNCH_NOISE)
+
+
 def noise_std(trials: Sequence[Trial]) -> float:
     """Of the logarithm of one repeat, pooled over the trials that have several."""
-    return _pooled(PRIOR_NOISE, [trial.repeat_values for trial in trials])
+    return pooled(PRIOR_NOISE, [trial.repeat_values for trial in trials])
 
 
 def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
@@ -149,10 +158,10 @@ def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
     pairs = [(trial.repeat_values, best.repeat_values) for trial in searched(trials) if trial is not best]
     ratios = [[a / b for a, b in zip(values, bests, strict=False)] for values, bests in pairs]
     prior = PRIOR_NOISE if any(len(group) > 1 for group in ratios) else noise_std([best])
-    return _pooled(math.sqrt(2) * prior, ratios)
+    return pooled(math.sqrt(2) * prior, ratios)
 
 
-def _pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
+def pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
     """Standard deviation of logarithms within groups."""
     squares, degrees = PRIOR_WEIGHT * prior**2, float(PRIOR_WEIGHT)
     for group in groups:

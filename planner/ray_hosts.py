@@ -9,6 +9,7 @@ again elsewhere, under its number. Ray carries Python objects between processes 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,20 +21,27 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from planner.cards import FREE_WITHIN_S
 from planner.crew import Work
 from planner.errors import BackendError, InputError, in_short
+from planner.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.problem import Problem
 from planner.quality_gate import Say
 from planner.ray_tasks import Order, Result, judge, launch, look
 from planner.search import Search
 from planner.spec import StudySpec
 from planner.trial import Trial
+from planner.units import format_duration
 
 MOST_LOSSES = 3
 """How often a work may be lost with its host before the study stops."""
 STOP_WITHIN_S = 60.0
 """An interrupted trial stops its engine in this time, or its process is killed."""
 LOOK_S = 1.0
+LOOKED_WITHIN_S = 120.0
+"""A host that does not say in this time what it is does not answer."""
+MOST_LOADS = 10
+"""A trial's load may take so many times as long as the longest so far, before its host is taken for hung."""
 KNOCK_S = 10.0
 
 
@@ -52,15 +60,27 @@ class Host:
 class _Task:
     work: Work
     host: Host
+    began_s: float
 
 
 class RayCrew:
-    def __init__(self, problem: Problem, order: Order, hosts: Sequence[Host], log_dir: Path) -> None:
-        self._problem, self._order, self._hosts, self._log_dir = problem, order, hosts, log_dir
+    def __init__(self, problem: Problem, order: Order, hosts: Sequence[Host], log_dir: Path, say: Say) -> None:
+        """`say` is told of hosts that are left out."""
+        self._problem, self._order, self._hosts, self._log_dir, self._say = problem, order, hosts, log_dir, say
         self._tasks: dict[Any, _Task] = {}
         self._waiting: list[Work] = []
         self._losses: dict[int, int] = {}
         self._round_hosts: dict[int, Host] = {}
+        self._longest_s = 0.0
+        """Of the loads so far."""
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        return {host.name: host.num_slots for host in self._hosts if host.fault is None}
+
+    def one_each(self) -> None:
+        for host in self._hosts:
+            host.num_slots = 1
 
     @property
     def has_room(self) -> bool:
@@ -87,14 +107,17 @@ class RayCrew:
                 try:
                     result = ray.get(ref)
                 except RayError as error:
-                    self._lose(task, error)
+                    is_host_lost = task.host not in _alive([task.host])
+                    self._lose(task, "its node is gone" if is_host_lost else in_short(error), is_host_lost)
                     continue
                 if result.trial is None:
                     self._retire(task.host, result.fault or "unknown fault")
                     self._waiting.insert(0, task.work)
                     continue
                 self._keep_logs(result)
+                self._longest_s = max(self._longest_s, result.trial.benchmark_s)
                 return result.trial
+            self._give_up_overdue()
 
     def judge(self, search: Search, say: Say) -> None:
         """The quality gate, on one host. Raises BackendError where that cannot launch."""
@@ -116,7 +139,10 @@ class RayCrew:
             raise BackendError(f"{host.name}: {fault}")
 
     def close(self) -> None:
-        """Stop what is under way, on every host, and remove what is left there."""
+        """Stop what is under way, on every host, and remove what is left there; say where that is not possible.
+
+        A study that ended is not spoilt by a host that is gone.
+        """
         for ref in self._tasks:
             ray.cancel(ref)
         _, late = (
@@ -127,9 +153,9 @@ class RayCrew:
         for ref in late:
             ray.cancel(ref, force=True)
         self._tasks.clear()
-        for _, found in _look_at(self._order, _alive(self._hosts)):
-            if fault := found.get("fault"):
-                raise BackendError(fault)
+        for host, found in _look_at(self._order, _alive(self._hosts)):
+            if (fault := found.get("fault")) and host.fault is None:
+                self._say(f"{host.name}: nothing could be removed there: {fault}")
 
     def _send(self) -> None:
         """Begin what waits, where there is room."""
@@ -141,15 +167,16 @@ class RayCrew:
             host.num_running += 1
             place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
             ref = launch.options(scheduling_strategy=place, **_needs(self._problem)).remote(
-                self._order, self._problem.calibrations, work, host.name
+                self._order, self._problem.calibrations_of(host.name), work.on(self._problem, host.name), host.name
             )
-            self._tasks[ref] = _Task(work, host)
+            self._tasks[ref] = _Task(work, host, time.monotonic())
 
     def _host_for(self, work: Work) -> Host | None:
         """One with a free slot; a round of the finals has a host for itself, the same for all its launches."""
         usable = [host for host in self._hosts if host.fault is None]
-        if work.rerun is None:
-            free = [host for host in usable if host.num_running < host.num_slots]
+        if work.rerun is None or not work.rerun.is_final:
+            named = [host for host in usable if host.name == work.host]
+            free = [h for h in named or usable if h.num_running < (1 if work.is_alone else h.num_slots)]
             return min(free, key=lambda host: host.num_running, default=None)
         mine = self._round_hosts.get(work.rerun.round)
         idle = [host for host in usable if host.num_running == 0]
@@ -160,17 +187,31 @@ class RayCrew:
                 self._round_hosts[work.rerun.round] = mine
         return mine if mine in idle else None
 
-    def _lose(self, task: _Task, error: RayError) -> None:
+    def _give_up_overdue(self) -> None:
+        """Works that take longer than all their launches and loads may: their host hangs, though Ray sees it alive."""
+        if not self._longest_s:
+            return
+        launch_s = self._problem.spec.engine.start_timeout + FREE_WITHIN_S + MOST_LOADS * self._longest_s
+        for ref, task in list(self._tasks.items()):
+            taken_s = time.monotonic() - task.began_s
+            if taken_s > LAUNCHES_OF_A_TRIAL * launch_s:
+                del self._tasks[ref]
+                ray.cancel(ref, force=True)
+                self._lose(task, f"no answer for {format_duration(taken_s)}", is_host_lost=True)
+
+    def _lose(self, task: _Task, reason: str, is_host_lost: bool) -> None:
         """A work whose host, or whose process there, is gone."""
         number = task.work.number
         self._losses[number] = self._losses.get(number, 0) + 1
         if self._losses[number] >= MOST_LOSSES:
-            raise BackendError(f"trial {number}: lost {MOST_LOSSES} times with its process: {in_short(error)}")
-        if task.host not in _alive([task.host]):
-            self._retire(task.host, "lost")
+            raise BackendError(f"trial {number}: lost {MOST_LOSSES} times with its process: {reason}")
+        if is_host_lost:
+            self._retire(task.host, f"lost with trial {number}: {reason}")
         self._waiting.insert(0, task.work)
 
     def _retire(self, host: Host, fault: str) -> None:
+        if host.fault is None:
+            self._say(f"{host.name}: {fault}; the study goes on without it")
         host.fault = fault
 
     def _faults(self) -> str:
@@ -184,19 +225,21 @@ class RayCrew:
 
 @contextmanager
 def ray_crew(
-    problem: Problem, backend: str, address: str, log_dir: Path, is_exclusive: bool, may_differ: bool
+    problem: Problem, backend: str, address: str, log_dir: Path, is_exclusive: bool, may_differ: bool, say: Say
 ) -> Iterator[RayCrew]:
     """The hosts of a running cluster, checked. Raises BackendError without one, InputError where they differ."""
     order = Order(_with_whole_paths(problem.spec), backend)
     try:
         _knock(address)
+        # The switch of Ray's own debugger: what it prints of a lost node, we say in a line. No public one has effect.
+        ray._private.worker._worker_logs_enabled = False
         ray.init(address, namespace="planner", log_to_driver=False, configure_logging=False)
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise BackendError(f"Ray: no cluster at {address}: {in_short(error)}") from None
     try:
         hosts = _hosts(problem, is_exclusive)
         _compare(_look_at(order, hosts), may_differ)
-        crew = RayCrew(problem, order, hosts, log_dir)
+        crew = RayCrew(problem, order, hosts, log_dir, say)
         try:
             yield crew
         finally:
@@ -227,14 +270,21 @@ def _hosts(problem: Problem, is_exclusive: bool) -> list[Host]:
     needs = _needs(problem)
     resource, amount = ("CPU", needs["num_cpus"]) if problem.gpu.is_cpu else ("GPU", needs["num_gpus"])
     hosts = []
-    for node in _nodes():
+    nodes = _nodes()
+    for node in nodes:
         fitting = int(node["Resources"].get(resource, 0) // amount)
         if node["Alive"] and fitting:
-            name = f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
-            hosts.append(Host(node["NodeID"], name, 1 if is_exclusive else fitting))
+            hosts.append(Host(node["NodeID"], _name(node, nodes), 1 if is_exclusive else fitting))
     if not hosts:
         raise BackendError(f"Ray: no host of the cluster has {amount:g} {resource} for a trial")
     return hosts
+
+
+def _name(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
+    """The host's own, which a later run of the study finds again; with Ray's where several nodes are on one host."""
+    name = node["NodeManagerHostname"]
+    is_alone = sum(other["NodeManagerHostname"] == name and other["Alive"] for other in nodes) == 1
+    return str(name) if is_alone else f"{name} ({node['NodeID'][:6]})"
 
 
 def _nodes() -> list[dict[str, Any]]:
@@ -255,7 +305,7 @@ def _look_at(order: Order, hosts: Sequence[Host]) -> list[tuple[Host, dict[str, 
     found = []
     for host, ref in zip(hosts, refs, strict=True):
         try:
-            found.append((host, ray.get(ref)))
+            found.append((host, ray.get(ref, timeout=LOOKED_WITHIN_S)))
         except RayError as error:
             found.append((host, {"fault": in_short(error)}))
     return found

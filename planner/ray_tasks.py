@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import ray
 
 from planner import __version__
 from planner.cards import held_cards
+from planner.cores import on_own_cores
 from planner.crew import Here, Work
 from planner.errors import BackendError, InputError
 from planner.host import cards_of, machine_of, make_backend, measure_here
@@ -66,13 +67,14 @@ def launch(order: Order, calibrations: Calibrations, work: Work, host: str) -> R
     """One work, on this host."""
     workspace = _workspace(order)
     try:
-        problem = Problem(_on_these_cards(order.spec), calibrations)
+        own = ExitStack()
+        problem = Problem(on_own_cores(_on_these_cards(order.spec), own), calibrations)
         real = make_backend(problem, workspace, order.backend)
         cards = cards_of(problem, order.backend)
         machine = replace(machine_of(problem, order.backend), host=host)
         crew = Here(problem, measure_here(problem, real, cards), _no_stage, order.backend, machine)
         crew.begin(work)
-        with held_cards(cards.cards), no_engine_left(real, order.spec.name):
+        with held_cards(cards.cards), own, no_engine_left(real, order.spec.name):
             trial = crew.next()
     except (BackendError, InputError) as error:
         return Result(None, {}, str(error))

@@ -105,7 +105,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
             f"{trial.number}{'*' if is_best else ''}",
             _mark(trial) + objective.format(trial.value) if trial.value is not None else trial.outcome,
             *(_metric(problem, trial, name) for name in beside),
-            gain_words(trial, default),
+            gain_words(problem, trial, default),
             _latency(trial, "ttft_p50"),
             _latency(trial, "tpot_p50"),
             f"{trial.start_s:.0f} s" if trial.start_s else "",

@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.errors import InputError, PlannerError
+from planner.hosts import on_par
 from planner.problem import Problem
 from planner.quality import Verdict, judged, numerics, refused_numerics
 from planner.space import Candidate
@@ -49,7 +50,7 @@ class FeasibleSampler(BaseSampler):
         search_space: dict[str, BaseDistribution],  # noqa: ARG002
     ) -> dict[str, Any]:
         grid = self._problem.grid
-        past = judged(self._problem, self._records.of(study), verdicts_of(study))
+        past = on_par(self._problem, judged(self._problem, self._records.of(study), verdicts_of(study)))
         pending = [candidate for _, candidate in under_way(study)]
         rows = untried_rows(self._problem, past, pending)
         if rows.size == 0:
@@ -144,7 +145,8 @@ def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) ->
     """False where values are known before a launch and none of these rows is above the best that kept its limits."""
     if not problem.objective.is_known:
         return True
-    refuted = {trial.rerun.of for trial in past if trial.rerun is not None and not trial.is_acceptable}
+    finals = (trial for trial in past if trial.rerun is not None and trial.rerun.is_final)
+    refuted = {trial.rerun.of for trial in finals if trial.rerun is not None and not trial.is_acceptable}
     best = best_trial(problem, [trial for trial in past if trial.number not in refuted])
     if best is None or best.value is None:
         return True

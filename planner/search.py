@@ -30,6 +30,7 @@ from planner.claims import Claims, shown
 from planner.errors import BackendError, InputError, in_short
 from planner.feasibility import Constraint
 from planner.finals import Heat
+from planner.hosts import on_par
 from planner.problem import Problem
 from planner.quality import Verdict, judged
 from planner.samplers import (
@@ -137,8 +138,8 @@ class Search:
             )
 
     def trials(self) -> list[Trial]:
-        """The finished trials, oldest first, each with the verdict on its answers."""
-        return judged(self._problem, self._records.of(self._study), self.verdicts())
+        """The finished trials, oldest first, each with the verdict on its answers and its host's speed."""
+        return on_par(self._problem, judged(self._problem, self._records.of(self._study), self.verdicts()))
 
     def verdicts(self) -> list[Verdict]:
         return verdicts_of(self._study)
@@ -161,7 +162,7 @@ class Search:
         return self._claims.alone_for(what)
 
     def num_under_way(self, finals: bool = False) -> int:
-        """Trials of the search, or of the finals, that are asked here, or at another planner that lives."""
+        """Trials of the search, or all others, that are asked here, or at another planner that lives."""
         return sum((RERUN in frozen.user_attrs) == finals for frozen in self._taken())
 
     def _taken(self) -> list[FrozenTrial]:
@@ -229,8 +230,8 @@ class Search:
 
         return sorted(free, key=order)
 
-    def ask_rerun(self, trial: Trial, rerun: Rerun) -> int | None:
-        """Begin a trial of the finals; one that an earlier run began and did not finish keeps its number.
+    def ask_rerun(self, candidate: Candidate, rerun: Rerun) -> int | None:
+        """Begin a trial of the finals, or one that compares hosts; one begun by an earlier run keeps its number.
 
         None while somebody has it.
         """
@@ -244,7 +245,7 @@ class Search:
         self._rounds_here.add((rerun.series, rerun.round))
         begun = self._study.ask()
         begun.set_user_attr(RERUN, msgspec.json.encode(rerun).decode())
-        return self._begin(begun, trial.candidate)[0]
+        return self._begin(begun, candidate)[0]
 
     def _take(self, number: int) -> int:
         """A trial that is asked and that nobody has."""

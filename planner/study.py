@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Protocol
 
 from planner.crew import Crew, Work
+from planner.errors import InputError
 from planner.finals import heats
+from planner.hosts import doubtful, neighbours, speeds_of, uncrowded, unmeasured
 from planner.problem import Problem
 from planner.racing import bar_of
 from planner.search import Search
 from planner.space import Candidate
-from planner.trial import Trial, num_launched, searched
+from planner.trial import ALONE, TOGETHER, Rerun, Trial, default_trial, num_launched, searched
 
 POLL_S = 1.0
 """Between two looks at what other planners are doing."""
@@ -36,18 +39,70 @@ def run_study(problem: Problem, search: Search, crew: Crew, target: int, observe
     """Launch until `target` trials of this study were launched, earlier runs counted in. Returns all its trials."""
 
     def more() -> Work | None:
-        trials = searched(search.trials())
+        every = search.trials()
+        trials = searched(every)
         if num_launched(trials) + search.num_under_way() >= target:
             return None
         asked = search.ask()
         if asked is None:
             return None  # every feasible combination that may win has been tried
         number, candidate = asked
-        bar = bar_of(problem, trials, candidate)
-        return Work(number=number, candidate=candidate, first=0, count=problem.spec.repeats, bar=bar)
+        bar, speeds = bar_of(problem, trials, candidate), speeds_of(problem, every)
+        return Work(number=number, candidate=candidate, first=0, count=problem.spec.repeats, bar=bar, speeds=speeds)
 
     search.settle()
     return _run(problem, search, crew, observer, more, finals=False)
+
+
+def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer) -> None:
+    """Measure the default alone on every host of the crew, all at once; then on all places of one host at once.
+
+    Where hosts differ each measures it twice, so that noise is known. What earlier runs measured is not measured again.
+    Where neighbours disturb, there are none from here on.
+    """
+    if sum(crew.places.values()) < 2:
+        return
+
+    def begin_all(to_do: list[tuple[str, str, int]]) -> None:
+        """`to_do`: host, series and number of each launch of the default."""
+        default = default_trial(problem, search.trials())
+        of = None if default is None else default.number
+
+        def more() -> Work | None:
+            nonlocal of
+            while to_do:
+                host, series, count = to_do.pop(0)
+                if of is not None:
+                    rerun = Rerun(of=of, series=series, round=count)
+                    number = search.ask_rerun(problem.default, rerun)
+                    if number is not None:
+                        return _first_repeats(problem, number, host, rerun)
+                elif (asked := search.ask()) is not None and asked[1] == problem.default:
+                    of = asked[0]
+                    return _first_repeats(problem, of, host)
+                elif asked is not None:  # another planner has the default
+                    to_do.clear()
+                    return Work(number=asked[0], candidate=asked[1], first=0, count=problem.spec.repeats)
+            return None
+
+        _run(problem, search, crew, observer, more, finals=True)
+
+    hosts = unmeasured(problem, search.trials(), crew.places)
+    begin_all([(host, ALONE, number) for number, host in enumerate(hosts)])
+    hosts = doubtful(problem, search.trials(), crew.places)
+    begin_all([(host, ALONE, number) for number, host in enumerate(hosts)])
+    if (crowd := uncrowded(problem, search.trials(), crew.places)) is not None:
+        host, count = crowd
+        begin_all([(host, f"{TOGETHER} {count}", number) for number in range(count)])
+    found = neighbours(problem, search.trials())
+    if found is not None and found.disturb:
+        crew.one_each()
+
+
+def _first_repeats(problem: Problem, number: int, host: str, rerun: Rerun | None = None) -> Work:
+    """The default with the prompts that every trial of the search has."""
+    count = problem.spec.repeats
+    return Work(number=number, candidate=problem.default, first=0, count=count, rerun=rerun, host=host)
 
 
 def run_finals(problem: Problem, search: Search, crew: Crew, observer: Observer) -> list[Trial]:
@@ -58,7 +113,7 @@ def run_finals(problem: Problem, search: Search, crew: Crew, observer: Observer)
 
     def more() -> Work | None:
         for heat in search.by_round(heats(problem, search.trials())):
-            number = search.ask_rerun(heat.trial, heat.rerun)
+            number = search.ask_rerun(heat.trial.candidate, heat.rerun)
             if number is not None:
                 first, count = heat.repeats.first, heat.repeats.count
                 return Work(number=number, candidate=heat.trial.candidate, first=first, count=count, rerun=heat.rerun)
@@ -88,11 +143,19 @@ def _run(
             trial = crew.next()
             if not search.tell(trial):
                 continue
-            if trial.real_memory is not None and trial.rerun is None:
-                # The candidates still to come are judged by what this machine really uses.
-                problem.learn(trial.candidate, trial.real_memory, f"trial {trial.number} of {problem.spec.name}")
+            learn(problem, trial)
             observer.finished(trial)
         elif search.num_under_way(finals):
             time.sleep(POLL_S)
         else:
             return search.trials()
+
+
+def learn(problem: Problem, trial: Trial) -> None:
+    """The candidates still to come are judged by what the machines really use."""
+    is_told_by = trial.rerun is None or trial.rerun.series == ALONE
+    if trial.real_memory is None or not is_told_by:
+        return
+    host = trial.provenance.machine.host
+    with nullcontext() if host is None else suppress(InputError):  # a host may have another card
+        problem.learn(trial.candidate, trial.real_memory, f"trial {trial.number} of {problem.spec.name}", host)

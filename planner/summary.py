@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from planner.finals import chosen_trial, judge_finals
+from planner.hosts import host_speeds, neighbours
 from planner.problem import Problem
+from planner.statistics import Difference
 from planner.trial import Trial, all_metrics, default_trial, num_launched, searched
 
 
@@ -46,12 +48,29 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
         "deploy": None if chosen is None else _brief(problem, chosen),
         "default": None if default is None else _brief(problem, default),
         "keeps_default": chosen is not None and default is not None and chosen.number == default.number,
-        "gain": None if gain is None else {"value": gain.value, "low": gain.low, "high": gain.high},
+        **_hosts(problem, trials),
+        "gain": None if gain is None else _shares(gain),
         "finals": [
             {"trial": number, "values": list(finalist.values), "kept_limits": finalist.is_acceptable}
             for number, finalist in finalists.items()
         ],
     }
+
+
+def _hosts(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Where a study ran on several."""
+    speeds, beside = host_speeds(problem, trials), neighbours(problem, trials)
+    found: dict[str, Any] = {}
+    if speeds:
+        found["hosts"] = [{"host": one.host, "speed": one.speed, "default": _shares(one.measured)} for one in speeds]
+    if beside is not None:
+        change = None if beside.change is None else _shares(beside.change)
+        found["neighbours"] = {"host": beside.host, "trials": beside.count, "change": change, "disturb": beside.disturb}
+    return found
+
+
+def _shares(difference: Difference) -> dict[str, float]:
+    return {"value": difference.value, "low": difference.low, "high": difference.high}
 
 
 def _brief(problem: Problem, trial: Trial) -> dict[str, Any]:

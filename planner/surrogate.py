@@ -23,14 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.engine import FIELDS, NOT_COMPILED
+from planner.hosts import as_on_one_host, shared_effects
 from planner.metrics import MAX_MODEL_LEN, RATES, sign
 from planner.problem import Problem
-from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, noise_std
+from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
 from planner.refit import fit_coefficients
 from planner.risks import no_effect
 from planner.roofline import Coefficients
 from planner.space import Candidate
-from planner.trial import Trial
+from planner.trial import Machine, Trial
 
 OFFSET_STD = 0.4
 """How far the whole level of the predictions may be off, as a standard deviation of the log."""
@@ -75,7 +76,7 @@ class Surrogate:
         `pending` is under way on other engines; it counts as having ended as it is believed to.
         """
         objective = self._problem.objective
-        past = self._telling(past)
+        past = self._telling([as_on_one_host(self._problem, trial) for trial in past])
         past = [*past, *self._as_believed(pending, past)]
         coefficients = fit_coefficients(self._problem, past)
         grid = self._problem.predicted_grid(coefficients)
@@ -89,10 +90,10 @@ class Surrogate:
         seen = self._predicted(measured, coefficients)
         points = np.vstack([self._grid_features()[rows], known])  # what was measured may turn out otherwise next time
         predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
-        noise = self._noise(measured)
+        noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
-            return _learned(powers, known, np.log(values), seen, points, predicted, noise)
+            return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared)
 
         believed = posterior(objective.powers, [t.value or 1.0 for t in measured], noise)
         chance = np.ones(len(points))
@@ -118,6 +119,9 @@ class Surrogate:
 
         # (len(rows),)
         """
+        return self._believed(rows, [as_on_one_host(self._problem, trial) for trial in past], metric)
+
+    def _believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
         powers = self._problem.objective.powers if metric is None else {metric: 1.0}
         measured = [t for t in _measured(past) if metric is None or t.metrics.get(metric, 0.0) > 0]
         coefficients = fit_coefficients(self._problem, measured)
@@ -129,7 +133,8 @@ class Surrogate:
         values = [(t.value or 1.0) if metric is None else t.metrics[metric] for t in measured]
         seen = self._predicted(measured, coefficients)
         points = self._grid_features()[rows]
-        return _learned(powers, known, np.log(values), seen, points, predicted, self._noise(measured)).mean
+        noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
+        return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared).mean
 
     def _telling(self, past: Sequence[Trial]) -> list[Trial]:
         """Those that are learned from: all, or of very many the default, the best and the latest.
@@ -153,8 +158,8 @@ class Surrogate:
         if not measured or not candidates:
             return []
         rows = np.array([self._problem.row_of(candidate) for candidate in candidates])
-        values = np.exp(self.believed(rows, past))
-        limits = {name: np.exp(self.believed(rows, past, name)) for name in self._problem.objective.limits}
+        values = np.exp(self._believed(rows, past))
+        limits = {name: np.exp(self._believed(rows, past, name)) for name in self._problem.objective.limits}
         coefficients = fit_coefficients(self._problem, measured)
         return [
             replace(
@@ -164,6 +169,7 @@ class Surrogate:
                 repeat_values=(),
                 constraints=(),
                 start_s=0.0,
+                provenance=replace(measured[-1].provenance, machine=Machine()),
                 metrics={
                     **self._problem.predicted(candidate, coefficients),
                     **{name: float(limit[i]) for name, limit in limits.items()},
@@ -176,10 +182,6 @@ class Surrogate:
         """# each (len(trials),)"""
         each = [self._problem.predicted(trial.candidate, coefficients) for trial in trials]
         return {name: np.array([metrics[name] for metrics in each]) for name in each[0]}
-
-    def _noise(self, measured: Sequence[Trial]) -> float:
-        """Of one launch's value: what its repeats average out, and what they cannot."""
-        return math.hypot(noise_std(measured) / math.sqrt(self._problem.spec.repeats), LAUNCH_NOISE)
 
     def _kept(self, predicted: Mapping[str, Array]) -> Array:
         """Probability that all limits are kept, by the model alone."""
@@ -294,6 +296,7 @@ def _learned(
     points: Array,
     predicted: Mapping[str, Array],
     noise: float,
+    shared: Array | float,
 ) -> _Posterior:
     """Of a product of metrics at `points`, given its measured `logs` and the metrics' predictions at both.
 
@@ -304,7 +307,7 @@ def _learned(
     sure_known, sure_points = _log(sure, seen), _log(sure, predicted)
     if not unsure:
         return _Posterior(sure_points, np.full(len(points), CERTAIN), sure_known)
-    found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), noise)
+    found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), noise, shared)
     return _Posterior(found.mean + sure_points, found.std, found.at_known + sure_known)
 
 
@@ -357,15 +360,24 @@ class _Kernel:
 
 
 def _posterior(
-    known: Array, logs: Array, predicted_known: Array, points: Array, predicted: Array, noise: float
+    known: Array,
+    logs: Array,
+    predicted_known: Array,
+    points: Array,
+    predicted: Array,
+    noise: float,
+    shared: Array | float = 0.0,
 ) -> _Posterior:
-    """Of the logarithm of a metric at `points`, given measured `logs` at `known` and the model's logs at both."""
+    """Of the logarithm of a metric at `points`, given measured `logs` at `known` and the model's logs at both.
+
+    `shared`: covariance of what else was measured with them, of which the points have nothing.
+    """
     middle = float(predicted_known.mean())
     slope_known, slope = predicted_known - middle, predicted - middle
     residuals = logs - predicted_known
-    kernel = _likeliest(known, residuals, slope_known, noise)
+    kernel = _likeliest(known, residuals, slope_known, noise, shared)
     covariance = kernel.between(known, known, slope_known, slope_known)
-    factor = np.linalg.cholesky(covariance + kernel.noise**2 * np.eye(len(known)))
+    factor = np.linalg.cholesky(covariance + kernel.noise**2 * np.eye(len(known)) + shared)
     weights = np.linalg.solve(factor.T, np.linalg.solve(factor, residuals))
     cross = kernel.between(points, known, slope, slope_known)
     explained = np.linalg.solve(factor, cross.T)
@@ -374,11 +386,11 @@ def _posterior(
     return _Posterior(predicted + cross @ weights, std, predicted_known + covariance @ weights)
 
 
-def _likeliest(known: Array, residuals: Array, slopes: Array, noise: float) -> _Kernel:
+def _likeliest(known: Array, residuals: Array, slopes: Array, noise: float, shared: Array | float) -> _Kernel:
     """Standard deviation first, then one length scale after the other, twice: coordinate ascent of the posterior."""
 
     def score(kernel: _Kernel) -> float:
-        covariance = kernel.between(known, known, slopes, slopes) + kernel.noise**2 * np.eye(len(known))
+        covariance = kernel.between(known, known, slopes, slopes) + kernel.noise**2 * np.eye(len(known)) + shared
         factor = np.linalg.cholesky(covariance)
         whitened = np.linalg.solve(factor, residuals)
         likelihood = -0.5 * float(whitened @ whitened) - float(np.log(np.diag(factor)).sum())

@@ -14,6 +14,8 @@ from planner.problem import Problem
 from planner.space import Candidate
 
 Outcome = Literal["measured", "infeasible", "failed"]
+ALONE, TOGETHER = "alone", "together"
+"""Series of the default's launches that compare hosts (`hosts.py`): one with a host for itself, and several at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +67,12 @@ class Rerun:
     of: int
     """Number of that trial."""
     series: str
-    """Numbers of all that compete, so that those measured in turn are compared with each other."""
+    """Numbers of all that compete, so that those measured in turn are compared with each other; or what it checks."""
     round: int
+
+    @property
+    def is_final(self) -> bool:
+        return not self.series.startswith((ALONE, TOGETHER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,9 @@ class Trial:
     disturbances: tuple[str, ...] = ()
     """What ended earlier launches of it from outside, so that it was launched again."""
     rerun: Rerun | None = None
-    """Set in the finals; such a trial is none of the search's."""
+    """Set in the finals and where hosts are compared; such a trial is none of the search's."""
+    host_speed: float = 1.0
+    """Of its host, that of the default being 1. Never stored: set on reading, by all that is known (`hosts.py`)."""
     provenance: Provenance
 
     @property
@@ -127,7 +135,7 @@ def best_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
     for trial in searched(trials):
         if not trial.is_acceptable or trial.value is None or trial.stopped_at is not None:
             continue
-        if best is None or best.value is None or problem.objective.better(trial.value, best.value):
+        if best is None or problem.objective.better(leveled(problem, trial) or 0.0, leveled(problem, best) or 0.0):
             best = trial
     return best
 
@@ -140,6 +148,16 @@ def as_measured(problem: Problem, trial: Trial) -> Problem:
     return problem.with_spec(
         msgspec.structs.replace(problem.spec, container=msgspec.structs.replace(container, image=image))
     )
+
+
+def leveled(problem: Problem, trial: Trial) -> float | None:
+    """Its value as the host of the default would show it."""
+    return None if trial.value is None else problem.objective.at_speed(trial.value, 1 / trial.host_speed)
+
+
+def gain(problem: Problem, trial: Trial, default: Trial) -> float:
+    """Over the default, as a share, on one host's level; both have a value."""
+    return (leveled(problem, trial) or 0.0) / (leveled(problem, default) or 1.0) - 1
 
 
 def all_metrics(problem: Problem, trial: Trial) -> dict[str, float]:
@@ -156,5 +174,5 @@ def num_launched(trials: Sequence[Trial]) -> int:
 
 
 def searched(trials: Sequence[Trial]) -> list[Trial]:
-    """Without those of the finals."""
+    """Without those of the finals and those that compare hosts."""
     return [trial for trial in trials if trial.rerun is None]

@@ -25,6 +25,7 @@ from planner.files import encode
 from planner.finals import chosen_trial, heats, measured_again
 from planner.hardware import find_gpu
 from planner.host import make_backend
+from planner.hosts import hosts_words
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import limit_to_records, read_records, replayed
 from planner.live import terminal_observer
@@ -34,7 +35,7 @@ from planner.problem import Problem
 from planner.report import conclusion, further_facts, loads_table, pareto_table, plan_view, trials_table
 from planner.search import Search, storage_kept
 from planner.spec import StudySpec
-from planner.study import Observer, run_finals, run_study
+from planner.study import Observer, run_checks, run_finals, run_study
 from planner.summary import plan_document, summary
 from planner.terminal import make_console, working
 from planner.trial import Trial, default_trial, num_launched, searched
@@ -150,7 +151,12 @@ def _search_and_finals(
     has_finals: bool,
 ) -> None:
     with terminal_observer(console, problem, searched(search.trials()), target, expected_trial_s) as observer:
-        run_study(problem, search, make_crew(observer), target, observer)
+        crew = make_crew(observer)
+        if num_launched(searched(search.trials())) < target:
+            run_checks(problem, search, crew, observer)
+            for line in hosts_words(problem, search.trials()):
+                console.print(line, markup=False, soft_wrap=True)
+        run_study(problem, search, crew, target, observer)
     if num_launched(searched(search.trials())) < target:
         console.print("the search ends early: no feasible combination is left that may win")
     with search.alone_for("quality"):

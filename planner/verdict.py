@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from planner.explain import effects, explained, limit_of, model_fit
 from planner.finals import Finalist, Finals, judge_finals
+from planner.hosts import hosts_words
 from planner.objective import Objective
 from planner.problem import Problem
 from planner.quality import quality_words
 from planner.space import Candidate, Value
 from planner.statistics import Difference
-from planner.trial import Trial, all_metrics, best_trial, default_trial, searched
+from planner.trial import Trial, all_metrics, best_trial, default_trial, gain, searched
 
 MOST_EFFECTS = 4
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
@@ -68,25 +69,29 @@ def judged(problem: Problem, trials: Sequence[Trial]) -> Verdict:
         winner = best
         figures = problem.objective.figures(best.value, all_metrics(problem, best))
         sentence = f"best: trial {best.number}, {figures}{_of_what(problem.objective)}"
-        against = _against(problem, best, best.value, default_trial(problem, trials))
+        against = _against(problem, best, default_trial(problem, trials))
     return Verdict(
         sentence=sentence,
         trial=winner,
         finals=finals,
         against=against,
-        reasons=(*_equals(problem.objective, finals), *_reasons(problem, trials, winner)),
+        reasons=(
+            *_equals(problem.objective, finals),
+            *_reasons(problem, trials, winner),
+            *hosts_words(problem, trials),
+        ),
         answers=quality_words(problem, winner),
     )
 
 
-def _against(problem: Problem, best: Trial, value: float, default: Trial | None) -> str:
+def _against(problem: Problem, best: Trial, default: Trial | None) -> str:
     if default is None or default.value is None:
         return f"{problem.default_words}: {outcome_text(problem, default) if default else 'not tried'}"
     if default.number == best.number:
         near = "" if problem.default_is_engines else "settings nearest to the "
         return f"the {near}engine's defaults are the best that was measured: keep them"
-    gain = value / default.value - 1
-    text = f"{problem.default_words}: {problem.objective.format(default.value)}; the best is {gain:+.1%}"
+    text = f"{problem.default_words}: {problem.objective.format(default.value)}"
+    text = f"{text}; the best is {gain(problem, best, default):+.1%}"
     return f"{text} (as seen in the search, not measured again)"
 
 
@@ -193,8 +198,8 @@ def outcome_text(problem: Problem, trial: Trial) -> str:
     return f"{trial.outcome}: {reason}"
 
 
-def gain_words(trial: Trial, default: Trial | None) -> str:
+def gain_words(problem: Problem, trial: Trial, default: Trial | None) -> str:
     """`+12.5%`: a trial of the search against the default; empty where there is nothing to compare."""
     if default is None or default.value is None or trial.value is None or trial.number == default.number:
         return ""
-    return f"{trial.value / default.value - 1:+.1%}"
+    return f"{gain(problem, trial, default):+.1%}"

@@ -7,7 +7,7 @@ from planner.load_shapes import in_words, shape_of
 from planner.problem import Problem
 from planner.quality import quality_words
 from planner.space import Candidate
-from planner.trial import Trial, all_metrics
+from planner.trial import Trial, all_metrics, gain
 from planner.units import format_count, format_gib, format_ms
 
 LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
@@ -48,7 +48,7 @@ def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
     if default is None or default.value is None or trial.value is None or default.number == trial.number:
         return ""
     words = problem.objective.format(default.value)
-    return f" (engine defaults: {words}, {trial.value / default.value - 1:+.1%})"
+    return f" (engine defaults: {words}, {gain(problem, trial, default):+.1%})"
 
 
 def _image(trial: Trial) -> str:

@@ -31,7 +31,7 @@ from planner.html.plots import Axis, Point, Series, intervals, scatter
 from planner.objective import format_metric
 from planner.pareto import USUAL_FRONT, front
 from planner.problem import Problem
-from planner.trial import Trial, all_metrics, default_trial, searched
+from planner.trial import Rerun, Trial, all_metrics, default_trial, searched
 from planner.units import format_count, format_duration, format_ms
 from planner.verdict import (
     ABOUT_NOTE,
@@ -245,14 +245,14 @@ def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Sect
     for trial in trials:
         values = [problem.choices.value_of(trial.candidate, name) for name in names]
         what = " (default)" if trial.candidate == problem.default else ""
-        again = what if trial.rerun is None else f" ({trial.rerun.of} again)"
+        again = what if trial.rerun is None else f" ({trial.rerun.of} {_why_again(trial.rerun)})"
         is_best = verdict.trial is not None and trial.number == verdict.trial.number
         rows.append(
             Row(
                 (
                     f"{trial.number}{again}",
                     "" if trial.value is None else marked_value(problem, trial),
-                    gain_words(trial, default) if trial.rerun is None else "",
+                    gain_words(problem, trial, default) if trial.rerun is None else "",
                     *(format_ms(trial.metrics[n]) if n in trial.metrics else "" for n in ("ttft_p50", "tpot_p50")),
                     f"{trial.start_s:.0f} s" if trial.start_s else "",
                     *("-" if value is None else word(value) for value in values),
@@ -271,6 +271,10 @@ def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Sect
         if trial.failure is not None and trial.failure.log_tail
     )
     return Section("trials", "Every trial", tables=(shown,), logs=logs)
+
+
+def _why_again(rerun: Rerun) -> str:
+    return "again" if rerun.is_final else rerun.series
 
 
 def _outcome(problem: Problem, trial: Trial) -> str:

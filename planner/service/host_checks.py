@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from planner.cores import parse_cpuset
 from planner.deployment import Deployment
 from planner.risks import memory_danger, shm_danger
 from planner.service.check import Case, Check
@@ -90,17 +91,6 @@ def cpus(case: Case) -> Check:
         finding += f"; a trial has up to {processes} busy processes (a rank each card, a server each instance)"
         return Check(name, "warning", finding, "fewer instances, or a machine with more cores")
     return Check(name, "ok", finding)
-
-
-def parse_cpuset(text: str) -> set[int] | None:
-    """`0-3,8` as numbers; None where it is no such list."""
-    found: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            return None
-        found |= set(range(int(first), int(last or first) + 1))
-    return found or None
 
 
 def ulimits(case: Case) -> Check:

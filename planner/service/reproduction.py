@@ -176,8 +176,8 @@ def _number(
 
 def launches_of(trial: Trial, trials: Iterable[Trial]) -> list[Trial]:
     """The launches whose numbers are the trial's: of the finals where they are, else the search's own."""
-    again = [t for t in trials if t.rerun is not None and t.rerun.of == trial.number and t.outcome == "measured"]
-    return again or [trial]
+    finals = [t for t in trials if t.rerun is not None and t.rerun.is_final and t.rerun.of == trial.number]
+    return [t for t in finals if t.outcome == "measured"] or [trial]
 
 
 def judged_metrics(objective: Objective) -> list[str]:
@@ -218,7 +218,7 @@ def _launch_variance(name: str, trials: Sequence[Trial], repeats: Sequence[Seque
     """Of the logarithm of a launch's mean: priors, what repeats differ by, and whatever the finals launched again."""
     launches: dict[int, list[float]] = {}
     for trial in trials:
-        if trial.rerun is not None and trial.metrics.get(name, 0.0) > 0:
+        if trial.rerun is not None and trial.rerun.is_final and trial.metrics.get(name, 0.0) > 0:
             launches.setdefault(trial.rerun.of, []).append(trial.metrics[name])
     noise = PRIOR_NOISE if name in RATES else LATENCY_NOISE
     variance = LAUNCH_NOISE**2 + _pooled(noise**2, repeats) / len(repeats[0])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,8 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 import pytest
 
+from planner import ray_hosts
+from planner.files import load_study
+from planner.hosts import host_speeds, neighbours, on_par
+from planner.problem import Problem
+from planner.search import Search
+from planner.study import run_study
+from planner.trial import best_trial, searched
 from studies import PLANNER, containers_of, trials_of, write_cpu_study, write_simulated_server_study
 from tests.faults.inject import launchers_of, processes_of
 
@@ -56,17 +68,22 @@ def test_the_real_engine_on_two_nodes_of_which_one_is_killed(
 ) -> None:
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     study, log = write_cpu_study(tmp_path / "study", vllm_image, tiny_model, requests=16), tmp_path / "log"
+    study.write_text(study.read_text().replace("gpu: CPU,", "gpu: CPU, cpu_cores: 1,"))
     began = time.monotonic()
-    with tuning(study, cluster, log, "--no-finals", trials=4) as process:
+    with tuning(study, cluster, log, "--no-finals", trials=3) as process:
         wait_for(process, log, lambda: len(containers_of(docker_client, study)) == 2)
+        bound = [
+            docker_client.api.inspect_container(name)["HostConfig"] for name in containers_of(docker_client, study)
+        ]
+        assert len({config["CpusetCpus"] for config in bound} - {""}) == 2, "each has a core of its own"
         wait_for(process, log, lambda: len(trials_of(study)) >= 2 and len(containers_of(docker_client, study)) == 2)
         cluster.remove_node(nodes[0], allow_graceful=False)
         assert process.wait(600) == 0, log.read_text()
     took_s = time.monotonic() - began
     trials = trials_of(study)
-    assert sorted(trial.number for trial in trials) == list(range(4))
-    assert [trial.outcome for trial in trials] == ["measured"] * 4, log.read_text()
-    assert len({trial.candidate for trial in trials}) == 4
+    assert sorted(trial.number for trial in trials) == list(range(len(trials)))
+    assert [trial.outcome for trial in searched(trials)] == ["measured"] * 3, log.read_text()
+    assert len({trial.candidate for trial in trials}) == 3
     assert len({trial.provenance.machine.host for trial in trials}) == 2
     assert containers_of(docker_client, study) == [], "the dead node's are removed too"
     assert sum(trial.start_s + trial.benchmark_s for trial in trials) > took_s, "some were at once"
@@ -120,9 +137,111 @@ def test_a_node_is_killed_in_the_middle(cluster: Any, tmp_path: Path) -> None:
         cluster.remove_node(nodes[1], allow_graceful=False)
         assert process.wait(240) == 0, log.read_text()
     trials = trials_of(study)
-    assert sorted(trial.number for trial in trials) == list(range(TRIALS))
+    assert len(searched(trials)) == TRIALS
+    assert sorted(trial.number for trial in trials) == list(range(len(trials)))
     assert len({trial.candidate for trial in trials}) == TRIALS
     hosts = Counter(trial.provenance.machine.host for trial in trials)
     assert None not in hosts
+    assert "raylet" not in log.read_text().lower(), "what Ray prints of it is nothing for the user"
+    assert log.read_text().count("the study goes on without it") == 1
     assert processes_of(study) == []
     assert (study.parent / "logs" / "trial-0-0.log").stat().st_size, "logs come home"
+
+
+# --- nodes with an environment of their own: how fast their engine is, and whether they have one ---
+
+ENGINE = f"""\
+#!/bin/sh
+exec {sys.executable} -m planner.simulated serve --gpu "RTX 2080 Ti 22GB" --num-gpus 2 --vllm-version 0.8.5 \\
+  --speedup $SPEEDUP --model "$@"
+"""
+
+
+def add_node(cluster: Any, tmp_path: Path, name: str, speedup: float, num_gpus: int = 2) -> Path:
+    """Its engine, a program that only this node has on its PATH."""
+    programs = tmp_path / name
+    programs.mkdir()
+    engine = programs / "engine"
+    engine.write_text(ENGINE)
+    engine.chmod(0o755)
+    env = {"PATH": f"{programs}:{os.environ['PATH']}", "SPEEDUP": str(speedup), "NODE": name}
+    cluster.add_node(num_cpus=1, num_gpus=num_gpus, env_vars=env)
+    return engine
+
+
+def write_study(folder: Path) -> Path:
+    path = write_simulated_server_study(folder)
+    text = re.sub("command: .*", "command: [engine]", path.read_text())
+    path.write_text(text.replace("max_num_seqs: [8, 64]", "max_num_seqs: [1, 2, 64]").replace(", 2xtp1", ""))
+    return path
+
+
+def test_unlike_hosts_are_measured_and_made_comparable(cluster: Any, tmp_path: Path) -> None:
+    """One is half as fast, and one has room for two trials at once; a second run measures nothing of that again."""
+    add_node(cluster, tmp_path, "slow", 2)
+    add_node(cluster, tmp_path, "fast", 4, num_gpus=4)
+    study, log = write_study(tmp_path / "study"), tmp_path / "log"
+    options = ("--backend", "process", "--no-finals", "--mixed")
+    with tuning(study, cluster, log, *options, trials=5) as process:
+        assert process.wait(240) == 0, log.read_text()
+    problem, trials = Problem(load_study(study)), trials_of(study)
+    assert [trial.outcome for trial in trials] == ["measured"] * 10
+    assert len(searched(trials)) == 5
+    speeds = sorted(one.speed for one in host_speeds(problem, trials))
+    assert 0.3 < speeds[0] / speeds[1] < 0.75, log.read_text()
+    assert "hosts: the default's speed against " in log.read_text()
+    best = best_trial(problem, on_par(problem, trials))
+    assert best is not None
+    assert best.candidate.engine.max_num_seqs in {None, 64}
+    found = neighbours(problem, trials)
+    assert found is not None
+    assert found.count == 2
+    assert "neighbours: 2 trials at once on " in log.read_text()
+    with tuning(study, cluster, log, *options, trials=6) as process:
+        assert process.wait(240) == 0, log.read_text()
+    assert len(trials_of(study)) == 11
+
+
+def test_a_host_that_loses_its_engine_and_one_that_hangs(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are left out, their trials begin elsewhere, and the study ends well."""
+    monkeypatch.setattr(ray_hosts, "LAUNCHES_OF_A_TRIAL", 1)
+    monkeypatch.setattr(ray_hosts, "FREE_WITHIN_S", 0.0)
+    monkeypatch.setattr(ray_hosts, "MOST_LOADS", 1)
+    monkeypatch.setattr(ray_hosts, "LOOKED_WITHIN_S", 20.0)
+    for name in ("good", "hangs"):
+        add_node(cluster, tmp_path, name, 4)
+    engine = add_node(cluster, tmp_path, "broken", 4)
+    study, said, stopped = write_study(tmp_path / "study"), list[str](), list[psutil.Process]()
+    study.write_text(study.read_text().replace("start_timeout: 60s", "start_timeout: 30s"))
+    problem = Problem(load_study(study))
+
+    def stop_the_next_launch() -> None:
+        while not stopped:
+            for process in psutil.process_iter():
+                try:
+                    if process.name() == "ray::launch" and process.environ().get("NODE") == "hangs":
+                        process.suspend()
+                        stopped.append(process)
+                except psutil.Error:
+                    continue
+            time.sleep(0.1)
+
+    class Watch:
+        def started(self, number: int, candidate: Any) -> None: ...
+
+        def stage(self, stage: str, done: int, total: int) -> None: ...
+
+        def finished(self, trial: Any) -> None:  # noqa: ARG002
+            engine.unlink(missing_ok=True)
+
+    threading.Thread(target=stop_the_next_launch, daemon=True).start()
+    with ray_hosts.ray_crew(problem, "process", cluster.address, tmp_path / "logs", False, False, said.append) as crew:
+        trials = run_study(problem, Search(problem, None), crew, 6, Watch())
+    assert [trial.outcome for trial in trials] == ["measured"] * 6
+    assert len({trial.candidate for trial in trials}) == 6
+    assert sum("no answer for" in line for line in said) == 1, said
+    assert sum("not found on PATH" in line for line in said) == 1, said
+    assert len(said) == 2
+    assert processes_of(study) == [], "nor does the killed task's engine stay"

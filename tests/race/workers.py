@@ -10,7 +10,7 @@ import heapq
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -48,7 +48,10 @@ class VirtualCrew:
         self._ends: list[tuple[float, int, Trial]] = []
         self.now_s = self.simulated_s = 0.0
         """Virtual time, and the processor's time that the simulation took."""
+        self.places: Mapping[str, int] = {}
         self.ended: list[tuple[float, Trial]] = []
+
+    def one_each(self) -> None: ...
 
     @property
     def has_room(self) -> bool:

@@ -362,11 +362,6 @@ def test_another_version_than_the_studys_is_a_problem(make_problem: Any) -> None
 # --- the host ---
 
 
-def test_cpusets_are_lists_of_cpus() -> None:
-    assert host_checks.parse_cpuset("0-3,8") == {0, 1, 2, 3, 8}
-    assert [host_checks.parse_cpuset(text) for text in ("", "a", "1-", "3-1")] == [None] * 4
-
-
 @pytest.mark.parametrize(
     ("cpuset", "status"), [("0-55", "ok"), ("0-56", "problem"), ("zero", "problem"), ("0-1", "warning")]
 )

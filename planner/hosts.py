@@ -1,0 +1,232 @@
+"""How far the hosts of a study agree: `host_speeds`, `neighbours`, and trials that compare, `on_par`.
+
+In: trials. The default is launched alone on every host, once more where hosts seem to differ, then on all places of
+one at once (`study.run_checks`); those launches are stored beside the finals. Hosts' speeds are random effects: of a
+difference counts what noise does not explain, so that alike hosts stay alike. Raw values stay what is stored.
+
+Source: DerSimonian & Laird 1986, Meta-Analysis in Clinical Trials (between-host variance by moments); Robinson 1991,
+That BLUP Is a Good Thing (the shrunken effects).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist, fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.finals import CLOSE
+from planner.metrics import sign
+from planner.problem import Problem
+from planner.racing import launch_noise, pooled
+from planner.statistics import CONFIDENCE, Difference
+from planner.trial import ALONE, TOGETHER, Trial, default_trial, leveled
+
+MOST_SLOWED = CLOSE
+"""Share by which neighbours may slow a trial: one that is behind by so little is measured again in the finals, where
+nothing has neighbours."""
+HOST_STD = 0.05
+"""What is left of a host's effect once its speed is known from a launch or two, as a standard deviation of the log."""
+RATE = "output_throughput"
+"""Compared where an objective's value is known before a launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpeed:
+    host: str
+    measured: Difference
+    """The default's speed here over that on the default's own host, as a share, with its 95 % interval."""
+    speed: float
+    """What values are divided by: the same as a factor, shrunk by what noise explains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The default on all places of a host at once, against the default alone there."""
+
+    host: str
+    count: int
+    change: Difference | None
+    """Of its speed, as a share; None where one of them did not serve."""
+
+    @property
+    def disturb(self) -> bool:
+        """Whether surely, and by more than a trial may be behind."""
+        return self.change is None or (self.change.high < 0 and self.change.value < -MOST_SLOWED)
+
+
+def unmeasured(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) -> list[str]:
+    """Those on which the default was not launched alone yet, whatever came of it."""
+    done = {_host(trial) for trial in _alone(problem, trials)}
+    return [host for host in hosts if host not in done]
+
+
+def doubtful(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) -> list[str]:
+    """Those that should launch the default alone once more: hosts differ, and one launch each cannot say how surely."""
+    if not any(one.measured.is_significant for one in host_speeds(problem, trials)):
+        return []
+    logs = _logs_alone(problem, trials)
+    return [host for host in hosts if len(logs.get(host, ())) == 1]
+
+
+def host_speeds(problem: Problem, trials: Sequence[Trial]) -> list[HostSpeed]:
+    """One a host that served the default, its own host first; none where there are fewer than two."""
+    logs = _logs_alone(problem, trials)
+    if len(logs) < 2:
+        return []
+    means = {host: fmean(values) for host, values in logs.items()}
+    noise = _noise(problem, trials, logs)
+    variances = {host: noise**2 / len(values) for host, values in logs.items()}
+    effects = _shrunk(means, variances)
+    first = next(iter(logs))
+    return [
+        HostSpeed(host, _change(means[host] - means[first], doubt), math.exp(effects[host] - effects[first]))
+        for host in logs
+        for doubt in [0.0 if host == first else math.sqrt(variances[host] + variances[first])]
+    ]
+
+
+def _shrunk(means: Mapping[str, float], variances: Mapping[str, float]) -> dict[str, float]:
+    """Each host's effect, as the best linear prediction under the variance between hosts."""
+    weights = {host: 1 / variance for host, variance in variances.items()}
+    total = sum(weights.values())
+    middle = sum(weights[host] * mean for host, mean in means.items()) / total
+    spread = sum(weights[host] * (mean - middle) ** 2 for host, mean in means.items())
+    between = max(0.0, (spread - len(means) + 1) / (total - sum(w**2 for w in weights.values()) / total))
+    return {host: between / (between + variances[host]) * (mean - middle) for host, mean in means.items()}
+
+
+def neighbours(problem: Problem, trials: Sequence[Trial]) -> Neighbours | None:
+    """The verdict on the most that were ever at once; None where none were, or their host has no value alone."""
+    groups: dict[tuple[int, str], list[Trial]] = {}
+    for trial in trials:
+        if trial.rerun is not None and trial.rerun.series.startswith(TOGETHER):
+            groups.setdefault((int(trial.rerun.series.removeprefix(TOGETHER)), _host(trial)), []).append(trial)
+    whole = [key for key, group in groups.items() if len(group) >= key[0]]
+    if not whole:
+        return None
+    count, host = max(whole)
+    logs = _logs_alone(problem, trials)
+    if host not in logs:
+        return None
+    together = [_log_speed(problem, trial) for trial in groups[count, host]]
+    served = [log for log in together if log is not None]
+    if len(served) < len(together):
+        return Neighbours(host, count, None)
+    doubt = _noise(problem, trials, logs) * math.sqrt(1 / len(logs[host]) + 1 / len(served))
+    return Neighbours(host, count, _change(fmean(served) - fmean(logs[host]), doubt))
+
+
+def uncrowded(problem: Problem, trials: Sequence[Trial], places: Mapping[str, int]) -> tuple[str, int] | None:
+    """A host with the most places, all of which the default has still to take at once; None where it is known."""
+    most, known = max(places.values()), neighbours(problem, trials)
+    if most < 2 or (known is not None and known.count >= most):
+        return None
+    served = _logs_alone(problem, trials)
+    return next(((host, count) for host, count in places.items() if count == most and host in served), None)
+
+
+def on_par(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, each with the speed of its host."""
+    speeds = speeds_of(problem, trials)
+    if not speeds:
+        return list(trials)
+    return [replace(t, host_speed=speeds[_host(t)]) if _host(t) in speeds else t for t in trials]
+
+
+def as_on_one_host(problem: Problem, trial: Trial) -> Trial:
+    """With what the default's host would have shown; which host it was stays known."""
+    if trial.host_speed == 1:
+        return trial
+    metrics = {name: value / trial.host_speed ** sign(name) for name, value in trial.metrics.items()}
+    return replace(trial, value=leveled(problem, trial), metrics=metrics)
+
+
+def shared_effects(measured: Sequence[Trial]) -> NDArray[np.float64] | float:
+    """What trials of one host have in common where hosts differ: a random effect, none at the points to come.
+
+    # (num_measured, num_measured)
+    """
+    if all(trial.host_speed == 1 for trial in measured):
+        return 0.0
+    hosts = [trial.provenance.machine.host for trial in measured]
+    return np.array([[HOST_STD**2 if a is not None and a == b else 0.0 for b in hosts] for a in hosts])
+
+
+def speeds_of(problem: Problem, trials: Sequence[Trial]) -> dict[str, float]:
+    """Of hosts that differ, by name."""
+    return {one.host: one.speed for one in host_speeds(problem, trials) if one.speed != 1}
+
+
+def _alone(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
+    """The default's launches that had a host for themselves, the search's own first."""
+    default = default_trial(problem, trials)
+    again = [trial for trial in trials if trial.rerun is not None and trial.rerun.series == ALONE]
+    return again if default is None else [default, *again]
+
+
+def _logs_alone(problem: Problem, trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """Of those launches that have a value, by host."""
+    logs: dict[str, list[float]] = {}
+    for trial in _alone(problem, trials):
+        if (log := _log_speed(problem, trial)) is not None:
+            logs.setdefault(_host(trial), []).append(log)
+    return logs
+
+
+def _noise(problem: Problem, trials: Sequence[Trial], logs: Mapping[str, Sequence[float]]) -> float:
+    """Of the logarithm of one launch, by what launches on one host differ by."""
+    prior = launch_noise(trials, problem.spec.repeats)
+    return pooled(prior, [[math.exp(log - values[0]) for log in values] for values in logs.values()])
+
+
+def _host(trial: Trial) -> str:
+    return trial.provenance.machine.host or "the first host"
+
+
+def _log_speed(problem: Problem, trial: Trial) -> float | None:
+    """Logarithm of how fast it was, but for a constant; None where it has no value."""
+    power = problem.objective.speed_power
+    value = trial.value if power else trial.metrics.get(RATE)
+    if trial.outcome != "measured" or not value or value <= 0:
+        return None
+    return math.log(value) / (power or 1.0)
+
+
+def _change(log: float, std: float) -> Difference:
+    """A difference of logarithms whose noise is known, as a share."""
+    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * std
+    return Difference(math.expm1(log), math.expm1(log - half), math.expm1(log + half), "noise of launches")
+
+
+# --- in words ---
+
+
+def hosts_words(problem: Problem, trials: Sequence[Trial]) -> list[str]:
+    """How far hosts agree, and what neighbours do; one line each, as far as it was looked at."""
+    lines = []
+    if speeds := host_speeds(problem, trials):
+        first, *others = speeds
+        logs = [math.log1p(one.measured.value) for one in speeds]
+        each = "; ".join(f"{one.host} {_words(one.measured)}" for one in others)
+        found = f"the default's speed against {first.host}: {each}"
+        if not any(one.measured.is_significant for one in others):
+            found = f"{len(speeds)} agree within {math.expm1(max(logs) - min(logs)):.1%}, which noise explains"
+        is_leveled = any(one.speed != 1 for one in speeds)
+        lines.append(f"hosts: {found}{f'; trials are compared as on {first.host}' if is_leveled else ''}")
+    if (beside := neighbours(problem, trials)) is not None:
+        lines.append(f"neighbours: {_neighbours_words(beside)}")
+    return lines
+
+
+def _words(change: Difference) -> str:
+    return f"{change.value:+.1%} ({change.low:+.1%} to {change.high:+.1%})"
+
+
+def _neighbours_words(found: Neighbours) -> str:
+    what = f"{found.count} trials at once on {found.host}"
+    did = "did not all serve" if found.change is None else f"change the default's speed by {_words(found.change)}"
+    return f"{what} {did}{': one trial a host at a time' if found.disturb else ''}"
