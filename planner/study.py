@@ -50,7 +50,6 @@ def run_study(problem: Problem, search: Search, crew: Crew, target: int, observe
         bar, speeds = bar_of(problem, trials, candidate), speeds_of(problem, every)
         return Work(number=number, candidate=candidate, first=0, count=problem.spec.repeats, bar=bar, speeds=speeds)
 
-    search.settle()
     return _run(problem, search, crew, observer, more, finals=False)
 
 
@@ -131,6 +130,7 @@ def _run(
     finals: bool,
 ) -> list[Trial]:
     """Begin while the crew has room, tell what ends, until nothing is left, here or at another planner."""
+    search.settle()
     while True:
         while crew.has_room:
             with search.alone():

@@ -49,6 +49,8 @@ class _OneByOne:
     def alone(self) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def settle(self) -> None: ...
+
     def num_under_way(self, finals: bool = False) -> int:  # noqa: ARG002
         return 0
 
