@@ -24,11 +24,10 @@ from planner.documents import parse_json, read_text
 from planner.engine import FIELDS, parse_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
 from planner.files import convert
-from planner.hosts import as_on_one_host
 from planner.metrics import BenchmarkResult
 from planner.problem import Problem
 from planner.space import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
-from planner.trial import TOGETHER, AtLoad, Failure, Trial
+from planner.trial import TOGETHER, AtLoad, Failure, Trial, as_on_one_host
 
 EXTRA_ARGS = "extra_args"
 BACKEND = "replay"

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.errors import InputError
-from planner.hosts import as_on_one_host
 from planner.metrics import GOALS, sign
 from planner.problem import Problem
-from planner.trial import Trial, all_metrics, searched
+from planner.trial import Trial, all_metrics, as_on_one_host, searched
 
 USUAL_FRONT = ("output_throughput", "ttft_p95")
 """Which is shown where none is asked for."""
