@@ -170,10 +170,12 @@ def test_one_host_with_one_place_is_not_compared(make_problem: Make, storage: st
     problem = make_problem()
     crew = VirtualHosts(problem, {"a": simulated(problem)})
     search = Search(problem, storage)
-    run_checks(problem, search, crew, watcher)
-    assert crew.launched == []
-    trials = run_study(problem, search, crew, 3, watcher)
+    trials = checked(problem, search, crew, watcher, 3)
     assert (host_speeds(problem, trials), hosts_words(problem, trials)) == ([], [])
+    assert len(trials) == 3
+    another = VirtualHosts(problem, {"b": simulated(problem)})
+    trials = checked(problem, search, another, watcher, 4)
+    assert len(host_speeds(problem, trials)) == 2, "but one that goes on where another began"
 
 
 def test_checks_leave_the_finals_and_the_count_of_trials_alone(make_problem: Make, storage: str, watcher: Any) -> None:
