@@ -71,7 +71,7 @@ accuracy: $(VENV)/.dev
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults --write
 
-## The same page's long study: 200 trials in containers, 100 000 requests. By hand: half an hour.
+## The same page's long study: 300 trials in containers, 100 000 requests. By hand: an hour.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.soak --write
 

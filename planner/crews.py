@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 
@@ -14,7 +14,7 @@ from planner.benchmark import Measure, simulated
 from planner.cards import Cards, held_cards
 from planner.crew import Crew, Here
 from planner.errors import InputError
-from planner.host import cards_of, machine_of, make_backend, measure_here
+from planner.host import cards_of, machine_of, make_backend, measure_here, refuse_other_image
 from planner.interruption import sigterm_as_interrupt
 from planner.page_cache import warm_models
 from planner.problem import Problem
@@ -22,6 +22,7 @@ from planner.quality_gate import Gate, Say
 from planner.search import Search
 from planner.study import Observer, learn
 from planner.trial import num_launched, searched
+from planner.watchdog import no_engine_left
 from planner.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -70,16 +71,15 @@ def crews(
         return
     cards = cards_of(problem, backend)
     with sigterm_as_interrupt(), held_cards(cards.cards):
-        measure, gate, clean_up = _launched_here(say, problem, search, workspace, backend, cards)
+        measure, gate, launching = _launched_here(say, problem, search, workspace, backend, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < target:
             console.print(warm_models(problem), markup=False)
         machine = machine_of(problem, backend)
+        refuse_other_image(problem, backend, search.trials())
         if search.is_shared:
             machine = replace(machine, host=platform.node())
-        try:
+        with launching:
             yield (lambda observer: Here(problem, measure, observer.stage, backend, machine)), gate
-        finally:
-            clean_up()
 
 
 def _ray_crew(
@@ -94,14 +94,14 @@ def _ray_crew(
 
 def _launched_here(
     say: Say, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
-) -> tuple[Measure, Callable[[], None], Callable[[], Any]]:
-    """How candidates are measured, how answers are compared, and what ends the run."""
+) -> tuple[Measure, Callable[[], None], AbstractContextManager[None]]:
+    """How candidates are measured, how answers are compared, and what to do both in."""
     if backend == "simulated":
-        return simulated(problem), no_gate, lambda: None
+        return simulated(problem), no_gate, nullcontext()
     real = make_backend(problem, workspace, backend)
     real.clean_up()  # what an earlier, killed run left
     gate = Gate(problem, search, real, workspace.log_dir, say)
-    return measure_here(problem, real, cards), gate.judge_all, real.clean_up
+    return measure_here(problem, real, cards), gate.judge_all, no_engine_left(real, problem.spec.name)
 
 
 def no_gate() -> None:

@@ -51,7 +51,6 @@ def evaluate(
     provenance: Provenance,
     repeats: Repeats | None = None,
     rerun: Rerun | None = None,
-    disturbances: tuple[str, ...] = (),
 ) -> Trial:
     """Estimate, check, measure, judge. An engine that does not serve is an outcome, not an exception.
 
@@ -67,35 +66,32 @@ def evaluate(
         predicted_value=problem.objective.value(problem.predicted(candidate)),
         predicted_memory=predicted_figures(deployment.memory),
         real_memory=None,
-        disturbances=disturbances,
         rerun=rerun,
         provenance=provenance,
     )
     if trial.constraints:
         return trial
-    began = time.monotonic()
-    try:
-        measurement = measure(candidate, number, on_stage, repeats or Repeats(0, problem.spec.repeats))
-    except Disturbed as error:
-        disturbances = (*disturbances, str(error))
-        if len(disturbances) == LAUNCHES_OF_A_TRIAL:
-            raise BackendError(f"trial {number} was launched {LAUNCHES_OF_A_TRIAL} times: {error}") from None
-        on_stage(f"again, {error}", 0, 0)
-        return evaluate(
-            problem, candidate, number, measure, on_stage, provenance, repeats, rerun, disturbances=disturbances
-        )
-    except EngineError as error:
-        failure = Failure(
-            kind=type(error).__name__,
-            message=str(error),
-            log_tail=error.log_tail,
-            exit_code=error.ended_with,
-            oom_killed=error.oom_killed,
-        )
-        return replace(trial, outcome="failed", failure=failure, start_s=error.start_s or time.monotonic() - began)
-    except BenchmarkError as error:
-        return replace(trial, outcome="failed", failure=Failure(kind=type(error).__name__, message=str(error)))
-    return _measured(problem, trial, measurement)
+    repeats = repeats or Repeats(0, problem.spec.repeats)
+    while True:
+        began = time.monotonic()
+        try:
+            return _measured(problem, trial, measure(candidate, number, on_stage, repeats))
+        except Disturbed as error:
+            trial = replace(trial, disturbances=(*trial.disturbances, str(error)))
+            if len(trial.disturbances) == LAUNCHES_OF_A_TRIAL:
+                raise BackendError(f"trial {number} was launched {LAUNCHES_OF_A_TRIAL} times: {error}") from None
+            on_stage(f"again, {error}", 0, 0)
+        except EngineError as error:
+            failure = Failure(
+                kind=type(error).__name__,
+                message=str(error),
+                log_tail=error.log_tail,
+                exit_code=error.ended_with,
+                oom_killed=error.oom_killed,
+            )
+            return replace(trial, outcome="failed", failure=failure, start_s=error.start_s or time.monotonic() - began)
+        except BenchmarkError as error:
+            return replace(trial, outcome="failed", failure=Failure(kind=type(error).__name__, message=str(error)))
 
 
 def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from planner.backends.base import Backend
 from planner.backends.docker import DockerBackend, image_facts
 from planner.backends.process import ProcessBackend
 from planner.benchmark import Measure, Measurement, OnStage, Repeats, live
 from planner.cards import Cards
-from planner.errors import BackendError
+from planner.errors import BackendError, InputError
 from planner.nvml import read_gpus
 from planner.problem import Problem
 from planner.space import Candidate
-from planner.trial import Machine
+from planner.trial import Machine, Trial
 from planner.workspace import Workspace
 
 
@@ -49,4 +51,21 @@ def machine_of(problem: Problem, backend: str) -> Machine:
         image = image_facts(problem.spec.container.image)
     except BackendError:  # the launch says what is wrong with it
         return Machine(driver)
-    return Machine(driver, image.digest or image.id)
+    return Machine(driver, image.digest or image.id, image.lasting_name if image.digest else None)
+
+
+def refuse_other_image(problem: Problem, backend: str, trials: Sequence[Trial]) -> None:
+    """Raises InputError where the image's name stands for another one by now than that of earlier trials."""
+    if backend != "docker" or problem.spec.container is None:
+        return
+    measured = {trial.provenance.machine.image_digest for trial in trials} - {None}
+    try:
+        image = image_facts(problem.spec.container.image)
+    except BackendError:  # the launch says what is wrong with it
+        return
+    if measured and measured.isdisjoint(image.names):
+        raise InputError(
+            f"{problem.spec.name}: container.image: {image.name} stands for {image.digest or image.id} now, but the "
+            f"trials were measured in {', '.join(map(str, measured))} and would not compare: fetch that image again, "
+            "or give the study a new name"
+        )

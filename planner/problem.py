@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from packaging.version import Version
 
 from planner.defaults import USE_V1_ENV
@@ -30,7 +29,7 @@ from planner.metrics import MAX_MODEL_LEN
 from planner.model import ModelSpec, load_model
 from planner.objective import Objective
 from planner.space import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
-from planner.spec import ModelVariant, SamplerSpec, StudySpec
+from planner.spec import ModelVariant, StudySpec
 from planner.units import GIB
 from planner.workload import Workload
 
@@ -142,10 +141,10 @@ class Problem:
         tensor = fixed.get("tensor_parallel_size") or max(1, self.spec.hardware.num_gpus // pipeline)
         return Layout(1, tensor, pipeline)
 
-    def with_sampler(self, sampler: SamplerSpec) -> Problem:
-        """The same problem, its grid shared, for another sampler or seed."""
+    def with_spec(self, spec: StudySpec) -> Problem:
+        """The same problem, its grid shared, under a spec that changes no candidate: another sampler, image or seed."""
         other = copy(self)
-        other.spec = msgspec.structs.replace(self.spec, sampler=sampler)
+        other.spec = spec
         return other
 
     @cached_property

@@ -27,6 +27,7 @@ from planner.quality_gate import Gate
 from planner.spec import StudySpec
 from planner.trial import Trial
 from planner.units import GIB
+from planner.watchdog import no_engine_left
 from planner.workspace import Workspace
 
 LOG_BYTES = 1 << 20
@@ -73,11 +74,8 @@ def launch(order: Order, calibrations: Calibrations, work: Work, host: str) -> R
         machine = replace(machine_of(problem, order.backend), host=host)
         crew = Here(problem, measure_here(problem, real, cards), _no_stage, order.backend, machine)
         crew.begin(work)
-        with held_cards(cards.cards), own:
-            try:
-                trial = crew.next()
-            finally:
-                real.clean_up()
+        with held_cards(cards.cards), own, no_engine_left(real, order.spec.name):
+            trial = crew.next()
     except (BackendError, InputError) as error:
         return Result(None, {}, str(error))
     logs = workspace.log_dir.glob(f"trial-{work.number}-*.log")
@@ -114,11 +112,8 @@ def judge(
     copy = _Copy(problem, trials, verdicts)
     try:
         real = make_backend(problem, workspace, order.backend)
-        with held_cards(cards_of(problem, order.backend).cards):
-            try:
-                Gate(problem, copy, real, workspace.log_dir, said.append).judge_all()
-            finally:
-                real.clean_up()
+        with held_cards(cards_of(problem, order.backend).cards), no_engine_left(real, order.spec.name):
+            Gate(problem, copy, real, workspace.log_dir, said.append).judge_all()
     except (BackendError, InputError) as error:
         return copy.verdicts(), said, str(error)
     return copy.verdicts(), said, None

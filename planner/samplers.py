@@ -164,17 +164,23 @@ class Records:
     """The trials in a study's storage, each decoded once: a finished trial does not change."""
 
     def __init__(self) -> None:
-        self._decoded: dict[int, Trial] = {}
+        self._decoded: dict[int, Trial | None] = {}
 
     def of(self, study: optuna.Study) -> list[Trial]:
         """The finished trials, oldest first. Raises InputError for a record that is damaged."""
+        known = self._decoded
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return [self._trial(frozen) for frozen in finished if RECORD in frozen.user_attrs]
+        for frozen in finished:
+            if frozen.number not in known:
+                known[frozen.number] = record_of(frozen)
+        return [trial for frozen in finished if (trial := known[frozen.number]) is not None]
 
-    def _trial(self, frozen: FrozenTrial) -> Trial:
-        if frozen.number not in self._decoded:
-            try:
-                self._decoded[frozen.number] = msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None
-        return self._decoded[frozen.number]
+
+def record_of(frozen: FrozenTrial) -> Trial | None:
+    """None where there is none: of a proposal that was not launched. Raises InputError where it is damaged."""
+    if RECORD not in frozen.user_attrs:
+        return None
+    try:
+        return msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None

@@ -42,6 +42,7 @@ from planner.samplers import (
     distributions,
     make_sampler,
     may_win,
+    record_of,
     under_way,
     untried_rows,
     verdicts_of,
@@ -198,7 +199,7 @@ class Search:
             if number not in taken:
                 return self._take(number), candidate
         past, pending = self.trials(), [candidate for _, candidate in running]
-        if self._problem.default.key not in {one.key for one in (*(trial.candidate for trial in past), *pending)}:
+        if self._problem.default not in (*(trial.candidate for trial in past), *pending):
             return self._begin_default()
         open_rows = untried_rows(self._problem, past, pending)
         if open_rows.size == 0 or not may_win(self._problem, open_rows, past):
@@ -310,17 +311,28 @@ class Search:
         )
 
     def _store(self, trial: Trial, handle: optuna.Trial) -> None:
+        """The record first: a planner that is killed before the end has it `settle`d by the next."""
+        handle.set_user_attr(RECORD, msgspec.json.encode(trial).decode())
         for name, value in trial_attributes(self._problem, trial).items():
             handle.set_user_attr(name, value)
         for constraint in trial.constraints:
             handle.set_constraint(constraint.name, constraint.excess)
         if trial.outcome == "failed":
             handle.set_constraint("engine serves", 1.0)
-        handle.set_user_attr(RECORD, msgspec.json.encode(trial).decode())
         if trial.value is not None and math.isfinite(trial.value):
             self._study.tell(trial.number, trial.value)
         else:
             self._study.tell(trial.number, state=TrialState.PRUNED)
+
+    def settle(self) -> None:
+        """End what a killed planner was in the middle of: a trial half stored is told, one half asked is none."""
+        with self.alone():
+            taken = {frozen.number for frozen in self._taken()}
+            for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if CANDIDATE not in frozen.user_attrs:  # who asks is alone
+                    self._study.tell(frozen.number, state=TrialState.FAIL)
+                elif frozen.number not in taken and (trial := record_of(frozen)) is not None:
+                    self._store(trial, self._handle(frozen.number))
 
 
 def definition(problem: Problem) -> dict[str, Any]:

@@ -225,6 +225,7 @@ class Choices:
         self._layout = layout
         self._variants = variant_settings
         self._env = dict(env)
+        self._rows: dict[Candidate, int | None] = {}
 
     @property
     def names(self) -> list[str]:
@@ -275,7 +276,15 @@ class Choices:
         return value
 
     def row_of(self, candidate: Candidate) -> int | None:
-        """The candidate's row in `index_matrix`; None when it is not on the grid or differs in what is not searched."""
+        """The candidate's row in `index_matrix`; None when it is not on the grid or differs in what is not searched.
+
+        Remembered: a search asks for those of all its trials, again and again.
+        """
+        if candidate not in self._rows:
+            self._rows[candidate] = self._row_of(candidate)
+        return self._rows[candidate]
+
+    def _row_of(self, candidate: Candidate) -> int | None:
         row = 0
         params = {name: self.value_of(candidate, name) for name in self.searched}
         for name, values in self.searched.items():

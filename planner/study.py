@@ -50,6 +50,7 @@ def run_study(problem: Problem, search: Search, crew: Crew, target: int, observe
         bar, speeds = bar_of(problem, trials, candidate), speeds_of(problem, every)
         return Work(number=number, candidate=candidate, first=0, count=problem.spec.repeats, bar=bar, speeds=speeds)
 
+    search.settle()
     return _run(problem, search, crew, observer, more, finals=False)
 
 
@@ -61,6 +62,7 @@ def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer)
     """
     if not crew.places:
         return
+    search.settle()
 
     def begin_all(to_do: list[tuple[str, str, int]]) -> None:
         """`to_do`: host, series and number of each launch of the default."""

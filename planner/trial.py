@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
+
 from planner.feasibility import Constraint
 from planner.memory import MemoryFigures
 from planner.metrics import sign
@@ -37,6 +39,8 @@ class Machine:
     """Of the cards."""
     image_digest: str | None = None
     """Of the registry the image came from, or its id where it was built here: a tag may move."""
+    lasting_image: str | None = None
+    """The image's name with its digest, which any machine can fetch; None where it was built here."""
     host: str | None = None
     """Which one it was, in a study on several."""
 
@@ -135,6 +139,16 @@ def best_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
         if best is None or problem.objective.better(leveled(problem, trial) or 0.0, leveled(problem, best) or 0.0):
             best = trial
     return best
+
+
+def as_measured(problem: Problem, trial: Trial) -> Problem:
+    """The study with the very image that the trial was measured in, where a registry has it."""
+    image, container = trial.provenance.machine.lasting_image, problem.spec.container
+    if image is None or container is None:
+        return problem
+    return problem.with_spec(
+        msgspec.structs.replace(problem.spec, container=msgspec.structs.replace(container, image=image))
+    )
 
 
 def leveled(problem: Problem, trial: Trial) -> float | None:

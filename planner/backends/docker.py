@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ import docker.errors
 import requests.exceptions
 
 from planner.backends.base import Ending, Server, serving
+from planner.backends.image import ImageFacts, image_of
 from planner.backends.outages import AWAY, Outages
 from planner.container import (
     COMPILE_CACHE_MOUNT,
@@ -100,15 +102,6 @@ class EngineFacts:
     """Asked through an address of this machine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFacts:
-    name: str
-    id: str
-    digest: str | None
-    """Of the registry it came from; None where it was built here."""
-    env: Mapping[str, str]
-
-
 def engine_facts() -> EngineFacts:
     """Raises BackendError where no Engine answers."""
     with mapped(), closing(docker.from_env(timeout=10)) as client:
@@ -129,14 +122,7 @@ def engine_facts() -> EngineFacts:
 def image_facts(name: str) -> ImageFacts:
     """Raises BackendError where the image is not on this machine."""
     with mapped(), closing(docker.from_env(timeout=10)) as client:
-        attrs = client.images.get(name).attrs
-    digests = attrs.get("RepoDigests") or [""]
-    return ImageFacts(
-        name=name,
-        id=attrs["Id"],
-        digest=digests[0].rpartition("@")[2] or None,
-        env=dict(entry.split("=", 1) for entry in attrs["Config"].get("Env") or [] if "=" in entry),
-    )
+        return image_of(name, client.images.get(name).attrs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,12 +308,14 @@ class ContainerInstance:
 
 
 def _remove(container: Container) -> None:
-    """Also where it is gone, or somebody else removes it just now."""
-    try:
-        container.remove(force=True, v=True)
-    except docker.errors.APIError as error:
-        if error.status_code not in _GONE:
-            raise
+    """Also where it is gone, or somebody else removes it just now: then its name is free only when that is done."""
+    with suppress(docker.errors.NotFound):
+        try:
+            container.remove(force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            container.wait(condition="removed")
 
 
 class DockerBackend:
@@ -337,6 +325,7 @@ class DockerBackend:
         self._problem = problem
         self._log_dir = log_dir
         self._outages = Outages()
+        self._images: dict[str, str] = {}
         with mapped():
             self._client = docker.from_env(timeout=ANSWER_TIMEOUT_S)
             self._looks = docker.from_env(timeout=LOOK_TIMEOUT_S)
@@ -355,12 +344,15 @@ class DockerBackend:
         """Raises Disturbed where the next try may well succeed."""
         with mapped():
             try:
-                container = self._client.containers.create(**run.to_docker_kwargs())
+                image = self._lasting_name(run.image)
+                container = self._client.containers.create(**{**run.to_docker_kwargs(), "image": image})
                 try:
                     container.start()
                 except docker.errors.APIError:
                     _remove(container)
                     raise
+            except docker.errors.ImageNotFound:
+                raise BackendError(f"image not on this machine: {run.image}; fetch it with docker pull") from None
             except AWAY:
                 self._outages.ask(self._looks.ping)
                 raise Disturbed("the Docker Engine was away while it was launched") from None
@@ -369,6 +361,12 @@ class DockerBackend:
                     raise Disturbed(f"it could not be launched: {_line(error)}") from None
                 raise
         return ContainerInstance(container, self._looks, self._outages, run.pass_env)
+
+    def _lasting_name(self, image: str) -> str:
+        """Of what the image's name stood for at the first launch: all launches of a run have the same."""
+        if image not in self._images:
+            self._images[image] = image_of(image, self._client.images.get(image).attrs).lasting_name
+        return self._images[image]
 
     def _make_cache(self, run: ContainerRun) -> None:
         """The volume that keeps what engines compile, under the study's label; one that is there stays as it is."""
@@ -387,14 +385,21 @@ class DockerBackend:
 
     def _remove_labelled(self, *labels: str) -> int:
         """Those of this study that carry these labels too; how many there were."""
-        wanted: dict[str, str | list[str] | bool] = {"label": [f"{STUDY_LABEL}={self._problem.spec.name}", *labels]}
-
-        def remove() -> int:
-            ours = self._client.containers.list(all=True, filters=wanted, ignore_removed=True)
-            left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]
-            for container in left:
-                _remove(container)
-            return len(left)
-
         with mapped():
-            return self._outages.ask(remove)
+            return self._outages.ask(lambda: _remove_left(self._client, self._problem.spec.name, *labels))
+
+
+def remove_left(study: str) -> int:
+    """Remove the containers of dead planners of a study. Raises BackendError, also where no Engine answers now."""
+    with mapped(), closing(docker.from_env(timeout=ANSWER_TIMEOUT_S)) as client:
+        return _remove_left(client, study)
+
+
+def _remove_left(client: docker.DockerClient, study: str, *labels: str) -> int:
+    """Those of the study that carry these labels too, but none that a planner which lives has under way."""
+    wanted: dict[str, str | list[str] | bool] = {"label": [f"{STUDY_LABEL}={study}", *labels]}
+    ours = client.containers.list(all=True, filters=wanted, ignore_removed=True)
+    left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]
+    for container in left:
+        _remove(container)
+    return len(left)

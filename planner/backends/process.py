@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -128,24 +129,38 @@ class ProcessBackend:
         return serving([start] * count, self._problem.spec.engine.start_timeout, ())
 
     def clean_up(self) -> int:
-        """Stop the engines of an earlier, killed run, recognised by their environment; none of a planner that lives.
+        """Stop the engines of an earlier, killed run.
 
         What they printed is redacted, unless one lives: its log is among them, and it does that itself.
         """
-        groups, has_living = set(), False
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
-                env = process.environ()
-                is_ours = env.get(STUDY_ENV) == self._problem.spec.name and process.pid != os.getpid()
-                if is_ours and is_left_over(env.get(LAUNCHER_ENV)):
-                    groups.add(os.getpgid(process.pid))
-                elif is_ours:
-                    has_living = True
-        for group in groups - {os.getpgrp()}:
-            _stop_group(group)
-        for log in () if has_living else filter(is_private, self._log_dir.glob("trial-*.log")):
+        stopped = stop_left(self._problem.spec.name)
+        for log in () if stopped.has_living else filter(is_private, self._log_dir.glob("trial-*.log")):
             redact_log(log, self._problem.spec.engine.pass_env)
-        return len(groups)
+        return stopped.num_groups
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    num_groups: int
+    has_living: bool
+    """Whether a planner that lives has an engine of the study."""
+
+
+def stop_left(study: str) -> Stopped:
+    """Stop the engines of dead planners of a study, recognised by their environment; none of one that lives."""
+    groups, has_living = set(), False
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            env = process.environ()
+            is_ours = env.get(STUDY_ENV) == study and process.pid != os.getpid()
+            if is_ours and is_left_over(env.get(LAUNCHER_ENV)):
+                groups.add(os.getpgid(process.pid))
+            elif is_ours:
+                has_living = True
+    groups -= {os.getpgrp()}
+    for group in groups:
+        _stop_group(group)
+    return Stopped(len(groups), has_living)
 
 
 def _free_port() -> int:

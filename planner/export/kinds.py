@@ -15,7 +15,7 @@ from planner.export.containers import compose_yaml, run_sh
 from planner.export.guarded import ladder_yaml, systemd_unit
 from planner.export.kubernetes import kubernetes_yaml
 from planner.problem import Problem
-from planner.trial import Trial
+from planner.trial import Trial, as_measured
 from planner.workspace import LADDER_FILE
 
 ExportKind = Literal["script", "ladder", "compose", "systemd", "kubernetes", "serve", "config"]
@@ -45,10 +45,11 @@ def file_name(kind: ExportKind, problem: Problem) -> str:
 
 
 def exported(kind: ExportKind, problem: Problem, trial: Trial, default: Trial | None, ladder: Path) -> str:
-    """The text of one kind; `ladder` is where the unit finds the ladder.
+    """The text of one kind, with the trial's very image; `ladder` is where the unit finds the ladder.
 
     Raises InputError where the study lacks what the kind needs, or the version cannot say it.
     """
+    problem = as_measured(problem, trial)
     match kind:
         case "script":
             return run_sh(problem, trial, default)

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from planner.backends.docker import EngineFacts, ImageFacts
+from planner.backends.docker import EngineFacts
+from planner.backends.image import ImageFacts
 from planner.hardware import find_gpu
 from planner.nvml import Card, GpuFacts
 from planner.problem import Problem

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from planner.backends.docker import ImageFacts, run_to_end
+from planner.backends.docker import run_to_end
+from planner.backends.image import ImageFacts
 from planner.backends.process import ProcessBackend
 from planner.container import engine_args
 from planner.engine import parse_version

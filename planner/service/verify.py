@@ -41,7 +41,7 @@ from planner.service.reproduction import (
 )
 from planner.sources import load
 from planner.spec import StudySpec
-from planner.trial import Trial
+from planner.trial import Trial, as_measured
 from planner.tune_command import stored_trials
 from planner.units import format_duration
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace
@@ -216,7 +216,7 @@ def _verify(
     log_dir: Path,
     on_stage: OnStage,
 ) -> Verification:
-    expected = service_runs(problem, trial.candidate)
+    expected = service_runs(as_measured(problem, trial), trial.candidate)
     checks: list[Check] = []
     logs = [log_dir / f"verify-{i}.log" for i in range(len(script.containers))]
     with _started(script) as containers:

@@ -136,8 +136,8 @@ def watched(process: subprocess.Popen[bytes], output: Path) -> list[Look]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
-    parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--requests", type=int, default=500, help="a trial")
+    parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--requests", type=int, default=334, help="a trial")
     parser.add_argument("--write", action="store_true", help="the figures into docs/reliability.md")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -27,7 +27,7 @@ from planner.search import Search
 from planner.study import run_study
 from planner.trial import best_trial, searched
 from studies import PLANNER, containers_of, trials_of, write_cpu_study, write_simulated_server_study
-from tests.faults.inject import processes_of
+from tests.faults.inject import launchers_of, processes_of
 
 Cluster = pytest.importorskip("ray.cluster_utils").Cluster
 TRIALS = 6
@@ -100,6 +100,22 @@ def test_an_interrupt_stops_what_the_hosts_are_doing(cluster: Any, tmp_path: Pat
     assert "the same command continues" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert processes_of(study) == []
+
+
+def test_a_killed_driver_and_its_killed_workers_leave_no_engine_on_any_host(cluster: Any, tmp_path: Path) -> None:
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, num_gpus=2)
+    study, log = write_simulated_server_study(tmp_path / "study", speedup=5), tmp_path / "log"
+    with tuning(study, cluster, log, "--backend", "process") as process:
+        wait_for(process, log, lambda: len(processes_of(study)) >= 2)
+        for worker in launchers_of(study):
+            worker.kill()  # Ray itself may end them gently
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 60
+        while processes_of(study):
+            assert time.monotonic() < deadline, processes_of(study)
+            time.sleep(0.2)
 
 
 def test_no_cluster_there(tmp_path: Path) -> None:

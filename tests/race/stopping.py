@@ -98,7 +98,8 @@ Table = dict[str, tuple[Candidate, list[Launch]]]
 
 def run_replay(problem: Problem, table: Table, seed: int, trials: int, sampler: str, racing: bool) -> list[Trial]:
     """One study; each trial draws one of its candidate's launches, the same with and without racing."""
-    problem = problem.with_sampler(SamplerSpec(name=sampler, seed=seed))  # type: ignore[arg-type]
+    chosen = SamplerSpec(name=sampler, seed=seed)  # type: ignore[arg-type]
+    problem = problem.with_spec(msgspec.structs.replace(problem.spec, sampler=chosen))
     problem.spec = msgspec.structs.replace(problem.spec, racing=racing)
     drawn = {key: launches[i % len(launches)] for i, (key, (_, launches)) in enumerate(table.items(), seed)}
 

@@ -11,23 +11,31 @@ import math
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
 import msgspec
+import numpy as np
+import optuna
+import psutil
 import pygal
 from pygal.style import DefaultStyle
 
+from planner.attributes import trial_attributes
 from planner.benchmark import Measure, simulated
 from planner.crew import Here, Work
 from planner.evaluation import evaluate, provenance_of
 from planner.files import load_study
 from planner.problem import Problem
+from planner.samplers import CANDIDATE, RECORD, distributions
 from planner.search import Search
 from planner.study import run_study
 from planner.trial import Trial
+from planner.units import MIB
 from tests.race.runs import QUIET
 
 
@@ -38,8 +46,9 @@ class VirtualCrew:
         self._here = Here(problem, measure, QUIET.stage, "simulated")
         self._workers = workers
         self._ends: list[tuple[float, int, Trial]] = []
+        self.now_s = self.simulated_s = 0.0
+        """Virtual time, and the processor's time that the simulation took."""
         self.places: Mapping[str, int] = {}
-        self.now_s = 0.0
         self.ended: list[tuple[float, Trial]] = []
 
     def one_each(self) -> None: ...
@@ -53,8 +62,10 @@ class VirtualCrew:
         return len(self._ends)
 
     def begin(self, work: Work) -> None:
+        began = time.process_time()
         self._here.begin(work)
         trial = self._here.next()
+        self.simulated_s += time.process_time() - began
         heapq.heappush(self._ends, (self.now_s + trial.start_s + trial.benchmark_s, trial.number, trial))
 
     def next(self) -> Trial:
@@ -81,6 +92,8 @@ workload: {concurrency: 64, num_requests: 96, warmup_requests: 0, input_tokens: 
 """
 WORKERS = (1, 4, 16, 64)
 TRIALS, SEEDS = 96, 1
+DRIVER_WORKERS, DRIVER_TRIALS = 16, 48
+"""Of the driver's cost."""
 CLOSE = 0.01
 """Of the best value that any run found."""
 BEGIN, END = "<!-- made: workers -->", "<!-- end -->"
@@ -143,40 +156,60 @@ def table(runs: Sequence[Run]) -> str:
     return "\n".join(lines)
 
 
+def fill(problem: Problem, model: Trial, storage: str, size: int) -> None:
+    """Trials as a study of so many has them, without the work of asking: distinct candidates, values as predicted."""
+    Search(problem, storage)  # makes the study
+    study = optuna.load_study(study_name=problem.spec.name, storage=storage)
+    default = problem.row_of(problem.default)
+    others = problem.grid.feasible_rows[problem.grid.feasible_rows != default]
+    rows = np.random.default_rng(0).permutation(others)[: size - 1]
+    space = distributions(problem)
+    chosen = [problem.choices.params(problem.grid.indices[row]) for row in rows]
+    for number, params in enumerate([{}, *chosen]):
+        candidate = problem.choices.candidate(params) if params else problem.default
+        value = problem.predicted(candidate)["output_throughput"]
+        metrics = {**model.metrics, "output_throughput": value}
+        trial = replace(model, number=number, candidate=candidate, value=value, metrics=metrics, repeat_values=(value,))
+        stored = {CANDIDATE: msgspec.json.encode(candidate).decode(), RECORD: msgspec.json.encode(trial).decode()}
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=value,
+                params=params,
+                distributions=space if params else {},
+                user_attrs={**trial_attributes(problem, trial), **stored},
+            )
+        )
+
+
 def driver_table(folder: Path, sizes: Sequence[int]) -> str:
-    """Seconds of one ask and one tell in a study that has so many trials, on its SQLite storage."""
-    storage = f"sqlite:///{folder / 'driver.db'}"
-    lines = ["| trials in the study | ask, s | tell, s |", "|---|---|---|"]
+    """What one more trial costs the driver in a study that has so many: ask, tell and the loop, on SQLite."""
+    lines = ["| trials in the study | opened in, s | one more costs, s | memory, MiB |", "|---|---|---|---|"]
     problem = problem_of(0, folder)
-    spec = problem.spec
-    filler = Problem(msgspec.structs.replace(spec, sampler=msgspec.structs.replace(spec.sampler, name="grid")))
     measure, provenance = simulated(problem), provenance_of(problem, "simulated")
     model = evaluate(problem, problem.default, 0, measure, QUIET.stage, provenance)
     for size in sizes:
-        fill = Search(filler, storage)
-        for _ in range(size - len(fill.trials())):
-            number, candidate = fill.ask() or (0, problem.default)
-            value = problem.predicted(candidate)["output_throughput"]
-            metrics = {**model.metrics, "output_throughput": value}
-            repeat_values = (value,)
-            fill.tell(
-                replace(
-                    model, number=number, candidate=candidate, value=value, metrics=metrics, repeat_values=repeat_values
-                )
-            )
-        search, asks, tells = Search(problem, storage), [], []
-        for i in range(6):
-            began = time.perf_counter()
-            asked = search.ask()
-            asks.append(time.perf_counter() - began)
-            assert asked is not None
-            began = time.perf_counter()
-            search.tell(replace(model, number=asked[0], candidate=asked[1]))
-            tells.append(time.perf_counter() - began)
-            if i == 0:
-                asks.clear()  # the first one reads the whole storage and makes the grid
-        lines.append(f"| {size} | {median(asks):.2f} | {median(tells):.3f} |")
+        storage = f"sqlite:///{folder / f'driver-{size}.db'}"
+        fill(problem, model, storage, size)
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # so that memory is this study's only
+            opened_s, cost_s, resident_bytes = alone.submit(driver_cost, folder, storage, size).result()
+        lines.append(f"| {size} | {opened_s:.1f} | {cost_s:.2f} | {resident_bytes / MIB:.0f} |")
+        print(lines[-1], flush=True)
     return "\n".join(lines)
+
+
+def driver_cost(folder: Path, storage: str, size: int) -> tuple[float, float, int]:
+    """Seconds to open the study, seconds of the driver for each further trial, and its resident memory."""
+    problem = problem_of(0, folder)
+    crew = VirtualCrew(problem, simulated(problem), DRIVER_WORKERS)
+    began = time.monotonic()
+    search = Search(problem, storage)
+    search.trials()
+    opened_s = time.monotonic() - began
+    run_study(problem, search, crew, size + DRIVER_WORKERS, QUIET)  # the grid is made, all workers are busy
+    began, simulated_s = time.process_time(), crew.simulated_s
+    run_study(problem, search, crew, size + DRIVER_WORKERS + DRIVER_TRIALS, QUIET)
+    cost_s = (time.process_time() - began - (crew.simulated_s - simulated_s)) / DRIVER_TRIALS
+    return opened_s, cost_s, psutil.Process().memory_info().rss
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:

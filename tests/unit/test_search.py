@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -92,6 +93,26 @@ def test_an_unfinished_trial_is_finished_first_under_its_own_number(
     assert watcher.asked[0] == asked
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert _stored(storage).get_trials(states=(TrialState.RUNNING,)) == []
+
+
+def test_a_trial_that_was_half_stored_is_told_and_one_half_asked_is_none(
+    make_problem: Make, tune: Any, launch: Any, storage: str, watcher: Any
+) -> None:
+    """What a planner leaves that is killed between two of its writes."""
+    problem = make_problem()
+    (measured,) = launch(problem)
+    Search(problem, storage).ask()
+    study = _stored(storage)
+    study.ask()
+    record = msgspec.json.encode(measured).decode()
+    optuna.Trial(study, study.trials[0]._trial_id).set_user_attr(RECORD, record)
+
+    trials = tune(problem, 2, observer=watcher)
+    assert trials[0] == measured
+    assert [number for number, _ in watcher.asked] == [2], "what was measured is not launched again"
+    told = _stored(storage).trials
+    assert [trial.state for trial in told] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert told[0].value == measured.value
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

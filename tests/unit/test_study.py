@@ -11,7 +11,16 @@ import pytest
 
 from planner.benchmark import Measurement, Repeats, simulated
 from planner.crew import Here
-from planner.errors import BackendError, BenchmarkError, EngineCrashed, EngineRejected, EngineStartTimeout, InputError
+from planner.errors import (
+    BackendError,
+    BenchmarkError,
+    Disturbed,
+    EngineCrashed,
+    EngineRejected,
+    EngineStartTimeout,
+    InputError,
+)
+from planner.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.finals import judge_finals
 from planner.problem import Problem
 from planner.report import conclusion
@@ -39,6 +48,28 @@ def test_a_backend_error_stops_the_study_and_keeps_what_is_finished(
     trials = tune(problem, 3, observer=watcher)
     assert [number for number, _ in watcher.asked] == [2]  # the interrupted one, again
     assert [trial.outcome for trial in trials] == ["measured"] * 3
+
+
+@pytest.mark.parametrize("num_ends", [2, 3])
+def test_a_launch_that_others_ended_is_repeated_but_not_for_ever(
+    make_problem: Make, tune: Any, storage: str, num_ends: int
+) -> None:
+    problem = make_problem()
+    works, ended = simulated(problem), iter(range(num_ends))
+
+    def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
+        for i in ended:
+            raise Disturbed(f"somebody removed its container for the {i + 1}. time")
+        return works(candidate, number, on_stage, repeats)
+
+    if num_ends < LAUNCHES_OF_A_TRIAL:
+        (trial,) = tune(problem, 1, measure)
+        assert trial.outcome == "measured"
+        assert [words[-7:] for words in trial.disturbances] == ["1. time", "2. time"]
+    else:
+        with pytest.raises(BackendError, match="trial 0 was launched 3 times: somebody removed its container"):
+            tune(problem, 1, measure)
+        assert Search(problem, storage).trials() == []
 
 
 @pytest.mark.parametrize("kind", [EngineRejected, EngineCrashed, EngineStartTimeout, BenchmarkError])

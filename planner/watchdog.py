@@ -1,0 +1,88 @@
+"""The watchdog of a run: a process that removes the run's engines where its planner is killed.
+
+A planner that is killed, by somebody or by the kernel for memory, cannot stop what it has launched, and an engine holds
+its GPUs until somebody does. So each run starts `python -m planner.watchdog BACKEND STUDY` with a pipe as its input,
+which it reads until that ends: with the word that all is removed, or, because the planner is gone, without. Then it
+removes what dead planners left of this study, as the next run would, and ends.
+
+It is a session of its own and nobody's child, so that neither a terminal's signals nor Ray, which kills the children of
+a worker, reach it. It holds no lock, no storage and nothing of the planner's output, and loads what it needs when the
+planner is gone. Logs are left to the next run: only that knows who still writes one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from planner.errors import BackendError
+
+if TYPE_CHECKING:
+    from planner.backends.base import Backend
+
+OVER = b"over"
+LOOKS, PAUSE_S = 24, 5.0
+"""At most, two minutes in all, while a Docker Engine is away."""
+ENOUGH_LOOKS = 2
+"""The last call of the planner may still be carried out when it is dead."""
+
+
+@contextmanager
+def no_engine_left(backend: Backend, study: str) -> Iterator[None]:
+    """Afterwards the backend has no engine of this study's run, however this process ends. Raises BackendError."""
+    argv = [sys.executable, "-P", "-m", "planner.watchdog", backend.name, study]
+    null = subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(
+            argv, bufsize=0, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True
+        )
+    except OSError as error:
+        raise BackendError(f"{argv[0]}: the watchdog cannot be started: {error.strerror}") from None
+    pipe = process.stdin
+    assert pipe is not None
+    with pipe:
+        if process.wait():
+            raise BackendError(f"the watchdog cannot be started: {' '.join(argv)} ended with {process.returncode}")
+        try:
+            yield
+        finally:
+            backend.clean_up()
+            with suppress(BrokenPipeError):  # somebody has killed the watchdog
+                pipe.write(OVER)
+
+
+def main(backend: str, study: str) -> None:
+    if os.fork():
+        os._exit(0)
+    if sys.stdin.buffer.read() != OVER:
+        _remove_all(backend, study)
+
+
+def _remove_all(backend: str, study: str) -> None:
+    remove, num_well = _remover(backend), 0
+    for _ in range(LOOKS):
+        with suppress(BackendError):  # the Docker Engine is away
+            remove(study)
+            num_well += 1
+        if num_well == ENOUGH_LOOKS:
+            return
+        time.sleep(PAUSE_S)
+
+
+def _remover(backend: str) -> Callable[[str], object]:
+    if backend == "docker":
+        from planner.backends.docker import remove_left
+
+        return remove_left
+    from planner.backends.process import stop_left
+
+    return stop_left
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
