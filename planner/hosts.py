@@ -11,6 +11,7 @@ That BLUP Is a Good Thing (the shrunken effects).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist, fmean
@@ -29,6 +30,7 @@ MOST_SLOWED = CLOSE
 nothing has neighbours."""
 HOST_STD = 0.05
 """What is left of a host's effect once its speed is known from a launch or two, as a standard deviation of the log."""
+_CROWD = re.compile(f"{TOGETHER} ([1-9][0-9]{{0,3}})")
 RATE = "output_throughput"
 """Compared where an objective's value is known before a launch."""
 
@@ -102,8 +104,9 @@ def neighbours(problem: Problem, trials: Sequence[Trial]) -> Neighbours | None:
     """The verdict on the most that were ever at once; None where none were, or their host has no value alone."""
     groups: dict[tuple[int, str], list[Trial]] = {}
     for trial in trials:
-        if trial.rerun is not None and trial.rerun.series.startswith(TOGETHER):
-            groups.setdefault((int(trial.rerun.series.removeprefix(TOGETHER)), _host(trial)), []).append(trial)
+        found = None if trial.rerun is None else _CROWD.fullmatch(trial.rerun.series)
+        if found is not None:
+            groups.setdefault((int(found[1]), _host(trial)), []).append(trial)
     whole = [key for key, group in groups.items() if len(group) >= key[0]]
     if not whole:
         return None

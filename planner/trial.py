@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -116,7 +116,7 @@ class Trial:
     """What ended earlier launches of it from outside, so that it was launched again."""
     rerun: Rerun | None = None
     """Set in the finals and where hosts are compared; such a trial is none of the search's."""
-    host_speed: float = 1.0
+    host_speed: Annotated[float, msgspec.Meta(ge=1e-3, le=1e3)] = 1.0
     """Of its host, that of the default being 1. Never stored: set on reading, by all that is known (`hosts.py`)."""
     provenance: Provenance
 

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 import pygal
 from markupsafe import Markup
+from pygal.etree import etree
 from pygal.style import Style
 
 WIDTH, HEIGHT = 480, 310
@@ -112,6 +113,7 @@ def _drawn(chart: Any, label: str) -> Markup:
             _clean(parent)
         return root
 
+    etree.to_etree()  # pygal takes lxml where that is installed, whose elements are others
     chart.add_xml_filter(clean)
     text = chart.render(is_unicode=True)
     return Markup(_rounded(text))  # noqa: S704  (made of elements, whose texts are escaped)

@@ -31,8 +31,9 @@ starts, so their rows show a fit. Weights and bytes per token are formulas witho
 0.24 named `024b` were predicted before they ran: all 19 KV caches within 4.7 %, 13 of them within 2 %; the
 missing mechanism they showed (the copy of the embedding while compiling) was then added. The 34 starts named `024c`
 and `085c` were predicted before they ran too, and nothing was changed for them: 31 KV caches within 0.3 %, one of FP8
-within 1 %, two beside AWQ weights repacked for Marlin within 3.5 %. Nine more found the cache of torch.compile warm.
-A request cannot say that; they had 2 to 26 % more KV cache than predicted and are kept apart
+within 1 %, two beside AWQ weights repacked for Marlin within 3.5 %. Nor for the 8 named `024d`, which `planner tune`
+launched on an H100: all of FP8, all within 1 %. Fourteen more found the cache of torch.compile warm. A request cannot
+say that; they had 2 to 26 % more KV cache than predicted and are kept apart
 (`tests/golden/starts/warm-compile-cache.json`).
 
 The KV cache is compared only where the card is known: {inferred} starts whose card had to be inferred from the log

@@ -35,6 +35,8 @@ SEARCH = f"{{max_num_seqs: {[*range(4, 84, 4)]}, gpu_memory_utilization: {[u / 1
 LOOK_EVERY_S = 0.5
 MOST_GROWTH = 0.1
 """Of resident memory from the second quarter to the last: records of trials are kept, some KiB each."""
+ENDING_FILES = 3
+"""Input, output and errors: what a planner that is ending has still open."""
 POOLED_FILES = 10
 """Connections that a client of the Docker Engine keeps at most: they come once, not with each trial."""
 
@@ -129,7 +131,9 @@ def watched(process: subprocess.Popen[bytes], output: Path) -> list[Look]:
     while process.poll() is None:
         with contextlib.suppress(psutil.Error):
             done = len(re.findall(rb"; best ", output.read_bytes()))
-            looks.append(Look(done, planner.memory_info().rss, planner.num_fds(), planner.num_threads()))
+            look = Look(done, planner.memory_info().rss, planner.num_fds(), planner.num_threads())
+            if look.open_files > ENDING_FILES:
+                looks.append(look)
         time.sleep(LOOK_EVERY_S)
     return looks
 

@@ -249,7 +249,7 @@ def _lines_of(draw: st.DrawFn, seed: bytes) -> bytes:
             case _ if rows[at].startswith(b"{"):
                 try:
                     rows[at] = _dumped(draw(_changed(json.loads(rows[at]))), "json")
-                except ValueError:
+                except (ValueError, RecursionError):  # spoilt already, or a seed of very many brackets
                     rows[at] = draw(_bytes_of(rows[at]))
             case _:
                 rows[at] = draw(_bytes_of(rows[at]))

@@ -42,7 +42,7 @@ from planner.problem import Problem
 from planner.quality_gate import NoAnswers, load_prompts, read_answer
 from planner.report import conclusion, plan_view, trials_table
 from planner.requests import answer_lines, lines_of
-from planner.samplers import RECORD, Records
+from planner.samplers import RECORD, record_of
 from planner.service.flag_checks import flags_in
 from planner.service.model_checks import index_of
 from planner.service.watch import gpu_error_in
@@ -293,7 +293,7 @@ def record(data: bytes) -> None:
     attribute = {RECORD: data.decode("utf-8", "replace")}
     frozen = optuna.trial.create_trial(value=1.0, user_attrs=attribute)
     frozen.number = 0
-    trials = [Records()._trial(frozen)]
+    trials = [trial for trial in [record_of(frozen)] if trial is not None]
     problem = small_problem()
     show(trials_table(problem, trials), conclusion(problem, trials))
 

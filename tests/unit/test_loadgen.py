@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import uvloop
 
 from planner import loadgen
 from planner import wire as wire_module
@@ -171,6 +172,13 @@ def _no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ---------------------------------------------------------------- what is sent, what is recorded
+
+
+def test_on_the_loop_that_rays_workers_have_beside_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "run", uvloop.run)
+    (record,), _ = load(Exchange.complete)
+    assert record.error is None
+    assert (record.output_tokens, len(record.chunk_s)) == (3, 3)
 
 
 def test_a_complete_answer() -> None:

@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from planner.benchmark import Repeats, simulated
 from planner.crew import Here
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.samplers import RECORD, untried_rows
+from planner.samplers import RECORD, record_of, untried_rows
 from planner.search import Search, definition
 from planner.study import run_study
 from planner.surrogate import Surrogate
@@ -279,3 +280,10 @@ def test_a_damaged_record_is_named(make_problem: Make, tmp_path: Path, watcher: 
         database.commit()
     with pytest.raises(InputError, match=r"^stored trial 0: its record cannot be read: JSON is malformed"):
         Search(problem, f"sqlite:///{path}").trials()
+
+
+def test_a_stored_trial_whose_host_had_no_speed_is_refused(make_problem: Make, launch: Any) -> None:
+    trial = replace(launch(make_problem())[0], host_speed=0.0)
+    attributes = {RECORD: msgspec.json.encode(trial).decode()}
+    with pytest.raises(InputError, match=r"its record cannot be read: .*host_speed"):
+        record_of(optuna.trial.create_trial(value=1.0, user_attrs=attributes))
