@@ -125,7 +125,9 @@ def tune(
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="With --ray: one trial at a time on each host.")
     ] = False,
-    mixed: Annotated[bool, typer.Option("--mixed", help="With --ray: hosts may differ.")] = False,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="With --ray: hosts may differ; speeds are told apart.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the first launch, then stop.")] = False,
     levers: LeversOption = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="planner, tpe, gp, random or grid.")] = None,

@@ -14,7 +14,7 @@ from statistics import fmean
 from planner.benchmark import Repeats
 from planner.problem import Problem
 from planner.statistics import Difference, t_quantile
-from planner.trial import Rerun, Trial, best_trial, default_trial, leveled, searched
+from planner.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
 
 MOST_FINALISTS = 3
 """Besides the default."""
@@ -81,7 +81,7 @@ class Finalist:
     trial: Trial
     """As the search saw it."""
     values: tuple[float, ...]
-    """Measured again, over all rounds; the same prompts at the same place for all."""
+    """Measured again, over all rounds; the same prompts at the same place for all. On one host's level."""
     is_acceptable: bool
     """Whether every launch of the finals served and kept the limits."""
     metrics: dict[str, float]
@@ -110,7 +110,8 @@ def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
     chosen = finalists(problem, trials)
     if not chosen or heats(problem, trials):
         return None
-    found = [_finalist(trials, trial, _series(chosen)) for trial in chosen]
+    leveled_runs = [as_on_one_host(problem, trial) for trial in trials if trial.rerun is not None]
+    found = [_finalist(leveled_runs, trial, _series(chosen)) for trial in chosen]
     able = [finalist for finalist in found if finalist.is_acceptable]
     if not able:
         return Finals(tuple(found), None, keeps_default=False)

@@ -11,6 +11,7 @@ That BLUP Is a Good Thing (the shrunken effects).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist, fmean
@@ -19,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.finals import CLOSE
-from planner.metrics import sign
 from planner.problem import Problem
 from planner.racing import launch_noise, pooled
 from planner.statistics import CONFIDENCE, Difference
-from planner.trial import ALONE, TOGETHER, Trial, default_trial, leveled
+from planner.trial import ALONE, TOGETHER, Trial, default_trial
 
 MOST_SLOWED = CLOSE
 """Share by which neighbours may slow a trial: one that is behind by so little is measured again in the finals, where
 nothing has neighbours."""
 HOST_STD = 0.05
 """What is left of a host's effect once its speed is known from a launch or two, as a standard deviation of the log."""
+_CROWD = re.compile(f"{TOGETHER} ([1-9][0-9]{{0,3}})")
 RATE = "output_throughput"
 """Compared where an objective's value is known before a launch."""
 
@@ -103,8 +104,9 @@ def neighbours(problem: Problem, trials: Sequence[Trial]) -> Neighbours | None:
     """The verdict on the most that were ever at once; None where none were, or their host has no value alone."""
     groups: dict[tuple[int, str], list[Trial]] = {}
     for trial in trials:
-        if trial.rerun is not None and trial.rerun.series.startswith(TOGETHER):
-            groups.setdefault((int(trial.rerun.series.removeprefix(TOGETHER)), _host(trial)), []).append(trial)
+        found = None if trial.rerun is None else _CROWD.fullmatch(trial.rerun.series)
+        if found is not None:
+            groups.setdefault((int(found[1]), _host(trial)), []).append(trial)
     whole = [key for key, group in groups.items() if len(group) >= key[0]]
     if not whole:
         return None
@@ -132,17 +134,12 @@ def uncrowded(problem: Problem, trials: Sequence[Trial], places: Mapping[str, in
 def on_par(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     """The trials, each with the speed of its host."""
     speeds = speeds_of(problem, trials)
-    if not speeds:
-        return list(trials)
-    return [replace(t, host_speed=speeds[_host(t)]) if _host(t) in speeds else t for t in trials]
 
+    def one(trial: Trial) -> Trial:
+        speed = speeds.get(_host(trial), 1.0)
+        return trial if trial.host_speed == speed else replace(trial, host_speed=speed)
 
-def as_on_one_host(problem: Problem, trial: Trial) -> Trial:
-    """With what the default's host would have shown; which host it was stays known."""
-    if trial.host_speed == 1:
-        return trial
-    metrics = {name: value / trial.host_speed ** sign(name) for name, value in trial.metrics.items()}
-    return replace(trial, value=leveled(problem, trial), metrics=metrics)
+    return [one(trial) for trial in trials]
 
 
 def shared_effects(measured: Sequence[Trial]) -> NDArray[np.float64] | float:
@@ -217,6 +214,8 @@ def hosts_words(problem: Problem, trials: Sequence[Trial]) -> list[str]:
             found = f"{len(speeds)} agree within {math.expm1(max(logs) - min(logs)):.1%}, which noise explains"
         is_leveled = any(one.speed != 1 for one in speeds)
         lines.append(f"hosts: {found}{f'; trials are compared as on {first.host}' if is_leveled else ''}")
+    elif len({_host(trial) for trial in _alone(problem, trials)}) > 1:
+        lines.append("hosts: not compared, for the defaults have no value on two of them")
     if (beside := neighbours(problem, trials)) is not None:
         lines.append(f"neighbours: {_neighbours_words(beside)}")
     return lines

@@ -27,7 +27,7 @@ from planner.files import convert
 from planner.metrics import BenchmarkResult
 from planner.problem import Problem
 from planner.space import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
-from planner.trial import AtLoad, Failure, Trial
+from planner.trial import TOGETHER, AtLoad, Failure, Trial, as_on_one_host
 
 EXTRA_ARGS = "extra_args"
 BACKEND = "replay"
@@ -89,7 +89,7 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
     data = parse_json(text, where)
     if not isinstance(data, dict):
         raise InputError(f"{where}: is no mapping")
-    record = _of_trial(convert(data, Trial, where)) if "candidate" in data else None
+    record = _of_trial(as_on_one_host(problem, convert(data, Trial, where))) if "candidate" in data else None
     if record is None and "candidate" not in data:
         record = _of_line(convert(data, Line, where), problem, where)
     if record is not None and record.result is not None:
@@ -100,8 +100,9 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
 
 
 def _of_trial(trial: Trial) -> Record | None:
-    """None for a trial that was not launched."""
-    if not trial.was_launched:
+    """None for a trial that was not launched, or had neighbours on purpose."""
+    is_crowded = trial.rerun is not None and trial.rerun.series.startswith(TOGETHER)
+    if not trial.was_launched or is_crowded:
         return None
     result = _result(trial.metrics, trial.benchmark_s, 0, trial.failed_requests) if trial.metrics else None
     return Record(

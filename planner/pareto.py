@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from planner.errors import InputError
 from planner.metrics import GOALS, sign
 from planner.problem import Problem
-from planner.trial import Trial, all_metrics, searched
+from planner.trial import Trial, all_metrics, as_on_one_host, searched
 
 USUAL_FRONT = ("output_throughput", "ttft_p95")
 """Which is shown where none is asked for."""
@@ -41,7 +41,7 @@ def front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> 
     One dominates another that is as good in every metric and better in one: rates and contexts higher, latencies lower.
     """
     able = [t for t in searched(trials) if t.is_acceptable]
-    points = [Point(trial, all_metrics(problem, trial)) for trial in able]
+    points = [Point(trial, all_metrics(problem, as_on_one_host(problem, trial))) for trial in able]
     points += [Point(t, {**problem.known(t.candidate), **at.metrics}, at.load) for t in able for at in t.at_loads]
     points = [point for point in points if all(name in point.metrics for name in metrics)]
 

@@ -27,7 +27,7 @@ from planner.problem import Problem
 from planner.risks import no_effect
 from planner.space import Candidate
 from planner.terminal import Fitted
-from planner.trial import Trial, all_metrics, default_trial, searched
+from planner.trial import Trial, all_metrics, default_trial, leveled, searched
 from planner.units import format_count, format_ms
 from planner.verdict import (
     ABOUT,
@@ -222,7 +222,7 @@ def _finals_table(problem: Problem, finals: Finals) -> Table:
     if has_broken:
         table.add_column("broken")
     for finalist in finals.finalists:
-        seen = finalist.trial.value or 0.0
+        seen = leveled(problem, finalist.trial) or 0.0
         value = objective.format(finalist.value) if finalist.values else "failed"
         change = f"{finalist.value / seen - 1:+.1%}" if finalist.values and seen else ""
         gain = finalist.gain

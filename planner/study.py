@@ -59,8 +59,9 @@ def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer)
     Where hosts differ each measures it twice, so that noise is known. What earlier runs measured is not measured again.
     Where neighbours disturb, there are none from here on.
     """
-    if sum(crew.places.values()) < 2:
+    if not crew.places:
         return
+    search.settle()
 
     def begin_all(to_do: list[tuple[str, str, int]]) -> None:
         """`to_do`: host, series and number of each launch of the default."""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.engine import FIELDS, NOT_COMPILED
-from planner.hosts import as_on_one_host, shared_effects
+from planner.hosts import shared_effects
 from planner.metrics import MAX_MODEL_LEN, RATES, sign
 from planner.problem import Problem
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
@@ -31,7 +31,7 @@ from planner.refit import fit_coefficients
 from planner.risks import no_effect
 from planner.roofline import Coefficients
 from planner.space import Candidate
-from planner.trial import Machine, Trial
+from planner.trial import Machine, Trial, as_on_one_host
 
 OFFSET_STD = 0.4
 """How far the whole level of the predictions may be off, as a standard deviation of the log."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import msgspec
 
 from planner.feasibility import Constraint
 from planner.memory import MemoryFigures
+from planner.metrics import sign
 from planner.problem import Problem
 from planner.space import Candidate
 
@@ -153,6 +154,19 @@ def as_measured(problem: Problem, trial: Trial) -> Problem:
 def leveled(problem: Problem, trial: Trial) -> float | None:
     """Its value as the host of the default would show it."""
     return None if trial.value is None else problem.objective.at_speed(trial.value, 1 / trial.host_speed)
+
+
+def as_on_one_host(problem: Problem, trial: Trial) -> Trial:
+    """With what the default's host would have shown; which host it was stays known."""
+    if trial.host_speed == 1:
+        return trial
+    back = 1 / trial.host_speed
+    return replace(
+        trial,
+        value=leveled(problem, trial),
+        metrics={name: value * back ** sign(name) for name, value in trial.metrics.items()},
+        repeat_values=tuple(problem.objective.at_speed(value, back) for value in trial.repeat_values),
+    )
 
 
 def gain(problem: Problem, trial: Trial, default: Trial) -> float:

@@ -31,7 +31,7 @@ from planner.html.plots import Axis, Point, Series, intervals, scatter
 from planner.objective import format_metric
 from planner.pareto import USUAL_FRONT, front
 from planner.problem import Problem
-from planner.trial import Rerun, Trial, all_metrics, default_trial, searched
+from planner.trial import Rerun, Trial, all_metrics, default_trial, leveled, searched
 from planner.units import format_count, format_duration, format_ms
 from planner.verdict import (
     ABOUT_NOTE,
@@ -91,7 +91,7 @@ def _verdict(problem: Problem, verdict: Verdict) -> Section:
         return Section("verdict", "Verdict", lead, verdict.trial is None, words)
     objective, rows, drawn = problem.objective, [], []
     for finalist in verdict.finals.finalists:
-        number, gain, seen = finalist.trial.number, finalist.gain, finalist.trial.value
+        number, gain, seen = finalist.trial.number, finalist.gain, leveled(problem, finalist.trial)
         rows.append(
             Row(
                 (

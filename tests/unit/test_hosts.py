@@ -12,7 +12,8 @@ import pytest
 
 from planner.benchmark import Measure, simulated
 from planner.crew import Here, Work
-from planner.finals import finalists
+from planner.errors import EngineCrashed
+from planner.finals import finalists, heats, judge_finals
 from planner.hosts import doubtful, host_speeds, hosts_words, neighbours, on_par, unmeasured
 from planner.problem import Problem
 from planner.racing import bar_of
@@ -129,14 +130,52 @@ def test_the_default_is_launched_once_on_every_host_and_not_again(
     assert hosts_words(problem, trials)[0].startswith("hosts: 4 agree within ")
 
 
+def test_checks_that_were_interrupted_go_on_under_their_numbers(
+    make_problem: Make, storage: str, watcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem()
+
+    def interrupted(_: VirtualHosts) -> Trial:
+        raise KeyboardInterrupt
+
+    crew, search = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem))), Search(problem, storage)
+    with monkeypatch.context() as patch:
+        patch.setattr(VirtualHosts, "next", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_checks(problem, search, crew, watcher)
+    assert len(crew.launched) == 2
+    again = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)))
+    trials = checked(problem, Search(problem, storage), again, watcher, 3)
+    assert [work.number for _, work in again.launched[:2]] == [0, 1]
+    assert sorted(trial.number for trial in trials) == [0, 1, 2, 3]
+    assert len(host_speeds(problem, trials)) == 2
+
+
+def test_defaults_that_do_not_serve_compare_nothing(make_problem: Make, storage: str, watcher: Any) -> None:
+    problem = make_problem()
+
+    def refuses(candidate: Any, number: int, on_stage: Any, repeats: Any) -> Any:
+        if candidate == problem.default:
+            raise EngineCrashed("no")
+        return simulated(problem)(candidate, number, on_stage, repeats)
+
+    crew = VirtualHosts(problem, dict.fromkeys("ab", refuses), 2)
+    trials = checked(problem, Search(problem, storage), crew, watcher, 3)
+    assert len(searched(trials)) == 3
+    assert hosts_words(problem, trials) == ["hosts: not compared, for the defaults have no value on two of them"]
+    assert max(crew.places.values()) == 2
+
+
 def test_one_host_with_one_place_is_not_compared(make_problem: Make, storage: str, watcher: Any) -> None:
     problem = make_problem()
     crew = VirtualHosts(problem, {"a": simulated(problem)})
     search = Search(problem, storage)
-    run_checks(problem, search, crew, watcher)
-    assert crew.launched == []
-    trials = run_study(problem, search, crew, 3, watcher)
+    trials = checked(problem, search, crew, watcher, 3)
     assert (host_speeds(problem, trials), hosts_words(problem, trials)) == ([], [])
+    assert len(trials) == 3
+    another = VirtualHosts(problem, {"b": simulated(problem)})
+    trials = checked(problem, search, another, watcher, 4)
+    assert len(host_speeds(problem, trials)) == 2, "but one that goes on where another began"
 
 
 def test_checks_leave_the_finals_and_the_count_of_trials_alone(make_problem: Make, storage: str, watcher: Any) -> None:
@@ -261,6 +300,26 @@ def test_the_best_the_finalists_and_the_bar_are_of_comparable_values(make_proble
     assert work.on(problem, "slow").bar == bar
     assert "+31" in (judged(problem, trials).against or "")
     assert any(line.startswith("hosts: ") for line in judged(problem, trials).reasons)
+
+
+def test_finals_over_unlike_hosts_are_told_on_one_level(make_problem: Make, launch: Any) -> None:
+    """Each round is one host's; figures and changes are as on the default's."""
+    problem = make_problem()
+    found = launch(problem, 2)
+    trials = [with_value(found[0], 100.0, "slow"), with_value(found[1], 260.0, "fast")]
+    trials += [alone(found[0], value, "fast", number) for number, value in ((7, 200.0), (8, 200.5))]
+    trials = on_par(problem, trials)
+    while to_do := heats(problem, trials):
+        heat = to_do[0]
+        host, value = ("slow", 1.0) if heat.rerun.round == 0 else ("fast", 2.0)
+        value *= 100.0 if heat.trial.number == 0 else 131.0
+        again = with_value(heat.trial, value, host, 20 + len(trials), heat.rerun)
+        trials = on_par(problem, [*trials, replace(again, repeat_values=(value * 0.99, value * 1.01))])
+    finals = judge_finals(problem, trials)
+    assert finals is not None
+    assert [finalist.value for finalist in finals.finalists] == pytest.approx([100, 131], rel=0.01)
+    assert finals.finalists[1].gain is not None
+    assert finals.finalists[1].gain.value == pytest.approx(0.31, abs=0.01)
 
 
 def test_what_the_sampler_believes_is_free_of_hosts(make_problem: Make) -> None:
