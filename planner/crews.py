@@ -14,7 +14,7 @@ from planner.benchmark import Measure, simulated
 from planner.cards import Cards, held_cards
 from planner.crew import Crew, Here
 from planner.errors import InputError
-from planner.host import cards_of, machine_of, make_backend, measure_here, refuse_other_image
+from planner.host import cards_of, image_here, machine_of, make_backend, measure_here, refuse_other_image
 from planner.interruption import sigterm_as_interrupt
 from planner.page_cache import warm_models
 from planner.problem import Problem
@@ -67,6 +67,7 @@ def crews(
         for trial in search.trials():  # or the first host to end a trial would judge for those of earlier runs
             learn(problem, trial)
         with _ray_crew(problem, backend, hosts, workspace, say) as crew, sigterm_as_interrupt():
+            refuse_other_image(problem, crew.images, search.trials())
             yield (lambda _: crew), lambda: crew.judge(search, say)
         return
     cards = cards_of(problem, backend)
@@ -74,8 +75,8 @@ def crews(
         measure, gate, launching = _launched_here(say, problem, search, workspace, backend, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < target:
             console.print(warm_models(problem), markup=False)
-        machine = machine_of(problem, backend)
-        refuse_other_image(problem, backend, search.trials())
+        machine, image = machine_of(problem, backend), image_here(problem, backend)
+        refuse_other_image(problem, () if image is None else image.names, search.trials())
         if search.is_shared:
             machine = replace(machine, host=platform.node())
         with launching:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from planner.backends.base import Backend
 from planner.backends.docker import DockerBackend, image_facts
+from planner.backends.image import ImageFacts
 from planner.backends.process import ProcessBackend
 from planner.benchmark import Measure, Measurement, OnStage, Repeats, live
 from planner.cards import Cards
+from planner.container import container_spec
 from planner.errors import BackendError, InputError
 from planner.nvml import read_gpus
 from planner.problem import Problem
@@ -45,27 +47,32 @@ def machine_of(problem: Problem, backend: str) -> Machine:
     if backend not in {"docker", "process"}:
         return Machine()
     driver = None if problem.gpu.is_cpu else read_gpus().driver or None
-    if backend == "process" or problem.spec.container is None:
-        return Machine(driver)
-    try:
-        image = image_facts(problem.spec.container.image)
-    except BackendError:  # the launch says what is wrong with it
+    image = image_here(problem, backend)
+    if image is None:
         return Machine(driver)
     return Machine(driver, image.digest or image.id, image.lasting_name if image.digest else None)
 
 
-def refuse_other_image(problem: Problem, backend: str, trials: Sequence[Trial]) -> None:
-    """Raises InputError where the image's name stands for another one by now than that of earlier trials."""
+def image_here(problem: Problem, backend: str) -> ImageFacts | None:
+    """What the study's image is on this machine; None without one, and the launch says what is wrong with it."""
     if backend != "docker" or problem.spec.container is None:
-        return
-    measured = {trial.provenance.machine.image_digest for trial in trials} - {None}
+        return None
     try:
-        image = image_facts(problem.spec.container.image)
-    except BackendError:  # the launch says what is wrong with it
-        return
-    if measured and measured.isdisjoint(image.names):
+        return image_facts(problem.spec.container.image)
+    except BackendError:
+        return None
+
+
+def refuse_other_image(problem: Problem, here: Collection[str], trials: Sequence[Trial]) -> None:
+    """Raises InputError where earlier trials were measured in another image than the one that is `here`.
+
+    `here`: what a record may call it; empty where nobody knows.
+    """
+    measured = {trial.provenance.machine.image_digest for trial in trials} - {None}
+    if here and measured and measured.isdisjoint(here):
+        image = container_spec(problem).image
         raise InputError(
-            f"{problem.spec.name}: container.image: {image.name} stands for {image.digest or image.id} now, but the "
-            f"trials were measured in {', '.join(map(str, measured))} and would not compare: fetch that image again, "
-            "or give the study a new name"
+            f"{problem.spec.name}: container.image: {image} stands for {' or '.join(here)} now, but the trials were "
+            f"measured in {', '.join(map(str, measured))} and would not compare: fetch that image again, or give the "
+            "study a new name"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from planner.cards import FREE_WITHIN_S
@@ -27,7 +27,7 @@ from planner.errors import BackendError, InputError, in_short
 from planner.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.problem import Problem
 from planner.quality_gate import Say
-from planner.ray_tasks import Order, Result, judge, launch, look
+from planner.ray_tasks import NOTHING, Order, Result, judge, launch, look
 from planner.search import Search
 from planner.spec import StudySpec
 from planner.trial import Trial
@@ -73,6 +73,8 @@ class RayCrew:
         self._round_hosts: dict[int, Host] = {}
         self._longest_s = 0.0
         """Of the loads so far."""
+        self.images: Collection[str] = ()
+        """Digest or id of the hosts' images, one where they are alike."""
 
     @property
     def places(self) -> Mapping[str, int]:
@@ -106,6 +108,8 @@ class RayCrew:
                 task.host.num_running -= 1
                 try:
                     result = ray.get(ref)
+                except RayTaskError:
+                    raise  # an error of planner's own, which another launch would meet again
                 except RayError as error:
                     is_host_lost = task.host not in _alive([task.host])
                     self._lose(task, "its node is gone" if is_host_lost else in_short(error), is_host_lost)
@@ -238,8 +242,10 @@ def ray_crew(
         raise BackendError(f"Ray: no cluster at {address}: {in_short(error)}") from None
     try:
         hosts = _hosts(problem, is_exclusive)
-        _compare(_look_at(order, hosts), may_differ)
+        found = _look_at(order, hosts)
+        _compare(found, may_differ)
         crew = RayCrew(problem, order, hosts, log_dir, say)
+        crew.images = {facts["image"] for _, facts in found} - {NOTHING}
         try:
             yield crew
         finally:

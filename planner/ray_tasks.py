@@ -30,6 +30,8 @@ from planner.units import GIB
 from planner.watchdog import no_engine_left
 from planner.workspace import Workspace
 
+NOTHING = "none"
+"""What a host says of what it has not."""
 LOG_BYTES = 1 << 20
 """The end of each log that travels to the driver; the whole one stays on the host."""
 
@@ -76,7 +78,7 @@ def launch(order: Order, calibrations: Calibrations, work: Work, host: str) -> R
         crew.begin(work)
         with held_cards(cards.cards), own, no_engine_left(real, order.spec.name):
             trial = crew.next()
-    except (BackendError, InputError) as error:
+    except (BackendError, InputError, OSError) as error:
         return Result(None, {}, str(error))
     logs = workspace.log_dir.glob(f"trial-{work.number}-*.log")
     return Result(trial, {log.name: log.read_bytes()[-LOG_BYTES:] for log in logs})
@@ -114,7 +116,7 @@ def judge(
         real = make_backend(problem, workspace, order.backend)
         with held_cards(cards_of(problem, order.backend).cards), no_engine_left(real, order.spec.name):
             Gate(problem, copy, real, workspace.log_dir, said.append).judge_all()
-    except (BackendError, InputError) as error:
+    except (BackendError, InputError, OSError) as error:
         return copy.verdicts(), said, str(error)
     return copy.verdicts(), said, None
 
@@ -126,16 +128,16 @@ def look(order: Order) -> dict[str, str]:
         problem = Problem(order.spec)
         make_backend(problem, _workspace(order), order.backend).clean_up()
         machine = machine_of(problem, order.backend)
-    except (BackendError, InputError) as error:
+    except (BackendError, InputError, OSError) as error:
         return {"fault": str(error)}
     cards = [] if problem.gpu.is_cpu else read_gpus().cards
     return {
         "planner": __version__,
         "processor": f"{psutil.cpu_count()} x {platform.machine()} {_processor()}",
         "host memory": f"{psutil.virtual_memory().total / GIB:.0f} GiB",
-        "cards": ", ".join(f"{card.name} {card.total_bytes / GIB:.1f} GiB" for card in cards) or "none",
-        "driver": machine.driver or "none",
-        "image": machine.image_digest or "none",
+        "cards": ", ".join(f"{card.name} {card.total_bytes / GIB:.1f} GiB" for card in cards) or NOTHING,
+        "driver": machine.driver or NOTHING,
+        "image": machine.image_digest or NOTHING,
         "models": ", ".join(f"{name} {_files(variant.path)}" for name, variant in order.spec.models.items()),
     }
 

@@ -9,7 +9,7 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +21,7 @@ import pytest
 from planner.backends.docker import image_facts
 from planner.errors import InputError
 from planner.export.kinds import exported
-from planner.host import machine_of, refuse_other_image
+from planner.host import image_here, machine_of, refuse_other_image
 from planner.problem import Problem
 from planner.trial import as_measured
 
@@ -110,6 +110,11 @@ def pulled(client: docker.DockerClient, registry: Registry) -> Iterator[str]:
         client.images.remove(image.id, force=True)
 
 
+def names_here(problem: Problem) -> Collection[str]:
+    image = image_here(problem, "docker")
+    return () if image is None else image.names
+
+
 def test_a_name_that_moves_to_another_image(
     docker_client: docker.DockerClient, registry: Registry, make_problem: Callable[..., Problem], launch: Any
 ) -> None:
@@ -122,7 +127,7 @@ def test_a_name_that_moves_to_another_image(
         machine = machine_of(problem, "docker")
         trial = launch(problem)[0]
         trial = replace(trial, provenance=replace(trial.provenance, machine=machine))
-        refuse_other_image(problem, "docker", [trial])
+        refuse_other_image(problem, names_here(problem), [trial])
 
         registry.push("1", "second")
         with pulled(docker_client, registry) as second:
@@ -133,10 +138,10 @@ def test_a_name_that_moves_to_another_image(
             finally:
                 container.remove()
             with pytest.raises(InputError, match=rf"container\.image: {registry.name} stands for .* now"):
-                refuse_other_image(problem, "docker", [trial])
+                refuse_other_image(problem, names_here(problem), [trial])
             later = replace(trial, provenance=replace(trial.provenance, machine=machine_of(problem, "docker")))
-            refuse_other_image(problem, "docker", [later])
-    refuse_other_image(problem, "docker", [trial])  # what is not there is the launch's to say
+            refuse_other_image(problem, names_here(problem), [later])
+    refuse_other_image(problem, names_here(problem), [trial])  # what is not there is the launch's to say
 
     assert f"{registry.name}@{digest} " in exported("script", problem, trial, None, Path("ladder.yaml"))
     assert as_measured(problem, launch(problem)[0]) is problem, "built here, or not measured"

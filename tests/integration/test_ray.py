@@ -128,6 +128,20 @@ def test_no_cluster_there(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
+def test_a_host_that_cannot_keep_logs_is_left_out(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the place of a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    cluster.add_node(num_cpus=1, num_gpus=2)
+    study, log = write_simulated_server_study(tmp_path / "study"), tmp_path / "log"
+    with tuning(study, cluster, log, "--backend", "process") as process:
+        assert process.wait(120) == 1, log.read_text()
+    assert "no host is left that can launch" in log.read_text()
+    assert "Not a directory" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
 def test_a_node_is_killed_in_the_middle(cluster: Any, tmp_path: Path) -> None:
     nodes = [cluster.add_node(num_cpus=1, num_gpus=2) for _ in range(2)]
     study, log = write_simulated_server_study(tmp_path / "study", speedup=10), tmp_path / "log"
