@@ -171,8 +171,13 @@ class Records:
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
         if frozen.number not in self._decoded:
-            try:
-                self._decoded[frozen.number] = msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None
+            self._decoded[frozen.number] = record_of(frozen)
         return self._decoded[frozen.number]
+
+
+def record_of(frozen: FrozenTrial) -> Trial:
+    """Raises InputError where it is damaged."""
+    try:
+        return msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None

@@ -46,6 +46,7 @@ def run_study(problem: Problem, search: Search, crew: Crew, target: int, observe
         bar = bar_of(problem, trials, candidate)
         return Work(number=number, candidate=candidate, first=0, count=problem.spec.repeats, bar=bar)
 
+    search.tell_recorded()
     return _run(problem, search, crew, observer, more, finals=False)
 
 
