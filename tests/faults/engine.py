@@ -35,9 +35,22 @@ WAIT_S = 2.0
 Send = Callable[[dict[str, Any]], Any]
 
 
+PLANNER = os.getppid()
+"""The engine is its child."""
+ENDS_IN_S = 2.0
+
+
 def kill_planner(number: signal.Signals) -> None:
-    """The engine is the planner's child."""
-    os.kill(os.getppid(), number)
+    with suppress(ProcessLookupError):
+        os.kill(PLANNER, number)
+
+
+def kill_planner_at_the_end(number: int, frame: object) -> None:  # noqa: ARG001
+    """The server has been told to end and calls this last; the next such signal finds it ending."""
+    signal.signal(number, signal.SIG_IGN)
+    kill_planner(signal.SIGKILL)
+    time.sleep(ENDS_IN_S)
+    sys.exit(0)
 
 
 def at_start(fault: str) -> None:
@@ -54,6 +67,8 @@ def at_start(fault: str) -> None:
         case "planner killed while an engine starts":
             kill_planner(signal.SIGKILL)
             time.sleep(3600)
+        case "planner killed while an engine ends":
+            signal.signal(signal.SIGTERM, kill_planner_at_the_end)
         case "planner stopped twice while an engine starts":
             kill_planner(signal.SIGINT)
             time.sleep(0.3)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import textwrap
 import threading
 import time
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +38,8 @@ START_TIMEOUT_S, REQUEST_TIMEOUT_S = 8, 4
 FAULTY_SEQS = 32
 LIMIT_S = 180
 """A run that takes longer hangs."""
+GONE_WITHIN_S = 30.0
+"""After a planner was killed: its watchdog's time."""
 
 
 GIVEN_UP, REFUSED = "given up", "measured, refused"
@@ -70,10 +74,17 @@ ENGINE_FAULTS = (
     Fault("no usage", "failed", "most often: no usage"),
     Fault("a log of 300 MB", "measured"),
 )
+COMMITS = {"record": 1, "figures": 8, "state": 15}
+"""Of a measured trial's storing, which are so many."""
+KILLED_BEFORE_LAUNCH = "planner killed before an engine starts"
+KILLED_STORING = {f"planner killed while it stores a trial's {what}": commit for what, commit in COMMITS.items()}
 PLANNER_FAULTS = (
+    Fault(KILLED_BEFORE_LAUNCH, "measured", ends=-9),
     Fault("planner killed while an engine starts", "measured", ends=-9),
-    Fault("planner stopped twice while an engine starts", "measured", ends=130),
     Fault("planner killed under load", "measured", ends=-9),
+    Fault("planner killed while an engine ends", "measured", ends=-9),
+    *(Fault(name, "measured", ends=-9) for name in KILLED_STORING),
+    Fault("planner stopped twice while an engine starts", "measured", ends=130),
     Fault("planner told to end under load", "measured", ends=130),
     Fault("planner told to end again and again", "measured", ends=130),
     Fault("terminal closed under load", "measured", ends=130),
@@ -97,6 +108,8 @@ class Injected:
     """Processes of the study after its end."""
     peak_bytes: int = 0
     """Resident memory of the planner that met the fault."""
+    gone_s: float = 0.0
+    """How long after the planner was killed there was nothing of it, without another run."""
 
     @property
     def met(self) -> Trial:
@@ -109,7 +122,7 @@ class Injected:
         return GIVEN_UP if self.met.stopped_at is not None else "measured" if self.met.is_acceptable else REFUSED
 
     @property
-    def words(self) -> str:
+    def says(self) -> str:
         if self.met.failure is not None:
             return self.met.failure.message
         return "; ".join(c.message for c in self.met.constraints if c.excess > 0)
@@ -128,8 +141,8 @@ class Injected:
         }
         wrong = [words for words, is_well in checks.items() if not is_well]
         expected = {self.fault.outcome, GIVEN_UP} if self.fault.ends else {self.fault.outcome}
-        if not wrong and (self.outcome not in expected or self.fault.words not in self.words):
-            wrong.append(f"the trial: {self.outcome}: {self.words}")
+        if not wrong and (self.outcome not in expected or self.fault.words not in self.says):
+            wrong.append(f"the trial: {self.outcome}: {self.says}")
         return wrong
 
 
@@ -167,25 +180,58 @@ def inject(fault: Fault, folder: Path) -> Injected:
     """Run a study until it has met the fault, run it again where that ended it, and look at what is left."""
     study = write_study(folder, fault.name)
     began = time.monotonic()
-    first_code, output, peak_bytes = run_planner(study)
+    first_code, output, peak_bytes = run_planner(study, *how_it_is_met(fault, folder))
     seconds = time.monotonic() - began
+    gone_s, left = gone_within(lambda: processes_of(study)) if first_code == -signal.SIGKILL else (0.0, [])
     first, code = trials_of(study), first_code
     if first_code:
         code, more, _ = run_planner(study)
         output += more
     trials = trials_of(study)
     lost = [f"trial {trial.number}" for trial in first if trial not in trials]
-    return Injected(fault, seconds, first_code, code, output, trials, lost, processes_of(study), peak_bytes)
+    left += processes_of(study)
+    return Injected(fault, seconds, first_code, code, output, trials, lost, left, peak_bytes, gone_s)
 
 
-def run_planner(study: Path) -> tuple[int, str, int]:
+def how_it_is_met(fault: Fault, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The planner's program and environment: for what an engine cannot do to it."""
+    if fault.name == KILLED_BEFORE_LAUNCH:
+        return [sys.executable, str(ENGINE.with_name("killed_before_launch.py"))], {}
+    if fault.name in KILLED_STORING:
+        return PLANNER, killed_in_commit(folder, folder / "met", KILLED_STORING[fault.name])
+    return PLANNER, {}
+
+
+def killed_in_commit(folder: Path, after: Path, number: int) -> dict[str, str]:
+    """The environment of a planner that is killed in the middle of the so-manieth commit since a file is there."""
+    library = folder / "commit.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, ENGINE.with_name("commit.c")], check=True)
+    return {"LD_PRELOAD": str(library), "KILL_AFTER": str(after), "KILL_AT_COMMIT": str(number)}
+
+
+def gone_within(left: Callable[[], list[str]]) -> tuple[float, list[str]]:
+    """Seconds until nothing is left, and what is left nevertheless."""
+    began = time.monotonic()
+    while (there := left()) and time.monotonic() - began < GONE_WITHIN_S:
+        time.sleep(0.1)
+    return time.monotonic() - began, there
+
+
+def run_planner(
+    study: Path, planner: Sequence[str] = PLANNER, env: Mapping[str, str] | None = None
+) -> tuple[int, str, int]:
     """`planner tune`: exit code, output, peak of its memory in bytes."""
     for number in (signal.SIGINT, signal.SIGHUP):  # ignored in a background job, and so in what that starts
         signal.signal(number, signal.default_int_handler)
-    argv = [*PLANNER, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", "--no-finals"]
+    argv = [*planner, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", "--no-finals"]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
         )
         limit = threading.Timer(LIMIT_S, process.kill)
         limit.start()
@@ -199,10 +245,17 @@ def run_planner(study: Path) -> tuple[int, str, int]:
 def trials_of(study: Path) -> list[Trial]:
     """The finished trials, read as any Optuna user would."""
     path = study.parent / "study.db"
-    if not path.exists():
+    if not path.exists() or not has_study(path):
         return []
     stored = optuna.load_study(study_name=load_study(study).name, storage=f"sqlite:///{path}")
     return [msgspec.json.decode(t.user_attrs[RECORD], type=Trial) for t in stored.trials if RECORD in t.user_attrs]
+
+
+def has_study(path: Path) -> bool:
+    """Whether the tables were made and the study was begun."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'studies'").fetchall()
+        return bool(tables and connection.execute("SELECT study_id FROM studies").fetchall())
 
 
 def processes_of(study: Path) -> list[str]:

@@ -217,11 +217,11 @@ def power_cuts(folder: Path, times: int = CUTS, seed: int = 0) -> Endured:
     for copy, told in written:
         if (state := integrity_of_copy(copy)) != "ok":
             wrong.append(f"{copy.name}: {state}")
-        kept = trials_of(copy / "study.yaml") if has_study(copy) else []
+        kept = trials_of(copy / "study.yaml")
         lost += max(0, told - len(kept))
     # Those cut in the middle of a write say the most.
     for copy, told in [*in_the_middle, *rng.sample(written, len(written))][:times]:
-        kept = trials_of(copy / "study.yaml") if has_study(copy) else []
+        kept = trials_of(copy / "study.yaml")
         wrong += tune(copy / "study.yaml").wrong(0) + told_wrong(kept, trials_of(copy / "study.yaml"), TRIALS)
         lost += 0 if len(kept) >= told else 1
     wrong += [f"{lost} trials lost"] if lost else []
@@ -257,13 +257,6 @@ def integrity_of_copy(copy: Path) -> str:
         for file in copy.glob("study.db*"):
             shutil.copy(file, folder)
         return integrity(Path(folder) / "study.db")
-
-
-def has_study(copy: Path) -> bool:
-    """Whether the tables were made and the study was begun before the cut."""
-    with contextlib.closing(sqlite3.connect(copy / "study.db")) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'studies'").fetchall()
-        return bool(tables and connection.execute("SELECT study_id FROM studies").fetchall())
 
 
 # --- storage ----------------------------------------------------------------------------------------------------------
