@@ -67,7 +67,7 @@ schemas: $(BIN)/planner
 accuracy: $(VENV)/.dev
 	$(BIN)/python -m tests.accuracy --write docs/accuracy.md
 
-## docs/reliability.md: every fault, those of engines three times. Needs a Docker Engine with the tests' image, and root.
+## docs/reliability.md: every fault, in forty minutes. Needs a Docker Engine with the tests' image, cc, and root.
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults --write
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 import optuna
 import sqlalchemy
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -177,8 +178,11 @@ class Search:
         ]
 
     def _running(self) -> list[FrozenTrial]:
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [frozen for frozen in running if CANDIDATE in frozen.user_attrs]
+        return [frozen for frozen in self._asked() if CANDIDATE in frozen.user_attrs]
+
+    def _asked(self) -> list[FrozenTrial]:
+        """Also those that a planner was killed in the middle of asking."""
+        return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _beat(self, trial_id: int, now: float) -> None:
         try:
@@ -205,7 +209,7 @@ class Search:
         if open_rows.size == 0 or not may_win(self._problem, open_rows, past):
             return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
-            trial = self._study.ask(distributions(self._problem))
+            trial = self._ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)
             violated = self._problem.check(candidate)
             if not violated and self._problem.row_of(candidate) in open_rows:
@@ -236,16 +240,13 @@ class Search:
         None while somebody has it.
         """
         taken = {frozen.number for frozen in self._taken()}
-        for frozen in self._running():
-            if _rerun_of(frozen) == rerun:
-                if frozen.number in taken:
-                    return None
-                self._rounds_here.add((rerun.series, rerun.round))
-                return self._take(frozen.number)
+        begun = next((frozen for frozen in self._asked() if _rerun_of(frozen) == rerun), None)
+        if begun is not None and begun.number in taken:
+            return None
         self._rounds_here.add((rerun.series, rerun.round))
-        begun = self._study.ask()
-        begun.set_user_attr(RERUN, msgspec.json.encode(rerun).decode())
-        return self._begin(begun, candidate)[0]
+        handle = self._ask({}) if begun is None else self._handle(begun.number)
+        handle.set_user_attr(RERUN, msgspec.json.encode(rerun).decode())
+        return self._begin(handle, candidate)[0]
 
     def _take(self, number: int) -> int:
         """A trial that is asked and that nobody has."""
@@ -268,17 +269,34 @@ class Search:
         steps = np.abs(self._problem.grid.indices[rows] - proposed)
         return int(rows[np.lexsort((steps.sum(axis=1), (steps > 0).sum(axis=1)))[0]])
 
+    def _ask(self, settings: Mapping[str, BaseDistribution]) -> optuna.Trial:
+        """A new trial, or one that a planner was killed in the middle of asking: who asks is alone."""
+        half = (one for one in self._asked() if CANDIDATE not in one.user_attrs and RERUN not in one.user_attrs)
+        if (frozen := next(half, None)) is None:
+            return self._study.ask(dict(settings))
+        trial = self._handle(frozen.number)
+        for name, values in settings.items():
+            trial._suggest(name, values)
+        return trial
+
     def _begin_default(self) -> tuple[int, Candidate]:
         """The default has parameters where it is on the grid; else it sets none of them."""
         row = self._problem.row_of(self._problem.default)
         if row is None:
-            return self._begin(self._study.ask(), self._problem.default)
+            return self._begin(self._ask({}), self._problem.default)
         return self._begin_row(row)
 
     def _begin_row(self, row: int) -> tuple[int, Candidate]:
         params = self._problem.choices.params(self._problem.grid.indices[row])
-        self._study.enqueue_trial(params)
-        return self._begin(self._study.ask(distributions(self._problem)), self._problem.choices.candidate(params))
+        begun = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+        half = (frozen for frozen in begun if CANDIDATE not in frozen.user_attrs)
+        if not any(frozen.system_attrs.get("fixed_params") == params for frozen in half):
+            self._study.enqueue_trial(params)
+        trial = self._ask(distributions(self._problem))
+        while trial.params != params:  # another one that a killed planner was in the middle of asking
+            self._reject(trial, ())
+            trial = self._ask(distributions(self._problem))
+        return self._begin(trial, self._problem.choices.candidate(params))
 
     def _begin(self, trial: optuna.Trial, candidate: Candidate) -> tuple[int, Candidate]:
         self._hold(trial)
@@ -311,7 +329,7 @@ class Search:
         )
 
     def _store(self, trial: Trial, handle: optuna.Trial) -> None:
-        """The record first: a planner that is killed before the end has it `settle`d by the next."""
+        """The record first: a trial of a planner that is killed before the end is told by the next."""
         handle.set_user_attr(RECORD, msgspec.json.encode(trial).decode())
         for name, value in trial_attributes(self._problem, trial).items():
             handle.set_user_attr(name, value)
@@ -324,14 +342,12 @@ class Search:
         else:
             self._study.tell(trial.number, state=TrialState.PRUNED)
 
-    def settle(self) -> None:
-        """End what a killed planner was in the middle of: a trial half stored is told, one half asked is none."""
+    def tell_recorded(self) -> None:
+        """End what a killed planner had begun to store."""
         with self.alone():
             taken = {frozen.number for frozen in self._taken()}
-            for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if CANDIDATE not in frozen.user_attrs:  # who asks is alone
-                    self._study.tell(frozen.number, state=TrialState.FAIL)
-                elif frozen.number not in taken and (trial := record_of(frozen)) is not None:
+            for frozen in self._running():
+                if frozen.number not in taken and (trial := record_of(frozen)) is not None:
                     self._store(trial, self._handle(frozen.number))
 
 

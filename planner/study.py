@@ -61,7 +61,7 @@ def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer)
     """
     if not crew.places:
         return
-    search.settle()
+    search.tell_recorded()
 
     def begin_all(to_do: list[tuple[str, str, int]]) -> None:
         """`to_do`: host, series and number of each launch of the default."""
@@ -131,7 +131,7 @@ def _run(
     finals: bool,
 ) -> list[Trial]:
     """Begin while the crew has room, tell what ends, until nothing is left, here or at another planner."""
-    search.settle()
+    search.tell_recorded()
     while True:
         while crew.has_room:
             with search.alone():

@@ -1,6 +1,7 @@
 """`python -m tests.faults`: inject every fault, and write docs/reliability.md from what happened with --write.
 
-In three parts, each with its tables on the page: studies on processes, in containers, and faults of the machine.
+In parts, each with its tables on the page: studies on processes and the planner killed at random, in containers, on the
+real engine, and faults of the machine.
 """
 
 from __future__ import annotations
@@ -8,122 +9,184 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import optuna
 
 from planner.units import format_gib
-from tests.faults.in_containers import DOCKER_FAULTS, Met, meet
-from tests.faults.inject import ENGINE_FAULTS, FAULTS, PLANNER_FAULTS, Fault, Injected, inject
+from tests.faults import in_containers, on_vllm
+from tests.faults.in_containers import DOCKER_FAULTS, DockerFault, Met
+from tests.faults.inject import ENGINE_FAULTS, PLANNER_FAULTS, Fault, Injected, inject
 from tests.faults.on_machine import MACHINE_FAULTS, Endured
+from tests.faults.on_vllm import VLLM_FAULTS
+from tests.faults.sweep import SWEEPS, Swept, sweep
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 END = "<!-- end -->"
+ENDS = {0: "well", 1: "with 1, then well", 130: "with 130, then well", -9: "killed, then well"}
+COLUMNS = ("fault", "injected", "the run ends", "the trial", "what it or the run says", "seconds")
+LOSSES = ("trials lost", "left behind")
+
+T = TypeVar("T")
 
 
-def run(fault: Fault, times: int) -> list[Injected]:
-    found = []
-    for _ in range(times):
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(inject(fault, Path(folder)))
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one part came to: its text on the page, and whether all was well."""
+
+    text: str
+    is_well: bool
+
+
+def each(names: Iterable[str], times: int, once: Callable[[str, Path, int], T]) -> dict[str, list[T]]:
+    """Each of these so many times, in a folder of its own, by name; and a line on each."""
+    found: dict[str, list[T]] = {}
+    for name in names:
+        for turn in range(times):
+            with tempfile.TemporaryDirectory() as folder:
+                found.setdefault(name, []).append(once(name, Path(folder), turn))
     return found
 
 
-def table(faults: Sequence[Fault], found: dict[str, list[Injected]]) -> str:
-    lines = ["| fault | injected | the trial | what it says | seconds | trials lost | left behind |", "|" + "---|" * 7]
-    for fault in faults:
-        runs = found[fault.name]
+def said(name: str, words: str, seconds: float, wrong: Sequence[str]) -> None:
+    print(f"{name}: {words}, {seconds:.0f} s", *wrong, sep="\n  ", flush=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *([str(cell).replace("|", "/") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def faults_table(found: Mapping[str, Sequence[Injected]] | Mapping[str, Sequence[Met]]) -> str:
+    def row(name: str, runs: Sequence[Injected] | Sequence[Met]) -> Sequence[object]:
+        ends, trial = (", ".join(dict.fromkeys(words)) for words in (
+            (ENDS[run.first_code] for run in runs), (run.outcome for run in runs)
+        ))  # fmt: skip
         lost, left = sum(len(run.lost) for run in runs), sum(len(run.left) for run in runs)
-        seconds = f"{median(run.seconds for run in runs):.0f}"
-        cells = (fault.name, f"{len(runs)}", runs[0].outcome, runs[0].words, seconds, f"{lost}", f"{left}")
-        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
-    return "\n".join(lines)
+        return name, len(runs), ends, trial, runs[0].says, f"{median(run.seconds for run in runs):.0f}", lost, left
+
+    return table((*COLUMNS, *LOSSES), [row(name, runs) for name, runs in found.items()])
 
 
-def page(found: dict[str, list[Injected]]) -> str:
+def summary(runs: Sequence[Injected] | Sequence[Met]) -> str:
+    wrong = sum(bool(run.wrong()) for run in runs)
+    gone_s = max((run.gone_s for run in runs if run.first_code == -9), default=None)
+    watchdog = f" A killed planner's engines were gone {gone_s:.1f} s later at most." if gone_s is not None else ""
+    return f"{len(runs)} studies met a fault; {wrong} ended otherwise than they should.{watchdog}"
+
+
+def process_faults(names: Sequence[str], times: int) -> Found:
+    faults = {fault.name: fault for fault in (*ENGINE_FAULTS, *PLANNER_FAULTS)}
+
+    def once(name: str, folder: Path, turn: int) -> Injected:  # noqa: ARG001
+        one = inject(faults[name], folder)
+        said(name, f"{one.outcome} {one.says}", one.seconds, one.wrong())
+        return one
+
+    found = each(names, times, once)
     runs = [run for ones in found.values() for run in ones]
-    peak = max(run.peak_bytes for run in runs)
-    return "\n\n".join(
-        [
-            f"{len(runs)} studies met a fault; {sum(bool(run.wrong()) for run in runs)} ended otherwise than they "
-            f"should. The planner's memory peaked at {format_gib(peak, 2)}.",
-            "Of engines:",
-            table(ENGINE_FAULTS, found),
-            "Of the planner; the same command again ended the study:",
-            table(PLANNER_FAULTS, found),
-        ]
-    )
+
+    def of(these: Sequence[Fault]) -> str:
+        return faults_table({fault.name: found[fault.name] for fault in these if fault.name in found})
+
+    peak = f"The planner's memory peaked at {format_gib(max(run.peak_bytes for run in runs), 2)}."
+    parts = [f"{summary(runs)} {peak}", "Of engines:", of(ENGINE_FAULTS)]
+    parts += ["Of the planner; the same command again ended the study:", of(PLANNER_FAULTS)]
+    return Found("\n\n".join(parts), not any(run.wrong() for run in runs))
 
 
-def engine_faults(times: int, only: str | None) -> tuple[str, bool]:
-    """The page's part, and whether all was well."""
-    found: dict[str, list[Injected]] = {}
-    for name in [only] if only else FAULTS:
-        found[name] = run(FAULTS[name], times)
-        for one in found[name]:
-            print(f"{name}: {one.outcome} {one.words}, {one.seconds:.0f} s", *one.wrong(), sep="\n  ", flush=True)
-    return "" if only else page(found), not any(one.wrong() for ones in found.values() for one in ones)
+def sweeps(names: Sequence[str], times: int) -> Found:
+    def once(name: str, folder: Path, turn: int) -> Swept:
+        one = sweep(SWEEPS[name], folder, SWEEPS[name].kills * times, seed=turn)
+        said(name, f"{one.kills} kills", one.seconds, one.wrong)
+        return one
+
+    found = {name: swept for name, (swept,) in each(names, 1, once).items()}
+    columns = ("fault", "injected", "of them with an engine there", "studies", "trials", "gone within", *LOSSES)
+    rows = [
+        (name, one.kills, one.with_engine, one.studies, one.trials, f"{one.gone_s:.1f} s", one.lost, one.left)
+        for name, one in found.items()
+    ]
+    return Found(table(columns, rows), not any(one.wrong or one.lost or one.left for one in found.values()))
 
 
-def docker_faults(only: str | None) -> tuple[str, bool]:
-    found: list[Met] = []
-    for name in [only] if only else DOCKER_FAULTS:
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(meet(DOCKER_FAULTS[name], Path(folder)))
-        one = found[-1]
-        print(f"{name}: {one.trial.outcome} {one.says}, {one.seconds:.0f} s", *one.wrong(), sep="\n  ", flush=True)
-    lines = ["| fault | the run ends | the trial | what it or the run says | seconds | trials lost | left behind |"]
-    lines += ["|" + "---|" * 7]
-    for one in found:
-        cells = (one.fault.name, ENDS[one.first_code], one.trial.outcome, one.says)
-        numbers = (f"{one.seconds:.0f}", f"{len(one.lost)}", f"{len(one.left)}")
-        lines.append(f"| {' | '.join((*cells, *numbers))} |")
-    return "\n".join(lines), not any(one.wrong() for one in found)
+def container_faults(
+    faults: Mapping[str, DockerFault], meet: Callable[[DockerFault, Path], Met], names: Sequence[str], times: int
+) -> Found:
+    def once(name: str, folder: Path, turn: int) -> Met:  # noqa: ARG001
+        one = meet(faults[name], folder)
+        said(name, f"{one.outcome} {one.says}", one.seconds, one.wrong())
+        return one
+
+    found = each(names, times, once)
+    runs = [run for ones in found.values() for run in ones]
+    return Found(f"{summary(runs)}\n\n{faults_table(found)}", not any(run.wrong() for run in runs))
 
 
-ENDS = {0: "well", 1: "with 1, then well", -9: "killed, then well"}
+def machine_faults(names: Sequence[str], times: int) -> Found:
+    def once(name: str, folder: Path, turn: int) -> Endured:  # noqa: ARG001
+        one = MACHINE_FAULTS[name](folder)
+        said(name, one.says, one.seconds, one.wrong)
+        return one
+
+    def row(name: str, ones: Sequence[Endured]) -> Sequence[object]:
+        seconds = f"{median(one.seconds for one in ones):.0f}"
+        return name, sum(one.times for one in ones), ones[0].says, seconds, sum(one.lost for one in ones)
+
+    found = each(names, times, once)
+    columns = ("fault", "injected", "what was said or seen", "seconds", LOSSES[0])
+    rows = [row(name, ones) for name, ones in found.items()]
+    return Found(table(columns, rows), not any(one.wrong for ones in found.values() for one in ones))
 
 
-def machine_faults(only: str | None) -> tuple[str, bool]:
-    found: list[Endured] = []
-    for name in [only] if only else MACHINE_FAULTS:
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(MACHINE_FAULTS[name](Path(folder)))
-        print(f"{name}: {found[-1].says}, {found[-1].seconds:.0f} s", *found[-1].wrong, sep="\n  ", flush=True)
-    lines = ["| fault | times | what was said or seen | seconds | trials lost |", "|" + "---|" * 5]
-    for one in found:
-        lines.append(f"| {one.name} | {one.times} | {one.says} | {one.seconds:.0f} | {one.lost} |")
-    return "\n".join(lines), not any(one.wrong for one in found)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of the page."""
+
+    names: Sequence[str]
+    inject: Callable[[Sequence[str], int], Found]
+    times: int = 1
+    """How often each, where nothing else is said."""
+
+
+PARTS = {
+    "faults": Part([fault.name for fault in (*ENGINE_FAULTS, *PLANNER_FAULTS)], process_faults, 3),
+    "random kills": Part(list(SWEEPS), sweeps),
+    "docker faults": Part(list(DOCKER_FAULTS), partial(container_faults, DOCKER_FAULTS, in_containers.meet)),
+    "vllm faults": Part(list(VLLM_FAULTS), partial(container_faults, VLLM_FAULTS, on_vllm.meet)),
+    "machine faults": Part(list(MACHINE_FAULTS), machine_faults),
+}
 
 
 def write(name: str, text: str) -> None:
     begin = f"<!-- made: {name} -->"
-    before, _, rest = PAGE.read_text("utf-8").partition(begin)
+    before, found, rest = PAGE.read_text("utf-8").partition(begin)
+    assert found, f"{PAGE} has no {begin}"
     PAGE.write_text(f"{before}{begin}\n{text}\n{END}{rest.partition(END)[2]}", "utf-8")
 
 
 def main() -> int:
+    often = ", ".join(f"{name} {part.times}" for name, part in PARTS.items())
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--times", type=int, default=3, help="each fault of engines and of the planner")
+    parser.add_argument("--times", type=int, help=f"each fault; by default {often}")
     parser.add_argument("--only", help="one fault, by its name")
-    parser.add_argument("--part", choices=("faults", "docker faults", "machine faults"), help="by default all")
+    parser.add_argument("--part", choices=PARTS, help="by default all")
     parser.add_argument("--write", action="store_true", help="what happened into docs/reliability.md")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    parts = {
-        "faults": (FAULTS, lambda: engine_faults(args.times, args.only)),
-        "docker faults": (DOCKER_FAULTS, lambda: docker_faults(args.only)),
-        "machine faults": (MACHINE_FAULTS, lambda: machine_faults(args.only)),
-    }
     is_well = True
-    for name, (faults, inject_all) in parts.items():
-        if args.part in (None, name) and (args.only is None or args.only in faults):
-            text, part_is_well = inject_all()
-            is_well = is_well and part_is_well
+    for name, part in PARTS.items():
+        chosen = [fault for fault in part.names if args.only in (None, fault)]
+        if args.part in (None, name) and chosen:
+            found = part.inject(chosen, args.times or part.times)
+            is_well = is_well and found.is_well
             if args.write and args.only is None:
-                write(name, text)
+                write(name, found.text)
     return int(not is_well)
 
 

@@ -1,9 +1,12 @@
-"""The Docker Engine's socket as a TCP port: it can be closed, which refuses connections, or fall silent."""
+"""The Docker Engine's socket as a TCP port: it can be closed, which refuses connections, or fall silent, and somebody
+can be told of a request before it passes."""
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 SOCKET = "/var/run/docker.sock"
@@ -19,6 +22,20 @@ class DoorToDocker:
         self.host = f"tcp://127.0.0.1:{self.port}"
         self._sockets: list[socket.socket] = []
         self._passes = threading.Event()
+        self._on_request: Callable[[bytes], None] | None = None
+
+    def when(self, request: str, count: int, act: Callable[[], None]) -> None:
+        """Do something when the so-manieth request that begins like this pattern comes, before it is passed on.
+
+        It is not passed on where that raises OSError.
+        """
+        left = iter(range(count - 1, -1, -1))
+
+        def look(data: bytes) -> None:
+            if re.match(request.encode(), data) and next(left, None) == 0:
+                act()
+
+        self._on_request = look
 
     def open(self) -> None:
         self._passes.set()
@@ -54,12 +71,14 @@ class DoorToDocker:
                 far = socket.socket(socket.AF_UNIX)
                 far.connect(SOCKET)
                 self._sockets += [near, far]
-                for source, target in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+                for source, target, asks in ((near, far, True), (far, near, False)):
+                    threading.Thread(target=self._pass_on, args=(source, target, asks), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, asks: bool) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
                 self._passes.wait()
+                if asks and self._on_request is not None:
+                    self._on_request(data)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)

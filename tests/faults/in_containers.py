@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from planner.container import STUDY_LABEL, TRIAL_LABEL
 from planner.files import load_study
 from planner.trial import Trial
 from tests.faults.door import DoorToDocker
-from tests.faults.inject import FAULTY_SEQS, LIMIT_S, trials_of
+from tests.faults.inject import FAULTY_SEQS, LIMIT_S, gone_within, trials_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE_IMAGE, IMAGE = "planner-vllm-cpu:test", "planner-faulty:test"
@@ -72,6 +73,9 @@ class Scene:
     client: docker.DockerClient
     door: DoorToDocker
     image: str
+    num_trials: int = TRIALS
+    limit_s: float = LIMIT_S
+    is_under_load: Callable[[Scene], bool] = lambda scene: scene.marker.with_suffix(".load").exists()
     planner: subprocess.Popen[bytes] | None = None
 
     @cached_property
@@ -85,6 +89,9 @@ class Scene:
 
     def containers(self) -> list[Container]:
         return self.client.containers.list(all=True, filters={"label": self.label}, ignore_removed=True)
+
+    def names(self) -> list[str]:
+        return [str(container.name) for container in self.containers()]
 
     @property
     def container(self) -> Container:
@@ -104,7 +111,10 @@ class Scene:
         self.wait_for(lambda: self.marker.exists())
 
     def wait_for_load(self) -> None:
-        self.wait_for(lambda: self.marker.with_suffix(".load").exists())
+        self.wait_for(lambda: self.is_under_load(self))
+
+    def wait_for_end(self) -> None:
+        self.wait_for(lambda: False)
 
     def wait_for_trial(self, number: int) -> None:
         """Until its container runs."""
@@ -128,37 +138,21 @@ def restarts_under_load(scene: Scene) -> None:
     scene.restart_engine()
 
 
-def away_under_load(scene: Scene) -> None:
-    scene.wait_for_load()
-    scene.door.close()
-    time.sleep(BACK_WITHIN_S / 2)
-    scene.door.open()
+def unreachable_under_load(is_silent: bool, for_good: bool) -> Callable[[Scene], None]:
+    """Refusing or silent, for half the time that the planner waits or until it has ended."""
 
+    def act(scene: Scene) -> None:
+        scene.wait_for_load()
+        (scene.door.fall_silent if is_silent else scene.door.close)()
+        scene.wait_for_end() if for_good else time.sleep(BACK_WITHIN_S / 2)
+        (scene.door.speak if is_silent else scene.door.open)()
 
-def gone_under_load(scene: Scene) -> None:
-    scene.wait_for_load()
-    scene.door.close()
-    scene.wait_for(lambda: False)
-    scene.door.open()
-
-
-def silent_under_load(scene: Scene) -> None:
-    scene.wait_for_load()
-    scene.door.fall_silent()
-    time.sleep(BACK_WITHIN_S / 2)
-    scene.door.speak()
-
-
-def silent_for_good(scene: Scene) -> None:
-    scene.wait_for_load()
-    scene.door.fall_silent()
-    scene.wait_for(lambda: False)
-    scene.door.speak()
+    return act
 
 
 def image_is_missing(scene: Scene) -> None:
     scene.client.images.remove(scene.image)
-    scene.wait_for(lambda: False)
+    scene.wait_for_end()
     scene.client.images.get(IMAGE).tag(scene.image)
 
 
@@ -179,7 +173,7 @@ def ports_are_taken(scene: Scene) -> None:
         for port in range(first, first + 16):
             with contextlib.suppress(OSError):  # somebody else's already
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
-        scene.wait_for(lambda: False)
+        scene.wait_for_end()
 
 
 def removed(scene: Scene) -> None:
@@ -215,6 +209,21 @@ def planner_killed_under_load(scene: Scene) -> None:
     scene.planner.kill()
 
 
+def planner_killed_at(request: str, is_lost: bool = False) -> Callable[[Scene], None]:
+    """When it has sent this request for its second trial; the Docker Engine gets it nevertheless, or not."""
+
+    def act(scene: Scene) -> None:
+        def kill() -> None:
+            scene.planner.kill()
+            if is_lost:
+                raise ConnectionResetError
+
+        scene.door.when(request, 2, kill)
+        scene.wait_for_end()
+
+    return act
+
+
 def nothing(scene: Scene) -> None:
     """The engine does it."""
 
@@ -232,15 +241,18 @@ class DockerFault:
     memory_limit: str | None = None
 
 
+WAITS = "waits under load"
 DOCKER_FAULTS = {
     fault.name: fault
     for fault in (
-        DockerFault("Docker Engine away under load", away_under_load, "waits under load", ""),
-        DockerFault("Docker Engine silent under load", silent_under_load, "waits under load", ""),
+        DockerFault("Docker Engine away under load", unreachable_under_load(False, False), WAITS, ""),
+        DockerFault("Docker Engine silent under load", unreachable_under_load(True, False), WAITS, ""),
         DockerFault("Docker Engine restarts at start", restarts_at_start, "waits at start", "Docker Engine was away"),
-        DockerFault("Docker Engine restarts under load", restarts_under_load, "waits under load", "Engine was away"),
-        DockerFault("Docker Engine does not come back", gone_under_load, "waits under load", "does not answer", 1),
-        DockerFault("Docker Engine silent for good", silent_for_good, "waits under load", "does not answer", 1),
+        DockerFault("Docker Engine restarts under load", restarts_under_load, WAITS, "Engine was away"),
+        DockerFault(
+            "Docker Engine does not come back", unreachable_under_load(False, True), WAITS, "does not answer", 1
+        ),
+        DockerFault("Docker Engine silent for good", unreachable_under_load(True, True), WAITS, "does not answer", 1),
         DockerFault("image missing", image_is_missing, "none", "fetch it with docker pull", 1),
         DockerFault("image removed between trials", image_is_removed, "none", "fetch it with docker pull", 1),
         DockerFault("ports taken by another process", ports_are_taken, "none", ""),
@@ -248,12 +260,17 @@ DOCKER_FAULTS = {
             "container out of memory", nothing, "takes memory under load", "OOMKilled, exit code 137",
             outcome="failed", memory_limit="1GiB",
         ),
-        DockerFault("container removed under load", removed, "waits under load", "somebody"),
+        DockerFault("container removed under load", removed, WAITS, "somebody"),
         DockerFault("container removed again and again", removed_each_time, "waits under each load", "3 times", 1),
-        DockerFault("container stopped under load", stopped, "waits under load", "somebody stopped its container"),
-        DockerFault("container paused under load", paused, "waits under load", "somebody paused its container"),
+        DockerFault("container stopped under load", stopped, WAITS, "somebody stopped its container"),
+        DockerFault("container paused under load", paused, WAITS, "somebody paused its container"),
+        DockerFault("planner killed, container being made", planner_killed_at("POST .*/create"), "none", "", -9),
+        DockerFault("planner killed, container made", planner_killed_at("POST .*/start"), "none", "", -9),
         DockerFault("planner killed, container starting", planner_killed_at_start, "waits at start", "", -9),
-        DockerFault("planner killed, container under load", planner_killed_under_load, "waits under load", "", -9),
+        DockerFault("planner killed, container under load", planner_killed_under_load, WAITS, "", -9),
+        DockerFault(
+            "planner killed, container stopped", planner_killed_at("DELETE .*/containers", True), "none", "", -9
+        ),
     )
 }  # fmt: skip
 REPRESENTATIVE = (
@@ -261,7 +278,7 @@ REPRESENTATIVE = (
     "Docker Engine does not come back",
     "image removed between trials",
     "container out of memory",
-    "planner killed, container under load",
+    "planner killed, container stopped",
 )
 """What CI injects; `make faults` all."""
 
@@ -271,6 +288,7 @@ class Met:
     """A study that met a fault, and went on where that ended it."""
 
     fault: DockerFault
+    num_trials: int
     seconds: float
     """Of the run that met it."""
     first_code: int
@@ -280,10 +298,16 @@ class Met:
     """Those that the run which met it has told."""
     trials: list[Trial]
     left: list[str] = field(default_factory=list)
+    gone_s: float = 0.0
+    """How long after the planner was killed there was nothing of it, without another run."""
 
     @property
     def trial(self) -> Trial:
         return next(trial for trial in self.trials if trial.candidate.engine.max_num_seqs == FAULTY_SEQS)
+
+    @property
+    def outcome(self) -> str:
+        return self.trial.outcome
 
     @property
     def says(self) -> str:
@@ -303,16 +327,19 @@ class Met:
         checks = {
             f"the run ended with {self.first_code}": self.first_code == self.fault.ends,
             f"the last run ended with {self.code}": self.code == 0,
-            f"{len(self.trials)} trials of {len(candidates)} candidates": len(self.trials) == len(candidates) == TRIALS,
-            f"numbers {[t.number for t in self.trials]}": [t.number for t in self.trials] == list(range(TRIALS)),
+            f"{len(self.trials)} trials of {len(candidates)} candidates": len(self.trials)
+            == len(candidates)
+            == self.num_trials,
+            f"numbers {[t.number for t in self.trials]}": [t.number for t in self.trials]
+            == list(range(self.num_trials)),
             f"lost: {', '.join(self.lost)}": not self.lost,
             f"left: {', '.join(self.left)}": not self.left,
             "a traceback": "Traceback" not in self.output,
             "more than a line of error": self.output.count("\nplanner:") <= 1,
         }
         wrong = [words for words, is_well in checks.items() if not is_well]
-        if not wrong and (self.trial.outcome != self.fault.outcome or self.fault.says not in self.says):
-            wrong.append(f"the trial: {self.trial.outcome}: {self.says}")
+        if not wrong and (self.outcome != self.fault.outcome or self.fault.says not in self.says):
+            wrong.append(f"the trial: {self.outcome}: {self.says}")
         if not wrong and self.fault.memory_limit is not None:
             failure = self.trial.failure
             assert failure is not None
@@ -400,26 +427,30 @@ def scene_of(folder: Path, fault: str, memory_limit: str | None = None) -> Itera
 def meet(fault: DockerFault, folder: Path) -> Met:
     """Run a study until it has met the fault, run it again where that ended it, and look at what is left."""
     with scene_of(folder, fault.engine, fault.memory_limit) as scene:
-        began = time.monotonic()
-        first_code, output = run_planner(scene, fault.act)
-        seconds = time.monotonic() - began
-        first, code = trials_of(scene.study), first_code
-        if first_code:
-            code, more = run_planner(scene, nothing)
-            output += more
-        left = scene.containers()
-        for container in left:
-            container.remove(force=True)
-        trials = trials_of(scene.study)
-        return Met(fault, seconds, first_code, code, output, first, trials, [container.name for container in left])
+        return met_in(scene, fault)
+
+
+def met_in(scene: Scene, fault: DockerFault) -> Met:
+    began = time.monotonic()
+    first_code, output = run_planner(scene, fault.act)
+    seconds = time.monotonic() - began
+    gone_s, left = gone_within(scene.names) if first_code == -signal.SIGKILL else (0.0, [])
+    first, code = trials_of(scene.study), first_code
+    if first_code:
+        code, more = run_planner(scene, nothing)
+        output += more
+    left += scene.names()
+    for container in scene.containers():
+        container.remove(force=True)
+    return Met(fault, scene.num_trials, seconds, first_code, code, output, first, trials_of(scene.study), left, gone_s)
 
 
 def run_planner(scene: Scene, act: Callable[[Scene], None]) -> tuple[int, str]:
     """`planner tune` while something is done to it: exit code and output."""
-    argv = [sys.executable, "-c", PLANNER, "tune", str(scene.study), "--trials", str(TRIALS), "--backend", "docker"]
+    argv = [sys.executable, "-c", PLANNER, "tune", str(scene.study), "--trials", f"{scene.num_trials}"]
     with tempfile.TemporaryFile() as output:
         scene.planner = subprocess.Popen(
-            [*argv, "--no-finals"],
+            [*argv, "--backend", "docker", "--no-finals"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -427,7 +458,7 @@ def run_planner(scene: Scene, act: Callable[[Scene], None]) -> tuple[int, str]:
         )
         try:
             act(scene)
-            code = scene.planner.wait(LIMIT_S)
+            code = scene.planner.wait(scene.limit_s)
         finally:
             scene.planner.kill()
             scene.planner.wait()

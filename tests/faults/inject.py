@@ -74,23 +74,21 @@ ENGINE_FAULTS = (
     Fault("no usage", "failed", "most often: no usage"),
     Fault("a log of 300 MB", "measured"),
 )
-KILLED_BEFORE_LAUNCH, KILLED_STORING = (
-    "planner killed before an engine starts",
-    "planner killed while it stores a trial",
-)
+COMMITS = {"record": 1, "figures": 8, "state": 15}
+"""Of a measured trial's storing, which are so many."""
+KILLED_BEFORE_LAUNCH = "planner killed before an engine starts"
+KILLED_STORING = {f"planner killed while it stores a trial's {what}": commit for what, commit in COMMITS.items()}
 PLANNER_FAULTS = (
     Fault(KILLED_BEFORE_LAUNCH, "measured", ends=-9),
     Fault("planner killed while an engine starts", "measured", ends=-9),
     Fault("planner killed under load", "measured", ends=-9),
     Fault("planner killed while an engine ends", "measured", ends=-9),
-    Fault(KILLED_STORING, "measured", ends=-9),
+    *(Fault(name, "measured", ends=-9) for name in KILLED_STORING),
     Fault("planner stopped twice while an engine starts", "measured", ends=130),
     Fault("planner told to end under load", "measured", ends=130),
     Fault("planner told to end again and again", "measured", ends=130),
     Fault("terminal closed under load", "measured", ends=130),
 )
-COMMITS = (8, 1, 15)
-"""Of a trial's storing, in which the planner is killed: one of its attributes, its record, its state."""
 FAULTS = {fault.name: fault for fault in (*ENGINE_FAULTS, *PLANNER_FAULTS)}
 
 
@@ -124,7 +122,7 @@ class Injected:
         return GIVEN_UP if self.met.stopped_at is not None else "measured" if self.met.is_acceptable else REFUSED
 
     @property
-    def words(self) -> str:
+    def says(self) -> str:
         if self.met.failure is not None:
             return self.met.failure.message
         return "; ".join(c.message for c in self.met.constraints if c.excess > 0)
@@ -143,8 +141,8 @@ class Injected:
         }
         wrong = [words for words, is_well in checks.items() if not is_well]
         expected = {self.fault.outcome, GIVEN_UP} if self.fault.ends else {self.fault.outcome}
-        if not wrong and (self.outcome not in expected or self.fault.words not in self.words):
-            wrong.append(f"the trial: {self.outcome}: {self.words}")
+        if not wrong and (self.outcome not in expected or self.fault.words not in self.says):
+            wrong.append(f"the trial: {self.outcome}: {self.says}")
         return wrong
 
 
@@ -178,11 +176,11 @@ def write_study(folder: Path, fault: str) -> Path:
     return path
 
 
-def inject(fault: Fault, folder: Path, turn: int = 0) -> Injected:
+def inject(fault: Fault, folder: Path) -> Injected:
     """Run a study until it has met the fault, run it again where that ended it, and look at what is left."""
     study = write_study(folder, fault.name)
     began = time.monotonic()
-    first_code, output, peak_bytes = run_planner(study, *how_it_is_met(fault, folder, turn))
+    first_code, output, peak_bytes = run_planner(study, *how_it_is_met(fault, folder))
     seconds = time.monotonic() - began
     gone_s, left = gone_within(lambda: processes_of(study)) if first_code == -signal.SIGKILL else (0.0, [])
     first, code = trials_of(study), first_code
@@ -195,12 +193,12 @@ def inject(fault: Fault, folder: Path, turn: int = 0) -> Injected:
     return Injected(fault, seconds, first_code, code, output, trials, lost, left, peak_bytes, gone_s)
 
 
-def how_it_is_met(fault: Fault, folder: Path, turn: int) -> tuple[list[str], dict[str, str]]:
+def how_it_is_met(fault: Fault, folder: Path) -> tuple[list[str], dict[str, str]]:
     """The planner's program and environment: for what an engine cannot do to it."""
     if fault.name == KILLED_BEFORE_LAUNCH:
         return [sys.executable, str(ENGINE.with_name("killed_before_launch.py"))], {}
-    if fault.name == KILLED_STORING:
-        return PLANNER, killed_in_commit(folder, folder / "met", COMMITS[turn % len(COMMITS)])
+    if fault.name in KILLED_STORING:
+        return PLANNER, killed_in_commit(folder, folder / "met", KILLED_STORING[fault.name])
     return PLANNER, {}
 
 

@@ -1,4 +1,4 @@
-"""A planner killed by SIGKILL at random, again and again: `sweep(SWEEPS[...], folder, times) -> Swept`.
+"""A planner killed by SIGKILL at random, again and again: `sweep(SWEEPS[...], folder, kills) -> Swept`.
 
 A study is killed, the same command follows, is killed in its turn, and so on until a run ends before its kill; then the
 next study begins, until there were so many kills. Moments are uniform over the seconds that an undisturbed run takes,
@@ -38,6 +38,8 @@ COMMITS = 100
 class Sweep:
     name: str
     backend: str
+    kills: int = 30
+    """What `make faults` injects."""
     is_in_commits: bool = False
 
 
@@ -46,7 +48,7 @@ SWEEPS = {
     for one in (
         Sweep("planner killed at random moments", "process"),
         Sweep("planner killed in random commits", "process", is_in_commits=True),
-        Sweep("planner killed at random moments, in containers", "docker"),
+        Sweep("planner killed at random moments, in containers", "docker", kills=8),
     )
 }
 
@@ -91,7 +93,7 @@ def place(backend: str, folder: Path) -> Iterator[Place]:
         yield Place(study, in_containers.TRIALS, left)
 
 
-def sweep(kind: Sweep, folder: Path, times: int, seed: int = 0) -> Swept:
+def sweep(kind: Sweep, folder: Path, kills: int, seed: int = 0) -> Swept:
     if kind.backend == "docker":
         with contextlib.closing(docker.from_env()) as client:
             in_containers.build_image(client)
@@ -99,7 +101,7 @@ def sweep(kind: Sweep, folder: Path, times: int, seed: int = 0) -> Swept:
     with place(kind.backend, folder / "undisturbed") as first:
         _run(kind, first, {}, None)
     life_s = time.monotonic() - began
-    while swept.kills < times:
+    while swept.kills < kills:
         with place(kind.backend, folder / f"study-{swept.studies}") as there:
             _kill_until_it_ends(kind, there, rng, life_s, swept)
         swept.studies += 1
@@ -137,7 +139,9 @@ def _wrong(there: Place, trials: list[Trial], code: int, output: str) -> list[st
         f"ended with {code}: {output[-2000:]}": code == 0,
         "a traceback": "Traceback" not in output,
         f"{len(trials)} trials of {len(candidates)} candidates": len(trials) == len(candidates) == there.num_trials,
+        f"numbers {[trial.number for trial in trials]}": [t.number for t in trials] == list(range(there.num_trials)),
         f"trials {running} never told": not running,
+        f"disturbed: {[trial.disturbances for trial in trials]}": not any(trial.disturbances for trial in trials),
         f"outcomes {[trial.outcome for trial in trials]}": all(trial.outcome == "measured" for trial in trials),
     }
     return [f"{there.study.parent.name}: {words}" for words, is_well in checks.items() if not is_well]

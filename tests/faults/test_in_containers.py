@@ -27,7 +27,5 @@ def test_the_planner_does_not_grow(tmp_path: Path) -> None:
     assert soaked.wrong() == []
 
 
-def test_the_page_has_what_was_found() -> None:
-    text = PAGE.read_text("utf-8")
-    assert [name for name in DOCKER_FAULTS if f"| {name} |" not in text] == [], "run: make faults"
-    assert BEGIN in text, "run: make soak"
+def test_the_page_has_the_long_one() -> None:
+    assert BEGIN in PAGE.read_text("utf-8"), "run: make soak"

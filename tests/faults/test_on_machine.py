@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.__main__ import PAGE
 from tests.faults.on_machine import MACHINE_FAULTS, power_cuts
 
 
@@ -25,11 +24,6 @@ def test_a_study_endures(name: str, tmp_path: Path) -> None:
     endured = power_cuts(tmp_path, times=2) if name == "power cut" else MACHINE_FAULTS[name](tmp_path)
     assert endured.wrong == []
     assert endured.lost == 0
-
-
-def test_the_page_lists_them() -> None:
-    text = PAGE.read_text("utf-8")
-    assert [name for name in MACHINE_FAULTS if f"| {name} |" not in text] == [], "run: make faults"
 
 
 def test_what_a_study_writes_is_on_the_disk(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from planner.files import encode, load_study
 from planner.problem import Problem
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.workspace import LADDER_FILE
-from studies import PLANNER
+from studies import PLANNER, signal_engine_core
 
 
 def write_ladder(study: Path, rungs: dict[str, dict[str, Any]], policy: Policy, **changes: Any) -> Ladder:
@@ -115,13 +115,4 @@ class Guard:
         return int(answer.raise_for_status().json()["usage"]["completion_tokens"])
 
     def signal_engine(self, number: signal.Signals) -> None:
-        """To the process of the engine core, from within the container."""
-        script = (
-            "import os, pathlib\n"
-            "found = [int(p.parent.name) for p in pathlib.Path('/proc').glob('[0-9]*/comm')\n"
-            "         if 'EngineCor' in p.read_text()]\n"
-            f"[os.kill(pid, {int(number)}) for pid in found]\n"
-            "print(len(found))"
-        )
-        code, output = self.container.exec_run(["python3", "-c", script])
-        assert (code, output.split()) == (0, [b"1"]), output
+        signal_engine_core(self.container, number)

@@ -14,6 +14,7 @@ from pathlib import Path
 import docker
 import msgspec
 import optuna
+from docker.models.containers import Container
 
 from planner.container import STUDY_LABEL
 from planner.files import load_study
@@ -138,3 +139,16 @@ def trials_of(study: Path) -> list[Trial]:
     name = load_study(study).name
     stored = optuna.load_study(study_name=name, storage=f"sqlite:///{study.parent / 'study.db'}")
     return [msgspec.json.decode(t.user_attrs[RECORD], type=Trial) for t in stored.trials if RECORD in t.user_attrs]
+
+
+def signal_engine_core(container: Container, number: signal.Signals) -> None:
+    """To the process of vLLM's engine core, from within its container."""
+    script = (
+        "import os, pathlib\n"
+        "found = [int(p.parent.name) for p in pathlib.Path('/proc').glob('[0-9]*/comm')\n"
+        "         if 'EngineCor' in p.read_text()]\n"
+        f"[os.kill(pid, {int(number)}) for pid in found]\n"
+        "print(len(found))"
+    )
+    code, output = container.exec_run(["python3", "-c", script])
+    assert (code, output.split()) == (0, [b"1"]), output

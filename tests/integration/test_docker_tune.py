@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ import httpx
 import pytest
 
 from planner.files import load_study
-from studies import containers_of, trials_of, tune, tune_until, write_cpu_study
+from studies import containers_of, trials_of, tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 
@@ -61,24 +60,6 @@ def test_tune_on_real_vllm_then_run_the_exported_script(
         assert answer.json()["usage"]["completion_tokens"] >= 1
     finally:
         docker_client.containers.get(spec.serve.name).remove(force=True)
-
-
-def test_killed_in_the_middle_and_run_again(
-    docker_client: docker.DockerClient, vllm_image: str, tiny_model: Path, tmp_path: Path
-) -> None:
-    study = write_cpu_study(tmp_path / "study", vllm_image, tiny_model, requests=24)
-    code, output = tune_until(study, 3, "docker", "(2/3)", signal.SIGKILL)
-    assert code == -signal.SIGKILL, output
-    first = trials_of(study)
-    assert len(first) == 1
-
-    again = tune(study, 3, "docker", timeout_s=600)
-    assert again.returncode == 0, again.stdout + again.stderr
-    trials = trials_of(study)
-    assert [trial.number for trial in trials] == [0, 1, 2]
-    assert trials[0] == first[0], "what was measured is not measured again"
-    assert len({trial.candidate.key for trial in trials}) == 3
-    assert containers_of(docker_client, study) == []
 
 
 @pytest.mark.usefixtures("docker_client")

@@ -1,6 +1,6 @@
 """What one more trial costs the driver of a study that has very many.
 
-`python -m tests.race.driver --write docs/hosts.md` makes the table; the 10 000 trials are written first, in minutes. Ask,
+`python -m tests.race.driver --write docs/hosts.md` makes the table; 10 000 trials are written first, in minutes. Ask,
 tell and the loop are real, on SQLite; engines are simulated in virtual time, and what that costs is taken off.
 """
 

@@ -49,7 +49,7 @@ class _OneByOne:
     def alone(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def settle(self) -> None: ...
+    def tell_recorded(self) -> None: ...
 
     def num_under_way(self, finals: bool = False) -> int:  # noqa: ARG002
         return 0

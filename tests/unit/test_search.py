@@ -19,7 +19,7 @@ from planner.benchmark import Repeats, simulated
 from planner.crew import Here
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.samplers import RECORD, record_of, untried_rows
+from planner.samplers import RECORD, distributions, record_of, untried_rows
 from planner.search import Search, definition
 from planner.study import run_study
 from planner.surrogate import Surrogate
@@ -96,7 +96,7 @@ def test_an_unfinished_trial_is_finished_first_under_its_own_number(
     assert _stored(storage).get_trials(states=(TrialState.RUNNING,)) == []
 
 
-def test_a_trial_that_was_half_stored_is_told_and_one_half_asked_is_none(
+def test_a_trial_that_was_half_stored_is_told_and_not_launched_again(
     make_problem: Make, tune: Any, launch: Any, storage: str, watcher: Any
 ) -> None:
     """What a planner leaves that is killed between two of its writes."""
@@ -104,16 +104,37 @@ def test_a_trial_that_was_half_stored_is_told_and_one_half_asked_is_none(
     (measured,) = launch(problem)
     Search(problem, storage).ask()
     study = _stored(storage)
-    study.ask()
     record = msgspec.json.encode(measured).decode()
     optuna.Trial(study, study.trials[0]._trial_id).set_user_attr(RECORD, record)
 
     trials = tune(problem, 2, observer=watcher)
     assert trials[0] == measured
-    assert [number for number, _ in watcher.asked] == [2], "what was measured is not launched again"
+    assert [number for number, _ in watcher.asked] == [1]
     told = _stored(storage).trials
-    assert [trial.state for trial in told] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert [trial.state for trial in told] == [TrialState.COMPLETE] * 2
     assert told[0].value == measured.value
+
+
+@pytest.mark.parametrize("is_default_on_grid", [False, True])
+@pytest.mark.parametrize("what", ["waiting", "running", "with a setting"])
+def test_a_trial_that_was_half_asked_is_asked_whole_under_its_number(
+    make_problem: Make, tune: Any, storage: str, watcher: Any, what: str, is_default_on_grid: bool
+) -> None:
+    """The default stays trial 0 where a planner is killed while it asks."""
+    problem = make_problem(search_space={"search": {"layout": ["2xtp1", "1xtp2"]}} if is_default_on_grid else FOUR)
+    row = problem.row_of(problem.default)
+    assert (row is not None) == is_default_on_grid
+    Search(problem, storage)
+    study = _stored(storage)
+    if row is not None:
+        study.enqueue_trial(problem.choices.params(problem.grid.indices[row]))
+    if what != "waiting":
+        study.ask(distributions(problem) if is_default_on_grid and what == "with a setting" else None)
+    trials = tune(problem, 2, observer=watcher)
+    assert watcher.asked[0] == (0, problem.default)
+    assert [trial.number for trial in trials] == [0, 1]
+    assert [trial.state for trial in _stored(storage).trials] == [TrialState.COMPLETE] * 2
+    assert trials[0].candidate != trials[1].candidate
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
