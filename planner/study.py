@@ -61,7 +61,6 @@ def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer)
     """
     if not crew.places:
         return
-    search.tell_recorded()
 
     def begin_all(to_do: list[tuple[str, str, int]]) -> None:
         """`to_do`: host, series and number of each launch of the default."""
