@@ -249,6 +249,10 @@ class FailureReader:
             words = f"bus error{code}: most often /dev/shm is too small"
         elif self._error is not None:
             words, number = one_line(self._error + code), self._error_number
+            if self.has_served and LATER_NOISE.search(
+                self._error
+            ):  # the server's, of a process of the engine that said nothing itself
+                words = one_line(f"an engine process is gone without a word, most often killed: {words}")
         elif self._said is not None:
             words = one_line(f"ended{code} without naming a cause; its last line: {self._said}")
         else:

@@ -538,6 +538,19 @@ def test_a_silent_death_is_told_by_the_exit_code(exit_code: int | None, words: s
     assert verdict("", exit_code) == (EngineCrashed, words)
 
 
+def test_an_engine_core_that_was_killed_says_nothing_itself() -> None:
+    """As vLLM 0.32 does when its engine core gets SIGKILL under load: the server ends well."""
+    text = SERVING + (
+        "(APIServer pid=1) ERROR 11-27 21:59:51 [async_llm.py:878] AsyncLLM output_handler failed.\n"
+        "(APIServer pid=1) ERROR 11-27 21:59:51 [serving.py:500] vllm.v1.engine.exceptions.EngineDeadError: EngineCore "
+        "encountered an issue. See stack trace (above) for the root cause.\n"
+        "INFO:     Shutting down\n"
+    )
+    assert verdict(text, 0)[1] == (
+        "an engine process is gone without a word, most often killed: AsyncLLM output_handler failed. (exit code 0)"
+    )
+
+
 def test_followers_of_an_unknown_cause_are_better_than_nothing() -> None:
     text = "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.\n"
     assert verdict(text)[1] == "RuntimeError: Engine core initialization failed. See root cause above."
