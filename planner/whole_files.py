@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 """Errors that are the machine's, wherever they come up: a full or failing disk."""
+STALE_S = 60.0
+"""A write takes milliseconds; what is older was begun by a program that was killed."""
 
 
 def write_whole(path: Path, data: str | bytes, mode: int | None = None) -> None:
@@ -21,6 +26,7 @@ def write_whole(path: Path, data: str | bytes, mode: int | None = None) -> None:
         return
     path = path.resolve()
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    _remove_stale(path)
     try:
         with new.open("wb") as file:
             file.write(data)
@@ -38,3 +44,11 @@ def write_whole(path: Path, data: str | bytes, mode: int | None = None) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _remove_stale(path: Path) -> None:
+    """What a program that was killed in the middle of writing this file left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+        with suppress(OSError):  # somebody else has removed it
+            if time.time() - left.stat().st_mtime > STALE_S:
+                left.unlink()

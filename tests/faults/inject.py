@@ -105,7 +105,7 @@ class Injected:
     lost: list[str] = field(default_factory=list)
     """Finished trials that a later run no longer has, or has otherwise."""
     left: list[str] = field(default_factory=list)
-    """Processes of the study after its end."""
+    """Processes of the study and temporary files after its end."""
     peak_bytes: int = 0
     """Resident memory of the planner that met the fault."""
     gone_s: float = 0.0
@@ -189,7 +189,7 @@ def inject(fault: Fault, folder: Path) -> Injected:
         output += more
     trials = trials_of(study)
     lost = [f"trial {trial.number}" for trial in first if trial not in trials]
-    left += processes_of(study)
+    left += [*processes_of(study), *(str(path) for path in temporary(study).rglob("*"))]
     return Injected(fault, seconds, first_code, code, output, trials, lost, left, peak_bytes, gone_s)
 
 
@@ -224,13 +224,14 @@ def run_planner(
     for number in (signal.SIGINT, signal.SIGHUP):  # ignored in a background job, and so in what that starts
         signal.signal(number, signal.default_int_handler)
     argv = [*planner, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", "--no-finals"]
+    temporary(study).mkdir(exist_ok=True)
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "TMPDIR": str(temporary(study)), **(env or {})},
             start_new_session=True,
         )
         limit = threading.Timer(LIMIT_S, process.kill)
@@ -240,6 +241,11 @@ def run_planner(
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         return process.returncode, output.read().decode("utf-8", "replace"), usage.ru_maxrss * 1024
+
+
+def temporary(study: Path) -> Path:
+    """Where the planner and its engines put temporary files."""
+    return study.parent / "tmp"
 
 
 def trials_of(study: Path) -> list[Trial]:
