@@ -157,6 +157,7 @@ def image_is_missing(scene: Scene) -> None:
 
 
 def image_is_removed(scene: Scene) -> None:
+    """Only its name: all launches of a run have what that stood for at the first."""
     scene.wait_for_trial(1)
     image_is_missing(scene)
 
@@ -254,7 +255,7 @@ DOCKER_FAULTS = {
         ),
         DockerFault("Docker Engine silent for good", unreachable_under_load(True, True), WAITS, "does not answer", 1),
         DockerFault("image missing", image_is_missing, "none", "fetch it with docker pull", 1),
-        DockerFault("image removed between trials", image_is_removed, "none", "fetch it with docker pull", 1),
+        DockerFault("image's name removed between trials", image_is_removed, "none", ""),
         DockerFault("ports taken by another process", ports_are_taken, "none", ""),
         DockerFault(
             "container out of memory", nothing, "takes memory under load", "OOMKilled, exit code 137",
@@ -276,7 +277,8 @@ DOCKER_FAULTS = {
 REPRESENTATIVE = (
     "Docker Engine restarts under load",
     "Docker Engine does not come back",
-    "image removed between trials",
+    "image missing",
+    "image's name removed between trials",
     "container out of memory",
     "planner killed, container stopped",
 )
