@@ -20,7 +20,7 @@ from planner.crew import Here, Work
 from planner.errors import BackendError, InputError
 from planner.host import cards_of, machine_of, make_backend, measure_here
 from planner.memory import Calibrations
-from planner.nvml import read_gpus
+from planner.nvml import GpuFacts, read_gpus
 from planner.problem import Problem
 from planner.quality import Verdict, judged
 from planner.quality_gate import Gate
@@ -130,12 +130,13 @@ def look(order: Order) -> dict[str, str]:
         machine = machine_of(problem, order.backend)
     except (BackendError, InputError, OSError) as error:
         return {"fault": str(error)}
-    cards = [] if problem.gpu.is_cpu else read_gpus().cards
+    gpus = GpuFacts() if problem.gpu.is_cpu else read_gpus()
     return {
         "planner": __version__,
         "processor": f"{psutil.cpu_count()} x {platform.machine()} {_processor()}",
         "host memory": f"{psutil.virtual_memory().total / GIB:.0f} GiB",
-        "cards": ", ".join(f"{card.name} {card.total_bytes / GIB:.1f} GiB" for card in cards) or NOTHING,
+        "cards": ", ".join(f"{card.name} {card.total_bytes / GIB:.1f} GiB" for card in gpus.cards) or NOTHING,
+        "interconnect": gpus.interconnect,
         "driver": machine.driver or NOTHING,
         "image": machine.image_digest or NOTHING,
         "models": ", ".join(f"{name} {_files(variant.path)}" for name, variant in order.spec.models.items()),
