@@ -25,9 +25,9 @@ from tests.faults.inject import ENGINE_FAULTS, PLANNER_FAULTS, Fault, Injected, 
 from tests.faults.on_machine import MACHINE_FAULTS, Endured
 from tests.faults.on_vllm import VLLM_FAULTS
 from tests.faults.sweep import SWEEPS, Swept, sweep
+from tests.made import write_made
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
-END = "<!-- end -->"
 ENDS = {0: "well", 1: "with 1, then well", 130: "with 130, then well", -9: "killed, then well"}
 COLUMNS = ("fault", "injected", "the run ends", "the trial", "what it or the run says", "seconds")
 LOSSES = ("trials lost", "left behind")
@@ -163,13 +163,6 @@ PARTS = {
 }
 
 
-def write(name: str, text: str) -> None:
-    begin = f"<!-- made: {name} -->"
-    before, found, rest = PAGE.read_text("utf-8").partition(begin)
-    assert found, f"{PAGE} has no {begin}"
-    PAGE.write_text(f"{before}{begin}\n{text}\n{END}{rest.partition(END)[2]}", "utf-8")
-
-
 def main() -> int:
     often = ", ".join(f"{name} {part.times}" for name, part in PARTS.items())
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
@@ -186,7 +179,7 @@ def main() -> int:
             found = part.inject(chosen, args.times or part.times)
             is_well = is_well and found.is_well
             if args.write and args.only is None:
-                write(name, found.text)
+                write_made(PAGE, name, found.text)
     return int(not is_well)
 
 

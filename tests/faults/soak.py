@@ -26,9 +26,12 @@ from planner.files import load_study
 from planner.units import MIB, format_duration
 from tests.faults.in_containers import IMAGE, build_image, write_study
 from tests.faults.inject import PLANNER, trials_of
+from tests.made import begin_of, write_made
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
-BEGIN, END = "<!-- made: soak -->", "<!-- end -->"
+MADE = "soak"
+BEGIN = begin_of(MADE)
+"""Of its part of the page."""
 WARMUP_REQUESTS = 4
 SEARCH = f"{{max_num_seqs: {[*range(4, 84, 4)]}, gpu_memory_utilization: {[u / 100 for u in range(80, 97)]}}}"
 """340 combinations, and the default."""
@@ -152,8 +155,7 @@ def main() -> int:
         return 1
     print(soaked.text(), *soaked.wrong(), sep="\n", flush=True)
     if args.write:
-        before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{soaked.text()}\n{END}{rest.partition(END)[2]}", "utf-8")
+        write_made(PAGE, MADE, soaked.text())
     return int(bool(soaked.wrong()))
 
 

@@ -29,13 +29,13 @@ from planner.search import Search
 from planner.study import run_study
 from planner.trial import Trial
 from planner.units import MIB
+from tests.made import write_made
 from tests.race.runs import QUIET
-from tests.race.workers import CARD, VirtualCrew, problem_on, write_between
+from tests.race.workers import CARD, VirtualCrew, problem_on
 
 SIZES = (10, 100, 1000, 10_000)
 WORKERS, TRIALS = 16, 48
 """Of the trials that are timed."""
-BEGIN, END = "<!-- made: driver -->", "<!-- end -->"
 
 
 def fill(problem: Problem, model: Trial, storage: str, size: int) -> None:
@@ -101,7 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         text = table(Path(name), args.sizes)
-    write_between(args.write, BEGIN, END, text)
+    write_made(args.write, "driver", text)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from planner.search import Search
 from planner.space import Candidate
 from planner.study import run_study
 from planner.trial import Trial
+from tests.made import write_made
 from tests.race.runs import QUIET
 
 
@@ -91,7 +92,6 @@ CLOSE = 0.01
 """Of the best that any run on the same cards deployed."""
 AGAIN, MANY = 1_000_000, 4
 """Launches that tell what a candidate is worth: their numbers, and how many, so that noise plays no part."""
-BEGIN, END = "<!-- made: workers -->", "<!-- end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +182,7 @@ def main() -> None:
                 print(truth, count, runs[-1].best[-1], flush=True)
     print(table(runs), flush=True)
     plot(runs, args.write.parent / "hosts.svg")
-    write_between(args.write, BEGIN, END, table(runs))
-
-
-def write_between(path: Path, begin: str, end: str, text: str) -> None:
-    before, _, rest = path.read_text("utf-8").partition(begin)
-    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", "utf-8")
+    write_made(args.write, "workers", table(runs))
 
 
 if __name__ == "__main__":
