@@ -46,7 +46,7 @@ from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of,
 from planner.loadgen import send_load
 from planner.metrics import ClientHealth, RequestRecord, client_fault, of_requests, summarize
 from planner.model import load_model
-from planner.objective import Objective
+from planner.objective import Limit, parse_limits
 from planner.spread import processes_needed, send_spread
 from planner.stress import preset, run_stress
 from planner.telemetry import ServerFacts, probe_server, wait_until_idle
@@ -216,7 +216,14 @@ def parse_slo(text: str | None) -> dict[str, float]:
         if not equals:
             raise InputError(f"--slo: {name!r} is not NAME=LIMIT, for example ttft_p95=10s or output_throughput=500")
     data = {"slo": {name.strip(): limit.strip() for name, _, limit in pairs}}
-    return convert(data, Objective, "--slo").limits
+    return {name: float(limit) for name, limit in convert(data, _Limits, "--slo").slo.items()}
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    slo: dict[str, Limit] = {}
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo))
 
 
 def _levels(text: str) -> list[float]:

@@ -150,9 +150,10 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
-    from planner.crews import Hosts
+    from planner.claims import shown
+    from planner.plan import Hosts, choose_backend, make_plan, plan_replay
     from planner.sources import spec_of, with_levers, with_prompts, with_settings
-    from planner.tune_command import replay_study, tune_study
+    from planner.tune_command import show_first_launch, show_plan, tune_or_replay
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
@@ -160,12 +161,23 @@ def tune(
     hosts = Hosts(ray, exclusive, mixed) if ray is not None else None
     if hosts is None and (exclusive or mixed):
         raise InputError("--exclusive and --mixed are about the hosts of --ray")
-    if replay is None:
-        tune_study(spec, folder, trials, backend, storage, dry_run, finals, quiet, as_json, hosts)
-    elif backend is None:
-        replay_study(spec, trials, replay, storage, dry_run, finals, quiet, as_json)
+    if replay is not None:
+        if backend is not None:
+            raise InputError("--replay launches nothing: leave out --backend")
+        plan = plan_replay(spec, folder, trials, replay)
+        results = shown(storage) if storage else "not kept"
     else:
-        raise InputError("--replay launches nothing: leave out --backend")
+        if hosts is not None:
+            chosen = hosts.backend(backend)
+        else:
+            chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
+        plan = make_plan(spec, folder, trials, chosen, hosts)
+        results = str(plan.workspace.folder)
+    show_plan(plan, results, quiet, as_json)
+    if dry_run:
+        show_first_launch(plan, as_json)
+    else:
+        tune_or_replay(plan, storage, finals, quiet, as_json)
 
 
 @app.command(cls=TakesFlags, epilog=epilog("doctor", FLAGS))

@@ -7,9 +7,7 @@ BenchmarkError for a load that gave no numbers; all are PlannerErrors.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +17,7 @@ from planner import files
 from planner.engine import EngineConfig, convert_settings
 from planner.sources import spec_of, with_levers, with_settings
 from planner.spec import StudySpec
-from planner.workspace import STUDIES_FOLDER, Workspace
+from planner.workspace import STUDIES_FOLDER
 
 if TYPE_CHECKING:
     from planner.bench_command import BenchAsk, BenchOutcome
@@ -30,8 +28,6 @@ Study: TypeAlias = StudySpec | Path | str
 """A study that was loaded, or its file or folder."""
 Setting: TypeAlias = str | int | float | bool
 """A value of one of vLLM's settings, under vLLM's name: `max_num_seqs=64`."""
-INTERRUPTED = 130
-"""Exit code of an interrupted command."""
 
 
 def load_study(path: Path | str) -> StudySpec:
@@ -107,22 +103,30 @@ def tune(
     the engines, and then raise KeyboardInterrupt; finished trials are kept. Raises InputError, BackendError.
     """
     from planner.finals import chosen_trial
+    from planner.live import TerminalSession
+    from planner.plan import choose_backend, make_plan
+    from planner.report import conclusion, plan_view, result_tables
+    from planner.session import NobodyWatches, tune_study, write_study
+    from planner.terminal import make_console
     from planner.trial import default_trial
-    from planner.tune_command import choose_backend, stored_trials, tune_study
+    from planner.tune_command import write_exports
 
     given = convert_settings(dict(settings), "tune")
     spec, beside = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
     spec = with_levers(with_settings(spec, given, sampler, seed), levers)
-    place, chosen = folder or beside, choose_backend(spec, backend)
-    with redirect_stdout(io.StringIO()) if quiet else nullcontext():
-        try:
-            tune_study(spec, place, trials, chosen, storage, dry_run=False, has_finals=finals)
-        except SystemExit as ended:
-            if ended.code == INTERRUPTED:
-                raise KeyboardInterrupt from None
-            raise
-    workspace = Workspace(place, simulated=chosen == "simulated")
-    problem, found = stored_trials(spec, place, workspace.simulated, storage)
+    plan = make_plan(spec, folder or beside, trials, choose_backend(spec, backend))
+    problem, workspace = plan.problem, plan.workspace
+    console = make_console()
+    if not quiet:
+        console.print(plan_view(problem, str(workspace.folder), plan.time_words, plan.backend, plan.target))
+    write_study(spec, workspace.study_folder)
+    outcome = tune_study(plan, NobodyWatches() if quiet else TerminalSession(console), storage, has_finals=finals)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    found = outcome.trials
+    if not quiet:
+        console.print(*result_tables(problem, found), conclusion(problem, found), sep="\n")
+    write_exports(problem, found, workspace)
     return Tuned(
         study_name=spec.name,
         storage=storage or workspace.default_storage,

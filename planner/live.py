@@ -1,16 +1,17 @@
-"""Watching a study run: `terminal_observer(...)`, a rich live view on a terminal and plain lines elsewhere."""
+"""Watching a session on a terminal: `TerminalSession`, a rich live view on a terminal and plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from planner.plan import Plan
 from planner.problem import Problem
 from planner.space import Candidate
 from planner.study import Observer
@@ -134,3 +135,16 @@ def terminal_observer(
     observer = LiveObserver(progress)
     with Live(observer, console=console, refresh_per_second=4, transient=True):
         yield observer
+
+
+class TerminalSession:
+    """Tells a session on a console: lines in between, and each run of launches as `terminal_observer` shows it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:
+        return terminal_observer(self._console, plan.problem, past, target, plan.expected_trial_s)

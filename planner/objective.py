@@ -50,7 +50,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                 raise ValueError(
                     f"weights.{name}: {weight:g} is not a number above 0, at most 1e6 (latencies are minimised anyway)"
                 )
-        msgspec.structs.force_setattr(self, "slo", {name: _limit(name, limit) for name, limit in self.slo.items()})
+        msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo))
 
     @property
     def limits(self) -> dict[str, float]:
@@ -129,6 +129,11 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """`max_model_len 24 576 tokens (output_throughput 507.1 tok/s)`: the value and what is beside it."""
         beside = ", ".join(f"{name} {format_metric(name, metrics[name])}" for name in self.beside if name in metrics)
         return f"{self.name} {self.format(value)}{f' ({beside})' if beside else ''}"
+
+
+def parse_limits(written: Mapping[str, str | float]) -> dict[str, float]:
+    """Limits as people write them, in seconds and per second. Raises ValueError with the key and what is allowed."""
+    return {name: _limit(name, limit) for name, limit in written.items()}
 
 
 def _limit(name: str, written: str | float) -> float:

@@ -144,6 +144,12 @@ def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[st
     return Group(Fitted(table), *below)
 
 
+def result_tables(problem: Problem, trials: Sequence[Trial]) -> list[RenderableType]:
+    """Every table of a study: its trials, and where several loads were measured, those."""
+    further = loads_table(problem, trials)
+    return [trials_table(problem, trials), *([] if further is None else [further])]
+
+
 def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | None:
     """What the trials showed at the study's further loads; None without any."""
     asked = tuple(problem.objective.powers)

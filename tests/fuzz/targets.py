@@ -49,7 +49,7 @@ from planner.service.watch import gpu_error_in
 from planner.space import SearchSpace
 from planner.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpec
 from planner.telemetry import parse_telemetry, read_gauges, read_ttft, ttft_quantile
-from planner.tune_command import expected_trial_s
+from planner.plan import expected_trial_s
 from planner.wire import Answer, error_message
 from planner.workload import Workload, plan_requests
 from tests.conftest import STUDY, Watcher

@@ -1,0 +1,128 @@
+"""Before a session's first launch: which backend, how many launches, how long one takes, what would be launched first.
+
+In: a study and the words of whoever asks. Out: a `Plan`. Nothing is launched, stored or printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.backends.docker import engine_answers
+from planner.calibration import load_calibrations
+from planner.container import trial_runs
+from planner.errors import BackendError, InputError
+from planner.hardware import find_gpu
+from planner.host import make_backend
+from planner.landscape import BACKEND as REPLAY
+from planner.landscape import Record, limit_to_records, read_records
+from planner.nvml import read_gpus
+from planner.problem import Problem
+from planner.spec import StudySpec
+from planner.units import format_duration
+from planner.workspace import Workspace
+
+BACKENDS = ("docker", "process", "simulated")
+START_BASE_S = 45.0
+"""Imports, profiling, graph capture: seconds before and after the weights are read, as seen on real starts."""
+LOAD_BYTES_PER_S = 0.5e9
+"""Weights per GPU and second, from disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The hosts of a Ray cluster, where trials are launched instead of here."""
+
+    address: str
+    is_exclusive: bool = False
+    """One trial at a time on each host, though it has cards for more."""
+    may_differ: bool = False
+
+    def backend(self, asked: str | None) -> str:
+        if asked not in {None, "docker", "process"}:
+            raise InputError(f"--backend {asked}: over --ray allowed: docker, process")
+        return asked or "docker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a session is going to do."""
+
+    problem: Problem
+    target: int
+    """Launches of the search in all, those of earlier runs counted in."""
+    backend: str
+    """docker, process or simulated; of a replay, `landscape.BACKEND`."""
+    workspace: Workspace
+    hosts: Hosts | None = None
+    records: tuple[Record, ...] = ()
+    """Recorded launches that answer instead of engines."""
+    expected_trial_s: float = 0.0
+    """Seconds that one launch and its load take; 0 where it takes no time worth planning."""
+
+    @property
+    def time_words(self) -> str:
+        if self.backend == REPLAY:
+            return "seconds"
+        if not self.expected_trial_s:
+            return "under a minute"
+        return f"about {format_duration(self.expected_trial_s * self.target)} for {self.target} trials"
+
+    @property
+    def first_launch(self) -> list[list[str]]:
+        """Command lines of the default's engines, one for each instance; none of a replay."""
+        if self.backend == REPLAY:
+            return []
+        if self.backend == "process":
+            backend = make_backend(self.problem, self.workspace, self.backend)
+            return [list(argv) for argv in backend.commands(self.problem.default, 0)]
+        return [run.argv() for run in trial_runs(self.problem, self.problem.default, 0)]
+
+
+def make_plan(spec: StudySpec, folder: Path, target: int, backend: str, hosts: Hosts | None = None) -> Plan:
+    """The plan of a study whose results are kept in `folder`. `backend` is one of BACKENDS. Raises InputError."""
+    workspace = Workspace(folder, simulated=backend == "simulated")
+    problem = Problem(spec, load_calibrations(workspace.calibration_path))
+    return Plan(
+        problem=problem,
+        target=target,
+        backend=backend,
+        workspace=workspace,
+        hosts=hosts,
+        expected_trial_s=expected_trial_s(problem, backend),
+    )
+
+
+def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path) -> Plan:
+    """The plan of the same loop on the launches recorded in `path`. Raises InputError."""
+    problem = Problem(spec)
+    records = read_records(path, problem)
+    limit_to_records(problem, records)
+    workspace = Workspace(folder, simulated=False)
+    return Plan(problem=problem, target=target, backend=REPLAY, workspace=workspace, records=tuple(records))
+
+
+def choose_backend(spec: StudySpec, backend: str | None) -> str:
+    """The backend asked for, or docker where it can work. Raises InputError, BackendError naming what is missing."""
+    if backend is not None:
+        if backend not in BACKENDS:
+            raise InputError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
+        return backend
+    hint = "use --backend simulated for a try-out without GPUs (or --backend process with vllm on PATH)"
+    if not engine_answers():
+        raise BackendError(f"no Docker Engine answers here: start it, or {hint}")
+    if not find_gpu(spec.hardware.gpu).is_cpu and not read_gpus().cards:
+        raise BackendError(f"no NVIDIA GPU is visible here (planner doctor says why): {hint}")
+    return "docker"
+
+
+def expected_trial_s(problem: Problem, backend: str) -> float:
+    """A first guess of one trial's seconds: start-up by the size of the weights, load by the model's prediction."""
+    if backend == "simulated":
+        return 0.0
+    workload = problem.workload
+    predicted = max(problem.predicted(problem.default)["output_throughput"], 1e-6)
+    requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
+    load_s = requests * workload.mean_output_tokens / predicted
+    start_s = START_BASE_S + problem.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
+    return float(start_s + load_s)

@@ -1,0 +1,209 @@
+"""A whole tuning session: where trials run, the search, the finals; cards held, signals heard, no engine left behind.
+
+In: a `Plan` and who watches. Out: an `Outcome`. It prints nothing and writes no script: the command does.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from planner.benchmark import Measure, simulated
+from planner.calibration import save_calibrations
+from planner.cards import Cards, held_cards
+from planner.claims import is_shared
+from planner.crew import Crew, Here
+from planner.errors import InputError
+from planner.files import encode
+from planner.finals import heats
+from planner.host import cards_of, image_here, machine_of, make_backend, measure_here, refuse_other_image
+from planner.hosts import hosts_words
+from planner.interruption import sigterm_as_interrupt
+from planner.landscape import replayed
+from planner.page_cache import warm_models
+from planner.plan import Hosts, Plan
+from planner.problem import Problem
+from planner.quality_gate import Gate, Say
+from planner.search import Search, storage_kept
+from planner.space import Candidate
+from planner.spec import StudySpec
+from planner.study import Observer, learn, run_checks, run_finals, run_study
+from planner.trial import Trial, num_launched, searched
+from planner.watchdog import no_engine_left
+from planner.whole_files import write_whole
+from planner.workspace import STUDY_FILE, Workspace
+
+if TYPE_CHECKING:
+    from planner.ray_hosts import RayCrew
+
+MakeCrew: TypeAlias = Callable[[Observer], Crew]
+Crews: TypeAlias = tuple[MakeCrew, Callable[[], None]]
+"""Who launches the trials, and what compares the answers."""
+
+
+class SessionObserver(Protocol):
+    """Watches a whole session, and each of its runs of launches. The session itself prints nothing."""
+
+    def say(self, line: str) -> None:
+        """One line for whoever waits."""
+
+    def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:
+        """Who watches the launches that follow `past`, until there are `target` of them."""
+
+
+class NobodyWatches:
+    """A session and a study that nobody watches."""
+
+    def say(self, line: str) -> None: ...
+
+    def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:  # noqa: ARG002
+        return nullcontext(self)
+
+    def started(self, number: int, candidate: Candidate) -> None: ...
+
+    def stage(self, stage: str, done: int, total: int) -> None: ...
+
+    def finished(self, trial: Trial) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a session leaves: all trials of the study, oldest first, those of earlier runs and of the finals too."""
+
+    problem: Problem
+    trials: list[Trial]
+    interrupted: bool = False
+    """Ctrl-C or SIGTERM ended it; the same plan continues it."""
+
+    @property
+    def num_launched(self) -> int:
+        """Launches of the search so far."""
+        return num_launched(searched(self.trials))
+
+
+def tune_study(
+    plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
+) -> Outcome:
+    """Launch, search, measure the best again. Call it from the main thread: SIGTERM and Ctrl-C stop the engines.
+
+    Finished trials are in `storage`, by default in the workspace's folder. Raises InputError, BackendError.
+    """
+    problem, workspace = plan.problem, plan.workspace
+    with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
+        search = Search(problem, storage or workspace.default_storage)
+        interrupted = False
+        try:
+            with crews(plan, search, observer.say) as (make_crew, gate):
+                _search_and_finals(plan, observer, search, make_crew, gate, has_finals)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            if problem.calibrations:
+                save_calibrations(workspace.calibration_path, problem.calibrations)
+        return Outcome(problem=problem, trials=search.trials(), interrupted=interrupted)
+
+
+def replay_study(
+    plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
+) -> Outcome:
+    """The same loop on recorded launches: nothing is launched, and without a storage nothing is kept."""
+    search = Search(plan.problem, storage)
+    measure = replayed(plan.problem, plan.records)
+
+    def make_crew(watcher: Observer) -> Crew:
+        return Here(plan.problem, measure, watcher.stage, plan.backend)
+
+    _search_and_finals(plan, observer, search, make_crew, no_gate, has_finals)
+    return Outcome(problem=plan.problem, trials=search.trials())
+
+
+def _search_and_finals(
+    plan: Plan,
+    observer: SessionObserver,
+    search: Search,
+    make_crew: MakeCrew,
+    gate: Callable[[], None],
+    has_finals: bool,
+) -> None:
+    problem, target = plan.problem, plan.target
+    with observer.watching(plan, searched(search.trials()), target) as watcher:
+        crew = make_crew(watcher)
+        if num_launched(searched(search.trials())) < target:
+            run_checks(problem, search, crew, watcher)
+            for line in hosts_words(problem, search.trials()):
+                observer.say(line)
+        run_study(problem, search, crew, target, watcher)
+    if num_launched(searched(search.trials())) < target:
+        observer.say("the search ends early: no feasible combination is left that may win")
+    with search.alone_for("quality"):
+        gate()
+    trials = search.trials()
+    to_do = heats(problem, trials) if has_finals else []
+    if not to_do:
+        return
+    names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
+    observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
+    with observer.watching(plan, trials, num_launched(trials) + len(to_do)) as watcher:
+        run_finals(problem, search, make_crew(watcher), watcher)
+
+
+def write_study(spec: StudySpec, folder: Path) -> None:
+    """Keep a study that was described by flags, so that the same words continue it."""
+    path = folder / STUDY_FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, encode(spec))
+
+
+@contextmanager
+def crews(plan: Plan, search: Search, say: Say) -> Iterator[Crews]:
+    """While inside, engines can be launched; afterwards none is left."""
+    problem, workspace, backend, hosts = plan.problem, plan.workspace, plan.backend, plan.hosts
+    if hosts is not None:
+        for trial in search.trials():  # or the first host to end a trial would judge for those of earlier runs
+            learn(problem, trial)
+        with _ray_crew(problem, backend, hosts, workspace, say) as crew, sigterm_as_interrupt():
+            refuse_other_image(problem, crew.images, search.trials())
+            yield (lambda _: crew), lambda: crew.judge(search, say)
+        return
+    cards = cards_of(problem, backend)
+    with sigterm_as_interrupt(), held_cards(cards.cards):
+        measure, gate, launching = _launched_here(say, problem, search, workspace, backend, cards)
+        if backend != "simulated" and num_launched(searched(search.trials())) < plan.target:
+            say(warm_models(problem))
+        machine, image = machine_of(problem, backend), image_here(problem, backend)
+        refuse_other_image(problem, () if image is None else image.names, search.trials())
+        if search.is_shared:
+            machine = replace(machine, host=platform.node())
+        with launching:
+            yield (lambda observer: Here(problem, measure, observer.stage, backend, machine)), gate
+
+
+def _ray_crew(
+    problem: Problem, backend: str, hosts: Hosts, workspace: Workspace, say: Say
+) -> AbstractContextManager[RayCrew]:
+    try:
+        from planner.ray_hosts import ray_crew
+    except ModuleNotFoundError as error:
+        raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
+    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
+
+
+def _launched_here(
+    say: Say, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
+) -> tuple[Measure, Callable[[], None], AbstractContextManager[None]]:
+    """How candidates are measured, how answers are compared, and what to do both in."""
+    if backend == "simulated":
+        return simulated(problem), no_gate, nullcontext()
+    real = make_backend(problem, workspace, backend)
+    real.clean_up()  # what an earlier, killed run left
+    gate = Gate(problem, search, real, workspace.log_dir, say)
+    return measure_here(problem, real, cards), gate.judge_all, no_engine_left(real, problem.spec.name)
+
+
+def no_gate() -> None:
+    """Without engines there are no answers to compare."""
