@@ -15,7 +15,7 @@ from planner.errors import BackendError
 from planner.nvml import Card, GpuFacts, read_gpus
 from planner.units import MIB, format_gib
 
-FREE_WITHIN_S = 60.0
+CARDS_FREE_WITHIN_S = 60.0
 """The driver frees a dead engine's memory in a few seconds."""
 SLACK_BYTES = 256 * MIB
 """Other programs' small changes."""
@@ -38,13 +38,13 @@ def held_cards(cards: Sequence[Card]) -> Iterator[None]:
                 lock.bind(name)
             except OSError:
                 raise BackendError(
-                    f"GPU {card.index} ({card.name}): another planner (pid {_holder(name)}) uses it; wait, or stop it"
+                    f"GPU {card.index} ({card.name}): another planner (pid {holder(name)}) uses it; wait, or stop it"
                 ) from None
             lock.listen()
         yield
 
 
-def _holder(name: str) -> str:
+def holder(name: str) -> str:
     with socket.socket(socket.AF_UNIX) as asking:
         try:
             asking.connect(name)
@@ -64,7 +64,7 @@ class Cards:
         """None where there is no driver."""
         self._used = {card.uuid: card.total_bytes - card.free_bytes for card in self.cards}
 
-    def wait_until_free(self, timeout_s: float = FREE_WITHIN_S) -> None:
+    def wait_until_free(self, timeout_s: float = CARDS_FREE_WITHIN_S) -> None:
         """Until no card has more in use than at the beginning. Raises BackendError that names the processes."""
         deadline = time.monotonic() + timeout_s
         while busy := [card for card in self._mine() if self._more_bytes(card) > SLACK_BYTES]:

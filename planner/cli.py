@@ -100,10 +100,12 @@ def estimate(
     elif as_json:
         typer.echo(pretty_json({**answer.document(spec.name), "fixes": [fix.document() for fix in fixes]}))
     else:
-        from planner.estimate_view import estimate_view, view
+        from planner.estimate_view import estimate_view, exploration_view
         from planner.terminal import make_console
 
-        make_console().print(estimate_view(answer, setup.interconnect, fixes) if found is None else view(found))
+        make_console().print(
+            estimate_view(answer, setup.interconnect, fixes) if found is None else exploration_view(found)
+        )
     code = (3 if answer.violated else 0) if found is None else found.exit_code
     if code:
         raise typer.Exit(code)

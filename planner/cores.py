@@ -17,7 +17,7 @@ import msgspec
 from planner.hardware import find_gpu
 from planner.spec import StudySpec
 
-FREE_WITHIN_S = 20.0
+CORES_FREE_WITHIN_S = 20.0
 """The process of the trial before ends a moment after its result is known."""
 POLL_S = 0.2
 
@@ -33,10 +33,10 @@ def on_own_cores(spec: StudySpec, held: ExitStack) -> StudySpec:
     allowed = os.sched_getaffinity(0)
     if container.cpuset_cpus:
         allowed &= parse_cpuset(container.cpuset_cpus) or set()
-    deadline = time.monotonic() + FREE_WITHIN_S
+    deadline = time.monotonic() + CORES_FREE_WITHIN_S
     while len(allowed) >= count:
         with ExitStack() as taken:
-            cores = _take(sorted(allowed), count, taken)
+            cores = take_cores(sorted(allowed), count, taken)
             if len(cores) == count:
                 held.enter_context(taken.pop_all())
                 own = msgspec.structs.replace(container, cpuset_cpus=",".join(map(str, cores)))
@@ -47,7 +47,7 @@ def on_own_cores(spec: StudySpec, held: ExitStack) -> StudySpec:
     return spec
 
 
-def _take(cores: Sequence[int], count: int, taken: ExitStack) -> list[int]:
+def take_cores(cores: Sequence[int], count: int, taken: ExitStack) -> list[int]:
     """The first that are free, as many as there are of `count`."""
     found: list[int] = []
     for core in cores:

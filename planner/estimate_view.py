@@ -37,7 +37,7 @@ Row = tuple[str, float, str, str, str]
 """Component, bytes, where it counts, source of the number, style."""
 
 
-def view(found: Fit | Sweep | Comparison) -> RenderableType:
+def exploration_view(found: Fit | Sweep | Comparison) -> RenderableType:
     match found:
         case Fit():
             return fit_view(found)

@@ -1,4 +1,4 @@
-"""How far the hosts of a study agree: `host_speeds`, `neighbours`, and trials that compare, `on_par`.
+"""How far the hosts of a study agree: `speeds_by_host`, `neighbours`, and trials that compare, `on_par`.
 
 In: trials. The default is launched alone on every host, once more where hosts seem to differ, then on all places of
 one at once (`study.run_checks`); those launches are stored beside the finals. Hosts' speeds are random effects: of a
@@ -67,13 +67,13 @@ def unmeasured(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) 
 
 def doubtful(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) -> list[str]:
     """Those that should launch the default alone once more: hosts differ, and one launch each cannot say how surely."""
-    if not any(one.measured.is_significant for one in host_speeds(problem, trials)):
+    if not any(one.measured.is_significant for one in speeds_by_host(problem, trials)):
         return []
     logs = _logs_alone(problem, trials)
     return [host for host in hosts if len(logs.get(host, ())) == 1]
 
 
-def host_speeds(problem: Problem, trials: Sequence[Trial]) -> list[HostSpeed]:
+def speeds_by_host(problem: Problem, trials: Sequence[Trial]) -> list[HostSpeed]:
     """One a host that served the default, its own host first; none where there are fewer than two."""
     logs = _logs_alone(problem, trials)
     if len(logs) < 2:
@@ -155,7 +155,7 @@ def shared_effects(measured: Sequence[Trial]) -> NDArray[np.float64] | float:
 
 def speeds_of(problem: Problem, trials: Sequence[Trial]) -> dict[str, float]:
     """Of hosts that differ, by name."""
-    return {one.host: one.speed for one in host_speeds(problem, trials) if one.speed != 1}
+    return {one.host: one.speed for one in speeds_by_host(problem, trials) if one.speed != 1}
 
 
 def _alone(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
@@ -205,7 +205,7 @@ def _change(log: float, std: float) -> Difference:
 def hosts_words(problem: Problem, trials: Sequence[Trial]) -> list[str]:
     """How far hosts agree, and what neighbours do; one line each, as far as it was looked at."""
     lines = []
-    if speeds := host_speeds(problem, trials):
+    if speeds := speeds_by_host(problem, trials):
         first, *others = speeds
         logs = [math.log1p(one.measured.value) for one in speeds]
         each = "; ".join(f"{one.host} {_words(one.measured)}" for one in others)

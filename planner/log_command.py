@@ -204,7 +204,7 @@ def run_log(
 
         compared = compare_with_study(report, study, trial, is_simulated)
     if as_json:
-        found = document(report, name, compared)
+        found = log_document(report, name, compared)
         echo(json_line({"event": "report", **found}) if follow else msgspec.json.format(json_line(found)))
     else:
         console.print(log_view(report, name, compared))
@@ -218,7 +218,7 @@ def exit_code_of(report: LogReport) -> int:
 # --- JSON ---
 
 
-def document(report: LogReport, source: str, compared: StudyComparison | None = None) -> dict[str, Any]:
+def log_document(report: LogReport, source: str, compared: StudyComparison | None = None) -> dict[str, Any]:
     """The report as docs/log.md describes it: bytes, seconds, shares of one."""
     failure = report.failure
     found: dict[str, Any] = {

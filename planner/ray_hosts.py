@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from planner.cards import FREE_WITHIN_S
+from planner.cards import CARDS_FREE_WITHIN_S
 from planner.crew import Work
 from planner.errors import BackendError, InputError, in_short
 from planner.evaluation import LAUNCHES_OF_A_TRIAL
@@ -195,7 +195,7 @@ class RayCrew:
         """Works that take longer than all their launches and loads may: their host hangs, though Ray sees it alive."""
         if not self._longest_s:
             return
-        launch_s = self._problem.spec.engine.start_timeout + FREE_WITHIN_S + MOST_LOADS * self._longest_s
+        launch_s = self._problem.spec.engine.start_timeout + CARDS_FREE_WITHIN_S + MOST_LOADS * self._longest_s
         for ref, task in list(self._tasks.items()):
             taken_s = time.monotonic() - task.began_s
             if taken_s > LAUNCHES_OF_A_TRIAL * launch_s:

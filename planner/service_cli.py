@@ -131,8 +131,7 @@ def guard(
 ) -> None:
     """Keep the exported service up: restarts with back-off, one rung down the ladder after memory failures, back up."""
     from planner.files import load_ladder
-    from planner.service.guard_loop import Door
-    from planner.service.guard_loop import guard as guard_service
+    from planner.service.guard_loop import Door, run_guard
     from planner.workspace import LADDER_FILE, find_study
 
     if ladder is None and Path(LADDER_FILE).exists():
@@ -141,7 +140,7 @@ def guard(
     if trim not in (None, "oldest") or (trim and proxy is None):
         raise InputError(f"--trim {trim}: allowed is oldest, with --proxy")
     door = None if proxy is None else Door(port=proxy, trim="oldest" if trim else None)
-    guard_service(found, folder, metrics_port, webhook, stop, door, quiet)
+    run_guard(found, folder, metrics_port, webhook, stop, door, quiet)
 
 
 def log(

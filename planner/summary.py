@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from planner.finals import chosen_trial, judge_finals
-from planner.hosts import host_speeds, neighbours
+from planner.hosts import neighbours, speeds_by_host
 from planner.problem import Problem
 from planner.statistics import Difference
 from planner.trial import Trial, all_metrics, default_trial, num_launched, searched
@@ -59,7 +59,7 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
 
 def _hosts(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
     """Where a study ran on several."""
-    speeds, beside = host_speeds(problem, trials), neighbours(problem, trials)
+    speeds, beside = speeds_by_host(problem, trials), neighbours(problem, trials)
     found: dict[str, Any] = {}
     if speeds:
         found["hosts"] = [{"host": one.host, "speed": one.speed, "default": _shares(one.measured)} for one in speeds]

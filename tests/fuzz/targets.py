@@ -35,9 +35,10 @@ from planner.landscape import limit_to_records, read_records
 from planner.load_shapes import due_times, shape_of
 from planner.log.lines import Lines, is_binary
 from planner.log.reading import LogReader
-from planner.log_command import document, json_line
+from planner.log_command import json_line, log_document
 from planner.log_view import log_view
 from planner.model import load_model
+from planner.plan import expected_trial_s
 from planner.problem import Problem
 from planner.quality_gate import NoAnswers, load_prompts, read_answer
 from planner.report import conclusion, plan_view, trials_table
@@ -49,7 +50,6 @@ from planner.service.watch import gpu_error_in
 from planner.space import SearchSpace
 from planner.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpec
 from planner.telemetry import parse_telemetry, read_gauges, read_ttft, ttft_quantile
-from planner.plan import expected_trial_s
 from planner.wire import Answer, error_message
 from planner.workload import Workload, plan_requests
 from tests.conftest import STUDY, Watcher
@@ -172,7 +172,7 @@ def log(data: bytes) -> None:
             reader.feed(line)
         reports.append(reader.report())
     assert reports[0] == reports[1]
-    json_line(document(reports[0], "log"))
+    json_line(log_document(reports[0], "log"))
     show(log_view(reports[0], "log"))
 
 

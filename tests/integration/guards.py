@@ -21,7 +21,7 @@ from planner.files import encode, load_study
 from planner.problem import Problem
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.workspace import LADDER_FILE
-from studies import PLANNER, signal_engine_core
+from tests.integration.studies import PLANNER, signal_engine_core
 
 
 def write_ladder(study: Path, rungs: dict[str, dict[str, Any]], policy: Policy, **changes: Any) -> Ladder:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from studies import free_port
+from tests.integration.studies import free_port
 
 INSTALLED = Path("/usr/lib/postgresql")
 

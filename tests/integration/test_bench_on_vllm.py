@@ -26,7 +26,7 @@ from planner.load_shapes import ClosedLoop
 from planner.metrics import RequestRecord
 from planner.statistics import compare
 from planner.telemetry import probe_server
-from studies import PLANNER
+from tests.integration.studies import PLANNER
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 

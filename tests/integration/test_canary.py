@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from planner.export.kinds import ExportKind
-from studies import PLANNER, trials_of
+from tests.integration.studies import PLANNER, trials_of
 
 ROOT = Path(__file__).parents[2]
 TELLTALE = ROOT / "tests" / "faults" / "telltale.py"

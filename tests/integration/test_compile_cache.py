@@ -14,7 +14,7 @@ from planner.backends.docker import DockerBackend
 from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL
 from planner.files import load_study
 from planner.problem import Problem
-from studies import write_cpu_study
+from tests.integration.studies import write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 

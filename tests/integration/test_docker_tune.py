@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from planner.files import load_study
-from studies import containers_of, trials_of, tune, write_cpu_study
+from tests.integration.studies import containers_of, trials_of, tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 

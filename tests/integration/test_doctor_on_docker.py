@@ -16,7 +16,7 @@ from planner.files import load_study
 from planner.nvml import Card, GpuFacts
 from planner.service import docker_checks
 from planner.service.doctor import read_case
-from studies import PLANNER, write_cpu_study
+from tests.integration.studies import PLANNER, write_cpu_study
 
 pytestmark = pytest.mark.container
 

@@ -18,7 +18,6 @@ import docker
 import httpx
 import msgspec
 import pytest
-from guards import Guard
 
 from planner.container import GUARD_LABEL, ContainerRun
 from planner.engine import EngineConfig
@@ -27,8 +26,9 @@ from planner.service.events import METRICS
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.units import Seconds
 from planner.workspace import LADDER_FILE
-from studies import free_port
 from tests.faults.door import DoorToDocker
+from tests.integration.guards import Guard
+from tests.integration.studies import free_port
 
 pytestmark = pytest.mark.container
 

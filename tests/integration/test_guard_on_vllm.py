@@ -9,12 +9,12 @@ from pathlib import Path
 
 import docker
 import pytest
-from guards import Guard, write_ladder
 
 from planner.container import GUARD_LABEL
 from planner.service.ladder import Policy
 from planner.units import MIB, Seconds
-from studies import write_cpu_study
+from tests.integration.guards import Guard, write_ladder
+from tests.integration.studies import write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 

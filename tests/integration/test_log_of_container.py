@@ -12,7 +12,7 @@ import docker
 import httpx
 import pytest
 
-from studies import PLANNER
+from tests.integration.studies import PLANNER
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 

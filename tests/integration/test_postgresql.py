@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 import optuna
 import pytest
-from postgresql import postgresql
 
 from planner.files import load_study
 from planner.samplers import RECORD
 from planner.trial import Trial
-from studies import PLANNER, write_simulated_server_study
 from tests.faults.inject import processes_of
+from tests.integration.postgresql import postgresql
+from tests.integration.studies import PLANNER, write_simulated_server_study
 
 TRIALS = 7
 

@@ -13,7 +13,7 @@ import yaml
 from planner.backends.process import STUDY_ENV
 from planner.files import load_study
 from planner.trial import searched
-from studies import trials_of, tune, tune_until, write_simulated_server_study
+from tests.integration.studies import trials_of, tune, tune_until, write_simulated_server_study
 
 
 def processes_of(study: Path) -> list[int]:

@@ -15,7 +15,7 @@ import yaml
 from planner.files import load_study
 from planner.problem import Problem
 from planner.search import Search
-from studies import tune, write_cpu_study
+from tests.integration.studies import tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm, pytest.mark.usefixtures("docker_client")]
 

@@ -21,13 +21,13 @@ import pytest
 
 from planner import ray_hosts
 from planner.files import load_study
-from planner.hosts import host_speeds, neighbours, on_par
+from planner.hosts import neighbours, on_par, speeds_by_host
 from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_study
 from planner.trial import best_trial, searched
-from studies import PLANNER, containers_of, trials_of, write_cpu_study, write_simulated_server_study
 from tests.faults.inject import gone_within, launchers_of, processes_of
+from tests.integration.studies import PLANNER, containers_of, trials_of, write_cpu_study, write_simulated_server_study
 
 Cluster = pytest.importorskip("ray.cluster_utils").Cluster
 TRIALS = 6
@@ -201,7 +201,7 @@ def test_unlike_hosts_are_measured_and_made_comparable(cluster: Any, tmp_path: P
     problem, trials = Problem(load_study(study)), trials_of(study)
     assert [trial.outcome for trial in trials] == ["measured"] * 10
     assert len(searched(trials)) == 5
-    speeds = sorted(one.speed for one in host_speeds(problem, trials))
+    speeds = sorted(one.speed for one in speeds_by_host(problem, trials))
     assert 0.3 < speeds[0] / speeds[1] < 0.75, log.read_text()
     assert "hosts: the default's speed against " in log.read_text()
     best = best_trial(problem, on_par(problem, trials))
@@ -221,7 +221,7 @@ def test_a_host_that_loses_its_engine_and_one_that_hangs(
 ) -> None:
     """Both are left out, their trials begin elsewhere, and the study ends well."""
     monkeypatch.setattr(ray_hosts, "LAUNCHES_OF_A_TRIAL", 1)
-    monkeypatch.setattr(ray_hosts, "FREE_WITHIN_S", 0.0)
+    monkeypatch.setattr(ray_hosts, "CARDS_FREE_WITHIN_S", 0.0)
     monkeypatch.setattr(ray_hosts, "MOST_LOADS", 1)
     monkeypatch.setattr(ray_hosts, "LOOKED_WITHIN_S", 20.0)
     for name in ("good", "hangs"):

@@ -14,7 +14,7 @@ import docker
 import pytest
 
 from planner.files import load_study
-from studies import PLANNER, tune, write_cpu_study
+from tests.integration.studies import PLANNER, tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 

@@ -15,7 +15,7 @@ from planner.log.facts import FactsReader, StartFacts
 from planner.log.lines import Lines, lines_of
 from planner.log.patterns import FACTS
 from planner.log.reading import LogReader, LogReport
-from planner.log_command import document, exit_code_of
+from planner.log_command import exit_code_of, log_document
 from planner.log_view import log_view
 from planner.units import GIB
 
@@ -96,7 +96,7 @@ def test_a_cut_log_says_nothing_that_the_whole_one_does_not(name: str, data: st.
     assert_nothing_is_invented(report.facts, name)
     assert report.asked.items() <= whole_report(name).asked.items()
     assert set(report.in_effect) <= set(whole_report(name).in_effect)
-    document(report, name)
+    log_document(report, name)
     log_view(report, name)
 
 

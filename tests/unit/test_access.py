@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import trustme
-from test_bench import FakeServer, ask, run
 from typer.testing import CliRunner
 
 from planner import access, quality_gate
@@ -24,6 +23,7 @@ from planner.load_shapes import ClosedLoop
 from planner.loadgen import Target, target_of
 from planner.spread import send_spread
 from planner.workload import RequestPlan, Workload
+from tests.unit.test_bench import FakeServer, ask, run
 
 SHORT = {"workload": "chat", "concurrency": 2, "num_requests": 4, "input_tokens": 8, "output_tokens": 2}
 AUTHORITY = trustme.CA()

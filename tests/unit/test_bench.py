@@ -663,7 +663,7 @@ def measured_with(
         server.takes_ids = True
         return live(problem, backend)(problem.default, 0, lambda *_: None, Repeats(0, problem.spec.repeats))
 
-    monkeypatch.setattr("test_bench.VOCAB_SIZE", 1_000_000)
+    monkeypatch.setattr(sys.modules[__name__], "VOCAB_SIZE", 1_000_000)
     return measure
 
 

@@ -19,7 +19,7 @@ CPU = {"gpu": "CPU", "interconnect": "none", "cpu_cores": 2}
 @pytest.fixture
 def five_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1000, 1001, 1002, 1003, 1004})
-    monkeypatch.setattr(cores, "FREE_WITHIN_S", 0.5)
+    monkeypatch.setattr(cores, "CORES_FREE_WITHIN_S", 0.5)
 
 
 def cpu_problem(make_problem: Callable[..., Problem], **changes: Any) -> Problem:

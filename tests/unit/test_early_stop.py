@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from test_progress import StopAt
-from test_simulated import serving
 
 from planner.bench_session import Session, measure
 from planner.load_shapes import ClosedLoop
 from planner.loadgen import Target
 from planner.metrics import BenchmarkResult
 from planner.workload import Workload, plan_requests
+from tests.unit.test_progress import StopAt
+from tests.unit.test_simulated import serving
 
 WORKLOAD = Workload(concurrency=8, num_requests=400, input_tokens=32, output_tokens=64)
 

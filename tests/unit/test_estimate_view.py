@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 
 from planner.advice import nearest_fixes
 from planner.estimate import Setup
-from planner.estimate_view import estimate_view, view
+from planner.estimate_view import estimate_view, exploration_view
 from planner.explore import Comparison, fit, layouts_of, sweep
 from planner.hardware import find_gpu
 from planner.model import load_model
@@ -76,7 +76,7 @@ def test_the_interval_is_shown_in_gib_and_tokens() -> None:
 def test_a_heat_map_has_colours_only_in_a_terminal() -> None:
     setup = setup_for(enable_chunked_prefill=True)
     swept = sweep(setup, ["max_num_batched_tokens=32..32768", "max_num_seqs=16..512"])
-    plain, coloured = drawn(view(swept)), drawn(view(swept), is_terminal=True)
+    plain, coloured = drawn(exploration_view(swept)), drawn(exploration_view(swept), is_terminal=True)
     assert "\x1b" not in plain
     assert "\x1b[" in coloured
     assert all(len(line) <= 80 for line in plain.splitlines())
@@ -86,22 +86,22 @@ def test_a_heat_map_has_colours_only_in_a_terminal() -> None:
 
 
 def test_one_setting_is_a_table_with_the_broken_rule() -> None:
-    text = drawn(view(sweep(setup_for(), ["tensor_parallel_size=4,8"])), 132)
+    text = drawn(exploration_view(sweep(setup_for(), ["tensor_parallel_size=4,8"])), 132)
     assert "will not start: breaks 'enough GPUs'" in text
 
 
 def test_a_fit_shows_its_gaps() -> None:
-    text = " ".join(drawn(view(fit(setup_for(gpu_memory_utilization=0.4), "max_model_len"))).split())
+    text = " ".join(drawn(exploration_view(fit(setup_for(gpu_memory_utilization=0.4), "max_model_len"))).split())
     assert "largest max_model_len: 40960" in text
     assert "32784 to 40960; V0 turns chunked prefill on by itself above 32768" in text
-    text = drawn(view(fit(setup_for(gpu_memory_utilization=0.1), "max_model_len")))
+    text = drawn(exploration_view(fit(setup_for(gpu_memory_utilization=0.1), "max_model_len")))
     assert "no max_model_len is feasible" in text
 
 
 def test_a_comparison_fits_80_columns_and_says_why_not() -> None:
     setups = layouts_of(setup_for())
     found = Comparison(tuple(("awq", f"{s.instances}xtp", s.answer()) for s in setups))
-    text = drawn(view(found))
+    text = drawn(exploration_view(found))
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "No available memory for the cache blocks" in " ".join(text.split())
 

@@ -14,7 +14,7 @@ from planner.benchmark import Measure, simulated
 from planner.crew import Here, Work
 from planner.errors import EngineCrashed
 from planner.finals import finalists, heats, judge_finals
-from planner.hosts import doubtful, host_speeds, hosts_words, neighbours, on_par, unmeasured
+from planner.hosts import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
 from planner.problem import Problem
 from planner.racing import bar_of
 from planner.samplers import untried_rows
@@ -148,7 +148,7 @@ def test_checks_that_were_interrupted_go_on_under_their_numbers(
     trials = checked(problem, Search(problem, storage), again, watcher, 3)
     assert [work.number for _, work in again.launched[:2]] == [0, 1]
     assert sorted(trial.number for trial in trials) == [0, 1, 2, 3]
-    assert len(host_speeds(problem, trials)) == 2
+    assert len(speeds_by_host(problem, trials)) == 2
 
 
 def test_defaults_that_do_not_serve_compare_nothing(make_problem: Make, storage: str, watcher: Any) -> None:
@@ -171,11 +171,11 @@ def test_one_host_with_one_place_is_not_compared(make_problem: Make, storage: st
     crew = VirtualHosts(problem, {"a": simulated(problem)})
     search = Search(problem, storage)
     trials = checked(problem, search, crew, watcher, 3)
-    assert (host_speeds(problem, trials), hosts_words(problem, trials)) == ([], [])
+    assert (speeds_by_host(problem, trials), hosts_words(problem, trials)) == ([], [])
     assert len(trials) == 3
     another = VirtualHosts(problem, {"b": simulated(problem)})
     trials = checked(problem, search, another, watcher, 4)
-    assert len(host_speeds(problem, trials)) == 2, "but one that goes on where another began"
+    assert len(speeds_by_host(problem, trials)) == 2, "but one that goes on where another began"
 
 
 def test_checks_leave_the_finals_and_the_count_of_trials_alone(make_problem: Make, storage: str, watcher: Any) -> None:
@@ -243,9 +243,9 @@ def test_hosts_that_seem_to_differ_are_measured_twice(make_problem: Make, launch
     assert doubtful(problem, trials, "ab") == ["a", "b"]
     again = [*trials, alone(default, 90.0, "a", 2), alone(default, 101.0, "b", 3)]
     assert doubtful(problem, again, "abc") == []
-    assert [one.speed for one in host_speeds(problem, again)] == [1.0, 1.0]
+    assert [one.speed for one in speeds_by_host(problem, again)] == [1.0, 1.0]
     sure = [*trials, alone(default, 100.5, "a", 2), alone(default, 87.5, "b", 3)]
-    assert host_speeds(problem, sure)[1].speed == pytest.approx(0.88, abs=0.01)
+    assert speeds_by_host(problem, sure)[1].speed == pytest.approx(0.88, abs=0.01)
 
 
 def test_what_noise_explains_counts_for_nothing_and_a_clear_difference_for_nearly_all(
@@ -255,7 +255,7 @@ def test_what_noise_explains_counts_for_nothing_and_a_clear_difference_for_nearl
     [default] = launch(problem)
     for value, expected in ((98.0, 1.0), (50.0, 0.5)):
         trials = [with_value(default, 100.0, "a"), alone(default, value, "b", 1)]
-        first, second = host_speeds(problem, trials)
+        first, second = speeds_by_host(problem, trials)
         assert (first.host, first.speed, second.host) == ("a", 1.0, "b")
         assert second.speed == pytest.approx(expected, rel=0.01)
         assert second.measured.value == pytest.approx(value / 100 - 1)
@@ -360,7 +360,7 @@ def test_a_mixed_study_finds_the_best_of_one_host(make_problem: Make, watcher: A
     for hosts in (["slow", "fast"], ["fast", "slow"]):
         crew = VirtualHosts(problem, {host: engines[host] for host in hosts})
         trials = checked(problem, Search(problem, None), crew, watcher, 7)
-        speeds = {one.host: one.speed for one in host_speeds(problem, trials)}
+        speeds = {one.host: one.speed for one in speeds_by_host(problem, trials)}
         assert speeds["fast"] / speeds["slow"] > 1.5
         best = best_trial(problem, trials)
         assert best is not None

@@ -6,9 +6,9 @@ import socket
 import time
 
 import pytest
-from test_proxy import WELL, door, raw, scripted
 
 from planner.service.request import ProxyLimits
+from tests.unit.test_proxy import WELL, door, raw, scripted
 
 QUICK = ProxyLimits(header_s=0.6, body_s=0.6, keep_alive_s=1)
 POST = b"POST /v1/completions HTTP/1.1\r\nhost: a\r\n"

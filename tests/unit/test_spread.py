@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from test_loadgen import VOCAB_SIZE, Exchange, Server, plans, target
 
 from planner.errors import BenchmarkError
 from planner.load_shapes import ClosedLoop, OpenLoop, Replay, Shape, due_times
@@ -15,6 +14,7 @@ from planner.loadgen import ENGINE_DIED, STOPPED, Share, Target, load_of, send_l
 from planner.metrics import ClientHealth, RequestRecord
 from planner.spread import num_cores, processes_needed, send_spread, split
 from planner.workload import RequestPlan, Workload, plan_requests
+from tests.unit.test_loadgen import VOCAB_SIZE, Exchange, Server, plans, target
 
 PROCESSES = 2
 
