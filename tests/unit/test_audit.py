@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from tests.audit import judged
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 CLEAN = {"name": "a", "version": "1.0", "vulns": []}
 HIT = {"name": "b", "version": "2.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1"]}]}
 SKIPPED = {"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited: c (1.0)"}

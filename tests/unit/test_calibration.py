@@ -16,8 +16,9 @@ from planner.errors import InputError
 from planner.hardware import find_gpu
 from planner.memory import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
 from planner.model import load_model
+from tests.places import GOLDEN
 
-LOGS = Path(__file__).parent.parent / "golden" / "logs" / "vllm-0.8.5-v0-h200"
+LOGS = GOLDEN / "logs" / "vllm-0.8.5-v0-h200"
 FOUR_CARDS = {"tensor_parallel_size": 4, "max_num_seqs": 64, "max_model_len": 32768}
 
 
@@ -77,7 +78,7 @@ def test_the_file_round_trips_and_garbage_is_one_line(tmp_path: Path) -> None:
         load_calibrations(path)
 
 
-STARTS = Path(__file__).parent.parent / "golden" / "starts"
+STARTS = GOLDEN / "starts"
 
 
 def test_a_start_with_a_warm_compile_cache_teaches_what_a_cold_one_leaves() -> None:

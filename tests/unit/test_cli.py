@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from planner.files import load_ladder
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 TARGET = str(ROOT / "studies" / "qwen3-32b-awq-4x2080ti")
 Run = Callable[[str], tuple[int, str, str]]
 

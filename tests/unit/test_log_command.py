@@ -20,8 +20,8 @@ from planner.log.reading import read_log
 from planner.log_study import compare_with_study
 from planner.log_view import log_view
 from planner.units import GIB
+from tests.places import GOLDEN, ROOT
 
-ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 SEED = GOLDEN / "logs" / "vllm-0.8.5-v0-h200" / "seed_tp4.log"
 REFUSED = GOLDEN / "logs" / "vllm-0.8.5-v0-h200" / "fp16_32b_tp4.log"

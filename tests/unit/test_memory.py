@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +16,9 @@ from planner.hardware import find_gpu
 from planner.memory import MemoryEstimate, estimate_memory
 from planner.model import load_model
 from planner.units import GIB, MIB
+from tests.places import GOLDEN
 
-STARTS: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[1] / "golden" / "starts" / "vllm-0.8.5-v0.json").read_text("utf-8")
-)
+STARTS: list[dict[str, Any]] = json.loads((GOLDEN / "starts" / "vllm-0.8.5-v0.json").read_text("utf-8"))
 TURING = "RTX 2080 Ti 22GB"
 V085 = parse_version("0.8.5")
 

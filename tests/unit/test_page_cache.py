@@ -14,9 +14,10 @@ import pytest
 from planner.errors import InputError
 from planner.page_cache import model_files, warm, warm_models
 from planner.units import GIB
+from tests.places import ROOT
 
 SIZE = 40 << 20
-SHIPPED_MODELS = Path(__file__).parents[2] / "planner" / "data" / "models.json"
+SHIPPED_MODELS = ROOT / "planner" / "data" / "models.json"
 
 
 def _resident_bytes(path: Path) -> int:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,8 +27,8 @@ from planner.service.ladder import Ladder, Rung
 from planner.service.proxy import Proxy
 from planner.service.proxy_server import proxy_in_thread, serve_proxy
 from planner.service.request import ProxyLimits
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTEXT = 512
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,6 +31,7 @@ from planner.roofline import StepModel
 from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
 from planner.workload import Lengths, Workload, plan_requests
+from tests.places import ROOT
 
 MODEL, GPU = load_model("Qwen/Qwen3-32B-AWQ"), find_gpu("RTX 2080 Ti 22GB")
 V0, V1 = Version("0.8.5"), Version("0.14.1")
@@ -386,7 +386,6 @@ SERVE = [
     *("--gpu", "RTX 2080 Ti 22GB", "--num-gpus", "4", "--vllm-version", "0.8.5", "--speedup", "1000"),
     *("--served-model-name", "coder", "--tensor-parallel-size", "4", "--dtype", "half", "--max-model-len", "4096"),
 ]
-ROOT = Path(__file__).parents[2]
 
 
 @contextmanager

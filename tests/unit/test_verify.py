@@ -23,9 +23,9 @@ from planner.problem import Problem
 from planner.service.reproduction import Check, compare_arguments, compare_memory, compare_metrics, compare_runs
 from planner.service.verify import Verification, find_study_of, read_script
 from planner.trial import Rerun, Trial
+from tests.places import GOLDEN
 
 Make = Callable[..., Problem]
-GOLDEN = Path(__file__).parents[1] / "golden"
 NAMESPACE = (
     "INFO 11-22 07:18:53 [api_server.py:1044] args: Namespace(subparser='serve', model_tag='/models/Qwen3-8B', "
     "lora_modules=None, allowed_origins=['*'], task='auto', load_format='dummy', config_format=<ConfigFormat.AUTO: "
