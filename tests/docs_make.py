@@ -25,7 +25,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import typer.main
 
-from planner import roofline
 from planner.cli import app
 from planner.engine import (
     ATTENTION_BACKEND_ENV,
@@ -41,6 +40,7 @@ from planner.examples import EXAMPLES, FLAGS
 from planner.log.notes import NOTES, Note
 from planner.log.patterns import CAUSES, PHASE_ADVICE
 from planner.model import KNOWN_FAMILIES
+from planner.roofline import CPU, V0, V1, Coefficients
 from planner.service.events import METRICS as GUARD_METRICS
 from planner.service.guard import EVENTS
 
@@ -213,14 +213,14 @@ def causes_table() -> str:
 
 def coefficients_table() -> str:
     """Values of the three sets, and what the field's docstring says of where they are from."""
-    tree = ast.parse(inspect.getsource(roofline.Coefficients))
+    tree = ast.parse(inspect.getsource(Coefficients))
     body = tree.body[0].body  # type: ignore[attr-defined]
     words = {
         field.target.id: " ".join(text.value.value.split())
         for field, text in pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
     }
-    sets = (roofline.V1, roofline.V0, roofline.CPU)
+    sets = (V1, V0, CPU)
     return table(
         ("coefficient", "V1", "V0", "CPU", "what it is, and from where"),
         ((f"`{name}`", *(f"{getattr(each, name):g}" for each in sets), said) for name, said in words.items()),

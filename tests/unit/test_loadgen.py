@@ -18,12 +18,12 @@ import pytest
 import uvloop
 
 from planner import loadgen
-from planner import wire as wire_module
 from planner.access import Access
 from planner.load_shapes import ClosedLoop, OpenLoop, Replay
 from planner.loadgen import Target, prompt_text, run_load, send_load
 from planner.metrics import RequestRecord
 from planner.wire import HTTPX_ERRORS, Connections, _Connection, _Usage, error_kind, error_message
+from planner.wire import Answer as WireAnswer
 from planner.workload import RequestPlan, Workload, plan_requests, prompt_token_ids
 
 VOCAB_SIZE = 1000
@@ -292,7 +292,7 @@ def test_every_cut_of_the_bytes_reads_the_same() -> None:
     whole = CHUNKED + b"".join(map(chunk, EVENTS)) + END
 
     async def read(cut: int) -> tuple[int, bool, Any]:
-        answer = wire_module.Answer()
+        answer = WireAnswer()
         connection = _Connection(Connections())
         connection.request = httpx.Request("POST", "http://x/", extensions={"on_data": answer.feed})
         connection.ended = asyncio.get_running_loop().create_future()

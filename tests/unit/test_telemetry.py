@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from planner import telemetry
 from planner.telemetry import (
     COUNTERS,
     NAMES,
@@ -242,9 +241,8 @@ def test_idle_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
     def say(*running: int | None) -> list[float]:
         answers = iter(running)
         slept: list[float] = []
-        monkeypatch.setattr(
-            telemetry, "fetch_telemetry", lambda *_: EngineTelemetry(num_requests_running=next(answers))
-        )
+        page = lambda *_: EngineTelemetry(num_requests_running=next(answers))  # noqa: E731
+        monkeypatch.setattr(f"{wait_until_idle.__module__}.fetch_telemetry", page)
         assert wait_until_idle(["x"], 1.0, every_s=0.5, sleep=slept.append) is (running[-1] in (0, None))
         return slept
 
