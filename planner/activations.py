@@ -10,8 +10,8 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner import columns
-from planner.columns import FloatColumn
+from planner import arrays as columns
+from planner.arrays import FloatColumn
 from planner.defaults import ResolvedEngine
 from planner.encoder import encoder_bytes
 from planner.hardware import GpuSpec

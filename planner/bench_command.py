@@ -29,15 +29,7 @@ from planner.bench_session import (
     plans_of,
     target_of,
 )
-from planner.bench_view import (
-    BenchTable,
-    capacity_table,
-    comparison_table,
-    level_line,
-    result_table,
-    stress_table,
-    sweep_table,
-)
+from planner.bench_view import capacity_table, comparison_table, level_line, result_table, stress_table, sweep_table
 from planner.capacity import Capacity, Level, SaturationWatch, find_capacity
 from planner.documents import PROMPTS_BYTES, read_text
 from planner.errors import InputError
@@ -50,6 +42,7 @@ from planner.objective import Limit, parse_limits
 from planner.spread import processes_needed, send_spread
 from planner.stress import preset, run_stress
 from planner.telemetry import ServerFacts, probe_server, wait_until_idle
+from planner.terminal import BenchTable
 from planner.units import parse_seconds
 from planner.workload import MOST_REQUESTS, GivenPrompt, Workload, plan_requests, plan_warmup, read_prompts
 

@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from planner import __version__
 from planner.bench_session import Bench, Repeat
 from planner.capacity import Capacity
 from planner.load_shapes import OpenLoop, in_words, limit_of
@@ -36,15 +35,11 @@ from planner.metrics import (
     summarize,
 )
 from planner.objective import judge_limit
-from planner.statistics import (
-    Interval,
-    bootstrap_interval,
-    rate_interval,
-    t_interval,
-)
+from planner.statistics import Interval, bootstrap_interval, rate_interval, t_interval
 from planner.stress import StressReport
 from planner.telemetry import COUNTERS, ServerFacts
 from planner.units import to_ms
+from planner.version import __version__
 from planner.workload import Workload
 
 BACKENDS = {"completions": "openai", "chat": "openai-chat"}

@@ -13,13 +13,7 @@ from typing import Any, TypeAlias
 from planner.errors import InputError
 from planner.load_shapes import ClosedLoop, Replay, Shape
 from planner.loadgen import STOPPED, Load, Target
-from planner.metrics import (
-    BenchmarkResult,
-    ClientHealth,
-    RequestRecord,
-    client_fault,
-    summarize,
-)
+from planner.metrics import BenchmarkResult, ClientHealth, RequestRecord, client_fault, summarize
 from planner.progress import LoadWatch
 from planner.spread import processes_needed, send_spread
 from planner.statistics import Drift, drift
@@ -33,15 +27,7 @@ from planner.telemetry import (
     fetch_telemetry,
     wait_until_idle,
 )
-from planner.workload import (
-    GivenPrompt,
-    RequestPlan,
-    Workload,
-    plan_given,
-    plan_requests,
-    plan_warmup,
-    prompt_words,
-)
+from planner.workload import GivenPrompt, RequestPlan, Workload, plan_given, plan_requests, plan_warmup, prompt_words
 
 WARMING_UP, MEASURING, DRAINING = "warming up", "measuring", "draining"
 OnStage: TypeAlias = Callable[[str, int, int], None]

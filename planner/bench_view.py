@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from planner.bench_compare import Comparison
@@ -16,17 +15,8 @@ from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth
 from planner.objective import format_metric
 from planner.statistics import Difference, Interval
 from planner.stress import StressReport
+from planner.terminal import BenchTable
 from planner.units import format_count, format_duration, format_ms
-
-
-@dataclass(frozen=True, slots=True)
-class BenchTable:
-    """What `cli.bench` makes a table of."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
 
 
 def result_table(bench: Bench) -> BenchTable:

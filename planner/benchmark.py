@@ -25,10 +25,10 @@ from planner.bench_session import (
     measure_again,
     no_watch,
 )
-from planner.diagnosis import StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
 from planner.load_shapes import shape_of, workload_at
 from planner.loadgen import target_of
+from planner.log.facts import StartFacts, read_start_facts
 from planner.metrics import METRICS, BenchmarkResult, RequestRecord, summarize
 from planner.problem import Problem
 from planner.progress import pace_error, stopped_after

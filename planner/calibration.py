@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from planner.diagnosis import StartFacts
 from planner.documents import read_bytes
 from planner.errors import InputError
+from planner.log.facts import StartFacts
 from planner.memory import Calibration, Calibrations, MemoryEstimate, MemoryFigures
 from planner.units import MOST_BYTES, format_gib
 from planner.whole_files import write_whole

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from planner import fleet_cli, service_cli, shipped_cli
 from planner.errors import InputError, PlannerError
 from planner.examples import FLAGS, epilog
+from planner.fleet_cli import fleet
 from planner.options import (
     GpuOption,
     InterconnectOption,
@@ -28,6 +28,8 @@ from planner.options import (
     TakesFlags,
     VersionOption,
 )
+from planner.service_cli import bench, guard, log, verify
+from planner.shipped_cli import gpus, models, schema
 from planner.whole_files import NO_ROOM
 
 NARROW_HELP = 72
@@ -45,7 +47,6 @@ TAKE_FLAGS = {"estimate", "tune", "doctor"}
 """Commands after which vLLM's own flags may follow."""
 
 
-@app.command(cls=TakesFlags, epilog=epilog("estimate", FLAGS))
 def estimate(
     context: typer.Context,
     study: StudyArgument = None,
@@ -111,7 +112,6 @@ def estimate(
         raise typer.Exit(code)
 
 
-@app.command(cls=TakesFlags, epilog=epilog("tune", FLAGS))
 def tune(
     context: typer.Context,
     study: StudyArgument = None,
@@ -182,7 +182,6 @@ def tune(
         tune_or_replay(plan, storage, finals, quiet, as_json)
 
 
-@app.command(cls=TakesFlags, epilog=epilog("doctor", FLAGS))
 def doctor(
     context: typer.Context,
     study: StudyArgument = None,
@@ -217,7 +216,6 @@ def doctor(
         raise typer.Exit(code)
 
 
-@app.command(epilog=epilog("candidates"))
 def candidates(study: StudyArgument = None, levers: LeversOption = None, as_json: JsonOption = False) -> None:
     """How many combinations of the search space are feasible, and which rule removes the rest."""
     from planner.estimate import pretty_json
@@ -237,10 +235,6 @@ def candidates(study: StudyArgument = None, levers: LeversOption = None, as_json
         make_console().print(plan)
 
 
-app.command(epilog=epilog("bench"))(service_cli.bench)
-
-
-@app.command(epilog=epilog("report"))
 def report(
     study: StudyArgument = None,
     jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Write the trials there, a line of JSON each.")] = None,
@@ -276,7 +270,6 @@ def report(
             typer.echo(f"wrote {jsonl}")
 
 
-@app.command(epilog=epilog("export"))
 def export(
     study: StudyArgument = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
@@ -300,11 +293,35 @@ def export(
     typer.echo(pretty_json({"kind": chosen, "wrote": str(written)}) if as_json else f"wrote {written}")
 
 
-for served in (service_cli.guard, service_cli.log, service_cli.verify):
-    app.command(epilog=epilog(served.__name__))(served)
-app.command(epilog=epilog("fleet"))(fleet_cli.fleet)
-for listed in (shipped_cli.schema, shipped_cli.gpus, shipped_cli.models):
-    app.command(epilog=epilog(listed.__name__))(listed)
+COMMANDS = (
+    estimate,
+    tune,
+    doctor,
+    candidates,
+    bench,
+    report,
+    export,
+    guard,
+    log,
+    verify,
+    fleet,
+    schema,
+    gpus,
+    models,
+)
+"""All of them, in the order of the help."""
+
+
+def _register() -> None:
+    for command in COMMANDS:
+        name = command.__name__
+        if name in TAKE_FLAGS:
+            app.command(cls=TakesFlags, epilog=epilog(name, FLAGS))(command)
+        else:
+            app.command(epilog=epilog(name))(command)
+
+
+_register()
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from planner.benchmark import Measure, OnStage, Repeats
+from planner.bench_session import OnStage
+from planner.benchmark import Measure, Repeats
 from planner.evaluation import evaluate, finished, provenance_of, utc_now
 from planner.problem import Problem
 from planner.racing import NO_RACE, Bar, race

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from packaging.version import Version
 
-from planner import columns
-from planner.columns import BoolColumn, FloatColumn, IntColumn
+from planner import arrays as columns
+from planner.arrays import BoolColumn, FloatColumn, IntColumn
 from planner.hardware import GpuSpec
 from planner.model import ModelSpec
 from planner.units import GIB

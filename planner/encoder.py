@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner import columns
+from planner import arrays as columns
 from planner.defaults import ResolvedEngine
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.vision import VisionTower

@@ -15,13 +15,14 @@ import msgspec
 from packaging.version import Version
 from platformdirs import user_data_path
 
-from planner import columns
+from planner import arrays as columns
+from planner.constraints import STARTS_ANYWAY, Constraint
 from planner.defaults import USE_V1_ENV, ResolvedEngine
 from planner.deployment import Deployment, deploy
 from planner.doubts import Doubts
 from planner.engine import EngineConfig, flag, knows, settings
 from planner.errors import InputError
-from planner.feasibility import STARTS_ANYWAY, Constraint, check
+from planner.feasibility import check
 from planner.hardware import GpuSpec, Interconnect
 from planner.memory import Calibrations, MemoryEstimate, RankMemory, calibration_key
 from planner.model import ModelSpec
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from planner.problem import Problem
     from planner.space import Candidate
     from planner.spec import StudySpec
+
 
 Verdict = Literal["starts", "at risk", "will not start"]
 
@@ -296,8 +298,8 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
     if log is None and not path.exists():
         return setup
     from planner.calibration import calibrate, load_calibrations, real_figures, save_calibrations
-    from planner.diagnosis import read_start_facts
     from planner.documents import read_text
+    from planner.log.facts import read_start_facts
 
     known = load_calibrations(path)
     if log is not None:

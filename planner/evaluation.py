@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from planner import __version__
-from planner.benchmark import Measure, Measurement, OnStage, Repeats
+from planner.bench_session import OnStage
+from planner.benchmark import Measure, Measurement, Repeats
 from planner.calibration import predicted_figures, real_figures
 from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
 from planner.objective import judge
 from planner.problem import Problem
 from planner.space import Candidate
 from planner.trial import Failure, Machine, Provenance, Rerun, Trial
+from planner.version import __version__
 
 LAUNCHES_OF_A_TRIAL = 3
 """Of one that others end each time: then it is the machine that is not fit to measure on."""

@@ -11,21 +11,22 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from planner.advice import RESOLVED_NAMES
+from planner.arrays import LazyModule
 from planner.defaults import LONG_CONTEXT, ResolvedEngine
 from planner.engine import FIELDS, EngineConfig, convert_settings, knows
 from planner.errors import InputError
 from planner.estimate import COLUMNS, Answer, Setup, answer_of, one_of, setup_of
 from planner.feasibility import violations
-from planner.lazy import LazyModule
 from planner.units import GIB
+
+if TYPE_CHECKING:
+    from planner.spec import StudySpec
 
 if TYPE_CHECKING:
     import numpy as np
 else:
     np = LazyModule("numpy")
 
-if TYPE_CHECKING:
-    from planner.spec import StudySpec
 
 MOST_CELLS = 4096
 MOST_LOOKED_AT = 512

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
-from planner import columns
+from planner import arrays as columns
+from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
 from planner.defaults import (
     ASYNC_WITH_NGRAM_SINCE,
     ASYNC_WITH_STAGES_SINCE,
@@ -28,6 +29,11 @@ from planner.memory import WATERMARK_FRACTION
 from planner.model import ModelSpec
 from planner.units import GIB, format_count, format_gib
 from planner.weights import padded_vocab_size
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 TURING_PREFIX_BLOCK_SIZES = (16, 32)
 """Block sizes the Triton prefix-prefill kernel compiles for on sm_75 (block size 8 does not)."""
@@ -44,27 +50,6 @@ SERVED_BY = {"awq": {"auto_awq", "marlin", "moe_wna16", "humming"},
              "mxfp4": {"gpt_oss_mxfp4", "humming"}}  # fmt: skip
 """Further methods that load such a checkpoint, beside itself and its own kernels (`awq_marlin`): vllm@0.8.5, 0.32.0
 layers/quantization/*.py:override_quantization_method."""
-
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Kind = Literal["refused", "out of memory", "starts anyway", "slo", "quality"]
-REFUSED_BY_ENGINE: Final = "refused"
-OUT_OF_MEMORY: Final = "out of memory"
-STARTS_ANYWAY: Final = "starts anyway"
-"""vLLM starts although the rule is broken: no trial is spent on it, but an estimate calls it a risk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """One rule's judgement: kept when `excess` <= 0. Also what an SLO becomes."""
-
-    name: str
-    excess: float
-    message: str
-    kind: Kind = "slo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from planner.backends.base import Backend
 from planner.backends.docker import DockerBackend, image_facts
 from planner.backends.image import ImageFacts
 from planner.backends.process import ProcessBackend
-from planner.benchmark import Measure, Measurement, OnStage, Repeats, live
+from planner.bench_session import OnStage
+from planner.benchmark import Measure, Measurement, Repeats, live
 from planner.cards import Cards
 from planner.container import container_spec
 from planner.errors import BackendError, InputError

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from planner import columns
-from planner.columns import IntColumn
+from planner import arrays as columns
+from planner.arrays import IntColumn
 from planner.defaults import ResolvedEngine
 from planner.model import DTYPE_BYTES, ModelSpec
 from planner.weights import kv_heads_per_rank, layers_per_stage

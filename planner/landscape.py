@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.bench_json import read_metrics
-from planner.benchmark import MEASURING, STARTING, Measure, Measurement, OnStage, Repeats
+from planner.bench_session import MEASURING, OnStage
+from planner.benchmark import STARTING, Measure, Measurement, Repeats
 from planner.documents import parse_json, read_text
 from planner.engine import FIELDS, parse_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from planner import files
 from planner.engine import EngineConfig, convert_settings
+from planner.files import load_study as _load_study
 from planner.sources import spec_of, with_levers, with_settings
 from planner.spec import StudySpec
 from planner.workspace import STUDIES_FOLDER
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from planner.estimate import Answer
     from planner.trial import Trial
 
+
 Study: TypeAlias = StudySpec | Path | str
 """A study that was loaded, or its file or folder."""
 Setting: TypeAlias = str | int | float | bool
@@ -32,7 +33,7 @@ Setting: TypeAlias = str | int | float | bool
 
 def load_study(path: Path | str) -> StudySpec:
     """A study.yaml (or its folder) with whatever files it names. Raises InputError with file and key."""
-    return files.load_study(Path(path))
+    return _load_study(Path(path))
 
 
 def estimate_memory(

@@ -28,6 +28,7 @@ from planner.secrets import redactor
 if TYPE_CHECKING:
     from planner.log_study import StudyComparison
 
+
 POLL_S = 0.5
 NOT_UP = 3
 """Exit code for a log that shows a failure, or that ends before the engine was up."""
@@ -200,7 +201,7 @@ def run_log(
         report, name = read_source(source, follow, show if follow else None), source.name
     compared = None
     if study is not None:
-        from planner.log_study import compare_with_study  # with NumPy and the studies' storage
+        from planner.log_study import compare_with_study
 
         compared = compare_with_study(report, study, trial, is_simulated)
     if as_json:

@@ -21,6 +21,7 @@ from planner.verdict import SIMULATED_BANNER
 if TYPE_CHECKING:
     from planner.log_study import Figure, StudyComparison
 
+
 LABEL_WIDTH = 10
 _STATUS: dict[Status, tuple[str, str]] = {
     "up": ("up", "bold green"),

@@ -19,9 +19,9 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner import columns
+from planner import arrays as columns
 from planner.activations import activation_bytes, uses_second_runner
-from planner.columns import FloatColumn, IntColumn
+from planner.arrays import FloatColumn, IntColumn
 from planner.defaults import ResolvedEngine
 from planner.doubts import Doubts, calibrated_doubts, doubts
 from planner.hardware import GpuSpec, Interconnect

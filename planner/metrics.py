@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from planner.arrays import LazyModule
 from planner.errors import BenchmarkError
-from planner.lazy import LazyModule
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from planner.columns import maximum
-from planner.feasibility import Constraint
+from planner.arrays import maximum
+from planner.constraints import Constraint
 from planner.metrics import GOALS, MAX_MODEL_LEN, METRICS, RATES, BenchmarkResult, sign
 from planner.units import format_count, format_ms, parse_rate, parse_seconds
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner import columns
-from planner.columns import FloatColumn, IntColumn
+from planner import arrays as columns
+from planner.arrays import FloatColumn, IntColumn
 from planner.defaults import ResolvedEngine
 from planner.hardware import GpuSpec, Interconnect
 from planner.model import ModelSpec

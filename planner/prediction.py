@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from planner.columns import FloatColumn, plain
+from planner.arrays import FloatColumn, plain
 from planner.defaults import ResolvedEngine
 from planner.hardware import GpuSpec, Interconnect
 from planner.memory import WATERMARK_FRACTION, MemoryEstimate

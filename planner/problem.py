@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
+from planner.arrays import LazyModule
+from planner.constraints import Constraint
 from planner.defaults import USE_V1_ENV
 from planner.deployment import Deployment, deploy
 from planner.engine import FIELDS, knows, parse_version, settings
 from planner.errors import InputError
-from planner.feasibility import RULES, Constraint, check, violations
+from planner.feasibility import RULES, check, violations
 from planner.hardware import GpuSpec, find_gpu
-from planner.lazy import LazyModule
 from planner.memory import Calibration, Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.metrics import MAX_MODEL_LEN
 from planner.model import ModelSpec, load_model
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from planner.roofline import Coefficients
 else:
     np = LazyModule("numpy")
+
 
 NOT_RECORDED = "is in the replayed table"
 """Beside RULES: a replay knows no other candidates. Its index in `Grid.rule` is the one after theirs."""
@@ -222,7 +224,7 @@ class Problem:
 
         Of several hosts each keeps its own; the grid is judged by the strictest.
         """
-        from planner.calibration import calibrate, strictest  # with the log's patterns, which an estimate does without
+        from planner.calibration import calibrate, strictest
 
         interconnect = self.spec.hardware.interconnect
         engine = self.deployment(candidate).engine
@@ -300,7 +302,7 @@ class Problem:
 
     def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
         """Each of GOALS under the study's workload; arrays where the deployment's columns are."""
-        from planner.prediction import predict  # with NumPy, which an estimate does without
+        from planner.prediction import predict
 
         interconnect = self.spec.hardware.interconnect
         metrics = predict(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances, coefficients)

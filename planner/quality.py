@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal
 
-from planner.feasibility import Constraint
+from planner.constraints import Constraint
 from planner.problem import Problem
 from planner.space import MODEL, Candidate
 from planner.spec import QualitySpec

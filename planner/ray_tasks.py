@@ -13,7 +13,6 @@ import platformdirs
 import psutil
 import ray
 
-from planner import __version__
 from planner.cards import held_cards
 from planner.cores import on_own_cores
 from planner.crew import Here, Work
@@ -27,6 +26,7 @@ from planner.quality_gate import Gate
 from planner.spec import StudySpec
 from planner.trial import Trial
 from planner.units import GIB
+from planner.version import __version__
 from planner.watchdog import no_engine_left
 from planner.workspace import Workspace
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.bench_view import BenchTable
 from planner.finals import Finals, chosen_trial
 from planner.findings import (
     PERCENTILES,
@@ -248,11 +247,3 @@ def _finals_table(problem: Problem, finals: Finals) -> Table:
 
 def _banners(trials: Sequence[Trial]) -> list[Text]:
     return [Text(banner, "bold yellow") for banner in banners(trials)]
-
-
-def print_table(console: Console, one: BenchTable) -> None:
-    """A table that is told in words, with its notes below."""
-    table = Table(*one.columns, title=one.title, title_justify="left")
-    for row in one.rows:
-        table.add_row(*row)
-    console.print(Fitted(table), *one.notes, sep="\n", markup=False)

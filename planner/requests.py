@@ -12,12 +12,12 @@ from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
+from planner.constraints import Constraint
 from planner.defaults import USE_V1_ENV
 from planner.documents import LINE_BYTES
 from planner.engine import FIELDS, EngineConfig, parse_version
 from planner.errors import InputError, PlannerError
 from planner.estimate import Answer, judge
-from planner.feasibility import Constraint
 from planner.hardware import GPUS, GpuSpec, Interconnect
 from planner.model import ModelSpec, load_model, spec_from_config
 from planner.near import near_names
@@ -197,7 +197,7 @@ _NOISE = re.compile(
     r"nvidia|geforce|tesla|quadro|graphics|device|generation|edition|server|workstation|blackwell|gpu|unnamed"
     r"|sxm\d?|pcie?|hbm\de?|\d+ ?gi?b|[^a-z0-9]"
 )
-_SIZE = re.compile(r"(\d{1,6}) ?gi?b", re.IGNORECASE)
+_SIZE_IN_LABEL = re.compile(r"(\d{1,6}) ?gi?b", re.IGNORECASE)
 FAMILIES: tuple[tuple[str, tuple[int, int]], ...] = (
     (r"p100", (6, 0)), (r"p4|gtx10", (6, 1)), (r"v100|titanv", (7, 0)), (r"rtx\d000ada", (8, 9)),
     (r"t4|rtx20|titanrtx|gtx16|rtx[3-8]000", (7, 5)), (r"a100|a30$|a800", (8, 0)),
@@ -247,7 +247,7 @@ def _label_gib(request: GpuRequest) -> float | None:
     """The size on the box: a round number of GiB, or what the name says where no memory is given."""
     if request.memory_gib is not None:
         return request.memory_gib if request.memory_gib in LABELS_GIB else None
-    match = _SIZE.search(request.name or "")
+    match = _SIZE_IN_LABEL.search(request.name or "")
     return float(match[1]) if match else None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from packaging.version import Version
 
 from planner.activations import AWQ_DEQUANTIZE_TOKENS
-from planner.columns import BoolColumn, FloatColumn, IntColumn, plain
+from planner.arrays import BoolColumn, FloatColumn, IntColumn, plain
 from planner.defaults import ResolvedEngine
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import kv_bytes_per_token

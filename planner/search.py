@@ -28,8 +28,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from planner.attributes import study_words, trial_attributes, with_unit
 from planner.claims import Claims, shown
+from planner.constraints import Constraint
 from planner.errors import BackendError, InputError, in_short
-from planner.feasibility import Constraint
 from planner.finals import Heat
 from planner.hosts import on_par
 from planner.problem import Problem

@@ -75,8 +75,7 @@ def bench(
     from datetime import datetime
 
     from planner.bench_command import BenchAsk, compare_files, run_bench, write_outcome
-    from planner.report import print_table
-    from planner.terminal import make_console, progress
+    from planner.terminal import make_console, print_table, progress
 
     console = make_console()
     if compare is not None:
@@ -177,9 +176,8 @@ def verify(
 ) -> None:
     """Start an exported script, benchmark it, say whether it reproduces its trial, and stop it."""
     from planner.estimate import pretty_json
-    from planner.report import print_table
     from planner.service.verify import EXIT_DIFFERS, verify_script
-    from planner.terminal import make_console, progress
+    from planner.terminal import make_console, print_table, progress
 
     with progress("starting", quiet) as stage:
         try:

@@ -40,6 +40,7 @@ from planner.workspace import STUDY_FILE, Workspace
 if TYPE_CHECKING:
     from planner.ray_hosts import RayCrew
 
+
 MakeCrew: TypeAlias = Callable[[Observer], Crew]
 Crews: TypeAlias = tuple[MakeCrew, Callable[[], None]]
 """Who launches the trials, and what compares the answers."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
+from planner.arrays import LazyModule
 from planner.engine import FIELDS, LEVERS, EngineConfig, Lever, convert_settings, lever_of, settings
 from planner.errors import InputError
-from planner.lazy import LazyModule
 from planner.near import did_you_mean
 from planner.secrets import refuse_secrets
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 else:
     np = LazyModule("numpy")
+
 
 Value: TypeAlias = "str | int | float | bool | None"
 

@@ -86,3 +86,21 @@ def print_listing(console: Console, columns: Sequence[str], rows: Sequence[Seque
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(Fitted(table))
+
+
+@dataclass(frozen=True, slots=True)
+class BenchTable:
+    """What `cli.bench` makes a table of."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def print_table(console: Console, one: BenchTable) -> None:
+    """A table that is told in words, with its notes below."""
+    table = Table(*one.columns, title=one.title, title_justify="left")
+    for row in one.rows:
+        table.add_row(*row)
+    console.print(Fitted(table), *one.notes, sep="\n", markup=False)

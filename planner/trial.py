@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.feasibility import Constraint
+from planner.constraints import Constraint
 from planner.memory import MemoryFigures
 from planner.metrics import sign
 from planner.problem import Problem

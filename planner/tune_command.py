@@ -176,7 +176,7 @@ def write_page(
     pareto: Sequence[str] = (),
 ) -> Path:
     """Write the report as a page. Raises InputError."""
-    from planner.html.page import rendered  # its packages are for the page only
+    from planner.html.page import rendered
     from planner.html.sections import study_page
 
     problem, trials = stored_trials(spec, folder, is_simulated, storage)

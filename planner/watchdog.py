@@ -25,6 +25,7 @@ from planner.errors import BackendError
 if TYPE_CHECKING:
     from planner.backends.base import Backend
 
+
 OVER = b"over"
 LOOKS, PAUSE_S = 24, 5.0
 """At most, two minutes in all, while a Docker Engine is away."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from planner.lazy import LazyModule
+from planner.arrays import LazyModule
 from planner.units import Seconds
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 else:
     np = LazyModule("numpy")
+
 
 MOST_REQUESTS = 1_000_000
 """Of one run: each is planned before the first is sent."""

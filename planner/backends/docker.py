@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-import docker
 import docker.errors
 import requests.exceptions
 
@@ -43,6 +42,7 @@ from planner.space import Candidate
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
+
 
 T = TypeVar("T")
 

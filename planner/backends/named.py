@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import docker
 import docker.errors
 
 from planner.backends.docker import LOG_TAIL_LINES, STOP_TIMEOUT_S, ContainerInstance, mapped
@@ -17,6 +16,7 @@ from planner.spec import DOCKER_SHM_BYTES
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
+
 
 LOOK_TAIL_LINES = 2_000
 """Of a log that is read every few seconds: without a tail the Engine would go through all of it each time."""

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from planner.findings import (
-    Launch,
-    compared,
-    feasible_words,
-    launches,
-    left_out_words,
-    origins,
-    progress_words,
-)
+from planner.findings import Launch, compared, feasible_words, launches, left_out_words, origins, progress_words
 from planner.html.evidence import effects_section, latencies_section, predictions_section
 from planner.html.labels import (
     change,

@@ -20,6 +20,7 @@ from planner.service.request import ProxyLimits
 if TYPE_CHECKING:
     import uvicorn
 
+
 GRACE_S = 5
 """How long open streams may go on after the door was closed."""
 BACKLOG = 2048

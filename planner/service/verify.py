@@ -18,15 +18,15 @@ from typing import Any
 
 from planner.backends.base import serving
 from planner.backends.named import NamedContainers
-from planner.bench_view import BenchTable
-from planner.benchmark import STARTING, Measurement, OnStage, Repeats, measure_server
+from planner.bench_session import OnStage
+from planner.benchmark import STARTING, Measurement, Repeats, measure_server
 from planner.calibration import real_figures
 from planner.container import service_runs
-from planner.diagnosis import read_start_facts
 from planner.documents import read_text
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
 from planner.finals import LEAST_REPEATS, chosen_trial
 from planner.interruption import sigterm_as_interrupt
+from planner.log.facts import read_start_facts
 from planner.log.settings import read_settings
 from planner.objective import judge
 from planner.problem import Problem
@@ -41,6 +41,7 @@ from planner.service.reproduction import (
 )
 from planner.sources import load
 from planner.spec import StudySpec
+from planner.terminal import BenchTable
 from planner.trial import Trial, as_measured
 from planner.tune_command import stored_trials
 from planner.units import format_duration

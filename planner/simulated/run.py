@@ -15,10 +15,11 @@ from collections import deque
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from planner.constraints import OUT_OF_MEMORY, REFUSED_BY_ENGINE
 from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment
 from planner.errors import EngineOutOfMemory, EngineRejected
-from planner.feasibility import OUT_OF_MEMORY, REFUSED_BY_ENGINE, check
+from planner.feasibility import check
 from planner.hardware import GpuSpec, Interconnect
 from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of, shape_of
 from planner.memory import MemoryEstimate

@@ -24,7 +24,7 @@ from planner.bench_command import BenchAsk, compare_files, workload_of
 from planner.bench_session import plans_of
 from planner.calibration import load_calibrations
 from planner.checkpoint import read_safetensors_header
-from planner.diagnosis import diagnose, read_start_facts
+from planner.diagnosis import diagnose
 from planner.engine import EngineConfig
 from planner.errors import InputError
 from planner.estimate import Setup, calibrated, setup_of
@@ -33,6 +33,7 @@ from planner.files import decode, load_ladder, load_named, load_study
 from planner.hardware import find_gpu
 from planner.landscape import limit_to_records, read_records
 from planner.load_shapes import due_times, shape_of
+from planner.log.facts import read_start_facts
 from planner.log.lines import Lines, is_binary
 from planner.log.reading import LogReader
 from planner.log_command import json_line, log_document

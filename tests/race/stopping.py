@@ -16,7 +16,8 @@ from statistics import fmean
 import msgspec
 import numpy as np
 
-from planner.benchmark import Ended, Measurement, OnStage, Repeats, race_through, share_of
+from planner.bench_session import OnStage
+from planner.benchmark import Ended, Measurement, Repeats, race_through, share_of
 from planner.crew import Here
 from planner.files import load_study
 from planner.metrics import RequestRecord

@@ -10,10 +10,10 @@ import pytest
 
 from planner.calibration import calibrate, load_calibrations, real_figures, save_calibrations
 from planner.defaults import resolve
-from planner.diagnosis import read_start_facts
 from planner.engine import parse_version
 from planner.errors import InputError
 from planner.hardware import find_gpu
+from planner.log.facts import read_start_facts
 from planner.memory import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
 from planner.model import load_model
 from tests.places import GOLDEN

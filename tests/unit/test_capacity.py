@@ -11,14 +11,7 @@ import numpy as np
 import pytest
 
 from planner.bench_view import capacity_table
-from planner.capacity import (
-    MAX_LOADS,
-    LoadLevel,
-    SaturationWatch,
-    find_capacity,
-    has_backlog,
-    judge_level,
-)
+from planner.capacity import MAX_LOADS, LoadLevel, SaturationWatch, find_capacity, has_backlog, judge_level
 from planner.loadgen import STOPPED
 from planner.metrics import RequestRecord
 from planner.simulated.run import simulate_load, start_engine

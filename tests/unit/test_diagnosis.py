@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from planner.diagnosis import TAIL_LINES, StartFacts, diagnose, read_start_facts
+from planner.diagnosis import TAIL_LINES, diagnose
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
+from planner.log.facts import StartFacts, read_start_facts
 from planner.units import GIB
 from tests.places import GOLDEN
 

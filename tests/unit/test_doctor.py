@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.backends.docker import EngineFacts, ImageFacts
+from planner.backends.docker import EngineFacts
+from planner.backends.image import ImageFacts
 from planner.cli import main
 from planner.errors import InputError
 from planner.files import convert, load_study

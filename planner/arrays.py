@@ -1,11 +1,11 @@
-"""One set of formulas for one candidate and for many: NumPy's functions over arrays, plain arithmetic over numbers.
+"""Arithmetic on one candidate and on many alike, and NumPy imported when it is first used.
 
 A column is a number, or an array of one entry a candidate. Python's own operators take both; what they lack is here.
-NumPy takes a tenth of a second to import: whoever makes arrays imports it, a single estimate never does.
-"""
+NumPy takes a tenth of a second to import: whoever makes arrays imports it, a single estimate never does."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
 
 IntColumn: TypeAlias = "int | NDArray[np.int64]"
 FloatColumn: TypeAlias = "float | NDArray[Any]"
@@ -85,3 +86,11 @@ def floor(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """A scalar that NumPy made back to Python's own; arrays of candidates stay."""
     return value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
+
+
+class LazyModule:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
