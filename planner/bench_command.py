@@ -37,7 +37,7 @@ from planner.files import convert, load_named
 from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of, sweep
 from planner.loadgen import send_load
 from planner.metrics import ClientHealth, RequestRecord, client_fault, of_requests, summarize
-from planner.model import load_model
+from planner.model.catalog import load_model
 from planner.objective import Limit, parse_limits
 from planner.spread import processes_needed, send_spread
 from planner.stress import preset, run_stress

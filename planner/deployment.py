@@ -11,7 +11,7 @@ from packaging.version import Version
 from planner.defaults import ResolvedEngine, resolve
 from planner.hardware import GpuSpec, Interconnect
 from planner.memory import Calibrations, MemoryEstimate, calibration_key, estimate_memory
-from planner.model import ModelSpec
+from planner.model.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from planner.arrays import FloatColumn
 from planner.defaults import ResolvedEngine
 from planner.encoder import encoder_bytes
 from planner.hardware import GpuSpec, Interconnect
-from planner.model import ModelSpec
+from planner.model.spec import ModelSpec
 from planner.units import GIB
 from planner.weights import Rank
 

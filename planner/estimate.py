@@ -25,7 +25,7 @@ from planner.errors import InputError
 from planner.feasibility import check
 from planner.hardware import GpuSpec, Interconnect
 from planner.memory import Calibrations, MemoryEstimate, RankMemory, calibration_key
-from planner.model import ModelSpec
+from planner.model.spec import ModelSpec
 from planner.risks import dangers, hints
 from planner.units import to_gib
 from planner.workspace import CALIBRATION_FILE

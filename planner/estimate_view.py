@@ -18,7 +18,7 @@ from planner.estimate import Answer
 from planner.explore import Comparison, Fit, Sweep
 from planner.hardware import Interconnect
 from planner.memory import MemoryEstimate
-from planner.model import ModelSpec
+from planner.model.spec import ModelSpec
 from planner.terminal import Fitted
 from planner.units import format_count, format_gib
 

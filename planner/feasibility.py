@@ -26,7 +26,7 @@ from planner.defaults import (
 from planner.deployment import Deployment
 from planner.hardware import GpuSpec
 from planner.memory import WATERMARK_FRACTION
-from planner.model import ModelSpec
+from planner.model.spec import ModelSpec
 from planner.units import GIB, format_count, format_gib
 from planner.weights import padded_vocab_size
 

@@ -26,7 +26,7 @@ from planner.defaults import ResolvedEngine
 from planner.doubts import Doubts, calibrated_doubts, doubts
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import kv_group
-from planner.model import ModelSpec, Quantization
+from planner.model.spec import ModelSpec, Quantization
 from planner.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.units import GIB
 from planner.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes

@@ -22,7 +22,7 @@ def _gpu_names(incomplete: str) -> list[str]:
 
 
 def _model_names(incomplete: str) -> list[str]:
-    from planner.model import shipped_names
+    from planner.model.catalog import shipped_names
 
     return [name for name in shipped_names() if name.lower().startswith(incomplete.lower())]
 

@@ -14,7 +14,7 @@ from planner.arrays import FloatColumn, plain
 from planner.defaults import ResolvedEngine
 from planner.hardware import GpuSpec, Interconnect
 from planner.memory import WATERMARK_FRACTION, MemoryEstimate
-from planner.model import ModelSpec
+from planner.model.spec import ModelSpec
 from planner.roofline import Coefficients, Step, StepModel, prefill_pairs
 from planner.workload import Workload
 

@@ -27,7 +27,8 @@ from planner.feasibility import RULES, check, violations
 from planner.hardware import GpuSpec, find_gpu
 from planner.memory import Calibration, Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.metrics import MAX_MODEL_LEN
-from planner.model import ModelSpec, load_model
+from planner.model.catalog import load_model
+from planner.model.spec import ModelSpec
 from planner.objective import Objective
 from planner.space import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
 from planner.spec import ModelVariant, StudySpec

@@ -19,7 +19,9 @@ from planner.engine import FIELDS, EngineConfig, parse_version
 from planner.errors import InputError, PlannerError
 from planner.estimate import Answer, judge
 from planner.hardware import GPUS, GpuSpec, Interconnect
-from planner.model import ModelSpec, load_model, spec_from_config
+from planner.model.catalog import load_model
+from planner.model.config_json import spec_from_config
+from planner.model.spec import ModelSpec
 from planner.near import near_names
 from planner.units import GIB, format_gib
 

@@ -22,7 +22,7 @@ from planner.arrays import BoolColumn, FloatColumn, IntColumn, plain
 from planner.defaults import ResolvedEngine
 from planner.hardware import GpuSpec, Interconnect
 from planner.kv_cache import kv_bytes_per_token
-from planner.model import DTYPE_BYTES, ModelSpec
+from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.weights import padded_vocab_size, weight_bytes
 
 LARGEST_V1_GRAPH_TOKENS = 512

@@ -56,7 +56,7 @@ def gpus(as_json: JsonOption = False) -> None:
 def models(as_json: JsonOption = False) -> None:
     """The model architectures shipped with planner; with the extra hub any other is read from the Hugging Face Hub."""
     from planner.estimate import pretty_json
-    from planner.model import load_model, shipped_sources
+    from planner.model.catalog import load_model, shipped_sources
     from planner.terminal import make_console, print_listing
     from planner.units import format_gib
     from planner.weights import weight_bytes

@@ -39,7 +39,7 @@ from planner.engine import (
 from planner.examples import EXAMPLES, FLAGS
 from planner.log.notes import NOTES, Note
 from planner.log.patterns import CAUSES, PHASE_ADVICE
-from planner.model import KNOWN_FAMILIES
+from planner.model.config_json import KNOWN_FAMILIES
 from planner.roofline import CPU, V0, V1, Coefficients
 from planner.service.events import METRICS as GUARD_METRICS
 from planner.service.guard import EVENTS

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from planner.checkpoint import read_safetensors_header
 from planner.documents import read_bytes
 from planner.errors import InputError
 from planner.feasibility import quantization_conflict
-from planner.model import ModelSpec, load_model
+from planner.model.catalog import load_model
+from planner.model.checkpoint import read_safetensors_header
+from planner.model.spec import ModelSpec
 from planner.service.check import Case, Check
 from planner.spec import ModelVariant
 from planner.units import format_gib

@@ -12,7 +12,7 @@ from planner.deployment import deploy
 from planner.engine import flag, knows, parse_flags, parse_version, settings
 from planner.errors import EngineError, EngineOutOfMemory, InputError
 from planner.hardware import find_gpu
-from planner.model import load_model
+from planner.model.catalog import load_model
 from planner.simulated.run import start_engine, start_log
 from planner.simulated.scheduler import SimulatedEngine
 from planner.units import parse_bytes

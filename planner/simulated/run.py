@@ -24,7 +24,7 @@ from planner.hardware import GpuSpec, Interconnect
 from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of, shape_of
 from planner.memory import MemoryEstimate
 from planner.metrics import RequestRecord
-from planner.model import ModelSpec
+from planner.model.spec import ModelSpec
 from planner.overheads import num_cuda_graphs
 from planner.roofline import StepModel
 from planner.simulated.scheduler import SimulatedEngine

@@ -22,7 +22,7 @@ from planner.engine import parse_version
 from planner.feasibility import violations
 from planner.hardware import find_gpu
 from planner.memory import estimate_memory
-from planner.model import load_model
+from planner.model.catalog import load_model
 from planner.units import GIB
 
 RUNS = 11

@@ -23,7 +23,6 @@ from rich.console import Console
 from planner.bench_command import BenchAsk, compare_files, workload_of
 from planner.bench_session import plans_of
 from planner.calibration import load_calibrations
-from planner.checkpoint import read_safetensors_header
 from planner.diagnosis import diagnose
 from planner.engine import EngineConfig
 from planner.errors import InputError
@@ -38,7 +37,8 @@ from planner.log.lines import Lines, is_binary
 from planner.log.reading import LogReader
 from planner.log_command import json_line, log_document
 from planner.log_view import log_view
-from planner.model import load_model
+from planner.model.catalog import load_model
+from planner.model.checkpoint import read_safetensors_header
 from planner.plan import expected_trial_s
 from planner.problem import Problem
 from planner.quality_gate import NoAnswers, load_prompts, read_answer

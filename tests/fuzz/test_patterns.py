@@ -20,7 +20,7 @@ import planner
 from planner.log.lines import _WARNING
 from planner.log.patterns import EXCEPTION, FACTS, FAILURES, REFUSALS
 from planner.log.settings import _PAIR, _QUALIFIED
-from planner.model import HUB_NAME
+from planner.model.catalog import HUB_NAME
 from planner.units import _QUANTITY
 
 SHORT, FACTOR = 3000, 4

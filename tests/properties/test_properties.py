@@ -17,7 +17,7 @@ from planner.engine import settings as settings_of
 from planner.files import decode, encode
 from planner.hardware import GPUS
 from planner.memory import MemoryEstimate, estimate_memory
-from planner.model import load_model
+from planner.model.catalog import load_model
 from planner.objective import Objective
 from planner.secrets import is_secret
 from planner.space import Candidate, Layout, SearchSpace

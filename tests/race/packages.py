@@ -26,7 +26,7 @@ import msgspec
 import yaml
 
 from planner.engine import EngineConfig, convert_settings, parse_flags, settings
-from planner.model import shipped_config
+from planner.model.catalog import shipped_config
 from planner.space import Candidate, Value
 from tests.race import table_engine
 from tests.race.landscapes import Landscape, load_all

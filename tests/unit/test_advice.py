@@ -11,7 +11,7 @@ from packaging.version import Version
 from planner.advice import Fix, nearest_fixes
 from planner.estimate import Setup, unknown_flags
 from planner.hardware import find_gpu
-from planner.model import load_model
+from planner.model.catalog import load_model
 from planner.units import GIB, to_gib
 
 TARGET = {"tensor_parallel_size": 4, "dtype": "half", "max_model_len": 32768}

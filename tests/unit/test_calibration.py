@@ -15,7 +15,7 @@ from planner.errors import InputError
 from planner.hardware import find_gpu
 from planner.log.facts import read_start_facts
 from planner.memory import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
-from planner.model import load_model
+from planner.model.catalog import load_model
 from tests.places import GOLDEN
 
 LOGS = GOLDEN / "logs" / "vllm-0.8.5-v0-h200"

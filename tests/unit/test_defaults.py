@@ -10,7 +10,7 @@ import pytest
 from planner.defaults import generation_of, resolve, resolve_dtype
 from planner.engine import parse_version
 from planner.hardware import find_gpu
-from planner.model import load_model
+from planner.model.catalog import load_model
 
 MODEL = load_model("Qwen/Qwen3-32B")
 

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from planner.estimate import Answer, judge
 from planner.hardware import find_gpu
-from planner.model import load_model
+from planner.model.catalog import load_model
 from planner.units import GIB
 
 TARGET = {

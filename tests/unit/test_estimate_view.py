@@ -15,7 +15,7 @@ from planner.estimate import Setup
 from planner.estimate_view import estimate_view, exploration_view
 from planner.explore import Comparison, fit, layouts_of, sweep
 from planner.hardware import find_gpu
-from planner.model import load_model
+from planner.model.catalog import load_model
 
 
 def drawn(what: RenderableType, width: int = 80, is_terminal: bool = False) -> str:

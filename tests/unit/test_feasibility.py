@@ -16,7 +16,8 @@ from planner.feasibility import RULES, check, violations
 from planner.files import load_study
 from planner.hardware import find_gpu
 from planner.memory import estimate_memory
-from planner.model import load_model, shipped_config, spec_from_config
+from planner.model.catalog import load_model, shipped_config
+from planner.model.config_json import spec_from_config
 from planner.problem import Problem
 from planner.risks import dangers, hints, no_effect
 from planner.units import GIB, MIB

@@ -23,7 +23,7 @@ from planner.fleet.sizing import observe_fleet, size_fleet
 from planner.fleet.spec import DemandSpec, FleetSpec
 from planner.hardware import find_gpu
 from planner.metrics import summarize
-from planner.model import load_model
+from planner.model.catalog import load_model
 from planner.roofline import StepModel
 from planner.simulated.run import simulate_load
 from planner.simulated.scheduler import SimulatedEngine

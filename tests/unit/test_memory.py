@@ -14,7 +14,7 @@ from planner.engine import parse_version
 from planner.feasibility import check
 from planner.hardware import find_gpu
 from planner.memory import MemoryEstimate, estimate_memory
-from planner.model import load_model
+from planner.model.catalog import load_model
 from planner.units import GIB, MIB
 from tests.places import GOLDEN
 

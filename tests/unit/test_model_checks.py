@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from planner.files import convert
-from planner.model import shipped_config
+from planner.model.catalog import shipped_config
 from planner.nvml import GpuFacts
 from planner.service import model_checks
 from planner.service.check import Check

@@ -16,7 +16,9 @@ from planner.files import load_named, shipped_files
 from planner.hardware import GpuSpec, find_gpu
 from planner.memory import estimate_memory
 from planner.metrics import summarize
-from planner.model import ModelSpec, load_model, shipped_config, spec_from_config
+from planner.model.catalog import load_model, shipped_config
+from planner.model.config_json import spec_from_config
+from planner.model.spec import ModelSpec
 from planner.prediction import predict as predict_metrics
 from planner.roofline import V1, Step, StepModel, largest_graph_tokens, prefill_pairs
 from planner.simulated.run import simulate_load

@@ -26,7 +26,8 @@ from planner.hardware import find_gpu
 from planner.log.reading import read_log
 from planner.memory import estimate_memory
 from planner.metrics import summarize
-from planner.model import ModelSpec, load_model
+from planner.model.catalog import load_model
+from planner.model.spec import ModelSpec
 from planner.roofline import StepModel
 from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome

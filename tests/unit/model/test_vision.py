@@ -10,9 +10,11 @@ from planner.defaults import resolve
 from planner.encoder import encoder_bytes
 from planner.engine import parse_version
 from planner.hardware import find_gpu
-from planner.model import ModelSpec, shipped_config, spec_from_config
+from planner.model.catalog import shipped_config
+from planner.model.config_json import spec_from_config
+from planner.model.spec import ModelSpec
+from planner.model.vision import tower_bytes, vision_tower
 from planner.units import GIB, MIB
-from planner.vision import tower_bytes, vision_tower
 
 TEXT = {**shipped_config("Qwen/Qwen2.5-7B"), "vision_config": {}}
 

@@ -139,7 +139,7 @@ def test_any_model_of_the_hub_is_estimated_from_its_headers(model: str, tmp_path
 
 
 def test_the_size_of_the_checkpoint_is_the_headers_sum(tmp_path: Path, endpoint: str) -> None:
-    code = "from planner.model import load_model; print(load_model('acme/sharded').checkpoint_bytes)"
+    code = "from planner.model.catalog import load_model; print(load_model('acme/sharded').checkpoint_bytes)"
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     result = subprocess.run(
         [sys.executable, "-c", code],

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.model import load_model, shipped_config, shipped_names, shipped_sources, spec_from_config
+from planner.model.catalog import load_model, shipped_config, shipped_names, shipped_sources
+from planner.model.config_json import spec_from_config
 from planner.weights import weight_bytes
 
 CONFIG: dict[str, Any] = {

@@ -5,23 +5,15 @@ In: a path or name. Out: a frozen value with the names of config.json. Knows not
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-from planner.checkpoint import tensor_bytes
-from planner.documents import parse_json, read_text
 from planner.errors import InputError
-from planner.near import near_names
-from planner.vision import FAMILIES as TOWERS
-from planner.vision import VisionTower, vision_tower
+from planner.model.spec import DTYPE_BYTES, Experts, LatentAttention, LinearAttention, ModelSpec, Quantization
+from planner.model.vision import FAMILIES as TOWERS
+from planner.model.vision import vision_tower
 
 GATED_FAMILIES = {
     "llama", "mistral", "mistral3", "ministral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "glm", "glm4",
@@ -41,166 +33,6 @@ TIED_FAMILIES = {"opt", "gemma", "gemma2", "gemma3"}
 """Whose config.json may leave out that head and embedding are one matrix."""
 UNKNOWN_POSITIONS = 131072
 """Context taken where config.json does not say."""
-
-DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
-    method: str
-    """quantization_config.quant_method, for example awq or fp8; never guessed from a repository's name."""
-    bits: int = 4
-    group_size: int = 128
-    """Weights that share a scale along the inputs; -1: a whole row."""
-    block_size: tuple[int, int] | None = None
-    """FP8 scales per block of outputs x inputs; None: per tensor or row."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experts:
-    """The mixture-of-experts layers."""
-
-    num_experts: int
-    num_experts_per_tok: int
-    intermediate_size: int
-    shared_intermediate_size: int
-    """Of the experts every token uses, all together; 0 without."""
-    num_dense_layers: int
-    """First layers with an ordinary MLP."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentAttention:
-    """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): one compressed key-value vector for all heads."""
-
-    kv_lora_rank: int
-    q_lora_rank: int | None
-    qk_nope_head_dim: int
-    qk_rope_head_dim: int
-    v_head_dim: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinearAttention:
-    """Gated delta net layers (Qwen3-Next, arXiv:2412.06464): a state of fixed size instead of a KV cache."""
-
-    num_layers: int
-    key_width: int
-    """Heads times width of the keys."""
-    value_width: int
-    num_value_heads: int
-    kernel_size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
-    name: str
-    model_type: str
-    is_known: bool
-    """Whether the architecture is one this module knows; others are taken for ordinary decoders."""
-    num_hidden_layers: int
-    hidden_size: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    vocab_size: int
-    max_position_embeddings: int
-    tie_word_embeddings: bool
-    torch_dtype: str
-    quantization: Quantization | None
-    qk_norm: bool
-    """Whether queries and keys are normalised per head (Qwen3)."""
-    qkv_bias: bool
-    rope_factor: float
-    """By how much rope scaling stretches the context (yarn, linear, dynamic); 1 without."""
-    sliding_window: int | None
-    num_sliding_layers: int
-    """Layers that attend to the window only; the others attend to everything."""
-    experts: Experts | None
-    latent_attention: LatentAttention | None
-    linear_attention: LinearAttention | None
-    has_gated_mlp: bool
-    has_vision_tower: bool
-    """Weights beside the language model: a vision or audio tower."""
-    vision: VisionTower | None
-    """That tower, where its family is known."""
-    norms_per_layer: int
-    checkpoint_bytes: int | None
-    """Bytes of all tensors, from the safetensors headers; None where only config.json is known."""
-
-    @property
-    def max_context_tokens(self) -> int:
-        """vLLM's derived limit of max_model_len (vllm@0.8.5 config.py:_get_and_verify_max_len)."""
-        return int(self.max_position_embeddings * self.rope_factor)
-
-
-def load_model(source: str, name: str | None = None) -> ModelSpec:
-    """Read a model from a directory, a config.json, a shipped name, or the Hugging Face Hub.
-
-    Raises InputError naming what is missing and which names ship with the program.
-    """
-    path = Path(os.path.expanduser(source))
-    if os.path.isdir(path):
-        path = path / "config.json"
-        if not os.path.isfile(path):
-            raise InputError(f"{source}: a directory without config.json; copy the model's config.json there")
-    if os.path.isfile(path):
-        config = _read_json(path)
-        return spec_from_config(config, name or path.parent.name, tensor_bytes(path.parent))
-    full = _shipped_name(source)
-    if full is None and HUB_NAME.fullmatch(source):
-        from planner.hub import read_hub
-
-        config, checkpoint_bytes = read_hub(source, near_models(source))
-        return spec_from_config(config, name or source, checkpoint_bytes)
-    return spec_from_config(shipped_config(source), name or source, None)
-
-
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-"""organisation/model: what may be a repository of the Hub."""
-
-
-def shipped_names() -> list[str]:
-    return sorted(_shipped())
-
-
-def shipped_sources() -> list[tuple[str, str]]:
-    """Every shipped name with where its figures are from."""
-    return [(name, str(entry.get("_source", ""))) for name, entry in sorted(_shipped().items())]
-
-
-def _shipped_name(name: str) -> str | None:
-    """The shipped name meant, with or without its organisation."""
-    table = _shipped()
-    by_short = {full.rpartition("/")[2].lower(): full for full in table}
-    return name if name in table else by_short.get(name.rstrip("/").rpartition("/")[2].lower())
-
-
-def near_models(name: str) -> str:
-    """What an error says of shipped names like this one."""
-    said = name.rstrip("/")
-    spelled = {full if "/" in said else full.rpartition("/")[2]: full for full in _shipped()}
-    near = [spelled[found] for found in near_names(said, spelled, cutoff=0.5)]
-    return f"near names: {', '.join(near)}" if near else "planner models lists the names"
-
-
-def shipped_config(name: str) -> Mapping[str, Any]:
-    """The architecture shipped under a Hub name, with or without its organisation. Raises InputError."""
-    full = _shipped_name(name)
-    if full is None:
-        raise InputError(f"model {name!r}: no such directory, config.json or shipped name; {near_models(name)}")
-    table = _shipped()
-    entry = dict(table[full])
-    base = entry.pop("_base", None)
-    return {**table[base], **entry} if base else entry
-
-
-@cache
-def _shipped() -> dict[str, dict[str, Any]]:
-    text = resources.files("planner").joinpath("data/models.json").read_text("utf-8")
-    table: dict[str, dict[str, Any]] = json.loads(text)
-    return table
 
 
 def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None = None) -> ModelSpec:
@@ -406,10 +238,3 @@ MOST_BITS = 32
 def _group(value: Any, where: str) -> int:
     """-1: a whole row."""
     return -1 if value == -1 else _whole(value, f"{where}: group_size")
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    value = parse_json(read_text(path), str(path))
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: is not a JSON object")
-    return value

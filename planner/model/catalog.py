@@ -1,0 +1,94 @@
+"""A model by its name, folder or config.json. In: a name or path. Out: a `ModelSpec`. InputError names near ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from planner.documents import parse_json, read_text
+from planner.errors import InputError
+from planner.model.checkpoint import tensor_bytes
+from planner.model.config_json import spec_from_config
+from planner.model.spec import ModelSpec
+from planner.near import near_names
+
+
+def load_model(source: str, name: str | None = None) -> ModelSpec:
+    """Read a model from a directory, a config.json, a shipped name, or the Hugging Face Hub.
+
+    Raises InputError naming what is missing and which names ship with the program.
+    """
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
+        path = path / "config.json"
+        if not os.path.isfile(path):
+            raise InputError(f"{source}: a directory without config.json; copy the model's config.json there")
+    if os.path.isfile(path):
+        config = _read_json(path)
+        return spec_from_config(config, name or path.parent.name, tensor_bytes(path.parent))
+    full = _shipped_name(source)
+    if full is None and HUB_NAME.fullmatch(source):
+        from planner.model.hub import read_hub
+
+        config, checkpoint_bytes = read_hub(source, near_models(source))
+        return spec_from_config(config, name or source, checkpoint_bytes)
+    return spec_from_config(shipped_config(source), name or source, None)
+
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""organisation/model: what may be a repository of the Hub."""
+
+
+def shipped_names() -> list[str]:
+    return sorted(_shipped())
+
+
+def shipped_sources() -> list[tuple[str, str]]:
+    """Every shipped name with where its figures are from."""
+    return [(name, str(entry.get("_source", ""))) for name, entry in sorted(_shipped().items())]
+
+
+def _shipped_name(name: str) -> str | None:
+    """The shipped name meant, with or without its organisation."""
+    table = _shipped()
+    by_short = {full.rpartition("/")[2].lower(): full for full in table}
+    return name if name in table else by_short.get(name.rstrip("/").rpartition("/")[2].lower())
+
+
+def near_models(name: str) -> str:
+    """What an error says of shipped names like this one."""
+    said = name.rstrip("/")
+    spelled = {full if "/" in said else full.rpartition("/")[2]: full for full in _shipped()}
+    near = [spelled[found] for found in near_names(said, spelled, cutoff=0.5)]
+    return f"near names: {', '.join(near)}" if near else "planner models lists the names"
+
+
+def shipped_config(name: str) -> Mapping[str, Any]:
+    """The architecture shipped under a Hub name, with or without its organisation. Raises InputError."""
+    full = _shipped_name(name)
+    if full is None:
+        raise InputError(f"model {name!r}: no such directory, config.json or shipped name; {near_models(name)}")
+    table = _shipped()
+    entry = dict(table[full])
+    base = entry.pop("_base", None)
+    return {**table[base], **entry} if base else entry
+
+
+@cache
+def _shipped() -> dict[str, dict[str, Any]]:
+    text = resources.files("planner").joinpath("data/models.json").read_text("utf-8")
+    table: dict[str, dict[str, Any]] = json.loads(text)
+    return table
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    value = parse_json(read_text(path), str(path))
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: is not a JSON object")
+    return value
