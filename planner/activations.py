@@ -14,7 +14,7 @@ from planner import arrays as columns
 from planner.arrays import FloatColumn
 from planner.defaults import ResolvedEngine
 from planner.encoder import encoder_bytes
-from planner.hardware import GpuSpec
+from planner.hardware.gpus import GpuSpec
 from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.units import MIB
 from planner.weights import Rank, kv_heads_per_rank, padded_vocab_size

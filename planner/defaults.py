@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, IntColumn
-from planner.hardware import GpuSpec
+from planner.hardware.gpus import GpuSpec
 from planner.model.spec import ModelSpec
 from planner.units import GIB
 

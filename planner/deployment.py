@@ -9,7 +9,7 @@ from typing import Any
 from packaging.version import Version
 
 from planner.defaults import ResolvedEngine, resolve
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.memory import Calibrations, MemoryEstimate, calibration_key, estimate_memory
 from planner.model.spec import ModelSpec
 

@@ -16,7 +16,7 @@ from planner.activations import compile_bytes
 from planner.arrays import FloatColumn
 from planner.defaults import ResolvedEngine
 from planner.encoder import encoder_bytes
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.model.spec import ModelSpec
 from planner.units import GIB
 from planner.weights import Rank

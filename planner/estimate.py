@@ -23,7 +23,7 @@ from planner.doubts import Doubts
 from planner.engine import EngineConfig, flag, knows, settings
 from planner.errors import InputError
 from planner.feasibility import check
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.memory import Calibrations, MemoryEstimate, RankMemory, calibration_key
 from planner.model.spec import ModelSpec
 from planner.risks import dangers, hints

@@ -16,7 +16,7 @@ from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment
 from planner.estimate import Answer
 from planner.explore import Comparison, Fit, Sweep
-from planner.hardware import Interconnect
+from planner.hardware.gpus import Interconnect
 from planner.memory import MemoryEstimate
 from planner.model.spec import ModelSpec
 from planner.terminal import Fitted

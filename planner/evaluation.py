@@ -11,10 +11,11 @@ from planner.bench_session import OnStage
 from planner.benchmark import Measure, Measurement, Repeats
 from planner.calibration import predicted_figures, real_figures
 from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
+from planner.hardware.machine import Machine
 from planner.objective import judge
 from planner.problem import Problem
 from planner.space import Candidate
-from planner.trial import Failure, Machine, Provenance, Rerun, Trial
+from planner.trial import Failure, Provenance, Rerun, Trial
 from planner.version import __version__
 
 LAUNCHES_OF_A_TRIAL = 3

@@ -24,7 +24,7 @@ from planner.defaults import (
     reads_fp8,
 )
 from planner.deployment import Deployment
-from planner.hardware import GpuSpec
+from planner.hardware.gpus import GpuSpec
 from planner.memory import WATERMARK_FRACTION
 from planner.model.spec import ModelSpec
 from planner.units import GIB, format_count, format_gib

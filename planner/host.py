@@ -10,13 +10,14 @@ from planner.backends.image import ImageFacts
 from planner.backends.process import ProcessBackend
 from planner.bench_session import OnStage
 from planner.benchmark import Measure, Measurement, Repeats, live
-from planner.cards import Cards
 from planner.container import container_spec
 from planner.errors import BackendError, InputError
-from planner.nvml import read_gpus
+from planner.hardware.cards import Cards
+from planner.hardware.driver import read_gpus
+from planner.hardware.machine import Machine
 from planner.problem import Problem
 from planner.space import Candidate
-from planner.trial import Machine, Trial
+from planner.trial import Trial
 from planner.workspace import Workspace
 
 

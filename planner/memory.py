@@ -24,7 +24,7 @@ from planner.activations import activation_bytes, uses_second_runner
 from planner.arrays import FloatColumn, IntColumn
 from planner.defaults import ResolvedEngine
 from planner.doubts import Doubts, calibrated_doubts, doubts
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.kv_cache import kv_group
 from planner.model.spec import ModelSpec, Quantization
 from planner.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes

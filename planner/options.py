@@ -16,7 +16,7 @@ def one_of(*names: str) -> Callable[[str], list[str]]:
 
 
 def _gpu_names(incomplete: str) -> list[str]:
-    from planner.hardware import GPUS
+    from planner.hardware.gpus import GPUS
 
     return [gpu.name for gpu in GPUS if gpu.name.lower().startswith(incomplete.lower())]
 

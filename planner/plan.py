@@ -12,11 +12,11 @@ from planner.backends.docker import engine_answers
 from planner.calibration import load_calibrations
 from planner.container import trial_runs
 from planner.errors import BackendError, InputError
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
+from planner.hardware.driver import read_gpus
 from planner.host import make_backend
 from planner.landscape import BACKEND as REPLAY
 from planner.landscape import Record, limit_to_records, read_records
-from planner.nvml import read_gpus
 from planner.problem import Problem
 from planner.spec import StudySpec
 from planner.units import format_duration

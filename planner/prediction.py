@@ -12,7 +12,7 @@ import numpy as np
 
 from planner.arrays import FloatColumn, plain
 from planner.defaults import ResolvedEngine
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.memory import WATERMARK_FRACTION, MemoryEstimate
 from planner.model.spec import ModelSpec
 from planner.roofline import Coefficients, Step, StepModel, prefill_pairs

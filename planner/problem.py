@@ -24,7 +24,8 @@ from planner.deployment import Deployment, deploy
 from planner.engine import FIELDS, knows, parse_version, settings
 from planner.errors import InputError
 from planner.feasibility import RULES, check, violations
-from planner.hardware import GpuSpec, find_gpu
+from planner.hardware.by_name import find_gpu
+from planner.hardware.gpus import GpuSpec
 from planner.memory import Calibration, Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.metrics import MAX_MODEL_LEN
 from planner.model.catalog import load_model

@@ -21,10 +21,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from planner.cards import CARDS_FREE_WITHIN_S
 from planner.crew import Work
 from planner.errors import BackendError, InputError, in_short
 from planner.evaluation import LAUNCHES_OF_A_TRIAL
+from planner.hardware.cards import CARDS_FREE_WITHIN_S
 from planner.problem import Problem
 from planner.quality_gate import Say
 from planner.ray_tasks import NOTHING, Order, Result, judge, launch, look

@@ -18,24 +18,12 @@ from planner.documents import LINE_BYTES
 from planner.engine import FIELDS, EngineConfig, parse_version
 from planner.errors import InputError, PlannerError
 from planner.estimate import Answer, judge
-from planner.hardware import GPUS, GpuSpec, Interconnect
+from planner.hardware.by_name import Amount, GpuRequest, card_of, interconnect_of
 from planner.model.catalog import load_model
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
 from planner.near import near_names
-from planner.units import GIB, format_gib
-
-Amount = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
-
-
-class GpuRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The card by name, by memory, or both; a card that is in no table needs its memory."""
-
-    name: Annotated[str, msgspec.Meta(max_length=100)] | None = None
-    memory_gib: Amount | None = None
-    """Total as CUDA reports it; a size cards are sold with is the label, of which CUDA shows less."""
-    interconnect: Interconnect | None = None
-    compute_capability: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d$")] | None = None
+from planner.units import GIB
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -191,83 +179,3 @@ def _setting(name: str, value: Any) -> Any:
     if isinstance(value, list | dict):
         raise InputError(f"engine.{name}: a list or mapping is not a value of this setting")
     return getattr(msgspec.convert({name: value}, EngineConfig, strict=False), name)
-
-
-# --- cards -----------------------------------------------------------------------------------------------------------
-
-_NOISE = re.compile(
-    r"nvidia|geforce|tesla|quadro|graphics|device|generation|edition|server|workstation|blackwell|gpu|unnamed"
-    r"|sxm\d?|pcie?|hbm\de?|\d+ ?gi?b|[^a-z0-9]"
-)
-_SIZE_IN_LABEL = re.compile(r"(\d{1,6}) ?gi?b", re.IGNORECASE)
-FAMILIES: tuple[tuple[str, tuple[int, int]], ...] = (
-    (r"p100", (6, 0)), (r"p4|gtx10", (6, 1)), (r"v100|titanv", (7, 0)), (r"rtx\d000ada", (8, 9)),
-    (r"t4|rtx20|titanrtx|gtx16|rtx[3-8]000", (7, 5)), (r"a100|a30$|a800", (8, 0)),
-    (r"rtx30|a10|a40|a16|a2$|(rtx)?a\d000|orin", (8, 6)), (r"rtx40|l4|l20|l2$", (8, 9)),
-    (r"h100|h200|h20|h800|gh200", (9, 0)), (r"b300|gb300", (10, 3)), (r"b200|b100|gb200", (10, 0)),
-    (r"gb10|spark", (12, 1)), (r"rtx50|rtxpro", (12, 0)),
-)  # fmt: skip
-"""Compute capability by what a name starts with (developer.nvidia.com/cuda-gpus)."""
-GUESSED_CAPABILITY = (8, 0)
-"""Of a card without a name: the oldest that every current kernel serves."""
-LABELS_GIB = {4, 6, 8, 10, 11, 12, 16, 20, 22, 24, 32, 40, 48, 64, 72, 80, 94, 96, 128, 141, 144, 180, 192, 288}
-"""Sizes cards are sold with; a memory of exactly that many GiB is taken for the label."""
-VISIBLE_SHARE = 0.98
-"""Of the label, what CUDA reports: 0.976 to 0.993 over the cards of the table."""
-
-
-def card_of(request: GpuRequest) -> tuple[GpuSpec, list[str]]:
-    """The card meant, and what was guessed about it. Raises InputError where memory is needed and not given."""
-    name = request.name or ""
-    plain = _NOISE.sub("", name.lower())
-    label = _label_gib(request)
-    known = [gpu for gpu in GPUS if plain and _NOISE.sub("", gpu.name.lower()) == plain]
-    notes: list[str] = []
-    if known:
-        wanted = (request.memory_gib or label or 0) * GIB
-        card = min(known, key=lambda gpu: abs(gpu.memory_bytes - wanted))
-    elif request.memory_gib is None and label is None:
-        near = near_names(name, [gpu.name for gpu in GPUS], cutoff=0.4)
-        raise InputError(f"gpu: {name!r} is not known{'; near: ' + ', '.join(near) if near else ''}; give memory_gib")
-    else:
-        card = _generic(name, plain, (label or 0) * VISIBLE_SHARE)
-        if not request.compute_capability and card.source == "guess":
-            notes.append("the card is not named: compute capability 8.0 is assumed")
-    if request.memory_gib is not None and label is None:
-        card = replace(card, memory_bytes=round(request.memory_gib * GIB))
-    elif label is not None and not 0.94 * label < card.memory_bytes / GIB < 1.02 * label:  # a card with other chips
-        card = replace(card, memory_bytes=round(label * VISIBLE_SHARE * GIB))
-    if request.memory_gib is not None and label is not None:
-        notes.append(f"{label:g} GiB taken for the label: {format_gib(card.memory_bytes)} are visible")
-    if request.compute_capability:
-        major, _, minor = request.compute_capability.partition(".")
-        card = replace(card, compute_capability=(int(major), int(minor)))
-    return card, notes
-
-
-def _label_gib(request: GpuRequest) -> float | None:
-    """The size on the box: a round number of GiB, or what the name says where no memory is given."""
-    if request.memory_gib is not None:
-        return request.memory_gib if request.memory_gib in LABELS_GIB else None
-    match = _SIZE_IN_LABEL.search(request.name or "")
-    return float(match[1]) if match else None
-
-
-def _generic(name: str, plain: str, memory_gib: float) -> GpuSpec:
-    capability = next((found for start, found in FAMILIES if re.match(start, plain)), None)
-    return GpuSpec(
-        name=name or "a GPU",
-        memory_bytes=round(memory_gib * GIB),
-        memory_bandwidth_bytes_per_s=0.5e12,
-        peak_flop_per_s=100e12,
-        compute_capability=capability or GUESSED_CAPABILITY,
-        source="guess" if capability is None else "its family",
-    )
-
-
-def interconnect_of(name: str) -> Interconnect:
-    """How cards of this name are usually joined: NVLink for the modules of data centres, PCIe for the rest."""
-    if re.search(r"nvl\b", name, re.IGNORECASE):
-        return "nvlink-pairs"
-    modules = re.search(r"sxm|[ab]100|h100|h20\b|h200|[ah]800|b[23]00", name, re.IGNORECASE)
-    return "nvlink" if modules and "pcie" not in name.lower() else "pcie"

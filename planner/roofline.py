@@ -20,7 +20,7 @@ from packaging.version import Version
 from planner.activations import AWQ_DEQUANTIZE_TOKENS
 from planner.arrays import BoolColumn, FloatColumn, IntColumn, plain
 from planner.defaults import ResolvedEngine
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.kv_cache import kv_bytes_per_token
 from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.weights import padded_vocab_size, weight_bytes

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from planner.benchmark import Measure, simulated
 from planner.calibration import save_calibrations
-from planner.cards import Cards, held_cards
 from planner.claims import is_shared
 from planner.crew import Crew, Here
 from planner.errors import InputError
 from planner.files import encode
 from planner.finals import heats
+from planner.hardware.cards import Cards, held_cards
 from planner.host import cards_of, image_here, machine_of, make_backend, measure_here, refuse_other_image
 from planner.hosts import hosts_words
 from planner.interruption import sigterm_as_interrupt

@@ -29,8 +29,8 @@ def schema(
 def gpus(as_json: JsonOption = False) -> None:
     """The cards planner knows, with where their figures are from, and those it sees here."""
     from planner.estimate import pretty_json
-    from planner.hardware import GPUS
-    from planner.nvml import detect_gpus
+    from planner.hardware.driver import detect_gpus
+    from planner.hardware.gpus import GPUS
     from planner.terminal import make_console, print_listing
     from planner.units import format_bandwidth, format_flop_rate, format_gib
 

@@ -11,7 +11,7 @@ from planner.defaults import generation_of
 from planner.engine import EngineConfig, parse_levers, parse_version, settings
 from planner.errors import InputError
 from planner.files import convert, load_named, load_study
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.near import did_you_mean
 from planner.space import SearchSpace

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from planner.engine import EngineConfig
-from planner.hardware import Interconnect
+from planner.hardware.gpus import Interconnect
 from planner.objective import Objective
 from planner.secrets import refuse_secrets
 from planner.space import SearchSpace

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.engine import FIELDS, NOT_COMPILED
+from planner.hardware.machine import Machine
 from planner.hosts import shared_effects
 from planner.metrics import MAX_MODEL_LEN, RATES, sign
 from planner.problem import Problem
@@ -31,7 +32,7 @@ from planner.refit import fit_coefficients
 from planner.risks import no_effect
 from planner.roofline import Coefficients
 from planner.space import Candidate
-from planner.trial import Machine, Trial, as_on_one_host
+from planner.trial import Trial, as_on_one_host
 
 OFFSET_STD = 0.4
 """How far the whole level of the predictions may be off, as a standard deviation of the log."""

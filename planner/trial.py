@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from planner.constraints import Constraint
+from planner.hardware.machine import UNKNOWN_MACHINE, Machine
 from planner.memory import MemoryFigures
 from planner.metrics import sign
 from planner.problem import Problem
@@ -31,20 +32,6 @@ class Failure:
     """By the kernel, for the memory limit of its container."""
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What only the machine knows of the launches on it; None where nothing is launched or nobody says."""
-
-    driver: str | None = None
-    """Of the cards."""
-    image_digest: str | None = None
-    """Of the registry the image came from, or its id where it was built here: a tag may move."""
-    lasting_image: str | None = None
-    """The image's name with its digest, which any machine can fetch; None where it was built here."""
-    host: str | None = None
-    """Which one it was, in a study on several."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """What the numbers depend on besides the candidate."""
@@ -58,7 +45,7 @@ class Provenance:
     workload_seed: int
     finished_at: str
     """UTC, ISO 8601."""
-    machine: Machine = Machine()
+    machine: Machine = UNKNOWN_MACHINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

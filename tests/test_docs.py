@@ -23,11 +23,12 @@ from planner.engine import FIELDS, LEVERS, parse_flags
 from planner.estimate import Verdict
 from planner.feasibility import RULES
 from planner.files import SCHEMAS, decode, json_schema
+from planner.hardware.by_name import GpuRequest
 from planner.log.patterns import CAUSES, PHASE_ADVICE
 from planner.log.reading import read_log
 from planner.log_command import log_document
 from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
-from planner.requests import GpuRequest, Request, answer
+from planner.requests import Request, answer
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.space import SearchSpace
 from planner.spec import SamplerSpec, StudySpec

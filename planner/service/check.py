@@ -9,8 +9,8 @@ from typing import Literal
 
 from planner.backends.docker import EngineFacts
 from planner.backends.image import ImageFacts
-from planner.hardware import find_gpu
-from planner.nvml import Card, GpuFacts
+from planner.hardware.by_name import find_gpu
+from planner.hardware.driver import Card, GpuFacts
 from planner.problem import Problem
 from planner.space import Candidate
 from planner.spec import StudySpec

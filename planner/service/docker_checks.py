@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from planner.backends.docker import run_to_end
 from planner.errors import BackendError
-from planner.nvml import GpuFacts
+from planner.hardware.driver import GpuFacts
 from planner.service.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.units import format_gib
 

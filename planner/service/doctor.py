@@ -18,8 +18,8 @@ import msgspec
 from planner.backends.docker import EngineFacts, engine_facts, image_facts
 from planner.calibration import load_calibrations
 from planner.errors import BackendError, InputError
-from planner.hardware import recognise
-from planner.nvml import GpuFacts, read_gpus
+from planner.hardware.by_name import recognise
+from planner.hardware.driver import GpuFacts, read_gpus
 from planner.problem import Problem
 from planner.service import docker_checks, flag_checks, gpu_checks, host_checks
 from planner.service.check import BackendName, Case, Check

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from planner.cores import parse_cpuset
 from planner.deployment import Deployment
+from planner.hardware.cores import parse_cpuset
 from planner.risks import memory_danger, shm_danger
 from planner.service.check import Case, Check
 from planner.units import GIB, format_gib

@@ -11,7 +11,7 @@ from planner.defaults import ResolvedEngine
 from planner.deployment import deploy
 from planner.engine import flag, knows, parse_flags, parse_version, settings
 from planner.errors import EngineError, EngineOutOfMemory, InputError
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.simulated.run import start_engine, start_log
 from planner.simulated.scheduler import SimulatedEngine

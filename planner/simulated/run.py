@@ -20,7 +20,7 @@ from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment
 from planner.errors import EngineOutOfMemory, EngineRejected
 from planner.feasibility import check
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of, shape_of
 from planner.memory import MemoryEstimate
 from planner.metrics import RequestRecord

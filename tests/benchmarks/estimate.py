@@ -20,7 +20,7 @@ from planner.defaults import resolve
 from planner.deployment import Deployment
 from planner.engine import parse_version
 from planner.feasibility import violations
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.memory import estimate_memory
 from planner.model.catalog import load_model
 from planner.units import GIB

@@ -29,7 +29,7 @@ from planner.errors import InputError
 from planner.estimate import Setup, calibrated, setup_of
 from planner.estimate_view import estimate_view
 from planner.files import decode, load_ladder, load_named, load_study
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.landscape import limit_to_records, read_records
 from planner.load_shapes import due_times, shape_of
 from planner.log.facts import read_start_facts

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from planner.files import load_study
-from planner.nvml import Card, GpuFacts
+from planner.hardware.driver import Card, GpuFacts
 from planner.service import docker_checks
 from planner.service.doctor import read_case
 from tests.integration.studies import PLANNER, write_cpu_study

@@ -15,7 +15,7 @@ from planner.defaults import resolve
 from planner.engine import FIELDS, EngineConfig, KvCacheDtype, knows, parse_flags, parse_version, serve_args, serve_env
 from planner.engine import settings as settings_of
 from planner.files import decode, encode
-from planner.hardware import GPUS
+from planner.hardware.gpus import GPUS
 from planner.memory import MemoryEstimate, estimate_memory
 from planner.model.catalog import load_model
 from planner.objective import Objective

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from planner.advice import Fix, nearest_fixes
 from planner.estimate import Setup, unknown_flags
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.units import GIB, to_gib
 

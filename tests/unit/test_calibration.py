@@ -12,7 +12,7 @@ from planner.calibration import calibrate, load_calibrations, real_figures, save
 from planner.defaults import resolve
 from planner.engine import parse_version
 from planner.errors import InputError
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.log.facts import read_start_facts
 from planner.memory import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
 from planner.model.catalog import load_model

@@ -9,7 +9,7 @@ import pytest
 
 from planner.defaults import generation_of, resolve, resolve_dtype
 from planner.engine import parse_version
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 
 MODEL = load_model("Qwen/Qwen3-32B")

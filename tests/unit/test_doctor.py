@@ -23,7 +23,7 @@ from planner.backends.image import ImageFacts
 from planner.cli import main
 from planner.errors import InputError
 from planner.files import convert, load_study
-from planner.nvml import Card, GpuFacts, GpuProcess, Link
+from planner.hardware.driver import Card, GpuFacts, GpuProcess, Link
 from planner.service import docker_checks, flag_checks, host_checks
 from planner.service.check import Case, Check
 from planner.service.doctor import examine, exit_code, is_visible, parse_backend, read_case

@@ -9,7 +9,7 @@ import pytest
 from packaging.version import Version
 
 from planner.estimate import Answer, judge
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.units import GIB
 

@@ -14,7 +14,7 @@ from planner.advice import nearest_fixes
 from planner.estimate import Setup
 from planner.estimate_view import estimate_view, exploration_view
 from planner.explore import Comparison, fit, layouts_of, sweep
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 
 

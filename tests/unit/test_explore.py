@@ -17,7 +17,7 @@ from planner.errors import InputError
 from planner.estimate import Setup
 from planner.explore import compare, explore, fit, layouts_of, sweep
 from planner.files import load_study
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.units import GIB
 from tests.places import ROOT

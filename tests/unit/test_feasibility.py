@@ -14,7 +14,7 @@ from planner.deployment import Deployment
 from planner.engine import parse_version
 from planner.feasibility import RULES, check, violations
 from planner.files import load_study
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.memory import estimate_memory
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config

@@ -22,13 +22,14 @@ from planner.findings import (
     origins,
     progress_words,
 )
+from planner.hardware.driver import read_gpus
+from planner.hardware.machine import Machine
 from planner.host import machine_of
 from planner.memory import MemoryFigures
-from planner.nvml import read_gpus
 from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_finals
-from planner.trial import Failure, Machine
+from planner.trial import Failure
 
 Make = Callable[..., Problem]
 

@@ -21,7 +21,7 @@ from planner.fleet.measured import instance_of
 from planner.fleet.plan import plan_fleet
 from planner.fleet.sizing import observe_fleet, size_fleet
 from planner.fleet.spec import DemandSpec, FleetSpec
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.metrics import summarize
 from planner.model.catalog import load_model
 from planner.roofline import StepModel

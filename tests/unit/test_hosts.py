@@ -14,6 +14,7 @@ from planner.benchmark import Measure, simulated
 from planner.crew import Here, Work
 from planner.errors import EngineCrashed
 from planner.finals import finalists, heats, judge_finals
+from planner.hardware.machine import Machine
 from planner.hosts import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
 from planner.problem import Problem
 from planner.racing import bar_of
@@ -22,7 +23,7 @@ from planner.search import Search
 from planner.study import run_checks, run_finals, run_study
 from planner.summary import summary
 from planner.surrogate import Surrogate
-from planner.trial import ALONE, TOGETHER, Machine, Rerun, Trial, best_trial, leveled, searched
+from planner.trial import ALONE, TOGETHER, Rerun, Trial, best_trial, leveled, searched
 from planner.verdict import judged
 
 Make = Callable[..., Problem]

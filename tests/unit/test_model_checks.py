@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from planner.files import convert
+from planner.hardware.driver import GpuFacts
 from planner.model.catalog import shipped_config
-from planner.nvml import GpuFacts
 from planner.service import model_checks
 from planner.service.check import Check
 from planner.service.doctor import read_case

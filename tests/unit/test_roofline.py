@@ -13,7 +13,8 @@ from packaging.version import Version
 
 from planner.defaults import ResolvedEngine, resolve
 from planner.files import load_named, shipped_files
-from planner.hardware import GpuSpec, find_gpu
+from planner.hardware.by_name import find_gpu
+from planner.hardware.gpus import GpuSpec
 from planner.memory import estimate_memory
 from planner.metrics import summarize
 from planner.model.catalog import load_model, shipped_config

@@ -22,7 +22,7 @@ from packaging.version import Version
 from planner.defaults import ResolvedEngine, resolve
 from planner.deployment import Deployment
 from planner.errors import EngineOutOfMemory, EngineRejected
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.log.reading import read_log
 from planner.memory import estimate_memory
 from planner.metrics import summarize

@@ -9,7 +9,7 @@ import pytest
 from planner.defaults import resolve
 from planner.encoder import encoder_bytes
 from planner.engine import parse_version
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.model.catalog import shipped_config
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec

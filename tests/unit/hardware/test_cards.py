@@ -10,15 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from planner.cards import Cards, held_cards
 from planner.errors import BackendError
-from planner.nvml import Card, GpuFacts, GpuProcess
+from planner.hardware.cards import Cards, held_cards
+from planner.hardware.driver import Card, GpuFacts, GpuProcess
 from planner.units import GIB
 
 HOLDER = """
 import sys, time
-from planner.cards import held_cards
-from planner.nvml import Card
+from planner.hardware.cards import held_cards
+from planner.hardware.driver import Card
 zero = {"index": 0, "total_bytes": 0, "free_bytes": 0, "brand": "", "compute_capability": (7, 5)}
 with held_cards([Card(name="any", uuid=sys.argv[1], **zero)]):
     print("held", flush=True)

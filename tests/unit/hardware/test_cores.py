@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from planner import cores
-from planner.cores import on_own_cores, parse_cpuset
+from planner.hardware import cores
+from planner.hardware.cores import on_own_cores, parse_cpuset
 from planner.problem import Problem
 
 CPU = {"gpu": "CPU", "interconnect": "none", "cpu_cores": 2}

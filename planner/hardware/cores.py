@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 import msgspec
 
-from planner.hardware import find_gpu
+from planner.hardware.by_name import find_gpu
 from planner.spec import StudySpec
 
 CORES_FREE_WITHIN_S = 20.0

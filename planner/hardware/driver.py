@@ -9,7 +9,8 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
-from planner.hardware import GpuSpec, Interconnect, recognise
+from planner.hardware.by_name import recognise
+from planner.hardware.gpus import GpuSpec, Interconnect
 
 BRANDS = {
     "QUADRO": "quadro", "TESLA": "tesla", "GEFORCE": "geforce", "TITAN": "titan", "QUADRO_RTX": "quadrortx",

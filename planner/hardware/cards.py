@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from planner.errors import BackendError
-from planner.nvml import Card, GpuFacts, read_gpus
+from planner.hardware.driver import Card, GpuFacts, read_gpus
 from planner.units import MIB, format_gib
 
 CARDS_FREE_WITHIN_S = 60.0

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from planner.errors import InputError
-from planner.hardware import GPUS, OLDEST_CAPABILITY, find_gpu, recognise
-from planner.nvml import detect_gpus
+from planner.hardware.by_name import OLDEST_CAPABILITY, find_gpu, recognise
+from planner.hardware.driver import detect_gpus
+from planner.hardware.gpus import GPUS
 from planner.units import GIB, MIB, to_gib
 from tests.places import GOLDEN
 

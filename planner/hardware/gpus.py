@@ -1,0 +1,75 @@
+"""GPUs: what a card can do, by its name in the table or by what the driver calls it.
+
+`GpuSpec` is plain SI. `GPUS` is the table of data/gpus.json, each card with its source. Capacities are what CUDA says
+(`cudaMemGetInfo`), a little under the label: `logged` where a start log of vLLM said it, else 2 % less than the label,
+8 % less where the card keeps ECC in the same memory and is delivered with it on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any, Literal
+
+import msgspec
+
+from planner.units import GIB
+
+Interconnect = Literal["pcie", "nvlink", "nvlink-pairs", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSpec:
+    name: str
+    memory_bytes: int
+    """Total as CUDA reports it."""
+    memory_bandwidth_bytes_per_s: float
+    peak_flop_per_s: float
+    """Dense 16-bit matrix arithmetic with 32-bit accumulation."""
+    compute_capability: tuple[int, int]
+    source: str
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.compute_capability == (0, 0)
+
+    def document(self) -> dict[str, Any]:
+        """As `planner gpus --json` gives it."""
+        return {**asdict(self), "compute_capability": ".".join(map(str, self.compute_capability))}
+
+
+class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of data/gpus.json, in the units of data sheets."""
+
+    name: str
+    memory_gib: float
+    memory: str
+    gb_per_s: float
+    tflop_per_s: float
+    compute_capability: str
+    rates: str
+
+
+def _read_table() -> tuple[GpuSpec, ...]:
+    text = resources.files("planner").joinpath("data/gpus.json").read_bytes()
+    return tuple(
+        GpuSpec(
+            name=row.name,
+            memory_bytes=round(row.memory_gib * GIB),
+            memory_bandwidth_bytes_per_s=row.gb_per_s * 1e9,
+            peak_flop_per_s=row.tflop_per_s * 1e12,
+            compute_capability=parse_capability(row.compute_capability),
+            source=f"memory: {row.memory}; rates: {row.rates}",
+        )
+        for row in msgspec.json.decode(text, type=list[_Row])
+    )
+
+
+def parse_capability(text: str) -> tuple[int, int]:
+    """`8.6` -> (8, 6)."""
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
+GPUS = _read_table()
+"""The cards whose figures are known: data/gpus.json."""
