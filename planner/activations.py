@@ -12,8 +12,8 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn
-from planner.defaults import ResolvedEngine
 from planner.encoder import encoder_bytes
+from planner.engine.defaults import ResolvedEngine
 from planner.hardware.gpus import GpuSpec
 from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.units import MIB

@@ -13,8 +13,9 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner.defaults import HALF_FALLBACK_SINCE, ResolvedEngine
-from planner.engine import flag, knows
+from planner.engine.defaults import HALF_FALLBACK_SINCE, ResolvedEngine
+from planner.engine.flags import flag
+from planner.engine.versions import knows
 from planner.estimate import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
 from planner.feasibility import violations
 from planner.units import format_count, format_gib, to_gib

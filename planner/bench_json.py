@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from planner.bench_session import Bench, Repeat
 from planner.capacity import Capacity
+from planner.engine.metrics_page import COUNTERS
 from planner.load_shapes import OpenLoop, in_words, limit_of
 from planner.metrics import (
     LATENCIES,
@@ -37,7 +38,7 @@ from planner.metrics import (
 from planner.objective import judge_limit
 from planner.statistics import Interval, bootstrap_interval, rate_interval, t_interval
 from planner.stress import StressReport
-from planner.telemetry import COUNTERS, ServerFacts
+from planner.telemetry import ServerFacts
 from planner.units import to_ms
 from planner.version import __version__
 from planner.workload import Workload

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from planner.engine.metrics_page import EngineTelemetry, difference
 from planner.errors import InputError
 from planner.load_shapes import ClosedLoop, Replay, Shape
 from planner.loadgen import STOPPED, Load, Target
@@ -17,16 +18,7 @@ from planner.metrics import BenchmarkResult, ClientHealth, RequestRecord, client
 from planner.progress import LoadWatch
 from planner.spread import processes_needed, send_spread
 from planner.statistics import Drift, drift
-from planner.telemetry import (
-    IGNORE_EOS,
-    EngineTelemetry,
-    GaugeWatch,
-    ServerFacts,
-    count_tokens,
-    difference,
-    fetch_telemetry,
-    wait_until_idle,
-)
+from planner.telemetry import IGNORE_EOS, GaugeWatch, ServerFacts, count_tokens, fetch_telemetry, wait_until_idle
 from planner.workload import GivenPrompt, RequestPlan, Workload, plan_given, plan_requests, plan_warmup, prompt_words
 
 WARMING_UP, MEASURING, DRAINING = "warming up", "measuring", "draining"

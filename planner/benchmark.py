@@ -25,17 +25,17 @@ from planner.bench_session import (
     measure_again,
     no_watch,
 )
+from planner.engine.log.start_facts import StartFacts, read_start_facts
+from planner.engine.metrics_page import EngineTelemetry
 from planner.errors import ClientBottleneck
 from planner.load_shapes import shape_of, workload_at
 from planner.loadgen import target_of
-from planner.log.facts import StartFacts, read_start_facts
 from planner.metrics import METRICS, BenchmarkResult, RequestRecord, summarize
 from planner.problem import Problem
 from planner.progress import pace_error, stopped_after
 from planner.racing import NO_RACE, Race
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.space import Candidate
-from planner.telemetry import EngineTelemetry
 from planner.trial import AtLoad
 from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup
 

@@ -329,7 +329,8 @@ def main(argv: list[str] | None = None) -> None:
 
     vLLM's own flags are taken out first, by the names of EngineConfig's fields, and reach the command as context.obj.
     """
-    from planner.engine import parse_flags, settings
+    from planner.engine.config import settings
+    from planner.engine.flags import parse_flags
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -380,7 +381,8 @@ def _tell_no_room(error: OSError) -> None:
 
 def _usage_words(error: typer.TyperException) -> str:
     """One line on a word that the command line does not know, with what may be meant; empty where help was printed."""
-    from planner.engine import FIELDS, SHORT_FLAGS, flag
+    from planner.engine.config import FIELDS
+    from planner.engine.flags import SHORT_FLAGS, flag
     from planner.near import did_you_mean
 
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import msgspec
 from packaging.version import Version
 
-from planner.engine import EngineConfig, compile_cache_env, serve_args, serve_env
+from planner.engine.config import EngineConfig
+from planner.engine.flags import compile_cache_env, serve_args, serve_env
 from planner.errors import InputError
 from planner.launcher import LAUNCHER
 from planner.problem import Problem

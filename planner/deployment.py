@@ -8,7 +8,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner.defaults import ResolvedEngine, resolve
+from planner.engine.defaults import ResolvedEngine, resolve
 from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.memory import Calibrations, MemoryEstimate, calibration_key, estimate_memory
 from planner.model.spec import ModelSpec

@@ -14,8 +14,8 @@ from packaging.version import Version
 from planner import arrays as columns
 from planner.activations import compile_bytes
 from planner.arrays import FloatColumn
-from planner.defaults import ResolvedEngine
 from planner.encoder import encoder_bytes
+from planner.engine.defaults import ResolvedEngine
 from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.model.spec import ModelSpec
 from planner.units import GIB

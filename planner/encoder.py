@@ -14,7 +14,7 @@ from typing import Any
 from packaging.version import Version
 
 from planner import arrays as columns
-from planner.defaults import ResolvedEngine
+from planner.engine.defaults import ResolvedEngine
 from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.model.vision import VisionTower
 

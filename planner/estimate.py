@@ -17,10 +17,12 @@ from platformdirs import user_data_path
 
 from planner import arrays as columns
 from planner.constraints import STARTS_ANYWAY, Constraint
-from planner.defaults import USE_V1_ENV, ResolvedEngine
 from planner.deployment import Deployment, deploy
 from planner.doubts import Doubts
-from planner.engine import EngineConfig, flag, knows, settings
+from planner.engine.config import EngineConfig, settings
+from planner.engine.defaults import USE_V1_ENV, ResolvedEngine
+from planner.engine.flags import flag
+from planner.engine.versions import knows
 from planner.errors import InputError
 from planner.feasibility import check
 from planner.hardware.gpus import GpuSpec, Interconnect
@@ -299,7 +301,7 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
         return setup
     from planner.calibration import calibrate, load_calibrations, real_figures, save_calibrations
     from planner.documents import read_text
-    from planner.log.facts import read_start_facts
+    from planner.engine.log.start_facts import read_start_facts
 
     known = load_calibrations(path)
     if log is not None:

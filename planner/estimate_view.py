@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from planner.advice import Fix
-from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment
+from planner.engine.defaults import ResolvedEngine
 from planner.estimate import Answer
 from planner.explore import Comparison, Fit, Sweep
 from planner.hardware.gpus import Interconnect

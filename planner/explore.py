@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from planner.advice import RESOLVED_NAMES
 from planner.arrays import LazyModule
-from planner.defaults import LONG_CONTEXT, ResolvedEngine
-from planner.engine import FIELDS, EngineConfig, convert_settings, knows
+from planner.engine.config import FIELDS, EngineConfig, convert_settings
+from planner.engine.defaults import LONG_CONTEXT, ResolvedEngine
+from planner.engine.versions import knows
 from planner.errors import InputError
 from planner.estimate import COLUMNS, Answer, Setup, answer_of, one_of, setup_of
 from planner.feasibility import violations

@@ -16,14 +16,14 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
-from planner.defaults import (
+from planner.deployment import Deployment
+from planner.engine.defaults import (
     ASYNC_WITH_NGRAM_SINCE,
     ASYNC_WITH_STAGES_SINCE,
     MARLIN_ON_TURING_SINCE,
     V1_ONLY_SINCE,
     reads_fp8,
 )
-from planner.deployment import Deployment
 from planner.hardware.gpus import GpuSpec
 from planner.memory import WATERMARK_FRACTION
 from planner.model.spec import ModelSpec

@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 
-from planner.engine import FIELDS
+from planner.engine.config import FIELDS
 from planner.finals import judge_finals
 from planner.load_shapes import in_words, shape_of
 from planner.metrics import LATENCIES

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import IntColumn
-from planner.defaults import ResolvedEngine
+from planner.engine.defaults import ResolvedEngine
 from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.weights import kv_heads_per_rank, layers_per_stage
 

@@ -22,7 +22,8 @@ from planner.bench_json import read_metrics
 from planner.bench_session import MEASURING, OnStage
 from planner.benchmark import STARTING, Measure, Measurement, Repeats
 from planner.documents import parse_json, read_text
-from planner.engine import FIELDS, parse_flags, settings
+from planner.engine.config import FIELDS, settings
+from planner.engine.flags import parse_flags
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
 from planner.files import convert
 from planner.metrics import BenchmarkResult

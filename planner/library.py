@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from planner.engine import EngineConfig, convert_settings
+from planner.engine.config import EngineConfig, convert_settings
 from planner.files import load_study as _load_study
 from planner.sources import spec_of, with_levers, with_settings
 from planner.spec import StudySpec

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from planner.engine.log.lines import HEAD_BYTES, Line, Lines, is_binary
+from planner.engine.log.report import Event, LogReader, LogReport, SeenNote
 from planner.errors import BackendError, InputError
-from planner.log.lines import HEAD_BYTES, Line, Lines, is_binary
-from planner.log.reading import Event, LogReader, LogReport, SeenNote
 from planner.secrets import redactor
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.engine import FIELDS
-from planner.log.facts import StartFacts, StartTimes
-from planner.log.failures import Failure
-from planner.log.reading import Event, LogReport, SeenNote, Status
-from planner.log.run import RunSummary
-from planner.log.settings import Scalar
+from planner.engine.config import FIELDS
+from planner.engine.log.failures import Failure
+from planner.engine.log.report import Event, LogReport, SeenNote, Status
+from planner.engine.log.serving import RunSummary
+from planner.engine.log.settings import Scalar
+from planner.engine.log.start_facts import StartFacts, StartTimes
 from planner.units import format_count, format_duration, to_gib
 from planner.verdict import SIMULATED_BANNER
 

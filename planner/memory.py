@@ -22,8 +22,8 @@ from packaging.version import Version
 from planner import arrays as columns
 from planner.activations import activation_bytes, uses_second_runner
 from planner.arrays import FloatColumn, IntColumn
-from planner.defaults import ResolvedEngine
 from planner.doubts import Doubts, calibrated_doubts, doubts
+from planner.engine.defaults import ResolvedEngine
 from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.kv_cache import kv_group
 from planner.model.spec import ModelSpec, Quantization

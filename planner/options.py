@@ -37,7 +37,8 @@ class TakesFlags(TyperCommand):
     """A command after which vLLM's own flags may follow: the shell completes them too."""
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        from planner.engine import FIELDS, flag
+        from planner.engine.config import FIELDS
+        from planner.engine.flags import flag
 
         found = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):

@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.defaults import ResolvedEngine
+from planner.engine.defaults import ResolvedEngine
 from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.model.spec import ModelSpec
 from planner.units import GIB, MIB

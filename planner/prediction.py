@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from planner.arrays import FloatColumn, plain
-from planner.defaults import ResolvedEngine
+from planner.engine.defaults import ResolvedEngine
 from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.memory import WATERMARK_FRACTION, MemoryEstimate
 from planner.model.spec import ModelSpec

@@ -19,9 +19,10 @@ from packaging.version import Version
 
 from planner.arrays import LazyModule
 from planner.constraints import Constraint
-from planner.defaults import USE_V1_ENV
 from planner.deployment import Deployment, deploy
-from planner.engine import FIELDS, knows, parse_version, settings
+from planner.engine.config import FIELDS, settings
+from planner.engine.defaults import USE_V1_ENV
+from planner.engine.versions import knows, parse_version
 from planner.errors import InputError
 from planner.feasibility import RULES, check, violations
 from planner.hardware.by_name import find_gpu

@@ -13,9 +13,10 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 
 from planner.constraints import Constraint
-from planner.defaults import USE_V1_ENV
 from planner.documents import LINE_BYTES
-from planner.engine import FIELDS, EngineConfig, parse_version
+from planner.engine.config import FIELDS, EngineConfig
+from planner.engine.defaults import USE_V1_ENV
+from planner.engine.versions import parse_version
 from planner.errors import InputError, PlannerError
 from planner.estimate import Answer, judge
 from planner.hardware.by_name import Amount, GpuRequest, card_of, interconnect_of

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment
+from planner.engine.defaults import ResolvedEngine
 from planner.feasibility import pinned_bytes, stages_counted
 from planner.units import GIB, MIB, format_gib
 

@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from planner.activations import AWQ_DEQUANTIZE_TOKENS
 from planner.arrays import BoolColumn, FloatColumn, IntColumn, plain
-from planner.defaults import ResolvedEngine
+from planner.engine.defaults import ResolvedEngine
 from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.kv_cache import kv_bytes_per_token
 from planner.model.spec import DTYPE_BYTES, ModelSpec

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from planner.defaults import generation_of
-from planner.engine import EngineConfig, parse_levers, parse_version, settings
+from planner.engine.config import EngineConfig, settings
+from planner.engine.defaults import generation_of
+from planner.engine.levers import parse_levers
+from planner.engine.versions import parse_version
 from planner.errors import InputError
 from planner.files import convert, load_named, load_study
 from planner.hardware.by_name import find_gpu

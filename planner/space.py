@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import msgspec
 
 from planner.arrays import LazyModule
-from planner.engine import FIELDS, LEVERS, EngineConfig, Lever, convert_settings, lever_of, settings
+from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
+from planner.engine.levers import LEVERS, Lever, lever_of
 from planner.errors import InputError
 from planner.near import did_you_mean
 from planner.secrets import refuse_secrets

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.engine import EngineConfig
+from planner.engine.config import EngineConfig
 from planner.hardware.gpus import Interconnect
 from planner.objective import Objective
 from planner.secrets import refuse_secrets

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.engine import FIELDS, NOT_COMPILED
+from planner.engine.config import FIELDS
+from planner.engine.flags import NOT_COMPILED
 from planner.hardware.machine import Machine
 from planner.hosts import shared_effects
 from planner.metrics import MAX_MODEL_LEN, RATES, sign

@@ -26,19 +26,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer.main
 
 from planner.cli import app
-from planner.engine import (
-    ATTENTION_BACKEND_ENV,
-    ATTENTION_BACKEND_FLAG_SINCE,
-    FIELDS,
-    SINCE,
-    UNTIL,
-    EngineConfig,
-    flag,
-    lever_of,
-)
+from planner.engine.config import FIELDS, EngineConfig
+from planner.engine.flags import ATTENTION_BACKEND_ENV, ATTENTION_BACKEND_FLAG_SINCE, flag
+from planner.engine.levers import lever_of
+from planner.engine.log.known_warnings import NOTES, Note
+from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
+from planner.engine.versions import SINCE, UNTIL
 from planner.examples import EXAMPLES, FLAGS
-from planner.log.notes import NOTES, Note
-from planner.log.patterns import CAUSES, PHASE_ADVICE
 from planner.model.config_json import KNOWN_FAMILIES
 from planner.roofline import CPU, V0, V1, Coefficients
 from planner.service.events import METRICS as GUARD_METRICS

@@ -19,13 +19,15 @@ import typer.main
 from planner import errors
 from planner.cli import app
 from planner.container import ContainerRun
-from planner.engine import FIELDS, LEVERS, parse_flags
+from planner.engine.config import FIELDS
+from planner.engine.flags import parse_flags
+from planner.engine.levers import LEVERS
+from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
+from planner.engine.log.report import read_log
 from planner.estimate import Verdict
 from planner.feasibility import RULES
 from planner.files import SCHEMAS, decode, json_schema
 from planner.hardware.by_name import GpuRequest
-from planner.log.patterns import CAUSES, PHASE_ADVICE
-from planner.log.reading import read_log
 from planner.log_command import log_document
 from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.requests import Request, answer

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import httpx
 
-from planner.diagnosis import diagnose
+from planner.engine.log.diagnosis import diagnose
+from planner.engine.log.failures import classify
 from planner.errors import Disturbed, EngineStartTimeout, PlannerError
-from planner.log.failures import classify
 from planner.space import Candidate
 
 POLL_S = 0.5

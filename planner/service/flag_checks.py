@@ -19,7 +19,7 @@ from planner.backends.docker import run_to_end
 from planner.backends.image import ImageFacts
 from planner.backends.process import ProcessBackend
 from planner.container import engine_args
-from planner.engine import parse_version
+from planner.engine.versions import parse_version
 from planner.errors import BackendError, InputError
 from planner.secrets import redact
 from planner.service.check import Case, Check, skipped

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from planner.container import ContainerRun, bare_runs
-from planner.engine import EngineConfig, knows, parse_version
+from planner.engine.config import EngineConfig
+from planner.engine.versions import knows, parse_version
 from planner.errors import InputError
 from planner.memory import MemoryEstimate
 from planner.problem import CPU_KV_ENV, Problem

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import msgspec
 
 from planner.container import ContainerRun
-from planner.engine import BOOLEANS, flag, parse_flags, settings
-from planner.log.settings import SettingsReader, is_same
+from planner.engine.config import BOOLEANS, settings
+from planner.engine.flags import flag, parse_flags
+from planner.engine.log.settings import SettingsReader, is_same
 from planner.memory import MemoryFigures
 from planner.metrics import METRICS, RATES
 from planner.objective import Objective, format_metric

@@ -23,11 +23,11 @@ from planner.benchmark import STARTING, Measurement, Repeats, measure_server
 from planner.calibration import real_figures
 from planner.container import service_runs
 from planner.documents import read_text
+from planner.engine.log.settings import read_settings
+from planner.engine.log.start_facts import read_start_facts
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
 from planner.finals import LEAST_REPEATS, chosen_trial
 from planner.interruption import sigterm_as_interrupt
-from planner.log.facts import read_start_facts
-from planner.log.settings import read_settings
 from planner.objective import judge
 from planner.problem import Problem
 from planner.secrets import redact

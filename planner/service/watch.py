@@ -17,10 +17,10 @@ import httpx
 from planner.access import Access
 from planner.backends.named import ContainerFacts, OwnContainer
 from planner.container import ContainerRun
-from planner.diagnosis import diagnose
+from planner.engine.log.diagnosis import diagnose
+from planner.engine.metrics_page import parse_telemetry, read_ttft, ttft_quantile
 from planner.errors import EngineError
 from planner.service.guard import Death, Seen
-from planner.telemetry import parse_telemetry, read_ttft, ttft_quantile
 
 HTTP_TIMEOUT_S = 5.0
 TTFT_WINDOW_S = 60.0

@@ -7,9 +7,11 @@ import sys
 import time
 from dataclasses import replace
 
-from planner.defaults import ResolvedEngine
 from planner.deployment import deploy
-from planner.engine import flag, knows, parse_flags, parse_version, settings
+from planner.engine.config import settings
+from planner.engine.defaults import ResolvedEngine
+from planner.engine.flags import flag, parse_flags
+from planner.engine.versions import knows, parse_version
 from planner.errors import EngineError, EngineOutOfMemory, InputError
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model

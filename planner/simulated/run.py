@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from planner.constraints import OUT_OF_MEMORY, REFUSED_BY_ENGINE
-from planner.defaults import ResolvedEngine
 from planner.deployment import Deployment
+from planner.engine.defaults import ResolvedEngine
 from planner.errors import EngineOutOfMemory, EngineRejected
 from planner.feasibility import check
 from planner.hardware.gpus import GpuSpec, Interconnect

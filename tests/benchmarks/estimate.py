@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from planner.defaults import resolve
 from planner.deployment import Deployment
-from planner.engine import parse_version
+from planner.engine.defaults import resolve
+from planner.engine.versions import parse_version
 from planner.feasibility import violations
 from planner.hardware.by_name import find_gpu
 from planner.memory import estimate_memory

@@ -23,8 +23,12 @@ from rich.console import Console
 from planner.bench_command import BenchAsk, compare_files, workload_of
 from planner.bench_session import plans_of
 from planner.calibration import load_calibrations
-from planner.diagnosis import diagnose
-from planner.engine import EngineConfig
+from planner.engine.config import EngineConfig
+from planner.engine.log.diagnosis import diagnose
+from planner.engine.log.lines import Lines, is_binary
+from planner.engine.log.report import LogReader
+from planner.engine.log.start_facts import read_start_facts
+from planner.engine.metrics_page import parse_telemetry, read_gauges, read_ttft, ttft_quantile
 from planner.errors import InputError
 from planner.estimate import Setup, calibrated, setup_of
 from planner.estimate_view import estimate_view
@@ -32,9 +36,6 @@ from planner.files import decode, load_ladder, load_named, load_study
 from planner.hardware.by_name import find_gpu
 from planner.landscape import limit_to_records, read_records
 from planner.load_shapes import due_times, shape_of
-from planner.log.facts import read_start_facts
-from planner.log.lines import Lines, is_binary
-from planner.log.reading import LogReader
 from planner.log_command import json_line, log_document
 from planner.log_view import log_view
 from planner.model.catalog import load_model
@@ -50,7 +51,6 @@ from planner.service.model_checks import index_of
 from planner.service.watch import gpu_error_in
 from planner.space import SearchSpace
 from planner.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpec
-from planner.telemetry import parse_telemetry, read_gauges, read_ttft, ttft_quantile
 from planner.wire import Answer, error_message
 from planner.workload import Workload, plan_requests
 from tests.conftest import STUDY, Watcher

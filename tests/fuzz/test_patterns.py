@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 import planner
-from planner.log.lines import _WARNING
-from planner.log.patterns import EXCEPTION, FACTS, FAILURES, REFUSALS
-from planner.log.settings import _PAIR, _QUALIFIED
+from planner.engine.log.lines import _WARNING
+from planner.engine.log.patterns import EXCEPTION, FACTS, FAILURES, REFUSALS
+from planner.engine.log.settings import _PAIR, _QUALIFIED
 from planner.model.catalog import HUB_NAME
 from planner.units import _QUANTITY
 

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from planner.container import GUARD_LABEL, ContainerRun
-from planner.engine import EngineConfig
+from planner.engine.config import EngineConfig
 from planner.files import encode
 from planner.service.events import METRICS
 from planner.service.ladder import Ladder, Policy, Rung

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from planner.engine import FIELDS, SINCE, UNTIL, EngineConfig
+from planner.engine.config import FIELDS, EngineConfig
+from planner.engine.versions import SINCE, UNTIL
 from planner.errors import InputError
 from planner.export.kinds import ExportKind, exported
 from planner.files import convert

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.log.facts import FactsReader, StartFacts
-from planner.log.lines import Lines, lines_of
-from planner.log.patterns import FACTS
-from planner.log.reading import LogReader, LogReport
+from planner.engine.log.lines import Lines, lines_of
+from planner.engine.log.patterns import FACTS
+from planner.engine.log.report import LogReader, LogReport
+from planner.engine.log.start_facts import FactsReader, StartFacts
 from planner.log_command import exit_code_of, log_document
 from planner.log_view import log_view
 from planner.units import GIB

@@ -11,9 +11,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from planner.allocator import allocated_bytes
-from planner.defaults import resolve
-from planner.engine import FIELDS, EngineConfig, KvCacheDtype, knows, parse_flags, parse_version, serve_args, serve_env
-from planner.engine import settings as settings_of
+from planner.engine.config import FIELDS, EngineConfig, KvCacheDtype
+from planner.engine.config import settings as settings_of
+from planner.engine.defaults import resolve
+from planner.engine.flags import parse_flags, serve_args, serve_env
+from planner.engine.versions import knows, parse_version
 from planner.files import decode, encode
 from planner.hardware.gpus import GPUS
 from planner.memory import MemoryEstimate, estimate_memory

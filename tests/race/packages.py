@@ -25,7 +25,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from planner.engine import EngineConfig, convert_settings, parse_flags, settings
+from planner.engine.config import EngineConfig, convert_settings, settings
+from planner.engine.flags import parse_flags
 from planner.model.catalog import shipped_config
 from planner.space import Candidate, Value
 from tests.race import table_engine

@@ -17,7 +17,7 @@ import pytest
 import typer.main
 
 from planner.cli import app
-from planner.engine import parse_flags
+from planner.engine.flags import parse_flags
 from planner.examples import EXAMPLES
 from tests.places import ROOT
 

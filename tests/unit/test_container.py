@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from planner.container import service_runs, trial_runs
-from planner.engine import compile_cache_env
+from planner.engine.flags import compile_cache_env
 from planner.errors import InputError
 from planner.launcher import LAUNCHER
 from planner.problem import Problem

@@ -12,7 +12,7 @@ import pytest
 from packaging.version import Version
 
 from planner.cli import main
-from planner.engine import EngineConfig
+from planner.engine.config import EngineConfig
 from planner.errors import InputError
 from planner.estimate import Setup
 from planner.explore import compare, explore, fit, layouts_of, sweep

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.defaults import resolve
 from planner.deployment import Deployment
-from planner.engine import parse_version
+from planner.engine.defaults import resolve
+from planner.engine.versions import parse_version
 from planner.feasibility import RULES, check, violations
 from planner.files import load_study
 from planner.hardware.by_name import find_gpu

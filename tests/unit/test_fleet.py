@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
-from planner.defaults import resolve
+from planner.engine.defaults import resolve
 from planner.errors import InputError
 from planner.files import convert
 from planner.fleet.demand import Steady, Trace, demand_of

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from planner.container import ContainerRun
-from planner.engine import EngineConfig
+from planner.engine.config import EngineConfig
 from planner.errors import InputError
 from planner.files import decode, encode
 from planner.service.ladder import Ladder, Rung

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.container import service_runs
-from planner.engine import parse_version
+from planner.engine.versions import parse_version
 from planner.errors import InputError
 from planner.export.guarded import ladder_yaml
 from planner.feasibility import check

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from planner.cli import main
-from planner.log.reading import read_log
+from planner.engine.log.report import read_log
 from planner.log_study import compare_with_study
 from planner.log_view import log_view
 from planner.units import GIB

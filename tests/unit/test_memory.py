@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from planner.defaults import resolve
 from planner.deployment import Deployment
-from planner.engine import parse_version
+from planner.engine.defaults import resolve
+from planner.engine.versions import parse_version
 from planner.feasibility import check
 from planner.hardware.by_name import find_gpu
 from planner.memory import MemoryEstimate, estimate_memory

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from planner.container import ContainerRun
-from planner.engine import EngineConfig
+from planner.engine.config import EngineConfig
 from planner.errors import BackendError, InputError
 from planner.service import guard_loop
 from planner.service.guard import State

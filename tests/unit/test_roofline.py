@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
-from planner.defaults import ResolvedEngine, resolve
+from planner.engine.defaults import ResolvedEngine, resolve
 from planner.files import load_named, shipped_files
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec

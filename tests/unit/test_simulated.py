@@ -19,11 +19,11 @@ import msgspec
 import pytest
 from packaging.version import Version
 
-from planner.defaults import ResolvedEngine, resolve
 from planner.deployment import Deployment
+from planner.engine.defaults import ResolvedEngine, resolve
+from planner.engine.log.report import read_log
 from planner.errors import EngineOutOfMemory, EngineRejected
 from planner.hardware.by_name import find_gpu
-from planner.log.reading import read_log
 from planner.memory import estimate_memory
 from planner.metrics import summarize
 from planner.model.catalog import load_model

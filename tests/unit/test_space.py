@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from planner.engine import LEVERS, EngineConfig
+from planner.engine.config import EngineConfig
+from planner.engine.levers import LEVERS
 from planner.errors import InputError
 from planner.space import Candidate, Choices, Layout, Range, SearchSpace, parse_layout, with_levers
 

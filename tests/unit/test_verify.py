@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from planner.cli import app
 from planner.container import service_runs
+from planner.engine.log.settings import read_settings
 from planner.errors import InputError
 from planner.export.containers import run_sh
-from planner.log.settings import read_settings
 from planner.memory import MemoryFigures
 from planner.objective import Objective
 from planner.problem import Problem

@@ -7,23 +7,10 @@ from typing import Any
 
 import pytest
 
-from planner.engine import (
-    FIELDS,
-    LEVERS,
-    SINCE,
-    UNTIL,
-    EngineConfig,
-    convert_settings,
-    flag,
-    knows,
-    lever_of,
-    parse_flags,
-    parse_levers,
-    parse_version,
-    serve_args,
-    serve_env,
-    settings,
-)
+from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
+from planner.engine.flags import flag, parse_flags, serve_args, serve_env
+from planner.engine.levers import LEVERS, lever_of, parse_levers
+from planner.engine.versions import SINCE, UNTIL, knows, parse_version
 from planner.errors import InputError
 from tests.places import GOLDEN
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.log.lines import Line
-from planner.log.patterns import ABORTED, ANSWERED, ENGINE, PREEMPTED, PREFIX_HITS, STATISTIC, STATISTICS
+from planner.engine.log.lines import Line
+from planner.engine.log.patterns import ABORTED, ANSWERED, ENGINE, PREEMPTED, PREFIX_HITS, STATISTIC, STATISTICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

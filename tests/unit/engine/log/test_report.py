@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from planner.engine import FIELDS
-from planner.log.lines import Lines, lines_of
-from planner.log.notes import NOTES, note_of
-from planner.log.patterns import CAUSES, FAILURES, LOGGED_AS, PHASE_ADVICE, PHASES, REFUSALS, SETTINGS
-from planner.log.reading import LogReader, LogReport, read_log
-from planner.log.run import RunSummary
-from planner.log.settings import Difference, differences
+from planner.engine.config import FIELDS
+from planner.engine.log.known_warnings import NOTES, note_of
+from planner.engine.log.lines import Lines, lines_of
+from planner.engine.log.patterns import CAUSES, FAILURES, LOGGED_AS, PHASE_ADVICE, PHASES, REFUSALS, SETTINGS
+from planner.engine.log.report import LogReader, LogReport, read_log
+from planner.engine.log.serving import RunSummary
+from planner.engine.log.settings import Difference, differences
 from planner.units import GIB
 from tests.places import GOLDEN
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from packaging.version import Version
 
-from planner.engine import FIELDS, SINCE, UNTIL, flag
-from planner.errors import EngineCrashed, EngineRejected
-from planner.log.lines import Line, parsed
-from planner.log.patterns import (
+from planner.engine.config import FIELDS
+from planner.engine.flags import flag
+from planner.engine.log.lines import Line, parsed
+from planner.engine.log.patterns import (
     CAUSES,
     EXCEPTION,
     FAILURES,
@@ -32,6 +32,8 @@ from planner.log.patterns import (
     Cause,
     Kind,
 )
+from planner.engine.versions import SINCE, UNTIL
+from planner.errors import EngineCrashed, EngineRejected
 
 MAX_WORDS = 400
 """Characters of a message; torch's out-of-memory text alone would be a page."""

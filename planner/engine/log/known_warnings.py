@@ -12,7 +12,7 @@ from typing import Literal
 
 from packaging.version import Version
 
-from planner.log.lines import parsed
+from planner.engine.log.lines import parsed
 
 Weight = Literal["act", "know", "harmless"]
 """Worth a change of settings or set-up; good to know; neither."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from planner.diagnosis import TAIL_LINES, diagnose
+from planner.engine.log.diagnosis import TAIL_LINES, diagnose
+from planner.engine.log.start_facts import StartFacts, read_start_facts
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
-from planner.log.facts import StartFacts, read_start_facts
 from planner.units import GIB
 from tests.places import GOLDEN
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from planner.engine import BOOLEANS, FIELDS
-from planner.log.lines import Line, lines_of
-from planner.log.patterns import ASKED, CAPTURE_SIZE, IN_EFFECT, LOGGED_AS, SETTINGS
+from planner.engine.config import BOOLEANS, FIELDS
+from planner.engine.log.lines import Line, lines_of
+from planner.engine.log.patterns import ASKED, CAPTURE_SIZE, IN_EFFECT, LOGGED_AS, SETTINGS
 
 Scalar = str | int | float | bool | None
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.defaults import generation_of, resolve, resolve_dtype
-from planner.engine import parse_version
+from planner.engine.defaults import generation_of, resolve, resolve_dtype
+from planner.engine.versions import parse_version
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.log.lines import Line, lines_of
-from planner.log.patterns import ATTENTION_NAMES, FACTS, NOT_ATTENTION, is_routine
+from planner.engine.log.lines import Line, lines_of
+from planner.engine.log.patterns import ATTENTION_NAMES, FACTS, NOT_ATTENTION, is_routine
 from planner.units import GIB
 
 

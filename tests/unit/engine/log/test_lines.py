@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from planner.log.lines import MAX_ROW, Line, Lines, is_binary, lines_of, plain
+from planner.engine.log.lines import MAX_ROW, Line, Lines, is_binary, lines_of, plain
 
 ROW = "(Worker_TP1 pid=7) WARNING 11-22 07:10:00 [symm_mem.py:106] Not supported."
 LINE = ("Worker_TP1", "WARNING", "Not supported.", "11-22 07:10:00", "[symm_mem.py:106]")

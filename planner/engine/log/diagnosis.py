@@ -6,10 +6,10 @@ words, or `StartFacts`. The reading itself and all patterns are in `planner/log/
 
 from __future__ import annotations
 
+from planner.engine.log.failures import FailureReader
+from planner.engine.log.lines import lines_of, plain
+from planner.engine.log.start_facts import StartFacts, read_start_facts
 from planner.errors import EngineError, EngineOutOfMemory
-from planner.log.facts import StartFacts, read_start_facts
-from planner.log.failures import FailureReader
-from planner.log.lines import lines_of, plain
 
 __all__ = ["TAIL_LINES", "StartFacts", "diagnose", "read_start_facts"]
 

@@ -1,0 +1,123 @@
+"""vLLM's command line in both directions: settings spelled as `vllm serve` flags of a version, and flags read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from packaging.version import Version
+
+from planner.engine.config import BOOLEANS, FIELDS, EngineConfig, convert_settings, settings
+from planner.engine.versions import knows
+from planner.errors import InputError
+from planner.near import half_width
+
+_BOOLEAN_WORDS = {"true", "false"}
+# The attention backend was an environment variable before it was a flag.
+ATTENTION_BACKEND_ENV = "VLLM_ATTENTION_BACKEND"
+ATTENTION_BACKEND_FLAG_SINCE = Version("0.13.0")
+# Booleans: `--x` alone (False: leave out), or `--x` / `--no-x`. 0.8.3 moved most to argparse.BooleanOptionalAction.
+BOOLEAN_OPTIONAL_SINCE = Version("0.8.3")
+_ALWAYS_OPTIONAL = {"enable_prefix_caching"}
+_STORE_TRUE_UNTIL = {"enforce_eager": Version("0.9.0"), "trust_remote_code": Version("0.9.0")}
+
+
+def flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def serve_args(engine: EngineConfig, version: Version) -> list[str]:
+    """The flags of `vllm serve`, one setting after the other, in the order of the fields.
+
+    Raises InputError when the version does not know a setting that is set.
+    """
+    args: list[str] = []
+    for field, value in settings(engine).items():
+        if not knows(version, field):
+            raise InputError(f"{flag(field)} is not a flag of vLLM {version}; leave {field} out")
+        if field == "attention_backend" and version < ATTENTION_BACKEND_FLAG_SINCE:
+            continue
+        args += _spell(field, value, version)
+    return args
+
+
+def _spell(field: str, value: str | int | float | bool, version: Version) -> list[str]:
+    if not isinstance(value, bool):
+        return [flag(field), f"{value:.12g}" if isinstance(value, float) else str(value)]
+    if value:
+        return [flag(field)]
+    if field not in _ALWAYS_OPTIONAL and version < BOOLEAN_OPTIONAL_SINCE:
+        # 0.6 and 0.7: --enable-chunked-prefill=False is the only boolean that takes a value; the rest are store_true.
+        return [f"{flag(field)}=False"] if field == "enable_chunked_prefill" else []
+    if version < _STORE_TRUE_UNTIL.get(field, Version("0")):
+        return []
+    return ["--no-" + field.replace("_", "-")]
+
+
+def serve_env(engine: EngineConfig, version: Version) -> dict[str, str]:
+    """Environment variables through which this version takes some settings."""
+    if engine.attention_backend and version < ATTENTION_BACKEND_FLAG_SINCE:
+        return {ATTENTION_BACKEND_ENV: engine.attention_backend}
+    return {}
+
+
+NOT_COMPILED = frozenset({
+    "gpu_memory_utilization", "enable_prefix_caching", "swap_space", "async_scheduling", "scheduling_policy",
+    "enable_chunked_prefill", "long_prefill_token_threshold", "max_num_partial_prefills", "disable_custom_all_reduce",
+})  # fmt: skip
+"""Settings that are no part of the key under which the engine keeps what it compiled.
+
+Source: vllm@0.32 config/{scheduler,cache,parallel}.py:compute_hash."""
+
+
+def compile_cache_env(folder: str) -> dict[str, str]:
+    """Where an engine keeps what it compiles: torch.compile's graphs, Triton's, FlashInfer's and the driver's kernels.
+
+    Source: vllm@0.6.6..0.33.0 envs.py:VLLM_CACHE_ROOT; the other names are those libraries' own.
+    """
+    return {
+        "VLLM_CACHE_ROOT": f"{folder}/vllm",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "TRITON_CACHE_DIR": f"{folder}/triton",
+        "FLASHINFER_WORKSPACE_BASE": f"{folder}/flashinfer",
+        "CUDA_CACHE_PATH": f"{folder}/cuda",
+    }
+
+
+SHORT_FLAGS = {f"-{kind[0]}p": flag(f"{kind}_parallel_size") for kind in ("tensor", "pipeline", "data")}
+"""vLLM's own (vllm@0.8.5, 0.32.0 engine/arg_utils.py); its -q is --quiet here."""
+_OTHER_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
+"""What editors, chats and Chinese keyboards make of a hyphen."""
+
+
+def parse_flags(args: Iterable[str]) -> tuple[EngineConfig, list[str]]:
+    """Read `--max-num-seqs 64 --enforce-eager --no-enable-prefix-caching` into settings; the rest comes back as it was.
+
+    Raises InputError on a value of the wrong type, and on a dash that only looks like one.
+    """
+    values: dict[str, Any] = {}
+    rest: list[str] = []
+    queue = list(args)
+    while queue:
+        word = queue.pop(0)
+        if word[:1] in _OTHER_DASHES:
+            plain = "--" + word.lstrip("-" + _OTHER_DASHES)
+            raise InputError(f"command line: {word}: {word[0]} is no hyphen; write {plain}")
+        word = SHORT_FLAGS.get(word, word)
+        name, _, inline = word.removeprefix("--").partition("=")
+        field, negated = name.replace("-", "_"), False
+        if field.startswith("no_") and field[3:] in FIELDS:
+            field, negated = field[3:], True
+        if not word.startswith("--") or field not in FIELDS:
+            rest.append(word)
+        elif negated:
+            values[field] = "false"
+        elif inline:
+            values[field] = half_width(inline)
+        elif queue and not queue[0].startswith("--") and (field not in BOOLEANS or queue[0].lower() in _BOOLEAN_WORDS):
+            values[field] = half_width(queue.pop(0))
+        elif field not in BOOLEANS:
+            raise InputError(f"command line: {field}: {word} needs a value")
+        else:
+            values[field] = "true"
+    return convert_settings(values, "command line"), rest

@@ -1,0 +1,172 @@
+"""vLLM's /metrics page as values: `EngineTelemetry`, gauges, the TTFT histogram. In: text. Out: values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from prometheus_client.parser import text_string_to_metric_families
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "num_requests_running": ("vllm:num_requests_running",),
+    "num_requests_waiting": ("vllm:num_requests_waiting",),
+    # 0.9.2 writes both names, 0.14 only the first, 0.8 and before (V0 and V1) only the second.
+    "kv_cache_usage_fraction": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+    "preemptions": ("vllm:num_preemptions_total",),
+    "prompt_tokens": ("vllm:prompt_tokens_total",),
+    "generation_tokens": ("vllm:generation_tokens_total",),
+    # V1 only; 0.6.6 and 0.8.5 V0 have at most a hit rate, as a gauge.
+    "prefix_cache_queries": ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
+    "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
+}
+"""Sample names by field, first match counts. Read in vllm/engine/metrics.py and vllm/v1/metrics/loggers.py of
+0.6.6.post1, 0.8.5 and 0.32; prometheus_client adds `_total` to every counter."""
+
+CACHE_CONFIG = "vllm:cache_config_info"
+"""The cache's configuration, as labels of a gauge; an unset one is the word None."""
+
+COUNTERS = ("preemptions", "prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineTelemetry:
+    """One reading. Sums over the engines of a data parallel server; None where this version does not say."""
+
+    num_requests_running: int | None = None
+    num_requests_waiting: int | None = None
+    kv_cache_usage_fraction: float | None = None
+    """0 to 1; of several engines the fullest, because that one preempts."""
+    preemptions: int | None = None
+    prompt_tokens: int | None = None
+    generation_tokens: int | None = None
+    prefix_cache_queries: int | None = None
+    """Tokens looked up, not requests."""
+    prefix_cache_hits: int | None = None
+    num_gpu_blocks: int | None = None
+    block_size: int | None = None
+    kv_cache_tokens: int | None = None
+
+
+def parse_telemetry(text: str) -> EngineTelemetry:
+    """Read a /metrics page. Raises ValueError when it is not one."""
+    try:
+        return _telemetry(text)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # the parser's, of what is no page
+        raise ValueError(f"is no page of metrics: {error}") from None
+
+
+def _telemetry(text: str) -> EngineTelemetry:
+    samples: dict[str, list[float]] = {}
+    caches: list[dict[str, str]] = []
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append(sample.value)
+            if sample.name == CACHE_CONFIG:
+                caches.append(sample.labels)
+
+    def found(field: str) -> list[float]:
+        return next((samples[name] for name in NAMES[field] if name in samples), [])
+
+    def total(field: str) -> int | None:
+        values = found(field)
+        return round(sum(values)) if values else None
+
+    num_gpu_blocks, block_size, kv_cache_tokens = _cache_size(caches)
+    return EngineTelemetry(
+        num_requests_running=total("num_requests_running"),
+        num_requests_waiting=total("num_requests_waiting"),
+        kv_cache_usage_fraction=max(found("kv_cache_usage_fraction"), default=None),
+        preemptions=total("preemptions"),
+        prompt_tokens=total("prompt_tokens"),
+        generation_tokens=total("generation_tokens"),
+        prefix_cache_queries=total("prefix_cache_queries"),
+        prefix_cache_hits=total("prefix_cache_hits"),
+        num_gpu_blocks=num_gpu_blocks,
+        block_size=block_size,
+        kv_cache_tokens=kv_cache_tokens,
+    )
+
+
+def difference(before: EngineTelemetry, after: EngineTelemetry) -> EngineTelemetry:
+    """What a window saw: counters as growth, the rest as it was at the end.
+
+    A counter that went back belongs to an engine that was restarted, and has grown from zero.
+    """
+    growth: dict[str, int | None] = {}
+    for field in COUNTERS:
+        start, end = getattr(before, field), getattr(after, field)
+        growth[field] = None if start is None or end is None else end - start if end >= start else end
+    return replace(after, **growth)
+
+
+def _cache_size(caches: list[dict[str, str]]) -> tuple[int | None, int | None, int | None]:
+    """(blocks, tokens in a block, tokens) of all engines together.
+
+    A data parallel V1 server repeats its configuration for each engine with the blocks already summed and the tokens
+    of one engine (vllm@0.32 v1/engine/core_client.py). 0.8.5 V1 does not know the blocks here.
+    """
+    num_gpu_blocks = _largest(cache.get("num_gpu_blocks") for cache in caches)
+    block_size = _largest(cache.get("block_size") for cache in caches)
+    engine_tokens = _largest(cache.get("kv_cache_size_tokens") for cache in caches)
+    if engine_tokens is not None:
+        return num_gpu_blocks, block_size, engine_tokens * len(caches)
+    tokens = num_gpu_blocks * block_size if num_gpu_blocks is not None and block_size is not None else None
+    return num_gpu_blocks, block_size, tokens
+
+
+def _largest(labels: Iterable[str | None]) -> int | None:
+    return max((int(label) for label in labels if label is not None and label.isdecimal()), default=None)
+
+
+# --- peaks over a window ----------------------------------------------------------------------------------------------
+
+GAUGES = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_fraction")
+_GAUGE_LINES = {
+    field: re.compile(rf"^(?:{'|'.join(map(re.escape, NAMES[field]))})(?:\{{[^\n]*\}})? (\S+)", re.MULTILINE)
+    for field in GAUGES
+}
+
+
+def read_gauges(text: str) -> dict[str, float]:
+    """The gauges alone, without reading the whole page: asked often, it must not hold up the load generator."""
+    read = {field: [float(value) for value in pattern.findall(text)] for field, pattern in _GAUGE_LINES.items()}
+    return {
+        field: max(values) if field == "kv_cache_usage_fraction" else sum(values)
+        for field, values in read.items()
+        if values
+    }
+
+
+_TTFT_BUCKET = re.compile(r"^vllm:time_to_first_token_seconds_bucket\{([^\n]*)\} (\S+)", re.MULTILINE)
+"""vllm/engine/metrics.py of 0.6.6, v1/metrics/loggers.py of 0.8.5 and 0.32."""
+_BOUND = re.compile(r'\ble="([^"]+)"')
+
+
+def read_ttft(text: str) -> dict[float, float]:
+    """The histogram of times to first token: upper bound in seconds -> requests so far at most that slow.
+
+    Raises ValueError where it has no numbers.
+    """
+    buckets: dict[float, float] = {}
+    for labels, count in _TTFT_BUCKET.findall(text):  # of a data parallel server one for each engine
+        if bound := _BOUND.search(labels):
+            buckets[float(bound[1])] = buckets.get(float(bound[1]), 0.0) + float(count)
+    return buckets
+
+
+def ttft_quantile(before: Mapping[float, float], after: Mapping[float, float], share: float) -> float | None:
+    """Seconds within which this share of the requests between two readings had a first token, in a line over a bucket.
+
+    None where there was no such request. Source: histogram_quantile of Prometheus (promql/quantile.go).
+    """
+    grown = [(bound, after[bound] - before.get(bound, 0.0)) for bound in sorted(after)]
+    total = grown[-1][1] if grown else 0.0
+    if total <= 0:
+        return None
+    low, below = 0.0, 0.0
+    for bound, count in grown:
+        if count >= share * total:
+            return low if bound == float("inf") else low + (bound - low) * (share * total - below) / (count - below)
+        low, below = bound, count
+    return low
