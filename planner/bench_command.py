@@ -34,7 +34,6 @@ from planner.capacity import Capacity, Level, SaturationWatch, find_capacity
 from planner.documents import PROMPTS_BYTES, read_text
 from planner.errors import InputError
 from planner.files import convert, load_named
-from planner.load_shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of, sweep
 from planner.loadgen import send_load
 from planner.metrics import ClientHealth, RequestRecord, client_fault, of_requests, summarize
 from planner.model.catalog import load_model
@@ -44,7 +43,9 @@ from planner.stress import preset, run_stress
 from planner.telemetry import ServerFacts, probe_server, wait_until_idle
 from planner.terminal import BenchTable
 from planner.units import parse_seconds
-from planner.workload import MOST_REQUESTS, GivenPrompt, Workload, plan_requests, plan_warmup, read_prompts
+from planner.workload.recorded import GivenPrompt, read_prompts
+from planner.workload.shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of, sweep
+from planner.workload.workload import MOST_REQUESTS, Workload, plan_requests, plan_warmup
 
 EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
 MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0

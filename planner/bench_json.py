@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from planner.bench_session import Bench, Repeat
 from planner.capacity import Capacity
 from planner.engine.metrics_page import COUNTERS
-from planner.load_shapes import OpenLoop, in_words, limit_of
 from planner.metrics import (
     LATENCIES,
     METRICS,
@@ -41,7 +40,8 @@ from planner.stress import StressReport
 from planner.telemetry import ServerFacts
 from planner.units import to_ms
 from planner.version import __version__
-from planner.workload import Workload
+from planner.workload.shapes import OpenLoop, in_words, limit_of
+from planner.workload.workload import Workload
 
 BACKENDS = {"completions": "openai", "chat": "openai-chat"}
 """vLLM's names of request functions."""

@@ -12,14 +12,16 @@ from typing import Any, TypeAlias
 
 from planner.engine.metrics_page import EngineTelemetry, difference
 from planner.errors import InputError
-from planner.load_shapes import ClosedLoop, Replay, Shape
 from planner.loadgen import STOPPED, Load, Target
 from planner.metrics import BenchmarkResult, ClientHealth, RequestRecord, client_fault, summarize
 from planner.progress import LoadWatch
 from planner.spread import processes_needed, send_spread
 from planner.statistics import Drift, drift
 from planner.telemetry import IGNORE_EOS, GaugeWatch, ServerFacts, count_tokens, fetch_telemetry, wait_until_idle
-from planner.workload import GivenPrompt, RequestPlan, Workload, plan_given, plan_requests, plan_warmup, prompt_words
+from planner.workload.prompts import prompt_words
+from planner.workload.recorded import GivenPrompt
+from planner.workload.shapes import ClosedLoop, Replay, Shape
+from planner.workload.workload import RequestPlan, Workload, plan_given, plan_requests, plan_warmup
 
 WARMING_UP, MEASURING, DRAINING = "warming up", "measuring", "draining"
 OnStage: TypeAlias = Callable[[str, int, int], None]

@@ -28,7 +28,6 @@ from planner.bench_session import (
 from planner.engine.log.start_facts import StartFacts, read_start_facts
 from planner.engine.metrics_page import EngineTelemetry
 from planner.errors import ClientBottleneck
-from planner.load_shapes import shape_of, workload_at
 from planner.loadgen import target_of
 from planner.metrics import METRICS, BenchmarkResult, RequestRecord, summarize
 from planner.problem import Problem
@@ -37,7 +36,8 @@ from planner.racing import NO_RACE, Race
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.space import Candidate
 from planner.trial import AtLoad
-from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup
+from planner.workload.shapes import shape_of, workload_at
+from planner.workload.workload import RequestPlan, Workload, plan_requests, plan_warmup
 
 STARTING = "starting"
 

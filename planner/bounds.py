@@ -12,7 +12,7 @@ import numpy as np
 
 from planner.metrics import LATENCIES, RequestRecord
 from planner.objective import MAX_FAILED_FRACTION
-from planner.workload import RequestPlan
+from planner.workload.workload import RequestPlan
 
 RISING = ("mean", "p50", "p90", "p95", "p99")
 """Statistics that do not fall when a value rises; a standard deviation may."""

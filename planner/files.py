@@ -24,7 +24,7 @@ from planner.service.ladder import Ladder
 from planner.space import SearchSpace
 from planner.spec import HardwareSpec, ModelVariant, StudySpec
 from planner.units import Bytes, Seconds, parse_bytes, parse_seconds
-from planner.workload import Workload
+from planner.workload.workload import Workload
 from planner.workspace import LADDER_FILE
 
 T = TypeVar("T")

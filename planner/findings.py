@@ -14,13 +14,13 @@ import numpy as np
 
 from planner.engine.config import FIELDS
 from planner.finals import judge_finals
-from planner.load_shapes import in_words, shape_of
 from planner.metrics import LATENCIES
 from planner.problem import Problem
 from planner.space import Candidate, Value
 from planner.trial import Trial, all_metrics, best_trial, default_trial, leveled, searched
 from planner.units import format_count, format_duration
 from planner.verdict import judged, word
+from planner.workload.shapes import in_words, shape_of
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 """Those that records keep."""

@@ -23,11 +23,12 @@ import msgspec
 import numpy as np
 
 from planner.access import Access, engine_access
-from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of
 from planner.metrics import ClientHealth, RequestRecord
 from planner.progress import NOTHING, Moment, ended
 from planner.wire import CONNECTION, CUT_STREAM, HTTPX_ERRORS, Answer, Connections, error_kind, error_message
-from planner.workload import RequestPlan, Workload, conversations, prompt_token_ids, prompt_words
+from planner.workload.prompts import prompt_token_ids, prompt_words
+from planner.workload.shapes import ClosedLoop, Shape, due_times, limit_of
+from planner.workload.workload import RequestPlan, Workload, conversations
 
 STOPPED = "stopped"
 ENGINE_DIED = "engine died"

@@ -16,7 +16,7 @@ from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.memory import WATERMARK_FRACTION, MemoryEstimate
 from planner.model.spec import ModelSpec
 from planner.roofline import Coefficients, Step, StepModel, prefill_pairs
-from planner.workload import Workload
+from planner.workload.workload import Workload
 
 
 def predict(

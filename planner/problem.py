@@ -35,7 +35,7 @@ from planner.objective import Objective
 from planner.space import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, SearchSpace, Value, parse_layout
 from planner.spec import ModelVariant, StudySpec
 from planner.units import GIB
-from planner.workload import Workload
+from planner.workload.workload import Workload
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
-from planner.load_shapes import ClosedLoop, limit_of, shape_of
 from planner.metrics import BenchmarkResult, RequestRecord
-from planner.workload import RequestPlan, Workload
+from planner.workload.shapes import ClosedLoop, limit_of, shape_of
+from planner.workload.workload import RequestPlan, Workload
 
 UNSEEN = 0.5
 """Of a request in flight, the most work that may be done and not seen; it is taken as done until the load has turned

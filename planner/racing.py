@@ -24,7 +24,7 @@ from planner.progress import LoadWatch, Moment, Pace, Projection
 from planner.quality import RULE, numerics
 from planner.space import Candidate
 from planner.trial import Trial, best_trial, searched
-from planner.workload import RequestPlan, Workload
+from planner.workload.workload import RequestPlan, Workload
 
 PRIOR_NOISE = 0.02
 """Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""

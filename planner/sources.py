@@ -19,7 +19,7 @@ from planner.near import did_you_mean
 from planner.space import SearchSpace
 from planner.space import with_levers as space_with_levers
 from planner.spec import ModelVariant, QualitySpec, StudySpec
-from planner.workload import Lengths, Workload
+from planner.workload.workload import Lengths, Workload
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, find_study, study_folders
 
 

@@ -15,7 +15,7 @@ from planner.objective import Objective
 from planner.secrets import refuse_secrets
 from planner.space import SearchSpace
 from planner.units import MIB, Bytes, Seconds
-from planner.workload import Rate, Workload
+from planner.workload.workload import Rate, Workload
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]

@@ -21,7 +21,6 @@ from multiprocessing.synchronize import Barrier
 from typing import Any, TypeAlias
 
 from planner.errors import BenchmarkError
-from planner.load_shapes import ClosedLoop, Replay, Shape, due_times, limit_of
 from planner.loadgen import (
     ALIVE_S,
     ENGINE_DIED,
@@ -39,7 +38,8 @@ from planner.loadgen import (
 from planner.metrics import ClientHealth, RequestRecord
 from planner.progress import NOTHING, Moment
 from planner.wire import CONNECTION, CUT_STREAM
-from planner.workload import RequestPlan, conversations
+from planner.workload.shapes import ClosedLoop, Replay, Shape, due_times, limit_of
+from planner.workload.workload import RequestPlan, conversations
 
 CORE_FRACTION = 0.5
 """Of a core that a process may use on average: chunks come in bursts, and beyond this they wait for each other."""

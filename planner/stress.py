@@ -12,13 +12,13 @@ from typing import Literal, TypeAlias
 
 from planner.engine.metrics_page import EngineTelemetry, difference
 from planner.errors import InputError
-from planner.load_shapes import ClosedLoop
 from planner.loadgen import ENGINE_DIED, STOPPED, Target, send_load
 from planner.metrics import ClientHealth, RequestRecord
 from planner.telemetry import GaugeWatch, ServerFacts, answers, fetch_telemetry
 from planner.units import format_count, format_ms
 from planner.wire import CONNECTION, CUT_STREAM, TIMEOUT
-from planner.workload import RequestPlan, Workload
+from planner.workload.shapes import ClosedLoop
+from planner.workload.workload import RequestPlan, Workload
 
 Fate: TypeAlias = Literal["complete", "cut short", "out of memory", "timed out", "refused", "broken off"]
 PRESETS = {

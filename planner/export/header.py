@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from planner.container import gpu_ids
-from planner.load_shapes import in_words, shape_of
 from planner.problem import Problem
 from planner.quality import quality_words
 from planner.space import Candidate
 from planner.trial import Trial, all_metrics, gain
 from planner.units import format_count, format_gib, format_ms
+from planner.workload.shapes import in_words, shape_of
 
 LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 

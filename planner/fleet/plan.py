@@ -21,7 +21,7 @@ from planner.fleet.sizing import MAX_HOSTS, PRECISION, Observed, Sizing, size_fl
 from planner.fleet.spec import FleetSpec
 from planner.statistics import Interval
 from planner.units import format_count
-from planner.workload import GivenPrompt, read_prompts
+from planner.workload.recorded import GivenPrompt, read_prompts
 
 HOUR_S = 3600.0
 MILLION = 1_000_000

@@ -21,7 +21,6 @@ from planner.engine.defaults import ResolvedEngine
 from planner.errors import EngineOutOfMemory, EngineRejected
 from planner.feasibility import check
 from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.load_shapes import ClosedLoop, Shape, due_times, limit_of, shape_of
 from planner.memory import MemoryEstimate
 from planner.metrics import RequestRecord
 from planner.model.spec import ModelSpec
@@ -29,7 +28,8 @@ from planner.overheads import num_cuda_graphs
 from planner.roofline import StepModel
 from planner.simulated.scheduler import SimulatedEngine
 from planner.units import GIB, to_gib
-from planner.workload import RequestPlan, Workload, conversations, plan_requests, plan_warmup
+from planner.workload.shapes import ClosedLoop, Shape, due_times, limit_of, shape_of
+from planner.workload.workload import RequestPlan, Workload, conversations, plan_requests, plan_warmup
 
 LOAD_BYTES_PER_S = 0.5 * GIB
 """Reading weights from disk, each rank."""

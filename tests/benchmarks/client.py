@@ -37,10 +37,10 @@ Seen = tuple[float, list[float]]
 
 
 def planner(url: str, concurrency: int, events: int, processes: int, ramp_s: float = 0.0) -> tuple[list[Seen], float]:
-    from planner.load_shapes import ClosedLoop
     from planner.loadgen import Target
     from planner.spread import send_spread
-    from planner.workload import RequestPlan
+    from planner.workload.shapes import ClosedLoop
+    from planner.workload.workload import RequestPlan
 
     plans = [RequestPlan(i, 8, NUM_TOKENS * events, 0) for i in range(ROUNDS * concurrency)]
     target = Target(base_urls=(url,), model="truth", vocab_size=1000)

@@ -24,7 +24,6 @@ from planner.backends.docker import DockerBackend
 from planner.bench_session import Session, measure
 from planner.benchmark import live
 from planner.crew import Here
-from planner.load_shapes import shape_of
 from planner.loadgen import target_of
 from planner.metrics import RequestRecord
 from planner.problem import Problem
@@ -33,7 +32,8 @@ from planner.space import Candidate
 from planner.spec import SamplerSpec
 from planner.study import run_study
 from planner.trial import best_trial
-from planner.workload import plan_requests, plan_warmup
+from planner.workload.shapes import shape_of
+from planner.workload.workload import plan_requests, plan_warmup
 from tests.race.runs import QUIET
 from tests.race.stopping import RECORDED, REPEATS, engine_seconds, study
 

@@ -35,7 +35,6 @@ from planner.estimate_view import estimate_view
 from planner.files import decode, load_ladder, load_named, load_study
 from planner.hardware.by_name import find_gpu
 from planner.landscape import limit_to_records, read_records
-from planner.load_shapes import due_times, shape_of
 from planner.log_command import json_line, log_document
 from planner.log_view import log_view
 from planner.model.catalog import load_model
@@ -52,7 +51,8 @@ from planner.service.watch import gpu_error_in
 from planner.space import SearchSpace
 from planner.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpec
 from planner.wire import Answer, error_message
-from planner.workload import Workload, plan_requests
+from planner.workload.shapes import due_times, shape_of
+from planner.workload.workload import Workload, plan_requests
 from tests.conftest import STUDY, Watcher
 
 ROOT = Path(__file__).resolve().parents[2]

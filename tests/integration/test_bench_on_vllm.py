@@ -22,10 +22,10 @@ import pytest
 from planner.bench_command import BenchAsk, LevelLoader, run_bench, workload_of
 from planner.bench_session import BenchOptions
 from planner.capacity import Capacity, find_capacity
-from planner.load_shapes import ClosedLoop
 from planner.metrics import RequestRecord
 from planner.statistics import compare
 from planner.telemetry import probe_server
+from planner.workload.shapes import ClosedLoop
 from tests.integration.studies import PLANNER
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]

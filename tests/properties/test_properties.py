@@ -26,7 +26,7 @@ from planner.space import Candidate, Layout, SearchSpace
 from planner.spec import ContainerSpec, EngineSpec, HardwareSpec, ModelVariant, SamplerSpec, ServeSpec, StudySpec
 from planner.units import Bytes, Seconds, parse_bytes
 from planner.weights import weight_bytes
-from planner.workload import Lengths, Workload
+from planner.workload.workload import Lengths, Workload
 
 MODELS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B", "Qwen/Qwen3-8B-AWQ", "meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-7B")
 VERSIONS = ("0.6.6", "0.8.5", "0.10.2", "0.14.1", "0.33.0")

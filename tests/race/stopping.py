@@ -27,7 +27,7 @@ from planner.space import Candidate
 from planner.spec import SamplerSpec, StudySpec
 from planner.study import run_study
 from planner.trial import Trial, best_trial
-from planner.workload import RequestPlan, Workload
+from planner.workload.workload import RequestPlan, Workload
 from tests.race.runs import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]

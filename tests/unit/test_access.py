@@ -19,10 +19,10 @@ from planner import access, quality_gate
 from planner.access import Access, engine_access
 from planner.cli import app
 from planner.errors import BenchmarkError, InputError
-from planner.load_shapes import ClosedLoop
 from planner.loadgen import Target, target_of
 from planner.spread import send_spread
-from planner.workload import RequestPlan, Workload
+from planner.workload.shapes import ClosedLoop
+from planner.workload.workload import RequestPlan, Workload
 from tests.unit.test_bench import FakeServer, ask, run
 
 SHORT = {"workload": "chat", "concurrency": 2, "num_requests": 4, "input_tokens": 8, "output_tokens": 2}

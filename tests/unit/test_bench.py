@@ -24,7 +24,7 @@ from planner.bench_session import plans_of
 from planner.benchmark import Repeats, live
 from planner.cli import app
 from planner.errors import BenchmarkError, ClientBottleneck, InputError
-from planner.load_shapes import ClosedLoop, OpenLoop, Replay, shape_of
+from planner.workload.shapes import ClosedLoop, OpenLoop, Replay, shape_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 VOCAB_SIZE = 5000

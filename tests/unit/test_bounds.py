@@ -8,7 +8,7 @@ import pytest
 
 from planner.bounds import RISING, Bounds, has_bound
 from planner.metrics import LATENCIES, RequestRecord, summarize
-from planner.workload import RequestPlan
+from planner.workload.workload import RequestPlan
 
 NAMES = [f"{latency}_{statistic}" for latency in LATENCIES for statistic in RISING]
 

@@ -15,7 +15,7 @@ from planner.capacity import MAX_LOADS, LoadLevel, SaturationWatch, find_capacit
 from planner.loadgen import STOPPED
 from planner.metrics import RequestRecord
 from planner.simulated.run import simulate_load, start_engine
-from planner.workload import Workload
+from planner.workload.workload import Workload
 
 SLO = {"ttft_p95": 1.0}
 E2EL_LIMIT_S = 24.0

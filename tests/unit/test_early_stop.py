@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from planner.bench_session import Session, measure
-from planner.load_shapes import ClosedLoop
 from planner.loadgen import Target
 from planner.metrics import BenchmarkResult
-from planner.workload import Workload, plan_requests
+from planner.workload.shapes import ClosedLoop
+from planner.workload.workload import Workload, plan_requests
 from tests.unit.test_progress import StopAt
 from tests.unit.test_simulated import serving
 

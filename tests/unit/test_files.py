@@ -15,7 +15,7 @@ from planner.files import SCHEMAS, convert, decode, encode, json_schema, load_na
 from planner.problem import Problem
 from planner.space import SearchSpace
 from planner.spec import StudySpec
-from planner.workload import Workload
+from planner.workload.workload import Workload
 from tests.places import ROOT
 
 STUDIES = sorted((ROOT / "studies").glob("*/study.yaml"))

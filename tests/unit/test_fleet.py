@@ -27,7 +27,8 @@ from planner.model.catalog import load_model
 from planner.roofline import StepModel
 from planner.simulated.run import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
-from planner.workload import Lengths, Workload, read_prompts
+from planner.workload.recorded import read_prompts
+from planner.workload.workload import Lengths, Workload
 from tests.places import ROOT
 
 Run = Callable[[str], tuple[int, str, str]]

@@ -19,12 +19,13 @@ import uvloop
 
 from planner import loadgen
 from planner.access import Access
-from planner.load_shapes import ClosedLoop, OpenLoop, Replay
 from planner.loadgen import Target, prompt_text, run_load, send_load
 from planner.metrics import RequestRecord
 from planner.wire import HTTPX_ERRORS, Connections, _Connection, _Usage, error_kind, error_message
 from planner.wire import Answer as WireAnswer
-from planner.workload import RequestPlan, Workload, plan_requests, prompt_token_ids
+from planner.workload.prompts import prompt_token_ids
+from planner.workload.shapes import ClosedLoop, OpenLoop, Replay
+from planner.workload.workload import RequestPlan, Workload, plan_requests
 
 VOCAB_SIZE = 1000
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"

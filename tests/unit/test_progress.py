@@ -12,7 +12,7 @@ from planner.metrics import RequestRecord
 from planner.problem import Problem
 from planner.progress import NOTHING, Moment, Pace, Projection, ended, moments_of, pace_error, stopped_after
 from planner.simulated.run import simulate_load, start_engine
-from planner.workload import RequestPlan, Workload, plan_requests
+from planner.workload.workload import RequestPlan, Workload, plan_requests
 
 WORKLOAD = Workload(concurrency=8, num_requests=64, input_tokens=64, output_tokens=16)
 

@@ -26,7 +26,7 @@ from planner.space import Candidate
 from planner.study import run_study
 from planner.trial import Trial, best_trial
 from planner.verdict import outcome_text
-from planner.workload import plan_requests
+from planner.workload.workload import plan_requests
 
 Make = Callable[..., Problem]
 LOAD = {"concurrency": 8, "num_requests": 64, "input_tokens": 64, "output_tokens": 16}

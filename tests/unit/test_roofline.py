@@ -24,7 +24,7 @@ from planner.prediction import predict as predict_metrics
 from planner.roofline import V1, Step, StepModel, largest_graph_tokens, prefill_pairs
 from planner.simulated.run import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
-from planner.workload import Lengths, Workload, plan_requests
+from planner.workload.workload import Lengths, Workload, plan_requests
 
 AWQ_32B = load_model("Qwen/Qwen3-32B-AWQ")
 DENSE_4B = load_model("Qwen/Qwen3-4B")

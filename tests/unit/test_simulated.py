@@ -31,7 +31,7 @@ from planner.model.spec import ModelSpec
 from planner.roofline import StepModel
 from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
-from planner.workload import Lengths, Workload, plan_requests
+from planner.workload.workload import Lengths, Workload, plan_requests
 from tests.places import ROOT
 
 MODEL, GPU = load_model("Qwen/Qwen3-32B-AWQ"), find_gpu("RTX 2080 Ti 22GB")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from planner.errors import BenchmarkError
-from planner.load_shapes import ClosedLoop, OpenLoop, Replay, Shape, due_times
 from planner.loadgen import ENGINE_DIED, STOPPED, Share, Target, load_of, send_load
 from planner.metrics import ClientHealth, RequestRecord
 from planner.spread import num_cores, processes_needed, send_spread, split
-from planner.workload import RequestPlan, Workload, plan_requests
+from planner.workload.shapes import ClosedLoop, OpenLoop, Replay, Shape, due_times
+from planner.workload.workload import RequestPlan, Workload, plan_requests
 from tests.unit.test_loadgen import VOCAB_SIZE, Exchange, Server, plans, target
 
 PROCESSES = 2

@@ -9,18 +9,9 @@ import msgspec
 import pytest
 
 from planner.units import Seconds
-from planner.workload import (
-    FIRST_ORDINARY_TOKEN,
-    GivenPrompt,
-    Lengths,
-    RequestPlan,
-    Workload,
-    plan_given,
-    plan_requests,
-    plan_warmup,
-    prompt_token_ids,
-    read_prompts,
-)
+from planner.workload.prompts import FIRST_ORDINARY_TOKEN, prompt_token_ids
+from planner.workload.recorded import GivenPrompt, read_prompts
+from planner.workload.workload import Lengths, RequestPlan, Workload, plan_given, plan_requests, plan_warmup
 
 VOCAB_SIZE = 32_000
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from planner.units import Seconds
-from planner.workload import RequestPlan, Workload
+from planner.workload.workload import RequestPlan, Workload
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import msgspec
 
 from planner.arrays import LazyModule
 from planner.units import Seconds
+from planner.workload.recorded import MOST_TOKENS, GivenPrompt, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,26 +29,9 @@ else:
 
 MOST_REQUESTS = 1_000_000
 """Of one run: each is planned before the first is sent."""
-MOST_TOKENS = 2**31 - 1
-MOST_ARRIVAL_S = 1e9
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST_REQUESTS)]
-Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 Ids: TypeAlias = "NDArray[np.int64]"
-
-FIRST_ORDINARY_TOKEN = 1000
-"""Token ids below are left out of prompts: vocabularies keep bytes and special tokens there."""
-RESERVED_SHARE = 32
-"""The top 1/32 of the ids is left out too: special tokens, and padding that the tokenizer does not have (the engine
-answers 400 'Token id is out of vocabulary' to those)."""
-WORDS = [
-    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state",
-    "family", "student", "group", "country", "problem", "hand", "part", "place", "case", "week", "company", "system",
-    "program", "question", "work", "government", "number", "night", "point", "home", "water", "room", "mother",
-    "area", "money", "story", "fact", "month", "lot", "right", "study", "book", "eye", "job", "word", "business",
-    "issue", "side", "kind", "head", "house", "service", "friend",
-]  # fmt: skip
-"""Common English words: one token each, with the space before, in the vocabularies of today's models."""
 
 
 class Lengths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,16 +187,6 @@ class RequestPlan:
     """When a trace sent it, from its beginning."""
 
 
-class GivenPrompt(msgspec.Struct, frozen=True):
-    """One recorded request: its prompt, or only how long it was."""
-
-    prompt: str | None
-    output_tokens: Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None = None
-    arrival_s: Annotated[float, msgspec.Meta(ge=-MOST_ARRIVAL_S, le=MOST_ARRIVAL_S * 10)] | None = None
-    input_tokens: Tokens | None = None
-    """Of the prompt; one that is not given is made so long."""
-
-
 def plan_requests(workload: Workload, repeat: int = 0) -> list[RequestPlan]:
     """The measured requests of a repeat, the same for every candidate (paired comparison), new in every repeat."""
     first = repeat * workload.num_requests
@@ -289,27 +263,6 @@ def _conversation(plan: RequestPlan) -> tuple[str, int]:
     return ("alone", plan.index) if plan.conversation is None else ("together", plan.conversation)
 
 
-def prompt_token_ids(plan: RequestPlan, vocab_size: int, seed: int) -> list[int]:
-    """Random ids, `plan.input_tokens` of them: the shared prefix depends on the seed alone, the rest on the index."""
-    low = min(FIRST_ORDINARY_TOKEN, vocab_size // 2)
-    return _two_streams(plan, seed, plan.input_tokens, low, vocab_size - vocab_size // RESERVED_SHARE)
-
-
-def prompt_words(plan: RequestPlan, seed: int, num_words: int) -> str:
-    """Random words, about a token each; the prefix is shared as with token ids."""
-    return " ".join([WORDS[i] for i in _two_streams(plan, seed, max(1, num_words), 0, len(WORDS))])
-
-
-def _two_streams(plan: RequestPlan, seed: int, count: int, low: int, high: int) -> list[int]:
-    def ids(stream: tuple[int, ...], size: int) -> list[int]:
-        drawn: list[int] = np.random.default_rng(stream).integers(low, high, size).tolist()
-        return drawn
-
-    shared = min(plan.shared_prefix_tokens, count - 1)
-    own = (seed, 1, plan.index + 2**31) if plan.conversation is None else (seed, 2, plan.conversation + 2**31)
-    return [*ids((seed, 0), shared), *ids(own, count - shared)]
-
-
 def _draw(rng: np.random.Generator, length: Length, count: int) -> Ids:
     if isinstance(length, int):
         return np.full(count, length)
@@ -347,51 +300,3 @@ def _longest(length: Length, count: Any) -> Any:
 
 def max_total_tokens(plans: Sequence[RequestPlan]) -> int:
     return max((plan.input_tokens + plan.output_tokens for plan in plans), default=0)
-
-
-# --- recorded prompts -------------------------------------------------------------------------------------------------
-
-TOKENS_PER_WORD = 1.3
-"""Of English text, about; ShareGPT files do not say how many tokens an answer had."""
-
-
-def read_prompts(text: str) -> list[GivenPrompt]:
-    """JSONL of `{prompt, output_tokens, arrival_s}`, or a ShareGPT file. Raises ValueError.
-
-    With `input_tokens` in place of the prompt only its length counts. Also the names other tools write: `max_tokens`,
-    `output_len`, `input_len`, `timestamp`.
-    """
-    if text.lstrip().startswith("["):
-        lines = msgspec.json.decode(text, type=list[dict[str, Any]])
-    else:
-        lines = [msgspec.json.decode(line, type=dict[str, Any]) for line in text.splitlines() if line.strip()]
-    found = [_from_sharegpt(line) if "conversations" in line else _from_line(line) for line in lines]
-    prompts = [given for given in found if given is not None]
-    if not prompts:
-        raise ValueError("has no prompts")
-    return prompts
-
-
-def _from_line(line: dict[str, Any]) -> GivenPrompt:
-    prompt, length = line.get("prompt"), line.get("input_tokens", line.get("input_len"))
-    if length is None and (not isinstance(prompt, str) or not prompt):
-        raise ValueError("a line has no prompt, nor input_tokens")
-    arrival = line.get("arrival_s", line.get("timestamp"))
-    found = {
-        "prompt": prompt if isinstance(prompt, str) else None,
-        "input_tokens": length,
-        "output_tokens": line.get("output_tokens", line.get("max_tokens", line.get("output_len"))),
-        "arrival_s": arrival,
-    }
-    return msgspec.convert(found, GivenPrompt, strict=False)  # a count may be written as "12" or 12.0
-
-
-def _from_sharegpt(talk: dict[str, Any]) -> GivenPrompt | None:
-    """The first question, and how long its answer was; None where there is not both."""
-    turns = talk["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns[:2]):
-        raise ValueError("conversations: is no list of turns")
-    if len(turns) < 2:
-        return None
-    prompt, answer = str(turns[0].get("value", "")), str(turns[1].get("value", ""))
-    return GivenPrompt(prompt, max(1, round(len(answer.split()) * TOKENS_PER_WORD))) if prompt and answer else None

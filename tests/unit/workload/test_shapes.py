@@ -7,8 +7,18 @@ import math
 import numpy as np
 import pytest
 
-from planner.load_shapes import ClosedLoop, OpenLoop, Replay, at_level, due_times, in_words, limit_of, shape_of, sweep
-from planner.workload import RequestPlan, Workload
+from planner.workload.shapes import (
+    ClosedLoop,
+    OpenLoop,
+    Replay,
+    at_level,
+    due_times,
+    in_words,
+    limit_of,
+    shape_of,
+    sweep,
+)
+from planner.workload.workload import RequestPlan, Workload
 
 
 def plans(count: int, arrivals_s: tuple[float, ...] = ()) -> list[RequestPlan]:
