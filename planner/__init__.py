@@ -17,7 +17,7 @@ _HOMES = {
     "bench": "planner.library",
     "load_study": "planner.library",
     "Tuned": "planner.library",
-    "Answer": "planner.estimate",
+    "Answer": "planner.estimate.answer",
     "BenchAsk": "planner.bench_command",
     "BenchOutcome": "planner.bench_command",
     "InputError": "planner.errors",
@@ -44,7 +44,7 @@ __all__ = [
 if TYPE_CHECKING:
     from planner.bench_command import BenchAsk, BenchOutcome
     from planner.errors import InputError, PlannerError
-    from planner.estimate import Answer
+    from planner.estimate.answer import Answer
     from planner.library import Tuned, bench, estimate_memory, load_study, tune
     from planner.spec import StudySpec
     from planner.trial import Trial

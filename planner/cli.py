@@ -80,14 +80,14 @@ def estimate(
     if requests is not None:
         if fit or sweep or compare or layouts:
             raise InputError("--requests answers its file only; leave out --fit, --sweep, --compare and --layouts")
-        from planner.requests import answer_lines, lines_of
+        from planner.estimate.batch import answer_lines, lines_of
 
         for line in answer_lines(lines_of(requests)):
             typer.echo(line)
         return
-    from planner.advice import nearest_fixes
-    from planner.estimate import calibrated, pretty_json, setup_of
-    from planner.explore import explore
+    from planner.estimate.answer import calibrated, pretty_json, setup_of
+    from planner.estimate.explore import explore
+    from planner.estimate.fixes import nearest_fixes
     from planner.sources import spec_of
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
@@ -101,7 +101,7 @@ def estimate(
     elif as_json:
         typer.echo(pretty_json({**answer.document(spec.name), "fixes": [fix.document() for fix in fixes]}))
     else:
-        from planner.estimate_view import estimate_view, exploration_view
+        from planner.estimate.view import estimate_view, exploration_view
         from planner.terminal import make_console
 
         make_console().print(
@@ -195,7 +195,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
-    from planner.estimate import pretty_json
+    from planner.estimate.answer import pretty_json
     from planner.service.doctor import document, examine, exit_code, parse_backend, read_case
     from planner.service.doctor_view import doctor_view
     from planner.sources import spec_of, with_settings
@@ -218,7 +218,7 @@ def doctor(
 
 def candidates(study: StudyArgument = None, levers: LeversOption = None, as_json: JsonOption = False) -> None:
     """How many combinations of the search space are feasible, and which rule removes the rest."""
-    from planner.estimate import pretty_json
+    from planner.estimate.answer import pretty_json
     from planner.problem import Problem
     from planner.report import plan_view
     from planner.sources import load, with_levers
@@ -282,7 +282,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """The best trial (or another) as text that runs it: for Docker, Kubernetes, planner guard or vLLM itself."""
-    from planner.estimate import pretty_json
+    from planner.estimate.answer import pretty_json
     from planner.export.kinds import parse_kind
     from planner.sources import load
     from planner.tune_command import export_trial

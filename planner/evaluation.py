@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from planner.bench_session import OnStage
 from planner.benchmark import Measure, Measurement, Repeats
-from planner.calibration import predicted_figures, real_figures
 from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
+from planner.estimate.memory.calibration import predicted_figures, real_figures
 from planner.hardware.machine import Machine
 from planner.objective import judge
 from planner.problem import Problem

@@ -13,9 +13,9 @@ from statistics import median
 
 import numpy as np
 
+from planner.estimate.speed.prediction import most_in_flight, running_seqs
 from planner.metrics import sign
 from planner.objective import Objective
-from planner.prediction import most_in_flight, running_seqs
 from planner.problem import Problem
 from planner.space import Candidate, Value
 from planner.statistics import kendall_tau

@@ -65,7 +65,7 @@ def fleet(
     as_json: JsonOption = False,
 ) -> None:
     """How many instances and hosts a demand needs under limits, at which cost; the cheapest layout. By simulation."""
-    from planner.estimate import pretty_json
+    from planner.estimate.answer import pretty_json
     from planner.fleet.asked import asked_fleet
     from planner.fleet.plan import plan_fleet
     from planner.fleet.view import print_plan

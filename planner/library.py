@@ -21,7 +21,7 @@ from planner.workspace import STUDIES_FOLDER
 
 if TYPE_CHECKING:
     from planner.bench_command import BenchAsk, BenchOutcome
-    from planner.estimate import Answer
+    from planner.estimate.answer import Answer
     from planner.trial import Trial
 
 
@@ -52,7 +52,7 @@ def estimate_memory(
     `verdict`, `reasons`, `kv_tokens_total`, and `document(name)`: a dict in GiB and tokens (docs/formats.md). Sizes in
     `deployment.memory` are bytes. Raises InputError.
     """
-    from planner.estimate import calibrated, setup_of
+    from planner.estimate.answer import calibrated, setup_of
 
     given = convert_settings(dict(settings), "estimate_memory")
     spec, folder = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from planner.calibration import SAME_CARD_FRACTION, load_calibrations, predicted_figures, real_figures
 from planner.engine.config import FIELDS, settings
 from planner.engine.log.lines import parsed
 from planner.engine.log.report import LogReport
 from planner.engine.log.settings import Difference, Scalar, differences
 from planner.errors import InputError
+from planner.estimate.memory.calibration import SAME_CARD_FRACTION, load_calibrations, predicted_figures, real_figures
 from planner.problem import Problem
 from planner.sources import load
 from planner.tune_command import stored_trials

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planner.backends.docker import engine_answers
-from planner.calibration import load_calibrations
 from planner.container import trial_runs
 from planner.errors import BackendError, InputError
+from planner.estimate.memory.calibration import load_calibrations
 from planner.hardware.by_name import find_gpu
 from planner.hardware.driver import read_gpus
 from planner.host import make_backend

@@ -19,15 +19,15 @@ from packaging.version import Version
 
 from planner.arrays import LazyModule
 from planner.constraints import Constraint
-from planner.deployment import Deployment, deploy
 from planner.engine.config import FIELDS, settings
 from planner.engine.defaults import USE_V1_ENV
 from planner.engine.versions import knows, parse_version
 from planner.errors import InputError
-from planner.feasibility import RULES, check, violations
+from planner.estimate.deployment import Deployment, deploy
+from planner.estimate.memory.per_gpu import Calibration, Calibrations, MemoryFigures, calibration_key, estimate_memory
+from planner.estimate.rules import RULES, check, violations
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
-from planner.memory import Calibration, Calibrations, MemoryFigures, calibration_key, estimate_memory
 from planner.metrics import MAX_MODEL_LEN
 from planner.model.catalog import load_model
 from planner.model.spec import ModelSpec
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from planner.roofline import Coefficients
+    from planner.estimate.speed.coefficients import Coefficients
 else:
     np = LazyModule("numpy")
 
@@ -227,7 +227,7 @@ class Problem:
 
         Of several hosts each keeps its own; the grid is judged by the strictest.
         """
-        from planner.calibration import calibrate, strictest
+        from planner.estimate.memory.calibration import calibrate, strictest
 
         interconnect = self.spec.hardware.interconnect
         engine = self.deployment(candidate).engine
@@ -305,7 +305,7 @@ class Problem:
 
     def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
         """Each of GOALS under the study's workload; arrays where the deployment's columns are."""
-        from planner.prediction import predict
+        from planner.estimate.speed.prediction import predict
 
         interconnect = self.spec.hardware.interconnect
         metrics = predict(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances, coefficients)

@@ -15,11 +15,11 @@ import ray
 
 from planner.crew import Here, Work
 from planner.errors import BackendError, InputError
+from planner.estimate.memory.per_gpu import Calibrations
 from planner.hardware.cards import held_cards
 from planner.hardware.cores import on_own_cores
 from planner.hardware.driver import GpuFacts, read_gpus
 from planner.host import cards_of, machine_of, make_backend, measure_here
-from planner.memory import Calibrations
 from planner.problem import Problem
 from planner.quality import Verdict, judged
 from planner.quality_gate import Gate

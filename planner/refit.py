@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.deployment import Deployment
+from planner.estimate.deployment import Deployment
+from planner.estimate.speed.coefficients import Coefficients, default_coefficients
 from planner.problem import Problem
-from planner.roofline import Coefficients, default_coefficients
 from planner.trial import Trial
 
 Array = NDArray[np.float64]

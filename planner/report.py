@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.estimate.risks import no_effect
 from planner.finals import Finals, chosen_trial
 from planner.findings import (
     PERCENTILES,
@@ -23,7 +24,6 @@ from planner.findings import (
 from planner.objective import format_metric
 from planner.pareto import USUAL_FRONT, Point, front
 from planner.problem import Problem
-from planner.risks import no_effect
 from planner.space import Candidate
 from planner.terminal import Fitted
 from planner.trial import Trial, all_metrics, default_trial, leveled, searched

@@ -175,7 +175,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Start an exported script, benchmark it, say whether it reproduces its trial, and stop it."""
-    from planner.estimate import pretty_json
+    from planner.estimate.answer import pretty_json
     from planner.service.verify import EXIT_DIFFERS, verify_script
     from planner.terminal import make_console, print_table, progress
 

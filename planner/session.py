@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from planner.benchmark import Measure, simulated
-from planner.calibration import save_calibrations
 from planner.claims import is_shared
 from planner.crew import Crew, Here
 from planner.errors import InputError
+from planner.estimate.memory.calibration import save_calibrations
 from planner.files import encode
 from planner.finals import heats
 from planner.hardware.cards import Cards, held_cards

@@ -28,7 +28,7 @@ def schema(
 
 def gpus(as_json: JsonOption = False) -> None:
     """The cards planner knows, with where their figures are from, and those it sees here."""
-    from planner.estimate import pretty_json
+    from planner.estimate.answer import pretty_json
     from planner.hardware.driver import detect_gpus
     from planner.hardware.gpus import GPUS
     from planner.terminal import make_console, print_listing
@@ -55,11 +55,11 @@ def gpus(as_json: JsonOption = False) -> None:
 
 def models(as_json: JsonOption = False) -> None:
     """The model architectures shipped with planner; with the extra hub any other is read from the Hugging Face Hub."""
-    from planner.estimate import pretty_json
+    from planner.estimate.answer import pretty_json
+    from planner.estimate.memory.weights import weight_bytes
     from planner.model.catalog import load_model, shipped_sources
     from planner.terminal import make_console, print_listing
     from planner.units import format_gib
-    from planner.weights import weight_bytes
 
     rows = [(load_model(name), source) for name, source in shipped_sources()]
     sizes = [weight_bytes(model, model.torch_dtype, 1) for model, _ in rows]

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 
 from planner.engine.config import FIELDS
 from planner.engine.flags import NOT_COMPILED
+from planner.estimate.risks import no_effect
+from planner.estimate.speed.coefficients import Coefficients
 from planner.hardware.machine import Machine
 from planner.hosts import shared_effects
 from planner.metrics import MAX_MODEL_LEN, RATES, sign
 from planner.problem import Problem
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
 from planner.refit import fit_coefficients
-from planner.risks import no_effect
-from planner.roofline import Coefficients
 from planner.space import Candidate
 from planner.trial import Trial, as_on_one_host
 

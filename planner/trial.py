@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from planner.constraints import Constraint
+from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.hardware.machine import UNKNOWN_MACHINE, Machine
-from planner.memory import MemoryFigures
 from planner.metrics import sign
 from planner.problem import Problem
 from planner.space import Candidate

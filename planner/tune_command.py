@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from planner.errors import InputError
-from planner.estimate import pretty_json
+from planner.estimate.answer import pretty_json
 from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.finals import chosen_trial, measured_again
 from planner.landscape import BACKEND as REPLAY

@@ -32,9 +32,9 @@ from planner.engine.levers import lever_of
 from planner.engine.log.known_warnings import NOTES, Note
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
 from planner.engine.versions import SINCE, UNTIL
+from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
 from planner.examples import EXAMPLES, FLAGS
 from planner.model.config_json import KNOWN_FAMILIES
-from planner.roofline import CPU, V0, V1, Coefficients
 from planner.service.events import METRICS as GUARD_METRICS
 from planner.service.guard import EVENTS
 

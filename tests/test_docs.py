@@ -24,13 +24,13 @@ from planner.engine.flags import parse_flags
 from planner.engine.levers import LEVERS
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
 from planner.engine.log.report import read_log
-from planner.estimate import Verdict
-from planner.feasibility import RULES
+from planner.estimate.answer import Verdict
+from planner.estimate.batch import Request, answer
+from planner.estimate.rules import RULES
 from planner.files import SCHEMAS, decode, json_schema
 from planner.hardware.by_name import GpuRequest
 from planner.log_command import log_document
 from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
-from planner.requests import Request, answer
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.space import SearchSpace
 from planner.spec import SamplerSpec, StudySpec

@@ -16,8 +16,8 @@ from typing import Any, get_args
 import msgspec
 
 from planner.backends.docker import EngineFacts, engine_facts, image_facts
-from planner.calibration import load_calibrations
 from planner.errors import BackendError, InputError
+from planner.estimate.memory.calibration import load_calibrations
 from planner.hardware.by_name import recognise
 from planner.hardware.driver import GpuFacts, read_gpus
 from planner.problem import Problem

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from planner.deployment import Deployment
+from planner.estimate.deployment import Deployment
+from planner.estimate.risks import memory_danger, shm_danger
 from planner.hardware.cores import parse_cpuset
-from planner.risks import memory_danger, shm_danger
 from planner.service.check import Case, Check
 from planner.units import GIB, format_gib
 

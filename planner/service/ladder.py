@@ -16,9 +16,9 @@ from planner.container import ContainerRun, bare_runs
 from planner.engine.config import EngineConfig
 from planner.engine.versions import knows, parse_version
 from planner.errors import InputError
-from planner.memory import MemoryEstimate
+from planner.estimate.memory.per_gpu import MemoryEstimate
+from planner.estimate.risks import SAFE_SPARE_BYTES, dangers
 from planner.problem import CPU_KV_ENV, Problem
-from planner.risks import SAFE_SPARE_BYTES, dangers
 from planner.space import Candidate
 from planner.spec import Name, Positive
 from planner.trial import Trial

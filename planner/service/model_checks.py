@@ -10,14 +10,14 @@ import msgspec
 
 from planner.documents import read_bytes
 from planner.errors import InputError
-from planner.feasibility import quantization_conflict
+from planner.estimate.memory.weights import weight_bytes
+from planner.estimate.rules import quantization_conflict
 from planner.model.catalog import load_model
 from planner.model.checkpoint import read_safetensors_header
 from planner.model.spec import ModelSpec
 from planner.service.check import Case, Check
 from planner.spec import ModelVariant
 from planner.units import format_gib
-from planner.weights import weight_bytes
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
 INDEXES = ("*.safetensors.index.json", "*.bin.index.json")

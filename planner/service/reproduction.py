@@ -18,7 +18,7 @@ from planner.container import ContainerRun
 from planner.engine.config import BOOLEANS, settings
 from planner.engine.flags import flag, parse_flags
 from planner.engine.log.settings import SettingsReader, is_same
-from planner.memory import MemoryFigures
+from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.metrics import METRICS, RATES
 from planner.objective import Objective, format_metric
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, SURE

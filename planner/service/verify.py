@@ -20,12 +20,12 @@ from planner.backends.base import serving
 from planner.backends.named import NamedContainers
 from planner.bench_session import OnStage
 from planner.benchmark import STARTING, Measurement, Repeats, measure_server
-from planner.calibration import real_figures
 from planner.container import service_runs
 from planner.documents import read_text
 from planner.engine.log.settings import read_settings
 from planner.engine.log.start_facts import read_start_facts
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
+from planner.estimate.memory.calibration import real_figures
 from planner.finals import LEAST_REPEATS, chosen_trial
 from planner.interruption import sigterm_as_interrupt
 from planner.objective import judge

@@ -7,12 +7,12 @@ import sys
 import time
 from dataclasses import replace
 
-from planner.deployment import deploy
 from planner.engine.config import settings
 from planner.engine.defaults import ResolvedEngine
 from planner.engine.flags import flag, parse_flags
 from planner.engine.versions import knows, parse_version
 from planner.errors import EngineError, EngineOutOfMemory, InputError
+from planner.estimate.deployment import deploy
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.simulated.run import start_engine, start_log

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from planner.constraints import OUT_OF_MEMORY, REFUSED_BY_ENGINE
-from planner.deployment import Deployment
 from planner.engine.defaults import ResolvedEngine
 from planner.errors import EngineOutOfMemory, EngineRejected
-from planner.feasibility import check
+from planner.estimate.deployment import Deployment
+from planner.estimate.memory.overheads import num_cuda_graphs
+from planner.estimate.memory.per_gpu import MemoryEstimate
+from planner.estimate.rules import check
+from planner.estimate.speed.step import StepModel
 from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.memory import MemoryEstimate
 from planner.metrics import RequestRecord
 from planner.model.spec import ModelSpec
-from planner.overheads import num_cuda_graphs
-from planner.roofline import StepModel
 from planner.simulated.scheduler import SimulatedEngine
 from planner.units import GIB, to_gib
 from planner.workload.shapes import ClosedLoop, Shape, due_times, limit_of, shape_of

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from planner.memory import WATERMARK_FRACTION
-from planner.roofline import Step, StepModel, prefill_pairs
+from planner.estimate.memory.per_gpu import WATERMARK_FRACTION
+from planner.estimate.speed.step import Step, StepModel, prefill_pairs
 
 NOISE = 0.01
 """Relative spread of one step's duration, and of one start against another of the same configuration."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner.requests import answer
+from planner.estimate.batch import answer
 
 STARTS = Path(__file__).parents[1] / "golden" / "starts" / "startups.json"
 TOKENS_PER_BLOCK = 16

@@ -16,12 +16,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from planner.deployment import Deployment
 from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
-from planner.feasibility import violations
+from planner.estimate.deployment import Deployment
+from planner.estimate.memory.per_gpu import estimate_memory
+from planner.estimate.rules import violations
 from planner.hardware.by_name import find_gpu
-from planner.memory import estimate_memory
 from planner.model.catalog import load_model
 from planner.units import GIB
 

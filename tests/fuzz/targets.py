@@ -22,7 +22,6 @@ from rich.console import Console
 
 from planner.bench_command import BenchAsk, compare_files, workload_of
 from planner.bench_session import plans_of
-from planner.calibration import load_calibrations
 from planner.engine.config import EngineConfig
 from planner.engine.log.diagnosis import diagnose
 from planner.engine.log.lines import Lines, is_binary
@@ -30,8 +29,10 @@ from planner.engine.log.report import LogReader
 from planner.engine.log.start_facts import read_start_facts
 from planner.engine.metrics_page import parse_telemetry, read_gauges, read_ttft, ttft_quantile
 from planner.errors import InputError
-from planner.estimate import Setup, calibrated, setup_of
-from planner.estimate_view import estimate_view
+from planner.estimate.answer import Setup, calibrated, setup_of
+from planner.estimate.batch import answer_lines, lines_of
+from planner.estimate.memory.calibration import load_calibrations
+from planner.estimate.view import estimate_view
 from planner.files import decode, load_ladder, load_named, load_study
 from planner.hardware.by_name import find_gpu
 from planner.landscape import limit_to_records, read_records
@@ -43,7 +44,6 @@ from planner.plan import expected_trial_s
 from planner.problem import Problem
 from planner.quality_gate import NoAnswers, load_prompts, read_answer
 from planner.report import conclusion, plan_view, trials_table
-from planner.requests import answer_lines, lines_of
 from planner.samplers import RECORD, record_of
 from planner.service.flag_checks import flags_in
 from planner.service.model_checks import index_of

@@ -10,22 +10,22 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from planner.allocator import allocated_bytes
 from planner.engine.config import FIELDS, EngineConfig, KvCacheDtype
 from planner.engine.config import settings as settings_of
 from planner.engine.defaults import resolve
 from planner.engine.flags import parse_flags, serve_args, serve_env
 from planner.engine.versions import knows, parse_version
+from planner.estimate.memory.allocator import allocated_bytes
+from planner.estimate.memory.per_gpu import MemoryEstimate, estimate_memory
+from planner.estimate.memory.weights import weight_bytes
 from planner.files import decode, encode
 from planner.hardware.gpus import GPUS
-from planner.memory import MemoryEstimate, estimate_memory
 from planner.model.catalog import load_model
 from planner.objective import Objective
 from planner.secrets import is_secret
 from planner.space import Candidate, Layout, SearchSpace
 from planner.spec import ContainerSpec, EngineSpec, HardwareSpec, ModelVariant, SamplerSpec, ServeSpec, StudySpec
 from planner.units import Bytes, Seconds, parse_bytes
-from planner.weights import weight_bytes
 from planner.workload.workload import Lengths, Workload
 
 MODELS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B", "Qwen/Qwen3-8B-AWQ", "meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-7B")

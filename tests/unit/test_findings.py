@@ -10,6 +10,7 @@ import pytest
 
 from planner.benchmark import simulated
 from planner.crew import Here
+from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.findings import (
     PERCENTILES,
     UNSAID,
@@ -25,7 +26,6 @@ from planner.findings import (
 from planner.hardware.driver import read_gpus
 from planner.hardware.machine import Machine
 from planner.host import machine_of
-from planner.memory import MemoryFigures
 from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_finals

@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from planner.engine.defaults import resolve
 from planner.errors import InputError
+from planner.estimate.speed.step import StepModel
 from planner.files import convert
 from planner.fleet.demand import Steady, Trace, demand_of
 from planner.fleet.instance import Instance, Level, fitted, given
@@ -24,7 +25,6 @@ from planner.fleet.spec import DemandSpec, FleetSpec
 from planner.hardware.by_name import find_gpu
 from planner.metrics import summarize
 from planner.model.catalog import load_model
-from planner.roofline import StepModel
 from planner.simulated.run import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
 from planner.workload.recorded import read_prompts

@@ -13,9 +13,9 @@ import pytest
 
 from planner.benchmark import simulated
 from planner.crew import Here
+from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.html.page import rendered
 from planner.html.sections import study_page
-from planner.memory import MemoryFigures
 from planner.problem import Problem
 from planner.search import Search
 from planner.study import run_finals

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from planner.container import service_runs
 from planner.engine.versions import parse_version
 from planner.errors import InputError
+from planner.estimate.rules import check
 from planner.export.guarded import ladder_yaml
-from planner.feasibility import check
 from planner.files import decode, encode, load_ladder
 from planner.problem import CPU_KV_ENV, Problem
 from planner.service.ladder import Ladder, make_ladder, used_bytes

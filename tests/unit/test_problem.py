@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from planner.errors import InputError
-from planner.feasibility import RULES, check
+from planner.estimate.rules import RULES, check
 from planner.problem import Problem
 from planner.space import Layout
 from planner.units import GIB

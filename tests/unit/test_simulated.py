@@ -19,16 +19,16 @@ import msgspec
 import pytest
 from packaging.version import Version
 
-from planner.deployment import Deployment
 from planner.engine.defaults import ResolvedEngine, resolve
 from planner.engine.log.report import read_log
 from planner.errors import EngineOutOfMemory, EngineRejected
+from planner.estimate.deployment import Deployment
+from planner.estimate.memory.per_gpu import estimate_memory
+from planner.estimate.speed.step import StepModel
 from planner.hardware.by_name import find_gpu
-from planner.memory import estimate_memory
 from planner.metrics import summarize
 from planner.model.catalog import load_model
 from planner.model.spec import ModelSpec
-from planner.roofline import StepModel
 from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
 from planner.workload.workload import Lengths, Workload, plan_requests

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.calibration import predicted_figures
 from planner.constraints import Constraint
+from planner.estimate.memory.calibration import predicted_figures
 from planner.problem import Problem
 from planner.samplers import untried_rows
 from planner.surrogate import Surrogate, _expected_gain, _expected_improvement, _posterior

@@ -16,8 +16,8 @@ from planner.cli import app
 from planner.container import service_runs
 from planner.engine.log.settings import read_settings
 from planner.errors import InputError
+from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.export.containers import run_sh
-from planner.memory import MemoryFigures
 from planner.objective import Objective
 from planner.problem import Problem
 from planner.service.reproduction import Check, compare_arguments, compare_memory, compare_metrics, compare_runs

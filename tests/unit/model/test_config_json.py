@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
+from planner.estimate.memory.weights import weight_bytes
 from planner.model.catalog import load_model, shipped_config, shipped_names, shipped_sources
 from planner.model.config_json import spec_from_config
-from planner.weights import weight_bytes
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from planner.encoder import encoder_bytes
 from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
+from planner.estimate.memory.image_encoder import encoder_bytes
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import shipped_config
 from planner.model.config_json import spec_from_config

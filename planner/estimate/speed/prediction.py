@@ -12,10 +12,11 @@ import numpy as np
 
 from planner.arrays import FloatColumn, plain
 from planner.engine.defaults import ResolvedEngine
+from planner.estimate.memory.per_gpu import WATERMARK_FRACTION, MemoryEstimate
+from planner.estimate.speed.coefficients import Coefficients
+from planner.estimate.speed.step import Step, StepModel, prefill_pairs
 from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.memory import WATERMARK_FRACTION, MemoryEstimate
 from planner.model.spec import ModelSpec
-from planner.roofline import Coefficients, Step, StepModel, prefill_pairs
 from planner.workload.workload import Workload
 
 

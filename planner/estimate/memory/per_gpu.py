@@ -20,16 +20,16 @@ from typing import Any
 from packaging.version import Version
 
 from planner import arrays as columns
-from planner.activations import activation_bytes, uses_second_runner
 from planner.arrays import FloatColumn, IntColumn
-from planner.doubts import Doubts, calibrated_doubts, doubts
 from planner.engine.defaults import ResolvedEngine
+from planner.estimate.memory.activations import activation_bytes, uses_second_runner
+from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
+from planner.estimate.memory.kv_cache import kv_group
+from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
+from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
 from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.kv_cache import kv_group
 from planner.model.spec import ModelSpec, Quantization
-from planner.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.units import GIB
-from planner.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
 
 WATERMARK_FRACTION = 0.01
 """Share of the blocks V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""

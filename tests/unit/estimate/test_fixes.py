@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from planner.advice import Fix, nearest_fixes
-from planner.estimate import Setup, unknown_flags
+from planner.estimate.answer import Setup, unknown_flags
+from planner.estimate.fixes import Fix, nearest_fixes
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.units import GIB, to_gib

@@ -16,7 +16,7 @@ import msgspec
 from planner.documents import read_bytes
 from planner.engine.log.start_facts import StartFacts
 from planner.errors import InputError
-from planner.memory import Calibration, Calibrations, MemoryEstimate, MemoryFigures
+from planner.estimate.memory.per_gpu import Calibration, Calibrations, MemoryEstimate, MemoryFigures
 from planner.units import MOST_BYTES, format_gib
 from planner.whole_files import write_whole
 

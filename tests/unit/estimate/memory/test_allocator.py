@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from planner.allocator import allocated_bytes
+from planner.estimate.memory.allocator import allocated_bytes
 from planner.units import MIB
 
 

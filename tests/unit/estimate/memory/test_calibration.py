@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from planner.calibration import calibrate, load_calibrations, real_figures, save_calibrations
 from planner.engine.defaults import resolve
 from planner.engine.log.start_facts import read_start_facts
 from planner.engine.versions import parse_version
 from planner.errors import InputError
+from planner.estimate.memory.calibration import calibrate, load_calibrations, real_figures, save_calibrations
+from planner.estimate.memory.per_gpu import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
 from planner.hardware.by_name import find_gpu
-from planner.memory import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
 from planner.model.catalog import load_model
 from tests.places import GOLDEN
 

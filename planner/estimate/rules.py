@@ -16,7 +16,6 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
-from planner.deployment import Deployment
 from planner.engine.defaults import (
     ASYNC_WITH_NGRAM_SINCE,
     ASYNC_WITH_STAGES_SINCE,
@@ -24,11 +23,12 @@ from planner.engine.defaults import (
     V1_ONLY_SINCE,
     reads_fp8,
 )
+from planner.estimate.deployment import Deployment
+from planner.estimate.memory.per_gpu import WATERMARK_FRACTION
+from planner.estimate.memory.weights import padded_vocab_size
 from planner.hardware.gpus import GpuSpec
-from planner.memory import WATERMARK_FRACTION
 from planner.model.spec import ModelSpec
 from planner.units import GIB, format_count, format_gib
-from planner.weights import padded_vocab_size
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import InputError
+from planner.estimate.batch import answer, answer_lines, read_flags
 from planner.hardware.by_name import GpuRequest, card_of, interconnect_of
-from planner.requests import answer, answer_lines, read_flags
 from planner.units import GIB
 
 QWEN = {

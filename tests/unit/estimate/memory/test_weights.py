@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from planner.estimate.memory.weights import (
+    distinct_ranks,
+    layers_per_stage,
+    rank_tensor_bytes,
+    rank_weight_bytes,
+    weight_bytes,
+)
 from planner.model.catalog import load_model
 from planner.units import GIB
-from planner.weights import distinct_ranks, layers_per_stage, rank_tensor_bytes, rank_weight_bytes, weight_bytes
 
 
 @pytest.mark.parametrize(

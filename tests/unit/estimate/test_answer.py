@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from planner.estimate import Answer, judge
+from planner.estimate.answer import Answer, judge
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.units import GIB

@@ -17,18 +17,18 @@ from platformdirs import user_data_path
 
 from planner import arrays as columns
 from planner.constraints import STARTS_ANYWAY, Constraint
-from planner.deployment import Deployment, deploy
-from planner.doubts import Doubts
 from planner.engine.config import EngineConfig, settings
 from planner.engine.defaults import USE_V1_ENV, ResolvedEngine
 from planner.engine.flags import flag
 from planner.engine.versions import knows
 from planner.errors import InputError
-from planner.feasibility import check
+from planner.estimate.deployment import Deployment, deploy
+from planner.estimate.memory.intervals import Doubts
+from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory, calibration_key
+from planner.estimate.risks import dangers, hints
+from planner.estimate.rules import check
 from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.memory import Calibrations, MemoryEstimate, RankMemory, calibration_key
 from planner.model.spec import ModelSpec
-from planner.risks import dangers, hints
 from planner.units import to_gib
 from planner.workspace import CALIBRATION_FILE
 
@@ -299,9 +299,9 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
     path = (folder if folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
     if log is None and not path.exists():
         return setup
-    from planner.calibration import calibrate, load_calibrations, real_figures, save_calibrations
     from planner.documents import read_text
     from planner.engine.log.start_facts import read_start_facts
+    from planner.estimate.memory.calibration import calibrate, load_calibrations, real_figures, save_calibrations
 
     known = load_calibrations(path)
     if log is not None:

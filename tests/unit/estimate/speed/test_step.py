@@ -12,16 +12,17 @@ import pytest
 from packaging.version import Version
 
 from planner.engine.defaults import ResolvedEngine, resolve
+from planner.estimate.memory.per_gpu import estimate_memory
+from planner.estimate.speed.coefficients import V1
+from planner.estimate.speed.prediction import predict as predict_metrics
+from planner.estimate.speed.step import Step, StepModel, largest_graph_tokens, prefill_pairs
 from planner.files import load_named, shipped_files
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
-from planner.memory import estimate_memory
 from planner.metrics import summarize
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
-from planner.prediction import predict as predict_metrics
-from planner.roofline import V1, Step, StepModel, largest_graph_tokens, prefill_pairs
 from planner.simulated.run import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
 from planner.workload.workload import Lengths, Workload, plan_requests

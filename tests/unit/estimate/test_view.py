@@ -10,10 +10,10 @@ import pytest
 from packaging.version import Version
 from rich.console import Console, RenderableType
 
-from planner.advice import nearest_fixes
-from planner.estimate import Setup
-from planner.estimate_view import estimate_view, exploration_view
-from planner.explore import Comparison, fit, layouts_of, sweep
+from planner.estimate.answer import Setup
+from planner.estimate.explore import Comparison, fit, layouts_of, sweep
+from planner.estimate.fixes import nearest_fixes
+from planner.estimate.view import estimate_view, exploration_view
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from planner.deployment import Deployment
 from planner.engine.defaults import ResolvedEngine
-from planner.feasibility import pinned_bytes, stages_counted
+from planner.estimate.deployment import Deployment
+from planner.estimate.rules import pinned_bytes, stages_counted
 from planner.units import GIB, MIB, format_gib
 
 SAFE_SPARE_BYTES = 0.3 * GIB

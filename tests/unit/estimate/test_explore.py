@@ -14,8 +14,8 @@ from packaging.version import Version
 from planner.cli import main
 from planner.engine.config import EngineConfig
 from planner.errors import InputError
-from planner.estimate import Setup
-from planner.explore import compare, explore, fit, layouts_of, sweep
+from planner.estimate.answer import Setup
+from planner.estimate.explore import compare, explore, fit, layouts_of, sweep
 from planner.files import load_study
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model

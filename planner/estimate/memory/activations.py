@@ -12,12 +12,12 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn
-from planner.encoder import encoder_bytes
 from planner.engine.defaults import ResolvedEngine
+from planner.estimate.memory.image_encoder import encoder_bytes
+from planner.estimate.memory.weights import Rank, kv_heads_per_rank, padded_vocab_size
 from planner.hardware.gpus import GpuSpec
 from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.units import MIB
-from planner.weights import Rank, kv_heads_per_rank, padded_vocab_size
 
 AWQ_DEQUANTIZE_TOKENS = 256
 """From this many tokens a step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from planner.advice import RESOLVED_NAMES
 from planner.arrays import LazyModule
 from planner.engine.config import FIELDS, EngineConfig, convert_settings
 from planner.engine.defaults import LONG_CONTEXT, ResolvedEngine
 from planner.engine.versions import knows
 from planner.errors import InputError
-from planner.estimate import COLUMNS, Answer, Setup, answer_of, one_of, setup_of
-from planner.feasibility import violations
+from planner.estimate.answer import COLUMNS, Answer, Setup, answer_of, one_of, setup_of
+from planner.estimate.fixes import RESOLVED_NAMES
+from planner.estimate.rules import violations
 from planner.units import GIB
 
 if TYPE_CHECKING:

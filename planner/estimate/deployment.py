@@ -9,8 +9,8 @@ from typing import Any
 from packaging.version import Version
 
 from planner.engine.defaults import ResolvedEngine, resolve
+from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, calibration_key, estimate_memory
 from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.memory import Calibrations, MemoryEstimate, calibration_key, estimate_memory
 from planner.model.spec import ModelSpec
 
 

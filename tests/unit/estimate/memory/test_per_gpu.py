@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from planner.deployment import Deployment
 from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
-from planner.feasibility import check
+from planner.estimate.deployment import Deployment
+from planner.estimate.memory.per_gpu import MemoryEstimate, estimate_memory
+from planner.estimate.rules import check
 from planner.hardware.by_name import find_gpu
-from planner.memory import MemoryEstimate, estimate_memory
 from planner.model.catalog import load_model
 from planner.units import GIB, MIB
 from tests.places import GOLDEN

@@ -18,7 +18,7 @@ from planner.engine.config import FIELDS, EngineConfig
 from planner.engine.defaults import USE_V1_ENV
 from planner.engine.versions import parse_version
 from planner.errors import InputError, PlannerError
-from planner.estimate import Answer, judge
+from planner.estimate.answer import Answer, judge
 from planner.hardware.by_name import Amount, GpuRequest, card_of, interconnect_of
 from planner.model.catalog import load_model
 from planner.model.config_json import spec_from_config

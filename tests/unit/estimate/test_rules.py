@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.deployment import Deployment
 from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
-from planner.feasibility import RULES, check, violations
+from planner.estimate.deployment import Deployment
+from planner.estimate.memory.per_gpu import estimate_memory
+from planner.estimate.risks import dangers, hints, no_effect
+from planner.estimate.rules import RULES, check, violations
 from planner.files import load_study
 from planner.hardware.by_name import find_gpu
-from planner.memory import estimate_memory
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config
 from planner.problem import Problem
-from planner.risks import dangers, hints, no_effect
 from planner.units import GIB, MIB
 from tests.places import ROOT
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from planner.allocator import allocated_bytes
+from planner.estimate.memory.allocator import allocated_bytes
 from planner.model.spec import DTYPE_BYTES, Experts, LatentAttention, LinearAttention, ModelSpec, Quantization
 from planner.model.vision import ENLARGED_ROPE_FACTOR, tower_bytes
 

@@ -12,14 +12,14 @@ from typing import Any
 from packaging.version import Version
 
 from planner import arrays as columns
-from planner.activations import compile_bytes
 from planner.arrays import FloatColumn
-from planner.encoder import encoder_bytes
 from planner.engine.defaults import ResolvedEngine
+from planner.estimate.memory.activations import compile_bytes
+from planner.estimate.memory.image_encoder import encoder_bytes
+from planner.estimate.memory.weights import Rank
 from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.model.spec import ModelSpec
 from planner.units import GIB
-from planner.weights import Rank
 
 ROUGH_SOURCES = ("label", "guess", "family")
 """Words in a card's source that say its total was not read from a log."""

@@ -1,0 +1,1 @@
+"""Memory of one GPU by component: weights, activations, KV cache, overheads, each with an interval."""
