@@ -152,10 +152,10 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
-    from planner.claims import shown
-    from planner.plan import Hosts, choose_backend, make_plan, plan_replay
     from planner.sources import spec_of, with_levers, with_prompts, with_settings
     from planner.tune_command import show_first_launch, show_plan, tune_or_replay
+    from planner.tuning.plan import Hosts, choose_backend, make_plan, plan_replay
+    from planner.tuning.search.claims import shown
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)

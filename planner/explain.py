@@ -19,8 +19,8 @@ from planner.objective import Objective
 from planner.problem import Problem
 from planner.space import Candidate, Value
 from planner.statistics import kendall_tau
-from planner.surrogate import Surrogate
 from planner.trial import Trial
+from planner.tuning.search.surrogate import Surrogate
 
 LEAST_EFFECT = 0.01
 """What changes the objective by less is not named."""

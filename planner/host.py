@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-
 from planner.backends.base import Backend
 from planner.backends.docker import DockerBackend, image_facts
 from planner.backends.image import ImageFacts
 from planner.backends.process import ProcessBackend
-from planner.bench_session import OnStage
-from planner.benchmark import Measure, Measurement, Repeats, live
-from planner.container import container_spec
-from planner.errors import BackendError, InputError
+from planner.errors import BackendError
 from planner.hardware.cards import Cards
 from planner.hardware.driver import read_gpus
 from planner.hardware.machine import Machine
 from planner.problem import Problem
-from planner.space import Candidate
-from planner.trial import Trial
 from planner.workspace import Workspace
 
 
@@ -30,18 +23,6 @@ def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Backen
 def cards_of(problem: Problem, backend: str) -> Cards:
     """What a run takes of the machine; no cards where none are used."""
     return Cards(() if backend == "simulated" or problem.gpu.is_cpu else problem.spec.hardware.cards)
-
-
-def measure_here(problem: Problem, backend: Backend, cards: Cards) -> Measure:
-    """Measure on this machine. Before each launch what was left is removed and the cards must be free."""
-    on_engine = live(problem, backend)
-
-    def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
-        backend.clean_up()  # of a planner that died since and whose trial this may be
-        cards.wait_until_free()
-        return on_engine(candidate, number, on_stage, repeats)
-
-    return measure
 
 
 def machine_of(problem: Problem, backend: str) -> Machine:
@@ -63,18 +44,3 @@ def image_here(problem: Problem, backend: str) -> ImageFacts | None:
         return image_facts(problem.spec.container.image)
     except BackendError:
         return None
-
-
-def refuse_other_image(problem: Problem, here: Collection[str], trials: Sequence[Trial]) -> None:
-    """Raises InputError where earlier trials were measured in another image than the one that is `here`.
-
-    `here`: what a record may call it; empty where nobody knows.
-    """
-    measured = {trial.provenance.machine.image_digest for trial in trials} - {None}
-    if here and measured and measured.isdisjoint(here):
-        image = container_spec(problem).image
-        raise InputError(
-            f"{problem.spec.name}: container.image: {image} stands for {' or '.join(here)} now, but the trials were "
-            f"measured in {', '.join(map(str, measured))} and would not compare: fetch that image again, or give the "
-            "study a new name"
-        )

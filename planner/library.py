@@ -105,12 +105,12 @@ def tune(
     """
     from planner.finals import chosen_trial
     from planner.live import TerminalSession
-    from planner.plan import choose_backend, make_plan
     from planner.report import conclusion, plan_view, result_tables
-    from planner.session import NobodyWatches, tune_study, write_study
     from planner.terminal import make_console
     from planner.trial import default_trial
     from planner.tune_command import write_exports
+    from planner.tuning.plan import choose_backend, make_plan
+    from planner.tuning.session import NobodyWatches, tune_study, write_study
 
     given = convert_settings(dict(settings), "tune")
     spec, beside = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)

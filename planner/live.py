@@ -11,11 +11,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from planner.plan import Plan
 from planner.problem import Problem
 from planner.space import Candidate
-from planner.study import Observer
 from planner.trial import Trial, best_trial, num_launched
+from planner.tuning.loop import Observer
+from planner.tuning.plan import Plan
 from planner.units import format_duration
 from planner.verdict import describe, outcome_text
 

@@ -19,7 +19,7 @@ from planner.errors import InputError
 from planner.estimate.memory.calibration import SAME_CARD_FRACTION, load_calibrations, predicted_figures, real_figures
 from planner.problem import Problem
 from planner.sources import load
-from planner.tune_command import stored_trials
+from planner.tuning.search.stored import stored_trials
 from planner.units import format_gib
 from planner.workspace import Workspace
 

@@ -15,18 +15,18 @@ from planner.errors import InputError
 from planner.estimate.answer import pretty_json
 from planner.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.finals import chosen_trial, measured_again
-from planner.landscape import BACKEND as REPLAY
 from planner.live import TerminalSession
 from planner.pareto import front
-from planner.plan import Plan
 from planner.problem import Problem
 from planner.report import conclusion, further_facts, pareto_table, plan_view, result_tables, trials_table
-from planner.search import Search
-from planner.session import Outcome, replay_study, tune_study, write_study
 from planner.spec import StudySpec
 from planner.summary import plan_document, summary
 from planner.terminal import make_console, working
 from planner.trial import Trial, default_trial
+from planner.tuning.plan import Plan
+from planner.tuning.replay import BACKEND as REPLAY
+from planner.tuning.search.stored import stored_trials
+from planner.tuning.session import Outcome, replay_study, tune_study, write_study
 from planner.whole_files import write_whole
 from planner.workspace import Workspace
 
@@ -125,22 +125,6 @@ def write_export(
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path
-
-
-# --- report, export ---
-
-
-def stored_trials(
-    spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None
-) -> tuple[Problem, list[Trial]]:
-    """The trials of a study so far. Raises InputError when there are none."""
-    problem = Problem(spec)
-    workspace = Workspace(folder, is_simulated)
-    if storage is None and not (workspace.folder / "study.db").exists():
-        hint = "" if is_simulated else "; for simulated ones add --simulated"
-        raise InputError(f"{workspace.folder}: no trials yet: run planner tune first{hint}")
-    with working("reading the trials"):
-        return problem, Search(problem, storage or workspace.default_storage).trials()
 
 
 def report_trials(

@@ -105,10 +105,10 @@ def tune(storage: str) -> Callable[..., list[Any]]:
     """Run a study on the simulated engine up to `target` launches; a second call continues it, as a second run does."""
 
     def run(problem: Any, target: int, measure: Any = None, observer: Watcher | None = None) -> list[Any]:
-        from planner.benchmark import simulated
-        from planner.crew import Here
-        from planner.search import Search
-        from planner.study import run_study
+        from planner.tuning.executor import Here
+        from planner.tuning.loop import run_study
+        from planner.tuning.measure import simulated
+        from planner.tuning.search.search import Search
 
         observer = observer or Watcher()
         crew = Here(problem, measure or simulated(problem), observer.stage, "simulated")
@@ -122,9 +122,9 @@ def launch() -> Callable[..., list[Any]]:
     """The default and the first feasible combinations of a study, measured on the simulated engine, stored nowhere."""
 
     def run(problem: Any, count: int = 1) -> list[Any]:
-        from planner.benchmark import simulated
-        from planner.evaluation import evaluate
         from planner.trial import Provenance
+        from planner.tuning.evaluation import evaluate
+        from planner.tuning.measure import simulated
 
         provenance = Provenance(
             planner_version="0.1.0",

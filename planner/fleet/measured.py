@@ -23,7 +23,7 @@ from planner.fleet.spec import MAX_IN_FLIGHT, HostSpec, LayoutSpec
 from planner.problem import Problem
 from planner.sources import load
 from planner.trial import Trial
-from planner.tune_command import stored_trials
+from planner.tuning.search.stored import stored_trials
 
 P90_SIGMAS = 1.2816
 """Where the 90th percentile of a normal distribution is."""

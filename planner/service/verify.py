@@ -19,7 +19,6 @@ from typing import Any
 from planner.backends.base import serving
 from planner.backends.named import NamedContainers
 from planner.bench_session import OnStage
-from planner.benchmark import STARTING, Measurement, Repeats, measure_server
 from planner.container import service_runs
 from planner.documents import read_text
 from planner.engine.log.settings import read_settings
@@ -43,7 +42,8 @@ from planner.sources import load
 from planner.spec import StudySpec
 from planner.terminal import BenchTable
 from planner.trial import Trial, as_measured
-from planner.tune_command import stored_trials
+from planner.tuning.measure import STARTING, Measurement, Repeats, measure_server
+from planner.tuning.search.stored import stored_trials
 from planner.units import format_duration
 from planner.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace
 

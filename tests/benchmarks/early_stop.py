@@ -22,16 +22,16 @@ import numpy as np
 
 from planner.backends.docker import DockerBackend
 from planner.bench_session import Session, measure
-from planner.benchmark import live
-from planner.crew import Here
 from planner.loadgen import target_of
 from planner.metrics import RequestRecord
 from planner.problem import Problem
-from planner.search import Search
 from planner.space import Candidate
 from planner.spec import SamplerSpec
-from planner.study import run_study
 from planner.trial import best_trial
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_study
+from planner.tuning.measure import live
+from planner.tuning.search.search import Search
 from planner.workload.shapes import shape_of
 from planner.workload.workload import plan_requests, plan_warmup
 from tests.race.runs import QUIET

@@ -28,8 +28,8 @@ import psutil
 
 from planner.backends.process import STUDY_ENV
 from planner.files import load_study
-from planner.samplers import RECORD
 from planner.trial import Trial
+from planner.tuning.search.samplers import RECORD
 
 ENGINE = Path(__file__).with_name("engine.py")
 PLANNER = [sys.executable, "-c", "from planner.cli import main; main()"]

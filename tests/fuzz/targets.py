@@ -35,21 +35,21 @@ from planner.estimate.memory.calibration import load_calibrations
 from planner.estimate.view import estimate_view
 from planner.files import decode, load_ladder, load_named, load_study
 from planner.hardware.by_name import find_gpu
-from planner.landscape import limit_to_records, read_records
 from planner.log_command import json_line, log_document
 from planner.log_view import log_view
 from planner.model.catalog import load_model
 from planner.model.checkpoint import read_safetensors_header
-from planner.plan import expected_trial_s
 from planner.problem import Problem
-from planner.quality_gate import NoAnswers, load_prompts, read_answer
 from planner.report import conclusion, plan_view, trials_table
-from planner.samplers import RECORD, record_of
 from planner.service.flag_checks import flags_in
 from planner.service.model_checks import index_of
 from planner.service.watch import gpu_error_in
 from planner.space import SearchSpace
 from planner.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpec
+from planner.tuning.plan import expected_trial_s
+from planner.tuning.quality_gate import NoAnswers, load_prompts, read_answer
+from planner.tuning.replay import limit_to_records, read_records
+from planner.tuning.search.samplers import RECORD, record_of
 from planner.wire import Answer, error_message
 from planner.workload.shapes import due_times, shape_of
 from planner.workload.workload import Workload, plan_requests
@@ -332,10 +332,10 @@ def weights() -> list[bytes]:
 @cache
 def stored() -> list[bytes]:
     """What a short study on the simulated engine stores."""
-    from planner.benchmark import simulated
-    from planner.crew import Here
-    from planner.search import Search
-    from planner.study import run_study
+    from planner.tuning.executor import Here
+    from planner.tuning.loop import run_study
+    from planner.tuning.measure import simulated
+    from planner.tuning.search.search import Search
 
     problem, observer = small_problem(), Watcher()
     crew = Here(problem, simulated(problem), observer.stage, "simulated")

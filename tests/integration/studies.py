@@ -18,8 +18,8 @@ from docker.models.containers import Container
 
 from planner.container import STUDY_LABEL
 from planner.files import load_study
-from planner.samplers import RECORD
 from planner.trial import Trial
+from planner.tuning.search.samplers import RECORD
 
 PLANNER = [sys.executable, "-c", "from planner.cli import main; main()"]
 

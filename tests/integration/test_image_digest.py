@@ -21,9 +21,10 @@ import pytest
 from planner.backends.docker import image_facts
 from planner.errors import InputError
 from planner.export.kinds import exported
-from planner.host import image_here, machine_of, refuse_other_image
+from planner.host import image_here, machine_of
 from planner.problem import Problem
 from planner.trial import as_measured
+from planner.tuning.session import refuse_other_image
 
 pytestmark = pytest.mark.container
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"

@@ -14,8 +14,8 @@ import optuna
 import pytest
 
 from planner.files import load_study
-from planner.samplers import RECORD
 from planner.trial import Trial
+from planner.tuning.search.samplers import RECORD
 from tests.faults.inject import processes_of
 from tests.integration.postgresql import postgresql
 from tests.integration.studies import PLANNER, write_simulated_server_study

@@ -14,7 +14,7 @@ import yaml
 
 from planner.files import load_study
 from planner.problem import Problem
-from planner.search import Search
+from planner.tuning.search.search import Search
 from tests.integration.studies import tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm, pytest.mark.usefixtures("docker_client")]

@@ -19,13 +19,13 @@ import docker
 import psutil
 import pytest
 
-from planner import ray_hosts
 from planner.files import load_study
 from planner.hosts import neighbours, on_par, speeds_by_host
 from planner.problem import Problem
-from planner.search import Search
-from planner.study import run_study
 from planner.trial import best_trial, searched
+from planner.tuning.loop import run_study
+from planner.tuning.ray import executor as ray_hosts
+from planner.tuning.search.search import Search
 from tests.faults.inject import gone_within, launchers_of, processes_of
 from tests.integration.studies import PLANNER, containers_of, trials_of, write_cpu_study, write_simulated_server_study
 

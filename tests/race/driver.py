@@ -20,14 +20,14 @@ import numpy as np
 import optuna
 import psutil
 
-from planner.attributes import trial_attributes
-from planner.benchmark import simulated
-from planner.evaluation import evaluate, provenance_of
 from planner.problem import Problem
-from planner.samplers import CANDIDATE, RECORD, distributions
-from planner.search import Search
-from planner.study import run_study
 from planner.trial import Trial
+from planner.tuning.evaluation import evaluate, provenance_of
+from planner.tuning.loop import run_study
+from planner.tuning.measure import simulated
+from planner.tuning.search.dashboard_attributes import trial_attributes
+from planner.tuning.search.samplers import CANDIDATE, RECORD, distributions
+from planner.tuning.search.search import Search
 from planner.units import MIB
 from tests.made import write_made
 from tests.race.runs import QUIET

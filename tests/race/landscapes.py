@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.files import load_study
-from planner.landscape import Record, limit_to_records, read_records
 from planner.metrics import BenchmarkResult
 from planner.objective import judge
 from planner.problem import Problem
 from planner.space import Candidate
+from planner.tuning.replay import Record, limit_to_records, read_records
 
 FOLDER = Path(__file__).parents[1] / "golden" / "landscapes"
 LAUNCHES_FILE = "launches.jsonl"

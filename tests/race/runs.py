@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.crew import Here
-from planner.landscape import BACKEND, replayed
 from planner.space import Candidate
-from planner.study import run_study
-from planner.surrogate import Surrogate
 from planner.trial import Trial, best_trial
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_study
+from planner.tuning.replay import BACKEND, replayed
+from planner.tuning.search.surrogate import Surrogate
 from tests.race.landscapes import Landscape, load
 from tests.race.searchers import make_searcher
 

@@ -18,10 +18,10 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.problem import Problem
-from planner.samplers import distributions, untried_rows
-from planner.search import MAX_ASKS_IN_A_ROW, Search
 from planner.space import Candidate
 from planner.trial import Trial
+from planner.tuning.search.samplers import distributions, untried_rows
+from planner.tuning.search.search import MAX_ASKS_IN_A_ROW, Search
 
 SEQS, TOKENS, CACHING = "max_num_seqs", "max_num_batched_tokens", "enable_prefix_caching"
 

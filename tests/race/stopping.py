@@ -17,16 +17,16 @@ import msgspec
 import numpy as np
 
 from planner.bench_session import OnStage
-from planner.benchmark import Ended, Measurement, Repeats, race_through, share_of
-from planner.crew import Here
 from planner.files import load_study
 from planner.metrics import RequestRecord
 from planner.problem import Problem
-from planner.search import Search
 from planner.space import Candidate
 from planner.spec import SamplerSpec, StudySpec
-from planner.study import run_study
 from planner.trial import Trial, best_trial
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_study
+from planner.tuning.measure import Ended, Measurement, Repeats, race_through, share_of
+from planner.tuning.search.search import Search
 from planner.workload.workload import RequestPlan, Workload
 from tests.race.runs import QUIET
 

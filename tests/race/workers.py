@@ -21,14 +21,14 @@ from statistics import fmean, median
 import pygal
 from pygal.style import DefaultStyle
 
-from planner.benchmark import Measure, Repeats, simulated
-from planner.crew import Here, Work
 from planner.files import load_study
 from planner.problem import Problem
-from planner.search import Search
 from planner.space import Candidate
-from planner.study import run_study
 from planner.trial import Trial
+from planner.tuning.executor import Here, Work
+from planner.tuning.loop import run_study
+from planner.tuning.measure import Measure, Repeats, simulated
+from planner.tuning.search.search import Search
 from tests.made import write_made
 from tests.race.runs import QUIET
 

@@ -15,12 +15,13 @@ import pytest
 import trustme
 from typer.testing import CliRunner
 
-from planner import access, quality_gate
+from planner import access
 from planner.access import Access, engine_access
 from planner.cli import app
 from planner.errors import BenchmarkError, InputError
 from planner.loadgen import Target, target_of
 from planner.spread import send_spread
+from planner.tuning import quality_gate
 from planner.workload.shapes import ClosedLoop
 from planner.workload.workload import RequestPlan, Workload
 from tests.unit.test_bench import FakeServer, ask, run

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from planner.benchmark import Measurement, Repeats, simulated
-from planner.crew import Here
 from planner.errors import EngineCrashed
 from planner.export.header import header
 from planner.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals, measured_again
 from planner.objective import judge_limit
 from planner.problem import Problem
-from planner.search import Search
-from planner.study import run_finals
 from planner.trial import Rerun, Trial, best_trial, default_trial, searched
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_finals
+from planner.tuning.measure import Measurement, Repeats, simulated
+from planner.tuning.search.search import Search
 from planner.verdict import judged
 
 Make = Callable[..., Problem]

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from planner.benchmark import simulated
-from planner.crew import Here
 from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.findings import (
     PERCENTILES,
@@ -27,9 +25,11 @@ from planner.hardware.driver import read_gpus
 from planner.hardware.machine import Machine
 from planner.host import machine_of
 from planner.problem import Problem
-from planner.search import Search
-from planner.study import run_finals
 from planner.trial import Failure
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_finals
+from planner.tuning.measure import simulated
+from planner.tuning.search.search import Search
 
 Make = Callable[..., Problem]
 

@@ -10,20 +10,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from planner.benchmark import Measure, simulated
-from planner.crew import Here, Work
 from planner.errors import EngineCrashed
 from planner.finals import finalists, heats, judge_finals
 from planner.hardware.machine import Machine
 from planner.hosts import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
 from planner.problem import Problem
 from planner.racing import bar_of
-from planner.samplers import untried_rows
-from planner.search import Search
-from planner.study import run_checks, run_finals, run_study
 from planner.summary import summary
-from planner.surrogate import Surrogate
 from planner.trial import ALONE, TOGETHER, Rerun, Trial, best_trial, leveled, searched
+from planner.tuning.executor import Here, Work
+from planner.tuning.loop import run_checks, run_finals, run_study
+from planner.tuning.measure import Measure, simulated
+from planner.tuning.search.samplers import untried_rows
+from planner.tuning.search.search import Search
+from planner.tuning.search.surrogate import Surrogate
 from planner.verdict import judged
 
 Make = Callable[..., Problem]

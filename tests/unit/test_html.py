@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from planner.benchmark import simulated
-from planner.crew import Here
 from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.html.page import rendered
 from planner.html.sections import study_page
 from planner.problem import Problem
-from planner.search import Search
-from planner.study import run_finals
 from planner.trial import Failure, Trial
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_finals
+from planner.tuning.measure import simulated
+from planner.tuning.search.search import Search
 from planner.verdict import REPLAYED_BANNER, SIMULATED_BANNER, judged
 
 Make = Callable[..., Problem]

@@ -125,7 +125,7 @@ def test_a_study_is_tuned_and_goes_on(study: Path, capsys: pytest.CaptureFixture
 
 def test_an_interrupt_is_a_keyboard_interrupt(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command would end its process; a library leaves that to its caller, and the trials are kept."""
-    import planner.crew as loop
+    import planner.tuning.executor as loop
 
     told = 0
     real = loop.evaluate

@@ -26,9 +26,9 @@ from planner.quality import (
     numerics,
     quality_words,
 )
-from planner.quality_gate import Gate, NoAnswers, load_prompts, read_answer
-from planner.search import Search
 from planner.spec import QualitySpec
+from planner.tuning.quality_gate import Gate, NoAnswers, load_prompts, read_answer
+from planner.tuning.search.search import Search
 
 Make = Callable[..., Any]
 

@@ -12,19 +12,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from planner.benchmark import simulated
-from planner.crew import Here
-from planner.evaluation import evaluate
 from planner.finals import finalists
-from planner.landscape import limit_to_records, read_records, replayed
 from planner.metrics import BenchmarkResult, RequestRecord
 from planner.problem import Problem
 from planner.progress import LoadWatch, Moment
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, bar_of, noise_std, race
-from planner.search import Search
 from planner.space import Candidate
-from planner.study import run_study
 from planner.trial import Trial, best_trial
+from planner.tuning.evaluation import evaluate
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_study
+from planner.tuning.measure import simulated
+from planner.tuning.replay import limit_to_records, read_records, replayed
+from planner.tuning.search.search import Search
 from planner.verdict import outcome_text
 from planner.workload.workload import plan_requests
 

@@ -20,8 +20,8 @@ from planner.errors import InputError
 from planner.export.containers import run_sh
 from planner.export.kinds import ExportKind, exported
 from planner.problem import Problem
-from planner.search import Search, definition
 from planner.secrets import is_private, is_secret, private_log, redact, redact_log
+from planner.tuning.search.search import Search, definition
 
 Make = Callable[..., Problem]
 VALUE = "hf_0123456789abcdef"

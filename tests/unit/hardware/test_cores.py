@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from planner.hardware import cores
-from planner.hardware.cores import on_own_cores, parse_cpuset
+from planner.hardware.cores import parse_cpuset
 from planner.problem import Problem
+from planner.tuning.ray.own_cores import on_own_cores
 
 CPU = {"gpu": "CPU", "interconnect": "none", "cpu_cores": 2}
 

@@ -11,7 +11,7 @@ import pytest
 
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
 from planner.problem import Problem
-from planner.refit import FACTORS, fit_coefficients, scaled
+from planner.tuning.search.speed_fit import FACTORS, fit_coefficients, scaled
 
 Make = Callable[..., Problem]
 SEARCH = {"max_num_seqs": [2, 8, 32, 64], "max_num_batched_tokens": [4096, 8192], "enforce_eager": [True, False]}

@@ -13,18 +13,19 @@ import platformdirs
 import psutil
 import ray
 
-from planner.crew import Here, Work
 from planner.errors import BackendError, InputError
 from planner.estimate.memory.per_gpu import Calibrations
 from planner.hardware.cards import held_cards
-from planner.hardware.cores import on_own_cores
 from planner.hardware.driver import GpuFacts, read_gpus
-from planner.host import cards_of, machine_of, make_backend, measure_here
+from planner.host import cards_of, machine_of, make_backend
 from planner.problem import Problem
 from planner.quality import Verdict, judged
-from planner.quality_gate import Gate
 from planner.spec import StudySpec
 from planner.trial import Trial
+from planner.tuning.executor import Here, Work
+from planner.tuning.measure import measure_here
+from planner.tuning.quality_gate import Gate
+from planner.tuning.ray.own_cores import on_own_cores
 from planner.units import GIB
 from planner.version import __version__
 from planner.watchdog import no_engine_left

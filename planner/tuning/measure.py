@@ -28,6 +28,7 @@ from planner.bench_session import (
 from planner.engine.log.start_facts import StartFacts, read_start_facts
 from planner.engine.metrics_page import EngineTelemetry
 from planner.errors import ClientBottleneck
+from planner.hardware.cards import Cards
 from planner.loadgen import target_of
 from planner.metrics import METRICS, BenchmarkResult, RequestRecord, summarize
 from planner.problem import Problem
@@ -271,5 +272,17 @@ def simulated(problem: Problem) -> Measure:
             pace_errors=errors,
             at_loads=tuple(at_loads),
         )
+
+    return measure
+
+
+def measure_here(problem: Problem, backend: Backend, cards: Cards) -> Measure:
+    """Measure on this machine. Before each launch what was left is removed and the cards must be free."""
+    on_engine = live(problem, backend)
+
+    def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
+        backend.clean_up()  # of a planner that died since and whose trial this may be
+        cards.wait_until_free()
+        return on_engine(candidate, number, on_stage, repeats)
 
     return measure

@@ -1,44 +1,42 @@
-"""A whole tuning session: where trials run, the search, the finals; cards held, signals heard, no engine left behind.
-
-In: a `Plan` and who watches. Out: an `Outcome`. It prints nothing and writes no script: the command does.
-"""
+"""A whole tuning run: executor chosen, cards held, signals heard, search, finals; no engine is left afterwards."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from planner.benchmark import Measure, simulated
-from planner.claims import is_shared
-from planner.crew import Crew, Here
+from planner.container import container_spec
 from planner.errors import InputError
 from planner.estimate.memory.calibration import save_calibrations
 from planner.files import encode
 from planner.finals import heats
 from planner.hardware.cards import Cards, held_cards
-from planner.host import cards_of, image_here, machine_of, make_backend, measure_here, refuse_other_image
+from planner.host import cards_of, image_here, machine_of, make_backend
 from planner.hosts import hosts_words
 from planner.interruption import sigterm_as_interrupt
-from planner.landscape import replayed
 from planner.page_cache import warm_models
-from planner.plan import Hosts, Plan
 from planner.problem import Problem
-from planner.quality_gate import Gate, Say
-from planner.search import Search, storage_kept
 from planner.space import Candidate
 from planner.spec import StudySpec
-from planner.study import Observer, learn, run_checks, run_finals, run_study
 from planner.trial import Trial, num_launched, searched
+from planner.tuning.executor import Crew, Here
+from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
+from planner.tuning.measure import Measure, measure_here, simulated
+from planner.tuning.plan import Hosts, Plan
+from planner.tuning.quality_gate import Gate, Say
+from planner.tuning.replay import replayed
+from planner.tuning.search.claims import is_shared
+from planner.tuning.search.search import Search, storage_kept
 from planner.watchdog import no_engine_left
 from planner.whole_files import write_whole
 from planner.workspace import STUDY_FILE, Workspace
 
 if TYPE_CHECKING:
-    from planner.ray_hosts import RayCrew
+    from planner.tuning.ray.executor import RayCrew
 
 
 MakeCrew: TypeAlias = Callable[[Observer], Crew]
@@ -188,7 +186,7 @@ def _ray_crew(
     problem: Problem, backend: str, hosts: Hosts, workspace: Workspace, say: Say
 ) -> AbstractContextManager[RayCrew]:
     try:
-        from planner.ray_hosts import ray_crew
+        from planner.tuning.ray.executor import ray_crew
     except ModuleNotFoundError as error:
         raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
     return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
@@ -208,3 +206,18 @@ def _launched_here(
 
 def no_gate() -> None:
     """Without engines there are no answers to compare."""
+
+
+def refuse_other_image(problem: Problem, here: Collection[str], trials: Sequence[Trial]) -> None:
+    """Raises InputError where earlier trials were measured in another image than the one that is `here`.
+
+    `here`: what a record may call it; empty where nobody knows.
+    """
+    measured = {trial.provenance.machine.image_digest for trial in trials} - {None}
+    if here and measured and measured.isdisjoint(here):
+        image = container_spec(problem).image
+        raise InputError(
+            f"{problem.spec.name}: container.image: {image} stands for {' or '.join(here)} now, but the trials were "
+            f"measured in {', '.join(map(str, measured))} and would not compare: fetch that image again, or give the "
+            "study a new name"
+        )

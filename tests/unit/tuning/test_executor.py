@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from planner.benchmark import simulated
-from planner.claims import Claims, is_shared, shown
 from planner.errors import InputError
 from planner.finals import heats, judge_finals
 from planner.launcher import LAUNCHER, is_alive, is_left_over
 from planner.problem import Problem
-from planner.search import Search
-from planner.study import run_finals, run_study
 from planner.trial import searched
+from planner.tuning.loop import run_finals, run_study
+from planner.tuning.measure import simulated
+from planner.tuning.search.claims import Claims, is_shared, shown
+from planner.tuning.search.search import Search
 from tests.race.workers import VirtualCrew
 
 Make = Callable[..., Problem]

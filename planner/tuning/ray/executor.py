@@ -21,16 +21,16 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from planner.crew import Work
 from planner.errors import BackendError, InputError, in_short
-from planner.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.hardware.cards import CARDS_FREE_WITHIN_S
 from planner.problem import Problem
-from planner.quality_gate import Say
-from planner.ray_tasks import NOTHING, Order, Result, judge, launch, look
-from planner.search import Search
 from planner.spec import StudySpec
 from planner.trial import Trial
+from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
+from planner.tuning.executor import Work
+from planner.tuning.quality_gate import Say
+from planner.tuning.ray.tasks import NOTHING, Order, Result, judge, launch, look
+from planner.tuning.search.search import Search
 from planner.units import format_duration
 
 MOST_LOSSES = 3

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from planner.bench_json import read_metrics
 from planner.bench_session import MEASURING, OnStage
-from planner.benchmark import STARTING, Measure, Measurement, Repeats
 from planner.documents import parse_json, read_text
 from planner.engine.config import FIELDS, settings
 from planner.engine.flags import parse_flags
@@ -30,6 +29,7 @@ from planner.metrics import BenchmarkResult
 from planner.problem import Problem
 from planner.space import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
 from planner.trial import TOGETHER, AtLoad, Failure, Trial, as_on_one_host
+from planner.tuning.measure import STARTING, Measure, Measurement, Repeats
 
 EXTRA_ARGS = "extra_args"
 BACKEND = "replay"

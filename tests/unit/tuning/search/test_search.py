@@ -15,15 +15,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from planner.benchmark import Repeats, simulated
-from planner.crew import Here
 from planner.errors import EngineOutOfMemory, InputError
 from planner.problem import Problem
-from planner.samplers import RECORD, distributions, record_of, untried_rows
-from planner.search import Search, definition
-from planner.study import run_study
-from planner.surrogate import Surrogate
 from planner.trial import best_trial
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_study
+from planner.tuning.measure import Repeats, simulated
+from planner.tuning.search.samplers import RECORD, distributions, record_of, untried_rows
+from planner.tuning.search.search import Search, definition
+from planner.tuning.search.surrogate import Surrogate
 
 Make = Callable[..., Problem]
 pytestmark = pytest.mark.timeout(60)  # a combination that is never marked as tried would be asked for ever

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Protocol
 
-from planner.crew import Crew, Work
 from planner.errors import InputError
 from planner.finals import heats
 from planner.hosts import doubtful, neighbours, speeds_of, uncrowded, unmeasured
 from planner.problem import Problem
 from planner.racing import bar_of
-from planner.search import Search
 from planner.space import Candidate
 from planner.trial import ALONE, TOGETHER, Rerun, Trial, default_trial, num_launched, searched
+from planner.tuning.executor import Crew, Work
+from planner.tuning.search.search import Search
 
 POLL_S = 1.0
 """Between two looks at what other planners are doing."""

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from planner.bench_session import OnStage
-from planner.benchmark import Measure, Measurement, Repeats
 from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
 from planner.estimate.memory.calibration import predicted_figures, real_figures
 from planner.hardware.machine import Machine
@@ -16,6 +15,7 @@ from planner.objective import judge
 from planner.problem import Problem
 from planner.space import Candidate
 from planner.trial import Failure, Provenance, Rerun, Trial
+from planner.tuning.measure import Measure, Measurement, Repeats
 from planner.version import __version__
 
 LAUNCHES_OF_A_TRIAL = 3

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from planner.benchmark import Measurement, Repeats, simulated
-from planner.crew import Here
 from planner.errors import (
     BackendError,
     BenchmarkError,
@@ -20,13 +18,15 @@ from planner.errors import (
     EngineStartTimeout,
     InputError,
 )
-from planner.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.finals import judge_finals
 from planner.problem import Problem
 from planner.report import conclusion
-from planner.search import Search
-from planner.study import run_finals, run_study
 from planner.trial import best_trial, default_trial
+from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_finals, run_study
+from planner.tuning.measure import Measurement, Repeats, simulated
+from planner.tuning.search.search import Search
 
 Make = Callable[..., Problem]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -28,32 +28,27 @@ from planner.estimate.risks import no_effect
 from planner.estimate.speed.coefficients import Coefficients
 from planner.hardware.machine import Machine
 from planner.hosts import shared_effects
-from planner.metrics import MAX_MODEL_LEN, RATES, sign
+from planner.metrics import RATES, sign
 from planner.problem import Problem
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
-from planner.refit import fit_coefficients
 from planner.space import Candidate
 from planner.trial import Trial, as_on_one_host
+from planner.tuning.search.gaussian_process import (
+    OFFSET_STD,
+    Array,
+    _expected_gain,
+    _expected_improvement,
+    _learned,
+    _log,
+    _normal_cdf,
+    _Posterior,
+)
+from planner.tuning.search.speed_fit import fit_coefficients
 
-OFFSET_STD = 0.4
-"""How far the whole level of the predictions may be off, as a standard deviation of the log."""
-SLOPE_STD = 0.35
-"""How much more or less of the predicted spread may be real; three of them make the prediction worthless."""
-RESIDUAL_STDS = (0.02, 0.05, 0.1, 0.2, 0.3)
-"""Candidates for the process's standard deviation; the likeliest is taken, RESIDUAL_STD being the likeliest before."""
-RESIDUAL_STD, RESIDUAL_DOUBT = 0.10, 0.8
-LENGTH_SCALES = (0.3, 0.7, 1.5, 4.0)
-"""Candidates for each dimension's length scale, in units of a searched range; with a long one it hardly matters."""
-LENGTH_DOUBT = 1.0
-"""Of the logarithm of a length scale around 1."""
-NOISE_FACTORS, NOISE_DOUBT = (0.5, 1.0, 2.0, 4.0), 0.7
-"""Candidates for the noise, times what the repeats say; without repeats the residuals say more."""
 LIMIT_NOISE = 0.1
 """Noise of a latency's percentile, as a standard deviation of the log."""
 RATE_NOISE = math.hypot(PRIOR_NOISE, LAUNCH_NOISE)
 """The same of a rate, from one launch to another."""
-CERTAIN = 1e-9
-"""Standard deviation of what is known."""
 FAILURE_LENGTH_SCALE = 0.25
 MOST_LEARNED = 128
 """Trials; a study seldom has so many."""
@@ -61,8 +56,6 @@ FIRST_START_S = 60.0
 """A launch's start-up before any was seen."""
 WARM_SHARE = 0.6
 """Of it, where the code is in the compile cache: 28.6 s instead of 45 s of V1 0.24 on H200."""
-
-Array = NDArray[np.float64]
 
 
 class Surrogate:
@@ -282,140 +275,3 @@ class Surrogate:
 def _measured(past: Sequence[Trial]) -> list[Trial]:
     """Trials with a value that has a logarithm."""
     return [t for t in past if t.outcome == "measured" and t.value is not None and t.value > 0]
-
-
-def _log(powers: Mapping[str, float], metrics: Mapping[str, Array]) -> Array:
-    """Of the product of these metrics, each to its power; 0 without any."""
-    logs = [power * np.log(np.maximum(metrics[name], 1e-9)) for name, power in powers.items()]
-    return np.asarray(sum(logs))
-
-
-def _learned(
-    powers: Mapping[str, float],
-    known: Array,
-    logs: Array,
-    seen: Mapping[str, Array],
-    points: Array,
-    predicted: Mapping[str, Array],
-    noise: float,
-    shared: Array | float,
-) -> _Posterior:
-    """Of a product of metrics at `points`, given its measured `logs` and the metrics' predictions at both.
-
-    The context, which is known before a launch, is taken as it is.
-    """
-    sure = {name: power for name, power in powers.items() if name == MAX_MODEL_LEN}
-    unsure = {name: power for name, power in powers.items() if name not in sure}
-    sure_known, sure_points = _log(sure, seen), _log(sure, predicted)
-    if not unsure:
-        return _Posterior(sure_points, np.full(len(points), CERTAIN), sure_known)
-    found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), noise, shared)
-    return _Posterior(found.mean + sure_points, found.std, found.at_known + sure_known)
-
-
-def _expected_gain(values: Array, kept: Array, chances: Array) -> Array:
-    """Of values that are known over the best of those `kept` so far, each of which keeps its limits again by chance.
-
-    Where none does, the best is 0. Taken as independent of each other.
-    """
-    gain, none_yet = np.zeros(len(values)), 1.0
-    for i in np.argsort(-kept):
-        gain += none_yet * chances[i] * np.maximum(values - kept[i], 0.0)
-        none_yet *= 1 - chances[i]
-    return gain + none_yet * values
-
-
-# --- the process ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Posterior:
-    mean: Array
-    std: Array
-    """Of the logarithm, at the points.  # (num_points,)"""
-    at_known: Array
-    """The mean at what was measured, noise smoothed out.  # (num_measured,)"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kernel:
-    """Level, slope on the prediction, and a Matern 5/2 with a length scale for each dimension."""
-
-    std: float
-    noise: float
-    lengths: tuple[float, ...]
-
-    def between(self, a: Array, b: Array, slope_a: Array, slope_b: Array) -> Array:
-        difference = (a[:, None, :] - b[None, :, :]) / np.asarray(self.lengths)
-        distance = np.sqrt(5 * (difference**2).sum(axis=2))
-        matern = (1 + distance + distance**2 / 3) * np.exp(-distance)
-        trend = OFFSET_STD**2 + SLOPE_STD**2 * np.outer(slope_a, slope_b)
-        return np.asarray(self.std**2 * matern + trend)
-
-    @property
-    def log_prior(self) -> float:
-        lengths = sum((math.log(length) / LENGTH_DOUBT) ** 2 for length in self.lengths)
-        return -0.5 * (lengths + (math.log(self.std / RESIDUAL_STD) / RESIDUAL_DOUBT) ** 2)
-
-    def log_noise_prior(self, expected: float) -> float:
-        return -0.5 * (math.log(self.noise / expected) / NOISE_DOUBT) ** 2
-
-
-def _posterior(
-    known: Array,
-    logs: Array,
-    predicted_known: Array,
-    points: Array,
-    predicted: Array,
-    noise: float,
-    shared: Array | float = 0.0,
-) -> _Posterior:
-    """Of the logarithm of a metric at `points`, given measured `logs` at `known` and the model's logs at both.
-
-    `shared`: covariance of what else was measured with them, of which the points have nothing.
-    """
-    middle = float(predicted_known.mean())
-    slope_known, slope = predicted_known - middle, predicted - middle
-    residuals = logs - predicted_known
-    kernel = _likeliest(known, residuals, slope_known, noise, shared)
-    covariance = kernel.between(known, known, slope_known, slope_known)
-    factor = np.linalg.cholesky(covariance + kernel.noise**2 * np.eye(len(known)) + shared)
-    weights = np.linalg.solve(factor.T, np.linalg.solve(factor, residuals))
-    cross = kernel.between(points, known, slope, slope_known)
-    explained = np.linalg.solve(factor, cross.T)
-    alone = kernel.std**2 + OFFSET_STD**2 + SLOPE_STD**2 * slope**2
-    std = np.sqrt(np.maximum(alone - (explained**2).sum(axis=0), 1e-12))
-    return _Posterior(predicted + cross @ weights, std, predicted_known + covariance @ weights)
-
-
-def _likeliest(known: Array, residuals: Array, slopes: Array, noise: float, shared: Array | float) -> _Kernel:
-    """Standard deviation first, then one length scale after the other, twice: coordinate ascent of the posterior."""
-
-    def score(kernel: _Kernel) -> float:
-        covariance = kernel.between(known, known, slopes, slopes) + kernel.noise**2 * np.eye(len(known)) + shared
-        factor = np.linalg.cholesky(covariance)
-        whitened = np.linalg.solve(factor, residuals)
-        likelihood = -0.5 * float(whitened @ whitened) - float(np.log(np.diag(factor)).sum())
-        return likelihood + kernel.log_prior + kernel.log_noise_prior(noise)
-
-    dimensions = known.shape[1]
-    noises = [noise * factor for factor in NOISE_FACTORS]
-    best = max(
-        (_Kernel(std, noise, (length,) * dimensions) for std in RESIDUAL_STDS for length in LENGTH_SCALES), key=score
-    )
-    for _ in range(2):
-        for i in range(dimensions):
-            tried = [(*best.lengths[:i], length, *best.lengths[i + 1 :]) for length in LENGTH_SCALES]
-            best = max((_Kernel(best.std, best.noise, lengths) for lengths in tried), key=score)
-        best = max((_Kernel(std, level, best.lengths) for std in RESIDUAL_STDS for level in noises), key=score)
-    return best
-
-
-def _normal_cdf(z: Array) -> Array:
-    return np.asarray(0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2))))
-
-
-def _expected_improvement(mean: Array, std: Array, best: float) -> Array:
-    z = (mean - best) / std
-    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
-    return np.asarray((mean - best) * _normal_cdf(z) + std * density)

@@ -26,15 +26,17 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from planner.attributes import study_words, trial_attributes, with_unit
-from planner.claims import Claims, shown
 from planner.constraints import Constraint
 from planner.errors import BackendError, InputError, in_short
 from planner.finals import Heat
 from planner.hosts import on_par
 from planner.problem import Problem
 from planner.quality import Verdict, judged
-from planner.samplers import (
+from planner.space import Candidate
+from planner.trial import Rerun, Trial
+from planner.tuning.search.claims import Claims, shown
+from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit
+from planner.tuning.search.samplers import (
     CANDIDATE,
     QUALITY,
     RECORD,
@@ -48,8 +50,6 @@ from planner.samplers import (
     untried_rows,
     verdicts_of,
 )
-from planner.space import Candidate
-from planner.trial import Rerun, Trial
 
 DEFINITION, ABOUT = "definition", "about"
 OWNER, SIGN_OF_LIFE = "owner", "sign_of_life"

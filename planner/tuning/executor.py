@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Protocol
 
 from planner.bench_session import OnStage
-from planner.benchmark import Measure, Repeats
-from planner.evaluation import evaluate, finished, provenance_of, utc_now
 from planner.hardware.machine import Machine
 from planner.problem import Problem
 from planner.racing import NO_RACE, Bar, race
 from planner.space import Candidate
 from planner.trial import ALONE, Rerun, Trial
+from planner.tuning.evaluation import evaluate, finished, provenance_of, utc_now
+from planner.tuning.measure import Measure, Repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from planner import samplers as samplers_module
-from planner.benchmark import simulated
-from planner.crew import Here
 from planner.errors import InputError
-from planner.landscape import limit_to_records, read_records, replayed
 from planner.problem import Problem
-from planner.search import Search
-from planner.study import run_study
 from planner.trial import Trial, default_trial
 from planner.tune_command import report_trials
+from planner.tuning.executor import Here
+from planner.tuning.loop import run_study
+from planner.tuning.measure import simulated
+from planner.tuning.replay import limit_to_records, read_records, replayed
+from planner.tuning.search import samplers as samplers_module
+from planner.tuning.search.search import Search
 
 Make = Callable[..., Problem]
 Write = Callable[..., Path]

@@ -23,8 +23,8 @@ from planner.hosts import on_par
 from planner.problem import Problem
 from planner.quality import Verdict, judged, numerics, refused_numerics
 from planner.space import Candidate
-from planner.surrogate import Surrogate
 from planner.trial import Trial, best_trial
+from planner.tuning.search.surrogate import Surrogate
 
 RECORD, CANDIDATE, RERUN, QUALITY = "record", "candidate", "rerun", "quality"
 """User attributes of a trial, and of a study."""

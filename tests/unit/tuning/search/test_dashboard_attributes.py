@@ -9,10 +9,10 @@ from typing import Any
 import optuna
 import pytest
 
-from planner.attributes import settings_words, study_words, trial_attributes, with_unit
 from planner.metrics import GOALS
 from planner.problem import Problem
 from planner.trial import Failure
+from planner.tuning.search.dashboard_attributes import settings_words, study_words, trial_attributes, with_unit
 
 Make = Callable[..., Problem]
 

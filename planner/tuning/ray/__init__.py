@@ -1,0 +1,1 @@
+"""Trials launched on the hosts of a Ray cluster."""

@@ -1,0 +1,38 @@
+"""CPU cores of one Ray host, shared out to the CPU engines that it runs at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+
+import msgspec
+
+from planner.hardware.by_name import find_gpu
+from planner.hardware.cores import CORES_FREE_WITHIN_S, POLL_S, parse_cpuset, take_cores
+from planner.spec import StudySpec
+
+
+def on_own_cores(spec: StudySpec, held: ExitStack) -> StudySpec:
+    """The study in containers on `hardware.cpu_cores` cores that no other planner's trial has until `held` closes.
+
+    As it is where it does not say how many, or where so many are not free: then trials share cores.
+    """
+    count, container = spec.hardware.cpu_cores, spec.container
+    if count is None or container is None or not find_gpu(spec.hardware.gpu).is_cpu:
+        return spec
+    allowed = os.sched_getaffinity(0)
+    if container.cpuset_cpus:
+        allowed &= parse_cpuset(container.cpuset_cpus) or set()
+    deadline = time.monotonic() + CORES_FREE_WITHIN_S
+    while len(allowed) >= count:
+        with ExitStack() as taken:
+            cores = take_cores(sorted(allowed), count, taken)
+            if len(cores) == count:
+                held.enter_context(taken.pop_all())
+                own = msgspec.structs.replace(container, cpuset_cpus=",".join(map(str, cores)))
+                return msgspec.structs.replace(spec, container=own)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
+    return spec

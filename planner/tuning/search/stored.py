@@ -1,0 +1,28 @@
+"""The trials of a study as they are stored, without searching further."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planner.errors import InputError
+from planner.problem import Problem
+from planner.spec import StudySpec
+from planner.terminal import working
+from planner.trial import Trial
+from planner.tuning.search.search import Search
+from planner.workspace import Workspace
+
+# --- report, export ---
+
+
+def stored_trials(
+    spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None
+) -> tuple[Problem, list[Trial]]:
+    """The trials of a study so far. Raises InputError when there are none."""
+    problem = Problem(spec)
+    workspace = Workspace(folder, is_simulated)
+    if storage is None and not (workspace.folder / "study.db").exists():
+        hint = "" if is_simulated else "; for simulated ones add --simulated"
+        raise InputError(f"{workspace.folder}: no trials yet: run planner tune first{hint}")
+    with working("reading the trials"):
+        return problem, Search(problem, storage or workspace.default_storage).trials()
