@@ -22,7 +22,7 @@ _HOMES = {
     "BenchOutcome": "planner.bench_command",
     "InputError": "planner.errors",
     "PlannerError": "planner.errors",
-    "StudySpec": "planner.spec",
+    "StudySpec": "planner.study.spec",
     "Trial": "planner.trial",
 }
 __all__ = [
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from planner.errors import InputError, PlannerError
     from planner.estimate.answer import Answer
     from planner.library import Tuned, bench, estimate_memory, load_study, tune
-    from planner.spec import StudySpec
+    from planner.study.spec import StudySpec
     from planner.trial import Trial
 else:
 

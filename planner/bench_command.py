@@ -31,15 +31,16 @@ from planner.bench_session import (
 )
 from planner.bench_view import capacity_table, comparison_table, level_line, result_table, stress_table, sweep_table
 from planner.capacity import Capacity, Level, SaturationWatch, find_capacity
-from planner.documents import PROMPTS_BYTES, read_text
 from planner.errors import InputError
-from planner.files import convert, load_named
+from planner.files.reading import PROMPTS_BYTES, read_text
+from planner.files.shipped import load_named
+from planner.files.structured import convert
 from planner.loadgen import send_load
 from planner.metrics import ClientHealth, RequestRecord, client_fault, of_requests, summarize
 from planner.model.catalog import load_model
-from planner.objective import Limit, parse_limits
 from planner.spread import processes_needed, send_spread
 from planner.stress import preset, run_stress
+from planner.study.objective import Limit, parse_limits
 from planner.telemetry import ServerFacts, probe_server, wait_until_idle
 from planner.terminal import BenchTable
 from planner.units import parse_seconds

@@ -34,9 +34,9 @@ from planner.metrics import (
     peaks,
     summarize,
 )
-from planner.objective import judge_limit
 from planner.statistics import Interval, bootstrap_interval, rate_interval, t_interval
 from planner.stress import StressReport
+from planner.study.objective import judge_limit
 from planner.telemetry import ServerFacts
 from planner.units import to_ms
 from planner.version import __version__

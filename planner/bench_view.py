@@ -11,9 +11,9 @@ from planner.bench_json import broken_limits, intervals, kept_requests, level_of
 from planner.bench_session import Bench
 from planner.capacity import Capacity, Level
 from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth
-from planner.objective import format_metric
 from planner.statistics import Difference, Interval
 from planner.stress import StressReport
+from planner.study.objective import format_metric
 from planner.terminal import BenchTable
 from planner.units import format_count, format_duration, format_ms
 from planner.workload.shapes import in_words

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from planner.metrics import LATENCIES, RequestRecord
-from planner.objective import MAX_FAILED_FRACTION
+from planner.study.objective import MAX_FAILED_FRACTION
 from planner.workload.workload import RequestPlan
 
 RISING = ("mean", "p50", "p90", "p95", "p99")

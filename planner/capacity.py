@@ -20,8 +20,8 @@ import numpy as np
 
 from planner.loadgen import STOPPED
 from planner.metrics import RequestRecord
-from planner.objective import MAX_FAILED_FRACTION
 from planner.statistics import CONFIDENCE
+from planner.study.objective import MAX_FAILED_FRACTION
 from planner.units import format_ms
 
 Verdict: TypeAlias = Literal["kept", "broken"]

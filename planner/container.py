@@ -17,9 +17,9 @@ from planner.engine.config import EngineConfig
 from planner.engine.flags import compile_cache_env, serve_args, serve_env
 from planner.errors import InputError
 from planner.launcher import LAUNCHER
-from planner.problem import Problem
-from planner.space import Candidate
-from planner.spec import ContainerSpec
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
+from planner.study.spec import ContainerSpec
 
 STUDY_LABEL = "planner.study"
 TRIAL_LABEL = "planner.trial"

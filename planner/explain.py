@@ -15,10 +15,10 @@ import numpy as np
 
 from planner.estimate.speed.prediction import most_in_flight, running_seqs
 from planner.metrics import sign
-from planner.objective import Objective
-from planner.problem import Problem
-from planner.space import Candidate, Value
 from planner.statistics import kendall_tau
+from planner.study.candidate import Candidate, Value
+from planner.study.objective import Objective
+from planner.study.problem import Problem
 from planner.trial import Trial
 from planner.tuning.search.surrogate import Surrogate
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from planner.problem import Problem
 from planner.statistics import Difference, t_quantile
+from planner.study.problem import Problem
 from planner.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
 from planner.tuning.measure import Repeats
 

@@ -15,8 +15,8 @@ import numpy as np
 from planner.engine.config import FIELDS
 from planner.finals import judge_finals
 from planner.metrics import LATENCIES
-from planner.problem import Problem
-from planner.space import Candidate, Value
+from planner.study.candidate import Candidate, Value
+from planner.study.problem import Problem
 from planner.trial import Trial, all_metrics, best_trial, default_trial, leveled, searched
 from planner.units import format_count, format_duration
 from planner.verdict import judged, word

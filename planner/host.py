@@ -10,8 +10,8 @@ from planner.errors import BackendError
 from planner.hardware.cards import Cards
 from planner.hardware.driver import read_gpus
 from planner.hardware.machine import Machine
-from planner.problem import Problem
-from planner.workspace import Workspace
+from planner.study.problem import Problem
+from planner.study.workspace import Workspace
 
 
 def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Backend:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.finals import CLOSE
-from planner.problem import Problem
 from planner.racing import launch_noise, pooled
 from planner.statistics import CONFIDENCE, Difference
+from planner.study.problem import Problem
 from planner.trial import ALONE, TOGETHER, Trial, default_trial
 
 MOST_SLOWED = CLOSE

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from planner.engine.config import EngineConfig, convert_settings
-from planner.files import load_study as _load_study
-from planner.sources import spec_of, with_levers, with_settings
-from planner.spec import StudySpec
-from planner.workspace import STUDIES_FOLDER
+from planner.study.loading import load_study as _load_study
+from planner.study.loading import spec_of, with_levers, with_settings
+from planner.study.spec import StudySpec
+from planner.study.workspace import STUDIES_FOLDER
 
 if TYPE_CHECKING:
     from planner.bench_command import BenchAsk, BenchOutcome
@@ -52,7 +52,7 @@ def estimate_memory(
     `verdict`, `reasons`, `kv_tokens_total`, and `document(name)`: a dict in GiB and tokens (docs/formats.md). Sizes in
     `deployment.memory` are bytes. Raises InputError.
     """
-    from planner.estimate.answer import calibrated, setup_of
+    from planner.study.setup import calibrated, setup_of
 
     given = convert_settings(dict(settings), "estimate_memory")
     spec, folder = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
@@ -106,9 +106,9 @@ def tune(
     from planner.finals import chosen_trial
     from planner.live import TerminalSession
     from planner.report import conclusion, plan_view, result_tables
+    from planner.service.export.write import write_exports
     from planner.terminal import make_console
     from planner.trial import default_trial
-    from planner.tune_command import write_exports
     from planner.tuning.plan import choose_backend, make_plan
     from planner.tuning.session import NobodyWatches, tune_study, write_study
 

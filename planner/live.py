@@ -11,8 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from planner.problem import Problem
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import Trial, best_trial, num_launched
 from planner.tuning.loop import Observer
 from planner.tuning.plan import Plan

@@ -23,7 +23,7 @@ import msgspec
 from planner.engine.log.lines import HEAD_BYTES, Line, Lines, is_binary
 from planner.engine.log.report import Event, LogReader, LogReport, SeenNote
 from planner.errors import BackendError, InputError
-from planner.secrets import redactor
+from planner.files.redaction import redactor
 
 if TYPE_CHECKING:
     from planner.log_study import StudyComparison
@@ -171,45 +171,6 @@ def read_source(source: Source, follow: bool = False, on_event: Callable[[Event]
         raise InputError(f"{source.name}: none of its {lines.count} lines is of a vLLM log")
     exit_code = source.exit_code()
     return reader.report(exit_code, is_running=None if isinstance(source, LogFile) else exit_code is None)
-
-
-def run_log(
-    target: str,
-    follow: bool,
-    study: Path | None,
-    trial: int | None,
-    is_simulated: bool,
-    as_json: bool,
-    echo: Callable[[str], None],
-) -> int:
-    """The whole command. Raises InputError."""
-    from planner.log_view import event_text, log_view
-    from planner.terminal import make_console
-
-    if trial is not None and study is None:
-        raise InputError("--trial is one of a study's: name the study with --study")
-    console = make_console()
-
-    def show(event: Event) -> None:
-        if as_json:
-            echo(event_json(event))
-        else:  # a row of the terminal each; a file gets the whole
-            is_terminal = console.is_terminal
-            console.print(event_text(event), no_wrap=is_terminal, overflow="ellipsis", soft_wrap=not is_terminal)
-
-    with open_log(target) as source:
-        report, name = read_source(source, follow, show if follow else None), source.name
-    compared = None
-    if study is not None:
-        from planner.log_study import compare_with_study
-
-        compared = compare_with_study(report, study, trial, is_simulated)
-    if as_json:
-        found = log_document(report, name, compared)
-        echo(json_line({"event": "report", **found}) if follow else msgspec.json.format(json_line(found)))
-    else:
-        console.print(log_view(report, name, compared))
-    return exit_code_of(report)
 
 
 def exit_code_of(report: LogReport) -> int:

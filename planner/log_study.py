@@ -17,11 +17,11 @@ from planner.engine.log.report import LogReport
 from planner.engine.log.settings import Difference, Scalar, differences
 from planner.errors import InputError
 from planner.estimate.memory.calibration import SAME_CARD_FRACTION, load_calibrations, predicted_figures, real_figures
-from planner.problem import Problem
-from planner.sources import load
+from planner.study.loading import load
+from planner.study.problem import Problem
+from planner.study.workspace import Workspace
 from planner.tuning.search.stored import stored_trials
 from planner.units import format_gib
-from planner.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from planner.errors import InputError
 from planner.metrics import GOALS, sign
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.trial import Trial, all_metrics, as_on_one_host, searched
 
 USUAL_FRONT = ("output_throughput", "ttft_p95")

@@ -13,9 +13,9 @@ from statistics import fmean, median
 from typing import Literal
 
 from planner.constraints import Constraint
-from planner.problem import Problem
-from planner.space import MODEL, Candidate
-from planner.spec import QualitySpec
+from planner.study.candidate import MODEL, Candidate
+from planner.study.problem import Problem
+from planner.study.spec import QualitySpec
 from planner.trial import Trial
 
 RULE = "answers as the default's"

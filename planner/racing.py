@@ -18,11 +18,11 @@ from typing import Protocol
 
 from planner.bounds import Bounds, has_bound
 from planner.metrics import RATES, BenchmarkResult, RequestRecord
-from planner.objective import judge
-from planner.problem import Problem
 from planner.progress import LoadWatch, Moment, Pace, Projection
 from planner.quality import RULE, numerics
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.objective import judge
+from planner.study.problem import Problem
 from planner.trial import Trial, best_trial, searched
 from planner.workload.workload import RequestPlan, Workload
 

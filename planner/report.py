@@ -21,10 +21,10 @@ from planner.findings import (
     origins,
     progress_words,
 )
-from planner.objective import format_metric
 from planner.pareto import USUAL_FRONT, Point, front
-from planner.problem import Problem
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.objective import format_metric
+from planner.study.problem import Problem
 from planner.terminal import Fitted
 from planner.trial import Trial, all_metrics, default_trial, leveled, searched
 from planner.units import format_count, format_ms

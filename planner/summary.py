@@ -7,8 +7,8 @@ from typing import Any
 
 from planner.finals import chosen_trial, judge_finals
 from planner.hosts import neighbours, speeds_by_host
-from planner.problem import Problem
 from planner.statistics import Difference
+from planner.study.problem import Problem
 from planner.trial import Trial, all_metrics, default_trial, num_launched, searched
 
 

@@ -12,8 +12,8 @@ from planner.constraints import Constraint
 from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.hardware.machine import UNKNOWN_MACHINE, Machine
 from planner.metrics import sign
-from planner.problem import Problem
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 
 Outcome = Literal["measured", "infeasible", "failed"]
 ALONE, TOGETHER = "alone", "together"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from planner.explain import effects, explained, limit_of, model_fit
 from planner.finals import Finalist, Finals, judge_finals
 from planner.hosts import hosts_words
-from planner.objective import Objective
-from planner.problem import Problem
 from planner.quality import quality_words
-from planner.space import Candidate, Value
 from planner.statistics import Difference
+from planner.study.candidate import Candidate, Value
+from planner.study.objective import Objective
+from planner.study.problem import Problem
 from planner.trial import Trial, all_metrics, best_trial, default_trial, gain, searched
 
 MOST_EFFECTS = 4

@@ -61,9 +61,9 @@ def study_data() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def make_problem(study_data: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
     """A `Problem` of the study above; `engine__version="0.9.2"` replaces a key."""
-    from planner.files import convert
-    from planner.problem import Problem
-    from planner.spec import StudySpec
+    from planner.files.structured import convert
+    from planner.study.problem import Problem
+    from planner.study.spec import StudySpec
 
     return lambda **changes: Problem(convert(study_data(**changes), StudySpec, "study.yaml"))
 
@@ -152,7 +152,7 @@ def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[str], tuple[int, str, str]]:
     """Run a command line in an empty folder: exit code, stdout, stderr."""
-    from planner.cli import main
+    from planner.cli.main import main
 
     monkeypatch.chdir(tmp_path)
 

@@ -25,7 +25,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import typer.main
 
-from planner.cli import app
+from planner.cli.examples import EXAMPLES, FLAGS
+from planner.cli.main import app
 from planner.engine.config import FIELDS, EngineConfig
 from planner.engine.flags import ATTENTION_BACKEND_ENV, ATTENTION_BACKEND_FLAG_SINCE, flag
 from planner.engine.levers import lever_of
@@ -33,10 +34,9 @@ from planner.engine.log.known_warnings import NOTES, Note
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
 from planner.engine.versions import SINCE, UNTIL
 from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
-from planner.examples import EXAMPLES, FLAGS
 from planner.model.config_json import KNOWN_FAMILIES
-from planner.service.events import METRICS as GUARD_METRICS
-from planner.service.guard import EVENTS
+from planner.service.guard.decisions import EVENTS
+from planner.service.guard.events import METRICS as GUARD_METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -320,7 +320,7 @@ def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
 @cache
 def _run_in(folder: Path, command: str) -> tuple[int, tuple[str, ...]]:
     program, *words = shlex.split(command)
-    argv = [sys.executable, "-c", "from planner.cli import main; main()"] if program == "planner" else [program]
+    argv = [sys.executable, "-c", "from planner.cli.main import main; main()"] if program == "planner" else [program]
     environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}  # as wide as for a log file
     environment["PYTHONPATH"] = str(ROOT)
     result = subprocess.run([*argv, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -17,7 +17,8 @@ import pytest
 import typer.main
 
 from planner import errors
-from planner.cli import app
+from planner.cli.main import app
+from planner.cli.schema import SCHEMAS, json_schema
 from planner.container import ContainerRun
 from planner.engine.config import FIELDS
 from planner.engine.flags import parse_flags
@@ -27,13 +28,13 @@ from planner.engine.log.report import read_log
 from planner.estimate.answer import Verdict
 from planner.estimate.batch import Request, answer
 from planner.estimate.rules import RULES
-from planner.files import SCHEMAS, decode, json_schema
+from planner.files.structured import decode
 from planner.hardware.by_name import GpuRequest
 from planner.log_command import log_document
 from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.service.ladder import Ladder, Policy, Rung
-from planner.space import SearchSpace
-from planner.spec import SamplerSpec, StudySpec
+from planner.study.space import SearchSpace
+from planner.study.spec import SamplerSpec, StudySpec
 from planner.summary import plan_document, summary
 from tests import docs_make
 

@@ -14,7 +14,7 @@ import httpx
 from planner.engine.log.diagnosis import diagnose
 from planner.engine.log.failures import classify
 from planner.errors import Disturbed, EngineStartTimeout, PlannerError
-from planner.space import Candidate
+from planner.study.candidate import Candidate
 
 POLL_S = 0.5
 PORT_IN_USE = "port in use"

@@ -35,10 +35,10 @@ from planner.container import (
     trial_runs,
 )
 from planner.errors import BackendError, Disturbed
+from planner.files.redaction import redact
 from planner.launcher import is_left_over
-from planner.problem import Problem
-from planner.secrets import redact
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 
 if TYPE_CHECKING:
     from docker.models.containers import Container

@@ -11,8 +11,8 @@ import docker.errors
 from planner.backends.docker import LOG_TAIL_LINES, STOP_TIMEOUT_S, ContainerInstance, mapped
 from planner.container import GUARD_LABEL, ContainerRun
 from planner.errors import BackendError
-from planner.secrets import is_secret, redact
-from planner.spec import DOCKER_SHM_BYTES
+from planner.files.redaction import is_secret, redact
+from planner.study.spec import DOCKER_SHM_BYTES
 
 if TYPE_CHECKING:
     from docker.models.containers import Container

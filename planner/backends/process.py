@@ -18,10 +18,10 @@ import psutil
 from planner.backends.base import Ending, Server, keep_earlier_log, serving
 from planner.container import cache_env, engine_args, engine_env, gpu_ids
 from planner.errors import BackendError
+from planner.files.redaction import is_private, private_log, redact, redact_log
 from planner.launcher import LAUNCHER, is_left_over
-from planner.problem import Problem
-from planner.secrets import is_private, private_log, redact, redact_log
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 
 STOP_TIMEOUT_S = 15.0
 LOG_TAIL_BYTES = 4 << 20

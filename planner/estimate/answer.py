@@ -8,35 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-import msgspec
 from packaging.version import Version
-from platformdirs import user_data_path
 
 from planner import arrays as columns
 from planner.constraints import STARTS_ANYWAY, Constraint
-from planner.engine.config import EngineConfig, settings
-from planner.engine.defaults import USE_V1_ENV, ResolvedEngine
+from planner.engine.defaults import ResolvedEngine
 from planner.engine.flags import flag
 from planner.engine.versions import knows
-from planner.errors import InputError
 from planner.estimate.deployment import Deployment, deploy
 from planner.estimate.memory.intervals import Doubts
-from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory, calibration_key
+from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
 from planner.estimate.risks import dangers, hints
 from planner.estimate.rules import check
+from planner.files.structured import pretty_json
 from planner.hardware.gpus import GpuSpec, Interconnect
 from planner.model.spec import ModelSpec
 from planner.units import to_gib
-from planner.workspace import CALIBRATION_FILE
-
-if TYPE_CHECKING:
-    from planner.problem import Problem
-    from planner.space import Candidate
-    from planner.spec import StudySpec
-
 
 Verdict = Literal["starts", "at risk", "will not start"]
 
@@ -113,10 +102,6 @@ def _rank_document(rank: RankMemory) -> dict[str, Any]:
         "activation_peak_gib": _gib(rank.activation_bytes),
         "available_kv_cache_gib": _gib(rank.available_bytes),
     }
-
-
-def pretty_json(document: Mapping[str, Any]) -> str:
-    return msgspec.json.format(msgspec.json.encode(document)).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,67 +234,3 @@ def unknown_flags(settings: Mapping[str, Any], version: Version) -> list[Constra
 
 def _gib(num_bytes: Any) -> float:
     return round(to_gib(float(num_bytes)), DIGITS)
-
-
-# --- a study ---
-
-
-def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> Setup:
-    """The study's default candidate with the command line's flags on top, without its workload.
-
-    `model` is one of its variants, by default the first; or any model by name or path. Raises InputError.
-    """
-    from planner.problem import Problem
-    from planner.sources import with_settings
-    from planner.space import LAYOUT, MODEL, Layout
-    from planner.spec import ModelVariant
-
-    if model is not None and model not in spec.models:
-        spec = msgspec.structs.replace(spec, models={**spec.models, model: ModelVariant(path=model)})
-    problem = Problem(with_settings(spec, given, None, None))
-    params: dict[str, Any] = {MODEL: model or problem.default.model, LAYOUT: str(problem.default.layout)}
-    if given.tensor_parallel_size or given.pipeline_parallel_size:
-        params[LAYOUT] = str(Layout(1, given.tensor_parallel_size or 1, given.pipeline_parallel_size or 1))
-    return _setup(problem, problem.choices.candidate(params))
-
-
-def _setup(problem: Problem, candidate: Candidate) -> Setup:
-    hardware, passed = problem.spec.hardware, settings(candidate.engine)
-    pool = problem.deployment(candidate).engine.kv_cache_memory_bytes
-    passed |= {name: value for name, value in candidate.env if name == USE_V1_ENV}
-    return Setup(
-        model=problem.models[candidate.model],
-        gpu=problem.gpu,
-        num_gpus=hardware.num_gpus,
-        interconnect=hardware.interconnect,
-        version=problem.version,
-        settings=passed if pool is None else {**passed, "kv_cache_memory_bytes": pool},  # an environment variable's too
-        host_memory_bytes=hardware.host_memory,
-        shm_bytes=problem.spec.container.shm_bytes if problem.spec.container else None,
-        instances=candidate.layout.instances,
-        refused=tuple(unknown_flags(passed, problem.version)),
-    )
-
-
-def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
-    """The setup with what starts on this machine taught; `log` is the log of one more, learned and kept.
-
-    Kept in the study's folder where there is one, else in the user's data folder. Raises InputError.
-    """
-    path = (folder if folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
-    if log is None and not path.exists():
-        return setup
-    from planner.documents import read_text
-    from planner.engine.log.start_facts import read_start_facts
-    from planner.estimate.memory.calibration import calibrate, load_calibrations, real_figures, save_calibrations
-
-    known = load_calibrations(path)
-    if log is not None:
-        deployment = setup.deployment()
-        real = real_figures(read_start_facts(read_text(log)))
-        learned = calibrate(deployment.memory, real, f"the start in {log.name}") if real is not None else None
-        if learned is None:
-            raise InputError(f"{log}: names no KV cache: is it the log of a start of vLLM that succeeded?")
-        known[calibration_key(setup.gpu, deployment.engine, setup.interconnect)] = learned
-        save_calibrations(path, known)
-    return replace(setup, calibrations=known)

@@ -11,17 +11,14 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from planner.arrays import LazyModule
-from planner.engine.config import FIELDS, EngineConfig, convert_settings
+from planner.engine.config import FIELDS, convert_settings
 from planner.engine.defaults import LONG_CONTEXT, ResolvedEngine
 from planner.engine.versions import knows
 from planner.errors import InputError
-from planner.estimate.answer import COLUMNS, Answer, Setup, answer_of, one_of, setup_of
+from planner.estimate.answer import COLUMNS, Answer, Setup, answer_of, one_of
 from planner.estimate.fixes import RESOLVED_NAMES
 from planner.estimate.rules import violations
 from planner.units import GIB
-
-if TYPE_CHECKING:
-    from planner.spec import StudySpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -279,23 +276,6 @@ class Comparison:
         return {"id": name, "rows": rows}
 
 
-def compare(spec: StudySpec, given: EngineConfig, models: str | None, layouts: bool) -> Comparison:
-    """The study's variants or any shipped models, on every layout or on the default one. Raises InputError."""
-    names = [name.strip() for name in models.split(",")] if models is not None else [None]
-    if "" in names or len(set(names)) < len(names):
-        raise InputError(f"--compare {models}: write different names, separated by commas, for example awq,fp16")
-    rows = []
-    for name in names:
-        setup = setup_of(spec, given, name)
-        shown = name or next(iter(spec.models))
-        for one in layouts_of(setup) if layouts else [setup]:
-            answer = one.answer()
-            engine = answer.deployment.engine
-            pipeline = f"pp{engine.pipeline_parallel_size}" if engine.pipeline_parallel_size > 1 else ""
-            rows.append((shown, f"{one.instances}xtp{engine.tensor_parallel_size}{pipeline}", answer))
-    return Comparison(tuple(rows))
-
-
 def layouts_of(setup: Setup) -> list[Setup]:
     """One instance on all cards, two on half each, and so on, as far as the model's heads divide."""
     heads = setup.model.num_attention_heads
@@ -306,22 +286,3 @@ def layouts_of(setup: Setup) -> list[Setup]:
         for count, size in shared
         if heads % size == 0
     ]
-
-
-# --- the command's options ---
-
-
-def explore(
-    spec: StudySpec, given: EngineConfig, fitted: str | None, swept: Sequence[str], models: str | None, layouts: bool
-) -> Fit | Sweep | Comparison | None:
-    """What `planner estimate` was asked beyond one estimate; None: nothing. Raises InputError."""
-    compared = models is not None or layouts
-    given_options = {"--fit": fitted is not None, "--sweep": bool(swept), "--compare or --layouts": compared}
-    asked = [option for option, is_given in given_options.items() if is_given]
-    if len(asked) > 1:
-        raise InputError(f"{' and '.join(asked)}: one question at a time")
-    if fitted is not None:
-        return fit(setup_of(spec, given), fitted)
-    if swept:
-        return sweep(setup_of(spec, given), swept)
-    return compare(spec, given, models, layouts) if compared else None

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from planner.documents import read_text
 from planner.errors import InputError
-from planner.files import convert, decode
+from planner.files.reading import read_text
+from planner.files.structured import convert, decode
 from planner.fleet.spec import SOURCES, FleetSpec
 
 Options = Mapping[str, Mapping[str, Any]]

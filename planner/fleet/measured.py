@@ -16,12 +16,12 @@ from typing import Any
 import msgspec
 
 from planner.bench_json import read_metrics
-from planner.documents import read_text
 from planner.errors import InputError
+from planner.files.reading import read_text
 from planner.fleet.instance import Instance, Level, fitted, given
 from planner.fleet.spec import MAX_IN_FLIGHT, HostSpec, LayoutSpec
-from planner.problem import Problem
-from planner.sources import load
+from planner.study.loading import load
+from planner.study.problem import Problem
 from planner.trial import Trial
 from planner.tuning.search.stored import stored_trials
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from planner.documents import read_text
 from planner.errors import InputError
+from planner.files.reading import read_text
 from planner.fleet.demand import Demand, Steady, Trace, demand_of
 from planner.fleet.measured import Layout, layouts_of
 from planner.fleet.sizing import MAX_HOSTS, PRECISION, Observed, Sizing, size_fleet

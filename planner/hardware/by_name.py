@@ -12,8 +12,8 @@ from typing import Annotated
 import msgspec
 
 from planner.errors import InputError
+from planner.files.spelling import half_width, near_names
 from planner.hardware.gpus import GPUS, GpuSpec, Interconnect
-from planner.near import half_width, near_names
 from planner.units import GIB, format_gib
 
 OLDEST_CAPABILITY = (7, 0)

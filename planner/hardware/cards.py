@@ -6,12 +6,12 @@ Knows the driver's facts and this machine's processes. Knows nothing of studies;
 from __future__ import annotations
 
 import socket
-import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from planner.errors import BackendError
+from planner.files.locks import holder
 from planner.hardware.driver import Card, GpuFacts, read_gpus
 from planner.units import MIB, format_gib
 
@@ -20,7 +20,6 @@ CARDS_FREE_WITHIN_S = 60.0
 SLACK_BYTES = 256 * MIB
 """Other programs' small changes."""
 POLL_S = 0.5
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
 @contextmanager
@@ -42,16 +41,6 @@ def held_cards(cards: Sequence[Card]) -> Iterator[None]:
                 ) from None
             lock.listen()
         yield
-
-
-def holder(name: str) -> str:
-    with socket.socket(socket.AF_UNIX) as asking:
-        try:
-            asking.connect(name)
-        except OSError:
-            return "unknown"
-        raw = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return str(_CREDENTIALS.unpack(raw)[0])
 
 
 class Cards:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from planner.html.plots import Axis
 from planner.metrics import MAX_MODEL_LEN, RATES
-from planner.objective import format_metric
-from planner.problem import Problem
-from planner.space import Value
+from planner.study.candidate import Value
+from planner.study.objective import format_metric
+from planner.study.problem import Problem
 from planner.trial import Trial
 from planner.units import format_count, format_ms
 from planner.verdict import ABOUT, word

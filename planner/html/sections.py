@@ -20,9 +20,9 @@ from planner.html.labels import (
 )
 from planner.html.page import Figure, Log, Page, Row, Section, Table, table
 from planner.html.plots import Axis, Point, Series, intervals, scatter
-from planner.objective import format_metric
 from planner.pareto import USUAL_FRONT, front
-from planner.problem import Problem
+from planner.study.objective import format_metric
+from planner.study.problem import Problem
 from planner.trial import Rerun, Trial, all_metrics, default_trial, leveled, searched
 from planner.units import format_count, format_duration, format_ms
 from planner.verdict import (

@@ -11,12 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from planner.documents import parse_json, read_text
 from planner.errors import InputError
+from planner.files.reading import read_text
+from planner.files.spelling import near_names
+from planner.files.structured import parse_json
 from planner.model.checkpoint import tensor_bytes
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
-from planner.near import near_names
 
 
 def load_model(source: str, name: str | None = None) -> ModelSpec:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from planner.documents import parse_json, read_text
 from planner.errors import InputError
+from planner.files.reading import read_text
+from planner.files.structured import parse_json
 
 CONNECT_TIMEOUT_S = 5.0
 

@@ -11,9 +11,9 @@ from planner.backends.docker import EngineFacts
 from planner.backends.image import ImageFacts
 from planner.hardware.by_name import find_gpu
 from planner.hardware.driver import Card, GpuFacts
-from planner.problem import Problem
-from planner.space import Candidate
-from planner.spec import StudySpec
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
 
 Status = Literal["ok", "warning", "problem", "skipped"]
 BackendName = Literal["docker", "process"]

@@ -20,13 +20,13 @@ from planner.errors import BackendError, InputError
 from planner.estimate.memory.calibration import load_calibrations
 from planner.hardware.by_name import recognise
 from planner.hardware.driver import GpuFacts, read_gpus
-from planner.problem import Problem
 from planner.service import docker_checks, flag_checks, gpu_checks, host_checks
 from planner.service.check import BackendName, Case, Check
 from planner.service.model_checks import models
-from planner.spec import StudySpec
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
+from planner.study.workspace import Workspace
 from planner.units import Bytes
-from planner.workspace import Workspace
 
 NOT_READY = 3
 """Exit code with a problem; warnings alone give 0."""

@@ -21,9 +21,9 @@ from planner.backends.process import ProcessBackend
 from planner.container import engine_args
 from planner.engine.versions import parse_version
 from planner.errors import BackendError, InputError
-from planner.secrets import redact
+from planner.files.redaction import redact
 from planner.service.check import Case, Check, skipped
-from planner.spec import StudySpec
+from planner.study.spec import StudySpec
 
 ALL_FLAGS = "--help=all"
 """Newer versions name it in a short help that lists groups only (vllm@0.32.0 entrypoints/serve/utils/api_utils.py)."""

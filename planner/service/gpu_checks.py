@@ -5,8 +5,8 @@ from __future__ import annotations
 from planner.errors import InputError
 from planner.hardware.by_name import recognise
 from planner.hardware.driver import Card
-from planner.problem import Problem
 from planner.service.check import NO_GPU_NEEDED, Case, Check, skipped
+from planner.study.problem import Problem
 from planner.units import format_count, format_gib
 
 MEMORY_TOLERANCE = 0.01

@@ -6,23 +6,22 @@ edit it: a rung's settings are the only place from which its flags come. Launche
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import ceil, floor
+import os
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-from planner.container import ContainerRun, bare_runs
+from planner.container import ContainerRun
 from planner.engine.config import EngineConfig
 from planner.engine.versions import knows, parse_version
 from planner.errors import InputError
-from planner.estimate.memory.per_gpu import MemoryEstimate
-from planner.estimate.risks import SAFE_SPARE_BYTES, dangers
-from planner.problem import CPU_KV_ENV, Problem
-from planner.space import Candidate
-from planner.spec import Name, Positive
-from planner.trial import Trial
-from planner.units import GIB, Bytes, Seconds, format_gib
+from planner.files.reading import YAML_BYTES, read_text
+from planner.files.structured import decode
+from planner.study.spec import Name, Positive
+from planner.study.workspace import LADDER_FILE
+from planner.units import Bytes, Seconds
 
 
 def _seconds(value: float) -> Seconds:
@@ -126,158 +125,12 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         )
 
 
-# --- making one ---
-
-
-def make_ladder(problem: Problem, trial: Trial) -> Ladder:
-    """The trial's candidate, and below it others that break no rule and are predicted to use less memory each.
-
-    Raises InputError where the study has no container section.
-    """
-    candidate = trial.candidate
-    rungs = [_rung(problem, candidate, "winner", f"trial {trial.number}, the one to deploy")]
-    for name, relieve in RELIEFS:
-        found = relieve(problem, candidate)
-        if found is not None and _is_lower(problem, found[0], candidate):
-            candidate = found[0]
-            rungs.append(_rung(problem, candidate, name, found[1]))
-    limit = problem.objective.limits.get("ttft_p95")
-    slo = None if limit is None else Seconds(limit)
-    mark = "SIMULATED, not measured: " if trial.provenance.simulated else ""
-    return Ladder(
-        name=problem.spec.serve.name,
-        version=str(problem.version),
-        source=f"{mark}study {problem.spec.name}, trial {trial.number}, {trial.provenance.finished_at}",
-        containers=bare_runs(problem, trial.candidate),
-        extra_args=problem.spec.engine.extra_args,
-        rungs=rungs,
-        policy=Policy(start_timeout=problem.spec.engine.start_timeout, ttft_p95=slo),
-    )
-
-
-def _rung(problem: Problem, candidate: Candidate, name: str, why: str) -> Rung:
-    deployment = problem.deployment(candidate)
-    return Rung(
-        name=name,
-        why=why,
-        settings=candidate.engine,
-        env=dict(candidate.env),
-        max_model_len=int(deployment.engine.max_model_len),
-        memory=Bytes(used_bytes(deployment.memory)),
-        kv_tokens=int(deployment.memory.kv_tokens),
-    )
-
-
-def used_bytes(memory: MemoryEstimate) -> float:
-    """Everything that the engine is predicted to hold on its fullest card at its peak."""
-    return float(
-        memory.fullest_weight_bytes
-        + memory.non_torch_bytes
-        + memory.activation_bytes
-        + memory.graph_bytes
-        + memory.context_bytes
-        + memory.kv_cache_bytes
-    )
-
-
-def _is_lower(problem: Problem, lower: Candidate, above: Candidate) -> bool:
-    """Whether a candidate breaks no rule, brings no danger of its own, and uses less by LEAST_RELIEF."""
-    if problem.check(lower):
-        return False
-    now, before = problem.deployment(lower), problem.deployment(above)
-    relief = used_bytes(before.memory) - used_bytes(now.memory)
-    return relief >= LEAST_RELIEF * used_bytes(before.memory) and len(dangers(now)) <= len(dangers(before))
-
-
-LEAST_RELIEF = 0.005
-"""Of what the rung above uses: less would not be felt."""
-HEADROOM_STEP = 0.02
-"""Of the card: what the first step leaves free at least."""
-UTILIZATION_STEP = 0.01
-
-Relief = Callable[[Problem, Candidate], tuple[Candidate, str] | None]
-"""A candidate with less, and why; None where there is nothing to take."""
-
-
-def _headroom(problem: Problem, candidate: Candidate) -> tuple[Candidate, str] | None:
-    """A smaller KV cache and nothing else: what is not in the budget stays free."""
-    memory = problem.deployment(candidate).memory
-    if problem.gpu.is_cpu:
-        wanted = float(memory.kv_cache_bytes) / 2
-    else:
-        wanted = max(HEADROOM_STEP * memory.total_bytes, SAFE_SPARE_BYTES - float(memory.spare_outside_bytes))
-    lower = _with_smaller_cache(problem, candidate, wanted)
-    place = "of the host" if problem.gpu.is_cpu else "for the context, graphs and fragmentation"
-    return None if lower is None else (lower, f"{format_gib(wanted)} less for the KV cache, so free {place}")
-
-
-def _smaller_steps(problem: Problem, candidate: Candidate) -> tuple[Candidate, str] | None:
-    """Half the sequences and tokens of a step; what its activations no longer need stays free."""
-    engine = problem.deployment(candidate).engine
-    sequences = max(1, int(engine.max_num_seqs) // 2)
-    tokens = max(sequences, int(engine.max_num_batched_tokens) // 2)
-    if not engine.enable_chunked_prefill:
-        tokens = max(tokens, int(engine.max_model_len))
-    lower = _with(candidate, max_num_seqs=sequences, max_num_batched_tokens=tokens)
-    before, after = (problem.deployment(one).memory for one in (candidate, lower))
-    saved = float(before.activation_bytes + before.graph_bytes - after.activation_bytes - after.graph_bytes)
-    freed = _with_smaller_cache(problem, lower, saved) if saved > 0 else None
-    words = f"at most {sequences} sequences and {tokens} tokens a step: {format_gib(saved)} less for activations"
-    return None if freed is None else (freed, words)
-
-
-def _shorter_context(problem: Problem, candidate: Candidate) -> tuple[Candidate, str] | None:
-    """Half the context, or what the workload needs, and the KV cache cut as much: as many requests fit as before."""
-    deployment = problem.deployment(candidate)
-    engine, block = deployment.engine, int(deployment.engine.block_size)
-    context = int(engine.max_model_len)
-    length = ceil(max(context // 2, problem.workload.max_total_tokens) / block) * block
-    if length >= context:
-        return None
-    shorter = _with(candidate, max_model_len=length)
-    if not engine.enable_chunked_prefill:  # a step takes a whole prompt
-        shorter = _with(shorter, max_num_batched_tokens=max(length, int(engine.max_num_seqs)))
-    lower = _with_smaller_cache(problem, shorter, float(deployment.memory.kv_cache_bytes) * (1 - length / context))
-    return None if lower is None else (lower, f"requests of at most {length} tokens, and a KV cache cut as much")
-
-
-def _half_cache(problem: Problem, candidate: Candidate) -> tuple[Candidate, str] | None:
-    lower = _with_smaller_cache(problem, candidate, float(problem.deployment(candidate).memory.kv_cache_bytes) / 2)
-    return None if lower is None else (lower, "half the KV cache: more requests wait")
-
-
-RELIEFS: tuple[tuple[str, Relief], ...] = (
-    ("more headroom", _headroom),
-    ("smaller steps", _smaller_steps),
-    ("shorter context", _shorter_context),
-    ("half the cache", _half_cache),
-)
-"""What the rungs below the winner take away, one on top of the other: first what costs clients least."""
-
-
-def _with(candidate: Candidate, **changes: int | float | None) -> Candidate:
-    return msgspec.structs.replace(candidate, engine=msgspec.structs.replace(candidate.engine, **changes))
-
-
-def _with_smaller_cache(problem: Problem, candidate: Candidate, num_bytes: float) -> Candidate | None:
-    """So many bytes less for the KV cache, through whatever sets its size here, in steps that a person would write."""
-    deployment, engine = problem.deployment(candidate), candidate.engine
-    memory, pool = deployment.memory, deployment.engine.kv_cache_memory_bytes
-    left = float(memory.kv_cache_bytes if pool is None else pool) - num_bytes
-    if left <= 0:
-        return None
-    if problem.gpu.is_cpu and CPU_KV_ENV in dict(candidate.env):
-        gib = floor(left / GIB)
-        return msgspec.structs.replace(candidate, env=_env_with(candidate, CPU_KV_ENV, gib)) if gib else None
-    if engine.num_gpu_blocks_override is not None:
-        return _with(candidate, num_gpu_blocks_override=floor(left / float(memory.kv_block_bytes)) or None)
-    if engine.kv_cache_memory_bytes is not None or problem.gpu.is_cpu:
-        known = knows(problem.version, "kv_cache_memory_bytes")
-        return _with(candidate, kv_cache_memory_bytes=floor(left)) if known else None
-    now = float(deployment.engine.gpu_memory_utilization)
-    share = round(floor((now - num_bytes / memory.total_bytes) / UTILIZATION_STEP + 1e-9) * UTILIZATION_STEP, 4)
-    return _with(candidate, gpu_memory_utilization=share) if share > 0 else None
-
-
-def _env_with(candidate: Candidate, name: str, value: int) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted({**dict(candidate.env), name: str(value)}.items()))
+def load_ladder(path: Path) -> tuple[Ladder, Path]:
+    """A ladder and its folder; the path is its own, or that of the study beside it. Raises InputError."""
+    text = read_text(path, YAML_BYTES) if os.path.exists(path) else ""
+    if not re.search(r"^rungs:", text, re.MULTILINE):
+        path = path.parent / LADDER_FILE
+        if not os.path.exists(path):
+            raise InputError(f"{path}: no such ladder; planner tune writes it, and planner export --kind ladder")
+        text = read_text(path, YAML_BYTES)
+    return decode(text, Ladder, str(path)), path.parent

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from planner.documents import read_bytes
 from planner.errors import InputError
 from planner.estimate.memory.weights import weight_bytes
 from planner.estimate.rules import quantization_conflict
+from planner.files.reading import read_bytes
 from planner.model.catalog import load_model
 from planner.model.checkpoint import read_safetensors_header
 from planner.model.spec import ModelSpec
 from planner.service.check import Case, Check
-from planner.spec import ModelVariant
+from planner.study.spec import ModelVariant
 from planner.units import format_gib
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")

@@ -11,9 +11,9 @@ from planner.bench_session import OnStage
 from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
 from planner.estimate.memory.calibration import predicted_figures, real_figures
 from planner.hardware.machine import Machine
-from planner.objective import judge
-from planner.problem import Problem
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.objective import judge
+from planner.study.problem import Problem
 from planner.trial import Failure, Provenance, Rerun, Trial
 from planner.tuning.measure import Measure, Measurement, Repeats
 from planner.version import __version__

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from planner.bench_session import OnStage
 from planner.hardware.machine import Machine
-from planner.problem import Problem
 from planner.racing import NO_RACE, Bar, race
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import ALONE, Rerun, Trial
 from planner.tuning.evaluation import evaluate, finished, provenance_of, utc_now
 from planner.tuning.measure import Measure, Repeats

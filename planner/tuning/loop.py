@@ -14,9 +14,9 @@ from typing import Protocol
 from planner.errors import InputError
 from planner.finals import heats
 from planner.hosts import doubtful, neighbours, speeds_of, uncrowded, unmeasured
-from planner.problem import Problem
 from planner.racing import bar_of
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import ALONE, TOGETHER, Rerun, Trial, default_trial, num_launched, searched
 from planner.tuning.executor import Crew, Work
 from planner.tuning.search.search import Search

@@ -31,11 +31,11 @@ from planner.errors import ClientBottleneck
 from planner.hardware.cards import Cards
 from planner.loadgen import target_of
 from planner.metrics import METRICS, BenchmarkResult, RequestRecord, summarize
-from planner.problem import Problem
 from planner.progress import pace_error, stopped_after
 from planner.racing import NO_RACE, Race
 from planner.simulated.run import simulate_load, start_engine, start_seconds
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import AtLoad
 from planner.workload.shapes import shape_of, workload_at
 from planner.workload.workload import RequestPlan, Workload, plan_requests, plan_warmup

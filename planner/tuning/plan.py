@@ -15,12 +15,12 @@ from planner.estimate.memory.calibration import load_calibrations
 from planner.hardware.by_name import find_gpu
 from planner.hardware.driver import read_gpus
 from planner.host import make_backend
-from planner.problem import Problem
-from planner.spec import StudySpec
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
+from planner.study.workspace import Workspace
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limit_to_records, read_records
 from planner.units import format_duration
-from planner.workspace import Workspace
 
 BACKENDS = ("docker", "process", "simulated")
 START_BASE_S = 45.0

@@ -22,13 +22,13 @@ import msgspec
 
 from planner.access import engine_access
 from planner.backends.base import Backend, Server
-from planner.documents import read_text
 from planner.errors import EngineError, InputError
+from planner.files.reading import read_text
+from planner.files.redaction import redact
 from planner.finals import finalists
-from planner.problem import Problem
 from planner.quality import Agreement, Answer, Numerics, Verdict, compare, differing, judge_answers, numerics
-from planner.secrets import redact
-from planner.spec import QualitySpec
+from planner.study.problem import Problem
+from planner.study.spec import QualitySpec
 from planner.trial import Trial, best_trial
 
 GATE_NUMBER = 100_000

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from planner.bench_json import read_metrics
 from planner.bench_session import MEASURING, OnStage
-from planner.documents import parse_json, read_text
 from planner.engine.config import FIELDS, settings
 from planner.engine.flags import parse_flags
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
-from planner.files import convert
+from planner.files.reading import read_text
+from planner.files.structured import convert, parse_json
 from planner.metrics import BenchmarkResult
-from planner.problem import Problem
-from planner.space import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
+from planner.study.candidate import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
+from planner.study.problem import Problem
 from planner.trial import TOGETHER, AtLoad, Failure, Trial, as_on_one_host
 from planner.tuning.measure import STARTING, Measure, Measurement, Repeats
 

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from planner.container import container_spec
 from planner.errors import InputError
 from planner.estimate.memory.calibration import save_calibrations
-from planner.files import encode
+from planner.files.structured import encode
+from planner.files.writing import write_whole
 from planner.finals import heats
 from planner.hardware.cards import Cards, held_cards
 from planner.host import cards_of, image_here, machine_of, make_backend
 from planner.hosts import hosts_words
 from planner.interruption import sigterm_as_interrupt
 from planner.page_cache import warm_models
-from planner.problem import Problem
-from planner.space import Candidate
-from planner.spec import StudySpec
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
+from planner.study.workspace import STUDY_FILE, Workspace
 from planner.trial import Trial, num_launched, searched
 from planner.tuning.executor import Crew, Here
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
@@ -32,8 +34,6 @@ from planner.tuning.replay import replayed
 from planner.tuning.search.claims import is_shared
 from planner.tuning.search.search import Search, storage_kept
 from planner.watchdog import no_engine_left
-from planner.whole_files import write_whole
-from planner.workspace import STUDY_FILE, Workspace
 
 if TYPE_CHECKING:
     from planner.tuning.ray.executor import RayCrew

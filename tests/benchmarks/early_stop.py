@@ -24,9 +24,9 @@ from planner.backends.docker import DockerBackend
 from planner.bench_session import Session, measure
 from planner.loadgen import target_of
 from planner.metrics import RequestRecord
-from planner.problem import Problem
-from planner.space import Candidate
-from planner.spec import SamplerSpec
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
+from planner.study.spec import SamplerSpec
 from planner.trial import best_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study

@@ -27,7 +27,7 @@ from planner.units import GIB
 
 RUNS = 11
 NUM_CANDIDATES = 1_000_000
-ESTIMATE = ["-c", "from planner.cli import main; main()", "estimate", "--model", "Qwen/Qwen3-32B-AWQ"]
+ESTIMATE = ["-c", "from planner.cli.main import main; main()", "estimate", "--model", "Qwen/Qwen3-32B-AWQ"]
 ESTIMATE += ["--gpu", "RTX 2080 Ti 22GB", "--num-gpus", "4", "--max-model-len", "32768"]
 
 

@@ -28,8 +28,8 @@ import client  # noqa: E402
 
 
 def serve(port: int, base_url: str) -> None:
-    from planner.service.proxy import Proxy
-    from planner.service.proxy_server import serve_proxy
+    from planner.service.proxy.app import Proxy
+    from planner.service.proxy.server import serve_proxy
 
     serve_proxy(Proxy([base_url], context_tokens=32_768, also=("/truth",)), "127.0.0.1", port)
 

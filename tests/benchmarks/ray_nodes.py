@@ -23,8 +23,8 @@ import docker
 from ray.cluster_utils import Cluster
 
 from planner.container import cache_volume
-from planner.files import load_study
-from planner.problem import Problem
+from planner.study.loading import load_study
+from planner.study.problem import Problem
 from planner.trial import Trial, searched
 from tests.integration.studies import PLANNER, trials_of, write_cpu_study, write_simulated_server_study
 

@@ -29,7 +29,7 @@ import docker.errors
 from docker.models.containers import Container
 
 from planner.container import STUDY_LABEL, TRIAL_LABEL
-from planner.files import load_study
+from planner.study.loading import load_study
 from planner.trial import Trial
 from tests.faults.door import DoorToDocker
 from tests.faults.inject import FAULTY_SEQS, LIMIT_S, gone_within, trials_of
@@ -45,7 +45,7 @@ PLANNER = textwrap.dedent(f"""\
     import planner.backends.docker as backend, planner.backends.outages as outages
     outages.BACK_WITHIN_S = {BACK_WITHIN_S}
     backend.ANSWER_TIMEOUT_S, backend.LOOK_TIMEOUT_S = {ANSWER_TIMEOUT_S}, {LOOK_TIMEOUT_S}
-    from planner.cli import main
+    from planner.cli.main import main
     main()
 """)
 CONFIG = {

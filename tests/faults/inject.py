@@ -27,12 +27,12 @@ import optuna
 import psutil
 
 from planner.backends.process import STUDY_ENV
-from planner.files import load_study
+from planner.study.loading import load_study
 from planner.trial import Trial
 from planner.tuning.search.samplers import RECORD
 
 ENGINE = Path(__file__).with_name("engine.py")
-PLANNER = [sys.executable, "-c", "from planner.cli import main; main()"]
+PLANNER = [sys.executable, "-c", "from planner.cli.main import main; main()"]
 TRIALS = 4
 START_TIMEOUT_S, REQUEST_TIMEOUT_S = 8, 4
 FAULTY_SEQS = 32

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any
 
-from planner.cli import main
+from planner.cli.main import main
 
 FAULTY = "--max-num-seqs 32"
 

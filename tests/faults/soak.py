@@ -22,7 +22,7 @@ import optuna
 import psutil
 
 from planner.container import STUDY_LABEL
-from planner.files import load_study
+from planner.study.loading import load_study
 from planner.units import MIB, format_duration
 from tests.faults.in_containers import IMAGE, build_image, write_study
 from tests.faults.inject import PLANNER, trials_of

@@ -25,7 +25,7 @@ import optuna
 from optuna.trial import TrialState
 
 from planner.container import STUDY_LABEL
-from planner.files import load_study
+from planner.study.loading import load_study
 from planner.trial import Trial
 from tests.faults import in_containers, inject
 from tests.faults.inject import LIMIT_S, PLANNER, gone_within, killed_in_commit, processes_of, trials_of

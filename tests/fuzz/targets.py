@@ -29,23 +29,27 @@ from planner.engine.log.report import LogReader
 from planner.engine.log.start_facts import read_start_facts
 from planner.engine.metrics_page import parse_telemetry, read_gauges, read_ttft, ttft_quantile
 from planner.errors import InputError
-from planner.estimate.answer import Setup, calibrated, setup_of
+from planner.estimate.answer import Setup
 from planner.estimate.batch import answer_lines, lines_of
 from planner.estimate.memory.calibration import load_calibrations
 from planner.estimate.view import estimate_view
-from planner.files import decode, load_ladder, load_named, load_study
+from planner.files.shipped import load_named
+from planner.files.structured import decode
 from planner.hardware.by_name import find_gpu
 from planner.log_command import json_line, log_document
 from planner.log_view import log_view
 from planner.model.catalog import load_model
 from planner.model.checkpoint import read_safetensors_header
-from planner.problem import Problem
 from planner.report import conclusion, plan_view, trials_table
 from planner.service.flag_checks import flags_in
+from planner.service.guard.observation import gpu_error_in
+from planner.service.ladder import load_ladder
 from planner.service.model_checks import index_of
-from planner.service.watch import gpu_error_in
-from planner.space import SearchSpace
-from planner.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpec
+from planner.study.loading import load_study
+from planner.study.problem import Problem
+from planner.study.setup import calibrated, setup_of
+from planner.study.space import SearchSpace
+from planner.study.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpec
 from planner.tuning.plan import expected_trial_s
 from planner.tuning.quality_gate import NoAnswers, load_prompts, read_answer
 from planner.tuning.replay import limit_to_records, read_records
@@ -344,8 +348,8 @@ def stored() -> list[bytes]:
 
 
 def ladders() -> list[bytes]:
-    from planner.files import encode
-    from planner.service.ladder import make_ladder
+    from planner.files.structured import encode
+    from planner.service.reliefs import make_ladder
     from planner.trial import Trial
 
     return [encode(make_ladder(small_problem(), msgspec.json.decode(stored()[0], type=Trial))).encode()]

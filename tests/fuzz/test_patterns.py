@@ -28,7 +28,7 @@ MOST_GROWTH = 9
 """Between 4, which is linear, and 16, which is quadratic."""
 LEAST_S = 0.002
 """Below, clocks say little and nothing is harmful."""
-SKIPPED = {"planner.cli", "planner.__main__", "planner.simulated.__main__"}
+SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
 
 
 WHOLE = {one.pattern for one in (EXCEPTION, HUB_NAME, _PAIR, _QUALIFIED, _QUANTITY, _WARNING)}

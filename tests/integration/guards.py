@@ -17,10 +17,11 @@ import msgspec
 from docker.models.containers import Container
 
 from planner.container import bare_runs
-from planner.files import encode, load_study
-from planner.problem import Problem
+from planner.files.structured import encode
 from planner.service.ladder import Ladder, Policy, Rung
-from planner.workspace import LADDER_FILE
+from planner.study.loading import load_study
+from planner.study.problem import Problem
+from planner.study.workspace import LADDER_FILE
 from tests.integration.studies import PLANNER, signal_engine_core
 
 

@@ -17,11 +17,11 @@ import optuna
 from docker.models.containers import Container
 
 from planner.container import STUDY_LABEL
-from planner.files import load_study
+from planner.study.loading import load_study
 from planner.trial import Trial
 from planner.tuning.search.samplers import RECORD
 
-PLANNER = [sys.executable, "-c", "from planner.cli import main; main()"]
+PLANNER = [sys.executable, "-c", "from planner.cli.main import main; main()"]
 
 
 def free_port() -> int:

@@ -21,7 +21,7 @@ import psutil
 import pytest
 import yaml
 
-from planner.export.kinds import ExportKind
+from planner.service.export.kinds import ExportKind
 from tests.integration.studies import PLANNER, trials_of
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ print("asked with", os.environ["VLLM_API_KEY"])
 
 RUNS = """
 import json, sys
-from planner.cli import main
+from planner.cli.main import main
 codes = []
 for argv in json.loads(sys.argv[1]):
     try:

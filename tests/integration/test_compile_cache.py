@@ -12,8 +12,8 @@ import pytest
 
 from planner.backends.docker import DockerBackend
 from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL
-from planner.files import load_study
-from planner.problem import Problem
+from planner.study.loading import load_study
+from planner.study.problem import Problem
 from tests.integration.studies import write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]

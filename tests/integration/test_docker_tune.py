@@ -10,7 +10,7 @@ import docker
 import httpx
 import pytest
 
-from planner.files import load_study
+from planner.study.loading import load_study
 from tests.integration.studies import containers_of, trials_of, tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]

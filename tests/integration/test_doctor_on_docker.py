@@ -12,10 +12,10 @@ import docker
 import pytest
 import yaml
 
-from planner.files import load_study
 from planner.hardware.driver import Card, GpuFacts
 from planner.service import docker_checks
 from planner.service.doctor import read_case
+from planner.study.loading import load_study
 from tests.integration.studies import PLANNER, write_cpu_study
 
 pytestmark = pytest.mark.container

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 import planner
-from planner.export.kinds import exported
-from planner.problem import Problem
+from planner.service.export.kinds import exported
+from planner.study.problem import Problem
 from tests.integration.studies import free_port, write_simulated_server_study
 
 STARTS_S = 90.0

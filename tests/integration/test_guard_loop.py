@@ -21,11 +21,11 @@ import pytest
 
 from planner.container import GUARD_LABEL, ContainerRun
 from planner.engine.config import EngineConfig
-from planner.files import encode
-from planner.service.events import METRICS
+from planner.files.structured import encode
+from planner.service.guard.events import METRICS
 from planner.service.ladder import Ladder, Policy, Rung
+from planner.study.workspace import LADDER_FILE
 from planner.units import Seconds
-from planner.workspace import LADDER_FILE
 from tests.faults.door import DoorToDocker
 from tests.integration.guards import Guard
 from tests.integration.studies import free_port

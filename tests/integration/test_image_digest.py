@@ -20,9 +20,9 @@ import pytest
 
 from planner.backends.docker import image_facts
 from planner.errors import InputError
-from planner.export.kinds import exported
 from planner.host import image_here, machine_of
-from planner.problem import Problem
+from planner.service.export.kinds import exported
+from planner.study.problem import Problem
 from planner.trial import as_measured
 from planner.tuning.session import refuse_other_image
 

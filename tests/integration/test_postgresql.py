@@ -13,7 +13,7 @@ import msgspec
 import optuna
 import pytest
 
-from planner.files import load_study
+from planner.study.loading import load_study
 from planner.trial import Trial
 from planner.tuning.search.samplers import RECORD
 from tests.faults.inject import processes_of

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from planner.backends.process import STUDY_ENV
-from planner.files import load_study
+from planner.study.loading import load_study
 from planner.trial import searched
 from tests.integration.studies import trials_of, tune, tune_until, write_simulated_server_study
 

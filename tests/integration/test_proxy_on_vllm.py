@@ -11,8 +11,8 @@ import docker
 import httpx
 import pytest
 
-from planner.service.proxy import Proxy
-from planner.service.proxy_server import proxy_in_thread
+from planner.service.proxy.app import Proxy
+from planner.service.proxy.server import proxy_in_thread
 from planner.telemetry import fetch_telemetry
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]

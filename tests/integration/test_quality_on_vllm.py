@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from planner.files import load_study
-from planner.problem import Problem
+from planner.study.loading import load_study
+from planner.study.problem import Problem
 from planner.tuning.search.search import Search
 from tests.integration.studies import tune, write_cpu_study
 

@@ -19,9 +19,9 @@ import docker
 import psutil
 import pytest
 
-from planner.files import load_study
 from planner.hosts import neighbours, on_par, speeds_by_host
-from planner.problem import Problem
+from planner.study.loading import load_study
+from planner.study.problem import Problem
 from planner.trial import best_trial, searched
 from planner.tuning.loop import run_study
 from planner.tuning.ray import executor as ray_hosts

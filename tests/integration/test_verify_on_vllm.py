@@ -13,7 +13,7 @@ from typing import Any
 import docker
 import pytest
 
-from planner.files import load_study
+from planner.study.loading import load_study
 from tests.integration.studies import PLANNER, tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from planner.backends.process import LAUNCHER_ENV, STUDY_ENV
-from planner.files import load_study
 from planner.launcher import LAUNCHER
+from planner.study.loading import load_study
 from tests.faults.inject import GONE_WITHIN_S, processes_of, watchdogs_of
 from tests.integration.studies import PLANNER, tune, write_simulated_server_study
 

@@ -18,10 +18,10 @@ from packaging.version import Version
 from planner.engine.config import FIELDS, EngineConfig
 from planner.engine.versions import SINCE, UNTIL
 from planner.errors import InputError
-from planner.export.kinds import ExportKind, exported
-from planner.files import convert
-from planner.problem import Problem
-from planner.spec import StudySpec
+from planner.files.structured import convert
+from planner.service.export.kinds import ExportKind, exported
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
 from planner.trial import Trial
 
 GOLDEN = Path(__file__).parents[1] / "golden"

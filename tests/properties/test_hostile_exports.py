@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 
 from planner.container import ContainerRun, engine_args, service_runs
 from planner.errors import InputError
-from planner.export.bare import engine_yaml, serve_sh
-from planner.export.containers import compose_yaml, run_sh
-from planner.export.guarded import ladder_yaml, systemd_unit
-from planner.export.kubernetes import kubernetes_yaml
-from planner.files import convert, decode
-from planner.problem import Problem
+from planner.files.structured import convert, decode
+from planner.service.export.docker_script import compose_yaml, run_sh
+from planner.service.export.guarded import ladder_yaml, systemd_unit
+from planner.service.export.kubernetes import kubernetes_yaml
+from planner.service.export.serve_command import engine_yaml, serve_sh
 from planner.service.ladder import Ladder
-from planner.spec import StudySpec
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
 from planner.trial import Trial
 
 PIECES = [

@@ -18,13 +18,14 @@ from planner.engine.versions import knows, parse_version
 from planner.estimate.memory.allocator import allocated_bytes
 from planner.estimate.memory.per_gpu import MemoryEstimate, estimate_memory
 from planner.estimate.memory.weights import weight_bytes
-from planner.files import decode, encode
+from planner.files.redaction import is_secret
+from planner.files.structured import decode, encode
 from planner.hardware.gpus import GPUS
 from planner.model.catalog import load_model
-from planner.objective import Objective
-from planner.secrets import is_secret
-from planner.space import Candidate, Layout, SearchSpace
-from planner.spec import ContainerSpec, EngineSpec, HardwareSpec, ModelVariant, SamplerSpec, ServeSpec, StudySpec
+from planner.study.candidate import Candidate, Layout
+from planner.study.objective import Objective
+from planner.study.space import SearchSpace
+from planner.study.spec import ContainerSpec, EngineSpec, HardwareSpec, ModelVariant, SamplerSpec, ServeSpec, StudySpec
 from planner.units import Bytes, Seconds, parse_bytes
 from planner.workload.workload import Lengths, Workload
 

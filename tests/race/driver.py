@@ -20,7 +20,7 @@ import numpy as np
 import optuna
 import psutil
 
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.trial import Trial
 from planner.tuning.evaluation import evaluate, provenance_of
 from planner.tuning.loop import run_study

@@ -11,11 +11,11 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.files import load_study
 from planner.metrics import BenchmarkResult
-from planner.objective import judge
-from planner.problem import Problem
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.loading import load_study
+from planner.study.objective import judge
+from planner.study.problem import Problem
 from planner.tuning.replay import Record, limit_to_records, read_records
 
 FOLDER = Path(__file__).parents[1] / "golden" / "landscapes"

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from planner.space import Candidate, Value
+from planner.study.candidate import Candidate, Value
 from tests.race.landscapes import Landscape
 from tests.race.runs import Run
 

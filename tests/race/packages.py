@@ -28,7 +28,7 @@ import yaml
 from planner.engine.config import EngineConfig, convert_settings, settings
 from planner.engine.flags import parse_flags
 from planner.model.catalog import shipped_config
-from planner.space import Candidate, Value
+from planner.study.candidate import Candidate, Value
 from tests.race import table_engine
 from tests.race.landscapes import Landscape, load_all
 from tests.race.package_runs import PackageResults, PackageRun, write_results

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.space import Candidate
+from planner.study.candidate import Candidate
 from planner.trial import Trial, best_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study

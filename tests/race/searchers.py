@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from planner.problem import Problem
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import Trial
 from planner.tuning.search.samplers import distributions, untried_rows
 from planner.tuning.search.search import MAX_ASKS_IN_A_ROW, Search

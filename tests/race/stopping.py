@@ -17,11 +17,11 @@ import msgspec
 import numpy as np
 
 from planner.bench_session import OnStage
-from planner.files import load_study
 from planner.metrics import RequestRecord
-from planner.problem import Problem
-from planner.space import Candidate
-from planner.spec import SamplerSpec, StudySpec
+from planner.study.candidate import Candidate
+from planner.study.loading import load_study
+from planner.study.problem import Problem
+from planner.study.spec import SamplerSpec, StudySpec
 from planner.trial import Trial, best_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study

@@ -21,9 +21,9 @@ from statistics import fmean, median
 import pygal
 from pygal.style import DefaultStyle
 
-from planner.files import load_study
-from planner.problem import Problem
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.loading import load_study
+from planner.study.problem import Problem
 from planner.trial import Trial
 from planner.tuning.executor import Here, Work
 from planner.tuning.loop import run_study

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from planner import access
 from planner.access import Access, engine_access
-from planner.cli import app
+from planner.cli.main import app
 from planner.errors import BenchmarkError, InputError
 from planner.loadgen import Target, target_of
 from planner.spread import send_spread

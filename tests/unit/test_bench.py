@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from planner.bench_command import BenchAsk, BenchOutcome, compare_files, parse_slo, run_bench, workload_of
 from planner.bench_compare import compare_documents
 from planner.bench_session import plans_of
-from planner.cli import app
+from planner.cli.main import app
 from planner.errors import BenchmarkError, ClientBottleneck, InputError
 from planner.tuning.measure import Repeats, live
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay, shape_of

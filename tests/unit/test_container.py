@@ -12,7 +12,7 @@ from planner.container import service_runs, trial_runs
 from planner.engine.flags import compile_cache_env
 from planner.errors import InputError
 from planner.launcher import LAUNCHER
-from planner.problem import Problem
+from planner.study.problem import Problem
 
 Make = Callable[..., Problem]
 CONTAINER = {

@@ -20,14 +20,15 @@ import yaml
 
 from planner.backends.docker import EngineFacts
 from planner.backends.image import ImageFacts
-from planner.cli import main
+from planner.cli.main import main
 from planner.errors import InputError
-from planner.files import convert, load_study
+from planner.files.structured import convert
 from planner.hardware.driver import Card, GpuFacts, GpuProcess, Link
 from planner.service import docker_checks, flag_checks, host_checks
 from planner.service.check import Case, Check
 from planner.service.doctor import examine, exit_code, is_visible, parse_backend, read_case
-from planner.spec import StudySpec
+from planner.study.loading import load_study
+from planner.study.spec import StudySpec
 from planner.units import GIB
 from tests.places import ROOT
 
@@ -437,7 +438,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def test_without_docker_it_says_so(tmp_path: Path) -> None:
     """In a process of its own: docker-py leaves the socket it could not connect to the garbage collector."""
-    argv = [sys.executable, "-c", "from planner.cli import main; main()", "doctor"]
+    argv = [sys.executable, "-c", "from planner.cli.main import main; main()", "doctor"]
     env = {**os.environ, "DOCKER_HOST": "unix:///no.sock"}
     ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 3

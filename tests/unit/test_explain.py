@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from planner.explain import effects, limit_of, model_fit
-from planner.problem import Problem
+from planner.study.problem import Problem
 
 Make = Callable[..., Problem]
 SEARCH = {"max_num_seqs": [2, 8, 32], "block_size": [16, 32], "swap_space": [0, 4]}

@@ -15,7 +15,7 @@ from packaging.version import Version
 from planner.engine.defaults import resolve
 from planner.errors import InputError
 from planner.estimate.speed.step import StepModel
-from planner.files import convert
+from planner.files.structured import convert
 from planner.fleet.demand import Steady, Trace, demand_of
 from planner.fleet.instance import Instance, Level, fitted, given
 from planner.fleet.measured import instance_of

@@ -14,8 +14,8 @@ from planner.errors import EngineCrashed
 from planner.finals import finalists, heats, judge_finals
 from planner.hardware.machine import Machine
 from planner.hosts import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
-from planner.problem import Problem
 from planner.racing import bar_of
+from planner.study.problem import Problem
 from planner.summary import summary
 from planner.trial import ALONE, TOGETHER, Rerun, Trial, best_trial, leveled, searched
 from planner.tuning.executor import Here, Work

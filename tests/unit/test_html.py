@@ -14,7 +14,7 @@ import pytest
 from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.html.page import rendered
 from planner.html.sections import study_page
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.trial import Failure, Trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_finals

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import planner
-from planner.cli import main
+from planner.cli.main import main
 from planner.container import service_runs
-from planner.problem import Problem
+from planner.study.problem import Problem
 from tests.places import ROOT
 
 EXAMPLE = ROOT / "docs" / "examples" / "library.py"

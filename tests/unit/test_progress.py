@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from planner.metrics import RequestRecord
-from planner.problem import Problem
 from planner.progress import NOTHING, Moment, Pace, Projection, ended, moments_of, pace_error, stopped_after
 from planner.simulated.run import simulate_load, start_engine
+from planner.study.problem import Problem
 from planner.workload.workload import RequestPlan, Workload, plan_requests
 
 WORKLOAD = Workload(concurrency=8, num_requests=64, input_tokens=64, output_tokens=16)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.export.containers import run_sh
 from planner.finals import chosen_trial
 from planner.quality import (
     RULE,
@@ -26,7 +25,8 @@ from planner.quality import (
     numerics,
     quality_words,
 )
-from planner.spec import QualitySpec
+from planner.service.export.docker_script import run_sh
+from planner.study.spec import QualitySpec
 from planner.tuning.quality_gate import Gate, NoAnswers, load_prompts, read_answer
 from planner.tuning.search.search import Search
 

@@ -14,10 +14,10 @@ import pytest
 
 from planner.finals import finalists
 from planner.metrics import BenchmarkResult, RequestRecord
-from planner.problem import Problem
 from planner.progress import LoadWatch, Moment
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, bar_of, noise_std, race
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import Trial, best_trial
 from planner.tuning.evaluation import evaluate
 from planner.tuning.executor import Here

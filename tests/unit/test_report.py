@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from planner.problem import Problem
 from planner.report import conclusion, plan_view, trials_table
+from planner.study.problem import Problem
 from planner.trial import Failure
 from planner.verdict import describe
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from planner.documents import read_bytes
 from planner.engine.log.start_facts import StartFacts
 from planner.errors import InputError
 from planner.estimate.memory.per_gpu import Calibration, Calibrations, MemoryEstimate, MemoryFigures
+from planner.files.reading import read_bytes
+from planner.files.writing import write_whole
 from planner.units import MOST_BYTES, format_gib
-from planner.whole_files import write_whole
 
 MOST_RATIO = 1000.0
 """Real graphs over predicted ones: more is a damaged file."""

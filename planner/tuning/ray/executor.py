@@ -23,8 +23,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from planner.errors import BackendError, InputError, in_short
 from planner.hardware.cards import CARDS_FREE_WITHIN_S
-from planner.problem import Problem
-from planner.spec import StudySpec
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
 from planner.trial import Trial
 from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.tuning.executor import Work

@@ -10,7 +10,7 @@ import msgspec
 
 from planner.hardware.by_name import find_gpu
 from planner.hardware.cores import CORES_FREE_WITHIN_S, POLL_S, parse_cpuset, take_cores
-from planner.spec import StudySpec
+from planner.study.spec import StudySpec
 
 
 def on_own_cores(spec: StudySpec, held: ExitStack) -> StudySpec:

@@ -18,9 +18,10 @@ from planner.estimate.memory.per_gpu import Calibrations
 from planner.hardware.cards import held_cards
 from planner.hardware.driver import GpuFacts, read_gpus
 from planner.host import cards_of, machine_of, make_backend
-from planner.problem import Problem
 from planner.quality import Verdict, judged
-from planner.spec import StudySpec
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
+from planner.study.workspace import Workspace
 from planner.trial import Trial
 from planner.tuning.executor import Here, Work
 from planner.tuning.measure import measure_here
@@ -29,7 +30,6 @@ from planner.tuning.ray.own_cores import on_own_cores
 from planner.units import GIB
 from planner.version import __version__
 from planner.watchdog import no_engine_left
-from planner.workspace import Workspace
 
 NOTHING = "none"
 """What a host says of what it has not."""

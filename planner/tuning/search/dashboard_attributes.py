@@ -7,8 +7,8 @@ show as columns. The whole trial is stored beside them, as one attribute (`recor
 from __future__ import annotations
 
 from planner.metrics import LATENCIES, MAX_MODEL_LEN, RATES
-from planner.problem import Problem
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import Trial
 
 SHOWN = ("output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")

@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from planner.errors import InputError, PlannerError
 from planner.hosts import on_par
-from planner.problem import Problem
 from planner.quality import Verdict, judged, numerics, refused_numerics
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import Trial, best_trial
 from planner.tuning.search.surrogate import Surrogate
 

@@ -30,9 +30,9 @@ from planner.constraints import Constraint
 from planner.errors import BackendError, InputError, in_short
 from planner.finals import Heat
 from planner.hosts import on_par
-from planner.problem import Problem
 from planner.quality import Verdict, judged
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import Rerun, Trial
 from planner.tuning.search.claims import Claims, shown
 from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit

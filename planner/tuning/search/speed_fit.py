@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from planner.estimate.deployment import Deployment
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.trial import Trial
 
 Array = NDArray[np.float64]

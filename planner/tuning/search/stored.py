@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from planner.errors import InputError
-from planner.problem import Problem
-from planner.spec import StudySpec
+from planner.study.problem import Problem
+from planner.study.spec import StudySpec
+from planner.study.workspace import Workspace
 from planner.terminal import working
 from planner.trial import Trial
 from planner.tuning.search.search import Search
-from planner.workspace import Workspace
 
 # --- report, export ---
 

@@ -29,9 +29,9 @@ from planner.estimate.speed.coefficients import Coefficients
 from planner.hardware.machine import Machine
 from planner.hosts import shared_effects
 from planner.metrics import RATES, sign
-from planner.problem import Problem
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
-from planner.space import Candidate
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trial import Trial, as_on_one_host
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,

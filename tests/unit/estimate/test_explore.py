@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from planner.cli import main
+from planner.cli.main import main
 from planner.engine.config import EngineConfig
 from planner.errors import InputError
 from planner.estimate.answer import Setup
-from planner.estimate.explore import compare, explore, fit, layouts_of, sweep
-from planner.files import load_study
+from planner.estimate.explore import fit, layouts_of, sweep
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
+from planner.study.loading import load_study
+from planner.study.setup import compare, explore
 from planner.units import GIB
 from tests.places import ROOT
 

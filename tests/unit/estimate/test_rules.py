@@ -15,11 +15,11 @@ from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.risks import dangers, hints, no_effect
 from planner.estimate.rules import RULES, check, violations
-from planner.files import load_study
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config
-from planner.problem import Problem
+from planner.study.loading import load_study
+from planner.study.problem import Problem
 from planner.units import GIB, MIB
 from tests.places import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 
 from planner.hardware import cores
 from planner.hardware.cores import parse_cpuset
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.tuning.ray.own_cores import on_own_cores
 
 CPU = {"gpu": "CPU", "interconnect": "none", "cpu_cores": 2}

@@ -115,7 +115,7 @@ def endpoint() -> Iterator[str]:
 def estimate(model: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`planner estimate` with a cache of its own; a process, for HF_ENDPOINT is read when the library is imported."""
     argv = ["estimate", "--model", model, "--gpu", "RTX 3090", "--max-model-len", "1024", "--json"]
-    code = f"from planner.cli import main; main({argv!r})"
+    code = f"from planner.cli.main import main; main({argv!r})"
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -183,7 +183,7 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path) -> None:
     code = """
 import sys
 sys.modules["huggingface_hub"] = None  # as if it were not installed
-from planner.cli import main
+from planner.cli.main import main
 main(["estimate", "--model", "Qwen/Qwen9-8B", "--gpu", "H200"])
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -19,8 +19,8 @@ from planner.errors import (
     InputError,
 )
 from planner.finals import judge_finals
-from planner.problem import Problem
 from planner.report import conclusion
+from planner.study.problem import Problem
 from planner.trial import best_trial, default_trial
 from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.tuning.executor import Here

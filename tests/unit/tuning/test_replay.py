@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from planner.cli.report import report_trials
 from planner.errors import InputError
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.trial import Trial, default_trial
-from planner.tune_command import report_trials
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated

@@ -16,7 +16,7 @@ from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.speed.coefficients import V1
 from planner.estimate.speed.prediction import predict as predict_metrics
 from planner.estimate.speed.step import Step, StepModel, largest_graph_tokens, prefill_pairs
-from planner.files import load_named, shipped_files
+from planner.files.shipped import load_named, shipped_files
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
 from planner.metrics import summarize

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from planner.metrics import GOALS
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.trial import Failure
 from planner.tuning.search.dashboard_attributes import settings_words, study_words, trial_attributes, with_unit
 

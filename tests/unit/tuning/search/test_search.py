@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from planner.errors import EngineOutOfMemory, InputError
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.trial import best_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study

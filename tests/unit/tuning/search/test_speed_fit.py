@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.tuning.search.speed_fit import FACTORS, fit_coefficients, scaled
 
 Make = Callable[..., Problem]

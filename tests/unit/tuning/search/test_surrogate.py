@@ -11,7 +11,7 @@ import pytest
 
 from planner.constraints import Constraint
 from planner.estimate.memory.calibration import predicted_figures
-from planner.problem import Problem
+from planner.study.problem import Problem
 from planner.trial import Provenance, Trial
 from planner.tuning.search.gaussian_process import _expected_gain, _expected_improvement, _posterior
 from planner.tuning.search.samplers import untried_rows

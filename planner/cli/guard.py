@@ -1,0 +1,50 @@
+"""The commands around a running service; `cli.py` registers them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.errors import InputError
+
+
+def guard(
+    ladder: Annotated[Path | None, typer.Argument(help="ladder.yaml, or the study it is beside.")] = None,
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", help="Of Prometheus metrics on the loopback; 0: none.", min=0, max=65535)
+    ] = 9477,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            "--webhook",
+            envvar="PLANNER_WEBHOOK",
+            help="URL to which each event is posted; in PLANNER_WEBHOOK no list of processes shows it.",
+        ),
+    ] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the service too when the guard is told to end.")] = False,
+    proxy: Annotated[
+        int | None,
+        typer.Option("--proxy", help="Front door for requests on this loopback port.", min=1, max=65535),
+    ] = None,
+    trim: Annotated[
+        str | None,
+        typer.Option("--trim", help="oldest: of chats that are too long the oldest turns are left out."),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No events on stdout; the events file and the webhook get them.")
+    ] = False,
+) -> None:
+    """Keep the exported service up: restarts with back-off, one rung down the ladder after memory failures, back up."""
+    from planner.service.guard.loop import Door, run_guard
+    from planner.service.ladder import load_ladder
+    from planner.study.workspace import LADDER_FILE, find_study
+
+    if ladder is None and Path(LADDER_FILE).exists():
+        ladder = Path(LADDER_FILE)
+    found, folder = load_ladder(find_study(ladder))
+    if trim not in (None, "oldest") or (trim and proxy is None):
+        raise InputError(f"--trim {trim}: allowed is oldest, with --proxy")
+    door = None if proxy is None else Door(port=proxy, trim="oldest" if trim else None)
+    run_guard(found, folder, metrics_port, webhook, stop, door, quiet)

@@ -1,0 +1,148 @@
+"""The command line: thin commands over the library. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import sys
+from contextlib import suppress
+
+import typer
+
+from planner.cli.bench import bench
+from planner.cli.candidates import candidates
+from planner.cli.doctor import doctor
+from planner.cli.estimate import estimate
+from planner.cli.examples import FLAGS, epilog
+from planner.cli.export import export
+from planner.cli.fleet import fleet
+from planner.cli.gpus import gpus
+from planner.cli.guard import guard
+from planner.cli.log import log
+from planner.cli.models import models
+from planner.cli.options import TakesFlags
+from planner.cli.report import report
+from planner.cli.schema import schema
+from planner.cli.tune import tune
+from planner.cli.verify import verify
+from planner.errors import InputError, PlannerError
+from planner.files.writing import NO_ROOM
+
+NARROW_HELP = 72
+"""Columns below which help has no boxes: they would cut the options' names."""
+
+app = typer.Typer(
+    help="Which vLLM settings fit and are fastest on the GPUs you have, and the proof.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW_HELP else None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+TAKE_FLAGS = {"estimate", "tune", "doctor"}
+"""Commands after which vLLM's own flags may follow."""
+
+
+COMMANDS = (
+    estimate,
+    tune,
+    doctor,
+    candidates,
+    bench,
+    report,
+    export,
+    guard,
+    log,
+    verify,
+    fleet,
+    schema,
+    gpus,
+    models,
+)
+"""All of them, in the order of the help."""
+
+
+def _register() -> None:
+    for command in COMMANDS:
+        name = command.__name__
+        if name in TAKE_FLAGS:
+            app.command(cls=TakesFlags, epilog=epilog(name, FLAGS))(command)
+        else:
+            app.command(epilog=epilog(name))(command)
+
+
+_register()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line; an error that is expected is one line on stderr and its exit code.
+
+    vLLM's own flags are taken out first, by the names of EngineConfig's fields, and reach the command as context.obj.
+    """
+    from planner.engine.config import settings
+    from planner.engine.flags import parse_flags
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not end the program
+    code: object = 0
+    try:
+        given, rest = parse_flags(sys.argv[1:] if argv is None else argv)
+        if settings(given) and not TAKE_FLAGS & set(rest[:1]):
+            raise InputError(
+                f"command line: {', '.join(settings(given))}: only estimate, tune and doctor take vLLM's flags"
+            )
+        code = app(rest, obj=given, standalone_mode=False)
+        sys.stdout.flush()
+    except PlannerError as error:
+        typer.echo(f"planner: {error}", err=True)
+        code = error.exit_code
+    except typer.TyperException as error:
+        if words := _usage_words(error):
+            typer.echo(f"planner: {words}", err=True)
+        code = InputError.exit_code
+    except BrokenPipeError:  # whoever reads, such as head, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = PlannerError.exit_code  # as typer does where it notices first
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # which any word may be that could name a file
+            typer.echo(f"planner: {str(error.filename)[:60]}...: {error.strerror}", err=True)
+            code = InputError.exit_code
+        elif error.errno in NO_ROOM:
+            _tell_no_room(error)
+            code = PlannerError.exit_code
+        else:
+            raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell_no_room(error: OSError) -> None:
+    """In one line; the output itself may be what has no room."""
+    where = error.filename or "the output"
+    with suppress(OSError):
+        words = f"{where}: {error.strerror}; what a study has finished is kept: mend that, then run it again"
+        typer.echo(f"planner: {words}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # or the interpreter would fail on it again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _usage_words(error: typer.TyperException) -> str:
+    """One line on a word that the command line does not know, with what may be meant; empty where help was printed."""
+    from planner.engine.config import FIELDS
+    from planner.engine.flags import SHORT_FLAGS, flag
+    from planner.files.spelling import did_you_mean
+
+    context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    if context is None or not hasattr(error, "possibilities"):
+        return " ".join(error.format_message().split())
+    known = [word for parameter in context.command.params for word in parameter.opts]
+    if context.info_name in TAKE_FLAGS:
+        known += map(flag, FIELDS)
+    short = SHORT_FLAGS.get(f"-{str(option).strip('-')}")
+    hint = did_you_mean(str(option), known) if short not in known else f"; did you mean {short}?"
+    return f"{context.info_name}: no such option: {option}{hint}"

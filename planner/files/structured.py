@@ -1,0 +1,191 @@
+"""YAML and JSON as typed values, strictly: an error names file, key, what is wrong and what is allowed.
+
+In: text and a msgspec type. Out: a value of that type, and text again. It knows no type of any other package."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+
+from planner.errors import InputError
+from planner.files.spelling import did_you_mean
+from planner.units import Bytes, Seconds, parse_bytes, parse_seconds
+
+T = TypeVar("T")
+
+
+MOST_DEPTH, MOST_VALUES, MOST_DIGITS = 30, 20_000, 40
+"""Of a YAML file: nested values, values when every alias is written out, characters of a number."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with an end: nesting, aliases and numbers are bounded. A key may stand once."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._count = 0
+        self._counts: dict[str, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event, before = self.peek_event(), self._count  # type: ignore[no-untyped-call]
+        is_alias, anchor = isinstance(event, yaml.AliasEvent), getattr(event, "anchor", None)
+        if is_alias and anchor in self.anchors and anchor not in self._counts:
+            raise ComposerError(None, None, f"alias {anchor} stands within what it names", event.start_mark)
+        self._depth += 1
+        self._count += self._counts.get(str(anchor), 1) if is_alias else 1
+        if self._depth > MOST_DEPTH:
+            raise ComposerError(None, None, f"nested more than {MOST_DEPTH} deep", event.start_mark)
+        if self._count > MOST_VALUES:
+            raise ComposerError(None, None, f"more than {MOST_VALUES} values, aliases written out", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if anchor is not None and not is_alias:
+            self._counts[anchor] = self._count - before
+        return node
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        seen: set[str] = set()
+        for key in keys:
+            if key.value in seen and key.value != "<<":
+                raise ConstructorError(None, None, f"key {key.value[:100]} stands there twice", key.start_mark)
+            seen.add(key.value)
+        return node
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        if len(node.value) > MOST_DIGITS:
+            raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
+        is_whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if is_whole else self.construct_yaml_float(node)
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
+
+
+def decode(text: str, kind: type[T], where: str) -> T:
+    """YAML text to a value of `kind`. Raises InputError: `file: key.path: what is wrong`."""
+    try:
+        data = _Loader(text).get_single_data()
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: is not YAML: {error}") from None
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a value that its tag refuses
+        raise InputError(f"{where}: is not YAML: a value has the wrong form: {error}") from None
+    return convert(data, kind, where)
+
+
+_CONTROL = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What YAML can hold as an escape only (YAML 1.2.2, 5.1), as no path, flag or terminal can do with NUL and its like;
+and the line ends that YAML 1.1 and 1.2 read differently."""
+
+
+def _refuse_controls(value: Any, where: str, seen: set[int]) -> None:
+    """Each list and mapping once, as aliases may repeat and contain them. Raises InputError."""
+    if isinstance(value, str) and (found := _CONTROL.search(value)):
+        raise InputError(
+            f"{where}: {value[:40]!a}: has the control character {found[0]!a}, which no value here can have"
+        )
+    if isinstance(value, dict | list) and id(value) not in seen:
+        seen.add(id(value))
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            _refuse_controls(part, where, seen)
+
+
+def convert(data: Any, kind: type[T], where: str) -> T:
+    _refuse_controls(data, where, set())
+    try:
+        return msgspec.convert(data, kind, dec_hook=_decode_unit)
+    except msgspec.ValidationError as error:
+        path, message = explained(error, kind)
+        raise InputError(f"{where}: {path + ': ' if path else ''}{message}") from None
+    except (ArithmeticError, ValueError, RecursionError) as error:  # of integers too large to print, and the like
+        raise InputError(f"{where}: {error}") from None
+
+
+def _decode_unit(kind: type, value: Any) -> Any:
+    if kind is Bytes:
+        return parse_bytes(value)
+    if kind is Seconds:
+        return parse_seconds(value)
+    raise NotImplementedError(f"no YAML form for {kind}")
+
+
+def encode(value: Any) -> str:
+    """A value as YAML text that `decode` reads back."""
+    builtins = msgspec.to_builtins(value, enc_hook=_encode_unit)
+    return yaml.safe_dump(builtins, sort_keys=False, allow_unicode=True)
+
+
+def _encode_unit(value: Any) -> Any:
+    if isinstance(value, Bytes):
+        return int(value)
+    if isinstance(value, Seconds):
+        return float(value)
+    raise NotImplementedError(f"no YAML form for {type(value)}")
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """JSON as Python reads it, so with NaN and Infinity, which config.json files have. Raises InputError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise InputError(f"{where}: is not JSON that can be read: nested too deeply") from None
+    except ValueError as error:
+        raise InputError(f"{where}: is not JSON: {error}") from None
+
+
+def pretty_json(document: Mapping[str, Any]) -> str:
+    return msgspec.json.format(msgspec.json.encode(document)).decode()
+
+
+def explained(error: msgspec.ValidationError, kind: type) -> tuple[str, str]:
+    """Where a value of `kind` is wrong, as `key.path`, and why, with what is allowed there or near."""
+    message, _, path = str(error).partition(" - at `")
+    path = path.rstrip("`").removeprefix("$").replace("[...]", "").lstrip(".")
+    there = list(_kinds_at(kind, re.sub(r"\[\d+\]", "", path)))
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message):
+        keys = [field.encode_name for one in there if _is_struct(one) for field in msgspec.structs.fields(one)]
+        message = f"unknown key `{unknown[1]}`{did_you_mean(unknown[1], keys)}"
+    elif message.startswith("Invalid enum value"):
+        allowed = [str(value) for one in there if get_origin(one) is Literal for value in get_args(one)]
+        message += f"; allowed: {', '.join(allowed)}" if allowed else ""
+    message = message.replace("Object missing required field", "missing key")
+    return path, re.sub(r"\bObject\b", "mapping", message)
+
+
+def _kinds_at(kind: Any, path: str) -> Iterator[Any]:
+    """The types that a key path may have a value of."""
+    name, _, rest = path.partition(".")
+    if not name:
+        yield from _parts(kind)
+        return
+    for part in _parts(kind):
+        if _is_struct(part) and name in part.__struct_fields__:
+            yield from _kinds_at(get_type_hints(part, include_extras=True)[name], rest)
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """The types that a union, a list or the values of a mapping are made of."""
+    if get_origin(kind) in (None, Literal):
+        yield kind
+    else:
+        for part in get_args(kind):
+            yield from _parts(part)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)

@@ -1,0 +1,67 @@
+"""A trial for Docker: `run_sh`, a script of `docker run`s, and `compose_yaml`, the same as services of a compose file.
+
+Both are made of the `ContainerRun`s that the trials are made of. Instances side by side have a port each, one above
+the other from `serve.host_port`, and cards of their own.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from planner.container import ContainerRun, cache_volume, service_runs
+from planner.files.structured import encode
+from planner.service.export.header import header, port_plan
+from planner.study.problem import Problem
+from planner.trial import Trial
+
+
+def run_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:
+    """A bash script that starts the service of this trial."""
+    runs = service_runs(problem, trial.candidate)
+    head = header(problem, trial, default, cache_words(problem), port_plan(problem, trial.candidate))
+    commands = "\n\n".join(_command(run) for run in runs)
+    return f"#!/usr/bin/env bash\n{head}\nset -euo pipefail\n{demanded(problem)}\n{commands}\n"
+
+
+def compose_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
+    """The service under Docker's own restart policy, for where no guard runs; unhealthy ones are only marked."""
+    runs = service_runs(problem, trial.candidate)
+    services = {run.name: {**run.to_compose(), "healthcheck": _healthcheck(run)} for run in runs}
+    volumes = {source: {"name": source} for run in runs for source in run.volumes if not source.startswith("/")}
+    head = header(problem, trial, default, cache_words(problem), port_plan(problem, trial.candidate))
+    return f"{head}\n{encode({'services': services, 'volumes': volumes})}"
+
+
+def _healthcheck(run: ContainerRun) -> dict[str, object]:
+    """By Python, which every image of vLLM has; its API answers `/health` only when the engine is up."""
+    ask = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{run.container_port}/health', timeout=5)"
+    return {"test": ["CMD", "python3", "-c", ask], "interval": "15s", "timeout": "10s", "start_period": "20m"}
+
+
+def cache_words(problem: Problem) -> str:
+    """A line of the header; empty where nothing is kept."""
+    if not problem.spec.engine.compile_cache:
+        return ""
+    return f"compiled code is kept in the volume {cache_volume(problem)}; the first start without it is slower"
+
+
+def demanded(problem: Problem) -> str:
+    """Lines of a script that end it where a variable that is passed on by name is not set."""
+    return "".join(f': "${{{name}:?is not set, the engine needs it}}"\n' for name in problem.spec.engine.pass_env)
+
+
+def _command(run: ContainerRun) -> str:
+    lines = ["docker run " + " ".join(map(shlex.quote, run.options()[0]))]
+    lines += [" ".join(map(shlex.quote, option)) for option in run.options()[1:]]
+    return broken([*lines, shlex.quote(run.image)], run.command)
+
+
+def broken(lines: list[str], args: tuple[str, ...]) -> str:
+    """A command over several lines: the given ones, then one for each flag with its values."""
+    lines = list(lines)
+    for word in args:
+        if word.startswith("--"):
+            lines.append(shlex.quote(word))
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n  ".join(lines)

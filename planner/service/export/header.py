@@ -1,0 +1,74 @@
+"""`header(...)`: the comment on top of everything exported: what it starts, and where its numbers come from."""
+
+from __future__ import annotations
+
+from planner.container import gpu_ids
+from planner.quality import quality_words
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
+from planner.trial import Trial, all_metrics, gain
+from planner.units import format_count, format_gib, format_ms
+from planner.workload.shapes import in_words, shape_of
+
+LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
+
+
+def header(problem: Problem, trial: Trial, default: Trial | None, *further: str) -> str:
+    """Lines that begin with `#`; `further` ones are of the kind, empty ones are left out. No name can end a line."""
+    figures, provenance = problem.objective.figures(trial.value or 0.0, all_metrics(problem, trial)), trial.provenance
+    mark = "SIMULATED, not measured: " if provenance.simulated else "measured: "
+    lines = [
+        f"vLLM {provenance.vllm_version}, {problem.spec.hardware.num_gpus} x {problem.gpu.name}: "
+        f"{problem.models[trial.candidate.model].name}",
+        f"study {problem.spec.name}, trial {trial.number}, layout {trial.candidate.layout}",
+        f"{mark}{figures}{_gain(problem, trial, default)}{', in the finals' if trial.rerun is not None else ''}",
+        f"latencies: {', '.join(f'{n} {format_ms(trial.metrics[n])}' for n in LATENCIES_SHOWN if n in trial.metrics)}",
+        f"load: {_load(problem)}",
+        f"memory per GPU: {_memory(trial)}",
+        f"{provenance.finished_at}, planner {provenance.planner_version}, backend {provenance.backend}",
+        quality_words(problem, trial) or "",
+        _image(trial),
+        *further,
+    ]
+    if provenance.simulated:
+        lines.insert(0, "SIMULATED: these numbers come from a model of the engine. Measure before you rely on them.")
+    return "\n".join(f"# {' '.join(line.split())}" for line in lines if line)
+
+
+def port_plan(problem: Problem, candidate: Candidate) -> str:
+    """Where on a host each of several instances answers; empty for one."""
+    count, port = candidate.layout.instances, problem.spec.serve.host_port
+    cards = [None if problem.gpu.is_cpu else gpu_ids(problem, candidate, i) for i in range(count)]
+    words = ["" if ids is None else f" with card{'s' * (len(ids) > 1)} {','.join(map(str, ids))}" for ids in cards]
+    places = "; ".join(f"port {port + i}{on}" for i, on in enumerate(words))
+    return f"{count} instances: {places}; share requests out among them" if count > 1 else ""
+
+
+def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
+    if default is None or default.value is None or trial.value is None or default.number == trial.number:
+        return ""
+    words = problem.objective.format(default.value)
+    return f" (engine defaults: {words}, {gain(problem, trial, default):+.1%})"
+
+
+def _image(trial: Trial) -> str:
+    """What the image's name stood for; a name can come to mean another image."""
+    image, digest = trial.provenance.image, trial.provenance.machine.image_digest
+    return f"measured in {image}, which was {digest}" if image and digest else ""
+
+
+def _load(problem: Problem) -> str:
+    w = problem.workload
+    return f"{w.name}, {w.num_requests} requests, {in_words(shape_of(w))}, longest {w.max_total_tokens} tokens"
+
+
+def _memory(trial: Trial) -> str:
+    real, predicted = trial.real_memory, trial.predicted_memory
+    figures, word = (predicted, "expected") if real is None or real.kv_tokens is None else (real, "as started")
+    parts = [
+        f"weights {format_gib(figures.weight_bytes)}" if figures.weight_bytes else "",
+        f"activations {format_gib(figures.activation_bytes)}" if figures.activation_bytes else "",
+        f"KV cache {format_gib(figures.kv_cache_bytes)}" if figures.kv_cache_bytes else "",
+        f"{format_count(figures.kv_tokens)} KV tokens" if figures.kv_tokens else "",
+    ]
+    return f"{', '.join(part for part in parts if part)} ({word})"

@@ -1,0 +1,67 @@
+"""The kinds of export: `exported(kind, ...)` is a trial as text that runs it, quoted for whoever reads it.
+
+All are made of what the trials are made of (`container.py`, `engine.py`), so what was measured is what runs; a setting
+that the version of the study does not know is an error, never a line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from planner.errors import InputError
+from planner.service.export.docker_script import compose_yaml, run_sh
+from planner.service.export.guarded import ladder_yaml, systemd_unit
+from planner.service.export.kubernetes import kubernetes_yaml
+from planner.service.export.serve_command import CONFIG_FILE, engine_yaml, serve_sh
+from planner.study.problem import Problem
+from planner.study.workspace import LADDER_FILE
+from planner.trial import Trial, as_measured
+
+ExportKind = Literal["script", "ladder", "compose", "systemd", "kubernetes", "serve", "config"]
+SCRIPTS: tuple[ExportKind, ...] = ("script", "serve")
+"""Kinds that may be executed."""
+
+
+def parse_kind(text: str) -> ExportKind:
+    """Raises InputError."""
+    for kind in get_args(ExportKind):
+        if text == kind:
+            return kind
+    raise InputError(f"--kind {text}: allowed: {', '.join(get_args(ExportKind))}")
+
+
+def file_name(kind: ExportKind, problem: Problem) -> str:
+    names: dict[ExportKind, str] = {
+        "script": "run.sh",
+        "ladder": LADDER_FILE,
+        "compose": "compose.yaml",
+        "systemd": f"planner-guard-{problem.spec.serve.name}.service",
+        "kubernetes": "kubernetes.yaml",
+        "serve": "serve.sh",
+        "config": CONFIG_FILE,
+    }
+    return names[kind]
+
+
+def exported(kind: ExportKind, problem: Problem, trial: Trial, default: Trial | None, ladder: Path) -> str:
+    """The text of one kind, with the trial's very image; `ladder` is where the unit finds the ladder.
+
+    Raises InputError where the study lacks what the kind needs, or the version cannot say it.
+    """
+    problem = as_measured(problem, trial)
+    match kind:
+        case "script":
+            return run_sh(problem, trial, default)
+        case "ladder":
+            return ladder_yaml(problem, trial, default)
+        case "compose":
+            return compose_yaml(problem, trial, default)
+        case "systemd":
+            return systemd_unit(problem, trial, default, ladder)
+        case "kubernetes":
+            return kubernetes_yaml(problem, trial, default)
+        case "serve":
+            return serve_sh(problem, trial, default)
+        case "config":
+            return engine_yaml(problem, trial, default)

@@ -1,0 +1,1 @@
+"""Keeps a deployment serving: observes it, decides, steps down its ladder."""

@@ -1,0 +1,155 @@
+"""The engines behind the front door: which is asked next, which does not answer, and the wait while none does.
+
+In: base URLs on this machine, failures as they are met. Out: the instance with the fewest requests under way. An
+instance that failed is left out until its /health says that it is well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from planner.errors import InputError
+from planner.service.proxy.request import ProxyLimits, Request, unavailable
+from planner.service.proxy.upstream import Answer, Broken, NotSent, Pool
+
+HEALTH_S = 0.5
+"""How often an instance that did not answer is asked for its health."""
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """One engine, and what is under way there."""
+
+    base_url: str
+    pool: Pool
+    in_flight: int = 0
+    num_sent: int = 0
+    is_up: bool = True
+    probe: asyncio.Task[None] | None = None
+
+    async def ask(self, request: Request) -> Answer:
+        """Waits for the answer's head; the caller releases it to the pool. Raises NotSent, Broken."""
+        data = request.encode(self.pool.host, self.pool.port)
+        if request.is_repeatable:
+            try:
+                return await self.pool.exchange(data)
+            except Broken as error:
+                if not error.was_kept:
+                    raise
+        return await self.pool.exchange(data, may_keep=False)
+
+    async def ask_whole(self, request: Request) -> bytes:
+        """The answer's whole body. Raises NotSent, Broken."""
+        answer = await self.ask(request)
+        try:
+            parts = []
+            while data := await answer.read():
+                parts.append(data)
+            return b"".join(parts)
+        finally:
+            self.pool.release(answer)
+
+
+class Instances:
+    """Those of now. Belongs to one event loop."""
+
+    def __init__(self, limits: ProxyLimits, on_event: Callable[[str], None]) -> None:
+        self.limits = limits
+        self.on_event = on_event
+        self.all: tuple[Instance, ...] = ()
+        self._num_queued = 0
+        self._changed = asyncio.Event()
+
+    def replace(self, addresses: Mapping[str, tuple[str, int]]) -> None:
+        """By URL; those that stay keep their connections, and what is under way goes on with those that go."""
+        known = {instance.base_url: instance for instance in self.all}
+        self.all = tuple(known.get(url) or self._new(url, *address) for url, address in addresses.items())
+        for url in known.keys() - addresses.keys():
+            known[url].pool.close()
+        self._changed.set()
+
+    def _new(self, base_url: str, host: str, port: int) -> Instance:
+        limits = self.limits
+        return Instance(base_url, Pool(host, port, limits.connect_s, limits.first_byte_s, limits.idle_s))
+
+    def close(self) -> None:
+        for instance in self.all:
+            instance.pool.close()
+            if instance.probe is not None:
+                instance.probe.cancel()
+
+    def able(self, without: set[Instance] | None = None) -> list[Instance]:
+        """The least loaded first."""
+        found = [instance for instance in self.all if instance.is_up and instance not in (without or ())]
+        return sorted(found, key=lambda instance: (instance.in_flight, instance.num_sent))
+
+    async def choose(self, tried: set[Instance], deadline_s: float) -> Instance:
+        """The least loaded that was not tried; waits while there is none, then forgets who was tried.
+
+        Raises Refused after the deadline of the loop's clock, or when too many wait.
+        """
+        while not (able := self.able(tried)):
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise unavailable("no engine serves at the moment")
+            if not tried or not self.able():
+                await self._wait(deadline_s)
+            tried.clear()
+        return able[0]
+
+    async def _wait(self, deadline_s: float) -> None:
+        if self._num_queued >= self.limits.max_queued:
+            raise unavailable("the engine is restarting, and too many requests wait for it already")
+        self._num_queued += 1
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - asyncio.get_running_loop().time())):
+                await self._changed.wait()
+        except TimeoutError:
+            raise unavailable("no engine serves at the moment") from None
+        finally:
+            self._num_queued -= 1
+
+    def mark_down(self, instance: Instance, why: str) -> None:
+        if instance.is_up:
+            instance.is_up = False
+            self.on_event(f"{instance.base_url} does not answer: {why}")
+            instance.probe = asyncio.get_running_loop().create_task(self._probe(instance))
+
+    async def _probe(self, instance: Instance) -> None:
+        """Ask for its health until it is well, or nobody's any more."""
+        while instance in self.all:
+            request = Request("GET", "/health", b"/health", [(b"connection", b"close")])
+            with contextlib.suppress(NotSent, Broken, TimeoutError):
+                async with asyncio.timeout(self.limits.connect_s):
+                    answer = await instance.ask(request)
+                    instance.pool.release(answer)
+                if answer.status == 200:
+                    instance.is_up = True
+                    self.on_event(f"{instance.base_url} answers again")
+                    self._changed.set()
+                    return
+            await asyncio.sleep(HEALTH_S)
+
+
+def addresses_of(base_urls: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Host and port of each. Raises InputError unless they are on this machine."""
+    found = {}
+    for base_url in base_urls:
+        parts = urlsplit(base_url)
+        host = parts.hostname or ""
+        try:
+            is_here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+            port = parts.port
+        except ValueError:
+            is_here, port = False, None
+        if parts.scheme != "http" or not is_here or port is None or parts.path.strip("/"):
+            raise InputError(
+                f"{base_url}: an instance is http://127.0.0.1:PORT: requests are passed on to this machine only"
+            )
+        found[base_url] = (host, port)
+    return found

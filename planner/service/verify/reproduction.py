@@ -1,0 +1,237 @@
+"""Whether a service started anew is what a trial measured: settings, memory and numbers, one `Check` each.
+
+In: the `docker run`s that planner exports and those that happened, what the log says, the metrics of both. Out:
+`Check`s. Starts and measures nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+import msgspec
+
+from planner.container import ContainerRun
+from planner.engine.config import BOOLEANS, settings
+from planner.engine.flags import flag, parse_flags
+from planner.engine.log.settings import SettingsReader, is_same
+from planner.estimate.memory.per_gpu import MemoryFigures
+from planner.metrics import METRICS, RATES
+from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, SURE
+from planner.study.objective import Objective, format_metric
+from planner.trial import Trial
+from planner.units import format_count, format_gib
+
+Verdict = Literal["same", "differs", "not known"]
+LATENCY_NOISE = 0.05
+"""Standard deviation of the logarithm of a latency's p95 between repeats: 3 to 10 % in the recorded landscapes."""
+SAME_MEMORY = 0.01
+"""Starts of equal settings differ by 0.04 % of the KV cache; a cold compile cache takes 11 to 21 % of it."""
+KV_FIGURES = ("kv_tokens", "num_blocks", "kv_cache_bytes")
+"""The size of the KV cache; the first that both logs tell is compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing compared."""
+
+    kind: Literal["setting", "memory", "metric"]
+    name: str
+    """A flag as it is written, a figure, a metric."""
+    expected: str
+    found: str
+    verdict: Verdict
+    change: float | None = None
+    """Of a number: found over expected, less 1."""
+    noise: float | None = None
+    """How far it may be off."""
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+NOTHING = "nothing"
+
+
+def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[Check]:
+    """What differs between the `docker run` that planner exports and the one that happened.
+
+    Name, port, restart policy, labels and what is read-only are left out: they change no number.
+    """
+    wanted, given = _words(expected), _words(found)
+    return [
+        _setting(name, wanted.get(name, NOTHING), given.get(name, NOTHING))
+        for name in dict.fromkeys([*wanted, *given])
+        if not _same(wanted.get(name), given.get(name))
+    ]
+
+
+def compare_arguments(expected: ContainerRun, log: SettingsReader) -> list[Check]:
+    """What differs between the exported settings and those that the engine's log says it was started with."""
+    wanted = settings(parse_flags(expected.command)[0])
+    names = [name for name in log.asked if name in wanted or not log.has_all]
+    return [
+        _setting(flag(name), str(wanted.get(name, NOTHING)), str(log.asked[name]))
+        for name in names
+        if name not in wanted or not is_same(name, wanted[name], log.asked[name])
+    ]
+
+
+def _setting(name: str, expected: str, found: str) -> Check:
+    return Check(kind="setting", name=name, expected=expected, found=found, verdict="differs")
+
+
+def _words(run: ContainerRun) -> dict[str, str]:
+    """Every word of a `docker run` that can change a number, by what it is about."""
+    words = {"image": run.image}
+    for option in msgspec.structs.replace(
+        run, name="", host_port=None, restart=None, labels={}, read_only=[]
+    ).options():
+        if option[0] == "-v":
+            host, _, inside = option[1].partition(":")
+            words[f"-v {inside}"] = host
+        elif len(option) == 2 and option[0] not in ("--name", "-p"):
+            name, _, value = option[1].partition("=")
+            words[f"{option[0]} {name}"] = value
+        elif "=" in option[0]:
+            name, _, value = option[0].partition("=")
+            words[name] = value
+    return {**words, **_flags(run.command)}
+
+
+def _flags(command: Sequence[str]) -> dict[str, str]:
+    """Flag -> value of an engine's command line; `--no-x` is `--x` with the value false."""
+    found: dict[str, str] = {}
+    last = ""
+    for word in command:
+        if word.startswith("--"):
+            last, inline, value = word.partition("=")
+            found[last] = value if inline else "true"
+            field = last.removeprefix("--no-").replace("-", "_")
+            if last.startswith("--no-") and field in BOOLEANS:
+                del found[last]
+                last = flag(field)
+                found[last] = "false"
+        elif last:
+            found[last] = word if found[last] == "true" else f"{found[last]} {word}"
+        else:
+            found["command"] = f"{found.get('command', '')} {word}".strip()
+    return found
+
+
+_HALF = {"half": "float16"}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as vLLM reads them: 0.9 is 0.90, a JSON text is what it says."""
+    if one is None or other is None:
+        return one is other
+    return _value(one) == _value(other)
+
+
+def _value(written: Any) -> Any:
+    if not isinstance(written, str):
+        return written
+    text = _HALF.get(written, written)
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def compare_memory(expected: MemoryFigures | None, found: MemoryFigures | None) -> list[Check]:
+    """The KV cache of the trial's start and of this one."""
+    for name in KV_FIGURES:
+        wanted, given = getattr(expected, name, None), getattr(found, name, None)
+        if wanted and given:
+            change = given / wanted - 1
+            verdict: Verdict = "same" if abs(change) <= SAME_MEMORY else "differs"
+            words = (_figure(name, wanted), _figure(name, given))
+            return [_number("memory", name, *words, verdict, change, SAME_MEMORY)]
+    return [_number("memory", KV_FIGURES[0], "?", "?", "not known", None, None)]
+
+
+def _figure(name: str, value: float) -> str:
+    return format_gib(value) if name.endswith("_bytes") else format_count(int(value))
+
+
+def _number(
+    kind: Literal["memory", "metric"],
+    name: str,
+    expected: str,
+    found: str,
+    verdict: Verdict,
+    change: float | None,
+    noise: float | None,
+) -> Check:
+    return Check(kind=kind, name=name, expected=expected, found=found, verdict=verdict, change=change, noise=noise)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def launches_of(trial: Trial, trials: Iterable[Trial]) -> list[Trial]:
+    """The launches whose numbers are the trial's: of the finals where they are, else the search's own."""
+    finals = [t for t in trials if t.rerun is not None and t.rerun.is_final and t.rerun.of == trial.number]
+    return [t for t in finals if t.outcome == "measured"] or [trial]
+
+
+def judged_metrics(objective: Objective) -> list[str]:
+    """The metrics that are pushed and those that have a limit, as far as they are measured."""
+    return [name for name in dict.fromkeys([*objective.powers, *objective.slo]) if name in METRICS]
+
+
+def compare_metrics(
+    trial: Trial,
+    trials: Sequence[Trial],
+    objective: Objective,
+    repeats: Sequence[Mapping[str, float]],
+    tolerance: float,
+) -> list[Check]:
+    """Each judged metric of the trial's launches against this launch's repeats.
+
+    `tolerance` is a share that counts as no difference, besides the noise.
+    """
+    found = []
+    launches = launches_of(trial, trials)
+    for name in judged_metrics(objective):
+        before = [launch.metrics[name] for launch in launches if launch.metrics.get(name, 0.0) > 0]
+        now = [metrics[name] for metrics in repeats if metrics.get(name, 0.0) > 0]
+        if not before or not now:
+            found.append(_number("metric", name, "?", "?", "not known", None, None))
+            continue
+        known = [t.repeat_values for t in trials] if name == objective.metric else []  # kept of the objective only
+        spread = math.sqrt(_launch_variance(name, trials, [now, *known]) * (1 / len(before) + 1))
+        noise = math.expm1(SURE * spread) + tolerance
+        change = fmean(now) / fmean(before) - 1
+        is_noise = abs(change) <= noise
+        words = (format_metric(name, fmean(before)), format_metric(name, fmean(now)))
+        found.append(_number("metric", name, *words, "same" if is_noise else "differs", change, noise))
+    return found
+
+
+def _launch_variance(name: str, trials: Sequence[Trial], repeats: Sequence[Sequence[float]]) -> float:
+    """Of the logarithm of a launch's mean: priors, what repeats differ by, and whatever the finals launched again."""
+    launches: dict[int, list[float]] = {}
+    for trial in trials:
+        if trial.rerun is not None and trial.rerun.is_final and trial.metrics.get(name, 0.0) > 0:
+            launches.setdefault(trial.rerun.of, []).append(trial.metrics[name])
+    noise = PRIOR_NOISE if name in RATES else LATENCY_NOISE
+    variance = LAUNCH_NOISE**2 + _pooled(noise**2, repeats) / len(repeats[0])
+    return _pooled(variance, list(launches.values()))
+
+
+def _pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
+    """Variance of logarithms within groups, with a prior of PRIOR_WEIGHT."""
+    squares, degrees = PRIOR_WEIGHT * prior, float(PRIOR_WEIGHT)
+    for group in groups:
+        logs = [math.log(value) for value in group if value > 0]
+        if len(logs) > 1:
+            squares += sum((value - fmean(logs)) ** 2 for value in logs)
+            degrees += len(logs) - 1
+    return squares / degrees

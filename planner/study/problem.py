@@ -1,0 +1,343 @@
+"""`Problem`: a study with all it names looked up; judges one candidate, or the whole grid at once.
+
+In: a `StudySpec`. Out: `Deployment`s, and a `Grid` that says of every combination whether it is feasible, which rule
+removes it. Launches nothing, knows nothing of optuna.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import Version
+
+from planner.arrays import LazyModule
+from planner.constraints import Constraint
+from planner.engine.config import FIELDS, settings
+from planner.engine.defaults import USE_V1_ENV
+from planner.engine.versions import knows, parse_version
+from planner.errors import InputError
+from planner.estimate.deployment import Deployment, deploy
+from planner.estimate.memory.per_gpu import Calibration, Calibrations, MemoryFigures, calibration_key, estimate_memory
+from planner.estimate.rules import RULES, check, violations
+from planner.hardware.by_name import find_gpu
+from planner.hardware.gpus import GpuSpec
+from planner.metrics import MAX_MODEL_LEN
+from planner.model.catalog import load_model
+from planner.model.spec import ModelSpec
+from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
+from planner.study.objective import Objective
+from planner.study.space import SearchSpace
+from planner.study.spec import ModelVariant, StudySpec
+from planner.units import GIB
+from planner.workload.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from planner.estimate.speed.coefficients import Coefficients
+else:
+    np = LazyModule("numpy")
+
+
+NOT_RECORDED = "is in the replayed table"
+"""Beside RULES: a replay knows no other candidates. Its index in `Grid.rule` is the one after theirs."""
+CPU_KV_ENV = "VLLM_CPU_KVCACHE_SPACE"
+"""GiB of KV cache of vLLM's CPU backend (platforms/cpu.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Every combination of the searched values; row i of each array is the same combination."""
+
+    indices: NDArray[np.int32]
+    """Index of each searched value.  # (num_candidates, num_names)"""
+    rule: NDArray[np.int64]
+    """Index in RULES of the rule that removes it (len(RULES): not recorded), -1 where feasible.  # (num_candidates,)"""
+    groups: tuple[tuple[NDArray[np.int64], Deployment], ...]
+    """Rows that share all words, and their deployment as arrays."""
+
+    @property
+    def feasible_rows(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.rule < 0)
+
+    def removed_by(self) -> dict[str, int]:
+        """How many combinations each rule removes (the first one violated), most first."""
+        rules, counts = np.unique(self.rule[self.rule >= 0], return_counts=True)
+        order = np.argsort(-counts)
+        names = [*(rule.name for rule in RULES), NOT_RECORDED]
+        return {names[int(rules[i])]: int(counts[i]) for i in order}
+
+
+class Problem:
+    def __init__(self, spec: StudySpec, calibrations: Calibrations | None = None) -> None:
+        """Look up the GPU, the models and the version. Raises InputError."""
+        if isinstance(spec.search_space, str) or isinstance(spec.workload, str):
+            raise TypeError("search space and workload must be read first (files.load_study)")
+        self.spec = spec
+        self.space: SearchSpace = spec.search_space
+        self.workload: Workload = spec.workload
+        _check_loads(spec.also_at, self.workload)
+        self.version: Version = parse_version(spec.engine.version)
+        self.gpu: GpuSpec = find_gpu(spec.hardware.gpu)
+        if spec.hardware.gpu_memory is not None:
+            self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
+        self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
+        self.calibrations = dict(calibrations or {})
+        self._of_hosts: dict[str, dict[str | None, Calibration]] = {}
+        self._recorded: NDArray[np.int64] | None = None
+        self.left_out: list[str] = []
+        """Searched settings that this version does not know: not searched, never written."""
+        self.choices = self._choices()
+        self.default = self.choices.default_candidate()
+
+    def _choices(self) -> Choices:
+        spec, space = self.spec, self.space
+        fixed = {**settings(space.fixed), **settings(spec.engine.settings)}
+        searched: dict[str, list[Value]] = {
+            key: space.values(key) for key in space.search if key not in settings(spec.engine.settings)
+        }
+        if len(spec.models) > 1:
+            searched.setdefault(MODEL, list(spec.models))
+        for name in searched.get(MODEL, []):
+            if name not in spec.models:
+                raise InputError(f"{space.name}: search.{MODEL}: {name!r}; allowed: {', '.join(spec.models)}")
+        of_variants = ((f"models.{name}.settings: ", settings(v.settings)) for name, v in spec.models.items())
+        for where, given in (("", fixed), *of_variants):
+            for field in given:
+                if not knows(self.version, field):
+                    reason = f"{where}{field} is not a setting of vLLM {self.version}; leave it out"
+                    raise InputError(f"{spec.name}: {reason}")
+        self.left_out = [name for name in searched if name in FIELDS and not knows(self.version, name)]
+        searched = {name: values for name, values in searched.items() if name not in self.left_out}
+        layout = self._fixed_layout(fixed)
+        if any(field in fixed for field in PARALLEL_SIZES):
+            searched.pop(LAYOUT, None)  # the layout was fixed by hand
+        for name, variant in spec.models.items():
+            if any(field in settings(variant.settings) for field in PARALLEL_SIZES):
+                raise InputError(f"models.{name}.settings: parallel sizes belong to {LAYOUT} or engine.settings")
+        fitting = [text for text in searched.get(LAYOUT, []) if self._fits(parse_layout(str(text)))]
+        if fitting:
+            searched[LAYOUT] = fitting
+        else:  # none is searched, or the space was written for more cards
+            searched.pop(LAYOUT, None)
+        engine_type = type(spec.engine.settings)
+        return Choices(
+            searched,
+            engine_type(**fixed),
+            next(iter(spec.models)),
+            layout,
+            {name: variant.settings for name, variant in spec.models.items()},
+            spec.engine.env,
+        )
+
+    def _fits(self, layout: Layout) -> bool:
+        return layout.instances * layout.gpus_per_instance <= self.spec.hardware.num_gpus
+
+    def _fixed_layout(self, fixed: Mapping[str, Any]) -> Layout:
+        """The layout where none is searched: what the settings say, else one instance over all cards."""
+        pipeline = fixed.get("pipeline_parallel_size") or 1
+        tensor = fixed.get("tensor_parallel_size") or max(1, self.spec.hardware.num_gpus // pipeline)
+        return Layout(1, tensor, pipeline)
+
+    def with_spec(self, spec: StudySpec) -> Problem:
+        """The same problem, its grid shared, under a spec that changes no candidate: another sampler, image or seed."""
+        other = copy(self)
+        other.spec = spec
+        return other
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The study's. Raises InputError where it is after a setting that no candidate changes."""
+        objective = self.spec.objective
+        if MAX_MODEL_LEN in objective.powers and len(self.choices.searched.get(MAX_MODEL_LEN, [])) < 2:
+            raise InputError(
+                f"{self.spec.name}: objective: {MAX_MODEL_LEN} is not searched; give it several values under search in "
+                "the search space, and none under engine.settings"
+            )
+        return objective
+
+    # --- one candidate ---
+
+    def deployment(self, candidate: Candidate) -> Deployment:
+        return self._deployment(candidate, settings(candidate.engine))
+
+    @property
+    def default_is_engines(self) -> bool:
+        """Whether `default` is the engine's own: a replayed table may only hold something near it."""
+        return self.default == self.choices.default_candidate()
+
+    @property
+    def default_words(self) -> str:
+        return "engine defaults" if self.default_is_engines else "nearest to engine defaults"
+
+    def row_of(self, candidate: Candidate) -> int | None:
+        return self.choices.row_of(candidate)
+
+    def check(self, candidate: Candidate) -> tuple[Constraint, ...]:
+        """The rules this candidate violates."""
+        return (*check(self.deployment(candidate)), *self._not_recorded(candidate))
+
+    def _not_recorded(self, candidate: Candidate) -> tuple[Constraint, ...]:
+        """The excess is in how many settings the nearest recorded candidate differs."""
+        row = self.row_of(candidate)
+        if self._recorded is None or row is None or row in self._recorded:
+            return ()
+        indices = self.choices.index_matrix()
+        differing = (indices[self._recorded] != indices[row]).sum(axis=1).min()
+        return (Constraint(NOT_RECORDED, float(differing), "was not measured", "refused"),)
+
+    def limit_to(self, candidates: Iterable[Candidate], default: Candidate) -> None:
+        """Only these can be measured, as when a table is replayed; `default` is tried first.
+
+        Raises InputError when none of them is in the search space.
+        """
+        rows = {row for candidate in candidates if (row := self.row_of(candidate)) is not None}
+        if not rows:
+            raise InputError(f"{self.spec.name}: no recorded candidate is in the search space")
+        self._recorded = np.array(sorted(rows))
+        self.default = default
+        self.__dict__.pop("grid", None)
+
+    def predicted(self, candidate: Candidate, coefficients: Coefficients | None = None) -> dict[str, float]:
+        """Each metric as the speed model predicts it; `coefficients`: fitted ones instead of the card's priors."""
+        metrics = self.predict(self.deployment(candidate), coefficients)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def known(self, candidate: Candidate) -> dict[str, float]:
+        """Of the metrics an objective may use those that need no launch."""
+        return {MAX_MODEL_LEN: float(self.deployment(candidate).engine.max_model_len)}
+
+    def predicted_grid(self, coefficients: Coefficients | None = None) -> dict[str, NDArray[np.float64]]:
+        """The same for every row of the grid.  # each (num_candidates,)"""
+        found: dict[str, NDArray[np.float64]] = {}
+        for rows, deployment in self.grid.groups:
+            for name, value in self.predict(deployment, coefficients).items():
+                found.setdefault(name, np.zeros(len(self.grid.indices)))[rows] = value
+        return found
+
+    def learn(self, candidate: Candidate, real: MemoryFigures, source: str, host: str | None = None) -> bool:
+        """Calibrate on a real start of this candidate; the grid is judged again. False where the log told nothing.
+
+        Of several hosts each keeps its own; the grid is judged by the strictest.
+        """
+        from planner.estimate.memory.calibration import calibrate, strictest
+
+        interconnect = self.spec.hardware.interconnect
+        engine = self.deployment(candidate).engine
+        plain_estimate = estimate_memory(self.models[candidate.model], self.gpu, engine, interconnect)
+        calibration = calibrate(plain_estimate, real, source)
+        if calibration is None:
+            return False
+        key = calibration_key(self.gpu, engine, interconnect)
+        self._of_hosts.setdefault(key, {})[host] = calibration
+        self.calibrations[key] = strictest(list(self._of_hosts[key].values()))
+        self.__dict__.pop("grid", None)
+        return True
+
+    def calibrations_of(self, host: str) -> Calibrations:
+        """What is known of this host, and of the others where nothing is."""
+        return {key: self._of_hosts.get(key, {}).get(host, found) for key, found in self.calibrations.items()}
+
+    # --- the whole grid ---
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Judge every combination, in groups that share what cannot be an array (words, layouts, unset flags)."""
+        indices = self.choices.index_matrix()
+        rule = np.full(len(indices), -1)
+        deployments = []
+        for rows, deployment in self.deployments(indices):
+            rule[rows] = violations(deployment, len(rows))
+            deployments.append((rows, deployment))
+        if self._recorded is not None:
+            rule[(rule < 0) & ~np.isin(np.arange(len(rule)), self._recorded)] = len(RULES)
+        return Grid(indices, rule, tuple(deployments))
+
+    def deployments(self, indices: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], Deployment]]:
+        """Rows of `indices` that share all words, and their deployment as arrays."""
+        words = [i for i, name in enumerate(self.choices.names) if not self._is_numeric(name)]
+        groups, member = np.unique(indices[:, words], axis=0, return_inverse=True)
+        for number in range(len(groups)):
+            rows = np.flatnonzero(member.ravel() == number)
+            yield rows, self._group_deployment(indices[rows])
+
+    def _is_numeric(self, name: str) -> bool:
+        return name in FIELDS and all(isinstance(value, (int, float)) for value in self.choices.searched[name])
+
+    def _group_deployment(self, indices: NDArray[np.int32]) -> Deployment:
+        first = self.choices.params(indices[0])
+        candidate = self.choices.candidate(first)
+        columns: dict[str, Any] = settings(candidate.engine)
+        for position, name in enumerate(self.choices.names):
+            if self._is_numeric(name):
+                columns[name] = np.asarray(self.choices.searched[name])[indices[:, position]]
+        return self._deployment(candidate, columns)
+
+    def _deployment(self, candidate: Candidate, columns: dict[str, Any]) -> Deployment:
+        """`columns`: the candidate's settings, arrays where others share its words; its environment is added."""
+        if candidate.model not in self.models:
+            raise InputError(f"{self.spec.name}: {candidate.model!r} is none of its models: {', '.join(self.models)}")
+        model, hardware, env = self.models[candidate.model], self.spec.hardware, dict(candidate.env)
+        if self.gpu.is_cpu and CPU_KV_ENV in env:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
+            columns = {**columns, "kv_cache_memory_bytes": _whole_gib(env[CPU_KV_ENV]) * GIB}
+        if USE_V1_ENV in env:
+            columns = {**columns, USE_V1_ENV: env[USE_V1_ENV]}
+        return deploy(
+            model,
+            self.gpu,
+            hardware.num_gpus,
+            hardware.interconnect,
+            self.version,
+            columns,
+            host_memory_bytes=hardware.host_memory,
+            shm_bytes=self.spec.container.shm_bytes if self.spec.container else None,
+            instances=candidate.layout.instances,
+            calibrations=self.calibrations,
+            workload_tokens=self.workload.max_total_tokens,
+        )
+
+    def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
+        """Each of GOALS under the study's workload; arrays where the deployment's columns are."""
+        from planner.estimate.speed.prediction import predict
+
+        interconnect = self.spec.hardware.interconnect
+        metrics = predict(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances, coefficients)
+        return {**metrics, MAX_MODEL_LEN: d.engine.max_model_len}
+
+
+def _whole_gib(text: str) -> int:
+    """vLLM reads the variable with int(). Raises InputError."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,5}", text):
+        raise InputError(f"{CPU_KV_ENV}: {text!r} is not a whole number of GiB above 0")
+    return int(text)
+
+
+def _model(name: str, variant: ModelVariant) -> ModelSpec:
+    """The model's own files where they are here, else the architecture the study names."""
+    folder = variant.folder
+    if variant.is_directory and os.path.exists(folder) and (variant.architecture is None or _has_config(folder)):
+        return load_model(variant.path, variant.basename)
+    if variant.architecture is None and variant.is_directory:
+        raise InputError(
+            f"models.{name}.path: {variant.path} is not on this machine; name its architecture: a config.json or a "
+            "shipped name (planner models)"
+        )
+    return load_model(variant.architecture or variant.path, variant.basename)
+
+
+def _has_config(path: Path) -> bool:
+    return os.path.isfile(path) or os.path.isfile(path / "config.json")
+
+
+def _check_loads(loads: Sequence[float], workload: Workload) -> None:
+    for load in loads:
+        if workload.request_rate is None and load != round(load):
+            raise InputError(f"also_at: {load:g}: is no whole number of requests in flight")

@@ -1,0 +1,185 @@
+"""`StudySpec`: what a person writes in study.yaml. Types only; `files.py` reads them, `study.py` acts on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from planner.engine.config import EngineConfig
+from planner.files.redaction import refuse_secrets
+from planner.hardware.gpus import Interconnect
+from planner.study.objective import Objective
+from planner.study.space import SearchSpace
+from planner.units import MIB, Bytes, Seconds
+from planner.workload.workload import Rate, Workload
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+NonNegative = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$(?!\n)")]
+"""Of files, containers and labels: no separator, and no line end, which `$` alone would let pass."""
+Variable = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
+
+
+class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One form of the model, for example AWQ or FP16; where a study names several, they are searched."""
+
+    path: str
+    """Directory on the host, or a Hub name. A directory is mounted into the container."""
+    architecture: str | None = None
+    """Shipped name or config.json that describes it where the directory is not on this machine."""
+    settings: EngineConfig = EngineConfig()
+    """Settings this variant needs, for example quantization."""
+
+    def __post_init__(self) -> None:
+        for key in ("path", "architecture"):
+            if "\0" in (getattr(self, key) or ""):
+                raise ValueError(f"{key}: a path has no NUL")
+
+    @property
+    def folder(self) -> Path:
+        """The directory, with ~ written out where there is such a user."""
+        return Path(os.path.expanduser(self.path))
+
+    @property
+    def is_directory(self) -> bool:
+        return self.path.startswith(("/", "./", "../", "~"))
+
+    @property
+    def basename(self) -> str:
+        return Path(self.path).name
+
+
+class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    gpu: Annotated[str, msgspec.Meta(max_length=100)]
+    """A name of `planner gpus`, or CPU for vLLM's CPU backend."""
+    num_gpus: Positive = 1
+    gpu_memory: Bytes | None = None
+    """Total of one card as CUDA reports it, where it is known better than the table."""
+    gpu_ids: Annotated[tuple[NonNegative, ...], msgspec.Meta(min_length=1)] | None = None
+    """Which cards of the machine, as the driver counts them; by default the first `num_gpus`."""
+    interconnect: Interconnect = "pcie"
+    host_memory: Bytes | None = None
+    cpu_cores: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if self.gpu_ids is not None and len(set(self.gpu_ids)) != self.num_gpus:
+            raise ValueError(f"gpu_ids: {len(set(self.gpu_ids))} different cards; num_gpus is {self.num_gpus}")
+
+    @property
+    def cards(self) -> Sequence[int]:
+        """Index of each card on the machine.  # (num_gpus,)"""
+        return self.gpu_ids if self.gpu_ids is not None else range(self.num_gpus)
+
+
+class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    version: str
+    settings: EngineConfig = EngineConfig()
+    """Fixed for every candidate; a setting named here is not searched."""
+    env: dict[str, str] = {}
+    pass_env: list[Variable] = []
+    """Variables that the engine gets from the environment planner runs in, by name: tokens and keys."""
+    extra_args: list[str] = []
+    """Further flags, passed as they are."""
+    command: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["vllm", "serve"])
+    """Program of the process backend; the model and the flags follow."""
+    start_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1200.0))
+    compile_cache: bool = True
+    """Keep what the engine compiles for the next launch: a volume of the study, or a folder of it."""
+
+    def __post_init__(self) -> None:
+        refuse_secrets(self.env, self.extra_args)
+        if both := sorted(set(self.env) & set(self.pass_env)):
+            raise ValueError(f"pass_env: {both[0]} is under env too; name it once")
+
+
+DOCKER_SHM_BYTES = 64 * MIB
+"""What Docker gives a container that asks for nothing."""
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the container is run, in the trials and in the exported script."""
+
+    image: str
+    runtime: str | None = "nvidia"
+    """Docker runtime; null without GPUs."""
+    model_mount: str = "/model"
+    """Where model directories are mounted: PATH becomes MODEL_MOUNT/NAME."""
+    container_port: Positive = 8000
+    ipc: Literal["host", "private"] = "host"
+    shm_size: Bytes | None = None
+    """Only with private ipc."""
+    memory_limit: Bytes | None = None
+    """Host memory of one container; the kernel kills what takes more."""
+    cpuset_cpus: str | None = None
+    ulimits: dict[str, int] = msgspec.field(default_factory=lambda: {"memlock": -1, "stack": 67108864})
+
+    @property
+    def shm_bytes(self) -> int | None:
+        """Of the container's own /dev/shm; None where it uses the host's."""
+        if self.ipc == "host":
+            return None
+        return DOCKER_SHM_BYTES if self.shm_size is None else int(self.shm_size)
+
+
+class ServeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The exported service."""
+
+    name: Name = "vllm"
+    """Container and served model name."""
+    host_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
+    restart: Literal["no", "on-failure", "always", "unless-stopped"] = "always"
+
+
+class SamplerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: Literal["planner", "tpe", "gp", "random", "grid"] = "planner"
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class QualitySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a winner's answers must keep where its settings can change them."""
+
+    prompts: str | None = None
+    """JSONL file of `{"prompt": "..."}`, relative to the study; null: the shipped ones."""
+    max_tokens: Positive = 64
+    min_agreement: Share = 0.25
+    """Share of an answer's tokens before the first that differs, mean over the prompts."""
+    max_drift: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    """Mean difference of log-probabilities before it, nats."""
+    command: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
+    """Your own evaluation instead of the prompts, with BASE_URL and MODEL in its environment; exit code 0 passes."""
+    timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(3600.0))
+    """Of the command."""
+
+
+class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One study: which models on which hardware, what is searched, under which load, for which goal."""
+
+    name: Name
+    description: str = ""
+    models: Annotated[dict[Name, ModelVariant], msgspec.Meta(min_length=1)]
+    hardware: HardwareSpec
+    engine: EngineSpec
+    container: ContainerSpec | None = None
+    """Needed by the docker backend and the exported script."""
+    serve: ServeSpec = ServeSpec()
+    search_space: str | SearchSpace
+    """A file (relative to this one, or a shipped name) or the space itself."""
+    workload: str | Workload
+    """A shipped name or the workload itself."""
+    objective: Objective = Objective()
+    repeats: Positive = 1
+    """Benchmark runs per launch, at most; the value is their mean."""
+    racing: bool = True
+    """Whether a candidate that is surely not the best is given up early, and repeats that tell no more are spared."""
+    also_at: list[Rate] = []
+    """Further loads of each launch, measured once, after the repeats: concurrencies, or rates where there is a rate."""
+    sampler: SamplerSpec = SamplerSpec()
+    quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
+    """Null: no gate."""

@@ -1,0 +1,89 @@
+"""Where a study lives on disk: its folder, storage, logs and lock; and how a study is found when none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.errors import InputError
+from planner.files.locks import held
+
+STUDY_FILE = "study.yaml"
+STUDIES_FOLDER = "studies"
+CALIBRATION_FILE = "calibration.json"
+LADDER_FILE = "ladder.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Simulated results have a folder of their own, so they can never be taken for measured ones."""
+
+    study_folder: Path
+    simulated: bool
+
+    @property
+    def folder(self) -> Path:
+        return self.study_folder / "simulated" if self.simulated else self.study_folder
+
+    @property
+    def default_storage(self) -> str:
+        return f"sqlite:///{self.folder / 'study.db'}"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def compile_cache_dir(self) -> Path:
+        """Of the process backend; containers have a volume."""
+        return self.folder / "compile-cache"
+
+    @property
+    def calibration_path(self) -> Path:
+        return self.folder / CALIBRATION_FILE
+
+    @property
+    def ladder_path(self) -> Path:
+        return self.folder / LADDER_FILE
+
+    @property
+    def page_path(self) -> Path:
+        """Of `report --html`."""
+        return self.folder / "report.html"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the study: one planner at a time. Raises BackendError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with held(self.folder / ".lock", f"{self.folder}: another planner (pid {{pid}}) is running this study"):
+            yield
+
+
+def is_study_near(given: Path | None) -> bool:
+    """Whether `find_study` has a study to look at: one was given, or is here, or is alone under studies/."""
+    return given is not None or Path(STUDY_FILE).exists() or len(study_folders()) == 1
+
+
+def study_folders() -> list[str]:
+    """The studies under studies/."""
+    return sorted(str(path.parent) for path in Path(STUDIES_FOLDER).glob(f"*/{STUDY_FILE}"))
+
+
+def find_study(given: Path | None) -> Path:
+    """The study's file: the one given, the one in the working folder, or the only one under studies/.
+
+    Raises InputError.
+    """
+    if given is not None:
+        return given / STUDY_FILE if given.is_dir() else given
+    here = Path(STUDY_FILE)
+    if here.exists():
+        return here
+    found = study_folders()
+    if len(found) == 1:
+        return Path(found[0]) / STUDY_FILE
+    if found:
+        raise InputError(f"several studies: {', '.join(found)}; name one")
+    raise InputError("no study.yaml here; name a study, or describe one with --model and --gpu")

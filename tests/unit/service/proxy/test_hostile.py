@@ -1,0 +1,122 @@
+"""The front door and clients that mean harm: raw bytes to the real server on loopback, and what reaches the engine."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from planner.service.proxy.request import ProxyLimits
+from tests.unit.service.proxy.test_app import WELL, door, raw, scripted
+
+QUICK = ProxyLimits(header_s=0.6, body_s=0.6, keep_alive_s=1)
+POST = b"POST /v1/completions HTTP/1.1\r\nhost: a\r\n"
+SMUGGLED = b"0\r\n\r\nGET /v1/smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        POST + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n" + SMUGGLED,
+        POST + b"transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n" + SMUGGLED,
+        POST + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+        POST + b"content-length: 5, 5\r\n\r\nhello",
+        POST + b"content-length: +5\r\n\r\nhello",
+        POST + b"transfer-encoding: xchunked\r\n\r\n" + SMUGGLED,
+        POST + b"transfer-encoding: chunked, identity\r\n\r\n" + SMUGGLED,
+        POST + b"transfer-encoding : chunked\r\n\r\n" + SMUGGLED,
+        POST + b"transfer-encoding: chunked\r\n\r\n-5\r\nhello\r\n" + SMUGGLED,
+        POST + b'transfer-encoding: chunked\r\n\r\n5;x="\n"\r\nhello\r\n' + SMUGGLED,
+        POST + b"x: a\r\n folded\r\ncontent-length: 0\r\n\r\n",
+        POST + b"x: a\rinjected: 1\r\ncontent-length: 0\r\n\r\n",
+        POST + b"x: a\0b\r\ncontent-length: 0\r\n\r\n",
+        POST.replace(b"\r\n", b"\n") + b"content-length: 0\n\n",
+        b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_what_two_servers_could_read_differently_is_refused(request_bytes: bytes) -> None:
+    """Lengths that contradict each other, blanks, folds: the way one request is smuggled inside of another."""
+    with scripted(WELL) as (server,), door(server.url, limits=QUICK) as (url, _):
+        assert raw(url, request_bytes).startswith(b"HTTP/1.1 400 ")
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "first_line",
+    [
+        b"GET http://example.com/v1/models HTTP/1.1",
+        b"GET http://127.0.0.1@example.com:80/v1/models HTTP/1.1",
+        b"GET /v1/models HTTP/1.0",
+    ],
+)
+def test_only_our_engine_is_asked_whatever_the_target_and_the_host(first_line: bytes) -> None:
+    rest = (
+        b"\r\nhost: example.com\r\nhost: b\r\nx-forwarded-host: c\r\nupgrade: h2c\r\nconnection: upgrade, close\r\n\r\n"
+    )
+    with scripted(WELL) as (server,), door(server.url, limits=QUICK) as (url, _):
+        assert raw(url, first_line + rest).startswith(b"HTTP/1.1 200 ")
+        (asked,) = server.requests
+        line, *headers = asked.split(b"\r\n")
+        assert line == b"GET /v1/models HTTP/1.1"
+        assert [one for one in headers if one.startswith((b"host:", b"upgrade:", b"connection:"))] == [
+            b"host: " + server.url.removeprefix("http://").encode()
+        ]
+
+
+@pytest.mark.parametrize("target", [b"//example.com/v1/models", b"/v1/..\\metrics", b"/v1//../metrics", b"*"])
+def test_paths_that_are_not_the_apis(target: bytes) -> None:
+    with scripted(WELL) as (server,), door(server.url, limits=QUICK) as (url, _):
+        assert raw(url, b"GET %s HTTP/1.1\r\nhost: a\r\n\r\n" % target).startswith(b"HTTP/1.1 404 ")
+        assert server.requests == []
+
+
+def test_a_trailer_is_no_header_and_a_line_end_in_a_query_stays_written() -> None:
+    with scripted(WELL) as (server,), door(server.url, limits=QUICK) as (url, _):
+        raw(url, POST + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nhost: evil\r\n\r\n")
+        raw(url, b"GET /v1/models?a=%0d%0aevil:%20x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        posted, queried = server.requests
+        assert posted.endswith(b"\r\ncontent-length: 5\r\n\r\nhello")
+        assert queried.startswith(b"GET /v1/models?a=%0d%0aevil:%20x HTTP/1.1\r\n")
+        assert b"evil" not in posted
+
+
+@pytest.mark.parametrize("head", [b"", POST + b"content-length: 1000\r\n\r\n"], ids=["headers", "body"])
+def test_a_byte_now_and_then_does_not_keep_the_door(head: bytes) -> None:
+    """Slow loris: each byte comes in time, the whole does not."""
+    drops = b"POST /v1/completions HTTP/1.1\r\nx: " + b"a" * 100 if not head else b"a" * 100
+    with scripted(WELL) as (server,), door(server.url, limits=QUICK) as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        began = time.monotonic()
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head)
+            connection.settimeout(0.1)
+            said = None
+            for drop in drops:
+                try:
+                    connection.sendall(bytes([drop]))
+                    said = connection.recv(100)
+                    break
+                except TimeoutError:
+                    continue
+                except OSError:
+                    said = b""
+                    break
+        assert said is not None
+        assert said == b"" if not head else said.startswith(b"HTTP/1.1 408") or said == b""
+        assert time.monotonic() - began < 5
+        assert server.requests == []
+
+
+def test_connections_have_a_limit() -> None:
+    """Those beyond it are told so and cost nothing; the others go on."""
+    with scripted(WELL) as (server,), door(server.url, limits=ProxyLimits(max_connections=4)) as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(4)]
+        time.sleep(0.2)
+        answer = raw(url, b"GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        for connection in idle:
+            connection.close()
+        assert server.requests == []
