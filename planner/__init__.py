@@ -18,8 +18,8 @@ _HOMES = {
     "load_study": "planner.library",
     "Tuned": "planner.library",
     "Answer": "planner.estimate.answer",
-    "BenchAsk": "planner.bench_command",
-    "BenchOutcome": "planner.bench_command",
+    "BenchAsk": "planner.benchmark.run",
+    "BenchOutcome": "planner.benchmark.run",
     "InputError": "planner.errors",
     "PlannerError": "planner.errors",
     "StudySpec": "planner.study.spec",
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from planner.bench_command import BenchAsk, BenchOutcome
+    from planner.benchmark.run import BenchAsk, BenchOutcome
     from planner.errors import InputError, PlannerError
     from planner.estimate.answer import Answer
     from planner.library import Tuned, bench, estimate_memory, load_study, tune

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planner.metrics import LATENCIES, RequestRecord
-from planner.study.objective import MAX_FAILED_FRACTION
+from planner.benchmark.metrics import LATENCIES
+from planner.benchmark.records import RequestRecord
+from planner.benchmark.slo import MAX_FAILED_FRACTION
 from planner.workload.workload import RequestPlan
 
 RISING = ("mean", "p50", "p90", "p95", "p99")

@@ -13,8 +13,8 @@ from statistics import median
 
 import numpy as np
 
+from planner.benchmark.metrics import sign
 from planner.estimate.speed.prediction import most_in_flight, running_seqs
-from planner.metrics import sign
 from planner.statistics import kendall_tau
 from planner.study.candidate import Candidate, Value
 from planner.study.objective import Objective

@@ -12,9 +12,9 @@ from statistics import median
 
 import numpy as np
 
+from planner.benchmark.metrics import LATENCIES
 from planner.engine.config import FIELDS
 from planner.finals import judge_finals
-from planner.metrics import LATENCIES
 from planner.study.candidate import Candidate, Value
 from planner.study.problem import Problem
 from planner.trial import Trial, all_metrics, best_trial, default_trial, leveled, searched

@@ -20,7 +20,7 @@ from planner.study.spec import StudySpec
 from planner.study.workspace import STUDIES_FOLDER
 
 if TYPE_CHECKING:
-    from planner.bench_command import BenchAsk, BenchOutcome
+    from planner.benchmark.run import BenchAsk, BenchOutcome
     from planner.estimate.answer import Answer
     from planner.trial import Trial
 
@@ -147,7 +147,7 @@ def bench(asked: BenchAsk | str, on_line: Callable[[str], None] = lambda line: N
     is 3 where a limit is broken, 5 where the client was the bottleneck. `on_line` is told of levels as they are done.
     Raises InputError, BenchmarkError.
     """
-    from planner.bench_command import BenchAsk, run_bench
+    from planner.benchmark.run import BenchAsk, run_bench
 
     options = BenchAsk(url=asked) if isinstance(asked, str) else asked
     return run_bench(options, lambda stage, done, total: None, on_line, datetime.now())  # noqa: ARG005

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from planner.benchmark.metrics import GOALS, sign
 from planner.errors import InputError
-from planner.metrics import GOALS, sign
 from planner.study.problem import Problem
 from planner.trial import Trial, all_metrics, as_on_one_host, searched
 

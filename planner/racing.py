@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
+from planner.benchmark.load.progress import LoadWatch, Moment, Pace, Projection
+from planner.benchmark.metrics import RATES, BenchmarkResult
+from planner.benchmark.records import RequestRecord
 from planner.bounds import Bounds, has_bound
-from planner.metrics import RATES, BenchmarkResult, RequestRecord
-from planner.progress import LoadWatch, Moment, Pace, Projection
 from planner.quality import RULE, numerics
 from planner.study.candidate import Candidate
 from planner.study.objective import judge

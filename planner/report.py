@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.benchmark.slo import format_metric
 from planner.estimate.risks import no_effect
 from planner.finals import Finals, chosen_trial
 from planner.findings import (
@@ -23,7 +24,6 @@ from planner.findings import (
 )
 from planner.pareto import USUAL_FRONT, Point, front
 from planner.study.candidate import Candidate
-from planner.study.objective import format_metric
 from planner.study.problem import Problem
 from planner.terminal import Fitted
 from planner.trial import Trial, all_metrics, default_trial, leveled, searched

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from planner.benchmark.metrics import sign
 from planner.constraints import Constraint
 from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.hardware.machine import UNKNOWN_MACHINE, Machine
-from planner.metrics import sign
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 

@@ -17,6 +17,7 @@ import pytest
 import typer.main
 
 from planner import errors
+from planner.benchmark.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.cli.main import app
 from planner.cli.schema import SCHEMAS, json_schema
 from planner.container import ContainerRun
@@ -31,7 +32,6 @@ from planner.estimate.rules import RULES
 from planner.files.structured import decode
 from planner.hardware.by_name import GpuRequest
 from planner.log_command import log_document
-from planner.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.space import SearchSpace
 from planner.study.spec import SamplerSpec, StudySpec

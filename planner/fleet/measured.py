@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from planner.bench_json import read_metrics
+from planner.benchmark.document import read_metrics
 from planner.errors import InputError
 from planner.files.reading import read_text
 from planner.fleet.instance import Instance, Level, fitted, given

@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Sequence
 
+from planner.benchmark.metrics import MAX_MODEL_LEN, RATES
+from planner.benchmark.slo import format_metric
 from planner.html.plots import Axis
-from planner.metrics import MAX_MODEL_LEN, RATES
 from planner.study.candidate import Value
-from planner.study.objective import format_metric
 from planner.study.problem import Problem
 from planner.trial import Trial
 from planner.units import format_count, format_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from planner.benchmark.slo import format_metric
 from planner.findings import Launch, compared, feasible_words, launches, left_out_words, origins, progress_words
 from planner.html.evidence import effects_section, latencies_section, predictions_section
 from planner.html.labels import (
@@ -21,7 +22,6 @@ from planner.html.labels import (
 from planner.html.page import Figure, Log, Page, Row, Section, Table, table
 from planner.html.plots import Axis, Point, Series, intervals, scatter
 from planner.pareto import USUAL_FRONT, front
-from planner.study.objective import format_metric
 from planner.study.problem import Problem
 from planner.trial import Rerun, Trial, all_metrics, default_trial, leveled, searched
 from planner.units import format_count, format_duration, format_ms

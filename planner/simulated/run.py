@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from planner.benchmark.records import RequestRecord
 from planner.constraints import OUT_OF_MEMORY, REFUSED_BY_ENGINE
 from planner.engine.defaults import ResolvedEngine
 from planner.errors import EngineOutOfMemory, EngineRejected
@@ -24,7 +25,6 @@ from planner.estimate.memory.per_gpu import MemoryEstimate
 from planner.estimate.rules import check
 from planner.estimate.speed.step import StepModel
 from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.metrics import RequestRecord
 from planner.model.spec import ModelSpec
 from planner.simulated.scheduler import SimulatedEngine
 from planner.units import GIB, to_gib

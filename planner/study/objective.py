@@ -9,18 +9,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from planner.arrays import maximum
+from planner.benchmark.metrics import GOALS, MAX_MODEL_LEN, BenchmarkResult, sign
+from planner.benchmark.slo import MAX_FAILED_FRACTION, Limit, format_metric, judge_limit, parse_limits
 from planner.constraints import Constraint
-from planner.metrics import GOALS, MAX_MODEL_LEN, METRICS, RATES, BenchmarkResult, sign
-from planner.units import format_count, format_ms, parse_rate, parse_seconds
 
-MAX_FAILED_FRACTION = 0.05
 SCORE = "score"
 """What the value of a weighted set is called."""
 LEAST = 1e-9
 """In the place of a metric of 0, which has no logarithm."""
 
 Weight = Annotated[float, msgspec.Meta(extra_json_schema={"exclusiveMinimum": 0})]
-Limit = Annotated[str | float, msgspec.Meta(description="Of a latency: 200ms, 2s or seconds; of a rate: a number")]
 
 
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -131,32 +129,6 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return f"{self.name} {self.format(value)}{f' ({beside})' if beside else ''}"
 
 
-def parse_limits(written: Mapping[str, str | float]) -> dict[str, float]:
-    """Limits as people write them, in seconds and per second. Raises ValueError with the key and what is allowed."""
-    return {name: _limit(name, limit) for name, limit in written.items()}
-
-
-def _limit(name: str, written: str | float) -> float:
-    """Raises ValueError with the key and what is allowed."""
-    if name not in METRICS:
-        raise ValueError(f"slo.{name}: is no metric with a limit; allowed: {', '.join(METRICS)}")
-    try:
-        parse = parse_rate if name in RATES else parse_seconds
-        limit = parse(written) if isinstance(written, str) else float(written)
-    except ValueError as error:
-        raise ValueError(f"slo.{name}: {error}") from None
-    if not 0 < limit <= 1e12:
-        raise ValueError(f"slo.{name}: {limit:g} is not above 0, and at most 1e12")
-    return limit
-
-
-def judge_limit(name: str, value: float, limit: float) -> Constraint:
-    """A lower limit of a rate, an upper one of a latency; the excess is a share of the limit."""
-    kind = "least allowed" if sign(name) > 0 else "limit"
-    message = f"{name} is {format_metric(name, value)}, the {kind} is {format_metric(name, limit)}"
-    return Constraint(f"slo {name}", sign(name) * (limit - value) / limit, message)
-
-
 def judge(objective: Objective, result: BenchmarkResult) -> tuple[float | None, tuple[Constraint, ...]]:
     """The objective's value (None where the run does not have that metric) and every constraint, kept or not."""
     constraints = [
@@ -169,11 +141,3 @@ def judge(objective: Objective, result: BenchmarkResult) -> tuple[float | None, 
         Constraint("requests complete", failed - MAX_FAILED_FRACTION, f"{failed:.0%} of the requests failed")
     )
     return objective.value(result.metrics), tuple(constraints)
-
-
-def format_metric(name: str, value: float) -> str:
-    if name == MAX_MODEL_LEN:
-        return f"{format_count(value)} tokens"
-    if name == "request_throughput":
-        return f"{value:.3f} req/s"
-    return f"{value:,.1f} tok/s".replace(",", " ") if name in RATES else format_ms(value)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from planner.arrays import LazyModule
+from planner.benchmark.metrics import MAX_MODEL_LEN
 from planner.constraints import Constraint
 from planner.engine.config import FIELDS, settings
 from planner.engine.defaults import USE_V1_ENV
@@ -28,7 +29,6 @@ from planner.estimate.memory.per_gpu import Calibration, Calibrations, MemoryFig
 from planner.estimate.rules import RULES, check, violations
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
-from planner.metrics import MAX_MODEL_LEN
 from planner.model.catalog import load_model
 from planner.model.spec import ModelSpec
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from planner.bench_session import OnStage
+from planner.benchmark.session import OnStage
 from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
 from planner.estimate.memory.calibration import predicted_figures, real_figures
 from planner.hardware.machine import Machine

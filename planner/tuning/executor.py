@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from planner.bench_session import OnStage
+from planner.benchmark.session import OnStage
 from planner.hardware.machine import Machine
 from planner.racing import NO_RACE, Bar, race
 from planner.study.candidate import Candidate

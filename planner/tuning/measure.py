@@ -14,7 +14,11 @@ from typing import TypeAlias
 import msgspec
 
 from planner.backends.base import Backend, Server
-from planner.bench_session import (
+from planner.benchmark.load.generator import target_of
+from planner.benchmark.load.progress import pace_error, stopped_after
+from planner.benchmark.metrics import METRICS, BenchmarkResult, summarize
+from planner.benchmark.records import RequestRecord
+from planner.benchmark.session import (
     MEASURING,
     WARMING_UP,
     OnStage,
@@ -29,9 +33,6 @@ from planner.engine.log.start_facts import StartFacts, read_start_facts
 from planner.engine.metrics_page import EngineTelemetry
 from planner.errors import ClientBottleneck
 from planner.hardware.cards import Cards
-from planner.loadgen import target_of
-from planner.metrics import METRICS, BenchmarkResult, RequestRecord, summarize
-from planner.progress import pace_error, stopped_after
 from planner.racing import NO_RACE, Race
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.study.candidate import Candidate

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import httpx
 import msgspec
 
-from planner.access import engine_access
 from planner.backends.base import Backend, Server
+from planner.benchmark.client.access import engine_access
 from planner.errors import EngineError, InputError
 from planner.files.reading import read_text
 from planner.files.redaction import redact

@@ -18,14 +18,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.bench_json import read_metrics
-from planner.bench_session import MEASURING, OnStage
+from planner.benchmark.document import read_metrics
+from planner.benchmark.metrics import BenchmarkResult
+from planner.benchmark.session import MEASURING, OnStage
 from planner.engine.config import FIELDS, settings
 from planner.engine.flags import parse_flags
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
 from planner.files.reading import read_text
 from planner.files.structured import convert, parse_json
-from planner.metrics import BenchmarkResult
 from planner.study.candidate import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
 from planner.study.problem import Problem
 from planner.trial import TOGETHER, AtLoad, Failure, Trial, as_on_one_host

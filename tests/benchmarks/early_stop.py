@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 
 from planner.backends.docker import DockerBackend
-from planner.bench_session import Session, measure
-from planner.loadgen import target_of
-from planner.metrics import RequestRecord
+from planner.benchmark.load.generator import target_of
+from planner.benchmark.records import RequestRecord
+from planner.benchmark.session import Session, measure
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.study.spec import SamplerSpec

@@ -20,8 +20,9 @@ import msgspec
 import optuna
 from rich.console import Console
 
-from planner.bench_command import BenchAsk, compare_files, workload_of
-from planner.bench_session import plans_of
+from planner.benchmark.client.events import Answer, error_message
+from planner.benchmark.run import BenchAsk, compare_files, workload_of
+from planner.benchmark.session import plans_of
 from planner.engine.config import EngineConfig
 from planner.engine.log.diagnosis import diagnose
 from planner.engine.log.lines import Lines, is_binary
@@ -54,7 +55,6 @@ from planner.tuning.plan import expected_trial_s
 from planner.tuning.quality_gate import NoAnswers, load_prompts, read_answer
 from planner.tuning.replay import limit_to_records, read_records
 from planner.tuning.search.samplers import RECORD, record_of
-from planner.wire import Answer, error_message
 from planner.workload.shapes import due_times, shape_of
 from planner.workload.workload import Workload, plan_requests
 from tests.conftest import STUDY, Watcher

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from planner.benchmark.client.events import MAX_EVENT_BYTES, Answer
 from planner.engine.log.lines import MAX_ROW, Lines
 from planner.errors import MOST_CHARACTERS, InputError, PlannerError
 from planner.estimate.batch import lines_of
 from planner.files.reading import JSON_BYTES, read_bytes, read_text
 from planner.files.structured import parse_json
-from planner.wire import MAX_EVENT_BYTES, Answer
 from tests.fuzz.hostile import HARMLESS, LAUGHS, REFUSED
 from tests.fuzz.mutations import spoilt
 from tests.fuzz.targets import TARGETS, refused

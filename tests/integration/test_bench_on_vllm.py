@@ -19,12 +19,13 @@ import docker
 import httpx
 import pytest
 
-from planner.bench_command import BenchAsk, LevelLoader, run_bench, workload_of
-from planner.bench_session import BenchOptions
-from planner.capacity import Capacity, find_capacity
-from planner.metrics import RequestRecord
+from planner.benchmark.capacity.loads import LevelLoader
+from planner.benchmark.capacity.search import Capacity, find_capacity
+from planner.benchmark.client.server import probe_server
+from planner.benchmark.records import RequestRecord
+from planner.benchmark.run import BenchAsk, run_bench, workload_of
+from planner.benchmark.session import BenchOptions
 from planner.statistics import compare
-from planner.telemetry import probe_server
 from planner.workload.shapes import ClosedLoop
 from tests.integration.studies import PLANNER
 

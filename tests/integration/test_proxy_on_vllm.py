@@ -11,9 +11,9 @@ import docker
 import httpx
 import pytest
 
+from planner.benchmark.client.telemetry import fetch_telemetry
 from planner.service.proxy.app import Proxy
 from planner.service.proxy.server import proxy_in_thread
-from planner.telemetry import fetch_telemetry
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 

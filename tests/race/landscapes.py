@@ -11,7 +11,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.metrics import BenchmarkResult
+from planner.benchmark.metrics import BenchmarkResult
 from planner.study.candidate import Candidate
 from planner.study.loading import load_study
 from planner.study.objective import judge

@@ -16,8 +16,8 @@ from statistics import fmean
 import msgspec
 import numpy as np
 
-from planner.bench_session import OnStage
-from planner.metrics import RequestRecord
+from planner.benchmark.records import RequestRecord
+from planner.benchmark.session import OnStage
 from planner.study.candidate import Candidate
 from planner.study.loading import load_study
 from planner.study.problem import Problem

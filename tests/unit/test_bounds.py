@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from planner.benchmark.metrics import LATENCIES, summarize
+from planner.benchmark.records import RequestRecord
 from planner.bounds import RISING, Bounds, has_bound
-from planner.metrics import LATENCIES, RequestRecord, summarize
 from planner.workload.workload import RequestPlan
 
 NAMES = [f"{latency}_{statistic}" for latency in LATENCIES for statistic in RISING]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from planner.benchmark.slo import judge_limit
 from planner.errors import EngineCrashed
 from planner.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals, measured_again
 from planner.service.export.header import header
-from planner.study.objective import judge_limit
 from planner.study.problem import Problem
 from planner.trial import Rerun, Trial, best_trial, default_trial, searched
 from planner.tuning.executor import Here

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
+from planner.benchmark.metrics import summarize
 from planner.engine.defaults import resolve
 from planner.errors import InputError
 from planner.estimate.speed.step import StepModel
@@ -23,7 +24,6 @@ from planner.fleet.plan import plan_fleet
 from planner.fleet.sizing import observe_fleet, size_fleet
 from planner.fleet.spec import DemandSpec, FleetSpec
 from planner.hardware.by_name import find_gpu
-from planner.metrics import summarize
 from planner.model.catalog import load_model
 from planner.simulated.run import simulate_load
 from planner.simulated.scheduler import SimulatedEngine

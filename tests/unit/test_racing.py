@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from planner.benchmark.load.progress import LoadWatch, Moment
+from planner.benchmark.metrics import BenchmarkResult
+from planner.benchmark.records import RequestRecord
 from planner.finals import finalists
-from planner.metrics import BenchmarkResult, RequestRecord
-from planner.progress import LoadWatch, Moment
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, bar_of, noise_std, race
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 from packaging.version import Version
 
+from planner.benchmark.metrics import summarize
 from planner.engine.defaults import ResolvedEngine, resolve
 from planner.engine.log.report import read_log
 from planner.errors import EngineOutOfMemory, EngineRejected
@@ -26,7 +27,6 @@ from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.speed.step import StepModel
 from planner.hardware.by_name import find_gpu
-from planner.metrics import summarize
 from planner.model.catalog import load_model
 from planner.model.spec import ModelSpec
 from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds

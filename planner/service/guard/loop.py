@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from planner.access import engine_access
 from planner.backends.named import ContainerFacts, OwnContainer
+from planner.benchmark.client.access import engine_access
 from planner.container import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerRun
 from planner.errors import BackendError
 from planner.files.locks import held

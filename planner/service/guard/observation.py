@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import httpx
 
-from planner.access import Access
 from planner.backends.named import ContainerFacts, OwnContainer
+from planner.benchmark.client.access import Access
 from planner.container import ContainerRun
 from planner.engine.log.diagnosis import diagnose
 from planner.engine.metrics_page import parse_telemetry, read_ttft, ttft_quantile

@@ -18,7 +18,7 @@ from typing import Any
 
 from planner.backends.base import serving
 from planner.backends.named import NamedContainers
-from planner.bench_session import OnStage
+from planner.benchmark.session import OnStage
 from planner.container import service_runs
 from planner.engine.log.settings import read_settings
 from planner.engine.log.start_facts import read_start_facts

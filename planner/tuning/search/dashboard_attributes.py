@@ -6,7 +6,7 @@ show as columns. The whole trial is stored beside them, as one attribute (`recor
 
 from __future__ import annotations
 
-from planner.metrics import LATENCIES, MAX_MODEL_LEN, RATES
+from planner.benchmark.metrics import LATENCIES, MAX_MODEL_LEN, RATES
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.trial import Trial

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.benchmark.metrics import RATES, sign
 from planner.engine.config import FIELDS
 from planner.engine.flags import NOT_COMPILED
 from planner.estimate.risks import no_effect
 from planner.estimate.speed.coefficients import Coefficients
 from planner.hardware.machine import Machine
 from planner.hosts import shared_effects
-from planner.metrics import RATES, sign
 from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem

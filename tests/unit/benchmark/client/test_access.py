@@ -15,16 +15,16 @@ import pytest
 import trustme
 from typer.testing import CliRunner
 
-from planner import access
-from planner.access import Access, engine_access
+from planner.benchmark.client import access
+from planner.benchmark.client.access import Access, engine_access
+from planner.benchmark.load.generator import Target, target_of
+from planner.benchmark.load.processes import send_spread
 from planner.cli.main import app
 from planner.errors import BenchmarkError, InputError
-from planner.loadgen import Target, target_of
-from planner.spread import send_spread
 from planner.tuning import quality_gate
 from planner.workload.shapes import ClosedLoop
 from planner.workload.workload import RequestPlan, Workload
-from tests.unit.test_bench import FakeServer, ask, run
+from tests.unit.benchmark.test_run import FakeServer, ask, run
 
 SHORT = {"workload": "chat", "concurrency": 2, "num_requests": 4, "input_tokens": 8, "output_tokens": 2}
 AUTHORITY = trustme.CA()

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from planner.benchmark.client.connections import CONNECTION, TIMEOUT
+from planner.benchmark.client.events import CUT_STREAM
+from planner.benchmark.client.server import ServerFacts, answers
+from planner.benchmark.client.telemetry import GaugeWatch, fetch_telemetry
+from planner.benchmark.load.client_health import ClientHealth
+from planner.benchmark.load.generator import ENGINE_DIED, STOPPED, Target, send_load
+from planner.benchmark.records import RequestRecord
 from planner.engine.metrics_page import EngineTelemetry, difference
 from planner.errors import InputError
-from planner.loadgen import ENGINE_DIED, STOPPED, Target, send_load
-from planner.metrics import ClientHealth, RequestRecord
-from planner.telemetry import GaugeWatch, ServerFacts, answers, fetch_telemetry
 from planner.units import format_count, format_ms
-from planner.wire import CONNECTION, CUT_STREAM, TIMEOUT
 from planner.workload.shapes import ClosedLoop
 from planner.workload.workload import RequestPlan, Workload
 

@@ -18,10 +18,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from planner.loadgen import STOPPED
-from planner.metrics import RequestRecord
+from planner.benchmark.load.generator import STOPPED
+from planner.benchmark.records import RequestRecord
+from planner.benchmark.slo import MAX_FAILED_FRACTION
 from planner.statistics import CONFIDENCE
-from planner.study.objective import MAX_FAILED_FRACTION
 from planner.units import format_ms
 
 Verdict: TypeAlias = Literal["kept", "broken"]

@@ -6,19 +6,10 @@ from typing import Any
 
 import pytest
 
+from planner.benchmark.load.client_health import ClientHealth, client_fault
+from planner.benchmark.metrics import METRICS, STATISTICS, attainment, max_in_flight, peaks, steady_state, summarize
+from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
-from planner.metrics import (
-    METRICS,
-    STATISTICS,
-    ClientHealth,
-    RequestRecord,
-    attainment,
-    client_fault,
-    max_in_flight,
-    peaks,
-    steady_state,
-    summarize,
-)
 
 
 def record(**changes: Any) -> RequestRecord:

@@ -10,10 +10,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.bench_view import capacity_table
-from planner.capacity import MAX_LOADS, LoadLevel, SaturationWatch, find_capacity, has_backlog, judge_level
-from planner.loadgen import STOPPED
-from planner.metrics import RequestRecord
+from planner.benchmark.capacity.search import (
+    MAX_LOADS,
+    LoadLevel,
+    SaturationWatch,
+    find_capacity,
+    has_backlog,
+    judge_level,
+)
+from planner.benchmark.load.generator import STOPPED
+from planner.benchmark.records import RequestRecord
+from planner.benchmark.view import capacity_table
 from planner.simulated.run import simulate_load, start_engine
 from planner.workload.workload import Workload
 

@@ -8,8 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from planner.metrics import RequestRecord
-from planner.progress import NOTHING, Moment, Pace, Projection, ended, moments_of, pace_error, stopped_after
+from planner.benchmark.load.progress import (
+    NOTHING,
+    Moment,
+    Pace,
+    Projection,
+    ended,
+    moments_of,
+    pace_error,
+    stopped_after,
+)
+from planner.benchmark.records import RequestRecord
 from planner.simulated.run import simulate_load, start_engine
 from planner.study.problem import Problem
 from planner.workload.workload import RequestPlan, Workload, plan_requests

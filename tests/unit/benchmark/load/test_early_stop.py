@@ -9,12 +9,12 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from planner.bench_session import Session, measure
-from planner.loadgen import Target
-from planner.metrics import BenchmarkResult
+from planner.benchmark.load.generator import Target
+from planner.benchmark.metrics import BenchmarkResult
+from planner.benchmark.session import Session, measure
 from planner.workload.shapes import ClosedLoop
 from planner.workload.workload import Workload, plan_requests
-from tests.unit.test_progress import StopAt
+from tests.unit.benchmark.load.test_progress import StopAt
 from tests.unit.test_simulated import serving
 
 WORKLOAD = Workload(concurrency=8, num_requests=400, input_tokens=32, output_tokens=64)

@@ -20,8 +20,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Barrier
 from typing import Any, TypeAlias
 
-from planner.errors import BenchmarkError
-from planner.loadgen import (
+from planner.benchmark.client.connections import CONNECTION
+from planner.benchmark.client.events import CUT_STREAM
+from planner.benchmark.load.client_health import ClientHealth
+from planner.benchmark.load.generator import (
     ALIVE_S,
     ENGINE_DIED,
     STOPPED,
@@ -35,9 +37,9 @@ from planner.loadgen import (
     send_load,
     send_share,
 )
-from planner.metrics import ClientHealth, RequestRecord
-from planner.progress import NOTHING, Moment
-from planner.wire import CONNECTION, CUT_STREAM
+from planner.benchmark.load.progress import NOTHING, Moment
+from planner.benchmark.records import RequestRecord
+from planner.errors import BenchmarkError
 from planner.workload.shapes import ClosedLoop, Replay, Shape, due_times, limit_of
 from planner.workload.workload import RequestPlan, conversations
 

@@ -16,47 +16,31 @@ from typing import Any
 
 import msgspec
 
-from planner.access import Access
-from planner.bench_compare import compare_documents
-from planner.bench_json import broken_limits, capacity_document, csv_rows, document, stress_document
-from planner.bench_session import (
-    DRAIN_TIMEOUT_S,
-    Bench,
-    BenchOptions,
-    OnStage,
-    bench_server,
-    check_lengths,
-    plans_of,
-    target_of,
-)
-from planner.bench_view import capacity_table, comparison_table, level_line, result_table, stress_table, sweep_table
-from planner.capacity import Capacity, Level, SaturationWatch, find_capacity
+from planner.benchmark.capacity.loads import LevelLoader
+from planner.benchmark.capacity.search import Capacity, Level, find_capacity
+from planner.benchmark.capacity.stress import preset, run_stress
+from planner.benchmark.client.access import Access
+from planner.benchmark.client.server import ServerFacts, probe_server
+from planner.benchmark.compare import compare_documents
+from planner.benchmark.document import broken_limits, capacity_document, csv_rows, document, stress_document
+from planner.benchmark.metrics import of_requests
+from planner.benchmark.session import Bench, BenchOptions, OnStage, bench_server, plans_of, target_of
+from planner.benchmark.slo import parse_slo
+from planner.benchmark.view import capacity_table, comparison_table, level_line, result_table, stress_table, sweep_table
 from planner.errors import InputError
 from planner.files.reading import PROMPTS_BYTES, read_text
 from planner.files.shipped import load_named
 from planner.files.structured import convert
-from planner.loadgen import send_load
-from planner.metrics import ClientHealth, RequestRecord, client_fault, of_requests, summarize
 from planner.model.catalog import load_model
-from planner.spread import processes_needed, send_spread
-from planner.stress import preset, run_stress
-from planner.study.objective import Limit, parse_limits
-from planner.telemetry import ServerFacts, probe_server, wait_until_idle
 from planner.terminal import BenchTable
 from planner.units import parse_seconds
 from planner.workload.recorded import GivenPrompt, read_prompts
-from planner.workload.shapes import ClosedLoop, OpenLoop, Shape, at_level, shape_of, sweep
-from planner.workload.workload import MOST_REQUESTS, Workload, plan_requests, plan_warmup
+from planner.workload.shapes import ClosedLoop, OpenLoop, Shape, shape_of, sweep
+from planner.workload.workload import MOST_REQUESTS, Workload
 
 EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
 MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0
 """Where a search for the capacity ends."""
-LEVEL_S = 30.0
-"""A rate is judged by the requests of as many seconds, or by the workload's number if that is more."""
-SEEDS_PER_LOAD = 1000
-"""Every load of a search has prompts of its own, also in its many requests."""
-WAVES = 4
-"""A concurrency is judged by as many waves of requests, or by the workload's number if that is more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,23 +188,6 @@ def _named(name: str) -> tuple[Workload, Path]:
     return load_named(path.name, Workload, path.parent, "workloads"), path.parent
 
 
-def parse_slo(text: str | None) -> dict[str, float]:
-    """`ttft_p95=10s,output_throughput=500` into limits, seconds and per second. Raises InputError."""
-    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise InputError(f"--slo: {name!r} is not NAME=LIMIT, for example ttft_p95=10s or output_throughput=500")
-    data = {"slo": {name.strip(): limit.strip() for name, _, limit in pairs}}
-    return {name: float(limit) for name, limit in convert(data, _Limits, "--slo").slo.items()}
-
-
-class _Limits(msgspec.Struct, frozen=True):
-    slo: dict[str, Limit] = {}
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo))
-
-
 def _levels(text: str) -> list[float]:
     try:
         levels = [float(part) for part in text.split(",")]
@@ -285,57 +252,6 @@ def _capacity(
         documents=(capacity_document(capacity, unit, facts, workload, slo, fault),),
         exit_code=EXIT_CLIENT_AT_FAULT if fault else broken,
     )
-
-
-class LevelLoader:
-    """Loads the server at a level until all is sent or it plainly cannot keep the SLO; watches this client."""
-
-    def __init__(
-        self, facts: ServerFacts, workload: Workload, shape: Shape, slo: dict[str, float], options: BenchOptions
-    ) -> None:
-        self.facts, self.workload, self.shape, self.slo, self.options = facts, workload, shape, slo, options
-        self.num_processes = options.client_processes or 1
-        self.num_loads = 0
-        self.faults: list[tuple[float, str]] = []
-
-    def load(self, level: float) -> Sequence[RequestRecord]:
-        """Each load has prompts of its own; once more where this client needs more processes than it had."""
-        if not self.num_loads and self.workload.num_warmup_requests:
-            warmup = plan_warmup(self.workload)
-            send_load(target_of(self.facts, self.workload, self.options, [warmup]), warmup, ClosedLoop(len(warmup)))
-        seen, client = self._load(level)
-        if self.options.client_processes is None and processes_needed(client) > self.num_processes:
-            self.num_processes = processes_needed(client)
-            seen, client = self._load(level)
-        if any(record.error is None for record in seen) and (fault := client_fault(client, summarize(seen))):
-            self.faults.append((level, fault))
-        return seen
-
-    def _load(self, level: float) -> tuple[list[RequestRecord], ClientHealth]:
-        workload, at = self.workload, at_level(self.shape, level)
-        wave = 0 if isinstance(at, OpenLoop) else int(level)
-        per_level = WAVES * wave or int(level * LEVEL_S)
-        self.num_loads += 1
-        asked = msgspec.structs.replace(
-            workload,
-            num_requests=wave + max(workload.num_requests, per_level),
-            seed=workload.seed + SEEDS_PER_LOAD * self.num_loads,
-        )
-        plans = plan_requests(asked)
-        check_lengths(self.facts, plans)
-        target = target_of(self.facts, asked, self.options, [plans])
-        first_wave = {plan.index for plan in plans[:wave]}
-        watch = SaturationWatch(self.slo, len(plans) - wave, first_wave)
-        urls = [self.facts.base_url] if self.facts.has_metrics else []
-        wait_until_idle(urls, DRAIN_TIMEOUT_S, self.facts.access)
-        load = send_spread(
-            target, plans, at, self.num_processes, should_stop=lambda _: watch.is_hopeless(), on_record=watch.see
-        )
-        return [record for record in load.records if record.index not in first_wave], load.client
-
-    def fault_within(self, capacity: Capacity) -> str | None:
-        """Why the answer is this client's and not the server's; levels outside the interval do not matter."""
-        return next((fault for level, fault in self.faults if capacity.low <= level <= capacity.high), None)
 
 
 def write_outcome(outcome: BenchOutcome, json_file: Path | None, csv_file: Path | None) -> None:

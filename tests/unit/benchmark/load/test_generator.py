@@ -17,12 +17,13 @@ import msgspec
 import pytest
 import uvloop
 
-from planner import loadgen
-from planner.access import Access
-from planner.loadgen import Target, prompt_text, run_load, send_load
-from planner.metrics import RequestRecord
-from planner.wire import HTTPX_ERRORS, Connections, _Connection, _Usage, error_kind, error_message
-from planner.wire import Answer as WireAnswer
+from planner.benchmark.client.access import Access
+from planner.benchmark.client.connections import HTTPX_ERRORS, Connections, _Connection, error_kind
+from planner.benchmark.client.events import Answer as WireAnswer
+from planner.benchmark.client.events import _Usage, error_message
+from planner.benchmark.load import generator as loadgen
+from planner.benchmark.load.generator import Target, prompt_text, run_load, send_load
+from planner.benchmark.records import RequestRecord
 from planner.workload.prompts import prompt_token_ids
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay
 from planner.workload.workload import RequestPlan, Workload, plan_requests

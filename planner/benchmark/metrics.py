@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from planner.arrays import LazyModule
+from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -20,44 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 else:
     np = LazyModule("numpy")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRecord:
-    """Raw times of one request on one clock, in seconds; `error` is None where the answer is complete."""
-
-    index: int
-    started_s: float
-    chunk_s: tuple[float, ...]
-    """Arrival of each chunk that carried tokens."""
-    finished_s: float
-    input_tokens: int
-    output_tokens: int
-    finish_reason: str | None = None
-    error: str | None = None
-    due_s: float | None = None
-    """When it should have been sent: its arrival time, or the moment its place in the loop was free."""
-    text: str = ""
-    """The answer, where it was asked to be kept."""
-
-    @property
-    def queue_s(self) -> float:
-        """How late the client sent it."""
-        return 0.0 if self.due_s is None else max(0.0, self.started_s - self.due_s)
-
-    @property
-    def ttft_s(self) -> float:
-        return self.chunk_s[0] - self.started_s
-
-    @property
-    def e2el_s(self) -> float:
-        return self.finished_s - self.started_s
-
-    @property
-    def tpot_s(self) -> float | None:
-        if self.output_tokens < 2:
-            return None
-        return (self.chunk_s[-1] - self.chunk_s[0]) / (self.output_tokens - 1)
 
 
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
@@ -268,58 +231,3 @@ def _keeps(record: RequestRecord, name: str, limit: float) -> bool:
     if family == "itl":
         return float(np.diff(record.chunk_s).max(initial=0.0)) <= limit
     return (record.ttft_s if family == "ttft" else record.e2el_s) <= limit
-
-
-# --- the client -------------------------------------------------------------------------------------------------------
-
-MAX_CPU_FRACTION = 0.9
-MAX_THROUGHPUT_ERROR = 0.02
-MAX_TTFT_ERROR = 0.15
-"""What a client may add to the numbers before they are no longer the server's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientHealth:
-    """What the client measured of itself during a run."""
-
-    wall_s: float
-    cpu_s: float
-    num_processes: int = 1
-    loop_lag_mean_s: float
-    """How late a timer of the event loop fires: what an arriving chunk waits to be seen, about."""
-    loop_lag_p99_s: float
-    loop_lag_max_s: float
-    dispatch_late_mean_s: float
-    """From the moment a request should have been sent to its sending."""
-    dispatch_late_p99_s: float
-    dispatch_late_max_s: float
-    bytes_sent: int
-    bytes_received: int
-    num_chunks: int
-
-    @property
-    def cpu_fraction(self) -> float:
-        """Of the core or cores it may use."""
-        return self.cpu_s / self.wall_s / self.num_processes if self.wall_s > 0 else 0.0
-
-    @property
-    def cpu_per_chunk_s(self) -> float:
-        return self.cpu_s / self.num_chunks if self.num_chunks else 0.0
-
-
-def client_fault(client: ClientHealth, result: BenchmarkResult) -> str | None:
-    """Why the numbers are the client's and not the server's, in words; None where they are the server's.
-
-    In a closed loop each request is longer by what the client adds before its send and after its last chunk, so the
-    throughput is less by that share of the mean E2EL. The same, and TTFT, hold the limits above.
-    """
-    added_s = client.dispatch_late_mean_s + client.loop_lag_mean_s
-    of_e2el = added_s / result.metrics["e2el_mean"] if result.metrics["e2el_mean"] > 0 else 0.0
-    of_ttft = client.loop_lag_mean_s / result.metrics["ttft_mean"] if result.metrics["ttft_mean"] > 0 else 0.0
-    if client.cpu_fraction >= MAX_CPU_FRACTION:
-        return f"the client used {client.cpu_fraction:.0%} of the processor time it may have"
-    if of_e2el > MAX_THROUGHPUT_ERROR:
-        return f"the client itself added {of_e2el:.1%} to the mean end-to-end latency"
-    if of_ttft > MAX_TTFT_ERROR:
-        return f"the client saw chunks so late that it added {of_ttft:.0%} to the mean time to first token"
-    return None

@@ -6,14 +6,16 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from planner.bench_compare import Comparison
-from planner.bench_json import broken_limits, intervals, kept_requests, level_of, pool, seen_before
-from planner.bench_session import Bench
-from planner.capacity import Capacity, Level
-from planner.metrics import LATENCIES, BenchmarkResult, ClientHealth
+from planner.benchmark.capacity.search import Capacity, Level
+from planner.benchmark.capacity.stress import StressReport
+from planner.benchmark.compare import Comparison
+from planner.benchmark.document import broken_limits, kept_requests, level_of, pool, seen_before
+from planner.benchmark.intervals import intervals
+from planner.benchmark.load.client_health import ClientHealth
+from planner.benchmark.metrics import LATENCIES, BenchmarkResult
+from planner.benchmark.session import Bench
+from planner.benchmark.slo import format_metric
 from planner.statistics import Difference, Interval
-from planner.stress import StressReport
-from planner.study.objective import format_metric
 from planner.terminal import BenchTable
 from planner.units import format_count, format_duration, format_ms
 from planner.workload.shapes import in_words

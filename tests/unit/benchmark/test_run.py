@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from planner.bench_command import BenchAsk, BenchOutcome, compare_files, parse_slo, run_bench, workload_of
-from planner.bench_compare import compare_documents
-from planner.bench_session import plans_of
+from planner.benchmark.compare import compare_documents
+from planner.benchmark.run import BenchAsk, BenchOutcome, compare_files, run_bench, workload_of
+from planner.benchmark.session import plans_of
+from planner.benchmark.slo import parse_slo
 from planner.cli.main import app
 from planner.errors import BenchmarkError, ClientBottleneck, InputError
 from planner.tuning.measure import Repeats, live
@@ -600,8 +601,8 @@ def test_a_client_at_its_limit_measures_again_with_more_processes(
     server: FakeServer, workload_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = iter(["the client used 99 %", None, "the client used 99 %"])
-    monkeypatch.setattr("planner.bench_session.client_fault", lambda *_: next(faults))
-    monkeypatch.setattr("planner.bench_session.processes_needed", lambda client: 2 if client.num_chunks > 8 else 1)
+    monkeypatch.setattr("planner.benchmark.session.client_fault", lambda *_: next(faults))
+    monkeypatch.setattr("planner.benchmark.session.processes_needed", lambda client: 2 if client.num_chunks > 8 else 1)
     (found,) = run(ask(server, workload=workload_file)).documents
     assert (found["client_num_processes"], found["client_was_bottleneck"]) == (2, False)
     assert (found["completed"], len(server.measured)) == (8, 2 + 8 + 8)
@@ -613,7 +614,7 @@ def test_a_client_at_its_limit_measures_again_with_more_processes(
 def test_the_warm_up_shows_how_many_processes_are_needed(
     server: FakeServer, workload_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.bench_session.processes_needed", lambda _: 2)
+    monkeypatch.setattr("planner.benchmark.session.processes_needed", lambda _: 2)
     outcome = run(ask(server, workload=workload_file))
     assert outcome.documents[0]["client_num_processes"] == 2
     assert len(server.measured) == 2 + 8, "measured once"
@@ -652,7 +653,7 @@ def measured_with(
 
     def measure(faults: list[str | None], log: str = "") -> Any:
         said = iter(faults)
-        monkeypatch.setattr("planner.bench_session.client_fault", lambda *_: next(said))
+        monkeypatch.setattr("planner.benchmark.session.client_fault", lambda *_: next(said))
 
         @contextmanager
         def serve(candidate: Any, number: int) -> Iterator[FakeEngine]:  # noqa: ARG001

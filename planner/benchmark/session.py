@@ -10,14 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from planner.benchmark.client.server import IGNORE_EOS, ServerFacts, count_tokens
+from planner.benchmark.client.telemetry import GaugeWatch, fetch_telemetry, wait_until_idle
+from planner.benchmark.load.client_health import ClientHealth, client_fault
+from planner.benchmark.load.generator import STOPPED, Load, Target
+from planner.benchmark.load.processes import processes_needed, send_spread
+from planner.benchmark.load.progress import LoadWatch
+from planner.benchmark.metrics import BenchmarkResult, summarize
+from planner.benchmark.records import RequestRecord
 from planner.engine.metrics_page import EngineTelemetry, difference
 from planner.errors import InputError
-from planner.loadgen import STOPPED, Load, Target
-from planner.metrics import BenchmarkResult, ClientHealth, RequestRecord, client_fault, summarize
-from planner.progress import LoadWatch
-from planner.spread import processes_needed, send_spread
 from planner.statistics import Drift, drift
-from planner.telemetry import IGNORE_EOS, GaugeWatch, ServerFacts, count_tokens, fetch_telemetry, wait_until_idle
 from planner.workload.prompts import prompt_words
 from planner.workload.recorded import GivenPrompt
 from planner.workload.shapes import ClosedLoop, Replay, Shape

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from planner.benchmark.load.client_health import ClientHealth
+from planner.benchmark.load.generator import ENGINE_DIED, STOPPED, Share, Target, load_of, send_load
+from planner.benchmark.load.processes import num_cores, processes_needed, send_spread, split
+from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
-from planner.loadgen import ENGINE_DIED, STOPPED, Share, Target, load_of, send_load
-from planner.metrics import ClientHealth, RequestRecord
-from planner.spread import num_cores, processes_needed, send_spread, split
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay, Shape, due_times
 from planner.workload.workload import RequestPlan, Workload, plan_requests
-from tests.unit.test_loadgen import VOCAB_SIZE, Exchange, Server, plans, target
+from tests.unit.benchmark.load.test_generator import VOCAB_SIZE, Exchange, Server, plans, target
 
 PROCESSES = 2
 
@@ -133,7 +134,7 @@ def client(cpu_s: float, wall_s: float = 10.0, num_processes: int = 1) -> Client
 
 
 def test_as_many_processes_as_the_load_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("planner.spread.num_cores", lambda: 4)
+    monkeypatch.setattr("planner.benchmark.load.processes.num_cores", lambda: 4)
     assert processes_needed(client(4.9)) == 1
     assert processes_needed(client(7.0)) == 2
     assert processes_needed(client(9.9, num_processes=3)) == 3

@@ -1,0 +1,77 @@
+"""Measures one load level of a capacity search or a sweep, with as many requests as the level needs to settle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from planner.benchmark.capacity.search import Capacity, SaturationWatch
+from planner.benchmark.client.server import ServerFacts
+from planner.benchmark.client.telemetry import wait_until_idle
+from planner.benchmark.load.client_health import ClientHealth, client_fault
+from planner.benchmark.load.generator import send_load
+from planner.benchmark.load.processes import processes_needed, send_spread
+from planner.benchmark.metrics import summarize
+from planner.benchmark.records import RequestRecord
+from planner.benchmark.session import DRAIN_TIMEOUT_S, BenchOptions, check_lengths, target_of
+from planner.workload.shapes import ClosedLoop, OpenLoop, Shape, at_level
+from planner.workload.workload import Workload, plan_requests, plan_warmup
+
+LEVEL_S = 30.0
+"""A rate is judged by the requests of as many seconds, or by the workload's number if that is more."""
+SEEDS_PER_LOAD = 1000
+"""Every load of a search has prompts of its own, also in its many requests."""
+WAVES = 4
+"""A concurrency is judged by as many waves of requests, or by the workload's number if that is more."""
+
+
+class LevelLoader:
+    """Loads the server at a level until all is sent or it plainly cannot keep the SLO; watches this client."""
+
+    def __init__(
+        self, facts: ServerFacts, workload: Workload, shape: Shape, slo: dict[str, float], options: BenchOptions
+    ) -> None:
+        self.facts, self.workload, self.shape, self.slo, self.options = facts, workload, shape, slo, options
+        self.num_processes = options.client_processes or 1
+        self.num_loads = 0
+        self.faults: list[tuple[float, str]] = []
+
+    def load(self, level: float) -> Sequence[RequestRecord]:
+        """Each load has prompts of its own; once more where this client needs more processes than it had."""
+        if not self.num_loads and self.workload.num_warmup_requests:
+            warmup = plan_warmup(self.workload)
+            send_load(target_of(self.facts, self.workload, self.options, [warmup]), warmup, ClosedLoop(len(warmup)))
+        seen, client = self._load(level)
+        if self.options.client_processes is None and processes_needed(client) > self.num_processes:
+            self.num_processes = processes_needed(client)
+            seen, client = self._load(level)
+        if any(record.error is None for record in seen) and (fault := client_fault(client, summarize(seen))):
+            self.faults.append((level, fault))
+        return seen
+
+    def _load(self, level: float) -> tuple[list[RequestRecord], ClientHealth]:
+        workload, at = self.workload, at_level(self.shape, level)
+        wave = 0 if isinstance(at, OpenLoop) else int(level)
+        per_level = WAVES * wave or int(level * LEVEL_S)
+        self.num_loads += 1
+        asked = msgspec.structs.replace(
+            workload,
+            num_requests=wave + max(workload.num_requests, per_level),
+            seed=workload.seed + SEEDS_PER_LOAD * self.num_loads,
+        )
+        plans = plan_requests(asked)
+        check_lengths(self.facts, plans)
+        target = target_of(self.facts, asked, self.options, [plans])
+        first_wave = {plan.index for plan in plans[:wave]}
+        watch = SaturationWatch(self.slo, len(plans) - wave, first_wave)
+        urls = [self.facts.base_url] if self.facts.has_metrics else []
+        wait_until_idle(urls, DRAIN_TIMEOUT_S, self.facts.access)
+        load = send_spread(
+            target, plans, at, self.num_processes, should_stop=lambda _: watch.is_hopeless(), on_record=watch.see
+        )
+        return [record for record in load.records if record.index not in first_wave], load.client
+
+    def fault_within(self, capacity: Capacity) -> str | None:
+        """Why the answer is this client's and not the server's; levels outside the interval do not matter."""
+        return next((fault for level, fault in self.faults if capacity.low <= level <= capacity.high), None)
