@@ -23,7 +23,7 @@ _HOMES = {
     "InputError": "planner.errors",
     "PlannerError": "planner.errors",
     "StudySpec": "planner.study.spec",
-    "Trial": "planner.trial",
+    "Trial": "planner.trials.trial",
 }
 __all__ = [
     "Answer",
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from planner.estimate.answer import Answer
     from planner.library import Tuned, bench, estimate_memory, load_study, tune
     from planner.study.spec import StudySpec
-    from planner.trial import Trial
+    from planner.trials.trial import Trial
 else:
 
     def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from planner.statistics import kendall_tau
 from planner.study.candidate import Candidate, Value
 from planner.study.objective import Objective
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.search.surrogate import Surrogate
 
 LEAST_EFFECT = 0.01

@@ -22,7 +22,7 @@ from planner.study.workspace import STUDIES_FOLDER
 if TYPE_CHECKING:
     from planner.benchmark.run import BenchAsk, BenchOutcome
     from planner.estimate.answer import Answer
-    from planner.trial import Trial
+    from planner.trials.trial import Trial
 
 
 Study: TypeAlias = StudySpec | Path | str
@@ -103,12 +103,12 @@ def tune(
     studies/NAME. `quiet` keeps what the command prints to itself. Call it from the main thread: SIGTERM and Ctrl-C stop
     the engines, and then raise KeyboardInterrupt; finished trials are kept. Raises InputError, BackendError.
     """
-    from planner.finals import chosen_trial
     from planner.live import TerminalSession
     from planner.report import conclusion, plan_view, result_tables
     from planner.service.export.write import write_exports
     from planner.terminal import make_console
-    from planner.trial import default_trial
+    from planner.trials.finals import chosen_trial
+    from planner.trials.trial import default_trial
     from planner.tuning.plan import choose_backend, make_plan
     from planner.tuning.session import NobodyWatches, tune_study, write_study
 

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Trial, best_trial, num_launched
+from planner.trials.trial import Trial, best_trial, num_launched
+from planner.trials.wording import describe, outcome_text
 from planner.tuning.loop import Observer
 from planner.tuning.plan import Plan
 from planner.units import format_duration
-from planner.verdict import describe, outcome_text
 
 LAST_OUTCOMES = 6
 

@@ -15,8 +15,8 @@ from planner.engine.log.report import Event, LogReport, SeenNote, Status
 from planner.engine.log.serving import RunSummary
 from planner.engine.log.settings import Scalar
 from planner.engine.log.start_facts import StartFacts, StartTimes
+from planner.trials.wording import SIMULATED_BANNER
 from planner.units import format_count, format_duration, to_gib
-from planner.verdict import SIMULATED_BANNER
 
 if TYPE_CHECKING:
     from planner.log_study import Figure, StudyComparison

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from planner.benchmark.slo import format_metric
 from planner.estimate.risks import no_effect
-from planner.finals import Finals, chosen_trial
 from planner.findings import (
     PERCENTILES,
     UNSAID,
@@ -22,25 +21,15 @@ from planner.findings import (
     origins,
     progress_words,
 )
-from planner.pareto import USUAL_FRONT, Point, front
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.terminal import Fitted
-from planner.trial import Trial, all_metrics, default_trial, leveled, searched
+from planner.trials.finals import Finals, chosen_trial
+from planner.trials.pareto import USUAL_FRONT, Point, front
+from planner.trials.trial import Trial, all_metrics, default_trial, leveled, searched
+from planner.trials.wording import ABOUT, ABOUT_NOTE, BANNERS, SHORT_NAMES, describe, outcome_text, word
 from planner.units import format_count, format_ms
-from planner.verdict import (
-    ABOUT,
-    ABOUT_NOTE,
-    BANNERS,
-    SHORT_NAMES,
-    banners,
-    describe,
-    gain_words,
-    interval,
-    judged,
-    outcome_text,
-    word,
-)
+from planner.verdict import banners, gain_words, interval, judged
 
 
 def _values(problem: Problem, candidate: Candidate) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from planner.finals import chosen_trial, judge_finals
-from planner.hosts import neighbours, speeds_by_host
 from planner.statistics import Difference
 from planner.study.problem import Problem
-from planner.trial import Trial, all_metrics, default_trial, num_launched, searched
+from planner.trials.finals import chosen_trial, judge_finals
+from planner.trials.host_speeds import neighbours, speeds_by_host
+from planner.trials.trial import Trial, all_metrics, default_trial, num_launched, searched
 
 
 def plan_document(problem: Problem) -> dict[str, Any]:

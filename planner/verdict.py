@@ -10,34 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.explain import effects, explained, limit_of, model_fit
-from planner.finals import Finalist, Finals, judge_finals
-from planner.hosts import hosts_words
-from planner.quality import quality_words
 from planner.statistics import Difference
-from planner.study.candidate import Candidate, Value
 from planner.study.objective import Objective
 from planner.study.problem import Problem
-from planner.trial import Trial, all_metrics, best_trial, default_trial, gain, searched
+from planner.trials.finals import Finalist, Finals, judge_finals
+from planner.trials.host_speeds import hosts_words
+from planner.trials.quality import quality_words
+from planner.trials.trial import Trial, all_metrics, best_trial, default_trial, gain, searched
+from planner.trials.wording import BANNERS, SHORT_NAMES, outcome_text, word
 
 MOST_EFFECTS = 4
-SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
-REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing is launched"
-BANNERS = {"simulated": SIMULATED_BANNER, "replay": REPLAYED_BANNER}
-"""By backend."""
-ABOUT = "~"
-ABOUT_NOTE = "~ given up early, surely not the best: estimates"
 NONE_KEPT = "no trial kept every limit; see the reasons in the table"
 NONE_KEPT_AGAIN = "no finalist kept every limit again: more trials may find one, or the limits leave no room"
-SHORT_NAMES = {
-    "max_num_seqs": "seqs",
-    "max_num_batched_tokens": "tokens",
-    "gpu_memory_utilization": "memory",
-    "enable_chunked_prefill": "chunked",
-    "enable_prefix_caching": "prefix",
-    "max_seq_len_to_capture": "capture",
-    "block_size": "block",
-    "swap_space": "swap",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,40 +146,6 @@ def banners(trials: Sequence[Trial]) -> list[str]:
         for origin in (trial.provenance.backend, "simulated" if trial.provenance.simulated else "")
     ]
     return [BANNERS[origin] for origin in dict.fromkeys(origins) if origin in BANNERS]
-
-
-# --- candidates and trials ---
-
-
-def describe(problem: Problem, candidate: Candidate) -> str:
-    """The searched values of a candidate on one line; what is the engine's own default is left out."""
-    parts = []
-    for name in problem.choices.names:
-        value = problem.choices.value_of(candidate, name)
-        if value is not None:
-            parts.append(f"{SHORT_NAMES.get(name, name)}={word(value)}")
-    return " ".join([problem.default_words, *parts] if candidate == problem.default else parts)
-
-
-def word(value: Value) -> str:
-    """A setting's value, as tables write it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def outcome_text(problem: Problem, trial: Trial) -> str:
-    """`measured 812.3 tok/s`, or why there is no number."""
-    if trial.outcome == "measured" and trial.value is not None:
-        text = problem.objective.format(trial.value)
-        if trial.stopped_at is not None:
-            text = f"{ABOUT}{text}, given up after {trial.stopped_at:.0%} of the load"
-        broken = [constraint.message for constraint in trial.constraints if constraint.excess > 0]
-        return f"{text}; {broken[0]}" if broken else text
-    if trial.failure is not None:
-        return f"failed: {trial.failure.message}"
-    reason = trial.constraints[0].message if trial.constraints else "no value"
-    return f"{trial.outcome}: {reason}"
 
 
 def gain_words(problem: Problem, trial: Trial, default: Trial | None) -> str:

@@ -122,7 +122,7 @@ def launch() -> Callable[..., list[Any]]:
     """The default and the first feasible combinations of a study, measured on the simulated engine, stored nowhere."""
 
     def run(problem: Any, count: int = 1) -> list[Any]:
-        from planner.trial import Provenance
+        from planner.trials.trial import Provenance
         from planner.tuning.evaluation import evaluate
         from planner.tuning.measure import simulated
 

@@ -9,11 +9,11 @@ import typer
 
 from planner.cli.options import JsonOption, StudyArgument
 from planner.errors import InputError
-from planner.finals import chosen_trial
 from planner.service.export.kinds import ExportKind
 from planner.service.export.write import write_export
 from planner.study.spec import StudySpec
 from planner.study.workspace import Workspace
+from planner.trials.finals import chosen_trial
 from planner.tuning.search.stored import stored_trials
 
 

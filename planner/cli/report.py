@@ -12,12 +12,12 @@ import typer
 from planner.cli.options import JsonOption, StudyArgument
 from planner.errors import InputError
 from planner.files.structured import pretty_json
-from planner.pareto import front
 from planner.report import conclusion, further_facts, pareto_table, result_tables
 from planner.study.spec import StudySpec
 from planner.study.workspace import Workspace
 from planner.summary import summary
 from planner.terminal import make_console, working
+from planner.trials.pareto import front
 from planner.tuning.search.stored import stored_trials
 
 
@@ -36,8 +36,8 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """The trials of a study so far and what they say; as a page with --html; as JSONL, --replay reads them back."""
-    from planner.pareto import parse_metrics
     from planner.study.loading import load
+    from planner.trials.pareto import parse_metrics
 
     if output is not None and not html:
         raise InputError("--output: says where --html writes; add --html")

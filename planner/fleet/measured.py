@@ -22,7 +22,7 @@ from planner.fleet.instance import Instance, Level, fitted, given
 from planner.fleet.spec import MAX_IN_FLIGHT, HostSpec, LayoutSpec
 from planner.study.loading import load
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.search.stored import stored_trials
 
 P90_SIGMAS = 1.2816

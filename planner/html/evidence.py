@@ -11,7 +11,7 @@ from planner.html.labels import marked_value, objective_axis, ratio, sentence, s
 from planner.html.page import Figure, Section, Table, table
 from planner.html.plots import Axis, Point, Series, bars, lines, scatter
 from planner.study.problem import Problem
-from planner.trial import Trial, searched
+from planner.trials.trial import Trial, searched
 from planner.units import format_count, format_ms
 
 NO_START_LOG = (

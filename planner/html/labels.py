@@ -11,9 +11,9 @@ from planner.benchmark.slo import format_metric
 from planner.html.plots import Axis
 from planner.study.candidate import Value
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
+from planner.trials.wording import ABOUT, word
 from planner.units import format_count, format_ms
-from planner.verdict import ABOUT, word
 
 
 def sentence(words: str) -> str:

@@ -21,22 +21,12 @@ from planner.html.labels import (
 )
 from planner.html.page import Figure, Log, Page, Row, Section, Table, table
 from planner.html.plots import Axis, Point, Series, intervals, scatter
-from planner.pareto import USUAL_FRONT, front
 from planner.study.problem import Problem
-from planner.trial import Rerun, Trial, all_metrics, default_trial, leveled, searched
+from planner.trials.pareto import USUAL_FRONT, front
+from planner.trials.trial import Rerun, Trial, all_metrics, default_trial, leveled, searched
+from planner.trials.wording import ABOUT_NOTE, SHORT_NAMES, describe, outcome_text, word
 from planner.units import format_count, format_duration, format_ms
-from planner.verdict import (
-    ABOUT_NOTE,
-    SHORT_NAMES,
-    Verdict,
-    banners,
-    describe,
-    gain_words,
-    interval,
-    judged,
-    outcome_text,
-    word,
-)
+from planner.verdict import Verdict, banners, gain_words, interval, judged
 
 LOG_LINES = 40
 """Of a failed engine's log, from its end."""

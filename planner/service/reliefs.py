@@ -14,7 +14,7 @@ from planner.estimate.risks import SAFE_SPARE_BYTES, dangers
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.candidate import Candidate
 from planner.study.problem import CPU_KV_ENV, Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.units import GIB, Bytes, Seconds, format_gib
 
 # --- making one ---

@@ -14,8 +14,9 @@ from planner.hardware.machine import Machine
 from planner.study.candidate import Candidate
 from planner.study.objective import judge
 from planner.study.problem import Problem
-from planner.trial import Failure, Provenance, Rerun, Trial
-from planner.tuning.measure import Measure, Measurement, Repeats
+from planner.trials.racing import Repeats
+from planner.trials.trial import Failure, Provenance, Rerun, Trial
+from planner.tuning.measure import Measure, Measurement
 from planner.version import __version__
 
 LAUNCHES_OF_A_TRIAL = 3

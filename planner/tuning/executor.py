@@ -12,12 +12,12 @@ from typing import Protocol
 
 from planner.benchmark.session import OnStage
 from planner.hardware.machine import Machine
-from planner.racing import NO_RACE, Bar, race
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import ALONE, Rerun, Trial
+from planner.trials.racing import NO_RACE, Bar, Repeats, race
+from planner.trials.trial import ALONE, Rerun, Trial
 from planner.tuning.evaluation import evaluate, finished, provenance_of, utc_now
-from planner.tuning.measure import Measure, Repeats
+from planner.tuning.measure import Measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

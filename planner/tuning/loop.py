@@ -12,12 +12,12 @@ from contextlib import nullcontext, suppress
 from typing import Protocol
 
 from planner.errors import InputError
-from planner.finals import heats
-from planner.hosts import doubtful, neighbours, speeds_of, uncrowded, unmeasured
-from planner.racing import bar_of
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import ALONE, TOGETHER, Rerun, Trial, default_trial, num_launched, searched
+from planner.trials.finals import heats
+from planner.trials.host_speeds import doubtful, neighbours, speeds_of, uncrowded, unmeasured
+from planner.trials.racing import bar_of
+from planner.trials.trial import ALONE, TOGETHER, Rerun, Trial, default_trial, num_launched, searched
 from planner.tuning.executor import Crew, Work
 from planner.tuning.search.search import Search
 

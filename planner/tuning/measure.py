@@ -33,11 +33,11 @@ from planner.engine.log.start_facts import StartFacts, read_start_facts
 from planner.engine.metrics_page import EngineTelemetry
 from planner.errors import ClientBottleneck
 from planner.hardware.cards import Cards
-from planner.racing import NO_RACE, Race
 from planner.simulated.run import simulate_load, start_engine, start_seconds
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import AtLoad
+from planner.trials.racing import Repeats, share_of
+from planner.trials.trial import AtLoad
 from planner.workload.shapes import shape_of, workload_at
 from planner.workload.workload import RequestPlan, Workload, plan_requests, plan_warmup
 
@@ -76,23 +76,6 @@ SIMULATED, SIMULATED_WITHIN = "SIMULATED", 4000
 """The simulated engine says so in the first lines of its log, whoever started it."""
 SEEDS_PER_TRIAL = 7919
 """Every simulated launch has a pace of its own, as real ones do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Repeats:
-    """Which repeats of the workload are measured; each has prompts of its own, the same for every candidate."""
-
-    first: int
-    count: int
-    race: Race = NO_RACE
-    """Whether the rest can be spared."""
-
-
-def share_of(repeats: Repeats, results: Sequence[BenchmarkResult]) -> float | None:
-    """Of all repeats, what was measured before the candidate was given up; None where it was not."""
-    share = sum(result.share for result in results) / repeats.count
-    is_given_up = results[-1].share < 1 or repeats.race.is_lost(results)
-    return share if is_given_up and share < 1 else None
 
 
 FURTHER = 500

@@ -25,11 +25,11 @@ from planner.benchmark.client.access import engine_access
 from planner.errors import EngineError, InputError
 from planner.files.reading import read_text
 from planner.files.redaction import redact
-from planner.finals import finalists
-from planner.quality import Agreement, Answer, Numerics, Verdict, compare, differing, judge_answers, numerics
 from planner.study.problem import Problem
 from planner.study.spec import QualitySpec
-from planner.trial import Trial, best_trial
+from planner.trials.finals import finalists
+from planner.trials.quality import Agreement, Answer, Numerics, Verdict, compare, differing, judge_answers, numerics
+from planner.trials.trial import Trial, best_trial
 
 GATE_NUMBER = 100_000
 """Added to a trial's number, so that the gate's launches have names and logs of their own."""

@@ -28,8 +28,9 @@ from planner.files.reading import read_text
 from planner.files.structured import convert, parse_json
 from planner.study.candidate import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
 from planner.study.problem import Problem
-from planner.trial import TOGETHER, AtLoad, Failure, Trial, as_on_one_host
-from planner.tuning.measure import STARTING, Measure, Measurement, Repeats
+from planner.trials.racing import Repeats
+from planner.trials.trial import TOGETHER, AtLoad, Failure, Trial, as_on_one_host
+from planner.tuning.measure import STARTING, Measure, Measurement
 
 EXTRA_ARGS = "extra_args"
 BACKEND = "replay"

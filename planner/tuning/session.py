@@ -14,17 +14,17 @@ from planner.errors import InputError
 from planner.estimate.memory.calibration import save_calibrations
 from planner.files.structured import encode
 from planner.files.writing import write_whole
-from planner.finals import heats
 from planner.hardware.cards import Cards, held_cards
 from planner.host import cards_of, image_here, machine_of, make_backend
-from planner.hosts import hosts_words
 from planner.interruption import sigterm_as_interrupt
 from planner.page_cache import warm_models
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.study.workspace import STUDY_FILE, Workspace
-from planner.trial import Trial, num_launched, searched
+from planner.trials.finals import heats
+from planner.trials.host_speeds import hosts_words
+from planner.trials.trial import Trial, num_launched, searched
 from planner.tuning.executor import Crew, Here
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, measure_here, simulated

@@ -25,7 +25,7 @@ from ray.cluster_utils import Cluster
 from planner.container import cache_volume
 from planner.study.loading import load_study
 from planner.study.problem import Problem
-from planner.trial import Trial, searched
+from planner.trials.trial import Trial, searched
 from tests.integration.studies import PLANNER, trials_of, write_cpu_study, write_simulated_server_study
 
 IMAGE = "planner-vllm-cpu:test"

@@ -30,7 +30,7 @@ from docker.models.containers import Container
 
 from planner.container import STUDY_LABEL, TRIAL_LABEL
 from planner.study.loading import load_study
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from tests.faults.door import DoorToDocker
 from tests.faults.inject import FAULTY_SEQS, LIMIT_S, gone_within, trials_of
 

@@ -28,7 +28,7 @@ import psutil
 
 from planner.backends.process import STUDY_ENV
 from planner.study.loading import load_study
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.search.samplers import RECORD
 
 ENGINE = Path(__file__).with_name("engine.py")

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from tests.faults.engine import BALLAST
 from tests.faults.inject import LIMIT_S, PLANNER, TRIALS, processes_of, trials_of, write_study
 

@@ -26,7 +26,7 @@ from optuna.trial import TrialState
 
 from planner.container import STUDY_LABEL
 from planner.study.loading import load_study
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from tests.faults import in_containers, inject
 from tests.faults.inject import LIMIT_S, PLANNER, gone_within, killed_in_commit, processes_of, trials_of
 

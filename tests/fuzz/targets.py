@@ -350,7 +350,7 @@ def stored() -> list[bytes]:
 def ladders() -> list[bytes]:
     from planner.files.structured import encode
     from planner.service.reliefs import make_ladder
-    from planner.trial import Trial
+    from planner.trials.trial import Trial
 
     return [encode(make_ladder(small_problem(), msgspec.json.decode(stored()[0], type=Trial))).encode()]
 

@@ -18,7 +18,7 @@ from docker.models.containers import Container
 
 from planner.container import STUDY_LABEL
 from planner.study.loading import load_study
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.search.samplers import RECORD
 
 PLANNER = [sys.executable, "-c", "from planner.cli.main import main; main()"]

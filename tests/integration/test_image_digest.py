@@ -23,7 +23,7 @@ from planner.errors import InputError
 from planner.host import image_here, machine_of
 from planner.service.export.kinds import exported
 from planner.study.problem import Problem
-from planner.trial import as_measured
+from planner.trials.trial import as_measured
 from planner.tuning.session import refuse_other_image
 
 pytestmark = pytest.mark.container

@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 from planner.study.loading import load_study
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.search.samplers import RECORD
 from tests.faults.inject import processes_of
 from tests.integration.postgresql import postgresql

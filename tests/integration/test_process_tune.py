@@ -12,7 +12,7 @@ import yaml
 
 from planner.backends.process import STUDY_ENV
 from planner.study.loading import load_study
-from planner.trial import searched
+from planner.trials.trial import searched
 from tests.integration.studies import trials_of, tune, tune_until, write_simulated_server_study
 
 

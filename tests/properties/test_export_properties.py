@@ -22,7 +22,7 @@ from planner.files.structured import convert
 from planner.service.export.kinds import ExportKind, exported
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VERSIONS = sorted(

@@ -30,7 +30,7 @@ from planner.service.export.serve_command import engine_yaml, serve_sh
 from planner.service.ladder import Ladder
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 PIECES = [
     "'", '"', "\\", "$", "`", "$(touch owned)", "`touch owned`", "${HOME}", "$$", "%", "%n", "%%", "{", "}", "{{ x }}",

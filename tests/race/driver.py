@@ -21,7 +21,7 @@ import optuna
 import psutil
 
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.evaluation import evaluate, provenance_of
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.study.candidate import Candidate
-from planner.trial import Trial, best_trial
+from planner.trials.trial import Trial, best_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
 from planner.tuning.replay import BACKEND, replayed

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.search.samplers import distributions, untried_rows
 from planner.tuning.search.search import MAX_ASKS_IN_A_ROW, Search
 

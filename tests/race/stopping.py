@@ -22,10 +22,11 @@ from planner.study.candidate import Candidate
 from planner.study.loading import load_study
 from planner.study.problem import Problem
 from planner.study.spec import SamplerSpec, StudySpec
-from planner.trial import Trial, best_trial
+from planner.trials.racing import Repeats, share_of
+from planner.trials.trial import Trial, best_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
-from planner.tuning.measure import Ended, Measurement, Repeats, race_through, share_of
+from planner.tuning.measure import Ended, Measurement, race_through
 from planner.tuning.search.search import Search
 from planner.workload.workload import RequestPlan, Workload
 from tests.race.runs import QUIET

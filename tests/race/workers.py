@@ -24,10 +24,11 @@ from pygal.style import DefaultStyle
 from planner.study.candidate import Candidate
 from planner.study.loading import load_study
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.racing import Repeats
+from planner.trials.trial import Trial
 from planner.tuning.executor import Here, Work
 from planner.tuning.loop import run_study
-from planner.tuning.measure import Measure, Repeats, simulated
+from planner.tuning.measure import Measure, simulated
 from planner.tuning.search.search import Search
 from tests.made import write_made
 from tests.race.runs import QUIET

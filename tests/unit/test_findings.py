@@ -25,7 +25,7 @@ from planner.hardware.driver import read_gpus
 from planner.hardware.machine import Machine
 from planner.host import machine_of
 from planner.study.problem import Problem
-from planner.trial import Failure
+from planner.trials.trial import Failure
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import simulated

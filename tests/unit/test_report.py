@@ -11,8 +11,8 @@ from rich.console import Console
 
 from planner.report import conclusion, plan_view, trials_table
 from planner.study.problem import Problem
-from planner.trial import Failure
-from planner.verdict import describe
+from planner.trials.trial import Failure
+from planner.trials.wording import describe
 
 Make = Callable[..., Problem]
 

@@ -12,7 +12,7 @@ from planner.container import ContainerRun, cache_volume, service_runs
 from planner.files.structured import encode
 from planner.service.export.header import header, port_plan
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 
 def run_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:

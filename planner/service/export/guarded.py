@@ -10,7 +10,7 @@ from planner.files.structured import encode
 from planner.service.export.header import header, port_plan
 from planner.service.reliefs import make_ladder
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 
 def ladder_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:

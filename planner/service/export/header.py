@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from planner.container import gpu_ids
-from planner.quality import quality_words
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Trial, all_metrics, gain
+from planner.trials.quality import quality_words
+from planner.trials.trial import Trial, all_metrics, gain
 from planner.units import format_count, format_gib, format_ms
 from planner.workload.shapes import in_words, shape_of
 

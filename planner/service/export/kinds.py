@@ -16,7 +16,7 @@ from planner.service.export.kubernetes import kubernetes_yaml
 from planner.service.export.serve_command import CONFIG_FILE, engine_yaml, serve_sh
 from planner.study.problem import Problem
 from planner.study.workspace import LADDER_FILE
-from planner.trial import Trial, as_measured
+from planner.trials.trial import Trial, as_measured
 
 ExportKind = Literal["script", "ladder", "compose", "systemd", "kubernetes", "serve", "config"]
 SCRIPTS: tuple[ExportKind, ...] = ("script", "serve")

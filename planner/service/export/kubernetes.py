@@ -15,7 +15,7 @@ from planner.container import RIGHTS, ContainerRun, service_runs, without_variab
 from planner.files.structured import encode
 from planner.service.export.header import header
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 PORT = "http"
 VOLUME_FOLDER = "/var/lib/planner"

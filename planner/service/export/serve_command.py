@@ -23,7 +23,7 @@ from planner.service.export.docker_script import broken, demanded
 from planner.service.export.header import header, port_plan
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 CONFIG_FILE = "engine.yaml"
 CONFIG_SINCE = Version("0.6.0")

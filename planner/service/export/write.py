@@ -6,11 +6,11 @@ from pathlib import Path
 
 from planner.errors import InputError
 from planner.files.writing import write_whole
-from planner.finals import chosen_trial, measured_again
 from planner.service.export.kinds import SCRIPTS, ExportKind, exported, file_name
 from planner.study.problem import Problem
 from planner.study.workspace import Workspace
-from planner.trial import Trial, default_trial
+from planner.trials.finals import chosen_trial, measured_again
+from planner.trials.trial import Trial, default_trial
 
 WRITTEN: tuple[ExportKind, ...] = ("script", "ladder")
 """What every run writes anew."""

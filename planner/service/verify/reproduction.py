@@ -21,9 +21,9 @@ from planner.engine.config import BOOLEANS, settings
 from planner.engine.flags import flag, parse_flags
 from planner.engine.log.settings import SettingsReader, is_same
 from planner.estimate.memory.per_gpu import MemoryFigures
-from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, SURE
 from planner.study.objective import Objective
-from planner.trial import Trial
+from planner.trials.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, SURE
+from planner.trials.trial import Trial
 from planner.units import format_count, format_gib
 
 Verdict = Literal["same", "differs", "not known"]

@@ -26,7 +26,6 @@ from planner.errors import BackendError, BenchmarkError, EngineError, InputError
 from planner.estimate.memory.calibration import real_figures
 from planner.files.reading import read_text
 from planner.files.redaction import redact
-from planner.finals import LEAST_REPEATS, chosen_trial
 from planner.interruption import sigterm_as_interrupt
 from planner.service.verify.reproduction import (
     Check,
@@ -42,8 +41,10 @@ from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace
 from planner.terminal import BenchTable
-from planner.trial import Trial, as_measured
-from planner.tuning.measure import STARTING, Measurement, Repeats, measure_server
+from planner.trials.finals import LEAST_REPEATS, chosen_trial
+from planner.trials.racing import Repeats
+from planner.trials.trial import Trial, as_measured
+from planner.tuning.measure import STARTING, Measurement, measure_server
 from planner.tuning.search.stored import stored_trials
 from planner.units import format_duration
 

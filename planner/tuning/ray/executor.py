@@ -25,7 +25,7 @@ from planner.errors import BackendError, InputError, in_short
 from planner.hardware.cards import CARDS_FREE_WITHIN_S
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.tuning.executor import Work
 from planner.tuning.quality_gate import Say

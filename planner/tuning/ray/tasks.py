@@ -18,11 +18,11 @@ from planner.estimate.memory.per_gpu import Calibrations
 from planner.hardware.cards import held_cards
 from planner.hardware.driver import GpuFacts, read_gpus
 from planner.host import cards_of, machine_of, make_backend
-from planner.quality import Verdict, judged
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.study.workspace import Workspace
-from planner.trial import Trial
+from planner.trials.quality import Verdict, judged
+from planner.trials.trial import Trial
 from planner.tuning.executor import Here, Work
 from planner.tuning.measure import measure_here
 from planner.tuning.quality_gate import Gate

@@ -9,7 +9,7 @@ from __future__ import annotations
 from planner.benchmark.metrics import LATENCIES, MAX_MODEL_LEN, RATES
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 SHOWN = ("output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 """Besides the metrics that a study is after or limits."""

@@ -19,11 +19,11 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.errors import InputError, PlannerError
-from planner.hosts import on_par
-from planner.quality import Verdict, judged, numerics, refused_numerics
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Trial, best_trial
+from planner.trials.host_speeds import on_par
+from planner.trials.quality import Verdict, judged, numerics, refused_numerics
+from planner.trials.trial import Trial, best_trial
 from planner.tuning.search.surrogate import Surrogate
 
 RECORD, CANDIDATE, RERUN, QUALITY = "record", "candidate", "rerun", "quality"

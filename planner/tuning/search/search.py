@@ -28,12 +28,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from planner.constraints import Constraint
 from planner.errors import BackendError, InputError, in_short
-from planner.finals import Heat
-from planner.hosts import on_par
-from planner.quality import Verdict, judged
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Rerun, Trial
+from planner.trials.finals import Heat
+from planner.trials.host_speeds import on_par
+from planner.trials.quality import Verdict, judged
+from planner.trials.trial import Rerun, Trial
 from planner.tuning.search.claims import Claims, shown
 from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit
 from planner.tuning.search.samplers import (

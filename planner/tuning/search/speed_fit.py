@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from planner.estimate.deployment import Deployment
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
 from planner.study.problem import Problem
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 Array = NDArray[np.float64]
 

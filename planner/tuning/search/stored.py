@@ -9,7 +9,7 @@ from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.study.workspace import Workspace
 from planner.terminal import working
-from planner.trial import Trial
+from planner.trials.trial import Trial
 from planner.tuning.search.search import Search
 
 # --- report, export ---

@@ -28,11 +28,11 @@ from planner.engine.flags import NOT_COMPILED
 from planner.estimate.risks import no_effect
 from planner.estimate.speed.coefficients import Coefficients
 from planner.hardware.machine import Machine
-from planner.hosts import shared_effects
-from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Trial, as_on_one_host
+from planner.trials.host_speeds import shared_effects
+from planner.trials.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
+from planner.trials.trial import Trial, as_on_one_host
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
     Array,

@@ -24,7 +24,8 @@ from planner.benchmark.session import plans_of
 from planner.benchmark.slo import parse_slo
 from planner.cli.main import app
 from planner.errors import BenchmarkError, ClientBottleneck, InputError
-from planner.tuning.measure import Repeats, live
+from planner.trials.racing import Repeats
+from planner.tuning.measure import live
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay, shape_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)

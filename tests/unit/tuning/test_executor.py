@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.finals import heats, judge_finals
 from planner.launcher import LAUNCHER, is_alive, is_left_over
 from planner.study.problem import Problem
-from planner.trial import searched
+from planner.trials.finals import heats, judge_finals
+from planner.trials.trial import searched
 from planner.tuning.loop import run_finals, run_study
 from planner.tuning.measure import simulated
 from planner.tuning.search.claims import Claims, is_shared, shown

@@ -18,14 +18,15 @@ from planner.errors import (
     EngineStartTimeout,
     InputError,
 )
-from planner.finals import judge_finals
 from planner.report import conclusion
 from planner.study.problem import Problem
-from planner.trial import best_trial, default_trial
+from planner.trials.finals import judge_finals
+from planner.trials.racing import Repeats
+from planner.trials.trial import best_trial, default_trial
 from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_finals, run_study
-from planner.tuning.measure import Measurement, Repeats, simulated
+from planner.tuning.measure import Measurement, simulated
 from planner.tuning.search.search import Search
 
 Make = Callable[..., Problem]

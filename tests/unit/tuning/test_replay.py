@@ -12,7 +12,7 @@ import pytest
 from planner.cli.report import report_trials
 from planner.errors import InputError
 from planner.study.problem import Problem
-from planner.trial import Trial, default_trial
+from planner.trials.trial import Trial, default_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated

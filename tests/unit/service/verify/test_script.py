@@ -22,7 +22,7 @@ from planner.service.verify.reproduction import Check, compare_arguments, compar
 from planner.service.verify.script import Verification, find_study_of, read_script
 from planner.study.objective import Objective
 from planner.study.problem import Problem
-from planner.trial import Rerun, Trial
+from planner.trials.trial import Rerun, Trial
 from tests.places import GOLDEN
 
 Make = Callable[..., Problem]

@@ -11,7 +11,7 @@ import pytest
 
 from planner.benchmark.metrics import GOALS
 from planner.study.problem import Problem
-from planner.trial import Failure
+from planner.trials.trial import Failure
 from planner.tuning.search.dashboard_attributes import settings_words, study_words, trial_attributes, with_unit
 
 Make = Callable[..., Problem]

@@ -17,10 +17,11 @@ from optuna.trial import TrialState
 
 from planner.errors import EngineOutOfMemory, InputError
 from planner.study.problem import Problem
-from planner.trial import best_trial
+from planner.trials.racing import Repeats
+from planner.trials.trial import best_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
-from planner.tuning.measure import Repeats, simulated
+from planner.tuning.measure import simulated
 from planner.tuning.search.samplers import RECORD, distributions, record_of, untried_rows
 from planner.tuning.search.search import Search, definition
 from planner.tuning.search.surrogate import Surrogate

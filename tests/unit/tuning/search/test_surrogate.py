@@ -12,7 +12,7 @@ import pytest
 from planner.constraints import Constraint
 from planner.estimate.memory.calibration import predicted_figures
 from planner.study.problem import Problem
-from planner.trial import Provenance, Trial
+from planner.trials.trial import Provenance, Trial
 from planner.tuning.search.gaussian_process import _expected_gain, _expected_improvement, _posterior
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.surrogate import Surrogate

@@ -15,18 +15,18 @@ import pytest
 from planner.benchmark.load.progress import LoadWatch, Moment
 from planner.benchmark.metrics import BenchmarkResult
 from planner.benchmark.records import RequestRecord
-from planner.finals import finalists
-from planner.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, bar_of, noise_std, race
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
-from planner.trial import Trial, best_trial
+from planner.trials.finals import finalists
+from planner.trials.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, bar_of, noise_std, race
+from planner.trials.trial import Trial, best_trial
+from planner.trials.wording import outcome_text
 from planner.tuning.evaluation import evaluate
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
 from planner.tuning.replay import limit_to_records, read_records, replayed
 from planner.tuning.search.search import Search
-from planner.verdict import outcome_text
 from planner.workload.workload import plan_requests
 
 Make = Callable[..., Problem]

@@ -16,7 +16,7 @@ from planner.constraints import Constraint
 from planner.study.candidate import MODEL, Candidate
 from planner.study.problem import Problem
 from planner.study.spec import QualitySpec
-from planner.trial import Trial
+from planner.trials.trial import Trial
 
 RULE = "answers as the default's"
 """Name of the constraint that a verdict puts on trials."""

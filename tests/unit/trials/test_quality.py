@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.finals import chosen_trial
-from planner.quality import (
+from planner.service.export.docker_script import run_sh
+from planner.study.spec import QualitySpec
+from planner.trials.finals import chosen_trial
+from planner.trials.quality import (
     RULE,
     Agreement,
     Answer,
@@ -25,8 +27,6 @@ from planner.quality import (
     numerics,
     quality_words,
 )
-from planner.service.export.docker_script import run_sh
-from planner.study.spec import QualitySpec
 from planner.tuning.quality_gate import Gate, NoAnswers, load_prompts, read_answer
 from planner.tuning.search.search import Search
 

@@ -13,8 +13,8 @@ from statistics import fmean
 
 from planner.statistics import Difference, t_quantile
 from planner.study.problem import Problem
-from planner.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
-from planner.tuning.measure import Repeats
+from planner.trials.racing import Repeats
+from planner.trials.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
 
 MOST_FINALISTS = 3
 """Besides the default."""

@@ -19,11 +19,11 @@ from statistics import NormalDist, fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.finals import CLOSE
-from planner.racing import launch_noise, pooled
 from planner.statistics import CONFIDENCE, Difference
 from planner.study.problem import Problem
-from planner.trial import ALONE, TOGETHER, Trial, default_trial
+from planner.trials.finals import CLOSE
+from planner.trials.racing import launch_noise, pooled
+from planner.trials.trial import ALONE, TOGETHER, Trial, default_trial
 
 MOST_SLOWED = CLOSE
 """Share by which neighbours may slow a trial: one that is behind by so little is measured again in the finals, where

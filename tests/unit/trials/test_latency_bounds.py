@@ -8,7 +8,7 @@ import pytest
 
 from planner.benchmark.metrics import LATENCIES, summarize
 from planner.benchmark.records import RequestRecord
-from planner.bounds import RISING, Bounds, has_bound
+from planner.trials.latency_bounds import RISING, Bounds, has_bound
 from planner.workload.workload import RequestPlan
 
 NAMES = [f"{latency}_{statistic}" for latency in LATENCIES for statistic in RISING]

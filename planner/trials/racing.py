@@ -19,12 +19,12 @@ from typing import Protocol
 from planner.benchmark.load.progress import LoadWatch, Moment, Pace, Projection
 from planner.benchmark.metrics import RATES, BenchmarkResult
 from planner.benchmark.records import RequestRecord
-from planner.bounds import Bounds, has_bound
-from planner.quality import RULE, numerics
 from planner.study.candidate import Candidate
 from planner.study.objective import judge
 from planner.study.problem import Problem
-from planner.trial import Trial, best_trial, searched
+from planner.trials.latency_bounds import Bounds, has_bound
+from planner.trials.quality import RULE, numerics
+from planner.trials.trial import Trial, best_trial, searched
 from planner.workload.workload import RequestPlan, Workload
 
 PRIOR_NOISE = 0.02
@@ -265,3 +265,20 @@ class _Watch:
         """With the rates of the whole load at its mean pace, where it has one; latencies are of requests that ended."""
         rates = self._rates(self._elapsed_s / self._share) if self._pace.is_steady and self._share > 0 else {}
         return replace(result, metrics={**result.metrics, **rates}, share=self._share)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Which repeats of the workload are measured; each has prompts of its own, the same for every candidate."""
+
+    first: int
+    count: int
+    race: Race = NO_RACE
+    """Whether the rest can be spared."""
+
+
+def share_of(repeats: Repeats, results: Sequence[BenchmarkResult]) -> float | None:
+    """Of all repeats, what was measured before the candidate was given up; None where it was not."""
+    share = sum(result.share for result in results) / repeats.count
+    is_given_up = results[-1].share < 1 or repeats.race.is_lost(results)
+    return share if is_given_up and share < 1 else None

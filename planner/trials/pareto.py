@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from planner.benchmark.metrics import GOALS, sign
 from planner.errors import InputError
 from planner.study.problem import Problem
-from planner.trial import Trial, all_metrics, as_on_one_host, searched
+from planner.trials.trial import Trial, all_metrics, as_on_one_host, searched
 
 USUAL_FRONT = ("output_throughput", "ttft_p95")
 """Which is shown where none is asked for."""

@@ -11,13 +11,14 @@ import pytest
 
 from planner.benchmark.slo import judge_limit
 from planner.errors import EngineCrashed
-from planner.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals, measured_again
 from planner.service.export.header import header
 from planner.study.problem import Problem
-from planner.trial import Rerun, Trial, best_trial, default_trial, searched
+from planner.trials.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals, measured_again
+from planner.trials.racing import Repeats
+from planner.trials.trial import Rerun, Trial, best_trial, default_trial, searched
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_finals
-from planner.tuning.measure import Measurement, Repeats, simulated
+from planner.tuning.measure import Measurement, simulated
 from planner.tuning.search.search import Search
 from planner.verdict import judged
 

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from planner.errors import EngineCrashed
-from planner.finals import finalists, heats, judge_finals
 from planner.hardware.machine import Machine
-from planner.hosts import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
-from planner.racing import bar_of
 from planner.study.problem import Problem
 from planner.summary import summary
-from planner.trial import ALONE, TOGETHER, Rerun, Trial, best_trial, leveled, searched
+from planner.trials.finals import finalists, heats, judge_finals
+from planner.trials.host_speeds import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
+from planner.trials.racing import bar_of
+from planner.trials.trial import ALONE, TOGETHER, Rerun, Trial, best_trial, leveled, searched
 from planner.tuning.executor import Here, Work
 from planner.tuning.loop import run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, simulated

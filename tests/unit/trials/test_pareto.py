@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.pareto import front, parse_metrics
 from planner.report import loads_table, pareto_table
 from planner.study.problem import Problem
 from planner.terminal import make_console
-from planner.trial import Rerun
+from planner.trials.pareto import front, parse_metrics
+from planner.trials.trial import Rerun
 
 Make = Callable[..., Problem]
 PAIR = ("ttft_p95", "output_throughput")
