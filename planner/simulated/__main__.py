@@ -15,8 +15,9 @@ from planner.errors import EngineError, EngineOutOfMemory, InputError
 from planner.estimate.deployment import deploy
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
-from planner.simulated.run import start_engine, start_log
 from planner.simulated.scheduler import SimulatedEngine
+from planner.simulated.start import start_engine
+from planner.simulated.start_log import start_log
 from planner.units import parse_bytes
 
 GRACE_S = 1

@@ -33,7 +33,8 @@ from planner.engine.log.start_facts import StartFacts, read_start_facts
 from planner.engine.metrics_page import EngineTelemetry
 from planner.errors import ClientBottleneck
 from planner.hardware.cards import Cards
-from planner.simulated.run import simulate_load, start_engine, start_seconds
+from planner.simulated.load import simulate_load
+from planner.simulated.start import start_engine, start_seconds
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.trials.racing import Repeats, share_of

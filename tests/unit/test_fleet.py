@@ -25,7 +25,7 @@ from planner.fleet.sizing import observe_fleet, size_fleet
 from planner.fleet.spec import DemandSpec, FleetSpec
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
-from planner.simulated.run import simulate_load
+from planner.simulated.load import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
 from planner.workload.recorded import read_prompts
 from planner.workload.workload import Lengths, Workload

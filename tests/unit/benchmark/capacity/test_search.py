@@ -21,7 +21,8 @@ from planner.benchmark.capacity.search import (
 from planner.benchmark.load.generator import STOPPED
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.view import capacity_table
-from planner.simulated.run import simulate_load, start_engine
+from planner.simulated.load import simulate_load
+from planner.simulated.start import start_engine
 from planner.workload.workload import Workload
 
 SLO = {"ttft_p95": 1.0}

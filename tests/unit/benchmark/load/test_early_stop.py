@@ -15,7 +15,7 @@ from planner.benchmark.session import Session, measure
 from planner.workload.shapes import ClosedLoop
 from planner.workload.workload import Workload, plan_requests
 from tests.unit.benchmark.load.test_progress import StopAt
-from tests.unit.test_simulated import serving
+from tests.unit.simulated.test_load import serving
 
 WORKLOAD = Workload(concurrency=8, num_requests=400, input_tokens=32, output_tokens=64)
 

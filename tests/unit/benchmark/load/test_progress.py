@@ -19,7 +19,8 @@ from planner.benchmark.load.progress import (
     stopped_after,
 )
 from planner.benchmark.records import RequestRecord
-from planner.simulated.run import simulate_load, start_engine
+from planner.simulated.load import simulate_load
+from planner.simulated.start import start_engine
 from planner.study.problem import Problem
 from planner.workload.workload import RequestPlan, Workload, plan_requests
 

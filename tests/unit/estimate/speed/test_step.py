@@ -23,7 +23,7 @@ from planner.hardware.gpus import GpuSpec
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
-from planner.simulated.run import simulate_load
+from planner.simulated.load import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
 from planner.workload.workload import Lengths, Workload, plan_requests
 

@@ -29,8 +29,10 @@ from planner.estimate.speed.step import StepModel
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.model.spec import ModelSpec
-from planner.simulated.run import simulate_load, start_engine, start_log, start_seconds
+from planner.simulated.load import simulate_load
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
+from planner.simulated.start import start_engine, start_seconds
+from planner.simulated.start_log import start_log
 from planner.workload.workload import Lengths, Workload, plan_requests
 from tests.places import ROOT
 
