@@ -121,7 +121,7 @@ def open_log(target: str) -> Iterator[Source]:
     if not _CONTAINER.fullmatch(target):
         raise InputError(f"{target}: no such file")
     try:
-        from planner.backends.docker import container_log
+        from planner.launch.docker.instance import container_log
 
         with container_log(target) as log:
             if log is None:

@@ -20,7 +20,6 @@ from planner import errors
 from planner.benchmark.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.cli.main import app
 from planner.cli.schema import SCHEMAS, json_schema
-from planner.container import ContainerRun
 from planner.engine.config import FIELDS
 from planner.engine.flags import parse_flags
 from planner.engine.levers import LEVERS
@@ -31,6 +30,7 @@ from planner.estimate.batch import Request, answer
 from planner.estimate.rules import RULES
 from planner.files.structured import decode
 from planner.hardware.by_name import GpuRequest
+from planner.launch.container import ContainerRun
 from planner.log_command import log_document
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.space import SearchSpace

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from planner.backends.docker import EngineFacts
-from planner.backends.image import ImageFacts
 from planner.hardware.by_name import find_gpu
 from planner.hardware.driver import Card, GpuFacts
+from planner.launch.docker.door import EngineFacts
+from planner.launch.docker.image import ImageFacts
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec

@@ -15,11 +15,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from planner.backends.docker import EngineFacts, engine_facts, image_facts
 from planner.errors import BackendError, InputError
 from planner.estimate.memory.calibration import load_calibrations
 from planner.hardware.by_name import recognise
 from planner.hardware.driver import GpuFacts, read_gpus
+from planner.launch.docker.door import EngineFacts, engine_facts, image_facts
 from planner.service import docker_checks, flag_checks, gpu_checks, host_checks
 from planner.service.check import BackendName, Case, Check
 from planner.service.model_checks import models

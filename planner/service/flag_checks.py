@@ -15,13 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from planner.backends.docker import run_to_end
-from planner.backends.image import ImageFacts
-from planner.backends.process import ProcessBackend
-from planner.container import engine_args
 from planner.engine.versions import parse_version
 from planner.errors import BackendError, InputError
 from planner.files.redaction import redact
+from planner.launch.docker.door import run_to_end
+from planner.launch.docker.image import ImageFacts
+from planner.launch.process import ProcessBackend
+from planner.launch.runs import engine_args
 from planner.service.check import Case, Check, skipped
 from planner.study.spec import StudySpec
 

@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.container import ContainerRun
 from planner.engine.config import EngineConfig
 from planner.engine.versions import knows, parse_version
 from planner.errors import InputError
 from planner.files.reading import YAML_BYTES, read_text
 from planner.files.structured import decode
+from planner.launch.container import ContainerRun
 from planner.study.spec import Name, Positive
 from planner.study.workspace import LADDER_FILE
 from planner.units import Bytes, Seconds

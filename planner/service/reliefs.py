@@ -7,10 +7,10 @@ from math import ceil, floor
 
 import msgspec
 
-from planner.container import bare_runs
 from planner.engine.versions import knows
 from planner.estimate.memory.per_gpu import MemoryEstimate
 from planner.estimate.risks import SAFE_SPARE_BYTES, dangers
+from planner.launch.runs import bare_runs
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.candidate import Candidate
 from planner.study.problem import CPU_KV_ENV, Problem

@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from planner.backends.base import Backend, Server
 from planner.benchmark.load.generator import target_of
 from planner.benchmark.load.progress import pace_error, stopped_after
 from planner.benchmark.metrics import METRICS, BenchmarkResult, summarize
@@ -33,6 +32,7 @@ from planner.engine.log.start_facts import StartFacts, read_start_facts
 from planner.engine.metrics_page import EngineTelemetry
 from planner.errors import ClientBottleneck
 from planner.hardware.cards import Cards
+from planner.launch.backend import Backend, Server
 from planner.simulated.load import simulate_load
 from planner.simulated.start import start_engine, start_seconds
 from planner.study.candidate import Candidate

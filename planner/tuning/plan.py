@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.backends.docker import engine_answers
-from planner.container import trial_runs
 from planner.errors import BackendError, InputError
 from planner.estimate.memory.calibration import load_calibrations
 from planner.hardware.by_name import find_gpu
 from planner.hardware.driver import read_gpus
-from planner.host import make_backend
+from planner.launch.docker.door import engine_answers
+from planner.launch.machine import make_backend
+from planner.launch.runs import trial_runs
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.study.workspace import Workspace

@@ -20,11 +20,11 @@ from typing import Any, Protocol
 import httpx
 import msgspec
 
-from planner.backends.base import Backend, Server
 from planner.benchmark.client.access import engine_access
 from planner.errors import EngineError, InputError
 from planner.files.reading import read_text
 from planner.files.redaction import redact
+from planner.launch.backend import Backend, Server
 from planner.study.problem import Problem
 from planner.study.spec import QualitySpec
 from planner.trials.finals import finalists

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from planner.container import container_spec
 from planner.errors import InputError
 from planner.estimate.memory.calibration import save_calibrations
 from planner.files.structured import encode
 from planner.files.writing import write_whole
 from planner.hardware.cards import Cards, held_cards
-from planner.host import cards_of, image_here, machine_of, make_backend
-from planner.interruption import sigterm_as_interrupt
-from planner.page_cache import warm_models
+from planner.launch.interruption import sigterm_as_interrupt
+from planner.launch.machine import cards_of, image_here, machine_of, make_backend
+from planner.launch.model_files import warm_models
+from planner.launch.runs import container_spec
+from planner.launch.watchdog import no_engine_left
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
@@ -33,7 +34,6 @@ from planner.tuning.quality_gate import Gate, Say
 from planner.tuning.replay import replayed
 from planner.tuning.search.claims import is_shared
 from planner.tuning.search.search import Search, storage_kept
-from planner.watchdog import no_engine_left
 
 if TYPE_CHECKING:
     from planner.tuning.ray.executor import RayCrew

@@ -20,10 +20,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from planner.backends.docker import DockerBackend
 from planner.benchmark.load.generator import target_of
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import Session, measure
+from planner.launch.docker.backend import DockerBackend
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.study.spec import SamplerSpec

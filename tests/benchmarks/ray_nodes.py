@@ -22,7 +22,7 @@ from pathlib import Path
 import docker
 from ray.cluster_utils import Cluster
 
-from planner.container import cache_volume
+from planner.launch.runs import cache_volume
 from planner.study.loading import load_study
 from planner.study.problem import Problem
 from planner.trials.trial import Trial, searched

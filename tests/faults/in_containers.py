@@ -28,7 +28,7 @@ import docker
 import docker.errors
 from docker.models.containers import Container
 
-from planner.container import STUDY_LABEL, TRIAL_LABEL
+from planner.launch.runs import STUDY_LABEL, TRIAL_LABEL
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
 from tests.faults.door import DoorToDocker
@@ -42,7 +42,7 @@ TRIALS = 3
 BACK_WITHIN_S, ANSWER_TIMEOUT_S, LOOK_TIMEOUT_S = 6, 15, 2
 """How long these planners wait for an Engine to come back, for an answer, and for one that they ask every second."""
 PLANNER = textwrap.dedent(f"""\
-    import planner.backends.docker as backend, planner.backends.outages as outages
+    import planner.launch.docker.backend as backend, planner.launch.docker.outages as outages
     outages.BACK_WITHIN_S = {BACK_WITHIN_S}
     backend.ANSWER_TIMEOUT_S, backend.LOOK_TIMEOUT_S = {ANSWER_TIMEOUT_S}, {LOOK_TIMEOUT_S}
     from planner.cli.main import main

@@ -26,7 +26,7 @@ import msgspec
 import optuna
 import psutil
 
-from planner.backends.process import STUDY_ENV
+from planner.launch.process import STUDY_ENV
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
 from planner.tuning.search.samplers import RECORD
@@ -292,6 +292,6 @@ def watchdogs_of(study: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if "planner.watchdog" in words and words[-1] == name:
+            if "planner.launch.watchdog" in words and words[-1] == name:
                 found.append(process)
     return found

@@ -17,7 +17,7 @@ import docker
 import httpx
 import yaml
 
-from planner.container import TRIAL_LABEL
+from planner.launch.runs import TRIAL_LABEL
 from tests.faults.door import DoorToDocker
 from tests.faults.in_containers import (
     BASE_IMAGE,

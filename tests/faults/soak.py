@@ -21,7 +21,7 @@ import docker
 import optuna
 import psutil
 
-from planner.container import STUDY_LABEL
+from planner.launch.runs import STUDY_LABEL
 from planner.study.loading import load_study
 from planner.units import MIB, format_duration
 from tests.faults.in_containers import IMAGE, build_image, write_study

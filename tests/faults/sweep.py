@@ -24,7 +24,7 @@ import docker
 import optuna
 from optuna.trial import TrialState
 
-from planner.container import STUDY_LABEL
+from planner.launch.runs import STUDY_LABEL
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
 from tests.faults import in_containers, inject

@@ -16,8 +16,8 @@ import httpx
 import msgspec
 from docker.models.containers import Container
 
-from planner.container import bare_runs
 from planner.files.structured import encode
+from planner.launch.runs import bare_runs
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.loading import load_study
 from planner.study.problem import Problem

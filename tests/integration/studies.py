@@ -16,7 +16,7 @@ import msgspec
 import optuna
 from docker.models.containers import Container
 
-from planner.container import STUDY_LABEL
+from planner.launch.runs import STUDY_LABEL
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
 from planner.tuning.search.samplers import RECORD

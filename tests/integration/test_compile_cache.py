@@ -10,8 +10,9 @@ import docker
 import msgspec
 import pytest
 
-from planner.backends.docker import DockerBackend
-from planner.container import COMPILE_CACHE_MOUNT, STUDY_LABEL
+from planner.launch.container import COMPILE_CACHE_MOUNT
+from planner.launch.docker.backend import DockerBackend
+from planner.launch.runs import STUDY_LABEL
 from planner.study.loading import load_study
 from planner.study.problem import Problem
 from tests.integration.studies import write_cpu_study

@@ -19,9 +19,9 @@ import httpx
 import msgspec
 import pytest
 
-from planner.container import GUARD_LABEL, ContainerRun
 from planner.engine.config import EngineConfig
 from planner.files.structured import encode
+from planner.launch.container import GUARD_LABEL, ContainerRun
 from planner.service.guard.events import METRICS
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.workspace import LADDER_FILE

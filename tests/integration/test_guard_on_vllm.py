@@ -10,7 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from planner.container import GUARD_LABEL
+from planner.launch.container import GUARD_LABEL
 from planner.service.ladder import Policy
 from planner.units import MIB, Seconds
 from tests.integration.guards import Guard, write_ladder

@@ -18,9 +18,9 @@ from typing import Any
 import docker
 import pytest
 
-from planner.backends.docker import image_facts
 from planner.errors import InputError
-from planner.host import image_here, machine_of
+from planner.launch.docker.door import image_facts
+from planner.launch.machine import image_here, machine_of
 from planner.service.export.kinds import exported
 from planner.study.problem import Problem
 from planner.trials.trial import as_measured

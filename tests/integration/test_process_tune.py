@@ -10,7 +10,7 @@ import psutil
 import pytest
 import yaml
 
-from planner.backends.process import STUDY_ENV
+from planner.launch.process import STUDY_ENV
 from planner.study.loading import load_study
 from planner.trials.trial import searched
 from tests.integration.studies import trials_of, tune, tune_until, write_simulated_server_study

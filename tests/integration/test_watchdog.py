@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from planner.backends.process import LAUNCHER_ENV, STUDY_ENV
-from planner.launcher import LAUNCHER
+from planner.launch.ownership import LAUNCHER
+from planner.launch.process import LAUNCHER_ENV, STUDY_ENV
 from planner.study.loading import load_study
 from tests.faults.inject import GONE_WITHIN_S, processes_of, watchdogs_of
 from tests.integration.studies import PLANNER, tune, write_simulated_server_study

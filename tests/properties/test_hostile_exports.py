@@ -20,9 +20,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.container import ContainerRun, engine_args, service_runs
 from planner.errors import InputError
 from planner.files.structured import convert, decode
+from planner.launch.container import ContainerRun
+from planner.launch.runs import engine_args, service_runs
 from planner.service.export.docker_script import compose_yaml, run_sh
 from planner.service.export.guarded import ladder_yaml, systemd_unit
 from planner.service.export.kubernetes import kubernetes_yaml

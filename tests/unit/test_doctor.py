@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.backends.docker import EngineFacts
-from planner.backends.image import ImageFacts
 from planner.cli.main import main
 from planner.errors import InputError
 from planner.files.structured import convert
 from planner.hardware.driver import Card, GpuFacts, GpuProcess, Link
+from planner.launch.docker.door import EngineFacts
+from planner.launch.docker.image import ImageFacts
 from planner.service import docker_checks, flag_checks, host_checks
 from planner.service.check import Case, Check
 from planner.service.doctor import examine, exit_code, is_visible, parse_backend, read_case

@@ -23,7 +23,7 @@ from planner.findings import (
 )
 from planner.hardware.driver import read_gpus
 from planner.hardware.machine import Machine
-from planner.host import machine_of
+from planner.launch.machine import machine_of
 from planner.study.problem import Problem
 from planner.trials.trial import Failure
 from planner.tuning.executor import Here

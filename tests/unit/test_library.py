@@ -16,7 +16,7 @@ import pytest
 
 import planner
 from planner.cli.main import main
-from planner.container import service_runs
+from planner.launch.runs import service_runs
 from planner.study.problem import Problem
 from tests.places import ROOT
 

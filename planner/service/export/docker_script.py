@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shlex
 
-from planner.container import ContainerRun, cache_volume, service_runs
 from planner.files.structured import encode
+from planner.launch.container import ContainerRun
+from planner.launch.runs import cache_volume, service_runs
 from planner.service.export.header import header, port_plan
 from planner.study.problem import Problem
 from planner.trials.trial import Trial

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.container import gpu_ids
+from planner.launch.runs import gpu_ids
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.trials.quality import quality_words

@@ -11,8 +11,9 @@ import re
 from math import ceil
 from typing import Any
 
-from planner.container import RIGHTS, ContainerRun, service_runs, without_variables
 from planner.files.structured import encode
+from planner.launch.container import RIGHTS, ContainerRun, without_variables
+from planner.launch.runs import service_runs
 from planner.service.export.header import header
 from planner.study.problem import Problem
 from planner.trials.trial import Trial

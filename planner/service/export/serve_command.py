@@ -16,9 +16,9 @@ from typing import TypeAlias
 
 from packaging.version import Version
 
-from planner.container import engine_args, engine_env, gpu_ids
 from planner.errors import InputError
 from planner.files.structured import encode
+from planner.launch.runs import engine_args, engine_env, gpu_ids
 from planner.service.export.docker_script import broken, demanded
 from planner.service.export.header import header, port_plan
 from planner.study.candidate import Candidate

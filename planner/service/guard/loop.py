@@ -18,11 +18,11 @@ from pathlib import Path
 
 import msgspec
 
-from planner.backends.named import ContainerFacts, OwnContainer
 from planner.benchmark.client.access import engine_access
-from planner.container import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerRun
 from planner.errors import BackendError
 from planner.files.locks import held
+from planner.launch.container import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerRun
+from planner.launch.docker.named import ContainerFacts, OwnContainer
 from planner.service.guard.decisions import Decision, Event, State, decide, not_launched
 from planner.service.guard.events import Reporter
 from planner.service.guard.observation import Watch, base_url_of

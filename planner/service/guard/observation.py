@@ -14,12 +14,12 @@ from dataclasses import replace
 
 import httpx
 
-from planner.backends.named import ContainerFacts, OwnContainer
 from planner.benchmark.client.access import Access
-from planner.container import ContainerRun
 from planner.engine.log.diagnosis import diagnose
 from planner.engine.metrics_page import parse_telemetry, read_ttft, ttft_quantile
 from planner.errors import EngineError
+from planner.launch.container import ContainerRun
+from planner.launch.docker.named import ContainerFacts, OwnContainer
 from planner.service.guard.decisions import Death, Seen
 
 HTTP_TIMEOUT_S = 5.0

@@ -16,11 +16,11 @@ import msgspec
 
 from planner.benchmark.metrics import METRICS, RATES
 from planner.benchmark.slo import format_metric
-from planner.container import ContainerRun
 from planner.engine.config import BOOLEANS, settings
 from planner.engine.flags import flag, parse_flags
 from planner.engine.log.settings import SettingsReader, is_same
 from planner.estimate.memory.per_gpu import MemoryFigures
+from planner.launch.container import ContainerRun
 from planner.study.objective import Objective
 from planner.trials.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, SURE
 from planner.trials.trial import Trial

@@ -16,17 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from planner.backends.base import serving
-from planner.backends.named import NamedContainers
 from planner.benchmark.session import OnStage
-from planner.container import service_runs
 from planner.engine.log.settings import read_settings
 from planner.engine.log.start_facts import read_start_facts
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
 from planner.estimate.memory.calibration import real_figures
 from planner.files.reading import read_text
 from planner.files.redaction import redact
-from planner.interruption import sigterm_as_interrupt
+from planner.launch.backend import serving
+from planner.launch.docker.named import NamedContainers
+from planner.launch.interruption import sigterm_as_interrupt
+from planner.launch.runs import service_runs
 from planner.service.verify.reproduction import (
     Check,
     compare_arguments,

@@ -17,7 +17,8 @@ from planner.errors import BackendError, InputError
 from planner.estimate.memory.per_gpu import Calibrations
 from planner.hardware.cards import held_cards
 from planner.hardware.driver import GpuFacts, read_gpus
-from planner.host import cards_of, machine_of, make_backend
+from planner.launch.machine import cards_of, machine_of, make_backend
+from planner.launch.watchdog import no_engine_left
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.study.workspace import Workspace
@@ -29,7 +30,6 @@ from planner.tuning.quality_gate import Gate
 from planner.tuning.ray.own_cores import on_own_cores
 from planner.units import GIB
 from planner.version import __version__
-from planner.watchdog import no_engine_left
 
 NOTHING = "none"
 """What a host says of what it has not."""

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.container import ContainerRun
 from planner.engine.config import EngineConfig
 from planner.errors import InputError
 from planner.files.structured import decode, encode
+from planner.launch.container import ContainerRun
 from planner.service.ladder import Ladder, Rung
 
 Run = Callable[[str], tuple[int, str, str]]

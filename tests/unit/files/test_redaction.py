@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.container import service_runs, trial_runs
 from planner.errors import InputError
 from planner.files import redaction as secrets
 from planner.files.redaction import is_private, is_secret, private_log, redact, redact_log
+from planner.launch.runs import service_runs, trial_runs
 from planner.service.export.docker_script import run_sh
 from planner.service.export.kinds import ExportKind, exported
 from planner.study.problem import Problem

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.container import service_runs
 from planner.engine.versions import parse_version
 from planner.errors import InputError
 from planner.estimate.rules import check
 from planner.files.structured import decode, encode
+from planner.launch.runs import service_runs
 from planner.service.export.guarded import ladder_yaml
 from planner.service.ladder import Ladder, load_ladder
 from planner.service.reliefs import make_ladder, used_bytes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.launcher import LAUNCHER, is_alive, is_left_over
+from planner.launch.ownership import LAUNCHER, is_alive, is_left_over
 from planner.study.problem import Problem
 from planner.trials.finals import heats, judge_finals
 from planner.trials.trial import searched
@@ -57,7 +57,7 @@ def test_rounds_of_the_finals_go_on_at_once_but_not_a_rounds_launches(
 
 
 def test_what_a_dead_planner_launched_is_left_over() -> None:
-    asked = "from planner.launcher import LAUNCHER; print(LAUNCHER.id, flush=True); input()"
+    asked = "from planner.launch.ownership import LAUNCHER; print(LAUNCHER.id, flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", asked], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with other:
         assert other.stdout is not None

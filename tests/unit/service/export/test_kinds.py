@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.container import service_runs
 from planner.errors import InputError
+from planner.launch.runs import service_runs
 from planner.service.export.docker_script import compose_yaml, run_sh
 from planner.service.export.guarded import systemd_unit
 from planner.service.export.kinds import parse_kind

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from planner.container import service_runs
 from planner.errors import InputError
+from planner.launch.runs import service_runs
 from planner.service.export.kubernetes import dns_label, kubernetes_yaml
 from planner.study.problem import Problem
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from packaging.version import Version
 
-from planner.container import engine_args
 from planner.errors import InputError
+from planner.launch.runs import engine_args
 from planner.service.export.serve_command import as_config, engine_yaml, serve_sh
 from planner.study.problem import Problem
 

@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
-from planner.container import ContainerRun
 from planner.engine.config import EngineConfig
 from planner.errors import BackendError, InputError
+from planner.launch.container import ContainerRun
 from planner.service.guard import loop as guard_loop
 from planner.service.guard.decisions import State
 from planner.service.ladder import Ladder, Rung

@@ -13,10 +13,10 @@ from msgspec import structs
 from typer.testing import CliRunner
 
 from planner.cli.main import app
-from planner.container import service_runs
 from planner.engine.log.settings import read_settings
 from planner.errors import InputError
 from planner.estimate.memory.per_gpu import MemoryFigures
+from planner.launch.runs import service_runs
 from planner.service.export.docker_script import run_sh
 from planner.service.verify.reproduction import Check, compare_arguments, compare_memory, compare_metrics, compare_runs
 from planner.service.verify.script import Verification, find_study_of, read_script

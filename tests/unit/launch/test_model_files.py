@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.page_cache import model_files, warm, warm_models
+from planner.launch.model_files import model_files, warm, warm_models
 from planner.units import GIB
 from tests.places import ROOT
 

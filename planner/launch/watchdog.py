@@ -1,13 +1,9 @@
 """The watchdog of a run: a process that removes the run's engines where its planner is killed.
 
 A planner that is killed, by somebody or by the kernel for memory, cannot stop what it has launched, and an engine holds
-its GPUs until somebody does. So each run starts `python -m planner.watchdog BACKEND STUDY` with a pipe as its input,
-which it reads until that ends: with the word that all is removed, or, because the planner is gone, without. Then it
-removes what dead planners left of this study, as the next run would, and ends.
-
-It is a session of its own and nobody's child, so that neither a terminal's signals nor Ray, which kills the children of
-a worker, reach it. It holds no lock, no storage and nothing of the planner's output, and loads what it needs when the
-planner is gone. Logs are left to the next run: only that knows who still writes one.
+its GPUs until somebody does. So each run starts `python -m planner.launch.watchdog BACKEND STUDY` with a pipe as its
+input, which it reads until that ends: with the word that all is removed, or, because the planner is gone, without. Then
+it removes what dead planners left of this study, as the next run would, and ends.
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ from typing import TYPE_CHECKING
 from planner.errors import BackendError
 
 if TYPE_CHECKING:
-    from planner.backends.base import Backend
+    from planner.launch.backend import Backend
 
 
 OVER = b"over"
@@ -36,7 +32,7 @@ ENOUGH_LOOKS = 2
 @contextmanager
 def no_engine_left(backend: Backend, study: str) -> Iterator[None]:
     """Afterwards the backend has no engine of this study's run, however this process ends. Raises BackendError."""
-    argv = [sys.executable, "-P", "-m", "planner.watchdog", backend.name, study]
+    argv = [sys.executable, "-P", "-m", "planner.launch.watchdog", backend.name, study]
     null = subprocess.DEVNULL
     try:
         process = subprocess.Popen(
@@ -77,10 +73,10 @@ def _remove_all(backend: str, study: str) -> None:
 
 def _remover(backend: str) -> Callable[[str], object]:
     if backend == "docker":
-        from planner.backends.docker import remove_left
+        from planner.launch.docker.backend import remove_left
 
         return remove_left
-    from planner.backends.process import stop_left
+    from planner.launch.process import stop_left
 
     return stop_left
 

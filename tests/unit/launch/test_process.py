@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from planner.backends.process import STUDY_ENV, ProcessBackend
 from planner.errors import EngineError
+from planner.launch.process import STUDY_ENV, ProcessBackend
 
 TELLS = "import json, os; print(json.dumps(dict(os.environ)))"
 Seen = Callable[..., dict[str, str]]

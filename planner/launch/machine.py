@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from planner.backends.base import Backend
-from planner.backends.docker import DockerBackend, image_facts
-from planner.backends.image import ImageFacts
-from planner.backends.process import ProcessBackend
 from planner.errors import BackendError
 from planner.hardware.cards import Cards
 from planner.hardware.driver import read_gpus
 from planner.hardware.machine import Machine
+from planner.launch.backend import Backend
+from planner.launch.docker.backend import DockerBackend
+from planner.launch.docker.door import image_facts
+from planner.launch.docker.image import ImageFacts
+from planner.launch.process import ProcessBackend
 from planner.study.problem import Problem
 from planner.study.workspace import Workspace
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from planner.container import service_runs, trial_runs
 from planner.engine.flags import compile_cache_env
 from planner.errors import InputError
-from planner.launcher import LAUNCHER
+from planner.launch.ownership import LAUNCHER
+from planner.launch.runs import service_runs, trial_runs
 from planner.study.problem import Problem
 
 Make = Callable[..., Problem]
@@ -95,7 +95,7 @@ def test_two_instances_share_no_card_name_or_port(problem: Problem) -> None:
     assert len({run.name for run in trials}) == 2
     assert {(run.host_ip, run.host_port) for run in trials} == {("127.0.0.1", None)}
     assert {tuple(run.labels.items()) for run in trials} == {
-        (("planner.tuning.loop", "tiny"), ("planner.trials.trial", "7"), ("planner.launcher", LAUNCHER.id))
+        (("planner.tuning.loop", "tiny"), ("planner.trials.trial", "7"), ("planner.launch.ownership", LAUNCHER.id))
     }
 
 

@@ -1,0 +1,1 @@
+"""Engines in containers of a Docker Engine."""

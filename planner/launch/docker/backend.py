@@ -1,0 +1,116 @@
+"""Engines in containers, through the Docker Engine's API. Only `named.py` beside it has a
+client of docker.
+
+Every error of the client becomes ours at one door, `mapped`.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager, closing
+from functools import partial
+from pathlib import Path
+
+import docker.errors
+
+from planner.errors import BackendError, Disturbed
+from planner.launch.backend import Server, serving
+from planner.launch.container import COMPILE_CACHE_MOUNT, ContainerRun
+from planner.launch.docker.door import ANSWER_TIMEOUT_S, LOOK_TIMEOUT_S, _line, mapped
+from planner.launch.docker.image import image_of
+from planner.launch.docker.instance import ContainerInstance, _remove
+from planner.launch.docker.outages import AWAY, Outages
+from planner.launch.ownership import is_left_over
+from planner.launch.runs import LAUNCHER_LABEL, STUDY_LABEL, TRIAL_LABEL, trial_runs
+from planner.study.candidate import Candidate
+from planner.study.problem import Problem
+
+_TAKEN = re.compile("already in use|already allocated|removal of container")
+"""A port, or the name of a container that somebody else removes just now."""
+
+
+class DockerBackend:
+    name = "docker"
+
+    def __init__(self, problem: Problem, log_dir: Path) -> None:
+        self._problem = problem
+        self._log_dir = log_dir
+        self._outages = Outages()
+        self._images: dict[str, str] = {}
+        with mapped():
+            self._client = docker.from_env(timeout=ANSWER_TIMEOUT_S)
+            self._looks = docker.from_env(timeout=LOOK_TIMEOUT_S)
+
+    def commands(self, candidate: Candidate, number: int) -> list[list[str]]:
+        return [run.argv() for run in trial_runs(self._problem, candidate, number)]
+
+    def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
+        runs = trial_runs(self._problem, candidate, number)
+        logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(len(runs))]
+        self._remove_labelled(f"{TRIAL_LABEL}={number}")  # of a launch that was disturbed
+        self._make_cache(runs[0])
+        return serving([lambda i: self._start(runs[i])] * len(runs), self._problem.spec.engine.start_timeout, logs)
+
+    def _start(self, run: ContainerRun) -> ContainerInstance:
+        """Raises Disturbed where the next try may well succeed."""
+        with mapped():
+            try:
+                image = self._lasting_name(run.image)
+                container = self._client.containers.create(**{**run.to_docker_kwargs(), "image": image})
+                try:
+                    container.start()
+                except docker.errors.APIError:
+                    _remove(container)
+                    raise
+            except docker.errors.ImageNotFound:
+                raise BackendError(f"image not on this machine: {run.image}; fetch it with docker pull") from None
+            except AWAY:
+                self._outages.ask(self._looks.ping)
+                raise Disturbed("the Docker Engine was away while it was launched") from None
+            except docker.errors.APIError as error:
+                if _TAKEN.search(str(error)):
+                    raise Disturbed(f"it could not be launched: {_line(error)}") from None
+                raise
+        return ContainerInstance(container, self._looks, self._outages, run.pass_env)
+
+    def _lasting_name(self, image: str) -> str:
+        """Of what the image's name stood for at the first launch: all launches of a run have the same."""
+        if image not in self._images:
+            self._images[image] = image_of(image, self._client.images.get(image).attrs).lasting_name
+        return self._images[image]
+
+    def _make_cache(self, run: ContainerRun) -> None:
+        """The volume that keeps what engines compile, under the study's label; one that is there stays as it is."""
+        labels = {STUDY_LABEL: self._problem.spec.name}
+        for name, mount in run.volumes.items():
+            if mount == COMPILE_CACHE_MOUNT:
+                with mapped():
+                    self._outages.ask(partial(self._client.volumes.create, name=name, labels=labels))
+
+    def clean_up(self) -> int:
+        """Remove the containers that carry this study's label, but none that another planner has under way.
+
+        The volume of compiled code stays.
+        """
+        return self._remove_labelled()
+
+    def _remove_labelled(self, *labels: str) -> int:
+        """Those of this study that carry these labels too; how many there were."""
+        with mapped():
+            return self._outages.ask(lambda: _remove_left(self._client, self._problem.spec.name, *labels))
+
+
+def remove_left(study: str) -> int:
+    """Remove the containers of dead planners of a study. Raises BackendError, also where no Engine answers now."""
+    with mapped(), closing(docker.from_env(timeout=ANSWER_TIMEOUT_S)) as client:
+        return _remove_left(client, study)
+
+
+def _remove_left(client: docker.DockerClient, study: str, *labels: str) -> int:
+    """Those of the study that carry these labels too, but none that a planner which lives has under way."""
+    wanted: dict[str, str | list[str] | bool] = {"label": [f"{STUDY_LABEL}={study}", *labels]}
+    ours = client.containers.list(all=True, filters=wanted, ignore_removed=True)
+    left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]
+    for container in left:
+        _remove(container)
+    return len(left)
