@@ -103,8 +103,8 @@ def tune(
     studies/NAME. `quiet` keeps what the command prints to itself. Call it from the main thread: SIGTERM and Ctrl-C stop
     the engines, and then raise KeyboardInterrupt; finished trials are kept. Raises InputError, BackendError.
     """
-    from planner.live import TerminalSession
-    from planner.report import conclusion, plan_view, result_tables
+    from planner.report.live import TerminalSession
+    from planner.report.view import conclusion, plan_view, result_tables
     from planner.service.export.write import write_exports
     from planner.terminal import make_console
     from planner.trials.finals import chosen_trial

@@ -31,11 +31,11 @@ from planner.estimate.rules import RULES
 from planner.files.structured import decode
 from planner.hardware.by_name import GpuRequest
 from planner.launch.container import ContainerRun
-from planner.log_command import log_document
+from planner.report.document import plan_document, summary
+from planner.report.log.document import log_document
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.space import SearchSpace
 from planner.study.spec import SamplerSpec, StudySpec
-from planner.summary import plan_document, summary
 from tests import docs_make
 
 ROOT = docs_make.ROOT

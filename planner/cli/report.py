@@ -12,10 +12,10 @@ import typer
 from planner.cli.options import JsonOption, StudyArgument
 from planner.errors import InputError
 from planner.files.structured import pretty_json
-from planner.report import conclusion, further_facts, pareto_table, result_tables
+from planner.report.document import summary
+from planner.report.view import conclusion, further_facts, pareto_table, result_tables
 from planner.study.spec import StudySpec
 from planner.study.workspace import Workspace
-from planner.summary import summary
 from planner.terminal import make_console, working
 from planner.trials.pareto import front
 from planner.tuning.search.stored import stored_trials
@@ -88,8 +88,8 @@ def write_page(
     pareto: Sequence[str] = (),
 ) -> Path:
     """Write the report as a page. Raises InputError."""
-    from planner.html.page import rendered
-    from planner.html.sections import study_page
+    from planner.report.html.page import rendered
+    from planner.report.html.sections import study_page
 
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     path = output or Workspace(folder, is_simulated).page_path

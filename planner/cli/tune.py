@@ -24,11 +24,11 @@ from planner.cli.options import (
 )
 from planner.errors import InputError
 from planner.files.structured import pretty_json
-from planner.live import TerminalSession
-from planner.report import conclusion, plan_view, result_tables, trials_table
+from planner.report.document import plan_document, summary
+from planner.report.live import TerminalSession
+from planner.report.view import conclusion, plan_view, result_tables, trials_table
 from planner.service.export.write import write_exports
 from planner.study.workspace import Workspace
-from planner.summary import plan_document, summary
 from planner.terminal import make_console
 from planner.tuning.plan import Plan
 from planner.tuning.replay import BACKEND as REPLAY

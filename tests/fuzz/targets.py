@@ -37,11 +37,11 @@ from planner.estimate.view import estimate_view
 from planner.files.shipped import load_named
 from planner.files.structured import decode
 from planner.hardware.by_name import find_gpu
-from planner.log_command import json_line, log_document
-from planner.log_view import log_view
 from planner.model.catalog import load_model
 from planner.model.checkpoint import read_safetensors_header
-from planner.report import conclusion, plan_view, trials_table
+from planner.report.log.document import json_line, log_document
+from planner.report.log.view import log_view
+from planner.report.view import conclusion, plan_view, trials_table
 from planner.service.flag_checks import flags_in
 from planner.service.guard.observation import gpu_error_in
 from planner.service.ladder import load_ladder

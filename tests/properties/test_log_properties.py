@@ -15,8 +15,8 @@ from planner.engine.log.lines import Lines, lines_of
 from planner.engine.log.patterns import FACTS
 from planner.engine.log.report import LogReader, LogReport
 from planner.engine.log.start_facts import FactsReader, StartFacts
-from planner.log_command import exit_code_of, log_document
-from planner.log_view import log_view
+from planner.report.log.document import exit_code_of, log_document
+from planner.report.log.view import log_view
 from planner.units import GIB
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -11,6 +11,7 @@ import pytest
 
 from planner.benchmark.slo import judge_limit
 from planner.errors import EngineCrashed
+from planner.report.verdict import judged
 from planner.service.export.header import header
 from planner.study.problem import Problem
 from planner.trials.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals, measured_again
@@ -20,7 +21,6 @@ from planner.tuning.executor import Here
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import Measurement, simulated
 from planner.tuning.search.search import Search
-from planner.verdict import judged
 
 Make = Callable[..., Problem]
 

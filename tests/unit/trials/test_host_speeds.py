@@ -12,8 +12,9 @@ import pytest
 
 from planner.errors import EngineCrashed
 from planner.hardware.machine import Machine
+from planner.report.document import summary
+from planner.report.verdict import judged
 from planner.study.problem import Problem
-from planner.summary import summary
 from planner.trials.finals import finalists, heats, judge_finals
 from planner.trials.host_speeds import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
 from planner.trials.racing import bar_of
@@ -24,7 +25,6 @@ from planner.tuning.measure import Measure, simulated
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.search import Search
 from planner.tuning.search.surrogate import Surrogate
-from planner.verdict import judged
 
 Make = Callable[..., Problem]
 NO_CROWDING = (1.0, 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.report import loads_table, pareto_table
+from planner.report.view import loads_table, pareto_table
 from planner.study.problem import Problem
 from planner.terminal import make_console
 from planner.trials.pareto import front, parse_metrics

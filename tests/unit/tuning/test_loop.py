@@ -18,7 +18,7 @@ from planner.errors import (
     EngineStartTimeout,
     InputError,
 )
-from planner.report import conclusion
+from planner.report.view import conclusion
 from planner.study.problem import Problem
 from planner.trials.finals import judge_finals
 from planner.trials.racing import Repeats

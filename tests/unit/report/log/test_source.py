@@ -17,8 +17,8 @@ from rich.console import Console
 
 from planner.cli.main import main
 from planner.engine.log.report import read_log
-from planner.log_study import compare_with_study
-from planner.log_view import log_view
+from planner.report.log.beside_study import compare_with_study
+from planner.report.log.view import log_view
 from planner.units import GIB
 from tests.places import GOLDEN, ROOT
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from planner.estimate.memory.per_gpu import MemoryFigures
-from planner.html.page import rendered
-from planner.html.sections import study_page
+from planner.report.html.page import rendered
+from planner.report.html.sections import study_page
+from planner.report.verdict import judged
 from planner.study.problem import Problem
 from planner.trials.trial import Failure, Trial
 from planner.trials.wording import REPLAYED_BANNER, SIMULATED_BANNER
@@ -21,7 +22,6 @@ from planner.tuning.executor import Here
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import simulated
 from planner.tuning.search.search import Search
-from planner.verdict import judged
 
 Make = Callable[..., Problem]
 HOSTILE = "<script>alert(1)</script> \"'& </pre></style> {{ 7 * 7 }}"

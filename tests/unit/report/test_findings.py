@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from planner.estimate.memory.per_gpu import MemoryFigures
-from planner.findings import (
+from planner.hardware.driver import read_gpus
+from planner.hardware.machine import Machine
+from planner.launch.machine import machine_of
+from planner.report.findings import (
     PERCENTILES,
     UNSAID,
     compared,
@@ -21,9 +24,6 @@ from planner.findings import (
     origins,
     progress_words,
 )
-from planner.hardware.driver import read_gpus
-from planner.hardware.machine import Machine
-from planner.launch.machine import machine_of
 from planner.study.problem import Problem
 from planner.trials.trial import Failure
 from planner.tuning.executor import Here

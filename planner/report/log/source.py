@@ -13,25 +13,17 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import msgspec
+from typing import Protocol
 
 from planner.engine.log.lines import HEAD_BYTES, Line, Lines, is_binary
-from planner.engine.log.report import Event, LogReader, LogReport, SeenNote
+from planner.engine.log.report import Event, LogReader, LogReport
 from planner.errors import BackendError, InputError
 from planner.files.redaction import redactor
 
-if TYPE_CHECKING:
-    from planner.log_study import StudyComparison
-
-
 POLL_S = 0.5
-NOT_UP = 3
-"""Exit code for a log that shows a failure, or that ends before the engine was up."""
 _GZIP = b"\x1f\x8b"
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -171,73 +163,3 @@ def read_source(source: Source, follow: bool = False, on_event: Callable[[Event]
         raise InputError(f"{source.name}: none of its {lines.count} lines is of a vLLM log")
     exit_code = source.exit_code()
     return reader.report(exit_code, is_running=None if isinstance(source, LogFile) else exit_code is None)
-
-
-def exit_code_of(report: LogReport) -> int:
-    return NOT_UP if report.status in ("failed", "starting") else 0
-
-
-# --- JSON ---
-
-
-def log_document(report: LogReport, source: str, compared: StudyComparison | None = None) -> dict[str, Any]:
-    """The report as docs/log.md describes it: bytes, seconds, shares of one."""
-    failure = report.failure
-    found: dict[str, Any] = {
-        "source": source,
-        "status": report.status,
-        "simulated": report.is_simulated,
-        "model": report.model,
-        **asdict(report.facts),
-        "start_s": report.start_s,
-        **asdict(report.times),
-        "url": report.url,
-        "num_routes": report.num_routes,
-        "phase": report.phase,
-        "asked": dict(report.asked),
-        "other_arguments": list(report.others),
-        "in_effect": dict(report.in_effect),
-        "differences": [asdict(difference) for difference in report.differences],
-        "notes": [note_document(seen, report.facts.vllm_version) for seen in report.notes],
-        "failure": None
-        if failure is None
-        else {
-            "kind": failure.kind.__name__,
-            "cause": failure.cause.name,
-            "phase": failure.phase,
-            "line": failure.number,
-            "words": failure.words,
-            "advice": failure.advice(report.facts.vllm_version),
-        },
-        "run": None if report.run is None else asdict(report.run),
-        "counts": asdict(report.counts),
-        "not_in_the_table": [asdict(sample) for sample in report.samples],
-        "num_starts": report.num_starts,
-        "earlier_starts": [asdict(start) for start in report.earlier],
-    }
-    if compared is not None:
-        found["study"] = asdict(compared)
-    return found
-
-
-def note_document(seen: SeenNote, version: str | None) -> dict[str, Any]:
-    note = seen.note
-    return {
-        "name": note.name,
-        "weight": note.weight,
-        "times": seen.times,
-        "line": seen.number,
-        "text": seen.text,
-        "meaning": note.meaning,
-        "advice": note.advice_for(version),
-    }
-
-
-def event_json(event: Event) -> str:
-    """One line for one event of a log that is followed."""
-    found: dict[str, Any] = {"event": event.kind, "line": event.number, "when": event.when, "text": event.text}
-    return json_line(found if event.note is None else {**found, "note": event.note.name})
-
-
-def json_line(found: dict[str, Any]) -> str:
-    return msgspec.json.encode(found).decode()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from planner.explain import effects, limit_of, model_fit
+from planner.report.explanation import effects, limit_of, model_fit
 from planner.study.problem import Problem
 
 Make = Callable[..., Problem]

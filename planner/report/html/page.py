@@ -71,7 +71,7 @@ class Page:
 
 def rendered(page: Page) -> str:
     environment = Environment(
-        loader=PackageLoader("planner.html", "templates"),
+        loader=PackageLoader("planner.report.html", "templates"),
         autoescape=True,  # whatever the file is called
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -14,13 +14,13 @@ import numpy as np
 
 from planner.benchmark.metrics import LATENCIES
 from planner.engine.config import FIELDS
+from planner.report.verdict import judged
 from planner.study.candidate import Candidate, Value
 from planner.study.problem import Problem
 from planner.trials.finals import judge_finals
 from planner.trials.trial import Trial, all_metrics, best_trial, default_trial, leveled, searched
 from planner.trials.wording import word
 from planner.units import format_count, format_duration
-from planner.verdict import judged
 from planner.workload.shapes import in_words, shape_of
 
 PERCENTILES = ("p50", "p90", "p95", "p99")

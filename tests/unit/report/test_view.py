@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from planner.report import conclusion, plan_view, trials_table
+from planner.report.view import conclusion, plan_view, trials_table
 from planner.study.problem import Problem
 from planner.trials.trial import Failure
 from planner.trials.wording import describe

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.benchmark.metrics import LATENCIES
-from planner.explain import effects, explained
-from planner.findings import PERCENTILES, distributions, memory_fits, memory_words, value_fits
-from planner.html.labels import marked_value, objective_axis, ratio, sentence, short_percent, value_word
-from planner.html.page import Figure, Section, Table, table
-from planner.html.plots import Axis, Point, Series, bars, lines, scatter
+from planner.report.explanation import effects, explained
+from planner.report.findings import PERCENTILES, distributions, memory_fits, memory_words, value_fits
+from planner.report.html.labels import marked_value, objective_axis, ratio, sentence, short_percent, value_word
+from planner.report.html.page import Figure, Section, Table, table
+from planner.report.html.plots import Axis, Point, Series, bars, lines, scatter
 from planner.study.problem import Problem
 from planner.trials.trial import Trial, searched
 from planner.units import format_count, format_ms

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from planner.benchmark.slo import format_metric
-from planner.findings import Launch, compared, feasible_words, launches, left_out_words, origins, progress_words
-from planner.html.evidence import effects_section, latencies_section, predictions_section
-from planner.html.labels import (
+from planner.report.findings import Launch, compared, feasible_words, launches, left_out_words, origins, progress_words
+from planner.report.html.evidence import effects_section, latencies_section, predictions_section
+from planner.report.html.labels import (
     change,
     figures_of,
     mark,
@@ -19,14 +19,14 @@ from planner.html.labels import (
     short_percent,
     time_unit,
 )
-from planner.html.page import Figure, Log, Page, Row, Section, Table, table
-from planner.html.plots import Axis, Point, Series, intervals, scatter
+from planner.report.html.page import Figure, Log, Page, Row, Section, Table, table
+from planner.report.html.plots import Axis, Point, Series, intervals, scatter
+from planner.report.verdict import Verdict, banners, gain_words, interval, judged
 from planner.study.problem import Problem
 from planner.trials.pareto import USUAL_FRONT, front
 from planner.trials.trial import Rerun, Trial, all_metrics, default_trial, leveled, searched
 from planner.trials.wording import ABOUT_NOTE, SHORT_NAMES, describe, outcome_text, word
 from planner.units import format_count, format_duration, format_ms
-from planner.verdict import Verdict, banners, gain_words, interval, judged
 
 LOG_LINES = 40
 """Of a failed engine's log, from its end."""

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from planner.benchmark.slo import format_metric
 from planner.estimate.risks import no_effect
-from planner.findings import (
+from planner.report.findings import (
     PERCENTILES,
     UNSAID,
     distributions,
@@ -21,6 +21,7 @@ from planner.findings import (
     origins,
     progress_words,
 )
+from planner.report.verdict import banners, gain_words, interval, judged
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.terminal import Fitted
@@ -29,7 +30,6 @@ from planner.trials.pareto import USUAL_FRONT, Point, front
 from planner.trials.trial import Trial, all_metrics, default_trial, leveled, searched
 from planner.trials.wording import ABOUT, ABOUT_NOTE, BANNERS, SHORT_NAMES, describe, outcome_text, word
 from planner.units import format_count, format_ms
-from planner.verdict import banners, gain_words, interval, judged
 
 
 def _values(problem: Problem, candidate: Candidate) -> str:

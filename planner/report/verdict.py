@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.explain import effects, explained, limit_of, model_fit
+from planner.report.explanation import effects, explained, limit_of, model_fit
 from planner.statistics import Difference
 from planner.study.objective import Objective
 from planner.study.problem import Problem

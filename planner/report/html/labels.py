@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from planner.benchmark.metrics import MAX_MODEL_LEN, RATES
 from planner.benchmark.slo import format_metric
-from planner.html.plots import Axis
+from planner.report.html.plots import Axis
 from planner.study.candidate import Value
 from planner.study.problem import Problem
 from planner.trials.trial import Trial

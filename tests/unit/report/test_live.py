@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from planner.live import terminal_observer
+from planner.report.live import terminal_observer
 from planner.study.problem import Problem
 
 Make = Callable[..., Problem]

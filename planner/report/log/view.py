@@ -19,7 +19,7 @@ from planner.trials.wording import SIMULATED_BANNER
 from planner.units import format_count, format_duration, to_gib
 
 if TYPE_CHECKING:
-    from planner.log_study import Figure, StudyComparison
+    from planner.report.log.beside_study import Figure, StudyComparison
 
 
 LABEL_WIDTH = 10
