@@ -23,6 +23,8 @@ from rich.console import Console
 from planner.benchmark.client.events import Answer, error_message
 from planner.benchmark.run import BenchAsk, compare_files, workload_of
 from planner.benchmark.session import plans_of
+from planner.doctor.flags import flags_in
+from planner.doctor.models import index_of
 from planner.engine.config import EngineConfig
 from planner.engine.log.diagnosis import diagnose
 from planner.engine.log.lines import Lines, is_binary
@@ -42,10 +44,8 @@ from planner.model.checkpoint import read_safetensors_header
 from planner.report.log.document import json_line, log_document
 from planner.report.log.view import log_view
 from planner.report.view import conclusion, plan_view, trials_table
-from planner.service.flag_checks import flags_in
 from planner.service.guard.observation import gpu_error_in
 from planner.service.ladder import load_ladder
-from planner.service.model_checks import index_of
 from planner.study.loading import load_study
 from planner.study.problem import Problem
 from planner.study.setup import calibrated, setup_of

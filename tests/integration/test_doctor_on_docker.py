@@ -12,9 +12,9 @@ import docker
 import pytest
 import yaml
 
+from planner.doctor import docker as docker_checks
+from planner.doctor.examination import read_case
 from planner.hardware.driver import Card, GpuFacts
-from planner.service import docker_checks
-from planner.service.doctor import read_case
 from planner.study.loading import load_study
 from tests.integration.studies import PLANNER, write_cpu_study
 

@@ -15,14 +15,17 @@ from typing import Any, get_args
 
 import msgspec
 
+from planner.doctor import docker as docker_checks
+from planner.doctor import flags as flag_checks
+from planner.doctor import gpus as gpu_checks
+from planner.doctor import host as host_checks
+from planner.doctor.check import BackendName, Case, Check
+from planner.doctor.models import models
 from planner.errors import BackendError, InputError
 from planner.estimate.memory.calibration import load_calibrations
 from planner.hardware.by_name import recognise
 from planner.hardware.driver import GpuFacts, read_gpus
 from planner.launch.docker.door import EngineFacts, engine_facts, image_facts
-from planner.service import docker_checks, flag_checks, gpu_checks, host_checks
-from planner.service.check import BackendName, Case, Check
-from planner.service.model_checks import models
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.study.workspace import Workspace

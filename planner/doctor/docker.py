@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 
 from packaging.version import InvalidVersion, Version
 
+from planner.doctor.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.errors import BackendError
 from planner.hardware.driver import GpuFacts
 from planner.launch.docker.door import run_to_end
-from planner.service.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.units import format_gib
 
 NO_ENGINE = "not checked: no Docker Engine answers"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from planner.doctor.check import Case, Check, skipped
 from planner.engine.versions import parse_version
 from planner.errors import BackendError, InputError
 from planner.files.redaction import redact
@@ -22,7 +23,6 @@ from planner.launch.docker.door import run_to_end
 from planner.launch.docker.image import ImageFacts
 from planner.launch.process import ProcessBackend
 from planner.launch.runs import engine_args
-from planner.service.check import Case, Check, skipped
 from planner.study.spec import StudySpec
 
 ALL_FLAGS = "--help=all"

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from planner.doctor import models as model_checks
+from planner.doctor.check import Check
+from planner.doctor.examination import read_case
+from planner.doctor.models import models
 from planner.files.structured import convert
 from planner.hardware.driver import GpuFacts
 from planner.model.catalog import shipped_config
-from planner.service import model_checks
-from planner.service.check import Check
-from planner.service.doctor import read_case
-from planner.service.model_checks import models
 from planner.study.spec import StudySpec
 
 AWQ, PLAIN = "Qwen/Qwen3-8B-AWQ", "Qwen/Qwen3-8B"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from planner.doctor.check import Case, Check
 from planner.errors import InputError
 from planner.estimate.memory.weights import weight_bytes
 from planner.estimate.rules import quantization_conflict
@@ -15,7 +16,6 @@ from planner.files.reading import read_bytes
 from planner.model.catalog import load_model
 from planner.model.checkpoint import read_safetensors_header
 from planner.model.spec import ModelSpec
-from planner.service.check import Case, Check
 from planner.study.spec import ModelVariant
 from planner.units import format_gib
 

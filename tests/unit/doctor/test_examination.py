@@ -19,14 +19,16 @@ import pytest
 import yaml
 
 from planner.cli.main import main
+from planner.doctor import docker as docker_checks
+from planner.doctor import flags as flag_checks
+from planner.doctor import host as host_checks
+from planner.doctor.check import Case, Check
+from planner.doctor.examination import examine, exit_code, is_visible, parse_backend, read_case
 from planner.errors import InputError
 from planner.files.structured import convert
 from planner.hardware.driver import Card, GpuFacts, GpuProcess, Link
 from planner.launch.docker.door import EngineFacts
 from planner.launch.docker.image import ImageFacts
-from planner.service import docker_checks, flag_checks, host_checks
-from planner.service.check import Case, Check
-from planner.service.doctor import examine, exit_code, is_visible, parse_backend, read_case
 from planner.study.loading import load_study
 from planner.study.spec import StudySpec
 from planner.units import GIB

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from planner.doctor.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.errors import InputError
 from planner.hardware.by_name import recognise
 from planner.hardware.driver import Card
-from planner.service.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.study.problem import Problem
 from planner.units import format_count, format_gib
 
