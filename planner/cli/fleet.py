@@ -66,7 +66,7 @@ def fleet(
 ) -> None:
     """How many instances and hosts a demand needs under limits, at which cost; the cheapest layout. By simulation."""
     from planner.files.structured import pretty_json
-    from planner.fleet.asked import asked_fleet
+    from planner.fleet.options import asked_fleet
     from planner.fleet.plan import plan_fleet
     from planner.fleet.view import print_plan
     from planner.terminal import make_console, progress

@@ -16,7 +16,7 @@ import msgspec
 from planner.errors import InputError
 from planner.files.reading import read_text
 from planner.fleet.demand import Demand, Steady, Trace, demand_of
-from planner.fleet.measured import Layout, layouts_of
+from planner.fleet.measurements import Layout, layouts_of
 from planner.fleet.sizing import MAX_HOSTS, PRECISION, Observed, Sizing, size_fleet
 from planner.fleet.spec import FleetSpec
 from planner.statistics import Interval

@@ -19,7 +19,7 @@ from planner.estimate.speed.step import StepModel
 from planner.files.structured import convert
 from planner.fleet.demand import Steady, Trace, demand_of
 from planner.fleet.instance import Instance, Level, fitted, given
-from planner.fleet.measured import instance_of
+from planner.fleet.measurements import instance_of
 from planner.fleet.plan import plan_fleet
 from planner.fleet.sizing import observe_fleet, size_fleet
 from planner.fleet.spec import DemandSpec, FleetSpec
