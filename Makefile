@@ -31,6 +31,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 ## Known vulnerabilities of the packages that are installed; says so where nobody can be asked.
 audit: $(VENV)/.dev

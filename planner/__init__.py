@@ -42,12 +42,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from planner.benchmark.run import BenchAsk, BenchOutcome
+    from planner.benchmark import BenchAsk, BenchOutcome
     from planner.errors import InputError, PlannerError
-    from planner.estimate.answer import Answer
+    from planner.estimate import Answer
     from planner.library import Tuned, bench, estimate_memory, load_study, tune
-    from planner.study.spec import StudySpec
-    from planner.trials.trial import Trial
+    from planner.study import StudySpec
+    from planner.trials import Trial
 else:
 
     def __getattr__(name: str) -> Any:

@@ -13,16 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from planner.engine.config import EngineConfig, convert_settings
-from planner.study.loading import load_study as _load_study
-from planner.study.loading import spec_of, with_levers, with_settings
-from planner.study.spec import StudySpec
-from planner.study.workspace import STUDIES_FOLDER
+from planner.engine import EngineConfig, convert_settings
+from planner.study import STUDIES_FOLDER, StudySpec, spec_of, with_levers, with_settings
+from planner.study import load_study as _load_study
 
 if TYPE_CHECKING:
-    from planner.benchmark.run import BenchAsk, BenchOutcome
-    from planner.estimate.answer import Answer
-    from planner.trials.trial import Trial
+    from planner.benchmark import BenchAsk, BenchOutcome
+    from planner.estimate import Answer
+    from planner.trials import Trial
 
 
 Study: TypeAlias = StudySpec | Path | str
@@ -52,7 +50,7 @@ def estimate_memory(
     `verdict`, `reasons`, `kv_tokens_total`, and `document(name)`: a dict in GiB and tokens (docs/formats.md). Sizes in
     `deployment.memory` are bytes. Raises InputError.
     """
-    from planner.study.setup import calibrated, setup_of
+    from planner.study import calibrated, setup_of
 
     given = convert_settings(dict(settings), "estimate_memory")
     spec, folder = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
@@ -103,14 +101,11 @@ def tune(
     studies/NAME. `quiet` keeps what the command prints to itself. Call it from the main thread: SIGTERM and Ctrl-C stop
     the engines, and then raise KeyboardInterrupt; finished trials are kept. Raises InputError, BackendError.
     """
-    from planner.report.live import TerminalSession
-    from planner.report.view import conclusion, plan_view, result_tables
-    from planner.service.export.write import write_exports
+    from planner.report import TerminalSession, conclusion, plan_view, result_tables
+    from planner.service import write_exports
     from planner.terminal import make_console
-    from planner.trials.finals import chosen_trial
-    from planner.trials.trial import default_trial
-    from planner.tuning.plan import choose_backend, make_plan
-    from planner.tuning.session import NobodyWatches, tune_study, write_study
+    from planner.trials import chosen_trial, default_trial
+    from planner.tuning import NobodyWatches, choose_backend, make_plan, tune_study, write_study
 
     given = convert_settings(dict(settings), "tune")
     spec, beside = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
@@ -147,7 +142,7 @@ def bench(asked: BenchAsk | str, on_line: Callable[[str], None] = lambda line: N
     is 3 where a limit is broken, 5 where the client was the bottleneck. `on_line` is told of levels as they are done.
     Raises InputError, BenchmarkError.
     """
-    from planner.benchmark.run import BenchAsk, run_bench
+    from planner.benchmark import BenchAsk, run_bench
 
     options = BenchAsk(url=asked) if isinstance(asked, str) else asked
     return run_bench(options, lambda stage, done, total: None, on_line, datetime.now())  # noqa: ARG005

@@ -1,54 +1,30 @@
-"""The house rules that a reader relies on: packages have homes, imports have a direction, modules stay small."""
+"""The house rules that no linter knows: sizes, docstrings, names, faces, where tests stand. Imports: `lint-imports`."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "planner"
+from tests.faces import shown, stubs
+from tests.places import ROOT
+
+PACKAGE = ROOT / "planner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HOMES = {
-    "optuna": {"search", "samplers"},
-    "sqlalchemy": {"search", "claims"},
-    "docker": {"backends.docker", "backends.named", "container"},
-    "yaml": {"files"},
-    "rich": {
-        "report",
-        "terminal",
-        "estimate_view",
-        "log_view",
-        "live",
-        "tune_command",
-        "crews",
-        "service.doctor_view",
-        "fleet.view",
-    },
-    "httpx": {
-        "hub",
-        "quality_gate",
-        "loadgen",
-        "wire",
-        "telemetry",
-        "backends.base",
-        "service.watch",
-        "service.events",
-    },
-    "prometheus_client": {"telemetry", "simulated.server", "service.events"},
-    "filelock": {"workspace"},
-    "ray": {"ray_hosts", "ray_tasks"},
-    "huggingface_hub": {"hub"},
-    "pynvml": {"nvml"},
-    "jinja2": {"html.page"},
-    "markupsafe": {"html.page", "html.plots"},
-    "pygal": {"html.plots"},
-    "typer": {"cli", "service_cli", "shipped_cli", "fleet_cli", "options"},
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+UNIT = ROOT / "tests" / "unit"
+STORIES = {
+    "benchmark/load/test_early_stop.py",
+    "cli/test_habits.py",
+    "files/test_hostile_names.py",
+    "service/proxy/test_hostile.py",
+    "test_audit.py",
 }
-TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+"""Unit tests of what several modules do together; every other one is named after its module."""
 DANGEROUS_PACKAGES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 """That run what they read; our own processes talk by multiprocessing, over pipes nobody else has."""
 DANGEROUS_CALLS = {
@@ -57,15 +33,16 @@ DANGEROUS_CALLS = {
 }  # fmt: skip
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "misc", "types", "constants", "core", "manager", "registry"}
 MAX_LINES = 420
+MAX_PACKAGES, MAX_TOP_MODULES = 17, 10
+"""At the top: fifteen nouns, the command line and the files; eight small modules, `__init__` and `__main__`."""
 
 
 def _name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imports(path: Path, only_top_level: bool = False) -> Iterator[str]:
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in tree.body if only_top_level else ast.walk(tree):
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -73,37 +50,30 @@ def _imports(path: Path, only_top_level: bool = False) -> Iterator[str]:
             yield node.module or ""
 
 
-@pytest.mark.parametrize("package", HOMES)
-def test_packages_are_imported_at_home_only(package: str) -> None:
-    users = {_name(path) for path in MODULES if package in {name.partition(".")[0] for name in _imports(path)}}
-    assert users <= HOMES[package]
+def test_the_top_is_seen_at_a_glance() -> None:
+    packages = [path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()]
+    assert len(packages) <= MAX_PACKAGES
+    assert len(list(PACKAGE.glob("*.py"))) <= MAX_TOP_MODULES
 
 
-def test_imports_have_a_direction() -> None:
-    """No cycles; and the functional core never reaches for what launches, stores or shows."""
-    graph = {
-        _name(path): {name.removeprefix("planner.") for name in _imports(path) if name.startswith("planner.")}
-        for path in MODULES
-        if path.name != "__init__.py"
-    }
-    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
-    reached = {name: set(graph.get(name, ())) for name in order}
-    for name in order:
-        reached[name] |= {further for near in graph.get(name, ()) for further in reached[near]}
-    outer = {
-        "search",
-        "tune_command",
-        "crews",
-        "cli",
-        "report",
-        "live",
-        "files",
-        "loadgen",
-        "backends.docker",
-        "backends.process",
-    }
-    for core in ("engine", "model", "hardware", "memory", "roofline", "feasibility", "space", "metrics", "problem"):
-        assert not reached[core] & outer, core
+@pytest.mark.parametrize("path", stubs(), ids=lambda path: path.parent.name)
+def test_a_face_shows_what_it_says(path: Path) -> None:
+    """`python -m tests.faces` writes the stubs. A name like a module's would hide the one or the other."""
+    assert path.read_text("utf-8") == stubs()[path]
+    package = importlib.import_module(f"planner.{path.parent.name}")
+    modules = {module.stem for module in path.parent.iterdir()}
+    for names in (shown(path.with_suffix(".py")) or {}).values():
+        assert not set(names) & modules
+        for name in names:
+            assert getattr(package, name) is not None
+            assert not name.startswith("_")
+
+
+def test_unit_tests_stand_where_their_module_stands() -> None:
+    for path in sorted(UNIT.rglob("test_*.py")):
+        place = path.relative_to(UNIT)
+        module = PACKAGE / place.with_name(place.name.removeprefix("test_"))
+        assert module.is_file() or place.as_posix() in STORIES, place
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -118,7 +88,7 @@ def test_modules_are_named_documented_and_small(path: Path) -> None:
 
 def test_flags_are_spelled_by_engine_only() -> None:
     """Flag names are made from EngineConfig's fields; people read them in help texts and docstrings."""
-    from planner.engine.config import FIELDS
+    from planner.engine import FIELDS
 
     flags = re.compile("|".join(rf"--{field.replace('_', '-')}\b" for field in FIELDS))
     for path in MODULES:

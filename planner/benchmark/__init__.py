@@ -1,4 +1,32 @@
 """Measures an OpenAI-compatible server: load sent, latencies and throughput seen, capacity searched.
 
 In: a URL and a workload. Out: `BenchmarkResult` with intervals. It knows no settings and no study.
-Read `session.py` first, then `load/generator.py`."""
+Read `session.py` first, then `load/generator.py`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "client.access": ["Access", "engine_access"],
+        "document": ["read_metrics"],
+        "load.target": ["target_of"],
+        "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],
+        "metrics": ["BenchmarkResult", "GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "RATES", "sign", "summarize"],
+        "records": ["RequestRecord"],
+        "run": ["BenchAsk", "BenchOutcome", "compare_files", "run_bench", "write_outcome"],
+        "session": [
+            "MEASURING",
+            "OnStage",
+            "Repeat",
+            "Session",
+            "WARMING_UP",
+            "fault_of",
+            "measure",
+            "measure_again",
+            "no_watch",
+        ],
+        "slo": ["Limit", "MAX_FAILED_FRACTION", "format_metric", "judge_limit", "parse_limits"],
+    },
+)

@@ -34,12 +34,11 @@ from planner.benchmark.metrics import (
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import Bench, Repeat
 from planner.benchmark.slo import judge_limit
-from planner.engine.metrics_page import COUNTERS
+from planner.engine import COUNTERS
 from planner.statistics import Interval
 from planner.units import to_ms
 from planner.version import __version__
-from planner.workload.shapes import OpenLoop, in_words, limit_of
-from planner.workload.workload import Workload
+from planner.workload import OpenLoop, Workload, in_words, limit_of
 
 BACKENDS = {"completions": "openai", "chat": "openai-chat"}
 """vLLM's names of request functions."""

@@ -28,15 +28,21 @@ from planner.benchmark.session import Bench, BenchOptions, OnStage, bench_server
 from planner.benchmark.slo import parse_slo
 from planner.benchmark.view import capacity_table, comparison_table, level_line, result_table, stress_table, sweep_table
 from planner.errors import InputError
-from planner.files.reading import PROMPTS_BYTES, read_text
-from planner.files.shipped import load_named
-from planner.files.structured import convert
-from planner.model.catalog import load_model
+from planner.files import PROMPTS_BYTES, convert, load_named, read_text
+from planner.model import load_model
 from planner.terminal import BenchTable
 from planner.units import parse_seconds
-from planner.workload.recorded import GivenPrompt, read_prompts
-from planner.workload.shapes import ClosedLoop, OpenLoop, Shape, shape_of, sweep
-from planner.workload.workload import MOST_REQUESTS, Workload
+from planner.workload import (
+    MOST_REQUESTS,
+    ClosedLoop,
+    GivenPrompt,
+    OpenLoop,
+    Shape,
+    Workload,
+    read_prompts,
+    shape_of,
+    sweep,
+)
 
 EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
 MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0

@@ -13,18 +13,27 @@ from typing import Any, TypeAlias
 from planner.benchmark.client.server import IGNORE_EOS, ServerFacts, count_tokens
 from planner.benchmark.client.telemetry import GaugeWatch, fetch_telemetry, wait_until_idle
 from planner.benchmark.load.client_health import ClientHealth, client_fault
-from planner.benchmark.load.generator import STOPPED, Load, Target
+from planner.benchmark.load.generator import STOPPED, Load
 from planner.benchmark.load.processes import processes_needed, send_spread
 from planner.benchmark.load.progress import LoadWatch
+from planner.benchmark.load.target import Target
 from planner.benchmark.metrics import BenchmarkResult, summarize
 from planner.benchmark.records import RequestRecord
-from planner.engine.metrics_page import EngineTelemetry, difference
+from planner.engine import EngineTelemetry, difference
 from planner.errors import InputError
 from planner.statistics import Drift, drift
-from planner.workload.prompts import prompt_words
-from planner.workload.recorded import GivenPrompt
-from planner.workload.shapes import ClosedLoop, Replay, Shape
-from planner.workload.workload import RequestPlan, Workload, plan_given, plan_requests, plan_warmup
+from planner.workload import (
+    ClosedLoop,
+    GivenPrompt,
+    Replay,
+    RequestPlan,
+    Shape,
+    Workload,
+    plan_given,
+    plan_requests,
+    plan_warmup,
+    prompt_words,
+)
 
 WARMING_UP, MEASURING, DRAINING = "warming up", "measuring", "draining"
 OnStage: TypeAlias = Callable[[str, int, int], None]

@@ -10,7 +10,7 @@ import msgspec
 from planner.benchmark.metrics import MAX_MODEL_LEN, METRICS, RATES, sign
 from planner.constraints import Constraint
 from planner.errors import InputError
-from planner.files.structured import convert
+from planner.files import convert
 from planner.units import format_count, format_ms, parse_rate, parse_seconds
 
 

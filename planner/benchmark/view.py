@@ -18,7 +18,7 @@ from planner.benchmark.slo import format_metric
 from planner.statistics import Difference, Interval
 from planner.terminal import BenchTable
 from planner.units import format_count, format_duration, format_ms
-from planner.workload.shapes import in_words
+from planner.workload import in_words
 
 
 def result_table(bench: Bench) -> BenchTable:

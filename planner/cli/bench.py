@@ -74,7 +74,7 @@ def bench(
     """Measure any OpenAI-compatible server: throughput and latency with intervals, capacity, a stress test."""
     from datetime import datetime
 
-    from planner.benchmark.run import BenchAsk, compare_files, run_bench, write_outcome
+    from planner.benchmark import BenchAsk, compare_files, run_bench, write_outcome
     from planner.terminal import make_console, print_table, progress
 
     console = make_console()

@@ -9,11 +9,9 @@ from planner.cli.options import JsonOption, LeversOption, StudyArgument
 
 def candidates(study: StudyArgument = None, levers: LeversOption = None, as_json: JsonOption = False) -> None:
     """How many combinations of the search space are feasible, and which rule removes the rest."""
-    from planner.files.structured import pretty_json
-    from planner.report.document import plan_document
-    from planner.report.view import plan_view
-    from planner.study.loading import load, with_levers
-    from planner.study.problem import Problem
+    from planner.files import pretty_json
+    from planner.report import plan_document, plan_view
+    from planner.study import Problem, load, with_levers
     from planner.terminal import make_console, working
 
     spec, folder = load(study)

@@ -32,11 +32,9 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
-    from planner.doctor.examination import document, examine, exit_code, parse_backend, read_case
-    from planner.doctor.view import doctor_view
-    from planner.files.structured import pretty_json
-    from planner.study.loading import spec_of, with_settings
-    from planner.study.workspace import is_study_near
+    from planner.doctor import doctor_view, document, examine, exit_code, parse_backend, read_case
+    from planner.files import pretty_json
+    from planner.study import is_study_near, spec_of, with_settings
     from planner.terminal import make_console
 
     spec, folder = None, Path()

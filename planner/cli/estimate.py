@@ -52,15 +52,14 @@ def estimate(
     if requests is not None:
         if fit or sweep or compare or layouts:
             raise InputError("--requests answers its file only; leave out --fit, --sweep, --compare and --layouts")
-        from planner.estimate.batch import answer_lines, lines_of
+        from planner.estimate import answer_lines, lines_of
 
         for line in answer_lines(lines_of(requests)):
             typer.echo(line)
         return
-    from planner.estimate.fixes import nearest_fixes
-    from planner.files.structured import pretty_json
-    from planner.study.loading import spec_of
-    from planner.study.setup import calibrated, explore, setup_of
+    from planner.estimate import nearest_fixes
+    from planner.files import pretty_json
+    from planner.study import calibrated, explore, setup_of, spec_of
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     found = explore(spec, context.obj, fit, sweep or [], compare, layouts)
@@ -73,7 +72,7 @@ def estimate(
     elif as_json:
         typer.echo(pretty_json({**answer.document(spec.name), "fixes": [fix.document() for fix in fixes]}))
     else:
-        from planner.estimate.view import estimate_view, exploration_view
+        from planner.estimate import estimate_view, exploration_view
         from planner.terminal import make_console
 
         make_console().print(

@@ -9,12 +9,10 @@ import typer
 
 from planner.cli.options import JsonOption, StudyArgument
 from planner.errors import InputError
-from planner.service.export.kinds import ExportKind
-from planner.service.export.write import write_export
-from planner.study.spec import StudySpec
-from planner.study.workspace import Workspace
-from planner.trials.finals import chosen_trial
-from planner.tuning.search.stored import stored_trials
+from planner.service import ExportKind, write_export
+from planner.study import StudySpec, Workspace
+from planner.trials import chosen_trial
+from planner.tuning import stored_trials
 
 
 def export(
@@ -29,9 +27,9 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """The best trial (or another) as text that runs it: for Docker, Kubernetes, planner guard or vLLM itself."""
-    from planner.files.structured import pretty_json
-    from planner.service.export.kinds import parse_kind
-    from planner.study.loading import load
+    from planner.files import pretty_json
+    from planner.service import parse_kind
+    from planner.study import load
 
     chosen = parse_kind(kind)
     spec, folder = load(study)

@@ -65,10 +65,8 @@ def fleet(
     as_json: JsonOption = False,
 ) -> None:
     """How many instances and hosts a demand needs under limits, at which cost; the cheapest layout. By simulation."""
-    from planner.files.structured import pretty_json
-    from planner.fleet.options import asked_fleet
-    from planner.fleet.plan import plan_fleet
-    from planner.fleet.view import print_plan
+    from planner.files import pretty_json
+    from planner.fleet import asked_fleet, plan_fleet, print_plan
     from planner.terminal import make_console, progress
 
     options: dict[str, dict[str, Any]] = {

@@ -9,9 +9,8 @@ from planner.cli.options import JsonOption
 
 def gpus(as_json: JsonOption = False) -> None:
     """The cards planner knows, with where their figures are from, and those it sees here."""
-    from planner.files.structured import pretty_json
-    from planner.hardware.driver import detect_gpus
-    from planner.hardware.gpus import GPUS
+    from planner.files import pretty_json
+    from planner.hardware import GPUS, detect_gpus
     from planner.terminal import make_console, print_listing
     from planner.units import format_bandwidth, format_flop_rate, format_gib
 

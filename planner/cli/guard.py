@@ -37,9 +37,8 @@ def guard(
     ] = False,
 ) -> None:
     """Keep the exported service up: restarts with back-off, one rung down the ladder after memory failures, back up."""
-    from planner.service.guard.loop import Door, run_guard
-    from planner.service.ladder import load_ladder
-    from planner.study.workspace import LADDER_FILE, find_study
+    from planner.service import Door, load_ladder, run_guard
+    from planner.study import LADDER_FILE, find_study
 
     if ladder is None and Path(LADDER_FILE).exists():
         ladder = Path(LADDER_FILE)

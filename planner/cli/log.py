@@ -10,10 +10,9 @@ import msgspec
 import typer
 
 from planner.cli.options import JsonOption
-from planner.engine.log.report import Event
+from planner.engine import Event
 from planner.errors import InputError
-from planner.report.log.document import event_json, exit_code_of, json_line, log_document
-from planner.report.log.source import open_log, read_source
+from planner.report import event_json, exit_code_of, json_line, log_document, open_log, read_source
 
 
 def run_log(
@@ -26,7 +25,7 @@ def run_log(
     echo: Callable[[str], None],
 ) -> int:
     """The whole command. Raises InputError."""
-    from planner.report.log.view import event_text, log_view
+    from planner.report import event_text, log_view
     from planner.terminal import make_console
 
     if trial is not None and study is None:
@@ -44,7 +43,7 @@ def run_log(
         report, name = read_source(source, follow, show if follow else None), source.name
     compared = None
     if study is not None:
-        from planner.report.log.beside_study import compare_with_study
+        from planner.report import compare_with_study
 
         compared = compare_with_study(report, study, trial, is_simulated)
     if as_json:

@@ -28,7 +28,7 @@ from planner.cli.schema import schema
 from planner.cli.tune import tune
 from planner.cli.verify import verify
 from planner.errors import InputError, PlannerError
-from planner.files.writing import NO_ROOM
+from planner.files import NO_ROOM
 
 NARROW_HELP = 72
 """Columns below which help has no boxes: they would cut the options' names."""
@@ -81,8 +81,7 @@ def main(argv: list[str] | None = None) -> None:
 
     vLLM's own flags are taken out first, by the names of EngineConfig's fields, and reach the command as context.obj.
     """
-    from planner.engine.config import settings
-    from planner.engine.flags import parse_flags
+    from planner.engine import parse_flags, settings
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -133,9 +132,8 @@ def _tell_no_room(error: OSError) -> None:
 
 def _usage_words(error: typer.TyperException) -> str:
     """One line on a word that the command line does not know, with what may be meant; empty where help was printed."""
-    from planner.engine.config import FIELDS
-    from planner.engine.flags import SHORT_FLAGS, flag
-    from planner.files.spelling import did_you_mean
+    from planner.engine import FIELDS, SHORT_FLAGS, flag
+    from planner.files import did_you_mean
 
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
     if context is None or not hasattr(error, "possibilities"):

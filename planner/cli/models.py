@@ -9,9 +9,9 @@ from planner.cli.options import JsonOption
 
 def models(as_json: JsonOption = False) -> None:
     """The model architectures shipped with planner; with the extra hub any other is read from the Hugging Face Hub."""
-    from planner.estimate.memory.weights import weight_bytes
-    from planner.files.structured import pretty_json
-    from planner.model.catalog import load_model, shipped_sources
+    from planner.estimate import weight_bytes
+    from planner.files import pretty_json
+    from planner.model import load_model, shipped_sources
     from planner.terminal import make_console, print_listing
     from planner.units import format_gib
 

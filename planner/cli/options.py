@@ -16,19 +16,19 @@ def one_of(*names: str) -> Callable[[str], list[str]]:
 
 
 def _gpu_names(incomplete: str) -> list[str]:
-    from planner.hardware.gpus import GPUS
+    from planner.hardware import GPUS
 
     return [gpu.name for gpu in GPUS if gpu.name.lower().startswith(incomplete.lower())]
 
 
 def _model_names(incomplete: str) -> list[str]:
-    from planner.model.catalog import shipped_names
+    from planner.model import shipped_names
 
     return [name for name in shipped_names() if name.lower().startswith(incomplete.lower())]
 
 
 def _studies(incomplete: str) -> list[str]:
-    from planner.study.workspace import study_folders
+    from planner.study import study_folders
 
     return [folder for folder in study_folders() if folder.startswith(incomplete)]
 
@@ -37,8 +37,7 @@ class TakesFlags(TyperCommand):
     """A command after which vLLM's own flags may follow: the shell completes them too."""
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        from planner.engine.config import FIELDS
-        from planner.engine.flags import flag
+        from planner.engine import FIELDS, flag
 
         found = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):

@@ -11,14 +11,12 @@ import typer
 
 from planner.cli.options import JsonOption, StudyArgument
 from planner.errors import InputError
-from planner.files.structured import pretty_json
-from planner.report.document import summary
-from planner.report.view import conclusion, further_facts, pareto_table, result_tables
-from planner.study.spec import StudySpec
-from planner.study.workspace import Workspace
+from planner.files import pretty_json
+from planner.report import conclusion, further_facts, pareto_table, result_tables, summary
+from planner.study import StudySpec, Workspace
 from planner.terminal import make_console, working
-from planner.trials.pareto import front
-from planner.tuning.search.stored import stored_trials
+from planner.trials import front
+from planner.tuning import stored_trials
 
 
 def report(
@@ -36,8 +34,8 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """The trials of a study so far and what they say; as a page with --html; as JSONL, --replay reads them back."""
-    from planner.study.loading import load
-    from planner.trials.pareto import parse_metrics
+    from planner.study import load
+    from planner.trials import parse_metrics
 
     if output is not None and not html:
         raise InputError("--output: says where --html writes; add --html")
@@ -88,8 +86,7 @@ def write_page(
     pareto: Sequence[str] = (),
 ) -> Path:
     """Write the report as a page. Raises InputError."""
-    from planner.report.html.page import rendered
-    from planner.report.html.sections import study_page
+    from planner.report import rendered, study_page
 
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     path = output or Workspace(folder, is_simulated).page_path

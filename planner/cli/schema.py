@@ -9,12 +9,11 @@ import typer
 
 from planner.cli.options import one_of
 from planner.errors import InputError
-from planner.fleet.spec import FleetSpec
-from planner.service.ladder import Ladder
-from planner.study.space import SearchSpace
-from planner.study.spec import HardwareSpec, StudySpec
+from planner.fleet import FleetSpec
+from planner.service import Ladder
+from planner.study import HardwareSpec, SearchSpace, StudySpec
 from planner.units import Bytes, Seconds
-from planner.workload.workload import Workload
+from planner.workload import Workload
 
 SCHEMAS: dict[str, type] = {
     "study": StudySpec, "search-space": SearchSpace, "workload": Workload, "hardware": HardwareSpec,

@@ -23,16 +23,13 @@ from planner.cli.options import (
     VersionOption,
 )
 from planner.errors import InputError
-from planner.files.structured import pretty_json
-from planner.report.document import plan_document, summary
-from planner.report.live import TerminalSession
-from planner.report.view import conclusion, plan_view, result_tables, trials_table
-from planner.service.export.write import write_exports
-from planner.study.workspace import Workspace
+from planner.files import pretty_json
+from planner.report import TerminalSession, conclusion, plan_document, plan_view, result_tables, summary, trials_table
+from planner.service import write_exports
+from planner.study import Workspace
 from planner.terminal import make_console
-from planner.tuning.plan import Plan
-from planner.tuning.replay import BACKEND as REPLAY
-from planner.tuning.session import Outcome, replay_study, tune_study, write_study
+from planner.tuning import BACKEND as REPLAY
+from planner.tuning import Outcome, Plan, replay_study, tune_study, write_study
 
 INTERRUPTED = 130
 """Exit code of an interrupted command, as a shell's after Ctrl-C."""
@@ -139,9 +136,8 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
-    from planner.study.loading import spec_of, with_levers, with_prompts, with_settings
-    from planner.tuning.plan import Hosts, choose_backend, make_plan, plan_replay
-    from planner.tuning.search.claims import shown
+    from planner.study import spec_of, with_levers, with_prompts, with_settings
+    from planner.tuning import Hosts, choose_backend, make_plan, plan_replay, shown
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)

@@ -26,8 +26,8 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Start an exported script, benchmark it, say whether it reproduces its trial, and stop it."""
-    from planner.files.structured import pretty_json
-    from planner.service.verify.script import EXIT_DIFFERS, verify_script
+    from planner.files import pretty_json
+    from planner.service import EXIT_DIFFERS, verify_script
     from planner.terminal import make_console, print_table, progress
 
     with progress("starting", quiet) as stage:

@@ -1,3 +1,14 @@
 """Is this machine ready? Each check says what it saw and what to do. In: a study. Out: `Check`s. It changes nothing.
 
-Read `examination.py` first."""
+Read `examination.py` first.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "examination": ["document", "examine", "exit_code", "parse_backend", "read_case"],
+        "view": ["doctor_view"],
+    },
+)

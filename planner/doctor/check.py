@@ -7,13 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from planner.hardware.by_name import find_gpu
-from planner.hardware.driver import Card, GpuFacts
-from planner.launch.docker.door import EngineFacts
-from planner.launch.docker.image import ImageFacts
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.study.spec import StudySpec
+from planner.hardware import Card, GpuFacts, find_gpu
+from planner.launch import EngineFacts, ImageFacts
+from planner.study import Candidate, Problem, StudySpec
 
 Status = Literal["ok", "warning", "problem", "skipped"]
 BackendName = Literal["docker", "process"]

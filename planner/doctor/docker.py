@@ -12,8 +12,8 @@ from packaging.version import InvalidVersion, Version
 
 from planner.doctor.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.errors import BackendError
-from planner.hardware.driver import GpuFacts
-from planner.launch.docker.door import run_to_end
+from planner.hardware import GpuFacts
+from planner.launch import run_to_end
 from planner.units import format_gib
 
 NO_ENGINE = "not checked: no Docker Engine answers"

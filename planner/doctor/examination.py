@@ -22,13 +22,10 @@ from planner.doctor import host as host_checks
 from planner.doctor.check import BackendName, Case, Check
 from planner.doctor.models import models
 from planner.errors import BackendError, InputError
-from planner.estimate.memory.calibration import load_calibrations
-from planner.hardware.by_name import recognise
-from planner.hardware.driver import GpuFacts, read_gpus
-from planner.launch.docker.door import EngineFacts, engine_facts, image_facts
-from planner.study.problem import Problem
-from planner.study.spec import StudySpec
-from planner.study.workspace import Workspace
+from planner.estimate import load_calibrations
+from planner.hardware import GpuFacts, read_gpus, recognise
+from planner.launch import EngineFacts, engine_facts, image_facts
+from planner.study import Problem, StudySpec, Workspace
 from planner.units import Bytes
 
 NOT_READY = 3

@@ -16,14 +16,11 @@ from pathlib import Path
 import msgspec
 
 from planner.doctor.check import Case, Check, skipped
-from planner.engine.versions import parse_version
+from planner.engine import parse_version
 from planner.errors import BackendError, InputError
-from planner.files.redaction import redact
-from planner.launch.docker.door import run_to_end
-from planner.launch.docker.image import ImageFacts
-from planner.launch.process import ProcessBackend
-from planner.launch.runs import engine_args
-from planner.study.spec import StudySpec
+from planner.files import redact
+from planner.launch import ImageFacts, ProcessBackend, engine_args, run_to_end
+from planner.study import StudySpec
 
 ALL_FLAGS = "--help=all"
 """Newer versions name it in a short help that lists groups only (vllm@0.32.0 entrypoints/serve/utils/api_utils.py)."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from planner.doctor.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.errors import InputError
-from planner.hardware.by_name import recognise
-from planner.hardware.driver import Card
-from planner.study.problem import Problem
+from planner.hardware import Card, recognise
+from planner.study import Problem
 from planner.units import format_count, format_gib
 
 MEMORY_TOLERANCE = 0.01

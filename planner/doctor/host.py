@@ -12,9 +12,8 @@ from pathlib import Path
 import psutil
 
 from planner.doctor.check import Case, Check
-from planner.estimate.deployment import Deployment
-from planner.estimate.risks import memory_danger, shm_danger
-from planner.hardware.cores import parse_cpuset
+from planner.estimate import Deployment, memory_danger, shm_danger
+from planner.hardware import parse_cpuset
 from planner.units import GIB, format_gib
 
 HOST_MEMORY_TOLERANCE = 0.05

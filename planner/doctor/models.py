@@ -10,13 +10,10 @@ import msgspec
 
 from planner.doctor.check import Case, Check
 from planner.errors import InputError
-from planner.estimate.memory.weights import weight_bytes
-from planner.estimate.rules import quantization_conflict
-from planner.files.reading import read_bytes
-from planner.model.catalog import load_model
-from planner.model.checkpoint import read_safetensors_header
-from planner.model.spec import ModelSpec
-from planner.study.spec import ModelVariant
+from planner.estimate import quantization_conflict, weight_bytes
+from planner.files import read_bytes
+from planner.model import ModelSpec, load_model, read_safetensors_header
+from planner.study import ModelVariant
 from planner.units import format_gib
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 
 from planner.errors import InputError
-from planner.files.structured import explained
+from planner.files import explained
 
 MOST = 2**31 - 1
 """What an engine counts (tokens, sequences, blocks) it counts in 32 bits."""

@@ -17,8 +17,8 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, IntColumn
-from planner.hardware.gpus import GpuSpec
-from planner.model.spec import ModelSpec
+from planner.hardware import GpuSpec
+from planner.model import ModelSpec
 from planner.units import GIB
 
 Generation = Literal["V0", "V1"]

@@ -10,7 +10,7 @@ from packaging.version import Version
 from planner.engine.config import BOOLEANS, FIELDS, EngineConfig, convert_settings, settings
 from planner.engine.versions import knows
 from planner.errors import InputError
-from planner.files.spelling import half_width
+from planner.files import half_width
 
 _BOOLEAN_WORDS = {"true", "false"}
 # The attention backend was an environment variable before it was a flag.

@@ -1,4 +1,44 @@
 """What is foretold of a deployment: memory per GPU, whether the engine starts, its speed.
 
 In: a model, cards, an engine's settings. Out: `Deployment`, `Answer`, predictions with intervals. Nothing is launched
-or measured, and no study is known. Read `deployment.py` first, then `memory/per_gpu.py` and `speed/step.py`."""
+or measured, and no study is known. Read `deployment.py` first, then `memory/per_gpu.py` and `speed/step.py`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "answer": ["Answer", "Setup", "unknown_flags"],
+        "batch": ["answer_lines", "lines_of"],
+        "deployment": ["Deployment", "deploy"],
+        "explore": ["Comparison", "Fit", "Sweep", "fit", "layouts_of", "sweep"],
+        "fixes": ["nearest_fixes"],
+        "memory.calibration": [
+            "SAME_CARD_FRACTION",
+            "calibrate",
+            "load_calibrations",
+            "predicted_figures",
+            "real_figures",
+            "save_calibrations",
+            "strictest",
+        ],
+        "memory.overheads": ["num_cuda_graphs"],
+        "memory.per_gpu": [
+            "Calibration",
+            "Calibrations",
+            "MemoryEstimate",
+            "MemoryFigures",
+            "WATERMARK_FRACTION",
+            "calibration_key",
+            "estimate_memory",
+        ],
+        "memory.weights": ["weight_bytes"],
+        "risks": ["SAFE_SPARE_BYTES", "dangers", "memory_danger", "no_effect", "shm_danger"],
+        "rules": ["RULES", "check", "quantization_conflict", "violations"],
+        "speed.coefficients": ["Coefficients", "default_coefficients"],
+        "speed.prediction": ["most_in_flight", "predict", "running_seqs"],
+        "speed.step": ["Step", "StepModel", "prefill_pairs"],
+        "view": ["estimate_view", "exploration_view"],
+    },
+)

@@ -14,17 +14,15 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.constraints import STARTS_ANYWAY, Constraint
-from planner.engine.defaults import ResolvedEngine
-from planner.engine.flags import flag
-from planner.engine.versions import knows
+from planner.engine import ResolvedEngine, flag, knows
 from planner.estimate.deployment import Deployment, deploy
 from planner.estimate.memory.intervals import Doubts
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
 from planner.estimate.risks import dangers, hints
 from planner.estimate.rules import check
-from planner.files.structured import pretty_json
-from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.model.spec import ModelSpec
+from planner.files import pretty_json
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import ModelSpec
 from planner.units import to_gib
 
 Verdict = Literal["starts", "at risk", "will not start"]

@@ -13,17 +13,12 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 
 from planner.constraints import Constraint
-from planner.engine.config import FIELDS, EngineConfig
-from planner.engine.defaults import USE_V1_ENV
-from planner.engine.versions import parse_version
+from planner.engine import FIELDS, USE_V1_ENV, EngineConfig, parse_version
 from planner.errors import InputError, PlannerError
 from planner.estimate.answer import Answer, judge
-from planner.files.reading import LINE_BYTES
-from planner.files.spelling import near_names
-from planner.hardware.by_name import Amount, GpuRequest, card_of, interconnect_of
-from planner.model.catalog import load_model
-from planner.model.config_json import spec_from_config
-from planner.model.spec import ModelSpec
+from planner.files import LINE_BYTES, near_names
+from planner.hardware import Amount, GpuRequest, card_of, interconnect_of
+from planner.model import ModelSpec, load_model, spec_from_config
 from planner.units import GIB
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner.engine.defaults import ResolvedEngine, resolve
+from planner.engine import ResolvedEngine, resolve
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, calibration_key, estimate_memory
-from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.model.spec import ModelSpec
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

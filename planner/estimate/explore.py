@@ -11,9 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from planner.arrays import LazyModule
-from planner.engine.config import FIELDS, convert_settings
-from planner.engine.defaults import LONG_CONTEXT, ResolvedEngine
-from planner.engine.versions import knows
+from planner.engine import FIELDS, LONG_CONTEXT, ResolvedEngine, convert_settings, knows
 from planner.errors import InputError
 from planner.estimate.answer import COLUMNS, Answer, Setup, answer_of, one_of
 from planner.estimate.fixes import RESOLVED_NAMES

@@ -13,9 +13,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from planner.engine.defaults import HALF_FALLBACK_SINCE, ResolvedEngine
-from planner.engine.flags import flag
-from planner.engine.versions import knows
+from planner.engine import HALF_FALLBACK_SINCE, ResolvedEngine, flag, knows
 from planner.estimate.answer import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
 from planner.estimate.rules import violations
 from planner.units import format_count, format_gib, to_gib

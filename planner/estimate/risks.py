@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.estimate.deployment import Deployment
 from planner.estimate.rules import pinned_bytes, stages_counted
 from planner.units import GIB, MIB, format_gib

@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
-from planner.engine.defaults import (
+from planner.engine import (
     ASYNC_WITH_NGRAM_SINCE,
     ASYNC_WITH_STAGES_SINCE,
     MARLIN_ON_TURING_SINCE,
@@ -26,8 +26,8 @@ from planner.engine.defaults import (
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import WATERMARK_FRACTION
 from planner.estimate.memory.weights import padded_vocab_size
-from planner.hardware.gpus import GpuSpec
-from planner.model.spec import ModelSpec
+from planner.hardware import GpuSpec
+from planner.model import ModelSpec
 from planner.units import GIB, format_count, format_gib
 
 if TYPE_CHECKING:

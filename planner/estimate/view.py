@@ -11,14 +11,14 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.estimate.answer import Answer
 from planner.estimate.deployment import Deployment
 from planner.estimate.explore import Comparison, Fit, Sweep
 from planner.estimate.fixes import Fix
 from planner.estimate.memory.per_gpu import MemoryEstimate
-from planner.hardware.gpus import Interconnect
-from planner.model.spec import ModelSpec
+from planner.hardware import Interconnect
+from planner.model import ModelSpec
 from planner.terminal import Fitted
 from planner.units import format_count, format_gib
 

@@ -1,4 +1,20 @@
 """Files that people and programs write: decoded strictly, written whole, locked, redacted.
 
 In: paths, text. Out: typed values, or one InputError that names file and key. It knows nothing of studies or engines.
-Read `structured.py` first."""
+Read `structured.py` first.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "locks": ["held", "holder"],
+        "reading": ["LINE_BYTES", "PROMPTS_BYTES", "YAML_BYTES", "read_bytes", "read_text"],
+        "redaction": ["is_private", "is_secret", "private_log", "redact", "redact_log", "redactor", "refuse_secrets"],
+        "shipped": ["load_named"],
+        "spelling": ["did_you_mean", "half_width", "near_names"],
+        "structured": ["convert", "decode", "encode", "explained", "parse_json", "pretty_json"],
+        "writing": ["NO_ROOM", "write_whole"],
+    },
+)

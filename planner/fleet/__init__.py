@@ -1,1 +1,13 @@
 """How many hosts a demand needs: instances as measured, queues simulated, the cheapest layout found."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "options": ["asked_fleet"],
+        "plan": ["plan_fleet"],
+        "spec": ["FleetSpec"],
+        "view": ["print_plan"],
+    },
+)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from planner.errors import InputError
 from planner.fleet.instance import Column, Instance
 from planner.fleet.spec import DemandSpec
-from planner.workload.recorded import GivenPrompt
+from planner.workload import GivenPrompt
 
 MIN_REQUESTS = 30_000
 NUM_BATCHES = 10

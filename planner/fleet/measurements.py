@@ -15,15 +15,14 @@ from typing import Any
 
 import msgspec
 
-from planner.benchmark.document import read_metrics
+from planner.benchmark import read_metrics
 from planner.errors import InputError
-from planner.files.reading import read_text
+from planner.files import read_text
 from planner.fleet.instance import Instance, Level, fitted, given
 from planner.fleet.spec import MAX_IN_FLIGHT, HostSpec, LayoutSpec
-from planner.study.loading import load
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
-from planner.tuning.search.stored import stored_trials
+from planner.study import Problem, load
+from planner.trials import Trial
+from planner.tuning import stored_trials
 
 P90_SIGMAS = 1.2816
 """Where the 90th percentile of a normal distribution is."""

@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from planner.errors import InputError
-from planner.files.reading import read_text
-from planner.files.structured import convert, decode
+from planner.files import convert, decode, read_text
 from planner.fleet.spec import SOURCES, FleetSpec
 
 Options = Mapping[str, Mapping[str, Any]]

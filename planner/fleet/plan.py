@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 
 from planner.errors import InputError
-from planner.files.reading import read_text
+from planner.files import read_text
 from planner.fleet.demand import Demand, Steady, Trace, demand_of
 from planner.fleet.measurements import Layout, layouts_of
 from planner.fleet.sizing import MAX_HOSTS, PRECISION, Observed, Sizing, size_fleet
 from planner.fleet.spec import FleetSpec
 from planner.statistics import Interval
 from planner.units import format_count
-from planner.workload.recorded import GivenPrompt, read_prompts
+from planner.workload import GivenPrompt, read_prompts
 
 HOUR_S = 3600.0
 MILLION = 1_000_000

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from planner.errors import InputError
-from planner.files.spelling import half_width, near_names
+from planner.files import half_width, near_names
 from planner.hardware.gpus import GPUS, GpuSpec, Interconnect
 from planner.units import GIB, format_gib
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from planner.errors import BackendError
-from planner.files.locks import holder
+from planner.files import holder
 from planner.hardware.driver import Card, GpuFacts, read_gpus
 from planner.units import MIB, format_gib
 

@@ -1,1 +1,30 @@
 """Where engines run: `docker` (default) and `process`. One protocol, in `base.py`."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "backend": ["Backend", "Server", "serving"],
+        "container": ["ContainerRun", "GUARD_LABEL", "LADDER_LABEL", "RIGHTS", "RUNG_LABEL", "without_variables"],
+        "docker.door": ["EngineFacts", "engine_answers", "engine_facts", "image_facts", "run_to_end"],
+        "docker.image": ["ImageFacts"],
+        "docker.instance": ["container_log"],
+        "docker.named": ["ContainerFacts", "NamedContainers", "OwnContainer"],
+        "interruption": ["sigterm_as_interrupt"],
+        "machine": ["cards_of", "image_here", "machine_of", "make_backend"],
+        "model_files": ["warm_models"],
+        "process": ["ProcessBackend"],
+        "runs": [
+            "bare_runs",
+            "cache_volume",
+            "container_spec",
+            "engine_args",
+            "engine_env",
+            "gpu_ids",
+            "service_runs",
+            "trial_runs",
+        ],
+        "watchdog": ["no_engine_left"],
+    },
+)

@@ -11,10 +11,9 @@ from typing import Protocol
 
 import httpx
 
-from planner.engine.log.diagnosis import diagnose
-from planner.engine.log.failures import classify
+from planner.engine import classify, diagnose
 from planner.errors import Disturbed, EngineStartTimeout, PlannerError
-from planner.study.candidate import Candidate
+from planner.study import Candidate
 
 POLL_S = 0.5
 PORT_IN_USE = "port in use"

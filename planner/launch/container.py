@@ -12,8 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from packaging.version import Version
 
-from planner.engine.config import EngineConfig
-from planner.engine.flags import serve_args, serve_env
+from planner.engine import EngineConfig, serve_args, serve_env
 from planner.errors import InputError
 
 GUARD_LABEL = "planner.guard"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from planner.errors import BackendError
-from planner.hardware.cards import Cards
-from planner.hardware.driver import read_gpus
-from planner.hardware.machine import Machine
+from planner.hardware import Cards, Machine, read_gpus
 from planner.launch.backend import Backend
 from planner.launch.docker.backend import DockerBackend
 from planner.launch.docker.door import image_facts
 from planner.launch.docker.image import ImageFacts
 from planner.launch.process import ProcessBackend
-from planner.study.problem import Problem
-from planner.study.workspace import Workspace
+from planner.study import Problem, Workspace
 
 
 def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Backend:

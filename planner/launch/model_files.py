@@ -12,8 +12,7 @@ from pathlib import Path
 import psutil
 
 from planner.errors import InputError
-from planner.study.candidate import MODEL
-from planner.study.problem import Problem
+from planner.study import MODEL, Problem
 from planner.units import format_gib
 
 CHUNK_BYTES = 16 << 20

@@ -16,12 +16,11 @@ from pathlib import Path
 import psutil
 
 from planner.errors import BackendError
-from planner.files.redaction import is_private, private_log, redact, redact_log
+from planner.files import is_private, private_log, redact, redact_log
 from planner.launch.backend import Ending, Server, keep_earlier_log, serving
 from planner.launch.ownership import LAUNCHER, is_left_over
 from planner.launch.runs import cache_env, engine_args, engine_env, gpu_ids
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
+from planner.study import Candidate, Problem
 
 STOP_TIMEOUT_S = 15.0
 LOG_TAIL_BYTES = 4 << 20

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from planner.engine.flags import compile_cache_env, serve_args, serve_env
+from planner.engine import compile_cache_env, serve_args, serve_env
 from planner.errors import InputError
 from planner.launch.container import COMPILE_CACHE_MOUNT, ContainerRun
 from planner.launch.ownership import LAUNCHER
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.study.spec import ContainerSpec
+from planner.study import Candidate, ContainerSpec, Problem
 
 STUDY_LABEL = "planner.study"
 TRIAL_LABEL = "planner.trial"

@@ -1,4 +1,18 @@
 """A model's config.json and checkpoint as a `ModelSpec`: the figures that memory and speed follow from.
 
 In: a name, a folder or a config.json. Out: `ModelSpec`. It knows no card and no engine version.
-Read `spec.py` first."""
+Read `spec.py` first.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "catalog": ["load_model", "shipped_names", "shipped_sources"],
+        "checkpoint": ["read_safetensors_header"],
+        "config_json": ["spec_from_config"],
+        "spec": ["DTYPE_BYTES", "Experts", "LatentAttention", "LinearAttention", "ModelSpec", "Quantization"],
+        "vision": ["ENLARGED_ROPE_FACTOR", "VisionTower", "tower_bytes"],
+    },
+)

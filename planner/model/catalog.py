@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.errors import InputError
-from planner.files.reading import read_text
-from planner.files.spelling import near_names
-from planner.files.structured import parse_json
+from planner.files import near_names, parse_json, read_text
 from planner.model.checkpoint import tensor_bytes
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.errors import InputError
-from planner.files.reading import read_text
-from planner.files.structured import parse_json
+from planner.files import parse_json, read_text
 
 CONNECT_TIMEOUT_S = 5.0
 

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from planner.statistics import Difference
-from planner.study.problem import Problem
-from planner.trials.finals import chosen_trial, judge_finals
-from planner.trials.host_speeds import neighbours, speeds_by_host
-from planner.trials.trial import Trial, all_metrics, default_trial, num_launched, searched
+from planner.study import Problem
+from planner.trials import (
+    Trial,
+    all_metrics,
+    chosen_trial,
+    default_trial,
+    judge_finals,
+    neighbours,
+    num_launched,
+    searched,
+    speeds_by_host,
+)
 
 
 def plan_document(problem: Problem) -> dict[str, Any]:

@@ -13,14 +13,12 @@ from statistics import median
 
 import numpy as np
 
-from planner.benchmark.metrics import sign
-from planner.estimate.speed.prediction import most_in_flight, running_seqs
+from planner.benchmark import sign
+from planner.estimate import most_in_flight, running_seqs
 from planner.statistics import kendall_tau
-from planner.study.candidate import Candidate, Value
-from planner.study.objective import Objective
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
-from planner.tuning.search.surrogate import Surrogate
+from planner.study import Candidate, Objective, Problem, Value
+from planner.trials import Trial
+from planner.tuning import Surrogate
 
 LEAST_EFFECT = 0.01
 """What changes the objective by less is not named."""

@@ -12,16 +12,13 @@ from statistics import median
 
 import numpy as np
 
-from planner.benchmark.metrics import LATENCIES
-from planner.engine.config import FIELDS
+from planner.benchmark import LATENCIES
+from planner.engine import FIELDS
 from planner.report.verdict import judged
-from planner.study.candidate import Candidate, Value
-from planner.study.problem import Problem
-from planner.trials.finals import judge_finals
-from planner.trials.trial import Trial, all_metrics, best_trial, default_trial, leveled, searched
-from planner.trials.wording import word
+from planner.study import Candidate, Problem, Value
+from planner.trials import Trial, all_metrics, best_trial, default_trial, judge_finals, leveled, searched, word
 from planner.units import format_count, format_duration
-from planner.workload.shapes import in_words, shape_of
+from planner.workload import in_words, shape_of
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 """Those that records keep."""

@@ -11,12 +11,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.trial import Trial, best_trial, num_launched
-from planner.trials.wording import describe, outcome_text
-from planner.tuning.loop import Observer
-from planner.tuning.plan import Plan
+from planner.study import Candidate, Problem
+from planner.trials import Trial, best_trial, describe, num_launched, outcome_text
+from planner.tuning import Observer, Plan
 from planner.units import format_duration
 
 LAST_OUTCOMES = 6

@@ -11,13 +11,24 @@ from dataclasses import dataclass
 
 from planner.report.explanation import effects, explained, limit_of, model_fit
 from planner.statistics import Difference
-from planner.study.objective import Objective
-from planner.study.problem import Problem
-from planner.trials.finals import Finalist, Finals, judge_finals
-from planner.trials.host_speeds import hosts_words
-from planner.trials.quality import quality_words
-from planner.trials.trial import Trial, all_metrics, best_trial, default_trial, gain, searched
-from planner.trials.wording import BANNERS, SHORT_NAMES, outcome_text, word
+from planner.study import Objective, Problem
+from planner.trials import (
+    BANNERS,
+    SHORT_NAMES,
+    Finalist,
+    Finals,
+    Trial,
+    all_metrics,
+    best_trial,
+    default_trial,
+    gain,
+    hosts_words,
+    judge_finals,
+    outcome_text,
+    quality_words,
+    searched,
+    word,
+)
 
 MOST_EFFECTS = 4
 NONE_KEPT = "no trial kept every limit; see the reasons in the table"

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.benchmark.slo import format_metric
-from planner.estimate.risks import no_effect
+from planner.benchmark import format_metric
+from planner.estimate import no_effect
 from planner.report.findings import (
     PERCENTILES,
     UNSAID,
@@ -22,13 +22,27 @@ from planner.report.findings import (
     progress_words,
 )
 from planner.report.verdict import banners, gain_words, interval, judged
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
+from planner.study import Candidate, Problem
 from planner.terminal import Fitted
-from planner.trials.finals import Finals, chosen_trial
-from planner.trials.pareto import USUAL_FRONT, Point, front
-from planner.trials.trial import Trial, all_metrics, default_trial, leveled, searched
-from planner.trials.wording import ABOUT, ABOUT_NOTE, BANNERS, SHORT_NAMES, describe, outcome_text, word
+from planner.trials import (
+    ABOUT,
+    ABOUT_NOTE,
+    BANNERS,
+    SHORT_NAMES,
+    USUAL_FRONT,
+    Finals,
+    Point,
+    Trial,
+    all_metrics,
+    chosen_trial,
+    default_trial,
+    describe,
+    front,
+    leveled,
+    outcome_text,
+    searched,
+    word,
+)
 from planner.units import format_count, format_ms
 
 

@@ -13,14 +13,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.engine.config import EngineConfig
-from planner.engine.versions import knows, parse_version
+from planner.engine import EngineConfig, knows, parse_version
 from planner.errors import InputError
-from planner.files.reading import YAML_BYTES, read_text
-from planner.files.structured import decode
-from planner.launch.container import ContainerRun
-from planner.study.spec import Name, Positive
-from planner.study.workspace import LADDER_FILE
+from planner.files import YAML_BYTES, decode, read_text
+from planner.launch import ContainerRun
+from planner.study import LADDER_FILE, Name, Positive
 from planner.units import Bytes, Seconds
 
 

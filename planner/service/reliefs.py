@@ -7,14 +7,12 @@ from math import ceil, floor
 
 import msgspec
 
-from planner.engine.versions import knows
-from planner.estimate.memory.per_gpu import MemoryEstimate
-from planner.estimate.risks import SAFE_SPARE_BYTES, dangers
-from planner.launch.runs import bare_runs
+from planner.engine import knows
+from planner.estimate import SAFE_SPARE_BYTES, MemoryEstimate, dangers
+from planner.launch import bare_runs
 from planner.service.ladder import Ladder, Policy, Rung
-from planner.study.candidate import Candidate
-from planner.study.problem import CPU_KV_ENV, Problem
-from planner.trials.trial import Trial
+from planner.study import CPU_KV_ENV, Candidate, Problem
+from planner.trials import Trial
 from planner.units import GIB, Bytes, Seconds, format_gib
 
 # --- making one ---

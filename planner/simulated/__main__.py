@@ -7,14 +7,11 @@ import sys
 import time
 from dataclasses import replace
 
-from planner.engine.config import settings
-from planner.engine.defaults import ResolvedEngine
-from planner.engine.flags import flag, parse_flags
-from planner.engine.versions import knows, parse_version
+from planner.engine import ResolvedEngine, flag, knows, parse_flags, parse_version, settings
 from planner.errors import EngineError, EngineOutOfMemory, InputError
-from planner.estimate.deployment import deploy
-from planner.hardware.by_name import find_gpu
-from planner.model.catalog import load_model
+from planner.estimate import deploy
+from planner.hardware import find_gpu
+from planner.model import load_model
 from planner.simulated.scheduler import SimulatedEngine
 from planner.simulated.start import start_engine
 from planner.simulated.start_log import start_log

@@ -15,10 +15,20 @@ from collections import deque
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from planner.benchmark.records import RequestRecord
+from planner.benchmark import RequestRecord
 from planner.simulated.scheduler import SimulatedEngine
-from planner.workload.shapes import ClosedLoop, Shape, due_times, limit_of, shape_of
-from planner.workload.workload import RequestPlan, Workload, conversations, plan_requests, plan_warmup
+from planner.workload import (
+    ClosedLoop,
+    RequestPlan,
+    Shape,
+    Workload,
+    conversations,
+    due_times,
+    limit_of,
+    plan_requests,
+    plan_warmup,
+    shape_of,
+)
 
 REFUSED = "refused: longer than the KV cache"
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from planner.estimate.memory.per_gpu import WATERMARK_FRACTION
-from planner.estimate.speed.step import Step, StepModel, prefill_pairs
+from planner.estimate import WATERMARK_FRACTION, Step, StepModel, prefill_pairs
 
 NOISE = 0.01
 """Relative spread of one step's duration, and of one start against another of the same configuration."""

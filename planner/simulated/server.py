@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.simulated.scheduler import SimulatedEngine, StepOutcome
 
 FILLER = " SIMULATED"

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from planner.constraints import OUT_OF_MEMORY, REFUSED_BY_ENGINE
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.errors import EngineOutOfMemory, EngineRejected
-from planner.estimate.deployment import Deployment
-from planner.estimate.memory.overheads import num_cuda_graphs
-from planner.estimate.memory.per_gpu import MemoryEstimate
-from planner.estimate.rules import check
-from planner.estimate.speed.step import StepModel
-from planner.hardware.gpus import Interconnect
-from planner.model.spec import ModelSpec
+from planner.estimate import Deployment, MemoryEstimate, StepModel, check, num_cuda_graphs
+from planner.hardware import Interconnect
+from planner.model import ModelSpec
 from planner.simulated.scheduler import SimulatedEngine
 from planner.units import GIB
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from planner.engine.defaults import ResolvedEngine
-from planner.estimate.memory.overheads import num_cuda_graphs
-from planner.estimate.memory.per_gpu import MemoryEstimate
-from planner.hardware.gpus import GpuSpec
-from planner.model.spec import ModelSpec
+from planner.engine import ResolvedEngine
+from planner.estimate import MemoryEstimate, num_cuda_graphs
+from planner.hardware import GpuSpec
+from planner.model import ModelSpec
 from planner.simulated.start import GRAPH_S, LOAD_BYTES_PER_S, PROFILE_S
 from planner.units import to_gib
 

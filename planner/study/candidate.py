@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import msgspec
 
 from planner.arrays import LazyModule
-from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
+from planner.engine import FIELDS, EngineConfig, convert_settings, settings
 from planner.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,22 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from planner.engine.config import EngineConfig, settings
-from planner.engine.defaults import generation_of
-from planner.engine.levers import parse_levers
-from planner.engine.versions import parse_version
+from planner.engine import EngineConfig, generation_of, parse_levers, parse_version, settings
 from planner.errors import InputError
-from planner.files.reading import YAML_BYTES, read_text
-from planner.files.shipped import load_named
-from planner.files.spelling import did_you_mean
-from planner.files.structured import convert, decode
-from planner.hardware.by_name import find_gpu
-from planner.model.catalog import load_model
+from planner.files import YAML_BYTES, convert, decode, did_you_mean, load_named, read_text
+from planner.hardware import find_gpu
+from planner.model import load_model
 from planner.study.space import SearchSpace
 from planner.study.space import with_levers as space_with_levers
 from planner.study.spec import ModelVariant, QualitySpec, StudySpec
 from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE, find_study, study_folders
-from planner.workload.workload import Lengths, Workload
+from planner.workload import Lengths, Workload
 
 
 def load(path: Path | None) -> tuple[StudySpec, Path]:

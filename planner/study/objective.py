@@ -9,8 +9,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from planner.arrays import maximum
-from planner.benchmark.metrics import GOALS, MAX_MODEL_LEN, BenchmarkResult, sign
-from planner.benchmark.slo import MAX_FAILED_FRACTION, Limit, format_metric, judge_limit, parse_limits
+from planner.benchmark import (
+    GOALS,
+    MAX_FAILED_FRACTION,
+    MAX_MODEL_LEN,
+    BenchmarkResult,
+    Limit,
+    format_metric,
+    judge_limit,
+    parse_limits,
+    sign,
+)
 from planner.constraints import Constraint
 
 SCORE = "score"

@@ -18,31 +18,36 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from planner.arrays import LazyModule
-from planner.benchmark.metrics import MAX_MODEL_LEN
+from planner.benchmark import MAX_MODEL_LEN
 from planner.constraints import Constraint
-from planner.engine.config import FIELDS, settings
-from planner.engine.defaults import USE_V1_ENV
-from planner.engine.versions import knows, parse_version
+from planner.engine import FIELDS, USE_V1_ENV, knows, parse_version, settings
 from planner.errors import InputError
-from planner.estimate.deployment import Deployment, deploy
-from planner.estimate.memory.per_gpu import Calibration, Calibrations, MemoryFigures, calibration_key, estimate_memory
-from planner.estimate.rules import RULES, check, violations
-from planner.hardware.by_name import find_gpu
-from planner.hardware.gpus import GpuSpec
-from planner.model.catalog import load_model
-from planner.model.spec import ModelSpec
+from planner.estimate import (
+    RULES,
+    Calibration,
+    Calibrations,
+    Deployment,
+    MemoryFigures,
+    calibration_key,
+    check,
+    deploy,
+    estimate_memory,
+    violations,
+)
+from planner.hardware import GpuSpec, find_gpu
+from planner.model import ModelSpec, load_model
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
 from planner.study.objective import Objective
 from planner.study.space import SearchSpace
 from planner.study.spec import ModelVariant, StudySpec
 from planner.units import GIB
-from planner.workload.workload import Workload
+from planner.workload import Workload
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from planner.estimate.speed.coefficients import Coefficients
+    from planner.estimate import Coefficients
 else:
     np = LazyModule("numpy")
 
@@ -228,7 +233,7 @@ class Problem:
 
         Of several hosts each keeps its own; the grid is judged by the strictest.
         """
-        from planner.estimate.memory.calibration import calibrate, strictest
+        from planner.estimate import calibrate, strictest
 
         interconnect = self.spec.hardware.interconnect
         engine = self.deployment(candidate).engine
@@ -306,7 +311,7 @@ class Problem:
 
     def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
         """Each of GOALS under the study's workload; arrays where the deployment's columns are."""
-        from planner.estimate.speed.prediction import predict
+        from planner.estimate import predict
 
         interconnect = self.spec.hardware.interconnect
         metrics = predict(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances, coefficients)

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from platformdirs import user_data_path
 
-from planner.engine.config import EngineConfig, settings
-from planner.engine.defaults import USE_V1_ENV
+from planner.engine import USE_V1_ENV, EngineConfig, settings
 from planner.errors import InputError
-from planner.estimate.answer import Setup, unknown_flags
-from planner.estimate.explore import Comparison, Fit, Sweep, fit, layouts_of, sweep
-from planner.estimate.memory.per_gpu import calibration_key
+from planner.estimate import Comparison, Fit, Setup, Sweep, calibration_key, fit, layouts_of, sweep, unknown_flags
 from planner.study.workspace import CALIBRATION_FILE
 
 if TYPE_CHECKING:
@@ -74,9 +71,9 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
     path = (folder if folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
     if log is None and not path.exists():
         return setup
-    from planner.engine.log.start_facts import read_start_facts
-    from planner.estimate.memory.calibration import calibrate, load_calibrations, real_figures, save_calibrations
-    from planner.files.reading import read_text
+    from planner.engine import read_start_facts
+    from planner.estimate import calibrate, load_calibrations, real_figures, save_calibrations
+    from planner.files import read_text
 
     known = load_calibrations(path)
     if log is not None:

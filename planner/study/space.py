@@ -12,11 +12,9 @@ from typing import Annotated
 
 import msgspec
 
-from planner.engine.config import FIELDS, EngineConfig, convert_settings
-from planner.engine.levers import LEVERS, Lever, lever_of
+from planner.engine import FIELDS, LEVERS, EngineConfig, Lever, convert_settings, lever_of
 from planner.errors import InputError
-from planner.files.redaction import refuse_secrets
-from planner.files.spelling import did_you_mean
+from planner.files import did_you_mean, refuse_secrets
 from planner.study.candidate import ENV_PREFIX, LAYOUT, MODEL, MOST_VALUES, PARALLEL_SIZES, Value, parse_layout
 
 

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.engine.config import EngineConfig
-from planner.files.redaction import refuse_secrets
-from planner.hardware.gpus import Interconnect
+from planner.engine import EngineConfig
+from planner.files import refuse_secrets
+from planner.hardware import Interconnect
 from planner.study.objective import Objective
 from planner.study.space import SearchSpace
 from planner.units import MIB, Bytes, Seconds
-from planner.workload.workload import Rate, Workload
+from planner.workload import Rate, Workload
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planner.errors import InputError
-from planner.files.locks import held
+from planner.files import held
 
 STUDY_FILE = "study.yaml"
 STUDIES_FOLDER = "studies"

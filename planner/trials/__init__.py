@@ -1,3 +1,89 @@
 """What was seen, `Trial`, and what follows from it: which is best, what is measured again, which hosts differ.
 
-In: measured results. Out: values and decisions. It launches and stores nothing. Read `trial.py` first."""
+In: measured results. Out: values and decisions. It launches and stores nothing. Read `trial.py` first.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "finals": [
+            "Finalist",
+            "Finals",
+            "Heat",
+            "LEAST_REPEATS",
+            "chosen_trial",
+            "finalists",
+            "heats",
+            "judge_finals",
+            "measured_again",
+        ],
+        "host_speeds": [
+            "doubtful",
+            "hosts_words",
+            "neighbours",
+            "on_par",
+            "shared_effects",
+            "speeds_by_host",
+            "speeds_of",
+            "uncrowded",
+            "unmeasured",
+        ],
+        "pareto": ["Point", "USUAL_FRONT", "front", "parse_metrics"],
+        "quality": [
+            "Agreement",
+            "Answer",
+            "Numerics",
+            "Verdict",
+            "compare",
+            "differing",
+            "judge_answers",
+            "judged",
+            "numerics",
+            "quality_words",
+            "refused_numerics",
+        ],
+        "racing": [
+            "Bar",
+            "LAUNCH_NOISE",
+            "NO_RACE",
+            "PRIOR_NOISE",
+            "PRIOR_WEIGHT",
+            "Repeats",
+            "SURE",
+            "bar_of",
+            "launch_noise",
+            "race",
+            "share_of",
+        ],
+        "trial": [
+            "ALONE",
+            "AtLoad",
+            "Failure",
+            "Provenance",
+            "Rerun",
+            "TOGETHER",
+            "Trial",
+            "all_metrics",
+            "as_measured",
+            "as_on_one_host",
+            "best_trial",
+            "default_trial",
+            "gain",
+            "leveled",
+            "num_launched",
+            "searched",
+        ],
+        "wording": [
+            "ABOUT",
+            "ABOUT_NOTE",
+            "BANNERS",
+            "SHORT_NAMES",
+            "SIMULATED_BANNER",
+            "describe",
+            "outcome_text",
+            "word",
+        ],
+    },
+)

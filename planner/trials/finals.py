@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from planner.statistics import Difference, t_quantile
-from planner.study.problem import Problem
+from planner.study import Problem
 from planner.trials.racing import Repeats
 from planner.trials.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.statistics import CONFIDENCE, Difference
-from planner.study.problem import Problem
+from planner.study import Problem
 from planner.trials.finals import CLOSE
 from planner.trials.racing import launch_noise, pooled
 from planner.trials.trial import ALONE, TOGETHER, Trial, default_trial

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planner.benchmark.metrics import LATENCIES
-from planner.benchmark.records import RequestRecord
-from planner.benchmark.slo import MAX_FAILED_FRACTION
-from planner.workload.workload import RequestPlan
+from planner.benchmark import LATENCIES, MAX_FAILED_FRACTION, RequestRecord
+from planner.workload import RequestPlan
 
 RISING = ("mean", "p50", "p90", "p95", "p99")
 """Statistics that do not fall when a value rises; a standard deviation may."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.benchmark.metrics import GOALS, sign
+from planner.benchmark import GOALS, sign
 from planner.errors import InputError
-from planner.study.problem import Problem
+from planner.study import Problem
 from planner.trials.trial import Trial, all_metrics, as_on_one_host, searched
 
 USUAL_FRONT = ("output_throughput", "ttft_p95")

@@ -13,9 +13,7 @@ from statistics import fmean, median
 from typing import Literal
 
 from planner.constraints import Constraint
-from planner.study.candidate import MODEL, Candidate
-from planner.study.problem import Problem
-from planner.study.spec import QualitySpec
+from planner.study import MODEL, Candidate, Problem, QualitySpec
 from planner.trials.trial import Trial
 
 RULE = "answers as the default's"

@@ -16,16 +16,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
-from planner.benchmark.load.progress import LoadWatch, Moment, Pace, Projection
-from planner.benchmark.metrics import RATES, BenchmarkResult
-from planner.benchmark.records import RequestRecord
-from planner.study.candidate import Candidate
-from planner.study.objective import judge
-from planner.study.problem import Problem
+from planner.benchmark import RATES, BenchmarkResult, LoadWatch, Moment, Pace, Projection, RequestRecord
+from planner.study import Candidate, Problem, judge
 from planner.trials.latency_bounds import Bounds, has_bound
 from planner.trials.quality import RULE, numerics
 from planner.trials.trial import Trial, best_trial, searched
-from planner.workload.workload import RequestPlan, Workload
+from planner.workload import RequestPlan, Workload
 
 PRIOR_NOISE = 0.02
 """Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""

@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.benchmark.metrics import sign
+from planner.benchmark import sign
 from planner.constraints import Constraint
-from planner.estimate.memory.per_gpu import MemoryFigures
-from planner.hardware.machine import UNKNOWN_MACHINE, Machine
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
+from planner.estimate import MemoryFigures
+from planner.hardware import UNKNOWN_MACHINE, Machine
+from planner.study import Candidate, Problem
 
 Outcome = Literal["measured", "infeasible", "failed"]
 ALONE, TOGETHER = "alone", "together"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from planner.study.candidate import Candidate, Value
-from planner.study.problem import Problem
+from planner.study import Candidate, Problem, Value
 from planner.trials.trial import Trial
 
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"

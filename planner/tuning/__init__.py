@@ -1,4 +1,21 @@
 """The loop: ask the search, launch, measure, tell; then the finals.
 
 In: a `Problem`, a backend, a storage. Out: stored trials. It prints nothing.
-Read `loop.py` first, then `evaluation.py`."""
+Read `loop.py` first, then `evaluation.py`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "loop": ["Observer"],
+        "measure": ["Measurement", "STARTING", "measure_server"],
+        "plan": ["Hosts", "Plan", "choose_backend", "make_plan", "plan_replay"],
+        "replay": ["BACKEND"],
+        "search.claims": ["shown"],
+        "search.stored": ["stored_trials"],
+        "search.surrogate": ["Surrogate"],
+        "session": ["NobodyWatches", "Outcome", "replay_study", "tune_study", "write_study"],
+    },
+)

@@ -7,15 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from planner.benchmark.session import OnStage
+from planner.benchmark import OnStage
 from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
-from planner.estimate.memory.calibration import predicted_figures, real_figures
-from planner.hardware.machine import Machine
-from planner.study.candidate import Candidate
-from planner.study.objective import judge
-from planner.study.problem import Problem
-from planner.trials.racing import Repeats
-from planner.trials.trial import Failure, Provenance, Rerun, Trial
+from planner.estimate import predicted_figures, real_figures
+from planner.hardware import Machine
+from planner.study import Candidate, Problem, judge
+from planner.trials import Failure, Provenance, Repeats, Rerun, Trial
 from planner.tuning.measure import Measure, Measurement
 from planner.version import __version__
 

@@ -10,12 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from planner.benchmark.session import OnStage
-from planner.hardware.machine import Machine
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.racing import NO_RACE, Bar, Repeats, race
-from planner.trials.trial import ALONE, Rerun, Trial
+from planner.benchmark import OnStage
+from planner.hardware import Machine
+from planner.study import Candidate, Problem
+from planner.trials import ALONE, NO_RACE, Bar, Repeats, Rerun, Trial, race
 from planner.tuning.evaluation import evaluate, finished, provenance_of, utc_now
 from planner.tuning.measure import Measure
 

@@ -12,12 +12,23 @@ from contextlib import nullcontext, suppress
 from typing import Protocol
 
 from planner.errors import InputError
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.finals import heats
-from planner.trials.host_speeds import doubtful, neighbours, speeds_of, uncrowded, unmeasured
-from planner.trials.racing import bar_of
-from planner.trials.trial import ALONE, TOGETHER, Rerun, Trial, default_trial, num_launched, searched
+from planner.study import Candidate, Problem
+from planner.trials import (
+    ALONE,
+    TOGETHER,
+    Rerun,
+    Trial,
+    bar_of,
+    default_trial,
+    doubtful,
+    heats,
+    neighbours,
+    num_launched,
+    searched,
+    speeds_of,
+    uncrowded,
+    unmeasured,
+)
 from planner.tuning.executor import Crew, Work
 from planner.tuning.search.search import Search
 

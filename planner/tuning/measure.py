@@ -13,34 +13,32 @@ from typing import TypeAlias
 
 import msgspec
 
-from planner.benchmark.load.generator import target_of
-from planner.benchmark.load.progress import pace_error, stopped_after
-from planner.benchmark.metrics import METRICS, BenchmarkResult, summarize
-from planner.benchmark.records import RequestRecord
-from planner.benchmark.session import (
+from planner.benchmark import (
     MEASURING,
+    METRICS,
     WARMING_UP,
+    BenchmarkResult,
     OnStage,
     Repeat,
+    RequestRecord,
     Session,
     fault_of,
     measure,
     measure_again,
     no_watch,
+    pace_error,
+    stopped_after,
+    summarize,
+    target_of,
 )
-from planner.engine.log.start_facts import StartFacts, read_start_facts
-from planner.engine.metrics_page import EngineTelemetry
+from planner.engine import EngineTelemetry, StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
-from planner.hardware.cards import Cards
-from planner.launch.backend import Backend, Server
-from planner.simulated.load import simulate_load
-from planner.simulated.start import start_engine, start_seconds
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.racing import Repeats, share_of
-from planner.trials.trial import AtLoad
-from planner.workload.shapes import shape_of, workload_at
-from planner.workload.workload import RequestPlan, Workload, plan_requests, plan_warmup
+from planner.hardware import Cards
+from planner.launch import Backend, Server
+from planner.simulated import simulate_load, start_engine, start_seconds
+from planner.study import Candidate, Problem
+from planner.trials import AtLoad, Repeats, share_of
+from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup, shape_of, workload_at
 
 STARTING = "starting"
 

@@ -9,15 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planner.errors import BackendError, InputError
-from planner.estimate.memory.calibration import load_calibrations
-from planner.hardware.by_name import find_gpu
-from planner.hardware.driver import read_gpus
-from planner.launch.docker.door import engine_answers
-from planner.launch.machine import make_backend
-from planner.launch.runs import trial_runs
-from planner.study.problem import Problem
-from planner.study.spec import StudySpec
-from planner.study.workspace import Workspace
+from planner.estimate import load_calibrations
+from planner.hardware import find_gpu, read_gpus
+from planner.launch import engine_answers, make_backend, trial_runs
+from planner.study import Problem, StudySpec, Workspace
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limit_to_records, read_records
 from planner.units import format_duration

@@ -20,16 +20,24 @@ from typing import Any, Protocol
 import httpx
 import msgspec
 
-from planner.benchmark.client.access import engine_access
+from planner.benchmark import engine_access
 from planner.errors import EngineError, InputError
-from planner.files.reading import read_text
-from planner.files.redaction import redact
-from planner.launch.backend import Backend, Server
-from planner.study.problem import Problem
-from planner.study.spec import QualitySpec
-from planner.trials.finals import finalists
-from planner.trials.quality import Agreement, Answer, Numerics, Verdict, compare, differing, judge_answers, numerics
-from planner.trials.trial import Trial, best_trial
+from planner.files import read_text, redact
+from planner.launch import Backend, Server
+from planner.study import Problem, QualitySpec
+from planner.trials import (
+    Agreement,
+    Answer,
+    Numerics,
+    Trial,
+    Verdict,
+    best_trial,
+    compare,
+    differing,
+    finalists,
+    judge_answers,
+    numerics,
+)
 
 GATE_NUMBER = 100_000
 """Added to a trial's number, so that the gate's launches have names and logs of their own."""

@@ -18,18 +18,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.benchmark.document import read_metrics
-from planner.benchmark.metrics import BenchmarkResult
-from planner.benchmark.session import MEASURING, OnStage
-from planner.engine.config import FIELDS, settings
-from planner.engine.flags import parse_flags
+from planner.benchmark import MEASURING, BenchmarkResult, OnStage, read_metrics
+from planner.engine import FIELDS, parse_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
-from planner.files.reading import read_text
-from planner.files.structured import convert, parse_json
-from planner.study.candidate import ENV_PREFIX, LAYOUT, MODEL, Candidate, Value
-from planner.study.problem import Problem
-from planner.trials.racing import Repeats
-from planner.trials.trial import TOGETHER, AtLoad, Failure, Trial, as_on_one_host
+from planner.files import convert, parse_json, read_text
+from planner.study import ENV_PREFIX, LAYOUT, MODEL, Candidate, Problem, Value
+from planner.trials import TOGETHER, AtLoad, Failure, Repeats, Trial, as_on_one_host
 from planner.tuning.measure import STARTING, Measure, Measurement
 
 EXTRA_ARGS = "extra_args"

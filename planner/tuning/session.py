@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from planner.errors import InputError
-from planner.estimate.memory.calibration import save_calibrations
-from planner.files.structured import encode
-from planner.files.writing import write_whole
-from planner.hardware.cards import Cards, held_cards
-from planner.launch.interruption import sigterm_as_interrupt
-from planner.launch.machine import cards_of, image_here, machine_of, make_backend
-from planner.launch.model_files import warm_models
-from planner.launch.runs import container_spec
-from planner.launch.watchdog import no_engine_left
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.study.spec import StudySpec
-from planner.study.workspace import STUDY_FILE, Workspace
-from planner.trials.finals import heats
-from planner.trials.host_speeds import hosts_words
-from planner.trials.trial import Trial, num_launched, searched
+from planner.estimate import save_calibrations
+from planner.files import encode, write_whole
+from planner.hardware import Cards, held_cards
+from planner.launch import (
+    cards_of,
+    container_spec,
+    image_here,
+    machine_of,
+    make_backend,
+    no_engine_left,
+    sigterm_as_interrupt,
+    warm_models,
+)
+from planner.study import STUDY_FILE, Candidate, Problem, StudySpec, Workspace
+from planner.trials import Trial, heats, hosts_words, num_launched, searched
 from planner.tuning.executor import Crew, Here
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, measure_here, simulated

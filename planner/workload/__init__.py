@@ -1,3 +1,38 @@
 """What is asked of a server: lengths, arrivals, prompts, synthetic or recorded.
 
-In: a workload's YAML or a recorded file. Out: `RequestPlan`s. It knows no server. Read `workload.py` first."""
+In: a workload's YAML or a recorded file. Out: `RequestPlan`s. It knows no server. Read `workload.py` first.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "prompts": ["prompt_token_ids", "prompt_words"],
+        "recorded": ["GivenPrompt", "read_prompts"],
+        "shapes": [
+            "ClosedLoop",
+            "OpenLoop",
+            "Replay",
+            "Shape",
+            "at_level",
+            "due_times",
+            "in_words",
+            "limit_of",
+            "shape_of",
+            "sweep",
+            "workload_at",
+        ],
+        "workload": [
+            "Lengths",
+            "MOST_REQUESTS",
+            "Rate",
+            "RequestPlan",
+            "Workload",
+            "conversations",
+            "plan_given",
+            "plan_requests",
+            "plan_warmup",
+        ],
+    },
+)

@@ -37,8 +37,8 @@ Seen = tuple[float, list[float]]
 
 
 def planner(url: str, concurrency: int, events: int, processes: int, ramp_s: float = 0.0) -> tuple[list[Seen], float]:
-    from planner.benchmark.load.generator import Target
     from planner.benchmark.load.processes import send_spread
+    from planner.benchmark.load.target import Target
     from planner.workload.shapes import ClosedLoop
     from planner.workload.workload import RequestPlan
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from planner.benchmark.load.generator import target_of
+from planner.benchmark.load.target import target_of
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import Session, measure
 from planner.launch.docker.backend import DockerBackend

@@ -15,8 +15,7 @@ from planner.benchmark.load.processes import processes_needed, send_spread
 from planner.benchmark.metrics import summarize
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import DRAIN_TIMEOUT_S, BenchOptions, check_lengths, target_of
-from planner.workload.shapes import ClosedLoop, OpenLoop, Shape, at_level
-from planner.workload.workload import Workload, plan_requests, plan_warmup
+from planner.workload import ClosedLoop, OpenLoop, Shape, Workload, at_level, plan_requests, plan_warmup
 
 LEVEL_S = 30.0
 """A rate is judged by the requests of as many seconds, or by the workload's number if that is more."""

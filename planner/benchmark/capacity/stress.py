@@ -15,13 +15,13 @@ from planner.benchmark.client.events import CUT_STREAM
 from planner.benchmark.client.server import ServerFacts, answers
 from planner.benchmark.client.telemetry import GaugeWatch, fetch_telemetry
 from planner.benchmark.load.client_health import ClientHealth
-from planner.benchmark.load.generator import ENGINE_DIED, STOPPED, Target, send_load
+from planner.benchmark.load.generator import ENGINE_DIED, STOPPED, send_load
+from planner.benchmark.load.target import Target
 from planner.benchmark.records import RequestRecord
-from planner.engine.metrics_page import EngineTelemetry, difference
+from planner.engine import EngineTelemetry, difference
 from planner.errors import InputError
 from planner.units import format_count, format_ms
-from planner.workload.shapes import ClosedLoop
-from planner.workload.workload import RequestPlan, Workload
+from planner.workload import ClosedLoop, RequestPlan, Workload
 
 Fate: TypeAlias = Literal["complete", "cut short", "out of memory", "timed out", "refused", "broken off"]
 PRESETS = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from planner.errors import InputError
-from planner.files.redaction import redactor
+from planner.files import redactor
 
 KEY_ENV = "VLLM_API_KEY"
 """Where vLLM takes its key from (vllm@0.8.5 envs.py)."""

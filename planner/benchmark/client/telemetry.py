@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import httpx
 
 from planner.benchmark.client.access import Access
-from planner.engine.metrics_page import EngineTelemetry, parse_telemetry, read_gauges
+from planner.engine import EngineTelemetry, parse_telemetry, read_gauges
 from planner.errors import InputError
 
 OPEN = Access()

@@ -14,23 +14,28 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import TypeAlias
 
 import httpx
 import msgspec
 import numpy as np
 
-from planner.benchmark.client.access import Access, engine_access
 from planner.benchmark.client.connections import CONNECTION, HTTPX_ERRORS, Connections, error_kind
 from planner.benchmark.client.events import CUT_STREAM, Answer, error_message
 from planner.benchmark.load.client_health import ClientHealth
 from planner.benchmark.load.progress import NOTHING, Moment, ended
+from planner.benchmark.load.target import PATHS, Target, request_body
 from planner.benchmark.records import RequestRecord
-from planner.workload.prompts import prompt_token_ids, prompt_words
-from planner.workload.shapes import ClosedLoop, Shape, due_times, limit_of
-from planner.workload.workload import RequestPlan, Workload, conversations
+from planner.workload import (
+    ClosedLoop,
+    RequestPlan,
+    Shape,
+    conversations,
+    due_times,
+    limit_of,
+)
 
 STOPPED = "stopped"
 ENGINE_DIED = "engine died"
@@ -45,32 +50,8 @@ _LAG_S, _TIMER_S = 0.02, 0.001
 """How often the event loop is asked how late it is, and the step of its timers, which says nothing of lateness."""
 _PREPARED_TOKENS = 30_000_000
 """Bodies of as many prompt tokens are made before the load begins (about 200 MB); of more, while it runs."""
-_PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
-_CHAT_TEMPLATE_TOKENS = 10
-"""About what a chat template adds around one message."""
-
 OnProgress: TypeAlias = Callable[[int, int], None]
 ShouldStop: TypeAlias = Callable[[Moment], bool]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where requests go and what they look like."""
-
-    base_urls: tuple[str, ...]
-    """`http://host:port` of each instance, without /v1."""
-    model: str
-    endpoint: Literal["completions", "chat"] = "completions"
-    vocab_size: int | None = None
-    """Of token ids; None: the server takes text only."""
-    seed: int = 0
-    timeout_s: float = 1800.0
-    access: Access = field(default_factory=Access)
-    fields: dict[str, Any] = field(default_factory=lambda: {"ignore_eos": True, "temperature": 0.0})
-    """Further fields of every request."""
-    keeps_text: bool = False
-    prompts: dict[int, str] = field(default_factory=dict)
-    """Prompts that were counted beforehand, by the plan's index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +72,6 @@ class Share:
     cpu_s: float
     bytes_sent: int
     bytes_received: int
-
-
-def run_load(
-    base_urls: Sequence[str],
-    served_model_name: str,
-    workload: Workload,
-    vocab_size: int,
-    plans: Sequence[RequestPlan],
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    is_alive: Callable[[], bool] | None = None,
-) -> list[RequestRecord]:
-    """`send_load` of a workload's closed loop."""
-    target = target_of(base_urls, served_model_name, workload, vocab_size)
-    return send_load(target, plans, ClosedLoop(workload.concurrency), on_progress, should_stop, is_alive).records
-
-
-def target_of(base_urls: Sequence[str], model: str, workload: Workload, vocab_size: int) -> Target:
-    """Engines that planner has launched."""
-    return Target(
-        base_urls=tuple(base_urls),
-        model=model,
-        endpoint=workload.endpoint,
-        vocab_size=vocab_size,
-        seed=workload.seed,
-        timeout_s=workload.request_timeout,
-        access=engine_access(),
-    )
 
 
 def send_load(
@@ -194,7 +147,7 @@ class _Load:
         on_record: Callable[[RequestRecord], None] | None,
     ) -> None:
         self.target = target
-        self.urls = [url.rstrip("/") + _PATHS[target.endpoint] for url in target.base_urls]
+        self.urls = [url.rstrip("/") + PATHS[target.endpoint] for url in target.base_urls]
         self.plans = plans
         self.on_progress = on_progress
         self.on_record = on_record
@@ -344,35 +297,6 @@ class _Load:
             self.connection_broke = True
             await asyncio.sleep(_BACK_OFF_S)
 
-
-def request_body(target: Target, plan: RequestPlan) -> bytes:
-    """The request as JSON: token ids where the server takes them, else text."""
-    content: dict[str, Any] = {
-        "model": target.model,
-        "max_tokens": plan.output_tokens,
-        **target.fields,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    given = target.prompts.get(plan.index, plan.prompt)
-    if target.endpoint == "chat":
-        text = prompt_text(plan, target.seed) if given is None else given
-        content["messages"] = [{"role": "user", "content": text}]
-    elif given is not None:
-        content["prompt"] = given
-    elif target.vocab_size is None:
-        content["prompt"] = prompt_words(plan, target.seed, plan.input_tokens)
-    else:
-        content["prompt"] = prompt_token_ids(plan, target.vocab_size, target.seed)
-    return msgspec.json.encode(content)
-
-
-def prompt_text(plan: RequestPlan, seed: int) -> str:
-    """About `plan.input_tokens` tokens of random words, for chat; usage then says how many they were."""
-    return prompt_words(plan, seed, plan.input_tokens - _CHAT_TEMPLATE_TOKENS)
-
-
-# ---------------------------------------------------------------- one request
 
 _HEADERS = {"content-type": "application/json", "accept": "text/event-stream"}
 

@@ -32,16 +32,15 @@ from planner.benchmark.load.generator import (
     OnProgress,
     Share,
     ShouldStop,
-    Target,
     load_of,
     send_load,
     send_share,
 )
 from planner.benchmark.load.progress import NOTHING, Moment
+from planner.benchmark.load.target import Target
 from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
-from planner.workload.shapes import ClosedLoop, Replay, Shape, due_times, limit_of
-from planner.workload.workload import RequestPlan, conversations
+from planner.workload import ClosedLoop, Replay, RequestPlan, Shape, conversations, due_times, limit_of
 
 CORE_FRACTION = 0.5
 """Of a core that a process may use on average: chunks come in bursts, and beyond this they wait for each other."""

@@ -18,8 +18,7 @@ import numpy as np
 
 from planner.benchmark.metrics import BenchmarkResult
 from planner.benchmark.records import RequestRecord
-from planner.workload.shapes import ClosedLoop, limit_of, shape_of
-from planner.workload.workload import RequestPlan, Workload
+from planner.workload import ClosedLoop, RequestPlan, Workload, limit_of, shape_of
 
 UNSEEN = 0.5
 """Of a request in flight, the most work that may be done and not seen; it is taken as done until the load has turned

@@ -12,11 +12,11 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.estimate.memory.image_encoder import encoder_bytes
 from planner.estimate.memory.weights import Rank, kv_heads_per_rank, padded_vocab_size
-from planner.hardware.gpus import GpuSpec
-from planner.model.spec import DTYPE_BYTES, ModelSpec
+from planner.hardware import GpuSpec
+from planner.model import DTYPE_BYTES, ModelSpec
 from planner.units import MIB
 
 AWQ_DEQUANTIZE_TOKENS = 256

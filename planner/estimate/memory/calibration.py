@@ -13,11 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from planner.engine.log.start_facts import StartFacts
+from planner.engine import StartFacts
 from planner.errors import InputError
 from planner.estimate.memory.per_gpu import Calibration, Calibrations, MemoryEstimate, MemoryFigures
-from planner.files.reading import read_bytes
-from planner.files.writing import write_whole
+from planner.files import read_bytes, write_whole
 from planner.units import MOST_BYTES, format_gib
 
 MOST_RATIO = 1000.0

@@ -14,9 +14,8 @@ from typing import Any
 from packaging.version import Version
 
 from planner import arrays as columns
-from planner.engine.defaults import ResolvedEngine
-from planner.model.spec import DTYPE_BYTES, ModelSpec
-from planner.model.vision import VisionTower
+from planner.engine import ResolvedEngine
+from planner.model import DTYPE_BYTES, ModelSpec, VisionTower
 
 _QWEN3_VIDEO_TOKENS = 12288
 """longest_edge of Qwen3-VL's video processor, 24576 x 32 x 32 pixels of two frames a token."""

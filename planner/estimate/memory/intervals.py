@@ -13,12 +13,12 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.estimate.memory.activations import compile_bytes
 from planner.estimate.memory.image_encoder import encoder_bytes
 from planner.estimate.memory.weights import Rank
-from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.model.spec import ModelSpec
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import ModelSpec
 from planner.units import GIB
 
 ROUGH_SOURCES = ("label", "guess", "family")

@@ -11,9 +11,9 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import IntColumn
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.estimate.memory.weights import kv_heads_per_rank, layers_per_stage
-from planner.model.spec import DTYPE_BYTES, ModelSpec
+from planner.model import DTYPE_BYTES, ModelSpec
 
 HYBRID_KV_SINCE = Version("0.10.0")
 """Since when V1 allocates sliding-window layers in groups of their own instead of as full attention."""

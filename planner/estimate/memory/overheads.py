@@ -8,9 +8,9 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.engine.defaults import ResolvedEngine
-from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.model.spec import ModelSpec
+from planner.engine import ResolvedEngine
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import ModelSpec
 from planner.units import GIB, MIB
 
 MORE_OUTSIDE_TORCH_SINCE = Version("0.20.0")

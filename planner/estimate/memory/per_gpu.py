@@ -21,14 +21,14 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import kv_group
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
-from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.model.spec import ModelSpec, Quantization
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import ModelSpec, Quantization
 from planner.units import GIB
 
 WATERMARK_FRACTION = 0.01

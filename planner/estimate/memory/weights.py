@@ -14,8 +14,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from planner.estimate.memory.allocator import allocated_bytes
-from planner.model.spec import DTYPE_BYTES, Experts, LatentAttention, LinearAttention, ModelSpec, Quantization
-from planner.model.vision import ENLARGED_ROPE_FACTOR, tower_bytes
+from planner.model import (
+    DTYPE_BYTES,
+    ENLARGED_ROPE_FACTOR,
+    Experts,
+    LatentAttention,
+    LinearAttention,
+    ModelSpec,
+    Quantization,
+    tower_bytes,
+)
 
 VOCAB_PADDING = 64
 MXFP4_HIDDEN_PADDING = 256

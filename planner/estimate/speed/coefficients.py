@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.engine.defaults import ResolvedEngine
-from planner.hardware.gpus import GpuSpec
+from planner.engine import ResolvedEngine
+from planner.hardware import GpuSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

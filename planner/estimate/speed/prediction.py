@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from planner.arrays import FloatColumn, plain
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.estimate.memory.per_gpu import WATERMARK_FRACTION, MemoryEstimate
 from planner.estimate.speed.coefficients import Coefficients
 from planner.estimate.speed.step import Step, StepModel, prefill_pairs
-from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.model.spec import ModelSpec
-from planner.workload.workload import Workload
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import ModelSpec
+from planner.workload import Workload
 
 
 def predict(

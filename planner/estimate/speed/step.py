@@ -18,13 +18,13 @@ import numpy as np
 from packaging.version import Version
 
 from planner.arrays import BoolColumn, FloatColumn, IntColumn, plain
-from planner.engine.defaults import ResolvedEngine
+from planner.engine import ResolvedEngine
 from planner.estimate.memory.activations import AWQ_DEQUANTIZE_TOKENS
 from planner.estimate.memory.kv_cache import kv_bytes_per_token
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
-from planner.hardware.gpus import GpuSpec, Interconnect
-from planner.model.spec import DTYPE_BYTES, ModelSpec
+from planner.hardware import GpuSpec, Interconnect
+from planner.model import DTYPE_BYTES, ModelSpec
 
 LARGEST_V1_GRAPH_TOKENS = 512
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}

@@ -22,8 +22,7 @@ from planner.launch.docker.instance import ContainerInstance, _remove
 from planner.launch.docker.outages import AWAY, Outages
 from planner.launch.ownership import is_left_over
 from planner.launch.runs import LAUNCHER_LABEL, STUDY_LABEL, TRIAL_LABEL, trial_runs
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
+from planner.study import Candidate, Problem
 
 _TAKEN = re.compile("already in use|already allocated|removal of container")
 """A port, or the name of a container that somebody else removes just now."""

@@ -16,7 +16,7 @@ import docker.errors
 import requests.exceptions
 
 from planner.errors import BackendError
-from planner.files.redaction import redact
+from planner.files import redact
 from planner.launch.container import RIGHTS, card_kwargs
 from planner.launch.docker.image import ImageFacts, image_of
 

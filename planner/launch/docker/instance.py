@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
-from planner.files.redaction import redact
+from planner.files import redact
 from planner.launch.backend import Ending
 from planner.launch.docker.door import T, mapped
 from planner.launch.docker.outages import AWAY, Outages

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import docker.errors
 
 from planner.errors import BackendError
-from planner.files.redaction import is_secret, redact
+from planner.files import is_secret, redact
 from planner.launch.container import GUARD_LABEL, ContainerRun
 from planner.launch.docker.door import mapped
 from planner.launch.docker.instance import LOG_TAIL_LINES, STOP_TIMEOUT_S, ContainerInstance
-from planner.study.spec import DOCKER_SHM_BYTES
+from planner.study import DOCKER_SHM_BYTES
 
 if TYPE_CHECKING:
     from docker.models.containers import Container

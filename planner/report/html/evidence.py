@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.benchmark.metrics import LATENCIES
+from planner.benchmark import LATENCIES
 from planner.report.explanation import effects, explained
 from planner.report.findings import PERCENTILES, distributions, memory_fits, memory_words, value_fits
 from planner.report.html.labels import marked_value, objective_axis, ratio, sentence, short_percent, value_word
 from planner.report.html.page import Figure, Section, Table, table
 from planner.report.html.plots import Axis, Point, Series, bars, lines, scatter
-from planner.study.problem import Problem
-from planner.trials.trial import Trial, searched
+from planner.study import Problem
+from planner.trials import Trial, searched
 from planner.units import format_count, format_ms
 
 NO_START_LOG = (

@@ -6,13 +6,10 @@ import math
 import re
 from collections.abc import Sequence
 
-from planner.benchmark.metrics import MAX_MODEL_LEN, RATES
-from planner.benchmark.slo import format_metric
+from planner.benchmark import MAX_MODEL_LEN, RATES, format_metric
 from planner.report.html.plots import Axis
-from planner.study.candidate import Value
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
-from planner.trials.wording import ABOUT, word
+from planner.study import Problem, Value
+from planner.trials import ABOUT, Trial, word
 from planner.units import format_count, format_ms
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from planner.benchmark.slo import format_metric
+from planner.benchmark import format_metric
 from planner.report.findings import Launch, compared, feasible_words, launches, left_out_words, origins, progress_words
 from planner.report.html.evidence import effects_section, latencies_section, predictions_section
 from planner.report.html.labels import (
@@ -22,10 +22,22 @@ from planner.report.html.labels import (
 from planner.report.html.page import Figure, Log, Page, Row, Section, Table, table
 from planner.report.html.plots import Axis, Point, Series, intervals, scatter
 from planner.report.verdict import Verdict, banners, gain_words, interval, judged
-from planner.study.problem import Problem
-from planner.trials.pareto import USUAL_FRONT, front
-from planner.trials.trial import Rerun, Trial, all_metrics, default_trial, leveled, searched
-from planner.trials.wording import ABOUT_NOTE, SHORT_NAMES, describe, outcome_text, word
+from planner.study import Problem
+from planner.trials import (
+    ABOUT_NOTE,
+    SHORT_NAMES,
+    USUAL_FRONT,
+    Rerun,
+    Trial,
+    all_metrics,
+    default_trial,
+    describe,
+    front,
+    leveled,
+    outcome_text,
+    searched,
+    word,
+)
 from planner.units import format_count, format_duration, format_ms
 
 LOG_LINES = 40

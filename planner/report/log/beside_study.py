@@ -11,16 +11,11 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from planner.engine.config import FIELDS, settings
-from planner.engine.log.lines import parsed
-from planner.engine.log.report import LogReport
-from planner.engine.log.settings import Difference, Scalar, differences
+from planner.engine import FIELDS, Difference, LogReport, Scalar, differences, parsed, settings
 from planner.errors import InputError
-from planner.estimate.memory.calibration import SAME_CARD_FRACTION, load_calibrations, predicted_figures, real_figures
-from planner.study.loading import load
-from planner.study.problem import Problem
-from planner.study.workspace import Workspace
-from planner.tuning.search.stored import stored_trials
+from planner.estimate import SAME_CARD_FRACTION, load_calibrations, predicted_figures, real_figures
+from planner.study import Problem, Workspace, load
+from planner.tuning import stored_trials
 from planner.units import format_gib
 
 

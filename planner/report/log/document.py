@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from planner.engine.log.report import Event, LogReport, SeenNote
+from planner.engine import Event, LogReport, SeenNote
 
 if TYPE_CHECKING:
     from planner.report.log.beside_study import StudyComparison

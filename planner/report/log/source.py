@@ -18,10 +18,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
-from planner.engine.log.lines import HEAD_BYTES, Line, Lines, is_binary
-from planner.engine.log.report import Event, LogReader, LogReport
+from planner.engine import HEAD_BYTES, Event, Line, Lines, LogReader, LogReport, is_binary
 from planner.errors import BackendError, InputError
-from planner.files.redaction import redactor
+from planner.files import redactor
 
 POLL_S = 0.5
 _GZIP = b"\x1f\x8b"
@@ -113,7 +112,7 @@ def open_log(target: str) -> Iterator[Source]:
     if not _CONTAINER.fullmatch(target):
         raise InputError(f"{target}: no such file")
     try:
-        from planner.launch.docker.instance import container_log
+        from planner.launch import container_log
 
         with container_log(target) as log:
             if log is None:

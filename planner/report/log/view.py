@@ -9,13 +9,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.engine.config import FIELDS
-from planner.engine.log.failures import Failure
-from planner.engine.log.report import Event, LogReport, SeenNote, Status
-from planner.engine.log.serving import RunSummary
-from planner.engine.log.settings import Scalar
-from planner.engine.log.start_facts import StartFacts, StartTimes
-from planner.trials.wording import SIMULATED_BANNER
+from planner.engine import (
+    FIELDS,
+    Event,
+    Failure,
+    LogReport,
+    RunSummary,
+    Scalar,
+    SeenNote,
+    StartFacts,
+    StartTimes,
+    Status,
+)
+from planner.trials import SIMULATED_BANNER
 from planner.units import format_count, format_duration, to_gib
 
 if TYPE_CHECKING:

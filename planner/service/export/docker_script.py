@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import shlex
 
-from planner.files.structured import encode
-from planner.launch.container import ContainerRun
-from planner.launch.runs import cache_volume, service_runs
+from planner.files import encode
+from planner.launch import ContainerRun, cache_volume, service_runs
 from planner.service.export.header import header, port_plan
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
+from planner.study import Problem
+from planner.trials import Trial
 
 
 def run_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:

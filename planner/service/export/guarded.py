@@ -6,11 +6,11 @@ import re
 import sys
 from pathlib import Path
 
-from planner.files.structured import encode
+from planner.files import encode
 from planner.service.export.header import header, port_plan
 from planner.service.reliefs import make_ladder
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
+from planner.study import Problem
+from planner.trials import Trial
 
 
 def ladder_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from planner.launch.runs import gpu_ids
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.quality import quality_words
-from planner.trials.trial import Trial, all_metrics, gain
+from planner.launch import gpu_ids
+from planner.study import Candidate, Problem
+from planner.trials import Trial, all_metrics, gain, quality_words
 from planner.units import format_count, format_gib, format_ms
-from planner.workload.shapes import in_words, shape_of
+from planner.workload import in_words, shape_of
 
 LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 

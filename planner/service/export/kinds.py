@@ -14,9 +14,8 @@ from planner.service.export.docker_script import compose_yaml, run_sh
 from planner.service.export.guarded import ladder_yaml, systemd_unit
 from planner.service.export.kubernetes import kubernetes_yaml
 from planner.service.export.serve_command import CONFIG_FILE, engine_yaml, serve_sh
-from planner.study.problem import Problem
-from planner.study.workspace import LADDER_FILE
-from planner.trials.trial import Trial, as_measured
+from planner.study import LADDER_FILE, Problem
+from planner.trials import Trial, as_measured
 
 ExportKind = Literal["script", "ladder", "compose", "systemd", "kubernetes", "serve", "config"]
 SCRIPTS: tuple[ExportKind, ...] = ("script", "serve")

@@ -11,12 +11,11 @@ import re
 from math import ceil
 from typing import Any
 
-from planner.files.structured import encode
-from planner.launch.container import RIGHTS, ContainerRun, without_variables
-from planner.launch.runs import service_runs
+from planner.files import encode
+from planner.launch import RIGHTS, ContainerRun, service_runs, without_variables
 from planner.service.export.header import header
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
+from planner.study import Problem
+from planner.trials import Trial
 
 PORT = "http"
 VOLUME_FOLDER = "/var/lib/planner"

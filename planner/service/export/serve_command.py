@@ -17,13 +17,12 @@ from typing import TypeAlias
 from packaging.version import Version
 
 from planner.errors import InputError
-from planner.files.structured import encode
-from planner.launch.runs import engine_args, engine_env, gpu_ids
+from planner.files import encode
+from planner.launch import engine_args, engine_env, gpu_ids
 from planner.service.export.docker_script import broken, demanded
 from planner.service.export.header import header, port_plan
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
+from planner.study import Candidate, Problem
+from planner.trials import Trial
 
 CONFIG_FILE = "engine.yaml"
 CONFIG_SINCE = Version("0.6.0")

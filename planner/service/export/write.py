@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from planner.errors import InputError
-from planner.files.writing import write_whole
+from planner.files import write_whole
 from planner.service.export.kinds import SCRIPTS, ExportKind, exported, file_name
-from planner.study.problem import Problem
-from planner.study.workspace import Workspace
-from planner.trials.finals import chosen_trial, measured_again
-from planner.trials.trial import Trial, default_trial
+from planner.study import Problem, Workspace
+from planner.trials import Trial, chosen_trial, default_trial, measured_again
 
 WRITTEN: tuple[ExportKind, ...] = ("script", "ladder")
 """What every run writes anew."""

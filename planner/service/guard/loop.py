@@ -18,11 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from planner.benchmark.client.access import engine_access
+from planner.benchmark import engine_access
 from planner.errors import BackendError
-from planner.files.locks import held
-from planner.launch.container import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerRun
-from planner.launch.docker.named import ContainerFacts, OwnContainer
+from planner.files import held
+from planner.launch import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerFacts, ContainerRun, OwnContainer
 from planner.service.guard.decisions import Decision, Event, State, decide, not_launched
 from planner.service.guard.events import Reporter
 from planner.service.guard.observation import Watch, base_url_of

@@ -14,12 +14,10 @@ from dataclasses import replace
 
 import httpx
 
-from planner.benchmark.client.access import Access
-from planner.engine.log.diagnosis import diagnose
-from planner.engine.metrics_page import parse_telemetry, read_ttft, ttft_quantile
+from planner.benchmark import Access
+from planner.engine import diagnose, parse_telemetry, read_ttft, ttft_quantile
 from planner.errors import EngineError
-from planner.launch.container import ContainerRun
-from planner.launch.docker.named import ContainerFacts, OwnContainer
+from planner.launch import ContainerFacts, ContainerRun, OwnContainer
 from planner.service.guard.decisions import Death, Seen
 
 HTTP_TIMEOUT_S = 5.0

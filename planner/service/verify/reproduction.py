@@ -14,16 +14,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from planner.benchmark.metrics import METRICS, RATES
-from planner.benchmark.slo import format_metric
-from planner.engine.config import BOOLEANS, settings
-from planner.engine.flags import flag, parse_flags
-from planner.engine.log.settings import SettingsReader, is_same
-from planner.estimate.memory.per_gpu import MemoryFigures
-from planner.launch.container import ContainerRun
-from planner.study.objective import Objective
-from planner.trials.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, SURE
-from planner.trials.trial import Trial
+from planner.benchmark import METRICS, RATES, format_metric
+from planner.engine import BOOLEANS, SettingsReader, flag, is_same, parse_flags, settings
+from planner.estimate import MemoryFigures
+from planner.launch import ContainerRun
+from planner.study import Objective
+from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, SURE, Trial
 from planner.units import format_count, format_gib
 
 Verdict = Literal["same", "differs", "not known"]

@@ -16,17 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from planner.benchmark.session import OnStage
-from planner.engine.log.settings import read_settings
-from planner.engine.log.start_facts import read_start_facts
+from planner.benchmark import OnStage
+from planner.engine import read_settings, read_start_facts
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
-from planner.estimate.memory.calibration import real_figures
-from planner.files.reading import read_text
-from planner.files.redaction import redact
-from planner.launch.backend import serving
-from planner.launch.docker.named import NamedContainers
-from planner.launch.interruption import sigterm_as_interrupt
-from planner.launch.runs import service_runs
+from planner.estimate import real_figures
+from planner.files import read_text, redact
+from planner.launch import NamedContainers, service_runs, serving, sigterm_as_interrupt
 from planner.service.verify.reproduction import (
     Check,
     compare_arguments,
@@ -35,17 +30,10 @@ from planner.service.verify.reproduction import (
     compare_runs,
     launches_of,
 )
-from planner.study.loading import load
-from planner.study.objective import judge
-from planner.study.problem import Problem
-from planner.study.spec import StudySpec
-from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE, Workspace
+from planner.study import STUDIES_FOLDER, STUDY_FILE, Problem, StudySpec, Workspace, judge, load
 from planner.terminal import BenchTable
-from planner.trials.finals import LEAST_REPEATS, chosen_trial
-from planner.trials.racing import Repeats
-from planner.trials.trial import Trial, as_measured
-from planner.tuning.measure import STARTING, Measurement, measure_server
-from planner.tuning.search.stored import stored_trials
+from planner.trials import LEAST_REPEATS, Repeats, Trial, as_measured, chosen_trial
+from planner.tuning import STARTING, Measurement, measure_server, stored_trials
 from planner.units import format_duration
 
 FRESH = 5000

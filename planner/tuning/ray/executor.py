@@ -22,10 +22,9 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from planner.errors import BackendError, InputError, in_short
-from planner.hardware.cards import CARDS_FREE_WITHIN_S
-from planner.study.problem import Problem
-from planner.study.spec import StudySpec
-from planner.trials.trial import Trial
+from planner.hardware import CARDS_FREE_WITHIN_S
+from planner.study import Problem, StudySpec
+from planner.trials import Trial
 from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.tuning.executor import Work
 from planner.tuning.quality_gate import Say

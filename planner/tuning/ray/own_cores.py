@@ -8,9 +8,8 @@ from contextlib import ExitStack
 
 import msgspec
 
-from planner.hardware.by_name import find_gpu
-from planner.hardware.cores import CORES_FREE_WITHIN_S, POLL_S, parse_cpuset, take_cores
-from planner.study.spec import StudySpec
+from planner.hardware import CORES_FREE_WITHIN_S, POLL_S, find_gpu, parse_cpuset, take_cores
+from planner.study import StudySpec
 
 
 def on_own_cores(spec: StudySpec, held: ExitStack) -> StudySpec:

@@ -14,16 +14,11 @@ import psutil
 import ray
 
 from planner.errors import BackendError, InputError
-from planner.estimate.memory.per_gpu import Calibrations
-from planner.hardware.cards import held_cards
-from planner.hardware.driver import GpuFacts, read_gpus
-from planner.launch.machine import cards_of, machine_of, make_backend
-from planner.launch.watchdog import no_engine_left
-from planner.study.problem import Problem
-from planner.study.spec import StudySpec
-from planner.study.workspace import Workspace
-from planner.trials.quality import Verdict, judged
-from planner.trials.trial import Trial
+from planner.estimate import Calibrations
+from planner.hardware import GpuFacts, held_cards, read_gpus
+from planner.launch import cards_of, machine_of, make_backend, no_engine_left
+from planner.study import Problem, StudySpec, Workspace
+from planner.trials import Trial, Verdict, judged
 from planner.tuning.executor import Here, Work
 from planner.tuning.measure import measure_here
 from planner.tuning.quality_gate import Gate

@@ -6,10 +6,9 @@ show as columns. The whole trial is stored beside them, as one attribute (`recor
 
 from __future__ import annotations
 
-from planner.benchmark.metrics import LATENCIES, MAX_MODEL_LEN, RATES
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
+from planner.benchmark import LATENCIES, MAX_MODEL_LEN, RATES
+from planner.study import Candidate, Problem
+from planner.trials import Trial
 
 SHOWN = ("output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 """Besides the metrics that a study is after or limits."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.benchmark.metrics import MAX_MODEL_LEN
+from planner.benchmark import MAX_MODEL_LEN
 
 OFFSET_STD = 0.4
 """How far the whole level of the predictions may be off, as a standard deviation of the log."""

@@ -19,11 +19,8 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from planner.errors import InputError, PlannerError
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.host_speeds import on_par
-from planner.trials.quality import Verdict, judged, numerics, refused_numerics
-from planner.trials.trial import Trial, best_trial
+from planner.study import Candidate, Problem
+from planner.trials import Trial, Verdict, best_trial, judged, numerics, on_par, refused_numerics
 from planner.tuning.search.surrogate import Surrogate
 
 RECORD, CANDIDATE, RERUN, QUALITY = "record", "candidate", "rerun", "quality"

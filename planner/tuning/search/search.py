@@ -28,12 +28,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from planner.constraints import Constraint
 from planner.errors import BackendError, InputError, in_short
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.finals import Heat
-from planner.trials.host_speeds import on_par
-from planner.trials.quality import Verdict, judged
-from planner.trials.trial import Rerun, Trial
+from planner.study import Candidate, Problem
+from planner.trials import Heat, Rerun, Trial, Verdict, judged, on_par
 from planner.tuning.search.claims import Claims, shown
 from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit
 from planner.tuning.search.samplers import (

@@ -14,10 +14,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.estimate.deployment import Deployment
-from planner.estimate.speed.coefficients import Coefficients, default_coefficients
-from planner.study.problem import Problem
-from planner.trials.trial import Trial
+from planner.estimate import Coefficients, Deployment, default_coefficients
+from planner.study import Problem
+from planner.trials import Trial
 
 Array = NDArray[np.float64]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from planner.errors import InputError
-from planner.study.problem import Problem
-from planner.study.spec import StudySpec
-from planner.study.workspace import Workspace
+from planner.study import Problem, StudySpec, Workspace
 from planner.terminal import working
-from planner.trials.trial import Trial
+from planner.trials import Trial
 from planner.tuning.search.search import Search
 
 # --- report, export ---

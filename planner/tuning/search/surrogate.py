@@ -22,17 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.benchmark.metrics import RATES, sign
-from planner.engine.config import FIELDS
-from planner.engine.flags import NOT_COMPILED
-from planner.estimate.risks import no_effect
-from planner.estimate.speed.coefficients import Coefficients
-from planner.hardware.machine import Machine
-from planner.study.candidate import Candidate
-from planner.study.problem import Problem
-from planner.trials.host_speeds import shared_effects
-from planner.trials.racing import LAUNCH_NOISE, PRIOR_NOISE, launch_noise
-from planner.trials.trial import Trial, as_on_one_host
+from planner.benchmark import RATES, sign
+from planner.engine import FIELDS, NOT_COMPILED
+from planner.estimate import Coefficients, no_effect
+from planner.hardware import Machine
+from planner.study import Candidate, Problem
+from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, Trial, as_on_one_host, launch_noise, shared_effects
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
     Array,

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from planner.benchmark.client import access
 from planner.benchmark.client.access import Access, engine_access
-from planner.benchmark.load.generator import Target, target_of
 from planner.benchmark.load.processes import send_spread
+from planner.benchmark.load.target import Target, target_of
 from planner.cli.main import app
 from planner.errors import BenchmarkError, InputError
 from planner.tuning import quality_gate

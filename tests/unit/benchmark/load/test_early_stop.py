@@ -9,7 +9,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from planner.benchmark.load.generator import Target
+from planner.benchmark.load.target import Target
 from planner.benchmark.metrics import BenchmarkResult
 from planner.benchmark.session import Session, measure
 from planner.workload.shapes import ClosedLoop

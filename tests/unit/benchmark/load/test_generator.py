@@ -22,7 +22,8 @@ from planner.benchmark.client.connections import HTTPX_ERRORS, Connections, _Con
 from planner.benchmark.client.events import Answer as WireAnswer
 from planner.benchmark.client.events import _Usage, error_message
 from planner.benchmark.load import generator as loadgen
-from planner.benchmark.load.generator import Target, prompt_text, run_load, send_load
+from planner.benchmark.load.generator import send_load
+from planner.benchmark.load.target import Target, prompt_text, target_of
 from planner.benchmark.records import RequestRecord
 from planner.workload.prompts import prompt_token_ids
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay
@@ -33,6 +34,14 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = HEAD + b"connection: close\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
+
+
+def run_load(
+    base_urls: list[str], model: str, workload: Workload, vocab_size: int, plans: Any, *watchers: Any, **named: Any
+) -> list[RequestRecord]:
+    """`send_load` of a workload's closed loop."""
+    target = target_of(base_urls, model, workload, vocab_size)
+    return send_load(target, plans, ClosedLoop(workload.concurrency), *watchers, **named).records
 
 
 def event(content: Any) -> bytes:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from planner.benchmark.load.client_health import ClientHealth
-from planner.benchmark.load.generator import ENGINE_DIED, STOPPED, Share, Target, load_of, send_load
+from planner.benchmark.load.generator import ENGINE_DIED, STOPPED, Share, load_of, send_load
 from planner.benchmark.load.processes import num_cores, processes_needed, send_spread, split
+from planner.benchmark.load.target import Target
 from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay, Shape, due_times

@@ -1,0 +1,14 @@
+from planner.model.catalog import load_model as load_model
+from planner.model.catalog import shipped_names as shipped_names
+from planner.model.catalog import shipped_sources as shipped_sources
+from planner.model.checkpoint import read_safetensors_header as read_safetensors_header
+from planner.model.config_json import spec_from_config as spec_from_config
+from planner.model.spec import DTYPE_BYTES as DTYPE_BYTES
+from planner.model.spec import Experts as Experts
+from planner.model.spec import LatentAttention as LatentAttention
+from planner.model.spec import LinearAttention as LinearAttention
+from planner.model.spec import ModelSpec as ModelSpec
+from planner.model.spec import Quantization as Quantization
+from planner.model.vision import ENLARGED_ROPE_FACTOR as ENLARGED_ROPE_FACTOR
+from planner.model.vision import VisionTower as VisionTower
+from planner.model.vision import tower_bytes as tower_bytes

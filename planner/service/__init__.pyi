@@ -1,0 +1,10 @@
+from planner.service.export.kinds import ExportKind as ExportKind
+from planner.service.export.kinds import parse_kind as parse_kind
+from planner.service.export.write import write_export as write_export
+from planner.service.export.write import write_exports as write_exports
+from planner.service.guard.loop import Door as Door
+from planner.service.guard.loop import run_guard as run_guard
+from planner.service.ladder import Ladder as Ladder
+from planner.service.ladder import load_ladder as load_ladder
+from planner.service.verify.script import EXIT_DIFFERS as EXIT_DIFFERS
+from planner.service.verify.script import verify_script as verify_script
