@@ -90,7 +90,7 @@ def print_listing(console: Console, columns: Sequence[str], rows: Sequence[Seque
 
 @dataclass(frozen=True, slots=True)
 class BenchTable:
-    """What `cli.bench` makes a table of."""
+    """What a bench's table is made of, before Rich draws it."""
 
     title: str
     columns: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import inspect
 import json
 import re
@@ -131,10 +132,39 @@ def test_every_key_of_a_fleet_is_documented() -> None:
     assert not sorted(key for key in keys if not is_named(key, page("fleet.md")))
 
 
-def test_every_module_is_in_the_tree_of_the_readme() -> None:
-    tree = (ROOT / "README.md").read_text("utf-8")
-    for path in [*(ROOT / "planner").glob("[a-z]*.py"), *(ROOT / "planner").glob("[a-z]*/")]:
-        assert f"\n  {path.name}{'/' if path.is_dir() else ''} " in tree, path.name
+def test_every_package_is_in_the_tree_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    tree = readme.partition("## Where things are\n\n```\n")[2].partition("```")[0]
+    assert len(tree.splitlines()) <= 20
+    for path in (ROOT / "planner").glob("[a-z]*/"):
+        assert re.search(rf"\b{path.name}/", tree), path.name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_files_that_pages_name_exist(path: Path) -> None:
+    for name in re.findall(r"(?<![\w/])((?:planner|tests)/[\w/.-]+)", path.read_text("utf-8")):
+        assert (ROOT / name.rstrip(".")).exists(), name
+
+
+def test_every_stop_of_the_journey_exists() -> None:
+    """A stop is a module of planner and a name in it."""
+    stops = re.findall(r"(?:\| |→ |, )`((?:[a-z_]+\.)+[\w.]+)`", page("parameter-journey.md"))
+    assert len(stops) > 15
+    for stop in stops:
+        words = stop.split(".")
+        depth = next(
+            n for n in range(len(words), 0, -1) if (ROOT / "planner" / "/".join(words[:n])).with_suffix(".py").is_file()
+        )
+        found: Any = importlib.import_module(f"planner.{'.'.join(words[:depth])}")
+        for name in words[depth:]:
+            found = getattr(found, name)
+
+
+def test_the_hours_reading_is_one_hour() -> None:
+    reading = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## An hour's reading")[2].partition("##")[0]
+    files = re.findall(r"^\d\. `(planner/[\w/]+\.py)`", reading, re.MULTILINE)
+    assert len(files) >= 5
+    assert sum(len((ROOT / name).read_text("utf-8").splitlines()) for name in files) <= 800
 
 
 def test_every_library_is_documented() -> None:
@@ -174,7 +204,7 @@ def test_keys_of_a_logs_report_are_documented() -> None:
 
 def test_every_check_of_the_doctor_is_documented() -> None:
     """By the names that the modules of checks give their lines."""
-    sources = "".join(path.read_text("utf-8") for path in (ROOT / "planner" / "service").glob("*_checks.py"))
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "planner" / "doctor").glob("*.py"))
     names = set(re.findall(r"(?:\bname = |\bCheck\(\s*)\"([^\"]+)\"", sources))
     assert len(names) > 10
     for name in names:

@@ -1,4 +1,4 @@
-"""What a person reads of a bench: tables as rows of text, with notes. `cli.bench` prints them."""
+"""What a person reads of a bench: tables as rows of text, with notes. the command prints them."""
 
 from __future__ import annotations
 

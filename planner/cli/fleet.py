@@ -1,4 +1,4 @@
-"""The command that plans a fleet; `cli.py` registers it."""
+"""`planner fleet`: how many hosts a demand needs."""
 
 from __future__ import annotations
 

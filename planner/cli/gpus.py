@@ -1,4 +1,4 @@
-"""The commands that list what ships with planner: schemas, cards, models; `cli.py` registers them."""
+"""`planner gpus`: the cards planner knows, and those it sees here."""
 
 from __future__ import annotations
 

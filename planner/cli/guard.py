@@ -1,4 +1,4 @@
-"""The commands around a running service; `cli.py` registers them."""
+"""`planner guard`: keep a deployment serving, and step down its ladder where memory runs out."""
 
 from __future__ import annotations
 

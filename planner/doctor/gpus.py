@@ -45,7 +45,7 @@ def cards(case: Case) -> Check:
         return Check(name, "warning", f"{text}: unlike cards, predicted as if all were {hardware.gpu}")
     if known != {case.problem.gpu.name if case.problem else hardware.gpu}:
         here = next(iter(known))
-        fix = f"write hardware.gpu: {here}" if here else "add the card to planner/hardware.py, see CONTRIBUTING.md"
+        fix = f"write hardware.gpu: {here}" if here else "add the card to planner/data/gpus.json, see CONTRIBUTING.md"
         return Check(name, "warning", f"{text}; the study predicts for {hardware.gpu}", fix)
     if len(seen) > hardware.num_gpus:
         text += f"; the study uses the first {hardware.num_gpus}"

@@ -1,7 +1,7 @@
 """Judge one deployment before anything is launched: `judge(model, gpu, ...) -> Answer`, with or without a study.
 
 The verdict is one of three: `will not start` (a rule of vLLM or the memory says no), `at risk` (it should start, but
-something in numbers may stop it, at start or under load), `starts`. Prints nothing; `estimate_view.py` draws answers.
+something in numbers may stop it, at start or under load), `starts`. Prints nothing; `view.py` draws answers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What may go wrong though it starts, and what is wasted: `dangers(deployment)`, `hints(deployment)`, `no_effect(...)`.
 
-One candidate at a time, in sentences with numbers; the rules for arrays of candidates are in feasibility.py.
+One candidate at a time, in sentences with numbers; the rules for arrays of candidates are in rules.py.
 """
 
 from __future__ import annotations

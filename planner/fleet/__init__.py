@@ -1,4 +1,7 @@
-"""How many hosts a demand needs: instances as measured, queues simulated, the cheapest layout found."""
+"""How many hosts a demand needs: instances as measured, queues simulated, the cheapest layout found.
+
+In: a demand and measured instances. Out: a plan with its figures and view. It launches nothing. Read `plan.py` first.
+"""
 
 import lazy_loader
 

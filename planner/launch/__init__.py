@@ -1,4 +1,8 @@
-"""Where engines run: `docker` (default) and `process`. One protocol, in `base.py`."""
+"""Where engines run: `docker` (default) and `process`. One protocol, in `backend.py`; nothing is left behind.
+
+In: a problem and a candidate. Out: running servers with their logs. It does not know which candidate comes next.
+Read `backend.py` first.
+"""
 
 import lazy_loader
 

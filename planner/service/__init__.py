@@ -1,4 +1,7 @@
-"""Around a deployment that serves: is the machine ready, does the script keep its word, is it up, who answers?"""
+"""After a study: exported scripts, the ladder, the guard, the front door, the check of a script's promise.
+
+In: a trial, a ladder.yaml, a server. Out: text that runs it, and running helpers. Read `export/kinds.py` first.
+"""
 
 import lazy_loader
 
@@ -9,6 +12,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "export.write": ["write_export", "write_exports"],
         "guard.loop": ["Door", "run_guard"],
         "ladder": ["Ladder", "load_ladder"],
+        "proxy.app": ["Proxy"],
+        "proxy.server": ["proxy_in_thread", "serve_proxy"],
         "verify.script": ["EXIT_DIFFERS", "verify_script"],
     },
 )

@@ -6,5 +6,8 @@ from planner.service.guard.loop import Door as Door
 from planner.service.guard.loop import run_guard as run_guard
 from planner.service.ladder import Ladder as Ladder
 from planner.service.ladder import load_ladder as load_ladder
+from planner.service.proxy.app import Proxy as Proxy
+from planner.service.proxy.server import proxy_in_thread as proxy_in_thread
+from planner.service.proxy.server import serve_proxy as serve_proxy
 from planner.service.verify.script import EXIT_DIFFERS as EXIT_DIFFERS
 from planner.service.verify.script import verify_script as verify_script

@@ -1,7 +1,7 @@
-"""A simulated engine: vLLM's scheduler and memory rules in virtual time, at the roofline's pace.
+"""A simulated engine: vLLM's scheduler and memory rules in virtual time, at the pace of the speed model.
 
-Two faces on one model: `run.simulate_load` inside this process, and `python -m planner.simulated serve` over HTTP.
-It has no weights and answers with filler text; everything it shows says SIMULATED.
+In: a deployment and a load. Out: request records and a start log; over HTTP: `python -m planner.simulated serve`.
+It has no weights and answers with filler text; everything it shows says SIMULATED. Read `scheduler.py` first.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""`StudySpec`: what a person writes in study.yaml. Types only; `files.py` reads them, `study.py` acts on them."""
+"""`StudySpec`: what a person writes in study.yaml. Types only; `loading.py` reads them, `problem.py` resolves them."""
 
 from __future__ import annotations
 

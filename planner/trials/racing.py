@@ -2,7 +2,7 @@
 
 In: the trials so far. Out: a `Race`, asked between the repeats of a candidate and, with a `LoadWatch`, while one runs.
 A candidate loses when it is surely worse than the best, or when a limit is broken whatever is still to come
-(`bounds.py`, exact). Noise is learned from the trials themselves: of repeats, and of the pace within one.
+(`latency_bounds.py`, exact). Noise is learned from the trials themselves: of repeats, and of the pace within one.
 
 Source: Maron & Moore 1994, "Hoeffding Races", with normal bounds instead of Hoeffding's; Pocock 1977,
 10.1093/biomet/64.2.191, for one bound over many looks.

@@ -16,7 +16,7 @@ from planner.study import Candidate, Problem
 
 Outcome = Literal["measured", "infeasible", "failed"]
 ALONE, TOGETHER = "alone", "together"
-"""Series of the default's launches that compare hosts (`hosts.py`): one with a host for itself, and several at once."""
+"""Series of the default's launches that compare hosts (`host_speeds.py`): one alone on its host, and several at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ class Trial:
     rerun: Rerun | None = None
     """Set in the finals and where hosts are compared; such a trial is none of the search's."""
     host_speed: Annotated[float, msgspec.Meta(ge=1e-3, le=1e3)] = 1.0
-    """Of its host, that of the default being 1. Never stored: set on reading, by all that is known (`hosts.py`)."""
+    """Speed of the trial's host, the default's being 1. Never stored: `host_speeds.py` sets it on reading."""
     provenance: Provenance
 
     @property

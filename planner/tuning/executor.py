@@ -1,4 +1,4 @@
-"""Who launches the trials: a `Crew`. `Here` does it in this process, one after another; `ray_hosts.py` on many hosts.
+"""Who launches the trials: a `Crew`. `Here` does it in this process, one by one; `ray/executor.py` on many hosts.
 
 `Work` is what it is told to do. It holds plain values only, so that it can travel.
 """
@@ -27,7 +27,7 @@ class Work:
     candidate: Candidate
     first: int
     count: int
-    """Repeats, as in `benchmark.Repeats`."""
+    """Repeats, as in `trials.Repeats`."""
     bar: Bar | None = None
     """The best so far; a launch of the search may end early against it."""
     rerun: Rerun | None = None

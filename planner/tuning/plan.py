@@ -47,7 +47,7 @@ class Plan:
     target: int
     """Launches of the search in all, those of earlier runs counted in."""
     backend: str
-    """docker, process or simulated; of a replay, `landscape.BACKEND`."""
+    """docker, process or simulated; of a replay, `replay.BACKEND`."""
     workspace: Workspace
     hosts: Hosts | None = None
     records: tuple[Record, ...] = ()

@@ -1,4 +1,4 @@
-"""The recorded starts, answered through `planner.requests`, next to what their logs said."""
+"""The recorded starts, answered through `planner.estimate.batch`, next to what their logs said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every pattern of vLLM's log but the warnings (`notes.py`): failures with what to change, figures, settings, run time.
+"""Every pattern of vLLM's log but `known_warnings.py`: failures with what to change, figures, settings, run time.
 
 Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0, in the notes on those between and in
 real logs. All are searched in a line without its prefix.

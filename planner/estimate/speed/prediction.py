@@ -1,7 +1,7 @@
 """What a candidate will do under a workload, before any launch: `predict(...) -> metrics`.
 
 In: a deployment and a workload. Out: rates and latencies, arrays where the engine's columns are. How long a step takes
-is `roofline.py`; here is which steps a run consists of (V0: prompts first, V1: mixed with decoding), and what follows.
+is `step.py`; here is which steps a run consists of (V0: prompts first, V1: mixed with decoding), and what follows.
 """
 
 from __future__ import annotations

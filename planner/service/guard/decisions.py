@@ -1,7 +1,7 @@
 """When an engine has failed, when it is started again and on which rung: `decide(...)`, pure.
 
 State, what is seen of the container, and the time -> the next state, what is to be done, what is to be told. One of
-these for each container of a service. Launches nothing, reads no clock; `guard_loop.py` does.
+these for each container of a service. Launches nothing, reads no clock; `loop.py` does.
 
     down --launch--> starting --/health--> serving --failure--> down, after a wait that doubles
                          \\------failure------------------------^

@@ -3,7 +3,7 @@
 In: requests, and instances on this machine that may change at any time (`set_instances`). Out: the answers' bytes as
 they come. A request goes to the instance with the fewest under way; to another one only while nothing has been answered
 and nothing can be done twice; waits a little while none serves. What is too long is refused in OpenAI's words, or loses
-its oldest turns. `proxy_server.py` listens; this module opens no port.
+its oldest turns. `server.py` listens; this module opens no port.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Trials on the hosts of a Ray cluster, many at once: `ray_crew(...) -> RayCrew`. Ray is used here and in
-`ray_tasks.py`, which is what runs on the hosts, only.
+`tasks.py`, which is what runs on the hosts, only.
 
 The driver alone holds the study. A host gets a work, launches it on its own Docker Engine or as processes, loads it
 from its own loopback address and returns the trial, so that a lost host costs only what it had under way: that begins

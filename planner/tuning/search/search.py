@@ -2,7 +2,7 @@
 `samplers.py` only.
 
 Optuna's storage is the durable truth. A trial's full record is one user attribute (`record`, JSON); its parameters,
-value and constraints are Optuna's own, and its figures short attributes beside them (`attributes.py`), so
+value and constraints are Optuna's own, and its figures short attributes beside them (`dashboard_attributes.py`), so
 `optuna-dashboard` and `optuna.load_study` work on our studies.
 
 What a sampler proposes outside the feasible combinations is told as PRUNED with its constraint, and it is asked again;

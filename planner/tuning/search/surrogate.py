@@ -1,7 +1,7 @@
 """Which feasible combination to launch next: a Gaussian process on what the speed model gets wrong.
 
 In: the grid's rows still open, the finished trials. Out: one row. The speed model is first fitted to the trials
-(`refit.py`); the process learns log(measured) - log(predicted), and how far the model's own spread may be trusted: a
+(`speed_fit.py`); the process learns log(measured) - log(predicted), and how far the model's spread may be trusted: a
 slope on log(predicted) is part of it, so a model that ranks wrongly is overruled by the data. Chosen is the largest
 expected improvement per expected second of engine time, times the probability that the limits are kept, weighed down
 near settings that failed to serve. What is known before a launch is not learned: an objective of max_model_len alone

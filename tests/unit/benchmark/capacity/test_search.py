@@ -202,7 +202,7 @@ def test_the_simulated_servers_capacity(make_problem: Callable[..., object]) -> 
         return [one for one in records if one.index >= int(level)]  # without the first wave
 
     def load_until_hopeless(level: float) -> Sequence[RequestRecord]:
-        """As `bench_command.LevelLoader`: what has not ended by then is stopped."""
+        """As `loads.LevelLoader`: what has not ended by then is stopped."""
         records = load(level)
         watch = SaturationWatch(slo, len(records))
         seen: list[RequestRecord] = []
