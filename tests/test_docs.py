@@ -20,7 +20,7 @@ import typer.main
 from planner import errors
 from planner.benchmark.metrics import LATENCIES, METRICS, RATES, STATISTICS
 from planner.cli.main import app
-from planner.cli.schema import SCHEMAS, json_schema
+from planner.cli.schemas import SCHEMAS, json_schema
 from planner.engine.config import FIELDS
 from planner.engine.flags import parse_flags
 from planner.engine.levers import LEVERS

@@ -9,13 +9,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "document": ["plan_document", "summary"],
-        "html.page": ["rendered"],
-        "html.sections": ["study_page"],
         "live": ["TerminalSession"],
         "log.beside_study": ["compare_with_study"],
         "log.document": ["event_json", "exit_code_of", "json_line", "log_document"],
         "log.source": ["open_log", "read_source"],
         "log.view": ["event_text", "log_view"],
+        "stored": ["report_document", "report_trials", "write_page"],
         "view": ["conclusion", "further_facts", "pareto_table", "plan_view", "result_tables", "trials_table"],
     },
 )

@@ -1,7 +1,5 @@
 from planner.report.document import plan_document as plan_document
 from planner.report.document import summary as summary
-from planner.report.html.page import rendered as rendered
-from planner.report.html.sections import study_page as study_page
 from planner.report.live import TerminalSession as TerminalSession
 from planner.report.log.beside_study import compare_with_study as compare_with_study
 from planner.report.log.document import event_json as event_json
@@ -12,6 +10,9 @@ from planner.report.log.source import open_log as open_log
 from planner.report.log.source import read_source as read_source
 from planner.report.log.view import event_text as event_text
 from planner.report.log.view import log_view as log_view
+from planner.report.stored import report_document as report_document
+from planner.report.stored import report_trials as report_trials
+from planner.report.stored import write_page as write_page
 from planner.report.view import conclusion as conclusion
 from planner.report.view import further_facts as further_facts
 from planner.report.view import pareto_table as pareto_table

@@ -16,7 +16,7 @@ from planner.study import Candidate, Problem
 
 Outcome = Literal["measured", "infeasible", "failed"]
 ALONE, TOGETHER = "alone", "together"
-"""Series of the default's launches that compare hosts (`host_speeds.py`): one alone on its host, and several at once."""
+"""Series of the default's launches that compare hosts (`host_speeds.py`): one alone on its host, several at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

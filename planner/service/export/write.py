@@ -7,8 +7,9 @@ from pathlib import Path
 from planner.errors import InputError
 from planner.files import write_whole
 from planner.service.export.kinds import SCRIPTS, ExportKind, exported, file_name
-from planner.study import Problem, Workspace
+from planner.study import Problem, StudySpec, Workspace
 from planner.trials import Trial, chosen_trial, default_trial, measured_again
+from planner.tuning import stored_trials
 
 WRITTEN: tuple[ExportKind, ...] = ("script", "ladder")
 """What every run writes anew."""
@@ -40,3 +41,20 @@ def write_export(
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path
+
+
+def export_trial(
+    spec: StudySpec,
+    folder: Path,
+    kind: ExportKind,
+    output: Path | None,
+    number: int | None,
+    is_simulated: bool,
+    storage: str | None,
+) -> Path:
+    """Write one trial as `kind`. Raises InputError when there is no such trial."""
+    problem, trials = stored_trials(spec, folder, is_simulated, storage)
+    chosen = chosen_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
+    if chosen is None:
+        raise InputError(f"{folder}: {'no trial kept every limit' if number is None else f'no trial {number}'}")
+    return write_export(kind, problem, trials, chosen, Workspace(folder, is_simulated), output)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from planner.cli.schema import SCHEMAS, json_schema
+from planner.cli.schemas import SCHEMAS, json_schema
 from planner.errors import InputError
 from planner.files.shipped import load_named, shipped_files
 from planner.files.structured import convert, decode, encode

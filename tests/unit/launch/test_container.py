@@ -95,7 +95,7 @@ def test_two_instances_share_no_card_name_or_port(problem: Problem) -> None:
     assert len({run.name for run in trials}) == 2
     assert {(run.host_ip, run.host_port) for run in trials} == {("127.0.0.1", None)}
     assert {tuple(run.labels.items()) for run in trials} == {
-        (("planner.tuning.loop", "tiny"), ("planner.trials.trial", "7"), ("planner.launch.ownership", LAUNCHER.id))
+        (("planner.study", "tiny"), ("planner.trial", "7"), ("planner.launcher", LAUNCHER.id))
     }
 
 

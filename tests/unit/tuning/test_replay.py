@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from planner.cli.report import report_trials
 from planner.errors import InputError
+from planner.report.stored import report_trials
 from planner.study.problem import Problem
 from planner.trials.trial import Trial, default_trial
 from planner.tuning.executor import Here
