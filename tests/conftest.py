@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 # A busy machine is slow at drawing inputs, which is no fault of a test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("prove", settings.get_profile("patient"), max_examples=2000)
 settings.load_profile("patient")
 
 # A background job ignores Ctrl-C, and so would every planner that a test starts in order to interrupt it.
@@ -24,6 +25,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the real Hub
 os.environ.setdefault("COLUMNS", "200")  # rich and typer break lines at the terminal's width
+
+ALONE = {"container": "docker engine", "tests/test_docs.py": "docs", "tests/race": "race"}
+"""Tests that share something which is made once, or a Docker Engine: by marker, or by path. One worker has them all."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for what, group in ALONE.items():
+            if item.get_closest_marker(what) or item.nodeid.startswith(what):
+                item.add_marker(pytest.mark.xdist_group(group))
+                break
+
 
 STUDY = """
 name: tiny
