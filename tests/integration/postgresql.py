@@ -41,7 +41,7 @@ def postgresql(folder: Path) -> Iterator[str]:
         for parent in [folder, *folder.parents][:4]:  # pytest's folders are root's own
             if parent.stat().st_uid == os.getuid() and parent != Path("/"):
                 parent.chmod(parent.stat().st_mode | 0o711)
-    run = {"check": True, "user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "timeout": 120}
+    run = {"check": True, "user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "timeout": 600}
     subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "planner", "-N"], **run)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
     subprocess.run([pg_ctl, "-D", data, "-w", "-l", data / "log", "-o", options, "start"], **run)
