@@ -25,15 +25,16 @@ tune: $(BIN)/planner
 
 ## Everything CI checks, on two cores in ten minutes. Container tests run where a Docker Engine answers.
 test: $(VENV)/.dev check
-	$(BIN)/pytest -m "not prove" -n 2 --dist loadgroup --durations 20
+	$(BIN)/pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 
-## What is long or judges by the clock: every fault, soak, race, fuzzing. For an idle machine, in three hours.
+## What is long or judges by the clock: all faults, the soak, the race, fuzzing. For an idle machine, in some hours.
 prove: $(VENV)/.dev $(VENV)/.race
 	$(BIN)/pytest -m prove --durations 20
-	$(BIN)/pytest tests/properties --hypothesis-profile prove
+	$(BIN)/pytest tests/properties --hypothesis-profile prove --durations 20
+	mkdir -p build
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.race > build/race.md
 	$(BIN)/python -m tests.faults
 	$(BIN)/python -m tests.faults.soak
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.race > build/race.md
 	$(BIN)/python -m tests.fuzz
 
 check: $(VENV)/.dev

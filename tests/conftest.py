@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,47 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the real Hub
 os.environ.setdefault("COLUMNS", "200")  # rich and typer break lines at the terminal's width
 
-ALONE = {"container": "docker engine", "tests/test_docs.py": "docs", "tests/race": "race"}
-"""Tests that share something which is made once, or a Docker Engine: by marker, or by path. One worker has them all."""
+ON_DOCKER = (
+    "tests/faults/test_in_containers.py",
+    "tests/faults/test_on_vllm.py",
+    "tests/integration/test_*_on_docker.py",
+    "tests/integration/test_*_on_vllm.py",
+    "tests/integration/test_compile_cache.py",
+    "tests/integration/test_docker_tune.py",
+    "tests/integration/test_guard_loop.py",
+    "tests/integration/test_image_digest.py",
+    "tests/integration/test_log_of_container.py",
+)
+"""Files of tests in containers: of several workers one has them all, since they share a Docker Engine and engines."""
 
 
-@pytest.hookimpl(tryfirst=True)
+def is_on_docker(nodeid: str) -> bool:
+    return any(fnmatch(nodeid.partition("::")[0], pattern) for pattern in ON_DOCKER)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for what, group in ALONE.items():
-            if item.get_closest_marker(what) or item.nodeid.startswith(what):
-                item.add_marker(pytest.mark.xdist_group(group))
-                break
+        if (
+            item.get_closest_marker("container")
+            and not item.get_closest_marker("prove")
+            and not is_on_docker(item.nodeid)
+        ):
+            raise pytest.UsageError(
+                f"{item.nodeid} starts containers: its file belongs to ON_DOCKER in tests/conftest.py"
+            )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each file is one worker's, in order, and the files of ON_DOCKER are together. (xdist's own groups do nothing with
+    pytest 9.2: they are told by changed names of tests, which that no longer lets change.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "in containers" if is_on_docker(nodeid) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 STUDY = """

@@ -300,7 +300,6 @@ DOCKER_FAULTS = {
 REPRESENTATIVE = (
     "Docker Engine restarts under load",
     "Docker Engine does not come back",
-    "image missing",
     "container out of memory",
     "planner killed, container stopped",
 )

@@ -14,7 +14,7 @@ from planner.units import MIB
 from tests.faults.__main__ import PAGE, PARTS
 from tests.faults.inject import FAULTS, KILLED_STORING, REPRESENTATIVE, inject
 from tests.faults.sweep import SWEEPS, sweep
-from tests.gears import some_in_ci
+from tests.gears import is_missing, some_in_ci
 
 MOST_BYTES = 600 * MIB
 
@@ -22,7 +22,7 @@ MOST_BYTES = 600 * MIB
 @pytest.mark.parametrize("name", some_in_ci(FAULTS, REPRESENTATIVE))
 def test_a_study_survives(name: str, tmp_path: Path) -> None:
     if name in KILLED_STORING and shutil.which("cc") is None:
-        pytest.skip("no C compiler, which a kill within a commit needs")
+        is_missing("no C compiler, which a kill within a commit needs")
     injected = inject(FAULTS[name], tmp_path)
     assert injected.wrong() == [], injected.output
     assert injected.peak_bytes < MOST_BYTES

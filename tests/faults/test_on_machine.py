@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.on_machine import MACHINE_FAULTS, REPRESENTATIVE, power_cuts
-from tests.gears import some_in_ci
+from tests.gears import is_missing, some_in_ci
 
 
 def _missing(name: str) -> str | None:
@@ -24,7 +24,7 @@ def _missing(name: str) -> str | None:
 @pytest.mark.parametrize("name", some_in_ci(MACHINE_FAULTS, REPRESENTATIVE))
 def test_a_study_endures(name: str, tmp_path: Path) -> None:
     if missing := _missing(name):
-        pytest.skip(missing)
+        is_missing(missing)
     endured = power_cuts(tmp_path, times=2) if name == "power cut" else MACHINE_FAULTS[name](tmp_path)
     assert endured.wrong == []
     assert endured.lost == 0

@@ -5,7 +5,6 @@ Where something is missing the tests are skipped and say so; with PLANNER_REQUIR
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import httpx
 import pytest
 
 from studies import ONE_THREAD, tune, write_cpu_study
+from tests.gears import is_missing
 
 IMAGES = Path(__file__).parent.parent / "images"
 IMAGE = "planner-vllm-cpu:test"
@@ -27,19 +27,13 @@ READY_S = 600.0
 """Within which an engine must answer: 26 s on two idle cores."""
 
 
-def _missing(what: str) -> None:
-    if os.environ.get("PLANNER_REQUIRE_CONTAINERS"):
-        pytest.fail(f"{what}, and PLANNER_REQUIRE_CONTAINERS is set")
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="session")
 def docker_client() -> Iterator[docker.DockerClient]:
     try:
         client = docker.from_env()
         client.ping()
     except docker.errors.DockerException as error:
-        _missing(f"no Docker Engine answers ({error})")
+        is_missing(f"no Docker Engine answers ({error})")
     before = {volume.name for volume in client.volumes.list()}
     yield client
     for volume in client.volumes.list(filters={"name": "-compile-cache"}):
@@ -53,7 +47,7 @@ def vllm_image(docker_client: docker.DockerClient) -> str:
     try:
         docker_client.images.get(IMAGE)
     except docker.errors.ImageNotFound:
-        _missing(f"no image {IMAGE}; python tests/images/build.py image makes it")
+        is_missing(f"no image {IMAGE}; python tests/images/build.py image makes it")
     return IMAGE
 
 
@@ -112,5 +106,5 @@ def chromium() -> str:
     """The browser of the distribution; none is downloaded."""
     path = shutil.which("chromium")
     if path is None:
-        _missing("no chromium on PATH; apt-get install chromium brings it")
+        is_missing("no chromium on PATH; apt-get install chromium brings it")
     return str(path)

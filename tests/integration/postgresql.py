@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from studies import free_port
+from tests.gears import is_missing
 
 INSTALLED = Path("/usr/lib/postgresql")
 
@@ -20,9 +19,7 @@ INSTALLED = Path("/usr/lib/postgresql")
 def _program(name: str) -> str:
     found = shutil.which(name) or next(map(str, sorted(INSTALLED.glob(f"*/bin/{name}"), reverse=True)), None)
     if found is None:
-        if os.environ.get("PLANNER_REQUIRE_CONTAINERS"):
-            pytest.fail(f"{name} of PostgreSQL is not installed")
-        pytest.skip(f"{name} of PostgreSQL is not installed")
+        is_missing(f"{name} of PostgreSQL is not installed")
     return found
 
 
@@ -38,7 +35,7 @@ def postgresql(folder: Path) -> Iterator[str]:
     data.mkdir(parents=True)
     if user is not None:
         os.chown(data, pwd.getpwnam(user).pw_uid, -1)
-        for parent in [folder, *folder.parents][:4]:  # pytest's folders are root's own
+        for parent in [folder, *folder.parents][:5]:  # pytest's folders, a worker's among them, are root's own
             if parent.stat().st_uid == os.getuid() and parent != Path("/"):
                 parent.chmod(parent.stat().st_mode | 0o711)
     run = {"check": True, "user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "timeout": 600}
