@@ -113,6 +113,12 @@ def make_problem(study_data: Callable[..., dict[str, Any]]) -> Callable[..., Any
     return lambda **changes: Problem(convert(study_data(**changes), StudySpec, "study.yaml"))
 
 
+@pytest.fixture(scope="session")
+def kept() -> dict[str, Any]:
+    """What is made once, by the test that asks for it first, and changed by none."""
+    return {}
+
+
 @pytest.fixture
 def storage() -> Iterator[str]:
     """A study's database, shared by all who open it while the test runs. In memory: SQLite's disk writes are slow."""

@@ -1,4 +1,7 @@
-"""A guard keeps the real vLLM up: killed, hung, out of memory, refused; each time a request is served again."""
+"""A guard keeps the real vLLM up: killed, hung, out of memory, refused; each time a request is served again.
+
+For `make prove`: in CI guards keep simulated engines up (test_guard_loop.py).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from planner.service.ladder import Policy
 from planner.units import MIB, Seconds
 from studies import write_cpu_study
 
-pytestmark = [pytest.mark.container, pytest.mark.vllm]
+pytestmark = [pytest.mark.prove, pytest.mark.container, pytest.mark.vllm]
 
 START_S = 600.0
 """Within which an engine must serve after its launch: 26 s on two idle cores, 180 s seen on two with a load of 15."""
@@ -70,7 +73,6 @@ def test_a_killed_engine_is_started_again_on_its_rung(steady: Guard) -> None:
     assert steady.container.id != before
 
 
-@pytest.mark.prove
 def test_a_hung_engine_is_noticed_by_the_probe_and_started_again(steady: Guard) -> None:
     """Its API server still answers /health with 200, and its metrics say that nothing runs."""
     since = len(steady.events())
@@ -110,7 +112,6 @@ def test_a_guard_that_dies_finds_its_container_again_and_touches_no_other(
         other.remove(force=True)
 
 
-@pytest.mark.prove
 def test_a_refused_rung_and_one_out_of_memory_end_on_the_rung_that_works(
     docker_client: docker.DockerClient, vllm_image: str, tiny_model: Path, tmp_path: Path
 ) -> None:
