@@ -136,7 +136,7 @@ def study(tmp_path: Path) -> Path:
                     "version": "0.8.5",
                     "settings": {"dtype": "half", "max_model_len": 4096},
                     "pass_env": ["VLLM_API_KEY", "HF_TOKEN", "PLANNER_ODD_NAME"],
-                    "command": [*command, "--speedup", "2000", "--model"],
+                    "command": [*command, "--speedup", "200", "--model"],
                 },
                 "container": {"image": "vllm/vllm-openai:v0.8.5"},
                 "search_space": {"search": {}},

@@ -55,6 +55,7 @@ def test_a_container_is_followed_from_its_start_to_its_end(docker_client: docker
     assert {"start", "up", "note", "figure", "stop"} <= {event["event"] for event in events}
 
 
+@pytest.mark.prove
 def test_a_container_that_refuses_its_settings(docker_client: docker.DockerClient, vllm_image: str) -> None:
     flags = ("--max-num-seqs", "16", "--max-num-batched-tokens", "8")
     with started(docker_client, vllm_image, *flags) as container:

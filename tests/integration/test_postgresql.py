@@ -71,7 +71,7 @@ def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
 
 
 def test_one_is_killed_and_the_other_takes_over(url: str, tmp_path: Path) -> None:
-    study = write_simulated_server_study(tmp_path / "study", speedup=2)
+    study = write_simulated_server_study(tmp_path / "study", speedup=5)
     logs = [tmp_path / f"{i}.log" for i in range(2)]
     victim = start(study, url, logs[0], "--no-finals")
     other = start(study, url, logs[1], "--no-finals")

@@ -30,7 +30,7 @@ from studies import PLANNER, containers_of, trials_of, write_cpu_study, write_si
 from tests.faults.inject import gone_within, launchers_of, processes_of
 
 Cluster = pytest.importorskip("ray.cluster_utils").Cluster
-TRIALS = 6
+TRIALS = 4
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_host_that_cannot_keep_logs_is_left_out(
 
 def test_a_node_is_killed_in_the_middle(cluster: Any, tmp_path: Path) -> None:
     nodes = [cluster.add_node(num_cpus=1, num_gpus=2) for _ in range(2)]
-    study, log = write_simulated_server_study(tmp_path / "study", speedup=10), tmp_path / "log"
+    study, log = write_simulated_server_study(tmp_path / "study", speedup=20), tmp_path / "log"
     with tuning(study, cluster, log, "--backend", "process", "--no-finals") as process:
         wait_for(process, log, lambda: len(processes_of(study)) >= 2)
         wait_for(process, log, lambda: len(trials_of(study)) >= 1 and len(processes_of(study)) >= 2)

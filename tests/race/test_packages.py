@@ -130,6 +130,7 @@ def test_the_packages_launched_what_the_tables_hold() -> None:
             assert seen in [None if result is None else result.metrics[metric] for result in recorded]
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("package", ["vllm-tuner", "vllm-optimizer"])
 def test_the_emulation_does_what_the_package_does(package: str) -> None:
     """Or else means this far apart would be rare."""
