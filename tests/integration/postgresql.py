@@ -1,4 +1,7 @@
-"""A PostgreSQL server of its own for a test: `with postgresql(folder) as url`."""
+"""A PostgreSQL server of its own for a test: `with postgresql() as url`.
+
+Its folder is not one of pytest's: those are root's own, and become so again whenever another pytest begins.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,15 +33,19 @@ def _user() -> str | None:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="planner-postgresql-") as folder, _serving(Path(folder)) as url:
+        yield url
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[str]:
     initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
     data, port, user = folder / "data", free_port(), _user()
-    data.mkdir(parents=True)
+    data.mkdir()
     if user is not None:
-        os.chown(data, pwd.getpwnam(user).pw_uid, -1)
-        for parent in [folder, *folder.parents][:5]:  # pytest's folders, a worker's among them, are root's own
-            if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o711)
+        for own in (folder, data):
+            os.chown(own, pwd.getpwnam(user).pw_uid, -1)
     run = {"check": True, "user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "timeout": 600}
     subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "planner", "-N"], **run)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"

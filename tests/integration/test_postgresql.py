@@ -24,8 +24,8 @@ TRIALS = 7
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    with postgresql(tmp_path / "postgresql") as url:
+def url() -> Iterator[str]:
+    with postgresql() as url:
         yield url
 
 
