@@ -23,7 +23,7 @@ $(VENV)/.dev: pyproject.toml $(BIN)/planner
 tune: $(BIN)/planner
 	$(BIN)/planner tune $(STUDY) --trials 30 --backend simulated
 
-## Everything CI checks, on two cores in ten minutes. Container tests run where a Docker Engine answers.
+## Everything CI checks, on two idle cores in a quarter of an hour. Container tests run where a Docker Engine answers.
 test: $(VENV)/.dev check
 	$(BIN)/pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 

@@ -44,6 +44,7 @@ def test_tune_measures_over_http(tmp_path: Path) -> None:
     assert processes_of(study) == []
 
 
+@pytest.mark.prove
 def test_the_finals_measure_again_over_http(tmp_path: Path) -> None:
     study = write_simulated_server_study(tmp_path)
     done = tune(study, 4, "process", options=())

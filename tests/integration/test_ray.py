@@ -100,6 +100,7 @@ def test_an_interrupt_stops_what_the_hosts_are_doing(cluster: Any, tmp_path: Pat
     assert processes_of(study) == []
 
 
+@pytest.mark.prove
 def test_a_killed_driver_and_its_killed_workers_leave_no_engine_on_any_host(cluster: Any, tmp_path: Path) -> None:
     for _ in range(2):
         cluster.add_node(num_cpus=1, num_gpus=2)
