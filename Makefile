@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test tune-cpu check audit format docs schemas accuracy race race-packages faults soak fuzz bench clean
+.PHONY: tune test prove tune-cpu check audit format docs schemas accuracy race race-packages faults soak fuzz bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,9 +23,19 @@ $(VENV)/.dev: pyproject.toml $(BIN)/planner
 tune: $(BIN)/planner
 	$(BIN)/planner tune $(STUDY) --trials 30 --backend simulated
 
-## Everything CI checks. Container tests run where a Docker Engine answers.
+## Everything CI checks, on two idle cores in a quarter of an hour. Container tests run where a Docker Engine answers.
 test: $(VENV)/.dev check
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder --durations 20
+
+## What is long or judges by the clock: all faults, the soak, the race, fuzzing. For an idle machine, in some hours.
+prove: $(VENV)/.dev $(VENV)/.race
+	$(BIN)/pytest -m prove --durations 20
+	$(BIN)/pytest tests/properties --hypothesis-profile prove --durations 20
+	mkdir -p build
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.race > build/race.md
+	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.faults.soak
+	$(BIN)/python -m tests.fuzz
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 # A busy machine is slow at drawing inputs, which is no fault of a test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("prove", settings.get_profile("patient"), max_examples=2000)
 settings.load_profile("patient")
 
 # A background job ignores Ctrl-C, and so would every planner that a test starts in order to interrupt it.
@@ -24,6 +26,49 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the real Hub
 os.environ.setdefault("COLUMNS", "200")  # rich and typer break lines at the terminal's width
+
+ON_DOCKER = (
+    "tests/faults/test_in_containers.py",
+    "tests/faults/test_on_vllm.py",
+    "tests/integration/test_*_on_docker.py",
+    "tests/integration/test_*_on_vllm.py",
+    "tests/integration/test_compile_cache.py",
+    "tests/integration/test_docker_tune.py",
+    "tests/integration/test_guard_loop.py",
+    "tests/integration/test_image_digest.py",
+    "tests/integration/test_log_of_container.py",
+)
+"""Files of tests in containers: of several workers one has them all, since they share a Docker Engine and engines."""
+
+
+def is_on_docker(nodeid: str) -> bool:
+    return any(fnmatch(nodeid.partition("::")[0], pattern) for pattern in ON_DOCKER)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if (
+            item.get_closest_marker("container")
+            and not item.get_closest_marker("prove")
+            and not is_on_docker(item.nodeid)
+        ):
+            raise pytest.UsageError(
+                f"{item.nodeid} starts containers: its file belongs to ON_DOCKER in tests/conftest.py"
+            )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each file is one worker's, in order, and the files of ON_DOCKER are together. (xdist's own groups do nothing with
+    pytest 9.2: they are told by changed names of tests, which that no longer lets change.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "in containers" if is_on_docker(nodeid) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
+
 
 STUDY = """
 name: tiny
@@ -66,6 +111,12 @@ def make_problem(study_data: Callable[..., dict[str, Any]]) -> Callable[..., Any
     from planner.study.spec import StudySpec
 
     return lambda **changes: Problem(convert(study_data(**changes), StudySpec, "study.yaml"))
+
+
+@pytest.fixture(scope="session")
+def kept() -> dict[str, Any]:
+    """What is made once, by the test that asks for it first, and changed by none."""
+    return {}
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """An engine with a fault: `python engine.py FAULT MARKER ARGS...`. The simulated engine, but for what is wrong with it.
 
 Only the candidate with `--max-num-seqs 32` has the fault, and only once where it is none of its own:
-MARKER is the file that says it has happened, MARKER.load that the load is under way. Everything else is
-`python -m planner.simulated`.
+MARKER is the file that says it has happened, MARKER.load that the load is under way, MARKER.done, of somebody outside,
+that it may go on. Everything else is `python -m planner.simulated`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ OUT_OF_MEMORY = (
 )
 LOG_BYTES = 300_000_000
 BALLAST = "ballast"
-WAIT_S = 2.0
-"""Of an answer while somebody outside has the time to do something."""
+DONE, WAIT_S, LOOK_EVERY_S = ".done", 120.0, 0.05
+"""An answer waits until somebody outside has done something, and says so with a file; not for ever."""
 
 Send = Callable[[dict[str, Any]], Any]
 
@@ -76,6 +76,13 @@ def at_start(fault: str) -> None:
             time.sleep(3600)
 
 
+async def until_there(path: Path) -> None:
+    for _ in range(round(WAIT_S / LOOK_EVERY_S)):
+        if path.exists():
+            break
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
 def fill(path: Path) -> None:
     """Until the disk has no room left."""
     with path.open("ab", buffering=0) as file, suppress(OSError):
@@ -114,7 +121,7 @@ class Faulty:
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "waits under load" | "waits under each load" if is_due:
                 self._marker.with_suffix(".load").touch()
-                await asyncio.sleep(WAIT_S)
+                await until_there(self._marker.with_suffix(DONE))
             case "takes memory under load" if is_due:
                 _ = bytearray(4 << 30).count(1)  # read, so that it is there
             case "disk full under load" if is_first:

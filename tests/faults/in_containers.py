@@ -20,7 +20,7 @@ import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from planner.launch.runs import STUDY_LABEL, TRIAL_LABEL
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
 from tests.faults.door import DoorToDocker
+from tests.faults.engine import DONE
 from tests.faults.inject import FAULTY_SEQS, LIMIT_S, gone_within, trials_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,15 +40,9 @@ BASE_IMAGE, IMAGE = "planner-vllm-cpu:test", "planner-faulty:test"
 PACKAGES = "/opt/vllm"
 """Of the image's Python; the engine is this checkout's."""
 TRIALS = 3
-BACK_WITHIN_S, ANSWER_TIMEOUT_S, LOOK_TIMEOUT_S = 6, 15, 2
-"""How long these planners wait for an Engine to come back, for an answer, and for one that they ask every second."""
-PLANNER = textwrap.dedent(f"""\
-    import planner.launch.docker.backend as backend, planner.launch.docker.outages as outages
-    outages.BACK_WITHIN_S = {BACK_WITHIN_S}
-    backend.ANSWER_TIMEOUT_S, backend.LOOK_TIMEOUT_S = {ANSWER_TIMEOUT_S}, {LOOK_TIMEOUT_S}
-    from planner.cli.main import main
-    main()
-""")
+BACK_WITHIN_S, AWAY_S = 6, 3
+"""How long planners wait for an Engine that does not come back, and how long one is away that does."""
+PLANNER = "from planner.cli.main import main; main()"
 CONFIG = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
@@ -65,6 +60,28 @@ CONFIG = {
 """Qwen3-0.6B's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a planner waits for an Engine to come back, for an answer, and for one that it asks every second."""
+
+    back_within_s: int = 120
+    answer_s: int = 60
+    look_s: int = 10
+
+    @property
+    def program(self) -> str:
+        return textwrap.dedent(f"""\
+            import planner.launch.docker.backend as backend, planner.launch.docker.outages as outages
+            outages.BACK_WITHIN_S = {self.back_within_s}
+            backend.ANSWER_TIMEOUT_S, backend.LOOK_TIMEOUT_S = {self.answer_s}, {self.look_s}
+            {PLANNER}
+        """)
+
+
+PATIENT, GONE, SILENT = Waits(), Waits(BACK_WITHIN_S), Waits(BACK_WITHIN_S, answer_s=15, look_s=2)
+"""A planner's own, those for an Engine that is gone for good, and for one that hangs."""
+
+
 @dataclass
 class Scene:
     """A study that runs: what may be done to it, and to what is around it."""
@@ -75,6 +92,7 @@ class Scene:
     image: str
     num_trials: int = TRIALS
     limit_s: float = LIMIT_S
+    waits: Waits = PATIENT
     is_under_load: Callable[[Scene], bool] = lambda scene: scene.marker.with_suffix(".load").exists()
     planner: subprocess.Popen[bytes] | None = None
 
@@ -139,12 +157,12 @@ def restarts_under_load(scene: Scene) -> None:
 
 
 def unreachable_under_load(is_silent: bool, for_good: bool) -> Callable[[Scene], None]:
-    """Refusing or silent, for half the time that the planner waits or until it has ended."""
+    """Refusing or silent, for some seconds or until the planner has ended."""
 
     def act(scene: Scene) -> None:
         scene.wait_for_load()
         (scene.door.fall_silent if is_silent else scene.door.close)()
-        scene.wait_for_end() if for_good else time.sleep(BACK_WITHIN_S / 2)
+        scene.wait_for_end() if for_good else time.sleep(AWAY_S)
         (scene.door.speak if is_silent else scene.door.open)()
 
     return act
@@ -240,6 +258,7 @@ class DockerFault:
     ends: int = 0
     outcome: str = "measured"
     memory_limit: str | None = None
+    waits: Waits = PATIENT
 
 
 WAITS = "waits under load"
@@ -247,13 +266,17 @@ DOCKER_FAULTS = {
     fault.name: fault
     for fault in (
         DockerFault("Docker Engine away under load", unreachable_under_load(False, False), WAITS, ""),
-        DockerFault("Docker Engine silent under load", unreachable_under_load(True, False), WAITS, ""),
+        DockerFault("Docker Engine silent under load", unreachable_under_load(True, False), WAITS, "", waits=SILENT),
         DockerFault("Docker Engine restarts at start", restarts_at_start, "waits at start", "Docker Engine was away"),
         DockerFault("Docker Engine restarts under load", restarts_under_load, WAITS, "Engine was away"),
         DockerFault(
-            "Docker Engine does not come back", unreachable_under_load(False, True), WAITS, "does not answer", 1
+            "Docker Engine does not come back", unreachable_under_load(False, True), WAITS, "does not answer", 1,
+            waits=GONE,
         ),
-        DockerFault("Docker Engine silent for good", unreachable_under_load(True, True), WAITS, "does not answer", 1),
+        DockerFault(
+            "Docker Engine silent for good", unreachable_under_load(True, True), WAITS, "does not answer", 1,
+            waits=SILENT,
+        ),
         DockerFault("image missing", image_is_missing, "none", "fetch it with docker pull", 1),
         DockerFault("image's name removed between trials", image_is_removed, "none", ""),
         DockerFault("ports taken by another process", ports_are_taken, "none", ""),
@@ -277,12 +300,10 @@ DOCKER_FAULTS = {
 REPRESENTATIVE = (
     "Docker Engine restarts under load",
     "Docker Engine does not come back",
-    "image missing",
-    "image's name removed between trials",
     "container out of memory",
     "planner killed, container stopped",
 )
-"""What CI injects; `make faults` all."""
+"""What CI injects; `make prove` all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +407,7 @@ def write_study(folder: Path, image: str, fault: str, memory_limit: str | None =
         engine:
           version: 0.8.5
           settings: {{dtype: half, max_model_len: 4096}}
-          start_timeout: 60s
+          start_timeout: 5min
           compile_cache: false
           env: {{FAULT: {fault}, MARKER: /dev/shm/{name}.met}}
           extra_args: [--vllm-version, 0.8.5, --host, 0.0.0.0, --speedup, "2000"]
@@ -418,7 +439,7 @@ def scene_of(folder: Path, fault: str, memory_limit: str | None = None) -> Itera
             try:
                 yield scene
             finally:
-                for marker in (scene.marker, scene.marker.with_suffix(".load")):
+                for marker in (scene.marker, scene.marker.with_suffix(".load"), scene.marker.with_suffix(DONE)):
                     marker.unlink(missing_ok=True)
     finally:
         with contextlib.suppress(docker.errors.ImageNotFound):
@@ -428,8 +449,14 @@ def scene_of(folder: Path, fault: str, memory_limit: str | None = None) -> Itera
 
 def meet(fault: DockerFault, folder: Path) -> Met:
     """Run a study until it has met the fault, run it again where that ended it, and look at what is left."""
+
+    def act(scene: Scene) -> None:
+        fault.act(scene)
+        scene.marker.with_suffix(DONE).touch()
+
     with scene_of(folder, fault.engine, fault.memory_limit) as scene:
-        return met_in(scene, fault)
+        scene.waits = fault.waits
+        return met_in(scene, replace(fault, act=act))
 
 
 def met_in(scene: Scene, fault: DockerFault) -> Met:
@@ -449,7 +476,7 @@ def met_in(scene: Scene, fault: DockerFault) -> Met:
 
 def run_planner(scene: Scene, act: Callable[[Scene], None]) -> tuple[int, str]:
     """`planner tune` while something is done to it: exit code and output."""
-    argv = [sys.executable, "-c", PLANNER, "tune", str(scene.study), "--trials", f"{scene.num_trials}"]
+    argv = [sys.executable, "-c", scene.waits.program, "tune", str(scene.study), "--trials", f"{scene.num_trials}"]
     with tempfile.TemporaryFile() as output:
         scene.planner = subprocess.Popen(
             [*argv, "--backend", "docker", "--no-finals"],

@@ -34,12 +34,13 @@ from planner.tuning.search.samplers import RECORD
 ENGINE = Path(__file__).with_name("engine.py")
 PLANNER = [sys.executable, "-c", "from planner.cli.main import main; main()"]
 TRIALS = 4
-START_TIMEOUT_S, REQUEST_TIMEOUT_S = 8, 4
+START_TIMEOUT_S, NEVER_STARTS_S, REQUEST_TIMEOUT_S = 300, 15, 60
+"""Of engines on a machine that may be busy, and of a study in which one never starts."""
 FAULTY_SEQS = 32
-LIMIT_S = 180
+LIMIT_S = 600
 """A run that takes longer hangs."""
-GONE_WITHIN_S = 30.0
-"""After a planner was killed: its watchdog's time."""
+GONE_WITHIN_S = 120.0
+"""After a planner was killed: its watchdog's time, and more on a busy machine."""
 
 
 GIVEN_UP, REFUSED = "given up", "measured, refused"
@@ -55,13 +56,19 @@ class Fault:
     """Part of what the trial says of it."""
     ends: int = 0
     """Exit code of the run that meets it."""
+    start_timeout_s: int = START_TIMEOUT_S
+
+    @property
+    def is_raced(self) -> bool:
+        """Whether a load may be given up: by speed, and so by what else the machine does."""
+        return self.outcome == GIVEN_UP
 
 
 ENGINE_FAULTS = (
     Fault("out of memory at start", "failed", "CUDA out of memory"),
     Fault("killed at start", "failed", "killed (exit code -9)"),
-    Fault("hangs at start", "failed", "not ready in time"),
-    Fault("never healthy", "failed", "not ready in time"),
+    Fault("hangs at start", "failed", "not ready in time", start_timeout_s=NEVER_STARTS_S),
+    Fault("never healthy", "failed", "not ready in time", start_timeout_s=NEVER_STARTS_S),
     Fault("out of memory under load", "failed", "CUDA out of memory"),
     Fault("killed under load", "failed", "killed (exit code -9)"),
     Fault("hangs under load", GIVEN_UP),
@@ -90,6 +97,16 @@ PLANNER_FAULTS = (
     Fault("terminal closed under load", "measured", ends=130),
 )
 FAULTS = {fault.name: fault for fault in (*ENGINE_FAULTS, *PLANNER_FAULTS)}
+REPRESENTATIVE = (
+    "out of memory at start",
+    "killed under load",
+    "hangs under load",
+    "cut streams",
+    "planner killed under load",
+    "planner killed while it stores a trial's figures",
+    "planner stopped twice while an engine starts",
+)
+"""What CI injects; `make prove` all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +157,14 @@ class Injected:
             "a traceback": "Traceback" not in self.output,
         }
         wrong = [words for words, is_well in checks.items() if not is_well]
-        expected = {self.fault.outcome, GIVEN_UP} if self.fault.ends else {self.fault.outcome}
-        if not wrong and (self.outcome not in expected or self.fault.words not in self.says):
+        if not wrong and (self.outcome != self.fault.outcome or self.fault.words not in self.says):
             wrong.append(f"the trial: {self.outcome}: {self.says}")
         return wrong
 
 
 def write_study(folder: Path, fault: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    known = FAULTS.get(fault, Fault(fault, "measured"))
     command = [sys.executable, str(ENGINE), fault, str(folder / "met"), "serve", "--gpu", "RTX 2080 Ti 22GB"]
     command += ["--vllm-version", "0.8.5", "--speedup", "2000", "--model"]
     path = folder / "study.yaml"
@@ -159,11 +176,12 @@ def write_study(folder: Path, fault: str) -> Path:
         engine:
           version: 0.8.5
           settings: {{dtype: half, max_model_len: 4096}}
-          start_timeout: {START_TIMEOUT_S}s
+          start_timeout: {known.start_timeout_s}s
           command: {command!r}
         container: {{image: "vllm/vllm-openai:v0.8.5"}}
         search_space: {{search: {{max_num_seqs: [8, 16, 32]}}}}
         repeats: 1
+        racing: {str(known.is_raced).lower()}
         workload:
           concurrency: 8
           num_requests: 24

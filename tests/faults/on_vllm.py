@@ -64,7 +64,7 @@ VLLM_FAULTS = {
     )
 }
 REPRESENTATIVE = "vLLM under load, planner killed"
-"""What CI injects; `make faults` all."""
+"""What `make prove` injects; `make faults` all."""
 
 
 def write_study(folder: Path) -> Path:

@@ -1,4 +1,7 @@
-"""Every fault of engines and of the planner once: the study ends by itself, nothing is lost, nothing is left."""
+"""Faults of engines and of the planner: the study ends by itself, nothing is lost, nothing is left.
+
+CI injects some of each kind; `make prove` every one, and kills the planner at random.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,23 @@ import pytest
 
 from planner.units import MIB
 from tests.faults.__main__ import PAGE, PARTS
-from tests.faults.inject import FAULTS, KILLED_STORING, inject
+from tests.faults.inject import FAULTS, KILLED_STORING, REPRESENTATIVE, inject
 from tests.faults.sweep import SWEEPS, sweep
+from tests.gears import is_missing, some_in_ci
 
 MOST_BYTES = 600 * MIB
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", some_in_ci(FAULTS, REPRESENTATIVE))
 def test_a_study_survives(name: str, tmp_path: Path) -> None:
     if name in KILLED_STORING and shutil.which("cc") is None:
-        pytest.skip("no C compiler, which a kill within a commit needs")
+        is_missing("no C compiler, which a kill within a commit needs")
     injected = inject(FAULTS[name], tmp_path)
     assert injected.wrong() == [], injected.output
     assert injected.peak_bytes < MOST_BYTES
 
 
+@pytest.mark.prove
 def test_a_planner_is_killed_at_random_moments(tmp_path: Path) -> None:
     swept = sweep(SWEEPS["planner killed at random moments"], tmp_path, kills=4)
     assert swept.wrong == []

@@ -1,4 +1,7 @@
-"""Each fault of the machine once: the study stops in one line where it must, and loses nothing."""
+"""Faults of the machine: the study stops in one line where it must, and loses nothing.
+
+CI injects some, `make prove` all.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.on_machine import MACHINE_FAULTS, power_cuts
+from tests.faults.on_machine import MACHINE_FAULTS, REPRESENTATIVE, power_cuts
+from tests.gears import is_missing, some_in_ci
 
 
 def _missing(name: str) -> str | None:
@@ -17,10 +21,10 @@ def _missing(name: str) -> str | None:
     return "no C compiler, which the clock needs" if name == "clock jumps" and shutil.which("cc") is None else None
 
 
-@pytest.mark.parametrize("name", MACHINE_FAULTS)
+@pytest.mark.parametrize("name", some_in_ci(MACHINE_FAULTS, REPRESENTATIVE))
 def test_a_study_endures(name: str, tmp_path: Path) -> None:
     if missing := _missing(name):
-        pytest.skip(missing)
+        is_missing(missing)
     endured = power_cuts(tmp_path, times=2) if name == "power cut" else MACHINE_FAULTS[name](tmp_path)
     assert endured.wrong == []
     assert endured.lost == 0

@@ -1,4 +1,4 @@
-"""One of the faults on the real engine. `make faults` injects all."""
+"""One of the faults on the real engine, for `make prove`. `make faults` injects all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from tests.faults.on_vllm import REPRESENTATIVE, VLLM_FAULTS, meet
 
 
+@pytest.mark.prove
 @pytest.mark.container
 @pytest.mark.vllm
 @pytest.mark.usefixtures("_containers")

@@ -1,7 +1,8 @@
 """No regular expression of planner takes more than linear time, whatever a line is made of.
 
 Each pattern is turned into a text that it matches, and pieces of that text, repeated, are what it is asked to search:
-the beginnings that make it start again and again. Four times the text may take some four times as long, never sixteen.
+the beginnings that make it start again and again. Eight times the text may take some eight times as long, never 64:
+processor seconds are compared, of one thread, and again where they say otherwise, since other work shares its caches.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from planner.engine.log.settings import _PAIR, _QUALIFIED
 from planner.model.catalog import HUB_NAME
 from planner.units import _QUANTITY
 
-SHORT, FACTOR = 3000, 4
-MOST_GROWTH = 9
-"""Between 4, which is linear, and 16, which is quadratic."""
+SHORT, FACTOR = 1500, 8
+MOST_GROWTH = 22
+"""Between 8, which is linear, and 64, which is quadratic."""
+LOOKS = 5
+"""What takes too long takes too long each time."""
 LEAST_S = 0.002
 """Below, clocks say little and nothing is harmful."""
 SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
@@ -139,8 +142,11 @@ def test_a_pattern_takes_linear_time(text: str) -> None:
     is_bytes = isinstance(pattern.pattern, bytes)
     for long in dict.fromkeys(attacks(pattern, SHORT * FACTOR)):
         data: Any = long.encode() if is_bytes else long
-        taken = seconds(pattern, data)
-        if taken > LEAST_S:
-            assert taken <= MOST_GROWTH * max(seconds(pattern, data[: len(data) // FACTOR]), LEAST_S / FACTOR), long[
-                :200
-            ]
+        assert any(grows_linearly(pattern, data) for _ in range(LOOKS)), long[:200]
+
+
+def grows_linearly(pattern: re.Pattern[Any], data: Any) -> bool:
+    taken = seconds(pattern, data)
+    if taken <= LEAST_S:
+        return True
+    return taken <= MOST_GROWTH * max(seconds(pattern, data[: len(data) // FACTOR]), LEAST_S / FACTOR)

@@ -24,6 +24,9 @@ from planner.study.problem import Problem
 from planner.study.workspace import LADDER_FILE
 from tests.integration.studies import PLANNER, signal_engine_core
 
+PATIENCE_S = 600.0
+"""For what comes in seconds on an idle machine."""
+
 
 def write_ladder(study: Path, rungs: dict[str, dict[str, Any]], policy: Policy, **changes: Any) -> Ladder:
     """Beside the study: its container, on each rung the study's settings with these changes."""
@@ -74,7 +77,7 @@ class Guard:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
     def clean_up(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -97,9 +100,9 @@ class Guard:
     def names(self, since: int = 0) -> list[str]:
         return [event["event"] for event in self.events()[since:]]
 
-    def wait_for(self, name: str, timeout_s: float, since: int = 0, container: str | None = None) -> dict[str, Any]:
+    def wait_for(self, name: str, since: int = 0, container: str | None = None) -> dict[str, Any]:
         """The first event of this name, and of this container, after so many others."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             for event in self.events()[since:]:
                 if event["event"] == name and container in (None, event["container"]):
@@ -107,9 +110,9 @@ class Guard:
             assert self.process is not None
             assert self.process.poll() is None, self.errors()
             time.sleep(0.2)
-        raise AssertionError(f"no {name} in {timeout_s:.0f} s: {self.events()}")
+        raise AssertionError(f"no {name} in {PATIENCE_S:.0f} s: {self.events()}")
 
-    def complete(self, timeout_s: float = 60.0) -> int:
+    def complete(self, timeout_s: float = PATIENCE_S) -> int:
         """Tokens of a completion, asked as a client of the service would."""
         body = {"model": self.ladder.name, "prompt": "w100 w200", "max_tokens": 4}
         answer = httpx.post(f"{self.url}/v1/completions", json=body, timeout=timeout_s, trust_env=False)

@@ -1,4 +1,7 @@
-"""A PostgreSQL server of its own for a test: `with postgresql(folder) as url`."""
+"""A PostgreSQL server of its own for a test: `with postgresql() as url`.
+
+Its folder is not one of pytest's: those are root's own, and become so again whenever another pytest begins.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from tests.gears import is_missing
 from tests.integration.studies import free_port
 
 INSTALLED = Path("/usr/lib/postgresql")
@@ -20,9 +23,7 @@ INSTALLED = Path("/usr/lib/postgresql")
 def _program(name: str) -> str:
     found = shutil.which(name) or next(map(str, sorted(INSTALLED.glob(f"*/bin/{name}"), reverse=True)), None)
     if found is None:
-        if os.environ.get("PLANNER_REQUIRE_CONTAINERS"):
-            pytest.fail(f"{name} of PostgreSQL is not installed")
-        pytest.skip(f"{name} of PostgreSQL is not installed")
+        is_missing(f"{name} of PostgreSQL is not installed")
     return found
 
 
@@ -32,16 +33,20 @@ def _user() -> str | None:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="planner-postgresql-") as folder, _serving(Path(folder)) as url:
+        yield url
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[str]:
     initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
     data, port, user = folder / "data", free_port(), _user()
-    data.mkdir(parents=True)
+    data.mkdir()
     if user is not None:
-        os.chown(data, pwd.getpwnam(user).pw_uid, -1)
-        for parent in [folder, *folder.parents][:4]:  # pytest's folders are root's own
-            if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o711)
-    run = {"check": True, "user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "timeout": 120}
+        for own in (folder, data):
+            os.chown(own, pwd.getpwnam(user).pw_uid, -1)
+    run = {"check": True, "user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "timeout": 600}
     subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "planner", "-N"], **run)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
     subprocess.run([pg_ctl, "-D", data, "-w", "-l", data / "log", "-o", options, "start"], **run)

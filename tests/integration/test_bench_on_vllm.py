@@ -1,4 +1,4 @@
-"""`planner bench` beside `vllm bench serve`, on the same real vLLM in a container, turn and turn about."""
+"""`planner bench` on the real vLLM in a container; in `make prove` beside `vllm bench serve`, turn and turn about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,8 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import docker
-import httpx
 import pytest
 
 from planner.benchmark.capacity.loads import LevelLoader
@@ -43,42 +40,10 @@ WORKLOAD = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def engine(docker_client: docker.DockerClient, vllm_image: str) -> Iterator[tuple[Any, str]]:
-    """The container and its URL; gone afterwards, whatever happens. In float32: bfloat16 crawls without AVX-512."""
-    container = docker_client.containers.run(
-        vllm_image,
-        ["--model", MODEL, "--max-model-len", "1024", "--enforce-eager", "--dtype", "float32", "--port", "8000"],
-        detach=True,
-        ports={"8000/tcp": ("127.0.0.1", None)},
-        labels={"org.planner.test": "bench"},
-    )
-    try:
-        yield container, wait_ready(container)
-    finally:
-        container.remove(force=True)
-
-
-def wait_ready(container: Any, timeout_s: float = 300) -> str:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        container.reload()
-        assert container.status in ("created", "running"), container.logs(tail=20).decode()
-        if ports := container.ports.get("8000/tcp"):
-            url = f"http://127.0.0.1:{ports[0]['HostPort']}"
-            try:
-                if httpx.get(f"{url}/health", trust_env=False, timeout=5).status_code == 200:
-                    return url
-            except httpx.TransportError:
-                pass
-        time.sleep(0.5)
-    pytest.fail(f"vLLM did not become ready: {container.logs(tail=20).decode()}")
-
-
 def by_planner(url: str, seed: int, folder: Path) -> dict[str, Any]:
     path = folder / f"planner-{seed}.json"
     command = [*PLANNER, "bench", url, *WORKLOAD, "--repeats", "1", "--seed", str(seed), "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850)
     assert done.returncode in (0, 5), done.stdout + done.stderr  # 5: engine and client share these few cores
     return dict(json.loads(path.read_text()))
 
@@ -99,6 +64,7 @@ def by_vllm(container: Any, seed: int) -> dict[str, Any]:
     return dict(json.loads(content))
 
 
+@pytest.mark.prove
 def test_it_agrees_with_vllms_own_benchmark(engine: tuple[Any, str], tmp_path: Path) -> None:
     """In turn, on cores that engine and client share. One disagreement in twenty is chance: a second one is not."""
     container, url = engine
@@ -168,6 +134,7 @@ class Turns:
             self.condition.notify_all()
 
 
+@pytest.mark.prove
 def test_two_searches_agree_on_the_capacity(engine: tuple[Any, str]) -> None:
     """Load by load in turn, so that both meet the same machine, whatever else it does; each within its own interval.
 

@@ -42,6 +42,7 @@ def _kept(client: docker.DockerClient, problem: Problem) -> dict[str, str]:
     return {path: changed for changed, path in (line.split(" ", 1) for line in output.decode().splitlines())}
 
 
+@pytest.mark.prove
 def test_the_second_engine_sees_what_the_first_one_wrote(
     docker_client: docker.DockerClient, problem: Problem, volume: str, tmp_path: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_the_second_engine_sees_what_the_first_one_wrote(
     assert kept.name == volume
 
 
+@pytest.mark.prove
 def test_switched_off_nothing_is_kept(docker_client: docker.DockerClient, problem: Problem, tmp_path: Path) -> None:
     spec: Any = problem.spec
     cold = Problem(msgspec.structs.replace(spec, engine=msgspec.structs.replace(spec.engine, compile_cache=False)))

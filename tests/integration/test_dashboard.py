@@ -16,7 +16,7 @@ import planner
 from tests.integration.studies import free_port
 
 DASHBOARD = Path(sys.executable).with_name("optuna-dashboard")
-STARTS_S = 60.0
+STARTS_S = 600.0
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def dashboard(tuned: planner.Tuned) -> Iterator[httpx.Client]:
     argv = [DASHBOARD, tuned.storage, "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300) as client:
             until = time.monotonic() + STARTS_S
             while not _answers(client):
                 assert process.poll() is None, process.communicate()[0]
@@ -42,7 +42,7 @@ def dashboard(tuned: planner.Tuned) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -16,7 +16,7 @@ from tests.integration.studies import containers_of, trials_of, tune, write_cpu_
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 
 
-def wait_healthy(url: str, timeout_s: float = 240) -> None:
+def wait_healthy(url: str, timeout_s: float = 600) -> None:
     deadline = time.monotonic() + timeout_s
     with httpx.Client(trust_env=False, timeout=5) as client:
         while time.monotonic() < deadline:
@@ -29,18 +29,14 @@ def wait_healthy(url: str, timeout_s: float = 240) -> None:
     pytest.fail(f"{url} did not become healthy")
 
 
-def test_tune_on_real_vllm_then_run_the_exported_script(
-    docker_client: docker.DockerClient, vllm_image: str, tiny_model: Path, tmp_path: Path
-) -> None:
-    study = write_cpu_study(tmp_path / "study", vllm_image, tiny_model, requests=24)
-    done = tune(study, 6, "docker", timeout_s=900)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_tune_on_real_vllm_then_run_the_exported_script(docker_client: docker.DockerClient, tuned: Path) -> None:
+    study = tuned
     assert containers_of(docker_client, study) == []
 
     trials = trials_of(study)
     assert all(str(trial.provenance.machine.image_digest).startswith("sha256:") for trial in trials)
-    assert [trial.outcome for trial in trials] == ["measured"] * 6
-    assert len({trial.candidate.key for trial in trials}) == 6
+    assert [trial.outcome for trial in trials] == ["measured"] * 3
+    assert len({trial.candidate.key for trial in trials}) == 3
     assert trials[0].candidate.engine.max_num_seqs is None, "trial 0 is the engine's own defaults"
     assert all(trial.value is not None and trial.value > 0 for trial in trials)
     # What vLLM itself reports is what we predicted: 1 GiB of KV cache.
@@ -55,7 +51,7 @@ def test_tune_on_real_vllm_then_run_the_exported_script(
         url = f"http://127.0.0.1:{spec.serve.host_port}"
         wait_healthy(url)
         body = {"model": spec.serve.name, "messages": [{"role": "user", "content": "w100 w200"}], "max_tokens": 8}
-        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60, trust_env=False)
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=600, trust_env=False)
         assert answer.status_code == 200, answer.text
         assert answer.json()["usage"]["completion_tokens"] >= 1
     finally:

@@ -16,7 +16,7 @@ from planner.service.export.kinds import exported
 from planner.study.problem import Problem
 from tests.integration.studies import free_port, write_simulated_server_study
 
-STARTS_S = 90.0
+STARTS_S = 600.0
 
 
 def test_two_instances_serve_and_end_together(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_two_instances_serve_and_end_together(tmp_path: Path) -> None:
             assert document["model_id"] == spec.serve.name
         finally:
             process.terminate()
-        process.wait(30)
+        process.wait(600)
     wait_until(lambda: not any(map(answers, urls)))
 
 
@@ -55,7 +55,7 @@ def free_port_pair() -> int:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+        return httpx.get(f"{url}/health", timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -27,7 +27,7 @@ from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.workspace import LADDER_FILE
 from planner.units import Seconds
 from tests.faults.door import DoorToDocker
-from tests.integration.guards import Guard
+from tests.integration.guards import PATIENCE_S, Guard
 from tests.integration.studies import free_port
 
 pytestmark = pytest.mark.container
@@ -35,8 +35,9 @@ pytestmark = pytest.mark.container
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "planner-simulated:test"
 POLICY = Policy(
-    every=Seconds(0.3), probe_every=Seconds(1), unhealthy_after=Seconds(3), first_wait=Seconds(0.5), quiet=Seconds(4)
+    every=Seconds(0.3), probe_every=Seconds(1), unhealthy_after=Seconds(60), first_wait=Seconds(0.5), quiet=Seconds(4)
 )
+SOON_UNHEALTHY = msgspec.structs.replace(POLICY, unhealthy_after=Seconds(3))
 FITS = {"gpu_memory_utilization": 0.9}
 TOO_MUCH = {"gpu_memory_utilization": 0.995}
 """No room for CUDA graphs: the simulated engine ends as vLLM would, out of memory."""
@@ -95,15 +96,15 @@ def make_guard(
 
 def test_it_steps_down_climbs_fails_and_climbs_again(make_guard: Callable[..., Guard]) -> None:
     guard = make_guard(TOO_MUCH, FITS).start()
-    guard.wait_for("climb_failed", 60)
+    guard.wait_for("climb_failed")
     told = [name for name in guard.names() if name not in ("launched", "guard_started")]
     assert told[:7] == ["failed", "failed", "stepped_down", "serving", "climbing", "failed", "climb_failed"]
     assert [e["evidence"]["kind"] for e in guard.events() if e["event"] == "failed"] == ["out of memory"] * 3
-    assert "CUDA out of memory" in guard.wait_for("failed", 1)["reason"]
+    assert "CUDA out of memory" in guard.wait_for("failed")["reason"]
     since = len(guard.events())
-    assert guard.wait_for("serving", 30, since)["rung"] == 1
+    assert guard.wait_for("serving", since)["rung"] == 1
     assert guard.complete() == 4
-    guard.wait_for("climbing", 40, since)
+    guard.wait_for("climbing", since)
     quiet = [e for e in guard.events() if e["event"] == "climbing"]
     assert [e["reason"] for e in quiet] == [f"{s} s without a failure, no request runs" for s in (4, 8)]
 
@@ -114,7 +115,7 @@ def test_a_second_guard_is_refused_and_so_is_a_name_that_is_anothers(
     guard = make_guard(FITS)
     other = docker_client.containers.create(simulated_image, name=guard.name)
     try:
-        assert guard.start().process.wait(30) == 1
+        assert guard.start().process.wait(PATIENCE_S) == 1
         assert (
             f"container {guard.name} has not the label {GUARD_LABEL}={guard.name}: it is left alone" in guard.errors()
         )
@@ -122,54 +123,54 @@ def test_a_second_guard_is_refused_and_so_is_a_name_that_is_anothers(
         assert guard.names() == []
     finally:
         other.remove()
-    guard.start().wait_for("serving", 30)
+    guard.start().wait_for("serving")
     second = Guard(guard.ladder, guard.folder, docker_client)
-    assert second.start().process.wait(30) == 1
+    assert second.start().process.wait(PATIENCE_S) == 1
     assert f"another guard (pid {guard.process.pid}) has it" in guard.errors()
     assert guard.complete() == 4
 
 
 def test_a_paused_and_a_removed_container_serve_again(make_guard: Callable[..., Guard]) -> None:
-    guard = make_guard(FITS).start()
-    guard.wait_for("serving", 30)
+    guard = make_guard(FITS, policy=SOON_UNHEALTHY).start()
+    guard.wait_for("serving")
     guard.container.pause()
     since = len(guard.events())
-    assert guard.wait_for("failed", 30, since)["evidence"]["kind"] == "unhealthy"
-    guard.wait_for("serving", 40, since)
+    assert guard.wait_for("failed", since)["evidence"]["kind"] == "unhealthy"
+    guard.wait_for("serving", since)
     since = len(guard.events())
     guard.container.remove(force=True)
-    failed = guard.wait_for("failed", 10, since)
+    failed = guard.wait_for("failed", since)
     assert failed["evidence"]["kind"] in {"gone", "killed"}, "the Engine kills first: a look between the two sees that"
-    guard.wait_for("serving", 30, since)
+    guard.wait_for("serving", since)
     assert guard.complete() == 4
 
 
 def test_a_port_that_is_taken_is_told_and_tried_again(make_guard: Callable[..., Guard]) -> None:
     blocker = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     guard = make_guard(FITS, {"max_num_seqs": 4}, host_port=blocker.server_port)
-    guard.start().wait_for("not_launched", 30)
+    guard.start().wait_for("not_launched")
     blocker.server_close()
-    assert guard.wait_for("serving", 40)["rung"] == 0, "no fault of the rung"
+    assert guard.wait_for("serving")["rung"] == 0, "no fault of the rung"
 
 
 def test_its_own_death_in_a_start_and_another_ladder(make_guard: Callable[..., Guard]) -> None:
     guard = make_guard(FITS, {"max_num_seqs": 4}, policy=msgspec.structs.replace(POLICY, quiet=Seconds(600))).start()
-    guard.wait_for("launched", 30)
+    guard.wait_for("launched")
     guard.end(signal.SIGKILL)
     since = len(guard.events())
-    guard.start().wait_for("serving", 30, since)
+    guard.start().wait_for("serving", since)
     assert guard.names(since) == ["guard_started", "adopted", "serving"], "one container, started once"
     before = guard.container.id
     guard.end()
     changed = msgspec.structs.replace(guard.ladder, rungs=guard.ladder.rungs[1:])
     (guard.folder / LADDER_FILE).write_text(encode(changed), "utf-8")
     since = len(guard.events())
-    guard.start().wait_for("serving", 30, since)
+    guard.start().wait_for("serving", since)
     assert guard.names(since) == ["guard_started", "adopted", "ladder_changed", "serving"]
     assert guard.container.id == before, "a service that serves is not stopped for it"
     guard.container.stop(timeout=1)
     since = len(guard.events())
-    guard.wait_for("serving", 30, since)
+    guard.wait_for("serving", since)
     assert "4" in guard.container.attrs["Args"], "from the next start on"
 
 
@@ -178,11 +179,11 @@ def test_instances_are_guarded_each_for_itself(
 ) -> None:
     guard = make_guard(FITS, copies=2).start()
     other = guard.ladder.containers[1].name
-    guard.wait_for("serving", 60, container=guard.name)
-    guard.wait_for("serving", 60, container=other)
+    guard.wait_for("serving", container=guard.name)
+    guard.wait_for("serving", container=other)
     before, since = guard.container.id, len(guard.events())
     docker_client.containers.get(other).kill()
-    guard.wait_for("serving", 60, since, container=other)
+    guard.wait_for("serving", since, container=other)
     assert {event["container"] for event in guard.events()[since:]} == {other}
     assert guard.container.id == before
 
@@ -190,13 +191,13 @@ def test_instances_are_guarded_each_for_itself(
 def test_a_docker_engine_that_is_silent_for_a_while_changes_nothing(make_guard: Callable[..., Guard]) -> None:
     guard = make_guard(FITS)
     with DoorToDocker() as door:
-        guard.start(env={"DOCKER_HOST": door.host}).wait_for("serving", 60)
+        guard.start(env={"DOCKER_HOST": door.host}).wait_for("serving")
         before, since = guard.container.id, len(guard.events())
         door.close()
-        guard.wait_for("docker_silent", 60, since)
+        guard.wait_for("docker_silent", since)
         assert guard.complete() == 4
         door.open()
-        guard.wait_for("docker_back", 60, since)
+        guard.wait_for("docker_back", since)
         time.sleep(2)
         assert guard.names(since) == ["docker_silent", "docker_back"]
         assert guard.container.id == before
@@ -204,7 +205,7 @@ def test_a_docker_engine_that_is_silent_for_a_while_changes_nothing(make_guard: 
 
 def test_stop_stops_the_service_as_well(make_guard: Callable[..., Guard]) -> None:
     guard = make_guard(FITS).start("--stop")
-    guard.wait_for("serving", 30)
+    guard.wait_for("serving")
     assert guard.end() == 0
     with pytest.raises(docker.errors.NotFound):
         _ = guard.container
@@ -240,9 +241,9 @@ def test_metrics_and_webhook(make_guard: Callable[..., Guard], hook: tuple[str, 
     url, posted = hook
     port = free_port()
     guard = make_guard(FITS).start("--metrics-port", str(port), "--webhook", url)
-    guard.wait_for("serving", 30)
+    guard.wait_for("serving")
     guard.complete()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     page = ""
     while "planner_guard_up{" not in page or f'up{{container="{guard.name}"}} 1.0' not in page:
         assert time.monotonic() < deadline, page

@@ -24,8 +24,8 @@ TRIALS = 7
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    with postgresql(tmp_path / "postgresql") as url:
+def url() -> Iterator[str]:
+    with postgresql() as url:
         yield url
 
 
@@ -51,7 +51,7 @@ def trials_of(study: Path, url: str) -> list[Trial]:
 
 def end(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> None:
     for process, log in zip(processes, logs, strict=True):
-        assert process.wait(240) == 0, log.read_text()
+        assert process.wait(850) == 0, log.read_text()
 
 
 def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
@@ -64,14 +64,14 @@ def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
     assert len({trial.candidate for trial in searched}) == TRIALS
     assert Counter((t.rerun.of, t.rerun.round) for t in trials if t.rerun).most_common(1)[0][1] == 1
     counts = [log.read_text().count("\ntrial ") for log in logs]
-    assert min(counts) >= 2, "both took part"
+    assert min(counts) >= 1, "both took part"
     assert sum(counts) == len(trials)
     assert all("finals" in log.read_text() for log in logs)
     assert processes_of(study) == []
 
 
 def test_one_is_killed_and_the_other_takes_over(url: str, tmp_path: Path) -> None:
-    study = write_simulated_server_study(tmp_path / "study", speedup=2)
+    study = write_simulated_server_study(tmp_path / "study", speedup=5)
     logs = [tmp_path / f"{i}.log" for i in range(2)]
     victim = start(study, url, logs[0], "--no-finals")
     other = start(study, url, logs[1], "--no-finals")
@@ -93,7 +93,7 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     study = write_simulated_server_study(tmp_path / "study")
     log = tmp_path / "log"
     process = start(study, "postgresql+psycopg://planner:canary-pw@127.0.0.1:1/postgres", log)
-    assert process.wait(60) == 1
+    assert process.wait(850) == 1
     words = log.read_text()
     assert "does not answer" in words
     assert "canary-pw" not in words

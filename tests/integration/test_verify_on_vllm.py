@@ -14,27 +14,22 @@ import docker
 import pytest
 
 from planner.study.loading import load_study
-from tests.integration.studies import PLANNER, tune, write_cpu_study
+from tests.integration.studies import PLANNER
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 
-TOLERANCE = "1"
+TOLERANCE = "20"
 """Engine, client and whatever else runs share few cores here: only flags and memory are certain, not speeds."""
 
-ONE_THREAD = 'OMP_NUM_THREADS: "1", VLLM_CPU_OMP_THREADS_BIND: nobind'
-"""Threads that wait for each other on busy cores take many times as long."""
+SCRIPT = "trial-1.sh"
 
 
 @pytest.fixture(scope="module")
-def study(vllm_image: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two trials, and trial 1 exported: its flags are all written out."""
-    path = write_cpu_study(tmp_path_factory.mktemp("verified") / "study", vllm_image, tiny_model, requests=16)
-    path.write_text(path.read_text().replace("env: {", f"env: {{{ONE_THREAD}, "))
-    done = tune(path, 2, "docker", timeout_s=800)
-    assert done.returncode == 0, done.stdout + done.stderr
-    export = [*PLANNER, "export", str(path), "--trial", "1"]
-    subprocess.run(export, check=True, capture_output=True, timeout=60)
-    return path
+def study(tuned: Path) -> Path:
+    """A tuned study, and its trial 1 exported beside it: its flags are all written out."""
+    export = [*PLANNER, "export", str(tuned), "--trial", "1", "-o", str(tuned.parent / SCRIPT)]
+    subprocess.run(export, check=True, capture_output=True, timeout=600)
+    return tuned
 
 
 @pytest.fixture
@@ -51,7 +46,7 @@ def names(client: docker.DockerClient, name: str) -> list[str]:
 
 def verify(script: Path, *options: str) -> tuple[int, str, str]:
     command = [*PLANNER, "verify", str(script), "--tolerance", TOLERANCE, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -61,7 +56,7 @@ def by_name(document: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_the_exported_script_reproduces_its_trial(study: Path) -> None:
-    code, out, err = verify(study.parent / "run.sh", "--json")
+    code, out, err = verify(study.parent / SCRIPT, "--json")
     assert code == 0, out + err
     document = json.loads(out)
     assert (document["reproduced"], document["trial"], document["failure"]) == (True, 1, None)
@@ -72,9 +67,10 @@ def test_the_exported_script_reproduces_its_trial(study: Path) -> None:
     assert "SIMULATED" not in out
 
 
+@pytest.mark.prove
 @pytest.mark.usefixtures("nothing_left")
 def test_a_changed_script_does_not_and_what_was_changed_is_named(study: Path, tmp_path: Path) -> None:
-    text = (study.parent / "run.sh").read_text()
+    text = (study.parent / SCRIPT).read_text()
     changed = text.replace("--max-model-len 1024", "--max-model-len 512").replace(
         "_KVCACHE_SPACE=1", "_KVCACHE_SPACE=2"
     )
@@ -96,8 +92,9 @@ def test_a_changed_script_does_not_and_what_was_changed_is_named(study: Path, tm
     assert "not reproduced: -e VLLM_CPU_KVCACHE_SPACE, --max-model-len, --seed, kv_tokens" in out
 
 
+@pytest.mark.prove
 def test_a_script_whose_engine_refuses_says_why(study: Path, nothing_left: str, tmp_path: Path) -> None:
-    text = (study.parent / "run.sh").read_text()
+    text = (study.parent / SCRIPT).read_text()
     script = tmp_path / "refused.sh"
     script.write_text(text.replace("--max-model-len 1024", "--max-model-len 300000"))
     code, out, err = verify(script, "--study", str(study), "--json")
@@ -109,14 +106,14 @@ def test_a_script_whose_engine_refuses_says_why(study: Path, nothing_left: str, 
 
 
 def test_interrupted_it_leaves_nothing(docker_client: docker.DockerClient, study: Path, nothing_left: str) -> None:
-    command = [*PLANNER, "verify", str(study.parent / "run.sh")]
+    command = [*PLANNER, "verify", str(study.parent / SCRIPT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not names(docker_client, nothing_left):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "stopped; what the script had started is removed" in err
 
@@ -126,7 +123,7 @@ def test_a_container_of_that_name_is_nobody_elses_to_remove(
 ) -> None:
     mine = docker_client.containers.create(vllm_image, name=nothing_left)
     try:
-        code, _, err = verify(study.parent / "run.sh")
+        code, _, err = verify(study.parent / SCRIPT)
         assert code == 1
         assert f"container {nothing_left} is there already" in err
         assert names(docker_client, nothing_left) == [nothing_left]

@@ -41,6 +41,24 @@ def wait_for(is_so: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def files_of(pid: int) -> list[str]:
+    """What its open files are."""
+    found = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(file))
+    return found
+
+
+def engines_of(study: Path) -> list[psutil.Process]:
+    name, found = load_study(study).name, []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(STUDY_ENV) == name:
+                found.append(process)
+    return found
+
+
 @contextlib.contextmanager
 def engine_of(study_name: str, launcher: str) -> Iterator[subprocess.Popen[bytes]]:
     env = {**os.environ, STUDY_ENV: study_name, LAUNCHER_ENV: launcher}
@@ -58,9 +76,14 @@ def test_the_engine_of_a_killed_planner_is_removed_and_no_other(tmp_path: Path) 
         engine_of(load_study(study).name, LAUNCHER.id) as of_a_living_planner,
         engine_of("another-study", "0" * 32) as of_another_study,
     ):
+        assert planner.stdout is not None
+        pipe = os.readlink(f"/proc/self/fd/{planner.stdout.fileno()}")
+        assert pipe in files_of(planner.pid)
+        for other in (*engines_of(study), *watchdogs_of(study)):
+            assert pipe not in files_of(other.pid), "nobody else holds the pipe"
         os.killpg(planner.pid, signal.SIGKILL)
-        output, _ = planner.communicate(timeout=2)
-        assert b"trial 0" in output, "and nobody holds the pipe"
+        output, _ = planner.communicate(timeout=GONE_WITHIN_S)
+        assert b"trial 0" in output
         wait_for(lambda: processes_of(study) == ["sleep 600"])
         wait_for(lambda: not watchdogs_of(study))
         assert of_a_living_planner.poll() is None
@@ -91,8 +114,8 @@ def test_a_run_that_ends_by_itself_ends_its_watchdog(tmp_path: Path, is_interrup
         assert os.getsid(watchdog.pid) != os.getsid(planner.pid)
         if is_interrupted:
             planner.send_signal(signal.SIGTERM)
-        planner.communicate(timeout=120)
+        planner.communicate(timeout=600)
         assert planner.returncode == (130 if is_interrupted else 0)
         with contextlib.suppress(psutil.NoSuchProcess):
-            watchdog.wait(2)
+            watchdog.wait(GONE_WITHIN_S)
     assert processes_of(study) == []

@@ -81,7 +81,7 @@ def started(script: str, program: str, folder: Path, count: int) -> list[list[st
     stub.chmod(0o755)
     path.write_text(script, "utf-8")
     env = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": "/wrong", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(["bash", str(path)], env=env, cwd=folder, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(["bash", str(path)], env=env, cwd=folder, capture_output=True, check=False, timeout=300)
     assert done.stderr == b""
     assert sorted(entry.name for entry in folder.iterdir()) == ["bin", "script.sh", "words"]
     text = record.read_bytes().decode()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -52,7 +54,33 @@ def port(folder: Path) -> Iterator[int]:  # noqa: ARG001
         engine.terminate()
 
 
+def test_answers_come_at_the_recorded_speed_whatever_delays_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of its own, on which each wait takes longer than was asked for."""
+    now_s, rng = 1000.0, random.Random(0)
+
+    def sleep(wait_s: float) -> None:
+        nonlocal now_s
+        now_s += wait_s * rng.uniform(1, 5)
+
+    monkeypatch.setattr(table_engine, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
+    pace = table_engine.Pace(300.0)
+    pace.restart()
+    began_s, tokens = now_s, 0
+    for _ in range(20):
+        tokens += pace.answer()
+        assert abs(tokens - 300.0 * (now_s - began_s)) <= 0.5
+
+
+def test_a_client_is_answered_with_tokens(port: int) -> None:
+    urlopen(f"http://127.0.0.1:{port}/v1/models")
+    answer = urlopen(f"http://127.0.0.1:{port}/v1/completions", json.dumps({"prompt": "a"}).encode()).read()
+    usage = json.loads(answer.split(b"\n")[0].removeprefix(b"data: "))["usage"]
+    assert 0 < usage["completion_tokens"] == usage["total_tokens"]
+
+
+@pytest.mark.prove
 def test_a_client_measures_the_recorded_speed(port: int) -> None:
+    """On the machine's clock, so the machine should be idle."""
     urlopen(f"http://127.0.0.1:{port}/v1/models")
     began_s, tokens = time.monotonic(), 0
     for _ in range(20):
@@ -102,6 +130,7 @@ def test_the_packages_launched_what_the_tables_hold() -> None:
             assert seen in [None if result is None else result.metrics[metric] for result in recorded]
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("package", ["vllm-tuner", "vllm-optimizer"])
 def test_the_emulation_does_what_the_package_does(package: str) -> None:
     """Or else means this far apart would be rare."""

@@ -15,7 +15,7 @@ from tests.race.package_runs import read_results
 from tests.race.runs import Run, percentiles, run
 from tests.race.searchers import EMULATED, SEARCHERS
 
-SEEDS, LAUNCHES = range(6), 12
+SEEDS, LAUNCHES = range(3), 12
 QUICK = tuple(name for name in SEARCHERS if name != "gp")
 LANDSCAPES = load_all()
 Runs = dict[tuple[Path, str], list[Run]]
@@ -65,7 +65,7 @@ def test_all_begin_at_the_default_and_stay_inside_the_table(runs: Runs) -> None:
 def test_luck_is_reproducible(runs: Runs) -> None:
     landscape = LANDSCAPES[0]
     for name in QUICK:
-        assert run(landscape, name, 3, LAUNCHES) == runs[Path(landscape.name), name][3], name
+        assert run(landscape, name, 2, LAUNCHES) == runs[Path(landscape.name), name][2], name
 
 
 def test_random_search_is_no_better_than_chance(runs: Runs) -> None:
@@ -89,13 +89,18 @@ def test_auto_tune_goes_in_its_scripts_order() -> None:
     assert settings[1:] == [(16, 512), (16, 1024), (16, 2048)]
 
 
-def test_the_page_has_every_landscape(runs: Runs) -> None:
-    landscapes = {Path(landscape.name): landscape for landscape in LANDSCAPES}
-    text = page.markdown(landscapes, runs, LAUNCHES, read_results())
+def test_the_page_has_every_landscape() -> None:
     kept = (Path(__file__).parents[2] / "docs" / "search.md").read_text("utf-8")
     for landscape in LANDSCAPES:
-        assert f"\n## {landscape.name}\n" in text
         assert f"\n## {landscape.name}\n" in kept, "run: make race"
+
+
+@pytest.mark.prove
+def test_a_page_is_made_of_every_landscape(runs: Runs) -> None:
+    landscapes = {Path(landscape.name): landscape for landscape in LANDSCAPES}
+    text = page.markdown(landscapes, runs, LAUNCHES, read_results())
+    for landscape in LANDSCAPES:
+        assert f"\n## {landscape.name}\n" in text
 
 
 def test_stopping_early_saves_and_keeps_the_winner() -> None:

@@ -97,7 +97,7 @@ def test_a_variable_that_is_not_set_is_named(problem: Problem, launch: Any, monk
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=300,
     )
     assert ended.returncode != 0
     assert "HF_TOKEN: is not set, the engine needs it" in ended.stderr

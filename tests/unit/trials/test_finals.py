@@ -26,9 +26,12 @@ Make = Callable[..., Problem]
 
 
 @pytest.fixture
-def trials(make_problem: Make, tune: Any) -> tuple[Problem, list[Trial]]:
-    problem = make_problem()
-    return problem, tune(problem, 4)
+def trials(make_problem: Make, tune: Any, kept: dict[str, Any]) -> tuple[Problem, list[Trial]]:
+    if "four trials" not in kept:
+        problem = make_problem()
+        kept["four trials"] = problem, tune(problem, 4)
+    problem, found = kept["four trials"]
+    return problem, list(found)
 
 
 def with_values(trials: Sequence[Trial], *values: float) -> list[Trial]:

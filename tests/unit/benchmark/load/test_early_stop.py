@@ -17,7 +17,9 @@ from planner.workload.workload import Workload, plan_requests
 from tests.unit.benchmark.load.test_progress import StopAt
 from tests.unit.simulated.test_load import serving
 
-WORKLOAD = Workload(concurrency=8, num_requests=400, input_tokens=32, output_tokens=64)
+NUM_REQUESTS = 4000
+"""More than are answered while a parent on a busy machine hears of the first ones."""
+WORKLOAD = Workload(concurrency=8, num_requests=NUM_REQUESTS, input_tokens=32, output_tokens=64)
 
 
 class GiveUp(StopAt):
@@ -44,10 +46,10 @@ def test_what_ended_counts_and_the_rest_is_gone(server: tuple[str, psutil.Proces
     )
     (repeat,) = measure(session)
     assert repeat.result.share == 0.1
-    assert 20 <= repeat.result.completed < 400
+    assert 20 <= repeat.result.completed < NUM_REQUESTS
     assert repeat.result.failed == 0
     assert len(repeat.records) == repeat.result.completed
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 120
     while (open_ones := established(process)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert open_ones == []

@@ -67,13 +67,17 @@ def read(problem: Problem, trials: list[Trial], *pareto: str) -> Reader:
 
 
 @pytest.fixture
-def finished(make_problem: Make, tune: Any, storage: str, watcher: Any) -> tuple[Problem, list[Trial]]:
+def finished(
+    make_problem: Make, tune: Any, storage: str, watcher: Any, kept: dict[str, Any]
+) -> tuple[Problem, list[Trial]]:
     """A study with its finals, on the simulated engine."""
-    problem = make_problem()
-    tune(problem, 6)
-    return problem, run_finals(
-        problem, Search(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
-    )
+    if "finished" not in kept:
+        problem = make_problem()
+        tune(problem, 6)
+        crew = Here(problem, simulated(problem), watcher.stage, "simulated")
+        kept["finished"] = problem, run_finals(problem, Search(problem, storage), crew, watcher)
+    problem, trials = kept["finished"]
+    return problem, list(trials)
 
 
 def test_the_page_tells_all(finished: tuple[Problem, list[Trial]]) -> None:

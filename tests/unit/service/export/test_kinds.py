@@ -45,7 +45,7 @@ def test_bash_reads_the_script_as_the_argv(odd: Problem, launch: Any, tmp_path: 
     docker.write_text(f"#!/bin/bash\nprintf '%s\\0' docker \"$@\" END >> {shlex.quote(str(record))}\n", "utf-8")
     docker.chmod(0o755)
     path = f"{docker.parent}:/usr/bin:/bin"
-    subprocess.run(["bash", str(script)], env={"PATH": path, "d": "wrong", "HOME": "wrong"}, check=True, timeout=30)
+    subprocess.run(["bash", str(script)], env={"PATH": path, "d": "wrong", "HOME": "wrong"}, check=True, timeout=300)
     launched = [words.split("\0") for words in record.read_text("utf-8").split("\0END\0") if words]
     assert launched == [run.argv() for run in service_runs(odd, trial.candidate)]
     assert len(launched) == 2
@@ -143,7 +143,7 @@ def test_compose_reads_two_instances_with_a_port_and_a_card_each(
     odd: Problem, launch: Any, tmp_path: Path, compose: list[str]
 ) -> None:
     (tmp_path / "compose.yaml").write_text(compose_yaml(odd, launch(odd)[0], None), "utf-8")
-    done = subprocess.run([*compose, "config"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*compose, "config"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "variable is not set" not in done.stderr  # every $ is doubled
     services = yaml.safe_load(done.stdout.replace("$$", "$"))["services"]
@@ -165,7 +165,7 @@ def test_compose_wants_what_is_passed_by_name(
     def config(**env: str) -> subprocess.CompletedProcess[str]:
         env = {"PATH": os.environ["PATH"], **env}
         return subprocess.run(
-            [*compose, "config"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60
+            [*compose, "config"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=300
         )
 
     without = config()
@@ -184,7 +184,7 @@ def test_the_unit_is_valid_and_starts_the_guard(make_problem: Make, launch: Any,
     words = shlex.split(line.removeprefix("ExecStart=").replace("%%", "%").replace("$$", "$"))
     assert words == [str(Path(sys.executable).with_name("planner")), "guard", str(ladder)]
     assert "\nEnvironmentFile=/etc/planner/x.env\n" in unit.read_text("utf-8")
-    done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
 
 

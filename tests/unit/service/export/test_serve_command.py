@@ -54,7 +54,10 @@ def vllm(tmp_path: Path) -> Path:
         "env = {name: os.environ.get(name) for name in ('CUDA_VISIBLE_DEVICES', 'GREETING')}\n"
         "(at / f'{port}.part').write_text(json.dumps([sys.argv[1:], env]))\n"
         "(at / f'{port}.part').rename(at / f'{port}.json')\n"
-        "time.sleep(float(os.environ.get(f'LIVES_{port}', '0')))\n"
+        "if awaited := os.environ.get(f'UNTIL_{port}'):\n"
+        "    for _ in range(30000):\n"
+        "        if (at / awaited).exists(): break\n"
+        "        time.sleep(0.02)\n"
         "sys.exit(7)\n",
         "utf-8",
     )
@@ -74,8 +77,8 @@ def test_bash_starts_each_instance_with_its_port_and_cards(
 ) -> None:
     problem = make_problem(**ODD, serve={"name": "coder", "host_port": 8888})
     script = serve_sh(problem, launch(problem)[0], None)
-    with start(script, vllm, tmp_path, LIVES_8888="0.5", LIVES_8889="60") as process:
-        assert process.wait(30) == 7  # the first ended, and its exit code is the script's
+    with start(script, vllm, tmp_path, UNTIL_8888="8889.json", UNTIL_8889="never") as process:
+        assert process.wait(300) == 7  # the first ended, and its exit code is the script's
     for port, card in (("8888", "0"), ("8889", "1")):
         words, env = yaml.safe_load((tmp_path / f"{port}.json").read_text("utf-8"))
         assert words == ["serve", "/my models/it's $HOME/Qwen3", "--port", port, *engine_args(problem, problem.default)]
@@ -85,7 +88,7 @@ def test_bash_starts_each_instance_with_its_port_and_cards(
 
 
 def wait_for(path: Path) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 300
     while not path.exists():
         assert time.monotonic() < until, path
         time.sleep(0.02)
@@ -94,7 +97,7 @@ def wait_for(path: Path) -> None:
 def test_sigterm_ends_both(make_problem: Make, launch: Any, vllm: Path, tmp_path: Path) -> None:
     problem = make_problem(serve={"name": "coder", "host_port": 8888})
     with start(
-        serve_sh(problem, launch(problem)[0], None), vllm, tmp_path, LIVES_8888="60", LIVES_8889="60"
+        serve_sh(problem, launch(problem)[0], None), vllm, tmp_path, UNTIL_8888="never", UNTIL_8889="never"
     ) as process:
         for port in ("8888", "8889"):
             wait_for(tmp_path / f"{port}.json")

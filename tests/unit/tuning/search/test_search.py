@@ -27,7 +27,7 @@ from planner.tuning.search.search import Search, definition
 from planner.tuning.search.surrogate import Surrogate
 
 Make = Callable[..., Problem]
-pytestmark = pytest.mark.timeout(60)  # a combination that is never marked as tried would be asked for ever
+pytestmark = pytest.mark.timeout(600)  # a combination that is never marked as tried would be asked for ever
 SAMPLERS = ("planner", "tpe", "random", "grid")
 FOUR = {"search": {"max_num_seqs": [8, 32], "block_size": [16, 32]}}
 
