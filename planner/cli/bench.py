@@ -21,30 +21,41 @@ def bench(
         float | None, typer.Option("--request-rate", help="Requests a second, whether or not others have ended.")
     ] = None,
     start_rate: Annotated[
-        float | None, typer.Option("--start-rate", help="From here the rate rises to --request-rate.")
+        float | None,
+        typer.Option(
+            "--start-rate", help="Requests a second at the start; the rate rises from here to --request-rate."
+        ),
     ] = None,
     burstiness: Annotated[
-        float | None, typer.Option("--burstiness", help="Of arrivals: 1 Poisson, less in bursts, inf constant gaps.")
+        float | None,
+        typer.Option("--burstiness", help="Shape of arrivals: 1 Poisson, below 1 bursts, inf constant gaps."),
     ] = None,
     max_concurrency: Annotated[
-        int | None, typer.Option("--max-concurrency", help="Most in flight at a rate or in a trace.", min=1)
+        int | None, typer.Option("--max-concurrency", help="Most requests in flight at a rate or in a trace.", min=1)
     ] = None,
     ramp: Annotated[
-        str | None, typer.Option("--ramp", help="Until all of --concurrency have joined, for example 30s.")
+        str | None,
+        typer.Option("--ramp", help="Time in which the requests of --concurrency join one by one, for example 30s."),
     ] = None,
     trace_speed: Annotated[
-        float | None, typer.Option("--trace-speed", help="How many times as fast a trace is sent.")
+        float | None, typer.Option("--trace-speed", help="Factor on the pace of a trace: 2 sends it in half the time.")
     ] = None,
-    num_requests: Annotated[int | None, typer.Option("--num-requests", help="Of one repeat.", min=1)] = None,
-    repeats: Annotated[int, typer.Option("--repeats", help="Measured runs, each of new prompts.", min=1)] = 3,
-    input_tokens: Annotated[int | None, typer.Option("--input-tokens", help="Of each prompt.", min=1)] = None,
-    output_tokens: Annotated[int | None, typer.Option("--output-tokens", help="max_tokens of each.", min=1)] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of lengths, prompts and arrivals.", min=0)] = None,
-    timeout: Annotated[str | None, typer.Option("--timeout", help="Of one request, for example 10min.")] = None,
+    num_requests: Annotated[int | None, typer.Option("--num-requests", help="Requests in one repeat.", min=1)] = None,
+    repeats: Annotated[int, typer.Option("--repeats", help="Measured runs, each with new prompts.", min=1)] = 3,
+    input_tokens: Annotated[int | None, typer.Option("--input-tokens", help="Tokens in each prompt.", min=1)] = None,
+    output_tokens: Annotated[
+        int | None, typer.Option("--output-tokens", help="Tokens of each answer (max_tokens).", min=1)
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of lengths, prompts and arrivals.", min=0)] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="Longest time for one request, for example 10min.")
+    ] = None,
     slo: Annotated[str | None, typer.Option("--slo", help="Limits: ttft_p95=10s,output_throughput=500.")] = None,
-    sweep: Annotated[str | None, typer.Option("--sweep", help="Levels of the load: 1,2,4,8.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option("--sweep", help="Load levels to measure one after another: 1,2,4,8.")
+    ] = None,
     find_capacity: Annotated[
-        bool, typer.Option("--find-capacity", help="Search the highest load that keeps the limits.")
+        bool, typer.Option("--find-capacity", help="Search for the highest load inside the limits.")
     ] = False,
     preset: Annotated[str | None, typer.Option("--preset", help="stress-32k: ten prompts of 32 000 at once.")] = None,
     endpoint: Annotated[str | None, typer.Option("--endpoint", help="completions or chat.")] = None,
@@ -58,14 +69,17 @@ def bench(
     ca_file: Annotated[
         str | None, typer.Option("--ca-file", help="PEM file of the authority that signed the server's certificate.")
     ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Accept any certificate.")] = False,
     client_processes: Annotated[
-        int | None, typer.Option("--client-processes", help="That send requests; by default as many as needed.", min=1)
+        int | None,
+        typer.Option("--client-processes", help="Processes that send requests; by default as many as needed.", min=1),
     ] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Written into the JSON.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Name of this run, written into the JSON.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result, vLLM's keys and ours.")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a row each repeat.")] = None,
-    save_detailed: Annotated[bool, typer.Option("--save-detailed", help="Each request in the JSON too.")] = False,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per repeat.")] = None,
+    save_detailed: Annotated[
+        bool, typer.Option("--save-detailed", help="Write each request into the JSON too.")
+    ] = False,
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option("--compare", help="Two result files; measures nothing.")
     ] = None,

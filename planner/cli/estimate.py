@@ -39,10 +39,14 @@ def estimate(
         typer.Option("--sweep", help="Table of FIELD=LOW..HIGH (doubling) or FIELD=a,b,c; twice: a heat map."),
     ] = None,
     compare: Annotated[
-        str | None, typer.Option("--compare", help="Side by side: the study's variants or models, as awq,fp16.")
+        str | None,
+        typer.Option("--compare", help="Table of the study's variants or of models side by side, as awq,fp16."),
     ] = None,
     layouts: Annotated[
-        bool, typer.Option("--layouts", help="Side by side: one instance on all cards, two on half each, ...")
+        bool,
+        typer.Option(
+            "--layouts", help="Table of layouts side by side: one instance on all cards, two on half each, ..."
+        ),
     ] = False,
     log: Annotated[
         Path | None, typer.Option("--calibrate", help="Learn from the log of a start with these settings, and keep it.")

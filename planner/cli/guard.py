@@ -11,9 +11,9 @@ from planner.errors import InputError
 
 
 def guard(
-    ladder: Annotated[Path | None, typer.Argument(help="ladder.yaml, or the study it is beside.")] = None,
+    ladder: Annotated[Path | None, typer.Argument(help="ladder.yaml, or the study in whose folder it is.")] = None,
     metrics_port: Annotated[
-        int, typer.Option("--metrics-port", help="Of Prometheus metrics on the loopback; 0: none.", min=0, max=65535)
+        int, typer.Option("--metrics-port", help="Loopback port for Prometheus metrics; 0: none.", min=0, max=65535)
     ] = 9477,
     webhook: Annotated[
         str | None,

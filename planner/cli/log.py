@@ -14,10 +14,12 @@ def log(
     target: Annotated[str, typer.Argument(help="Log file (plain or gzip), - for stdin, or a container's name.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print events as they come; Ctrl-C sums up.")] = False,
     study: Annotated[
-        Path | None, typer.Option("--study", help="Set it beside what this study predicts and asks.")
+        Path | None, typer.Option("--study", help="Compare the log with what this study predicts and asks for.")
     ] = None,
-    trial: Annotated[int | None, typer.Option("--trial", help="Of the study; by default its default settings.")] = None,
-    simulated: Annotated[bool, typer.Option("--simulated", help="One of the simulated trials.")] = False,
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="Trial of the study to compare with; by default its default settings.")
+    ] = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="Compare with a simulated trial.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What a vLLM log says: settings, memory, warnings and failures with what to change, throughput."""

@@ -67,9 +67,10 @@ InterconnectOption = Annotated[
         autocompletion=one_of("pcie", "nvlink", "nvlink-pairs", "none"),
     ),
 ]
-VersionOption = Annotated[str, typer.Option("--vllm-version", help="Version of vLLM.")]
+VersionOption = Annotated[str, typer.Option("--vllm-version", help="vLLM version, for example 0.8.5.")]
 LeversOption = Annotated[
-    str | None, typer.Option("--levers", help="Groups to search: scheduler, layout, numerics, engine, or all.")
+    str | None,
+    typer.Option("--levers", help="Groups of settings to search: scheduler, layout, numerics, engine, or all."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors: no plan, no progress.")]

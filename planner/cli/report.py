@@ -13,7 +13,9 @@ from planner.errors import InputError
 
 def report(
     study: StudyArgument = None,
-    jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Write the trials there, a line of JSON each.")] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option("--jsonl", help="Write the trials to this file, one line of JSON each.")
+    ] = None,
     pareto: Annotated[
         str | None, typer.Option("--pareto", help="Only trials that none beats in all of these, as ttft_p95,tpot_p95.")
     ] = None,

@@ -24,7 +24,9 @@ from planner.errors import InputError
 def tune(
     context: typer.Context,
     study: StudyArgument = None,
-    trials: Annotated[int, typer.Option("--trials", help="Launches in all, earlier runs counted in.", min=1)] = 30,
+    trials: Annotated[
+        int, typer.Option("--trials", help="Launches in all, including those of earlier runs.", min=1)
+    ] = 30,
     backend: Annotated[str | None, typer.Option("--backend", help="docker, process or simulated.")] = None,
     storage: Annotated[
         str | None,
@@ -37,7 +39,7 @@ def tune(
         bool, typer.Option("--exclusive", help="With --ray: one trial at a time on each host.")
     ] = False,
     mixed: Annotated[
-        bool, typer.Option("--mixed", help="With --ray: hosts may differ; speeds are told apart.")
+        bool, typer.Option("--mixed", help="With --ray: hosts may differ; their speeds are measured and corrected for.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the first launch, then stop.")] = False,
     levers: LeversOption = None,

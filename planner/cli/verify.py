@@ -13,13 +13,14 @@ from planner.cli.options import JsonOption, QuietOption
 def verify(
     script: Annotated[Path, typer.Argument(help="The exported run.sh.")],
     study: Annotated[
-        Path | None, typer.Option("--study", help="Its study; by default the one whose folder it is in.")
+        Path | None, typer.Option("--study", help="Study of the script; by default the one whose folder it is in.")
     ] = None,
     repeats: Annotated[
         int | None, typer.Option("--repeats", help="Measured runs; by default the study's, at least 2.", min=1)
     ] = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", help="Share that counts as no difference, besides the noise.", min=0.0)
+        float,
+        typer.Option("--tolerance", help="Relative difference that is accepted, in addition to the noise.", min=0.0),
     ] = 0.0,
     storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
     quiet: QuietOption = False,
