@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, IntColumn
+from planner.engine.versions import GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE
 from planner.hardware import GpuSpec
 from planner.model import ModelSpec
 from planner.units import GIB
@@ -89,6 +90,11 @@ class ResolvedEngine:
     @property
     def num_gpus(self) -> int:
         return self.world_size * self.data_parallel_size
+
+    @property
+    def graphs_follow_max_num_seqs(self) -> bool:
+        """Whether V1 of this version captures CUDA graphs only up to what max_num_seqs needs."""
+        return self.version >= GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE
 
 
 def _kernel_of(model: ModelSpec, gpu: GpuSpec, version: Version) -> str | None:

@@ -29,6 +29,9 @@ UNTIL: dict[str, str] = {
     "max_long_partial_prefills": "0.27.0",
 }
 
+GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE = Version("0.10.0")
+"""V1 captures CUDA graphs up to twice max_num_seqs; before, always up to the largest (vLLM's pull request 20628)."""
+
 
 MOST_VERSION = 100
 """Characters of a version; of thousands of digits Python makes no number."""

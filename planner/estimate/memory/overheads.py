@@ -68,21 +68,30 @@ def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Intercon
     return context + (most if is_rank_0 else _NVLINK_OTHER_RANKS_BYTES.get(engine.world_size, most))
 
 
-def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
-    """How many graphs are captured. V0 and V1 to 0.10: one a batch size.
-
-    Since 0.11: piecewise ones for mixed batches up to twice max_num_seqs, full ones for decoding up to max_num_seqs.
+def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:
+    """Largest batch in tokens that V1 captures a graph for, unless max_cudagraph_capture_size sets another one.
 
     Source: vllm@0.8.5 config.py:_set_cudagraph_sizes; vllm@0.11.2 config/vllm.py:_set_cudagraph_sizes.
+    """
+    largest: IntColumn = LARGEST_GRAPH_TOKENS
+    if engine.graphs_follow_max_num_seqs:
+        largest = columns.minimum(2 * engine.max_num_seqs, largest)
+    fits: IntColumn = columns.minimum(largest, engine.max_num_batched_tokens)
+    return fits
+
+
+def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
+    """How many graphs are captured.
+
+    V0 captures one for each batch size up to max_num_seqs, V1 one for each up to `largest_graph_tokens`. Since 0.11
+    these are piecewise graphs for mixed batches, and full graphs for decoding up to max_num_seqs come on top.
     """
     seqs, tokens = engine.max_num_seqs, engine.max_num_batched_tokens
     if engine.generation == "V0":
         counts = _num_sizes(seqs)
-    elif engine.version < GRAPHS_BY_SEQS_SINCE:
-        counts = _num_sizes(columns.minimum(LARGEST_GRAPH_TOKENS, tokens))
     else:
-        largest = columns.minimum(columns.minimum(2 * seqs, LARGEST_GRAPH_TOKENS), tokens)
-        if engine.max_cudagraph_capture_size is not None:
+        largest: Any = largest_graph_tokens(engine)
+        if engine.graphs_follow_max_num_seqs and engine.max_cudagraph_capture_size is not None:
             largest = columns.minimum(engine.max_cudagraph_capture_size, tokens)
         counts = _num_sizes(largest)
         if engine.version >= FULL_GRAPHS_SINCE:
@@ -97,8 +106,6 @@ def _num_sizes(largest: Any) -> Any:
     return small + middle + columns.ceil(columns.maximum(largest - 256, 0) / 16)
 
 
-GRAPHS_BY_SEQS_SINCE = Version("0.10.0")
-"""Since when V1 captures up to twice max_num_seqs; before, always up to the largest."""
 FULL_GRAPHS_SINCE = Version("0.11.0")
 LARGEST_GRAPH_TOKENS = 512
 GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.22 * MIB}
