@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import Any
 
-from packaging.version import Version
-
-from planner.engine import HALF_FALLBACK_SINCE, ResolvedEngine, flag, knows
+from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows
 from planner.estimate.answer import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
 from planner.estimate.rules import violations
 from planner.units import format_count, format_gib, to_gib
@@ -25,8 +23,6 @@ ENOUGH = 0.75
 """A change goes no further than it takes to gain this share of what the setting can give."""
 MOST_NEEDED = 3
 """Changes that are needed together, before it is said that nothing helps."""
-FP8_KV_ON_ADA_SINCE = Version("0.12.0")
-"""Since when V1 picks a backend that serves an fp8 KV cache below compute capability 9.0 by itself."""
 RESOLVED_NAMES = {"swap_space": "swap_space_gib", "cpu_offload_gb": "cpu_offload_gib"}
 """Settings that ResolvedEngine holds under another name."""
 
@@ -341,7 +337,7 @@ def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> s
             return "no CUDA graphs, slower decoding"
         case "tensor_parallel_size":
             return f"takes {engine.num_gpus * setup.instances} of {setup.num_gpus} cards"
-        case "dtype" if setup.version < HALF_FALLBACK_SINCE:
+        case "dtype" if not engine.falls_back_to_half:
             return "16-bit floats of a smaller range"
         case _:
             return ""

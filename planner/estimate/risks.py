@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from planner.engine import ResolvedEngine
+from planner.engine import ResolvedEngine, knows
 from planner.estimate.deployment import Deployment
 from planner.estimate.rules import pinned_bytes, stages_counted
 from planner.units import GIB, MIB, format_gib
@@ -130,7 +130,7 @@ def no_effect(engine: ResolvedEngine, version: Version) -> dict[str, str]:
     swap = {
         "V0": "V0 only pins it: its default preemption recomputes and never swaps",
         "V1": "V1 has no swapping: the number is checked and then unused"
-        if version < Version("0.18.0")
+        if knows(version, "swap_space")
         else "removed from vLLM in 0.18",
     }
     return {"swap_space": swap[engine.generation]}

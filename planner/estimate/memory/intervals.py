@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from packaging.version import Version
-
 from planner import arrays as columns
 from planner.arrays import FloatColumn
-from planner.engine import ResolvedEngine
+from planner.engine import FRAGMENTS_COUNTED_UNTIL, STEADY_GRAPHS_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import compile_bytes
 from planner.estimate.memory.image_encoder import encoder_bytes
 from planner.estimate.memory.weights import Rank
@@ -23,9 +21,8 @@ from planner.units import GIB
 
 ROUGH_SOURCES = ("label", "guess", "family")
 """Words in a card's source that say its total was not read from a log."""
-FRAGMENTS_COUNTED_UNTIL = Version("0.6.4")
 FRAGMENTS_BYTES = 3.0 * GIB
-"""Up to 0.6.3 the profile counts what torch has reserved, fragments included, not what it has allocated."""
+"""Where the profile counts what torch has reserved, fragments included."""
 UNKNOWN_FRACTION = 0.05
 """Of the weights, where the architecture is taken for an ordinary decoder."""
 TOWER_FRACTION, SHARED_TOWER_FRACTION = 0.1, 0.01
@@ -36,8 +33,6 @@ LOG_STEP_BYTES = 0.005 * GIB
 """Logs round to 0.01 GiB."""
 UNKNOWN_TOWER_BYTES = 6.0 * GIB
 """Where the tower is not known: profile runs of 1 to 6 GiB were seen."""
-STEADY_GRAPHS_SINCE = Version("0.20.0")
-"""Before, the figure in the log holds whatever else was first allocated while capturing: 0.1 to 5 GiB were seen."""
 CALIBRATED_BYTES = 0.06 * GIB
 """After one start: what changes between starts of one machine, and the rounding of its log."""
 

@@ -17,11 +17,9 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
-from packaging.version import Version
-
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.engine import ResolvedEngine
+from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import kv_group
@@ -35,9 +33,6 @@ WATERMARK_FRACTION = 0.01
 """Share of the blocks V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""
 CPU_KV_BYTES = 4 * GIB
 """KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes says otherwise."""
-GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
-SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
-"""Before, that runner's own estimate of its graphs was 0 (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from packaging.version import Version
 
-from planner.arrays import BoolColumn, FloatColumn, IntColumn, plain
+from planner.arrays import BoolColumn, FloatColumn, plain
 from planner.engine import ResolvedEngine
 from planner.estimate.memory.activations import AWQ_DEQUANTIZE_TOKENS
 from planner.estimate.memory.kv_cache import kv_bytes_per_token
+from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
 from planner.hardware import GpuSpec, Interconnect
 from planner.model import DTYPE_BYTES, ModelSpec
 
-LARGEST_V1_GRAPH_TOKENS = 512
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
 """From how many tokens a step the plain kernel dequantises first; exllama's MAX_Q_GEMM_ROWS is 50."""
 GRAPH_PADDING = 8
@@ -196,14 +195,6 @@ def linear_kernel(engine: ResolvedEngine) -> str:
     if engine.quantization is None:
         return "dense"
     return engine.quantization if engine.quantization in DEQUANTIZE_TOKENS else "marlin"
-
-
-def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:
-    """Largest captured batch of V1 in tokens; before 0.11 it was 512 whatever max_num_seqs."""
-    per_seq = 2 if engine.version >= Version("0.11.0") else LARGEST_V1_GRAPH_TOKENS
-    largest = np.minimum(per_seq * np.asarray(engine.max_num_seqs), LARGEST_V1_GRAPH_TOKENS)
-    graph_tokens: IntColumn = plain(np.minimum(largest, engine.max_num_batched_tokens))
-    return graph_tokens
 
 
 def _link(gpu: GpuSpec, interconnect: Interconnect, tensor_parallel_size: int) -> tuple[float, float]:

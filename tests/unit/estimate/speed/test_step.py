@@ -13,10 +13,11 @@ from packaging.version import Version
 
 from planner.benchmark.metrics import summarize
 from planner.engine.defaults import ResolvedEngine, resolve
+from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.speed.coefficients import V1
 from planner.estimate.speed.prediction import predict as predict_metrics
-from planner.estimate.speed.step import Step, StepModel, largest_graph_tokens, prefill_pairs
+from planner.estimate.speed.step import Step, StepModel, prefill_pairs
 from planner.files.shipped import load_named, shipped_files
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
@@ -126,6 +127,17 @@ def test_v1_graphs_serve_mixed_steps_up_to_twice_max_num_seqs() -> None:
     assert not steps.is_graphed(Step(prefill_tokens=101, decode_seqs=28))
     assert largest_graph_tokens(h200(max_num_seqs=1024)) == 512
     assert largest_graph_tokens(h200(max_num_seqs=1024, max_num_batched_tokens=1024)) == 512
+
+
+@pytest.mark.parametrize(
+    ("version", "largest"), [("0.9.2", 512), ("0.10.0", 128), ("0.10.2", 128), ("0.11.0", 128), ("0.24.0", 128)]
+)
+def test_captured_graphs_follow_max_num_seqs_since_0_10(version: str, largest: int) -> None:
+    engine = resolve({"max_num_seqs": 64}, DENSE_4B, H200, Version(version))
+    steps = StepModel(DENSE_4B, H200, "none", engine)
+    assert largest_graph_tokens(engine) == largest
+    assert steps.is_graphed(Step(prefill_tokens=largest - 28, decode_seqs=28))
+    assert not steps.is_graphed(Step(prefill_tokens=largest - 27, decode_seqs=28))
 
 
 def test_eager_steps_cost_a_launch_per_layer() -> None:
