@@ -1,7 +1,7 @@
 """Measures an OpenAI-compatible server: load sent, latencies and throughput seen, capacity searched.
 
 In: a URL and a workload. Out: `BenchmarkResult` with intervals. It knows no settings and no study.
-Read `session.py` first, then `load/generator.py`.
+Read `session.py` first, then `load/send.py`.
 """
 
 import lazy_loader
@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "document": ["read_metrics"],
         "load.target": ["target_of"],
         "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],
+        "load.watcher": ["STOPPED"],
         "metrics": ["BenchmarkResult", "GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "RATES", "sign", "summarize"],
         "records": ["RequestRecord"],
         "run": ["BenchAsk", "BenchOutcome", "compare_files", "run_bench", "write_outcome"],

@@ -8,6 +8,7 @@ from planner.benchmark.load.progress import Pace as Pace
 from planner.benchmark.load.progress import Projection as Projection
 from planner.benchmark.load.progress import pace_error as pace_error
 from planner.benchmark.load.progress import stopped_after as stopped_after
+from planner.benchmark.load.watcher import STOPPED as STOPPED
 from planner.benchmark.metrics import BenchmarkResult as BenchmarkResult
 from planner.benchmark.metrics import GOALS as GOALS
 from planner.benchmark.metrics import LATENCIES as LATENCIES

@@ -18,7 +18,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from planner.benchmark.load.generator import STOPPED
+from planner.benchmark.load.progress import Moment
+from planner.benchmark.load.watcher import STOPPED, SilentWatcher
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.slo import MAX_FAILED_FRACTION
 from planner.statistics import CONFIDENCE
@@ -226,7 +227,7 @@ def has_backlog(records: Sequence[RequestRecord]) -> bool:
     return fmean(r.e2el_s for r in done[-half:]) > BACKLOG_FRACTION * fmean(r.e2el_s for r in done[:half])
 
 
-class SaturationWatch:
+class SaturationWatch(SilentWatcher):
     """Counts requests above their limits while a level runs; `is_hopeless` when it can no longer keep the SLO."""
 
     def __init__(self, slo: Mapping[str, float], num_requests: int, left_out: Container[int] = ()) -> None:
@@ -239,12 +240,15 @@ class SaturationWatch:
         self.above = dict.fromkeys(self.allowed, 0)
         self.failed, self.may_fail = 0, math.floor(num_requests * MAX_FAILED_FRACTION)
 
-    def see(self, record: RequestRecord) -> None:
+    def on_record(self, record: RequestRecord) -> None:
         if record.index in self.left_out:
             return
         self.failed += record.error is not None
         for name, (limit, _) in self.allowed.items():
             self.above[name] += any(value > limit for value in _values(record, name.partition("_")[0]))
+
+    def stop_reason(self, moment: Moment) -> str | None:  # noqa: ARG002
+        return STOPPED if self.is_hopeless() else None
 
     def is_hopeless(self) -> bool:
         """Twice over what is allowed: plainly, and not by a hair."""
