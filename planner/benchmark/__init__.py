@@ -14,7 +14,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "load.target": ["target_of"],
         "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],
         "load.watcher": ["STOPPED"],
-        "metrics": ["BenchmarkResult", "GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "RATES", "sign", "summarize"],
+        "metric": ["GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "Metric", "RATES"],
+        "metrics": ["BenchmarkResult", "summarize"],
         "records": ["RequestRecord"],
         "run": ["BenchAsk", "BenchOutcome", "compare_files", "run_bench", "write_outcome"],
         "session": [
@@ -28,6 +29,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "measure_again",
             "no_watch",
         ],
-        "slo": ["Limit", "MAX_FAILED_FRACTION", "format_metric", "judge_limit", "parse_limits"],
+        "slo": ["Limit", "MAX_FAILED_FRACTION", "WrittenLimit", "limits_of", "parse_limits", "split_slo"],
     },
 )
