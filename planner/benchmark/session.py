@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 from planner.benchmark.client.server import IGNORE_EOS, ServerFacts, count_tokens
 from planner.benchmark.client.telemetry import GaugeWatch, fetch_telemetry, wait_until_idle
 from planner.benchmark.load.client_health import ClientHealth, client_fault
-from planner.benchmark.load.generator import STOPPED, Load
-from planner.benchmark.load.processes import processes_needed, send_spread
-from planner.benchmark.load.progress import LoadWatch
+from planner.benchmark.load.processes import processes_needed
+from planner.benchmark.load.progress import LoadWatch, Moment
+from planner.benchmark.load.send import Load, send_load
 from planner.benchmark.load.target import Target
+from planner.benchmark.load.watcher import STOPPED
 from planner.benchmark.metrics import BenchmarkResult, summarize
 from planner.benchmark.records import RequestRecord
 from planner.engine import EngineTelemetry, difference
@@ -59,7 +60,8 @@ class Session:
     warmup: Sequence[RequestPlan]
     repeats: Sequence[Sequence[RequestPlan]]
     on_stage: OnStage = _say_nothing
-    is_alive: Callable[[], bool] | None = None
+    is_alive: Callable[[], bool] = lambda: True
+    """Whether the engine still runs; may block."""
     after_load: Callable[[], None] = lambda: None
     """Called after each load, also the warm-up; may raise."""
     has_metrics: bool = True
@@ -120,6 +122,28 @@ def measure_again(session_of: Callable[[int], Session], always: bool = False) ->
     return measure(replace(session_of(1), warmup=(), num_processes=needed))
 
 
+@dataclass(frozen=True, slots=True)
+class _SessionWatcher:
+    """Follows one load of a session: tells its stage, asks `watch` whether it has shown enough, and the engine."""
+
+    session: Session
+    stage: str
+    watch: LoadWatch | None
+
+    def on_record(self, record: RequestRecord) -> None:
+        if self.watch is not None:
+            self.watch.on_record(record)
+
+    def on_progress(self, done: int, total: int) -> None:
+        self.session.on_stage(self.stage, done, total)
+
+    def stop_reason(self, moment: Moment) -> str | None:
+        return None if self.watch is None else self.watch.stop_reason(moment)
+
+    def is_alive(self) -> bool:
+        return self.session.is_alive()
+
+
 def _send(
     session: Session,
     plans: Sequence[RequestPlan],
@@ -128,16 +152,7 @@ def _send(
     num_processes: int,
     watch: LoadWatch | None = None,
 ) -> Load:
-    load = send_spread(
-        session.target,
-        plans,
-        shape,
-        num_processes,
-        on_progress=lambda done, total: session.on_stage(stage, done, total),
-        should_stop=None if watch is None else watch.should_stop,
-        is_alive=session.is_alive,
-        on_record=None if watch is None else watch.see,
-    )
+    load = send_load(session.target, plans, shape, _SessionWatcher(session, stage, watch), num_processes)
     session.after_load()
     return load
 

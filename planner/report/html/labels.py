@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from planner.benchmark import MAX_MODEL_LEN, RATES, format_metric
+from planner.benchmark import Metric
 from planner.report.html.plots import Axis
 from planner.study import Problem, Value
 from planner.trials import ABOUT, Trial, word
@@ -20,12 +20,10 @@ def sentence(words: str) -> str:
 
 
 def metric_axis(name: str) -> Axis:
-    if name == MAX_MODEL_LEN:
-        return Axis(f"{name}, tokens", format_count)
-    if name in RATES:
-        unit = "req/s" if name == "request_throughput" else "tok/s"
-        return Axis(f"{name}, {unit}", lambda value: f"{value:.4g}")
-    return Axis(name, format_ms)
+    metric = Metric.parse(name)
+    if metric.is_latency:
+        return Axis(name, format_ms)
+    return Axis(f"{name}, {metric.unit}", (lambda value: f"{value:.4g}") if metric.is_rate else format_count)
 
 
 def objective_axis(problem: Problem) -> Axis:
@@ -40,7 +38,7 @@ def time_unit(longest_s: float) -> tuple[str, float]:
 
 
 def figures_of(values: dict[str, float], metrics: Sequence[str]) -> str:
-    return ", ".join(f"{name} {format_metric(name, values[name])}" for name in metrics)
+    return ", ".join(f"{name} {Metric.parse(name).format(values[name])}" for name in metrics)
 
 
 def marked_value(problem: Problem, trial: Trial) -> str:

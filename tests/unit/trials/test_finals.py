@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from planner.benchmark.slo import judge_limit
+from planner.benchmark.metric import Metric
+from planner.benchmark.slo import Limit
 from planner.errors import EngineCrashed
 from planner.report.verdict import judged
 from planner.service.export.header import header
@@ -161,7 +162,7 @@ def contexts(make_problem: Make, launch: Any) -> tuple[Problem, list[Trial]]:
 
 
 def again(trial: Trial, throughput: float, limit: float = 500.0) -> Trial:
-    constraint = judge_limit("output_throughput", throughput, limit)
+    constraint = Limit(Metric("output_throughput"), limit).judge(throughput)
     return replace(trial, constraints=(constraint,), metrics={"output_throughput": throughput})
 
 
