@@ -14,6 +14,7 @@ from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import MemoryEstimate, estimate_memory
 from planner.estimate.rules import check
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.units import GIB, MIB
 from tests.places import GOLDEN
@@ -27,15 +28,7 @@ def _deployment(start: dict[str, Any]) -> Deployment:
     gpu = replace(find_gpu(start["gpu"]), memory_bytes=round(start["gpu_total_gib"] * GIB))
     model = load_model(start["model"])
     engine = resolve(start["settings"], model, gpu, V085)
-    return Deployment(
-        model=model,
-        gpu=gpu,
-        num_gpus=engine.world_size,
-        instances=1,
-        host_memory_bytes=None,
-        engine=engine,
-        memory=estimate_memory(model, gpu, engine, start["interconnect"]),
-    )
+    return Deployment.of(model, Placement(gpu, engine.world_size, start["interconnect"]), engine)
 
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start["id"])
@@ -72,7 +65,8 @@ def _estimate(
     model: str = "Qwen/Qwen3-32B-AWQ", gpu: str = TURING, version: str = "0.8.5", **flags: Any
 ) -> MemoryEstimate:
     spec, card = load_model(model), find_gpu(gpu)
-    return estimate_memory(spec, card, resolve({"dtype": "half", **flags}, spec, card, parse_version(version)))
+    engine = resolve({"dtype": "half", **flags}, spec, card, parse_version(version))
+    return estimate_memory(spec, Placement(card), engine)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +143,7 @@ def test_the_rank_with_the_least_room_decides_the_blocks() -> None:
     """The last stage of a pipeline holds the head and runs the sampler."""
     model, gpu = load_model("Qwen/Qwen3-8B"), find_gpu("RTX 4090")
     engine = resolve({"pipeline_parallel_size": 2, "max_num_seqs": 512}, model, gpu, parse_version("0.10.2"))
-    memory = estimate_memory(model, gpu, engine)
+    memory = estimate_memory(model, Placement(gpu), engine)
     first, last = memory.ranks
     assert last.activation_bytes > first.activation_bytes
     assert memory.num_blocks == last.available_bytes // last.block_bytes < first.available_bytes // first.block_bytes
