@@ -12,7 +12,7 @@ real starts (docs/model.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -186,9 +186,7 @@ def estimate_memory(
     total = placement.gpu.memory_bytes
     budget = total * engine.gpu_memory_utilization
     graphs = graph_bytes(model, placement, engine) * (1.0 if calibration is None else calibration.graph_ratio)
-    charges_graphs = engine.version >= GRAPHS_IN_BUDGET_SINCE and (
-        not uses_second_runner(model, engine) or engine.version >= SECOND_RUNNER_GRAPHS_SINCE
-    )
+    charges_graphs = _charges_graphs(model, engine)
     room = budget - (graphs if charges_graphs else 0.0)
     kinds = distinct_ranks(
         model.num_hidden_layers,
@@ -198,9 +196,6 @@ def estimate_memory(
     )
     ranks = tuple(_rank_memory(model, placement, engine, calibration, rank, room) for rank in kinds)
     first, group = ranks[0], kv_group(model, engine, kinds[0].num_layers)
-    blocks: Any = reduce(columns.minimum, (columns.maximum(r.available_bytes, 0) // r.block_bytes for r in ranks))
-    if engine.num_gpu_blocks_override is not None:
-        blocks = engine.num_gpu_blocks_override
     if calibration is not None:
         width = calibrated_doubts(first.activation_bytes, graphs)
     else:
@@ -222,7 +217,7 @@ def estimate_memory(
         graphs_in_budget=charges_graphs,
         kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,
-        num_blocks=columns.floor(blocks),
+        num_blocks=_num_blocks(engine, ranks),
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
@@ -232,6 +227,22 @@ def estimate_memory(
         calibrated_on=None if calibration is None else calibration.source,
         pinned_host_bytes=swap_bytes // group.block_bytes * group.block_bytes * engine.world_size,
     )
+
+
+def _charges_graphs(model: ModelSpec, engine: ResolvedEngine) -> bool:
+    """Whether the engine takes its own estimate of the CUDA graphs out of the budget."""
+    return engine.version >= GRAPHS_IN_BUDGET_SINCE and (
+        not uses_second_runner(model, engine) or engine.version >= SECOND_RUNNER_GRAPHS_SINCE
+    )
+
+
+def _num_blocks(engine: ResolvedEngine, ranks: Sequence[RankMemory]) -> IntColumn:
+    """Blocks of the KV cache: as many as the rank with the least room has, or the number that a flag sets."""
+    blocks: Any = reduce(columns.minimum, (columns.maximum(r.available_bytes, 0) // r.block_bytes for r in ranks))
+    if engine.num_gpu_blocks_override is not None:
+        blocks = engine.num_gpu_blocks_override
+    num_blocks: IntColumn = columns.floor(blocks)
+    return num_blocks
 
 
 def _rank_memory(

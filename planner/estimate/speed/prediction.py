@@ -71,6 +71,12 @@ def predict(
     tpot_s = token_s * running
     ttft_s = np.maximum(saturated_s - tpot_s * (output - 1), prompt_s)
     rate = np.where(np.asarray(memory.num_blocks) > 0, throughput / output, 0.0)
+    return _metrics(workload, rate, ttft_s, tpot_s)
+
+
+def _metrics(workload: Workload, rate: Any, ttft_s: Any, tpot_s: Any) -> dict[str, FloatColumn]:
+    """Rates follow from requests a second, latencies from the two means in seconds."""
+    prompt, output = workload.mean_input_tokens, workload.mean_output_tokens
     means = {"ttft": ttft_s, "tpot": tpot_s, "itl": tpot_s, "e2el": ttft_s + tpot_s * (output - 1)}
     rates = {
         "request_throughput": rate,
