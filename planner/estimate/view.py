@@ -154,7 +154,7 @@ def _weights_source(model: ModelSpec) -> str:
 def _non_torch_source(d: Deployment) -> str:
     if d.engine.world_size == 1:
         return "real starts, one GPU"
-    return "real starts, PCIe" if d.placement.interconnect in {"pcie", "none"} else "real starts, NVLink"
+    return "real starts, NVLink" if d.placement.bridged(d.engine.world_size) else "real starts, PCIe"
 
 
 def _kv_source(engine: ResolvedEngine) -> str:

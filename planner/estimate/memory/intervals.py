@@ -94,7 +94,7 @@ def doubts(
     compiled = compile_bytes(model, engine, rank)
     without_compiling = columns.where(compiled >= activations, 0.5 * compiled, 0.0)  # missing with a warm compile cache
     peak = 0.05 * GIB + 0.05 * activations + without_compiling
-    alone, bridged = engine.world_size == 1, placement.interconnect != "pcie"
+    alone, bridged = engine.world_size == 1, placement.bridged(engine.world_size)
     captured = graphs
     at_least, share_of_graphs = (0.6, 0.3) if engine.generation == "V0" else (0.5, 1.5)
     if engine.version >= STEADY_GRAPHS_SINCE:

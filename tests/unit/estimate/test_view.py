@@ -53,6 +53,8 @@ def test_sources_of_the_numbers() -> None:
     assert "real starts, PCIe" in row(text, "non-torch")
     over_nvlink = replace(setup, placement=replace(setup.placement, interconnect="nvlink"))
     assert "NVLink" in row(drawn(estimate_view(over_nvlink.answer())), "non-torch")
+    in_pairs = replace(setup, placement=replace(setup.placement, interconnect="nvlink-pairs"))
+    assert "real starts, PCIe" in row(drawn(estimate_view(in_pairs.answer())), "non-torch")
     assert "what is left" in row(text, "KV cache")
 
 

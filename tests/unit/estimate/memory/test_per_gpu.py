@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import MemoryEstimate, estimate_memory
 from planner.estimate.rules import check
 from planner.hardware.by_name import find_gpu
+from planner.hardware.gpus import Interconnect
 from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.units import GIB, MIB
@@ -129,6 +130,17 @@ def test_only_v0_pins_host_memory() -> None:
     assert _estimate(tensor_parallel_size=2, swap_space=4).pinned_host_bytes == pytest.approx(8 * GIB, rel=0.001)
     assert _estimate(swap_space=0).pinned_host_bytes == 0
     assert _estimate(gpu="H100 80GB", swap_space=4).pinned_host_bytes == 0
+
+
+def test_four_cards_in_bridged_pairs_are_as_uncertain_as_over_pcie() -> None:
+    """NCCL's ring of four goes over PCIe there, in the figure as in its interval."""
+    model, gpu = load_model("Qwen/Qwen3-8B"), find_gpu("RTX 3090")
+    engine = resolve({"tensor_parallel_size": 4}, model, gpu, parse_version("0.10.2"))
+    over: dict[Interconnect, MemoryEstimate] = {
+        link: estimate_memory(model, Placement(gpu, 4, link), engine) for link in get_args(Interconnect)
+    }
+    assert over["nvlink-pairs"] == over["none"] == over["pcie"]
+    assert over["nvlink"].doubts.non_torch > over["pcie"].doubts.non_torch
 
 
 def test_an_explicit_cache_size_is_taken_as_it_is() -> None:
