@@ -225,7 +225,7 @@ MOST_LENGTHS = 8192
 def _moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
     """Settings that change together, and their other values from the nearest to the furthest."""
     engine = base.deployment.engine
-    if setup.gpu.is_cpu:  # its KV cache is a setting, not what is left
+    if setup.placement.gpu.is_cpu:  # its KV cache is a setting, not what is left
         return
     for names, points in _all_moves(setup, base, for_starting):
         fitting = [
@@ -239,7 +239,7 @@ def _moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tup
 
 
 def _all_moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
-    engine, model, gpu = base.deployment.engine, setup.model, setup.gpu
+    engine, model, gpu = base.deployment.engine, setup.model, setup.placement.gpu
     batched, length = int(engine.max_num_batched_tokens), int(engine.max_model_len)
     yield ("max_num_seqs",), _each(_halvings(int(engine.max_num_seqs), 1 if for_starting else 8))
     smaller = [tokens for tokens in _halvings(batched, 512) if tokens >= int(engine.max_num_seqs)]
@@ -297,7 +297,7 @@ def _fp8_kinds(base: Answer) -> list[str]:
 
 def _parallel_sizes(setup: Setup, engine: ResolvedEngine) -> list[int]:
     """Other sizes that the cards allow, nearest first, larger before smaller."""
-    most = setup.num_gpus // (setup.instances * engine.pipeline_parallel_size * engine.data_parallel_size)
+    most = setup.placement.num_gpus // (setup.instances * engine.pipeline_parallel_size * engine.data_parallel_size)
     now = engine.tensor_parallel_size
     return sorted((n for n in range(1, most + 1) if n != now), key=lambda n: (abs(log2(n / now)), -n))
 
@@ -336,7 +336,7 @@ def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> s
         case "enforce_eager":
             return "no CUDA graphs, slower decoding"
         case "tensor_parallel_size":
-            return f"takes {engine.num_gpus * setup.instances} of {setup.num_gpus} cards"
+            return f"takes {engine.num_gpus * setup.instances} of {setup.placement.num_gpus} cards"
         case "dtype" if not engine.falls_back_to_half:
             return "16-bit floats of a smaller range"
         case _:

@@ -73,7 +73,7 @@ def violations(deployment: Deployment, count: int) -> NDArray[np.int64]:
 
 
 def _gpus(d: Deployment) -> int:
-    return d.instances * d.engine.num_gpus - d.num_gpus
+    return d.instances * d.engine.num_gpus - d.placement.num_gpus
 
 
 def _heads(d: Deployment) -> int:
@@ -219,9 +219,9 @@ def _backend(d: Deployment) -> bool:
 
 
 def _swap_space(d: Deployment) -> Any:
-    if d.host_memory_bytes is None or d.engine.generation != "V0":
+    if d.placement.host_memory_bytes is None or d.engine.generation != "V0":
         return 0
-    return pinned_bytes(d) - 0.7 * d.host_memory_bytes
+    return pinned_bytes(d) - 0.7 * d.placement.host_memory_bytes
 
 
 def pinned_bytes(d: Deployment) -> Any:
@@ -299,8 +299,8 @@ def _capability(gpu: GpuSpec) -> str:
 
 RULES: tuple[Rule, ...] = (
     Rule("enough GPUs", _gpus,
-         lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.num_gpus} are there (vLLM: Unable "
-                   "to load Ray which is required for multi-node inference)"),
+         lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.placement.num_gpus} are there (vLLM: "
+                   "Unable to load Ray which is required for multi-node inference)"),
     Rule("heads divide", _heads,
          lambda d: f"Total number of attention heads ({d.model.num_attention_heads}) must be divisible by tensor "
                    f"parallel size ({d.engine.tensor_parallel_size})."),
@@ -356,7 +356,8 @@ RULES: tuple[Rule, ...] = (
          lambda d: f"Invalid attention backend for cuda on {d.gpu.name}: {d.engine.attention_backend}"),
     Rule("swap space fits host memory", _swap_space,
          lambda d: f"Too large swap space. {pinned_bytes(d) / GIB:.2f} GiB out of the "
-                   f"{(d.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap space."),
+                   f"{(d.placement.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap "
+                   "space."),
     Rule("weights fit", _weights,
          lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.fullest_weight_bytes)} on a "
                    f"card of {format_gib(d.memory.total_bytes)}", OUT_OF_MEMORY),

@@ -17,7 +17,6 @@ from planner.estimate.deployment import Deployment
 from planner.estimate.explore import Comparison, Fit, Sweep
 from planner.estimate.fixes import Fix
 from planner.estimate.memory.per_gpu import MemoryEstimate
-from planner.hardware import Interconnect
 from planner.model import ModelSpec
 from planner.terminal import Fitted
 from planner.units import format_count, format_gib
@@ -50,10 +49,10 @@ def exploration_view(found: Fit | Sweep | Comparison) -> RenderableType:
 # --- one deployment ---
 
 
-def estimate_view(answer: Answer, interconnect: Interconnect = "pcie", fixes: Sequence[Fix] = ()) -> RenderableType:
+def estimate_view(answer: Answer, fixes: Sequence[Fix] = ()) -> RenderableType:
     """Components per GPU, a bar of the card, KV cache, verdict, reasons, fixes."""
     d = answer.deployment
-    rows = _components(d, interconnect)
+    rows = _components(d)
     parts: list[RenderableType] = [*_title(d), _ComponentsTable(rows, d.memory)]
     if d.memory.total_bytes:
         parts.append(_bar(rows, d))
@@ -108,13 +107,13 @@ def _title(d: Deployment) -> list[RenderableType]:
     ]
 
 
-def _components(d: Deployment, interconnect: Interconnect) -> list[Row]:
+def _components(d: Deployment) -> list[Row]:
     memory, engine = d.memory, d.engine
     inside, outside = "inside", "outside"
     rows = [
         ("weights", float(memory.weight_bytes), inside, _weights_source(d.model), "blue"),
         ("activation peak", float(memory.activation_bytes), inside, "profile run, by formula", "magenta"),
-        ("non-torch", float(memory.non_torch_bytes), inside, _non_torch_source(engine, interconnect), "cyan"),
+        ("non-torch", float(memory.non_torch_bytes), inside, _non_torch_source(d), "cyan"),
         ("KV cache", float(memory.kv_cache_bytes), inside, _kv_source(engine), "green"),
         ("CUDA graphs", float(memory.graph_bytes), inside if memory.graphs_in_budget else outside,
          "none: enforce_eager" if engine.enforce_eager else f"real starts of {engine.generation}", "yellow"),
@@ -152,10 +151,10 @@ def _weights_source(model: ModelSpec) -> str:
     return "exact from config.json"
 
 
-def _non_torch_source(engine: ResolvedEngine, interconnect: Interconnect) -> str:
-    if engine.world_size == 1:
+def _non_torch_source(d: Deployment) -> str:
+    if d.engine.world_size == 1:
         return "real starts, one GPU"
-    return "real starts, PCIe" if interconnect in {"pcie", "none"} else "real starts, NVLink"
+    return "real starts, NVLink" if d.placement.bridged(d.engine.world_size) else "real starts, PCIe"
 
 
 def _kv_source(engine: ResolvedEngine) -> str:
@@ -330,5 +329,5 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     lengths = {int(answer.deployment.engine.max_model_len) for _, _, answer in comparison.rows}
     context = f"requests of {max(lengths)} tokens" if len(lengths) == 1 else "requests of each one's full length"
     first = comparison.rows[0][2].deployment
-    title = Text(f"{first.num_gpus} x {first.gpu.name}, vLLM {first.engine.version}, {context}; GiB per GPU")
+    title = Text(f"{first.placement.num_gpus} x {first.gpu.name}, vLLM {first.engine.version}, {context}; GiB per GPU")
     return Group(title, Fitted(table), *([_hanging(reasons)] if reasons else []))

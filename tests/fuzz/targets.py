@@ -100,7 +100,7 @@ def study(data: bytes) -> None:
     spec = load_study(written(data, "study.yaml"))
     judge(spec)
     setup = setup_of(spec, EngineConfig())
-    show(estimate_view(setup.answer(), setup.interconnect, []))
+    show(estimate_view(setup.answer(), []))
 
 
 def judge(spec: StudySpec) -> None:
@@ -285,7 +285,7 @@ def calibration(data: bytes) -> None:
     written(data, "calibration.json")
     load_calibrations(folder() / "calibration.json")
     setup = calibrated(small_setup(), folder(), None)
-    show(estimate_view(setup.answer(), setup.interconnect, []))
+    show(estimate_view(setup.answer(), []))
 
 
 @cache

@@ -15,7 +15,7 @@ from planner.engine import FRAGMENTS_COUNTED_UNTIL, STEADY_GRAPHS_SINCE, Resolve
 from planner.estimate.memory.activations import compile_bytes
 from planner.estimate.memory.image_encoder import encoder_bytes
 from planner.estimate.memory.weights import Rank
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import GIB
 
@@ -65,15 +65,15 @@ def calibrated_doubts(activations: FloatColumn, graphs: FloatColumn) -> Doubts:
 
 def doubts(
     model: ModelSpec,
-    gpu: GpuSpec,
+    placement: Placement,
     engine: ResolvedEngine,
-    interconnect: Interconnect,
     rank: Rank,
     weights: FloatColumn,
     activations: FloatColumn,
     graphs: FloatColumn,
 ) -> Doubts:
     """Of one rank's estimated components, in bytes."""
+    gpu = placement.gpu
     rough_card = any(word in gpu.source for word in ROUGH_SOURCES)
     share = 0.003 if model.quantization is None else 0.025  # padding, repacking for other kernels
     if not model.is_known:
@@ -89,7 +89,7 @@ def doubts(
     compiled = compile_bytes(model, engine, rank)
     without_compiling = columns.where(compiled >= activations, 0.5 * compiled, 0.0)  # missing with a warm compile cache
     peak = 0.05 * GIB + 0.05 * activations + without_compiling
-    alone, bridged = engine.world_size == 1, interconnect != "pcie"
+    alone, bridged = engine.world_size == 1, placement.bridged(engine.world_size)
     captured = graphs
     at_least, share_of_graphs = (0.6, 0.3) if engine.generation == "V0" else (0.5, 1.5)
     if engine.version >= STEADY_GRAPHS_SINCE:

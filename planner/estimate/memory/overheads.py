@@ -13,7 +13,7 @@ from planner.engine import (
     SNAPSHOT_AFTER_NCCL_SINCE,
     ResolvedEngine,
 )
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import GIB, MIB
 
@@ -41,22 +41,23 @@ def context_in_budget(engine: ResolvedEngine) -> bool:
     return engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL
 
 
-def context_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> float:
+def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
     """What is on the card before the engine's first snapshot: the CUDA context and, since 0.11, NCCL's buffers."""
-    context = _CONTEXT_ON_HOPPER_BYTES if gpu.compute_capability >= (9, 0) else CONTEXT_BYTES
-    if engine.world_size > 1 and interconnect == "nvlink" and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
+    context = _CONTEXT_ON_HOPPER_BYTES if placement.gpu.compute_capability >= (9, 0) else CONTEXT_BYTES
+    if engine.world_size > 1 and placement.interconnect == "nvlink" and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
         context += _NCCL_BEFORE_SNAPSHOT_BYTES
     return context
 
 
-def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect, is_rank_0: bool = True) -> float:
+def non_torch_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool = True) -> float:
     """What a rank's process takes outside torch after the engine's first snapshot."""
     context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
     if engine.world_size == 1:
-        if engine.version >= MORE_OUTSIDE_TORCH_SINCE and gpu.compute_capability >= (9, 0):
+        on_hopper = placement.gpu.compute_capability >= (9, 0)
+        if engine.version >= MORE_OUTSIDE_TORCH_SINCE and on_hopper:
             return _ALONE_ON_HOPPER_LATER_BYTES
-        return context + (_ALONE_ON_HOPPER_BYTES if gpu.compute_capability >= (9, 0) else _ALONE_BYTES)
-    bridged = interconnect == "nvlink" or (interconnect == "nvlink-pairs" and engine.world_size == 2)
+        return context + (_ALONE_ON_HOPPER_BYTES if on_hopper else _ALONE_BYTES)
+    bridged = placement.bridged(engine.world_size)
     if engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
         return context + _AFTER_NCCL_BYTES["nvlink" if bridged else "pcie"]
     if not bridged:
@@ -110,7 +111,7 @@ NCCL_GRAPH_BYTES = {"V0": 23 * MIB, "V1": 11 * MIB}
 """What a graph that holds NCCL all-reduces takes on top, each; custom all-reduce needs none."""
 
 
-def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Interconnect) -> FloatColumn:
+def graph_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine) -> FloatColumn:
     """Memory of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch.
 
     Without NVLink custom all-reduce is off above two ranks, and V0 was seen with NCCL's share on two as well.
@@ -120,7 +121,7 @@ def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Intercon
     per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
     if engine.generation == "V0":
         per_graph = per_graph / columns.sqrt(engine.tensor_parallel_size)
-    if engine.tensor_parallel_size > (1 if engine.generation == "V0" else 2) and interconnect != "nvlink":
+    if engine.tensor_parallel_size > (1 if engine.generation == "V0" else 2) and placement.interconnect != "nvlink":
         per_graph = per_graph + NCCL_GRAPH_BYTES[engine.generation]
     scratch: Any = 0
     if engine.generation == "V0":

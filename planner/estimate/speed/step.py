@@ -23,7 +23,7 @@ from planner.estimate.memory.kv_cache import kv_bytes_per_token
 from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware import GpuSpec, Placement
 from planner.model import DTYPE_BYTES, ModelSpec
 
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
@@ -79,12 +79,11 @@ class StepModel:
     def __init__(
         self,
         model: ModelSpec,
-        gpu: GpuSpec,
-        interconnect: Interconnect,
+        placement: Placement,
         engine: ResolvedEngine,
         coefficients: Coefficients | None = None,
     ) -> None:
-        self.engine = engine
+        self.engine, gpu = engine, placement.gpu
         self.coefficients = c = coefficients or default_coefficients(engine, gpu)
         tp, pp, itemsize = engine.tensor_parallel_size, engine.pipeline_parallel_size, DTYPE_BYTES[engine.dtype]
         layers, hidden = model.num_hidden_layers / pp, model.hidden_size
@@ -106,7 +105,7 @@ class StepModel:
         if engine.attention_backend == "XFORMERS":
             self._continued_pair_s = pair_s / (_PREFIX_KERNEL_EFFICIENCY * c.attention_efficiency)
         self._context_token_s = kv_bytes_per_token(model, engine) / (self._bandwidth * decode)
-        bytes_per_s, self._reduce_latency_s = _link(gpu, interconnect, tp)
+        bytes_per_s, self._reduce_latency_s = _link(gpu, placement.bridged(tp))
         ring = 2 * (tp - 1) / tp / bytes_per_s if tp > 1 else 0.0
         self._num_reduces = 2 * layers if tp > 1 else 0
         self._reduce_s_per_token = hidden * itemsize * ring
@@ -197,9 +196,8 @@ def linear_kernel(engine: ResolvedEngine) -> str:
     return engine.quantization if engine.quantization in DEQUANTIZE_TOKENS else "marlin"
 
 
-def _link(gpu: GpuSpec, interconnect: Interconnect, tensor_parallel_size: int) -> tuple[float, float]:
-    """Bandwidth and latency of the slowest link of the ring; bridged pairs help a ring of two only."""
-    bridged = interconnect == "nvlink" or (interconnect == "nvlink-pairs" and tensor_parallel_size == 2)
+def _link(gpu: GpuSpec, bridged: bool) -> tuple[float, float]:
+    """Bytes a second and latency in seconds of the slowest link of the ring."""
     bytes_per_s, latency_s = _LINKS["nvlink" if bridged else "pcie"]
     if bridged and gpu.compute_capability < (8, 0):
         bytes_per_s = _TURING_NVLINK_BYTES_PER_S

@@ -197,7 +197,7 @@ def test_the_simulated_servers_capacity(make_problem: Callable[..., object]) -> 
             concurrency=int(level), num_requests=5 * int(level) + 20, input_tokens=512, output_tokens=32, seed=seed,
             warmup_requests=0,
         )  # fmt: skip
-        engine = start_engine(deployment, problem.spec.hardware.interconnect, seed)  # type: ignore[attr-defined]
+        engine = start_engine(deployment, seed)
         records, _ = simulate_load([engine], workload)
         return [one for one in records if one.index >= int(level)]  # without the first wave
 

@@ -75,7 +75,7 @@ def simulated(make_problem: Callable[..., Problem]) -> Callable[..., tuple[list[
         row = problem.grid.feasible_rows[0]
         params = {**problem.choices.params(problem.grid.indices[row]), **settings}
         deployment = problem.deployment(problem.choices.candidate(params))
-        records, _ = simulate_load([start_engine(deployment, "pcie")], workload)
+        records, _ = simulate_load([start_engine(deployment)], workload)
         return plan_requests(workload), records
 
     return run
