@@ -23,8 +23,6 @@ ENOUGH = 0.75
 """A change goes no further than it takes to gain this share of what the setting can give."""
 MOST_NEEDED = 3
 """Changes that are needed together, before it is said that nothing helps."""
-RESOLVED_NAMES = {"swap_space": "swap_space_gib", "cpu_offload_gb": "cpu_offload_gib"}
-"""Settings that ResolvedEngine holds under another name."""
 
 Point = tuple[Any, ...]
 
@@ -312,7 +310,7 @@ def _fix(setup: Setup, base: Answer, changes: Mapping[str, Any], answer: Answer,
 
 
 def _now(engine: ResolvedEngine, name: str) -> Any:
-    return getattr(engine, RESOLVED_NAMES.get(name, name), None)
+    return getattr(engine, name, None)
 
 
 def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> str:

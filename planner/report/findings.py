@@ -155,7 +155,8 @@ def setting_words(problem: Problem, candidate: Candidate, name: str) -> str:
     if value is not None:
         return word(value)
     engine = problem.deployment(candidate).engine
-    resolved: Value = getattr(engine, name, getattr(engine, f"{name}_gib", None)) if name in FIELDS else None
+    is_told = name in FIELDS and name != "cpu_offload_gb"  # of that one it has always said just "default"
+    resolved: Value = getattr(engine, name, None) if is_told else None
     return "default" if resolved is None else f"{word(_plain(resolved))}{DEFAULT}"
 
 
