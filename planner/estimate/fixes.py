@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import Any
 
-from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows
+from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows, words_of
 from planner.estimate.answer import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
 from planner.estimate.rules import violations
 from planner.units import format_count, format_gib, to_gib
@@ -51,7 +51,7 @@ class Fix:
     def text(self) -> str:
         """`max_num_seqs 256 -> 128: +0.71 GiB, +11 600 tokens; ...`"""
         changes = ", ".join(
-            f"without {flag(name)}" if value is None else f"{name} {_word(self.before[name])} -> {_word(value)}"
+            f"without {flag(name)}" if value is None else f"{name} {words_of(self.before[name])} -> {words_of(value)}"
             for name, value in self.changes.items()
         )
         tokens = f"{_signed(self.gained_tokens)} tokens"
@@ -366,9 +366,3 @@ LOSSES = {
 
 def _signed(number: int) -> str:
     return ("-" if number < 0 else "+") + format_count(abs(number))
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
