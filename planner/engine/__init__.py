@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "config": ["BOOLEANS", "EngineConfig", "FIELDS", "convert_settings", "settings"],
+        "config": ["BOOLEANS", "EngineConfig", "FIELDS", "convert_settings", "settings", "words_of"],
         "defaults": [
             "LONG_CONTEXT",
             "ResolvedEngine",

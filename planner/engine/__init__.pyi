@@ -3,6 +3,7 @@ from planner.engine.config import EngineConfig as EngineConfig
 from planner.engine.config import FIELDS as FIELDS
 from planner.engine.config import convert_settings as convert_settings
 from planner.engine.config import settings as settings
+from planner.engine.config import words_of as words_of
 from planner.engine.defaults import LONG_CONTEXT as LONG_CONTEXT
 from planner.engine.defaults import ResolvedEngine as ResolvedEngine
 from planner.engine.defaults import USE_V1_ENV as USE_V1_ENV

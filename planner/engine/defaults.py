@@ -51,7 +51,7 @@ BIG_CARD_BYTES = 70 * GIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedEngine:
-    """Every setting as the engine will use it. Columns are scalars or arrays of one entry a candidate."""
+    """Every setting as the engine will use it, under vLLM's name. Columns are scalars, or arrays over candidates."""
 
     version: Version
     generation: Generation
@@ -66,7 +66,8 @@ class ResolvedEngine:
     max_num_batched_tokens: IntColumn
     gpu_memory_utilization: FloatColumn
     block_size: IntColumn
-    swap_space_gib: FloatColumn
+    swap_space: FloatColumn
+    """GiB per GPU."""
     enable_chunked_prefill: BoolColumn
     enable_prefix_caching: BoolColumn
     enforce_eager: BoolColumn
@@ -76,7 +77,8 @@ class ResolvedEngine:
     async_scheduling: BoolColumn
     enable_expert_parallel: bool
     data_parallel_size: int
-    cpu_offload_gib: FloatColumn
+    cpu_offload_gb: FloatColumn
+    """GiB per GPU, whatever its name says."""
     max_cudagraph_capture_size: IntColumn | None
     optimization_level: IntColumn | None
     speculative_config: str | None
@@ -90,6 +92,14 @@ class ResolvedEngine:
     @property
     def num_gpus(self) -> int:
         return self.world_size * self.data_parallel_size
+
+    @property
+    def swap_space_bytes(self) -> FloatColumn:
+        return self.swap_space * GIB
+
+    @property
+    def cpu_offload_bytes(self) -> FloatColumn:
+        return self.cpu_offload_gb * GIB
 
     @property
     def graphs_follow_max_num_seqs(self) -> bool:
@@ -174,7 +184,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         max_num_batched_tokens=column("max_num_batched_tokens", batched),
         gpu_memory_utilization=column("gpu_memory_utilization", 0.92 if version >= HIGHER_UTILIZATION_SINCE else 0.90),
         block_size=column("block_size", 128 if gpu.is_cpu else 16),
-        swap_space_gib=column("swap_space", 4.0 if generation == "V0" else 0.0),
+        swap_space=column("swap_space", 4.0 if generation == "V0" else 0.0),
         enable_chunked_prefill=chunked,
         enable_prefix_caching=column("enable_prefix_caching", generation == "V1"),
         enforce_eager=column("enforce_eager", False) | (column("optimization_level", 2) == 0),  # O0: no graphs either
@@ -184,7 +194,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         enable_expert_parallel=bool(settings.get("enable_expert_parallel")),
         num_gpu_blocks_override=settings.get("num_gpu_blocks_override"),
         data_parallel_size=settings.get("data_parallel_size") or 1,
-        cpu_offload_gib=column("cpu_offload_gb", 0.0),
+        cpu_offload_gb=column("cpu_offload_gb", 0.0),
         max_cudagraph_capture_size=settings.get("max_cudagraph_capture_size"),
         optimization_level=settings.get("optimization_level"),
         speculative_config=settings.get("speculative_config"),

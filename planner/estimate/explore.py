@@ -14,7 +14,6 @@ from planner.arrays import LazyModule
 from planner.engine import FIELDS, LONG_CONTEXT, ResolvedEngine, convert_settings, knows
 from planner.errors import InputError
 from planner.estimate.answer import COLUMNS, Answer, Setup, answer_of, one_of
-from planner.estimate.fixes import RESOLVED_NAMES
 from planner.estimate.rules import violations
 from planner.units import GIB
 
@@ -223,7 +222,7 @@ def _value(name: str, text: str) -> Any:
     return getattr(convert_settings({name: text}, "--sweep"), name)
 
 
-_MODELLED = {column.name for column in fields(ResolvedEngine)} | RESOLVED_NAMES.keys()
+_MODELLED = {column.name for column in fields(ResolvedEngine)}
 
 
 def field_name(text: str, option: str, setup: Setup) -> str:

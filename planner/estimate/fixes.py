@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import Any
 
-from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows
+from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows, words_of
 from planner.estimate.answer import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
 from planner.estimate.rules import violations
 from planner.units import format_count, format_gib, to_gib
@@ -23,8 +23,6 @@ ENOUGH = 0.75
 """A change goes no further than it takes to gain this share of what the setting can give."""
 MOST_NEEDED = 3
 """Changes that are needed together, before it is said that nothing helps."""
-RESOLVED_NAMES = {"swap_space": "swap_space_gib", "cpu_offload_gb": "cpu_offload_gib"}
-"""Settings that ResolvedEngine holds under another name."""
 
 Point = tuple[Any, ...]
 
@@ -53,7 +51,7 @@ class Fix:
     def text(self) -> str:
         """`max_num_seqs 256 -> 128: +0.71 GiB, +11 600 tokens; ...`"""
         changes = ", ".join(
-            f"without {flag(name)}" if value is None else f"{name} {_word(self.before[name])} -> {_word(value)}"
+            f"without {flag(name)}" if value is None else f"{name} {words_of(self.before[name])} -> {words_of(value)}"
             for name, value in self.changes.items()
         )
         tokens = f"{_signed(self.gained_tokens)} tokens"
@@ -312,7 +310,7 @@ def _fix(setup: Setup, base: Answer, changes: Mapping[str, Any], answer: Answer,
 
 
 def _now(engine: ResolvedEngine, name: str) -> Any:
-    return getattr(engine, RESOLVED_NAMES.get(name, name), None)
+    return getattr(engine, name, None)
 
 
 def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> str:
@@ -368,9 +366,3 @@ LOSSES = {
 
 def _signed(number: int) -> str:
     return ("-" if number < 0 else "+") + format_count(abs(number))
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -43,7 +43,7 @@ def _host_dangers(d: Deployment) -> list[str]:
 def memory_danger(d: Deployment) -> str | None:
     """Whether the engines' processes take more than `host_memory_bytes`."""
     ranks = d.instances * d.engine.num_gpus
-    offloaded = 0.0 if d.gpu.is_cpu else float(d.engine.cpu_offload_gib) * GIB * ranks
+    offloaded = 0.0 if d.gpu.is_cpu else float(d.engine.cpu_offload_bytes) * ranks
     pinned = float(pinned_bytes(d))
     needed = pinned + offloaded + HOST_BYTES_PER_PROCESS * (ranks + d.instances)
     there = d.placement.host_memory_bytes

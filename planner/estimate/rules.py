@@ -226,7 +226,7 @@ def _swap_space(d: Deployment) -> Any:
 
 def pinned_bytes(d: Deployment) -> Any:
     """Host bytes pinned for swapping by all instances; vLLM's check sees one engine, the machine holds them all."""
-    return d.engine.swap_space_gib * GIB * d.engine.tensor_parallel_size * d.instances
+    return d.engine.swap_space_bytes * d.engine.tensor_parallel_size * d.instances
 
 
 def _weights(d: Deployment) -> Any:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from planner.benchmark import Metric
+from planner.engine import words_of
 from planner.estimate import no_effect
 from planner.report.findings import (
     PERCENTILES,
@@ -41,7 +42,6 @@ from planner.trials import (
     leveled,
     outcome_text,
     searched,
-    word,
 )
 from planner.units import format_count, format_ms
 
@@ -49,7 +49,7 @@ from planner.units import format_count, format_ms
 def _values(problem: Problem, candidate: Candidate) -> str:
     """Only the values, in the order of the searched settings."""
     values = (problem.choices.value_of(candidate, name) for name in problem.choices.names)
-    return " ".join("-" if value is None else word(value) for value in values)
+    return " ".join("-" if value is None else words_of(value) for value in values)
 
 
 # --- tune ---
@@ -65,7 +65,7 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
     idle = no_effect(problem.deployment(problem.default).engine, problem.version)
     for name, values in problem.choices.searched.items():
         note = f"no effect on speed: {idle[name]}" if name in idle else ""
-        table.add_row(name, ", ".join("default" if v is None else word(v) for v in values), note)
+        table.add_row(name, ", ".join("default" if v is None else words_of(v) for v in values), note)
     lines = [
         f"candidates  {format_count(len(grid.indices))}: {format_count(len(grid.feasible_rows))} feasible, "
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",

@@ -196,7 +196,7 @@ def estimate_memory(
     else:
         width = doubts(model, placement, engine, kinds[0], first.weight_bytes, first.activation_bytes, graphs)
     uncertainty = 0.0 if engine.kv_cache_memory_bytes is not None else width.kv_cache_bytes(charges_graphs)
-    swap_bytes = engine.swap_space_gib * GIB if engine.generation == "V0" else 0.0
+    swap_bytes = engine.swap_space_bytes if engine.generation == "V0" else 0.0
     return MemoryEstimate(
         total_bytes=total,
         budget_bytes=budget,
@@ -257,7 +257,7 @@ def _rank_memory(
         rank,
         engine.enable_expert_parallel,
     )
-    weights: Any = columns.floor(columns.maximum(loaded - engine.cpu_offload_gib * GIB, 0))
+    weights: Any = columns.floor(columns.maximum(loaded - engine.cpu_offload_bytes, 0))
     activations = activation_bytes(model, placement.gpu, engine, rank)
     non_torch = non_torch_bytes(placement, engine, rank.number == 0)
     if calibration is not None:

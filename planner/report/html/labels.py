@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 
 from planner.benchmark import Metric
+from planner.engine import words_of
 from planner.report.html.plots import Axis
 from planner.study import Problem, Value
-from planner.trials import ABOUT, Trial, word
+from planner.trials import ABOUT, Trial
 from planner.units import format_count, format_ms
 
 
@@ -50,7 +51,7 @@ def mark(trial: Trial) -> str:
 
 
 def value_word(value: Value) -> str:
-    return "default" if value is None else word(value)
+    return "default" if value is None else words_of(value)
 
 
 def percent(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from planner.benchmark import Metric
+from planner.engine import words_of
 from planner.report.findings import Launch, compared, feasible_words, launches, left_out_words, origins, progress_words
 from planner.report.html.evidence import effects_section, latencies_section, predictions_section
 from planner.report.html.labels import (
@@ -36,7 +37,6 @@ from planner.trials import (
     leveled,
     outcome_text,
     searched,
-    word,
 )
 from planner.units import format_count, format_duration, format_ms
 
@@ -254,7 +254,7 @@ def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Sect
                     gain_words(problem, trial, default) if trial.rerun is None else "",
                     *(format_ms(trial.metrics[n]) if n in trial.metrics else "" for n in ("ttft_p50", "tpot_p50")),
                     f"{trial.start_s:.0f} s" if trial.start_s else "",
-                    *("-" if value is None else word(value) for value in values),
+                    *("-" if value is None else words_of(value) for value in values),
                     _outcome(problem, trial),
                 ),
                 "best" if is_best else "" if trial.is_acceptable else "weak",

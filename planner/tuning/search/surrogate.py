@@ -251,7 +251,8 @@ class Surrogate:
             values = self._problem.choices.searched[name]
             value: Any = self._problem.choices.value_of(candidate, name)
             if value is None and name in FIELDS:
-                value = getattr(engine, "swap_space_gib" if name == "swap_space" else name, values[0])
+                # cpu_offload_gb stays at its first value, as trials are placed in stored studies
+                value = values[0] if name == "cpu_offload_gb" else getattr(engine, name, values[0])
             parts.append(self._encode(name, [*values, value])[-1])
         return np.concatenate(parts) if parts else np.zeros(0)
 
