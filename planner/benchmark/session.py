@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from planner.benchmark.client.server import IGNORE_EOS, ServerFacts, count_tokens
 from planner.benchmark.client.telemetry import GaugeWatch, fetch_telemetry, wait_until_idle
@@ -51,6 +51,29 @@ def no_watch(done: Sequence[Repeat], plans: Sequence[RequestPlan]) -> LoadWatch 
     return None
 
 
+class Engine(Protocol):
+    """What a session asks of the engine under load; `launch.Server` is one."""
+
+    def is_alive(self) -> bool:
+        """Whether it still runs, as far as is known now. May block."""
+
+    def check(self) -> None:
+        """Raises the reason of its death where it has died."""
+
+
+class _AnyServer:
+    """A server of which nothing is known but its URL."""
+
+    def is_alive(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+
+ANY_SERVER: Engine = _AnyServer()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A load to be measured."""
@@ -60,10 +83,8 @@ class Session:
     warmup: Sequence[RequestPlan]
     repeats: Sequence[Sequence[RequestPlan]]
     on_stage: OnStage = _say_nothing
-    is_alive: Callable[[], bool] = lambda: True
-    """Whether the engine still runs; may block."""
-    after_load: Callable[[], None] = lambda: None
-    """Called after each load, also the warm-up; may raise."""
+    engine: Engine = ANY_SERVER
+    """Asked whether it is alive while a load runs, and checked after each load, also the warm-up."""
     has_metrics: bool = True
     is_enough: Callable[[Sequence[Repeat]], bool] = lambda done: False  # noqa: ARG005
     """Asked after each repeat but the last: whether the others can be spared."""
@@ -141,7 +162,7 @@ class _SessionWatcher:
         return None if self.watch is None else self.watch.stop_reason(moment)
 
     def is_alive(self) -> bool:
-        return self.session.is_alive()
+        return self.session.engine.is_alive()
 
 
 def _send(
@@ -153,7 +174,7 @@ def _send(
     watch: LoadWatch | None = None,
 ) -> Load:
     load = send_load(session.target, plans, shape, _SessionWatcher(session, stage, watch), num_processes)
-    session.after_load()
+    session.engine.check()
     return load
 
 

@@ -127,8 +127,7 @@ def measure_server(
             is_enough=lambda done: asked.race.is_enough(_results(done), asked.count),
             watch_of=lambda done, plans: asked.race.watch(_results(done), plans),
             on_stage=on_stage,
-            is_alive=server.is_alive,
-            after_load=server.check,
+            engine=server,
         )
 
     facts = read_start_facts(first_log)
