@@ -54,7 +54,7 @@ from planner.study.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpe
 from planner.tuning.plan import expected_trial_s
 from planner.tuning.quality_gate import NoAnswers, load_prompts, read_answer
 from planner.tuning.replay import limit_to_records, read_records
-from planner.tuning.search.samplers import RECORD, record_of
+from planner.tuning.search.store import RECORD, record_of
 from planner.workload.shapes import due_times, shape_of
 from planner.workload.workload import Workload, plan_requests
 from tests.conftest import STUDY, Watcher
@@ -343,7 +343,7 @@ def stored() -> list[bytes]:
 
     problem, observer = small_problem(), Watcher()
     crew = Here(problem, simulated(problem), observer.stage, "simulated")
-    trials = run_study(problem, Search(problem, None), crew, 2, observer)
+    trials = run_study(problem, Search.open(problem, None), crew, 2, observer)
     return [msgspec.json.encode(trial) for trial in trials]
 
 

@@ -142,7 +142,7 @@ def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, 
             raise EngineCrashed("out of luck")
         return works(candidate, number, on_stage, repeats)
 
-    search = Search(problem, storage)
+    search = Search.open(problem, storage)
     after = run_finals(problem, search, Here(problem, measure, watcher.stage, "simulated"), watcher)
     assert searched(after) == found
     finals = judge_finals(problem, after)
@@ -213,8 +213,8 @@ def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tu
         return works(candidate, number, on_stage, repeats)
 
     with pytest.raises(KeyboardInterrupt):
-        run_finals(problem, Search(problem, storage), Here(problem, measure, watcher.stage, "simulated"), watcher)
-    search = Search(problem, storage)
+        run_finals(problem, Search.open(problem, storage), Here(problem, measure, watcher.stage, "simulated"), watcher)
+    search = Search.open(problem, storage)
     total = len(heats(problem, search.trials())) + 2
     after = run_finals(problem, search, Here(problem, works, watcher.stage, "simulated"), watcher)
     reruns = [trial for trial in after if trial.rerun is not None]
@@ -228,7 +228,7 @@ def test_more_trials_afterwards_make_new_finals(make_problem: Make, storage: str
     problem = make_problem()
     tune(problem, 3)
     after = run_finals(
-        problem, Search(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
+        problem, Search.open(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
     )
     more = tune(problem, 5)
     assert len(searched(more)) == 5

@@ -290,7 +290,11 @@ def test_a_stopped_trial_is_replayed_as_one(make_problem: Make, tune: Any, watch
     records = read_records(path, problem)
     limit_to_records(problem, records)
     again = run_study(
-        problem, Search(problem, None), Here(problem, replayed(problem, records), watcher.stage, "replay"), 3, watcher
+        problem,
+        Search.open(problem, None),
+        Here(problem, replayed(problem, records), watcher.stage, "replay"),
+        3,
+        watcher,
     )
     kept = ("candidate", "value", "metrics", "stopped_at", "at_loads", "benchmark_s", "start_s")
     assert {t.candidate.key: [getattr(t, name) for name in kept] for t in again} == {
