@@ -1,7 +1,7 @@
 """planner: which vLLM settings fit and are fastest on the GPUs you have, and the proof.
 
 As a library: `planner.estimate_memory`, `planner.tune`, `planner.bench`, `planner.load_study` (docs/library.md). Each
-name is imported when it is first used (PEP 562), so `import planner` costs next to nothing.
+name is imported when it is first used (PEP 562), so `import planner` is fast.
 """
 
 from __future__ import annotations

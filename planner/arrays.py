@@ -1,7 +1,8 @@
-"""Arithmetic on one candidate and on many alike, and NumPy imported when it is first used.
+"""Arithmetic that works for one candidate and for many, and a NumPy that is imported when first used.
 
-A column is a number, or an array of one entry a candidate. Python's own operators take both; what they lack is here.
-NumPy takes a tenth of a second to import: whoever makes arrays imports it, a single estimate never does."""
+A column is a number, or an array with one entry per candidate. Python's operators take both; this module adds what
+they lack. NumPy takes a tenth of a second to import: code that makes arrays imports it, a single estimate never does.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def is_array(value: Any) -> bool:
 
 
 def _numpy(*values: Any) -> Any:
-    """NumPy where one of the values is an array, else None."""
+    """NumPy if one of the values is an array, else None."""
     return sys.modules["numpy"] if any(is_array(value) for value in values) else None
 
 
@@ -84,7 +85,7 @@ def floor(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A scalar that NumPy made back to Python's own; arrays of candidates stay."""
+    """Convert a NumPy scalar to Python's own; arrays of candidates stay as they are."""
     return value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
 
 

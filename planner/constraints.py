@@ -1,4 +1,4 @@
-"""What can keep a candidate from being used, as a value: `Constraint`, and the kinds there are."""
+"""`Constraint`: why a candidate must not be used, as a value; and its kinds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Kind = Literal["refused", "out of memory", "starts anyway", "slo", "quality"]
 REFUSED_BY_ENGINE: Final = "refused"
 OUT_OF_MEMORY: Final = "out of memory"
 STARTS_ANYWAY: Final = "starts anyway"
-"""vLLM starts although the rule is broken: no trial is spent on it, but an estimate calls it a risk."""
+"""vLLM starts although the rule is broken. The search spends no trial on it; an estimate calls it a risk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """One rule's judgement: kept when `excess` <= 0. Also what an SLO becomes."""
+    """Result of one rule or SLO for one candidate: it is kept if `excess` <= 0."""
 
     name: str
     excess: float

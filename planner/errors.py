@@ -2,7 +2,7 @@
 
     PlannerError
       InputError              what the user wrote: "file: key.path: what is wrong; what is allowed" (exit code 2)
-      EngineError             this configuration did not serve; carries the log's tail
+      EngineError             this configuration did not serve; carries the end of the log
         EngineRejected        a flag, combination or model the engine refuses
         EngineOutOfMemory     GPU or KV cache memory did not suffice
         EngineStartTimeout    not ready in time
@@ -10,20 +10,20 @@
       BackendError            docker, image, port, driver: not the configuration's fault (exit code 1)
         Disturbed             something from outside ended the engine: worth another launch
       BenchmarkError          too few completed requests to report
-        ClientBottleneck      the numbers would be this client's and not the engine's
+        ClientBottleneck      the figures would describe this client, not the engine
 
-`EngineError` is a property of the candidate: the study records it and goes on. `BackendError` stops the study, intact;
-one that is `Disturbed` only when it happens again and again.
+`EngineError` is a property of the candidate: the study records it and goes on. `BackendError` stops the study, which
+stays intact; a `Disturbed` stops it only when it happens again and again.
 """
 
 from __future__ import annotations
 
 MOST_CHARACTERS = 2000
-"""Of a message: what it quotes may be a megabyte."""
+"""Longest message, in characters; a text that it quotes may be a megabyte long."""
 
 
 class PlannerError(Exception):
-    """Anything this program reports in one line, whatever odd text it quotes."""
+    """Any error that this program reports. Its message is cut to one printable line."""
 
     exit_code = 1
 
@@ -32,12 +32,12 @@ class PlannerError(Exception):
 
 
 def in_short(error: BaseException) -> str:
-    """Another program's error on one line, cut where it would fill the screen."""
+    """The text of another program's error on one line, cut after 300 characters."""
     return " ".join(str(error).split())[:300]
 
 
 def _one_line(message: str) -> str:
-    """On one line, of bounded length, without what a terminal would act on or cannot encode."""
+    """The message on one line, cut to MOST_CHARACTERS, with characters that are not printable escaped."""
     words = " ".join(message[: 4 * MOST_CHARACTERS].split())
     words = words if len(words) <= MOST_CHARACTERS else words[: MOST_CHARACTERS - 3] + "..."
     return words if words.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in words)
@@ -48,9 +48,9 @@ class InputError(PlannerError):
 
 
 class EngineError(PlannerError):
-    """The engine did not serve this configuration. `log_tail` ends its log; `start_s` is what it cost, if recorded.
+    """The engine did not serve this configuration. `log_tail`: the end of its log; `start_s`: seconds spent, if known.
 
-    Of one that ended, where known: its exit code `ended_with`, and whether its container's limit had it `oom_killed`.
+    If the engine ended: its exit code `ended_with`, if known, and whether it was `oom_killed` by its container's limit.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class BackendError(PlannerError):
 
 
 class Disturbed(BackendError):  # noqa: N818
-    """Somebody or something else ended a launch; it says nothing about the configuration."""
+    """Something outside ended a launch; this says nothing about the configuration."""
 
 
 class BenchmarkError(PlannerError):

@@ -1,8 +1,8 @@
-"""planner from Python: the functions behind the commands. `planner/__init__.py` names them.
+"""planner from Python: the functions behind the commands, exported by `planner/__init__.py`.
 
-Nothing is computed here: each function finds the study as its command does and calls what the command calls. What the
-commands report in one line, these raise: InputError for what was asked, BackendError for Docker or a driver,
-BenchmarkError for a load that gave no numbers; all are PlannerErrors.
+Nothing is computed here: each function finds the study as its command does and calls what the command calls. Where a
+command prints an error in one line, its function raises it: InputError for wrong input, BackendError for Docker or a
+driver, BenchmarkError for a load that gave no figures; all are PlannerErrors.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 Study: TypeAlias = StudySpec | Path | str
-"""A study that was loaded, or its file or folder."""
+"""A loaded study, or the path of its file or folder."""
 Setting: TypeAlias = str | int | float | bool
-"""A value of one of vLLM's settings, under vLLM's name: `max_num_seqs=64`."""
+"""Value of one vLLM setting, passed under vLLM's own name: `max_num_seqs=64`."""
 
 
 def load_study(path: Path | str) -> StudySpec:
-    """A study.yaml (or its folder) with whatever files it names. Raises InputError with file and key."""
+    """Read a study.yaml (or its folder) and the files it refers to. Raises InputError with file and key."""
     return _load_study(Path(path))
 
 
@@ -44,9 +44,9 @@ def estimate_memory(
     vllm_version: str = "0.8.5",
     **settings: Setting,
 ) -> Answer:
-    """Memory of one GPU before anything is launched, and whether vLLM will start: what `planner estimate` says.
+    """Estimate the memory of one GPU without a launch, and whether vLLM will start: what `planner estimate` prints.
 
-    Of a study, or of a `model` (directory, config.json or name) on a `gpu` (a name of `planner gpus`). The answer has
+    Takes a study, or a `model` (directory, config.json or name) and a `gpu` (a name of `planner gpus`). The answer has
     `verdict`, `reasons`, `kv_tokens_total`, and `document(name)`: a dict in GiB and tokens (docs/formats.md). Sizes in
     `deployment.memory` are bytes. Raises InputError.
     """
@@ -59,21 +59,22 @@ def estimate_memory(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
-    """A tuning run that has ended."""
+    """Result of a finished tuning run."""
 
     study_name: str
+    """`study_name` for `optuna.load_study`."""
     storage: str
-    """Both for `optuna.load_study`."""
+    """`storage` for `optuna.load_study`: the URL of the database."""
     folder: Path
-    """Where run.sh, the ladder and logs are."""
+    """Folder that holds run.sh, the ladder and the logs."""
     trials: tuple[Trial, ...]
-    """All of the study, oldest first, those of the finals too. Metrics in seconds and per second."""
+    """All trials of the study, oldest first, including the finals. Metrics in seconds and per second."""
     best: Trial | None
-    """The one to deploy; None where no trial kept every limit."""
+    """The trial to deploy; None if no trial kept every limit."""
     default: Trial | None
-    """The engine's own settings."""
+    """The trial of the engine's own default settings; None if there is none."""
     simulated: bool
-    """True: the numbers come from a model of the engine, not from a measurement."""
+    """Whether the figures come from a model of the engine instead of a measurement."""
 
 
 def tune(
@@ -95,11 +96,11 @@ def tune(
     vllm_version: str = "0.8.5",
     **settings: Setting,
 ) -> Tuned:
-    """Launch, benchmark, search: what `planner tune` does. Called again it continues, up to `trials` launches in all.
+    """Launch, benchmark and search: what `planner tune` does. A second call continues, up to `trials` launches in all.
 
-    `backend` is docker, process or simulated. Results go to `folder`: by default that of the study's file, else
-    studies/NAME. `quiet` keeps what the command prints to itself. Call it from the main thread: SIGTERM and Ctrl-C stop
-    the engines, and then raise KeyboardInterrupt; finished trials are kept. Raises InputError, BackendError.
+    `backend` is docker, process or simulated. Results go to `folder`, by default the folder of the study's file, else
+    studies/NAME. `quiet` suppresses what the command prints. Call it from the main thread: SIGTERM and Ctrl-C stop the
+    engines and then raise KeyboardInterrupt; finished trials are kept. Raises InputError, BackendError.
     """
     from planner.report import TerminalSession, conclusion, plan_view, result_tables
     from planner.service import write_exports
@@ -139,8 +140,8 @@ def bench(asked: BenchAsk | str, on_line: Callable[[str], None] = lambda line: N
 
     `asked` is a URL, or a `BenchAsk` with the command's options. The outcome's `documents` have the keys of `vllm bench
     serve` (latencies in ms, throughput per second) and ours (docs/bench.md), one for each level of a sweep; `exit_code`
-    is 3 where a limit is broken, 5 where the client was the bottleneck. `on_line` is told of levels as they are done.
-    Raises InputError, BenchmarkError.
+    is 3 if a limit is broken, 5 if the client was the bottleneck. `on_line` is called with a line of text for each
+    finished level. Raises InputError, BenchmarkError.
     """
     from planner.benchmark import BenchAsk, run_bench
 
@@ -157,7 +158,7 @@ def _found(
     version: str,
     given: EngineConfig,
 ) -> tuple[StudySpec, Path]:
-    """The study and the folder of its results, as the commands find them; of a loaded one, studies/NAME."""
+    """The study and its result folder, as the commands find them; the folder of a loaded study is studies/NAME."""
     if isinstance(study, StudySpec):
         return study, Path(STUDIES_FOLDER) / study.name
     path = None if study is None else Path(study)

@@ -1,6 +1,6 @@
-"""How sure a number is: intervals, drift and comparison of runs.
+"""How certain a figure is: intervals, drift and comparison of runs.
 
-In: samples. Out: `Interval`s of 95 % and verdicts. Knows nothing of requests or servers.
+In: samples. Out: 95 % `Interval`s and verdicts. Knows nothing of requests or servers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _T = (
 NUM_BATCHES = 10
 NUM_RESAMPLES = 400
 DRIFT_FRACTION = 0.05
-"""Halves of a run that differ by less are called the same, however surely they differ."""
+"""Smallest relative difference between the halves of a run that counts as drift, even if it is significant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and where the true value is, in 95 of 100 cases."""
+    """An estimate with its 95 % confidence interval, and the method that gave it."""
 
     value: float
     low: float
@@ -40,7 +40,7 @@ class Interval:
 
 
 def t_quantile(degrees: float) -> float:
-    """Quantile 0.975 of Student's t; between whole degrees of freedom the smaller counts, which is the safe side."""
+    """Quantile 0.975 of Student's t. `degrees` of freedom are rounded down, which errs on the safe side."""
     whole = max(1, math.floor(degrees))
     if whole <= len(_T):
         return _T[whole - 1]
@@ -49,7 +49,7 @@ def t_quantile(degrees: float) -> float:
 
 
 def t_interval(samples: Sequence[float]) -> Interval:
-    """Of the mean of independent samples; with a single one nothing is known but its value."""
+    """Interval of the mean of independent samples; infinitely wide for a single sample."""
     mean = fmean(samples)
     if len(samples) < 2:
         return Interval(mean, -math.inf, math.inf, "one sample")
@@ -60,7 +60,7 @@ def t_interval(samples: Sequence[float]) -> Interval:
 def bootstrap_interval(
     samples: Sequence[float], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap. `statistic` takes (num_resamples, n) or (1, n) and works along axis 1."""
+    """Percentile bootstrap interval of `statistic`, which takes an array (num_resamples, n) and reduces axis 1."""
     array = np.asarray(samples, dtype=float)
     value = float(statistic(array[None, :])[0])
     drawn = np.random.default_rng(seed).integers(0, len(array), (NUM_RESAMPLES, len(array)))
@@ -69,7 +69,7 @@ def bootstrap_interval(
 
 
 def rate_interval(times_s: Sequence[float], weights: Sequence[float], start_s: float, end_s: float) -> Interval:
-    """Of a rate, from the counts in equal parts of the window (batch means)."""
+    """Interval of a rate per second, from weighted counts in NUM_BATCHES equal parts of the window (batch means)."""
     edges = np.linspace(start_s, end_s, NUM_BATCHES + 1)
     counts, _ = np.histogram(times_s, edges, weights=weights)
     rates = counts / (edges[1] - edges[0])
@@ -79,12 +79,12 @@ def rate_interval(times_s: Sequence[float], weights: Sequence[float], start_s: f
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The first half of a run against the second."""
+    """Mean of the first half of a run against that of the second."""
 
     first: float
     second: float
     is_drift: bool
-    """More than DRIFT_FRACTION apart, and surely so."""
+    """Whether the halves differ by more than DRIFT_FRACTION, and significantly."""
 
     @property
     def change(self) -> float:
@@ -92,7 +92,7 @@ class Drift:
 
 
 def drift(samples: Sequence[float]) -> Drift | None:
-    """Of samples in the order of time; None where there are too few to say."""
+    """Drift of samples in the order of time; None for fewer than 8 samples."""
     if len(samples) < 8:
         return None
     half = len(samples) // 2
@@ -104,7 +104,7 @@ def drift(samples: Sequence[float]) -> Drift | None:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The second less the first, with its interval."""
+    """The second mean minus the first, with its 95 % interval."""
 
     value: float
     low: float
@@ -117,7 +117,7 @@ class Difference:
 
 
 def compare(first: Sequence[float], second: Sequence[float], paired: bool = False) -> Difference:
-    """Welch's t, or where both had the same requests in the same order, t of the differences."""
+    """Difference by Welch's t; with `paired` (both ran the same requests in the same order) by t of the differences."""
     value = fmean(second) - fmean(first)
     if paired and len(first) == len(second) >= 2:
         interval = t_interval([b - a for a, b in zip(first, second, strict=True)])
@@ -133,7 +133,7 @@ def compare(first: Sequence[float], second: Sequence[float], paired: bool = Fals
 
 
 def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
-    """Tau-b: 1 where both rank alike, -1 where opposite; ties in either count against it. NaN when one is constant."""
+    """Kendall's tau-b: 1 for equal ranking, -1 for opposite; ties in either pull it to 0. NaN if one is constant."""
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     upper = np.triu_indices(len(first), 1)
     signs_a, signs_b = (np.sign(x[:, None] - x[None, :])[upper] for x in (first, second))
@@ -142,7 +142,7 @@ def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def compare_intervals(first: Interval, second: Interval) -> Difference:
-    """Of two estimates whose samples are not at hand: independent, about normal."""
+    """Difference of two estimates without their samples, assumed independent and approximately normal."""
     value = second.value - first.value
     half = math.hypot(first.half_width, second.half_width)
     return Difference(value, value - half, value + half, "from the two intervals")

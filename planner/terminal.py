@@ -1,4 +1,4 @@
-"""The terminal that commands print to: its console, its width, a bar while something takes long. Light: rich only."""
+"""The terminal that commands print to: console, width, progress bar, tables. Quick to import: needs only rich."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rich.text import Text
 
 LOG_WIDTH = 132
 NARROW = 72
-"""Columns below which a table of many columns is told in lines rather than wrapped."""
+"""Terminal width, in characters, below which a table of more than FEW_COLUMNS becomes blocks instead of wrapping."""
 FEW_COLUMNS = 3
 LONG_NAME = 30
-"""Characters of a column's name from which on it is told once, above all rows."""
+"""Longest column name, in characters, that is repeated in each block; a longer one is printed once, above all."""
 _UNBOUNDED = 1000
-"""Columns to measure a table in: in fewer its width is cut to them."""
+"""Width, in characters, in which a table is measured; Rich cuts the measured width to the width it is given."""
 
 
 def make_console(stderr: bool = False, quiet: bool = False) -> Console:
-    """Wide where nothing says how wide: a log file has no 80 columns. A quiet one prints nothing."""
+    """A console, LOG_WIDTH wide if no terminal or COLUMNS sets a width (for a log file). `quiet`: it prints nothing."""
     console = Console(highlight=False, stderr=stderr, quiet=quiet)
     if console.is_terminal or "COLUMNS" in os.environ:
         return console
@@ -34,7 +34,7 @@ def make_console(stderr: bool = False, quiet: bool = False) -> Console:
 
 @contextmanager
 def progress(first: str, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr, told (stage, done, total); nothing where stderr is no terminal."""
+    """A progress bar on stderr; yields update(stage, done, total). Shows nothing if stderr is not a terminal."""
     console = make_console(stderr=True)
     with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(first, total=None)
@@ -43,14 +43,14 @@ def progress(first: str, quiet: bool = False) -> Iterator[Callable[[str, int, in
 
 @contextmanager
 def working(words: str) -> Iterator[None]:
-    """Words on a terminal while something takes a while whose end is not known."""
+    """Show words on a terminal while something of unknown duration runs."""
     with progress(words):
         yield
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A table; where its words would be cut, each row is told in lines: the first cell, and under it the others."""
+    """A table that falls back to one block per row where its words would be cut: first cell, below it the others."""
 
     table: Table
 
@@ -78,7 +78,7 @@ class Fitted:
 
 
 def print_listing(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """What ships, a row each: the name, figures, and in the last column words."""
+    """Print a listing, one row per item: its name, its figures, and text in the last column."""
     table = Table(columns[0])
     for column in columns[1:-1]:
         table.add_column(column, justify="right", no_wrap=True)
@@ -90,7 +90,7 @@ def print_listing(console: Console, columns: Sequence[str], rows: Sequence[Seque
 
 @dataclass(frozen=True, slots=True)
 class BenchTable:
-    """What a bench's table is made of, before Rich draws it."""
+    """Content of a table of `planner bench`, before Rich draws it."""
 
     title: str
     columns: tuple[str, ...]
@@ -99,7 +99,7 @@ class BenchTable:
 
 
 def print_table(console: Console, one: BenchTable) -> None:
-    """A table that is told in words, with its notes below."""
+    """Print a table as `Fitted`, with its notes below."""
     table = Table(*one.columns, title=one.title, title_justify="left")
     for row in one.rows:
         table.add_row(*row)

@@ -1,4 +1,4 @@
-"""Units: raw bytes and seconds inside, pretty only at the edges.
+"""Units: plain bytes and seconds inside the program, scaled ones only where text is read or printed.
 
 In: what a person writes ("80GiB", "200ms"). Out: `Bytes` (int) and `Seconds` (float), and their printed forms.
 This is the only module that scales a unit.
@@ -19,7 +19,7 @@ _BYTE_UNITS = {
 }  # fmt: skip
 _SECOND_UNITS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 MOST_BYTES, MOST_SECONDS = 1 << 60, 1e9
-"""An exbibyte, 31 years: a larger figure is a slip."""
+"""Largest size and duration read: an exbibyte and 31 years. A larger figure is a mistake."""
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
 
 
@@ -32,18 +32,18 @@ class Seconds(float):
 
 
 def parse_bytes(text: str | int | float) -> Bytes:
-    """Read a size. Raises ValueError with what is allowed."""
+    """Read a size in bytes. Raises ValueError that says what is allowed."""
     return Bytes(round(_parse(text, _BYTE_UNITS, "a size such as 80GiB, 22GB or a count of bytes", MOST_BYTES)))
 
 
 def parse_seconds(text: str | int | float) -> Seconds:
-    """Read a duration. Raises ValueError with what is allowed."""
+    """Read a duration in seconds. Raises ValueError that says what is allowed."""
     allowed = "a duration such as 200ms, 30s, 5min or plain seconds"
     return Seconds(_parse(text, _SECOND_UNITS, allowed, MOST_SECONDS))
 
 
 def parse_rate(text: str | int | float) -> float:
-    """Read a rate. Raises ValueError with what is allowed."""
+    """Read a rate per second. Raises ValueError that says what is allowed."""
     return _parse(text, {"": 1.0}, "a plain number a second such as 500", 1e12)
 
 
@@ -62,12 +62,12 @@ def format_gib(num_bytes: SupportsFloat, digits: int = 2) -> str:
 
 
 def format_bandwidth(bytes_per_s: float) -> str:
-    """`936 GB/s`, as on data sheets."""
+    """`936 GB/s`: a bandwidth as data sheets give it."""
     return f"{bytes_per_s / 1e9:.0f} GB/s"
 
 
 def format_flop_rate(flop_per_s: float) -> str:
-    """`71.0 TFLOP/s`."""
+    """`71.0 TFLOP/s`: an arithmetic rate as data sheets give it."""
     return f"{flop_per_s / 1e12:.1f} TFLOP/s"
 
 
@@ -80,14 +80,14 @@ def to_ms(seconds: float) -> float:
 
 
 def format_ms(seconds: float) -> str:
-    """`85 ms`, `1.32 s`: latencies, at three significant digits."""
+    """`85 ms`, `1.32 s`: a latency with three significant digits."""
     if seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds:.3g} s" if seconds < 999.5 else format_duration(seconds)
 
 
 def format_duration(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `2 h 40 min`: what a person waits."""
+    """`42 s`, `3 min 05 s`, `2 h 40 min`: a time that a person waits."""
     total = max(0, round(seconds))
     if total < 60:
         return f"{total} s"
@@ -97,5 +97,5 @@ def format_duration(seconds: float) -> str:
 
 
 def format_count(number: float) -> str:
-    """`13 414`: digits grouped by thin spaces are hard to copy, so a plain space."""
+    """`13 414`: digits grouped by plain spaces, as thin spaces are hard to copy."""
     return f"{number:,.0f}".replace(",", " ")

@@ -1,3 +1,3 @@
-"""The version of planner, the one place where it is written."""
+"""The version of planner; it is written nowhere else."""
 
 __version__ = "0.1.0"

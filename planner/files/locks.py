@@ -1,4 +1,4 @@
-"""Locks on files: one holder at a time, and the name of whoever holds it where another comes."""
+"""Locks with one holder at a time, and the pid of the holder for whoever comes second."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ def holder(name: str) -> str:
 
 @contextmanager
 def held(path: Path, taken: str) -> Iterator[None]:
-    """Hold a lock that dies with its process. Raises BackendError: `taken`, with the owner's {pid} filled in."""
-    import filelock  # 50 ms that only a run needs
+    """Hold a file lock that is released when its process dies.
+
+    Raises BackendError if another process holds it: `taken` is the message, with its {pid} filled in.
+    """
+    import filelock  # its import takes 50 ms, and only a run needs it
 
     lock, owner = filelock.FileLock(path), path.with_suffix(".owner")
     try:

@@ -1,8 +1,8 @@
-"""Secrets: which names hold them, and words without their values. A value is never written: not into a study, its
-storage, what is exported, nor the log of an engine that prints its environment.
+"""Secrets: which names hold them, and texts without their values. A secret's value is never written: not to a study,
+its storage, an export, nor the log of an engine that prints its environment.
 
-In: names of environment variables and flags, and what engines and servers said. Out: whether a name is secret, a
-ValueError that says what to write, the same words with `<NAME>` in place of a value of this process's environment.
+In: names of environment variables and flags, and the output of engines and servers. Out: whether a name is secret; a
+ValueError that says what to write instead; the same text with `<NAME>` in place of values from our environment.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 _SECRET = re.compile(r"(^|_)(TOKEN|API_KEY|ACCESS_KEY(_ID)?|SECRET|PASSWORD|PASSWD|CREDENTIALS)$", re.IGNORECASE)
 SECRET_FLAGS = {"--api-key": "VLLM_API_KEY", "--hf-token": "HF_TOKEN"}
-"""Flags of `vllm serve` whose value is a secret, and the variable that says the same."""
+"""Flags of `vllm serve` whose value is a secret -> the environment variable that can replace the flag."""
 LEAST_LENGTH = 8
-"""Characters of a value that is looked for; shorter ones (EMPTY, 1) are words of any log."""
+"""Least characters of a value to redact; shorter ones (EMPTY, 1) occur in any log as ordinary words."""
 PIECE_BYTES = 1 << 20
 
 
@@ -28,7 +28,7 @@ def is_secret(variable: str) -> bool:
 
 
 def refuse_secrets(variables: Iterable[str], args: Iterable[str]) -> None:
-    """Raises ValueError where one of these would have its value written in a file, or is no name of a variable."""
+    """Raises ValueError if a variable or flag would write a secret to a file, or a variable's name is not valid."""
     for name in variables:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(f"env.{name!a}: is no name of a variable: letters, digits and _")
@@ -40,11 +40,11 @@ def refuse_secrets(variables: Iterable[str], args: Iterable[str]) -> None:
             raise ValueError(f"extra_args: {flag}: a secret's value is not written; name it in pass_env: [{variable}]")
 
 
-# --- words without them -----------------------------------------------------------------------------------------------
+# --- texts without them -----------------------------------------------------------------------------------------------
 
 
 def redactor(names: Iterable[str] = (), further: Mapping[str, str] | None = None) -> Callable[[str], str]:
-    """What takes out of a text the values of this process's secrets, of the variables named, and `further` by name."""
+    """A function that redacts our environment's secrets, the variables in `names`, and `further` (name -> value)."""
     values = _values(names, further or {})
 
     def redacted(text: str) -> str:
@@ -60,7 +60,7 @@ def redact(text: str, names: Iterable[str] = ()) -> str:
 
 
 def _values(names: Iterable[str], further: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Each value as it is, as JSON and as a URL has it, with what replaces it; the longest first."""
+    """Pairs of a value (plain, JSON-escaped and URL-quoted) and its replacement `<NAME>`; longest first."""
     wanted = {*names, *filter(is_secret, os.environ)}
     found = {name: os.environ[name] for name in wanted if name in os.environ} | dict(further)
     forms = {
@@ -73,7 +73,10 @@ def _values(names: Iterable[str], further: Mapping[str, str]) -> list[tuple[str,
 
 
 def private_log(path: Path) -> int:
-    """A new file that only its owner can read, to write an engine's words into; `redact_log` opens it to others."""
+    """Open a new file that only its owner can read, for an engine's output; returns its descriptor.
+
+    `redact_log` makes it readable for others.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -84,7 +87,7 @@ def is_private(path: Path) -> bool:
 
 
 def redact_log(path: Path, names: Iterable[str] = ()) -> None:
-    """Take the values out of a finished log, piece by piece, and let those read it who can read its folder."""
+    """Redact a finished log, piece by piece, then give it its folder's read and write permissions."""
     values = [(value.encode(), name.encode()) for value, name in _values(names, {})]
     if values:
         new = path.with_name(f".{path.name}.new")
@@ -95,14 +98,14 @@ def redact_log(path: Path, names: Iterable[str] = ()) -> None:
 
 
 def _without(pieces: Iterable[bytes], values: list[tuple[bytes, bytes]]) -> Iterable[bytes]:
-    """What may be the beginning of a value waits for the next piece."""
+    """The pieces, redacted. A tail that may be the beginning of a value is held back until the next piece."""
     named = dict(values)
     pattern = re.compile(b"|".join(re.escape(value) for value, _ in values))
     longest = max(map(len, named))
     rest = b""
     for piece in pieces:
         text, end = rest + piece, 0
-        if any(value in text for value in named):  # a search for words is fast, one by a pattern is not
+        if any(value in text for value in named):  # `in` is fast, a regular expression is not
             for match in pattern.finditer(text):
                 yield text[end : match.start()]
                 yield named[match[0]]

@@ -1,4 +1,4 @@
-"""Named files that ship with planner or lie in the working folder: search spaces, workloads, ladders."""
+"""Named YAML files, shipped with planner or given by path: search spaces, workloads, ladders."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SUFFIXES = {".yaml", ".yml"}
 
 
 def load_named(name: str, kind: type[T], folder: Path, shipped: str) -> T:
-    """A file relative to `folder`, or a shipped one by name."""
+    """Decode a YAML file relative to `folder`, or a shipped one by name. Raises InputError listing shipped names."""
     path = folder / name
-    if path.suffix in _SUFFIXES and os.path.isfile(path):  # unlike Path's, without an error for a name too long
+    if path.suffix in _SUFFIXES and os.path.isfile(path):  # Path.is_file() raises for a name that is too long
         return decode(read_text(path, YAML_BYTES), kind, str(path))
     known = shipped_files(shipped)
     stem = path.stem if path.suffix in _SUFFIXES else path.name
@@ -27,6 +27,6 @@ def load_named(name: str, kind: type[T], folder: Path, shipped: str) -> T:
 
 
 def shipped_files(kind: str) -> dict[str, Path]:
-    """The YAML files shipped under `search_spaces` or `workloads`, by name."""
+    """The YAML files shipped under a kind such as `search_spaces` or `workloads`: name without suffix -> path."""
     folders = [Path(str(resources.files("planner"))) / "data" / kind, Path(__file__).resolve().parents[2] / kind]
     return {path.stem: path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))}

@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 MOST_DEPTH, MOST_VALUES, MOST_DIGITS = 30, 20_000, 40
-"""Of a YAML file: nested values, values when every alias is written out, characters of a number."""
+"""Limits on a YAML file: nesting depth, number of values with every alias written out, characters of a number."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with an end: nesting, aliases and numbers are bounded. A key may stand once."""
+    """PyYAML's safe loader with limits on nesting, aliases and numbers. A key may occur only once in a mapping."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -83,18 +83,18 @@ def decode(text: str, kind: type[T], where: str) -> T:
         TypeError,
         ValueError,
         RecursionError,
-    ) as error:  # a value that its tag refuses
+    ) as error:  # a value that does not fit its tag
         raise InputError(f"{where}: is not YAML: a value has the wrong form: {error}") from None
     return convert(data, kind, where)
 
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What YAML can hold as an escape only (YAML 1.2.2, 5.1), as no path, flag or terminal can do with NUL and its like;
-and the line ends that YAML 1.1 and 1.2 read differently."""
+"""Characters that YAML can hold only as an escape (YAML 1.2.2, 5.1): no path, flag or terminal can use NUL and its
+like. Also the line ends that YAML 1.1 and 1.2 read differently."""
 
 
 def _refuse_controls(value: Any, where: str, seen: set[int]) -> None:
-    """Each list and mapping once, as aliases may repeat and contain them. Raises InputError."""
+    """Raises InputError for a control character in any text. Visits each container once: aliases can make cycles."""
     if isinstance(value, str) and (found := _CONTROL.search(value)):
         raise InputError(
             f"{where}: {value[:40]!a}: has the control character {found[0]!a}, which no value here can have"
@@ -112,7 +112,7 @@ def convert(data: Any, kind: type[T], where: str) -> T:
     except msgspec.ValidationError as error:
         path, message = explained(error, kind)
         raise InputError(f"{where}: {path + ': ' if path else ''}{message}") from None
-    except (ArithmeticError, ValueError, RecursionError) as error:  # of integers too large to print, and the like
+    except (ArithmeticError, ValueError, RecursionError) as error:  # for example an integer too large to print
         raise InputError(f"{where}: {error}") from None
 
 
@@ -139,7 +139,7 @@ def _encode_unit(value: Any) -> Any:
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """JSON as Python reads it, so with NaN and Infinity, which config.json files have. Raises InputError."""
+    """Parse JSON as Python does: NaN and Infinity are allowed, as config.json files have them. Raises InputError."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -153,7 +153,7 @@ def pretty_json(document: Mapping[str, Any]) -> str:
 
 
 def explained(error: msgspec.ValidationError, kind: type) -> tuple[str, str]:
-    """Where a value of `kind` is wrong, as `key.path`, and why, with what is allowed there or near."""
+    """Where a value of `kind` is wrong, as `key.path`, and the message, with allowed values or similar keys."""
     message, _, path = str(error).partition(" - at `")
     path = path.rstrip("`").removeprefix("$").replace("[...]", "").lstrip(".")
     there = list(_kinds_at(kind, re.sub(r"\[\d+\]", "", path)))
@@ -168,7 +168,7 @@ def explained(error: msgspec.ValidationError, kind: type) -> tuple[str, str]:
 
 
 def _kinds_at(kind: Any, path: str) -> Iterator[Any]:
-    """The types that a key path may have a value of."""
+    """The types that the value at a key path may have."""
     name, _, rest = path.partition(".")
     if not name:
         yield from _parts(kind)
@@ -179,7 +179,7 @@ def _kinds_at(kind: Any, path: str) -> Iterator[Any]:
 
 
 def _parts(kind: Any) -> Iterator[Any]:
-    """The types that a union, a list or the values of a mapping are made of."""
+    """The types inside a union, a list or a mapping; any other type itself."""
     if get_origin(kind) in (None, Literal):
         yield kind
     else:

@@ -1,4 +1,4 @@
-"""Our own small files: whole or as before, whatever ends the program or the machine; and what a full disk means."""
+"""Atomic writes of small files: after a crash the file holds either the old or the new content."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-"""Errors that are the machine's, wherever they come up: a full or failing disk."""
+"""Values of errno for a full, read-only or failing disk: the machine's fault, wherever they are raised."""
 STALE_S = 60.0
-"""A write takes milliseconds; what is older was begun by a program that was killed."""
+"""Age in seconds from which a temporary file counts as left by a killed program; a write takes milliseconds."""
 
 
 def write_whole(path: Path, data: str | bytes, mode: int | None = None) -> None:
-    """Write a file beside it, to the disk, then rename it. Raises OSError; the old file is then as it was.
+    """Write a temporary file beside `path`, sync it to disk, then rename it. `mode`: its permission bits.
 
-    What is no file, such as a pipe, is written to.
+    Raises OSError, and then leaves the old file unchanged. A path that is not a file, such as a pipe, is written to
+    directly.
     """
     data = data.encode() if isinstance(data, str) else data
     if path.exists() and not path.is_file():
@@ -39,7 +40,7 @@ def write_whole(path: Path, data: str | bytes, mode: int | None = None) -> None:
         new.unlink(missing_ok=True)
         error.filename = str(path)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename is an entry of the folder
+    folder = os.open(path.parent, os.O_RDONLY)  # the rename is stored in the folder, so sync it too
     try:
         os.fsync(folder)
     finally:
@@ -47,7 +48,7 @@ def write_whole(path: Path, data: str | bytes, mode: int | None = None) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """What a program that was killed in the middle of writing this file left beside it."""
+    """Remove temporary files left by a program that was killed while writing this file."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
         with suppress(OSError):  # somebody else has removed it
             if time.time() - left.stat().st_mtime > STALE_S:

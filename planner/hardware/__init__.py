@@ -1,4 +1,4 @@
-"""Cards and machines: `GpuSpec` by name, what the driver sees, which cards are held, how they are joined.
+"""Cards and machines: `GpuSpec` by name, what the driver sees, which cards are held, how they are connected.
 
 In: a name, or the driver. Out: `GpuSpec`, `Card`, `Placement`, `Machine`. It knows no model and no
 engine. Read `gpus.py` first.

@@ -1,4 +1,4 @@
-"""A card by what people call it, by what the driver calls it, or by its size and family alone.
+"""Find a card by the name people use, by the driver's name, or by its memory size and family alone.
 
 In: a name, or a request with a memory size. Out: a `GpuSpec`, with a note for each figure that had to be guessed."""
 
@@ -17,16 +17,16 @@ from planner.hardware.gpus import GPUS, GpuSpec, Interconnect
 from planner.units import GIB, format_gib
 
 OLDEST_CAPABILITY = (7, 0)
-"""Least compute capability that vLLM's kernels are built for (docs of vLLM 0.6 to 0.33, GPU installation)."""
+"""Lowest compute capability that vLLM's kernels are built for (docs of vLLM 0.6 to 0.33, GPU installation)."""
 TOO_OLD = {"6.0": ("P100",), "6.1": ("P40", "P4", "GTX 1080 Ti", "GTX 1080", "GTX 1070 Ti", "GTX 1070", "GTX 1060",
            "Titan Xp", "Quadro P6000", "Quadro P5000"), "5.2": ("M40", "M60"), "3.7": ("K80",)}  # fmt: skip
-"""Cards that people still have and that vLLM does not serve, by compute capability (developer.nvidia.com/cuda-gpus)."""
+"""Cards still in use that vLLM does not support, by compute capability (developer.nvidia.com/cuda-gpus)."""
 MEMORY_TOLERANCE = 0.1
-"""By how much a card's memory may differ from the table's: switching ECC takes a sixteenth."""
+"""Largest relative difference between a card's memory and the table's: turning ECC on takes a sixteenth."""
 
 
 def _plain(text: str) -> str:
-    """A card's name without case, spaces and the words that drivers put around it."""
+    """A card's name in lower case, without spaces, punctuation and the words that drivers add."""
     return re.sub(r"nvidia|geforce|tesla|[\W_]", "", half_width(text).lower())
 
 
@@ -37,17 +37,17 @@ _SIZE = re.compile(r"(\d{1,6}) ?gi?b?\b", re.IGNORECASE)
 
 
 def _kind(text: str) -> str:
-    """What cards that differ in memory only have in common: `NVIDIA A100-SXM4-80GB` and `A100 40GB` are `a100`."""
+    """The name that cards of different memory share: `NVIDIA A100-SXM4-80GB` and `A100 40GB` are both `a100`."""
     return re.sub(r"[\W_]", "", _DRESS.sub("", half_width(text).lower()))
 
 
 def _short(plain: str) -> str:
-    """`rtx4090` -> `4090`, as people say it."""
+    """`rtx4090` -> `4090`, the short form people use."""
     return plain.removeprefix("rtx")
 
 
 def _refuse_old(name: str) -> None:
-    """Raises InputError for a card that is too old for any setting."""
+    """Raises InputError for a card that vLLM does not support on any setting."""
     for capability, cards in TOO_OLD.items():
         if _plain(_SIZE.sub("", name)).removesuffix("pcie").removesuffix("sxm2") in {_plain(card) for card in cards}:
             least = ".".join(map(str, OLDEST_CAPABILITY))
@@ -57,7 +57,7 @@ def _refuse_old(name: str) -> None:
 
 
 def find_gpu(name: str) -> GpuSpec:
-    """The card of that name; case, spaces and RTX do not matter, nor does the memory where there is one size only.
+    """The card of that name. Case, spaces and RTX are ignored; the memory may be left out where only one size exists.
 
     Raises InputError listing near names.
     """
@@ -76,9 +76,9 @@ def find_gpu(name: str) -> GpuSpec:
 
 
 def recognise(name: str, memory_bytes: int) -> GpuSpec:
-    """The card of the table that the driver calls so. Raises InputError for one that is not in `GPUS`.
+    """The card of `GPUS` that the driver reports under this name. Raises InputError for a card not in the table.
 
-    Cards that differ in memory only are told apart by it: the 22 GB RTX 2080 Ti, both A100, both RTX 4060 Ti.
+    `memory_bytes` tells apart cards that differ only in memory: the 22 GB RTX 2080 Ti, both A100, both RTX 4060 Ti.
     """
     _refuse_old(name)
     kinds = (_kind(name), _kind(name).removesuffix("pcie"))  # a V100 or A100 on PCIe has the same chip and memory
@@ -91,7 +91,7 @@ def recognise(name: str, memory_bytes: int) -> GpuSpec:
 
 
 def _near_cards(name: str, alike: Sequence[str] = ()) -> str:
-    """What an error says of the cards that are most like this one."""
+    """The end of an error message: names of the cards closest to this one."""
     plain = _plain(name)
     spelled = {_plain(gpu.name) if plain.startswith("rtx") else _short(_plain(gpu.name)): gpu.name for gpu in GPUS}
     near = list(alike) or [spelled[found] for found in near_names(plain, spelled, cutoff=0.65)]
@@ -106,7 +106,7 @@ class GpuRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     name: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     memory_gib: Amount | None = None
-    """Total as CUDA reports it; a size cards are sold with is the label, of which CUDA shows less."""
+    """Memory of one card as CUDA reports it, in GiB. A size from LABELS_GIB is read as the label; CUDA shows less."""
     interconnect: Interconnect | None = None
     compute_capability: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d$")] | None = None
 
@@ -125,17 +125,17 @@ FAMILIES: tuple[tuple[str, tuple[int, int]], ...] = (
     (r"h100|h200|h20|h800|gh200", (9, 0)), (r"b300|gb300", (10, 3)), (r"b200|b100|gb200", (10, 0)),
     (r"gb10|spark", (12, 1)), (r"rtx50|rtxpro", (12, 0)),
 )  # fmt: skip
-"""Compute capability by what a name starts with (developer.nvidia.com/cuda-gpus)."""
+"""Compute capability by the start of a card's name (developer.nvidia.com/cuda-gpus)."""
 GUESSED_CAPABILITY = (8, 0)
-"""Of a card without a name: the oldest that every current kernel serves."""
+"""Compute capability of a card without a name: the oldest that every current kernel supports."""
 LABELS_GIB = {4, 6, 8, 10, 11, 12, 16, 20, 22, 24, 32, 40, 48, 64, 72, 80, 94, 96, 128, 141, 144, 180, 192, 288}
-"""Sizes cards are sold with; a memory of exactly that many GiB is taken for the label."""
+"""Memory sizes that cards are sold with, in GiB. A request for exactly one of them is read as the label."""
 VISIBLE_SHARE = 0.98
-"""Of the label, what CUDA reports: 0.976 to 0.993 over the cards of the table."""
+"""Fraction of the label's memory that CUDA reports: 0.976 to 0.993 over the cards of the table."""
 
 
 def card_of(request: GpuRequest) -> tuple[GpuSpec, list[str]]:
-    """The card meant, and what was guessed about it. Raises InputError where memory is needed and not given."""
+    """The requested card, and one note per guess about it. Raises InputError if its memory is needed but not given."""
     name = request.name or ""
     plain = _NOISE.sub("", name.lower())
     label = _label_gib(request)
@@ -164,7 +164,7 @@ def card_of(request: GpuRequest) -> tuple[GpuSpec, list[str]]:
 
 
 def _label_gib(request: GpuRequest) -> float | None:
-    """The size on the box: a round number of GiB, or what the name says where no memory is given."""
+    """The size on the box in GiB: a requested size from LABELS_GIB, or the size in the name if no memory is given."""
     if request.memory_gib is not None:
         return request.memory_gib if request.memory_gib in LABELS_GIB else None
     match = _SIZE_IN_LABEL.search(request.name or "")
@@ -184,7 +184,7 @@ def _generic(name: str, plain: str, memory_gib: float) -> GpuSpec:
 
 
 def interconnect_of(name: str) -> Interconnect:
-    """How cards of this name are usually joined: NVLink for the modules of data centres, PCIe for the rest."""
+    """How cards of this name are usually connected: NVLink for data-centre modules, PCIe for the rest."""
     if re.search(r"nvl\b", name, re.IGNORECASE):
         return "nvlink-pairs"
     modules = re.search(r"sxm|[ab]100|h100|h20\b|h200|[ah]800|b[23]00", name, re.IGNORECASE)

@@ -1,6 +1,6 @@
-"""The GPUs that a run takes: nobody else's while it goes on (`held_cards`), and free before each launch (`Cards`).
+"""The GPUs of a run: locked while it lasts (`held_cards`), and checked to be free before each launch (`Cards`).
 
-Knows the driver's facts and this machine's processes. Knows nothing of studies; never touches another's process.
+Knows the driver's facts and this machine's processes. Knows nothing of studies; never touches others' processes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from planner.hardware.driver import Card, GpuFacts, read_gpus
 from planner.units import MIB, format_gib
 
 CARDS_FREE_WITHIN_S = 60.0
-"""The driver frees a dead engine's memory in a few seconds."""
+"""How long to wait for memory to be freed. The driver frees a dead engine's memory within a few seconds."""
 SLACK_BYTES = 256 * MIB
-"""Other programs' small changes."""
+"""Growth in another program's GPU memory that is ignored."""
 POLL_S = 0.5
 
 
 @contextmanager
 def held_cards(cards: Sequence[Card]) -> Iterator[None]:
-    """Hold each card by its UUID, against every user's planner on this machine. Raises BackendError naming the holder.
+    """Lock each card by its UUID against all users' planners on this machine. Raises BackendError naming the holder.
 
-    A name in Linux's abstract socket namespace is taken by one process at a time, is free as soon as that is dead, and
-    needs no file that another user may not open.
+    The lock is a name in Linux's abstract socket namespace: only one process can bind it, it is free as soon as that
+    process is dead, and it needs no file that another user might not be able to open.
     """
     with ExitStack() as stack:
         for card in cards:
@@ -44,17 +44,17 @@ def held_cards(cards: Sequence[Card]) -> Iterator[None]:
 
 
 class Cards:
-    """The cards as they were when the run began, to compare with."""
+    """The run's cards and their memory in use when the run began, to compare with later."""
 
     def __init__(self, ids: Collection[int], read: Callable[[], GpuFacts] = read_gpus) -> None:
-        """`ids`: which of the machine's cards, as the driver counts them."""
+        """`ids`: the driver's indices of the cards to watch."""
         self._read, self._ids = read, ids
         self.cards = self._mine()
-        """None where there is no driver."""
+        """Empty where there is no driver."""
         self._used = {card.uuid: card.total_bytes - card.free_bytes for card in self.cards}
 
     def wait_until_free(self, timeout_s: float = CARDS_FREE_WITHIN_S) -> None:
-        """Until no card has more in use than at the beginning. Raises BackendError that names the processes."""
+        """Wait until no card has more memory in use than at the start. Raises BackendError naming the processes."""
         deadline = time.monotonic() + timeout_s
         while busy := [card for card in self._mine() if self._more_bytes(card) > SLACK_BYTES]:
             if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""Cores that a trial of a CPU engine has for itself while others run on the same machine: `on_own_cores(spec, held)`.
+"""Reserve CPU cores for one trial of a CPU engine while others run on the same machine: `take_cores`.
 
-A core is held as a card is (`cards.py`): by a name in Linux's abstract socket namespace, free as soon as its holder is
-dead. Only containers are bound to cores; the load generator goes where the kernel puts it.
+A core is locked as a card is (`cards.py`): by a name in Linux's abstract socket namespace, free as soon as its holder
+is dead. Only containers are bound to cores; the kernel places the load generator.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 CORES_FREE_WITHIN_S = 20.0
-"""The process of the trial before ends a moment after its result is known."""
+"""How long to wait for cores: the previous trial's process ends shortly after its result is known."""
 POLL_S = 0.2
 
 
 def take_cores(cores: Sequence[int], count: int, taken: ExitStack) -> list[int]:
-    """The first that are free, as many as there are of `count`."""
+    """Lock up to `count` of the cores, the first that are free, and return them. `taken` releases them."""
     found: list[int] = []
     for core in cores:
         lock = socket.socket(socket.AF_UNIX)
@@ -33,7 +33,7 @@ def take_cores(cores: Sequence[int], count: int, taken: ExitStack) -> list[int]:
 
 
 def parse_cpuset(text: str) -> set[int] | None:
-    """`0-3,8` as numbers; None where it is no such list."""
+    """The numbers in `0-3,8`; None if the text is not such a list."""
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")

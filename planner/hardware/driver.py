@@ -1,6 +1,6 @@
 """NVIDIA cards as the driver sees them now: `read_gpus() -> GpuFacts`, through NVML, the driver's own library.
 
-Names, real memory, who uses it, and which cards reach each other. Knows nothing of studies.
+Names, real memory, the processes using it, and which cards reach each other. Knows nothing of studies.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ BRANDS = {
     "QUADRO": "quadro", "TESLA": "tesla", "GEFORCE": "geforce", "TITAN": "titan", "QUADRO_RTX": "quadrortx",
     "NVIDIA_RTX": "nvidiartx", "NVIDIA": "nvidia", "GEFORCE_RTX": "geforcertx", "TITAN_RTX": "titanrtx",
 }  # fmt: skip
-"""NVML's names of a card's brand, and how images spell them in NVIDIA_REQUIRE_CUDA."""
+"""NVML's name of a card's brand -> its spelling in an image's NVIDIA_REQUIRE_CUDA."""
 PATHS = {0: "same board", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
-"""nvmlGpuTopologyLevel_t, in the words of `nvidia-smi topo -m`: the nearest thing two cards have in common."""
+"""nvmlGpuTopologyLevel_t -> the term of `nvidia-smi topo -m` for the nearest common ancestor of two cards."""
 P2P_WRITE = 1
-"""nvmlGpuP2PCapsIndex_t. pynvml's own constant for reading is a tuple by mistake, which the library cannot take."""
+"""nvmlGpuP2PCapsIndex_t for writing. pynvml's constant for reading is a tuple by mistake and cannot be passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class GpuProcess:
     pid: int
     name: str
     used_bytes: int | None
-    """None where the driver does not say."""
+    """GPU memory of the process; None where the driver does not report it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,21 +39,21 @@ class Card:
     brand: str
     compute_capability: tuple[int, int]
     total_bytes: int
-    """As CUDA reports it: without what the driver keeps for itself."""
+    """Memory as CUDA reports it: without the part that the driver reserves."""
     free_bytes: int
     processes: tuple[GpuProcess, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Two cards, by index."""
+    """How two cards, given by index, reach each other."""
 
     first: int
     second: int
     has_nvlink: bool
-    """As vLLM asks (vllm@0.8.5..0.32.0 platforms/cuda.py:is_fully_connected)."""
+    """NVML reports NVLink between them; vLLM asks it too (vllm@0.8.5..0.32.0 platforms/cuda.py:is_fully_connected)."""
     has_peer_access: bool
-    """One card can write the other's memory."""
+    """Whether one card can write the other's memory."""
     path: str
 
 
@@ -61,21 +61,21 @@ class Link:
 class GpuFacts:
     driver: str = ""
     cuda: tuple[int, int] = (0, 0)
-    """Newest CUDA that the driver serves."""
+    """Newest CUDA version that the driver supports, as (major, minor)."""
     cards: tuple[Card, ...] = ()
     links: tuple[Link, ...] = ()
-    """Of every pair."""
+    """One link per pair of cards."""
     error: str = ""
-    """Why nothing can be said of cards; empty where it can."""
+    """Why the cards could not be read; empty if they could."""
 
     def only(self, cards: tuple[Card, ...]) -> GpuFacts:
-        """The same driver with these cards."""
+        """These facts reduced to the given cards and the links among them."""
         kept = {card.index for card in cards}
         return replace(self, cards=cards, links=tuple(x for x in self.links if {x.first, x.second} <= kept))
 
     @property
     def interconnect(self) -> Interconnect:
-        """How the cards are joined, in a study's words."""
+        """How the cards are connected, as a study spells it; "none" for fewer than two."""
         if len(self.cards) < 2:
             return "none"
         if all(link.has_nvlink for link in self.links):
@@ -85,7 +85,7 @@ class GpuFacts:
 
 
 def read_gpus() -> GpuFacts:
-    """What the driver says of its cards; without a driver a value that says why."""
+    """What the driver reports of its cards; without a driver, facts whose `error` says why."""
     import pynvml
 
     try:
@@ -101,7 +101,7 @@ def read_gpus() -> GpuFacts:
 
 
 def detect_gpus() -> list[GpuSpec]:
-    """The visible cards, as the table knows them. Raises InputError for one whose speed would be a guess."""
+    """The visible cards, as entries of `GPUS`. Raises InputError for a card that is not in the table."""
     return [recognise(card.name, card.total_bytes) for card in read_gpus().cards]
 
 
@@ -121,7 +121,7 @@ def _card(nvml: Any, index: int, handle: Any) -> Card:
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
         total = memory.total - memory.reserved
-    except nvml.NVMLError:  # drivers before 510 do not tell what they keep
+    except nvml.NVMLError:  # drivers before 510 do not report what they reserve
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         total = memory.total
     brands = {getattr(nvml, f"NVML_BRAND_{name}", None): word for name, word in BRANDS.items()}
@@ -139,12 +139,12 @@ def _card(nvml: Any, index: int, handle: Any) -> Card:
 
 
 def _process(pid: int, used_bytes: int | None) -> GpuProcess:
-    import psutil  # an estimate does without
+    import psutil  # not needed for an estimate
 
     try:
         name = psutil.Process(pid).name()
     except psutil.Error:
-        name = "not visible here"  # of another user or container
+        name = "not visible here"  # it belongs to another user or container
     return GpuProcess(pid=pid, name=name, used_bytes=used_bytes)
 
 
@@ -152,7 +152,7 @@ def _link(nvml: Any, handles: list[Any], first: int, second: int) -> Link:
     def works(kind: int) -> bool:
         try:
             return bool(nvml.nvmlDeviceGetP2PStatus(handles[first], handles[second], kind) == nvml.NVML_P2P_STATUS_OK)
-        except nvml.NVMLError:  # cards that know no such kind
+        except nvml.NVMLError:  # the card does not support this query
             return False
 
     try:

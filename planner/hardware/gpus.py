@@ -1,8 +1,8 @@
-"""GPUs: what a card can do, by its name in the table or by what the driver calls it.
+"""`GpuSpec`, what a card can do, and `GPUS`, the table of data/gpus.json in which each card has its source.
 
-`GpuSpec` is plain SI. `GPUS` is the table of data/gpus.json, each card with its source. Capacities are what CUDA says
-(`cudaMemGetInfo`), a little under the label: `logged` where a start log of vLLM said it, else 2 % less than the label,
-8 % less where the card keeps ECC in the same memory and is delivered with it on.
+Figures are in plain SI units. Capacities are what CUDA reports (`cudaMemGetInfo`), a little under the label: `logged`
+if taken from a start log of vLLM, else 2 % less than the label, or 8 % less where the card keeps ECC in the same
+memory and is shipped with it on.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Interconnect = Literal["pcie", "nvlink", "nvlink-pairs", "none"]
 class GpuSpec:
     name: str
     memory_bytes: int
-    """Total as CUDA reports it."""
+    """Total memory as CUDA reports it."""
     memory_bandwidth_bytes_per_s: float
     peak_flop_per_s: float
-    """Dense 16-bit matrix arithmetic with 32-bit accumulation."""
+    """Peak rate of dense 16-bit matrix arithmetic with 32-bit accumulation."""
     compute_capability: tuple[int, int]
     source: str
 
@@ -34,12 +34,12 @@ class GpuSpec:
         return self.compute_capability == (0, 0)
 
     def document(self) -> dict[str, Any]:
-        """As `planner gpus --json` gives it."""
+        """The card as `planner gpus --json` prints it."""
         return {**asdict(self), "compute_capability": ".".join(map(str, self.compute_capability))}
 
 
 class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of data/gpus.json, in the units of data sheets."""
+    """One row of data/gpus.json, in the units of data sheets."""
 
     name: str
     memory_gib: float
@@ -72,4 +72,4 @@ def parse_capability(text: str) -> tuple[int, int]:
 
 
 GPUS = _read_table()
-"""The cards whose figures are known: data/gpus.json."""
+"""The cards whose figures are known, from data/gpus.json."""

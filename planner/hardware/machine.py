@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What only the machine knows of the launches on it; None where nothing is launched or nobody says."""
+    """Facts about a launch that only its machine knows; None where nothing is launched or the fact is unknown."""
 
     driver: str | None = None
-    """Of the cards."""
+    """Version of the NVIDIA driver."""
     image_digest: str | None = None
-    """Of the registry the image came from, or its id where it was built here: a tag may move."""
+    """Digest of the image in its registry, or the image's id if it was built here; a tag may move."""
     lasting_image: str | None = None
-    """The image's name with its digest, which any machine can fetch; None where it was built here."""
+    """Name of the image with its digest, which any machine can pull; None if it was built here."""
     host: str | None = None
-    """Which one it was, in a study on several."""
+    """Host that ran the trial, in a study on several hosts."""
 
 
 UNKNOWN_MACHINE = Machine()

@@ -1,4 +1,4 @@
-"""A model by its name, folder or config.json. In: a name or path. Out: a `ModelSpec`. InputError names near ones."""
+"""A model by name, folder or config.json. In: a name or path. Out: a `ModelSpec`, or InputError with near names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
 
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-"""organisation/model: what may be a repository of the Hub."""
+"""`organisation/model`: a name that may be a repository of the Hub."""
 
 
 def shipped_names() -> list[str]:
@@ -49,19 +49,19 @@ def shipped_names() -> list[str]:
 
 
 def shipped_sources() -> list[tuple[str, str]]:
-    """Every shipped name with where its figures are from."""
+    """Every shipped name, with the source of its figures."""
     return [(name, str(entry.get("_source", ""))) for name, entry in sorted(_shipped().items())]
 
 
 def _shipped_name(name: str) -> str | None:
-    """The shipped name meant, with or without its organisation."""
+    """The full shipped name for a name with or without its organisation; None if nothing is shipped under it."""
     table = _shipped()
     by_short = {full.rpartition("/")[2].lower(): full for full in table}
     return name if name in table else by_short.get(name.rstrip("/").rpartition("/")[2].lower())
 
 
 def near_models(name: str) -> str:
-    """What an error says of shipped names like this one."""
+    """The end of an error message: the shipped names closest to this one."""
     said = name.rstrip("/")
     spelled = {full if "/" in said else full.rpartition("/")[2]: full for full in _shipped()}
     near = [spelled[found] for found in near_names(said, spelled, cutoff=0.5)]

@@ -1,6 +1,6 @@
-"""What the weight files of a model directory say of themselves: `read_safetensors_header`, `tensor_bytes`.
+"""Headers of the weight files in a model directory: `read_safetensors_header`, `tensor_bytes`.
 
-Only headers are read, never tensors. A header is somebody else's: its length and offsets are checked before use.
+Only headers are read, never tensors. A header is foreign input: its length and offsets are checked before use.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ class SafetensorsHeader:
     tensors: frozenset[str]
     tensor_bytes: int
     file_bytes: int
-    """Length of the whole file by its header; a file that is shorter was not read to its end when it was copied."""
+    """Length of the whole file according to its header; a shorter file was cut off when it was copied."""
 
 
 MOST_HEADER_BYTES = 100_000_000
-"""safetensors' own limit (safetensors@0.5 src/tensor.rs: MAX_HEADER_SIZE)."""
+"""Longest header that safetensors itself accepts (safetensors@0.5 src/tensor.rs: MAX_HEADER_SIZE)."""
 
 
 class _Tensor(msgspec.Struct):
     data_offsets: tuple[int, int] | None = None
-    """None in `__metadata__`."""
+    """First byte and end of the tensor's data; None for the entry `__metadata__`."""
 
 
 def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """What a safetensors file holds: 8 bytes of length, then JSON. Raises InputError.
+    """Read the header of a safetensors file: 8 bytes of length, then JSON. Raises InputError.
 
-    The tensors follow each other without a gap, as the format wants it.
+    The tensors must follow each other without a gap, as the format requires.
     """
     try:
         with path.open("rb") as stream:
@@ -54,6 +54,6 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
 
 
 def tensor_bytes(directory: Path) -> int | None:
-    """Bytes of all tensors by the safetensors headers; None without such files."""
+    """Total bytes of all tensors, from the safetensors headers; None if the directory has no such files."""
     files = sorted(directory.glob("*.safetensors"))
     return sum(read_safetensors_header(path).tensor_bytes for path in files) if files else None

@@ -20,7 +20,7 @@ GATED_FAMILIES = {
     "granite", "internlm2", "internlm3", "olmo2", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_audio", "llava",
     "qwen3_5",
 }  # fmt: skip
-"""config.json's model_type (without `_text`) of dense architectures whose MLP has gate, up and down."""
+"""Dense architectures whose MLP has gate, up and down; by config.json's model_type without `_text`."""
 PLAIN_FAMILIES = {"opt", "starcoder2", "gpt_neox", "falcon", "gpt_bigcode"}
 """Dense architectures whose MLP has two matrices, with biases."""
 MOE_FAMILIES = {"qwen3_moe", "qwen2_moe", "mixtral", "gpt_oss", "deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe",
@@ -30,9 +30,9 @@ QK_NORM_FAMILIES = {"qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_moe", "gemma3", 
 QKV_BIAS_FAMILIES = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_audio", "opt", "starcoder2", "gpt_oss"}
 FOUR_NORM_FAMILIES = {"gemma2", "gemma3"}
 TIED_FAMILIES = {"opt", "gemma", "gemma2", "gemma3"}
-"""Whose config.json may leave out that head and embedding are one matrix."""
+"""Families that tie head and embedding even if their config.json does not say so."""
 UNKNOWN_POSITIONS = 131072
-"""Context taken where config.json does not say."""
+"""Context length in tokens, assumed where config.json gives none."""
 
 
 def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None = None) -> ModelSpec:
@@ -106,16 +106,16 @@ EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 MOST_SIZE = 1 << 26
-"""Of any figure of config.json: the longest contexts are of 10 million positions."""
+"""Largest value accepted for any figure of config.json; the longest contexts have 10 million positions."""
 MOST = {"num_hidden_layers": 1 << 12, "num_attention_heads": 1 << 14, "num_key_value_heads": 1 << 14,
         "head_dim": 1 << 14, "hidden_size": 1 << 20, "intermediate_size": 1 << 24, "moe_intermediate_size": 1 << 20,
         **dict.fromkeys(EXPERT_COUNTS, 1 << 16)}  # fmt: skip
-"""Of some a tighter one: layers are counted one by one, and products of the others stay within 64 bits."""
+"""Tighter limits for some keys: layers are counted one by one; products of the others must fit 64 bits."""
 MOST_FACTOR = 1e4
 
 
 def _whole(value: Any, where: str, least: int = 1, most: int = MOST_SIZE) -> int:
-    """Raises InputError for what is no whole number from `least` to `most`."""
+    """Return `value`. Raises InputError unless it is a whole number from `least` to `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         kind = "a positive whole number" if least == 1 else f"a whole number from {least}"
         raise InputError(f"{where}: {reprlib.repr(value)} is not {kind}")
@@ -133,13 +133,13 @@ def _factor(value: Any, name: str) -> float:
 
 
 def _torch_dtype(named: Any) -> str:
-    """The dtype weights are held in; what is no dtype of its own (fp8 checkpoints) runs in bfloat16."""
+    """The dtype that weights are held in; bfloat16 for any name not in DTYPE_BYTES (fp8 checkpoints)."""
     text = str(named).removeprefix("torch.")
     return text if text in DTYPE_BYTES else "bfloat16"
 
 
 def _type_of(architectures: Any) -> str:
-    """`Qwen3MoeForCausalLM` -> `qwen3_moe`; empty where there is none."""
+    """`Qwen3MoeForCausalLM` -> `qwen3_moe`; empty if config.json names no architecture."""
     if not isinstance(architectures, list) or not architectures:
         return ""
     stem = re.sub(r"(For[A-Z]\w*|LMHeadModel|Model)$", "", str(architectures[0]))
@@ -147,7 +147,7 @@ def _type_of(architectures: Any) -> str:
 
 
 def _layers_of(config: Mapping[str, Any], kind: str, num_layers: int) -> int | None:
-    """How many layers there are of a kind, where config.json lists them."""
+    """Number of layers of one kind; None if config.json does not list its layers."""
     if counts := config.get("layer_types_count"):
         count = dict(counts).get(kind, 0)
     elif isinstance(types := config.get("layer_types"), list):
@@ -158,7 +158,7 @@ def _layers_of(config: Mapping[str, Any], kind: str, num_layers: int) -> int | N
 
 
 def _sliding(config: Mapping[str, Any], number: Callable[..., int], num_layers: int) -> tuple[int | None, int]:
-    """The window and how many layers use it, by layer_types, or by the older keys."""
+    """The window in tokens (None without) and the number of layers using it, from layer_types or the older keys."""
     if not config.get("sliding_window") or not config.get("use_sliding_window", True):
         return None, 0
     window, count = number("sliding_window"), _layers_of(config, "sliding_attention", num_layers)
@@ -205,7 +205,7 @@ def _linear_attention(config: Mapping[str, Any], number: Callable[..., int], num
 
 
 def _quantization(config: Mapping[str, Any] | None, name: str) -> Quantization | None:
-    """What quantization_config says. Raises InputError for a method that is not modelled."""
+    """Read quantization_config; None without one. Raises InputError for a method that is not modelled."""
     if not config:
         return None
     method, where = config.get("quant_method"), f"{name}: config.json: quantization_config"
@@ -236,5 +236,5 @@ MOST_BITS = 32
 
 
 def _group(value: Any, where: str) -> int:
-    """-1: a whole row."""
+    """Check a group size in weights; -1 means one scale per row."""
     return -1 if value == -1 else _whole(value, f"{where}: group_size")

@@ -1,7 +1,7 @@
 """A model's config.json and safetensors headers from the Hugging Face Hub: `read_hub(name, near)`. Never its weights.
 
 Needs the extra `hub`. HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to huggingface_hub, whose
-cache is used: what was read once is known without a network.
+cache is used: a model that was read once needs no network the next time.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 def read_hub(name: str, near: str) -> tuple[Mapping[str, Any], int | None]:
-    """config.json of a repository, and the bytes of all its tensors; None where its headers cannot be read.
+    """config.json of a repository, and the total bytes of its tensors; None for these if no header can be read.
 
-    Raises InputError with the reason; `near` says which shipped names are like this one.
+    Raises InputError with the reason, ending in `near`: the shipped names closest to this one.
     """
     import httpx
 
@@ -67,7 +67,7 @@ def _tensor_bytes(metadata: Any) -> int:
 
 
 def _unreachable(hub: Any) -> str | None:
-    """Why the Hub is not asked; None where it answers. Asked once, as the library would try again for half a minute."""
+    """Why the Hub cannot be used; None if it answers. It is tried once; the library would retry for half a minute."""
     import httpx
 
     if hub.constants.HF_HUB_OFFLINE:

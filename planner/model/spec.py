@@ -1,4 +1,4 @@
-"""`ModelSpec`: the figures of a model that memory and speed follow from. Values only; nothing is read here."""
+"""`ModelSpec`: the figures of a model that determine memory and speed. Values only; nothing is read here."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Quantization:
     """quantization_config.quant_method, for example awq or fp8; never guessed from a repository's name."""
     bits: int = 4
     group_size: int = 128
-    """Weights that share a scale along the inputs; -1: a whole row."""
+    """Number of weights along the inputs that share one scale; -1: a whole row shares one."""
     block_size: tuple[int, int] | None = None
-    """FP8 scales per block of outputs x inputs; None: per tensor or row."""
+    """Block of outputs x inputs that shares one FP8 scale; None: one scale per tensor or row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,9 @@ class Experts:
     num_experts_per_tok: int
     intermediate_size: int
     shared_intermediate_size: int
-    """Of the experts every token uses, all together; 0 without."""
+    """Total MLP width of the shared experts, which every token uses; 0 if there are none."""
     num_dense_layers: int
-    """First layers with an ordinary MLP."""
+    """Number of layers at the start that have an ordinary MLP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class LinearAttention:
 
     num_layers: int
     key_width: int
-    """Heads times width of the keys."""
+    """Number of key heads times the width of one."""
     value_width: int
     num_value_heads: int
     kernel_size: int
@@ -61,7 +61,7 @@ class ModelSpec:
     name: str
     model_type: str
     is_known: bool
-    """Whether the architecture is one this module knows; others are taken for ordinary decoders."""
+    """Whether the architecture is one we know and config.json gives its context; others count as ordinary decoders."""
     num_hidden_layers: int
     hidden_size: int
     intermediate_size: int
@@ -77,23 +77,23 @@ class ModelSpec:
     """Whether queries and keys are normalised per head (Qwen3)."""
     qkv_bias: bool
     rope_factor: float
-    """By how much rope scaling stretches the context (yarn, linear, dynamic); 1 without."""
+    """Factor by which rope scaling (yarn, linear, dynamic) extends the context; 1 without scaling."""
     sliding_window: int | None
     num_sliding_layers: int
-    """Layers that attend to the window only; the others attend to everything."""
+    """Number of layers that attend only to the window; the others attend to everything."""
     experts: Experts | None
     latent_attention: LatentAttention | None
     linear_attention: LinearAttention | None
     has_gated_mlp: bool
     has_vision_tower: bool
-    """Weights beside the language model: a vision or audio tower."""
+    """Whether there are weights beside the language model: a vision or audio tower."""
     vision: VisionTower | None
-    """That tower, where its family is known."""
+    """The vision tower; None if there is none or its family is not known."""
     norms_per_layer: int
     checkpoint_bytes: int | None
-    """Bytes of all tensors, from the safetensors headers; None where only config.json is known."""
+    """Total bytes of all tensors, from the safetensors headers; None if only config.json is known."""
 
     @property
     def max_context_tokens(self) -> int:
-        """vLLM's derived limit of max_model_len (vllm@0.8.5 config.py:_get_and_verify_max_len)."""
+        """vLLM's derived limit of max_model_len, in tokens (vllm@0.8.5 config.py:_get_and_verify_max_len)."""
         return int(self.max_position_embeddings * self.rope_factor)

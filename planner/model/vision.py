@@ -1,4 +1,4 @@
-"""Vision towers: what config.json's `vision_config` or the family tells of them, and their weights.
+"""Vision towers: their figures, from config.json's `vision_config` or the family, and their weights.
 
 Source: preprocessor_config.json and config.json as published; vllm@0.12.0 models/qwen2_vl.py, models/qwen3_vl.py.
 """
@@ -18,13 +18,13 @@ class VisionTower:
     is_gated: bool
     patch_size: int
     merged_patches: int
-    """Patches that become one token."""
+    """Number of patches merged into one token."""
     item_patches: int
-    """Patches of the largest image that the processor lets through."""
+    """Number of patches in the largest image that the processor lets through."""
     deepstack_levels: int = 0
-    """Layers whose features are handed to the language model besides the last (Qwen3-VL)."""
+    """Number of layers besides the last whose features go to the language model (Qwen3-VL)."""
     video_frames: int = 0
-    """Most frames of the video in the profile run, each as large as the largest image; 0: takes no video."""
+    """Most frames in the profile run's video, each as large as the largest image; 0: the model takes no video."""
 
 
 _QWEN2 = VisionTower(
@@ -39,7 +39,7 @@ _PIXTRAL = VisionTower(
     hidden_size=1024, depth=24, intermediate_size=4096, is_gated=True, patch_size=14, merged_patches=4,
     item_patches=12100,
 )  # fmt: skip
-_QWEN3 = replace(  # its processor bounds a whole video, below the largest image: as if of two frames
+_QWEN3 = replace(  # its processor limits a whole video to less than the largest image; modelled as two frames
     _QWEN2, hidden_size=1152, depth=27, intermediate_size=4304, patch_size=16, deepstack_levels=3, video_frames=2
 )
 _CLIP = replace(_PIXTRAL, is_gated=False, merged_patches=1, item_patches=576)
@@ -54,11 +54,11 @@ FAMILIES: dict[str, VisionTower] = {
     "mistral3": _PIXTRAL,
     "llava": _CLIP,
 }
-"""What a family's processor and tower are where config.json leaves them out (preprocessor_config.json as published)."""
+"""Processor and tower of each family where config.json leaves them out (preprocessor_config.json as published)."""
 
 
 def vision_tower(config: Mapping[str, Any], model_type: str) -> VisionTower | None:
-    """The tower of a config.json; None where its family is not known, whose values `vision_config` may leave out."""
+    """The tower of a config.json; None if its family is not known, as `vision_config` may leave out needed values."""
     known = FAMILIES.get(model_type)
     named = config.get("vision_config")
     if known is None or not isinstance(named, Mapping):
@@ -81,7 +81,7 @@ def vision_tower(config: Mapping[str, Any], model_type: str) -> VisionTower | No
 
 
 MOST = 1 << 20
-"""Of any figure of a tower: what is larger is a slip."""
+"""Largest plausible figure of a tower; a larger one is taken for a mistake and replaced by the default."""
 
 
 def _whole(value: Any, default: int) -> int:
@@ -89,7 +89,7 @@ def _whole(value: Any, default: int) -> int:
 
 
 def tower_bytes(tower: VisionTower, text_hidden_size: int, itemsize: int) -> int:
-    """Weights of the whole tower: layers, patch embedding, the merger to the language model's width."""
+    """Bytes of the tower's weights: layers, patch embedding, and the merger to the language model's width."""
     hidden, inner = tower.hidden_size, tower.intermediate_size
     layer = 4 * hidden**2 + (3 if tower.is_gated else 2) * hidden * inner
     embedding = 3 * tower.patch_size**2 * hidden * (2 if tower.video_frames else 1)
@@ -102,4 +102,4 @@ def tower_bytes(tower: VisionTower, text_hidden_size: int, itemsize: int) -> int
 
 
 ENLARGED_ROPE_FACTOR = 4
-"""MRotaryEmbedding holds four times the positions since 0.7 (layers/rotary_embedding.py:cache_max_position_num)."""
+"""MRotaryEmbedding has four times the positions since vLLM 0.7 (layers/rotary_embedding.py:cache_max_position_num)."""

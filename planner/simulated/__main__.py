@@ -18,13 +18,13 @@ from planner.simulated.start_log import start_log
 from planner.units import parse_bytes
 
 GRACE_S = 1
-"""How long open streams may go on after SIGTERM."""
+"""Seconds that open streams may continue after SIGTERM."""
 _NOT_REACHED = ("# cuda blocks", "KV cache size")
-"""The first log line that an engine without enough memory does not print."""
+"""Texts of the first log line (V0, V1) that an engine without enough memory does not reach."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until told to stop. Exit code 1: refused as vLLM would refuse; 2: the command line is wrong."""
+    """Serve until stopped. Exit code 1: refused, as vLLM would refuse it; 2: the command line is wrong."""
     try:
         return _serve(*_parser().parse_known_args(argv))
     except InputError as error:
@@ -77,7 +77,7 @@ def _serve(options: argparse.Namespace, vllm_flags: list[str]) -> int:
 
 
 def _listen(options: argparse.Namespace, engine: ResolvedEngine, simulated: SimulatedEngine) -> None:
-    import uvicorn  # an extra; the rest of this program works without
+    import uvicorn  # an optional extra; the rest of this program works without it
 
     from planner.simulated.server import build_app
 
@@ -95,7 +95,7 @@ def _listen(options: argparse.Namespace, engine: ResolvedEngine, simulated: Simu
 
 
 def _print_refusal(log: list[str], error: EngineError) -> None:
-    """The log up to where this engine stops, then the error as the end of vLLM's traceback."""
+    """Print the log up to where this engine stops, then the error as at the end of vLLM's traceback."""
     printed = log[:2]
     if isinstance(error, EngineOutOfMemory):
         stop = next((i for i, line in enumerate(log) if any(text in line for text in _NOT_REACHED)), len(log))

@@ -1,10 +1,7 @@
-"""Start a simulated engine, or refuse as vLLM would; and run a workload on it in virtual time.
+"""Run a workload on simulated engines in virtual time: `simulate_load`.
 
-In: a deployment's specs and memory estimate. Out: `SimulatedEngine`s, their start log, `RequestRecord`s on the virtual
-clock. The messages and log lines are vLLM's own words; the first line of the log says SIMULATED.
-
-Source: vllm@0.8.5 worker/worker.py:raise_if_cache_size_invalid, v1/core/kv_cache_utils.py:check_enough_kv_cache_memory
-and real start logs of both engines.
+In: started `SimulatedEngine`s and a workload. Out: `RequestRecord`s on the virtual clock, and the engines' counters.
+Knows nothing of HTTP or of an engine's start.
 """
 
 from __future__ import annotations
@@ -35,22 +32,22 @@ REFUSED = "refused: longer than the KV cache"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadCounters:
-    """What the engines counted during the measured part of a load."""
+    """Sums over all engines during the measured part of a load."""
 
     preemptions: int
     prefix_query_tokens: int
     prefix_hit_tokens: int
     kv_usage_peak: float
-    """Highest share of KV blocks in use on any instance, 0 to 1."""
+    """Highest fraction of KV blocks in use on any instance, 0 to 1."""
 
 
 # --- a load in virtual time -------------------------------------------------------------------------------------------
 
 
 def simulate_load(engines: list[SimulatedEngine], workload: Workload) -> tuple[list[RequestRecord], LoadCounters]:
-    """Warm up, then run the measured requests, as the load generator does, over all instances.
+    """Warm up, then run the measured requests over all instances, as the load generator does.
 
-    Returns one record per planned request, in their order, and what the engines counted meanwhile.
+    Returns one record per planned request, in the order of the plans, and the engines' counters for these requests.
     """
     loop = _Loop(engines)
     loop.run(plan_warmup(workload), ClosedLoop(workload.concurrency), workload.seed)
@@ -81,13 +78,13 @@ class _Flight:
 
 
 class _Loop:
-    """Requests in flight over engines that each have a clock; the engine that is furthest behind steps next."""
+    """Requests in flight over several engines. Each engine has its own clock; the one furthest behind steps next."""
 
     def __init__(self, engines: list[SimulatedEngine]) -> None:
         self.engines = engines
         self.clock_s = [0.0] * len(engines)
         self.arriving: list[list[_Flight]] = [[] for _ in engines]
-        """Sent, but not yet seen by the engine, which looks before each step; in order of time."""
+        """Per engine, requests sent but not yet added to it (it takes them before each step), in order of time."""
         self.in_flight = [0] * len(engines)
         self.num_sent = [0] * len(engines)
         self.flights: dict[str, _Flight] = {}
@@ -95,7 +92,7 @@ class _Loop:
         self.now_s = 0.0
 
     def run(self, plans: list[RequestPlan], shape: Shape, seed: int) -> list[RequestRecord]:
-        """A place in flight takes a conversation at a time, the next one as soon as both are free and due."""
+        """Run the plans. A slot takes one conversation at a time, and the next one as soon as it is due."""
         due = due_times(shape, plans, seed) or (0.0,) * len(plans)
         due_s = {plan.index: self.now_s + after_s for plan, after_s in zip(plans, due, strict=True)}
         talks = sorted(conversations(plans), key=lambda talk: due_s[talk[0].index])
@@ -120,13 +117,13 @@ class _Loop:
         return [i for i in range(len(self.engines)) if self.arriving[i] or self.engines[i].has_work]
 
     def _next_s(self, instance: int) -> float:
-        """When this instance's next step begins."""
+        """Virtual time at which this instance's next step begins, in seconds."""
         if self.engines[instance].has_work:
             return self.clock_s[instance]
         return max(self.clock_s[instance], self.arriving[instance][0].started_s)
 
     def _send(self, talk: list[RequestPlan], now_s: float) -> None:
-        """Its first turn, to the least loaded instance, as the load generator does."""
+        """Send the conversation's first turn to the least loaded instance, as the load generator does."""
         plan, *following = talk
         target = min(range(len(self.engines)), key=lambda i: (self.in_flight[i], self.num_sent[i]))
         self.in_flight[target] += 1
@@ -136,7 +133,7 @@ class _Loop:
         insort(self.arriving[target], flight, key=lambda other: other.started_s)
 
     def _step(self, instance: int, done: dict[int, RequestRecord]) -> list[_Flight]:
-        """One step of one engine; what it ended."""
+        """Run one step of one engine; returns the requests that it ended."""
         engine, arriving = self.engines[instance], self.arriving[instance]
         while arriving and arriving[0].started_s <= self.clock_s[instance]:
             plan = arriving.pop(0).plan
@@ -157,7 +154,7 @@ class _Loop:
 
 
 def _block_hashes(plan: RequestPlan, block_size: int) -> list[int]:
-    """Of the prompt's full blocks that another prompt may begin with too: the shared prefix, a conversation's turns."""
+    """Hashes of the prompt's full blocks that others may share: the shared prefix and the conversation's turns."""
     shared = list(range(plan.shared_prefix_tokens // block_size))
     if plan.conversation is None:
         return shared

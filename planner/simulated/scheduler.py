@@ -1,6 +1,6 @@
 """`SimulatedEngine`: vLLM's scheduler over KV blocks, in virtual time; and `BlockPool`, its KV cache.
 
-In: requests as token counts. Out: which request got a token in which step, and how long the step took by `StepModel`.
+In: requests as token counts. Out: for each step the requests that got a token, and its duration by `StepModel`.
 Knows nothing of HTTP, clocks or models.
 
 Source: vllm@0.8.5 core/scheduler.py:_schedule_default, _schedule_chunked_prefill, core/block_manager.py (V0);
@@ -18,13 +18,13 @@ import numpy as np
 from planner.estimate import WATERMARK_FRACTION, Step, StepModel, prefill_pairs
 
 NOISE = 0.01
-"""Relative spread of one step's duration, and of one start against another of the same configuration."""
+"""Relative spread of step durations, and of the pace of launches of the same configuration."""
 FRONTEND_QUEUE_S = 0.1
-"""How far the API server may fall behind before the closed loop feels it."""
+"""Lag of the API server, in seconds, beyond which the closed loop waits for it."""
 
 
 class BlockPool:
-    """KV blocks. One with a hash can be shared; it stays, unused, until its place is needed (least recent first)."""
+    """KV blocks. A block with a hash can be shared; without a user it stays cached until evicted (oldest first)."""
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
@@ -34,18 +34,18 @@ class BlockPool:
 
     @property
     def num_free(self) -> int:
-        """Blocks that can be taken; cached ones without a user are among them."""
+        """Number of blocks that can be taken, including cached ones without a user."""
         return self.num_blocks - self.num_used
 
     def num_hits(self, hashes: Sequence[int]) -> int:
-        """How many of the first hashes are cached without a gap."""
+        """Number of hashes from the start that are cached without a gap."""
         for i, block in enumerate(hashes):
             if block not in self._users and block not in self._unused:
                 return i
         return len(hashes)
 
     def num_unused(self, hashes: Sequence[int]) -> int:
-        """How many of these cached blocks have no user, so that sharing them takes from the free ones."""
+        """Number of these blocks that are cached without a user: sharing them reduces `num_free`."""
         return sum(block in self._unused for block in hashes)
 
     def share(self, hashes: Sequence[int]) -> None:
@@ -56,13 +56,13 @@ class BlockPool:
             self._users[block] = self._users.get(block, 0) + 1
 
     def take(self, count: int) -> None:
-        """Take blocks without a hash; forgets cached ones when nothing else is left."""
+        """Take blocks without a hash; evicts cached ones when nothing else is left."""
         self.num_used += count
         while self._unused and self.num_used + len(self._unused) > self.num_blocks:
             del self._unused[next(iter(self._unused))]
 
     def name(self, block: int) -> bool:
-        """Give one taken block its hash. False when another block has it already: then this one stays nameless."""
+        """Give one taken block its hash. False if another block already has it; this one then stays without a hash."""
         if block in self._users or block in self._unused:
             return False
         self._users[block] = 1
@@ -86,16 +86,16 @@ class _Sequence:
     block_hashes: Sequence[int]
     emitted: int = 0
     computed: int = 0
-    """Tokens whose key and value are in the cache."""
+    """Number of tokens whose keys and values are in the cache."""
     num_blocks: int = 0
     num_named: int = 0
-    """Hashes dealt with: shared, given, or found taken."""
+    """Number of block hashes handled so far: shared, given to a block, or already held by another block."""
     shared: list[int] = field(default_factory=list)
-    """Hashes of the blocks this sequence uses under a name."""
+    """Hashes of the blocks that this sequence uses and that have a hash."""
 
     @property
     def num_new(self) -> int:
-        """Tokens to compute before the next one can be emitted; 1 while decoding."""
+        """Number of tokens to compute before the next one can be emitted; 1 while decoding."""
         return self.input_tokens + self.emitted - self.computed
 
     @property
@@ -105,20 +105,20 @@ class _Sequence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """What one step did. Every id in `emitted` got one token; `finished` are among them."""
+    """Outcome of one step. Each request id in `emitted` got one token; those in `finished` are among them."""
 
     elapsed_s: float
     emitted: tuple[str, ...] = ()
     finished: tuple[str, ...] = ()
     preempted: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    """Too long for the KV cache: vLLM finishes these without a token."""
+    """Ids of requests too long for the KV cache or, unchunked, for one batch; vLLM finishes these without a token."""
     prefill_tokens: int = 0
     decode_seqs: int = 0
 
 
 class SimulatedEngine:
-    """One engine. `add` requests, then `step` while it `has_work`; each step says what it did and how long it took."""
+    """One engine. `add` requests, then `step` while it `has_work`; each step returns what it did and its duration."""
 
     def __init__(self, steps: StepModel, num_blocks: int, seed: int = 0) -> None:
         engine = steps.engine
@@ -155,7 +155,7 @@ class SimulatedEngine:
 
     @property
     def kv_usage(self) -> float:
-        """Share of the KV blocks in use, 0 to 1."""
+        """Fraction of the KV blocks in use, 0 to 1."""
         return self.pool.num_used / self.pool.num_blocks
 
     def add(
@@ -166,8 +166,8 @@ class SimulatedEngine:
         shared_prefix_tokens: int = 0,
         block_hashes: Sequence[int] | None = None,
     ) -> None:
-        """Queue a request. What can be shared is either the first `shared_prefix_tokens`, the same for all requests,
-        or said by one hash per full block of the prompt (each over everything before it)."""
+        """Queue a request. Its prompt can share either the first `shared_prefix_tokens`, the same for all requests,
+        or the blocks in `block_hashes`, one hash per full block of the prompt (each over everything before it)."""
         if block_hashes is None:
             block_hashes = range(shared_prefix_tokens // self.block_size)
         if not self.caches:
@@ -208,10 +208,10 @@ class SimulatedEngine:
         )
 
     def _grow_running(self, budget: int, preempted: list[_Sequence]) -> list[tuple[_Sequence, int]]:
-        """What the running sequences compute next: decodes first, then rests of prompts.
+        """Choose what the running sequences compute next: decodes first, then remaining parts of prompts.
 
-        A sequence that finds no block preempts the latest, which starts over: its blocks go, its tokens are prefilled
-        again.
+        A sequence that finds no free block preempts the latest one. That one loses its blocks, and its tokens are
+        prefilled again.
         """
         queue = deque(s for s in self._running if s.is_decoding)
         queue.extend(s for s in self._running if not s.is_decoding)
@@ -231,7 +231,7 @@ class SimulatedEngine:
         return batch
 
     def _admit(self, budget: int, refused: list[_Sequence]) -> list[tuple[_Sequence, int]]:
-        """Waiting requests that start now, first come first served."""
+        """Start waiting requests, first come, first served, with the tokens that each computes now."""
         batch: list[tuple[_Sequence, int]] = []
         while self._waiting and budget > 0 and len(self._running) < self.max_num_seqs:
             sequence = self._waiting[0]
@@ -249,7 +249,7 @@ class SimulatedEngine:
             if not self.mixes and num_new > budget:
                 break
             num_new = min(num_new, budget)
-            # V0 sets the blocks of the whole prompt aside, V1 those of this chunk.
+            # V0 reserves the blocks of the whole prompt, V1 those of this chunk.
             blocks = whole if self.is_v0 else -(-(cached + num_new) // self.block_size)
             needed = blocks - len(hits) + self.pool.num_unused(hits)
             if self.pool.num_free - needed < self.num_kept_free:
@@ -275,7 +275,7 @@ class SimulatedEngine:
             self.prefix_hit_tokens += sequence.computed
 
     def _allocate(self, sequence: _Sequence, num_new: int) -> bool:
-        """Blocks for the next tokens of a running sequence; False when there are not enough."""
+        """Take blocks for a running sequence's next tokens; False if there are not enough."""
         missing = -(-(sequence.computed + num_new) // self.block_size) - sequence.num_blocks
         if missing > 0:
             if missing > self.pool.num_free:
@@ -285,7 +285,7 @@ class SimulatedEngine:
         return True
 
     def _name_blocks(self, sequence: _Sequence, num_tokens: int) -> None:
-        """Make full prompt blocks known: V1 when they are scheduled, V0 when they are computed."""
+        """Give full prompt blocks their hashes: V1 when they are scheduled, V0 when they are computed."""
         for i in range(sequence.num_named, min(len(sequence.block_hashes), num_tokens // self.block_size)):
             if self.pool.name(sequence.block_hashes[i]):
                 sequence.shared.append(sequence.block_hashes[i])
@@ -320,7 +320,7 @@ class SimulatedEngine:
 
     def _elapsed_s(self, step: Step, num_emitted: int) -> float:
         elapsed_s = float(self.steps.seconds(step)) * self._pace * float(self._rng.lognormal(0.0, NOISE))
-        # The API server works beside the engine; only when it has fallen far behind does the loop wait for it.
+        # The API server runs beside the engine; the loop waits for it only when it has fallen far behind.
         behind_s = self._frontend_behind_s + num_emitted * self.steps.coefficients.frontend_s_per_token - elapsed_s
         wait_s = max(0.0, behind_s - FRONTEND_QUEUE_S)
         self._frontend_behind_s = max(0.0, behind_s - wait_s)
@@ -328,7 +328,7 @@ class SimulatedEngine:
 
 
 def _describe(batch: list[tuple[_Sequence, int]]) -> Step:
-    """The step model's view of a batch."""
+    """The batch as input of the step model."""
     prefill_tokens = sampled = decode_seqs = context = longest = 0
     pairs, continues = 0.0, False
     for sequence, num_new in batch:

@@ -29,13 +29,13 @@ from planner.engine import ERRORS_NESTED_SINCE, KV_USAGE_RENAMED_SINCE, Resolved
 from planner.simulated.scheduler import SimulatedEngine, StepOutcome
 
 FILLER = " SIMULATED"
-"""The text of every token."""
+"""Text of every token."""
 DEFAULT_MAX_TOKENS = 16
-"""Of /v1/completions; chat runs to the end of the context."""
+"""Default max_tokens of /v1/completions; a chat answer runs to the end of the context."""
 
 
 class _RequestError(Exception):
-    """What vLLM answers with an error object."""
+    """A request that vLLM answers with an error object."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class _RequestError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ask:
-    """One request, checked."""
+    """One validated request."""
 
     tokens: Sequence[Hashable]
     max_tokens: int
@@ -55,14 +55,14 @@ class _Ask:
 
 @dataclass(slots=True, eq=False)
 class _Answer:
-    """Where the engine's loop leaves tokens: one item a token, None at the end."""
+    """One request's tokens from the engine's loop: one queue item per token, None at the end."""
 
     queue: asyncio.Queue[bool | None] = field(default_factory=asyncio.Queue)
     is_done: bool = False
 
 
 class _Metrics:
-    """vLLM's names and labels for the engine's version."""
+    """The Prometheus metrics, with vLLM's names and labels for the engine's version."""
 
     def __init__(self, name: str, settings: ResolvedEngine, engine: SimulatedEngine) -> None:
         self.registry = CollectorRegistry()
@@ -113,7 +113,7 @@ class _Metrics:
 
 
 class _Service:
-    """The engine's loop in real time, and what the endpoints need of it."""
+    """The engine's loop in real time, and the HTTP endpoints."""
 
     def __init__(self, name: str, settings: ResolvedEngine, engine: SimulatedEngine, speedup: float) -> None:
         self.name = name
@@ -128,7 +128,7 @@ class _Service:
         self._has_work = asyncio.Event()
 
     async def run(self) -> None:
-        """Step for ever. Steps are due one after the other, so a late wake-up does not slow the next ones."""
+        """Step forever. Each step is due one duration after the previous was due: a late wake-up delays no other."""
         due_s = 0.0
         while True:
             if not self.engine.has_work:
@@ -151,7 +151,7 @@ class _Service:
             answer.queue.put_nowait(item)
 
     async def tokens(self, ask: _Ask) -> AsyncGenerator[bool, None]:
-        """One item a token, True for the last of the answer."""
+        """One item per token, True for the answer's last token."""
         request_id, answer = str(next(self._ids)), _Answer()
         self._answers[request_id] = answer
         hashes = _block_hashes(ask.tokens, self.engine.block_size) if self.engine.caches else ()
@@ -170,7 +170,7 @@ class _Service:
                 self.engine.abort(request_id)
 
     def read(self, body: Any, is_chat: bool) -> _Ask:
-        """Check a request as vLLM does. Raises _RequestError with its words."""
+        """Check a request as vLLM does. Raises _RequestError with vLLM's message."""
         if not isinstance(body, dict):
             raise _RequestError("the body is not a JSON object")
         if body.get("model", self.name) != self.name:
@@ -243,7 +243,7 @@ class _Service:
             async for is_last in tokens:
                 num_tokens += 1
                 yield last if is_last else middle
-        if not num_tokens:  # refused: vLLM ends it without a token
+        if not num_tokens:  # refused: vLLM ends the answer without a token
             yield event({"delta": {}} if ask.is_chat else {"text": ""}, "length")
         if ask.includes_usage:
             yield f"data: {json.dumps(body | {'usage': _usage(ask, num_tokens)}, separators=(',', ':'))}\n\n"
@@ -262,7 +262,7 @@ class _Service:
         return JSONResponse({"object": "error"} | content, error.status)
 
     async def tokenize(self, request: Request) -> Response:
-        """Counts as the other endpoints do, by words."""
+        """Count tokens as the other endpoints do: by words."""
         try:
             body = await request.json()
             is_chat = isinstance(body, dict) and "messages" in body
@@ -300,7 +300,7 @@ class _Service:
 
 
 def build_app(name: str, settings: ResolvedEngine, engine: SimulatedEngine, speedup: float = 1.0) -> Starlette:
-    """The app that serves `engine` under the model name `name`."""
+    """The app that serves `engine` under the model name `name`, `speedup` times as fast as in real time."""
     service = _Service(name, settings, engine, speedup)
 
     @contextlib.asynccontextmanager
@@ -322,7 +322,7 @@ def build_app(name: str, settings: ResolvedEngine, engine: SimulatedEngine, spee
 
 
 class _SaysSimulated:
-    """Adds the header that tells this server from a real engine."""
+    """Adds the header that distinguishes this server from a real engine."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -342,7 +342,7 @@ def _usage(ask: _Ask, num_tokens: int) -> dict[str, Any]:
 
 
 def _prompt_tokens(prompt: Any) -> Sequence[Hashable]:
-    """A string's words, or token ids as they are; a list of one prompt counts as that prompt."""
+    """The words of a string, or token ids unchanged; a list of one prompt counts as that prompt."""
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], list | str):
         prompt = prompt[0]
     tokens = prompt.split() if isinstance(prompt, str) else prompt
@@ -367,7 +367,7 @@ def _chat_tokens(messages: Any) -> Sequence[Hashable]:
 
 
 def _block_hashes(tokens: Sequence[Hashable], block_size: int) -> list[int]:
-    """One hash per full block, each over everything before it too, so that equal hashes mean equal prefixes."""
+    """One hash per full block, which also covers everything before it: equal hashes mean equal prefixes."""
     hashes: list[int] = []
     for start in range(0, len(tokens) - block_size + 1, block_size):
         hashes.append(hash((hashes[-1] if hashes else 0, *tokens[start : start + block_size])))

@@ -1,4 +1,8 @@
-"""How long a simulated engine takes to start, and what it does on the way: load, profile, capture, or fail."""
+"""Start a simulated engine, or refuse as vLLM would; and the virtual duration of a start, part by part.
+
+Source: vllm@0.8.5 worker/worker.py:raise_if_cache_size_invalid, v1/core/kv_cache_utils.py:check_enough_kv_cache_memory
+and real start logs of both engines.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,18 @@ from planner.simulated.scheduler import SimulatedEngine
 from planner.units import GIB
 
 LOAD_BYTES_PER_S = 0.5 * GIB
-"""Reading weights from disk, each rank."""
+"""Rate of reading weights from disk, per rank."""
 IMPORT_S = 20.0
-"""Python imports, worker processes, NCCL: 12 to 25 s in real start logs."""
+"""Time for Python imports, worker processes and NCCL: 12 to 25 s in real start logs."""
 PROFILE_S = 5.0
 COMPILE_S = 28.0
-"""torch.compile of V1 with a cold cache: 24 to 31 s on 0.24."""
+"""Time of V1's torch.compile with a cold cache: 24 to 31 s on 0.24."""
 GRAPH_S = 0.7
-"""Capture of one graph: 11 in 8 s at tensor parallel 4."""
+"""Time to capture one graph: 11 graphs took 8 s at tensor parallel 4."""
 
 
 def start_engine(deployment: Deployment, seed: int = 0) -> SimulatedEngine:
-    """An engine that is ready. Raises EngineRejected or EngineOutOfMemory in vLLM's words, as a real start fails."""
+    """Return an engine that is ready. Raises EngineRejected or EngineOutOfMemory with vLLM's own message."""
     d = deployment
     for constraint in check(d):
         if constraint.kind == OUT_OF_MEMORY:
@@ -33,7 +37,7 @@ def start_engine(deployment: Deployment, seed: int = 0) -> SimulatedEngine:
 
 
 def start_seconds(model: ModelSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> float:
-    """Virtual duration of a start: processes, weights from disk, profile run, compilation and graphs."""
+    """Virtual duration of a start in seconds: processes, weights from disk, profile run, compilation and graphs."""
     graphs = int(num_cuda_graphs(engine))
     compiles = engine.generation == "V1" and not engine.enforce_eager
     layers = model.num_hidden_layers / 64  # a graph's capture runs every layer

@@ -1,4 +1,4 @@
-"""The log that a simulated engine writes at its start, in the words of the vLLM version it stands for."""
+"""The log that a simulated engine prints at its start, worded as by the vLLM version it stands for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from planner.units import to_gib
 
 
 def start_log(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> list[str]:
-    """What the engine prints while it starts, in order; the first line says that it is simulated."""
+    """Lines that the engine prints while it starts, in order; the first line says that it is simulated."""
     lines = [
         _line("__main__.py:1", f"SIMULATED engine, no GPU and no model: figures of {gpu.name} come from estimates"),
         _line("api_server.py:1043", f"vLLM API server version {engine.version} (SIMULATED)"),

@@ -1,4 +1,4 @@
-"""What is asked of a server: lengths, arrivals, prompts, synthetic or recorded.
+"""The load put on a server: lengths, arrivals and prompts, synthetic or recorded.
 
 In: a workload's YAML or a recorded file. Out: `RequestPlan`s. It knows no server. Read `workload.py` first.
 """

@@ -14,10 +14,10 @@ else:
 
 
 FIRST_ORDINARY_TOKEN = 1000
-"""Token ids below are left out of prompts: vocabularies keep bytes and special tokens there."""
+"""Lowest token id used in prompts: vocabularies keep bytes and special tokens below it."""
 RESERVED_SHARE = 32
-"""The top 1/32 of the ids is left out too: special tokens, and padding that the tokenizer does not have (the engine
-answers 400 'Token id is out of vocabulary' to those)."""
+"""The top 1/RESERVED_SHARE of the token ids is not used: special tokens, and padding that the tokenizer does not have
+(the engine answers 400 'Token id is out of vocabulary' to those)."""
 WORDS = [
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state",
     "family", "student", "group", "country", "problem", "hand", "part", "place", "case", "week", "company", "system",
@@ -25,17 +25,17 @@ WORDS = [
     "area", "money", "story", "fact", "month", "lot", "right", "study", "book", "eye", "job", "word", "business",
     "issue", "side", "kind", "head", "house", "service", "friend",
 ]  # fmt: skip
-"""Common English words: one token each, with the space before, in the vocabularies of today's models."""
+"""Common English words. With the space before, each is one token in the vocabularies of today's models."""
 
 
 def prompt_token_ids(plan: RequestPlan, vocab_size: int, seed: int) -> list[int]:
-    """Random ids, `plan.input_tokens` of them: the shared prefix depends on the seed alone, the rest on the index."""
+    """`plan.input_tokens` random token ids. The shared prefix depends only on the seed, the rest on the plan too."""
     low = min(FIRST_ORDINARY_TOKEN, vocab_size // 2)
     return _two_streams(plan, seed, plan.input_tokens, low, vocab_size - vocab_size // RESERVED_SHARE)
 
 
 def prompt_words(plan: RequestPlan, seed: int, num_words: int) -> str:
-    """Random words, about a token each; the prefix is shared as with token ids."""
+    """`num_words` random words of about one token each, at least one; the prefix is shared as in `prompt_token_ids`."""
     return " ".join([WORDS[i] for i in _two_streams(plan, seed, max(1, num_words), 0, len(WORDS))])
 
 

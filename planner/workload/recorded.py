@@ -12,26 +12,26 @@ Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 
 
 class GivenPrompt(msgspec.Struct, frozen=True):
-    """One recorded request: its prompt, or only how long it was."""
+    """One recorded request: its prompt, or only the prompt's length."""
 
     prompt: str | None
     output_tokens: Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None = None
     arrival_s: Annotated[float, msgspec.Meta(ge=-MOST_ARRIVAL_S, le=MOST_ARRIVAL_S * 10)] | None = None
     input_tokens: Tokens | None = None
-    """Of the prompt; one that is not given is made so long."""
+    """Length of the prompt. If `prompt` is None, a prompt of this length is generated."""
 
 
 # --- recorded prompts -------------------------------------------------------------------------------------------------
 
 TOKENS_PER_WORD = 1.3
-"""Of English text, about; ShareGPT files do not say how many tokens an answer had."""
+"""Approximate tokens per word of English text; ShareGPT files do not say how many tokens an answer had."""
 
 
 def read_prompts(text: str) -> list[GivenPrompt]:
-    """JSONL of `{prompt, output_tokens, arrival_s}`, or a ShareGPT file. Raises ValueError.
+    """Parse JSONL of `{prompt, output_tokens, arrival_s}`, or a ShareGPT file. Raises ValueError.
 
-    With `input_tokens` in place of the prompt only its length counts. Also the names other tools write: `max_tokens`,
-    `output_len`, `input_len`, `timestamp`.
+    A line may give `input_tokens`, the length alone, in place of the prompt. The names that other tools write are
+    accepted too: `max_tokens`, `output_len`, `input_len`, `timestamp`.
     """
     if text.lstrip().startswith("["):
         lines = msgspec.json.decode(text, type=list[dict[str, Any]])
@@ -59,7 +59,7 @@ def _from_line(line: dict[str, Any]) -> GivenPrompt:
 
 
 def _from_sharegpt(talk: dict[str, Any]) -> GivenPrompt | None:
-    """The first question, and how long its answer was; None where there is not both."""
+    """The first question with the approximate tokens of its answer; None unless the file has both."""
     turns = talk["conversations"]
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns[:2]):
         raise ValueError("conversations: is no list of turns")

@@ -1,7 +1,7 @@
 """Load shapes: when requests are sent. `ClosedLoop` by concurrency, `OpenLoop` by rate, `Replay` by a trace.
 
-In: a shape, how many requests, a seed. Out: when they are due, in seconds from the beginning. `shape_of` reads a
-workload's. Knows nothing of HTTP.
+In: a shape, the planned requests, a seed. Out: when each is due, in seconds from the start of the load. `shape_of`
+gives the shape of a workload. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from planner.workload.workload import RequestPlan, Workload
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """`concurrency` requests in flight, each followed by the next; over `ramp_s` they join one after the other."""
+    """`concurrency` requests in flight; each that ends is replaced by the next. They start spread over `ramp_s`."""
 
     concurrency: int
     ramp_s: float = 0.0
@@ -30,8 +30,9 @@ class ClosedLoop:
 class OpenLoop:
     """Requests arrive whether or not others have ended.
 
-    `burstiness` is vLLM's: the shape of a gamma distribution of gaps. 1 is Poisson, below 1 comes in bursts, infinity
-    is a constant gap. `start_rate_per_s` begins a linear ramp that ends with the last request.
+    `burstiness` is vLLM's: the shape parameter of a gamma distribution of gaps. 1 is Poisson, below 1 comes in bursts,
+    infinity is a constant gap. With `start_rate_per_s` the rate rises linearly from it to `rate_per_s`, reached at the
+    last request.
     """
 
     rate_per_s: float
@@ -42,7 +43,7 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """When each plan is due, as its trace has it, but `speed` times as fast."""
+    """Each request is due when its trace says, played `speed` times as fast."""
 
     speed: float = 1.0
     max_concurrency: int | None = None
@@ -52,7 +53,7 @@ Shape: TypeAlias = ClosedLoop | OpenLoop | Replay
 
 
 def shape_of(workload: Workload, plans: Sequence[RequestPlan] = ()) -> Shape:
-    """The workload's load: a rate, else the arrivals of its plans where all have one, else the closed loop."""
+    """The load shape: the rate if given, else the arrivals of the plans if all have one, else the closed loop."""
     w = workload
     if w.request_rate is not None:
         return OpenLoop(w.request_rate, w.burstiness, w.max_concurrency, w.start_rate)
@@ -62,7 +63,7 @@ def shape_of(workload: Workload, plans: Sequence[RequestPlan] = ()) -> Shape:
 
 
 def due_times(shape: Shape, plans: Sequence[RequestPlan], seed: int) -> tuple[float, ...] | None:
-    """When each request is due; None where each is due as soon as there is a place."""
+    """When each request is due, in seconds from the start; None if each is due as soon as a slot is free."""
     count = len(plans)
     if isinstance(shape, Replay):
         return tuple((plan.due_s or 0.0) / shape.speed for plan in plans)
@@ -76,7 +77,7 @@ def due_times(shape: Shape, plans: Sequence[RequestPlan], seed: int) -> tuple[fl
 
 
 def _gaps(shape: OpenLoop, count: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """As vLLM draws them (vllm@0.32 benchmarks/serve.py:get_request): with no ramp they add up to count / rate."""
+    """Gaps in seconds, drawn as vllm@0.32 benchmarks/serve.py:get_request; without a ramp their sum is count/rate."""
     start = shape.rate_per_s if shape.start_rate_per_s is None else shape.start_rate_per_s
     rates = start + (shape.rate_per_s - start) * np.arange(count) / max(1, count - 1)
     drawn = np.ones(count) if math.isinf(shape.burstiness) else rng.gamma(shape.burstiness, 1 / shape.burstiness, count)
@@ -85,19 +86,22 @@ def _gaps(shape: OpenLoop, count: int, rng: np.random.Generator) -> np.ndarray[t
 
 
 def limit_of(shape: Shape) -> int | None:
-    """The most requests that may be in flight; None: no limit."""
+    """Most requests in flight at once; None: no limit."""
     return shape.concurrency if isinstance(shape, ClosedLoop) else shape.max_concurrency
 
 
 def at_level(shape: Shape, level: float) -> Shape:
-    """The shape with another concurrency or rate; a level has no ramp."""
+    """The shape at another level, its rate (open loop) or concurrency; without a ramp."""
     if isinstance(shape, OpenLoop):
         return OpenLoop(level, shape.burstiness, shape.max_concurrency)
     return ClosedLoop(round(level))
 
 
 def workload_at(workload: Workload, level: float) -> Workload:
-    """The workload at another concurrency or rate: as many requests in each place, or arriving for as long a time."""
+    """The workload at another concurrency or rate, without a ramp.
+
+    The number of requests is scaled along: the same number per slot, or the same duration of arrivals.
+    """
     count = max(1, round(workload.num_requests * level / (workload.request_rate or workload.concurrency)))
     if workload.request_rate is not None:
         return msgspec.structs.replace(workload, request_rate=level, start_rate=None, num_requests=count)
@@ -105,7 +109,7 @@ def workload_at(workload: Workload, level: float) -> Workload:
 
 
 def sweep(shape: Shape, levels: Sequence[float]) -> tuple[Shape, ...]:
-    """The same load at each level, lowest first."""
+    """The shape at each distinct level, lowest first."""
     return tuple(at_level(shape, level) for level in sorted(set(levels)))
 
 

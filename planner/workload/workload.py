@@ -1,7 +1,7 @@
-"""`Workload`: what is asked of the engine, and the requests it stands for.
+"""`Workload`: the load put on an engine, and the requests that it plans.
 
-In: lengths, concurrency or rate, seed. Out: `RequestPlan`s and their prompts, as token ids or as words, and the figures
-that predictions need. Knows nothing of HTTP or engines.
+In: lengths, concurrency or rate, seed. Out: `RequestPlan`s, and the figures that predictions need. Knows nothing of
+HTTP or engines.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ else:
 
 
 MOST_REQUESTS = 1_000_000
-"""Of one run: each is planned before the first is sent."""
+"""Most requests in one run: all are planned before the first is sent."""
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST_REQUESTS)]
 Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 Ids: TypeAlias = "NDArray[np.int64]"
@@ -41,7 +41,7 @@ class Lengths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: Tokens
     median: Tokens | None = None
     sigma: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
-    """Standard deviation of the logarithm; 1 is typical of what people write."""
+    """Standard deviation of the length's logarithm; 1 is typical of text that people write."""
 
     def __post_init__(self) -> None:
         if self.low > self.high:
@@ -59,40 +59,40 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     name: str = "custom"
     concurrency: Positive
-    """In an open loop only how wide the warm-up is."""
+    """Requests in flight over all instances. In an open loop it sets only the concurrency of the warm-up."""
     num_requests: Positive
     input_tokens: Tokens | Lengths = 512
-    """Of the first turn, where there are several; not used where prompts are given."""
+    """Length of a prompt; with several turns, that of the first turn. Not used if `prompts` are given."""
     output_tokens: Tokens | Lengths = 128
-    """Also of given prompts that do not say how long their answers were."""
+    """Length of an answer; also for given prompts that do not say how long their answers were."""
     shared_prefix_tokens: Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] = 0
-    """How many of the input's first tokens are the same in all requests."""
+    """Number of first tokens of the prompt that are the same in all requests with the prefix."""
     shared_prefix_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
-    """How many of the requests (of the conversations) begin with the shared prefix."""
+    """Fraction of the requests (of the conversations, with several turns) that begin with the shared prefix."""
     turns: Positive = 1
-    """Of a conversation: each turn's prompt is the one before, its answer, and `turn_tokens` more."""
+    """Turns per conversation. Each turn's prompt is the previous prompt, its answer, and `turn_tokens` more."""
     turn_tokens: Tokens | Lengths = 128
     prompts: str | None = None
-    """A JSONL file of prompts, or a ShareGPT JSON file; beside the workload's file if relative. Not in a study."""
+    """A JSONL file of prompts, or a ShareGPT JSON file; relative to the workload's file. Not allowed in a study."""
     repeat_prompts: bool = False
-    """Whether a prompt may be sent again when the file has fewer than are asked for."""
+    """Whether prompts may be sent again if the file has fewer than the run needs."""
     ramp: Seconds = msgspec.field(default_factory=lambda: Seconds(0.0))
-    """Of a closed loop: until all have joined, one after the other."""
+    """Duration of the start of a closed loop, over which its `concurrency` slots join one after the other."""
     request_rate: Rate | None = None
-    """Requests a second, whether or not others have ended."""
+    """Requests per second, sent whether or not others have ended: an open loop."""
     burstiness: Annotated[float, msgspec.Meta(ge=1e-3)] = 1.0
-    """Of arrivals: 1 is Poisson, below 1 in bursts, infinite constant gaps (vLLM's word)."""
+    """Burstiness of arrivals, as vLLM defines it: 1 is Poisson, below 1 comes in bursts, infinity is constant gaps."""
     start_rate: Rate | None = None
-    """The rate rises in a line from here to `request_rate`, which it has at the last request."""
+    """Rate at the start, in requests per second; it rises linearly to `request_rate`, reached at the last request."""
     trace_speed: Rate = 1.0
-    """How many times as fast as it was recorded a trace is sent."""
+    """Speed at which a trace is sent, as a multiple of the recorded speed."""
     max_concurrency: Positive | None = None
-    """The most requests in flight in an open loop or a trace; what waits for a place counts as `queue_times`."""
+    """Most requests in flight in an open loop or a trace; the wait for a free slot is reported as `queue_times`."""
     warmup_requests: Annotated[int, msgspec.Meta(ge=0, le=MOST_REQUESTS)] | None = None
-    """Sent and thrown away first; by default as many as the concurrency."""
+    """Number of requests sent first and not measured; by default `concurrency`."""
     endpoint: Literal["completions", "chat"] = "completions"
     ignore_eos: bool = True
-    """Answers of exactly the planned length, where the server can."""
+    """Whether to ask for answers of exactly the planned length, from servers that support it."""
     request_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1800.0))
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
@@ -113,9 +113,9 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def max_total_tokens(self) -> int:
-        """The longest sequence: it must fit max_model_len.
+        """Longest sequence, prompt and answer, in tokens: it must fit max_model_len.
 
-        Of conversations it is the longest that is planned: the limits of all their turns together never come.
+        With several turns it is the longest planned one, as not all turns reach their upper limits at once.
         """
         if self.turns == 1:
             return _high(self.input_tokens) + _high(self.output_tokens)
@@ -123,7 +123,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def mean_input_tokens(self) -> float:
-        """Over all turns."""
+        """Mean prompt length over all turns, in tokens."""
         return _mean(self.input_tokens) + (self.turns - 1) / 2 * self.mean_growth_tokens
 
     @property
@@ -132,35 +132,35 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def mean_growth_tokens(self) -> float:
-        """What a turn's prompt has more than the one before."""
+        """Mean growth of the prompt from one turn to the next, in tokens."""
         return _mean(self.output_tokens) + _mean(self.turn_tokens)
 
     @property
     def mean_shared_tokens(self) -> float:
-        """Of a request's prompt, what is the same in all requests."""
+        """Mean tokens of a prompt that belong to the shared prefix."""
         return self.shared_prefix_share * self.shared_prefix_tokens
 
     @property
     def mean_seen_tokens(self) -> float:
-        """Of a request's prompt, what the engine has computed before: the shared prefix, or the turns so far."""
+        """Mean tokens of a prompt that the engine has computed before: the shared prefix, or the turns so far."""
         later = self.turns - 1
         earlier_prompts = later * (_mean(self.input_tokens) + (later - 1) / 2 * self.mean_growth_tokens)
         return (self.mean_shared_tokens + earlier_prompts) / self.turns
 
     def longest_input_tokens(self, count: Any) -> Any:
-        """Expected longest prompt of `count` that run at once, which may be an array."""
+        """Expected longest prompt, in tokens, of `count` (a number or an array) requests that run at once."""
         return _longest(self.input_tokens, count) + (self.turns - 1) * self.mean_growth_tokens
 
 
 Length: TypeAlias = int | Lengths
 NUM_QUANTILES = 1000
 LONGEST_OF_REPEATS = 8
-"""So many repeats are planned to know the longest conversation."""
+"""Number of repeats planned to find the longest conversation."""
 
 
 @cache
 def _quantiles(lengths: Lengths) -> NDArray[np.float64]:
-    """Of lognormal lengths, in the middle of equal parts of the probability."""
+    """NUM_QUANTILES quantiles of lognormal lengths, at the middles of equal parts of the probability."""
     assert lengths.median is not None
     normal = NormalDist(math.log(lengths.median), lengths.sigma)
     drawn = np.exp([normal.inv_cdf((i + 0.5) / NUM_QUANTILES) for i in range(NUM_QUANTILES)])
@@ -175,20 +175,20 @@ def _longest_planned(workload: Workload) -> int:
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
     index: int
-    """Distinct over warm-up (negative) and all repeats: no prompt is ever sent twice."""
+    """Number of the request, distinct over warm-up (negative) and all repeats, so that no prompt is sent twice."""
     input_tokens: int
     output_tokens: int
     shared_prefix_tokens: int
     conversation: int | None = None
-    """Plans of one conversation follow each other, each turn's prompt beginning with the one before."""
+    """Number of the conversation. Its plans follow each other; each prompt begins with the one before."""
     prompt: str | None = None
-    """A given prompt; else it is made of the lengths."""
+    """The text of a given prompt; None: the prompt is generated from the lengths."""
     due_s: float | None = None
-    """When a trace sent it, from its beginning."""
+    """When the trace sent the request, in seconds after its first one; None without a trace."""
 
 
 def plan_requests(workload: Workload, repeat: int = 0) -> list[RequestPlan]:
-    """The measured requests of a repeat, the same for every candidate (paired comparison), new in every repeat."""
+    """The measured requests of one repeat: the same for every candidate (paired comparison), new in every repeat."""
     first = repeat * workload.num_requests
     return _plan(workload, range(first, first + workload.num_requests), stream=1 + repeat)
 
@@ -198,7 +198,7 @@ def plan_warmup(workload: Workload) -> list[RequestPlan]:
 
 
 def plan_given(workload: Workload, prompts: Sequence[GivenPrompt], repeat: int = 0) -> list[RequestPlan]:
-    """As `plan_requests`, of recorded prompts: each repeat takes the next ones. Raises ValueError when they run out."""
+    """`plan_requests` for recorded prompts. Each repeat takes the next ones. Raises ValueError when they run out."""
     first = repeat * workload.num_requests
     may_repeat = workload.repeat_prompts or all(given.prompt is None for given in prompts)
     if first + workload.num_requests > len(prompts) and not may_repeat:
@@ -246,7 +246,7 @@ def _plan(workload: Workload, indices: range, stream: int) -> list[RequestPlan]:
 
 
 def _grow(inputs: Ids, outputs: Ids, more: Ids, turns: int) -> Ids:
-    """Input lengths of turns: what was said before, and more."""
+    """Prompt lengths of all turns: the previous prompt and answer, plus this turn's own tokens."""
     grown = inputs.copy()
     for i in range(len(grown)):
         if i % turns:
@@ -255,7 +255,7 @@ def _grow(inputs: Ids, outputs: Ids, more: Ids, turns: int) -> Ids:
 
 
 def conversations(plans: Sequence[RequestPlan]) -> list[list[RequestPlan]]:
-    """Plans that follow each other; one alone is a conversation too."""
+    """Group plans by conversation; a single request is a conversation of its own."""
     return [list(talk) for _, talk in groupby(plans, key=_conversation)]
 
 
@@ -287,7 +287,7 @@ def _mean(length: Length) -> float:
 
 
 def _longest(length: Length, count: Any) -> Any:
-    """Expected longest of `count` lengths."""
+    """Expected longest, in tokens, of `count` lengths."""
     if isinstance(length, int):
         return length
     if length.median is None:
