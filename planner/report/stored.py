@@ -1,6 +1,6 @@
 """The report of a stored study: printed, written as a page or as JSON Lines, or as one JSON document.
 
-In: a study and where its trials are. Out: text and files. Raises InputError where there are no trials.
+In: a study and where its trials are. Out: text and files. Raises InputError if there are no trials.
 """
 
 from __future__ import annotations
