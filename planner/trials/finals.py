@@ -100,7 +100,7 @@ class Finalist:
 @dataclass(frozen=True, slots=True)
 class Finals:
     finalists: tuple[Finalist, ...]
-    """In the order of `finalists`: the default first, where it competes."""
+    """The finalists in the order of `finalists`: the default first, if it competes."""
     winner: Finalist | None
     """The simplest finalist that none surely beats; None if none kept every limit again."""
     keeps_default: bool

@@ -16,7 +16,7 @@ USUAL_FRONT = ("output_throughput", "ttft_p95")
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
-    """At least two metrics, separated by commas. Raises InputError."""
+    """The metrics named in a text, separated by commas; at least two. Raises InputError."""
     names = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for name in names:
         if name not in GOALS:

@@ -113,7 +113,7 @@ class Bar:
         mean = sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / total
         repeats = self.noise**2 * sum((weight / total) ** 2 for weight in weights)
         rest = (share / total * doubt * self.pace_noise) ** 2
-        launches = max(2 * LAUNCH_NOISE**2, self.noise**2)  # no less than between repeats of one launch
+        launches = max(2 * LAUNCH_NOISE**2, self.noise**2)  # at least the noise between repeats of one launch
         return mean > SURE * math.sqrt(repeats + rest + launches)
 
     def is_sure(self, done: int, count: int) -> bool:
@@ -129,7 +129,7 @@ class Bar:
 def bar_of(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Bar | None:
     """The bar for a candidate; None while there is no best trial, or if the objective is known before a launch."""
     objective = problem.objective
-    if objective.is_known:  # a value that is known needs no repeats: they are for the limits
+    if objective.is_known:  # a value that is known needs no repeats; they are for the limits
         return None
     best = best_trial(problem, [trial for trial in trials if _stays(problem, trial, candidate)])
     if best is None or not best.repeat_values or min(best.repeat_values) <= 0:
@@ -220,7 +220,7 @@ class _Watch:
         bar: Bar | None,
         losses: Sequence[float],
     ) -> None:
-        """`metric`: the objective, where it is a single one."""
+        """`metric`: the objective, if it is a single metric."""
         self._limits, self._bar, self._losses = limits, bar, losses
         self._rate = metric if bar is not None and metric in RATES else None
         self._latency = metric if bar is not None and metric is not None and has_bound(metric) else None
