@@ -82,7 +82,7 @@ def death_of(instance: Instance) -> PlannerError:
     if ending.disturbance is not None:
         return Disturbed(ending.disturbance)
     error = diagnose(instance.log_text(), ending.exit_code, ending.oom_killed)
-    if classify(str(error)).name == PORT_IN_USE:  # it was free when the engine was launched
+    if classify(str(error)).name == PORT_IN_USE:  # the port was free when the engine was launched
         return Disturbed(f"another process took its port: {error}")
     return error
 

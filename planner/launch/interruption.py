@@ -18,7 +18,7 @@ class sigterm_as_interrupt:  # noqa: N801  (used as a statement)
         def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
             for each in self._before:
                 signal.signal(each, signal.SIG_IGN)
-            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job
+            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job ignores SIGINT
                 raise KeyboardInterrupt
             signal.raise_signal(signal.SIGINT)
 

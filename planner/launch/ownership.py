@@ -39,9 +39,9 @@ def is_alive(name: str) -> bool:
         try:
             asking.connect(_address(name))
         except ConnectionRefusedError:
-            return False  # no such name
+            return False  # there is no such name
         except OSError:
-            return True  # its queue is full of such questions
+            return True  # the name exists, but its queue is full of such requests
     return True
 
 

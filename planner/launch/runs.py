@@ -75,7 +75,7 @@ def _bare_run(
         if any(":" in place for place in (*volumes, model)):
             raise InputError(f"models.{candidate.model}.path: {variant.path}: Docker mounts no path with a colon")
     elif (cache := Path("~/.cache/huggingface").expanduser()).is_dir():
-        volumes = {str(cache): "/root/.cache/huggingface"}  # or every trial would download the model again
+        volumes = {str(cache): "/root/.cache/huggingface"}  # without it every trial would download the model again
     if problem.spec.engine.compile_cache:
         volumes[cache_volume(problem)] = COMPILE_CACHE_MOUNT
     return ContainerRun(

@@ -45,7 +45,7 @@ class DockerBackend:
     def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
         runs = trial_runs(self._problem, candidate, number)
         logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(len(runs))]
-        self._remove_labelled(f"{TRIAL_LABEL}={number}")  # of a launch that was disturbed
+        self._remove_labelled(f"{TRIAL_LABEL}={number}")  # left by a launch that was disturbed
         self._make_cache(runs[0])
         return serving([lambda i: self._start(runs[i])] * len(runs), self._problem.spec.engine.start_timeout, logs)
 

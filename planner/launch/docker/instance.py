@@ -55,7 +55,7 @@ class ContainerLog:
 
 @contextmanager
 def container_log(name: str) -> Iterator[ContainerLog | None]:
-    """The log of a container by name or id; None where there is none. Raises BackendError without a Docker Engine."""
+    """The log of a container by name or id; None if there is none. Raises BackendError without a Docker Engine."""
     with mapped():
         client = docker.from_env()
     with closing(client):
@@ -114,7 +114,7 @@ class ContainerInstance:
                 self._outages.note()
                 return None
         self._outages.answered()
-        # A container that Docker restarts again and again has died all the same.
+        # A container that Docker restarts again and again counts as dead.
         return self._state.get("Status") == "running" and not self._container.attrs.get("RestartCount")
 
     def log_text(self) -> str:
@@ -157,11 +157,11 @@ class ContainerInstance:
     def stop(self) -> None:
         def stop_and_remove() -> None:
             try:
-                if self._state.get("Paused"):  # a frozen process does not even die
+                if self._state.get("Paused"):  # a frozen process does not react to signals
                     self._container.unpause()
                 self._container.stop(timeout=STOP_TIMEOUT_S)
             except docker.errors.NotFound:
-                return  # gone already, which is what was asked for
+                return  # it is gone already, which is the goal
             _remove(self._container)
 
         self._ask(stop_and_remove)

@@ -102,7 +102,7 @@ class OwnContainer:
                 container = self._client.containers.get(self.name)
             except docker.errors.NotFound:
                 return None
-        if container.name != self.name:  # the beginning of another one's id
+        if container.name != self.name:  # the name matched the beginning of another container's id
             return None
         if container.labels.get(GUARD_LABEL) != self._service:
             raise BackendError(
