@@ -12,7 +12,7 @@ LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 
 
 def header(problem: Problem, trial: Trial, default: Trial | None, *further: str) -> str:
-    """Comment lines that begin with `#`. `further`: lines of the kind; empty ones are dropped. A name cannot end one."""
+    """Comment lines that begin with `#`. `further`: lines of the kind; empty ones are dropped. No name ends a line."""
     figures, provenance = problem.objective.figures(trial.value or 0.0, all_metrics(problem, trial)), trial.provenance
     mark = "SIMULATED, not measured: " if provenance.simulated else "measured: "
     lines = [

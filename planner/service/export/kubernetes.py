@@ -81,7 +81,7 @@ def _deployment(problem: Problem, trial: Trial, runs: list[ContainerRun], name: 
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": RIGHTS["cap_drop"]},
-            "seccompProfile": {"type": "RuntimeDefault"},  # Docker's containers have it by themselves
+            "seccompProfile": {"type": "RuntimeDefault"},  # Docker's containers have it by default
         },
     }
     pod = {
@@ -178,5 +178,5 @@ def _needs_secret(run: ContainerRun, name: str) -> str:
     if not run.pass_env:
         return ""
     lines, values = "\\n".join(f"{key}=%s" for key in run.pass_env), " ".join(f'"${key}"' for key in run.pass_env)
-    # Not by --from-literal: whoever lists processes would see it.
+    # Not by --from-literal: anyone who lists processes would see the values.
     return f"needs: kubectl create secret generic {secret_name(name)} --from-env-file=<(printf '{lines}\\n' {values})"

@@ -262,7 +262,7 @@ def _feel(policy: Policy, state: State, seen: Seen, now_s: float) -> tuple[Pulse
     pulse, events = state.pulse, []
     mark = (float(seen.tokens or 0), float(seen.cache_usage or 0), float(seen.probes_answered))
     has_work = bool(seen.requests) or seen.probe_waits
-    if mark != pulse.mark:  # a counter that fell is another engine's: alive too
+    if mark != pulse.mark:  # a lower counter means another engine, which is alive too
         pulse = replace(pulse, mark=mark, token_at_s=now_s, waiting_since_s=now_s if has_work else None)
         pulse = replace(pulse, log_error=None)
     elif not has_work:

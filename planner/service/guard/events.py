@@ -100,7 +100,7 @@ class Reporter:
         if self._webhook is not None and event.name != "webhook_failed":
             if self._poster is None:
                 self._poster = asyncio.get_running_loop().create_task(self._post_all(self._webhook))
-            with suppress(asyncio.QueueFull):  # a webhook that has been dead for long; the file has them all
+            with suppress(asyncio.QueueFull):  # the webhook has been dead for long; the file has all events
                 self._queue.put_nowait((container, event, line))
 
     def show(self, container: str, state: State, seen: Seen, now_s: float) -> None:
@@ -149,7 +149,7 @@ class Reporter:
                     answer = await client.post(url, content=line, headers={"content-type": "application/json"})
                     answer.raise_for_status()
                 except httpx.HTTPStatusError as error:
-                    what = f"status {error.response.status_code}"  # its own words have the URL, often itself a secret
+                    what = f"status {error.response.status_code}"  # its own message has the URL, often a secret
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
                     what = type(error).__name__
                 else:

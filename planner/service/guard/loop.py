@@ -83,7 +83,7 @@ def run_guard(
         keepers = [Keeper(ladder, index, place, reporter) for index in range(len(ladder.containers))]
         for keeper in keepers:
             stack.callback(keeper.container.close)
-            keeper.container.facts()  # no Engine, or another's container of this name: say so now
+            keeper.container.facts()  # report a missing Engine, or another's container of this name, right away
         if door is not None:
             stack.enter_context(_opened(door, ladder, keepers))
         asyncio.run(_run(ladder, keepers, reporter, stops_service))
@@ -199,7 +199,7 @@ class Keeper:
         self._hear(None)
         now_s = time.time()
         decision = decide(self._ladder.policy, len(self._ladder.rungs), self.state, seen, now_s)
-        self._keep(decision.state)  # before acting: whoever comes after us must know what was begun
+        self._keep(decision.state)  # before acting: the next guard must know what was begun
         await self._act(decision)
         self._reporter.show(self.name, self.state, seen, now_s)
 
@@ -222,7 +222,7 @@ class Keeper:
     async def _remove(self) -> None:
         try:
             await asyncio.to_thread(self.container.remove)
-        except BackendError as error:  # the launch removes it
+        except BackendError as error:  # the next launch removes it
             self._hear(error)
 
     async def _launch(self) -> None:

@@ -151,7 +151,7 @@ class Proxy:
             await refused.send(send)
         except asyncio.CancelledError:
             if not gone.done():
-                raise  # this server ends
+                raise  # the server itself is ending
             task.uncancel()
         finally:
             gone.remove_done_callback(stop)
@@ -165,7 +165,7 @@ class Proxy:
         judged_by: int | None = None
         while True:
             instance = await instances.choose(tried, deadline_s)
-            if judged_by != self._context_tokens:  # also when it has changed while the request waited
+            if judged_by != self._context_tokens:  # also if it has changed while the request waited
                 judged_by = self._context_tokens
                 await fit(request, judged_by, self.trim, self._tokenize)
             instance.in_flight += 1
@@ -188,7 +188,7 @@ class Proxy:
                 instances.mark_down(instance, str(error))
                 if was_broken or not request.is_repeatable:
                     raise Refused(502, "bad_gateway", f"the engine gave no answer: {error}") from None
-                was_broken = True  # once more, and not again: it may be this request that breaks engines
+                was_broken = True  # repeat once only: this request itself may be what breaks engines
             finally:
                 instance.in_flight -= 1
 

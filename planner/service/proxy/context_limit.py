@@ -60,7 +60,7 @@ def read_request(path: str, body: bytes) -> Asked | None:
     try:
         asked = _decode(body)
     except msgspec.MsgspecError:
-        return None  # the engine says what is wrong with it
+        return None  # the engine reports what is wrong with it
     prompt = bytes(asked.messages if path == CHAT else asked.prompt)
     if not prompt or asked.truncate_prompt_tokens is not None or _MEDIA.search(prompt):
         return None

@@ -38,7 +38,7 @@ async def fit(request: Request, context_tokens: int | None, trim: Trim | None, t
     asked = None if context_tokens is None else read_request(request.path, request.body)
     if asked is None or context_tokens is None:
         return
-    limits = [context_tokens - 1]  # an answer has a token at least
+    limits = [context_tokens - 1]  # an answer has at least one token
     if trims := trim is not None and asked.is_chat:
         limits.insert(0, context_tokens - answer_tokens(asked, context_tokens))
     num_tokens = counted_tokens(asked)
@@ -111,7 +111,7 @@ async def _trim(request: Request, asked: Asked, most_tokens: int, tokenize: Toke
     def without(num_turns: int) -> bytes:
         return with_messages(request.body, [*first, *(message for turn in said[num_turns:] for message in turn)])
 
-    low, high = 0, len(said)  # too long without `low` turns; `high`: short enough, or none is left
+    low, high = 0, len(said)  # `low`: still too long without these; `high`: short enough, or all turns
     while high - low > 1:
         middle = (low + high) // 2
         num_tokens = await _count(request, asked, without(middle), tokenize)

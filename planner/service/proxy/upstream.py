@@ -48,7 +48,7 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
 
     async def exchange(self, request: bytes, may_keep: bool = True) -> Answer:
-        """Send a request and wait for the answer's head; `may_keep` allows a kept connection. Raises NotSent, Broken."""
+        """Send, and wait for the head of the answer; `may_keep` allows a kept connection. Raises NotSent, Broken."""
         loop = asyncio.get_running_loop()
         answer = self._take(loop.time()) if may_keep else None
         if answer is None:
@@ -115,7 +115,7 @@ class Answer(asyncio.Protocol):
 
     def _begin(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
-        self.status = 0  # 0: the head has not come
+        self.status = 0  # 0: the head has not arrived
         self.headers = []
         self.chunks: list[bytes] = []
         self.num_buffered = 0
@@ -185,7 +185,7 @@ class Answer(asyncio.Protocol):
     # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -196,7 +196,7 @@ class Answer(asyncio.Protocol):
         self.due_s = self.loop.time() + self.pool.idle_s
         if self.num_buffered > MOST_BUFFERED_BYTES and not self.is_paused and self.transport is not None:
             self.is_paused = True
-            self.due_s = math.inf  # now it is the client that takes its time
+            self.due_s = math.inf  # from now on the client is the slow one
             self.transport.pause_reading()
         self._wake()
 

@@ -205,7 +205,7 @@ def compare_metrics(
         if not before or not now:
             found.append(_number("metric", name, "?", "?", "not known", None, None))
             continue
-        known = [t.repeat_values for t in trials] if name == objective.metric else []  # kept of the objective only
+        known = [t.repeat_values for t in trials] if name == objective.metric else []  # kept for the objective only
         spread = math.sqrt(_launch_variance(name, trials, [now, *known]) * (1 / len(before) + 1))
         noise = math.expm1(SURE * spread) + tolerance
         change = fmean(now) / fmean(before) - 1

@@ -277,7 +277,7 @@ def _started(script: Script) -> Iterator[NamedContainers]:
 
 
 def _run(path: Path) -> None:
-    """Run the script as it is, in its own session: an interrupt reaches only planner, which waits for it to end."""
+    """Run the script as it is, in its own session: an interrupt reaches only planner, which gives it time to end."""
     with subprocess.Popen(
         ["bash", str(path)],
         stdin=subprocess.DEVNULL,
