@@ -92,7 +92,7 @@ def read_case(spec: StudySpec | None, folder: Path, backend: BackendName, gpus: 
         except BackendError as error:
             docker_error = str(error)
         if docker is not None and spec is not None and spec.container is not None:
-            with suppress(BackendError):  # the line on the image says that it is not here
+            with suppress(BackendError):  # the image check reports that it is missing
                 image = image_facts(spec.container.image)
     case = Case(
         backend=backend, gpus=gpus, docker=docker, docker_error=docker_error, image=image, spec=spec, folder=folder
@@ -120,7 +120,7 @@ def _as_found(spec: StudySpec, gpus: GpuFacts, docker: EngineFacts | None) -> St
     cards = gpus.cards[: hardware.num_gpus]
     if cards:
         least = min(card.total_bytes for card in cards)
-        with suppress(InputError):  # one the table lacks: judged as the card that the study names
+        with suppress(InputError):  # a card that is not in the table is judged as the one that the study names
             changes["gpu"] = recognise(cards[0].name, least).name
         changes |= {"gpu_memory": Bytes(least), "interconnect": gpus.only(cards).interconnect}
     return msgspec.structs.replace(spec, hardware=msgspec.structs.replace(hardware, **changes))
