@@ -53,7 +53,7 @@ def write_page(
     pareto: Sequence[str] = (),
 ) -> Path:
     """Write the report as a page. Raises InputError."""
-    from planner.report.html.page import rendered  # its packages are for the page only
+    from planner.report.html.page import rendered  # imported here: only the page needs their packages
     from planner.report.html.sections import study_page
 
     problem, trials = stored_trials(spec, folder, is_simulated, storage)

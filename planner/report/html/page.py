@@ -72,7 +72,7 @@ class Page:
 def rendered(page: Page) -> str:
     environment = Environment(
         loader=PackageLoader("planner.report.html", "templates"),
-        autoescape=True,  # whatever the file is called
+        autoescape=True,  # whatever the template's file name
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -113,7 +113,7 @@ def _drawn(chart: Any, label: str) -> Markup:
             _clean(parent)
         return root
 
-    etree.to_etree()  # pygal takes lxml where that is installed, whose elements are others
+    etree.to_etree()  # pygal uses lxml if installed, whose elements differ
     chart.add_xml_filter(clean)
     text = chart.render(is_unicode=True)
     return Markup(_rounded(text))  # noqa: S704  (made of elements, whose texts are escaped)

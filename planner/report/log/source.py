@@ -78,7 +78,7 @@ class LogFile:
                     try:
                         now = self.path.stat()
                     except FileNotFoundError:
-                        continue  # between rotation and the new file
+                        continue  # the file was rotated away and the new one is not there yet
                     if (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino) or now.st_size < file.tell():
                         yield from _pieces(file)
                         break
@@ -107,7 +107,7 @@ def open_log(target: str) -> Iterator[Source]:
     if path.is_dir():
         raise InputError(f"{target}: is a folder; name a log file in it")
     if path.exists():
-        yield LogFile(path)  # a pipe, say
+        yield LogFile(path)  # a pipe, for example
         return
     if not _CONTAINER.fullmatch(target):
         raise InputError(f"{target}: no such file")
