@@ -121,7 +121,7 @@ def instance_of(
 
 
 def _ttft_sigma(metrics: Mapping[str, float]) -> float | None:
-    """From the 90th percentile, which a first wave of a tenth does not change; else from the standard deviation."""
+    """Sigma from the 90th percentile, which a first wave of a tenth leaves alone; else from the standard deviation."""
     median_s, p90_s = metrics.get("ttft_p50", 0.0), metrics.get("ttft_p90", 0.0)
     if median_s > 0 and p90_s > 0:
         return math.log(p90_s / median_s) / P90_SIGMAS
@@ -231,7 +231,7 @@ def _loads(problem: Problem, trial: Trial) -> list[tuple[float, Mapping[str, flo
     loads = [(own, trial.metrics), *((at.load, at.metrics) for at in trial.at_loads)]
     return [
         (max(1.0, load * (metrics.get("e2el_mean", 0.0) if by_rate else 1.0) / instances), metrics)
-        for load, metrics in loads  # of less than one each, those that are busy have one
+        for load, metrics in loads  # at less than one request each, the instances that are busy have one
     ]
 
 

@@ -21,7 +21,9 @@ from planner.units import format_ms
 
 MAX_HOSTS = 16_384
 SMALL = 32
-"""Largest fleet for which the search starts at what the capacity needs; above, it first sizes one of PARTS."""
+"""Largest fleet for which the search starts at what the capacity needs. A larger one first sizes a fleet for one of
+PARTS equal parts of the demand.
+"""
 PARTS = 8
 PRECISION = 256
 """The number of hosts is exact up to this number; above, to one part in PRECISION."""
@@ -94,7 +96,7 @@ def size_fleet(
         lowest = guess = math.floor(least) + 1
         if (
             SMALL < lowest <= MAX_HOSTS
-        ):  # a fleet of a part of the size says about how much more than the capacity is needed
+        ):  # a fleet of a part of the size shows about how much more than the capacity is needed
             part = demand.part(1 / PARTS)
             small = size_fleet(instance, instances_per_host, part, limits, 0, router, seed, on_try)
             guess = max(lowest, PARTS * (small.num_hosts or 0))
@@ -184,7 +186,7 @@ def latencies_of(instance: Instance, load: Load, served: Served, rng: np.random.
         first = instance.ttft_s[served.shared_with.astype(int)] * rng.lognormal(0.0, instance.ttft_sigma, len(wait))
         found["ttft"] = wait + np.minimum(first, service)
     if instance.tpot_s is not None:
-        pace = service / load.sizes  # the latency a request of mean size would have had, over its time in service
+        pace = service / load.sizes  # latency that a request of mean size would have had, given its time in service
         found["tpot"] = np.where(np.isfinite(pace), np.interp(pace, instance.latency_s, instance.tpot_s), math.inf)
     return {**found, "e2el": wait + service}
 

@@ -99,7 +99,7 @@ class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     name: str | None = None
     """Name of the layout; by default the study's layout, as `1xtp4`, or the bench's model."""
     cards: Positive = 1
-    """Cards of one instance; a study says its own."""
+    """Cards of one instance; a study has its own figure."""
     study: str | None = None
     """A study's file or folder; gives each layout that its trials measured."""
     simulated: bool = False
@@ -110,9 +110,9 @@ class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     capacity: Rate | None = None
     """Most requests per second."""
     service_time: Seconds | None = None
-    """With `capacity`: end-to-end latency of a request that is alone."""
+    """End-to-end latency of a request that is alone; goes with `capacity`."""
     ttft: Seconds | None = None
-    """With `capacity`: time to first token of a request that is alone."""
+    """Time to first token of a request that is alone; goes with `capacity`."""
     max_num_seqs: InFlight | None = None
     """Most requests in flight in an instance; the rest wait. By default the study's, else the highest level, else what
     the capacity needs.
