@@ -23,13 +23,9 @@ from planner.launch import ImageFacts, ProcessBackend, engine_args, run_to_end
 from planner.study import StudySpec
 
 ALL_FLAGS = "--help=all"
-"""Option of newer versions, named in a short help that lists groups only (vllm@0.32.0
-entrypoints/serve/utils/api_utils.py).
-"""
+"""Newer versions name this option in a short help of groups (vllm@0.32.0 entrypoints/serve/utils/api_utils.py)."""
 HELP_TIMEOUT_S = 300
-"""Longest wait for the help, in seconds. vLLM imports torch first: some 12 s on an idle machine, minutes on a cold
-disk.
-"""
+"""Seconds to wait for the help. vLLM imports torch first: some 12 s on an idle machine, minutes on a cold disk."""
 VERSION_CODE = "from importlib.metadata import version; print(version('vllm'))"
 
 
@@ -170,8 +166,9 @@ def flags(case: Case, program: Program | None) -> Check | None:
 
 
 def flag_name(word: str) -> str:
-    """A flag as the help names it, from `--max_model_len=5` or `--compilation-config.level` (vLLM's
-    FlexibleArgumentParser).
+    """A flag as the help names it.
+
+    Takes `--max_model_len=5` and `--compilation-config.level`, which vLLM's FlexibleArgumentParser accepts.
     """
     return re.split(r"[=.]", word)[0].replace("_", "-")
 

@@ -1,6 +1,4 @@
-"""Checks of the cards: driver, kind, memory and the programs on it, links, and which settings of the study they can
-run.
-"""
+"""Checks of the cards: driver, kind, memory and who else is on it, links, and the study's settings they can run."""
 
 from __future__ import annotations
 

@@ -29,8 +29,9 @@ ULIMITS = {"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice
 
 
 def memory(case: Case) -> Check:
-    """Check total memory against the study's, and free memory against pinned swap space, offloaded weights and
-    processes.
+    """Check total memory against the study's, and free memory against what a trial takes.
+
+    That is pinned swap space, offloaded weights and the processes themselves.
     """
     name, now = "host memory", psutil.virtual_memory()
     total = case.docker.memory_bytes if case.docker else now.total
@@ -95,9 +96,7 @@ def cpus(case: Case) -> Check:
 
 
 def ulimits(case: Case) -> Check:
-    """Check the containers' limits, and the open files of this process, which holds a socket for every request in
-    flight.
-    """
+    """Check the containers' limits and this process's open files: it holds a socket for every request in flight."""
     name = "ulimits"
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     finding = f"open files {files}"

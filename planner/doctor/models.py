@@ -30,9 +30,7 @@ TOKENIZERS = (
     "*.tiktoken",
 )
 OLD_QUANTIZATION_FILES = ("quant_config.json", "quantize_config.json")
-"""Files in which AWQ and GPTQ checkpoints declared themselves before config.json did (layers/quantization/awq.py,
-gptq.py).
-"""
+"""Where AWQ and GPTQ checkpoints declared themselves before config.json did (layers/quantization/awq.py, gptq.py)."""
 LFS_POINTER = b"version https://git-lfs"
 HUB_CACHE = Path("~/.cache/huggingface/hub")
 MOST_NAMES = 3

@@ -51,9 +51,7 @@ class Steady:
         return Steady(self.mean_rate_per_s * share, self.peak_rate_per_s * share, self.burstiness)
 
     def loads(self, instance: Instance, num_instances: int, seed: int) -> Iterator[Load]:
-        """Loads of equal arrivals and sizes for any number of instances, so that more instances never look worse by
-        luck.
-        """
+        """Loads of equal arrivals and sizes for any number of instances, so that more never look worse by luck."""
         rate = self.peak_rate_per_s
         in_flight = rate * float(instance.latency_s[instance.knee])
         judged, warmup = math.ceil(max(MIN_REQUESTS, JUDGED * in_flight)), math.ceil(WARMUP * in_flight)
@@ -133,8 +131,6 @@ def drawn_sizes(rng: np.random.Generator, cv: float, count: int) -> Column:
 
 
 def _left_over(rng: np.random.Generator, cv: float, count: int) -> Column:
-    """Remaining work of the requests in service at a random moment. Longer ones are met more often, somewhere in
-    between.
-    """
+    """Work left in the requests in service at a random moment: longer ones are met more often, in their midst."""
     met = rng.gamma(1 / cv**2 + 1, cv**2, count) if cv > 0 else np.ones(count)
     return met * rng.random(count)

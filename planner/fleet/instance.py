@@ -37,9 +37,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """Serving speed of one instance. Arrays have one entry per number in flight from 0 to the most; entry 0 equals
-    entry 1.
-    """
+    """Serving speed of one instance. Arrays have an entry for each number in flight; entry 0 equals entry 1."""
 
     latency_s: Column
     """Latency of a request of mean size at this number in flight, in seconds."""

@@ -1,6 +1,4 @@
-"""A fleet's plan as a person reads it: a table of layouts, or one block per layout on a narrow terminal, and a
-sentence.
-"""
+"""A fleet's plan as a person reads it: a table of layouts, on a narrow terminal one block per layout; a sentence."""
 
 from __future__ import annotations
 

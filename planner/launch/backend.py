@@ -75,9 +75,7 @@ class Server:
 
 
 def death_of(instance: Instance) -> PlannerError:
-    """The exception for an instance that ended: an EngineError from its log, or Disturbed if its settings are not at
-    fault.
-    """
+    """Why an instance ended, to be raised: EngineError from its log, or Disturbed if its settings are not at fault."""
     ending = instance.ending()
     if ending.disturbance is not None:
         return Disturbed(ending.disturbance)

@@ -41,9 +41,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     probe_every: Seconds = _seconds(30)
     """Time without a token after which one is asked for; 0: never."""
     ttft_p95: Seconds | None = None
-    """Limit on the 95th percentile of TTFT. Above it for `slow_after`, a `slow` event is reported, and nothing else
-    changes.
-    """
+    """Limit on the p95 of TTFT. Above it for `slow_after`, the service is reported as slow; nothing else changes."""
     slow_after: Seconds = _seconds(120)
     first_wait: Seconds = _seconds(2)
     """Wait before the first restart; each further one waits twice as long."""

@@ -26,8 +26,9 @@ from planner.workload import RequestPlan, Workload
 PRIOR_NOISE = 0.02
 """Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""
 LAUNCH_NOISE = 0.02
-"""Standard deviation of log throughput between launches of one setting, which no repeat shows; 0.7 to 4 % were measured
-on GPUs.
+"""Standard deviation of log throughput between launches of one setting, which no repeat shows.
+
+0.7 to 4 % were measured on GPUs.
 """
 PRIOR_PACE_NOISE = 0.04
 """Standard deviation of the log of a load's pace from one part to another (`progress.Projection.doubt`); 0.01 to 0.08
@@ -42,9 +43,7 @@ with a chance of one in 100 that a candidate as good as the best is given up.
 LOOKS = 20
 """Number of looks during one repeat, at equal steps of work done."""
 LEAST_GAIN = 0.1
-"""Smallest cut in the standard deviation of a trial's value, as a fraction, for which further repeats are worth their
-time.
-"""
+"""Smallest cut in the standard deviation of a trial's value, as a fraction, that is worth further repeats."""
 
 
 class Race(Protocol):

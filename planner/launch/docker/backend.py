@@ -72,9 +72,7 @@ class DockerBackend:
         return ContainerInstance(container, self._looks, self._outages, run.pass_env)
 
     def _lasting_name(self, image: str) -> str:
-        """Name of what the image's name stood for at the first launch, so that all launches of a run use the same
-        image.
-        """
+        """A name for what the image's name stood for at the first launch: all launches of a run use the same image."""
         if image not in self._images:
             self._images[image] = image_of(image, self._client.images.get(image).attrs).lasting_name
         return self._images[image]
@@ -107,9 +105,7 @@ def remove_left(study: str) -> int:
 
 
 def _remove_left(client: docker.DockerClient, study: str, *labels: str) -> int:
-    """Remove the study's containers that carry these labels too, except those of a planner that lives; returns how
-    many.
-    """
+    """Remove the study's containers with these labels, except those of a living planner; returns how many."""
     wanted: dict[str, str | list[str] | bool] = {"label": [f"{STUDY_LABEL}={study}", *labels]}
     ours = client.containers.list(all=True, filters=wanted, ignore_removed=True)
     left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]

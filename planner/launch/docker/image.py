@@ -17,9 +17,7 @@ class ImageFacts:
 
     @property
     def lasting_name(self) -> str:
-        """A name for exactly this image, whatever its name comes to mean: with its digest, or the id without a
-        registry.
-        """
+        """A name for exactly this image, whatever `name` comes to mean: with its digest; without a registry, its id."""
         return f"{self.name.partition('@')[0]}@{self.digest}" if self.digest else self.id
 
     @property

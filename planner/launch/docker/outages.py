@@ -23,8 +23,9 @@ AWAY = (
     requests.exceptions.Timeout,
     requests.exceptions.ChunkedEncodingError,
 )
-"""Errors that mean no answer, or not all of it. docker-py's own errors are answers, though one of requests' is their
-base.
+"""Errors that mean no answer, or a partial one.
+
+docker-py's own errors are answers, though they derive from one of requests' errors.
 """
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 

@@ -24,9 +24,7 @@ def run_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 
 def compose_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    """A compose file for hosts without a guard, under Docker's own restart policy; unhealthy containers are only
-    marked.
-    """
+    """A compose file for hosts without a guard: Docker's own restart policy; unhealthy containers are only marked."""
     runs = service_runs(problem, trial.candidate)
     services = {run.name: {**run.to_compose(), "healthcheck": _healthcheck(run)} for run in runs}
     volumes = {source: {"name": source} for run in runs for source in run.volumes if not source.startswith("/")}

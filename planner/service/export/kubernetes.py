@@ -25,9 +25,7 @@ SHM = "/dev/shm"  # noqa: S108  (a mount point in the container)
 STARTUP_PERIOD_S, PROBE_PERIOD_S, PROBE_TIMEOUT_S = 10, 15, 10
 """Seconds between probes, and until one times out; the same as in the health check of the compose file."""
 FAILURES_UNTIL_DEAD = 4
-"""Failed probes until a pod is restarted: a minute without `/health`. Under load the API answers late, a dead engine
-never.
-"""
+"""Failed probes until a restart: a minute without `/health`. Under load the API answers late, a dead engine never."""
 
 
 def kubernetes_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:

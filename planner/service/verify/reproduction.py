@@ -216,9 +216,7 @@ def compare_metrics(
 
 
 def _launch_variance(name: str, trials: Sequence[Trial], repeats: Sequence[Sequence[float]]) -> float:
-    """Variance of the log of a launch's mean, from priors, differences between repeats, and the finals' further
-    launches.
-    """
+    """Variance of the log of a launch's mean: priors, differences between repeats, and the finals' launches."""
     launches: dict[int, list[float]] = {}
     for trial in trials:
         if trial.rerun is not None and trial.rerun.is_final and trial.metrics.get(name, 0.0) > 0:
