@@ -1,8 +1,9 @@
 """How far the hosts of a study agree: `speeds_by_host`, `neighbours`, and trials that compare, `on_par`.
 
-In: trials. The default is launched alone on every host, once more where hosts seem to differ, then on all places of
-one host at once (`study.run_checks`); those launches are stored beside the finals. Host speeds are random effects: only
-the part of a difference that noise does not explain counts, so hosts that are alike stay alike. Stored values stay raw.
+In: trials. The default is launched alone on every host, once more where hosts seem to differ, then on all places of one
+host at once (`run_checks` in `tuning/loop.py`); those launches are stored beside the finals. Host speeds are random
+effects: only the part of a difference that noise does not explain counts, so hosts that are alike stay alike. Stored
+values stay raw.
 
 Source: DerSimonian & Laird 1986, Meta-Analysis in Clinical Trials (between-host variance by moments); Robinson 1991,
 That BLUP Is a Good Thing (the shrunken effects).

@@ -1,7 +1,7 @@
 """The kinds of export: `exported(kind, ...)` is a trial as text that runs it, quoted for its reader.
 
-All kinds are built by the code that builds the trials (`container.py`, `engine.py`), so what was measured is what runs.
-A setting that the study's version does not know is an error and is never written.
+The code that builds the trials (`planner.launch`, `planner.engine`) builds all kinds, so what was measured is what
+runs. A setting that the study's version does not know is an error and is never written.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ VOLUME_FOLDER = "/var/lib/planner"
 SHM_MEDIUM = "Memory"
 SHM = "/dev/shm"  # noqa: S108  (a mount point in the container)
 STARTUP_PERIOD_S, PROBE_PERIOD_S, PROBE_TIMEOUT_S = 10, 15, 10
-"""Seconds between probes, and until one times out; the same as in the health check of the compose file."""
+"""Seconds between probes at the start and later, and until one times out, as in the compose file's health check."""
 FAILURES_UNTIL_DEAD = 4
 """Failed probes until a restart: a minute without `/health`. Under load the API answers late, a dead engine never."""
 

@@ -28,7 +28,7 @@ CONFIG_FILE = "engine.yaml"
 CONFIG_SINCE = Version("0.6.0")
 """First version with `--config`: vLLM's pull request 7737."""
 LISTS_SINCE = Version("0.10.2")
-"""First version whose wheel was found to take a list; 0.9.2 does not."""
+"""First version, of the wheels that were read, whose `--config` takes a list; 0.9.2 does not."""
 
 Scalar: TypeAlias = str | int | float | bool
 

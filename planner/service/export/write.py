@@ -16,7 +16,7 @@ WRITTEN: tuple[ExportKind, ...] = ("script", "ladder")
 
 
 def write_exports(problem: Problem, trials: list[Trial], workspace: Workspace) -> list[Path]:
-    """Write the kinds in WRITTEN for the trial to deploy; none without such a trial or a container section."""
+    """Write the kinds in WRITTEN for the trial to deploy; nothing without such a trial or a container section."""
     best = chosen_trial(problem, trials)
     if best is None or problem.spec.container is None:
         return []
