@@ -46,5 +46,5 @@ def is_alive(name: str) -> bool:
 
 
 def is_left_over(name: str | None) -> bool:
-    """Whether an engine of this launcher may be removed: its planner is this one, or dead, or had no id yet."""
+    """Whether an engine of this launcher may be removed: its planner is this one, or dead, or from before ids."""
     return name is None or name == LAUNCHER.id or not is_alive(name)

@@ -62,7 +62,7 @@ class Reporter:
         self._metrics["planner_guard_rungs"].set(len(rung_names))  # type: ignore[union-attr]
 
     def serve_metrics(self, port: int) -> Callable[[], None]:
-        """Serve metrics on the loopback; returns the function that ends it. Raises BackendError if it cannot."""
+        """Serve metrics on the loopback, and return what ends it. Raises BackendError if the port is taken."""
         try:
             server, thread = start_http_server(port, LOOPBACK, self.registry)
         except OSError as error:

@@ -15,7 +15,7 @@ import msgspec
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 ANSWER_TOKENS = 1024
-"""Tokens kept for an answer when turns are left out and max_tokens is not set; at most a quarter of the context."""
+"""Tokens kept for an answer when turns are left out and max_tokens is not usable; at most a quarter of the context."""
 TEMPLATE_TOKENS = 256
 """Tokens that a chat template may add beyond what the body's own bytes cover."""
 _MEDIA = re.compile(rb'"(?:image_url|input_audio|video_url|audio_url|image_embeds|image)"')
