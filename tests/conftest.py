@@ -163,7 +163,7 @@ def tune(storage: str) -> Callable[..., list[Any]]:
 
         observer = observer or Watcher()
         crew = Here(problem, measure or simulated(problem), observer.stage, "simulated")
-        return run_study(problem, Search(problem, storage), crew, target, observer)
+        return run_study(problem, Search.open(problem, storage), crew, target, observer)
 
     return run
 

@@ -28,11 +28,11 @@ import typer.main
 from planner.cli.examples import EXAMPLES, FLAGS
 from planner.cli.main import app
 from planner.engine.config import FIELDS, EngineConfig
-from planner.engine.flags import ATTENTION_BACKEND_ENV, ATTENTION_BACKEND_FLAG_SINCE, flag
+from planner.engine.flags import ATTENTION_BACKEND_ENV, flag
 from planner.engine.levers import lever_of
 from planner.engine.log.known_warnings import NOTES, Note
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
-from planner.engine.versions import SINCE, UNTIL
+from planner.engine.versions import ATTENTION_BACKEND_FLAG_SINCE, SINCE, UNTIL
 from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
 from planner.model.config_json import KNOWN_FAMILIES
 from planner.service.guard.decisions import EVENTS

@@ -18,7 +18,7 @@ import pytest
 import typer.main
 
 from planner import errors
-from planner.benchmark.metrics import LATENCIES, METRICS, RATES, STATISTICS
+from planner.benchmark.metric import LATENCIES, METRICS, RATES, STATISTICS
 from planner.cli.main import app
 from planner.cli.schemas import SCHEMAS, json_schema
 from planner.engine.config import FIELDS

@@ -1,7 +1,7 @@
 """Measures an OpenAI-compatible server: load sent, latencies and throughput seen, capacity searched.
 
 In: a URL and a workload. Out: `BenchmarkResult` with intervals. It knows no settings and no study.
-Read `session.py` first, then `load/generator.py`.
+Read `session.py` first, then `load/send.py`.
 """
 
 import lazy_loader
@@ -13,7 +13,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "document": ["read_metrics"],
         "load.target": ["target_of"],
         "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],
-        "metrics": ["BenchmarkResult", "GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "RATES", "sign", "summarize"],
+        "load.watcher": ["STOPPED"],
+        "metric": ["GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "Metric", "RATES"],
+        "metrics": ["BenchmarkResult", "summarize"],
         "records": ["RequestRecord"],
         "run": ["BenchAsk", "BenchOutcome", "compare_files", "run_bench", "write_outcome"],
         "session": [
@@ -27,6 +29,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "measure_again",
             "no_watch",
         ],
-        "slo": ["Limit", "MAX_FAILED_FRACTION", "format_metric", "judge_limit", "parse_limits"],
+        "slo": ["Limit", "MAX_FAILED_FRACTION", "WrittenLimit", "limits_of", "parse_limits", "split_slo"],
     },
 )

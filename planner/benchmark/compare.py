@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from planner.benchmark.metrics import LATENCIES
+from planner.benchmark.metric import LATENCIES
 from planner.statistics import Difference, Interval, compare, compare_intervals
 
 COMPARED = (

@@ -20,10 +20,8 @@ from planner.benchmark.capacity.search import Capacity
 from planner.benchmark.capacity.stress import StressReport
 from planner.benchmark.client.server import ServerFacts
 from planner.benchmark.intervals import intervals
+from planner.benchmark.metric import LATENCIES, METRICS, RATES, Metric
 from planner.benchmark.metrics import (
-    LATENCIES,
-    METRICS,
-    RATES,
     Attainment,
     BenchmarkResult,
     attainment,
@@ -33,7 +31,7 @@ from planner.benchmark.metrics import (
 )
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import Bench, Repeat
-from planner.benchmark.slo import judge_limit
+from planner.benchmark.slo import limits_of
 from planner.engine import COUNTERS
 from planner.statistics import Interval
 from planner.units import to_ms
@@ -47,10 +45,8 @@ _STATISTICS = {"mean": "mean", "p50": "median", "std": "std", "p90": "p90", "p95
 
 def key_of(name: str) -> str:
     """vLLM's key of a metric of ours: `ttft_p50` is `median_ttft_ms`."""
-    if name in RATES:
-        return name
-    family, _, statistic = name.partition("_")
-    return f"{_STATISTICS[statistic]}_{family}_ms"
+    metric = Metric.parse(name)
+    return f"{_STATISTICS[metric.statistic]}_{metric.family}_ms" if metric.is_latency else name
 
 
 def read_metrics(document: Mapping[str, float]) -> dict[str, float]:
@@ -184,8 +180,8 @@ def broken_limits(bench: Bench) -> list[str]:
     """In words, each limit that any repeat broke."""
     results = [repeat.result for repeat in bench.repeats]
     judged = [
-        [judge_limit(name, result.metrics[name], limit) for result in results if name in result.metrics]
-        for name, limit in bench.slo.items()
+        [limit.judge(result.metrics[limit.metric.name]) for result in results if limit.metric.name in result.metrics]
+        for limit in limits_of(bench.slo)
     ]
     worst = [max(each, key=lambda constraint: constraint.excess) for each in judged if each]
     return [constraint.message for constraint in worst if constraint.excess > 0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.benchmark.metrics import LATENCIES, itls
+from planner.benchmark.metric import LATENCIES, Metric
+from planner.benchmark.metrics import itls
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import Bench, Repeat
 from planner.statistics import Interval, bootstrap_interval, rate_interval, t_interval
@@ -21,7 +22,6 @@ RATE_WEIGHTS: dict[str, Callable[[RequestRecord], float]] = {
     "output_throughput": lambda r: float(r.output_tokens),
     "total_token_throughput": lambda r: float(r.input_tokens + r.output_tokens),
 }
-_PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
 HEADLINES: tuple[str, ...] = (
     "request_throughput",
     "output_throughput",
@@ -42,7 +42,7 @@ def intervals(bench: Bench) -> dict[str, Interval]:
         elif name in RATE_WEIGHTS:
             found[name] = _rate_within(bench.repeats[-1], name)
         else:
-            found[name] = _latency_within(bench, name)
+            found[name] = _latency_within(bench, Metric.parse(name))
     return found
 
 
@@ -61,18 +61,16 @@ def _rate_within(repeat: Repeat, name: str) -> Interval:
     return Interval(value, value - within.half_width, value + within.half_width, within.method)
 
 
-def _latency_within(bench: Bench, name: str) -> Interval:
-    family, _, statistic = name.partition("_")
+def _latency_within(bench: Bench, metric: Metric) -> Interval:
+    """From the requests of all repeats, drawn again and again."""
     done = [record for record in bench.records if record.error is None]
-    values: Sequence[float] = {
-        "ttft": lambda: [r.ttft_s for r in done],
-        "tpot": lambda: [t for r in done if (t := r.tpot_s) is not None],
-        "e2el": lambda: [r.e2el_s for r in done],
-        "itl": lambda: _thinned(itls(done)),
-    }[family]()
+    if metric.family == "itl":
+        values = _thinned(itls(done))
+    else:
+        values = [value for record in done for value in metric.of(record)]
 
     def of_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        return rows.mean(axis=1) if statistic == "mean" else np.percentile(rows, _PERCENTILES[statistic], axis=1)
+        return metric.of_sample(rows, axis=1)
 
     return bootstrap_interval(values, of_rows, bench.workload.seed)
 

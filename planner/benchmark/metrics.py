@@ -1,4 +1,4 @@
-"""Every benchmark metric, defined once: `summarize(records, ...) -> BenchmarkResult`.
+"""Every benchmark figure of a run, computed once: `summarize(records, ...) -> BenchmarkResult`.
 
 The definitions are vLLM's (vllm@0.32 benchmarks/serve.py:calculate_metrics): TTFT is the first token's
 arrival less the send; TPOT is (E2EL - TTFT)/(output tokens - 1), so a one-token answer has none; ITL is every gap
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from planner.arrays import LazyModule
+from planner.benchmark.metric import STATISTICS, Metric
 from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
 
@@ -23,25 +24,9 @@ else:
     np = LazyModule("numpy")
 
 
-LATENCIES = ("ttft", "tpot", "itl", "e2el")
-STATISTICS = ("mean", "std", "p50", "p90", "p95", "p99")
-RATES = ("request_throughput", "input_throughput", "output_throughput", "total_token_throughput")
-METRICS: tuple[str, ...] = (*RATES, *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in STATISTICS))
-"""Names an SLO may use: rates per second, latencies in seconds."""
-MAX_MODEL_LEN = "max_model_len"
-"""The context a candidate serves, tokens. No benchmark shows it, but an objective may be after it."""
-GOALS = (*METRICS, MAX_MODEL_LEN)
-"""Names an objective may use."""
-
-
-def sign(name: str) -> int:
-    """1 where more is better (rates, the context), -1 where less is (latencies)."""
-    return 1 if name in RATES or name == MAX_MODEL_LEN else -1
-
-
 def of_requests(limits: Mapping[str, float]) -> dict[str, float]:
     """The limits that a single request can keep or break: those of latencies."""
-    return {name: limit for name, limit in limits.items() if name not in RATES}
+    return {name: limit for name, limit in limits.items() if Metric.parse(name).is_latency}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +44,7 @@ class SteadyState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
-    """What a run showed. `metrics` has METRICS as keys; a latency that no request had is left out."""
+    """What a run showed. `metrics` has the names of METRICS as keys; a latency that no request had is left out."""
 
     duration_s: float
     completed: int
@@ -213,21 +198,12 @@ def attainment(records: Sequence[RequestRecord], limits: Mapping[str, float]) ->
 
     As in vLLM's goodput, a one-token answer has a TPOT of 0 here. ITL is judged by the request's longest gap.
     """
-    kept = {name: sum(_keeps(record, name, limit) for record in records) for name, limit in limits.items()}
-    good = sum(
-        record.error is None and all(_keeps(record, name, limit) for name, limit in limits.items())
-        for record in records
-    )
+    kept = {name: [_keeps(r, Metric.parse(name), limit) for r in records] for name, limit in limits.items()}
+    good = sum(record.error is None and all(each) for record, *each in zip(records, *kept.values(), strict=True))
     total = len(records)
-    return Attainment(good=good, total=total, by_limit={n: k / total if total else 0.0 for n, k in kept.items()})
+    by_limit = {name: sum(each) / total if total else 0.0 for name, each in kept.items()}
+    return Attainment(good=good, total=total, by_limit=by_limit)
 
 
-def _keeps(record: RequestRecord, name: str, limit: float) -> bool:
-    if record.error is not None:
-        return False
-    family = name.partition("_")[0]
-    if family == "tpot":
-        return (record.tpot_s or 0.0) <= limit
-    if family == "itl":
-        return float(np.diff(record.chunk_s).max(initial=0.0)) <= limit
-    return (record.ttft_s if family == "ttft" else record.e2el_s) <= limit
+def _keeps(record: RequestRecord, metric: Metric, limit: float) -> bool:
+    return record.error is None and max(metric.of(record), default=0.0) <= limit

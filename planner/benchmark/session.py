@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from planner.benchmark.client.server import IGNORE_EOS, ServerFacts, count_tokens
 from planner.benchmark.client.telemetry import GaugeWatch, fetch_telemetry, wait_until_idle
 from planner.benchmark.load.client_health import ClientHealth, client_fault
-from planner.benchmark.load.generator import STOPPED, Load
-from planner.benchmark.load.processes import processes_needed, send_spread
-from planner.benchmark.load.progress import LoadWatch
+from planner.benchmark.load.processes import processes_needed
+from planner.benchmark.load.progress import LoadWatch, Moment
+from planner.benchmark.load.send import Load, send_load
 from planner.benchmark.load.target import Target
+from planner.benchmark.load.watcher import STOPPED
 from planner.benchmark.metrics import BenchmarkResult, summarize
 from planner.benchmark.records import RequestRecord
 from planner.engine import EngineTelemetry, difference
@@ -50,6 +51,29 @@ def no_watch(done: Sequence[Repeat], plans: Sequence[RequestPlan]) -> LoadWatch 
     return None
 
 
+class Engine(Protocol):
+    """What a session asks of the engine under load; `launch.Server` is one."""
+
+    def is_alive(self) -> bool:
+        """Whether it still runs, as far as is known now. May block."""
+
+    def check(self) -> None:
+        """Raises the reason of its death where it has died."""
+
+
+class _AnyServer:
+    """A server of which nothing is known but its URL."""
+
+    def is_alive(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+
+ANY_SERVER: Engine = _AnyServer()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A load to be measured."""
@@ -59,9 +83,8 @@ class Session:
     warmup: Sequence[RequestPlan]
     repeats: Sequence[Sequence[RequestPlan]]
     on_stage: OnStage = _say_nothing
-    is_alive: Callable[[], bool] | None = None
-    after_load: Callable[[], None] = lambda: None
-    """Called after each load, also the warm-up; may raise."""
+    engine: Engine = ANY_SERVER
+    """Asked whether it is alive while a load runs, and checked after each load, also the warm-up."""
     has_metrics: bool = True
     is_enough: Callable[[Sequence[Repeat]], bool] = lambda done: False  # noqa: ARG005
     """Asked after each repeat but the last: whether the others can be spared."""
@@ -120,6 +143,28 @@ def measure_again(session_of: Callable[[int], Session], always: bool = False) ->
     return measure(replace(session_of(1), warmup=(), num_processes=needed))
 
 
+@dataclass(frozen=True, slots=True)
+class _SessionWatcher:
+    """Follows one load of a session: tells its stage, asks `watch` whether it has shown enough, and the engine."""
+
+    session: Session
+    stage: str
+    watch: LoadWatch | None
+
+    def on_record(self, record: RequestRecord) -> None:
+        if self.watch is not None:
+            self.watch.on_record(record)
+
+    def on_progress(self, done: int, total: int) -> None:
+        self.session.on_stage(self.stage, done, total)
+
+    def stop_reason(self, moment: Moment) -> str | None:
+        return None if self.watch is None else self.watch.stop_reason(moment)
+
+    def is_alive(self) -> bool:
+        return self.session.engine.is_alive()
+
+
 def _send(
     session: Session,
     plans: Sequence[RequestPlan],
@@ -128,17 +173,8 @@ def _send(
     num_processes: int,
     watch: LoadWatch | None = None,
 ) -> Load:
-    load = send_spread(
-        session.target,
-        plans,
-        shape,
-        num_processes,
-        on_progress=lambda done, total: session.on_stage(stage, done, total),
-        should_stop=None if watch is None else watch.should_stop,
-        is_alive=session.is_alive,
-        on_record=None if watch is None else watch.see,
-    )
-    session.after_load()
+    load = send_load(session.target, plans, shape, _SessionWatcher(session, stage, watch), num_processes)
+    session.engine.check()
     return load
 
 

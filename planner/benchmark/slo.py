@@ -1,69 +1,93 @@
-"""Limits on metrics, as `ttft_p95=2s`: parsed, judged with their noise, printed. In: text or values. Out: `Limit`."""
+"""Limits on metrics, as `ttft_p95=2s`: parsed, and judged. In: text or values. Out: `Limit`s and `Constraint`s."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
-from planner.benchmark.metrics import MAX_MODEL_LEN, METRICS, RATES, sign
+from planner.benchmark.metric import METRICS, Metric
 from planner.constraints import Constraint
 from planner.errors import InputError
 from planner.files import convert
-from planner.units import format_count, format_ms, parse_rate, parse_seconds
+from planner.units import parse_rate, parse_seconds
+
+MAX_FAILED_FRACTION = 0.05
+WrittenLimit = Annotated[
+    str | float, msgspec.Meta(description="Of a latency: 200ms, 2s or seconds; of a rate: a number")
+]
+"""The bound of a limit as a person writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A lower bound of a rate, an upper bound of a latency."""
+
+    metric: Metric
+    bound: float
+    """Seconds, or per second."""
+
+    @property
+    def words(self) -> str:
+        """`ttft_p95 at most 2 s`."""
+        side = "at least" if self.metric.sign > 0 else "at most"
+        return f"{self.metric.name} {side} {self.metric.format(self.bound)}"
+
+    def keeps(self, value: float) -> bool:
+        return value >= self.bound if self.metric.sign > 0 else value <= self.bound
+
+    def judge(self, value: float) -> Constraint:
+        """The excess is a fraction of the bound."""
+        metric, kind = self.metric, "least allowed" if self.metric.sign > 0 else "limit"
+        message = f"{metric.name} is {metric.format(value)}, the {kind} is {metric.format(self.bound)}"
+        return Constraint(f"slo {metric.name}", metric.sign * (self.bound - value) / self.bound, message)
+
+
+def limits_of(slo: Mapping[str, float]) -> list[Limit]:
+    """The limits of an `slo:` that has been read, by the names of metrics."""
+    return [Limit(Metric.parse(name), bound) for name, bound in slo.items()]
+
+
+# --- as people write them ---------------------------------------------------------------------------------------------
 
 
 def parse_slo(text: str | None) -> dict[str, float]:
     """`ttft_p95=10s,output_throughput=500` into limits, seconds and per second. Raises InputError."""
-    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise InputError(f"--slo: {name!r} is not NAME=LIMIT, for example ttft_p95=10s or output_throughput=500")
-    data = {"slo": {name.strip(): limit.strip() for name, _, limit in pairs}}
+    data = {"slo": split_slo(text or "", "ttft_p95=10s or output_throughput=500")}
     return {name: float(limit) for name, limit in convert(data, _Limits, "--slo").slo.items()}
 
 
+def split_slo(text: str, example: str) -> dict[str, str]:
+    """`ttft_p95=10s,e2el_p95=30s` into names and what is written of each. Raises InputError, which shows `example`."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"--slo: {name!r} is not NAME=LIMIT, for example {example}")
+    return {name.strip(): limit.strip() for name, _, limit in pairs}
+
+
 class _Limits(msgspec.Struct, frozen=True):
-    slo: dict[str, Limit] = {}
+    slo: dict[str, WrittenLimit] = {}
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo))
 
 
-MAX_FAILED_FRACTION = 0.05
-Limit = Annotated[str | float, msgspec.Meta(description="Of a latency: 200ms, 2s or seconds; of a rate: a number")]
-
-
 def parse_limits(written: Mapping[str, str | float]) -> dict[str, float]:
     """Limits as people write them, in seconds and per second. Raises ValueError with the key and what is allowed."""
-    return {name: _limit(name, limit) for name, limit in written.items()}
+    return {name: _bound(name, limit) for name, limit in written.items()}
 
 
-def _limit(name: str, written: str | float) -> float:
-    """Raises ValueError with the key and what is allowed."""
+def _bound(name: str, written: str | float) -> float:
     if name not in METRICS:
         raise ValueError(f"slo.{name}: is no metric with a limit; allowed: {', '.join(METRICS)}")
     try:
-        parse = parse_rate if name in RATES else parse_seconds
-        limit = parse(written) if isinstance(written, str) else float(written)
+        parse = parse_rate if Metric.parse(name).is_rate else parse_seconds
+        bound = parse(written) if isinstance(written, str) else float(written)
     except ValueError as error:
         raise ValueError(f"slo.{name}: {error}") from None
-    if not 0 < limit <= 1e12:
-        raise ValueError(f"slo.{name}: {limit:g} is not above 0, and at most 1e12")
-    return limit
-
-
-def judge_limit(name: str, value: float, limit: float) -> Constraint:
-    """A lower limit of a rate, an upper one of a latency; the excess is a share of the limit."""
-    kind = "least allowed" if sign(name) > 0 else "limit"
-    message = f"{name} is {format_metric(name, value)}, the {kind} is {format_metric(name, limit)}"
-    return Constraint(f"slo {name}", sign(name) * (limit - value) / limit, message)
-
-
-def format_metric(name: str, value: float) -> str:
-    if name == MAX_MODEL_LEN:
-        return f"{format_count(value)} tokens"
-    if name == "request_throughput":
-        return f"{value:.3f} req/s"
-    return f"{value:,.1f} tok/s".replace(",", " ") if name in RATES else format_ms(value)
+    if not 0 < bound <= 1e12:
+        raise ValueError(f"slo.{name}: {bound:g} is not above 0, and at most 1e12")
+    return bound

@@ -12,9 +12,9 @@ from planner.benchmark.compare import Comparison
 from planner.benchmark.document import broken_limits, kept_requests, level_of, pool, seen_before
 from planner.benchmark.intervals import intervals
 from planner.benchmark.load.client_health import ClientHealth
-from planner.benchmark.metrics import LATENCIES, BenchmarkResult
+from planner.benchmark.metric import LATENCIES, Metric
+from planner.benchmark.metrics import BenchmarkResult
 from planner.benchmark.session import Bench
-from planner.benchmark.slo import format_metric
 from planner.statistics import Difference, Interval
 from planner.terminal import BenchTable
 from planner.units import format_count, format_duration, format_ms
@@ -26,7 +26,7 @@ def result_table(bench: Bench) -> BenchTable:
     known = intervals(bench)
     pooled, duration_s = pool(bench.repeats)
     rows = [
-        (name.replace("_", " "), format_metric(name, known[name].value), _spread(name, known[name]))
+        (name.replace("_", " "), Metric.parse(name).format(known[name].value), _spread(name, known[name]))
         for name in ("request_throughput", "output_throughput", "total_token_throughput")
         if name in known
     ]
@@ -43,7 +43,8 @@ def _spread(name: str, interval: Interval) -> str:
     if not math.isfinite(interval.half_width):
         return "not known"
     low, high = max(0.0, interval.low), interval.high
-    return f"{format_metric(name, low)} to {format_metric(name, high)}"
+    metric = Metric.parse(name)
+    return f"{metric.format(low)} to {metric.format(high)}"
 
 
 def _notes(bench: Bench, pooled: BenchmarkResult, duration_s: float) -> tuple[str, ...]:
@@ -58,12 +59,12 @@ def _notes(bench: Bench, pooled: BenchmarkResult, duration_s: float) -> tuple[st
     notes += [f"{count} x {error}" for error, count in sorted(pooled.errors.items())]
     steady = [repeat.result.steady.output_throughput for repeat in bench.repeats if repeat.result.steady is not None]
     notes.append(
-        f"steady state (ramp and tail left out): {format_metric('output_throughput', fmean(steady))}"
+        f"steady state (ramp and tail left out): {Metric('output_throughput').format(fmean(steady))}"
         if steady
         else "no steady state: ask for more requests than four times the concurrency"
     )
     if (kept := kept_requests(bench)) is not None:
-        goodput = format_metric("request_throughput", kept.good / duration_s)
+        goodput = Metric("request_throughput").format(kept.good / duration_s)
         notes.append(f"SLO: {kept.fraction:.1%} of the requests kept every limit, goodput {goodput}")
     notes += [f"SLO broken: {text}" for text in broken_limits(bench)]
     notes += _warnings(bench)
@@ -104,7 +105,7 @@ def sweep_table(benches: Sequence[Bench]) -> BenchTable:
         kept = kept_requests(bench)
         rows.append((
             f"{level_of(bench):g}",
-            *(format_metric(n, known[n].value) if n in known else "-" for n in _SWEEP),
+            *(Metric.parse(n).format(known[n].value) if n in known else "-" for n in _SWEEP),
             " ".join((f"{kept.fraction:.0%}" if kept else "", "broken" if broken_limits(bench) else "")).strip(),
             "client was the bottleneck" if bench.client_fault else "",
         ))  # fmt: skip

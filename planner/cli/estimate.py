@@ -79,9 +79,7 @@ def estimate(
         from planner.estimate import estimate_view, exploration_view
         from planner.terminal import make_console
 
-        make_console().print(
-            estimate_view(answer, setup.interconnect, fixes) if found is None else exploration_view(found)
-        )
+        make_console().print(estimate_view(answer, fixes) if found is None else exploration_view(found))
     code = (3 if answer.violated else 0) if found is None else found.exit_code
     if code:
         raise typer.Exit(code)

@@ -10,7 +10,7 @@ from planner.units import format_count, format_gib
 
 MEMORY_TOLERANCE = 0.01
 """Tolerated error of a card's total memory, as a fraction; a study that is further off predicts another KV cache."""
-FLASH_ATTENTION_2_SINCE = (8, 0)
+LEAST_FOR_FLASH_ATTENTION_2 = (8, 0)
 """Lowest compute capability with FlashAttention-2 (vllm@0.8.5 platforms/cuda.py:get_attn_backend_cls)."""
 
 
@@ -150,7 +150,7 @@ def _engine_words(judged: Problem) -> str:
     words = f"dtype {engine.dtype}, quantization {engine.quantization or 'none'}, attention {engine.attention_backend}"
     if d.gpu.is_cpu:
         return words
-    lacks = "" if capability >= FLASH_ATTENTION_2_SINCE else ", no FlashAttention-2 there"
+    lacks = "" if capability >= LEAST_FOR_FLASH_ATTENTION_2 else ", no FlashAttention-2 there"
     return f"on compute capability {capability[0]}.{capability[1]}: {words}{lacks}"
 
 

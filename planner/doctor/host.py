@@ -43,7 +43,8 @@ def memory(case: Case) -> Check:
         fixes.append(f"write hardware.host_memory: {format_gib(total).replace(' ', '')}")
     judged = case.here or case.problem
     if judged is not None:
-        there = [replace(judged.deployment(c), host_memory_bytes=now.available) for c in case.candidates]
+        here = replace(judged.placement, host_memory_bytes=now.available)
+        there = [replace(judged.deployment(candidate), placement=here) for candidate in case.candidates]
         if danger := _first(memory_danger, there):
             finding += f"; {danger}"
             fixes.append("stop other programs, or lower swap_space or cpu_offload_gb")
@@ -62,7 +63,8 @@ def shm(case: Case) -> Check:
     finding = f"{format_gib(size)} free, {whose}"
     judged = case.here or case.problem
     if judged is not None:
-        there = [replace(judged.deployment(candidate), shm_bytes=size) for candidate in case.candidates]
+        here = replace(judged.placement, shm_bytes=size)
+        there = [replace(judged.deployment(candidate), placement=here) for candidate in case.candidates]
         if danger := _first(shm_danger, there):
             fix = "write container.shm_size, or ipc: host" if own is not None else "mount -o remount,size=8G /dev/shm"
             return Check(name, "problem" if own is not None else "warning", f"{finding}; {danger}", fix)

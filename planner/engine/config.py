@@ -75,6 +75,13 @@ def settings(engine: EngineConfig) -> dict[str, Any]:
     return {name: value for name in FIELDS if (value := getattr(engine, name)) is not None}
 
 
+def words_of(value: Any) -> str:
+    """A setting's value as people read it: `on` for True, `0.9` for 0.90."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def convert_settings(values: dict[str, Any], where: str) -> EngineConfig:
     """Strictly typed settings from loose text. Raises InputError naming the setting."""
     try:

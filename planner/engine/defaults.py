@@ -17,6 +17,25 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, IntColumn
+from planner.engine.versions import (
+    ASYNC_SCHEDULING_SINCE,
+    ASYNC_WITH_NGRAM_SINCE,
+    ASYNC_WITH_STAGES_SINCE,
+    DEFAULTS_CUT_SINCE,
+    FLASHINFER_ON_TURING_UNTIL,
+    GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE,
+    HALF_FALLBACK_SINCE,
+    HIGHER_UTILIZATION_SINCE,
+    LARGE_BATCH_BY_MEMORY_SINCE,
+    LARGEST_BATCH_SINCE,
+    MANY_SEQS_UNTIL,
+    MARLIN_ON_TURING_SINCE,
+    SMALL_BATCH_ON_A100_SINCE,
+    V0_LONG_CHUNKS_SINCE,
+    V1_DEFAULT_SINCE,
+    V1_ON_TURING_SINCE,
+    V1_ONLY_SINCE,
+)
 from planner.hardware import GpuSpec
 from planner.model import ModelSpec
 from planner.units import GIB
@@ -28,29 +47,11 @@ USE_V1_ENV = "VLLM_USE_V1"
 LONG_CONTEXT = 32768
 """V0 turns chunked prefill on by itself above this max_model_len (strictly)."""
 BIG_CARD_BYTES = 70 * GIB
-V0_LONG_CHUNKS_SINCE = Version("0.6.4")
-"""Since when a chunk of V0 has 2048 tokens by default instead of 512."""
-V1_ONLY_SINCE = Version("0.11.0")
-V1_DEFAULT_SINCE = Version("0.8.0")
-V1_ON_TURING_SINCE = Version("0.10.0")
-FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
-"""Until when V1 prefers FlashInfer on compute capability 7.5, where starts are known to fail; Triton works."""
-DEFAULTS_CUT_SINCE = Version("0.20.0")
-"""Since when an unset max_num_seqs or max_num_batched_tokens is cut to what the other one allows."""
-MARLIN_ON_TURING_SINCE = Version("0.14.0")
-ASYNC_SCHEDULING_SINCE = Version("0.14.0")
-"""Since when asynchronous scheduling is on by default."""
-ASYNC_WITH_STAGES_SINCE = Version("0.16.0")
-"""Since when it works beside pipeline parallelism (vllm@0.14.1, 0.16.0 config/vllm.py; those between were not read)."""
-ASYNC_WITH_NGRAM_SINCE = Version("0.25.0")
-"""Until then refused beside n-gram speculative decoding; later it depends on the model runner (0.24.0, 0.33.0)."""
-HALF_FALLBACK_SINCE = Version("0.9.0")
-"""Since when dtype auto turns bfloat16 into float16 on cards that lack it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedEngine:
-    """Every setting as the engine will use it. Columns are scalars or arrays of one entry a candidate."""
+    """Every setting as the engine will use it, under vLLM's name. Columns are scalars, or arrays over candidates."""
 
     version: Version
     generation: Generation
@@ -65,7 +66,8 @@ class ResolvedEngine:
     max_num_batched_tokens: IntColumn
     gpu_memory_utilization: FloatColumn
     block_size: IntColumn
-    swap_space_gib: FloatColumn
+    swap_space: FloatColumn
+    """GiB per GPU."""
     enable_chunked_prefill: BoolColumn
     enable_prefix_caching: BoolColumn
     enforce_eager: BoolColumn
@@ -75,7 +77,8 @@ class ResolvedEngine:
     async_scheduling: BoolColumn
     enable_expert_parallel: bool
     data_parallel_size: int
-    cpu_offload_gib: FloatColumn
+    cpu_offload_gb: FloatColumn
+    """GiB per GPU, whatever its name says."""
     max_cudagraph_capture_size: IntColumn | None
     optimization_level: IntColumn | None
     speculative_config: str | None
@@ -89,6 +92,38 @@ class ResolvedEngine:
     @property
     def num_gpus(self) -> int:
         return self.world_size * self.data_parallel_size
+
+    @property
+    def swap_space_bytes(self) -> FloatColumn:
+        return self.swap_space * GIB
+
+    @property
+    def cpu_offload_bytes(self) -> FloatColumn:
+        return self.cpu_offload_gb * GIB
+
+    @property
+    def graphs_follow_max_num_seqs(self) -> bool:
+        """Whether V1 of this version captures CUDA graphs only up to what max_num_seqs needs."""
+        return self.version >= GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE
+
+    @property
+    def has_v1_only(self) -> bool:
+        """Whether this version has no V0 that could serve what V1 cannot."""
+        return self.version >= V1_ONLY_SINCE
+
+    @property
+    def runs_marlin_on_turing(self) -> bool:
+        return self.version >= MARLIN_ON_TURING_SINCE
+
+    @property
+    def falls_back_to_half(self) -> bool:
+        """Whether dtype auto becomes float16 on a card without bfloat16."""
+        return self.version >= HALF_FALLBACK_SINCE
+
+    @property
+    def refuses_async_scheduling(self) -> bool:
+        """Whether this version refuses asynchronous scheduling beside the other settings."""
+        return _refuses_async(self.version, self.pipeline_parallel_size, self.speculative_config is not None)
 
 
 def _kernel_of(model: ModelSpec, gpu: GpuSpec, version: Version) -> str | None:
@@ -147,9 +182,9 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=column("max_num_batched_tokens", batched),
-        gpu_memory_utilization=column("gpu_memory_utilization", 0.92 if version >= Version("0.20.0") else 0.90),
+        gpu_memory_utilization=column("gpu_memory_utilization", 0.92 if version >= HIGHER_UTILIZATION_SINCE else 0.90),
         block_size=column("block_size", 128 if gpu.is_cpu else 16),
-        swap_space_gib=column("swap_space", 4.0 if generation == "V0" else 0.0),
+        swap_space=column("swap_space", 4.0 if generation == "V0" else 0.0),
         enable_chunked_prefill=chunked,
         enable_prefix_caching=column("enable_prefix_caching", generation == "V1"),
         enforce_eager=column("enforce_eager", False) | (column("optimization_level", 2) == 0),  # O0: no graphs either
@@ -159,7 +194,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         enable_expert_parallel=bool(settings.get("enable_expert_parallel")),
         num_gpu_blocks_override=settings.get("num_gpu_blocks_override"),
         data_parallel_size=settings.get("data_parallel_size") or 1,
-        cpu_offload_gib=column("cpu_offload_gb", 0.0),
+        cpu_offload_gb=column("cpu_offload_gb", 0.0),
         max_cudagraph_capture_size=settings.get("max_cudagraph_capture_size"),
         optimization_level=settings.get("optimization_level"),
         speculative_config=settings.get("speculative_config"),
@@ -176,30 +211,31 @@ def _scheduler_defaults(
         return columns.where(chunked, chunk, columns.maximum(max_model_len, 2048)), 256
     if gpu.is_cpu:
         return 2048, 128
-    if gpu.memory_bytes >= 160 * GIB and version >= Version("0.20.0"):
+    if gpu.memory_bytes >= 160 * GIB and version >= LARGEST_BATCH_SINCE:
         return 16384, 1024
     if _is_big(gpu, version):
         return 8192, 1024
-    return 2048, 1024 if version < Version("0.8.4.dev0") else 256
+    return 2048, 1024 if version < MANY_SEQS_UNTIL else 256
 
 
 def _is_async(settings: Mapping[str, Any], gpu: GpuSpec, version: Version) -> bool:
     """Asynchronous scheduling where nothing is said: it goes off by itself beside what it cannot work with."""
-    alone = version >= ASYNC_WITH_NGRAM_SINCE or settings.get("speculative_config") is None
     stages = settings.get("pipeline_parallel_size") or 1
-    return (
-        version >= ASYNC_SCHEDULING_SINCE
-        and not gpu.is_cpu
-        and alone
-        and (stages == 1 or version >= ASYNC_WITH_STAGES_SINCE)
-    )
+    refused = _refuses_async(version, stages, settings.get("speculative_config") is not None)
+    return version >= ASYNC_SCHEDULING_SINCE and not gpu.is_cpu and not refused
+
+
+def _refuses_async(version: Version, num_stages: int, speculates: bool) -> bool:
+    """Whether asynchronous scheduling is refused (vllm@0.10.2 engine/arg_utils.py, 0.24.0 config/vllm.py)."""
+    return (num_stages > 1 and version < ASYNC_WITH_STAGES_SINCE) or (speculates and version < ASYNC_WITH_NGRAM_SINCE)
 
 
 def _is_big(gpu: GpuSpec, version: Version) -> bool:
     """Cards that get larger batches: by name up to 0.8.4, by memory since, without the A100 since 0.9."""
-    if version < Version("0.8.5"):
+    if version < LARGE_BATCH_BY_MEMORY_SINCE:
         return "H100" in gpu.name or "H200" in gpu.name
-    return gpu.memory_bytes >= BIG_CARD_BYTES and (version < Version("0.9.0") or not gpu.name.startswith("A100"))
+    is_small = gpu.name.startswith("A100") and version >= SMALL_BATCH_ON_A100_SINCE
+    return gpu.memory_bytes >= BIG_CARD_BYTES and not is_small
 
 
 def resolve_dtype(dtype: str | None, model: ModelSpec, gpu: GpuSpec, version: Version) -> str:

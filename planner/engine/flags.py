@@ -8,18 +8,16 @@ from typing import Any
 from packaging.version import Version
 
 from planner.engine.config import BOOLEANS, FIELDS, EngineConfig, convert_settings, settings
-from planner.engine.versions import knows
+from planner.engine.versions import ATTENTION_BACKEND_FLAG_SINCE, BOOLEAN_OPTIONAL_SINCE, STORE_TRUE_UNTIL, knows
 from planner.errors import InputError
 from planner.files import half_width
 
 _BOOLEAN_WORDS = {"true", "false"}
 # The attention backend was an environment variable before it was a flag.
 ATTENTION_BACKEND_ENV = "VLLM_ATTENTION_BACKEND"
-ATTENTION_BACKEND_FLAG_SINCE = Version("0.13.0")
-# Booleans: `--x` alone (False: leave out), or `--x` / `--no-x`. 0.8.3 moved most to argparse.BooleanOptionalAction.
-BOOLEAN_OPTIONAL_SINCE = Version("0.8.3")
+# Booleans: `--x` alone (False: leave out), or `--x` / `--no-x`.
 _ALWAYS_OPTIONAL = {"enable_prefix_caching"}
-_STORE_TRUE_UNTIL = {"enforce_eager": Version("0.9.0"), "trust_remote_code": Version("0.9.0")}
+_LONG_STORE_TRUE = {"enforce_eager", "trust_remote_code"}
 
 
 def flag(field: str) -> str:
@@ -49,7 +47,7 @@ def _spell(field: str, value: str | int | float | bool, version: Version) -> lis
     if field not in _ALWAYS_OPTIONAL and version < BOOLEAN_OPTIONAL_SINCE:
         # 0.6 and 0.7: --enable-chunked-prefill=False is the only boolean that takes a value; the rest are store_true.
         return [f"{flag(field)}=False"] if field == "enable_chunked_prefill" else []
-    if version < _STORE_TRUE_UNTIL.get(field, Version("0")):
+    if field in _LONG_STORE_TRUE and version < STORE_TRUE_UNTIL:
         return []
     return ["--no-" + field.replace("_", "-")]
 

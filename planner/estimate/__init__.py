@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "answer": ["Answer", "Setup", "unknown_flags"],
         "batch": ["answer_lines", "lines_of"],
-        "deployment": ["Deployment", "deploy"],
+        "deployment": ["Deployment"],
         "explore": ["Comparison", "Fit", "Sweep", "fit", "layouts_of", "sweep"],
         "fixes": ["nearest_fixes"],
         "memory.calibration": [

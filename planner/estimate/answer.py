@@ -1,4 +1,4 @@
-"""Judge one deployment before anything is launched: `judge(model, gpu, ...) -> Answer`, with or without a study.
+"""Judge one deployment before anything is launched: `Setup(...).answer() -> Answer`, with or without a study.
 
 The verdict is one of three: `will not start` (a rule of vLLM or the memory says no), `at risk` (it should start, but
 something in numbers may stop it, at start or under load), `starts`. Prints nothing; `view.py` draws answers.
@@ -14,14 +14,14 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.constraints import STARTS_ANYWAY, Constraint
-from planner.engine import ResolvedEngine, flag, knows
-from planner.estimate.deployment import Deployment, deploy
+from planner.engine import ResolvedEngine, flag, knows, resolve
+from planner.estimate.deployment import Deployment
 from planner.estimate.memory.intervals import Doubts
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
 from planner.estimate.risks import dangers, hints
 from planner.estimate.rules import check
 from planner.files import pretty_json
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import to_gib
 
@@ -107,14 +107,10 @@ class Setup:
     """All that one estimate is asked about. Changes of its settings are judged one by one, or as arrays at once."""
 
     model: ModelSpec
-    gpu: GpuSpec
-    num_gpus: int
-    interconnect: Interconnect
+    placement: Placement
     version: Version
     settings: Mapping[str, Any]
     """By EngineConfig's field names; left out: vLLM's default."""
-    host_memory_bytes: int | None = None
-    shm_bytes: int | None = None
     instances: int = 1
     refused: tuple[Constraint, ...] = field(default=())
     """What vLLM's command line turns down, whatever the other settings are."""
@@ -123,18 +119,9 @@ class Setup:
 
     def deployment(self, changes: Mapping[str, Any] | None = None) -> Deployment:
         """What the rules look at. Values of `changes` may be arrays of one entry a candidate; None: not passed."""
-        return deploy(
-            self.model,
-            self.gpu,
-            self.num_gpus,
-            self.interconnect,
-            self.version,
-            {**self.settings, **(changes or {})},
-            host_memory_bytes=self.host_memory_bytes,
-            shm_bytes=self.shm_bytes,
-            instances=self.instances,
-            calibrations=self.calibrations,
-        )
+        settings = {**self.settings, **(changes or {})}
+        engine = resolve(settings, self.model, self.placement.gpu, self.version)
+        return Deployment.of(self.model, self.placement, engine, self.instances, self.calibrations)
 
     def answer(self) -> Answer:
         return answer_of(self.deployment(), self.refused)
@@ -191,23 +178,6 @@ def _entry(value: Any, index: int) -> Any:
     if isinstance(value, RankMemory):
         return _one(value, index)
     return _one(value, index) if isinstance(value, Doubts) else value
-
-
-def judge(
-    model: ModelSpec,
-    gpu: GpuSpec,
-    num_gpus: int,
-    interconnect: Interconnect,
-    version: Version,
-    settings: Mapping[str, Any],
-    host_memory_bytes: int | None = None,
-    instances: int = 1,
-) -> Answer:
-    """Judge one deployment. `settings` maps EngineConfig's field names to values; left out: vLLM's default."""
-    deployment = deploy(
-        model, gpu, num_gpus, interconnect, version, settings, host_memory_bytes=host_memory_bytes, instances=instances
-    )
-    return answer_of(deployment, unknown_flags(settings, version))
 
 
 def answer_of(deployment: Deployment, refused: Sequence[Constraint] = ()) -> Answer:

@@ -15,9 +15,9 @@ import msgspec
 from planner.constraints import Constraint
 from planner.engine import FIELDS, USE_V1_ENV, EngineConfig, parse_version
 from planner.errors import InputError, PlannerError
-from planner.estimate.answer import Answer, judge
+from planner.estimate.answer import Answer, Setup, unknown_flags
 from planner.files import LINE_BYTES, near_names
-from planner.hardware import Amount, GpuRequest, card_of, interconnect_of
+from planner.hardware import Amount, GpuRequest, Placement, card_of, interconnect_of
 from planner.model import ModelSpec, load_model, spec_from_config
 from planner.units import GIB
 
@@ -82,15 +82,14 @@ def judge_request(request: Request) -> Answer:
     settings, refused, unmodelled = read_flags(request.engine)
     version = parse_version(request.vllm_version)
     world = (settings.get("tensor_parallel_size") or 1) * (settings.get("pipeline_parallel_size") or 1)
-    found = judge(
-        model,
+    placement = Placement(
         gpu,
         request.num_gpus or world,
         request.gpu.interconnect or interconnect_of(request.gpu.name or ""),
-        version,
-        settings,
         None if request.host_memory_gib is None else round(request.host_memory_gib * GIB),
     )
+    unknown = tuple(unknown_flags(settings, version))
+    found = Setup(model=model, placement=placement, version=version, settings=settings, refused=unknown).answer()
     return replace(found, violated=(*refused, *found.violated), notes=(*found.notes, *notes, *unmodelled))
 
 

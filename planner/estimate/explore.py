@@ -14,7 +14,6 @@ from planner.arrays import LazyModule
 from planner.engine import FIELDS, LONG_CONTEXT, ResolvedEngine, convert_settings, knows
 from planner.errors import InputError
 from planner.estimate.answer import COLUMNS, Answer, Setup, answer_of, one_of
-from planner.estimate.fixes import RESOLVED_NAMES
 from planner.estimate.rules import violations
 from planner.units import GIB
 
@@ -131,7 +130,7 @@ def _lengths(setup: Setup) -> list[int]:
 
 
 def _swap_gib(setup: Setup) -> list[float]:
-    return [float(gib) for gib in range((setup.host_memory_bytes or 256 * GIB) // GIB + 1)]
+    return [float(gib) for gib in range((setup.placement.host_memory_bytes or 256 * GIB) // GIB + 1)]
 
 
 FITS: dict[str, Callable[[Setup], list[Any]]] = {
@@ -142,9 +141,9 @@ FITS: dict[str, Callable[[Setup], list[Any]]] = {
     "max_seq_len_to_capture": lambda setup: _steps(512, setup.model.max_context_tokens, 512),
     "block_size": lambda _: [1 << power for power in range(9)],
     "swap_space": _swap_gib,
-    "tensor_parallel_size": lambda setup: _steps(1, setup.num_gpus, 1),
-    "pipeline_parallel_size": lambda setup: _steps(1, setup.num_gpus, 1),
-    "data_parallel_size": lambda setup: _steps(1, setup.num_gpus, 1),
+    "tensor_parallel_size": lambda setup: _steps(1, setup.placement.num_gpus, 1),
+    "pipeline_parallel_size": lambda setup: _steps(1, setup.placement.num_gpus, 1),
+    "data_parallel_size": lambda setup: _steps(1, setup.placement.num_gpus, 1),
 }
 """Setting -> the values that are judged, in order."""
 
@@ -223,7 +222,7 @@ def _value(name: str, text: str) -> Any:
     return getattr(convert_settings({name: text}, "--sweep"), name)
 
 
-_MODELLED = {column.name for column in fields(ResolvedEngine)} | RESOLVED_NAMES.keys()
+_MODELLED = {column.name for column in fields(ResolvedEngine)}
 
 
 def field_name(text: str, option: str, setup: Setup) -> str:
@@ -277,7 +276,8 @@ class Comparison:
 def layouts_of(setup: Setup) -> list[Setup]:
     """One instance on all cards, two on half each, and so on, as far as the model's heads divide."""
     heads = setup.model.num_attention_heads
-    shared = [(count, setup.num_gpus // count) for count in range(1, setup.num_gpus + 1) if setup.num_gpus % count == 0]
+    cards = setup.placement.num_gpus
+    shared = [(count, cards // count) for count in range(1, cards + 1) if cards % count == 0]
     alone = {name: value for name, value in setup.settings.items() if name != "pipeline_parallel_size"}
     return [
         replace(setup, instances=count, settings={**alone, "tensor_parallel_size": size})

@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import Any
 
-from packaging.version import Version
-
-from planner.engine import HALF_FALLBACK_SINCE, ResolvedEngine, flag, knows
+from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows, words_of
 from planner.estimate.answer import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
 from planner.estimate.rules import violations
 from planner.units import format_count, format_gib, to_gib
@@ -25,10 +23,6 @@ ENOUGH = 0.75
 """A change goes no further than it takes to gain this share of what the setting can give."""
 MOST_NEEDED = 3
 """Changes that are needed together, before it is said that nothing helps."""
-FP8_KV_ON_ADA_SINCE = Version("0.12.0")
-"""Since when V1 picks a backend that serves an fp8 KV cache below compute capability 9.0 by itself."""
-RESOLVED_NAMES = {"swap_space": "swap_space_gib", "cpu_offload_gb": "cpu_offload_gib"}
-"""Settings that ResolvedEngine holds under another name."""
 
 Point = tuple[Any, ...]
 
@@ -57,7 +51,7 @@ class Fix:
     def text(self) -> str:
         """`max_num_seqs 256 -> 128: +0.71 GiB, +11 600 tokens; ...`"""
         changes = ", ".join(
-            f"without {flag(name)}" if value is None else f"{name} {_word(self.before[name])} -> {_word(value)}"
+            f"without {flag(name)}" if value is None else f"{name} {words_of(self.before[name])} -> {words_of(value)}"
             for name, value in self.changes.items()
         )
         tokens = f"{_signed(self.gained_tokens)} tokens"
@@ -229,7 +223,7 @@ MOST_LENGTHS = 8192
 def _moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
     """Settings that change together, and their other values from the nearest to the furthest."""
     engine = base.deployment.engine
-    if setup.gpu.is_cpu:  # its KV cache is a setting, not what is left
+    if setup.placement.gpu.is_cpu:  # its KV cache is a setting, not what is left
         return
     for names, points in _all_moves(setup, base, for_starting):
         fitting = [
@@ -243,7 +237,7 @@ def _moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tup
 
 
 def _all_moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
-    engine, model, gpu = base.deployment.engine, setup.model, setup.gpu
+    engine, model, gpu = base.deployment.engine, setup.model, setup.placement.gpu
     batched, length = int(engine.max_num_batched_tokens), int(engine.max_model_len)
     yield ("max_num_seqs",), _each(_halvings(int(engine.max_num_seqs), 1 if for_starting else 8))
     smaller = [tokens for tokens in _halvings(batched, 512) if tokens >= int(engine.max_num_seqs)]
@@ -301,7 +295,7 @@ def _fp8_kinds(base: Answer) -> list[str]:
 
 def _parallel_sizes(setup: Setup, engine: ResolvedEngine) -> list[int]:
     """Other sizes that the cards allow, nearest first, larger before smaller."""
-    most = setup.num_gpus // (setup.instances * engine.pipeline_parallel_size * engine.data_parallel_size)
+    most = setup.placement.num_gpus // (setup.instances * engine.pipeline_parallel_size * engine.data_parallel_size)
     now = engine.tensor_parallel_size
     return sorted((n for n in range(1, most + 1) if n != now), key=lambda n: (abs(log2(n / now)), -n))
 
@@ -316,7 +310,7 @@ def _fix(setup: Setup, base: Answer, changes: Mapping[str, Any], answer: Answer,
 
 
 def _now(engine: ResolvedEngine, name: str) -> Any:
-    return getattr(engine, RESOLVED_NAMES.get(name, name), None)
+    return getattr(engine, name, None)
 
 
 def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> str:
@@ -340,8 +334,8 @@ def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> s
         case "enforce_eager":
             return "no CUDA graphs, slower decoding"
         case "tensor_parallel_size":
-            return f"takes {engine.num_gpus * setup.instances} of {setup.num_gpus} cards"
-        case "dtype" if setup.version < HALF_FALLBACK_SINCE:
+            return f"takes {engine.num_gpus * setup.instances} of {setup.placement.num_gpus} cards"
+        case "dtype" if not engine.falls_back_to_half:
             return "16-bit floats of a smaller range"
         case _:
             return ""
@@ -372,9 +366,3 @@ LOSSES = {
 
 def _signed(number: int) -> str:
     return ("-" if number < 0 else "+") + format_count(abs(number))
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)

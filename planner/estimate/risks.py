@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from planner.engine import ResolvedEngine
+from planner.engine import ResolvedEngine, knows
 from planner.estimate.deployment import Deployment
 from planner.estimate.rules import pinned_bytes, stages_counted
 from planner.units import GIB, MIB, format_gib
@@ -43,30 +43,32 @@ def _host_dangers(d: Deployment) -> list[str]:
 def memory_danger(d: Deployment) -> str | None:
     """Whether the engines' processes take more than `host_memory_bytes`."""
     ranks = d.instances * d.engine.num_gpus
-    offloaded = 0.0 if d.gpu.is_cpu else float(d.engine.cpu_offload_gib) * GIB * ranks
+    offloaded = 0.0 if d.gpu.is_cpu else float(d.engine.cpu_offload_bytes) * ranks
     pinned = float(pinned_bytes(d))
     needed = pinned + offloaded + HOST_BYTES_PER_PROCESS * (ranks + d.instances)
-    if d.host_memory_bytes is None or d.gpu.is_cpu or needed <= d.host_memory_bytes:
+    there = d.placement.host_memory_bytes
+    if there is None or d.gpu.is_cpu or needed <= there:
         return None
     return (
         f"{format_gib(needed, 0)} of host memory are needed ({format_gib(pinned, 0)} swap space, "
         f"{format_gib(offloaded, 0)} offloaded weights, about {format_gib(HOST_BYTES_PER_PROCESS, 0)} a process), "
-        f"{format_gib(d.host_memory_bytes, 0)} are there"
+        f"{format_gib(there, 0)} are there"
     )
 
 
 def shm_danger(d: Deployment) -> str | None:
     """Whether `shm_bytes` of /dev/shm are too few; None also where their number is not known."""
-    if d.shm_bytes is None:
+    there = d.placement.shm_bytes
+    if there is None:
         return None
-    if d.engine.num_gpus > 1 and d.shm_bytes < SAFE_SHM_BYTES:
+    if d.engine.num_gpus > 1 and there < SAFE_SHM_BYTES:
         return (
-            f"{format_gib(d.shm_bytes, 2)} of /dev/shm are shared by {d.engine.num_gpus} ranks for NCCL and messages; "
+            f"{format_gib(there, 2)} of /dev/shm are shared by {d.engine.num_gpus} ranks for NCCL and messages; "
             f"use ipc host or shm_size {format_gib(SAFE_SHM_BYTES, 0).replace(' ', '')}"
         )
-    if d.gpu.is_cpu and d.shm_bytes < CPU_SHM_BYTES:
+    if d.gpu.is_cpu and there < CPU_SHM_BYTES:
         return (
-            f"{format_gib(d.shm_bytes, 2)} of /dev/shm, vLLM's CPU backend takes {format_gib(CPU_SHM_BYTES, 2)} for "
+            f"{format_gib(there, 2)} of /dev/shm, vLLM's CPU backend takes {format_gib(CPU_SHM_BYTES, 2)} for "
             "messages; use ipc host or a larger shm_size"
         )
     return None
@@ -115,12 +117,12 @@ def _swap_hints(d: Deployment) -> list[str]:
     pinned = float(pinned_bytes(d))
     if pinned == 0:
         return []
-    share = f" out of {format_gib(d.host_memory_bytes, 0)}" if d.host_memory_bytes else ""
+    share = f" out of {format_gib(d.placement.host_memory_bytes, 0)}" if d.placement.host_memory_bytes else ""
     text = (
         f"swap space pins {format_gib(pinned, 0)} of host memory{share} and is never used by V0's default preemption "
         "(recomputation); 0 saves it"
     )
-    if d.host_memory_bytes and pinned > 0.4 * d.host_memory_bytes:
+    if d.placement.host_memory_bytes and pinned > 0.4 * d.placement.host_memory_bytes:
         text = f"possibly too large: {text}"
     return [text]
 
@@ -130,7 +132,7 @@ def no_effect(engine: ResolvedEngine, version: Version) -> dict[str, str]:
     swap = {
         "V0": "V0 only pins it: its default preemption recomputes and never swaps",
         "V1": "V1 has no swapping: the number is checked and then unused"
-        if version < Version("0.18.0")
+        if knows(version, "swap_space")
         else "removed from vLLM in 0.18",
     }
     return {"swap_space": swap[engine.generation]}

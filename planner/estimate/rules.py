@@ -12,17 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import Version
-
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
-from planner.engine import (
-    ASYNC_WITH_NGRAM_SINCE,
-    ASYNC_WITH_STAGES_SINCE,
-    MARLIN_ON_TURING_SINCE,
-    V1_ONLY_SINCE,
-    reads_fp8,
-)
+from planner.engine import TRITON_ATTN_NAMED_SINCE, WHOLE_MODEL_CHECKED, reads_fp8
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import WATERMARK_FRACTION
 from planner.estimate.memory.weights import padded_vocab_size
@@ -38,10 +30,6 @@ if TYPE_CHECKING:
 TURING_PREFIX_BLOCK_SIZES = (16, 32)
 """Block sizes the Triton prefix-prefill kernel compiles for on sm_75 (block size 8 does not)."""
 PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
-WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
-"""In between, a pipeline stage had to hold a request's KV cache of every layer (vLLM pull request 33698)."""
-TRITON_NAMED_SINCE = Version("0.11.0")
-"""Before, V1 called it TRITON_ATTN_VLLM_V1 (vllm@0.10.2 platforms/cuda.py)."""
 MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
 """By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
@@ -85,7 +73,7 @@ def violations(deployment: Deployment, count: int) -> NDArray[np.int64]:
 
 
 def _gpus(d: Deployment) -> int:
-    return d.instances * d.engine.num_gpus - d.num_gpus
+    return d.instances * d.engine.num_gpus - d.placement.num_gpus
 
 
 def _heads(d: Deployment) -> int:
@@ -113,7 +101,7 @@ def _dtype(d: Deployment) -> bool:
 
 def _quantization(d: Deployment) -> bool:
     least = MIN_CAPABILITY.get(d.engine.quantization or "", (0, 0))
-    if d.engine.version >= MARLIN_ON_TURING_SINCE:
+    if d.engine.runs_marlin_on_turing:
         least = min(least, (7, 5))
     return d.gpu.compute_capability < least and not d.gpu.is_cpu
 
@@ -193,7 +181,7 @@ def _fp8_kv_backend(d: Deployment) -> bool:
     return (
         backend == "FLEX_ATTENTION"
         or (backend == "TRITON_ATTN" and capability < (8, 9))
-        or (backend == "FLASH_ATTN" and not reads_fp8(d.gpu) and d.engine.version >= V1_ONLY_SINCE)
+        or (backend == "FLASH_ATTN" and not reads_fp8(d.gpu) and d.engine.has_v1_only)
     )
 
 
@@ -207,10 +195,8 @@ def _fp8_kv_float16(d: Deployment) -> bool:
 
 
 def _asynchronous(d: Deployment) -> Any:
-    """Asked for beside what it cannot work with (vllm@0.10.2 engine/arg_utils.py, 0.24.0 config/vllm.py)."""
-    staged = d.engine.pipeline_parallel_size > 1 and d.engine.version < ASYNC_WITH_STAGES_SINCE
-    guessed = d.engine.speculative_config is not None and d.engine.version < ASYNC_WITH_NGRAM_SINCE
-    return d.engine.async_scheduling if (staged or guessed) else 0
+    """Asked for beside what it cannot work with."""
+    return d.engine.async_scheduling if d.engine.refuses_async_scheduling else 0
 
 
 def _idle_graph_settings(d: Deployment) -> Any:
@@ -223,7 +209,7 @@ def _idle_graph_settings(d: Deployment) -> Any:
 def _backend(d: Deployment) -> bool:
     if d.engine.generation == "V1" and not d.gpu.is_cpu:
         return (d.engine.attention_backend == "FLASH_ATTN" and d.gpu.compute_capability < (8, 0)) or (
-            d.engine.attention_backend == "TRITON_ATTN" and d.engine.version < TRITON_NAMED_SINCE
+            d.engine.attention_backend == "TRITON_ATTN" and d.engine.version < TRITON_ATTN_NAMED_SINCE
         )
     return (
         d.engine.generation == "V0"
@@ -233,14 +219,14 @@ def _backend(d: Deployment) -> bool:
 
 
 def _swap_space(d: Deployment) -> Any:
-    if d.host_memory_bytes is None or d.engine.generation != "V0":
+    if d.placement.host_memory_bytes is None or d.engine.generation != "V0":
         return 0
-    return pinned_bytes(d) - 0.7 * d.host_memory_bytes
+    return pinned_bytes(d) - 0.7 * d.placement.host_memory_bytes
 
 
 def pinned_bytes(d: Deployment) -> Any:
     """Host bytes pinned for swapping by all instances; vLLM's check sees one engine, the machine holds them all."""
-    return d.engine.swap_space_gib * GIB * d.engine.tensor_parallel_size * d.instances
+    return d.engine.swap_space_bytes * d.engine.tensor_parallel_size * d.instances
 
 
 def _weights(d: Deployment) -> Any:
@@ -313,8 +299,8 @@ def _capability(gpu: GpuSpec) -> str:
 
 RULES: tuple[Rule, ...] = (
     Rule("enough GPUs", _gpus,
-         lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.num_gpus} are there (vLLM: Unable "
-                   "to load Ray which is required for multi-node inference)"),
+         lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.placement.num_gpus} are there (vLLM: "
+                   "Unable to load Ray which is required for multi-node inference)"),
     Rule("heads divide", _heads,
          lambda d: f"Total number of attention heads ({d.model.num_attention_heads}) must be divisible by tensor "
                    f"parallel size ({d.engine.tensor_parallel_size})."),
@@ -370,7 +356,8 @@ RULES: tuple[Rule, ...] = (
          lambda d: f"Invalid attention backend for cuda on {d.gpu.name}: {d.engine.attention_backend}"),
     Rule("swap space fits host memory", _swap_space,
          lambda d: f"Too large swap space. {pinned_bytes(d) / GIB:.2f} GiB out of the "
-                   f"{(d.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap space."),
+                   f"{(d.placement.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap "
+                   "space."),
     Rule("weights fit", _weights,
          lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.fullest_weight_bytes)} on a "
                    f"card of {format_gib(d.memory.total_bytes)}", OUT_OF_MEMORY),

@@ -11,13 +11,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from planner.engine import ResolvedEngine
+from planner.engine import ResolvedEngine, words_of
 from planner.estimate.answer import Answer
 from planner.estimate.deployment import Deployment
 from planner.estimate.explore import Comparison, Fit, Sweep
 from planner.estimate.fixes import Fix
 from planner.estimate.memory.per_gpu import MemoryEstimate
-from planner.hardware import Interconnect
 from planner.model import ModelSpec
 from planner.terminal import Fitted
 from planner.units import format_count, format_gib
@@ -50,10 +49,10 @@ def exploration_view(found: Fit | Sweep | Comparison) -> RenderableType:
 # --- one deployment ---
 
 
-def estimate_view(answer: Answer, interconnect: Interconnect = "pcie", fixes: Sequence[Fix] = ()) -> RenderableType:
+def estimate_view(answer: Answer, fixes: Sequence[Fix] = ()) -> RenderableType:
     """Components per GPU, a bar of the card, KV cache, verdict, reasons, fixes."""
     d = answer.deployment
-    rows = _components(d, interconnect)
+    rows = _components(d)
     parts: list[RenderableType] = [*_title(d), _ComponentsTable(rows, d.memory)]
     if d.memory.total_bytes:
         parts.append(_bar(rows, d))
@@ -108,13 +107,13 @@ def _title(d: Deployment) -> list[RenderableType]:
     ]
 
 
-def _components(d: Deployment, interconnect: Interconnect) -> list[Row]:
+def _components(d: Deployment) -> list[Row]:
     memory, engine = d.memory, d.engine
     inside, outside = "inside", "outside"
     rows = [
         ("weights", float(memory.weight_bytes), inside, _weights_source(d.model), "blue"),
         ("activation peak", float(memory.activation_bytes), inside, "profile run, by formula", "magenta"),
-        ("non-torch", float(memory.non_torch_bytes), inside, _non_torch_source(engine, interconnect), "cyan"),
+        ("non-torch", float(memory.non_torch_bytes), inside, _non_torch_source(d), "cyan"),
         ("KV cache", float(memory.kv_cache_bytes), inside, _kv_source(engine), "green"),
         ("CUDA graphs", float(memory.graph_bytes), inside if memory.graphs_in_budget else outside,
          "none: enforce_eager" if engine.enforce_eager else f"real starts of {engine.generation}", "yellow"),
@@ -152,10 +151,10 @@ def _weights_source(model: ModelSpec) -> str:
     return "exact from config.json"
 
 
-def _non_torch_source(engine: ResolvedEngine, interconnect: Interconnect) -> str:
-    if engine.world_size == 1:
+def _non_torch_source(d: Deployment) -> str:
+    if d.engine.world_size == 1:
         return "real starts, one GPU"
-    return "real starts, PCIe" if interconnect in {"pcie", "none"} else "real starts, NVLink"
+    return "real starts, NVLink" if d.placement.bridged(d.engine.world_size) else "real starts, PCIe"
 
 
 def _kv_source(engine: ResolvedEngine) -> str:
@@ -220,29 +219,23 @@ def _gib(num_bytes: Any) -> str:
 def fit_view(fit: Fit) -> RenderableType:
     """The largest value, what it gives, and where the others fail."""
     low, high, count = fit.tried
-    tried = f"{format_count(count)} values from {_number(low)} to {_number(high)} judged"
+    tried = f"{format_count(count)} values from {words_of(low)} to {words_of(high)} judged"
     title = _title(fit.answer.deployment)[:1]
     if fit.value is None:
         return Group(*title, Text(f"no {fit.field} is feasible ({tried})", "bold red"), *_reasons(fit.answer))
-    lines: list[RenderableType] = [Text(f"largest {fit.field}: {_number(fit.value)} ({tried})", "bold")]
+    lines: list[RenderableType] = [Text(f"largest {fit.field}: {words_of(fit.value)} ({tried})", "bold")]
     lines += [*_capacity(fit.answer), *_reasons(fit.answer)]
     if fit.safe is not None:
         tokens = format_count(float(fit.safe[1].deployment.memory.kv_tokens))
-        lines.append(Text(f"no risk    up to {_number(fit.safe[0])}: {tokens} tokens"))
+        lines.append(Text(f"no risk    up to {words_of(fit.safe[0])}: {tokens} tokens"))
     if len(fit.feasible) > 1:
-        runs = ", ".join(f"{_number(a)} to {_number(b)}" if a != b else _number(a) for a, b in fit.feasible)
+        runs = ", ".join(f"{words_of(a)} to {words_of(b)}" if a != b else words_of(a) for a, b in fit.feasible)
         note = f"; {fit.note}" if fit.note else ""
         lines.append(_hanging([("gaps", f"not every smaller value is feasible, only {runs}{note}", "yellow")]))
     if fit.beyond is not None and fit.beyond[1].reasons:
         value, answer = fit.beyond
-        lines.append(_hanging([("next", f"{_number(value)}: {answer.reasons[0]}", "dim")]))
+        lines.append(_hanging([("next", f"{words_of(value)}: {answer.reasons[0]}", "dim")]))
     return Group(*title, *lines)
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # --- sweep ---
@@ -264,7 +257,7 @@ def sweep_view(sweep: Sweep) -> RenderableType:
         figures = (_gib(memory.kv_cache_bytes), _tokens(memory), f"{float(memory.max_concurrency):.2f}")
         why = f": breaks '{answer.violated[0].name}'" if answer.violated else ""
         shown = figures if not answer.violated else ("", "", "")
-        table.add_row(*map(_number, point), *shown, Text(answer.verdict + why, _STYLES[answer.verdict]))
+        table.add_row(*map(words_of, point), *shown, Text(answer.verdict + why, _STYLES[answer.verdict]))
     return Group(*title, Fitted(table))
 
 
@@ -283,10 +276,10 @@ def _heat_map(sweep: Sweep) -> list[RenderableType]:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
     table.add_column("", justify="right", style="bold", no_wrap=True)
     for value in columns:
-        table.add_column(_number(value), justify="right", no_wrap=True)
+        table.add_column(words_of(value), justify="right", no_wrap=True)
     for row in rows:
         line = [_cell(cells[row, column], least, most, letters) for column in columns]
-        table.add_row(_number(row), *line)
+        table.add_row(words_of(row), *line)
     legend = [("!", "at risk", "yellow")] if any(answer.verdict == "at risk" for answer in cells.values()) else []
     legend += [(letter, f"will not start: breaks '{rule}'", "red") for rule, letter in letters.items()]
     heading = Text(f"KV tokens by {down} (down) and {across} (across)")
@@ -330,5 +323,5 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     lengths = {int(answer.deployment.engine.max_model_len) for _, _, answer in comparison.rows}
     context = f"requests of {max(lengths)} tokens" if len(lengths) == 1 else "requests of each one's full length"
     first = comparison.rows[0][2].deployment
-    title = Text(f"{first.num_gpus} x {first.gpu.name}, vLLM {first.engine.version}, {context}; GiB per GPU")
+    title = Text(f"{first.placement.num_gpus} x {first.gpu.name}, vLLM {first.engine.version}, {context}; GiB per GPU")
     return Group(title, Fitted(table), *([_hanging(reasons)] if reasons else []))

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from planner.benchmark import read_metrics
+from planner.benchmark import Metric, read_metrics
 from planner.errors import InputError
 from planner.files import read_text
 from planner.fleet.instance import Instance, Level, fitted, given
@@ -56,7 +56,7 @@ def layouts_of(
             )
         absent = {"ttft": instance.ttft_s is None, "tpot": instance.tpot_s is None}
         for name in limits:
-            if absent.get(family := name.partition("_")[0], False):
+            if absent.get(family := Metric.parse(name).family, False):
                 raise InputError(f"{where} says nothing of {family}, and slo has {name}")
     return found
 
@@ -240,7 +240,7 @@ def within(instance: Instance, limits: Mapping[str, float]) -> float:
     tables = {"ttft": instance.ttft_s, "tpot": instance.tpot_s, "e2el": instance.latency_s}
     kept = instance.throughput > 0
     for name, limit in limits.items():
-        table = tables.get(name.partition("_")[0])
+        table = tables.get(Metric.parse(name).family)
         if table is not None:
             kept &= table <= limit
     return float(instance.throughput[kept].max(initial=0.0))

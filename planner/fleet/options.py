@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from planner.benchmark import split_slo
 from planner.errors import InputError
 from planner.files import convert, decode, read_text
 from planner.fleet.spec import SOURCES, FleetSpec
@@ -24,7 +25,7 @@ def asked_fleet(path: Path | None, options: Options) -> tuple[FleetSpec, Path]:
     """The fleet that the path and the options describe. Raises InputError."""
     given = {section: {k: v for k, v in found.items() if v is not None} for section, found in options.items()}
     if "slo" in given["fleet"]:
-        given["fleet"]["slo"] = _limits(given["fleet"]["slo"])
+        given["fleet"]["slo"] = split_slo(given["fleet"]["slo"], "ttft_p95=2s")
     if path is not None and _is_fleet(path):
         return _overlaid(decode(read_text(path), FleetSpec, str(path)), given), path.parent
     layout = given["layout"]
@@ -58,11 +59,3 @@ def _overlaid(spec: FleetSpec, given: Options) -> FleetSpec:
         demand["trace"] = None
     host = {**data["host"], **given["host"]}
     return convert({**data, **given["fleet"], "demand": demand, "host": host}, FleetSpec, "command line")
-
-
-def _limits(text: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise InputError(f"--slo: {name!r} is not NAME=LIMIT, for example ttft_p95=2s")
-    return {name.strip(): limit.strip() for name, _, limit in pairs}

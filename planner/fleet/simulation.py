@@ -50,88 +50,136 @@ def serve(
 
     Those that come after the wanted ones keep the fleet as busy as it was.
     """
-    speeds = [0.0, *(1 / instance.latency_s[1:]).tolist()]
-    slots = instance.max_in_flight
-    limit = math.inf if instance.max_queue is None else slots + instance.max_queue
     count = len(arrivals_s)
-    wanted = open_requests = count if num_wanted is None else num_wanted
-    arrivals, work = arrivals_s.tolist(), sizes.tolist()
-    begun, ended, shared = [math.inf] * count, [math.inf] * count, [1] * count
-
-    done = [0.0] * num_instances  # work done for each request in service, since the instance was last idle
-    updated = [0.0] * num_instances
-    running = [0] * num_instances
-    marks: list[list[tuple[float, int]]] = [[] for _ in range(num_instances)]
-    queues: list[deque[int]] = [deque() for _ in range(num_instances)]
-    due = [math.inf] * num_instances  # when the instance is looked at next: at its next end, or before
-    events: list[tuple[float, int]] = []
     choose = _chooser(router, num_instances, count, seed)
-
-    def until(now: float) -> None:
-        """Every end up to now."""
-        nonlocal open_requests
-        while events and events[0][0] <= now:
-            at, i = events[0]
-            if at != due[i]:
-                heappop(events)  # an earlier look was planned since
-                continue
-            mine, speed = marks[i], speeds[running[i]]
-            reached = done[i] + (at - updated[i]) * speed
-            left = mine[0][0] - reached
-            if left > TOLERANCE and at + left / speed > at:  # others have come since and slowed it
-                due[i] = at + left / speed
-                heapreplace(events, (due[i], i))
-                continue
-            k = heappop(mine)[1]
-            ended[k] = at
-            open_requests -= k < wanted
-            if queues[i]:
-                following = queues[i].popleft()
-                begun[following], shared[following] = at, running[i]
-                heappush(mine, (reached + work[following], following))
-            else:
-                running[i] -= 1
-            choose.left(i)
-            updated[i] = at
-            if mine:
-                done[i] = reached
-                due[i] = at + max(0.0, mine[0][0] - reached) / speeds[running[i]]
-                heapreplace(events, (due[i], i))
-            else:
-                done[i], due[i] = 0.0, math.inf
-                heappop(events)
-
-    for k in range(count):
-        now = arrivals[k]
-        if events and events[0][0] <= now:
-            until(now)
-        if not open_requests:
-            break
-        i = choose.next(limit)
-        if i < 0:
-            open_requests -= k < wanted
-            continue
-        n = running[i]
-        if n == slots:
-            queues[i].append(k)
-            continue
-        reached = done[i] + (now - updated[i]) * speeds[n]
-        mark = reached + work[k]
-        heappush(marks[i], (mark, k))
-        done[i], updated[i], running[i] = reached, now, n + 1
-        begun[k], shared[k] = now, n + 1
-        next_end = now + (marks[i][0][0] - reached) / speeds[n + 1]
-        if next_end < due[i]:
-            due[i] = next_end
-            heappush(events, (next_end, i))
-    if open_requests:
-        until(math.inf)
-    start, end = np.array(begun), np.array(ended)
+    fleet = _Fleet(instance, num_instances, choose, sizes, count if num_wanted is None else num_wanted)
+    fleet.run(arrivals_s.tolist())
+    start, end = np.array(fleet.begun_s), np.array(fleet.ended_s)
     refused = ~np.isfinite(end)
     with np.errstate(invalid="ignore"):
         wait, service = start - arrivals_s, end - start
     wait[refused] = service[refused] = math.inf
-    return Served(wait, service, np.array(shared, dtype=float))
+    return Served(wait, service, np.array(fleet.shared_with, dtype=float))
+
+
+class _Instance:
+    """One instance's requests; the work done and the marks are in sizes, for each request alike."""
+
+    __slots__ = ("done", "due_s", "marks", "queue", "running", "updated_s")
+
+    def __init__(self) -> None:
+        self.done = 0.0
+        """Work done for each request in service since the instance was last idle, as of `updated_s`."""
+        self.updated_s = 0.0
+        self.running = 0
+        """Requests in service."""
+        self.marks: list[tuple[float, int]] = []
+        """A heap: at how much work done each request in service ends, and which request it is."""
+        self.queue: deque[int] = deque()
+        """Requests that wait, first come first served."""
+        self.due_s = math.inf
+        """When the instance is looked at next: at its next end, or before."""
+
+
+class _Fleet:
+    """The instances and the requests, served event by event in the order of time."""
+
+    __slots__ = (
+        "begun_s",
+        "choose",
+        "ended_s",
+        "events",
+        "instances",
+        "limit",
+        "num_open",
+        "shared_with",
+        "slots",
+        "speeds",
+        "wanted",
+        "work",
+    )
+
+    def __init__(
+        self, instance: Instance, num_instances: int, choose: _LeastLoaded | _Blind, sizes: Column, wanted: int
+    ) -> None:
+        count = len(sizes)
+        self.speeds: list[float] = [0.0, *(1 / instance.latency_s[1:]).tolist()]
+        """Sizes a second, for each request, by how many are in service."""
+        self.slots = instance.max_in_flight
+        self.limit = math.inf if instance.max_queue is None else self.slots + instance.max_queue
+        """Requests under way at an instance, beyond which it refuses."""
+        self.work: list[float] = sizes.tolist()
+        self.wanted = self.num_open = wanted
+        self.begun_s, self.ended_s, self.shared_with = [math.inf] * count, [math.inf] * count, [1] * count
+        self.instances = [_Instance() for _ in range(num_instances)]
+        self.choose = choose
+        self.events: list[tuple[float, int]] = []
+        """A heap: when to look at which instance; one whose time is no longer that of the instance is void."""
+
+    def run(self, arrivals_s: list[float]) -> None:
+        """Serve until the wanted requests have ended."""
+        instances, choose, limit, slots = self.instances, self.choose, self.limit, self.slots
+        events, speeds, work, begun, shared = self.events, self.speeds, self.work, self.begun_s, self.shared_with
+        for k, now in enumerate(arrivals_s):
+            if events and events[0][0] <= now:
+                self.until(now)
+            if not self.num_open:
+                return
+            i = choose.next(limit)
+            if i < 0:
+                self.num_open -= k < self.wanted
+                continue
+            one = instances[i]
+            n = one.running
+            if n == slots:
+                one.queue.append(k)
+                continue
+            reached = one.done + (now - one.updated_s) * speeds[n]
+            marks = one.marks
+            heappush(marks, (reached + work[k], k))
+            one.done, one.updated_s, one.running = reached, now, n + 1
+            begun[k], shared[k] = now, n + 1
+            next_end = now + (marks[0][0] - reached) / speeds[n + 1]
+            if next_end < one.due_s:
+                one.due_s = next_end
+                heappush(events, (next_end, i))
+        if self.num_open:
+            self.until(math.inf)
+
+    def until(self, now: float) -> None:
+        """Serve every end up to now."""
+        events, instances, speeds = self.events, self.instances, self.speeds
+        while events and events[0][0] <= now:
+            at, i = events[0]
+            one = instances[i]
+            if at != one.due_s:
+                heappop(events)  # an earlier look was planned since
+                continue
+            marks, speed = one.marks, speeds[one.running]
+            reached = one.done + (at - one.updated_s) * speed
+            left = marks[0][0] - reached
+            if left > TOLERANCE and at + left / speed > at:  # others have come since and slowed it
+                one.due_s = at + left / speed
+                heapreplace(events, (one.due_s, i))
+                continue
+            k = heappop(marks)[1]
+            self.ended_s[k] = at
+            self.num_open -= k < self.wanted
+            if one.queue:
+                following = one.queue.popleft()
+                self.begun_s[following], self.shared_with[following] = at, one.running
+                heappush(marks, (reached + self.work[following], following))
+            else:
+                one.running -= 1
+            self.choose.left(i)
+            one.updated_s = at
+            if marks:
+                one.done = reached
+                one.due_s = at + max(0.0, marks[0][0] - reached) / speeds[one.running]
+                heapreplace(events, (one.due_s, i))
+            else:
+                one.done, one.due_s = 0.0, math.inf
+                heappop(events)
 
 
 # --- routers ----------------------------------------------------------------------------------------------------------

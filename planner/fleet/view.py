@@ -6,6 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from planner.benchmark import Metric
 from planner.fleet.demand import Steady
 from planner.fleet.plan import FleetPlan, Sized
 from planner.fleet.sizing import Observed
@@ -110,8 +111,8 @@ def _latency_names(plan: FleetPlan) -> list[str]:
 
 
 def _label(name: str) -> str:
-    family, _, statistic = name.partition("_")
-    return f"{NAMES[family]} {statistic}"
+    metric = Metric.parse(name)
+    return f"{NAMES[metric.family]} {metric.statistic}"
 
 
 def _interval(interval: Interval | None) -> str:

@@ -1,6 +1,7 @@
 """Cards and machines: `GpuSpec` by name, what the driver sees, which cards are held, how they are joined.
 
-In: a name, or the driver. Out: `GpuSpec`, `Card`, `Machine`. It knows no model and no engine. Read `gpus.py` first.
+In: a name, or the driver. Out: `GpuSpec`, `Card`, `Placement`, `Machine`. It knows no model and no
+engine. Read `gpus.py` first.
 """
 
 import lazy_loader
@@ -14,5 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "driver": ["Card", "GpuFacts", "detect_gpus", "read_gpus"],
         "gpus": ["GPUS", "GpuSpec", "Interconnect"],
         "machine": ["Machine", "UNKNOWN_MACHINE"],
+        "placement": ["Placement"],
     },
 )

@@ -20,3 +20,4 @@ from planner.hardware.gpus import GpuSpec as GpuSpec
 from planner.hardware.gpus import Interconnect as Interconnect
 from planner.hardware.machine import Machine as Machine
 from planner.hardware.machine import UNKNOWN_MACHINE as UNKNOWN_MACHINE
+from planner.hardware.placement import Placement as Placement

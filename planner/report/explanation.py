@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from planner.benchmark import sign
+from planner.benchmark import Metric
 from planner.estimate import most_in_flight, running_seqs
 from planner.statistics import kendall_tau
 from planner.study import Candidate, Objective, Problem, Value
@@ -43,7 +43,7 @@ def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
     if rows.size == 0:
         return []
     metric = explained(problem.objective)
-    direction = problem.objective.sign if metric is None else sign(metric)
+    direction = problem.objective.sign if metric is None else Metric.parse(metric).sign
     believed = direction * Surrogate(problem).believed(rows, trials, metric)
     found = []
     for position, (name, values) in enumerate(problem.choices.searched.items()):

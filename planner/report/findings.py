@@ -13,10 +13,10 @@ from statistics import median
 import numpy as np
 
 from planner.benchmark import LATENCIES
-from planner.engine import FIELDS
+from planner.engine import FIELDS, words_of
 from planner.report.verdict import judged
 from planner.study import Candidate, Problem, Value
-from planner.trials import Trial, all_metrics, best_trial, default_trial, judge_finals, leveled, searched, word
+from planner.trials import Trial, all_metrics, best_trial, default_trial, judge_finals, leveled, searched
 from planner.units import format_count, format_duration
 from planner.workload import in_words, shape_of
 
@@ -153,14 +153,15 @@ def setting_words(problem: Problem, candidate: Candidate, name: str) -> str:
     """A searched setting's value in words; if left to the engine, the value that the engine chooses, if known."""
     value = problem.choices.value_of(candidate, name)
     if value is not None:
-        return word(value)
+        return words_of(value)
     engine = problem.deployment(candidate).engine
-    resolved: Value = getattr(engine, name, getattr(engine, f"{name}_gib", None)) if name in FIELDS else None
-    return "default" if resolved is None else f"{word(_plain(resolved))}{DEFAULT}"
+    is_told = name in FIELDS and name != "cpu_offload_gb"  # that one has always been shown as "default"
+    resolved: Value = getattr(engine, name, None) if is_told else None
+    return "default" if resolved is None else f"{words_of(_plain(resolved))}{DEFAULT}"
 
 
 def _plain(value: Value) -> Value:
-    """The value without NumPy's types, which `word` takes for neither bool nor float."""
+    """The value without NumPy's types, which `words_of` takes for neither bool nor float."""
     return value.item() if isinstance(value, np.generic) else value
 
 

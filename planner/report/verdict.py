@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from planner.engine import words_of
 from planner.report.explanation import effects, explained, limit_of, model_fit
 from planner.statistics import Difference
 from planner.study import Objective, Problem
@@ -27,7 +28,6 @@ from planner.trials import (
     outcome_text,
     quality_words,
     searched,
-    word,
 )
 
 MOST_EFFECTS = 4
@@ -137,7 +137,7 @@ def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> tuple[
     """What mattered, what limits the winner, and how accurate the speed model was."""
     found = effects(problem, searched(trials))[:MOST_EFFECTS]
     mattered = "; ".join(
-        f"{SHORT_NAMES.get(e.name, e.name)} {word(e.worst)} -> {word(e.best)}: {e.gain:+.0%}" for e in found
+        f"{SHORT_NAMES.get(e.name, e.name)} {words_of(e.worst)} -> {words_of(e.best)}: {e.gain:+.0%}" for e in found
     )
     what = f" for {metric}" if (metric := explained(problem.objective)) else ""
     lines = [f"what mattered{what} (worst to best value, on average): {mattered or 'nothing by 1 % or more'}"]

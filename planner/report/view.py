@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.benchmark import format_metric
+from planner.benchmark import Metric
+from planner.engine import words_of
 from planner.estimate import no_effect
 from planner.report.findings import (
     PERCENTILES,
@@ -41,7 +42,6 @@ from planner.trials import (
     leveled,
     outcome_text,
     searched,
-    word,
 )
 from planner.units import format_count, format_ms
 
@@ -49,7 +49,7 @@ from planner.units import format_count, format_ms
 def _values(problem: Problem, candidate: Candidate) -> str:
     """The values alone, in the order of the searched settings."""
     values = (problem.choices.value_of(candidate, name) for name in problem.choices.names)
-    return " ".join("-" if value is None else word(value) for value in values)
+    return " ".join("-" if value is None else words_of(value) for value in values)
 
 
 # --- tune ---
@@ -65,7 +65,7 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
     idle = no_effect(problem.deployment(problem.default).engine, problem.version)
     for name, values in problem.choices.searched.items():
         note = f"no effect on speed: {idle[name]}" if name in idle else ""
-        table.add_row(name, ", ".join("default" if v is None else word(v) for v in values), note)
+        table.add_row(name, ", ".join("default" if v is None else words_of(v) for v in values), note)
     lines = [
         f"candidates  {format_count(len(grid.indices))}: {format_count(len(grid.feasible_rows))} feasible, "
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
@@ -123,7 +123,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
 
 def _metric(problem: Problem, trial: Trial, name: str) -> str:
     metrics = all_metrics(problem, trial) if trial.outcome == "measured" else {}
-    return format_metric(name, metrics[name]) if name in metrics else ""
+    return Metric.parse(name).format(metrics[name]) if name in metrics else ""
 
 
 def _note(trials: Sequence[Trial]) -> str | None:
@@ -137,7 +137,7 @@ def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[st
         table.add_column(name, justify="right")
     table.add_column("settings")
     for point in points:
-        figures = (format_metric(name, point.metrics[name]) for name in metrics)
+        figures = (Metric.parse(name).format(point.metrics[name]) for name in metrics)
         load = _judged_load(problem) if point.load is None else point.load
         number = f"{_mark(point.trial)}{point.trial.number}"
         table.add_row(*map(Text, (number, f"{load:g}", *figures, describe(problem, point.trial.candidate))))
@@ -162,7 +162,7 @@ def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | N
         for at in trial.at_loads:
             metrics = {**problem.known(trial.candidate), **at.metrics}
             figures = (*asked, "ttft_p50", "tpot_p50")
-            cells = [format_metric(name, metrics[name]) if name in metrics else "" for name in figures]
+            cells = [Metric.parse(name).format(metrics[name]) if name in metrics else "" for name in figures]
             table.add_row(str(trial.number), f"{at.load:g}", *cells)
     return Fitted(table) if table.row_count else None
 
@@ -239,7 +239,7 @@ def _finals_table(problem: Problem, finals: Finals) -> Table:
             objective.format(seen),
             value,
             change,
-            *(format_metric(name, finalist.metrics[name]) if name in finalist.metrics else "" for name in beside),
+            *(Metric.parse(name).format(finalist.metrics[name]) if name in finalist.metrics else "" for name in beside),
             "" if gain is None else f"{gain.value:+.1%}",
             "" if gain is None else interval(objective, gain),
             *([finalist.broken or ""] if has_broken else []),

@@ -7,10 +7,10 @@ import sys
 import time
 from dataclasses import replace
 
-from planner.engine import ResolvedEngine, flag, knows, parse_flags, parse_version, settings
+from planner.engine import ResolvedEngine, flag, knows, parse_flags, parse_version, resolve, settings
 from planner.errors import EngineError, EngineOutOfMemory, InputError
-from planner.estimate import deploy
-from planner.hardware import find_gpu
+from planner.estimate import Deployment
+from planner.hardware import Placement, find_gpu
 from planner.model import load_model
 from planner.simulated.scheduler import SimulatedEngine
 from planner.simulated.start import start_engine
@@ -62,10 +62,11 @@ def _serve(options: argparse.Namespace, vllm_flags: list[str]) -> int:
     model, gpu = load_model(options.model), find_gpu(options.gpu)
     if options.gpu_memory:
         gpu = replace(gpu, memory_bytes=parse_bytes(options.gpu_memory))
-    deployment = deploy(model, gpu, options.num_gpus, options.interconnect, version, settings(config))
+    placement = Placement(gpu, options.num_gpus, options.interconnect)
+    deployment = Deployment.of(model, placement, resolve(settings(config), model, gpu, version))
     log = start_log(model, gpu, deployment.engine, deployment.memory)
     try:
-        simulated = start_engine(deployment, options.interconnect, options.seed)
+        simulated = start_engine(deployment, options.seed)
     except EngineError as error:
         _print_refusal(log, error)
         return 1

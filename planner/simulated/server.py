@@ -17,7 +17,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from packaging.version import Version
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -26,15 +25,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from planner.engine import ResolvedEngine
+from planner.engine import ERRORS_NESTED_SINCE, KV_USAGE_RENAMED_SINCE, ResolvedEngine
 from planner.simulated.scheduler import SimulatedEngine, StepOutcome
 
 FILLER = " SIMULATED"
 """The text of every token."""
 DEFAULT_MAX_TOKENS = 16
 """Of /v1/completions; chat runs to the end of the context."""
-KV_USAGE_RENAMED_SINCE = Version("0.10.0")
-ERRORS_NESTED_SINCE = Version("0.11.0")
 
 
 class _RequestError(Exception):

@@ -6,7 +6,6 @@ from planner.constraints import OUT_OF_MEMORY, REFUSED_BY_ENGINE
 from planner.engine import ResolvedEngine
 from planner.errors import EngineOutOfMemory, EngineRejected
 from planner.estimate import Deployment, MemoryEstimate, StepModel, check, num_cuda_graphs
-from planner.hardware import Interconnect
 from planner.model import ModelSpec
 from planner.simulated.scheduler import SimulatedEngine
 from planner.units import GIB
@@ -22,7 +21,7 @@ GRAPH_S = 0.7
 """Capture of one graph: 11 in 8 s at tensor parallel 4."""
 
 
-def start_engine(deployment: Deployment, interconnect: Interconnect, seed: int = 0) -> SimulatedEngine:
+def start_engine(deployment: Deployment, seed: int = 0) -> SimulatedEngine:
     """An engine that is ready. Raises EngineRejected or EngineOutOfMemory in vLLM's words, as a real start fails."""
     d = deployment
     for constraint in check(d):
@@ -30,7 +29,7 @@ def start_engine(deployment: Deployment, interconnect: Interconnect, seed: int =
             raise EngineOutOfMemory(constraint.message)
         if constraint.kind == REFUSED_BY_ENGINE:
             raise EngineRejected(constraint.message)
-    return SimulatedEngine(StepModel(d.model, d.gpu, interconnect, d.engine), int(d.memory.num_blocks), seed)
+    return SimulatedEngine(StepModel(d.model, d.placement, d.engine), int(d.memory.num_blocks), seed)
 
 
 def start_seconds(model: ModelSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> float:

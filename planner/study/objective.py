@@ -14,11 +14,10 @@ from planner.benchmark import (
     MAX_FAILED_FRACTION,
     MAX_MODEL_LEN,
     BenchmarkResult,
-    Limit,
-    format_metric,
-    judge_limit,
+    Metric,
+    WrittenLimit,
+    limits_of,
     parse_limits,
-    sign,
 )
 from planner.constraints import Constraint
 
@@ -40,7 +39,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     metric: Annotated[str, msgspec.Meta(description="Null: output_throughput, or the weights")] | None = None
     weights: dict[str, Weight] = {}
     """Importance of each metric; only their ratios count. Instead of `metric`."""
-    slo: dict[str, Limit] = {}
+    slo: dict[str, WrittenLimit] = {}
     """Upper limits of latencies, lower limits of rates; kept as numbers, seconds and per second."""
 
     def __post_init__(self) -> None:
@@ -70,7 +69,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if self.metric is not None:
             return {self.metric: 1.0}
         total = sum(self.weights.values())
-        return {name: sign(name) * weight / total for name, weight in self.weights.items()}
+        return {name: Metric.parse(name).sign * weight / total for name, weight in self.weights.items()}
 
     @property
     def is_known(self) -> bool:
@@ -80,7 +79,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     @property
     def sign(self) -> int:
         """1 where a larger value is better, else -1."""
-        return 1 if self.metric is None else sign(self.metric)
+        return 1 if self.metric is None else Metric.parse(self.metric).sign
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -104,7 +103,9 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     @property
     def speed_power(self) -> float:
         """To which power of a host's speed the value grows."""
-        return math.fsum(power * sign(name) for name, power in self.powers.items() if name != MAX_MODEL_LEN)
+        return math.fsum(
+            power * Metric.parse(name).sign for name, power in self.powers.items() if name != MAX_MODEL_LEN
+        )
 
     # --- in words ---
 
@@ -121,11 +122,10 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     @property
     def limits_words(self) -> str:
         """`output_throughput at least 500.0 tok/s, ttft_p95 at most 2 s`; empty without limits."""
-        sides = {name: "at least" if sign(name) > 0 else "at most" for name in self.limits}
-        return ", ".join(f"{name} {sides[name]} {format_metric(name, limit)}" for name, limit in self.limits.items())
+        return ", ".join(limit.words for limit in limits_of(self.limits))
 
     def format(self, value: float) -> str:
-        return f"{value:.4g} points" if self.metric is None else format_metric(self.metric, value)
+        return f"{value:.4g} points" if self.metric is None else Metric.parse(self.metric).format(value)
 
     @property
     def beside(self) -> list[str]:
@@ -134,16 +134,18 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     def figures(self, value: float, metrics: Mapping[str, float]) -> str:
         """`max_model_len 24 576 tokens (output_throughput 507.1 tok/s)`: the value and what is beside it."""
-        beside = ", ".join(f"{name} {format_metric(name, metrics[name])}" for name in self.beside if name in metrics)
+        beside = ", ".join(
+            f"{name} {Metric.parse(name).format(metrics[name])}" for name in self.beside if name in metrics
+        )
         return f"{self.name} {self.format(value)}{f' ({beside})' if beside else ''}"
 
 
 def judge(objective: Objective, result: BenchmarkResult) -> tuple[float | None, tuple[Constraint, ...]]:
     """The objective's value (None where the run does not have that metric) and every constraint, kept or not."""
     constraints = [
-        judge_limit(name, result.metrics[name], limit)
-        for name, limit in objective.limits.items()
-        if name in result.metrics
+        limit.judge(result.metrics[limit.metric.name])
+        for limit in limits_of(objective.limits)
+        if limit.metric.name in result.metrics
     ]
     failed = result.failed / (result.completed + result.failed)
     constraints.append(

@@ -20,7 +20,7 @@ from packaging.version import Version
 from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
 from planner.constraints import Constraint
-from planner.engine import FIELDS, USE_V1_ENV, knows, parse_version, settings
+from planner.engine import FIELDS, USE_V1_ENV, knows, parse_version, resolve, settings
 from planner.errors import InputError
 from planner.estimate import (
     RULES,
@@ -30,11 +30,10 @@ from planner.estimate import (
     MemoryFigures,
     calibration_key,
     check,
-    deploy,
     estimate_memory,
     violations,
 )
-from planner.hardware import GpuSpec, find_gpu
+from planner.hardware import GpuSpec, Placement, find_gpu
 from planner.model import ModelSpec, load_model
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
 from planner.study.objective import Objective
@@ -158,6 +157,13 @@ class Problem:
         other.spec = spec
         return other
 
+    @property
+    def placement(self) -> Placement:
+        """The cards of one host as the study describes them."""
+        hardware, container = self.spec.hardware, self.spec.container
+        shm_bytes = container.shm_bytes if container else None
+        return Placement(self.gpu, hardware.num_gpus, hardware.interconnect, hardware.host_memory, shm_bytes)
+
     @cached_property
     def objective(self) -> Objective:
         """The study's. Raises InputError where it is after a setting that no candidate changes."""
@@ -235,13 +241,11 @@ class Problem:
         """
         from planner.estimate import calibrate, strictest
 
-        interconnect = self.spec.hardware.interconnect
-        engine = self.deployment(candidate).engine
-        plain_estimate = estimate_memory(self.models[candidate.model], self.gpu, engine, interconnect)
-        calibration = calibrate(plain_estimate, real, source)
+        d = self.deployment(candidate)
+        calibration = calibrate(estimate_memory(d.model, d.placement, d.engine), real, source)
         if calibration is None:
             return False
-        key = calibration_key(self.gpu, engine, interconnect)
+        key = calibration_key(d.placement, d.engine)
         self._of_hosts.setdefault(key, {})[host] = calibration
         self.calibrations[key] = strictest(list(self._of_hosts[key].values()))
         self.__dict__.pop("grid", None)
@@ -290,32 +294,25 @@ class Problem:
         """`columns`: the candidate's settings, arrays where others share its words; its environment is added."""
         if candidate.model not in self.models:
             raise InputError(f"{self.spec.name}: {candidate.model!r} is none of its models: {', '.join(self.models)}")
-        model, hardware, env = self.models[candidate.model], self.spec.hardware, dict(candidate.env)
+        model, env = self.models[candidate.model], dict(candidate.env)
         if self.gpu.is_cpu and CPU_KV_ENV in env:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
             columns = {**columns, "kv_cache_memory_bytes": _whole_gib(env[CPU_KV_ENV]) * GIB}
         if USE_V1_ENV in env:
             columns = {**columns, USE_V1_ENV: env[USE_V1_ENV]}
-        return deploy(
+        return Deployment.of(
             model,
-            self.gpu,
-            hardware.num_gpus,
-            hardware.interconnect,
-            self.version,
-            columns,
-            host_memory_bytes=hardware.host_memory,
-            shm_bytes=self.spec.container.shm_bytes if self.spec.container else None,
-            instances=candidate.layout.instances,
-            calibrations=self.calibrations,
-            workload_tokens=self.workload.max_total_tokens,
+            self.placement,
+            resolve(columns, model, self.gpu, self.version),
+            candidate.layout.instances,
+            self.calibrations,
+            self.workload.max_total_tokens,
         )
 
     def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
         """Each of GOALS under the study's workload; arrays where the deployment's columns are."""
         from planner.estimate import predict
 
-        interconnect = self.spec.hardware.interconnect
-        metrics = predict(d.model, d.gpu, interconnect, d.engine, d.memory, self.workload, d.instances, coefficients)
-        return {**metrics, MAX_MODEL_LEN: d.engine.max_model_len}
+        return {**predict(d, self.workload, coefficients), MAX_MODEL_LEN: d.engine.max_model_len}
 
 
 def _whole_gib(text: str) -> int:

@@ -46,18 +46,14 @@ def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> 
 
 
 def _setup(problem: Problem, candidate: Candidate) -> Setup:
-    hardware, passed = problem.spec.hardware, settings(candidate.engine)
+    passed = settings(candidate.engine)
     pool = problem.deployment(candidate).engine.kv_cache_memory_bytes
     passed |= {name: value for name, value in candidate.env if name == USE_V1_ENV}
     return Setup(
         model=problem.models[candidate.model],
-        gpu=problem.gpu,
-        num_gpus=hardware.num_gpus,
-        interconnect=hardware.interconnect,
+        placement=problem.placement,
         version=problem.version,
         settings=passed if pool is None else {**passed, "kv_cache_memory_bytes": pool},  # an environment variable's too
-        host_memory_bytes=hardware.host_memory,
-        shm_bytes=problem.spec.container.shm_bytes if problem.spec.container else None,
         instances=candidate.layout.instances,
         refused=tuple(unknown_flags(passed, problem.version)),
     )
@@ -82,7 +78,7 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
         learned = calibrate(deployment.memory, real, f"the start in {log.name}") if real is not None else None
         if learned is None:
             raise InputError(f"{log}: names no KV cache: is it the log of a start of vLLM that succeeded?")
-        known[calibration_key(setup.gpu, deployment.engine, setup.interconnect)] = learned
+        known[calibration_key(setup.placement, deployment.engine)] = learned
         save_calibrations(path, known)
     return replace(setup, calibrations=known)
 

@@ -83,7 +83,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "SIMULATED_BANNER",
             "describe",
             "outcome_text",
-            "word",
         ],
     },
 )

@@ -65,4 +65,3 @@ from planner.trials.wording import SHORT_NAMES as SHORT_NAMES
 from planner.trials.wording import SIMULATED_BANNER as SIMULATED_BANNER
 from planner.trials.wording import describe as describe
 from planner.trials.wording import outcome_text as outcome_text
-from planner.trials.wording import word as word

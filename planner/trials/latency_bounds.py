@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planner.benchmark import LATENCIES, MAX_FAILED_FRACTION, RequestRecord
+from planner.benchmark import MAX_FAILED_FRACTION, METRICS, Metric, RequestRecord
 from planner.workload import RequestPlan
 
 RISING = ("mean", "p50", "p90", "p95", "p99")
@@ -18,8 +18,7 @@ RISING = ("mean", "p50", "p90", "p95", "p99")
 
 
 def has_bound(name: str) -> bool:
-    family, _, statistic = name.partition("_")
-    return family in LATENCIES and statistic in RISING
+    return name in METRICS and Metric.parse(name).statistic in RISING
 
 
 class Bounds:
@@ -32,33 +31,29 @@ class Bounds:
         """`names`: metrics that have a bound."""
         self._num_requests = len(plans)
         self._num_gaps = sum(max(0, plan.output_tokens - 1) for plan in plans)
-        self._seen: dict[str, list[float]] = {name.partition("_")[0]: [] for name in names}
+        self._families = {metric.family: metric for metric in map(Metric.parse, names)}
+        self._seen: dict[str, list[float]] = {family: [] for family in self._families}
         self._failed = 0
 
     def see(self, record: RequestRecord) -> None:
         if record.error is not None:
             self._failed += 1
             return
-        for family, values in self._seen.items():
-            if family == "itl":
-                values += np.diff(record.chunk_s).tolist()
-            elif family == "tpot":
-                values += [] if record.tpot_s is None else [record.tpot_s]
-            else:
-                values.append(record.ttft_s if family == "ttft" else record.e2el_s)
+        for family, metric in self._families.items():
+            self._seen[family] += metric.of(record)
 
     def least(self, name: str) -> float:
         """The lowest value, in seconds, that this metric of the whole load can still have."""
-        family, _, statistic = name.partition("_")
-        seen = self._seen[family]
-        total = max(self._num_gaps if family == "itl" else self._num_requests, len(seen))
+        metric = Metric.parse(name)
+        seen = self._seen[metric.family]
+        total = max(self._num_gaps if metric.family == "itl" else self._num_requests, len(seen))
         if not total:
             return 0.0
-        if statistic == "mean":
+        if metric.statistic == "mean":
             return sum(seen) / total
         values = np.zeros(total)
         values[: len(seen)] = seen
-        return float(np.percentile(values, float(statistic[1:])))
+        return float(metric.of_sample(values))
 
     @property
     def fails(self) -> bool:

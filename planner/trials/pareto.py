@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.benchmark import GOALS, sign
+from planner.benchmark import GOALS, Metric
 from planner.errors import InputError
 from planner.study import Problem
 from planner.trials.trial import Trial, all_metrics, as_on_one_host, searched
@@ -47,7 +47,7 @@ def front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> 
     points = [point for point in points if all(name in point.metrics for name in metrics)]
 
     def costs(point: Point) -> tuple[float, ...]:
-        return tuple(-sign(name) * point.metrics[name] for name in metrics)
+        return tuple(-Metric.parse(name).sign * point.metrics[name] for name in metrics)
 
     def dominates(one: Point, other: Point) -> bool:
         pairs = list(zip(costs(one), costs(other), strict=True))

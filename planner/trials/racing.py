@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
-from planner.benchmark import RATES, BenchmarkResult, LoadWatch, Moment, Pace, Projection, RequestRecord
+from planner.benchmark import RATES, STOPPED, BenchmarkResult, LoadWatch, Moment, Pace, Projection, RequestRecord
 from planner.study import Candidate, Problem, judge
 from planner.trials.latency_bounds import Bounds, has_bound
 from planner.trials.quality import RULE, numerics
@@ -230,15 +230,16 @@ class _Watch:
         self._looks = 0
         self._share = self._elapsed_s = 0.0
 
-    def see(self, record: RequestRecord) -> None:
+    def on_record(self, record: RequestRecord) -> None:
         self._bounds.see(record)
         self._has_news = True
 
-    def should_stop(self, moment: Moment) -> bool:
+    def stop_reason(self, moment: Moment) -> str | None:
         self._share, self._elapsed_s = self._pace.share(moment), moment.elapsed_s
         self._projection = self._pace.project(moment)
         has_news, self._has_news = self._has_news, False
-        return (has_news and self._is_out_of_bounds()) or self._is_behind()
+        is_lost = (has_news and self._is_out_of_bounds()) or self._is_behind()
+        return STOPPED if is_lost else None
 
     def _is_out_of_bounds(self) -> bool:
         """Whether a limit, or the best trial's latency, is missed whatever is still to come."""

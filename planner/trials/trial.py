@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.benchmark import sign
+from planner.benchmark import Metric
 from planner.constraints import Constraint
 from planner.estimate import MemoryFigures
 from planner.hardware import UNKNOWN_MACHINE, Machine
@@ -150,7 +150,7 @@ def as_on_one_host(problem: Problem, trial: Trial) -> Trial:
     return replace(
         trial,
         value=leveled(problem, trial),
-        metrics={name: value * back ** sign(name) for name, value in trial.metrics.items()},
+        metrics={name: value * back ** Metric.parse(name).sign for name, value in trial.metrics.items()},
         repeat_values=tuple(problem.objective.at_speed(value, back) for value in trial.repeat_values),
     )
 

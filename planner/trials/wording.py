@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from planner.study import Candidate, Problem, Value
+from planner.engine import words_of
+from planner.study import Candidate, Problem
 from planner.trials.trial import Trial
 
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
@@ -32,15 +33,8 @@ def describe(problem: Problem, candidate: Candidate) -> str:
     for name in problem.choices.names:
         value = problem.choices.value_of(candidate, name)
         if value is not None:
-            parts.append(f"{SHORT_NAMES.get(name, name)}={word(value)}")
+            parts.append(f"{SHORT_NAMES.get(name, name)}={words_of(value)}")
     return " ".join([problem.default_words, *parts] if candidate == problem.default else parts)
-
-
-def word(value: Value) -> str:
-    """A setting's value, as tables write it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def outcome_text(problem: Problem, trial: Trial) -> str:

@@ -127,8 +127,7 @@ def measure_server(
             is_enough=lambda done: asked.race.is_enough(_results(done), asked.count),
             watch_of=lambda done, plans: asked.race.watch(_results(done), plans),
             on_stage=on_stage,
-            is_alive=server.is_alive,
-            after_load=server.check,
+            engine=server,
         )
 
     facts = read_start_facts(first_log)
@@ -223,7 +222,6 @@ def simulated(problem: Problem) -> Measure:
     def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
         on_stage(STARTING, 0, 0)
         d = problem.deployment(candidate)
-        interconnect = problem.spec.hardware.interconnect
         on_stage(MEASURING, 0, problem.workload.num_requests)
         preemptions = 0
 
@@ -231,7 +229,7 @@ def simulated(problem: Problem) -> Measure:
             nonlocal preemptions
             workload = msgspec.structs.replace(problem.workload, seed=problem.workload.seed + repeat)
             pace = SEEDS_PER_TRIAL * number + workload.seed
-            engines = [start_engine(d, interconnect, pace + i) for i in range(d.instances)]
+            engines = [start_engine(d, pace + i) for i in range(d.instances)]
             records, counters = simulate_load(engines, workload)
             preemptions += counters.preemptions
             return Ended(plan_requests(workload), records, before_s=min(record.started_s for record in records))
@@ -239,7 +237,7 @@ def simulated(problem: Problem) -> Measure:
         results, benchmark_s, errors = race_through(problem.workload, repeats, run)
         at_loads = []
         for load, workload in _further(problem, repeats, results):
-            engines = [start_engine(d, interconnect, SEEDS_PER_TRIAL * number + i) for i in range(d.instances)]
+            engines = [start_engine(d, SEEDS_PER_TRIAL * number + i) for i in range(d.instances)]
             records, _ = simulate_load(engines, msgspec.structs.replace(workload, seed=workload.seed + FURTHER))
             at_loads.append(AtLoad(load, summarize(records).metrics))
             benchmark_s += max(record.finished_s for record in records)

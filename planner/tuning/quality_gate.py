@@ -53,7 +53,7 @@ class NoAnswers(Exception):  # noqa: N818  (stays in this module)
 
 
 class Ledger(Protocol):
-    """What the gate reads of a study, and writes: its `Search`, or a copy of it on another host."""
+    """What the gate reads of a study, and writes: its `StudyStore`, or a copy of it on another host."""
 
     def trials(self) -> list[Trial]: ...
 

@@ -186,7 +186,8 @@ def _distances(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float64]
     distances = np.zeros(len(rows))
     for position, (name, values) in enumerate(problem.choices.searched.items()):
         default = problem.choices.value_of(problem.default, name)
-        default = getattr(engine, name, default) if default is None else default
+        if default is None and name not in {"swap_space", "cpu_offload_gb"}:  # unset, these are near nothing
+            default = getattr(engine, name, default)
         costs = np.array([_distance(value, default) for value in values])
         distances += costs[problem.grid.indices[rows, position]]
     return distances

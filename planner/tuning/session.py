@@ -32,7 +32,8 @@ from planner.tuning.plan import Hosts, Plan
 from planner.tuning.quality_gate import Gate, Say
 from planner.tuning.replay import replayed
 from planner.tuning.search.claims import is_shared
-from planner.tuning.search.search import Search, storage_kept
+from planner.tuning.search.search import Search
+from planner.tuning.search.store import StudyStore, storage_kept
 
 if TYPE_CHECKING:
     from planner.tuning.ray.executor import RayCrew
@@ -92,7 +93,7 @@ def tune_study(
     """
     problem, workspace = plan.problem, plan.workspace
     with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
-        search = Search(problem, storage or workspace.default_storage)
+        search = Search.open(problem, storage or workspace.default_storage)
         interrupted = False
         try:
             with crews(plan, search, observer.say) as (make_crew, gate):
@@ -109,7 +110,7 @@ def replay_study(
     plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
 ) -> Outcome:
     """The same loop on recorded launches: nothing is launched, and without a storage nothing is kept."""
-    search = Search(plan.problem, storage)
+    search = Search.open(plan.problem, storage)
     measure = replayed(plan.problem, plan.records)
 
     def make_crew(watcher: Observer) -> Crew:
@@ -137,7 +138,7 @@ def _search_and_finals(
         run_study(problem, search, crew, target, watcher)
     if num_launched(searched(search.trials())) < target:
         observer.say("the search ends early: no feasible combination is left that may win")
-    with search.alone_for("quality"):
+    with search.store.alone_for("quality"):
         gate()
     trials = search.trials()
     to_do = heats(problem, trials) if has_finals else []
@@ -166,16 +167,16 @@ def crews(plan: Plan, search: Search, say: Say) -> Iterator[Crews]:
             learn(problem, trial)
         with _ray_crew(problem, backend, hosts, workspace, say) as crew, sigterm_as_interrupt():
             refuse_other_image(problem, crew.images, search.trials())
-            yield (lambda _: crew), lambda: crew.judge(search, say)
+            yield (lambda _: crew), lambda: crew.judge(search.store, say)
         return
     cards = cards_of(problem, backend)
     with sigterm_as_interrupt(), held_cards(cards.cards):
-        measure, gate, launching = _launched_here(say, problem, search, workspace, backend, cards)
+        measure, gate, launching = _launched_here(say, problem, search.store, workspace, backend, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < plan.target:
             say(warm_models(problem))
         machine, image = machine_of(problem, backend), image_here(problem, backend)
         refuse_other_image(problem, () if image is None else image.names, search.trials())
-        if search.is_shared:
+        if search.store.is_shared:
             machine = replace(machine, host=platform.node())
         with launching:
             yield (lambda observer: Here(problem, measure, observer.stage, backend, machine)), gate
@@ -192,14 +193,14 @@ def _ray_crew(
 
 
 def _launched_here(
-    say: Say, problem: Problem, search: Search, workspace: Workspace, backend: str, cards: Cards
+    say: Say, problem: Problem, store: StudyStore, workspace: Workspace, backend: str, cards: Cards
 ) -> tuple[Measure, Callable[[], None], AbstractContextManager[None]]:
     """How candidates are measured, how answers are compared, and what to do both in."""
     if backend == "simulated":
         return simulated(problem), no_gate, nullcontext()
     real = make_backend(problem, workspace, backend)
     real.clean_up()  # what an earlier, killed run left
-    gate = Gate(problem, search, real, workspace.log_dir, say)
+    gate = Gate(problem, store, real, workspace.log_dir, say)
     return measure_here(problem, real, cards), gate.judge_all, no_engine_left(real, problem.spec.name)
 
 

@@ -37,14 +37,14 @@ Seen = tuple[float, list[float]]
 
 
 def planner(url: str, concurrency: int, events: int, processes: int, ramp_s: float = 0.0) -> tuple[list[Seen], float]:
-    from planner.benchmark.load.processes import send_spread
+    from planner.benchmark.load.send import send_load
     from planner.benchmark.load.target import Target
     from planner.workload.shapes import ClosedLoop
     from planner.workload.workload import RequestPlan
 
     plans = [RequestPlan(i, 8, NUM_TOKENS * events, 0) for i in range(ROUNDS * concurrency)]
     target = Target(base_urls=(url,), model="truth", vocab_size=1000)
-    load = send_spread(target, plans, ClosedLoop(concurrency, ramp_s), processes)
+    load = send_load(target, plans, ClosedLoop(concurrency, ramp_s), num_processes=processes)
     assert not [record.error for record in load.records if record.error]
     print(
         json.dumps({"loop_lag_ms": load.client.loop_lag_mean_s * 1e3, "fraction": load.client.cpu_fraction}),

@@ -102,7 +102,7 @@ def run_live(num_trials: int, num_studies: int, num_requests: int, sampler: str)
                 backend.clean_up()
                 trials = run_study(
                     problem,
-                    Search(problem, None),
+                    Search.open(problem, None),
                     Here(problem, live(problem, backend), QUIET.stage, "docker"),
                     num_trials,
                     QUIET,

@@ -19,9 +19,9 @@ import numpy as np
 from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
 from planner.estimate.deployment import Deployment
-from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.rules import violations
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.units import GIB
 
@@ -62,16 +62,7 @@ def judge_candidates() -> None:
     }
     model, gpu = load_model("Qwen/Qwen3-32B-AWQ"), find_gpu("RTX 2080 Ti 22GB")
     engine = resolve(settings, model, gpu, parse_version("0.8.5"))
-    deployment = Deployment(
-        model=model,
-        gpu=gpu,
-        num_gpus=4,
-        instances=1,
-        host_memory_bytes=512 * GIB,
-        engine=engine,
-        memory=estimate_memory(model, gpu, engine, "pcie"),
-    )
-    violations(deployment, n)
+    violations(Deployment.of(model, Placement(gpu, 4, "pcie", 512 * GIB), engine), n)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ import psutil
 from planner.launch.process import STUDY_ENV
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
-from planner.tuning.search.samplers import RECORD
+from planner.tuning.search.store import RECORD
 
 ENGINE = Path(__file__).with_name("engine.py")
 PLANNER = [sys.executable, "-c", "from planner.cli.main import main; main()"]

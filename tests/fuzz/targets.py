@@ -54,7 +54,7 @@ from planner.study.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpe
 from planner.tuning.plan import expected_trial_s
 from planner.tuning.quality_gate import NoAnswers, load_prompts, read_answer
 from planner.tuning.replay import limit_to_records, read_records
-from planner.tuning.search.samplers import RECORD, record_of
+from planner.tuning.search.store import RECORD, record_of
 from planner.workload.shapes import due_times, shape_of
 from planner.workload.workload import Workload, plan_requests
 from tests.conftest import STUDY, Watcher
@@ -100,7 +100,7 @@ def study(data: bytes) -> None:
     spec = load_study(written(data, "study.yaml"))
     judge(spec)
     setup = setup_of(spec, EngineConfig())
-    show(estimate_view(setup.answer(), setup.interconnect, []))
+    show(estimate_view(setup.answer(), []))
 
 
 def judge(spec: StudySpec) -> None:
@@ -285,7 +285,7 @@ def calibration(data: bytes) -> None:
     written(data, "calibration.json")
     load_calibrations(folder() / "calibration.json")
     setup = calibrated(small_setup(), folder(), None)
-    show(estimate_view(setup.answer(), setup.interconnect, []))
+    show(estimate_view(setup.answer(), []))
 
 
 @cache
@@ -343,7 +343,7 @@ def stored() -> list[bytes]:
 
     problem, observer = small_problem(), Watcher()
     crew = Here(problem, simulated(problem), observer.stage, "simulated")
-    trials = run_study(problem, Search(problem, None), crew, 2, observer)
+    trials = run_study(problem, Search.open(problem, None), crew, 2, observer)
     return [msgspec.json.encode(trial) for trial in trials]
 
 

@@ -21,7 +21,7 @@ from docker.models.containers import Container
 from planner.launch.runs import STUDY_LABEL
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
-from planner.tuning.search.samplers import RECORD
+from planner.tuning.search.store import RECORD
 
 PLANNER = [sys.executable, "-c", "from planner.cli.main import main; main()"]
 

@@ -15,7 +15,7 @@ import pytest
 
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
-from planner.tuning.search.samplers import RECORD
+from planner.tuning.search.store import RECORD
 from tests.faults.inject import processes_of
 from tests.integration.postgresql import postgresql
 from tests.integration.studies import PLANNER, write_simulated_server_study

@@ -14,7 +14,7 @@ import yaml
 
 from planner.study.loading import load_study
 from planner.study.problem import Problem
-from planner.tuning.search.search import Search
+from planner.tuning.search.store import StudyStore
 from tests.integration.studies import tune, write_cpu_study
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm, pytest.mark.usefixtures("docker_client")]
@@ -69,8 +69,8 @@ def test_the_fastest_is_refused_for_its_answers_and_the_next_one_passes(
     print(*(line for line in done.stdout.splitlines() if "answers" in line), sep="\n")
     assert "the default, asked twice: 16 of 16 answers the same, 100% of the tokens" in done.stdout
 
-    search = Search(Problem(load_study(study)), f"sqlite:///{study.parent / 'study.db'}")
-    one_bit, floats = search.verdicts()
+    store = StudyStore(Problem(load_study(study)), f"sqlite:///{study.parent / 'study.db'}")
+    one_bit, floats = store.verdicts()
     assert (dict(one_bit.numerics)["model"], one_bit.outcome) == ("one-bit", "failed")
     assert (dict(floats.numerics)["dtype"], floats.outcome) == ("float32", "passed")
     for verdict in (one_bit, floats):
@@ -79,7 +79,7 @@ def test_the_fastest_is_refused_for_its_answers_and_the_next_one_passes(
         assert verdict.agreement.num_same < 16, "both truly answer otherwise"
     assert floats.agreement is not None
     assert floats.agreement.drift is not None
-    trials = {trial.candidate.model: trial for trial in search.trials()}
+    trials = {trial.candidate.model: trial for trial in store.trials()}
     assert trials["one-bit"].value is not None
     assert trials["float"].value is not None
     assert trials["one-bit"].value > trials["float"].value, "it was refused for its answers, not for its speed"

@@ -21,6 +21,7 @@ from planner.estimate.memory.weights import weight_bytes
 from planner.files.redaction import is_secret
 from planner.files.structured import decode, encode
 from planner.hardware.gpus import GPUS
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.study.candidate import Candidate, Layout
 from planner.study.objective import Objective
@@ -40,7 +41,7 @@ examples = settings(max_examples=40, deadline=None)
 def _memory(model: str, card: Any, version: str, **given_settings: Any) -> MemoryEstimate:
     spec = load_model(model)
     engine = resolve({"dtype": "half", "max_model_len": 4096} | given_settings, spec, card, parse_version(version))
-    return estimate_memory(spec, card, engine)
+    return estimate_memory(spec, Placement(card), engine)
 
 
 # --- the memory model ---

@@ -26,8 +26,9 @@ from planner.tuning.evaluation import evaluate, provenance_of
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
 from planner.tuning.search.dashboard_attributes import trial_attributes
-from planner.tuning.search.samplers import CANDIDATE, RECORD, distributions
+from planner.tuning.search.samplers import distributions
 from planner.tuning.search.search import Search
+from planner.tuning.search.store import CANDIDATE, RECORD, StudyStore
 from planner.units import MIB
 from tests.made import write_made
 from tests.race.runs import QUIET
@@ -40,7 +41,7 @@ WORKERS, TRIALS = 16, 48
 
 def fill(problem: Problem, model: Trial, storage: str, size: int) -> None:
     """Trials as a study of so many has them, without the work of asking: distinct candidates, values as predicted."""
-    Search(problem, storage)  # makes the study
+    StudyStore(problem, storage)  # makes the study
     study = optuna.load_study(study_name=problem.spec.name, storage=storage)
     default = problem.row_of(problem.default)
     others = problem.grid.feasible_rows[problem.grid.feasible_rows != default]
@@ -84,7 +85,7 @@ def cost(folder: Path, storage: str, size: int) -> tuple[float, float, int]:
     problem = problem_on(CARD, folder)
     crew = VirtualCrew(problem, simulated(problem), WORKERS)
     began = time.monotonic()
-    search = Search(problem, storage)
+    search = Search.open(problem, storage)
     search.trials()
     opened_s = time.monotonic() - began
     run_study(problem, search, crew, size + WORKERS, QUIET)  # the grid is made, all workers are busy

@@ -198,4 +198,4 @@ def make_searcher(name: str, problem: Problem, seed: int) -> tuple[Problem, Sear
     """The searcher, and the problem with that sampler and seed."""
     sampler = msgspec.structs.replace(problem.spec.sampler, name=name if name in OURS else "random", seed=seed)
     seeded = problem.with_spec(msgspec.structs.replace(problem.spec, sampler=sampler))
-    return seeded, EMULATED[name](seeded) if name in EMULATED else Search(seeded, None)
+    return seeded, EMULATED[name](seeded) if name in EMULATED else Search.open(seeded, None)

@@ -119,7 +119,7 @@ def run_replay(problem: Problem, table: Table, seed: int, trials: int, sampler: 
             pace_errors=errors,
         )
 
-    return run_study(problem, Search(problem, None), Here(problem, measure, QUIET.stage, "replay"), trials, QUIET)
+    return run_study(problem, Search.open(problem, None), Here(problem, measure, QUIET.stage, "replay"), trials, QUIET)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def problem_on(card: str, folder: Path) -> Problem:
 
 def run(problem: Problem, truth: str, measure: Measure, workers: int) -> Run:
     crew = VirtualCrew(problem, measure, workers)
-    run_study(problem, Search(problem, None), crew, TRIALS, QUIET)
+    run_study(problem, Search.open(problem, None), crew, TRIALS, QUIET)
 
     @cache
     def worth(candidate: Candidate) -> float:

@@ -10,8 +10,8 @@ from planner.benchmark.capacity.search import Capacity, SaturationWatch
 from planner.benchmark.client.server import ServerFacts
 from planner.benchmark.client.telemetry import wait_until_idle
 from planner.benchmark.load.client_health import ClientHealth, client_fault
-from planner.benchmark.load.generator import send_load
-from planner.benchmark.load.processes import processes_needed, send_spread
+from planner.benchmark.load.processes import processes_needed
+from planner.benchmark.load.send import send_load
 from planner.benchmark.metrics import summarize
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import DRAIN_TIMEOUT_S, BenchOptions, check_lengths, target_of
@@ -66,9 +66,7 @@ class LevelLoader:
         watch = SaturationWatch(self.slo, len(plans) - wave, first_wave)
         urls = [self.facts.base_url] if self.facts.has_metrics else []
         wait_until_idle(urls, DRAIN_TIMEOUT_S, self.facts.access)
-        load = send_spread(
-            target, plans, at, self.num_processes, should_stop=lambda _: watch.is_hopeless(), on_record=watch.see
-        )
+        load = send_load(target, plans, at, watch, self.num_processes)
         return [record for record in load.records if record.index not in first_wave], load.client
 
     def fault_within(self, capacity: Capacity) -> str | None:

@@ -18,11 +18,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from planner.benchmark.load.generator import STOPPED
+from planner.benchmark.load.progress import Moment
+from planner.benchmark.load.watcher import STOPPED, SilentWatcher
+from planner.benchmark.metric import Metric
 from planner.benchmark.records import RequestRecord
-from planner.benchmark.slo import MAX_FAILED_FRACTION
+from planner.benchmark.slo import MAX_FAILED_FRACTION, Limit, limits_of
 from planner.statistics import CONFIDENCE
-from planner.units import format_ms
 
 Verdict: TypeAlias = Literal["kept", "broken"]
 PRECISION = 0.1
@@ -180,34 +181,26 @@ def judge_level(records: Sequence[RequestRecord], slo: Mapping[str, float]) -> J
     """The first limit that is broken, or of the requests that failed; else the last that is kept."""
     failed = sum(record.error is not None for record in records)
     judgements = [_judge_share("failed requests", failed, len(records), MAX_FAILED_FRACTION)]
-    judgements += [_judge_limit(name, limit, records) for name, limit in slo.items()]
+    judgements += [_judge_limit(limit, records) for limit in limits_of(slo)]
     return next((one for one in judgements if one.verdict == "broken"), judgements[-1])
 
 
-def _judge_limit(name: str, limit: float, records: Sequence[RequestRecord]) -> Judgement:
+def _judge_limit(limit: Limit, records: Sequence[RequestRecord]) -> Judgement:
     """A percentile is a share of requests above the limit."""
-    family, _, statistic = name.partition("_")
-    values = [value for record in records for value in _values(record, family)]
-    if statistic.startswith("p"):
-        return _judge_share(name, sum(value > limit for value in values), len(values), 1 - float(statistic[1:]) / 100)
+    metric = limit.metric
+    values = [value for record in records for value in _values(record, metric)]
+    if metric.percentile is not None:
+        above = sum(not limit.keeps(value) for value in values)
+        return _judge_share(metric.name, above, len(values), 1 - metric.percentile / 100)
     if not values:
-        return Judgement("broken", f"{name}: no request completed")
-    value = pstdev(values) if statistic == "std" else fmean(values)
-    text = f"{name} is {format_ms(value)}, the limit is {format_ms(limit)}"
-    return Judgement("kept" if value <= limit else "broken", text)
+        return Judgement("broken", f"{metric.name}: no request completed")
+    value = pstdev(values) if metric.statistic == "std" else fmean(values)
+    return Judgement("kept" if limit.keeps(value) else "broken", limit.judge(value).message)
 
 
-def _values(record: RequestRecord, family: str) -> list[float]:
+def _values(record: RequestRecord, metric: Metric) -> list[float]:
     """A failed request has waited for ever."""
-    if record.error is not None:
-        return [math.inf]
-    if family == "ttft":
-        return [record.ttft_s]
-    if family == "e2el":
-        return [record.e2el_s]
-    if family == "tpot":
-        return [] if record.tpot_s is None else [record.tpot_s]
-    return [later - earlier for earlier, later in zip(record.chunk_s, record.chunk_s[1:], strict=False)]
+    return [math.inf] if record.error is not None else metric.of(record)
 
 
 def _judge_share(name: str, above: int, total: int, allowed: float) -> Judgement:
@@ -226,27 +219,30 @@ def has_backlog(records: Sequence[RequestRecord]) -> bool:
     return fmean(r.e2el_s for r in done[-half:]) > BACKLOG_FRACTION * fmean(r.e2el_s for r in done[:half])
 
 
-class SaturationWatch:
+class SaturationWatch(SilentWatcher):
     """Counts requests above their limits while a level runs; `is_hopeless` when it can no longer keep the SLO."""
 
     def __init__(self, slo: Mapping[str, float], num_requests: int, left_out: Container[int] = ()) -> None:
         self.left_out = left_out
         self.allowed = {
-            name: (limit, math.floor(num_requests * (1 - float(name.partition("_p")[2]) / 100)))
-            for name, limit in slo.items()
-            if name.partition("_p")[2] and not name.startswith("itl")
+            limit: math.floor(num_requests * (1 - limit.metric.percentile / 100))
+            for limit in limits_of(slo)
+            if limit.metric.percentile is not None and limit.metric.family != "itl"
         }
         self.above = dict.fromkeys(self.allowed, 0)
         self.failed, self.may_fail = 0, math.floor(num_requests * MAX_FAILED_FRACTION)
 
-    def see(self, record: RequestRecord) -> None:
+    def on_record(self, record: RequestRecord) -> None:
         if record.index in self.left_out:
             return
         self.failed += record.error is not None
-        for name, (limit, _) in self.allowed.items():
-            self.above[name] += any(value > limit for value in _values(record, name.partition("_")[0]))
+        for limit in self.allowed:
+            self.above[limit] += not all(map(limit.keeps, _values(record, limit.metric)))
+
+    def stop_reason(self, moment: Moment) -> str | None:  # noqa: ARG002
+        return STOPPED if self.is_hopeless() else None
 
     def is_hopeless(self) -> bool:
         """Twice over what is allowed: plainly, and not by a hair."""
-        over = (self.above[name] > 2 * allowed + 1 for name, (_, allowed) in self.allowed.items())
+        over = (self.above[limit] > 2 * allowed + 1 for limit, allowed in self.allowed.items())
         return self.failed > 2 * self.may_fail + 1 or any(over)

@@ -15,8 +15,9 @@ from planner.benchmark.client.events import CUT_STREAM
 from planner.benchmark.client.server import ServerFacts, answers
 from planner.benchmark.client.telemetry import GaugeWatch, fetch_telemetry
 from planner.benchmark.load.client_health import ClientHealth
-from planner.benchmark.load.generator import ENGINE_DIED, STOPPED, send_load
+from planner.benchmark.load.send import send_load
 from planner.benchmark.load.target import Target
+from planner.benchmark.load.watcher import ENGINE_DIED, STOPPED
 from planner.benchmark.records import RequestRecord
 from planner.engine import EngineTelemetry, difference
 from planner.errors import InputError

@@ -1,8 +1,7 @@
-"""The load generator: `send_load(...)` sends requests in the shape of a load and returns their raw times.
+"""The load generator: `send_share(...)` sends one process's share of a load.
 
-In: a `Target`, `RequestPlan`s, a `Shape`. Out: one `RequestRecord` per plan, in their order, and what the client
-measured of itself. A request that fails is a record with `error`, never an exception. Computes no statistics; knows
-nothing of engines' settings. The only async module; `send_load` is its one synchronous door.
+In: a `Target`, `RequestPlan`s, a `Shape`. Out: a `Share`: one `RequestRecord` per plan, in their order, and what this
+process measured of itself. A request that fails is a record with `error`, never an exception. The only async module.
 
 Times are `time.perf_counter`, taken once per read from the socket. As in vLLM's own benchmark, a request starts right
 before it is sent, each event with `choices` is an arrival, and it finishes with the last of them.
@@ -16,17 +15,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
 
 import httpx
 import msgspec
-import numpy as np
 
 from planner.benchmark.client.connections import CONNECTION, HTTPX_ERRORS, Connections, error_kind
 from planner.benchmark.client.events import CUT_STREAM, Answer, error_message
-from planner.benchmark.load.client_health import ClientHealth
 from planner.benchmark.load.progress import NOTHING, Moment, ended
 from planner.benchmark.load.target import PATHS, Target, request_body
+from planner.benchmark.load.watcher import ALIVE_S, ENGINE_DIED, STOPPED, TICK_S, Watcher
 from planner.benchmark.records import RequestRecord
 from planner.workload import (
     ClosedLoop,
@@ -37,12 +34,6 @@ from planner.workload import (
     limit_of,
 )
 
-STOPPED = "stopped"
-ENGINE_DIED = "engine died"
-TICK_S = 0.1
-"""How often should_stop is asked."""
-ALIVE_S = 1.0
-"""How often is_alive is asked while nothing fails; after a broken connection it is asked at the next tick."""
 _ERROR_CHARACTERS = 200
 _BACK_OFF_S = 0.3
 """Pause after a broken connection, or a dead engine would use up all plans before anyone looked."""
@@ -50,16 +41,6 @@ _LAG_S, _TIMER_S = 0.02, 0.001
 """How often the event loop is asked how late it is, and the step of its timers, which says nothing of lateness."""
 _PREPARED_TOKENS = 30_000_000
 """Bodies of as many prompt tokens are made before the load begins (about 200 MB); of more, while it runs."""
-OnProgress: TypeAlias = Callable[[int, int], None]
-ShouldStop: TypeAlias = Callable[[Moment], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What `send_load` saw."""
-
-    records: list[RequestRecord]
-    client: ClientHealth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,83 +55,32 @@ class Share:
     bytes_received: int
 
 
-def send_load(
-    target: Target,
-    plans: Sequence[RequestPlan],
-    shape: Shape,
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    is_alive: Callable[[], bool] | None = None,
-    on_record: Callable[[RequestRecord], None] | None = None,
-) -> Load:
-    """Send `plans`, each to the least loaded instance.
-
-    `on_progress(finished, total)` and `on_record` are called after each request. When `should_stop(moment)` turns true
-    the rest gets the error "stopped", when `is_alive()` turns false "engine died"; `is_alive` is called from a thread.
-    """
-    return load_of(plans, [send_share(target, plans, shape, on_progress, should_stop, is_alive, on_record)])
-
-
 def send_share(
     target: Target,
     plans: Sequence[RequestPlan],
     shape: Shape,
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    is_alive: Callable[[], bool] | None = None,
-    on_record: Callable[[RequestRecord], None] | None = None,
+    watcher: Watcher,
     begin: Callable[[], object] = lambda: None,
 ) -> Share:
-    """`send_load` before anything is computed of it. `begin` is called when all is ready, and the load waits for it."""
-    load = _Load(target, plans, shape, on_progress, on_record)
+    """Send the plans from this process. `begin` is called when all is ready, and the load waits for it."""
+    load = _Load(target, plans, shape, watcher)
     load.prepare()
     gc.collect()
     gc.disable()  # a collection is a pause that every open request would see
     try:
-        return asyncio.run(load.run(should_stop, is_alive, begin))
+        return asyncio.run(load.run(begin))
     finally:
         gc.enable()
-
-
-def load_of(plans: Sequence[RequestPlan], shares: Sequence[Share]) -> Load:
-    """The load that was sent in shares: records in the order of `plans`, and all processes as one client."""
-    by_index = {record.index: record for share in shares for record in share.records}
-    records = [by_index[plan.index] for plan in plans]
-    lags = np.maximum(np.asarray([lag for share in shares for lag in share.lags_s] or [0.0]), 0.0)
-    late = np.asarray([record.queue_s for record in records if record.due_s is not None] or [0.0])
-    client = ClientHealth(
-        wall_s=max(share.wall_s for share in shares),
-        cpu_s=sum(share.cpu_s for share in shares),
-        num_processes=len(shares),
-        loop_lag_mean_s=float(lags.mean()),
-        loop_lag_p99_s=float(np.percentile(lags, 99)),
-        loop_lag_max_s=float(lags.max()),
-        dispatch_late_mean_s=float(late.mean()),
-        dispatch_late_p99_s=float(np.percentile(late, 99)),
-        dispatch_late_max_s=float(late.max()),
-        bytes_sent=sum(share.bytes_sent for share in shares),
-        bytes_received=sum(share.bytes_received for share in shares),
-        num_chunks=sum(len(record.chunk_s) for record in records),
-    )
-    return Load(records, client)
 
 
 class _Load:
     """The requests of one load on their way. A worker is one place in flight; it takes a conversation at a time."""
 
-    def __init__(
-        self,
-        target: Target,
-        plans: Sequence[RequestPlan],
-        shape: Shape,
-        on_progress: OnProgress | None,
-        on_record: Callable[[RequestRecord], None] | None,
-    ) -> None:
+    def __init__(self, target: Target, plans: Sequence[RequestPlan], shape: Shape, watcher: Watcher) -> None:
         self.target = target
         self.urls = [url.rstrip("/") + PATHS[target.endpoint] for url in target.base_urls]
         self.plans = plans
-        self.on_progress = on_progress
-        self.on_record = on_record
+        self.watcher = watcher
         self.limit = limit_of(shape)
         due = due_times(shape, plans, target.seed)
         self.due_s = dict(zip((plan.index for plan in plans), due, strict=True)) if due is not None else {}
@@ -174,12 +104,7 @@ class _Load:
                 break
             self.bodies[plan.index] = request_body(self.target, plan)
 
-    async def run(
-        self,
-        should_stop: ShouldStop | None,
-        is_alive: Callable[[], bool] | None,
-        begin: Callable[[], object],
-    ) -> Share:
+    async def run(self, begin: Callable[[], object]) -> Share:
         groups = conversations(self.plans)
         async with Connections(self.target.access) as connections:
             if self.limit is not None:
@@ -189,7 +114,7 @@ class _Load:
             lag = asyncio.create_task(self._watch_lag())
             work = self._closed(connections, groups) if self.is_closed else self._open(connections, groups)
             sending = asyncio.ensure_future(work)
-            watch = asyncio.create_task(self._watch(should_stop, is_alive))
+            watch = asyncio.create_task(self._watch())
             try:
                 await asyncio.wait((sending, watch), return_when=asyncio.FIRST_COMPLETED)
                 if sending.done():
@@ -245,16 +170,16 @@ class _Load:
             await asyncio.sleep(wait_s)
         return due_s
 
-    async def _watch(self, should_stop: ShouldStop | None, is_alive: Callable[[], bool] | None) -> str:
+    async def _watch(self) -> str:
         """Wait until there is a reason to end early, and return it."""
         asked_s = time.perf_counter()
         while True:
             await asyncio.sleep(TICK_S)
-            if should_stop is not None and should_stop(self.moment()):
-                return STOPPED
-            if is_alive is not None and (self.connection_broke or time.perf_counter() - asked_s >= ALIVE_S):
+            if (reason := self.watcher.stop_reason(self.moment())) is not None:
+                return reason
+            if self.connection_broke or time.perf_counter() - asked_s >= ALIVE_S:
                 self.connection_broke = False
-                if not await asyncio.to_thread(is_alive):
+                if not await asyncio.to_thread(self.watcher.is_alive):
                     return ENGINE_DIED
                 asked_s = time.perf_counter()
 
@@ -289,10 +214,8 @@ class _Load:
         del self.open[plan.index]
         self.ended += ended(plan)
         self.records[plan.index] = record
-        if self.on_record is not None:
-            self.on_record(record)
-        if self.on_progress is not None:
-            self.on_progress(len(self.records), len(self.plans))
+        self.watcher.on_record(record)
+        self.watcher.on_progress(len(self.records), len(self.plans))
         if record.error in (CONNECTION, CUT_STREAM):
             self.connection_broke = True
             await asyncio.sleep(_BACK_OFF_S)

@@ -1,9 +1,9 @@
-"""A load spread over processes, for when one core is not enough: `send_spread(...)` is `send_load` in several of them.
+"""A load spread over processes, for when one core is not enough: `split` it, and `send_shares` from as many processes.
 
-In: what `send_load` takes, and a number of processes. Out: one `Load`, as if one process had sent it: the same requests
-with the same prompts, their times on the one clock that all processes of a machine share (`time.perf_counter`).
-Callbacks are called here, in the parent, which sends nothing itself. Every process has an equal share of the
-conversations and of the places in flight.
+In: what `send_load` takes, and a number of processes. Out: a `Share` from each process, as if one had sent them all:
+the same requests with the same prompts, their times on the one clock that all processes of a machine share
+(`time.perf_counter`). The watcher is called here, in the parent, which sends nothing itself. Every process has an equal
+share of the conversations and of the places in flight.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Barrier
@@ -23,31 +23,22 @@ from typing import Any, TypeAlias
 from planner.benchmark.client.connections import CONNECTION
 from planner.benchmark.client.events import CUT_STREAM
 from planner.benchmark.load.client_health import ClientHealth
-from planner.benchmark.load.generator import (
-    ALIVE_S,
-    ENGINE_DIED,
-    STOPPED,
-    TICK_S,
-    Load,
-    OnProgress,
-    Share,
-    ShouldStop,
-    load_of,
-    send_load,
-    send_share,
-)
+from planner.benchmark.load.generator import Share, send_share
 from planner.benchmark.load.progress import NOTHING, Moment
 from planner.benchmark.load.target import Target
+from planner.benchmark.load.watcher import ALIVE_S, ENGINE_DIED, TICK_S, SilentWatcher, Watcher
 from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
 from planner.workload import ClosedLoop, Replay, RequestPlan, Shape, conversations, due_times, limit_of
 
 CORE_FRACTION = 0.5
-"""Of a core that a process may use on average: chunks come in bursts, and beyond this they wait for each other."""
+"""Highest average CPU use of one process, as a fraction of a core. Chunks arrive in bursts; above this they queue."""
 OBSERVED_S = 1.0
 """A load that is shorter says nothing about how many processes it needs."""
 START_TIMEOUT_S = 120.0
 Link: TypeAlias = "Connection[Any, Any]"
+Part: TypeAlias = tuple[Target, list[RequestPlan], Shape]
+"""What one process sends."""
 
 
 def processes_needed(client: ClientHealth) -> int:
@@ -59,27 +50,12 @@ def processes_needed(client: ClientHealth) -> int:
 
 
 def num_cores() -> int:
-    """That this process may use."""
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def send_spread(
-    target: Target,
-    plans: Sequence[RequestPlan],
-    shape: Shape,
-    num_processes: int,
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    is_alive: Callable[[], bool] | None = None,
-    on_record: Callable[[RequestRecord], None] | None = None,
-) -> Load:
-    """As `send_load`; with one process, or a load that cannot be shared, it is that.
-
-    Raises BenchmarkError when a process ends before its load does.
-    """
-    parts = split(target, plans, shape, num_processes)
-    if len(parts) < 2:
-        return send_load(target, plans, shape, on_progress, should_stop, is_alive, on_record)
+def send_shares(parts: Sequence[Part], watcher: Watcher) -> list[Share]:
+    """Send each part from a process of its own. Raises BenchmarkError when a process ends before its load does."""
     context = multiprocessing.get_context("spawn")  # the parent has threads, which a fork would break
     barrier = context.Barrier(len(parts))
     links, workers = [], []
@@ -91,7 +67,7 @@ def send_spread(
             other.close()  # so that the worker's end is the only one, and its death is seen
             links.append(link)
             workers.append(worker)
-        return load_of(plans, _gather(links, len(plans), on_progress, should_stop, is_alive, on_record))
+        return _gather(links, sum(len(plans) for _, plans, _ in parts), watcher)
     finally:
         for worker in workers:
             worker.terminate()
@@ -101,9 +77,7 @@ def send_spread(
             link.close()
 
 
-def split(
-    target: Target, plans: Sequence[RequestPlan], shape: Shape, num_processes: int
-) -> list[tuple[Target, list[RequestPlan], Shape]]:
+def split(target: Target, plans: Sequence[RequestPlan], shape: Shape, num_processes: int) -> list[Part]:
     """The load of each process: every n-th conversation, its share of the places, and the same due times."""
     talks, limit = conversations(plans), limit_of(shape)
     num = min(num_processes, len(talks), limit or len(talks))
@@ -127,48 +101,43 @@ def split(
 # --- in a process of its own ------------------------------------------------------------------------------------------
 
 
+class _ToParent(SilentWatcher):
+    """Tells the parent of the load at each tick; the parent may answer with a reason to end early."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.ended: list[RequestRecord] = []
+        self.reason: str | None = None
+
+    def on_record(self, record: RequestRecord) -> None:
+        self.ended.append(record)
+
+    def stop_reason(self, moment: Moment) -> str | None:
+        self.link.send((self.ended.copy(), moment))
+        self.ended.clear()
+        if self.link.poll():
+            self.reason = self.link.recv()
+        return self.reason
+
+
 def _work(link: Link, barrier: Barrier, target: Target, plans: list[RequestPlan], shape: Shape) -> None:
-    """Send a share, telling of it at each tick; the parent may say why to end early."""
+    """Send a share of the load, then hand it to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends us
-    ended: list[RequestRecord] = []
-    said: object = None
-
-    def should_stop(moment: Moment) -> bool:
-        nonlocal said
-        link.send((ended.copy(), moment))
-        ended.clear()
-        if link.poll():
-            said = link.recv()
-        return said == STOPPED
-
-    share = send_share(
-        target,
-        plans,
-        shape,
-        should_stop=should_stop,
-        is_alive=lambda: said != ENGINE_DIED,
-        on_record=ended.append,
-        begin=lambda: barrier.wait(START_TIMEOUT_S),
-    )
-    link.send((ended, None))
+    watcher = _ToParent(link)
+    share = send_share(target, plans, shape, watcher, begin=lambda: barrier.wait(START_TIMEOUT_S))
+    link.send((watcher.ended, None))
     link.send(share)
 
 
 # --- in the parent ----------------------------------------------------------------------------------------------------
 
 
-def _gather(
-    links: Sequence[Link],
-    num_plans: int,
-    on_progress: OnProgress | None,
-    should_stop: ShouldStop | None,
-    is_alive: Callable[[], bool] | None,
-    on_record: Callable[[RequestRecord], None] | None,
-) -> list[Share]:
-    """Wait for all shares, calling the callbacks meanwhile."""
+def _gather(links: Sequence[Link], num_plans: int, watcher: Watcher) -> list[Share]:
+    """Wait for all shares, calling the watcher meanwhile."""
     shares: dict[int, Share] = {}
     moments: dict[int, Moment] = {}
-    num_ended, asked_s, why = 0, time.perf_counter(), ""
+    num_ended, asked_s = 0, time.perf_counter()
+    why: str | None = None
     while len(shares) < len(links):
         waiting = [link for i, link in enumerate(links) if i not in shares]
         ready = wait(waiting, TICK_S)
@@ -182,20 +151,18 @@ def _gather(
                     ended += said[0]
                     moments[i] = said[1] or moments.get(i, NOTHING)
         num_ended += len(ended)
-        if on_record is not None:
-            for record in ended:
-                on_record(record)
-        if on_progress is not None and ended:
-            on_progress(num_ended, num_plans)
-        if why:
+        for record in ended:
+            watcher.on_record(record)
+        if ended:
+            watcher.on_progress(num_ended, num_plans)
+        if why is not None:
             continue
         broke = any(record.error in (CONNECTION, CUT_STREAM) for record in ended)
-        if should_stop is not None and should_stop(sum(moments.values(), NOTHING)):
-            why = STOPPED
-        elif is_alive is not None and (broke or time.perf_counter() - asked_s >= ALIVE_S):
-            why = "" if is_alive() else ENGINE_DIED
+        why = watcher.stop_reason(sum(moments.values(), NOTHING))
+        if why is None and (broke or time.perf_counter() - asked_s >= ALIVE_S):
+            why = None if watcher.is_alive() else ENGINE_DIED
             asked_s = time.perf_counter()
-        if why:
+        if why is not None:
             _tell(waiting, why)
     return list(shares.values())
 

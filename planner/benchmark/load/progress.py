@@ -64,16 +64,16 @@ def ended(plan: RequestPlan) -> Moment:
 
 
 class LoadWatch(Protocol):
-    """Looks at a load while it runs."""
+    """Decides whether one load has shown enough, and says what the whole of a stopped load would have been."""
 
-    def see(self, record: RequestRecord) -> None:
-        """A request has ended."""
+    def on_record(self, record: RequestRecord) -> None:
+        """Called once for each request that has ended."""
 
-    def should_stop(self, moment: Moment) -> bool:
-        """Asked some times a second."""
+    def stop_reason(self, moment: Moment) -> str | None:
+        """Called some times a second: why the load ends now, or None to go on."""
 
     def estimate(self, result: BenchmarkResult) -> BenchmarkResult:
-        """Of the whole load, given that of the requests that had ended when it was stopped."""
+        """Result of the whole load, given that of the requests that had ended when it was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,8 @@ def stopped_after(
     for moment in moments_of(records, plans):
         while to_see and to_see[0].finished_s - began_s <= moment.elapsed_s:
             seen.append(to_see.popleft())
-            watch.see(seen[-1])
-        if to_see and watch.should_stop(moment):
+            watch.on_record(seen[-1])
+        if to_see and watch.stop_reason(moment) is not None:
             return moment.elapsed_s, seen
     return None
 

@@ -9,8 +9,6 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from packaging.version import Version
-
 from planner.engine.config import FIELDS
 from planner.engine.flags import flag
 from planner.engine.log.lines import Line, parsed
@@ -19,7 +17,7 @@ from planner.engine.log.patterns import (
     EXCEPTION,
     FAILURES,
     FREE_MEMORY,
-    GRAPHS_IN_BUDGET,
+    GRAPHS_IN_BUDGET_ADVICE,
     LATER_NOISE,
     LONGEST,
     PHASE_ADVICE,
@@ -32,7 +30,7 @@ from planner.engine.log.patterns import (
     Cause,
     Kind,
 )
-from planner.engine.versions import SINCE, UNTIL
+from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE, SINCE, UNTIL
 from planner.errors import EngineCrashed, EngineRejected
 
 MAX_WORDS = 400
@@ -60,9 +58,8 @@ class Failure:
         """What to change, for a version where that matters."""
         known = parsed(version)
         if self.cause.name == "out of memory" and self.phase is not None:
-            since, since_then = GRAPHS_IN_BUDGET
-            if self.phase == "graph capture" and known is not None and known >= Version(since):
-                return since_then
+            if self.phase == "graph capture" and known is not None and known >= GRAPHS_IN_BUDGET_SINCE:
+                return GRAPHS_IN_BUDGET_ADVICE
             return PHASE_ADVICE.get(self.phase, self.cause.advice)
         spans = _spans(self.words) if self.cause.name == "bad flag" else []
         return " ".join([self.cause.advice, *self._figures(), *spans])

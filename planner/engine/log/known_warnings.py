@@ -13,6 +13,7 @@ from typing import Literal
 from packaging.version import Version
 
 from planner.engine.log.lines import parsed
+from planner.engine.versions import V1_ONLY_SINCE
 
 Weight = Literal["act", "know", "harmless"]
 """Worth a change of settings or set-up; good to know; neither."""
@@ -27,13 +28,13 @@ class Note:
     meaning: str
     advice: str
     versions: str
-    later: tuple[str, str] | None = None
+    later: tuple[Version, str] | None = None
     """A version and the advice since."""
 
     def advice_for(self, version: str | None) -> str:
         """For the version that the log names, where that matters."""
         known = parsed(version)
-        if self.later is None or known is None or known < Version(self.later[0]):
+        if self.later is None or known is None or known < self.later[0]:
             return self.advice
         return self.later[1]
 
@@ -56,7 +57,7 @@ NOTES: tuple[Note, ...] = (
     Note("swap space large", "act", r"Possibly too large swap space",
          "swap_space, which is per card and pinned, takes over 40 % of the host's memory.",
          "Set swap_space 0: with its default way to preempt the engine never swaps.", "0.6.6 to 0.12",
-         ("0.11.0", "Leave swap_space out: nothing swaps any more, and 0.18 refuses the flag.")),
+         (V1_ONLY_SINCE, "Leave swap_space out: nothing swaps any more, and 0.18 refuses the flag.")),
     Note("long context, little memory", "act", r"^The model has a long context length",
          "The profile run reserves for the whole context of the model.",
          "Set max_model_len to the longest request you serve.", "0.6.6 to 0.10"),

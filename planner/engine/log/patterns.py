@@ -202,12 +202,11 @@ PHASE_ADVICE: Mapping[str, str] = {
                   "max_num_batched_tokens; PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True against fragments.",
 }  # fmt: skip
 """What to change when an allocation failed, by phase."""
-GRAPHS_IN_BUDGET = (
-    "0.20.0",
+GRAPHS_IN_BUDGET_ADVICE = (
     "Their estimate was too small: lower max_cudagraph_capture_size or max_num_seqs, raise what stays free by a lower "
-    "gpu_memory_utilization, or set enforce_eager.",
+    "gpu_memory_utilization, or set enforce_eager."
 )
-"""Since this version the budget pays for the graphs, by an estimate."""
+"""What to change when graphs did not fit, where the budget pays for them by an estimate."""
 
 FREE_MEMORY = re.compile(
     r"Free memory on device .{0,300}?\((\d{1,15}(?:\.\d{1,15})?)/(\d{1,15}(?:\.\d{1,15})?) GiB\) on startup"

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from packaging.version import Version
-
 from planner import arrays as columns
 from planner.arrays import FloatColumn
-from planner.engine import ResolvedEngine
+from planner.engine import (
+    COMPILE_COUNTS_SINCE,
+    FUSED_MLP_SINCE,
+    SECOND_RUNNER_FOR_ALL_SINCE,
+    SECOND_RUNNER_SINCE,
+    TRITON_TOP_K_SINCE,
+    ResolvedEngine,
+)
 from planner.estimate.memory.image_encoder import encoder_bytes
 from planner.estimate.memory.weights import Rank, kv_heads_per_rank, padded_vocab_size
 from planner.hardware import GpuSpec
@@ -23,14 +28,13 @@ AWQ_DEQUANTIZE_TOKENS = 256
 """From this many tokens a step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""
 CUBLAS_WORKSPACE_BYTES = {7: 8 * MIB, 8: 8 * MIB, 9: 32 * MIB, 10: 32 * MIB, 12: 32 * MIB}
 """cuBLAS workspace by major compute capability; torch aten/src/ATen/cuda/CUDABlas.cpp:parseChosenWorkspaceSize."""
-SECOND_RUNNER_SINCE = Version("0.23.0")
-"""Model runner V2: serves these architectures from here on, all of them since 0.30."""
 SECOND_RUNNER_TYPES = {"qwen3", "llama", "mistral", "qwen2_moe", "deepseek_v2"}
-SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
+"""Architectures that model runner V2 serves first (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES).
+"""
 
 
 def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
-    """Whether model runner V2 serves (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES)."""
+    """Whether model runner V2 serves: some architectures first, later all."""
     if engine.version < SECOND_RUNNER_SINCE:
         return False
     return engine.version >= SECOND_RUNNER_FOR_ALL_SINCE or model.model_type in SECOND_RUNNER_TYPES
@@ -87,16 +91,13 @@ VISION_TOKENS_PER_PROMPT = 16384
 """Tokens of the largest image of Qwen2-VL; vllm@0.8.5 worker/model_runner.py:profile_run cuts max_num_seqs by it."""
 SORTLESS_BYTES_PER_LOGIT = 8.0
 """16-bit logits and their fp32 copies; with 1024 sequences more than 8.6 would have shown on a real start of 0.24."""
-COMPILE_COUNTS_SINCE = Version("0.20.0")
-TRITON_TOP_K_SINCE = Version("0.16.0")
 
 
 def _skips_the_sort(model: ModelSpec, engine: ResolvedEngine) -> bool:
-    """Since 0.16 top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
+    """Whether top-k and top-p run without torch's sort."""
     return engine.version >= TRITON_TOP_K_SINCE or uses_second_runner(model, engine)
 
 
-FUSED_MLP_SINCE = Version("0.20.0")
 FUSED_MLP_HIDDEN_STATES = 3.5
 """Hidden states alive beside the MLP's widest tensors: 2.8 to 4.3 in five starts of 0.24 on 1 to 4 cards; the
 all-reduce adds none there."""

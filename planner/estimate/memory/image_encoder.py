@@ -11,17 +11,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from packaging.version import Version
-
 from planner import arrays as columns
-from planner.engine import ResolvedEngine
+from planner.engine import (
+    FUSED_ROTARY_SINCE,
+    IMAGE_FITS_CONTEXT_UNTIL,
+    TIMESTAMPED_VIDEO,
+    VIDEO_ALONE_SINCE,
+    ResolvedEngine,
+)
 from planner.model import DTYPE_BYTES, ModelSpec, VisionTower
 
 _QWEN3_VIDEO_TOKENS = 12288
 """longest_edge of Qwen3-VL's video processor, 24576 x 32 x 32 pixels of two frames a token."""
-_TIMESTAMPED_VERSIONS = (Version("0.11.0"), Version("0.13.0"))
 _TIMESTAMP_FACTOR = 12.5
-"""There every video token was counted as 12.5, and the profile kept an embedding for each (get_max_video_tokens)."""
+"""Where videos are timestamped: the profile counts every video token so often, and keeps an embedding for each."""
 _WHOLE_WIDTHS = 2
 """Hidden states of the patches that every rank holds whole: the residual and the normed input."""
 _ROTARY_WIDTHS, _FUSED_ROTARY_WIDTHS = 32, 15
@@ -29,11 +32,6 @@ _ROTARY_WIDTHS, _FUSED_ROTARY_WIDTHS = 32, 15
 kernel. Rough: from one to three starts each."""
 _PLAIN_WIDTHS = 12
 """Live set of other towers, whole on every rank (one start of Gemma 3)."""
-_FUSED_ROTARY_SINCE = Version("0.11.0")
-_IMAGE_FITS_CONTEXT_UNTIL = Version("0.7.0")
-"""Before, an image larger than the context was refused, so it had been made smaller (mm_processor_kwargs)."""
-_VIDEO_ALONE_SINCE = Version("0.10.0")
-"""Since when the profile's video may fill the whole context; before, what one image leaves of it."""
 
 
 def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
@@ -48,11 +46,11 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
     tokens = items * item_tokens
     widths: float = _PLAIN_WIDTHS
     if tower.video_frames:
-        cut = _FUSED_ROTARY_WIDTHS if engine.version >= _FUSED_ROTARY_SINCE else _ROTARY_WIDTHS
+        cut = _FUSED_ROTARY_WIDTHS if engine.version >= FUSED_ROTARY_SINCE else _ROTARY_WIDTHS
         widths = _WHOLE_WIDTHS + cut / engine.tensor_parallel_size
     peak = tokens * tower.merged_patches * tower.hidden_size * itemsize * widths
     width = model.hidden_size * (1 + tower.deepstack_levels) * itemsize
-    first, until = _TIMESTAMPED_VERSIONS
+    first, until = TIMESTAMPED_VIDEO
     if tower.deepstack_levels and first <= engine.version < until:
         return peak, (_TIMESTAMP_FACTOR + 1) * _QWEN3_VIDEO_TOKENS * width
     return peak, tokens * width
@@ -61,9 +59,9 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
 def _item_tokens(tower: VisionTower, engine: ResolvedEngine) -> Any:
     """Tokens of the profile's item: V1 takes the kind with more of them, V0 feeds the image."""
     image, length = tower.item_patches // tower.merged_patches, engine.max_model_len
-    if engine.version < _IMAGE_FITS_CONTEXT_UNTIL:
+    if engine.version < IMAGE_FITS_CONTEXT_UNTIL:
         return columns.minimum(image, length)
     if not tower.video_frames or engine.generation == "V0":
         return image
-    left = length - (image if engine.version < _VIDEO_ALONE_SINCE else 0)
+    left = length - (image if engine.version < VIDEO_ALONE_SINCE else 0)
     return image * columns.clip(left // image, 1, tower.video_frames // 2)  # a token covers two frames

@@ -9,23 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from packaging.version import Version
-
 from planner import arrays as columns
 from planner.arrays import FloatColumn
-from planner.engine import ResolvedEngine
+from planner.engine import FRAGMENTS_COUNTED_UNTIL, STEADY_GRAPHS_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import compile_bytes
 from planner.estimate.memory.image_encoder import encoder_bytes
 from planner.estimate.memory.weights import Rank
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import GIB
 
 ROUGH_SOURCES = ("label", "guess", "family")
 """Words in a card's source that say its total was not read from a log."""
-FRAGMENTS_COUNTED_UNTIL = Version("0.6.4")
 FRAGMENTS_BYTES = 3.0 * GIB
-"""Up to 0.6.3 the profile counts what torch has reserved, fragments included, not what it has allocated."""
+"""Where the profile counts what torch has reserved, fragments included."""
 UNKNOWN_FRACTION = 0.05
 """Of the weights, where the architecture is taken for an ordinary decoder."""
 TOWER_FRACTION, SHARED_TOWER_FRACTION = 0.1, 0.01
@@ -36,8 +33,6 @@ LOG_STEP_BYTES = 0.005 * GIB
 """Logs round to 0.01 GiB."""
 UNKNOWN_TOWER_BYTES = 6.0 * GIB
 """Where the tower is not known: profile runs of 1 to 6 GiB were seen."""
-STEADY_GRAPHS_SINCE = Version("0.20.0")
-"""Before, the figure in the log holds whatever else was first allocated while capturing: 0.1 to 5 GiB were seen."""
 CALIBRATED_BYTES = 0.06 * GIB
 """After one start: what changes between starts of one machine, and the rounding of its log."""
 
@@ -70,15 +65,15 @@ def calibrated_doubts(activations: FloatColumn, graphs: FloatColumn) -> Doubts:
 
 def doubts(
     model: ModelSpec,
-    gpu: GpuSpec,
+    placement: Placement,
     engine: ResolvedEngine,
-    interconnect: Interconnect,
     rank: Rank,
     weights: FloatColumn,
     activations: FloatColumn,
     graphs: FloatColumn,
 ) -> Doubts:
     """Of one rank's estimated components, in bytes."""
+    gpu = placement.gpu
     rough_card = any(word in gpu.source for word in ROUGH_SOURCES)
     share = 0.003 if model.quantization is None else 0.025  # padding, repacking for other kernels
     if not model.is_known:
@@ -94,7 +89,7 @@ def doubts(
     compiled = compile_bytes(model, engine, rank)
     without_compiling = columns.where(compiled >= activations, 0.5 * compiled, 0.0)  # missing with a warm compile cache
     peak = 0.05 * GIB + 0.05 * activations + without_compiling
-    alone, bridged = engine.world_size == 1, interconnect != "pcie"
+    alone, bridged = engine.world_size == 1, placement.bridged(engine.world_size)
     captured = graphs
     at_least, share_of_graphs = (0.6, 0.3) if engine.generation == "V0" else (0.5, 1.5)
     if engine.version >= STEADY_GRAPHS_SINCE:

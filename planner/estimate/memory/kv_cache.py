@@ -7,16 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from packaging.version import Version
-
 from planner import arrays as columns
 from planner.arrays import IntColumn
-from planner.engine import ResolvedEngine
+from planner.engine import HYBRID_KV_SINCE, ResolvedEngine
 from planner.estimate.memory.weights import kv_heads_per_rank, layers_per_stage
 from planner.model import DTYPE_BYTES, ModelSpec
-
-HYBRID_KV_SINCE = Version("0.10.0")
-"""Since when V1 allocates sliding-window layers in groups of their own instead of as full attention."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from packaging.version import Version
-
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.engine import ResolvedEngine
-from planner.hardware import GpuSpec, Interconnect
+from planner.engine import (
+    CONTEXT_IN_BUDGET_UNTIL,
+    FULL_GRAPHS_SINCE,
+    MORE_OUTSIDE_TORCH_SINCE,
+    SNAPSHOT_AFTER_NCCL_SINCE,
+    ResolvedEngine,
+)
+from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import GIB, MIB
-
-MORE_OUTSIDE_TORCH_SINCE = Version("0.20.0")
-CONTEXT_IN_BUDGET_UNTIL = Version("0.9.0")
-"""V1 of 0.8 takes the CUDA context and other processes out of the budget."""
-SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
-"""Since when NCCL's buffers exist before the first snapshot, so the budget does not see them."""
-
 
 # Non-torch memory of rank 0 since the first snapshot, from real starts. One process: lazily loaded kernels, up to
 # 0.16 GiB. NCCL over PCIe adds little, over NVLink much (buffers per peer), unless the snapshot comes after NCCL.
 _ALONE_BYTES = 0.05 * GIB
-_ALONE_SINCE_020_BYTES = 0.22 * GIB
+_ALONE_ON_HOPPER_LATER_BYTES = 0.22 * GIB
 _ALONE_ON_HOPPER_BYTES = 0.16 * GIB
 _PCIE_BYTES = 0.20 * GIB
 _NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB, 8: 2.35 * GIB}
@@ -44,22 +41,23 @@ def context_in_budget(engine: ResolvedEngine) -> bool:
     return engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL
 
 
-def context_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> float:
+def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
     """What is on the card before the engine's first snapshot: the CUDA context and, since 0.11, NCCL's buffers."""
-    context = _CONTEXT_ON_HOPPER_BYTES if gpu.compute_capability >= (9, 0) else CONTEXT_BYTES
-    if engine.world_size > 1 and interconnect == "nvlink" and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
+    context = _CONTEXT_ON_HOPPER_BYTES if placement.gpu.compute_capability >= (9, 0) else CONTEXT_BYTES
+    if engine.world_size > 1 and placement.interconnect == "nvlink" and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
         context += _NCCL_BEFORE_SNAPSHOT_BYTES
     return context
 
 
-def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect, is_rank_0: bool = True) -> float:
+def non_torch_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool = True) -> float:
     """What a rank's process takes outside torch after the engine's first snapshot."""
     context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
     if engine.world_size == 1:
-        if engine.version >= MORE_OUTSIDE_TORCH_SINCE and gpu.compute_capability >= (9, 0):
-            return _ALONE_SINCE_020_BYTES
-        return context + (_ALONE_ON_HOPPER_BYTES if gpu.compute_capability >= (9, 0) else _ALONE_BYTES)
-    bridged = interconnect == "nvlink" or (interconnect == "nvlink-pairs" and engine.world_size == 2)
+        on_hopper = placement.gpu.compute_capability >= (9, 0)
+        if engine.version >= MORE_OUTSIDE_TORCH_SINCE and on_hopper:
+            return _ALONE_ON_HOPPER_LATER_BYTES
+        return context + (_ALONE_ON_HOPPER_BYTES if on_hopper else _ALONE_BYTES)
+    bridged = placement.bridged(engine.world_size)
     if engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
         return context + _AFTER_NCCL_BYTES["nvlink" if bridged else "pcie"]
     if not bridged:
@@ -68,21 +66,30 @@ def non_torch_bytes(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Intercon
     return context + (most if is_rank_0 else _NVLINK_OTHER_RANKS_BYTES.get(engine.world_size, most))
 
 
-def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
-    """How many graphs are captured. V0 and V1 to 0.10: one a batch size.
-
-    Since 0.11: piecewise ones for mixed batches up to twice max_num_seqs, full ones for decoding up to max_num_seqs.
+def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:
+    """Largest batch in tokens that V1 captures a graph for, unless max_cudagraph_capture_size sets another one.
 
     Source: vllm@0.8.5 config.py:_set_cudagraph_sizes; vllm@0.11.2 config/vllm.py:_set_cudagraph_sizes.
+    """
+    largest: IntColumn = LARGEST_GRAPH_TOKENS
+    if engine.graphs_follow_max_num_seqs:
+        largest = columns.minimum(2 * engine.max_num_seqs, largest)
+    fits: IntColumn = columns.minimum(largest, engine.max_num_batched_tokens)
+    return fits
+
+
+def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
+    """How many graphs are captured.
+
+    V0 captures one for each batch size up to max_num_seqs, V1 one for each up to `largest_graph_tokens`. Since 0.11
+    these are piecewise graphs for mixed batches, and full graphs for decoding up to max_num_seqs come on top.
     """
     seqs, tokens = engine.max_num_seqs, engine.max_num_batched_tokens
     if engine.generation == "V0":
         counts = _num_sizes(seqs)
-    elif engine.version < GRAPHS_BY_SEQS_SINCE:
-        counts = _num_sizes(columns.minimum(LARGEST_GRAPH_TOKENS, tokens))
     else:
-        largest = columns.minimum(columns.minimum(2 * seqs, LARGEST_GRAPH_TOKENS), tokens)
-        if engine.max_cudagraph_capture_size is not None:
+        largest: Any = largest_graph_tokens(engine)
+        if engine.graphs_follow_max_num_seqs and engine.max_cudagraph_capture_size is not None:
             largest = columns.minimum(engine.max_cudagraph_capture_size, tokens)
         counts = _num_sizes(largest)
         if engine.version >= FULL_GRAPHS_SINCE:
@@ -97,9 +104,6 @@ def _num_sizes(largest: Any) -> Any:
     return small + middle + columns.ceil(columns.maximum(largest - 256, 0) / 16)
 
 
-GRAPHS_BY_SEQS_SINCE = Version("0.10.0")
-"""Since when V1 captures up to twice max_num_seqs; before, always up to the largest."""
-FULL_GRAPHS_SINCE = Version("0.11.0")
 LARGEST_GRAPH_TOKENS = 512
 GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.22 * MIB}
 """One graph's share for one layer, from real starts: 0.26 GiB for 35 graphs of 36 layers (V0), 0.15-1.01 GiB (V1)."""
@@ -107,7 +111,7 @@ NCCL_GRAPH_BYTES = {"V0": 23 * MIB, "V1": 11 * MIB}
 """What a graph that holds NCCL all-reduces takes on top, each; custom all-reduce needs none."""
 
 
-def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Interconnect) -> FloatColumn:
+def graph_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine) -> FloatColumn:
     """Memory of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch.
 
     Without NVLink custom all-reduce is off above two ranks, and V0 was seen with NCCL's share on two as well.
@@ -117,7 +121,7 @@ def graph_bytes(model: ModelSpec, engine: ResolvedEngine, interconnect: Intercon
     per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
     if engine.generation == "V0":
         per_graph = per_graph / columns.sqrt(engine.tensor_parallel_size)
-    if engine.tensor_parallel_size > (1 if engine.generation == "V0" else 2) and interconnect != "nvlink":
+    if engine.tensor_parallel_size > (1 if engine.generation == "V0" else 2) and placement.interconnect != "nvlink":
         per_graph = per_graph + NCCL_GRAPH_BYTES[engine.generation]
     scratch: Any = 0
     if engine.generation == "V0":

@@ -1,4 +1,4 @@
-"""GPU memory of a deployment, before launch: `estimate_memory(model, gpu, engine) -> MemoryEstimate`, per rank.
+"""GPU memory of a deployment, before launch: `estimate_memory(model, placement, engine) -> MemoryEstimate`, per rank.
 
 Every figure may be a NumPy array (one entry a candidate) when the engine's columns are. What the engine counts inside
 its budget and what lies outside is said per field.
@@ -12,22 +12,20 @@ real starts (docs/model.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
-from packaging.version import Version
-
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.engine import ResolvedEngine
+from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import kv_group
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware import Placement
 from planner.model import ModelSpec, Quantization
 from planner.units import GIB
 
@@ -35,9 +33,6 @@ WATERMARK_FRACTION = 0.01
 """Share of the blocks V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""
 CPU_KV_BYTES = 4 * GIB
 """KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes says otherwise."""
-GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
-SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
-"""Before, that runner's own estimate of its graphs was 0 (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +159,29 @@ Calibrations = Mapping[str, Calibration]
 """By `calibration_key`."""
 
 
-def calibration_key(gpu: GpuSpec, engine: ResolvedEngine, interconnect: Interconnect) -> str:
-    return f"{gpu.name}, {engine.world_size} ranks, {interconnect}, vLLM {engine.version} {engine.generation}"
+def calibration_key(placement: Placement, engine: ResolvedEngine) -> str:
+    """What a calibration holds for: the card, the number of ranks, the links between them and the version of vLLM."""
+    cards = f"{placement.gpu.name}, {engine.world_size} ranks, {placement.interconnect}"
+    return f"{cards}, vLLM {engine.version} {engine.generation}"
 
 
 def estimate_memory(
     model: ModelSpec,
-    gpu: GpuSpec,
+    placement: Placement,
     engine: ResolvedEngine,
-    interconnect: Interconnect = "pcie",
     calibration: Calibration | None = None,
 ) -> MemoryEstimate:
     """Estimate one GPU's memory. Pure; no I/O."""
     model = as_served(model, engine)
-    if gpu.is_cpu:
+    if placement.gpu.is_cpu:
         return _estimate_cpu(model, engine)
     if calibration is not None:
-        gpu = replace(gpu, memory_bytes=calibration.total_bytes, source=calibration.source)
-    budget = gpu.memory_bytes * engine.gpu_memory_utilization
-    graphs = graph_bytes(model, engine, interconnect) * (1.0 if calibration is None else calibration.graph_ratio)
-    charges_graphs = engine.version >= GRAPHS_IN_BUDGET_SINCE and (
-        not uses_second_runner(model, engine) or engine.version >= SECOND_RUNNER_GRAPHS_SINCE
-    )
+        measured = replace(placement.gpu, memory_bytes=calibration.total_bytes, source=calibration.source)
+        placement = replace(placement, gpu=measured)
+    total = placement.gpu.memory_bytes
+    budget = total * engine.gpu_memory_utilization
+    graphs = graph_bytes(model, placement, engine) * (1.0 if calibration is None else calibration.graph_ratio)
+    charges_graphs = _charges_graphs(model, engine)
     room = budget - (graphs if charges_graphs else 0.0)
     kinds = distinct_ranks(
         model.num_hidden_layers,
@@ -193,33 +189,30 @@ def estimate_memory(
         engine.pipeline_parallel_size,
         one_samples=engine.generation == "V0",
     )
-    ranks = tuple(_rank_memory(model, gpu, engine, interconnect, calibration, rank, room) for rank in kinds)
+    ranks = tuple(_rank_memory(model, placement, engine, calibration, rank, room) for rank in kinds)
     first, group = ranks[0], kv_group(model, engine, kinds[0].num_layers)
-    blocks: Any = reduce(columns.minimum, (columns.maximum(r.available_bytes, 0) // r.block_bytes for r in ranks))
-    if engine.num_gpu_blocks_override is not None:
-        blocks = engine.num_gpu_blocks_override
     if calibration is not None:
         width = calibrated_doubts(first.activation_bytes, graphs)
     else:
-        width = doubts(model, gpu, engine, interconnect, kinds[0], first.weight_bytes, first.activation_bytes, graphs)
+        width = doubts(model, placement, engine, kinds[0], first.weight_bytes, first.activation_bytes, graphs)
     uncertainty = 0.0 if engine.kv_cache_memory_bytes is not None else width.kv_cache_bytes(charges_graphs)
-    swap_bytes = engine.swap_space_gib * GIB if engine.generation == "V0" else 0.0
+    swap_bytes = engine.swap_space_bytes if engine.generation == "V0" else 0.0
     return MemoryEstimate(
-        total_bytes=gpu.memory_bytes,
+        total_bytes=total,
         budget_bytes=budget,
         weight_bytes=first.weight_bytes,
         non_torch_bytes=first.non_torch_bytes,
         activation_bytes=first.activation_bytes,
         compiling_bytes=first.activation_bytes
         - (0.0 if calibration is None else calibration.activation_offset_bytes)
-        - activation_bytes(model, gpu, engine, kinds[0], compiles=False),
+        - activation_bytes(model, placement.gpu, engine, kinds[0], compiles=False),
         graph_bytes=graphs,
-        context_bytes=context_bytes(gpu, engine, interconnect),
+        context_bytes=context_bytes(placement, engine),
         context_in_budget=context_in_budget(engine),
         graphs_in_budget=charges_graphs,
         kv_block_bytes=group.block_bytes,
         block_size=engine.block_size,
-        num_blocks=columns.floor(blocks),
+        num_blocks=_num_blocks(engine, ranks),
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
         max_model_len=engine.max_model_len,
@@ -231,11 +224,26 @@ def estimate_memory(
     )
 
 
+def _charges_graphs(model: ModelSpec, engine: ResolvedEngine) -> bool:
+    """Whether the engine takes its own estimate of the CUDA graphs out of the budget."""
+    return engine.version >= GRAPHS_IN_BUDGET_SINCE and (
+        not uses_second_runner(model, engine) or engine.version >= SECOND_RUNNER_GRAPHS_SINCE
+    )
+
+
+def _num_blocks(engine: ResolvedEngine, ranks: Sequence[RankMemory]) -> IntColumn:
+    """Blocks of the KV cache: as many as the rank with the least room has, or the number that a flag sets."""
+    blocks: Any = reduce(columns.minimum, (columns.maximum(r.available_bytes, 0) // r.block_bytes for r in ranks))
+    if engine.num_gpu_blocks_override is not None:
+        blocks = engine.num_gpu_blocks_override
+    num_blocks: IntColumn = columns.floor(blocks)
+    return num_blocks
+
+
 def _rank_memory(
     model: ModelSpec,
-    gpu: GpuSpec,
+    placement: Placement,
     engine: ResolvedEngine,
-    interconnect: Interconnect,
     calibration: Calibration | None,
     rank: Rank,
     room: FloatColumn,
@@ -249,9 +257,9 @@ def _rank_memory(
         rank,
         engine.enable_expert_parallel,
     )
-    weights: Any = columns.floor(columns.maximum(loaded - engine.cpu_offload_gib * GIB, 0))
-    activations = activation_bytes(model, gpu, engine, rank)
-    non_torch = non_torch_bytes(gpu, engine, interconnect, rank.number == 0)
+    weights: Any = columns.floor(columns.maximum(loaded - engine.cpu_offload_bytes, 0))
+    activations = activation_bytes(model, placement.gpu, engine, rank)
+    non_torch = non_torch_bytes(placement, engine, rank.number == 0)
     if calibration is not None:
         activations = activations + calibration.activation_offset_bytes
         non_torch = calibration.non_torch_bytes

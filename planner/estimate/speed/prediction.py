@@ -1,4 +1,4 @@
-"""What a candidate will do under a workload, before any launch: `predict(...) -> metrics`.
+"""What a candidate will do under a workload, before any launch: `predict(deployment, workload) -> metrics`.
 
 In: a deployment and a workload. Out: rates and latencies, arrays where the engine's columns are. How long a step takes
 is `step.py`; here is which steps a run consists of (V0: prompts first, V1: mixed with decoding), and what follows.
@@ -12,23 +12,15 @@ import numpy as np
 
 from planner.arrays import FloatColumn, plain
 from planner.engine import ResolvedEngine
+from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import WATERMARK_FRACTION, MemoryEstimate
 from planner.estimate.speed.coefficients import Coefficients
 from planner.estimate.speed.step import Step, StepModel, prefill_pairs
-from planner.hardware import GpuSpec, Interconnect
-from planner.model import ModelSpec
 from planner.workload import Workload
 
 
 def predict(
-    model: ModelSpec,
-    gpu: GpuSpec,
-    interconnect: Interconnect,
-    engine: ResolvedEngine,
-    memory: MemoryEstimate,
-    workload: Workload,
-    instances: int,
-    coefficients: Coefficients | None = None,
+    deployment: Deployment, workload: Workload, coefficients: Coefficients | None = None
 ) -> dict[str, FloatColumn]:
     """Every metric of a whole run of the workload over all instances, fill and drain included, by `metrics.METRICS`.
 
@@ -39,7 +31,8 @@ def predict(
     by fixed ratios, so they rank candidates rather than tell the tail. Ignores: what the cache forgets before it is
     asked for.
     """
-    steps = StepModel(model, gpu, interconnect, engine, coefficients)
+    engine, memory, instances = deployment.engine, deployment.memory, deployment.instances
+    steps = StepModel(deployment.model, deployment.placement, engine, coefficients)
     prompt, output = workload.mean_input_tokens, workload.mean_output_tokens
     caches = np.asarray(engine.enable_prefix_caching)
     block_size = np.asarray(engine.block_size)
@@ -78,6 +71,12 @@ def predict(
     tpot_s = token_s * running
     ttft_s = np.maximum(saturated_s - tpot_s * (output - 1), prompt_s)
     rate = np.where(np.asarray(memory.num_blocks) > 0, throughput / output, 0.0)
+    return _metrics(workload, rate, ttft_s, tpot_s)
+
+
+def _metrics(workload: Workload, rate: Any, ttft_s: Any, tpot_s: Any) -> dict[str, FloatColumn]:
+    """Rates follow from requests a second, latencies from the two means in seconds."""
+    prompt, output = workload.mean_input_tokens, workload.mean_output_tokens
     means = {"ttft": ttft_s, "tpot": tpot_s, "itl": tpot_s, "e2el": ttft_s + tpot_s * (output - 1)}
     rates = {
         "request_throughput": rate,

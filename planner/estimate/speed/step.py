@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from packaging.version import Version
 
-from planner.arrays import BoolColumn, FloatColumn, IntColumn, plain
+from planner.arrays import BoolColumn, FloatColumn, plain
 from planner.engine import ResolvedEngine
 from planner.estimate.memory.activations import AWQ_DEQUANTIZE_TOKENS
 from planner.estimate.memory.kv_cache import kv_bytes_per_token
+from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
-from planner.hardware import GpuSpec, Interconnect
+from planner.hardware import GpuSpec, Placement
 from planner.model import DTYPE_BYTES, ModelSpec
 
-LARGEST_V1_GRAPH_TOKENS = 512
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
 """From how many tokens a step the plain kernel dequantises first; exllama's MAX_Q_GEMM_ROWS is 50."""
 GRAPH_PADDING = 8
@@ -80,12 +79,11 @@ class StepModel:
     def __init__(
         self,
         model: ModelSpec,
-        gpu: GpuSpec,
-        interconnect: Interconnect,
+        placement: Placement,
         engine: ResolvedEngine,
         coefficients: Coefficients | None = None,
     ) -> None:
-        self.engine = engine
+        self.engine, gpu = engine, placement.gpu
         self.coefficients = c = coefficients or default_coefficients(engine, gpu)
         tp, pp, itemsize = engine.tensor_parallel_size, engine.pipeline_parallel_size, DTYPE_BYTES[engine.dtype]
         layers, hidden = model.num_hidden_layers / pp, model.hidden_size
@@ -107,7 +105,7 @@ class StepModel:
         if engine.attention_backend == "XFORMERS":
             self._continued_pair_s = pair_s / (_PREFIX_KERNEL_EFFICIENCY * c.attention_efficiency)
         self._context_token_s = kv_bytes_per_token(model, engine) / (self._bandwidth * decode)
-        bytes_per_s, self._reduce_latency_s = _link(gpu, interconnect, tp)
+        bytes_per_s, self._reduce_latency_s = _link(gpu, placement.bridged(tp))
         ring = 2 * (tp - 1) / tp / bytes_per_s if tp > 1 else 0.0
         self._num_reduces = 2 * layers if tp > 1 else 0
         self._reduce_s_per_token = hidden * itemsize * ring
@@ -198,17 +196,8 @@ def linear_kernel(engine: ResolvedEngine) -> str:
     return engine.quantization if engine.quantization in DEQUANTIZE_TOKENS else "marlin"
 
 
-def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:
-    """Largest captured batch of V1 in tokens; before 0.11 it was 512 whatever max_num_seqs."""
-    per_seq = 2 if engine.version >= Version("0.11.0") else LARGEST_V1_GRAPH_TOKENS
-    largest = np.minimum(per_seq * np.asarray(engine.max_num_seqs), LARGEST_V1_GRAPH_TOKENS)
-    graph_tokens: IntColumn = plain(np.minimum(largest, engine.max_num_batched_tokens))
-    return graph_tokens
-
-
-def _link(gpu: GpuSpec, interconnect: Interconnect, tensor_parallel_size: int) -> tuple[float, float]:
-    """Bandwidth and latency of the slowest link of the ring; bridged pairs help a ring of two only."""
-    bridged = interconnect == "nvlink" or (interconnect == "nvlink-pairs" and tensor_parallel_size == 2)
+def _link(gpu: GpuSpec, bridged: bool) -> tuple[float, float]:
+    """Bytes a second and latency in seconds of the slowest link of the ring."""
     bytes_per_s, latency_s = _LINKS["nvlink" if bridged else "pcie"]
     if bridged and gpu.compute_capability < (8, 0):
         bytes_per_s = _TURING_NVLINK_BYTES_PER_S

@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Sequence
 
-from planner.benchmark import MAX_MODEL_LEN, RATES, format_metric
+from planner.benchmark import Metric
+from planner.engine import words_of
 from planner.report.html.plots import Axis
 from planner.study import Problem, Value
-from planner.trials import ABOUT, Trial, word
+from planner.trials import ABOUT, Trial
 from planner.units import format_count, format_ms
 
 
@@ -20,12 +21,10 @@ def sentence(words: str) -> str:
 
 
 def metric_axis(name: str) -> Axis:
-    if name == MAX_MODEL_LEN:
-        return Axis(f"{name}, tokens", format_count)
-    if name in RATES:
-        unit = "req/s" if name == "request_throughput" else "tok/s"
-        return Axis(f"{name}, {unit}", lambda value: f"{value:.4g}")
-    return Axis(name, format_ms)
+    metric = Metric.parse(name)
+    if metric.is_latency:
+        return Axis(name, format_ms)
+    return Axis(f"{name}, {metric.unit}", (lambda value: f"{value:.4g}") if metric.is_rate else format_count)
 
 
 def objective_axis(problem: Problem) -> Axis:
@@ -40,7 +39,7 @@ def time_unit(longest_s: float) -> tuple[str, float]:
 
 
 def figures_of(values: dict[str, float], metrics: Sequence[str]) -> str:
-    return ", ".join(f"{name} {format_metric(name, values[name])}" for name in metrics)
+    return ", ".join(f"{name} {Metric.parse(name).format(values[name])}" for name in metrics)
 
 
 def marked_value(problem: Problem, trial: Trial) -> str:
@@ -52,7 +51,7 @@ def mark(trial: Trial) -> str:
 
 
 def value_word(value: Value) -> str:
-    return "default" if value is None else word(value)
+    return "default" if value is None else words_of(value)
 
 
 def percent(value: float) -> str:

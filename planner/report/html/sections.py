@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from planner.benchmark import format_metric
+from planner.benchmark import Metric
+from planner.engine import words_of
 from planner.report.findings import Launch, compared, feasible_words, launches, left_out_words, origins, progress_words
 from planner.report.html.evidence import effects_section, latencies_section, predictions_section
 from planner.report.html.labels import (
@@ -36,7 +37,6 @@ from planner.trials import (
     leveled,
     outcome_text,
     searched,
-    word,
 )
 from planner.units import format_count, format_duration, format_ms
 
@@ -124,11 +124,16 @@ def _compared(problem: Problem, trials: Sequence[Trial]) -> Section | None:
     )
     caption = f"Key metrics, {'of the finals' if comparison.from_finals else 'as the search saw them'}"
     if default is None:
-        shown = [(name, format_metric(name, now)) for name, _, now in comparison.metrics]
+        shown = [(name, Metric.parse(name).format(now)) for name, _, now in comparison.metrics]
         metrics = table(caption, ("metric", f"trial {best.number}"), shown)
     else:
         pairs = [
-            (name, "" if was is None else format_metric(name, was), format_metric(name, now), change(was, now))
+            (
+                name,
+                "" if was is None else Metric.parse(name).format(was),
+                Metric.parse(name).format(now),
+                change(was, now),
+            )
             for name, was, now in comparison.metrics
         ]
         metrics = table(caption, ("metric", "default", f"trial {best.number}", "change"), pairs)
@@ -222,7 +227,7 @@ def _front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) ->
             (
                 f"{mark(point.trial)}{point.trial.number}",
                 "" if point.load is None else f"{point.load:g}",
-                *(format_metric(name, point.metrics[name]) for name in metrics),
+                *(Metric.parse(name).format(point.metrics[name]) for name in metrics),
                 describe(problem, point.trial.candidate),
             )
             for point in points
@@ -249,7 +254,7 @@ def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Sect
                     gain_words(problem, trial, default) if trial.rerun is None else "",
                     *(format_ms(trial.metrics[n]) if n in trial.metrics else "" for n in ("ttft_p50", "tpot_p50")),
                     f"{trial.start_s:.0f} s" if trial.start_s else "",
-                    *("-" if value is None else word(value) for value in values),
+                    *("-" if value is None else words_of(value) for value in values),
                     _outcome(problem, trial),
                 ),
                 "best" if is_best else "" if trial.is_acceptable else "weak",

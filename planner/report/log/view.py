@@ -20,6 +20,7 @@ from planner.engine import (
     StartFacts,
     StartTimes,
     Status,
+    words_of,
 )
 from planner.trials import SIMULATED_BANNER
 from planner.units import format_count, format_duration, to_gib
@@ -263,9 +264,7 @@ def _said(values: Mapping[str, Scalar], name: str) -> str:
 
 
 def _word(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else words_of(value)
 
 
 def _notes(report: LogReport) -> list[RenderableType]:

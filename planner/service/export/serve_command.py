@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from packaging.version import Version
 
+from planner.engine import CONFIG_FILE_LISTS_SINCE, CONFIG_FILE_SINCE
 from planner.errors import InputError
 from planner.files import encode
 from planner.launch import engine_args, engine_env, gpu_ids
@@ -25,10 +26,6 @@ from planner.study import Candidate, Problem
 from planner.trials import Trial
 
 CONFIG_FILE = "engine.yaml"
-CONFIG_SINCE = Version("0.6.0")
-"""First version with `--config`: vLLM's pull request 7737."""
-LISTS_SINCE = Version("0.10.2")
-"""First version, of the wheels that were read, whose `--config` takes a list; 0.9.2 does not."""
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -56,9 +53,9 @@ def serve_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:
 def engine_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
     """The file that `vllm serve MODEL --config engine.yaml` reads. Raises InputError for what it cannot express."""
     candidate, count, port = trial.candidate, trial.candidate.layout.instances, problem.spec.serve.host_port
-    if problem.version < CONFIG_SINCE:
+    if problem.version < CONFIG_FILE_SINCE:
         raise InputError(
-            f"vLLM {problem.version} has no --config, it came with {CONFIG_SINCE}; use planner export --kind serve"
+            f"vLLM {problem.version} has no --config, it came with {CONFIG_FILE_SINCE}; use planner export --kind serve"
         )
     own_port = [] if count > 1 else ["--port", str(port)]
     config = as_config([*own_port, *engine_args(problem, candidate)], problem.version)
@@ -86,7 +83,7 @@ def as_config(args: Sequence[str], version: Version) -> dict[str, Scalar | list[
             raise InputError(f"engine.extra_args: {word}: only flags that begin with -- can stand in {CONFIG_FILE}")
         else:
             found[key].append(word)
-    if version < LISTS_SINCE and (several := [name for name, values in found.items() if len(values) > 1]):
+    if version < CONFIG_FILE_LISTS_SINCE and (several := [name for name, values in found.items() if len(values) > 1]):
         raise InputError(
             f"engine.extra_args: --{several[0]} has several values, which --config of vLLM {version} cannot read"
         )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from planner.benchmark import METRICS, RATES, format_metric
+from planner.benchmark import METRICS, RATES, Metric
 from planner.engine import BOOLEANS, SettingsReader, flag, is_same, parse_flags, settings
 from planner.estimate import MemoryFigures
 from planner.launch import ContainerRun
@@ -210,7 +210,7 @@ def compare_metrics(
         noise = math.expm1(SURE * spread) + tolerance
         change = fmean(now) / fmean(before) - 1
         is_noise = abs(change) <= noise
-        words = (format_metric(name, fmean(before)), format_metric(name, fmean(now)))
+        words = (Metric.parse(name).format(fmean(before)), Metric.parse(name).format(fmean(now)))
         found.append(_number("metric", name, *words, "same" if is_noise else "differs", change, noise))
     return found
 

@@ -29,7 +29,7 @@ from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.tuning.executor import Work
 from planner.tuning.quality_gate import Say
 from planner.tuning.ray.tasks import NOTHING, Order, Result, judge, launch, look
-from planner.tuning.search.search import Search
+from planner.tuning.search.store import StudyStore
 from planner.units import format_duration
 
 MOST_LOSSES = 3
@@ -122,14 +122,14 @@ class RayCrew:
                 return result.trial
             self._give_up_overdue()
 
-    def judge(self, search: Search, say: Say) -> None:
+    def judge(self, store: StudyStore, say: Say) -> None:
         """The quality gate, on one host. Raises BackendError where that cannot launch."""
         host = next((host for host in _alive(self._hosts) if host.fault is None), None)
         if host is None:
             raise BackendError(f"no host is left that can launch: {self._faults()}")
         place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
         task = judge.options(scheduling_strategy=place, **_needs(self._problem)).remote(
-            self._order, self._problem.calibrations, search.trials(), search.verdicts()
+            self._order, self._problem.calibrations, store.trials(), store.verdicts()
         )
         try:
             verdicts, said, fault = ray.get(task)
@@ -137,7 +137,7 @@ class RayCrew:
             raise BackendError(f"{host.name}: lost while answers were compared: {in_short(error)}") from None
         for line in said:
             say(line)
-        search.keep_verdicts(verdicts)
+        store.keep_verdicts(verdicts)
         if fault is not None:
             raise BackendError(f"{host.name}: {fault}")
 

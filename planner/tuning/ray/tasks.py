@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +15,8 @@ import ray
 
 from planner.errors import BackendError, InputError
 from planner.estimate import Calibrations
-from planner.hardware import GpuFacts, held_cards, read_gpus
-from planner.launch import cards_of, machine_of, make_backend, no_engine_left
+from planner.hardware import Cards, GpuFacts, held_cards, read_gpus
+from planner.launch import Backend, cards_of, machine_of, make_backend, no_engine_left
 from planner.study import Problem, StudySpec, Workspace
 from planner.trials import Trial, Verdict, judged
 from planner.tuning.executor import Here, Work
@@ -60,23 +60,39 @@ def _on_these_cards(spec: StudySpec) -> StudySpec:
     return msgspec.structs.replace(spec, hardware=msgspec.structs.replace(spec.hardware, gpu_ids=cards or None))
 
 
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where a task's engines run."""
+
+    backend: Backend
+    cards: Cards
+    log_dir: Path
+
+
+@contextmanager
+def _site(order: Order, problem: Problem) -> Iterator[_Site]:
+    """While inside, engines can be launched on this task's cards, which it holds; afterwards none is left."""
+    workspace = _workspace(order)
+    backend, cards = make_backend(problem, workspace, order.backend), cards_of(problem, order.backend)
+    with held_cards(cards.cards), no_engine_left(backend, order.spec.name):
+        yield _Site(backend, cards, workspace.log_dir)
+
+
 @ray.remote(max_retries=0, max_calls=1)
 def launch(order: Order, calibrations: Calibrations, work: Work, host: str) -> Result:
     """One work, on this host."""
-    workspace = _workspace(order)
     try:
-        own = ExitStack()
-        problem = Problem(on_own_cores(_on_these_cards(order.spec), own), calibrations)
-        real = make_backend(problem, workspace, order.backend)
-        cards = cards_of(problem, order.backend)
-        machine = replace(machine_of(problem, order.backend), host=host)
-        crew = Here(problem, measure_here(problem, real, cards), _no_stage, order.backend, machine)
-        crew.begin(work)
-        with held_cards(cards.cards), own, no_engine_left(real, order.spec.name):
-            trial = crew.next()
+        with ExitStack() as own:
+            problem = Problem(on_own_cores(_on_these_cards(order.spec), own), calibrations)
+            machine = replace(machine_of(problem, order.backend), host=host)
+            with _site(order, problem) as site:
+                measure = measure_here(problem, site.backend, site.cards)
+                crew = Here(problem, measure, _no_stage, order.backend, machine)
+                crew.begin(work)
+                trial = crew.next()
     except (BackendError, InputError, OSError) as error:
         return Result(None, {}, str(error))
-    logs = workspace.log_dir.glob(f"trial-{work.number}-*.log")
+    logs = site.log_dir.glob(f"trial-{work.number}-*.log")
     return Result(trial, {log.name: log.read_bytes()[-LOG_BYTES:] for log in logs})
 
 
@@ -104,14 +120,12 @@ def judge(
     order: Order, calibrations: Calibrations, trials: Sequence[Trial], verdicts: Sequence[Verdict]
 ) -> tuple[list[Verdict], list[str], str | None]:
     """The quality gate on this host: verdicts, what it said, and what is wrong with the host."""
-    workspace = _workspace(order)
     said: list[str] = []
     problem = Problem(_on_these_cards(order.spec), calibrations)
     copy = _Copy(problem, trials, verdicts)
     try:
-        real = make_backend(problem, workspace, order.backend)
-        with held_cards(cards_of(problem, order.backend).cards), no_engine_left(real, order.spec.name):
-            Gate(problem, copy, real, workspace.log_dir, said.append).judge_all()
+        with _site(order, problem) as site:
+            Gate(problem, copy, site.backend, site.log_dir, said.append).judge_all()
     except (BackendError, InputError, OSError) as error:
         return copy.verdicts(), said, str(error)
     return copy.verdicts(), said, None

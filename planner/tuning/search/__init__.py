@@ -1,1 +1,1 @@
-"""Which candidate comes next: Optuna's storage, the samplers, the Gaussian process on the speed model."""
+"""Which candidate comes next, and where trials are kept: the store, the samplers, the process on the speed model."""

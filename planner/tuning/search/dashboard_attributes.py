@@ -6,23 +6,20 @@ show as columns. The whole trial is stored beside them, as one attribute (`recor
 
 from __future__ import annotations
 
-from planner.benchmark import LATENCIES, MAX_MODEL_LEN, RATES
+from planner.benchmark import GOALS, Metric
 from planner.study import Candidate, Problem
 from planner.trials import Trial
 
 SHOWN = ("output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 """Besides the metrics that a study is after or limits."""
+UNITS = {"s": "s", "req/s": "per_s", "tok/s": "tokens_per_s", "tokens": "tokens"}
 DIGITS = 6
 """Significant ones; the record has them all."""
 
 
 def with_unit(metric: str) -> str:
     """`output_throughput_tokens_per_s`, `ttft_p95_s`, `max_model_len_tokens`; a score has no unit."""
-    if metric in RATES:
-        return f"{metric}_per_s" if metric == "request_throughput" else f"{metric}_tokens_per_s"
-    if metric == MAX_MODEL_LEN:
-        return f"{metric}_tokens"
-    return f"{metric}_s" if metric.partition("_")[0] in LATENCIES else metric
+    return f"{metric}_{UNITS[Metric.parse(metric).unit]}" if metric in GOALS else metric
 
 
 def study_words(problem: Problem) -> str:

@@ -1,65 +1,73 @@
 """What proposes the next candidate: our samplers and Optuna's, made by `make_sampler`, over the enumerated grid.
 
-`planner`, `random` and `grid` propose from the feasible combinations only. Optuna's own (`tpe`, `gp`) do not know that
-set: `search.py` refuses what they propose outside it. `Records` are the finished trials of a study.
+`planner`, `random` and `grid` propose from the feasible combinations only, by the `Situation` that the search gives
+them; they read no storage. Optuna's own (`tpe`, `gp`) do not know that set: `search.py` refuses what they propose
+outside it.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from planner.errors import InputError, PlannerError
 from planner.study import Candidate, Problem
-from planner.trials import Trial, Verdict, best_trial, judged, numerics, on_par, refused_numerics
+from planner.trials import Trial, best_trial, numerics, refused_numerics
 from planner.tuning.search.surrogate import Surrogate
 
-RECORD, CANDIDATE, RERUN, QUALITY = "record", "candidate", "rerun", "quality"
-"""User attributes of a trial, and of a study."""
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """How a study stands when it is asked for its next candidate."""
+
+    rows: NDArray[np.int64]
+    """Feasible rows of the grid that no trial has had."""
+    past: Sequence[Trial]
+    """The finished trials, oldest first."""
+    pending: Sequence[Candidate]
+    """Under way on other engines."""
 
 
 class FeasibleSampler(BaseSampler):
     """Proposes rows of the grid that are feasible and were not launched: in order, at random, or by the surrogate."""
 
-    def __init__(self, problem: Problem, name: str, seed: int, records: Records) -> None:
+    def __init__(self, problem: Problem, name: str, seed: int) -> None:
         self._problem = problem
         self._name = name
-        self._records = records
         self._rng = np.random.default_rng(seed)
         self._surrogate = Surrogate(problem) if name == "planner" else None
+        self.situation = Situation(np.empty(0, dtype=np.int64), (), ())
+        """What it chooses by; whoever asks Optuna for a trial sets it before."""
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
         return distributions(self._problem)
 
     def sample_relative(
         self,
-        study: optuna.Study,
+        study: optuna.Study,  # noqa: ARG002
         trial: FrozenTrial,  # noqa: ARG002
         search_space: dict[str, BaseDistribution],  # noqa: ARG002
     ) -> dict[str, Any]:
-        grid = self._problem.grid
-        past = on_par(self._problem, judged(self._problem, self._records.of(study), verdicts_of(study)))
-        pending = [candidate for _, candidate in under_way(study)]
-        rows = untried_rows(self._problem, past, pending)
-        if rows.size == 0:
+        if self.situation.rows.size == 0:
             raise PlannerError("every feasible combination has been tried")
-        return self._problem.choices.params(grid.indices[self._choose(rows, past, pending)])
+        return self._problem.choices.params(self._problem.grid.indices[self.choose(self.situation)])
 
-    def _choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate]) -> int:
+    def choose(self, situation: Situation) -> int:
+        """One of the situation's rows."""
         if self._name == "grid":
-            return int(rows[0])
+            return int(situation.rows[0])
         if self._surrogate is None:
-            return int(self._rng.choice(rows))
-        return self._surrogate.choose(rows, past, pending)
+            return int(self._rng.choice(situation.rows))
+        return self._surrogate.choose(situation.rows, situation.past, situation.pending)
 
     def sample_independent(
         self,
@@ -104,24 +112,12 @@ class _WithParams:
         return [trial for trial in self._of._get_trials(*args, **kwargs) if self._names <= trial.params.keys()]
 
 
-def make_sampler(problem: Problem, records: Records) -> BaseSampler:
+def make_sampler(problem: Problem) -> BaseSampler:
     """The sampler the study names. Raises InputError when it is not installed."""
     name, seed = problem.spec.sampler.name, problem.spec.sampler.seed
     if name == "tpe":
         return TPESampler(seed=seed)
-    return GridGP(problem, seed) if name == "gp" else FeasibleSampler(problem, name, seed, records)
-
-
-def verdicts_of(study: optuna.Study) -> list[Verdict]:
-    """What the quality gate found so far, one for each set of numerics."""
-    return msgspec.convert(study.user_attrs.get(QUALITY, []), list[Verdict])
-
-
-def under_way(study: optuna.Study) -> list[tuple[int, Candidate]]:
-    """Number and candidate of the search's trials that are asked and not told, oldest first."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    asked = [t for t in running if CANDIDATE in t.user_attrs and RERUN not in t.user_attrs]
-    return [(t.number, msgspec.json.decode(t.user_attrs[CANDIDATE], type=Candidate)) for t in asked]
+    return GridGP(problem, seed) if name == "gp" else FeasibleSampler(problem, name, seed)
 
 
 def untried_rows(problem: Problem, past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> NDArray[np.int64]:
@@ -155,29 +151,3 @@ def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) ->
 
 def distributions(problem: Problem) -> dict[str, BaseDistribution]:
     return {name: CategoricalDistribution(values) for name, values in problem.choices.searched.items()}
-
-
-class Records:
-    """The trials in a study's storage, each decoded once: a finished trial does not change."""
-
-    def __init__(self) -> None:
-        self._decoded: dict[int, Trial | None] = {}
-
-    def of(self, study: optuna.Study) -> list[Trial]:
-        """The finished trials, oldest first. Raises InputError for a record that is damaged."""
-        known = self._decoded
-        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        for frozen in finished:
-            if frozen.number not in known:
-                known[frozen.number] = record_of(frozen)
-        return [trial for frozen in finished if (trial := known[frozen.number]) is not None]
-
-
-def record_of(frozen: FrozenTrial) -> Trial | None:
-    """None where there is none: of a proposal that was not launched. Raises InputError where it is damaged."""
-    if RECORD not in frozen.user_attrs:
-        return None
-    try:
-        return msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None

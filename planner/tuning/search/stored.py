@@ -1,4 +1,4 @@
-"""The trials of a study as they are stored, without searching further."""
+"""The trials of a study as they are stored, read without a sampler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from planner.errors import InputError
 from planner.study import Problem, StudySpec, Workspace
 from planner.terminal import working
 from planner.trials import Trial
-from planner.tuning.search.search import Search
+from planner.tuning.search.store import StudyStore
 
 # --- report, export ---
 
@@ -23,4 +23,4 @@ def stored_trials(
         hint = "" if is_simulated else "; for simulated ones add --simulated"
         raise InputError(f"{workspace.folder}: no trials yet: run planner tune first{hint}")
     with working("reading the trials"):
-        return problem, Search(problem, storage or workspace.default_storage).trials()
+        return problem, StudyStore(problem, storage or workspace.default_storage).trials()

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.benchmark import RATES, sign
+from planner.benchmark import Metric
 from planner.engine import FIELDS, NOT_COMPILED
 from planner.estimate import Coefficients, no_effect
 from planner.hardware import Machine
@@ -89,9 +89,10 @@ class Surrogate:
         chance = np.ones(len(points))
         for name, limit in objective.limits.items():
             if all(t.metrics.get(name, 0.0) > 0 for t in measured):
-                spread = RATE_NOISE if name in RATES else LIMIT_NOISE
+                metric = Metric.parse(name)
+                spread = RATE_NOISE if metric.is_rate else LIMIT_NOISE
                 limited = posterior({name: 1.0}, [t.metrics[name] for t in measured], spread)
-                room = sign(name) * (limited.mean - math.log(limit))
+                room = metric.sign * (limited.mean - math.log(limit))
                 chance = chance * _normal_cdf(room / np.hypot(limited.std, spread))
         count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
         mean, std = self._sign * believed.mean[:count], believed.std[:count]
@@ -177,7 +178,7 @@ class Surrogate:
         """Probability that all limits are kept, by the model alone."""
         chance = np.ones(1)
         for name, limit in self._problem.objective.limits.items():
-            room = sign(name) * (_log({name: 1.0}, predicted) - math.log(limit)) / OFFSET_STD
+            room = Metric.parse(name).sign * (_log({name: 1.0}, predicted) - math.log(limit)) / OFFSET_STD
             chance = chance * _normal_cdf(room)
         return np.maximum(chance, 1e-12)
 
@@ -250,7 +251,8 @@ class Surrogate:
             values = self._problem.choices.searched[name]
             value: Any = self._problem.choices.value_of(candidate, name)
             if value is None and name in FIELDS:
-                value = getattr(engine, "swap_space_gib" if name == "swap_space" else name, values[0])
+                # cpu_offload_gb stays at its first value, as trials are placed in stored studies
+                value = values[0] if name == "cpu_offload_gb" else getattr(engine, name, values[0])
             parts.append(self._encode(name, [*values, value])[-1])
         return np.concatenate(parts) if parts else np.zeros(0)
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from planner.benchmark.load.client_health import ClientHealth, client_fault
-from planner.benchmark.metrics import METRICS, STATISTICS, attainment, max_in_flight, peaks, steady_state, summarize
+from planner.benchmark.metric import METRICS, STATISTICS
+from planner.benchmark.metrics import attainment, max_in_flight, peaks, steady_state, summarize
 from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
 

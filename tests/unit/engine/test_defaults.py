@@ -32,7 +32,7 @@ MODEL = load_model("Qwen/Qwen3-32B")
             "0.8.5",
             "RTX 2080 Ti",
             {},
-            {"generation": "V0", "attention_backend": "XFORMERS", "swap_space_gib": 4.0, "block_size": 16},
+            {"generation": "V0", "attention_backend": "XFORMERS", "swap_space": 4.0, "block_size": 16},
         ),
         ("0.8.5", "RTX 2080 Ti", {}, {"enable_prefix_caching": False, "gpu_memory_utilization": 0.90}),
         ("0.8.5", "RTX 2080 Ti", {"max_model_len": 4096}, {"max_seq_len_to_capture": 4096}),
@@ -42,7 +42,7 @@ MODEL = load_model("Qwen/Qwen3-32B")
             "0.8.5",
             "H100 80GB",
             {"max_model_len": 4096},
-            {"generation": "V1", "enable_chunked_prefill": True, "enable_prefix_caching": True, "swap_space_gib": 0.0},
+            {"generation": "V1", "enable_chunked_prefill": True, "enable_prefix_caching": True, "swap_space": 0.0},
         ),
         ("0.8.5", "H100 80GB", {}, {"max_num_batched_tokens": 8192, "max_num_seqs": 1024}),
         ("0.8.5", "RTX 3090", {}, {"max_num_batched_tokens": 2048, "max_num_seqs": 256}),
@@ -60,7 +60,7 @@ MODEL = load_model("Qwen/Qwen3-32B")
         ),
         # what is set stays
         ("0.8.5", "T4", {"max_num_batched_tokens": 512, "swap_space": 0}, {"max_num_batched_tokens": 512}),
-        ("0.8.5", "T4", {"swap_space": 0, "enable_chunked_prefill": False}, {"swap_space_gib": 0}),
+        ("0.8.5", "T4", {"swap_space": 0, "enable_chunked_prefill": False}, {"swap_space": 0}),
     ],
 )
 def test_unset_flags(version: str, gpu: str, settings: dict[str, Any], expected: dict[str, Any]) -> None:

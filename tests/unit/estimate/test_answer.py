@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from planner.estimate.answer import Answer, judge
+from planner.estimate.answer import Answer, Setup, unknown_flags
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.units import GIB
 
@@ -25,7 +26,13 @@ TARGET = {
 def judged(model: str = "Qwen/Qwen3-32B-AWQ", version: str = "0.8.5", **changes: Any) -> Answer:
     host = changes.pop("host_memory_bytes", None)
     settings = {**TARGET, **changes}
-    return judge(load_model(model), find_gpu("RTX 2080 Ti 22GB"), 4, "pcie", Version(version), settings, host)
+    return Setup(
+        model=load_model(model),
+        placement=Placement(find_gpu("RTX 2080 Ti 22GB"), 4, "pcie", host),
+        version=Version(version),
+        settings=settings,
+        refused=tuple(unknown_flags(settings, Version(version))),
+    ).answer()
 
 
 def test_a_start_with_room_everywhere_starts() -> None:

@@ -17,6 +17,7 @@ from planner.errors import InputError
 from planner.estimate.answer import Setup
 from planner.estimate.explore import fit, layouts_of, sweep
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.study.loading import load_study
 from planner.study.setup import compare, explore
@@ -29,12 +30,9 @@ STUDY = ROOT / "studies" / "qwen3-32b-awq-4x2080ti" / "study.yaml"
 def setup_for(**settings: Any) -> Setup:
     return Setup(
         model=load_model("Qwen/Qwen3-32B-AWQ"),
-        gpu=find_gpu("RTX 2080 Ti 22GB"),
-        num_gpus=4,
-        interconnect="pcie",
+        placement=Placement(find_gpu("RTX 2080 Ti 22GB"), 4, "pcie", 512 * GIB),
         version=Version("0.8.5"),
         settings={"tensor_parallel_size": 4, "dtype": "half", "max_num_seqs": 64, **settings},
-        host_memory_bytes=512 * GIB,
     )
 
 
@@ -141,7 +139,8 @@ def test_layouts_go_as_far_as_the_heads_divide() -> None:
         return [(one.instances, one.settings["tensor_parallel_size"]) for one in layouts_of(setup)]
 
     assert layouts(setup_for()) == [(1, 4), (2, 2), (4, 1)]
-    assert layouts(replace(setup_for(), num_gpus=6)) == [(3, 2), (6, 1)]  # 64 heads over 6 or 3 ranks: no
+    six = replace(setup_for().placement, num_gpus=6)
+    assert layouts(replace(setup_for(), placement=six)) == [(3, 2), (6, 1)]  # 64 heads over 6 or 3 ranks: no
 
 
 def test_variants_and_shipped_models_side_by_side() -> None:

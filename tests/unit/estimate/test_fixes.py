@@ -11,6 +11,7 @@ from packaging.version import Version
 from planner.estimate.answer import Setup, unknown_flags
 from planner.estimate.fixes import Fix, nearest_fixes
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.units import GIB, to_gib
 
@@ -21,12 +22,9 @@ def setup_for(model: str = "Qwen/Qwen3-32B-AWQ", gpu: str = "RTX 2080 Ti 22GB", 
               version: str = "0.8.5", host_gib: int | None = None, **settings: Any) -> Setup:  # fmt: skip
     return Setup(
         model=load_model(model),
-        gpu=find_gpu(gpu),
-        num_gpus=num_gpus,
-        interconnect="pcie",
+        placement=Placement(find_gpu(gpu), num_gpus, "pcie", None if host_gib is None else host_gib * GIB),
         version=Version(version),
         settings=settings,
-        host_memory_bytes=None if host_gib is None else host_gib * GIB,
         refused=tuple(unknown_flags(settings, Version(version))),
     )
 

@@ -12,10 +12,10 @@ import pytest
 from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
 from planner.estimate.deployment import Deployment
-from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.risks import dangers, hints, no_effect
 from planner.estimate.rules import RULES, check, violations
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config
 from planner.study.loading import load_study
@@ -43,17 +43,13 @@ def deployment(
     """A deployment that starts, unless an argument breaks it."""
     spec, card = load_model(model), find_gpu(gpu)
     engine = resolve({"dtype": "half", "max_model_len": 4096} | settings, spec, card, parse_version(version))
-    return Deployment(
-        model=spec,
-        gpu=card,
-        num_gpus=num_gpus,
-        instances=instances,
+    placement = Placement(
+        card,
+        num_gpus,
         host_memory_bytes=None if host_gib is None else host_gib * GIB,
         shm_bytes=None if shm_mib is None else shm_mib * MIB,
-        engine=engine,
-        memory=estimate_memory(spec, card, engine),
-        workload_tokens=workload_tokens,
     )
+    return Deployment.of(spec, placement, engine, instances, workload_tokens=workload_tokens)
 
 
 def _exactly_full() -> Deployment:
@@ -201,11 +197,7 @@ def test_gptq_groups_and_vocabularies_limit_tensor_parallelism() -> None:
     for tp, is_broken in ((1, False), (2, True), (8, True)):
         spec = spec_from_config({**config, "intermediate_size": 29568}, "m")
         engine = resolve({"dtype": "half", "tensor_parallel_size": tp}, spec, card, parse_version("0.8.5"))
-        memory = estimate_memory(spec, card, engine)
-        d = Deployment(
-            model=spec, gpu=card, num_gpus=8, instances=1, host_memory_bytes=None, engine=engine, memory=memory
-        )
-        assert (rule.excess(d) > 0) is is_broken
+        assert (rule.excess(Deployment.of(spec, Placement(card, 8), engine)) > 0) is is_broken
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)

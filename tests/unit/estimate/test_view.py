@@ -15,6 +15,7 @@ from planner.estimate.explore import Comparison, fit, layouts_of, sweep
 from planner.estimate.fixes import nearest_fixes
 from planner.estimate.view import estimate_view, exploration_view
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 
 
@@ -29,9 +30,7 @@ def setup_for(model: str = "Qwen/Qwen3-32B-AWQ", gpu: str = "RTX 2080 Ti 22GB", 
     common = {"tensor_parallel_size": num_gpus, "dtype": "half", "max_model_len": 32768, "max_num_seqs": 64}
     return Setup(
         model=load_model(model),
-        gpu=find_gpu(gpu),
-        num_gpus=num_gpus,
-        interconnect="pcie",
+        placement=Placement(find_gpu(gpu), num_gpus, "pcie"),
         version=Version(version),
         settings=common | settings,
     )
@@ -52,13 +51,16 @@ def test_sources_of_the_numbers() -> None:
     text = drawn(estimate_view(setup.answer()))
     assert "exact from config.json" in row(text, "weights")
     assert "real starts, PCIe" in row(text, "non-torch")
-    assert "NVLink" in row(drawn(estimate_view(setup.answer(), "nvlink")), "non-torch")
+    over_nvlink = replace(setup, placement=replace(setup.placement, interconnect="nvlink"))
+    assert "NVLink" in row(drawn(estimate_view(over_nvlink.answer())), "non-torch")
+    in_pairs = replace(setup, placement=replace(setup.placement, interconnect="nvlink-pairs"))
+    assert "real starts, PCIe" in row(drawn(estimate_view(in_pairs.answer())), "non-torch")
     assert "what is left" in row(text, "KV cache")
 
 
 def test_nothing_is_broken_at_80_columns() -> None:
     setup = setup_for()
-    lines = drawn(estimate_view(setup.answer(), "pcie", nearest_fixes(setup))).splitlines()
+    lines = drawn(estimate_view(setup.answer(), nearest_fixes(setup))).splitlines()
     assert lines[0] == "Qwen/Qwen3-32B-AWQ on 4 x RTX 2080 Ti 22GB"
     assert lines[1].endswith("memory per GPU:")
     assert lines[2].startswith("┏")

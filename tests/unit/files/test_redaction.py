@@ -21,7 +21,8 @@ from planner.launch.runs import service_runs, trial_runs
 from planner.service.export.docker_script import run_sh
 from planner.service.export.kinds import ExportKind, exported
 from planner.study.problem import Problem
-from planner.tuning.search.search import Search, definition
+from planner.tuning.search.search import Search
+from planner.tuning.search.store import definition
 
 Make = Callable[..., Problem]
 VALUE = "hf_0123456789abcdef"
@@ -72,7 +73,7 @@ def test_no_export_and_no_record_has_the_value(problem: Problem, launch: Any, st
         text = exported(kind, problem, trial, None, Path("ladder.yaml"))
         assert VALUE not in text, kind
         assert "HF_TOKEN" in text, kind
-    search = Search(problem, storage)
+    search = Search.open(problem, storage)
     number, _ = search.ask() or (0, None)
     assert number == trial.number
     search.tell(trial)
@@ -153,5 +154,5 @@ def test_a_storages_password_is_not_repeated(make_problem: Make) -> None:
     with pytest.raises(
         InputError, match=r"^storage nonsense://me:\*\*\*@db\.example/studies: cannot be opened"
     ) as caught:
-        Search(make_problem(), "nonsense://me:hf-secret-word@db.example/studies")
+        Search.open(make_problem(), "nonsense://me:hf-secret-word@db.example/studies")
     assert "secret-word" not in str(caught.value)

@@ -24,6 +24,7 @@ from planner.fleet.plan import plan_fleet
 from planner.fleet.sizing import observe_fleet, size_fleet
 from planner.fleet.spec import DemandSpec, FleetSpec
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.simulated.load import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
@@ -69,7 +70,7 @@ MODEL, GPU = load_model("Qwen/Qwen3-8B"), find_gpu("RTX 4090")
 
 def engines(count: int = 1) -> list[SimulatedEngine]:
     settings = {"dtype": "bfloat16", "max_model_len": 8192, "max_num_seqs": 32}
-    step = StepModel(MODEL, GPU, "pcie", resolve(settings, MODEL, GPU, Version("0.14.1")))
+    step = StepModel(MODEL, Placement(GPU), resolve(settings, MODEL, GPU, Version("0.14.1")))
     return [SimulatedEngine(step, 20_000, seed) for seed in range(count)]
 
 

@@ -166,3 +166,22 @@ def test_work_is_neither_lost_nor_made(router: Router) -> None:
 def test_a_seed_makes_the_same_run_again() -> None:
     runs = [load(engine([1.0, 1.5]), 2.0, 3, "least-loaded", count=5000) for _ in range(2)]
     assert (runs[0].wait_s == runs[1].wait_s).all()
+
+
+@pytest.mark.parametrize(
+    ("router", "wait_s", "service_s"),
+    [
+        ("round-robin", [0, 0, 0, 0, 0.75, 1.75, None, 0, 0, 0], [1.75, 3.5, 1, 2, 1.25, 1.5, None, 0.5, 1, 3.25]),
+        ("least-loaded", [0, 0, 0, 0, 1, 0.5, None, 0, 0, 0], [1.5, 3.5, 1, 2, 1.5, 2, None, 0.25, 2, 4]),
+    ],
+)
+def test_ten_requests_on_two_instances_to_the_last_bit(
+    router: Router, wait_s: list[float | None], service_s: list[float | None]
+) -> None:
+    """Two at once take twice as long, one more waits, a further one is refused; all numbers are exact in binary."""
+    arrivals_s = np.array([0, 0, 0.25, 0.5, 0.5, 0.75, 1, 4, 4, 4])
+    work = np.array([1, 2, 0.5, 1, 1, 1, 1, 0.25, 1, 3])
+    served = serve(engine([1.0, 2.0], max_queue=1), 2, arrivals_s, work, router, seed=5)
+    assert served.wait_s.tolist() == [math.inf if wait is None else wait for wait in wait_s]
+    assert served.service_s.tolist() == [math.inf if service is None else service for service in service_s]
+    assert served.shared_with.tolist() == [1, 1, 2, 2, 2, 2, 1, 1, 1, 2]

@@ -86,7 +86,7 @@ def test_the_metrics_of_the_finals_win(make_problem: Make, tune: Any, storage: s
     problem = make_problem()
     tune(problem, 5)
     trials = run_finals(
-        problem, Search(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
+        problem, Search.open(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
     )
     found = compared(problem, trials)
     assert found is not None

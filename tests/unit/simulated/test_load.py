@@ -27,6 +27,7 @@ from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.speed.step import StepModel
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.model.spec import ModelSpec
 from planner.simulated.load import simulate_load
@@ -46,7 +47,7 @@ def settled(version: Version = V0, **settings: Any) -> ResolvedEngine:
 
 
 def make(version: Version = V0, num_blocks: int = 10_000, seed: int = 0, **settings: Any) -> SimulatedEngine:
-    return SimulatedEngine(StepModel(MODEL, GPU, "pcie", settled(version, **settings)), num_blocks, seed)
+    return SimulatedEngine(StepModel(MODEL, Placement(GPU), settled(version, **settings)), num_blocks, seed)
 
 
 def drain(engine: SimulatedEngine) -> list[StepOutcome]:
@@ -274,20 +275,17 @@ def test_a_refused_request_is_a_record_with_an_error() -> None:
 
 
 def deployment(model: ModelSpec, engine: ResolvedEngine) -> Deployment:
-    memory = estimate_memory(model, GPU, engine)
-    return Deployment(
-        model=model, gpu=GPU, num_gpus=4, instances=1, host_memory_bytes=None, engine=engine, memory=memory
-    )
+    return Deployment.of(model, Placement(GPU, 4), engine)
 
 
 def start(version: Version = V0, **settings: Any) -> SimulatedEngine:
     engine = settled(version, **settings)
-    return start_engine(deployment(MODEL, engine), "pcie")
+    return start_engine(deployment(MODEL, engine))
 
 
 def test_start_uses_the_memory_model_s_blocks() -> None:
     engine = settled()
-    assert start().pool.num_blocks == estimate_memory(MODEL, GPU, engine).num_blocks
+    assert start().pool.num_blocks == estimate_memory(MODEL, Placement(GPU), engine).num_blocks
 
 
 @pytest.mark.parametrize(
@@ -317,7 +315,7 @@ def test_weights_larger_than_the_card_do_not_load() -> None:
     model = load_model("Qwen/Qwen3-32B")
     engine = resolve({"dtype": "half", "max_model_len": 4096}, model, GPU, V0)
     with pytest.raises(EngineOutOfMemory, match="CUDA out of memory"):
-        start_engine(deployment(model, engine), "none")
+        start_engine(deployment(model, engine))
 
 
 @pytest.mark.parametrize(
@@ -337,7 +335,7 @@ def test_impossible_settings_are_rejected(settings: dict[str, Any]) -> None:
 
 def test_start_log_has_vllm_s_lines_in_order() -> None:
     engine = settled(max_model_len=32768)
-    memory = estimate_memory(MODEL, GPU, engine)
+    memory = estimate_memory(MODEL, Placement(GPU), engine)
     log = start_log(MODEL, GPU, engine, memory)
     assert "SIMULATED" in log[0]
     expected = [
@@ -357,7 +355,7 @@ def test_start_log_has_vllm_s_lines_in_order() -> None:
 
 def test_v1_log_counts_tokens_instead_of_blocks() -> None:
     engine = settled(V1)
-    memory = estimate_memory(MODEL, GPU, engine)
+    memory = estimate_memory(MODEL, Placement(GPU), engine)
     log = "\n".join(start_log(MODEL, GPU, engine, memory))
     assert f"GPU KV cache size: {memory.kv_tokens:,} tokens" in log
     assert "# cuda blocks" not in log
@@ -366,7 +364,7 @@ def test_v1_log_counts_tokens_instead_of_blocks() -> None:
 def test_the_reader_of_real_logs_reads_the_simulated_one() -> None:
     for version in (V0, V1):
         engine = settled(version)
-        memory = estimate_memory(MODEL, GPU, engine)
+        memory = estimate_memory(MODEL, Placement(GPU), engine)
         report = read_log("\n".join(start_log(MODEL, GPU, engine, memory)))
         assert report.is_simulated
         assert report.facts.engine_generation == engine.generation
@@ -378,7 +376,7 @@ def test_eager_starts_sooner() -> None:
     seconds = []
     for eager in (True, False):
         engine = settled(enforce_eager=eager)
-        seconds.append(start_seconds(MODEL, engine, estimate_memory(MODEL, GPU, engine)))
+        seconds.append(start_seconds(MODEL, engine, estimate_memory(MODEL, Placement(GPU), engine)))
     assert 0 < seconds[0] < seconds[1]
 
 
@@ -483,7 +481,7 @@ def test_what_the_server_says_of_itself(url: str) -> None:
     (model,) = httpx.get(f"{url}/v1/models").json()["data"]
     assert (model["id"], model["max_model_len"]) == ("coder", 4096)
     engine = settled(max_model_len=4096, max_num_seqs=None, enable_prefix_caching=True)
-    num_blocks = estimate_memory(MODEL, GPU, engine).num_blocks
+    num_blocks = estimate_memory(MODEL, Placement(GPU), engine).num_blocks
     assert f'num_gpu_blocks="{num_blocks}"' in httpx.get(f"{url}/metrics").text
 
 

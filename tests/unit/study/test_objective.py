@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from planner.benchmark.metrics import GOALS, MAX_MODEL_LEN, RATES, BenchmarkResult
-from planner.benchmark.slo import format_metric
+from planner.benchmark.metric import GOALS, MAX_MODEL_LEN, RATES, Metric
+from planner.benchmark.metrics import BenchmarkResult
 from planner.study.objective import Objective, judge
 from planner.units import Seconds
 
@@ -124,4 +124,4 @@ def test_a_metric_the_run_does_not_have_is_no_value() -> None:
     ],
 )
 def test_printed_forms(name: str, value: float, text: str) -> None:
-    assert format_metric(name, value) == text
+    assert Metric.parse(name).format(value) == text

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from planner.benchmark.slo import judge_limit
+from planner.benchmark.metric import Metric
+from planner.benchmark.slo import Limit
 from planner.errors import EngineCrashed
 from planner.report.verdict import judged
 from planner.service.export.header import header
@@ -141,7 +142,7 @@ def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, 
             raise EngineCrashed("out of luck")
         return works(candidate, number, on_stage, repeats)
 
-    search = Search(problem, storage)
+    search = Search.open(problem, storage)
     after = run_finals(problem, search, Here(problem, measure, watcher.stage, "simulated"), watcher)
     assert searched(after) == found
     finals = judge_finals(problem, after)
@@ -161,7 +162,7 @@ def contexts(make_problem: Make, launch: Any) -> tuple[Problem, list[Trial]]:
 
 
 def again(trial: Trial, throughput: float, limit: float = 500.0) -> Trial:
-    constraint = judge_limit("output_throughput", throughput, limit)
+    constraint = Limit(Metric("output_throughput"), limit).judge(throughput)
     return replace(trial, constraints=(constraint,), metrics={"output_throughput": throughput})
 
 
@@ -212,8 +213,8 @@ def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tu
         return works(candidate, number, on_stage, repeats)
 
     with pytest.raises(KeyboardInterrupt):
-        run_finals(problem, Search(problem, storage), Here(problem, measure, watcher.stage, "simulated"), watcher)
-    search = Search(problem, storage)
+        run_finals(problem, Search.open(problem, storage), Here(problem, measure, watcher.stage, "simulated"), watcher)
+    search = Search.open(problem, storage)
     total = len(heats(problem, search.trials())) + 2
     after = run_finals(problem, search, Here(problem, works, watcher.stage, "simulated"), watcher)
     reruns = [trial for trial in after if trial.rerun is not None]
@@ -227,7 +228,7 @@ def test_more_trials_afterwards_make_new_finals(make_problem: Make, storage: str
     problem = make_problem()
     tune(problem, 3)
     after = run_finals(
-        problem, Search(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
+        problem, Search.open(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
     )
     more = tune(problem, 5)
     assert len(searched(more)) == 5

@@ -119,13 +119,13 @@ def test_the_default_is_launched_once_on_every_host_and_not_again(
 ) -> None:
     problem = make_problem()
     crew = VirtualHosts(problem, dict.fromkeys("abc", simulated(problem)))
-    trials = checked(problem, Search(problem, storage), crew, watcher, 5)
+    trials = checked(problem, Search.open(problem, storage), crew, watcher, 5)
     first = [(host, work.candidate == problem.default) for host, work in crew.launched[:3]]
     assert sorted(first) == [("a", True), ("b", True), ("c", True)]
     assert [trial.rerun is None for trial in trials[:3]] == [True, False, False], "trial 0 is its host's"
     assert len(searched(trials)) == 5
     again = VirtualHosts(problem, dict.fromkeys("abcd", simulated(problem)))
-    trials = checked(problem, Search(problem, storage), again, watcher, 6)
+    trials = checked(problem, Search.open(problem, storage), again, watcher, 6)
     assert [host for host, work in again.launched if work.rerun is not None] == ["d"], "only the new one"
     assert unmeasured(problem, trials, "abcde") == ["e"]
     assert hosts_words(problem, trials)[0].startswith("hosts: 4 agree within ")
@@ -139,14 +139,14 @@ def test_checks_that_were_interrupted_go_on_under_their_numbers(
     def interrupted(_: VirtualHosts) -> Trial:
         raise KeyboardInterrupt
 
-    crew, search = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem))), Search(problem, storage)
+    crew, search = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem))), Search.open(problem, storage)
     with monkeypatch.context() as patch:
         patch.setattr(VirtualHosts, "next", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_checks(problem, search, crew, watcher)
     assert len(crew.launched) == 2
     again = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)))
-    trials = checked(problem, Search(problem, storage), again, watcher, 3)
+    trials = checked(problem, Search.open(problem, storage), again, watcher, 3)
     assert [work.number for _, work in again.launched[:2]] == [0, 1]
     assert sorted(trial.number for trial in trials) == [0, 1, 2, 3]
     assert len(speeds_by_host(problem, trials)) == 2
@@ -161,7 +161,7 @@ def test_defaults_that_do_not_serve_compare_nothing(make_problem: Make, storage:
         return simulated(problem)(candidate, number, on_stage, repeats)
 
     crew = VirtualHosts(problem, dict.fromkeys("ab", refuses), 2)
-    trials = checked(problem, Search(problem, storage), crew, watcher, 3)
+    trials = checked(problem, Search.open(problem, storage), crew, watcher, 3)
     assert len(searched(trials)) == 3
     assert hosts_words(problem, trials) == ["hosts: not compared, for the defaults have no value on two of them"]
     assert max(crew.places.values()) == 2
@@ -170,7 +170,7 @@ def test_defaults_that_do_not_serve_compare_nothing(make_problem: Make, storage:
 def test_one_host_with_one_place_is_not_compared(make_problem: Make, storage: str, watcher: Any) -> None:
     problem = make_problem()
     crew = VirtualHosts(problem, {"a": simulated(problem)})
-    search = Search(problem, storage)
+    search = Search.open(problem, storage)
     trials = checked(problem, search, crew, watcher, 3)
     assert (speeds_by_host(problem, trials), hosts_words(problem, trials)) == ([], [])
     assert len(trials) == 3
@@ -182,7 +182,7 @@ def test_one_host_with_one_place_is_not_compared(make_problem: Make, storage: st
 def test_checks_leave_the_finals_and_the_count_of_trials_alone(make_problem: Make, storage: str, watcher: Any) -> None:
     problem = make_problem()
     crew = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), places=2)
-    search = Search(problem, storage)
+    search = Search.open(problem, storage)
     trials = checked(problem, search, crew, watcher, 6)
     assert len(searched(trials)) == 6
     after = run_finals(problem, search, crew, watcher)
@@ -199,7 +199,7 @@ def test_neighbours_that_disturb_are_given_up(
 ) -> None:
     problem = make_problem()
     crew = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), 2, crowding)
-    trials = checked(problem, Search(problem, storage), crew, watcher, 5)
+    trials = checked(problem, Search.open(problem, storage), crew, watcher, 5)
     series = [work.rerun.series for _, work in crew.launched if work.rerun is not None]
     assert series == [ALONE, f"{TOGETHER} 2", f"{TOGETHER} 2"]
     assert len({host for host, work in crew.launched if work.rerun and work.rerun.series != ALONE}) == 1
@@ -211,7 +211,7 @@ def test_neighbours_that_disturb_are_given_up(
     assert found.change.value == pytest.approx(crowding[1] - 1, abs=0.02)
     assert ("one trial a host" in hosts_words(problem, trials)[1]) == disturb
     again = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), 2, crowding)
-    checked(problem, Search(problem, storage), again, watcher, 6)
+    checked(problem, Search.open(problem, storage), again, watcher, 6)
     assert len(again.launched) == 1, "what is known is not measured again"
     assert max(again.places.values()) == (1 if disturb else 2)
 
@@ -360,7 +360,7 @@ def test_a_mixed_study_finds_the_best_of_one_host(make_problem: Make, watcher: A
     bests, by_figure = [], []
     for hosts in (["slow", "fast"], ["fast", "slow"]):
         crew = VirtualHosts(problem, {host: engines[host] for host in hosts})
-        trials = checked(problem, Search(problem, None), crew, watcher, 7)
+        trials = checked(problem, Search.open(problem, None), crew, watcher, 7)
         speeds = {one.host: one.speed for one in speeds_by_host(problem, trials)}
         assert speeds["fast"] / speeds["slow"] > 1.5
         best = best_trial(problem, trials)

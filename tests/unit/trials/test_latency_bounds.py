@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from planner.benchmark.metrics import LATENCIES, summarize
+from planner.benchmark.metric import LATENCIES
+from planner.benchmark.metrics import summarize
 from planner.benchmark.records import RequestRecord
 from planner.trials.latency_bounds import RISING, Bounds, has_bound
 from planner.workload.workload import RequestPlan

@@ -182,7 +182,7 @@ def run_load(watch: LoadWatch | None, seconds: np.ndarray[Any, Any]) -> float | 
             input_tokens=int(share * 64 * 64),
             output_tokens=int(share * NUM_TOKENS),
         )
-        if done < len(seconds) and watch.should_stop(moment):
+        if done < len(seconds) and watch.stop_reason(moment) is not None:
             return share
     return None
 
@@ -228,14 +228,15 @@ def test_a_limit_that_must_break_stops_at_once(make_problem: Make, start: Callab
     assert watch is not None
     stopped = []
     for i in range(6):
-        watch.see(
+        watch.on_record(
             RequestRecord(index=i, started_s=0.0, chunk_s=(1.1, 1.2), finished_s=1.2, input_tokens=64, output_tokens=16)
         )
         tokens = 16 * (i + 1)
         stopped.append(
-            watch.should_stop(
+            watch.stop_reason(
                 Moment(elapsed_s=1.6, answered=i + 1, finished=i + 1, input_tokens=4 * tokens, output_tokens=tokens)
             )
+            is not None
         )
     assert stopped == [False] * 4 + [True] * 2, "of 64 requests four may be above a 95th percentile's limit"
 
@@ -289,7 +290,11 @@ def test_a_stopped_trial_is_replayed_as_one(make_problem: Make, tune: Any, watch
     records = read_records(path, problem)
     limit_to_records(problem, records)
     again = run_study(
-        problem, Search(problem, None), Here(problem, replayed(problem, records), watcher.stage, "replay"), 3, watcher
+        problem,
+        Search.open(problem, None),
+        Here(problem, replayed(problem, records), watcher.stage, "replay"),
+        3,
+        watcher,
     )
     kept = ("candidate", "value", "metrics", "stopped_at", "at_loads", "benchmark_s", "start_s")
     assert {t.candidate.key: [getattr(t, name) for name in kept] for t in again} == {

@@ -29,7 +29,7 @@ def test_many_workers_launch_each_candidate_once_and_no_more_than_asked(
 ) -> None:
     problem = make_problem()
     crew = VirtualCrew(problem, simulated(problem), workers)
-    trials = run_study(problem, Search(problem, storage), crew, 7, watcher)
+    trials = run_study(problem, Search.open(problem, storage), crew, 7, watcher)
     assert len(trials) == 7
     assert len({trial.candidate for trial in trials}) == 7
     assert crew.num_under_way == 0
@@ -41,7 +41,7 @@ def test_rounds_of_the_finals_go_on_at_once_but_not_a_rounds_launches(
     make_problem: Make, storage: str, watcher: Any
 ) -> None:
     problem = make_problem()
-    search = Search(problem, storage)
+    search = Search.open(problem, storage)
     run_study(problem, search, VirtualCrew(problem, simulated(problem), 3), 6, watcher)
     expected = len(heats(problem, search.trials()))
     crew = VirtualCrew(problem, simulated(problem), 3)

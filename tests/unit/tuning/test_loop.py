@@ -45,7 +45,7 @@ def test_a_backend_error_stops_the_study_and_keeps_what_is_finished(
 
     with pytest.raises(BackendError):
         tune(problem, 5, measure)
-    assert [trial.number for trial in Search(problem, storage).trials()] == [0, 1]
+    assert [trial.number for trial in Search.open(problem, storage).trials()] == [0, 1]
     trials = tune(problem, 3, observer=watcher)
     assert [number for number, _ in watcher.asked] == [2]  # the interrupted one, again
     assert [trial.outcome for trial in trials] == ["measured"] * 3
@@ -70,7 +70,7 @@ def test_a_launch_that_others_ended_is_repeated_but_not_for_ever(
     else:
         with pytest.raises(BackendError, match="trial 0 was launched 3 times: somebody removed its container"):
             tune(problem, 1, measure)
-        assert Search(problem, storage).trials() == []
+        assert Search.open(problem, storage).trials() == []
 
 
 @pytest.mark.parametrize("kind", [EngineRejected, EngineCrashed, EngineStartTimeout, BenchmarkError])
@@ -143,7 +143,7 @@ def test_a_trial_says_when_and_on_what(make_problem: Make, storage: str, watcher
     clock = iter([datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)])
     (trial,) = run_study(
         problem,
-        Search(problem, storage),
+        Search.open(problem, storage),
         Here(problem, simulated(problem), watcher.stage, "simulated", now=lambda: next(clock)),
         1,
         watcher,
@@ -195,13 +195,14 @@ def test_the_largest_context_that_keeps_a_throughput_is_found(
     assert best is not None
     assert best.value == 10240
     finals = judge_finals(
-        problem, run_finals(problem, Search(problem, storage), Here(problem, run, watcher.stage, "simulated"), watcher)
+        problem,
+        run_finals(problem, Search.open(problem, storage), Here(problem, run, watcher.stage, "simulated"), watcher),
     )
     assert finals is not None
     assert finals.winner is not None
     assert finals.winner.value == 10240
     assert finals.winner.metrics["output_throughput"] >= 528
-    text = " ".join(line.plain for line in conclusion(problem, Search(problem, storage).trials()).renderables[1:])
+    text = " ".join(line.plain for line in conclusion(problem, Search.open(problem, storage).trials()).renderables[1:])
     assert "max_model_len 10 240 tokens (output_throughput" in text
     assert "the largest tried that kept output_throughput at least 528.0 tok/s" in text
     assert "what mattered for output_throughput" in text
@@ -229,7 +230,7 @@ def test_a_score_is_pushed_under_limits_from_both_sides(make_problem: Make, tune
 def test_a_context_must_be_searched_and_hold_the_workload(make_problem: Make) -> None:
     objective = {"metric": "max_model_len"}
     with pytest.raises(InputError, match="tiny: objective: max_model_len is not searched"):
-        Search(make_problem(objective=objective), None)
+        Search.open(make_problem(objective=objective), None)
     short = make_problem(
         engine__settings={"dtype": "half"}, search_space={"search": {"max_model_len": [64, 2048]}}, objective=objective
     )

@@ -46,7 +46,7 @@ def replay(problem: Problem, path: Path, watcher: Any, target: int = 20) -> list
     limit_to_records(problem, records)
     return run_study(
         problem,
-        Search(problem, None),
+        Search.open(problem, None),
         Here(problem, replayed(problem, records), watcher.stage, "replay"),
         target,
         watcher,
@@ -187,7 +187,7 @@ def test_an_unmeasured_proposal_says_how_far_off_it_is(make_problem: Make, write
 def test_gp_without_torch_says_what_to_install(make_problem: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samplers_module.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"^sampler gp needs torch and scipy: pip install 'planner\[gp\]'"):
-        Search(make_problem(sampler={"name": "gp"}), None)
+        Search.open(make_problem(sampler={"name": "gp"}), None)
 
 
 def test_gp_learns_though_the_default_sets_nothing(make_problem: Make, tune: Any) -> None:

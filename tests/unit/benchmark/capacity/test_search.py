@@ -18,7 +18,7 @@ from planner.benchmark.capacity.search import (
     has_backlog,
     judge_level,
 )
-from planner.benchmark.load.generator import STOPPED
+from planner.benchmark.load.watcher import STOPPED
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.view import capacity_table
 from planner.simulated.load import simulate_load
@@ -173,14 +173,14 @@ def test_failed_requests_break_a_level() -> None:
 def test_the_watch_stops_only_what_is_plainly_lost() -> None:
     watch = SaturationWatch(SLO, 100, left_out={7})
     for _ in range(11):
-        watch.see(record(ttft_s=9.0))
-        watch.see(record(7, ttft_s=9.0))
+        watch.on_record(record(ttft_s=9.0))
+        watch.on_record(record(7, ttft_s=9.0))
     assert not watch.is_hopeless()
-    watch.see(record(ttft_s=9.0))
+    watch.on_record(record(ttft_s=9.0))
     assert watch.is_hopeless()
     failing = SaturationWatch(SLO, 100)
     for _ in range(12):
-        failing.see(record(error="http 500"))
+        failing.on_record(record(error="http 500"))
     assert failing.is_hopeless()
 
 
@@ -197,7 +197,7 @@ def test_the_simulated_servers_capacity(make_problem: Callable[..., object]) -> 
             concurrency=int(level), num_requests=5 * int(level) + 20, input_tokens=512, output_tokens=32, seed=seed,
             warmup_requests=0,
         )  # fmt: skip
-        engine = start_engine(deployment, problem.spec.hardware.interconnect, seed)  # type: ignore[attr-defined]
+        engine = start_engine(deployment, seed)
         records, _ = simulate_load([engine], workload)
         return [one for one in records if one.index >= int(level)]  # without the first wave
 
@@ -208,7 +208,7 @@ def test_the_simulated_servers_capacity(make_problem: Callable[..., object]) -> 
         seen: list[RequestRecord] = []
         for one in sorted(records, key=lambda record: record.finished_s):
             seen.append(replace(one, error=STOPPED) if watch.is_hopeless() else one)
-            watch.see(one)
+            watch.on_record(one)
         return seen
 
     slo = {"e2el_p95": E2EL_LIMIT_S}

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from planner.benchmark.client import access
 from planner.benchmark.client.access import Access, engine_access
-from planner.benchmark.load.processes import send_spread
+from planner.benchmark.load.send import send_load
 from planner.benchmark.load.target import Target, target_of
 from planner.cli.main import app
 from planner.errors import BenchmarkError, InputError
@@ -103,7 +103,7 @@ def test_the_hot_path_checks_too(tls_server: Callable[..., FakeServer], ca_file:
     def errors(given: Access, num_processes: int) -> list[str | None]:
         target = Target(base_urls=(server.url,), model="tiny", vocab_size=100, access=given)
         plans = [RequestPlan(i, 8, 2, 0) for i in range(4)]
-        return [record.error for record in send_spread(target, plans, ClosedLoop(2), num_processes).records]
+        return [record.error for record in send_load(target, plans, ClosedLoop(2), num_processes=num_processes).records]
 
     assert errors(Access(), 1) == ["connection"] * 4
     assert errors(Access(ca_file=ca_file), 1) == [None] * 4
@@ -189,7 +189,9 @@ def test_loads_of_launched_engines_have_it_too(
     target = target_of([keyed], "tiny", Workload(name="w", concurrency=1, num_requests=2), 100)
     for num_processes in (1, 2):
         plans = [RequestPlan(i, 8, 2, 0) for i in range(4)]
-        found = {record.error for record in send_spread(target, plans, ClosedLoop(2), num_processes).records}
+        found = {
+            record.error for record in send_load(target, plans, ClosedLoop(2), num_processes=num_processes).records
+        }
         assert found == {error}
 
 

@@ -22,8 +22,9 @@ from planner.benchmark.client.connections import HTTPX_ERRORS, Connections, _Con
 from planner.benchmark.client.events import Answer as WireAnswer
 from planner.benchmark.client.events import _Usage, error_message
 from planner.benchmark.load import generator as loadgen
-from planner.benchmark.load.generator import send_load
+from planner.benchmark.load.send import send_load
 from planner.benchmark.load.target import Target, prompt_text, target_of
+from planner.benchmark.load.watcher import STOPPED, SilentWatcher, Watcher
 from planner.benchmark.records import RequestRecord
 from planner.workload.prompts import prompt_token_ids
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay
@@ -36,12 +37,21 @@ UNTIL_CLOSE = HEAD + b"connection: close\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 
 
+def watcher(**methods: Any) -> Watcher:
+    """A watcher with these methods, and silent in the others."""
+    made = SilentWatcher()
+    for name, method in methods.items():
+        assert hasattr(made, name)
+        setattr(made, name, method)
+    return made
+
+
 def run_load(
-    base_urls: list[str], model: str, workload: Workload, vocab_size: int, plans: Any, *watchers: Any, **named: Any
+    base_urls: list[str], model: str, workload: Workload, vocab_size: int, plans: Any, **methods: Any
 ) -> list[RequestRecord]:
-    """`send_load` of a workload's closed loop."""
+    """`send_load` of a workload's closed loop, with the methods of a watcher."""
     target = target_of(base_urls, model, workload, vocab_size)
-    return send_load(target, plans, ClosedLoop(workload.concurrency), *watchers, **named).records
+    return send_load(target, plans, ClosedLoop(workload.concurrency), watcher(**methods)).records
 
 
 def event(content: Any) -> bytes:
@@ -250,7 +260,12 @@ def test_records_come_in_the_plans_order_and_progress_is_told() -> None:
     progress: list[tuple[int, int]] = []
     with Server(Exchange.complete) as server:
         records = run_load(
-            [server.url + "/"], "model", asked, VOCAB_SIZE, plan_requests(asked), lambda *p: progress.append(p)
+            [server.url + "/"],
+            "model",
+            asked,
+            VOCAB_SIZE,
+            plan_requests(asked),
+            on_progress=lambda *p: progress.append(p),
         )
         assert server.num_connections == 3  # kept over requests
     assert [record.index for record in records] == list(range(7))
@@ -468,7 +483,9 @@ def test_concurrency_is_reached_never_exceeded_and_even_over_servers() -> None:
 def test_stop_ends_what_is_in_flight() -> None:
     asked = workload(concurrency=2, num_requests=5, request_timeout=600.0)
     with Server(never) as server:
-        records = run_load([server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), should_stop=lambda _: True)
+        records = run_load(
+            [server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), stop_reason=lambda _: STOPPED
+        )
     assert [record.error for record in records] == ["stopped"] * 5
 
 
@@ -489,7 +506,7 @@ def test_a_dead_engine_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with Server(answer) as server:
         records = run_load(
-            [server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), None, None, lambda: not died.is_set()
+            [server.url], "model", asked, VOCAB_SIZE, plan_requests(asked), is_alive=lambda: not died.is_set()
         )
     errors = [record.error for record in records]
     assert errors[:3] == [None, None, "connection"]
@@ -603,7 +620,8 @@ def test_the_client_measures_itself() -> None:
 def test_each_record_is_told() -> None:
     seen: list[int] = []
     with Server(Exchange.complete) as server:
-        send_load(target(server.url), plans(5), ClosedLoop(2), on_record=lambda record: seen.append(record.index))
+        following = watcher(on_record=lambda record: seen.append(record.index))
+        send_load(target(server.url), plans(5), ClosedLoop(2), following)
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
 

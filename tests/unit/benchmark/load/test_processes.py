@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from planner.benchmark.load.client_health import ClientHealth
-from planner.benchmark.load.generator import ENGINE_DIED, STOPPED, Share, load_of, send_load
-from planner.benchmark.load.processes import num_cores, processes_needed, send_spread, split
+from planner.benchmark.load.generator import Share
+from planner.benchmark.load.processes import num_cores, processes_needed, split
+from planner.benchmark.load.send import load_of, send_load
 from planner.benchmark.load.target import Target
+from planner.benchmark.load.watcher import ENGINE_DIED, NO_WATCHER, STOPPED
 from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay, Shape, due_times
 from planner.workload.workload import RequestPlan, Workload, plan_requests
-from tests.unit.benchmark.load.test_generator import VOCAB_SIZE, Exchange, Server, plans, target
+from tests.unit.benchmark.load.test_generator import VOCAB_SIZE, Exchange, Server, plans, target, watcher
 
 PROCESSES = 2
 
@@ -32,7 +34,7 @@ def test_two_processes_send_what_one_sends() -> None:
         server.exchanges.clear()
         server.most_in_flight = 0
         before_s = time.perf_counter()
-        load = send_spread(target(server.url, seed=7), plans(9), ClosedLoop(4), PROCESSES)
+        load = send_load(target(server.url, seed=7), plans(9), ClosedLoop(4), num_processes=PROCESSES)
     assert sent(server) == alone, "the same prompts, none twice"
     assert len(set(alone)) == 9
     assert [record.index for record in load.records] == list(range(9))
@@ -50,7 +52,7 @@ def arrivals() -> tuple[list[float], list[float]]:
     """When six requests of an open loop should have been sent, by the plan and by the processes that sent them."""
     asked, shape = plans(6), OpenLoop(40.0)
     with Server(Exchange.complete) as server:
-        load = send_spread(target(server.url, seed=3), asked, shape, PROCESSES)
+        load = send_load(target(server.url, seed=3), asked, shape, num_processes=PROCESSES)
     due = due_times(shape, asked, 3)
     assert due is not None
     assert all(record.started_s >= (record.due_s or 0.0) for record in load.records)
@@ -97,8 +99,8 @@ def test_shares_add_up(shape: Shape, num_processes: int) -> None:
 
 def test_a_load_that_cannot_be_shared_is_sent_by_this_process() -> None:
     with Server(Exchange.complete) as server:
-        load = send_spread(target(server.url), plans(3), ClosedLoop(1), 4)
-        assert send_spread(target(server.url), [], ClosedLoop(4), 4).records == []
+        load = send_load(target(server.url), plans(3), ClosedLoop(1), num_processes=4)
+        assert send_load(target(server.url), [], ClosedLoop(4), NO_WATCHER, 4).records == []
     assert load.client.num_processes == 1
 
 
@@ -109,7 +111,7 @@ async def answer_first_ones(exchange: Exchange) -> None:
 
 def spread_until(**callbacks: Any) -> list[RequestRecord]:
     with Server(answer_first_ones) as server:
-        return send_spread(target(server.url), plans(8), ClosedLoop(4), PROCESSES, **callbacks).records
+        return send_load(target(server.url), plans(8), ClosedLoop(4), watcher(**callbacks), PROCESSES).records
 
 
 def test_the_parent_hears_of_each_and_can_stop_it() -> None:
@@ -118,7 +120,7 @@ def test_the_parent_hears_of_each_and_can_stop_it() -> None:
     records = spread_until(
         on_record=seen.append,
         on_progress=lambda done, total: progress.append((done, total)),
-        should_stop=lambda _: len(seen) >= 4,
+        stop_reason=lambda _: STOPPED if len(seen) >= 4 else None,
     )
     assert sorted(record.index for record in seen) == [r.index for r in records if r.error is None]
     assert [r.error for r in records].count(STOPPED) == 4
@@ -131,15 +133,14 @@ def test_a_dead_engine_ends_all_processes() -> None:
 
 
 def test_a_process_that_dies_is_said_in_one_line() -> None:
-    def die(_: object) -> bool:
+    def die(_: object) -> None:
         import multiprocessing
 
         for child in multiprocessing.active_children():
             child.kill()
-        return False
 
     with pytest.raises(BenchmarkError, match="a process of the load generator ended before its load did"):
-        spread_until(should_stop=die)
+        spread_until(stop_reason=die)
 
 
 def client(cpu_s: float, wall_s: float = 10.0, num_processes: int = 1) -> ClientHealth:

@@ -18,6 +18,7 @@ from planner.benchmark.load.progress import (
     pace_error,
     stopped_after,
 )
+from planner.benchmark.load.watcher import STOPPED
 from planner.benchmark.records import RequestRecord
 from planner.simulated.load import simulate_load
 from planner.simulated.start import start_engine
@@ -74,7 +75,7 @@ def simulated(make_problem: Callable[..., Problem]) -> Callable[..., tuple[list[
         row = problem.grid.feasible_rows[0]
         params = {**problem.choices.params(problem.grid.indices[row]), **settings}
         deployment = problem.deployment(problem.choices.candidate(params))
-        records, _ = simulate_load([start_engine(deployment, "pcie")], workload)
+        records, _ = simulate_load([start_engine(deployment)], workload)
         return plan_requests(workload), records
 
     return run
@@ -104,12 +105,12 @@ class StopAt:
     def __init__(self, finished: int) -> None:
         self.finished, self.seen = finished, 0
 
-    def see(self, record: RequestRecord) -> None:  # noqa: ARG002
+    def on_record(self, record: RequestRecord) -> None:  # noqa: ARG002
         self.seen += 1
 
-    def should_stop(self, moment: Moment) -> bool:
+    def stop_reason(self, moment: Moment) -> str | None:
         assert moment.finished == self.seen, "it has heard of each before it is asked"
-        return self.seen >= self.finished
+        return STOPPED if self.seen >= self.finished else None
 
     def estimate(self, result: Any) -> Any:
         return result

@@ -15,6 +15,7 @@ from planner.errors import InputError
 from planner.estimate.memory.calibration import calibrate, load_calibrations, real_figures, save_calibrations
 from planner.estimate.memory.per_gpu import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
 from planner.hardware.by_name import find_gpu
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from tests.places import GOLDEN
 
@@ -27,7 +28,7 @@ def estimate(model_name: str, calibration: Calibration | None = None, **settings
     model, gpu = load_model(model_name), find_gpu("H200")
     common = {"dtype": "half", "attention_backend": "XFORMERS", "gpu_memory_utilization": 0.1487}
     engine = resolve({**common, **settings}, model, gpu, parse_version("0.8.5"))
-    return estimate_memory(model, gpu, engine, "pcie", calibration)
+    return estimate_memory(model, Placement(gpu, interconnect="pcie"), engine, calibration)
 
 
 def real(name: str) -> MemoryFigures:
@@ -90,7 +91,7 @@ def test_a_start_with_a_warm_compile_cache_teaches_what_a_cold_one_leaves() -> N
 
     def of(record: Any, calibration: Calibration | None = None) -> MemoryEstimate:
         engine = resolve(record["request"]["engine"], model, gpu, version)
-        return estimate_memory(model, gpu, engine, "none", calibration)
+        return estimate_memory(model, Placement(gpu, interconnect="none"), engine, calibration)
 
     before, tokens = of(warm), warm["observed"]["kv_tokens"]
     assert tokens > 1.2 * before.kv_tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,8 @@ from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import MemoryEstimate, estimate_memory
 from planner.estimate.rules import check
 from planner.hardware.by_name import find_gpu
+from planner.hardware.gpus import Interconnect
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.units import GIB, MIB
 from tests.places import GOLDEN
@@ -27,15 +29,7 @@ def _deployment(start: dict[str, Any]) -> Deployment:
     gpu = replace(find_gpu(start["gpu"]), memory_bytes=round(start["gpu_total_gib"] * GIB))
     model = load_model(start["model"])
     engine = resolve(start["settings"], model, gpu, V085)
-    return Deployment(
-        model=model,
-        gpu=gpu,
-        num_gpus=engine.world_size,
-        instances=1,
-        host_memory_bytes=None,
-        engine=engine,
-        memory=estimate_memory(model, gpu, engine, start["interconnect"]),
-    )
+    return Deployment.of(model, Placement(gpu, engine.world_size, start["interconnect"]), engine)
 
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start["id"])
@@ -72,7 +66,8 @@ def _estimate(
     model: str = "Qwen/Qwen3-32B-AWQ", gpu: str = TURING, version: str = "0.8.5", **flags: Any
 ) -> MemoryEstimate:
     spec, card = load_model(model), find_gpu(gpu)
-    return estimate_memory(spec, card, resolve({"dtype": "half", **flags}, spec, card, parse_version(version)))
+    engine = resolve({"dtype": "half", **flags}, spec, card, parse_version(version))
+    return estimate_memory(spec, Placement(card), engine)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +132,17 @@ def test_only_v0_pins_host_memory() -> None:
     assert _estimate(gpu="H100 80GB", swap_space=4).pinned_host_bytes == 0
 
 
+def test_four_cards_in_bridged_pairs_are_as_uncertain_as_over_pcie() -> None:
+    """NCCL's ring of four goes over PCIe there, in the figure as in its interval."""
+    model, gpu = load_model("Qwen/Qwen3-8B"), find_gpu("RTX 3090")
+    engine = resolve({"tensor_parallel_size": 4}, model, gpu, parse_version("0.10.2"))
+    over: dict[Interconnect, MemoryEstimate] = {
+        link: estimate_memory(model, Placement(gpu, 4, link), engine) for link in get_args(Interconnect)
+    }
+    assert over["nvlink-pairs"] == over["none"] == over["pcie"]
+    assert over["nvlink"].doubts.non_torch > over["pcie"].doubts.non_torch
+
+
 def test_an_explicit_cache_size_is_taken_as_it_is() -> None:
     per_token = 2 * 28 * 8 * 128 * 2
     on_gpu = _estimate("Qwen/Qwen3-0.6B", "T4", "0.14.1", kv_cache_memory_bytes=2 * GIB)
@@ -149,7 +155,7 @@ def test_the_rank_with_the_least_room_decides_the_blocks() -> None:
     """The last stage of a pipeline holds the head and runs the sampler."""
     model, gpu = load_model("Qwen/Qwen3-8B"), find_gpu("RTX 4090")
     engine = resolve({"pipeline_parallel_size": 2, "max_num_seqs": 512}, model, gpu, parse_version("0.10.2"))
-    memory = estimate_memory(model, gpu, engine)
+    memory = estimate_memory(model, Placement(gpu), engine)
     first, last = memory.ranks
     assert last.activation_bytes > first.activation_bytes
     assert memory.num_blocks == last.available_bytes // last.block_bytes < first.available_bytes // first.block_bytes

@@ -13,13 +13,16 @@ from packaging.version import Version
 
 from planner.benchmark.metrics import summarize
 from planner.engine.defaults import ResolvedEngine, resolve
+from planner.estimate.deployment import Deployment
+from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.speed.coefficients import V1
 from planner.estimate.speed.prediction import predict as predict_metrics
-from planner.estimate.speed.step import Step, StepModel, largest_graph_tokens, prefill_pairs
+from planner.estimate.speed.step import Step, StepModel, prefill_pairs
 from planner.files.shipped import load_named, shipped_files
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
+from planner.hardware.placement import Placement
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
@@ -53,8 +56,8 @@ def prefill(tokens: int) -> Step:
 
 
 def predict(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, workload: Workload, instances: int = 1) -> Any:
-    memory = estimate_memory(model, gpu, engine)
-    return predict_metrics(model, gpu, "pcie", engine, memory, workload, instances)["output_throughput"]
+    deployment = Deployment.of(model, Placement(gpu), engine, instances)
+    return predict_metrics(deployment, workload)["output_throughput"]
 
 
 def test_pairs_of_chunks_add_up_to_the_whole_prompt() -> None:
@@ -63,18 +66,19 @@ def test_pairs_of_chunks_add_up_to_the_whole_prompt() -> None:
 
 
 def test_decode_of_one_sequence_is_near_the_time_to_read_the_weights() -> None:
-    step_s = StepModel(DENSE_4B, H200, "none", h200()).seconds(decode(1, 10))
+    step_s = StepModel(DENSE_4B, Placement(H200, interconnect="none"), h200()).seconds(decode(1, 10))
     weights_s = 4e9 * 2 / H200.memory_bandwidth_bytes_per_s
     assert weights_s < step_s < 2 * weights_s
 
 
 def test_long_prefill_is_near_the_time_of_its_arithmetic() -> None:
-    step_s = StepModel(DENSE_4B, H200, "none", h200(max_num_batched_tokens=16384)).seconds(prefill(8192))
+    steps = StepModel(DENSE_4B, Placement(H200, interconnect="none"), h200(max_num_batched_tokens=16384))
+    step_s = steps.seconds(prefill(8192))
     assert 1 < step_s / (2 * 3.6e9 * 8192 / H200.peak_flop_per_s) < 3
 
 
 def test_longer_contexts_and_larger_batches_take_longer() -> None:
-    steps = StepModel(AWQ_32B, TURING, "pcie", turing())
+    steps = StepModel(AWQ_32B, Placement(TURING), turing())
     by_context = [steps.seconds(decode(8, context)) for context in (100, 1000, 8000)]
     by_batch = [steps.seconds(decode(seqs, 1000)) for seqs in (1, 8, 64)]
     assert by_context == sorted(by_context)
@@ -83,7 +87,7 @@ def test_longer_contexts_and_larger_batches_take_longer() -> None:
 
 
 def test_awq_switches_kernels_at_256_tokens() -> None:
-    steps = StepModel(AWQ_32B, TURING, "pcie", turing(max_num_seqs=512))
+    steps = StepModel(AWQ_32B, Placement(TURING), turing(max_num_seqs=512))
     per_token = [steps.seconds(prefill(tokens)) / tokens for tokens in (128, 255, 512, 2048)]
     assert per_token[0] >= per_token[1] > per_token[2] > per_token[3]
     assert per_token[1] > 1.5 * per_token[3]  # the fused kernel gains nothing from more tokens
@@ -92,7 +96,7 @@ def test_awq_switches_kernels_at_256_tokens() -> None:
 def test_marlin_replaces_plain_awq_on_newer_cards() -> None:
     card = find_gpu("RTX 3090")
     engine = resolve({"tensor_parallel_size": 4}, AWQ_32B, card, Version("0.8.5"))
-    seconds = [StepModel(AWQ_32B, card, "pcie", engine).seconds(prefill(tokens)) for tokens in (255, 257)]
+    seconds = [StepModel(AWQ_32B, Placement(card), engine).seconds(prefill(tokens)) for tokens in (255, 257)]
     assert seconds[1] == pytest.approx(seconds[0], rel=0.1)
 
 
@@ -107,50 +111,62 @@ def test_few_tokens_read_few_experts() -> None:
     dense = replace(moe, experts=None, intermediate_size=128 * 768)
     one, many = decode(1), decode(1024)
     engine = h200(max_num_seqs=1024, enforce_eager=True)
-    sparse, whole = StepModel(moe, H200, "none", engine), StepModel(dense, H200, "none", engine)
+    alone = Placement(H200, interconnect="none")
+    sparse, whole = StepModel(moe, alone, engine), StepModel(dense, alone, engine)
     assert float(sparse._linear_s(1)) < 0.2 * float(whole._linear_s(1))  # one token of 128 experts uses 8
     assert sparse.seconds(one) <= sparse.seconds(many) < whole.seconds(many)  # all are read, few computed
 
 
 def test_v0_graphs_serve_decodes_of_short_sequences_only() -> None:
-    steps = StepModel(AWQ_32B, TURING, "pcie", turing(max_seq_len_to_capture=8192))
+    steps = StepModel(AWQ_32B, Placement(TURING), turing(max_seq_len_to_capture=8192))
     assert steps.is_graphed(decode(8, 8192))
     assert not steps.is_graphed(decode(8, 8193))
     assert not steps.is_graphed(Step(prefill_tokens=10, decode_seqs=8, longest_tokens=100))
-    assert not StepModel(AWQ_32B, TURING, "pcie", turing(enforce_eager=True)).is_graphed(decode(8))
+    assert not StepModel(AWQ_32B, Placement(TURING), turing(enforce_eager=True)).is_graphed(decode(8))
 
 
 def test_v1_graphs_serve_mixed_steps_up_to_twice_max_num_seqs() -> None:
-    steps = StepModel(DENSE_4B, H200, "none", h200(max_num_seqs=64))
+    steps = StepModel(DENSE_4B, Placement(H200, interconnect="none"), h200(max_num_seqs=64))
     assert steps.is_graphed(Step(prefill_tokens=100, decode_seqs=28))
     assert not steps.is_graphed(Step(prefill_tokens=101, decode_seqs=28))
     assert largest_graph_tokens(h200(max_num_seqs=1024)) == 512
     assert largest_graph_tokens(h200(max_num_seqs=1024, max_num_batched_tokens=1024)) == 512
 
 
+@pytest.mark.parametrize(
+    ("version", "largest"), [("0.9.2", 512), ("0.10.0", 128), ("0.10.2", 128), ("0.11.0", 128), ("0.24.0", 128)]
+)
+def test_captured_graphs_follow_max_num_seqs_since_0_10(version: str, largest: int) -> None:
+    engine = resolve({"max_num_seqs": 64}, DENSE_4B, H200, Version(version))
+    steps = StepModel(DENSE_4B, Placement(H200, interconnect="none"), engine)
+    assert largest_graph_tokens(engine) == largest
+    assert steps.is_graphed(Step(prefill_tokens=largest - 28, decode_seqs=28))
+    assert not steps.is_graphed(Step(prefill_tokens=largest - 27, decode_seqs=28))
+
+
 def test_eager_steps_cost_a_launch_per_layer() -> None:
-    eager = StepModel(DENSE_4B, H200, "none", h200(enforce_eager=True)).seconds(decode(8))
-    graphed = StepModel(DENSE_4B, H200, "none", h200()).seconds(decode(8))
+    eager = StepModel(DENSE_4B, Placement(H200, interconnect="none"), h200(enforce_eager=True)).seconds(decode(8))
+    graphed = StepModel(DENSE_4B, Placement(H200, interconnect="none"), h200()).seconds(decode(8))
     assert eager == pytest.approx(36 * V1.launch_s_per_layer, rel=0.01)
     assert graphed < eager / 3
 
 
 def test_async_scheduling_hides_the_host() -> None:
-    hidden = StepModel(DENSE_4B, H200, "none", h200(async_scheduling=True)).seconds(decode(128))
-    shown = StepModel(DENSE_4B, H200, "none", h200(async_scheduling=False)).seconds(decode(128))
+    hidden = StepModel(DENSE_4B, Placement(H200, interconnect="none"), h200(async_scheduling=True)).seconds(decode(128))
+    shown = StepModel(DENSE_4B, Placement(H200, interconnect="none"), h200(async_scheduling=False)).seconds(decode(128))
     assert shown - hidden == pytest.approx(V1.host_s + V1.host_s_per_rank + 128 * V1.host_s_per_seq, rel=0.01)
 
 
 def test_nvlink_spares_most_of_the_all_reduce() -> None:
-    over_pcie = StepModel(AWQ_32B, TURING, "pcie", turing()).seconds(prefill(2048))
-    over_nvlink = StepModel(AWQ_32B, TURING, "nvlink", turing()).seconds(prefill(2048))
-    pairs = StepModel(AWQ_32B, TURING, "nvlink-pairs", turing()).seconds(prefill(2048))
+    over_pcie = StepModel(AWQ_32B, Placement(TURING), turing()).seconds(prefill(2048))
+    over_nvlink = StepModel(AWQ_32B, Placement(TURING, interconnect="nvlink"), turing()).seconds(prefill(2048))
+    pairs = StepModel(AWQ_32B, Placement(TURING, interconnect="nvlink-pairs"), turing()).seconds(prefill(2048))
     assert over_nvlink < pairs == over_pcie
     assert over_pcie - over_nvlink > 0.3  # 128 all-reduces of 2048 x 5120 halves at 6 GB/s: 0.67 s
 
 
 def test_a_prefix_hit_uses_the_slow_kernel_on_turing() -> None:
-    steps = StepModel(AWQ_32B, TURING, "pcie", turing(enable_chunked_prefill=False))
+    steps = StepModel(AWQ_32B, Placement(TURING), turing(enable_chunked_prefill=False))
     fresh = Step(prefill_tokens=8192, prefill_pairs=prefill_pairs(8192), sampled_prefills=1)
     hit = Step(prefill_tokens=8192, prefill_pairs=prefill_pairs(8192), sampled_prefills=1, continues_prefix=True)
     assert steps.seconds(hit) > steps.seconds(fresh)
@@ -176,7 +192,7 @@ def test_arrays_give_what_scalars_give() -> None:
 
 
 def test_step_sizes_may_be_arrays() -> None:
-    steps = StepModel(AWQ_32B, TURING, "pcie", turing())
+    steps = StepModel(AWQ_32B, Placement(TURING), turing())
     seqs = np.array([1, 8, 64])
     together = steps.seconds(Step(decode_seqs=seqs, context_tokens=seqs * 1000, longest_tokens=1000))
     assert np.asarray(together).tolist() == pytest.approx([steps.seconds(decode(int(n))) for n in seqs])
@@ -224,8 +240,8 @@ def test_the_prediction_is_near_the_simulated_engine_on_every_shipped_workload(n
     """Shared prefixes and conversations too: both leave out what the prefix cache has seen."""
     asked = load_named(name, Workload, Path(), "workloads")
     engine = h200(enable_prefix_caching=caching, max_model_len=40960, gpu_memory_utilization=0.4)
-    memory = estimate_memory(DENSE_4B, H200, engine)
-    started = SimulatedEngine(StepModel(DENSE_4B, H200, "pcie", engine), int(memory.num_blocks))
+    memory = estimate_memory(DENSE_4B, Placement(H200), engine)
+    started = SimulatedEngine(StepModel(DENSE_4B, Placement(H200), engine), int(memory.num_blocks))
     records, counters = simulate_load([started], asked)
     simulated = summarize(records).metrics["output_throughput"]
     assert predict(DENSE_4B, H200, engine, asked) == pytest.approx(simulated, rel=0.25)

@@ -75,7 +75,7 @@ def finished(
         problem = make_problem()
         tune(problem, 6)
         crew = Here(problem, simulated(problem), watcher.stage, "simulated")
-        kept["finished"] = problem, run_finals(problem, Search(problem, storage), crew, watcher)
+        kept["finished"] = problem, run_finals(problem, Search.open(problem, storage), crew, watcher)
     problem, trials = kept["finished"]
     return problem, list(trials)
 

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import pytest
 
-from planner.benchmark.metrics import GOALS
+from planner.benchmark.metric import GOALS
 from planner.study.problem import Problem
 from planner.trials.trial import Failure
 from planner.tuning.search.dashboard_attributes import settings_words, study_words, trial_attributes, with_unit

@@ -22,8 +22,9 @@ from planner.trials.trial import best_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
-from planner.tuning.search.samplers import RECORD, distributions, record_of, untried_rows
-from planner.tuning.search.search import Search, definition
+from planner.tuning.search.samplers import FeasibleSampler, Situation, distributions, untried_rows
+from planner.tuning.search.search import Search
+from planner.tuning.search.store import RECORD, StudyStore, definition, record_of
 from planner.tuning.search.surrogate import Surrogate
 
 Make = Callable[..., Problem]
@@ -67,7 +68,7 @@ def test_the_same_seed_asks_the_same(make_problem: Make, watcher: Any, sampler: 
     for _ in range(2):
         run_study(
             problem,
-            Search(problem, "sqlite://"),
+            Search.open(problem, "sqlite://"),
             Here(problem, simulated(problem), watcher.stage, "simulated"),
             4,
             watcher,
@@ -89,7 +90,7 @@ def test_an_unfinished_trial_is_finished_first_under_its_own_number(
 ) -> None:
     problem = make_problem()
     tune(problem, 2)
-    asked = Search(problem, storage).ask()  # and then the power fails
+    asked = Search.open(problem, storage).ask()  # and then the power fails
     assert asked is not None
     trials = tune(make_problem(), 4, observer=watcher)
     assert watcher.asked[0] == asked
@@ -103,7 +104,7 @@ def test_a_trial_that_was_half_stored_is_told_and_not_launched_again(
     """What a planner leaves that is killed between two of its writes."""
     problem = make_problem()
     (measured,) = launch(problem)
-    Search(problem, storage).ask()
+    Search.open(problem, storage).ask()
     study = _stored(storage)
     record = msgspec.json.encode(measured).decode()
     optuna.Trial(study, study.trials[0]._trial_id).set_user_attr(RECORD, record)
@@ -125,7 +126,7 @@ def test_a_trial_that_was_half_asked_is_asked_whole_under_its_number(
     problem = make_problem(search_space={"search": {"layout": ["2xtp1", "1xtp2"]}} if is_default_on_grid else FOUR)
     row = problem.row_of(problem.default)
     assert (row is not None) == is_default_on_grid
-    Search(problem, storage)
+    Search.open(problem, storage)
     study = _stored(storage)
     if row is not None:
         study.enqueue_trial(problem.choices.params(problem.grid.indices[row]))
@@ -216,7 +217,7 @@ def test_a_changed_definition_is_refused_by_key(
 
 
 def test_a_study_without_results_may_still_change(make_problem: Make, tune: Any, storage: str) -> None:
-    Search(make_problem(), storage).ask()
+    Search.open(make_problem(), storage).ask()
     (trial,) = tune(make_problem(workload__concurrency=5), 1)
     assert trial.candidate == make_problem().default
 
@@ -229,7 +230,7 @@ def test_another_sampler_continues_the_same_study(make_problem: Make, tune: Any)
 
 def test_a_storage_that_is_none(make_problem: Make) -> None:
     with pytest.raises(InputError, match=r"^storage nonsense: cannot be opened: ") as caught:
-        Search(make_problem(), "nonsense")
+        Search.open(make_problem(), "nonsense")
     assert "\n" not in str(caught.value)
 
 
@@ -241,7 +242,7 @@ def test_a_study_from_before_weights_goes_on(make_problem: Make) -> None:
 
 def test_a_batch_is_asked_before_the_first_is_told(make_problem: Make) -> None:
     problem = make_problem(search_space={"search": {"max_num_seqs": [1, 2, 4, 8, 16, 32]}})
-    search = Search(problem, "sqlite://")
+    search = Search.open(problem, "sqlite://")
     asked = [search.ask() for _ in range(3)]
     assert asked[0] == (0, problem.default)
     assert len({candidate.key for _, candidate in filter(None, asked)}) == 3
@@ -250,7 +251,11 @@ def test_a_batch_is_asked_before_the_first_is_told(make_problem: Make) -> None:
 def test_what_is_under_way_is_no_reason_for_a_twin(make_problem: Make, watcher: Any) -> None:
     problem = make_problem(search_space={"search": {"max_num_seqs": list(range(1, 65))}})
     past = run_study(
-        problem, Search(problem, "sqlite://"), Here(problem, simulated(problem), watcher.stage, "simulated"), 4, watcher
+        problem,
+        Search.open(problem, "sqlite://"),
+        Here(problem, simulated(problem), watcher.stage, "simulated"),
+        4,
+        watcher,
     )
     surrogate, rows = Surrogate(problem), untried_rows(problem, past)
 
@@ -275,7 +280,7 @@ def test_a_database_of_something_else_is_refused_unchanged(make_problem: Make, t
         database.commit()
     before = path.read_bytes()
     with pytest.raises(InputError, match=r"books\.db: a database of something else, with tables books$"):
-        Search(make_problem(), f"sqlite:///{path}")
+        Search.open(make_problem(), f"sqlite:///{path}")
     assert path.read_bytes() == before
 
 
@@ -284,24 +289,39 @@ def test_a_damaged_file_is_refused_unchanged(
     make_problem: Make, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     path = tmp_path / "study.db"
-    Search(make_problem(), f"sqlite:///{path}")
+    Search.open(make_problem(), f"sqlite:///{path}")
     path.write_bytes(damage(path.read_bytes()))
     before = path.read_bytes()
     with pytest.raises(InputError, match=r"study\.db: cannot be opened: .*(not a database|malformed)"):
-        Search(make_problem(), f"sqlite:///{path}")
+        Search.open(make_problem(), f"sqlite:///{path}")
     assert path.read_bytes() == before
 
 
 def test_a_damaged_record_is_named(make_problem: Make, tmp_path: Path, watcher: Any) -> None:
     path = tmp_path / "study.db"
     problem = make_problem()
-    search = Search(problem, f"sqlite:///{path}")
+    search = Search.open(problem, f"sqlite:///{path}")
     run_study(problem, search, Here(problem, simulated(problem), watcher.stage, "simulated"), 1, watcher)
     with closing(sqlite3.connect(path)) as database:
         database.execute("update trial_user_attributes set value_json = ? where key = ?", ('"{no JSON"', RECORD))
         database.commit()
     with pytest.raises(InputError, match=r"^stored trial 0: its record cannot be read: JSON is malformed"):
-        Search(problem, f"sqlite:///{path}").trials()
+        Search.open(problem, f"sqlite:///{path}").trials()
+
+
+def test_a_store_reads_its_trials_whatever_the_sampler(make_problem: Make, tune: Any, storage: str) -> None:
+    trials = tune(make_problem(), 3)
+    assert StudyStore(make_problem(sampler={"name": "random"}), storage).trials() == trials
+
+
+@pytest.mark.parametrize("name", ["planner", "random", "grid"])
+def test_our_samplers_choose_without_a_storage(make_problem: Make, tune: Any, name: str) -> None:
+    problem = make_problem(search_space=FOUR)
+    past = tune(problem, 2)
+    rows = untried_rows(problem, past)
+    chosen = [FeasibleSampler(problem, name, seed=1).choose(Situation(rows, past, ())) for _ in range(2)]
+    assert chosen[0] == chosen[1]
+    assert chosen[0] in rows
 
 
 def test_a_stored_trial_whose_host_had_no_speed_is_refused(make_problem: Make, launch: Any) -> None:

@@ -1,0 +1,123 @@
+"""One metric as a value: `Metric.parse("ttft_p95")` knows its unit, its direction and how to compute it.
+
+In: a name. Out: a `Metric`. Names stay strings in files and documents; nothing else takes them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+from planner.arrays import LazyModule
+from planner.benchmark.records import RequestRecord
+from planner.units import format_count, format_ms
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = LazyModule("numpy")
+
+
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
+STATISTICS = ("mean", "std", "p50", "p90", "p95", "p99")
+RATES = ("request_throughput", "input_throughput", "output_throughput", "total_token_throughput")
+METRICS: tuple[str, ...] = (*RATES, *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in STATISTICS))
+"""Names an SLO may use: rates per second, latencies in seconds."""
+MAX_MODEL_LEN = "max_model_len"
+"""The context a candidate serves, tokens. No benchmark shows it, but an objective may be after it."""
+GOALS = (*METRICS, MAX_MODEL_LEN)
+"""Names an objective may use."""
+QUEUE = "queue"
+"""Wait of a request for its place; a fleet may limit it, a study may not."""
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A statistic of a latency, a rate, or the context's length."""
+
+    family: str
+    """A latency such as `ttft`; else the whole name."""
+    statistic: str = ""
+    """`mean`, `std` or a percentile such as `p95`; empty for a rate and for the context's length."""
+
+    @classmethod
+    def parse(cls, name: str) -> Metric:
+        """The metric of one of GOALS, or a statistic of QUEUE. Raises ValueError for any other name."""
+        if name not in _BY_NAME:
+            raise ValueError(f"{name!r} is no metric")
+        return _BY_NAME[name]
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}_{self.statistic}" if self.statistic else self.family
+
+    @property
+    def is_rate(self) -> bool:
+        return self.family in RATES
+
+    @property
+    def is_latency(self) -> bool:
+        return self.family in LATENCIES or self.family == QUEUE
+
+    @property
+    def percentile(self) -> float | None:
+        """95.0 for `p95`; None where the statistic is no percentile."""
+        return PERCENTILES.get(self.statistic)
+
+    @property
+    def sign(self) -> Literal[1, -1]:
+        """1 where more is better (rates, the context), -1 where less is (latencies)."""
+        return -1 if self.is_latency else 1
+
+    @property
+    def unit(self) -> Literal["s", "req/s", "tok/s", "tokens"]:
+        if self.is_latency:
+            return "s"
+        if self.family == MAX_MODEL_LEN:
+            return "tokens"
+        return "req/s" if self.family == "request_throughput" else "tok/s"
+
+    def of(self, record: RequestRecord) -> list[float]:
+        """Seconds that this latency had in one complete request: every gap for ITL, none for a one-token TPOT.
+
+        Only latencies are seen in a single request.
+        """
+        if self.family == "ttft":
+            return [record.ttft_s]
+        if self.family == "e2el":
+            return [record.e2el_s]
+        if self.family == "tpot":
+            return [] if record.tpot_s is None else [record.tpot_s]
+        if self.family == "itl":
+            return [later - earlier for earlier, later in pairwise(record.chunk_s)]
+        if self.family == QUEUE:
+            return [record.queue_s]
+        raise ValueError(f"{self.name} is not seen in a single request")
+
+    def of_sample(self, values: NDArray[np.float64], axis: int | None = None) -> Any:
+        """The statistic over a sample of the latency, or along an axis of several samples."""
+        if self.percentile is not None:
+            return np.percentile(values, self.percentile, axis=axis)
+        return values.mean(axis=axis) if self.statistic == "mean" else values.std(axis=axis)
+
+    def format(self, value: float) -> str:
+        """`507.1 tok/s`, `1.32 s`: the value with its unit, as a person reads it."""
+        if self.is_latency:
+            return format_ms(value)
+        if self.family == MAX_MODEL_LEN:
+            return f"{format_count(value)} tokens"
+        if self.unit == "req/s":
+            return f"{value:.3f} req/s"
+        return f"{value:,.1f} tok/s".replace(",", " ")
+
+
+_BY_NAME = {
+    metric.name: metric
+    for metric in (
+        *map(Metric, (*RATES, MAX_MODEL_LEN)),
+        *(Metric(family, statistic) for family in (*LATENCIES, QUEUE) for statistic in STATISTICS),
+    )
+}

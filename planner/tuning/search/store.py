@@ -1,0 +1,296 @@
+"""The study's memory: `StudyStore` keeps its trials in Optuna's storage and knows who works on which. It knows no
+sampler.
+
+Optuna's storage is the durable truth. A trial's full record is one user attribute (`record`, JSON); its parameters,
+value and constraints are Optuna's own, and its figures short attributes beside them (`dashboard_attributes.py`), so
+`optuna-dashboard` and `optuna.load_study` work on our studies. `claims.py` says how several planners share one storage.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import msgspec
+import optuna
+import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from planner.constraints import Constraint
+from planner.errors import BackendError, InputError, in_short
+from planner.study import Candidate, Problem
+from planner.trials import Rerun, Trial, Verdict, judged, on_par
+from planner.tuning.search.claims import Claims, shown
+from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit
+
+RECORD, CANDIDATE, RERUN = "record", "candidate", "rerun"
+"""User attributes of a trial."""
+OWNER, SIGN_OF_LIFE = "owner", "sign_of_life"
+"""Which planner has a trial, and when it last said so; where several share the storage."""
+DEFINITION, ABOUT, QUALITY = "definition", "about", "quality"
+"""User attributes of a study."""
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class StudyStore:
+    """One study in one storage, by default in memory. Raises InputError when the stored study was defined otherwise."""
+
+    def __init__(self, problem: Problem, storage: str | None) -> None:
+        self._problem = problem
+        self._asked_here: set[int] = set()
+        self._decoded: dict[int, Trial | None] = {}
+        """The finished trials by number, each decoded once: a finished trial does not change."""
+        self._claims = Claims(storage, problem.spec.name, self._beat)
+        self.study = self._opened(storage)
+        """Optuna's, to ask it for new trials."""
+        with self.alone():  # or a planner that begins beside this one finds a study without a definition
+            self.study.set_metric_names([with_unit(problem.objective.name)])
+            self._check_definition()
+            if self.study.user_attrs.get(ABOUT) != (about := study_words(problem)):
+                self.study.set_user_attr(ABOUT, about)
+
+    def _opened(self, storage: str | None) -> optuna.Study:
+        try:
+            _refuse_foreign(storage)
+            with self.alone():  # the first planner makes the tables
+                return optuna.create_study(
+                    study_name=self._problem.spec.name,
+                    storage=storage,
+                    direction=self._problem.objective.direction,
+                    load_if_exists=True,
+                )
+        except RuntimeError as error:  # tables of another version of Optuna, which says what to do
+            words = str(error).replace("$STORAGE_URL", shown(storage))
+            raise InputError(f"storage {shown(storage)}: {words}") from None
+        except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
+            raise InputError(f"storage {shown(storage)}: cannot be opened: {in_short(error)}") from None
+
+    def _check_definition(self) -> None:
+        """A study continues only under the definition it began with: other loads or machines do not compare."""
+        now = definition(self._problem)
+        stored = self.study.user_attrs.get(DEFINITION)
+        changed = sorted(key for key in {*now, *(stored or {})} if now.get(key) != (stored or {}).get(key))
+        if changed and not self.trials():  # nothing measured yet that could not be compared
+            self.study.set_user_attr(DEFINITION, now)
+            for frozen in self.asked():
+                self.study.tell(frozen.number, state=TrialState.FAIL)
+        elif changed:
+            raise InputError(
+                f"{self._problem.spec.name}: {', '.join(changed)}: changed since this study began, so its trials would "
+                "not compare; give the study a new name, or undo the change"
+            )
+
+    # --- what is known ---
+
+    def trials(self) -> list[Trial]:
+        """The finished trials, oldest first, each with the verdict on its answers and its host's speed.
+
+        Raises InputError for a record that is damaged.
+        """
+        return on_par(self._problem, judged(self._problem, self._records(), self.verdicts()))
+
+    def _records(self) -> list[Trial]:
+        known = self._decoded
+        finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        for frozen in finished:
+            if frozen.number not in known:
+                known[frozen.number] = record_of(frozen)
+        return [trial for frozen in finished if (trial := known[frozen.number]) is not None]
+
+    def verdicts(self) -> list[Verdict]:
+        """What the quality gate found so far, one for each set of numerics."""
+        return msgspec.convert(self.study.user_attrs.get(QUALITY, []), list[Verdict])
+
+    def keep_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Store these, and no others, beside the trials; they are theirs from now on."""
+        self.study.set_user_attr(QUALITY, msgspec.to_builtins(list(verdicts)))
+
+    # --- who works on what ---
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other planners may work on this study."""
+        return self._claims.is_shared
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Around looking and asking: no other planner asks meanwhile. Raises BackendError: the storage is lost."""
+        return self._claims.alone()
+
+    def alone_for(self, what: str) -> AbstractContextManager[None]:
+        """Around what one planner does for all of them; the others wait, but may ask."""
+        return self._claims.alone_for(what)
+
+    def num_under_way(self, finals: bool = False) -> int:
+        """Trials of the search, or all others, that are asked here, or at another planner that lives."""
+        return sum((RERUN in frozen.user_attrs) == finals for frozen in self.taken(self.asked()))
+
+    def asked(self) -> list[FrozenTrial]:
+        """The trials that are asked and not told, oldest first; also those that a planner was killed while asking."""
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def taken(self, asked: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the `asked` that somebody has: this planner, or another one that lives."""
+        whole = [frozen for frozen in asked if CANDIDATE in frozen.user_attrs]
+        if not self._claims.is_shared or not whole:
+            return [frozen for frozen in whole if frozen.number in self._asked_here]
+        now = self._claims.now()
+        return [
+            frozen
+            for frozen in whole
+            if frozen.number in self._asked_here or not self._claims.is_lost(frozen.user_attrs.get(SIGN_OF_LIFE), now)
+        ]
+
+    def handle(self, number: int) -> optuna.Trial:
+        """A trial that is asked, to write to it."""
+        storage = self.study._storage
+        return optuna.Trial(self.study, storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
+
+    def claim(self, trial: optuna.Trial) -> None:
+        """Take a trial that nobody has; where others share the storage it gets signs of life from now on."""
+        if self._claims.is_shared:
+            self._claims.hold(trial._trial_id)
+            trial.set_user_attr(OWNER, self._claims.owner)
+        self._asked_here.add(trial.number)
+
+    def _beat(self, trial_id: int, now: float) -> None:
+        try:
+            self.study._storage.set_trial_user_attr(trial_id, SIGN_OF_LIFE, now)
+        except optuna.exceptions.OptunaError as error:
+            raise BackendError(f"storage: {error}") from None
+
+    # --- what is written ---
+
+    def begin(self, trial: optuna.Trial, candidate: Candidate, rerun: Rerun | None = None) -> tuple[int, Candidate]:
+        """Claim a trial and write down what it launches."""
+        if rerun is not None:
+            trial.set_user_attr(RERUN, msgspec.json.encode(rerun).decode())
+        self.claim(trial)
+        trial.set_user_attr(CANDIDATE, msgspec.json.encode(candidate).decode())
+        return trial.number, candidate
+
+    def reject(self, trial: optuna.Trial, violated: Sequence[Constraint]) -> None:
+        """A proposal that is not launched: infeasible (the sampler learns the excess) or already known."""
+        for constraint in violated:
+            trial.set_constraint(constraint.name, constraint.excess)
+        self.study.tell(trial, state=TrialState.PRUNED)
+
+    def store(self, trial: Trial) -> bool:
+        """Store a finished trial. A failure is never a score: it is PRUNED with a violated constraint.
+
+        False, and nothing stored, where another planner has taken the trial over since.
+        """
+        with self.alone():
+            handle = self.handle(trial.number)
+            self._claims.let_go(handle._trial_id)
+            self._asked_here.discard(trial.number)
+            if self._claims.is_shared and not self._is_mine(trial.number):
+                return False
+            self._store(trial, handle)
+        return True
+
+    def _is_mine(self, number: int) -> bool:
+        whole = (frozen for frozen in self.asked() if CANDIDATE in frozen.user_attrs)
+        return any(frozen.number == number and frozen.user_attrs.get(OWNER) == self._claims.owner for frozen in whole)
+
+    def _store(self, trial: Trial, handle: optuna.Trial) -> None:
+        """The record first: a trial of a planner that is killed before the end is told by the next."""
+        handle.set_user_attr(RECORD, msgspec.json.encode(trial).decode())
+        for name, value in trial_attributes(self._problem, trial).items():
+            handle.set_user_attr(name, value)
+        for constraint in trial.constraints:
+            handle.set_constraint(constraint.name, constraint.excess)
+        if trial.outcome == "failed":
+            handle.set_constraint("engine serves", 1.0)
+        if trial.value is not None and math.isfinite(trial.value):
+            self.study.tell(trial.number, trial.value)
+        else:
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+
+    def store_recorded(self) -> None:
+        """End what a killed planner had begun to store."""
+        with self.alone():
+            asked = self.asked()
+            taken = {frozen.number for frozen in self.taken(asked)}
+            for frozen in asked:
+                if CANDIDATE not in frozen.user_attrs or frozen.number in taken:
+                    continue
+                if (trial := record_of(frozen)) is not None:
+                    self._store(trial, self.handle(frozen.number))
+
+
+# --- the storage ---
+
+
+@contextmanager
+def storage_kept() -> Iterator[None]:
+    """A storage that cannot be read or written any more, as on a full disk, is no fault of a trial: BackendError."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        causes = (getattr(cause, "orig", None) for cause in (error, error.__cause__, error.__context__))
+        words = str(next((cause for cause in causes if cause is not None), error))
+        raise BackendError(
+            f"the study's storage: {words}; finished trials are kept: mend that, then the same command continues"
+        ) from None
+
+
+def _refuse_foreign(storage: str | None) -> None:
+    """Optuna would write its tables into whatever SQLite file it is given. Raises InputError."""
+    if storage is None or not storage.startswith("sqlite:"):
+        return
+    engine = sqlalchemy.create_engine(storage)
+    tables = sqlalchemy.inspect(engine).get_table_names()
+    engine.dispose()
+    if tables and "studies" not in tables:
+        raise InputError(f"storage {shown(storage)}: a database of something else, with tables {', '.join(tables[:5])}")
+
+
+# --- what a stored trial says ---
+
+
+def under_way(asked: Iterable[FrozenTrial]) -> list[tuple[int, Candidate]]:
+    """Number and candidate of the search's trials among those that are asked and not told, in the order given."""
+    ours = [frozen for frozen in asked if CANDIDATE in frozen.user_attrs and RERUN not in frozen.user_attrs]
+    return [(frozen.number, msgspec.json.decode(frozen.user_attrs[CANDIDATE], type=Candidate)) for frozen in ours]
+
+
+def rerun_of(frozen: FrozenTrial) -> Rerun | None:
+    """Which rerun a stored trial is; None for a trial of the search."""
+    text = frozen.user_attrs.get(RERUN)
+    return None if text is None else msgspec.json.decode(text, type=Rerun)
+
+
+def record_of(frozen: FrozenTrial) -> Trial | None:
+    """None where there is none: of a proposal that was not launched. Raises InputError where it is damaged."""
+    if RECORD not in frozen.user_attrs:
+        return None
+    try:
+        return msgspec.json.decode(frozen.user_attrs[RECORD], type=Trial)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"stored trial {frozen.number}: its record cannot be read: {error}") from None
+
+
+def definition(problem: Problem) -> dict[str, Any]:
+    """What must not change while a study runs, as plain values by key."""
+    spec = problem.spec
+    kept = ("models", "hardware", "engine", "container", "workload", "objective", "repeats")
+
+    def plain(value: Any) -> Any:
+        return msgspec.to_builtins(value, enc_hook=float)
+
+    kept_values = {key: plain(getattr(spec, key)) for key in kept}
+    # How long we wait, from where we start, what is compiled already and who may read the model change no number.
+    for waiting in ("start_timeout", "command", "compile_cache", "pass_env"):
+        kept_values["engine"].pop(waiting)
+    kept_values["hardware"].pop("gpu_ids")  # the cards of a study are alike
+    if not spec.objective.weights:  # studies from before there were any go on
+        kept_values["objective"].pop("weights")
+    for name, variant in spec.models.items():
+        kept_values["models"][name]["path"] = variant.basename  # a folder may move
+    return {**kept_values, "search_space": plain(problem.choices.searched)}
