@@ -1,4 +1,4 @@
-"""What a check is (`Check`), and what it looks at (`Case`): facts of this machine, and a study where one is named."""
+"""What a check is (`Check`), and what it looks at (`Case`): facts of this machine, and a study if one is named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BackendName = Literal["docker", "process"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the doctor's. `fix`: what to do about a warning or a problem."""
+    """One line of the doctor's report. `fix`: what to do about a warning or a problem."""
 
     name: str
     status: Status
@@ -31,18 +31,18 @@ class Case:
     gpus: GpuFacts
     """The cards that engines see."""
     docker: EngineFacts | None
-    """None: not asked, or no answer."""
+    """Facts about the Docker Engine; None if not asked, or without an answer."""
     docker_error: str = ""
     image: ImageFacts | None = None
-    """None: not asked, or not here."""
+    """Facts about the study's image; None if not asked, or if it is not on this machine."""
     spec: StudySpec | None = None
-    """None: the machine alone is examined."""
+    """The study; None: only the machine is examined."""
     problem: Problem | None = None
-    """The study as it is written; None also where its model cannot be read."""
+    """The study as written; None also if its model cannot be read."""
     here: Problem | None = None
     """The same study with the cards and the host memory of this machine."""
     folder: Path = Path()
-    """Where the study's results go."""
+    """Folder for the study's results."""
 
     @cached_property
     def needs_gpus(self) -> bool:
@@ -50,12 +50,12 @@ class Case:
 
     @cached_property
     def cards(self) -> tuple[Card, ...]:
-        """Those the study uses; without a study, all."""
+        """The cards that the study uses; all cards without a study."""
         return self.gpus.cards if self.spec is None else self.gpus.cards[: self.spec.hardware.num_gpus]
 
     @cached_property
     def candidates(self) -> list[Candidate]:
-        """The study's default, and it with each searched value alone."""
+        """The study's default, and the default with each searched value in turn."""
         if self.problem is None:
             return []
         choices, default = self.problem.choices, self.problem.choices.default_candidate()

@@ -1,4 +1,4 @@
-"""Checks of the Docker Engine: does it answer, can its containers have cards, is the image here and does it fit."""
+"""Checks of the Docker Engine: does it answer, can its containers use cards, is the image here and does it fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_ENGINE = "not checked: no Docker Engine answers"
 NOT_ASKED = "not needed: engines run as processes"
 NVIDIA_RUNTIME = "nvidia"
 HOOK = "nvidia-container-runtime-hook"
-"""What an Engine calls for --gpus; part of NVIDIA's container toolkit."""
+"""Program that an Engine calls for --gpus; part of NVIDIA's container toolkit."""
 CDI_KIND = "nvidia.com/gpu"
 TOOLKIT = "install nvidia-container-toolkit, then "
 CONFIGURE = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
@@ -47,7 +47,10 @@ def engine(case: Case) -> Check:
 
 
 def nvidia_runtime(case: Case) -> Check:
-    """planner writes both --runtime and --gpus: the first must be registered, the second needs the toolkit's hook."""
+    """Whether containers can get cards through the runtime.
+
+    planner writes both --runtime and --gpus: the first must be registered, the second needs the toolkit's hook.
+    """
     name = "NVIDIA runtime"
     if (why := _unneeded(case)) is not None:
         return skipped(name, why)
@@ -93,7 +96,7 @@ def image(case: Case) -> Check | None:
 
 
 def cuda(case: Case) -> Check | None:
-    """The image's CUDA against the driver, as NVIDIA's runtime will judge it before the container starts."""
+    """Check the image's CUDA against the driver, as NVIDIA's runtime will judge it before the container starts."""
     name = "image CUDA"
     if case.spec is None:
         return None
@@ -153,7 +156,7 @@ def is_satisfied(requirement: str, gpus: GpuFacts) -> bool:
 
 
 def cards_in_container(case: Case) -> Check | None:
-    """What counts in the end: a container of the image, started as a trial is, lists the cards."""
+    """Check that a container of the image, started as a trial is, lists the cards. This is what counts in the end."""
     name = "GPUs in a container"
     if case.spec is None:
         return None

@@ -1,7 +1,7 @@
 """`planner doctor`: everything that must be true before the first launch. `examine(...) -> [Check, ...]`.
 
-The list of checks is `examine`; each is a small function of a `Case` in the module of its subject. Changes nothing, but
-for what images answer about themselves, which is kept in the user's cache.
+The list of checks is in `examine`; each is a small function of a `Case` in the module of its subject. Changes nothing
+except the user's cache, which keeps what images answer about themselves.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from planner.study import Problem, StudySpec, Workspace
 from planner.units import Bytes
 
 NOT_READY = 3
-"""Exit code with a problem; warnings alone give 0."""
+"""Exit code if there is a problem; warnings alone give 0."""
 
 
 def parse_backend(text: str) -> BackendName:
-    """Raises InputError."""
+    """The backend named by a text. Raises InputError."""
     for name in get_args(BackendName):
         if name == text:
             return name
@@ -41,7 +41,7 @@ def parse_backend(text: str) -> BackendName:
 
 
 def examine(case: Case, told: Callable[[str], None] = lambda _: None) -> list[Check]:
-    """All lines, in the order in which a launch would meet them. `told` hears before something takes long."""
+    """All checks, in the order in which a launch would meet them. `told` is called before something takes long."""
     found = [
         docker_checks.engine(case),
         docker_checks.nvidia_runtime(case),
@@ -67,7 +67,7 @@ def examine(case: Case, told: Callable[[str], None] = lambda _: None) -> list[Ch
 
 
 def _engine_lines(case: Case, found: Sequence[Check | None], told: Callable[[str], None]) -> list[Check | None]:
-    """What the engine's program says of itself."""
+    """The checks of what the engine's program reports about itself."""
     if any(check is not None and check.name == "vLLM program" and check.status == "problem" for check in found):
         return []
     try:
@@ -78,9 +78,9 @@ def _engine_lines(case: Case, found: Sequence[Check | None], told: Callable[[str
 
 
 def read_case(spec: StudySpec | None, folder: Path, backend: BackendName, gpus: GpuFacts | None = None) -> Case:
-    """Read the machine and look the study up. `gpus`: instead of what the driver says.
+    """Read the machine and look the study up. `gpus` replaces what the driver says.
 
-    Raises InputError where the study is wrong; a model that cannot be read is a finding, not an error.
+    Raises InputError if the study is wrong; a model that cannot be read is a finding, not an error.
     """
     gpus = read_gpus() if gpus is None else gpus
     if backend == "process":
@@ -92,7 +92,7 @@ def read_case(spec: StudySpec | None, folder: Path, backend: BackendName, gpus: 
         except BackendError as error:
             docker_error = str(error)
         if docker is not None and spec is not None and spec.container is not None:
-            with suppress(BackendError):  # the line on the image says that it is not here
+            with suppress(BackendError):  # the image check reports that it is missing
                 image = image_facts(spec.container.image)
     case = Case(
         backend=backend, gpus=gpus, docker=docker, docker_error=docker_error, image=image, spec=spec, folder=folder
@@ -111,7 +111,7 @@ def read_case(spec: StudySpec | None, folder: Path, backend: BackendName, gpus: 
 
 
 def _as_found(spec: StudySpec, gpus: GpuFacts, docker: EngineFacts | None) -> StudySpec:
-    """The study with the cards, their memory and links, and the host memory that are really there."""
+    """The study with this machine's real cards, their memory and links, and its host memory."""
     import psutil
 
     hardware = spec.hardware
@@ -120,7 +120,7 @@ def _as_found(spec: StudySpec, gpus: GpuFacts, docker: EngineFacts | None) -> St
     cards = gpus.cards[: hardware.num_gpus]
     if cards:
         least = min(card.total_bytes for card in cards)
-        with suppress(InputError):  # one the table lacks: judged as the card that the study names
+        with suppress(InputError):  # a card that is not in the table is judged as the one that the study names
             changes["gpu"] = recognise(cards[0].name, least).name
         changes |= {"gpu_memory": Bytes(least), "interconnect": gpus.only(cards).interconnect}
     return msgspec.structs.replace(spec, hardware=msgspec.structs.replace(hardware, **changes))
@@ -139,7 +139,7 @@ def exit_code(checks: Sequence[Check]) -> int:
 
 
 def document(case: Case, checks: Sequence[Check]) -> dict[str, Any]:
-    """What `--json` prints."""
+    """The document that `--json` prints."""
     return {
         "study": case.spec.name if case.spec else None,
         "backend": case.backend,

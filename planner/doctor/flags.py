@@ -1,6 +1,6 @@
 """Checks of the engine's program: its version, and every flag of the study against the program's own help.
 
-What an image answers is kept under its id in the user's cache, so that each image is asked once.
+An image's answer is kept under its id in the user's cache, so that each image is asked once.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from planner.launch import ImageFacts, ProcessBackend, engine_args, run_to_end
 from planner.study import StudySpec
 
 ALL_FLAGS = "--help=all"
-"""Newer versions name it in a short help that lists groups only (vllm@0.32.0 entrypoints/serve/utils/api_utils.py)."""
+"""Newer versions name this option in a short help of groups (vllm@0.32.0 entrypoints/serve/utils/api_utils.py)."""
 HELP_TIMEOUT_S = 300
-"""vLLM imports torch first: some 12 s on an idle machine, minutes on a cold disk."""
+"""Seconds to wait for the help. vLLM imports torch first: some 12 s on an idle machine, minutes on a cold disk."""
 VERSION_CODE = "from importlib.metadata import version; print(version('vllm'))"
 
 
 class Program(msgspec.Struct, frozen=True):
-    """What the engine's program says of itself."""
+    """What the engine's program reports about itself."""
 
     version: str
-    """Empty where it does not say."""
+    """Version of vLLM; empty if it is not reported."""
     flags: frozenset[str]
 
 
 def read_program(case: Case, told: Callable[[str], None]) -> Program | None:
-    """The program of this study; None where there is nothing to ask. Raises BackendError."""
+    """The program of this study; None if there is nothing to ask. Raises BackendError."""
     if case.spec is None:
         return None
     if case.backend == "process":
@@ -53,7 +53,7 @@ def read_program(case: Case, told: Callable[[str], None]) -> Program | None:
 
 
 def _runtime(case: Case) -> str | None:
-    """Where the image will have cards its help may look for one."""
+    """Runtime to ask the image with: if it will have cards, its help may look for one."""
     container = case.spec.container if case.spec else None
     if container is None or not case.needs_gpus or case.docker is None or not case.gpus.cards:
         return None
@@ -61,7 +61,7 @@ def _runtime(case: Case) -> str | None:
 
 
 def of_image(spec: StudySpec, image: ImageFacts, runtime: str | None = None) -> Program:
-    """By running the image; kept in the cache. Raises BackendError."""
+    """Read the program by running the image; the answer is kept in the cache. Raises BackendError."""
 
     def ask(option: str) -> str:
         ended = run_to_end(image.name, [option], env=spec.engine.env, runtime=runtime, timeout_s=HELP_TIMEOUT_S)
@@ -76,7 +76,7 @@ def of_image(spec: StudySpec, image: ImageFacts, runtime: str | None = None) -> 
 
 
 def kept_program(image: ImageFacts) -> Program | None:
-    """What the image answered earlier."""
+    """The image's earlier answer; None if there is none."""
     try:
         return msgspec.json.decode(cache_path(image).read_bytes(), type=Program)
     except (OSError, msgspec.DecodeError):
@@ -90,7 +90,7 @@ def cache_path(image: ImageFacts) -> Path:
 
 
 def _of_command(spec: StudySpec) -> Program:
-    """Raises BackendError."""
+    """Read the program by running the study's command. Raises BackendError."""
 
     def run(argv: Sequence[str]) -> str:
         try:
@@ -108,7 +108,7 @@ def _of_command(spec: StudySpec) -> Program:
 
 
 def _answer(what: str, exit_code: int, stdout: str, stderr: str) -> str:
-    """Raises BackendError with the last line of what went wrong."""
+    """Standard output of a program that succeeded. Raises BackendError with the last line of what went wrong."""
     if exit_code:
         lines = (stderr.strip() or stdout.strip()).splitlines()
         raise BackendError(f"{what} ended with {exit_code}: {redact(lines[-1]) if lines else 'no words'}")
@@ -116,7 +116,7 @@ def _answer(what: str, exit_code: int, stdout: str, stderr: str) -> str:
 
 
 def read_flags(ask: Callable[[str], str]) -> frozenset[str]:
-    """Every flag the program takes; `ask` runs it with an option. Raises BackendError where its help names none."""
+    """Every flag that the program takes; `ask` runs it with an option. Raises BackendError if its help names none."""
     text = ask("--help")
     if ALL_FLAGS in text:
         text = ask(ALL_FLAGS)
@@ -127,7 +127,7 @@ def read_flags(ask: Callable[[str], str]) -> frozenset[str]:
 
 
 def flags_in(text: str) -> frozenset[str]:
-    """The flags of argparse's help: those of its usage, and those at the head of each option's lines."""
+    """The flags in argparse's help: those of its usage, and those at the head of each option's lines."""
     usage, _, rest = text.partition("\n\n")
     heads = [re.split(r"\s{2,}", line.strip())[0] for line in rest.splitlines() if re.match(r" {1,4}-", line)]
     return frozenset(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", " ".join([usage, *heads])))
@@ -147,7 +147,7 @@ def version(case: Case, program: Program | None) -> Check | None:
 
 
 def flags(case: Case, program: Program | None) -> Check | None:
-    """Every flag that any value of the study writes, and those under engine.extra_args."""
+    """Check every flag that any value of the study writes, and those under engine.extra_args."""
     name = "vLLM flags"
     if case.problem is None or program is None:
         return None
@@ -166,12 +166,15 @@ def flags(case: Case, program: Program | None) -> Check | None:
 
 
 def flag_name(word: str) -> str:
-    """`--max_model_len=5` and `--compilation-config.level` as the help names them (vLLM's FlexibleArgumentParser)."""
+    """A flag as the help names it.
+
+    Takes `--max_model_len=5` and `--compilation-config.level`, which vLLM's FlexibleArgumentParser accepts.
+    """
     return re.split(r"[=.]", word)[0].replace("_", "-")
 
 
 def program_found(case: Case) -> Check | None:
-    """Of the process backend: its command is on PATH."""
+    """Check that the command of the process backend is on PATH."""
     if case.backend != "process" or case.problem is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Checks of the cards: driver, kind, memory and who else is on it, links, what of the study they can run."""
+"""Checks of the cards: driver, kind, memory and who else is on it, links, and the study's settings they can run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from planner.study import Problem
 from planner.units import format_count, format_gib
 
 MEMORY_TOLERANCE = 0.01
-"""Of a card's total: a study that is further off predicts another KV cache."""
+"""Tolerated error of a card's total memory, as a fraction; a study that is further off predicts another KV cache."""
 LEAST_FOR_FLASH_ATTENTION_2 = (8, 0)
-"""Compute capability (vllm@0.8.5 platforms/cuda.py:get_attn_backend_cls)."""
+"""Lowest compute capability with FlashAttention-2 (vllm@0.8.5 platforms/cuda.py:get_attn_backend_cls)."""
 
 
 def driver(case: Case) -> Check:
@@ -28,7 +28,7 @@ def driver(case: Case) -> Check:
 
 
 def cards(case: Case) -> Check:
-    """Number and kind, against the study's."""
+    """Check number and kind of the cards against the study's."""
     name = "GPUs"
     if (unseen := _unseen(case, name)) is not None:
         return unseen
@@ -53,7 +53,7 @@ def cards(case: Case) -> Check:
 
 
 def memory(case: Case) -> Check:
-    """Real total and free memory of the cards the study uses, and the processes on them."""
+    """Check total and free memory of the study's cards, and list the processes on them."""
     name = "GPU memory"
     if (unseen := _unseen(case, name)) is not None:
         return unseen
@@ -83,7 +83,7 @@ def memory(case: Case) -> Check:
 
 
 def links(case: Case) -> Check:
-    """NVLink and peer access between the study's cards, and what vLLM makes of them."""
+    """Check NVLink and peer access between the study's cards, and say how vLLM uses them."""
     name = "GPU links"
     if (unseen := _unseen(case, name)) is not None:
         return unseen
@@ -103,7 +103,7 @@ def links(case: Case) -> Check:
 
 
 def _all_reduce(case: Case) -> str:
-    """What vLLM decides at each tensor parallel size that is asked.
+    """What vLLM decides at each tensor parallel size that the study asks for.
 
     Source: vllm@0.8.5, 0.32.0 distributed/device_communicators/custom_all_reduce.py: NVLink between all, or two cards
     with peer access; else NCCL.
@@ -126,7 +126,7 @@ def _all_reduce(case: Case) -> str:
 
 
 def settings(case: Case) -> Check | None:
-    """Whether anything of the search space can start on these cards, by the rules that remove candidates."""
+    """Check whether anything of the search space can start on these cards, by the rules that remove candidates."""
     judged = case.here or case.problem
     if judged is None:
         return None
@@ -144,7 +144,7 @@ def settings(case: Case) -> Check | None:
 
 
 def _engine_words(judged: Problem) -> str:
-    """What the card makes of the default: dtype, quantisation, attention."""
+    """The card's choices for the default: dtype, quantization, attention."""
     d = judged.deployment(judged.default)
     engine, capability = d.engine, d.gpu.compute_capability
     words = f"dtype {engine.dtype}, quantization {engine.quantization or 'none'}, attention {engine.attention_backend}"
@@ -189,7 +189,7 @@ def _processes(seen: tuple[Card, ...]) -> str:
 
 
 def _utilizations(case: Case) -> tuple[float, float] | None:
-    """Least and most of a card's memory that a trial asks for, as a share."""
+    """Smallest and largest share of a card's memory that a trial asks for."""
     judged = case.here or case.problem
     if judged is None:
         return None

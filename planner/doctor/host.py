@@ -20,16 +20,19 @@ HOST_MEMORY_TOLERANCE = 0.05
 SHM = Path("/dev/shm")  # noqa: S108  (its size is read, nothing is written there)
 LEAST_DISK_BYTES = 1 * GIB
 SAFE_DISK_BYTES = 10 * GIB
-"""For logs, what engines compile, and what containers write."""
+"""Free space for logs, compiled code, and what containers write."""
 SPARE_FILES = 128
-"""Of this process, beside one for each request in flight."""
+"""Number of open files that this process needs beyond one for each request in flight."""
 ULIMITS = {"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
            "rttime", "sigpending", "stack"}  # fmt: skip
-"""What Docker knows (docker/go-units ulimit.go)."""
+"""Names of the limits that Docker knows (docker/go-units ulimit.go)."""
 
 
 def memory(case: Case) -> Check:
-    """Total against the study's, and what is free against pinned swap space, offloaded weights and the processes."""
+    """Check total memory against the study's, and free memory against what a trial takes.
+
+    That is pinned swap space, offloaded weights and the processes themselves.
+    """
     name, now = "host memory", psutil.virtual_memory()
     total = case.docker.memory_bytes if case.docker else now.total
     finding = f"{format_gib(total)}, {format_gib(now.available)} available"
@@ -49,7 +52,7 @@ def memory(case: Case) -> Check:
 
 
 def shm(case: Case) -> Check:
-    """The /dev/shm that engines get: the host's, or the container's own."""
+    """Check the /dev/shm that engines get: the host's, or the container's own."""
     name = str(SHM)
     container = case.spec.container if case.spec and case.backend == "docker" else None
     own = container.shm_bytes if container else None
@@ -73,7 +76,7 @@ def _first(danger_of: Callable[[Deployment], str | None], there: list[Deployment
 
 
 def cpus(case: Case) -> Check:
-    """The study's cpuset is there, and no engine process has to share a core."""
+    """Check that the study's cpuset exists, and that no engine process has to share a core."""
     name = "CPUs"
     count = case.docker.num_cpus if case.docker else len(os.sched_getaffinity(0))
     finding = f"{count} to use"
@@ -95,7 +98,7 @@ def cpus(case: Case) -> Check:
 
 
 def ulimits(case: Case) -> Check:
-    """Of the containers, and the open files of this process, which holds a socket for every request in flight."""
+    """Check the containers' limits and this process's open files: it holds a socket for every request in flight."""
     name = "ulimits"
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     finding = f"open files {files}"
@@ -121,7 +124,7 @@ def ulimits(case: Case) -> Check:
 
 
 def disk(case: Case) -> Check:
-    """Free space where results, logs and containers go."""
+    """Check the free space where results, logs and containers go."""
     places = {"results": _existing(case.folder)}
     if case.docker is not None and case.docker.root_dir.is_dir():
         places["containers"] = case.docker.root_dir
@@ -140,7 +143,7 @@ def _existing(folder: Path) -> Path:
 
 
 def ports(case: Case) -> Check | None:
-    """Of the exported service; trials take whatever port is free."""
+    """Check the ports of the exported service; trials take whatever port is free."""
     if case.spec is None:
         return None
     instances = max((candidate.layout.instances for candidate in case.candidates), default=1)

@@ -1,4 +1,4 @@
-"""Checks of the study's models: files complete, by the index and by their own headers; tokenizer; quantisation."""
+"""Checks of the study's models: files complete by the index and by their own headers, tokenizer, quantization."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from planner.units import format_gib
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
 INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
 UNFINISHED = ("*.incomplete", "*.part", "*.aria2", "*.crdownload", ".cache/huggingface/download/*.incomplete")
-"""What downloaders leave while they are not done."""
+"""Files that downloaders leave while they are not done."""
 TOKENIZERS = (
     "tokenizer.json",
     "tokenizer.model",
@@ -37,7 +37,7 @@ MOST_NAMES = 3
 
 
 def models(case: Case) -> list[Check]:
-    """A line for each variant of the study."""
+    """One check for each variant of the study."""
     return [] if case.spec is None else [_variant(case, name, v) for name, v in case.spec.models.items()]
 
 
@@ -52,7 +52,7 @@ def _variant(case: Case, name: str, variant: ModelVariant) -> Check:
 
 
 def _hub(case: Case, title: str, name: str, variant: ModelVariant) -> Check:
-    """A Hub name: its snapshot where the cache has one, else what will be downloaded."""
+    """Check a Hub name: its snapshot if the cache has one, else what will be downloaded."""
     snapshot = hub_snapshot(variant.path)
     if snapshot is not None:
         return _directory(case, title, name, snapshot)
@@ -68,7 +68,7 @@ def _hub(case: Case, title: str, name: str, variant: ModelVariant) -> Check:
 
 
 def hub_snapshot(name: str) -> Path | None:
-    """The revision `main` of a model in Hugging Face's cache."""
+    """Folder of the revision `main` of a model in Hugging Face's cache; None if it is not there."""
     root = HUB_CACHE.expanduser() / f"models--{name.replace('/', '--')}"
     try:
         revision = (root / "refs" / "main").read_text("utf-8").strip()
@@ -119,7 +119,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _weight_faults(folder: Path, case: Case, name: str) -> Iterator[str]:
-    """Raises InputError where a file cannot be read."""
+    """What is wrong with the weight files. Raises InputError if a file cannot be read."""
     if any(c.engine.load_format == "dummy" for c in case.candidates if c.model == name):
         return
     files = weight_files(folder)
@@ -148,11 +148,11 @@ def _safetensors_faults(path: Path, listed: set[str]) -> Iterator[str]:
 
 class _Index(msgspec.Struct):
     weight_map: dict[str, str]
-    """Tensor -> file."""
+    """Name of a tensor -> name of its file."""
 
 
 def index_of(folder: Path) -> dict[str, set[str]]:
-    """File -> its tensors, by the index; empty where there is none. Raises InputError."""
+    """Name of a file -> its tensors, by the index; empty if there is none. Raises InputError."""
     found: dict[str, set[str]] = {}
     for path in sorted(path for pattern in INDEXES for path in folder.glob(pattern))[:1]:
         try:

@@ -1,4 +1,4 @@
-"""How the doctor's lines are shown: rich renderables made of checks. Prints nothing itself."""
+"""How the doctor's checks are shown: Rich renderables. Prints nothing itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STYLES: dict[Status, str] = {"ok": "green", "warning": "yellow", "problem": "bol
 
 
 def doctor_view(case: Case, checks: Sequence[Check]) -> RenderableType:
-    """A line a check, what to do under it, and the verdict."""
+    """One line per check, its fix below it, and the verdict."""
     about = f"{case.spec.name} on this machine" if case.spec else "this machine; name a study to have it checked too"
     table = Table.grid(padding=(0, 1))
     for _ in range(3):

@@ -1,7 +1,7 @@
-"""What is asked of a fleet at its peak: arrivals, and the work in each request.
+"""The demand on a fleet at its peak: arrivals, and the work in each request.
 
 In: a rate with burstiness, or a trace. Out: `Load`s to simulate, with the part of each that is judged. A steady load
-begins with as many requests in flight as it will have, so that little has to be thrown away.
+begins with the number of requests in flight that it will have, so that little has to be discarded.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from planner.workload import GivenPrompt
 MIN_REQUESTS = 30_000
 NUM_BATCHES = 10
 JUDGED, WARMUP, FOLLOWING = 1.5, 1.0, 4.0
-"""How long a steady load is, in mean latencies at the knee: what is judged (or MIN_REQUESTS, if that is more), before
-that a warm-up, after it what keeps the fleet busy until all that is judged has ended."""
+"""Parts of a steady load, in mean latencies at the knee: the judged part (MIN_REQUESTS, if that is more), the warm-up
+before it, and the part after it that keeps the fleet busy until all judged requests have ended.
+"""
 NUM_REPEATS = 5
-"""Of a trace, with other sizes where it does not say them."""
+"""Number of simulations of a trace; their request sizes differ if the trace does not give them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,11 @@ class Load:
     arrivals_s: Column
     sizes: Column
     batch: NDArray[np.int64]
-    """Of each request; negative where it is not judged."""
+    """Batch of each request; negative if it is not judged."""
 
     @property
     def num_wanted(self) -> int:
-        """Requests up to the last that is judged."""
+        """Number of requests up to the last that is judged."""
         return int(np.flatnonzero(self.batch >= 0)[-1]) + 1
 
 
@@ -50,7 +51,7 @@ class Steady:
         return Steady(self.mean_rate_per_s * share, self.peak_rate_per_s * share, self.burstiness)
 
     def loads(self, instance: Instance, num_instances: int, seed: int) -> Iterator[Load]:
-        """The same arrivals and sizes whatever the number of instances: more are never worse by luck."""
+        """Loads of equal arrivals and sizes for any number of instances, so that more never look worse by luck."""
         rate = self.peak_rate_per_s
         in_flight = rate * float(instance.latency_s[instance.knee])
         judged, warmup = math.ceil(max(MIN_REQUESTS, JUDGED * in_flight)), math.ceil(WARMUP * in_flight)
@@ -71,7 +72,7 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Its busiest window, and as long a time before, in which queues fill."""
+    """The busiest window of a trace, and the same time before it, in which queues fill."""
 
     mean_rate_per_s: float
     peak_rate_per_s: float
@@ -79,7 +80,7 @@ class Trace:
     output_tokens: Column | None
     is_judged: NDArray[np.bool_]
     mean_output_tokens: float | None
-    """Of the whole trace."""
+    """Mean output tokens of a request, over the whole trace."""
 
     def loads(self, instance: Instance, num_instances: int, seed: int) -> Iterator[Load]:  # noqa: ARG002
         for repeat in range(NUM_REPEATS):
@@ -95,7 +96,7 @@ Demand = Steady | Trace
 
 
 def demand_of(spec: DemandSpec, prompts: Sequence[GivenPrompt], where: str) -> Demand:
-    """Raises InputError for a trace without arrivals."""
+    """The demand of a fleet.yaml. Raises InputError for a trace without arrivals."""
     if spec.rate is not None:
         return Steady(spec.rate, spec.rate * spec.peak, spec.burstiness)
     times = [prompt.arrival_s for prompt in prompts]
@@ -125,11 +126,11 @@ def demand_of(spec: DemandSpec, prompts: Sequence[GivenPrompt], where: str) -> D
 
 
 def drawn_sizes(rng: np.random.Generator, cv: float, count: int) -> Column:
-    """Gamma of mean 1: all alike at 0, exponential at 1."""
+    """Sizes from a gamma distribution of mean 1 and coefficient of variation `cv`: all equal at 0, exponential at 1."""
     return rng.gamma(1 / cv**2, cv**2, count) if cv > 0 else np.ones(count)
 
 
 def _left_over(rng: np.random.Generator, cv: float, count: int) -> Column:
-    """What is left of the requests in service at a moment: those met are the longer ones, in their midst."""
+    """Work left in the requests in service at a random moment: longer ones are met more often, in their midst."""
     met = rng.gamma(1 / cv**2 + 1, cv**2, count) if cv > 0 else np.ones(count)
     return met * rng.random(count)

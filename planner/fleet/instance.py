@@ -1,11 +1,11 @@
 """`Instance`: how fast one engine serves, by how many requests it has in flight. Fitted from measured load levels.
 
 In: levels (requests in flight, latencies). Out: seconds that a request of mean size takes with n in flight, its time to
-first token, seconds a token. The engine is a batch server with limited concurrency: those in flight share it, and
-from some number on (the knee) a further one slows the others by as much as it brings.
+first token, and seconds per output token. The engine is a batch server with limited concurrency: requests in flight
+share it, and from some number on (the knee) a further one slows the others by as much as it brings.
 
-Between measured levels latencies are interpolated, for each sequence makes a step of an engine about as much longer.
-Beyond the highest the throughput stays what it was there, below the lowest the latency: both are the careful side.
+Latencies between measured levels are interpolated, because each sequence makes a step of an engine longer by about the
+same time. Above the highest level throughput stays constant, below the lowest latency does: both are conservative.
 """
 
 from __future__ import annotations
@@ -20,59 +20,59 @@ from numpy.typing import NDArray
 
 Column = NDArray[np.float64]
 KNEE = 0.95
-"""Of the largest throughput: what the knee has."""
+"""Throughput at the knee, as a fraction of the largest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """What one instance showed under one load."""
+    """Latencies of one instance under one load."""
 
     in_flight: float
     e2el_s: float
     """Mean end-to-end latency of a request."""
     ttft_s: float | None = None
-    """Median: a first wave that arrives all at once is not what requests of an open loop meet."""
+    """Median time to first token, because a first wave that arrives all at once is not what an open loop meets."""
     tpot_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """Arrays have an entry for each number in flight from 0 to the most; that of 0 is as that of 1."""
+    """Serving speed of one instance. Arrays have an entry for each number in flight; entry 0 equals entry 1."""
 
     latency_s: Column
-    """Of a request of mean size while so many are in flight."""
+    """Latency of a request of mean size at this number in flight, in seconds."""
     ttft_s: Column | None
     tpot_s: Column | None
     max_in_flight: int
-    """What waits beyond is in the engine's queue, first come first served."""
+    """Most requests in flight; the rest wait in the engine's queue, first come first served."""
     size_cv: float
-    """Coefficient of variation of the work in a request: 0 all alike, 1 exponential."""
+    """Coefficient of variation of the work in a request: 0 all equal, 1 exponential."""
     ttft_sigma: float = 0.0
     """Standard deviation of the logarithm of the time to first token, at one load."""
     max_queue: int | None = None
-    """Requests that find so many waiting are refused."""
+    """Most requests waiting; further ones are refused. None: no limit."""
     output_tokens: float | None = None
-    """Mean of a request."""
+    """Mean output tokens of a request."""
     measured: tuple[float, float] | None = None
-    """Lowest and highest measured number in flight; None where the figures were given."""
+    """Lowest and highest measured number in flight; None if the figures were given."""
 
     @property
     def throughput(self) -> Column:
-        """Requests a second, by the number in flight."""
+        """Requests per second, by the number in flight."""
         return np.arange(self.max_in_flight + 1) / self.latency_s
 
     @property
     def capacity(self) -> float:
-        """The most requests a second, at any number in flight."""
+        """Largest throughput at any number in flight, in requests per second."""
         return float(self.throughput.max())
 
     @property
     def knee(self) -> int:
-        """From so many in flight on there is little more throughput to be had."""
+        """Number in flight from which there is little more throughput to gain."""
         return int(np.argmax(self.throughput >= KNEE * self.capacity))
 
     def in_flight_at(self, rate_per_s: float) -> float:
-        """How many are in flight, about, at this rate; the most that can be where it is too high."""
+        """Approximate number in flight at this rate; the largest possible if the rate is too high."""
         throughput = self.throughput
         after = int(np.argmax(throughput >= rate_per_s))
         if not after:
@@ -88,7 +88,7 @@ def fitted(
     ttft_sigma: float = 0.0,
     output_tokens: float | None = None,
 ) -> Instance:
-    """Through the measured levels, noise that makes a higher load the faster one smoothed out."""
+    """Fit an instance through measured levels; noise that makes a higher load faster is smoothed out."""
     loads = np.unique([level.in_flight for level in levels])
     by_load = [_mean([level for level in levels if level.in_flight == load]) for load in loads]
     latency = _at_every(loads, [level.e2el_s for level in by_load], max_in_flight)
@@ -107,7 +107,7 @@ def fitted(
 
 
 def _mean(same: Sequence[Level]) -> Level:
-    """Of one load that was measured more than once."""
+    """Mean of the levels of one load that was measured more than once."""
     ttfts, tpots = ([t for one in same if (t := getattr(one, name)) is not None] for name in ("ttft_s", "tpot_s"))
     return Level(
         in_flight=same[0].in_flight,
@@ -131,7 +131,7 @@ def given(
     ttft_s: float | None = None,
     output_tokens: float | None = None,
 ) -> Instance:
-    """From plain numbers: a request alone takes `service_s`, and all together no more than the capacity is served."""
+    """An instance from plain numbers: a request alone takes `service_s`, and throughput never exceeds the capacity."""
     most = max(1, math.ceil(capacity_per_s * service_s)) if max_in_flight is None else max_in_flight
     slower = np.maximum(1.0, np.arange(most + 1) / (capacity_per_s * service_s))
     return Instance(

@@ -1,7 +1,7 @@
-"""Where an instance's figures are from: a study's trials, a bench's JSON, levels or plain numbers written down.
+"""Where an instance's figures come from: a study's trials, a bench's JSON, or levels and plain numbers written down.
 
-In: a `LayoutSpec`. Out: `Layout`s: an `Instance` with its cards and where that is from. A study gives one
-for each way its trials share out the cards: of the trials that did so the one that serves the most within the limits.
+In: a `LayoutSpec`. Out: `Layout`s: an `Instance` with its cards and the source of its figures. A study gives one layout
+for each way its trials share out the cards, from the trial of that kind that serves the most within the limits.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from planner.trials import Trial
 from planner.tuning import stored_trials
 
 P90_SIGMAS = 1.2816
-"""Where the 90th percentile of a normal distribution is."""
+"""Position of the 90th percentile of a normal distribution, in standard deviations."""
 DEFAULT_CV = 1.0
-"""Exponential sizes, where nothing says how much work differs."""
+"""Coefficient of variation of request sizes (exponential), used if nothing says how much they differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Layout:
 def layouts_of(
     specs: Sequence[LayoutSpec], host: HostSpec, limits: Mapping[str, float], folder: Path, storage: str | None = None
 ) -> list[Layout]:
-    """All layouts. Raises InputError where one says nothing of a limit, or does not fit its host."""
+    """All layouts. Raises InputError if one lacks the figures for a limit, or does not fit its host."""
     found: list[Layout] = []
     for number, spec in enumerate(specs, 1):
         found += _layouts(spec, spec.host or host, limits, folder, storage, number)
@@ -97,7 +97,7 @@ def _most(levels: Sequence[Level]) -> int:
 def instance_of(
     loads: Iterable[tuple[float, Mapping[str, float]]], max_in_flight: int | None, cv: float | None, where: str
 ) -> Instance:
-    """From metrics of one instance at numbers in flight. Raises InputError where they have no latencies."""
+    """Fit an instance to its metrics by requests in flight. Raises InputError if they have no latencies."""
     levels, size_cvs, sigmas, outputs = list[Level](), list[float](), list[float](), list[float]()
     for in_flight, metrics in loads:
         if "e2el_mean" not in metrics:
@@ -121,7 +121,7 @@ def instance_of(
 
 
 def _ttft_sigma(metrics: Mapping[str, float]) -> float | None:
-    """From the 90th percentile, which a first wave of a tenth leaves alone; else from the standard deviation."""
+    """Sigma from the 90th percentile, which a first wave of a tenth leaves alone; else from the standard deviation."""
     median_s, p90_s = metrics.get("ttft_p50", 0.0), metrics.get("ttft_p90", 0.0)
     if median_s > 0 and p90_s > 0:
         return math.log(p90_s / median_s) / P90_SIGMAS
@@ -159,7 +159,7 @@ def _of_bench(spec: LayoutSpec, host: HostSpec, path: Path) -> Layout:
 
 
 def _in_flight(document: Mapping[str, Any], path: Path) -> float:
-    """A closed loop's concurrency; at a rate what is in flight by Little's law."""
+    """Requests in flight: a closed loop's concurrency; at a rate, by Little's law."""
     rate, most = document.get("request_rate"), document.get("max_concurrency")
     if rate in ("inf", None) and isinstance(most, int):
         return float(most)
@@ -170,7 +170,7 @@ def _in_flight(document: Mapping[str, Any], path: Path) -> float:
 
 
 def _cut(instance: Instance, most: int) -> Instance:
-    """With fewer in flight at once than were measured."""
+    """The instance with fewer requests in flight than were measured."""
     one, ttft, tpot = instance, instance.ttft_s, instance.tpot_s
     return replace(
         one,
@@ -225,18 +225,18 @@ def _of_trial(problem: Problem, trial: Trial, spec: LayoutSpec, where: str) -> I
 
 
 def _loads(problem: Problem, trial: Trial) -> list[tuple[float, Mapping[str, float]]]:
-    """A trial's load and its further ones, as requests in flight in one of its instances, with what it showed."""
+    """Loads of a trial as requests in flight per instance, with the metrics measured there; its own load is first."""
     by_rate, instances = problem.workload.request_rate is not None, trial.candidate.layout.instances
     own = problem.workload.request_rate or problem.workload.concurrency
     loads = [(own, trial.metrics), *((at.load, at.metrics) for at in trial.at_loads)]
     return [
         (max(1.0, load * (metrics.get("e2el_mean", 0.0) if by_rate else 1.0) / instances), metrics)
-        for load, metrics in loads  # of less than one each, those that are busy have one
+        for load, metrics in loads  # at less than one request each, the instances that are busy have one
     ]
 
 
 def within(instance: Instance, limits: Mapping[str, float]) -> float:
-    """The most requests a second while the mean of each latency is within its limit: enough to choose a trial by."""
+    """Most requests per second with the mean of each latency within its limit; accurate enough to choose a trial."""
     tables = {"ttft": instance.ttft_s, "tpot": instance.tpot_s, "e2el": instance.latency_s}
     kept = instance.throughput > 0
     for name, limit in limits.items():

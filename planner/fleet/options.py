@@ -18,11 +18,11 @@ from planner.files import convert, decode, read_text
 from planner.fleet.spec import SOURCES, FleetSpec
 
 Options = Mapping[str, Mapping[str, Any]]
-"""By `demand`, `host`, `layout` and `fleet`; None where an option was not given."""
+"""Options by section: `demand`, `host`, `layout` and `fleet`. The value is None if an option was not given."""
 
 
 def asked_fleet(path: Path | None, options: Options) -> tuple[FleetSpec, Path]:
-    """Raises InputError."""
+    """The fleet that the path and the options describe. Raises InputError."""
     given = {section: {k: v for k, v in found.items() if v is not None} for section, found in options.items()}
     if "slo" in given["fleet"]:
         given["fleet"]["slo"] = split_slo(given["fleet"]["slo"], "ttft_p95=2s")
@@ -44,7 +44,7 @@ def asked_fleet(path: Path | None, options: Options) -> tuple[FleetSpec, Path]:
 
 
 def _is_fleet(path: Path) -> bool:
-    """Whether it is a fleet's file; anything else is a study, and its reader says what is wrong with it."""
+    """Whether it is a fleet's file. Anything else is read as a study, whose reader reports what is wrong."""
     return path.is_file() and re.search(r"^demand:", read_text(path), re.MULTILINE) is not None
 
 

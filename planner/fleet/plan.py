@@ -1,4 +1,4 @@
-"""The whole question answered: each layout sized, what it costs and draws, which is cheapest, and what to doubt.
+"""The answer of `planner fleet`: each layout sized, its cost and power, the cheapest, and what to doubt.
 
 In: a `FleetSpec` and the folder it is in. Out: a `FleetPlan`, as values; `view.py` shows it.
 """
@@ -26,9 +26,9 @@ from planner.workload import GivenPrompt, read_prompts
 HOUR_S = 3600.0
 MILLION = 1_000_000
 MUCH_BEYOND = 0.01
-"""Share of the requests beyond what was measured that is worth a warning."""
+"""Share of requests outside the measured loads above which a warning is given."""
 CANNOT = 3
-"""Exit code where no layout keeps the limits."""
+"""Exit code if no layout keeps the limits."""
 
 OnTry = Callable[[str, int], None]
 
@@ -43,7 +43,7 @@ class Sized:
 
     @property
     def num_hosts(self) -> int:
-        """Of a layout that can."""
+        """Number of hosts. Only for a layout that can keep the limits."""
         assert self.sizing.num_hosts is not None
         return self.sizing.num_hosts
 
@@ -57,24 +57,24 @@ class Sized:
 
     @property
     def capacity(self) -> float:
-        """Requests a second, of all instances."""
+        """Requests per second of all instances together."""
         return self.num_instances * self.layout.instance.capacity
 
     def utilisation(self, rate_per_s: float, num_hosts: int | None = None) -> float:
-        """Of the capacity of the fleet, or of so many of its hosts."""
+        """Utilisation at this rate, as a fraction of the capacity of the fleet, or of `num_hosts` of its hosts."""
         hosts = self.num_hosts if num_hosts is None else num_hosts
         return rate_per_s / (hosts * self.instances_per_host * self.layout.instance.capacity)
 
     @property
     def output_tokens(self) -> float | None:
-        """Mean of a request: the trace's own, or what was measured."""
+        """Mean output tokens of a request: the trace's own, else as measured."""
         if isinstance(self.demand, Trace) and self.demand.mean_output_tokens is not None:
             return self.demand.mean_output_tokens
         return self.layout.instance.output_tokens
 
     @property
     def millions_per_hour(self) -> float | None:
-        """Output tokens at the mean rate."""
+        """Millions of output tokens per hour at the mean rate."""
         tokens = self.output_tokens
         return None if tokens is None else self.demand.mean_rate_per_s * HOUR_S * tokens / MILLION
 
@@ -85,14 +85,15 @@ class Sized:
 
     @property
     def cost_per_million(self) -> float | None:
-        """Of output tokens: all hosts run all the time, the tokens are those of the mean rate."""
+        """Cost of a million output tokens at the mean rate, with all hosts running all the time."""
         cost, millions = self.cost_per_hour, self.millions_per_hour
         return None if cost is None or millions is None else cost / millions
 
     @property
     def kilowatts(self) -> float | None:
-        """At the mean rate, of the site. Between idle and busy in proportion to the utilisation, as Barroso and Hölzle
-        have it (10.1109/MC.2007.443)."""
+        """Power of the site at the mean rate. It grows from idle to busy in proportion to the utilisation, after
+        Barroso and Hölzle (10.1109/MC.2007.443).
+        """
         host = self.layout.host
         if host.idle_watts is None or host.busy_watts is None:
             return None
@@ -129,11 +130,11 @@ class FleetPlan:
     spec: FleetSpec
     demand: Demand
     sized: tuple[Sized, ...]
-    """In the order of the layouts."""
+    """The sized layouts, in the order of the spec."""
 
     @property
     def cheapest(self) -> Sized | None:
-        """By cost where every host has one, else by cards; None where no layout can."""
+        """The cheapest layout, by cost if every host has one, else by cards; None if no layout keeps the limits."""
         able = [one for one in self.sized if one.sizing.num_hosts is not None]
         return min(able, key=self._price, default=None)
 
@@ -234,7 +235,7 @@ def _figures(interval: Interval) -> dict[str, float | None]:
 
 
 def plan_fleet(spec: FleetSpec, folder: Path, storage: str | None = None, on_try: OnTry = lambda *_: None) -> FleetPlan:
-    """Answer it. Raises InputError for what the files do not say."""
+    """Size every layout for the demand. Raises InputError if the files lack something."""
     demand = demand_of(spec.demand, *_prompts(spec, folder))
     sized = []
     for layout in layouts_of(spec.layouts, spec.host, spec.limits, folder, storage):

@@ -1,7 +1,7 @@
-"""The smallest fleet that keeps its limits at the peak, hosts lost included: simulated, doubled and bisected.
+"""The smallest fleet that keeps its limits at the peak even with hosts lost: simulated, doubled and bisected.
 
-In: an `Instance`, a demand, limits. Out: `Sizing`: hosts, what they show at the peak with all up and with some lost,
-and what fewer would break. A limit is kept where the upper end of its 95 % interval is within it.
+In: an `Instance`, a demand, limits. Out: `Sizing`: hosts, their figures at the peak with all up and with some lost, and
+what fewer hosts would break. A limit is kept if the upper end of its 95 % interval is within it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from planner.units import format_ms
 
 MAX_HOSTS = 16_384
 SMALL = 32
-"""Up to so many hosts the search begins at what the capacity needs, beyond with a fleet of one of PARTS."""
+"""Largest fleet for which the search starts at what the capacity needs. A larger one first sizes a fleet for one of
+PARTS equal parts of the demand.
+"""
 PARTS = 8
 PRECISION = 256
-"""The number of hosts is exact up to here, beyond to this part of itself."""
+"""The number of hosts is exact up to this number; above, to one part in PRECISION."""
 GROWTH = 1.5
-"""Of the mean latency from the first half of a steady load to the second, beyond which a queue is growing."""
+"""Ratio of mean latencies, second half of a steady load to first, above which a queue counts as growing."""
 NUM_ALONE = 20_000
 _PERCENT = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
 
@@ -35,17 +37,17 @@ OnTry = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a fleet of so many hosts shows at the peak."""
+    """What a fleet of `num_hosts` hosts shows at the peak."""
 
     num_hosts: int
     metrics: dict[str, Interval]
-    """Seconds, by the names of spec.LIMITS that this instance has."""
+    """Interval of each metric in seconds, by those names of spec.LIMITS that this instance has."""
     refused: float
-    """Share of the requests."""
+    """Share of requests that were refused."""
     beyond_measured: float
-    """Share that were served among more, or fewer, than were ever measured."""
+    """Share of requests served at a number in flight outside what was measured."""
     why: str | None
-    """The first limit that is broken; None where all are kept."""
+    """The first limit that is broken; None if all are kept."""
 
     @property
     def is_kept(self) -> bool:
@@ -55,12 +57,12 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class Sizing:
     num_hosts: int | None
-    """With those that may be lost; None: no number keeps the limits."""
+    """Hosts needed, including those that may be lost; None if no number keeps the limits."""
     all_up: Observed | None
     after_loss: Observed | None
-    """The smallest fleet that keeps the limits."""
+    """The smallest fleet that keeps the limits: what remains after the loss."""
     why: str
-    """What one host fewer would break, or why no number will do."""
+    """What one host fewer would break, or why no number is enough."""
     is_reachable: bool = True
     """Whether a request that is alone in its instance keeps the limits."""
 
@@ -75,7 +77,7 @@ def size_fleet(
     seed: int = 0,
     on_try: OnTry = lambda _: None,
 ) -> Sizing:
-    """Find it: from what the capacity needs at least upwards until the limits are kept, then bisection."""
+    """Find the smallest fleet: upwards from what the capacity needs until the limits are kept, then by bisection."""
     if (hopeless := _broken(alone(instance, seed), limits)) is not None:
         words = f"{hopeless} for a request that is alone in its instance"
         return Sizing(None, None, None, words, is_reachable=False)
@@ -94,7 +96,7 @@ def size_fleet(
         lowest = guess = math.floor(least) + 1
         if (
             SMALL < lowest <= MAX_HOSTS
-        ):  # a fleet of a part of the size says about how much more than the capacity is needed
+        ):  # a fleet of a part of the size shows about how much more than the capacity is needed
             part = demand.part(1 / PARTS)
             small = size_fleet(instance, instances_per_host, part, limits, 0, router, seed, on_try)
             guess = max(lowest, PARTS * (small.num_hosts or 0))
@@ -113,9 +115,9 @@ def size_fleet(
 
 
 def _smallest(keeps: Callable[[int], bool], lowest: int, guess: int) -> int | None:
-    """The smallest number that keeps, at least `lowest`, of many to one part in PRECISION; None where MAX_HOSTS do not.
+    """The smallest number from `lowest` on that keeps; of many to one part in PRECISION. None if MAX_HOSTS do not.
 
-    Away from the guess in doubling steps until the answer lies between two numbers, then bisection.
+    Steps away from the guess, doubling, until the answer lies between two numbers; then bisection.
     """
     exact = max(1, guess // PRECISION)
     broken, kept, step = lowest - 1, min(guess, MAX_HOSTS), exact
@@ -177,20 +179,20 @@ def observe_fleet(
 
 
 def latencies_of(instance: Instance, load: Load, served: Served, rng: np.random.Generator) -> dict[str, Column]:
-    """Of each request, by family; without those that the instance's figures say nothing of."""
+    """Seconds of each request, by family of latency; families without figures in the instance are left out."""
     wait, service = served.wait_s, served.service_s
     found = {"queue": wait}
     if instance.ttft_s is not None:
         first = instance.ttft_s[served.shared_with.astype(int)] * rng.lognormal(0.0, instance.ttft_sigma, len(wait))
         found["ttft"] = wait + np.minimum(first, service)
     if instance.tpot_s is not None:
-        pace = service / load.sizes  # the latency a request of mean size would have had, over its time in service
+        pace = service / load.sizes  # latency that a request of mean size would have had, given its time in service
         found["tpot"] = np.where(np.isfinite(pace), np.interp(pace, instance.latency_s, instance.tpot_s), math.inf)
     return {**found, "e2el": wait + service}
 
 
 def alone(instance: Instance, seed: int) -> dict[str, Interval]:
-    """What requests show that share their instance with no other: no number of hosts does better."""
+    """Latencies of requests that share their instance with no other: no number of hosts does better."""
     rng = np.random.default_rng((seed, 4))
     sizes = drawn_sizes(rng, instance.size_cv, NUM_ALONE)
     load = Load(np.zeros(NUM_ALONE), sizes, np.zeros(NUM_ALONE, dtype=np.int64))
@@ -204,7 +206,7 @@ def alone(instance: Instance, seed: int) -> dict[str, Interval]:
 
 
 def _interval(batches: list[Column], statistic: str) -> Interval:
-    """The value of all, the interval from how it differs between batches."""
+    """The value over all batches, with an interval from their differences."""
     value = _statistic(np.concatenate(batches), statistic)
     parts = [_statistic(batch, statistic) for batch in batches]
     if len(parts) < 2 or not all(map(math.isfinite, parts)):
@@ -215,7 +217,7 @@ def _interval(batches: list[Column], statistic: str) -> Interval:
 
 
 def _statistic(values: Column, statistic: str) -> float:
-    """A refused request has waited for ever."""
+    """A statistic of the values, in seconds; a refused request counts as waiting for ever."""
     if not len(values):
         return 0.0
     if statistic == "mean":

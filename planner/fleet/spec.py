@@ -13,12 +13,12 @@ import msgspec
 from planner.units import Seconds, parse_seconds
 
 FAMILIES = ("queue", "ttft", "tpot", "e2el")
-"""What a limit may be of; `queue` is what a request waits for a place in its instance."""
+"""Latencies that a limit may be of; `queue` is the wait for a place in an instance."""
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 LIMITS = tuple(f"{family}_{statistic}" for family in FAMILIES for statistic in STATISTICS)
 
 MAX_IN_FLIGHT = 65_536
-"""Of one instance: far above what any engine runs at once."""
+"""Most requests in flight in one instance; far above what any engine runs at once."""
 InFlight = Annotated[int, msgspec.Meta(ge=1, le=MAX_IN_FLIGHT)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -32,17 +32,17 @@ class DemandSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A rate with its peak, or a trace."""
 
     rate: Rate | None = None
-    """Requests a second, mean over the day."""
+    """Requests per second, mean over the day."""
     peak: AtLeastOne = 1.0
-    """So many times the mean the busiest time has; the limits are kept there."""
+    """Rate of the busiest time over the mean rate; the limits are kept there."""
     burstiness: Annotated[float, msgspec.Meta(ge=0.01)] = 1.0
-    """Of arrivals at the peak: 1 is Poisson, below 1 in bursts, infinite constant gaps (vLLM's word)."""
+    """Burstiness of arrivals at the peak: 1 is Poisson, below 1 in bursts, infinite constant gaps (vLLM's word)."""
     trace: str | None = None
     """A JSONL file with `arrival_s`, as `planner bench` reads it; beside the fleet's file if relative."""
     trace_speed: Rate = 1.0
-    """How many times as fast as recorded."""
+    """Speed of the replay relative to the recording."""
     peak_window: Seconds = msgspec.field(default_factory=lambda: Seconds(300.0))
-    """The busiest stretch of the trace that is so long is its peak."""
+    """Length of the busiest stretch of the trace, which is its peak."""
 
     def __post_init__(self) -> None:
         if (self.rate is None) == (self.trace is None):
@@ -61,10 +61,10 @@ class HostSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     cards: Positive = 1
     cost_per_hour: Amount | None = None
-    """In any currency."""
+    """Cost of one host, in any currency."""
     idle_watts: Amount | None = None
     busy_watts: Amount | None = None
-    """Of the whole host at its capacity; between idle and busy by utilisation."""
+    """Power of the whole host at its capacity; between idle and busy by utilisation."""
     pue: AtLeastOne = 1.0
     """Power of the site over that of its hosts."""
 
@@ -82,7 +82,7 @@ class LevelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     e2el: Seconds
     """Mean end-to-end latency."""
     ttft: Seconds | None = None
-    """Median."""
+    """Median time to first token."""
     tpot: Seconds | None = None
 
     def __post_init__(self) -> None:
@@ -97,33 +97,34 @@ class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """One way to run an instance, and where its figures are from: exactly one of SOURCES."""
 
     name: str | None = None
-    """By default the study's layout, as `1xtp4`, or the bench's model."""
+    """Name of the layout; by default the study's layout, as `1xtp4`, or the bench's model."""
     cards: Positive = 1
-    """Of one instance; a study says its own."""
+    """Cards of one instance; a study has its own figure."""
     study: str | None = None
-    """A study's file or folder: each layout that its trials measured."""
+    """A study's file or folder; gives each layout that its trials measured."""
     simulated: bool = False
-    """The study's simulated trials."""
+    """Whether to read the study's simulated trials."""
     bench: str | None = None
     """JSON of `planner bench --json`, best of a `--sweep`."""
     levels: list[LevelSpec] = []
     capacity: Rate | None = None
-    """Requests a second, the most."""
+    """Most requests per second."""
     service_time: Seconds | None = None
-    """With `capacity`: end-to-end latency of a request that is alone."""
+    """End-to-end latency of a request that is alone; goes with `capacity`."""
     ttft: Seconds | None = None
-    """With `capacity`: the same of its first token."""
+    """Time to first token of a request that is alone; goes with `capacity`."""
     max_num_seqs: InFlight | None = None
-    """The most in flight in an instance, the rest waits; by default the study's, else the highest level, else what
-    the capacity needs."""
+    """Most requests in flight in an instance; the rest wait. By default the study's, else the highest level, else what
+    the capacity needs.
+    """
     max_queue: Count | None = None
-    """Requests that find so many waiting are refused; by default none is."""
+    """Most requests waiting; further ones are refused. By default there is no limit."""
     variation: Annotated[float, msgspec.Meta(ge=0, le=10)] | None = None
     """Standard deviation of a request's work over its mean; by default that of the measured E2EL, else 1."""
     output_tokens: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
-    """Mean of a request, for cost and energy a token; a study and a bench say their own."""
+    """Mean output tokens of a request, for cost and energy per token; a study and a bench say their own."""
     host: HostSpec | None = None
-    """Where this layout runs on other hosts than the rest."""
+    """Hosts of this layout, if they differ from the rest."""
 
     def __post_init__(self) -> None:
         given = [name for name in SOURCES if getattr(self, name)]
@@ -153,7 +154,7 @@ class FleetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     lost: Count = 1
     """Hosts that may be lost at the peak with the limits still kept."""
     router: Literal["least-loaded", "round-robin", "random"] = "least-loaded"
-    """Least loaded is what `planner guard`'s front door does."""
+    """How requests are spread over instances; least-loaded is what the front door of `planner guard` does."""
     seed: Count = 0
 
     def __post_init__(self) -> None:
@@ -163,7 +164,7 @@ class FleetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def limits(self) -> dict[str, float]:
-        """Seconds."""
+        """Limits in seconds, by name."""
         return {name: float(limit) for name, limit in self.slo.items()}
 
 

@@ -1,4 +1,4 @@
-"""A fleet's plan as a person reads it: a table of layouts, in blocks of lines on a narrow terminal, and a sentence."""
+"""A fleet's plan as a person reads it: a table of layouts, on a narrow terminal one block per layout; a sentence."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _marked(plan: FleetPlan, one: Sized) -> str:
 
 
 def _facts(plan: FleetPlan, one: Sized) -> list[tuple[str, str]]:
-    """The columns. Those of cost and energy only where a host has them."""
+    """The columns as (label, cell). Those of cost and energy appear only if a host has the figures."""
     hosts = [each.layout.host for each in plan.sized]
     is_able = one.sizing.num_hosts is not None
     found = [
@@ -105,7 +105,7 @@ def _seen(plan: FleetPlan, one: Sized) -> list[Observed]:
 
 
 def _latency_names(plan: FleetPlan) -> list[str]:
-    """What there is of SHOWN, and what the limits are of."""
+    """The names of SHOWN that were measured, and those of the limits."""
     seen = [seen for one in plan.sized for seen in _seen(plan, one)]
     return [name for name in dict.fromkeys((*SHOWN, *plan.spec.limits)) if any(name in one.metrics for one in seen)]
 

@@ -17,18 +17,18 @@ from planner.study import Candidate
 
 POLL_S = 0.5
 PORT_IN_USE = "port in use"
-"""Of the causes that `planner/log/` knows."""
+"""Name of a cause that `planner/engine/log/` knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an instance that no longer runs ended, as far as whoever ran it knows."""
+    """How an instance that no longer runs ended, as far as its launcher knows."""
 
     exit_code: int | None
     oom_killed: bool = False
-    """By the kernel, for its container's memory limit."""
+    """Whether the kernel killed it for exceeding its container's memory limit."""
     disturbance: str | None = None
-    """Who or what ended it, where it did not end by itself."""
+    """Who or what ended it from outside; None if it ended by itself."""
 
 
 class Instance(Protocol):
@@ -38,12 +38,12 @@ class Instance(Protocol):
     def base_url(self) -> str: ...
 
     def is_running(self) -> bool | None:
-        """None where nobody can say just now. Raises BackendError where that goes on for long."""
+        """Whether it runs; None if that is unknown right now. Raises BackendError if it stays unknown for long."""
 
     def log_text(self) -> str: ...
 
     def ending(self) -> Ending:
-        """Of one that no longer runs."""
+        """How an instance that no longer runs ended."""
 
     def stop(self) -> None:
         """Stop it and leave nothing behind. May be called twice."""
@@ -55,18 +55,18 @@ class Server:
 
     instances: Sequence[Instance]
     start_s: float
-    """From launch until every instance answered /health."""
+    """Seconds from launch until every instance answered /health."""
 
     @property
     def base_urls(self) -> list[str]:
         return [instance.base_url for instance in self.instances]
 
     def is_alive(self) -> bool:
-        """As far as is known now."""
+        """Whether every instance runs, as far as is known now."""
         return all(instance.is_running() is not False for instance in self.instances)
 
     def check(self) -> None:
-        """Raises why an instance has died, where one has; waits until that can be said."""
+        """Raise the cause of death of an instance that has died, if any; waits until the state is known."""
         for instance in self.instances:
             while (is_running := instance.is_running()) is None:
                 time.sleep(POLL_S)
@@ -75,12 +75,12 @@ class Server:
 
 
 def death_of(instance: Instance) -> PlannerError:
-    """Why it ended, to be raised: an EngineError from its log, or Disturbed where its settings are not at fault."""
+    """Why an instance ended, to be raised: EngineError from its log, or Disturbed if its settings are not at fault."""
     ending = instance.ending()
     if ending.disturbance is not None:
         return Disturbed(ending.disturbance)
     error = diagnose(instance.log_text(), ending.exit_code, ending.oom_killed)
-    if classify(str(error)).name == PORT_IN_USE:  # it was free when the engine was launched
+    if classify(str(error)).name == PORT_IN_USE:  # the port was free when the engine was launched
         return Disturbed(f"another process took its port: {error}")
     return error
 
@@ -95,7 +95,7 @@ class Backend(Protocol):
         """The argv of each instance, as `serve` would run it."""
 
     def clean_up(self) -> int:
-        """Remove what an earlier, killed run of this study left; how many were removed."""
+        """Remove what an earlier, killed run of this study left; returns how many were removed."""
 
 
 Start = Callable[[int], Instance]
@@ -103,9 +103,9 @@ Start = Callable[[int], Instance]
 
 @contextmanager
 def serving(starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path]) -> Iterator[Server]:
-    """Start every instance, wait until all answer, keep their logs, stop them whatever happens.
+    """Start every instance, wait until all answer, keep their logs, and stop them whatever happens.
 
-    No log paths: the instances write their logs themselves.
+    `timeout_s`: seconds until all must be ready. Without `log_paths` the instances write their logs themselves.
     """
     began = time.monotonic()
     with ExitStack() as stack:
@@ -128,13 +128,13 @@ def _keep_log(instance: Instance, path: Path) -> None:
 
 
 def keep_earlier_log(path: Path) -> None:
-    """The log of an earlier launch of the same trial, which was disturbed or interrupted, stays beside the new one."""
+    """Move the log of an earlier launch of this trial, which was disturbed or interrupted, beside the new one."""
     if path.exists():
         path.replace(path.with_suffix(".before.log"))
 
 
 def wait_until_ready(instance: Instance, deadline: float) -> None:
-    """Ready is `/health` 200 (vLLM answers only after the engine is up). Raises EngineError, or Disturbed."""
+    """Wait until `/health` answers 200; vLLM answers only after the engine is up. Raises EngineError, or Disturbed."""
     with httpx.Client(trust_env=False, timeout=5.0) as client:
         while True:
             if instance.is_running() is False:

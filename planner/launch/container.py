@@ -1,6 +1,6 @@
 """How a candidate becomes a container: `ContainerRun`, as `docker run`, a compose file or arguments of Docker's API.
 
-Trials, the exported script and a guarded service are made here, by the same code: what was measured is what runs.
+The same code makes trials, the exported script and a guarded service, so what was measured is what runs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ RUNG_LABEL = "planner.guard.rung"
 LADDER_LABEL = "planner.guard.ladder"
 COMPILE_CACHE_MOUNT = "/compile-cache"
 RIGHTS: dict[str, Any] = {"security_opt": ["no-new-privileges:true"], "cap_drop": ["MKNOD", "NET_RAW"]}
-"""What every container goes without, in the words of docker-py and of compose.
+"""Rights that every container gives up, in the words of docker-py and of compose.
 
-Nothing gains rights by a setuid bit: vLLM and what it starts need none. Of Docker's default capabilities it makes no
-devices (the runtime does) and no raw packets, which are for spoofing others on the bridge. The rest stays: its root
-reads model files of other owners (DAC_OVERRIDE), and images of one's own may change the user at their start.
+No process gains rights through a setuid bit; vLLM and what it starts need none. Of Docker's default capabilities vLLM
+needs neither MKNOD (the runtime makes the devices) nor NET_RAW, whose raw packets serve to spoof others on the bridge.
+The rest stays: its root user reads model files of other owners (DAC_OVERRIDE), and custom images may change the user at
+their start.
 """
 
 
@@ -33,28 +34,28 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     image: str
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)")]
-    """As Docker takes it; a guard's files are named after it."""
+    """Name of the container, as Docker accepts it; a guard's files are named after it."""
     command: tuple[str, ...]
     env: dict[str, str] = {}
     pass_env: list[str] = []
-    """Variables that come from the environment of whoever launches it: their values are written nowhere."""
+    """Names of variables that come from the environment of whoever launches it. Their values are written nowhere."""
     volumes: dict[str, str] = {}
-    """Host directory, or a volume's name -> directory in the container."""
+    """Host directory, or the name of a volume -> directory in the container."""
     read_only: list[str] = []
-    """Of these directories in the container those it may not write."""
+    """Directories in the container, from `volumes`, that it may not write."""
     host_ip: str | None = None
-    """None publishes on every address."""
+    """Address that the port is published on; None publishes on every address."""
     host_port: int | None = None
-    """None lets Docker choose a free port."""
+    """Port on the host; None lets Docker choose a free port."""
     container_port: int
     runtime: str | None = None
     gpu_ids: tuple[int, ...] | None = None
-    """None: all cards (with a runtime) or no card (without)."""
+    """Cards that the container sees. None: all cards with a runtime, no card without one."""
     ulimits: dict[str, int] = {}
     ipc: str = "host"
     shm_size_bytes: int | None = None
     memory_limit_bytes: int | None = None
-    """Host memory; the kernel kills what takes more."""
+    """Limit on host memory; the kernel kills a container that exceeds it."""
     cpuset_cpus: str | None = None
     restart: str | None = None
     labels: dict[str, str] = {}
@@ -121,7 +122,7 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return {**kwargs, **card_kwargs(self.runtime, self.gpu_ids)}
 
     def to_compose(self) -> dict[str, Any]:
-        """The same as a service of a compose file; `$` is doubled, or compose would read a variable's name."""
+        """The same container as a service of a compose file. `$` is doubled, or compose would read a variable name."""
         service: dict[str, Any] = {
             "image": self.image,
             "container_name": self.name,
@@ -158,7 +159,7 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def with_engine(
         self, engine: EngineConfig, env: Mapping[str, str], version: Version, extra_args: Sequence[str]
     ) -> ContainerRun:
-        """The same container with an engine's settings: its flags, then further ones, and its environment."""
+        """The same container with an engine's settings: its flags, then `extra_args`, and its environment."""
         return msgspec.structs.replace(
             self,
             command=(*self.command, *serve_args(engine, version), *extra_args),
@@ -167,7 +168,7 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 def card_kwargs(runtime: str | None, gpu_ids: tuple[int, ...] | None) -> dict[str, Any]:
-    """What docker-py is told about cards: these, or all; nothing without a runtime."""
+    """Arguments of docker-py that select cards: these, or all for None; empty without a runtime."""
     from docker.types import DeviceRequest
 
     if runtime is None:
@@ -181,7 +182,7 @@ def _mount_type(source: str) -> str:
 
 
 def without_variables(value: Any) -> Any:
-    """Every `$` doubled, as compose and Kubernetes write one that begins no variable's name."""
+    """The value with every `$` doubled, as compose and Kubernetes write a literal one."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, dict):
@@ -190,7 +191,7 @@ def without_variables(value: Any) -> Any:
 
 
 def passed_env(names: Sequence[str]) -> dict[str, str]:
-    """These variables of this process. Raises InputError, which names the first that is not set."""
+    """Values of these variables of this process. Raises InputError, which names the first that is not set."""
     if missing := [name for name in names if not os.environ.get(name)]:
         raise InputError(f"engine.pass_env: {missing[0]} is not set here; export it, or leave it out of the study")
     return {name: os.environ[name] for name in names}

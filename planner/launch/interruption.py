@@ -1,4 +1,4 @@
-"""How a run is told to end: the signals of a user, of systemd and of a closing terminal are one interrupt."""
+"""How a run is told to end: signals of a user, of systemd and of a closing terminal become one interrupt."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from types import FrameType
 
 
 class sigterm_as_interrupt:  # noqa: N801  (used as a statement)
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: engine stopped, trials kept. Further ones do not disturb that.
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: engine stopped, trials kept. Further signals are ignored.
 
-    They become SIGINT, which asyncio takes between two steps of a loop: an exception out of nowhere may end in a
-    parser's callback, where it is lost. What was ignored before stays so: a run under `nohup` outlives its terminal.
+    Both become SIGINT, which asyncio handles between two steps of its loop; an exception raised elsewhere may end up in
+    a parser's callback and be lost. A signal that was ignored before stays ignored: a run under `nohup` outlives its
+    terminal.
     """
 
     def __enter__(self) -> None:
         def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
             for each in self._before:
                 signal.signal(each, signal.SIG_IGN)
-            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job
+            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job ignores SIGINT
                 raise KeyboardInterrupt
             signal.raise_signal(signal.SIGINT)
 

@@ -1,4 +1,4 @@
-"""One machine's part of a study: the backend that launches on it, its cards, what its records say of it."""
+"""One machine's part of a study: the backend that launches on it, its cards, and the facts that records keep of it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def make_backend(problem: Problem, workspace: Workspace, backend: str) -> Backen
 
 
 def cards_of(problem: Problem, backend: str) -> Cards:
-    """What a run takes of the machine; no cards where none are used."""
+    """The cards that a run holds on this machine; none if the backend is simulated or the study runs on a CPU."""
     return Cards(() if backend == "simulated" or problem.gpu.is_cpu else problem.spec.hardware.cards)
 
 
 def machine_of(problem: Problem, backend: str) -> Machine:
-    """What the records say of the machine that launches."""
+    """The facts about the launching machine that records keep."""
     if backend not in {"docker", "process"}:
         return Machine()
     driver = None if problem.gpu.is_cpu else read_gpus().driver or None
@@ -35,7 +35,7 @@ def machine_of(problem: Problem, backend: str) -> Machine:
 
 
 def image_here(problem: Problem, backend: str) -> ImageFacts | None:
-    """What the study's image is on this machine; None without one, and the launch says what is wrong with it."""
+    """Facts about the study's image on this machine; None if it is absent, which the launch then reports."""
     if backend != "docker" or problem.spec.container is None:
         return None
     try:

@@ -1,7 +1,7 @@
 """The model's files, read once before the first launch, so that every launch finds them in the host's memory.
 
-In: a `Problem`. Out: a line that says what was done. Knows nothing of backends; a model that is not on this machine, or
-that the memory cannot hold, is left alone.
+In: a `Problem`. Out: a line that says what was done. Knows nothing of backends. A model that is not on this machine, or
+does not fit the memory, is not read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from planner.units import format_gib
 
 CHUNK_BYTES = 16 << 20
 SHARE_OF_AVAILABLE = 0.8
-"""Of the host's available memory; the rest is for the engines themselves."""
+"""Largest total size of the files, as a fraction of the host's available memory; the rest is left for the engines."""
 
 
 def warm_models(problem: Problem) -> str:
-    """Read the files of every variant that is searched. Raises InputError where one cannot be read."""
+    """Read the files of every searched variant. Raises InputError if one cannot be read."""
     names = [str(name) for name in problem.choices.searched.get(MODEL, [problem.default.model])]
     variants = [problem.spec.models[name] for name in names]
     folders = [variant.folder for variant in variants if variant.is_directory]
@@ -33,7 +33,7 @@ def model_files(folders: Sequence[Path]) -> list[Path]:
 
 
 def warm(files: Sequence[Path], available_bytes: float) -> str:
-    """Read the files through once, where the memory holds them all."""
+    """Read the files through once, if the memory holds them all."""
     total = sum(path.stat().st_size for path in files)
     if not files:
         return "model files  not on this machine: not read beforehand"

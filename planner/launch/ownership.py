@@ -13,11 +13,11 @@ import uuid
 
 
 class _Launcher:
-    """This process."""
+    """The planner of this process."""
 
     @functools.cached_property
     def id(self) -> str:
-        """Held until the process ends; taken when first asked for."""
+        """Id of this planner, taken on first use and held until the process ends."""
         name = uuid.uuid4().hex
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(_address(name))
@@ -33,18 +33,18 @@ def _address(name: str) -> str:
 
 
 def is_alive(name: str) -> bool:
-    """Whether the planner of this id runs on this machine."""
+    """Whether the planner with this id runs on this machine."""
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(1.0)
         try:
             asking.connect(_address(name))
         except ConnectionRefusedError:
-            return False  # no such name
+            return False  # there is no such name
         except OSError:
-            return True  # its queue is full of such questions
+            return True  # the name exists, but its queue is full of such requests
     return True
 
 
 def is_left_over(name: str | None) -> bool:
-    """Whether an engine of this launcher may be removed here: its planner is this one, or dead, or from before ids."""
+    """Whether an engine of this launcher may be removed: its planner is this one, or dead, or from before ids."""
     return name is None or name == LAUNCHER.id or not is_alive(name)

@@ -26,14 +26,14 @@ STOP_TIMEOUT_S = 15.0
 LOG_TAIL_BYTES = 4 << 20
 STUDY_ENV = "PLANNER_STUDY"
 LAUNCHER_ENV = "PLANNER_LAUNCHER"
-"""Set in every engine's environment: how leftovers of a killed run are recognised."""
+"""Set in every engine's environment, so that leftovers of a killed run are recognised."""
 
 
 class ProcessInstance:
     def __init__(
         self, argv: list[str], env: dict[str, str], port: int, log_path: Path, passed: Sequence[str] = ()
     ) -> None:
-        """`passed`: variables whose values are taken out of what it prints."""
+        """`passed`: variables whose values are removed from its log."""
         self._port = port
         self._log_path = log_path
         self._passed = passed
@@ -62,7 +62,7 @@ class ProcessInstance:
         return Ending(self._process.poll())
 
     def stop(self) -> None:
-        """SIGTERM to the group, SIGKILL to whatever of it is left after the time-out."""
+        """Send SIGTERM to the group, and SIGKILL to what is left of it after the time-out."""
         _stop_group(self._process.pid, self._process)
         redact_log(self._log_path, self._passed)
 
@@ -130,7 +130,8 @@ class ProcessBackend:
     def clean_up(self) -> int:
         """Stop the engines of an earlier, killed run.
 
-        What they printed is redacted, unless one lives: its log is among them, and it does that itself.
+        Their logs are redacted, unless an engine of another living planner is among them: that planner redacts its own
+        log.
         """
         stopped = stop_left(self._problem.spec.name)
         for log in () if stopped.has_living else filter(is_private, self._log_dir.glob("trial-*.log")):
@@ -142,11 +143,11 @@ class ProcessBackend:
 class Stopped:
     num_groups: int
     has_living: bool
-    """Whether a planner that lives has an engine of the study."""
+    """Whether a living planner has an engine of the study."""
 
 
 def stop_left(study: str) -> Stopped:
-    """Stop the engines of dead planners of a study, recognised by their environment; none of one that lives."""
+    """Stop the engines of dead planners of a study, recognised by their environment; those of living planners stay."""
     groups, has_living = set(), False
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):

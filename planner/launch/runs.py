@@ -20,7 +20,7 @@ LAUNCHER_LABEL = "planner.launcher"
 
 
 def trial_runs(problem: Problem, candidate: Candidate, number: int) -> list[ContainerRun]:
-    """The containers of a trial: loopback ports that Docker chooses, labels by which they are found again."""
+    """The containers of a trial, with loopback ports that Docker chooses and labels by which they are found again."""
     labels = {STUDY_LABEL: problem.spec.name, TRIAL_LABEL: str(number), LAUNCHER_LABEL: LAUNCHER.id}
     name = f"planner-{problem.spec.name}-{number}"
     bare = [
@@ -50,7 +50,10 @@ def bare_runs(problem: Problem, candidate: Candidate) -> list[ContainerRun]:
 
 
 def cache_volume(problem: Problem) -> str:
-    """Of the trials and of the exported service: with what they compiled it starts as they did, memory included."""
+    """Name of the volume with compiled code, shared by trials and the exported service.
+
+    With what the trials compiled, the service starts as they did, memory included.
+    """
     return f"planner-{problem.spec.name}-compile-cache"
 
 
@@ -72,7 +75,7 @@ def _bare_run(
         if any(":" in place for place in (*volumes, model)):
             raise InputError(f"models.{candidate.model}.path: {variant.path}: Docker mounts no path with a colon")
     elif (cache := Path("~/.cache/huggingface").expanduser()).is_dir():
-        volumes = {str(cache): "/root/.cache/huggingface"}  # or every trial would download the model again
+        volumes = {str(cache): "/root/.cache/huggingface"}  # without it every trial would download the model again
     if problem.spec.engine.compile_cache:
         volumes[cache_volume(problem)] = COMPILE_CACHE_MOUNT
     return ContainerRun(
@@ -98,7 +101,7 @@ def _bare_run(
 
 
 def container_spec(problem: Problem) -> ContainerSpec:
-    """The study's container section. Raises InputError where there is none."""
+    """The study's container section. Raises InputError if there is none."""
     if problem.spec.container is None:
         raise InputError(f"{problem.spec.name}: container: missing key; the docker backend and run.sh need an image")
     return problem.spec.container
@@ -109,12 +112,12 @@ def name_args(problem: Problem) -> list[str]:
 
 
 def engine_args(problem: Problem, candidate: Candidate) -> list[str]:
-    """Everything after the model: served name, settings, the study's further flags. The same for every backend."""
+    """All arguments after the model: served name, settings, the study's extra flags. The same for every backend."""
     return [*name_args(problem), *serve_args(candidate.engine, problem.version), *problem.spec.engine.extra_args]
 
 
 def cache_env(problem: Problem, folder: str) -> dict[str, str]:
-    """Where this study's engines keep what they compile; whatever else names such a place wins."""
+    """Variables that say where this study's engines keep compiled code; any other setting of such a place wins."""
     return compile_cache_env(folder) if problem.spec.engine.compile_cache else {}
 
 
@@ -123,7 +126,7 @@ def engine_env(problem: Problem, candidate: Candidate) -> dict[str, str]:
 
 
 def gpu_ids(problem: Problem, candidate: Candidate, instance: int) -> tuple[int, ...] | None:
-    """The cards of one instance; None when it has all of the machine."""
+    """The cards of one instance; None if it has all cards of the machine."""
     hardware, share = problem.spec.hardware, candidate.layout.gpus_per_instance
     if candidate.layout.instances == 1 and share == hardware.num_gpus and hardware.gpu_ids is None:
         return None

@@ -1,9 +1,9 @@
-"""The watchdog of a run: a process that removes the run's engines where its planner is killed.
+"""The watchdog of a run: a process that removes the run's engines if its planner is killed.
 
-A planner that is killed, by somebody or by the kernel for memory, cannot stop what it has launched, and an engine holds
-its GPUs until somebody does. So each run starts `python -m planner.launch.watchdog BACKEND STUDY` with a pipe as its
-input, which it reads until that ends: with the word that all is removed, or, because the planner is gone, without. Then
-it removes what dead planners left of this study, as the next run would, and ends.
+A planner that is killed, by somebody or by the kernel for memory, cannot stop what it launched, and an engine holds its
+GPUs until somebody stops it. So each run starts `python -m planner.launch.watchdog BACKEND STUDY` with a pipe as its
+input. The watchdog reads the pipe to its end. If the planner wrote `OVER`, everything is removed already. If it did
+not, the planner is gone, and the watchdog removes what dead planners left of this study, as the next run would.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 OVER = b"over"
 LOOKS, PAUSE_S = 24, 5.0
-"""At most, two minutes in all, while a Docker Engine is away."""
+"""Most attempts, and the pause between them in seconds: two minutes in all while a Docker Engine is away."""
 ENOUGH_LOOKS = 2
-"""The last call of the planner may still be carried out when it is dead."""
+"""Number of successful removals required: a request the planner sent just before it died may still start an engine."""
 
 
 @contextmanager
 def no_engine_left(backend: Backend, study: str) -> Iterator[None]:
-    """Afterwards the backend has no engine of this study's run, however this process ends. Raises BackendError."""
+    """On leaving, the backend has no engine of this study's run, however this process ends. Raises BackendError."""
     argv = [sys.executable, "-P", "-m", "planner.launch.watchdog", backend.name, study]
     null = subprocess.DEVNULL
     try:

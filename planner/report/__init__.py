@@ -1,4 +1,4 @@
-"""Trials in words, tables, JSON and pages; a log in words. It reads trials and launches nothing.
+"""Results of a study in words, tables, JSON and pages, and an engine's log in words. Reads trials, launches nothing.
 
 In: a `Problem` and its trials, or a log. Out: what Rich prints, documents, a page. Read `verdict.py` first.
 """

@@ -1,4 +1,4 @@
-"""The answers that `--json` gives of a study: `summary(problem, trials)`, `plan_document(problem)`. Prints nothing."""
+"""JSON documents about a study: `summary(problem, trials)`, `plan_document(problem)`. Prints nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from planner.trials import (
 
 
 def plan_document(problem: Problem) -> dict[str, Any]:
-    """What is searched, and how many combinations each rule removes."""
+    """The searched settings, and how many combinations each rule removes."""
     grid = problem.grid
     feasible, total = len(grid.feasible_rows), len(grid.indices)
     return {
@@ -38,7 +38,7 @@ def plan_document(problem: Problem) -> dict[str, Any]:
 
 
 def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
-    """What to deploy, what the defaults do, and how sure that is."""
+    """The trial to deploy, the default, and how sure the difference is."""
     chosen, default, finals = (
         chosen_trial(problem, trials),
         default_trial(problem, trials),
@@ -66,7 +66,7 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _hosts(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
-    """Where a study ran on several."""
+    """Speeds of the hosts and effect of neighbours, if the study ran on several hosts; else empty."""
     speeds, beside = speeds_by_host(problem, trials), neighbours(problem, trials)
     found: dict[str, Any] = {}
     if speeds:

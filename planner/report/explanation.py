@@ -1,7 +1,7 @@
-"""Why the numbers are what they are: what mattered, what limits the winner, how far the speed model was right.
+"""Why the numbers are what they are: what mattered, what limits the winner, how accurate the speed model was.
 
-In: a problem and its trials. Out: values; `report.py` shows them. Effects are those of the surrogate, which has seen
-all trials; where little was measured they are the speed model's.
+In: a problem and its trials. Out: values; `verdict.py` puts them into words. Effects come from the surrogate, which has
+seen all trials; where little was measured they are the speed model's.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from planner.trials import Trial
 from planner.tuning import Surrogate
 
 LEAST_EFFECT = 0.01
-"""What changes the objective by less is not named."""
+"""Smallest effect on the objective that is named, as a share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a searched setting does on average over all feasible values of the others."""
+    """Effect of a searched setting, on average over all feasible values of the others."""
 
     name: str
     best: Value
     worst: Value
     gain: float
-    """Of the best value over the worst, as a share."""
+    """Gain of the best value over the worst, as a share."""
     levels: tuple[tuple[Value, float], ...]
-    """Each value's gain over the worst, in the order of the search space."""
+    """Each value's gain over the worst as a share, in the order of the search space."""
 
 
 def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
-    """Settings that matter, the most important first, by what `explained` says."""
+    """Settings that matter, the most important first, in their effect on the metric that `explained` names."""
     rows = problem.grid.feasible_rows
     if rows.size == 0:
         return []
@@ -59,7 +59,7 @@ def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
 
 
 def explained(objective: Objective) -> str | None:
-    """The metric whose effects are told instead of the objective's: of a value that is known, the first limit's."""
+    """The metric to explain in place of the objective: the first limit, if the objective is known before a launch."""
     return next(iter(objective.limits), None) if objective.is_known else None
 
 
@@ -69,13 +69,13 @@ class ModelFit:
 
     count: int
     error: float
-    """Median of measured over predicted, or the other way round, less 1."""
+    """Median of measured over predicted value, or its inverse if that is larger, less 1."""
     tau: float
-    """Kendall's rank correlation; NaN where all predictions are the same."""
+    """Kendall's rank correlation; NaN if all predictions are the same."""
 
 
 def model_fit(trials: Sequence[Trial]) -> ModelFit | None:
-    """None while fewer than three trials can be compared."""
+    """Accuracy of the speed model; None if fewer than three trials can be compared."""
     pairs = [
         (t.predicted_value, t.value)
         for t in trials

@@ -1,6 +1,6 @@
 """What a study found, as values: how the best was reached, what differs from the default, predictions against reality.
 
-In: a problem and its trials. Out: frozen values, shown by `report.py` in the terminal and `html/` as a page.
+In: a problem and its trials. Out: frozen values; `view.py` shows them in the terminal, `html/` as a page.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from planner.units import format_count, format_duration
 from planner.workload import in_words, shape_of
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
-"""Those that records keep."""
+"""Percentiles that records keep."""
 LAUNCHERS = {"docker", "process"}
-"""Backends."""
+"""Backends that launch engines."""
 UNSAID = ("nothing was launched", "not recorded")
 DEFAULT = " (default)"
-"""What the engine chose."""
+"""Mark of a value that the engine chose."""
 KEY_METRICS = (
     "output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2el_p95",
 )  # fmt: skip
@@ -37,17 +37,17 @@ KEY_METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One launch of the search, in the order of time."""
+    """One launch of the search, in order of time."""
 
     count: int
-    """From 1."""
+    """Number of the launch, from 1."""
     engine_s: float
-    """Seconds of starting and measuring up to its end, over all launches so far."""
+    """Seconds of starting and measuring, summed over all launches up to this one."""
     trial: Trial
     value: float | None
-    """None where it shows none, or not a whole one."""
+    """Value of the objective; None without one, or if the trial was given up."""
     best: float | None
-    """Of the acceptable trials so far."""
+    """Best value of the acceptable trials so far; None without one."""
 
 
 def launches(problem: Problem, trials: Sequence[Trial]) -> list[Launch]:
@@ -65,7 +65,7 @@ def launches(problem: Problem, trials: Sequence[Trial]) -> list[Launch]:
 
 
 def progress_words(problem: Problem, found: Sequence[Launch]) -> str:
-    """When the best came."""
+    """One sentence on when the best trial was found."""
     total = format_duration(found[-1].engine_s)
     first = next((launch for launch in found if launch.best is not None and launch.best == found[-1].best), None)
     if first is None or first.best is None:
@@ -88,7 +88,7 @@ def feasible_words(problem: Problem) -> str:
 
 
 def left_out_words(problem: Problem) -> str:
-    """Of searched settings; empty where all are known."""
+    """The searched settings that this version does not know; empty if it knows all."""
     names = ", ".join(problem.left_out)
     return f"left out: {names}: vLLM {problem.version} does not know them" if names else ""
 
@@ -111,16 +111,16 @@ class Setting:
 class Comparison:
     best: Trial
     default: Trial | None
-    """None where it is the best, or was never measured."""
+    """The default's trial; None if it is the best itself, or was never measured."""
     settings: tuple[Setting, ...]
-    """All that are searched."""
+    """All searched settings."""
     metrics: tuple[tuple[str, float | None, float], ...]
-    """Name, of the default, of the best."""
+    """Name of a metric, the default's value (None without one), the best trial's value."""
     from_finals: bool
 
 
 def compared(problem: Problem, trials: Sequence[Trial]) -> Comparison | None:
-    """None where no trial kept every limit."""
+    """The best trial beside the default; None if no trial kept every limit."""
     finals, best = judge_finals(problem, trials), judged(problem, trials).trial
     if best is None:
         return None
@@ -150,18 +150,18 @@ def compared(problem: Problem, trials: Sequence[Trial]) -> Comparison | None:
 
 
 def setting_words(problem: Problem, candidate: Candidate, name: str) -> str:
-    """A searched setting's value; of one that is left to the engine what it makes of it, as far as that is known."""
+    """A searched setting's value in words; if left to the engine, the value that the engine chooses, if known."""
     value = problem.choices.value_of(candidate, name)
     if value is not None:
         return words_of(value)
     engine = problem.deployment(candidate).engine
-    is_told = name in FIELDS and name != "cpu_offload_gb"  # of that one it has always said just "default"
+    is_told = name in FIELDS and name != "cpu_offload_gb"  # that one has always been shown as "default"
     resolved: Value = getattr(engine, name, None) if is_told else None
     return "default" if resolved is None else f"{words_of(_plain(resolved))}{DEFAULT}"
 
 
 def _plain(value: Value) -> Value:
-    """Without NumPy's types, which are no bool or float to `words_of`."""
+    """The value without NumPy's types, which `words_of` takes for neither bool nor float."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -170,7 +170,7 @@ def _plain(value: Value) -> Value:
 
 @dataclass(frozen=True, slots=True)
 class MemoryFit:
-    """KV cache of one start, predicted and real: what all other components leave, so all errors are in it."""
+    """KV cache of one start, predicted and real. It is what all other components leave, so it has all their errors."""
 
     trial: Trial
     predicted_tokens: int
@@ -182,13 +182,13 @@ class MemoryFit:
 
 
 def memory_fits(trials: Sequence[Trial]) -> list[MemoryFit]:
-    """Of the search's starts that told their KV cache; the embedded simulated engine has no log that could."""
+    """The fit of each start of the search that logged its KV cache; the embedded simulated engine has no such log."""
     pairs = [(trial, trial.predicted_memory.kv_tokens, _real_tokens(trial)) for trial in searched(trials)]
     return [MemoryFit(trial, predicted, real) for trial, predicted, real in pairs if predicted and real]
 
 
 def _real_tokens(trial: Trial) -> int | None:
-    """From the blocks where a log tells only these, as V0's do."""
+    """Tokens of the KV cache, from the number of blocks if a log gives only that, as V0's do."""
     real, predicted = trial.real_memory, trial.predicted_memory
     if real is None or real.kv_tokens or not (real.num_blocks and predicted.num_blocks and predicted.kv_tokens):
         return None if real is None else real.kv_tokens
@@ -214,7 +214,7 @@ def value_fits(trials: Sequence[Trial]) -> list[tuple[Trial, float, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A finalist's latencies, as far as records keep them."""
+    """Latency percentiles of a finalist, as far as records keep them."""
 
     trial: Trial
     is_default: bool
@@ -223,7 +223,7 @@ class Distribution:
 
 
 def distributions(problem: Problem, trials: Sequence[Trial]) -> list[Distribution]:
-    """Of the finalists, measured again; before the finals are over of the default and the best."""
+    """Latencies of the finalists as measured again; of the default and the best before the finals are over."""
     finals = judge_finals(problem, trials)
     if finals is not None:
         shown = [(finalist.trial, finalist.metrics) for finalist in finals.finalists]
@@ -246,7 +246,7 @@ def distributions(problem: Problem, trials: Sequence[Trial]) -> list[Distributio
 
 
 def origins(problem: Problem, trials: Sequence[Trial]) -> list[tuple[str, str]]:
-    """Name and words of what the numbers depend on; several words where trials differ."""
+    """Names and words of everything the numbers depend on; several words if trials differ."""
     spec, workload = problem.spec, problem.workload
     records = [trial.provenance for trial in trials]
 

@@ -1,4 +1,4 @@
-"""Watching a session on a terminal: `TerminalSession`, a rich live view on a terminal and plain lines elsewhere."""
+"""Progress of a session in a terminal: `TerminalSession`, a Rich live view on a terminal and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAST_OUTCOMES = 6
 
 
 class _Progress:
-    """What both views know: where the study stands and how long it may still take."""
+    """The state behind both views: where the study stands and how long it may still take."""
 
     def __init__(self, problem: Problem, past: list[Trial], target: int, expected_trial_s: float) -> None:
         self.problem = problem
@@ -51,7 +51,7 @@ class _Progress:
 
 
 class PlainObserver:
-    """One line a stage and one an outcome: for logs and pipes."""
+    """One line per stage and one per outcome: for logs and pipes."""
 
     def __init__(self, console: Console, progress: _Progress) -> None:
         self._console = console
@@ -124,7 +124,7 @@ class LiveObserver:
 def terminal_observer(
     console: Console, problem: Problem, past: list[Trial], target: int, expected_trial_s: float
 ) -> Iterator[Observer]:
-    """The view that suits the terminal: live where it is one, plain lines where it is not."""
+    """The observer for this console: a live view on a terminal, plain lines elsewhere."""
     progress = _Progress(problem, past, target, expected_trial_s)
     if not console.is_terminal:
         yield PlainObserver(console, progress)
@@ -135,7 +135,7 @@ def terminal_observer(
 
 
 class TerminalSession:
-    """Tells a session on a console: lines in between, and each run of launches as `terminal_observer` shows it."""
+    """Prints a session on a console: single lines, and the launches as `terminal_observer` shows them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

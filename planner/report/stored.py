@@ -1,6 +1,6 @@
 """The report of a stored study: printed, written as a page or as JSON Lines, or as one JSON document.
 
-In: a study and where its trials are. Out: text and files. Raises InputError where there are no trials.
+In: a study and where its trials are. Out: text and files. Raises InputError if there are no trials.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def write_page(
     pareto: Sequence[str] = (),
 ) -> Path:
     """Write the report as a page. Raises InputError."""
-    from planner.report.html.page import rendered  # its packages are for the page only
+    from planner.report.html.page import rendered  # imported here: only the page needs their packages
     from planner.report.html.sections import study_page
 
     problem, trials = stored_trials(spec, folder, is_simulated, storage)

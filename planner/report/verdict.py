@@ -1,6 +1,6 @@
 """A study's answer in words: the sentence, its reasons, where its numbers come from; for the terminal and the page.
 
-In: a problem and its trials. Out: `Verdict`, and the words for a candidate or a trial. Knows no colours and no tables.
+In: a problem and its trials. Out: `Verdict`, and words for a candidate or a trial. Knows no colours and no tables.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ NONE_KEPT_AGAIN = "no finalist kept every limit again: more trials may find one,
 class Verdict:
     sentence: str
     trial: Trial | None
-    """What it is about; None where no trial kept every limit."""
+    """The trial that the sentence is about; None if no trial kept every limit."""
     finals: Finals | None
-    """None while they are not over."""
+    """The finals; None while they are not over."""
     against: str | None = None
-    """How the default did, where the sentence does not say."""
+    """How the default did, if the sentence does not say."""
     reasons: tuple[str, ...] = ()
     answers: str | None = None
-    """Whether its answers are the default's."""
+    """Whether the trial's answers are the default's, in words; None if nothing is known."""
 
 
 def judged(problem: Problem, trials: Sequence[Trial]) -> Verdict:
-    """The best against the engine's defaults: by the finals where they are over, else as the search saw it."""
+    """Judge the best against the engine's defaults: by the finals if they are over, else by the search."""
     finals = judge_finals(problem, trials)
     if finals is not None and finals.winner is None:
         return Verdict(sentence=NONE_KEPT_AGAIN, trial=None, finals=finals)
@@ -124,7 +124,7 @@ def _equals(objective: Objective, finals: Finals | None) -> tuple[str, ...]:
 
 
 def _of_what(objective: Objective) -> str:
-    """The question that a known value answers."""
+    """What a known objective value means: the largest tried that kept the limits."""
     asked = objective.is_known and objective.limits
     return f", the largest tried that kept {objective.limits_words}" if asked else ""
 
@@ -134,7 +134,7 @@ def interval(objective: Objective, gain: Difference) -> str:
 
 
 def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> tuple[str, ...]:
-    """What mattered, what limits the winner, how right the speed model was."""
+    """What mattered, what limits the winner, and how accurate the speed model was."""
     found = effects(problem, searched(trials))[:MOST_EFFECTS]
     mattered = "; ".join(
         f"{SHORT_NAMES.get(e.name, e.name)} {words_of(e.worst)} -> {words_of(e.best)}: {e.gain:+.0%}" for e in found
@@ -150,7 +150,7 @@ def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> tuple[
 
 
 def banners(trials: Sequence[Trial]) -> list[str]:
-    """Where their numbers come from: a replayed trial may have been simulated when it was recorded."""
+    """Banners on where the numbers come from: a replayed trial may have been simulated when it was recorded."""
     origins = [
         origin
         for trial in trials
@@ -160,7 +160,7 @@ def banners(trials: Sequence[Trial]) -> list[str]:
 
 
 def gain_words(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    """`+12.5%`: a trial of the search against the default; empty where there is nothing to compare."""
+    """Gain of a trial of the search over the default, as `+12.5%`; empty if there is nothing to compare."""
     if default is None or default.value is None or trial.value is None or trial.number == default.number:
         return ""
     return f"{gain(problem, trial, default):+.1%}"

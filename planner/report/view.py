@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: rich renderables made of values. Prints nothing itself."""
+"""How a study is shown in the terminal: Rich renderables built from values. Prints nothing itself."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from planner.units import format_count, format_ms
 
 
 def _values(problem: Problem, candidate: Candidate) -> str:
-    """Only the values, in the order of the searched settings."""
+    """The values alone, in the order of the searched settings."""
     values = (problem.choices.value_of(candidate, name) for name in problem.choices.names)
     return " ".join("-" if value is None else words_of(value) for value in values)
 
@@ -56,7 +56,7 @@ def _values(problem: Problem, candidate: Candidate) -> str:
 
 
 def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = "", target: int = 0) -> RenderableType:
-    """What `tune` says before it starts; without a backend, what could be tuned."""
+    """What `tune` shows before it starts; without a backend, what could be tuned."""
     grid = problem.grid
     table = Table(title="Searched settings", title_justify="left")
     table.add_column("setting")
@@ -131,7 +131,7 @@ def _note(trials: Sequence[Trial]) -> str | None:
 
 
 def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[str]) -> RenderableType:
-    """A front with the metrics it is about."""
+    """A Pareto front with the metrics it compares."""
     table = Table(title=f"Pareto front: {', '.join(metrics)}", title_justify="left")
     for name in ("trial", "load", *(metric.replace("_", " ") for metric in metrics)):
         table.add_column(name, justify="right")
@@ -147,13 +147,13 @@ def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[st
 
 
 def result_tables(problem: Problem, trials: Sequence[Trial]) -> list[RenderableType]:
-    """Every table of a study: its trials, and where several loads were measured, those."""
+    """Every table of a study: its trials, and those at further loads if any were measured."""
     further = loads_table(problem, trials)
     return [trials_table(problem, trials), *([] if further is None else [further])]
 
 
 def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | None:
-    """What the trials showed at the study's further loads; None without any."""
+    """The trials' results at the study's further loads; None without any."""
     asked = tuple(problem.objective.powers)
     table = Table(title=f"At other loads than {_judged_load(problem):g}", title_justify="left")
     for name in ("trial", "load", *(metric.replace("_", " ") for metric in asked), "TTFT p50", "TPOT p50"):
@@ -180,7 +180,7 @@ def _latency(trial: Trial, name: str) -> str:
 
 
 def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
-    """Best against the engine's defaults, in words and numbers."""
+    """The best against the engine's defaults, in words and numbers."""
     verdict = judged(problem, trials)
     parts: list[RenderableType] = [] if verdict.finals is None else [Fitted(_finals_table(problem, verdict.finals))]
     if verdict.trial is None:

@@ -1,4 +1,4 @@
-"""After a study: exported scripts, the ladder, the guard, the front door, the check of a script's promise.
+"""What follows a study: exported scripts, the ladder, the guard, the front door, and the check of a script's promise.
 
 In: a trial, a ladder.yaml, a server. Out: text that runs it, and running helpers. Read `export/kinds.py` first.
 """

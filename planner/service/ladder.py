@@ -1,7 +1,7 @@
 """`Ladder`: the configurations of one service, each with less memory than the one above, and the policy of its guard.
 
 In: a problem and the trial to deploy. Out: what `tune` writes as ladder.yaml and `planner guard` runs. A person may
-edit it: a rung's settings are the only place from which its flags come. Launches nothing.
+edit it: all flags of a rung come from its settings. Launches nothing.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """When a guard calls an engine failed, how soon it starts it again, when it changes the rung."""
 
     every: Seconds = _seconds(5)
-    """Between two looks at a container."""
+    """Time between two looks at a container."""
     start_timeout: Seconds = _seconds(1200)
-    """From launch until `/health` answers."""
+    """Longest time from launch until `/health` answers."""
     unhealthy_after: Seconds = _seconds(30)
-    """So long without an answer of `/health`, or with refused probes."""
+    """Time without an answer of `/health`, or with refused probes, after which the engine has failed."""
     stuck_after: Seconds = _seconds(120)
-    """So long no token although requests wait; more than the longest prefill takes."""
+    """Time without a token while requests wait, after which the engine has failed; above the longest prefill."""
     stuck_after_gpu_error: Seconds = _seconds(20)
-    """The same after an error of the GPU in the log."""
+    """The same time after an error of the GPU in the log."""
     probe_every: Seconds = _seconds(30)
-    """Without a token for so long, one is asked for; 0: never."""
+    """Time without a token after which one is asked for; 0: never."""
     ttft_p95: Seconds | None = None
-    """Above it for `slow_after` the service is called slow, which changes nothing else."""
+    """Limit on the p95 of TTFT. Above it for `slow_after`, the service is reported as slow; nothing else changes."""
     slow_after: Seconds = _seconds(120)
     first_wait: Seconds = _seconds(2)
-    """Before the first restart; each further one waits twice as long."""
+    """Wait before the first restart; each further one waits twice as long."""
     longest_wait: Seconds = _seconds(300)
     settled_after: Seconds = _seconds(600)
-    """After serving so long the next wait is the first one again."""
+    """Serving time after which the next wait is the first one again."""
     starts_per_hour: Annotated[int, msgspec.Meta(ge=2)] = 20
-    """At most so many in any hour."""
+    """Most starts in any hour."""
     window: Seconds = _seconds(3600)
-    """In which failures of one kind on one rung are counted."""
+    """Time in which failures of one kind on one rung are counted."""
     out_of_memory: Positive = 2
-    """So many in the window: one rung down."""
+    """Number of failures of this kind in the window that lead one rung down."""
     killed: Positive = 3
     refused: Positive = 2
     failed_start: Positive = 3
     climbs: Literal["idle", "always", "never"] = "idle"
-    """Whether a higher rung is tried again: only while no request runs, or at once."""
+    """When a higher rung is tried again: only while no request runs, at once, or never."""
     quiet: Seconds = _seconds(1800)
-    """Without a failure for so long, one rung up; twice as long after each climb that failed."""
+    """Time without a failure after which a higher rung is tried; doubled by each climb that failed."""
     longest_quiet: Seconds = _seconds(86400)
 
     def __post_init__(self) -> None:
@@ -77,24 +77,24 @@ class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     settings: EngineConfig
     env: dict[str, str] = {}
     max_model_len: int | None = None
-    """What the settings come to: the longest request it serves."""
+    """Longest request that the settings serve, in tokens."""
     memory: Bytes | None = None
-    """Predicted use of one GPU, or of the host where the engine runs on the CPU; without `/dev/shm` and Python."""
+    """Predicted memory use of one GPU; of the host if the engine runs on the CPU. Without `/dev/shm` and Python."""
     kv_tokens: int | None = None
-    """Predicted, of one instance."""
+    """Predicted KV cache of one instance, in tokens."""
 
 
 class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """A service and its rungs, the best first."""
 
     name: Name
-    """Of the service: the label by which its containers are known."""
+    """Name of the service: the label by which its containers are known."""
     version: str
-    """Of vLLM: how flags are spelled."""
+    """vLLM's version, which decides how flags are spelled."""
     source: str = ""
     """Where the winner's numbers come from."""
     containers: Annotated[list[ContainerRun], msgspec.Meta(min_length=1)]
-    """One for each instance, without the rung's settings."""
+    """One container for each instance, without the rung's settings."""
     extra_args: list[str] = []
     """Further flags of every rung, passed as they are."""
     rungs: Annotated[list[Rung], msgspec.Meta(min_length=1)]
@@ -115,7 +115,7 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError(f"containers: {nameless[0]}: missing key `host_port`: clients must find it")
 
     def run_of(self, container: int, rung: int) -> ContainerRun:
-        """What is launched for an instance on a rung."""
+        """The container that is launched for an instance on a rung."""
         chosen = self.rungs[rung]
         return self.containers[container].with_engine(
             chosen.settings, chosen.env, parse_version(self.version), self.extra_args
@@ -123,7 +123,7 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def load_ladder(path: Path) -> tuple[Ladder, Path]:
-    """A ladder and its folder; the path is its own, or that of the study beside it. Raises InputError."""
+    """A ladder and its folder. `path`: of the ladder, or of the study beside it. Raises InputError."""
     text = read_text(path, YAML_BYTES) if os.path.exists(path) else ""
     if not re.search(r"^rungs:", text, re.MULTILINE):
         path = path.parent / LADDER_FILE

@@ -1,4 +1,4 @@
-"""Changes that each relieve GPU memory a little, and the ladder of settings made of them for `planner guard`."""
+"""Changes that each relieve GPU memory a little, and the ladder for `planner guard` that is built from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from planner.units import GIB, Bytes, Seconds, format_gib
 def make_ladder(problem: Problem, trial: Trial) -> Ladder:
     """The trial's candidate, and below it others that break no rule and are predicted to use less memory each.
 
-    Raises InputError where the study has no container section.
+    Raises InputError if the study has no container section.
     """
     candidate = trial.candidate
     rungs = [_rung(problem, candidate, "winner", f"trial {trial.number}, the one to deploy")]
@@ -58,7 +58,7 @@ def _rung(problem: Problem, candidate: Candidate, name: str, why: str) -> Rung:
 
 
 def used_bytes(memory: MemoryEstimate) -> float:
-    """Everything that the engine is predicted to hold on its fullest card at its peak."""
+    """Bytes that the engine is predicted to hold on its fullest card at its peak."""
     return float(
         memory.fullest_weight_bytes
         + memory.non_torch_bytes
@@ -70,7 +70,7 @@ def used_bytes(memory: MemoryEstimate) -> float:
 
 
 def _is_lower(problem: Problem, lower: Candidate, above: Candidate) -> bool:
-    """Whether a candidate breaks no rule, brings no danger of its own, and uses less by LEAST_RELIEF."""
+    """Whether a candidate breaks no rule, adds no danger, and uses less memory by LEAST_RELIEF."""
     if problem.check(lower):
         return False
     now, before = problem.deployment(lower), problem.deployment(above)
@@ -79,17 +79,17 @@ def _is_lower(problem: Problem, lower: Candidate, above: Candidate) -> bool:
 
 
 LEAST_RELIEF = 0.005
-"""Of what the rung above uses: less would not be felt."""
+"""Smallest saving of a rung, as a fraction of what the rung above uses; less would not be felt."""
 HEADROOM_STEP = 0.02
-"""Of the card: what the first step leaves free at least."""
+"""Least memory that the first step frees, as a fraction of the card."""
 UTILIZATION_STEP = 0.01
 
 Relief = Callable[[Problem, Candidate], tuple[Candidate, str] | None]
-"""A candidate with less, and why; None where there is nothing to take."""
+"""Gives a candidate that uses less memory, and the reason; None if there is nothing to take."""
 
 
 def _headroom(problem: Problem, candidate: Candidate) -> tuple[Candidate, str] | None:
-    """A smaller KV cache and nothing else: what is not in the budget stays free."""
+    """A smaller KV cache and nothing else: memory outside the budget stays free."""
     memory = problem.deployment(candidate).memory
     if problem.gpu.is_cpu:
         wanted = float(memory.kv_cache_bytes) / 2
@@ -101,7 +101,7 @@ def _headroom(problem: Problem, candidate: Candidate) -> tuple[Candidate, str] |
 
 
 def _smaller_steps(problem: Problem, candidate: Candidate) -> tuple[Candidate, str] | None:
-    """Half the sequences and tokens of a step; what its activations no longer need stays free."""
+    """Half the sequences and tokens of a step; the activation memory this saves stays free."""
     engine = problem.deployment(candidate).engine
     sequences = max(1, int(engine.max_num_seqs) // 2)
     tokens = max(sequences, int(engine.max_num_batched_tokens) // 2)
@@ -116,7 +116,7 @@ def _smaller_steps(problem: Problem, candidate: Candidate) -> tuple[Candidate, s
 
 
 def _shorter_context(problem: Problem, candidate: Candidate) -> tuple[Candidate, str] | None:
-    """Half the context, or what the workload needs, and the KV cache cut as much: as many requests fit as before."""
+    """Half the context, or what the workload needs, and the KV cache cut by the same factor: as many requests fit."""
     deployment = problem.deployment(candidate)
     engine, block = deployment.engine, int(deployment.engine.block_size)
     context = int(engine.max_model_len)
@@ -141,7 +141,7 @@ RELIEFS: tuple[tuple[str, Relief], ...] = (
     ("shorter context", _shorter_context),
     ("half the cache", _half_cache),
 )
-"""What the rungs below the winner take away, one on top of the other: first what costs clients least."""
+"""The cuts of the rungs below the winner, one on top of the other; what costs clients least comes first."""
 
 
 def _with(candidate: Candidate, **changes: int | float | None) -> Candidate:
@@ -149,7 +149,7 @@ def _with(candidate: Candidate, **changes: int | float | None) -> Candidate:
 
 
 def _with_smaller_cache(problem: Problem, candidate: Candidate, num_bytes: float) -> Candidate | None:
-    """So many bytes less for the KV cache, through whatever sets its size here, in steps that a person would write."""
+    """Shrink the KV cache by `num_bytes`, through whatever sets its size here, in steps that a person would write."""
     deployment, engine = problem.deployment(candidate), candidate.engine
     memory, pool = deployment.memory, deployment.engine.kv_cache_memory_bytes
     left = float(memory.kv_cache_bytes if pool is None else pool) - num_bytes

@@ -1,4 +1,4 @@
-"""What was seen, `Trial`, and what follows from it: which is best, what is measured again, which hosts differ.
+"""What was measured, `Trial`, and what follows from it: which is best, what to measure again, which hosts differ.
 
 In: measured results. Out: values and decisions. It launches and stores nothing. Read `trial.py` first.
 """

@@ -1,7 +1,8 @@
-"""The honest end of a study: its best trials and the default measured again, in turn, on prompts that none has seen.
+"""The finals of a study: its best trials and the default are measured again, in turn, on prompts that none has seen.
 
 The best of many noisy measurements looks better than it is (the winner's curse), so a search's own numbers prove
-nothing. `finalists` picks who competes, `heats` tells which launches are left, `judge_finals` who won and how surely.
+nothing. `finalists` picks who competes, `heats` lists the launches that are left, `judge_finals` says who won and how
+surely.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from planner.trials.racing import Repeats
 from planner.trials.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
 
 MOST_FINALISTS = 3
-"""Besides the default."""
+"""Most candidates measured again in the finals; the default is always added."""
 CLOSE = 0.04
-"""Trials of the search within this share of the best one may be as good as it."""
+"""Largest gap to the best trial, as a share, at which a trial of the search competes: it may be as good."""
 ROUNDS = 2
 LEAST_REPEATS = 2
-"""Of one launch, so that there are four pairs to compare."""
+"""Fewest repeats per launch; with two rounds this gives four pairs to compare."""
 FRESH = 1000
-"""Number of the first repeat of the finals; the search does not get that far."""
+"""Number of the first repeat of the finals, above every repeat of the search, so that the prompts are fresh."""
 
 
 def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
-    """The default where it was measured, then the best trials and those close, best first; none without a rival.
+    """The default where it was measured, then the best trial and those close to it, best first; empty without a rival.
 
-    Where values are known before a launch, the finals are about the limits: all are close, for the next best may keep
-    the limits that the best breaks, and one alone is measured again too.
+    If the objective is known before a launch, the finals are about the limits. Then every trial counts as close,
+    because the next best may keep limits that the best breaks, and a single trial is measured again too.
     """
     best = best_trial(problem, trials)
     if best is None or not best.value:
@@ -53,13 +54,13 @@ class Heat:
     """One launch of the finals."""
 
     trial: Trial
-    """Who is measured again."""
+    """The trial that is measured again."""
     rerun: Rerun
     repeats: Repeats
 
 
 def heats(problem: Problem, trials: Sequence[Trial], rounds: int = ROUNDS) -> list[Heat]:
-    """The launches that are still to be done, in their order: every second round backwards, so that drift cancels."""
+    """The launches still to be done, in order. Every second round runs backwards, so that drift cancels."""
     chosen = finalists(problem, trials)
     series = _series(chosen)
     done = {(t.rerun.of, t.rerun.round) for t in trials if t.rerun is not None and t.rerun.series == series}
@@ -79,17 +80,17 @@ def _series(chosen: Sequence[Trial]) -> str:
 @dataclass(frozen=True, slots=True)
 class Finalist:
     trial: Trial
-    """As the search saw it."""
+    """The trial as the search measured it."""
     values: tuple[float, ...]
-    """Measured again, over all rounds; the same prompts at the same place for all. On one host's level."""
+    """Objective of each repeat over all rounds, on one host's level; the prompts at each place are the same for all."""
     is_acceptable: bool
     """Whether every launch of the finals served and kept the limits."""
     metrics: dict[str, float]
-    """Means over its launches of the finals."""
+    """Mean of each metric over its launches of the finals."""
     broken: str | None
-    """A limit that one of these broke, in words."""
+    """Message of the first limit that one of these launches broke; None if all were kept."""
     gain: Difference | None = None
-    """Over the default, as a share; None for the default itself or without one."""
+    """Gain over the default as a share, with its interval; None for the default itself or without one."""
 
     @property
     def value(self) -> float:
@@ -99,14 +100,14 @@ class Finalist:
 @dataclass(frozen=True, slots=True)
 class Finals:
     finalists: tuple[Finalist, ...]
-    """In the order of `finalists`: the default first, where it competes."""
+    """The finalists in the order of `finalists`: the default first, if it competes."""
     winner: Finalist | None
-    """The simplest that none beats for sure; None where none kept every limit again."""
+    """The simplest finalist that none surely beats; None if none kept every limit again."""
     keeps_default: bool
 
 
 def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
-    """The verdict; None while the finals of the present finalists are not over."""
+    """The verdict; None while the finals of the present finalists are not over, or if there are none."""
     chosen = finalists(problem, trials)
     if not chosen or heats(problem, trials):
         return None
@@ -150,7 +151,7 @@ class Blocks:
     """
 
     def __init__(self, logs: Mapping[int, Sequence[float]]) -> None:
-        """Logarithms of the values by finalist, as many of each."""
+        """`logs`: logarithms of the values by finalist, the same number for each."""
         self._means = {number: fmean(values) for number, values in logs.items()}
         self._size = len(next(iter(logs.values())))
         blocks = [fmean(values[i] for values in logs.values()) for i in range(self._size)]
@@ -164,7 +165,7 @@ class Blocks:
         self._variance = squares / self._degrees if self._degrees else math.inf
 
     def gain(self, one: int, other: int) -> Difference:
-        """How much more `one` does than `other`, as a share, with its 95 % interval."""
+        """How much higher the value of `one` is than that of `other`, as a share, with its 95 % interval."""
         value = self._means[one] - self._means[other]
         half = t_quantile(self._degrees) * math.sqrt(2 * self._variance / self._size) if self._degrees else math.inf
         low, high = (math.expm1(min(end, MOST_LOG)) for end in (value - half, value + half))
@@ -172,11 +173,11 @@ class Blocks:
 
 
 MOST_LOG = 50.0
-"""Where an interval is cut that knows nothing."""
+"""Highest logarithm of an interval's end; an interval without information is cut here."""
 
 
 def _changes(problem: Problem, trial: Trial) -> tuple[int, int]:
-    """How many settings differ from the default; of equals the earlier trial."""
+    """Number of settings that differ from the default, then the trial's number: of equals the earlier is first."""
     names = problem.choices.names
     default = problem.default
     differ = sum(
@@ -187,7 +188,7 @@ def _changes(problem: Problem, trial: Trial) -> tuple[int, int]:
 
 
 def chosen_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
-    """What to deploy: the winner of the finals, if any; before they are over the best of the search."""
+    """The trial to deploy: the winner of the finals, if any; before they are over, the best of the search."""
     finals = judge_finals(problem, trials)
     if finals is None:
         return best_trial(problem, trials)
@@ -195,7 +196,7 @@ def chosen_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
 
 
 def measured_again(problem: Problem, trials: Sequence[Trial], trial: Trial) -> Trial:
-    """The trial with the numbers of its finals, where it was in them: those of the search flatter."""
+    """The trial with the numbers of its finals, if it was in them, since those of the search flatter."""
     finals = judge_finals(problem, trials)
     for finalist in finals.finalists if finals is not None else ():
         if finalist.trial.number == trial.number and finalist.values:

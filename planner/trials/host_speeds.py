@@ -1,8 +1,9 @@
 """How far the hosts of a study agree: `speeds_by_host`, `neighbours`, and trials that compare, `on_par`.
 
-In: trials. The default is launched alone on every host, once more where hosts seem to differ, then on all places of
-one at once (`study.run_checks`); those launches are stored beside the finals. Hosts' speeds are random effects: of a
-difference counts what noise does not explain, so that alike hosts stay alike. Raw values stay what is stored.
+In: trials. The default is launched alone on every host, once more where hosts seem to differ, then on all places of one
+host at once (`run_checks` in `tuning/loop.py`); those launches are stored beside the finals. Host speeds are random
+effects: only the part of a difference that noise does not explain counts, so hosts that are alike stay alike. Stored
+values stay raw.
 
 Source: DerSimonian & Laird 1986, Meta-Analysis in Clinical Trials (between-host variance by moments); Robinson 1991,
 That BLUP Is a Good Thing (the shrunken effects).
@@ -26,22 +27,23 @@ from planner.trials.racing import launch_noise, pooled
 from planner.trials.trial import ALONE, TOGETHER, Trial, default_trial
 
 MOST_SLOWED = CLOSE
-"""Share by which neighbours may slow a trial: one that is behind by so little is measured again in the finals, where
-nothing has neighbours."""
+"""Share by which neighbours may slow a trial. A trial that is behind by this little is measured again in the finals,
+where nothing has neighbours.
+"""
 HOST_STD = 0.05
-"""What is left of a host's effect once its speed is known from a launch or two, as a standard deviation of the log."""
+"""Standard deviation of the log of a host's effect that remains once its speed is known from a launch or two."""
 _CROWD = re.compile(f"{TOGETHER} ([1-9][0-9]{{0,3}})")
 RATE = "output_throughput"
-"""Compared where an objective's value is known before a launch."""
+"""Metric that compares hosts where the objective's value is known before a launch."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostSpeed:
     host: str
     measured: Difference
-    """The default's speed here over that on the default's own host, as a share, with its 95 % interval."""
+    """The default's speed on this host relative to its own host, as a share, with the 95 % interval."""
     speed: float
-    """What values are divided by: the same as a factor, shrunk by what noise explains."""
+    """Factor by which values of this host are divided: the measured ratio, shrunk by what noise explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +53,22 @@ class Neighbours:
     host: str
     count: int
     change: Difference | None
-    """Of its speed, as a share; None where one of them did not serve."""
+    """Change of the default's speed as a share; None if one of these launches did not serve."""
 
     @property
     def disturb(self) -> bool:
-        """Whether surely, and by more than a trial may be behind."""
+        """Whether neighbours surely slow a trial, and by more than a trial may be behind."""
         return self.change is None or (self.change.high < 0 and self.change.value < -MOST_SLOWED)
 
 
 def unmeasured(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) -> list[str]:
-    """Those on which the default was not launched alone yet, whatever came of it."""
+    """The hosts on which the default was not launched alone yet, whatever the outcome."""
     done = {_host(trial) for trial in _alone(problem, trials)}
     return [host for host in hosts if host not in done]
 
 
 def doubtful(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) -> list[str]:
-    """Those that should launch the default alone once more: hosts differ, and one launch each cannot say how surely."""
+    """The hosts to launch the default alone once more: hosts differ, and one launch each cannot say how surely."""
     if not any(one.measured.is_significant for one in speeds_by_host(problem, trials)):
         return []
     logs = _logs_alone(problem, trials)
@@ -74,7 +76,7 @@ def doubtful(problem: Problem, trials: Sequence[Trial], hosts: Iterable[str]) ->
 
 
 def speeds_by_host(problem: Problem, trials: Sequence[Trial]) -> list[HostSpeed]:
-    """One a host that served the default, its own host first; none where there are fewer than two."""
+    """One speed per host that served the default, the default's own host first; empty for fewer than two hosts."""
     logs = _logs_alone(problem, trials)
     if len(logs) < 2:
         return []
@@ -101,7 +103,10 @@ def _shrunk(means: Mapping[str, float], variances: Mapping[str, float]) -> dict[
 
 
 def neighbours(problem: Problem, trials: Sequence[Trial]) -> Neighbours | None:
-    """The verdict on the most that were ever at once; None where none were, or their host has no value alone."""
+    """The verdict on the largest number of trials ever run at once.
+
+    None if none ran at once, or if their host has no value of the default alone.
+    """
     groups: dict[tuple[int, str], list[Trial]] = {}
     for trial in trials:
         found = None if trial.rerun is None else _CROWD.fullmatch(trial.rerun.series)
@@ -123,7 +128,7 @@ def neighbours(problem: Problem, trials: Sequence[Trial]) -> Neighbours | None:
 
 
 def uncrowded(problem: Problem, trials: Sequence[Trial], places: Mapping[str, int]) -> tuple[str, int] | None:
-    """A host with the most places, all of which the default has still to take at once; None where it is known."""
+    """A host with the most places, where the default has still to run on all at once; None if the result is known."""
     most, known = max(places.values()), neighbours(problem, trials)
     if most < 2 or (known is not None and known.count >= most):
         return None
@@ -132,7 +137,7 @@ def uncrowded(problem: Problem, trials: Sequence[Trial], places: Mapping[str, in
 
 
 def on_par(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials, each with the speed of its host."""
+    """The trials, each with the speed of its host set."""
     speeds = speeds_of(problem, trials)
 
     def one(trial: Trial) -> Trial:
@@ -143,7 +148,7 @@ def on_par(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
 
 
 def shared_effects(measured: Sequence[Trial]) -> NDArray[np.float64] | float:
-    """What trials of one host have in common where hosts differ: a random effect, none at the points to come.
+    """Covariance that trials of one host share if hosts differ: a random effect, absent at the points to come.
 
     # (num_measured, num_measured)
     """
@@ -154,19 +159,19 @@ def shared_effects(measured: Sequence[Trial]) -> NDArray[np.float64] | float:
 
 
 def speeds_of(problem: Problem, trials: Sequence[Trial]) -> dict[str, float]:
-    """Of hosts that differ, by name."""
+    """Speed of each host that differs from the default's, by name."""
     return {one.host: one.speed for one in speeds_by_host(problem, trials) if one.speed != 1}
 
 
 def _alone(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
-    """The default's launches that had a host for themselves, the search's own first."""
+    """The default's launches that had a host to themselves, the search's own first."""
     default = default_trial(problem, trials)
     again = [trial for trial in trials if trial.rerun is not None and trial.rerun.series == ALONE]
     return again if default is None else [default, *again]
 
 
 def _logs_alone(problem: Problem, trials: Sequence[Trial]) -> dict[str, list[float]]:
-    """Of those launches that have a value, by host."""
+    """Log speeds of those launches that have a value, by host."""
     logs: dict[str, list[float]] = {}
     for trial in _alone(problem, trials):
         if (log := _log_speed(problem, trial)) is not None:
@@ -175,7 +180,7 @@ def _logs_alone(problem: Problem, trials: Sequence[Trial]) -> dict[str, list[flo
 
 
 def _noise(problem: Problem, trials: Sequence[Trial], logs: Mapping[str, Sequence[float]]) -> float:
-    """Of the logarithm of one launch, by what launches on one host differ by."""
+    """Standard deviation of the logarithm of one launch, from the differences between launches on one host."""
     prior = launch_noise(trials, problem.spec.repeats)
     return pooled(prior, [[math.exp(log - values[0]) for log in values] for values in logs.values()])
 
@@ -185,7 +190,7 @@ def _host(trial: Trial) -> str:
 
 
 def _log_speed(problem: Problem, trial: Trial) -> float | None:
-    """Logarithm of how fast it was, but for a constant; None where it has no value."""
+    """Logarithm of a trial's speed, up to a constant; None without a value."""
     power = problem.objective.speed_power
     value = trial.value if power else trial.metrics.get(RATE)
     if trial.outcome != "measured" or not value or value <= 0:
@@ -194,7 +199,7 @@ def _log_speed(problem: Problem, trial: Trial) -> float | None:
 
 
 def _change(log: float, std: float) -> Difference:
-    """A difference of logarithms whose noise is known, as a share."""
+    """A difference of logarithms with known noise, as a share."""
     half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * std
     return Difference(math.expm1(log), math.expm1(log - half), math.expm1(log + half), "noise of launches")
 
@@ -203,7 +208,7 @@ def _change(log: float, std: float) -> Difference:
 
 
 def hosts_words(problem: Problem, trials: Sequence[Trial]) -> list[str]:
-    """How far hosts agree, and what neighbours do; one line each, as far as it was looked at."""
+    """How far hosts agree, and what neighbours do; one line each, for what was measured."""
     lines = []
     if speeds := speeds_by_host(problem, trials):
         first, *others = speeds

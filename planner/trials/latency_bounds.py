@@ -1,7 +1,7 @@
-"""What a running load's latencies must come to at least: exact, whatever the requests still to end will show.
+"""Lower bounds on a running load's latencies: exact, whatever the requests still to end will show.
 
-In: a load's plans, and its records as they end. A latency that is still to come is 0 at best, and no statistic below
-falls when a value rises: the statistic over what was seen and zeros for the rest is a lower bound.
+In: a load's plans, and its records as they end. A latency still to come is 0 at best, and no statistic below falls when
+a value rises, so the statistic over the seen values and zeros for the rest is a lower bound.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ def has_bound(name: str) -> bool:
 
 
 class Bounds:
-    """A request that fails has no latency: it leaves out a zero, and the bound holds."""
+    """Lower bounds on the metrics of one load.
+
+    A failed request has no latency; that leaves out a zero, and the bound holds.
+    """
 
     def __init__(self, plans: Sequence[RequestPlan], names: Sequence[str]) -> None:
-        """`names` of metrics with a bound."""
+        """`names`: metrics that have a bound."""
         self._num_requests = len(plans)
         self._num_gaps = sum(max(0, plan.output_tokens - 1) for plan in plans)
         self._families = {metric.family: metric for metric in map(Metric.parse, names)}
@@ -40,7 +43,7 @@ class Bounds:
             self._seen[family] += metric.of(record)
 
     def least(self, name: str) -> float:
-        """The lowest value that this metric of the whole load can still have."""
+        """The lowest value, in seconds, that this metric of the whole load can still have."""
         metric = Metric.parse(name)
         seen = self._seen[metric.family]
         total = max(self._num_gaps if metric.family == "itl" else self._num_requests, len(seen))
@@ -54,5 +57,5 @@ class Bounds:
 
     @property
     def fails(self) -> bool:
-        """Whether more requests have failed than may of the whole load."""
+        """Whether more requests have failed than the whole load may lose."""
         return self._failed > MAX_FAILED_FRACTION * self._num_requests

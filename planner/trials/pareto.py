@@ -1,4 +1,4 @@
-"""Trials, at each of their loads, that no other beats in every metric asked for: `parse_metrics(...)`, `front(...)`."""
+"""The Pareto front: trials, at each of their loads, that no other beats in every metric asked for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from planner.study import Problem
 from planner.trials.trial import Trial, all_metrics, as_on_one_host, searched
 
 USUAL_FRONT = ("output_throughput", "ttft_p95")
-"""Which is shown where none is asked for."""
+"""Metrics of the front that is shown where none are asked for."""
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
-    """At least two metrics, separated by commas. Raises InputError."""
+    """The metrics named in a text, separated by commas; at least two. Raises InputError."""
     names = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for name in names:
         if name not in GOALS:
@@ -36,9 +36,10 @@ class Point:
 
 
 def front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> list[Point]:
-    """Of the acceptable trials of the search, the points that none dominates, the best by the first metric first.
+    """The points that none dominates, from the search's acceptable trials; the best by the first metric comes first.
 
-    One dominates another that is as good in every metric and better in one: rates and contexts higher, latencies lower.
+    One point dominates another if it is as good in every metric and better in one: higher for rates and contexts, lower
+    for latencies.
     """
     able = [t for t in searched(trials) if t.is_acceptable]
     points = [Point(trial, all_metrics(problem, as_on_one_host(problem, trial))) for trial in able]

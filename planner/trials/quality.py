@@ -24,14 +24,14 @@ Outcome = Literal["passed", "failed", "not compared"]
 
 
 def numerics(problem: Problem, candidate: Candidate) -> Numerics:
-    """What can change a candidate's answers, as the engine will resolve it: `auto` equals what it stands for."""
+    """What can change a candidate's answers, as the engine will resolve it: `auto` equals the value it stands for."""
     engine = problem.deployment(candidate).engine
     resolved = (engine.dtype, str(engine.quantization), engine.kv_cache_dtype)
     return ((MODEL, candidate.model), *zip(("dtype", "quantization", "kv_cache_dtype"), resolved, strict=True))
 
 
 def differing(problem: Problem, candidate: Candidate) -> tuple[str, ...]:
-    """`kv_cache_dtype fp8 (auto)`: what can change the answers against the default's, which is in brackets."""
+    """The settings that can change the answers, as `kv_cache_dtype fp8 (auto)`, with the default in brackets."""
     pairs = zip(numerics(problem, candidate), numerics(problem, problem.default), strict=True)
     return tuple(f"{name} {value} ({default})" for (name, value), (_, default) in pairs if value != default)
 
@@ -47,17 +47,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How far the answers of one engine are those of another."""
+    """How far the answers of one engine agree with those of another."""
 
     num_prompts: int
     num_same: int
-    """Answers that are the same to the last token."""
+    """Number of answers that are the same to the last token."""
     agreement: float
     """Share of an answer's tokens before the first that differs, mean over the prompts."""
     first_difference: float | None
-    """Median position of the first token that differs, from 0; None where none does."""
+    """Median position of the first token that differs, counted from 0; None if no answer differs."""
     drift: float | None
-    """Mean absolute difference of the log-probabilities of tokens before it, nats; None without log-probabilities."""
+    """Mean absolute difference of the log-probabilities before that token, in nats; None without log-probabilities."""
 
     @property
     def words(self) -> str:
@@ -70,9 +70,9 @@ class Agreement:
 
 
 def compare(reference: Sequence[Answer], answers: Sequence[Answer]) -> Agreement:
-    """The answers to the same prompts, in the same order; at least one.
+    """Compare answers to the same prompts, in the same order; at least one.
 
-    After the first token that differs the two write different texts, so only what is before it is compared.
+    After the first token that differs the two write different texts, so only the tokens before it are compared.
     """
     firsts = [_first_difference(one.tokens, other.tokens) for one, other in zip(reference, answers, strict=True)]
     shares = [
@@ -103,21 +103,21 @@ def _first_difference(one: Sequence[str], other: Sequence[str]) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Of one set of numerics in one study. Kept in the study's storage."""
+    """Verdict on one set of numerics in one study; kept in the study's storage."""
 
     numerics: Numerics
     outcome: Outcome
     message: str
     asked: str = ""
-    """The study's `quality` as JSON: under another one it is judged anew."""
+    """The study's `quality` section as JSON; under another one the numerics are judged anew."""
     agreement: Agreement | None = None
-    """With the default's answers."""
+    """Agreement of these answers with the default's."""
     repeated: Agreement | None = None
-    """The default's answers with its own, asked twice: what is no difference at all."""
+    """Agreement of the default's answers with its own, asked twice: the level that counts as no difference."""
 
 
 def judge_answers(spec: QualitySpec, key: Numerics, agreement: Agreement, repeated: Agreement) -> Verdict:
-    """Refused are answers that leave the default's too early, or with other probabilities."""
+    """Refuse answers that leave the default's too early, or whose log-probabilities drift too far."""
     faults = []
     if agreement.agreement < spec.min_agreement:
         faults.append(f"less than {spec.min_agreement:.0%} of the tokens")
@@ -148,7 +148,7 @@ def judged(problem: Problem, trials: Sequence[Trial], verdicts: Sequence[Verdict
 
 
 def refused_numerics(problem: Problem, trials: Sequence[Trial]) -> set[Numerics]:
-    """What the gate refused, by the constraints on judged trials."""
+    """The numerics that the gate refused, by the constraints on judged trials."""
     return {
         numerics(problem, trial.candidate)
         for trial in trials
@@ -157,7 +157,7 @@ def refused_numerics(problem: Problem, trials: Sequence[Trial]) -> set[Numerics]
 
 
 def quality_words(problem: Problem, trial: Trial) -> str | None:
-    """What is known about a trial's answers; None where nothing that was changed can change them."""
+    """What is known about a trial's answers; None if no changed setting can change them."""
     known = next((constraint.message for constraint in trial.constraints if constraint.name == RULE), None)
     if known is not None:
         return known

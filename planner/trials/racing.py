@@ -2,7 +2,7 @@
 
 In: the trials so far. Out: a `Race`, asked between the repeats of a candidate and, with a `LoadWatch`, while one runs.
 A candidate loses when it is surely worse than the best, or when a limit is broken whatever is still to come
-(`latency_bounds.py`, exact). Noise is learned from the trials themselves: of repeats, and of the pace within one.
+(`latency_bounds.py`, exact). The noise of repeats, and of the pace within one, is learned from the trials themselves.
 
 Source: Maron & Moore 1994, "Hoeffding Races", with normal bounds instead of Hoeffding's; Pocock 1977,
 10.1093/biomet/64.2.191, for one bound over many looks.
@@ -26,31 +26,37 @@ from planner.workload import RequestPlan, Workload
 PRIOR_NOISE = 0.02
 """Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""
 LAUNCH_NOISE = 0.02
-"""The same between two launches of one setting, which no repeat shows: 0.7 to 4 % were measured on GPUs."""
+"""Standard deviation of log throughput between launches of one setting, which no repeat shows.
+
+0.7 to 4 % were measured on GPUs.
+"""
 PRIOR_PACE_NOISE = 0.04
-"""The same of a load's pace from one part to another (`progress.Projection.doubt`); 0.01 to 0.08 were simulated."""
+"""Standard deviation of the log of a load's pace from one part to another (`progress.Projection.doubt`); 0.01 to 0.08
+were simulated.
+"""
 PRIOR_WEIGHT = 4
-"""Repeats that a prior counts for."""
+"""Weight of each prior on noise, in equivalent repeats."""
 SURE = 3.0
-"""Standard deviations between a candidate and the best, at every look: Pocock's bound of 20 looks for a chance of one
-in 100 that a candidate as good as the best is given up."""
+"""Gap between a candidate and the best, in standard deviations, that decides a look. It is Pocock's bound for 20 looks,
+with a chance of one in 100 that a candidate as good as the best is given up.
+"""
 LOOKS = 20
-"""In a repeat, each after as much work."""
+"""Number of looks during one repeat, at equal steps of work done."""
 LEAST_GAIN = 0.1
-"""Of the standard deviation of a trial's value, what further repeats must take away to be worth their time."""
+"""Smallest cut in the standard deviation of a trial's value, as a fraction, that is worth further repeats."""
 
 
 class Race(Protocol):
-    """What is asked about a candidate while it is measured."""
+    """The questions asked about a candidate while it is measured."""
 
     def is_lost(self, results: Sequence[BenchmarkResult]) -> bool:
         """Whether its repeats so far say that it will not be the best."""
 
     def is_enough(self, results: Sequence[BenchmarkResult], count: int) -> bool:
-        """Whether it is lost, or the rest of `count` repeats would not make its value much surer."""
+        """Whether it is lost, or the rest of `count` repeats would hardly make its value surer."""
 
     def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:
-        """For the next repeat, after these."""
+        """The watch of the next repeat, which follows these results."""
 
 
 class _NoRace:
@@ -70,7 +76,7 @@ NO_RACE: Race = _NoRace()
 
 
 def race(problem: Problem, candidate: Candidate, bar: Bar | None) -> Race:
-    """The default runs to its end whatever it shows: everything is measured against it."""
+    """The race of a candidate. The default runs to its end whatever it shows: everything is measured against it."""
     if not problem.spec.racing or candidate == problem.default:
         return NO_RACE
     return _Race(problem, candidate, bar)
@@ -78,46 +84,51 @@ def race(problem: Problem, candidate: Candidate, bar: Bar | None) -> Race:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The best trial so far, to a candidate that may not reach it."""
+    """The best trial so far, as the bar that a candidate has to reach."""
 
     sign: float
-    """1 where more is better, else -1."""
+    """1 if more is better, else -1."""
     values: tuple[float, ...]
-    """One a repeat."""
+    """Objective of each repeat of the best trial."""
     noise: float
     """Standard deviation of the logarithm of a candidate's value over the best's of the same repeat."""
     pace_noise: float
 
     def times(self, factor: float) -> Bar:
-        """The same where values are so many times as large, as on a faster host."""
+        """The same bar with every value multiplied, as on a host faster by this factor."""
         return self if factor == 1 else replace(self, values=tuple(value * factor for value in self.values))
 
     def loss(self, repeat: int, value: float) -> float:
-        """By how much a candidate's repeat is worse than the best's with the same prompts, as a logarithm."""
+        """How much worse a candidate's repeat is than the best's with the same prompts, as a logarithm."""
         best = self.values[repeat] if repeat < len(self.values) else fmean(self.values)
         return self.sign * math.log(best / value)
 
     def is_missed(self, losses: Sequence[float], share: float = 1.0, doubt: float = 0.0) -> bool:
-        """Whether surely. Of the last repeat only a share may be done; `doubt` as in `progress.Projection`."""
+        """Whether the candidate is surely worse. `share`: part of the last repeat that is done; `doubt` as in
+        `progress.Projection`.
+        """
         weights = [1.0] * (len(losses) - 1) + [share]
         total = sum(weights)
         mean = sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / total
         repeats = self.noise**2 * sum((weight / total) ** 2 for weight in weights)
         rest = (share / total * doubt * self.pace_noise) ** 2
-        launches = max(2 * LAUNCH_NOISE**2, self.noise**2)  # no less than between repeats of one launch
+        launches = max(2 * LAUNCH_NOISE**2, self.noise**2)  # at least the noise between repeats of one launch
         return mean > SURE * math.sqrt(repeats + rest + launches)
 
     def is_sure(self, done: int, count: int) -> bool:
-        """Whether the mean of so many repeats is about as sure as that of `count`: repeats cannot average out what
-        differs between launches. Source: Cochran 1977, Sampling Techniques, ch. 10, on subsamples within units."""
+        """Whether the mean of `done` repeats is about as sure as that of `count`.
+
+        Repeats cannot average out what differs between launches. Source: Cochran 1977, Sampling Techniques, ch. 10, on
+        subsamples within units.
+        """
         deviations = [math.sqrt(LAUNCH_NOISE**2 + self.noise**2 / 2 / num) for num in (done, count)]
         return deviations[0] <= (1 + LEAST_GAIN) * deviations[1]
 
 
 def bar_of(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Bar | None:
-    """None while there is no best."""
+    """The bar for a candidate; None while there is no best trial, or if the objective is known before a launch."""
     objective = problem.objective
-    if objective.is_known:  # a value that is known needs no repeats: they are for the limits
+    if objective.is_known:  # a value that is known needs no repeats; they are for the limits
         return None
     best = best_trial(problem, [trial for trial in trials if _stays(problem, trial, candidate)])
     if best is None or not best.repeat_values or min(best.repeat_values) <= 0:
@@ -133,7 +144,7 @@ def bar_of(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> B
 
 
 def _stays(problem: Problem, trial: Trial, candidate: Candidate) -> bool:
-    """Whether a trial that is the best stays so when answers are compared, or the candidate falls with it."""
+    """Whether a trial can set the bar: the quality gate cannot remove it, or would remove the candidate with it."""
     if problem.spec.quality is None or any(c.name == RULE and c.excess <= 0 for c in trial.constraints):
         return True
     key = numerics(problem, trial.candidate)
@@ -141,17 +152,17 @@ def _stays(problem: Problem, trial: Trial, candidate: Candidate) -> bool:
 
 
 def launch_noise(trials: Sequence[Trial], repeats: int) -> float:
-    """Of the logarithm of one launch's value: what its repeats average out, and what they cannot."""
+    """Standard deviation of the log of one launch's value: what its repeats average out, and what they cannot."""
     return math.hypot(noise_std(trials) / math.sqrt(repeats), LAUNCH_NOISE)
 
 
 def noise_std(trials: Sequence[Trial]) -> float:
-    """Of the logarithm of one repeat, pooled over the trials that have several."""
+    """Standard deviation of the log of one repeat, pooled over the trials that have several."""
     return pooled(PRIOR_NOISE, [trial.repeat_values for trial in trials])
 
 
 def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
-    """Of the logarithm of one repeat over the best's with the same prompts: what prompts do to both cancels."""
+    """Standard deviation of the log of one repeat over the best's with the same prompts, whose effect cancels."""
     pairs = [(trial.repeat_values, best.repeat_values) for trial in searched(trials) if trial is not best]
     ratios = [[a / b for a, b in zip(values, bests, strict=False)] for values, bests in pairs]
     prior = PRIOR_NOISE if any(len(group) > 1 for group in ratios) else noise_std([best])
@@ -159,7 +170,7 @@ def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
 
 
 def pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
-    """Standard deviation of logarithms within groups."""
+    """Standard deviation of logarithms within groups, pooled with a prior of weight PRIOR_WEIGHT."""
     squares, degrees = PRIOR_WEIGHT * prior**2, float(PRIOR_WEIGHT)
     for group in groups:
         logs = [math.log(value) for value in group if value > 0]
@@ -188,7 +199,7 @@ class _Race:
         return _Watch(self._workload, plans, self._objective.metric, limits, self._bar, self._losses(results))
 
     def _losses(self, results: Sequence[BenchmarkResult]) -> list[float]:
-        """Of each repeat that has a value."""
+        """Loss of each repeat that has a value."""
         bar = self._bar
         if bar is None:
             return []
@@ -208,7 +219,7 @@ class _Watch:
         bar: Bar | None,
         losses: Sequence[float],
     ) -> None:
-        """`metric`: the objective, where it is a single one."""
+        """`metric`: the objective, if it is a single metric."""
         self._limits, self._bar, self._losses = limits, bar, losses
         self._rate = metric if bar is not None and metric in RATES else None
         self._latency = metric if bar is not None and metric is not None and has_bound(metric) else None
@@ -238,7 +249,7 @@ class _Watch:
         return least > 0 and self._is_missed(least)
 
     def _is_behind(self) -> bool:
-        """At each look, whether the pace is too slow."""
+        """Whether the pace is too slow, judged once per look."""
         projection = self._projection
         if projection is None or self._rate is None:
             return False
@@ -253,29 +264,29 @@ class _Watch:
         return self._bar.is_missed([*self._losses, self._bar.loss(len(self._losses), value)], share, doubt)
 
     def _rates(self, duration_s: float) -> dict[str, float]:
-        """Of the whole load, did it take so long."""
+        """Rates of the whole load if it took this long."""
         requests, inputs, outputs = self._pace.num_requests, self._pace.num_input_tokens, self._pace.num_output_tokens
         counts = (requests, inputs, outputs, inputs + outputs)
         return {name: count / duration_s for name, count in zip(RATES, counts, strict=True)}
 
     def estimate(self, result: BenchmarkResult) -> BenchmarkResult:
-        """With the rates of the whole load at its mean pace, where it has one; latencies are of requests that ended."""
+        """The result with the whole load's rates at its mean pace, if it is steady; latencies are of ended requests."""
         rates = self._rates(self._elapsed_s / self._share) if self._pace.is_steady and self._share > 0 else {}
         return replace(result, metrics={**result.metrics, **rates}, share=self._share)
 
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Which repeats of the workload are measured; each has prompts of its own, the same for every candidate."""
+    """The repeats of the workload to measure. Each has its own prompts, the same for every candidate."""
 
     first: int
     count: int
     race: Race = NO_RACE
-    """Whether the rest can be spared."""
+    """Decides whether the rest can be spared."""
 
 
 def share_of(repeats: Repeats, results: Sequence[BenchmarkResult]) -> float | None:
-    """Of all repeats, what was measured before the candidate was given up; None where it was not."""
+    """Share of all repeats measured before the candidate was given up; None if it was not given up."""
     share = sum(result.share for result in results) / repeats.count
     is_given_up = results[-1].share < 1 or repeats.race.is_lost(results)
     return share if is_given_up and share < 1 else None

@@ -1,4 +1,4 @@
-"""`Trial`: all one needs to report or replay one candidate's judgement. Stored as JSON beside Optuna's own fields."""
+"""`Trial`: all that is needed to report or replay a candidate's judgement. Stored as JSON beside Optuna's fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from planner.study import Candidate, Problem
 
 Outcome = Literal["measured", "infeasible", "failed"]
 ALONE, TOGETHER = "alone", "together"
-"""Series of the default's launches that compare hosts (`host_speeds.py`): one alone on its host, several at once."""
+"""Series of the default's launches that compare hosts (`host_speeds.py`): one alone on its host, or several at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,9 @@ class Failure:
     message: str
     log_tail: str = ""
     exit_code: int | None = None
-    """Of an engine that ended, where it is known."""
+    """Exit code of an engine that ended, if known."""
     oom_killed: bool = False
-    """By the kernel, for the memory limit of its container."""
+    """Whether the kernel killed it for exceeding its container's memory limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +43,18 @@ class Provenance:
     gpu: str
     workload_seed: int
     finished_at: str
-    """UTC, ISO 8601."""
+    """End of the trial in UTC, as ISO 8601."""
     machine: Machine = UNKNOWN_MACHINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rerun:
-    """That a trial measures an earlier one again, on fresh prompts."""
+    """Marks a trial that measures an earlier one again, on fresh prompts."""
 
     of: int
-    """Number of that trial."""
+    """Number of the earlier trial."""
     series: str
-    """Numbers of all that compete, so that those measured in turn are compared with each other; or what it checks."""
+    """Numbers of all finalists, so that those measured in turn are compared; or the check that it is part of."""
     round: int
 
     @property
@@ -64,10 +64,10 @@ class Rerun:
 
 @dataclass(frozen=True, slots=True)
 class AtLoad:
-    """What a candidate showed at another load than the one it is judged by."""
+    """Metrics of a candidate at a load other than the one it is judged by."""
 
     load: float
-    """Requests in flight, or a second where the workload has a rate."""
+    """Requests in flight, or requests per second if the workload has a rate."""
     metrics: dict[str, float]
 
 
@@ -77,7 +77,7 @@ class Trial:
     candidate: Candidate
     outcome: Outcome
     value: float | None
-    """The objective; None unless measured."""
+    """Value of the objective; None unless measured."""
     constraints: tuple[Constraint, ...]
     """Violated rules of an infeasible trial; limits of a measured one, kept or not."""
     predicted_value: float | None
@@ -86,22 +86,22 @@ class Trial:
     metrics: dict[str, float] = field(default_factory=dict)
     """Means over the repeats, by the names of metrics.METRICS."""
     repeat_values: tuple[float, ...] = ()
-    """Of the repeats that ran to their end."""
+    """Value of the objective for each repeat that ran to its end."""
     stopped_at: float | None = None
-    """Share of all repeats after which it was surely not the best and given up; what it shows is then an estimate."""
+    """Share of all repeats at which it was given up as surely not the best; its numbers are then estimates."""
     pace_errors: tuple[float, ...] = ()
     """How unsteady each repeat was, for `racing.py`."""
     at_loads: tuple[AtLoad, ...] = ()
-    """The study's `also_at`; none of a trial that was given up."""
+    """Metrics at the study's `also_at` loads; empty for a trial that was given up."""
     preemptions: int | None = None
     failed_requests: int = 0
     start_s: float = 0.0
     benchmark_s: float = 0.0
     failure: Failure | None = None
     disturbances: tuple[str, ...] = ()
-    """What ended earlier launches of it from outside, so that it was launched again."""
+    """Outside causes that ended earlier launches of this trial, after which it was launched again."""
     rerun: Rerun | None = None
-    """Set in the finals and where hosts are compared; such a trial is none of the search's."""
+    """Set in the finals and where hosts are compared; the search does not count such a trial."""
     host_speed: Annotated[float, msgspec.Meta(ge=1e-3, le=1e3)] = 1.0
     """Speed of the trial's host, the default's being 1. Never stored: `host_speeds.py` sets it on reading."""
     provenance: Provenance
@@ -112,7 +112,7 @@ class Trial:
 
     @property
     def is_acceptable(self) -> bool:
-        """Measured, with every limit kept as far as it was measured."""
+        """Whether it was measured and kept every limit, as far as measured."""
         return self.outcome == "measured" and all(constraint.excess <= 0 for constraint in self.constraints)
 
 
@@ -128,7 +128,7 @@ def best_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:
 
 
 def as_measured(problem: Problem, trial: Trial) -> Problem:
-    """The study with the very image that the trial was measured in, where a registry has it."""
+    """The study with the exact image that the trial was measured in, if a registry has it."""
     image, container = trial.provenance.machine.lasting_image, problem.spec.container
     if image is None or container is None:
         return problem
@@ -138,12 +138,12 @@ def as_measured(problem: Problem, trial: Trial) -> Problem:
 
 
 def leveled(problem: Problem, trial: Trial) -> float | None:
-    """Its value as the host of the default would show it."""
+    """The trial's value as the default's host would show it."""
     return None if trial.value is None else problem.objective.at_speed(trial.value, 1 / trial.host_speed)
 
 
 def as_on_one_host(problem: Problem, trial: Trial) -> Trial:
-    """With what the default's host would have shown; which host it was stays known."""
+    """The trial with the numbers that the default's host would have shown; its record still names its own host."""
     if trial.host_speed == 1:
         return trial
     back = 1 / trial.host_speed
@@ -156,12 +156,12 @@ def as_on_one_host(problem: Problem, trial: Trial) -> Trial:
 
 
 def gain(problem: Problem, trial: Trial, default: Trial) -> float:
-    """Over the default, as a share, on one host's level; both have a value."""
+    """Gain over the default as a share, on one host's level; both must have a value."""
     return (leveled(problem, trial) or 0.0) / (leveled(problem, default) or 1.0) - 1
 
 
 def all_metrics(problem: Problem, trial: Trial) -> dict[str, float]:
-    """What was measured and what was known before."""
+    """Measured metrics, and those known before a launch."""
     return {**trial.metrics, **problem.known(trial.candidate)}
 
 
@@ -174,5 +174,5 @@ def num_launched(trials: Sequence[Trial]) -> int:
 
 
 def searched(trials: Sequence[Trial]) -> list[Trial]:
-    """Without those of the finals and those that compare hosts."""
+    """The trials of the search: without those of the finals and those that compare hosts."""
     return [trial for trial in trials if trial.rerun is None]

@@ -9,7 +9,7 @@ from planner.trials.trial import Trial
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
 REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing is launched"
 BANNERS = {"simulated": SIMULATED_BANNER, "replay": REPLAYED_BANNER}
-"""By backend."""
+"""Banner by backend."""
 ABOUT = "~"
 ABOUT_NOTE = "~ given up early, surely not the best: estimates"
 SHORT_NAMES = {
@@ -28,7 +28,7 @@ SHORT_NAMES = {
 
 
 def describe(problem: Problem, candidate: Candidate) -> str:
-    """The searched values of a candidate on one line; what is the engine's own default is left out."""
+    """The searched values of a candidate on one line; values left to the engine's default are omitted."""
     parts = []
     for name in problem.choices.names:
         value = problem.choices.value_of(candidate, name)

@@ -1,5 +1,4 @@
-"""Engines in containers, through the Docker Engine's API. Only `named.py` beside it has a
-client of docker.
+"""Engines in containers, through the Docker Engine's API. Only `named.py` beside it has a client of docker.
 
 Every error of the client becomes ours at one door, `mapped`.
 """
@@ -25,7 +24,7 @@ from planner.launch.runs import LAUNCHER_LABEL, STUDY_LABEL, TRIAL_LABEL, trial_
 from planner.study import Candidate, Problem
 
 _TAKEN = re.compile("already in use|already allocated|removal of container")
-"""A port, or the name of a container that somebody else removes just now."""
+"""Errors that may pass: the port is in use, or somebody else is just removing a container of that name."""
 
 
 class DockerBackend:
@@ -46,12 +45,12 @@ class DockerBackend:
     def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
         runs = trial_runs(self._problem, candidate, number)
         logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(len(runs))]
-        self._remove_labelled(f"{TRIAL_LABEL}={number}")  # of a launch that was disturbed
+        self._remove_labelled(f"{TRIAL_LABEL}={number}")  # left by a launch that was disturbed
         self._make_cache(runs[0])
         return serving([lambda i: self._start(runs[i])] * len(runs), self._problem.spec.engine.start_timeout, logs)
 
     def _start(self, run: ContainerRun) -> ContainerInstance:
-        """Raises Disturbed where the next try may well succeed."""
+        """Create and start a container. Raises Disturbed if the next try may well succeed."""
         with mapped():
             try:
                 image = self._lasting_name(run.image)
@@ -73,13 +72,13 @@ class DockerBackend:
         return ContainerInstance(container, self._looks, self._outages, run.pass_env)
 
     def _lasting_name(self, image: str) -> str:
-        """Of what the image's name stood for at the first launch: all launches of a run have the same."""
+        """A name for what the image's name stood for at the first launch: all launches of a run use the same image."""
         if image not in self._images:
             self._images[image] = image_of(image, self._client.images.get(image).attrs).lasting_name
         return self._images[image]
 
     def _make_cache(self, run: ContainerRun) -> None:
-        """The volume that keeps what engines compile, under the study's label; one that is there stays as it is."""
+        """Create the volume that keeps compiled code, under the study's label; an existing one stays as it is."""
         labels = {STUDY_LABEL: self._problem.spec.name}
         for name, mount in run.volumes.items():
             if mount == COMPILE_CACHE_MOUNT:
@@ -94,19 +93,19 @@ class DockerBackend:
         return self._remove_labelled()
 
     def _remove_labelled(self, *labels: str) -> int:
-        """Those of this study that carry these labels too; how many there were."""
+        """Remove this study's containers that carry these labels too; returns how many."""
         with mapped():
             return self._outages.ask(lambda: _remove_left(self._client, self._problem.spec.name, *labels))
 
 
 def remove_left(study: str) -> int:
-    """Remove the containers of dead planners of a study. Raises BackendError, also where no Engine answers now."""
+    """Remove the containers of dead planners of a study. Raises BackendError, also if no Engine answers now."""
     with mapped(), closing(docker.from_env(timeout=ANSWER_TIMEOUT_S)) as client:
         return _remove_left(client, study)
 
 
 def _remove_left(client: docker.DockerClient, study: str, *labels: str) -> int:
-    """Those of the study that carry these labels too, but none that a planner which lives has under way."""
+    """Remove the study's containers with these labels, except those of a living planner; returns how many."""
     wanted: dict[str, str | list[str] | bool] = {"label": [f"{STUDY_LABEL}={study}", *labels]}
     ours = client.containers.list(all=True, filters=wanted, ignore_removed=True)
     left = [container for container in ours if is_left_over(container.labels.get(LAUNCHER_LABEL))]

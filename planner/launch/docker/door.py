@@ -22,13 +22,13 @@ from planner.launch.docker.image import ImageFacts, image_of
 
 T = TypeVar("T")
 ANSWER_TIMEOUT_S, LOOK_TIMEOUT_S = 60, 10
-"""Of what starts or stops something, and of questions that are asked every second."""
+"""Seconds to wait for an answer: to calls that start or stop something, and to questions asked every second."""
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """Turn the client's exceptions into BackendError, in one line that says what to do."""
+    """Turn the client's exceptions into a BackendError of one line that says what to do."""
     try:
         yield
     except docker.errors.ImageNotFound as error:
@@ -56,22 +56,22 @@ def engine_answers() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """What a Docker Engine says of itself and of the machine it runs on."""
+    """What a Docker Engine reports about itself and its machine."""
 
     version: str
     runtimes: tuple[str, ...]
     cdi_devices: tuple[str, ...]
-    """Devices by CDI names, as nvidia.com/gpu=0; Engines before 28 name none."""
+    """CDI names of devices, such as nvidia.com/gpu=0; Engines before 28 name none."""
     num_cpus: int
     memory_bytes: int
     root_dir: Path
     is_rootless: bool
     is_local: bool
-    """Asked through an address of this machine."""
+    """Whether the Engine was asked through an address of this machine."""
 
 
 def engine_facts() -> EngineFacts:
-    """Raises BackendError where no Engine answers."""
+    """Facts about the Docker Engine. Raises BackendError if no Engine answers."""
     with mapped(), closing(docker.from_env(timeout=10)) as client:
         info = client.info()
         host = urlsplit(client.api.base_url).hostname  # docker-py: http+docker://localhost is a socket, .../ssh is ssh
@@ -88,7 +88,7 @@ def engine_facts() -> EngineFacts:
 
 
 def image_facts(name: str) -> ImageFacts:
-    """Raises BackendError where the image is not on this machine."""
+    """Facts about an image. Raises BackendError if it is not on this machine."""
     with mapped(), closing(docker.from_env(timeout=10)) as client:
         return image_of(name, client.images.get(name).attrs)
 
@@ -109,9 +109,9 @@ def run_to_end(
     runtime: str | None = None,
     timeout_s: int = 300,
 ) -> Ended:
-    """One command in a container of its own, without a network; `program` instead of the image's own.
+    """Run one command in a container of its own, without a network; `program` replaces the image's entrypoint.
 
-    With a runtime it sees all cards, as a trial's container does. Raises BackendError, also when it does not end.
+    With a runtime it sees all cards, as a trial's container does. Raises BackendError, also if it does not end in time.
     """
     with mapped(), closing(docker.from_env(timeout=timeout_s)) as client:
         container = client.containers.create(

@@ -1,4 +1,4 @@
-"""What a Docker Engine says of an image, as values: `image_of(name, attrs) -> ImageFacts`. Asks no Engine itself."""
+"""What a Docker Engine reports about an image: `image_of(name, attrs) -> ImageFacts`. Asks no Engine itself."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class ImageFacts:
     name: str
     id: str
     digest: str | None
-    """Of the registry that the name stands for; None where it was built here."""
+    """Digest in the registry that the name stands for; None if the image was built here."""
     env: Mapping[str, str]
 
     @property
     def lasting_name(self) -> str:
-        """What stands for this very image whatever becomes of its name; without a registry that is its id."""
+        """A name for exactly this image, whatever `name` comes to mean: with its digest; without a registry, its id."""
         return f"{self.name.partition('@')[0]}@{self.digest}" if self.digest else self.id
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a trial's record may call it."""
+        """The names that a trial's record may use for it."""
         return (self.id, *([self.digest] if self.digest else []))
 
 
@@ -38,7 +38,7 @@ def image_of(name: str, attrs: Mapping[str, Any]) -> ImageFacts:
 
 
 def _repository(name: str) -> str:
-    """Of an image's name, as the Engine writes it: without digest and tag, and without Docker Hub's own prefixes."""
+    """Repository of an image's name as the Engine writes it: no digest, no tag, none of Docker Hub's own prefixes."""
     path = name.partition("@")[0]
     if ":" in path.rpartition("/")[2]:
         path = path.rpartition(":")[0]

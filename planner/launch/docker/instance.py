@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 20_000
 _GONE = {404, 409}
-"""Not there, or about to be removed."""
+"""HTTP status of a container that is not there, or is about to be removed."""
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  (how Docker tells what is published; nothing listens there)
 
 
 class ContainerLog:
-    """The log of a container that somebody started, of all its starts, read as it comes."""
+    """The log of a container that somebody started, over all its starts, read as it comes."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -37,12 +37,12 @@ class ContainerLog:
         return f"container {self._container.name}"
 
     def chunks(self, follow: bool) -> Iterator[bytes]:
-        """What was written so far; with `follow` also what comes, until the container ends."""
+        """The log written so far; with `follow` also what comes, until the container ends."""
         with mapped():
             yield from self._container.logs(stdout=True, stderr=True, stream=True, follow=follow)
 
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Exit code of the container; None while it runs, or if it was removed."""
         with mapped():
             try:
                 self._container.reload()
@@ -55,7 +55,7 @@ class ContainerLog:
 
 @contextmanager
 def container_log(name: str) -> Iterator[ContainerLog | None]:
-    """The log of a container by name or id; None where there is none. Raises BackendError without a Docker Engine."""
+    """The log of a container by name or id; None if there is none. Raises BackendError without a Docker Engine."""
     with mapped():
         client = docker.from_env()
     with closing(client):
@@ -68,9 +68,10 @@ def container_log(name: str) -> Iterator[ContainerLog | None]:
 
 
 class ContainerInstance:
-    """A container; `looks` is a client that does not wait long, for what is asked every second.
+    """One engine in a container.
 
-    `passed`: variables whose values are taken out of what it prints.
+    `looks`: a client with a short timeout, for questions asked every second. `passed`: variables whose values are
+    removed from its log.
     """
 
     def __init__(
@@ -98,11 +99,11 @@ class ContainerInstance:
 
     @property
     def _state(self) -> Mapping[str, Any]:
-        """As it was when last looked at."""
+        """State of the container at the last look."""
         return self._container.attrs.get("State") or {}
 
     def is_running(self) -> bool | None:
-        """None while the Docker Engine is away."""
+        """Whether it runs; None while the Docker Engine is away."""
         with mapped():
             try:
                 self._container.attrs = self._looks.containers.get(str(self._container.id)).attrs
@@ -113,7 +114,7 @@ class ContainerInstance:
                 self._outages.note()
                 return None
         self._outages.answered()
-        # One that Docker starts again and again has died all the same.
+        # A container that Docker restarts again and again counts as dead.
         return self._state.get("Status") == "running" and not self._container.attrs.get("RestartCount")
 
     def log_text(self) -> str:
@@ -145,7 +146,7 @@ class ContainerInstance:
         return Ending(code)
 
     def _was_told_to_end(self) -> bool:
-        """Whether the Engine was asked to send a signal to it, as `docker stop` and `docker kill` do."""
+        """Whether the Engine was asked to send it a signal, as `docker stop` and `docker kill` do."""
         began, ended = (
             int(datetime.fromisoformat(f"{self._state[key][:19]}+00:00").timestamp())
             for key in ("StartedAt", "FinishedAt")
@@ -156,18 +157,18 @@ class ContainerInstance:
     def stop(self) -> None:
         def stop_and_remove() -> None:
             try:
-                if self._state.get("Paused"):  # a frozen process does not even die
+                if self._state.get("Paused"):  # a frozen process does not react to signals
                     self._container.unpause()
                 self._container.stop(timeout=STOP_TIMEOUT_S)
             except docker.errors.NotFound:
-                return  # gone already, which is what was asked for
+                return  # it is gone already, which is the goal
             _remove(self._container)
 
         self._ask(stop_and_remove)
 
 
 def _remove(container: Container) -> None:
-    """Also where it is gone, or somebody else removes it just now: then its name is free only when that is done."""
+    """Remove a container, also if it is gone or somebody else is removing it; then wait until its name is free."""
     with suppress(docker.errors.NotFound):
         try:
             container.remove(force=True, v=True)

@@ -1,4 +1,4 @@
-"""Containers of the Docker Engine that are known by their names: a guard's own, and those that a script started."""
+"""Containers of the Docker Engine known by name: a guard's own, and those that a script started."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 LOOK_TAIL_LINES = 2_000
-"""Of a log that is read every few seconds: without a tail the Engine would go through all of it each time."""
+"""Lines read from a log every few seconds; without a limit the Engine would go through all of it each time."""
 _DEFAULT_RUNTIME = "runc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerFacts:
-    """What the Docker Engine says of one container."""
+    """What the Docker Engine reports about one container."""
 
     id: str
     is_running: bool
@@ -37,10 +37,10 @@ class ContainerFacts:
 
 
 class OwnContainer:
-    """The container of this name that carries the guard's label; another one of the name is left alone."""
+    """The container of this name that carries the guard's label; any other of that name is left alone."""
 
     def __init__(self, name: str, service: str, passed: Sequence[str] = ()) -> None:
-        """`passed`: variables whose values are taken out of what it prints."""
+        """`passed`: variables whose values are removed from its log."""
         self.name = name
         self._service = service
         self._passed = passed
@@ -51,7 +51,7 @@ class OwnContainer:
         self._client.close()
 
     def facts(self) -> ContainerFacts | None:
-        """None where there is none. Raises BackendError, also where the name is another's."""
+        """Facts about the container; None if there is none. Raises BackendError, also if the name is another's."""
         container = self._found()
         if container is None:
             return None
@@ -88,7 +88,7 @@ class OwnContainer:
                     pass  # gone already
 
     def log_text(self, since_s: float | None = None) -> str:
-        """The end of its log, or what came after a time (seconds of the wall clock)."""
+        """The end of its log, or what came after `since_s` (seconds of the wall clock)."""
         container = self._found()
         if container is None:
             return ""
@@ -102,7 +102,7 @@ class OwnContainer:
                 container = self._client.containers.get(self.name)
             except docker.errors.NotFound:
                 return None
-        if container.name != self.name:  # the beginning of another one's id
+        if container.name != self.name:  # the name matched the beginning of another container's id
             return None
         if container.labels.get(GUARD_LABEL) != self._service:
             raise BackendError(
@@ -121,7 +121,7 @@ class NamedContainers:
             self._client = docker.from_env()
 
     def present(self) -> list[str]:
-        """Those that are there, running or not."""
+        """Names of the containers that exist, running or not."""
         return [name for name in self.names if self._find(name) is not None]
 
     def _find(self, name: str) -> Container | None:
@@ -138,13 +138,14 @@ class NamedContainers:
         return container
 
     def instance(self, name: str, passed: Sequence[str] = ()) -> ContainerInstance:
-        """Raises BackendError when there is none."""
+        """The container of this name as an instance. Raises BackendError if there is none."""
         return ContainerInstance(self._get(name), self._client, passed=passed)
 
     def run_of(self, name: str, env_names: Collection[str] = (), passed: Sequence[str] = ()) -> ContainerRun:
-        """The `docker run` that made it; of its environment these names and what its image does not say itself.
+        """The `docker run` that made a container, with the variables in `env_names` and those that its image does not
+        set.
 
-        Of variables that were `passed`, and of secrets, only the names. Raises BackendError when there is none.
+        Variables in `passed`, and secrets, appear by name only. Raises BackendError if there is no such container.
         """
         container = self._get(name)
         config, host = container.attrs["Config"], container.attrs["HostConfig"]
@@ -178,7 +179,7 @@ class NamedContainers:
         )
 
     def remove(self) -> None:
-        """Stop those that are there and leave nothing behind."""
+        """Stop those that exist and leave nothing behind."""
         for name in self.names:
             if (container := self._find(name)) is not None:
                 ContainerInstance(container, self._client).stop()

@@ -17,29 +17,32 @@ from planner.errors import BackendError
 from planner.units import format_duration
 
 BACK_WITHIN_S = 120.0
-"""An Engine restarts within seconds, with many containers to stop in half a minute."""
+"""Longest outage in seconds. An Engine restarts within seconds, with many containers to stop in half a minute."""
 AWAY = (
     requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,
     requests.exceptions.ChunkedEncodingError,
 )
-"""Nothing came, or not all of it. docker-py's own errors are answers, though they derive from one of requests'."""
+"""Errors that mean no answer, or a partial one.
+
+docker-py's own errors are answers, though they derive from one of requests' errors.
+"""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 
 T = TypeVar("T")
 
 
 class Outages:
-    """What a run has seen of its Docker Engine."""
+    """What a run has seen of outages of its Docker Engine."""
 
     def __init__(self) -> None:
         self.count = 0
-        """How often it went away."""
+        """Number of times it went away."""
         self._since_s: float | None = None
         self._end: BackendError | None = None
 
     def note(self) -> None:
-        """It did not answer now. Raises BackendError where that has lasted too long."""
+        """Record that it did not answer now. Raises BackendError if that has lasted too long."""
         now_s = time.monotonic()
         if self._since_s is None:
             self._since_s = now_s
@@ -60,7 +63,7 @@ class Outages:
         self._since_s = None
 
     def ask(self, call: Callable[[], T]) -> T:
-        """The answer to a call that may be made twice. Raises BackendError when the Engine stays away."""
+        """The answer to a call that may be made twice. Raises BackendError if the Engine stays away."""
         pause_s = FIRST_PAUSE_S
         while True:
             self._raise_at_end()

@@ -1,4 +1,4 @@
-"""The sections that say why: what mattered, predictions against reality, how latencies spread."""
+"""The sections that explain: what mattered, predictions against reality, how latencies spread."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from planner.units import format_count, format_ms
 
 
 def sentence(words: str) -> str:
-    """As a page has it: a capital, a full stop, arrows; digits of one number stay together."""
+    """Words as the page writes them: a capital, a full stop, arrows; the digits of one number stay together."""
     text = re.sub(r"(?<=\d) (?=\d{3}\b)", "\N{NO-BREAK SPACE}", words.replace(" -> ", " → "))
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -33,7 +33,7 @@ def objective_axis(problem: Problem) -> Axis:
 
 
 def time_unit(longest_s: float) -> tuple[str, float]:
-    """A name for an axis up to here, and how many seconds it has."""
+    """Unit for a time axis up to `longest_s`, and its length in seconds."""
     units = (("hours", 3600.0), ("minutes", 60.0))
     return next(((name, unit_s) for name, unit_s in units if longest_s >= 2 * unit_s), ("seconds", 1.0))
 
@@ -59,7 +59,7 @@ def percent(value: float) -> str:
 
 
 def short_percent(value: float) -> str:
-    """For ticks."""
+    """A share in percent, for ticks."""
     return f"{100 * value:+.3g}%" if value else "0%"
 
 

@@ -1,4 +1,4 @@
-"""What the page is made of, and the page itself: `page(...) -> str`, all text in it escaped.
+"""The parts of a page (`Page`, `Section` and others), and `rendered(page) -> str`, which escapes all text in it.
 
 A section is words, figures and tables; each figure carries its numbers as a table. The template knows only these, so a
 new section is a function in `sections.py`.
@@ -16,9 +16,9 @@ from markupsafe import Markup
 @dataclass(frozen=True, slots=True)
 class Row:
     cells: tuple[str, ...]
-    """The first names the row."""
+    """Text of the cells; the first names the row."""
     kind: str = ""
-    """`best`, `weak` or neither: how it stands out."""
+    """How the row stands out: `best`, `weak`, or empty for neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     words: frozenset[str] = frozenset()
-    """Columns that hold words; the others are numbers, on the right."""
+    """Columns that hold words; the others hold numbers and are aligned right."""
     note: str = ""
 
 
@@ -47,12 +47,12 @@ class Log:
 @dataclass(frozen=True, slots=True)
 class Section:
     key: str
-    """Its anchor."""
+    """Anchor of the section."""
     title: str
     lead: str = ""
-    """The one sentence."""
+    """The section's main sentence."""
     is_bad: bool = False
-    """Whether the sentence says that nothing was found."""
+    """Whether that sentence says that nothing was found."""
     words: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
@@ -64,7 +64,7 @@ class Page:
     title: str
     subtitle: str
     banners: tuple[str, ...]
-    """Why these are no measurements; empty where they are."""
+    """Why the numbers are not measurements; empty if they are."""
     sections: tuple[Section, ...]
     footer: str
 
@@ -72,7 +72,7 @@ class Page:
 def rendered(page: Page) -> str:
     environment = Environment(
         loader=PackageLoader("planner.report.html", "templates"),
-        autoescape=True,  # whatever the file is called
+        autoescape=True,  # whatever the template's file name
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -81,5 +81,5 @@ def rendered(page: Page) -> str:
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> Table:
-    """A table whose rows all look alike."""
+    """A table without highlighted rows."""
     return Table(caption, tuple(columns), tuple(Row(tuple(cells)) for cells in rows), frozenset(words))

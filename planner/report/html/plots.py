@@ -1,7 +1,7 @@
-"""Plots as SVG inside the page: points, steps, lines and bars -> text. pygal's home.
+"""Plots as SVG inside the page: points, steps, lines and bars -> text. Only this module uses pygal.
 
-pygal computes scales, ticks and marks; its styles and script are taken out, so that `style.css` of the page colours a
-plot (light, dark, print) and nothing in the file can run. What a mark says under the pointer is its `<title>`.
+pygal computes scales, ticks and marks. Its styles and script are removed, so that `style.css` of the page colours a
+plot (light, dark, print) and nothing in the file can run. The text shown under the pointer is the `<title>` of a mark.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pygal.etree import etree
 from pygal.style import Style
 
 WIDTH, HEIGHT = 480, 310
-"""Units of the drawing, which is scaled to its place: at 360 pixels the labels are still readable."""
+"""Size of a drawing in its own units. It is scaled to its place: at 360 pixels the labels are still readable."""
 LABEL_SIZE = 13
 BAR_HEIGHT, BAR_MARGIN = 44, 90
 SHARED = {
@@ -36,7 +36,7 @@ class Point:
     x: float
     y: float
     title: str = ""
-    """What it is, in words."""
+    """What the point is, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Axis:
 
 
 def scatter(label: str, series: Sequence[Series], x: Axis, y: Axis) -> Markup:
-    """Series of points, joined or not. `label` says to a screen reader what is drawn."""
+    """Series of points, joined or not. `label` tells a screen reader what is drawn."""
     chart = pygal.XY(
         **SHARED, x_title=x.title, y_title=y.title, x_value_formatter=x.format, value_formatter=y.format, stroke=False
     )
@@ -65,7 +65,7 @@ def scatter(label: str, series: Sequence[Series], x: Axis, y: Axis) -> Markup:
 
 
 def lines(label: str, names: Sequence[str], series: Sequence[tuple[str, Sequence[float]]], y: Axis) -> Markup:
-    """A line each over the same names."""
+    """One line per series, over the same names."""
     chart = pygal.Line(**SHARED, y_title=y.title, value_formatter=y.format, include_x_axis=True)
     chart.x_labels = names
     for name, values in series:
@@ -75,7 +75,7 @@ def lines(label: str, names: Sequence[str], series: Sequence[tuple[str, Sequence
 
 
 def bars(label: str, values: Sequence[tuple[str, float, str]], x: Axis) -> Markup:
-    """A bar each, the first on top: name, value, what it says."""
+    """One bar per value, the first on top. `values`: name, value, text under the pointer."""
     height = BAR_MARGIN + BAR_HEIGHT * len(values)
     chart = pygal.HorizontalBar(
         **{**SHARED, "height": height}, x_title=x.title, value_formatter=x.format, show_legend=False
@@ -86,7 +86,7 @@ def bars(label: str, values: Sequence[tuple[str, float, str]], x: Axis) -> Marku
 
 
 def intervals(label: str, values: Sequence[tuple[str, float, float, float]], x: Axis) -> Markup:
-    """Low, middle and high of each, one below the other, beside zero."""
+    """One row per value with its low, middle and high end, beside zero."""
     height = BAR_MARGIN + BAR_HEIGHT * len(values)
     chart = pygal.XY(
         **{**SHARED, "height": height},
@@ -113,14 +113,14 @@ def _drawn(chart: Any, label: str) -> Markup:
             _clean(parent)
         return root
 
-    etree.to_etree()  # pygal takes lxml where that is installed, whose elements are others
+    etree.to_etree()  # pygal uses lxml if installed, whose elements differ
     chart.add_xml_filter(clean)
     text = chart.render(is_unicode=True)
     return Markup(_rounded(text))  # noqa: S704  (made of elements, whose texts are escaped)
 
 
 def _clean(parent: Element) -> None:
-    """Leave out what needs pygal's script or style, and comments; labels become titles."""
+    """Remove what needs pygal's script or style, and comments; labels become titles."""
     title = next((child.text for child in parent if child.tag == "desc" and child.get("class") == "label"), None)
     for child in list(parent):
         classes = child.get("class", "").split()
@@ -135,5 +135,5 @@ def _clean(parent: Element) -> None:
 
 
 def _rounded(svg: str) -> str:
-    """Coordinates to a tenth: a third of the bytes."""
+    """The SVG with coordinates rounded to a tenth, which makes it a third of the size."""
     return re.sub(r'(?<=[\s"(,MLHVhv])-?\d+\.\d{2,}(?=[\s")lLhHvV,])', lambda match: f"{float(match[0]):.1f}", svg)

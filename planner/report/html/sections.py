@@ -41,9 +41,9 @@ from planner.trials import (
 from planner.units import format_count, format_duration, format_ms
 
 LOG_LINES = 40
-"""Of a failed engine's log, from its end."""
+"""Lines shown from the end of a failed engine's log."""
 MOST_GAIN = 10.0
-"""Intervals beyond are told, not drawn: they come from too few runs."""
+"""Largest end of an interval that is drawn, as a share; wider ones come from too few runs and are only in the table."""
 
 
 def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] = ()) -> Page:
@@ -277,7 +277,7 @@ def _why_again(rerun: Rerun) -> str:
 
 
 def _outcome(problem: Problem, trial: Trial) -> str:
-    """With its reason."""
+    """The outcome in words, with its reason."""
     if trial.outcome != "measured":
         return outcome_text(problem, trial)
     is_plain = trial.is_acceptable and trial.stopped_at is None

@@ -1,1 +1,1 @@
-"""What `planner log` shows: where the log comes from, its words, its JSON."""
+"""`planner log`: where the log comes from, its words, its JSON."""

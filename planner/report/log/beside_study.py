@@ -1,4 +1,4 @@
-"""A log beside a study: what was predicted and asked, and what was used and took effect.
+"""A log compared with a study: predicted memory with real, and settings asked for with those in effect.
 
 `compare_with_study(report, study) -> StudyComparison`.
 """
@@ -24,21 +24,21 @@ class Figure:
     name: str
     predicted: float
     doubt: float | None
-    """Half width of the 90 % interval."""
+    """Half width of the 90 % interval, in bytes."""
     real: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyComparison:
     name: str
-    """Of the study, with the trial's number."""
+    """Name of the study, with the trial's number."""
     asked: Mapping[str, Scalar]
     expected: Mapping[str, Scalar]
-    """What is asked, and for the rest what the model of vLLM's defaults says."""
+    """The settings asked for, and for the rest what the model of vLLM's defaults predicts."""
     differences: tuple[Difference, ...]
-    """Between what is expected and what took effect."""
+    """Differences between the expected settings and those in effect."""
     memory: tuple[Figure, ...]
-    """Bytes per GPU."""
+    """Predicted and real memory, in bytes per GPU."""
     predicted_kv_tokens: int | None
     remarks: tuple[str, ...]
 
@@ -46,7 +46,7 @@ class StudyComparison:
 def compare_with_study(
     report: LogReport, study: Path, trial: int | None = None, is_simulated: bool = False
 ) -> StudyComparison:
-    """What the study's default settings, or a trial's, were predicted to take, beside what the log says.
+    """Compare predictions for the study's default, or for a trial, with what the log says.
 
     A trial's prediction is the one recorded before its launch. Raises InputError.
     """

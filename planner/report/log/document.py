@@ -1,4 +1,4 @@
-"""What `planner log --json` prints, and the exit code that goes with the engine's state."""
+"""What `planner log --json` prints, and the exit code for the engine's state."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def note_document(seen: SeenNote, version: str | None) -> dict[str, Any]:
 
 
 def event_json(event: Event) -> str:
-    """One line for one event of a log that is followed."""
+    """One line of JSON for one event of a followed log."""
     found: dict[str, Any] = {"event": event.kind, "line": event.number, "when": event.when, "text": event.text}
     return json_line(found if event.note is None else {**found, "note": event.note.name})
 

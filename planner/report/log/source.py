@@ -1,6 +1,6 @@
 """What `planner log` does: find the file or container, read it, follow it.
 
-In: words of the command line. Out: a `LogReport`, shown or as JSON, and an exit code.
+In: words of the command line. Out: a `LogReport`. It does not know how a report is shown.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Source(Protocol):
     def chunks(self, follow: bool) -> Iterator[bytes]: ...
 
     def exit_code(self) -> int | None:
-        """Of a process that is known to have ended."""
+        """Exit code of a process that is known to have ended; else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class LogFile:
         return None
 
     def chunks(self, follow: bool) -> Iterator[bytes]:
-        """Pieces of what it holds; with `follow` also what is appended, as tail -F. Raises InputError."""
+        """Pieces of the file; with `follow` also what is appended, as `tail -F` does. Raises InputError."""
         try:
             if follow and str(self.path) != "-":
                 yield from self._followed()
@@ -66,7 +66,7 @@ class LogFile:
             raise InputError(f"{self.name}: cannot be read: {error.strerror or error}") from None
 
     def _followed(self) -> Iterator[bytes]:
-        """What is appended; a file that was replaced or cut short is read from its beginning again."""
+        """Pieces that are appended; a file that was replaced or cut short is read from its beginning again."""
         while True:
             with self.path.open("rb") as file:
                 if file.peek(2)[:2] == _GZIP:
@@ -78,7 +78,7 @@ class LogFile:
                     try:
                         now = self.path.stat()
                     except FileNotFoundError:
-                        continue  # between rotation and the new file
+                        continue  # the file was rotated away and the new one is not there yet
                     if (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino) or now.st_size < file.tell():
                         yield from _pieces(file)
                         break
@@ -107,7 +107,7 @@ def open_log(target: str) -> Iterator[Source]:
     if path.is_dir():
         raise InputError(f"{target}: is a folder; name a log file in it")
     if path.exists():
-        yield LogFile(path)  # a pipe, say
+        yield LogFile(path)  # a pipe, for example
         return
     if not _CONTAINER.fullmatch(target):
         raise InputError(f"{target}: no such file")
@@ -124,7 +124,7 @@ def open_log(target: str) -> Iterator[Source]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends like Ctrl-C; and Ctrl-C does too where a shell started this in the background, which ignores it."""
+    """SIGTERM ends like Ctrl-C. Ctrl-C works also if a shell started this in the background and so ignores it."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -134,7 +134,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def read_source(source: Source, follow: bool = False, on_event: Callable[[Event], None] | None = None) -> LogReport:
-    """Read a log to its end; a followed one until Ctrl-C or SIGTERM. Raises InputError on what is no log of vLLM."""
+    """Read a log to its end, or follow it until Ctrl-C or SIGTERM. Raises InputError if it is not a log of vLLM."""
     reader, lines, is_first, redacted = LogReader(), Lines(), True, redactor()
 
     def take(line: Line) -> None:

@@ -1,4 +1,4 @@
-"""What a person reads of a log: rich renderables made of a `LogReport`. Prints nothing itself."""
+"""How a log is shown: Rich renderables built from a `LogReport`. Prints nothing itself."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def log_view(report: LogReport, name: str, compared: StudyComparison | None = No
 
 
 def event_text(event: Event) -> Text:
-    """One line for one event of a log that is followed."""
+    """One line for one event of a followed log."""
     when = event.when.partition(" ")[2] or "        "
     words = event.text if event.note is None else f"{event.note.name}: {event.text}"
     return Text(f"{when}  {event.kind:<8}{words}", _EVENT_STYLES.get(event.kind, ""))

@@ -1,7 +1,7 @@
 """A trial for Docker: `run_sh`, a script of `docker run`s, and `compose_yaml`, the same as services of a compose file.
 
-Both are made of the `ContainerRun`s that the trials are made of. Instances side by side have a port each, one above
-the other from `serve.host_port`, and cards of their own.
+Both are built from the same `ContainerRun`s as the trials. Instances side by side have their own cards, and one port
+each, counted up from `serve.host_port`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def run_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 
 def compose_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    """The service under Docker's own restart policy, for where no guard runs; unhealthy ones are only marked."""
+    """A compose file for hosts without a guard: Docker's own restart policy; unhealthy containers are only marked."""
     runs = service_runs(problem, trial.candidate)
     services = {run.name: {**run.to_compose(), "healthcheck": _healthcheck(run)} for run in runs}
     volumes = {source: {"name": source} for run in runs for source in run.volumes if not source.startswith("/")}
@@ -33,20 +33,20 @@ def compose_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 
 def _healthcheck(run: ContainerRun) -> dict[str, object]:
-    """By Python, which every image of vLLM has; its API answers `/health` only when the engine is up."""
+    """A health check by Python, which every image of vLLM has; its API answers `/health` only when the engine is up."""
     ask = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{run.container_port}/health', timeout=5)"
     return {"test": ["CMD", "python3", "-c", ask], "interval": "15s", "timeout": "10s", "start_period": "20m"}
 
 
 def cache_words(problem: Problem) -> str:
-    """A line of the header; empty where nothing is kept."""
+    """A line of the header about the volume of compiled code; empty if nothing is kept."""
     if not problem.spec.engine.compile_cache:
         return ""
     return f"compiled code is kept in the volume {cache_volume(problem)}; the first start without it is slower"
 
 
 def demanded(problem: Problem) -> str:
-    """Lines of a script that end it where a variable that is passed on by name is not set."""
+    """Script lines that end the script if a variable passed on by name is not set."""
     return "".join(f': "${{{name}:?is not set, the engine needs it}}"\n' for name in problem.spec.engine.pass_env)
 
 
@@ -57,7 +57,7 @@ def _command(run: ContainerRun) -> str:
 
 
 def broken(lines: list[str], args: tuple[str, ...]) -> str:
-    """A command over several lines: the given ones, then one for each flag with its values."""
+    """A command over several lines: the given `lines`, then one for each flag with its values."""
     lines = list(lines)
     for word in args:
         if word.startswith("--"):

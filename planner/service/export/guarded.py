@@ -1,4 +1,4 @@
-"""A trial for `planner guard`: `ladder_yaml`, what it runs, and `systemd_unit`, which keeps the guard itself up."""
+"""A trial for `planner guard`: `ladder_yaml`, which it runs, and `systemd_unit`, which keeps the guard itself up."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from planner.trials import Trial
 
 
 def ladder_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    """The winner and the rungs below it."""
+    """The ladder file: the winner and the rungs below it."""
     head = header(problem, trial, default, port_plan(problem, trial.candidate))
     return f"{head}\n{encode(make_ladder(problem, trial))}"
 
 
 def systemd_unit(problem: Problem, trial: Trial, default: Trial | None, ladder: Path) -> str:
-    """A unit that keeps the guard up. Stopping it leaves the service as it is.
+    """A systemd unit that keeps the guard up. Stopping it leaves the service as it is.
 
-    What the engine gets by name, the guard must have in its own environment: it is read from a file that only its
-    owner needs to be able to read.
+    Variables that the engine gets by name must be in the guard's own environment. They are read from a file that only
+    its owner needs to be able to read.
     """
     program = Path(sys.executable).with_name("planner")
     name = problem.spec.serve.name
@@ -51,9 +51,9 @@ WantedBy=multi-user.target
 
 
 def _unit_word(path: Path) -> str:
-    """A word of a command in a unit: `%` and `$` are special there, quotes and backslashes within quotes.
+    """A path as one word of a unit's command: `%`, `$`, quotes and backslashes are escaped.
 
-    Line ends and their like as systemd.service(5) writes them, or what follows would be a line of the unit.
+    Control characters are written as systemd.service(5) does; a raw line end would start a new line of the unit.
     """
     text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     text = re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", text)

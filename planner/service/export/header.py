@@ -1,4 +1,4 @@
-"""`header(...)`: the comment on top of everything exported: what it starts, and where its numbers come from."""
+"""`header(...)`: the comment on top of every export, which says what it starts and where its numbers come from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 
 
 def header(problem: Problem, trial: Trial, default: Trial | None, *further: str) -> str:
-    """Lines that begin with `#`; `further` ones are of the kind, empty ones are left out. No name can end a line."""
+    """Comment lines that begin with `#`. `further`: lines of the kind; empty ones are dropped. No name ends a line."""
     figures, provenance = problem.objective.figures(trial.value or 0.0, all_metrics(problem, trial)), trial.provenance
     mark = "SIMULATED, not measured: " if provenance.simulated else "measured: "
     lines = [
@@ -34,7 +34,7 @@ def header(problem: Problem, trial: Trial, default: Trial | None, *further: str)
 
 
 def port_plan(problem: Problem, candidate: Candidate) -> str:
-    """Where on a host each of several instances answers; empty for one."""
+    """Port and cards of each of several instances on a host; empty for one instance."""
     count, port = candidate.layout.instances, problem.spec.serve.host_port
     cards = [None if problem.gpu.is_cpu else gpu_ids(problem, candidate, i) for i in range(count)]
     words = ["" if ids is None else f" with card{'s' * (len(ids) > 1)} {','.join(map(str, ids))}" for ids in cards]
@@ -50,7 +50,7 @@ def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 
 def _image(trial: Trial) -> str:
-    """What the image's name stood for; a name can come to mean another image."""
+    """The image, and the digest that its name stood for when measured; a name can come to mean another image."""
     image, digest = trial.provenance.image, trial.provenance.machine.image_digest
     return f"measured in {image}, which was {digest}" if image and digest else ""
 

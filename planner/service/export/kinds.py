@@ -1,7 +1,7 @@
-"""The kinds of export: `exported(kind, ...)` is a trial as text that runs it, quoted for whoever reads it.
+"""The kinds of export: `exported(kind, ...)` is a trial as text that runs it, quoted for its reader.
 
-All are made of what the trials are made of (`container.py`, `engine.py`), so what was measured is what runs; a setting
-that the version of the study does not know is an error, never a line.
+The code that builds the trials (`planner.launch`, `planner.engine`) builds all kinds, so what was measured is what
+runs. A setting that the study's version does not know is an error and is never written.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from planner.trials import Trial, as_measured
 
 ExportKind = Literal["script", "ladder", "compose", "systemd", "kubernetes", "serve", "config"]
 SCRIPTS: tuple[ExportKind, ...] = ("script", "serve")
-"""Kinds that may be executed."""
+"""Kinds that are written as executable files."""
 
 
 def parse_kind(text: str) -> ExportKind:
-    """Raises InputError."""
+    """The kind named by a text. Raises InputError."""
     for kind in get_args(ExportKind):
         if text == kind:
             return kind
@@ -44,9 +44,9 @@ def file_name(kind: ExportKind, problem: Problem) -> str:
 
 
 def exported(kind: ExportKind, problem: Problem, trial: Trial, default: Trial | None, ladder: Path) -> str:
-    """The text of one kind, with the trial's very image; `ladder` is where the unit finds the ladder.
+    """The text of one kind, with the exact image of the trial. `ladder`: where the systemd unit finds the ladder.
 
-    Raises InputError where the study lacks what the kind needs, or the version cannot say it.
+    Raises InputError if the study lacks what the kind needs, or the version cannot express it.
     """
     problem = as_measured(problem, trial)
     match kind:

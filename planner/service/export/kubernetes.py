@@ -1,8 +1,8 @@
-"""A trial for Kubernetes: `kubernetes_yaml`, a Deployment and the Service before it.
+"""A trial for Kubernetes: `kubernetes_yaml`, a Deployment and the Service in front of it.
 
-Instances are replicas of one Deployment: they are equal, each pod has an address of its own, so all listen on the same
-port, and the cluster gives each the cards it asks for; the Service shares connections out among those that are ready. A
-Deployment for each would repeat everything for a port plan that only one host needs.
+Instances are replicas of one Deployment. They are equal, each pod has its own address, so all listen on the same port,
+and the cluster gives each the cards it asks for; the Service spreads connections over those that are ready. One
+Deployment per instance would repeat everything for a port plan that only a single host needs.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from planner.trials import Trial
 
 PORT = "http"
 VOLUME_FOLDER = "/var/lib/planner"
-"""Where a node keeps what is a volume for Docker."""
+"""Folder of a node that holds what is a volume for Docker."""
 SHM_MEDIUM = "Memory"
 SHM = "/dev/shm"  # noqa: S108  (a mount point in the container)
 STARTUP_PERIOD_S, PROBE_PERIOD_S, PROBE_TIMEOUT_S = 10, 15, 10
-"""As the health check of the compose file."""
+"""Seconds between probes at the start and later, and until one times out, as in the compose file's health check."""
 FAILURES_UNTIL_DEAD = 4
-"""A minute without `/health`: under load the API answers late, a dead engine never."""
+"""Failed probes until a restart: a minute without `/health`. Under load the API answers late, a dead engine never."""
 
 
 def kubernetes_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    """Raises InputError where the study has no container section."""
+    """The Deployment and the Service as YAML. Raises InputError if the study has no container section."""
     runs = service_runs(problem, trial.candidate)
     name = dns_label(problem.spec.serve.name)
     documents = [_deployment(problem, trial, runs, name), _service(problem, name)]
@@ -50,7 +50,7 @@ def kubernetes_yaml(problem: Problem, trial: Trial, default: Trial | None) -> st
 
 
 def dns_label(text: str) -> str:
-    """A name as Kubernetes allows them (RFC 1035): lower case, digits and dashes, a letter first."""
+    """A name in the form that Kubernetes allows (RFC 1035): lower case, digits and dashes, starting with a letter."""
     label = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")
     return label if label[:1].isalpha() else f"vllm-{label}".rstrip("-")
 
@@ -79,7 +79,7 @@ def _deployment(problem: Problem, trial: Trial, runs: list[ContainerRun], name: 
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": RIGHTS["cap_drop"]},
-            "seccompProfile": {"type": "RuntimeDefault"},  # Docker's containers have it by themselves
+            "seccompProfile": {"type": "RuntimeDefault"},  # Docker's containers have it by default
         },
     }
     pod = {
@@ -125,7 +125,7 @@ def _probe(period_s: int) -> dict[str, Any]:
 
 
 def _env(run: ContainerRun, name: str) -> list[dict[str, Any]]:
-    """Values as they are; of what is passed by name only where the cluster keeps it."""
+    """Environment of the pod: values as they are; variables passed by name refer to a secret that the cluster keeps."""
     given = [{"name": key, "value": without_variables(value)} for key, value in run.env.items()]
     kept = [
         {"name": key, "valueFrom": {"secretKeyRef": {"name": secret_name(name), "key": key}}} for key in run.pass_env
@@ -141,9 +141,10 @@ def _resources(run: ContainerRun, num_cards: int) -> dict[str, Any]:
 
 
 def _volumes(run: ContainerRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Mounts and volumes: /dev/shm in memory, for what an engine's processes pass each other; directories of the node.
+    """Mounts and volumes: /dev/shm in memory, through which an engine's processes exchange data, and directories of the
+    node.
 
-    Without a size of the study's it may take half of the node's memory, as the host's own does.
+    Without `container.shm_size`, /dev/shm may take half of the node's memory, as the host's own does.
     """
     shm: dict[str, Any] = {"medium": SHM_MEDIUM}
     if run.shm_size_bytes:
@@ -166,7 +167,7 @@ def _needs_directories(run: ContainerRun) -> str:
 
 
 def _left_out(run: ContainerRun) -> str:
-    """What a trial had and a pod cannot ask for."""
+    """Options that a trial had and a pod cannot ask for."""
     parts = [*(["cpuset-cpus"] if run.cpuset_cpus else []), *(f"ulimit {name}" for name in run.ulimits)]
     return f"not carried over, set by the node: {', '.join(parts)}" if parts else ""
 
@@ -175,5 +176,5 @@ def _needs_secret(run: ContainerRun, name: str) -> str:
     if not run.pass_env:
         return ""
     lines, values = "\\n".join(f"{key}=%s" for key in run.pass_env), " ".join(f'"${key}"' for key in run.pass_env)
-    # Not by --from-literal: whoever lists processes would see it.
+    # Not by --from-literal: anyone who lists processes would see the values.
     return f"needs: kubectl create secret generic {secret_name(name)} --from-env-file=<(printf '{lines}\\n' {values})"

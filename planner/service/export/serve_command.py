@@ -1,8 +1,8 @@
 """A trial without containers: `serve_sh`, the plain `vllm serve` lines, and `engine_yaml`, for its `--config`.
 
 `--config` puts each key of the file onto the command line as `--key value` (FlexibleArgumentParser in the wheels 0.6.6,
-0.8.5, 0.9.2, 0.10.2 and on the main branch): a key is a flag without its dashes, a value is text, and only `true`
-is more than that: the flag alone. Flags of other forms have no place there. The model stays on the command line, where
+0.8.5, 0.9.2, 0.10.2 and on the main branch). A key is a flag without its dashes and a value is text; only `true` is
+special and gives the flag alone. Flags of other forms cannot be written. The model stays on the command line, where
 every version takes it: 0.6 wants it there, and 0.9.0 has no --model that the file could set (pull request 17944).
 """
 
@@ -31,7 +31,7 @@ Scalar: TypeAlias = str | int | float | bool
 
 
 def serve_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    """A script with one `vllm serve` for each instance; where one of several ends, the others are ended too."""
+    """A script with one `vllm serve` per instance; if one of several ends, the others are ended too."""
     candidate = trial.candidate
     args = tuple(engine_args(problem, candidate))
     starts = [
@@ -51,7 +51,7 @@ def serve_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 
 def engine_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
-    """What `vllm serve MODEL --config engine.yaml` reads. Raises InputError for what a file cannot say."""
+    """The file that `vllm serve MODEL --config engine.yaml` reads. Raises InputError for what it cannot express."""
     candidate, count, port = trial.candidate, trial.candidate.layout.instances, problem.spec.serve.host_port
     if problem.version < CONFIG_FILE_SINCE:
         raise InputError(
@@ -70,7 +70,7 @@ def engine_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
 
 
 def as_config(args: Sequence[str], version: Version) -> dict[str, Scalar | list[Scalar]]:
-    """Flags as the keys and values that this version's `--config` makes the same flags of. Raises InputError."""
+    """The keys and values from which this version's `--config` makes these flags. Raises InputError."""
     found: dict[str, list[str]] = {}
     key = ""
     for word in args:
@@ -97,7 +97,7 @@ def _value(values: list[Scalar]) -> Scalar | list[Scalar]:
 
 
 def _scalar(word: str) -> Scalar:
-    """A number where that is written back as the same word; anything else is text, `true` too."""
+    """A number if it is written back as the same word; anything else, also `true`, is text."""
     for kind in (int, float):
         try:
             number = kind(word)
@@ -109,13 +109,13 @@ def _scalar(word: str) -> Scalar:
 
 
 def model_of(problem: Problem, candidate: Candidate) -> str:
-    """The directory on this host, or the name on the Hub."""
+    """The model's directory on this host, or its name on the Hub."""
     variant = problem.spec.models[candidate.model]
     return str(variant.folder.absolute()) if variant.is_directory else variant.path
 
 
 def _env_words(problem: Problem, candidate: Candidate, instance: int) -> list[str]:
-    """`env NAME=VALUE ...`, as words before a command; none where there is nothing to set."""
+    """`env NAME=VALUE ...` as words before a command; empty if there is nothing to set."""
     cards = None if problem.gpu.is_cpu else gpu_ids(problem, candidate, instance)
     env = {} if cards is None else {"CUDA_VISIBLE_DEVICES": ",".join(map(str, cards))}
     env |= engine_env(problem, candidate)

@@ -12,11 +12,11 @@ from planner.trials import Trial, chosen_trial, default_trial, measured_again
 from planner.tuning import stored_trials
 
 WRITTEN: tuple[ExportKind, ...] = ("script", "ladder")
-"""What every run writes anew."""
+"""Kinds that every run writes anew."""
 
 
 def write_exports(problem: Problem, trials: list[Trial], workspace: Workspace) -> list[Path]:
-    """What every run writes anew, of the trial to deploy; nothing where there is none, or no container to run."""
+    """Write the kinds in WRITTEN for the trial to deploy; nothing without such a trial or a container section."""
     best = chosen_trial(problem, trials)
     if best is None or problem.spec.container is None:
         return []
@@ -52,7 +52,7 @@ def export_trial(
     is_simulated: bool,
     storage: str | None,
 ) -> Path:
-    """Write one trial as `kind`. Raises InputError when there is no such trial."""
+    """Write one trial as `kind`. Raises InputError if there is no such trial."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     chosen = chosen_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
     if chosen is None:

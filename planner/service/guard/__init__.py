@@ -1,1 +1,1 @@
-"""Keeps a deployment serving: observes it, decides, steps down its ladder."""
+"""Keeps a deployment serving: observes it, decides, and steps down its ladder."""

@@ -1,7 +1,7 @@
 """When an engine has failed, when it is started again and on which rung: `decide(...)`, pure.
 
-State, what is seen of the container, and the time -> the next state, what is to be done, what is to be told. One of
-these for each container of a service. Launches nothing, reads no clock; `loop.py` does.
+In: the state, one look at the container, and the time. Out: the next state, the actions, and the events. There is one
+state for each container of a service. Launches nothing, reads no clock; `loop.py` does.
 
     down --launch--> starting --/health--> serving --failure--> down, after a wait that doubles
                          \\------failure------------------------^
@@ -17,14 +17,14 @@ from planner.service.ladder import Policy
 
 Phase = Literal["down", "starting", "serving"]
 Action = Literal["remove", "launch", "probe"]
-"""Remove the container; launch the state's rung in place of whatever is there; ask for one token."""
+"""Remove the container; launch the state's rung in place of whatever is there; or ask for one token."""
 Kind = Literal[
     "out of memory", "killed", "refused", "failed start", "start timeout", "crashed", "unhealthy", "stuck", "gone"
 ]
 START_FAILURES = ("refused", "failed start")
 HOUR_S = 3600.0
 GAP_S = 60.0
-"""After so long without a look (the guard or the machine slept) nothing is known of the time between."""
+"""Seconds without a look (the guard or the machine slept) after which nothing is known of the time between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +32,11 @@ class Death:
     """How a container ended."""
 
     error: str
-    """Name of the EngineError that its log tells."""
+    """Name of the EngineError found in its log."""
     words: str
     exit_code: int | None = None
     is_out_of_memory_kill: bool = False
-    """The kernel killed a process of it at its memory limit."""
+    """Whether the kernel killed one of its processes at the memory limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,25 +44,25 @@ class Seen:
     """One look at a container."""
 
     container: str | None = None
-    """Its id; None: there is none."""
+    """Id of the container; None if there is none."""
     started_at: str = ""
     death: Death | None = None
-    """None while it runs."""
+    """How it ended; None while it runs."""
     is_healthy: bool = False
     trouble: str = ""
-    """Why it is not healthy."""
+    """Why it is not healthy; empty if it is."""
     requests: int | None = None
-    """That run or wait in the engine; None where it does not say."""
+    """Number of requests that run or wait in the engine; None if it does not say."""
     tokens: int | None = None
-    """Of prompts and answers so far."""
+    """Number of tokens of prompts and answers so far."""
     cache_usage: float | None = None
-    """Share of the KV cache in use: it also moves in the middle of a long prompt."""
+    """Share of the KV cache in use; it also moves in the middle of a long prompt."""
     probe_waits: bool = False
     probes_answered: int = 0
     ttft_p95_s: float | None = None
-    """Of the last minute's requests."""
+    """95th percentile of the time to first token over the last minute's requests, in seconds."""
     log_error: Death | None = None
-    """An error of the GPU in what the log has said since the last look."""
+    """An error of the GPU in the log lines since the last look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +78,11 @@ class Pulse:
 
     unhealthy_since_s: float | None = None
     mark: tuple[float, ...] = ()
-    """What moves while the engine works: tokens, use of the KV cache, answered probes."""
+    """Values that move while the engine works: tokens, use of the KV cache, answered probes."""
     token_at_s: float = 0.0
-    """When it last moved."""
+    """Time at which the mark last moved."""
     waiting_since_s: float | None = None
-    """Requests or a probe wait since then, and nothing moves."""
+    """Time since which requests or a probe wait and nothing moves."""
     log_error: Death | None = None
     log_error_at_s: float = 0.0
     slow_since_s: float | None = None
@@ -91,26 +91,26 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that a guard knows of one container. Kept on disk; times are seconds of the wall clock."""
+    """Everything a guard knows of one container. Kept on disk; times are seconds of the wall clock."""
 
     phase: Phase = "down"
     rung: int = 0
     since_s: float = 0.0
-    """Of the phase."""
+    """Start of the phase."""
     seen_at_s: float = 0.0
     retry_at_s: float = 0.0
     starts_s: tuple[float, ...] = ()
-    """Of the last hour."""
+    """Times of the launches in the last hour."""
     failures: tuple[Failed, ...] = ()
-    """In the policy's window."""
+    """Failures within the policy's window."""
     waits: int = 0
-    """Failures in a row, without a settled engine between."""
+    """Number of failures in a row, without a settled engine between them."""
     container: str | None = None
     started_at: str = ""
     climbed_from: int | None = None
-    """While a higher rung is on trial: the lower one that is known to work."""
+    """The lower rung that is known to work, while a higher one is on trial."""
     falls: int = 0
-    """Climbs in a row that failed."""
+    """Number of climbs in a row that failed."""
     fell_at_s: float = 0.0
     pulse: Pulse = Pulse()
 
@@ -118,7 +118,7 @@ class State:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     name: str
-    """One of EVENTS."""
+    """A key of EVENTS."""
     rung: int
     reason: str
     evidence: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
@@ -155,11 +155,11 @@ EVENTS: dict[str, str] = {
     "docker_back": "it answers again",
     "webhook_failed": "an event could not be posted",
 }
-"""Everything a guard tells, and what it means."""
+"""Every event of a guard, and what it means."""
 
 
 def quiet_s(policy: Policy, state: State) -> float:
-    """How long nothing may fail before a higher rung is tried, and how long it is on trial."""
+    """Seconds without a failure before a higher rung is tried; it is then on trial for the same time."""
     return min(policy.longest_quiet, policy.quiet * 2.0**state.falls)
 
 
@@ -174,7 +174,7 @@ def kind_of(death: Death, had_served: bool) -> Kind:
 
 
 def thresholds(policy: Policy) -> dict[Kind, int]:
-    """So many failures of a kind lead one rung down; the other kinds would come on any rung."""
+    """Number of failures of a kind that lead one rung down. Other kinds would come on any rung."""
     return {
         "out of memory": policy.out_of_memory,
         "killed": policy.killed,
@@ -184,7 +184,7 @@ def thresholds(policy: Policy) -> dict[Kind, int]:
 
 
 def decide(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: float) -> Decision:
-    """One step: at most one launch or removal."""
+    """Take one step: at most one launch or removal."""
     if now_s - state.seen_at_s > GAP_S + 3 * policy.every:
         state = replace(state, pulse=Pulse(token_at_s=now_s))
     state = replace(state, seen_at_s=now_s)
@@ -208,7 +208,7 @@ def decide(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: floa
 
 
 def not_launched(policy: Policy, state: State, words: str, now_s: float) -> Decision:
-    """The Docker Engine refused: no fault of a rung."""
+    """State after the Docker Engine refused a launch, which is no fault of the rung."""
     state = _waiting(policy, replace(state, waits=state.waits + 1), now_s)
     evidence = {"retry_in_s": round(state.retry_at_s - now_s, 1)}
     return Decision(state, (), (Event(name="not_launched", rung=state.rung, reason=words, evidence=evidence),))
@@ -258,11 +258,11 @@ def _serving(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: fl
 
 
 def _feel(policy: Policy, state: State, seen: Seen, now_s: float) -> tuple[Pulse, list[Event]]:
-    """What this look adds to the pulse."""
+    """The pulse after this look, and the events it gives rise to."""
     pulse, events = state.pulse, []
     mark = (float(seen.tokens or 0), float(seen.cache_usage or 0), float(seen.probes_answered))
     has_work = bool(seen.requests) or seen.probe_waits
-    if mark != pulse.mark:  # a counter that fell is another engine's: alive too
+    if mark != pulse.mark:  # a lower counter means another engine, which is alive too
         pulse = replace(pulse, mark=mark, token_at_s=now_s, waiting_since_s=now_s if has_work else None)
         pulse = replace(pulse, log_error=None)
     elif not has_work:
@@ -299,7 +299,7 @@ def _feel_speed(
 
 
 def _trouble(policy: Policy, pulse: Pulse, seen: Seen, now_s: float) -> tuple[Kind, Death] | None:
-    """Whether an engine that runs has failed all the same."""
+    """Kind and words of the failure of an engine that still runs; None if it works."""
     found: tuple[Kind, str] | None = None
     if pulse.unhealthy_since_s is not None and now_s - pulse.unhealthy_since_s >= policy.unhealthy_after:
         found = "unhealthy", f"{seen.trouble} for {now_s - pulse.unhealthy_since_s:.0f} s"
@@ -357,7 +357,7 @@ def _fail(policy: Policy, num_rungs: int, state: State, kind: Kind, death: Death
 def _next_rung(
     policy: Policy, num_rungs: int, state: State, kind: Kind, now_s: float
 ) -> tuple[State, tuple[Event, ...]]:
-    """The rung of the next start, and the event that says why it is another one."""
+    """State with the rung of the next start, and the event that says why it changed."""
     least = thresholds(policy).get(kind)
     if state.climbed_from is not None and (least is not None or state.phase == "starting"):
         lower = replace(state, rung=state.climbed_from, climbed_from=None, falls=state.falls + 1, fell_at_s=now_s)
@@ -377,7 +377,7 @@ def _next_rung(
 
 
 def _waiting(policy: Policy, state: State, now_s: float) -> State:
-    """Down until the wait is over: twice as long each time, and never more starts in an hour than allowed."""
+    """State that is down until the wait is over: twice as long each time, within the allowed starts per hour."""
     wait_s = min(policy.longest_wait, policy.first_wait * 2.0 ** min(state.waits - 1, 60))
     retry_at_s = now_s + wait_s
     recent = [start for start in state.starts_s if start > retry_at_s - HOUR_S]

@@ -1,6 +1,7 @@
-"""What a guard tells: JSON lines in a file and on stdout, a webhook, and metrics for Prometheus on the loopback.
+"""How a guard reports: JSON lines in a file and on stdout, a webhook, and metrics for Prometheus on the loopback.
 
-Telling must never stop the guarding: a full disk, a closed pipe and a dead webhook are said on stderr once and passed.
+Reporting must never stop the guarding: a full disk, a closed pipe or a dead webhook is reported on stderr once and then
+ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from planner.service.guard.decisions import Event, Seen, State
 
 WEBHOOK_TIMEOUT_S = 10.0
 MOST_WAITING = 1000
-"""Events for the webhook; more are not posted."""
+"""Most events queued for the webhook; further ones are not posted."""
 LOOPBACK = "127.0.0.1"
 
 METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -36,11 +37,11 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "planner_guard_events_total": ("events by name", ("container", "event")),
     "planner_guard_failures_total": ("failures by kind", ("container", "kind")),
 }
-"""Name -> (what it says, labels)."""
+"""Name of a metric -> (its help text, its labels)."""
 
 
 class Reporter:
-    """The one door for events and metrics of all containers of a service."""
+    """The one place that emits events and metrics of all containers of a service."""
 
     def __init__(
         self, service: str, events_path: Path, rung_names: list[str], webhook: str | None, quiet: bool = False
@@ -61,7 +62,7 @@ class Reporter:
         self._metrics["planner_guard_rungs"].set(len(rung_names))  # type: ignore[union-attr]
 
     def serve_metrics(self, port: int) -> Callable[[], None]:
-        """On the loopback; returns what ends it. Raises BackendError where the port is taken."""
+        """Serve metrics on the loopback, and return what ends it. Raises BackendError if the port is taken."""
         try:
             server, thread = start_http_server(port, LOOPBACK, self.registry)
         except OSError as error:
@@ -99,11 +100,11 @@ class Reporter:
         if self._webhook is not None and event.name != "webhook_failed":
             if self._poster is None:
                 self._poster = asyncio.get_running_loop().create_task(self._post_all(self._webhook))
-            with suppress(asyncio.QueueFull):  # a webhook that has been dead for long; the file has them all
+            with suppress(asyncio.QueueFull):  # the webhook has been dead for long; the file has all events
                 self._queue.put_nowait((container, event, line))
 
     def show(self, container: str, state: State, seen: Seen, now_s: float) -> None:
-        """The metrics that are not counted but measured."""
+        """Update the metrics that are measured rather than counted."""
         is_serving = state.phase == "serving"
         self._set("planner_guard_up", container, float(is_serving))
         self._set("planner_guard_rung", container, float(state.rung))
@@ -114,7 +115,7 @@ class Reporter:
             self._set("planner_guard_ttft_p95_seconds", container, seen.ttft_p95_s)
 
     async def close(self) -> None:
-        """Wait for the posts that are on their way, though not for ever."""
+        """Wait for the posts under way, at most WEBHOOK_TIMEOUT_S."""
         if self._poster is not None:
             with suppress(asyncio.QueueFull):
                 self._queue.put_nowait(None)
@@ -122,7 +123,7 @@ class Reporter:
             self._poster.cancel()
 
     def complain(self, where: str, error: Exception) -> None:
-        """Once for each place, on stderr."""
+        """Print an error on stderr, once for each place."""
         if where not in self._complained:
             self._complained.add(where)
             _print(sys.stderr, f"planner: {where}: {error}".encode())
@@ -140,7 +141,7 @@ class Reporter:
             self.complain(where, error)
 
     async def _post_all(self, url: str) -> None:
-        """One after the other, so that they arrive in their order."""
+        """Post events one after the other, so that they arrive in order."""
         async with httpx.AsyncClient(timeout=WEBHOOK_TIMEOUT_S) as client:
             while (waiting := await self._queue.get()) is not None:
                 container, event, line = waiting
@@ -148,7 +149,7 @@ class Reporter:
                     answer = await client.post(url, content=line, headers={"content-type": "application/json"})
                     answer.raise_for_status()
                 except httpx.HTTPStatusError as error:
-                    what = f"status {error.response.status_code}"  # its own words have the URL, often itself a secret
+                    what = f"status {error.response.status_code}"  # its own message has the URL, often a secret
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
                     what = type(error).__name__
                 else:

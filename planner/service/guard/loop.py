@@ -1,7 +1,7 @@
-"""`planner guard`: looks at the containers of one service, decides, acts; keeps what it knows on disk.
+"""`planner guard`: observes the containers of one service, decides, acts, and keeps its state on disk.
 
-In: a ladder. Out: a service that stays up, and the events. One task for each container; they share the ladder and
-nothing else, so that a fault of one does not take the others down.
+In: a ladder. Out: a service that stays up, and the events. There is one task per container; the tasks share only the
+ladder, so that a fault of one does not take the others down.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from planner.service.proxy.server import proxy_in_thread
 from planner.service.proxy.shortening import Trim
 
 FOLDER = "guard"
-"""Beside the ladder: events, states, logs of failed engines."""
+"""Folder beside the ladder, with events, states and logs of failed engines."""
 KEPT_LOGS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What is on disk of one container."""
+    """The record of one container on disk."""
 
     ladder: str
     """Fingerprint of the ladder that the rung belongs to."""
@@ -45,7 +45,7 @@ class Kept:
 
 
 def fingerprint(ladder: Ladder) -> str:
-    """Equal for ladders that launch the same containers on the same rungs."""
+    """Hash of a ladder; equal for ladders that launch the same containers on the same rungs."""
     launched = [ladder.run_of(i, rung) for rung in range(len(ladder.rungs)) for i in range(len(ladder.containers))]
     return hashlib.sha256(msgspec.json.encode(launched, order="deterministic")).hexdigest()[:12]
 
@@ -55,7 +55,7 @@ class Door:
     """The front door that a guard opens beside its service."""
 
     port: int
-    """On the loopback."""
+    """Port on the loopback."""
     trim: Trim | None
 
 
@@ -68,7 +68,7 @@ def run_guard(
     door: Door | None = None,
     quiet: bool = False,
 ) -> None:
-    """Guard until SIGTERM, SIGINT or SIGHUP. Raises BackendError where it cannot begin."""
+    """Guard until SIGTERM, SIGINT or SIGHUP. Raises BackendError if it cannot begin."""
     lock = Path(tempfile.gettempdir()) / f"planner-guard-{ladder.name}.lock"
     with ExitStack() as stack:
         stack.enter_context(held(lock, f"service {ladder.name}: another guard (pid {{pid}}) has it"))
@@ -83,7 +83,7 @@ def run_guard(
         keepers = [Keeper(ladder, index, place, reporter) for index in range(len(ladder.containers))]
         for keeper in keepers:
             stack.callback(keeper.container.close)
-            keeper.container.facts()  # no Engine, or another's container of this name: say so now
+            keeper.container.facts()  # report a missing Engine, or another's container of this name, right away
         if door is not None:
             stack.enter_context(_opened(door, ladder, keepers))
         asyncio.run(_run(ladder, keepers, reporter, stops_service))
@@ -91,7 +91,7 @@ def run_guard(
 
 @contextmanager
 def _opened(door: Door, ladder: Ladder, keepers: list[Keeper]) -> Iterator[None]:
-    """Requests go to all containers, none longer than the lowest rung among them serves."""
+    """Open the front door. Requests go to all containers; none may be longer than the lowest rung among them serves."""
     urls = [base_url_of(run) for run in ladder.containers]
 
     def context_tokens() -> int | None:
@@ -160,7 +160,7 @@ class Keeper:
         self._keep(replace(State(), rung=self.state.rung, falls=self.state.falls, fell_at_s=self.state.fell_at_s))
 
     async def _adopt(self, stop: asyncio.Event) -> None:
-        """Take over the container that is there, on the rung that its label names."""
+        """Take over the existing container, on the rung that its label names."""
         facts = await self._facts()
         while facts is False and not stop.is_set():
             await _pause(stop, self._ladder.policy.every)
@@ -180,7 +180,7 @@ class Keeper:
             self._tell(Event(name="ladder_changed", rung=self.state.rung, reason=reason))
 
     async def _facts(self) -> ContainerFacts | bool | None:
-        """False where the Engine does not answer."""
+        """Facts about the container, None if there is none; False if the Engine does not answer."""
         try:
             facts = await asyncio.to_thread(self.container.facts)
         except BackendError as error:
@@ -199,7 +199,7 @@ class Keeper:
         self._hear(None)
         now_s = time.time()
         decision = decide(self._ladder.policy, len(self._ladder.rungs), self.state, seen, now_s)
-        self._keep(decision.state)  # before acting: whoever comes after us must know what was begun
+        self._keep(decision.state)  # before acting: the next guard must know what was begun
         await self._act(decision)
         self._reporter.show(self.name, self.state, seen, now_s)
 
@@ -222,7 +222,7 @@ class Keeper:
     async def _remove(self) -> None:
         try:
             await asyncio.to_thread(self.container.remove)
-        except BackendError as error:  # the launch removes it
+        except BackendError as error:  # the next launch removes it
             self._hear(error)
 
     async def _launch(self) -> None:
@@ -249,7 +249,7 @@ class Keeper:
     # --- on disk ---
 
     async def _keep_log(self) -> Path | None:
-        """The log of the engine that ends, before its container is removed; None where there was none."""
+        """Path of the saved log of an engine that ends, written before its container is removed; None without a log."""
         assert self._watch is not None
         path = self._folder / f"{self.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.log"
         try:
@@ -265,7 +265,7 @@ class Keeper:
         return path
 
     def _load(self) -> State:
-        """The state that was kept, if it is of this ladder; else a new one."""
+        """The state that was kept, if it belongs to this ladder; else a new one."""
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=Kept)
         except FileNotFoundError:
@@ -276,7 +276,7 @@ class Keeper:
         return kept.state if kept.ladder == self._fingerprint else State()
 
     def _keep(self, state: State) -> None:
-        """Remember, and write it so that a reader sees the old or the new, never half of it."""
+        """Set the state, and write it so that a reader sees the old or the new one, never half of it."""
         is_moved = state.rung != self.state.rung
         self.state = state
         if is_moved:
@@ -291,7 +291,7 @@ class Keeper:
     # --- telling ---
 
     def _hear(self, error: BackendError | None) -> None:
-        """Say once that the Docker Engine is silent, and once that it answers again."""
+        """Report once that the Docker Engine is silent, and once that it answers again."""
         if (error is not None) == self._is_silent:
             return
         self._is_silent = error is not None

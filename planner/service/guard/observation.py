@@ -1,6 +1,6 @@
 """One look at a guarded container: what the Docker Engine, the server and its log say -> `Seen`.
 
-The probe is a completion of one token that goes on from look to look until it is answered. Judges nothing.
+The probe is a completion of one token that stays under way from look to look until it is answered. Judges nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TTFT_WINDOW_S = 60.0
 GPU_ERROR = re.compile(
     r"(?:CUDA|HIP|NCCL) error|(?:CUDA|HIP) out of memory|\bnccl\w+Error|(?:CUBLAS|CUDNN)_STATUS_|\bXid\b|ECC error"
 )
-"""Of the causes that a log can tell, those of the GPU; the other ones are of single requests."""
+"""Matches errors of the GPU among the causes found in a log; the other causes concern single requests."""
 ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  (what containers are published on)
 
 
 def base_url_of(run: ContainerRun) -> str:
-    """Where this machine reaches a container."""
+    """URL at which this machine reaches a container."""
     host = run.host_ip or ""
     return f"http://{'127.0.0.1' if host in ANY_HOST else host}:{run.host_port}"
 
@@ -50,7 +50,7 @@ class Watch:
         self._forget("")
 
     def _forget(self, started: str) -> None:
-        """Another engine: nothing that was seen of the last one holds."""
+        """Reset for another engine: nothing that was seen of the last one holds."""
         self._started = started
         self._probe: asyncio.Task[None] | None = None
         self._probes_answered = 0
@@ -64,7 +64,7 @@ class Watch:
         await self._client.aclose()
 
     async def look(self) -> Seen:
-        """Raises BackendError where the Docker Engine does not answer, or the name is another's."""
+        """Look once. Raises BackendError if the Docker Engine does not answer, or the name is another's."""
         facts = await asyncio.to_thread(self._container.facts)
         if facts is None:
             return Seen()
@@ -98,7 +98,7 @@ class Watch:
         return _death_of(error, facts.exit_code, facts.is_out_of_memory_kill)
 
     async def _ask(self) -> tuple[str, str]:
-        """What is wrong with the server's health (nothing: empty), and its metrics page."""
+        """What is wrong with the server's health (empty if nothing), and its metrics page."""
         health, metrics = await asyncio.gather(self._get("/health"), self._get("/metrics"))
         trouble = self._probe_trouble
         if isinstance(health, str):
@@ -141,7 +141,7 @@ class Watch:
         return gpu_error_in(self._container.log_text(since_s))
 
     async def _ask_for_a_token(self) -> None:
-        """Without a limit of time: how long it may take is the policy's matter."""
+        """Probe without a time limit: the policy decides how long it may take."""
         try:
             if self._model is None:
                 listed = await self._client.get("/v1/models")
@@ -169,7 +169,7 @@ class Watch:
 
 
 def gpu_error_in(lines: str) -> Death | None:
-    """An error of the GPU in some lines of an engine that runs."""
+    """An error of the GPU in log lines of a running engine; None if there is none."""
     if not GPU_ERROR.search(lines):
         return None
     error = diagnose(lines)

@@ -1,1 +1,1 @@
-"""The front door: one address before one or several engines; long prompts are shortened or refused."""
+"""The front door: one address in front of one or several engines; long prompts are shortened or refused."""

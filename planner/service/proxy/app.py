@@ -1,9 +1,9 @@
 """The front door: an ASGI app that passes OpenAI's API on to the instances of one service, and streams unchanged.
 
 In: requests, and instances on this machine that may change at any time (`set_instances`). Out: the answers' bytes as
-they come. A request goes to the instance with the fewest under way; to another one only while nothing has been answered
-and nothing can be done twice; waits a little while none serves. What is too long is refused in OpenAI's words, or loses
-its oldest turns. `server.py` listens; this module opens no port.
+they come. A request goes to the instance with the fewest under way. It moves to another one only while nothing has been
+answered and nothing can be done twice, and waits a little while none serves. A request that is too long is refused in
+OpenAI's words, or loses its oldest turns. `server.py` listens; this module opens no port.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from planner.service.proxy.shortening import Trim, fit, too_long_says
 from planner.service.proxy.upstream import Answer, Broken, NotSent
 
 TRIMMED_HEADER = b"x-planner-trimmed"
-"""How many messages were left out."""
+"""Header of an answer with the number of messages that were left out."""
 
 
 class Proxy:
@@ -55,9 +55,9 @@ class Proxy:
         self.set_instances(base_urls, context_tokens)
 
     def set_instances(self, base_urls: Sequence[str], context_tokens: int | None) -> None:
-        """Whom to ask from now on, and how many tokens a request may have (None: the engine judges).
+        """Set the instances to ask, and how many tokens a request may have (None: the engine judges).
 
-        Answers that are under way go on. May be called from any thread. Raises InputError for instances elsewhere.
+        Answers under way go on. May be called from any thread. Raises InputError for instances elsewhere.
         """
         addresses = addresses_of(base_urls)
 
@@ -72,7 +72,7 @@ class Proxy:
 
     @property
     def in_flight(self) -> dict[str, int]:
-        """Requests under way, by instance."""
+        """Number of requests under way, by base URL of the instance."""
         return {instance.base_url: instance.in_flight for instance in self._instances.all}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +112,7 @@ class Proxy:
             self._held_bytes -= sum(map(len, parts))
 
     async def _read_body(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
-        """Into `parts`, which count as held. Raises Refused, _ClientGone."""
+        """Read the body into `parts`, which count as held. Raises Refused, _ClientGone."""
         most = self.limits.max_body_bytes
         too_large = Refused(413, "request_too_large", f"the body has more than {most} bytes")
         if any(int(value) > most for name, value in scope["headers"] if name == b"content-length"):
@@ -136,7 +136,7 @@ class Proxy:
             raise Refused(408, "timeout", f"the body did not come within {self.limits.body_s:g} s") from None
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
-        """Ask and pass on, until the client goes."""
+        """Ask an instance and pass its answer on, until the client goes."""
         task = asyncio.current_task()
         assert task is not None
 
@@ -151,21 +151,21 @@ class Proxy:
             await refused.send(send)
         except asyncio.CancelledError:
             if not gone.done():
-                raise  # this server ends
+                raise  # the server itself is ending
             task.uncancel()
         finally:
             gone.remove_done_callback(stop)
             gone.cancel()
 
     async def _pass_on(self, request: Request, send: Send) -> None:
-        """Raises Refused before anything is answered."""
+        """Pass the answer of an instance on. Raises Refused before anything is answered."""
         instances, deadline_s = self._instances, asyncio.get_running_loop().time() + self.limits.queue_s
         tried: set[Instance] = set()
         was_broken = False
         judged_by: int | None = None
         while True:
             instance = await instances.choose(tried, deadline_s)
-            if judged_by != self._context_tokens:  # also when it has changed while the request waited
+            if judged_by != self._context_tokens:  # also if it has changed while the request waited
                 judged_by = self._context_tokens
                 await fit(request, judged_by, self.trim, self._tokenize)
             instance.in_flight += 1
@@ -188,7 +188,7 @@ class Proxy:
                 instances.mark_down(instance, str(error))
                 if was_broken or not request.is_repeatable:
                     raise Refused(502, "bad_gateway", f"the engine gave no answer: {error}") from None
-                was_broken = True  # once more, and not again: it may be this request that breaks engines
+                was_broken = True  # repeat once only: this request itself may be what breaks engines
             finally:
                 instance.in_flight -= 1
 
@@ -201,11 +201,11 @@ class Proxy:
 
 
 class _ClientGone(Exception):  # noqa: N818
-    """There is nobody to answer."""
+    """The client has gone: there is nobody to answer."""
 
 
 async def _send_refusal(answer: Answer, request: Request, send: Send) -> None:
-    """The engine's, but what is about the length in OpenAI's form, which clients know."""
+    """Send the engine's refusal; one about the length takes OpenAI's form, which clients know."""
     parts = []
     with contextlib.suppress(Broken):
         while data := await answer.read():
@@ -218,7 +218,7 @@ async def _send_refusal(answer: Answer, request: Request, send: Send) -> None:
 
 
 async def _stream(answer: Answer, num_trimmed: int, send: Send) -> None:
-    """Bytes as they come. Where the answer breaks off, ours does too: no end is made up."""
+    """Stream bytes as they come. If the answer breaks off, so does ours: no end is made up."""
     headers = passed_on(answer.headers)
     if num_trimmed:
         headers.append((TRIMMED_HEADER, b"%d" % num_trimmed))

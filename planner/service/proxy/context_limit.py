@@ -1,7 +1,7 @@
-"""How long a request is, against the context that is served now: `read_request`, `oversize`, `without_oldest`.
+"""How long a request is, against the context that is served now: `read_request`, `surely_fits`, `turns` and others.
 
-Token ids are counted; of text it is enough that it has no more bytes than there is room, else the engine's tokenizer
-is asked. What cannot be judged here (images, a body that is no JSON) is left to the engine. Opens no connections.
+Token ids are counted. A text fits if it has no more bytes than there is room for tokens; else the engine's tokenizer is
+asked. What cannot be judged here (images, a body that is not JSON) is left to the engine. Opens no connections.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import msgspec
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 ANSWER_TOKENS = 1024
-"""Kept for an answer when turns are left out and max_tokens does not say; at most a quarter of the context."""
+"""Tokens kept for an answer when turns are left out and max_tokens is not usable; at most a quarter of the context."""
 TEMPLATE_TOKENS = 256
-"""What a chat template may add besides what the body's own bytes cover."""
+"""Tokens that a chat template may add beyond what the body's own bytes cover."""
 _MEDIA = re.compile(rb'"(?:image_url|input_audio|video_url|audio_url|image_embeds|image)"')
 _NESTED = re.compile(rb"\[\s*[\[\"]")
 
 
 class _Body(msgspec.Struct):
-    """What is read of a request; the rest stays bytes."""
+    """The parts of a request that are read; the rest stays bytes."""
 
     model: str | None = None
     prompt: msgspec.Raw = msgspec.Raw()
@@ -35,14 +35,14 @@ class _Body(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A completion that is asked for."""
+    """A completion request."""
 
     path: str
     model: str | None
     prompt: bytes
     """JSON of the prompt, or of the messages."""
     num_bytes: int
-    """Of the whole body: tools and what else a template may show the model are in it."""
+    """Bytes of the whole body, including tools and whatever else a template may show the model."""
     max_tokens: int | None
 
     @property
@@ -54,13 +54,13 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 
 def read_request(path: str, body: bytes) -> Asked | None:
-    """None where there is no length to be judged here."""
+    """The completion that is asked for; None if its length cannot be judged here."""
     if path not in (COMPLETIONS, CHAT):
         return None
     try:
         asked = _decode(body)
     except msgspec.MsgspecError:
-        return None  # the engine says what is wrong with it
+        return None  # the engine reports what is wrong with it
     prompt = bytes(asked.messages if path == CHAT else asked.prompt)
     if not prompt or asked.truncate_prompt_tokens is not None or _MEDIA.search(prompt):
         return None
@@ -69,14 +69,14 @@ def read_request(path: str, body: bytes) -> Asked | None:
 
 
 def answer_tokens(asked: Asked, context_tokens: int) -> int:
-    """What to keep for the answer when turns are left out: max_tokens, unless that is most of the context."""
+    """Tokens to keep for the answer when turns are left out: max_tokens, unless that is most of the context."""
     if asked.max_tokens is not None and 0 < asked.max_tokens <= context_tokens // 2:
         return asked.max_tokens
     return max(1, min(ANSWER_TOKENS, context_tokens // 4))
 
 
 def counted_tokens(asked: Asked) -> int | None:
-    """The prompt's tokens where it is token ids (of several prompts the longest); None for text."""
+    """Number of tokens of a prompt given as token ids (of several, the longest); None for text."""
     if asked.is_chat or not asked.prompt.startswith(b"["):
         return None
     if not _NESTED.match(asked.prompt):
@@ -88,12 +88,15 @@ def counted_tokens(asked: Asked) -> int | None:
 
 
 def surely_fits(asked: Asked, most_tokens: int) -> bool:
-    """A token is at least a byte of text, and a message's JSON is longer than what a template writes around it."""
+    """Whether the body is short enough without counting tokens.
+
+    A token is at least one byte of text, and a message's JSON is longer than what a template writes around it.
+    """
     return asked.num_bytes + TEMPLATE_TOKENS <= most_tokens
 
 
 def tokenize_bodies(asked: Asked, body: bytes) -> list[bytes]:
-    """What to ask at /tokenize, one each prompt. Raises MsgspecError where the prompt is no text."""
+    """Bodies to send to /tokenize, one per prompt. Raises MsgspecError if the prompt is not text."""
     if not asked.is_chat:
         prompts = msgspec.json.decode(asked.prompt, type=str | list[str])
         texts = [prompts] if isinstance(prompts, str) else prompts
@@ -104,7 +107,7 @@ def tokenize_bodies(asked: Asked, body: bytes) -> list[bytes]:
 
 
 def turns(messages: bytes) -> tuple[list[msgspec.Raw], list[list[msgspec.Raw]]]:
-    """What is said first by the system or developer, and the turns after: each begins with a user's message.
+    """The leading messages of the system or developer, and the turns after, each beginning with a user's message.
 
     Raises MsgspecError.
     """
@@ -124,6 +127,6 @@ def turns(messages: bytes) -> tuple[list[msgspec.Raw], list[list[msgspec.Raw]]]:
 
 
 def with_messages(body: bytes, messages: Sequence[msgspec.Raw]) -> bytes:
-    """The body with other messages; every other field stays as it was written. Raises MsgspecError."""
+    """The body with other messages; every other field stays as written. Raises MsgspecError."""
     content: dict[str, Any] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     return msgspec.json.encode({**content, "messages": list(messages)})

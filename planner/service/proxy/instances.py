@@ -1,7 +1,7 @@
 """The engines behind the front door: which is asked next, which does not answer, and the wait while none does.
 
 In: base URLs on this machine, failures as they are met. Out: the instance with the fewest requests under way. An
-instance that failed is left out until its /health says that it is well.
+instance that failed is left out until its /health answers again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from planner.service.proxy.request import ProxyLimits, Request, unavailable
 from planner.service.proxy.upstream import Answer, Broken, NotSent, Pool
 
 HEALTH_S = 0.5
-"""How often an instance that did not answer is asked for its health."""
+"""Seconds between two health checks of an instance that did not answer."""
 
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """One engine, and what is under way there."""
+    """One engine, and the number of its requests under way."""
 
     base_url: str
     pool: Pool
@@ -33,7 +33,7 @@ class Instance:
     probe: asyncio.Task[None] | None = None
 
     async def ask(self, request: Request) -> Answer:
-        """Waits for the answer's head; the caller releases it to the pool. Raises NotSent, Broken."""
+        """Wait for the answer's head; the caller releases the answer to the pool. Raises NotSent, Broken."""
         data = request.encode(self.pool.host, self.pool.port)
         if request.is_repeatable:
             try:
@@ -44,7 +44,7 @@ class Instance:
         return await self.pool.exchange(data, may_keep=False)
 
     async def ask_whole(self, request: Request) -> bytes:
-        """The answer's whole body. Raises NotSent, Broken."""
+        """The whole body of the answer. Raises NotSent, Broken."""
         answer = await self.ask(request)
         try:
             parts = []
@@ -56,7 +56,7 @@ class Instance:
 
 
 class Instances:
-    """Those of now. Belongs to one event loop."""
+    """The present instances. Belongs to one event loop."""
 
     def __init__(self, limits: ProxyLimits, on_event: Callable[[str], None]) -> None:
         self.limits = limits
@@ -66,7 +66,10 @@ class Instances:
         self._changed = asyncio.Event()
 
     def replace(self, addresses: Mapping[str, tuple[str, int]]) -> None:
-        """By URL; those that stay keep their connections, and what is under way goes on with those that go."""
+        """Replace the instances; `addresses`: host and port by URL.
+
+        Those that stay keep their connections; requests under way on those that go are finished.
+        """
         known = {instance.base_url: instance for instance in self.all}
         self.all = tuple(known.get(url) or self._new(url, *address) for url, address in addresses.items())
         for url in known.keys() - addresses.keys():
@@ -84,14 +87,14 @@ class Instances:
                 instance.probe.cancel()
 
     def able(self, without: set[Instance] | None = None) -> list[Instance]:
-        """The least loaded first."""
+        """Instances that answer, the least loaded first."""
         found = [instance for instance in self.all if instance.is_up and instance not in (without or ())]
         return sorted(found, key=lambda instance: (instance.in_flight, instance.num_sent))
 
     async def choose(self, tried: set[Instance], deadline_s: float) -> Instance:
-        """The least loaded that was not tried; waits while there is none, then forgets who was tried.
+        """The least loaded instance not yet tried. Waits while there is none, then forgets which were tried.
 
-        Raises Refused after the deadline of the loop's clock, or when too many wait.
+        Raises Refused after the deadline (time of the event loop), or if too many requests wait.
         """
         while not (able := self.able(tried)):
             if asyncio.get_running_loop().time() > deadline_s:
@@ -121,7 +124,7 @@ class Instances:
             instance.probe = asyncio.get_running_loop().create_task(self._probe(instance))
 
     async def _probe(self, instance: Instance) -> None:
-        """Ask for its health until it is well, or nobody's any more."""
+        """Ask for its health until it answers, or it is no longer an instance."""
         while instance in self.all:
             request = Request("GET", "/health", b"/health", [(b"connection", b"close")])
             with contextlib.suppress(NotSent, Broken, TimeoutError):
@@ -137,7 +140,7 @@ class Instances:
 
 
 def addresses_of(base_urls: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Host and port of each. Raises InputError unless they are on this machine."""
+    """Host and port by base URL. Raises InputError unless all are on this machine."""
     found = {}
     for base_url in base_urls:
         parts = urlsplit(base_url)

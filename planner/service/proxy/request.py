@@ -1,6 +1,6 @@
 """A request as the front door passes it on: `read_head(scope, ...) -> Request`, and its own answers, `Refused`.
 
-In: an ASGI scope. Out: what is sent to an instance, less what is of one connection only. Opens no connections.
+In: an ASGI scope. Out: what is sent to an instance, without headers of a single connection. Opens no connections.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 METHODS = ("GET", "OPTIONS", "POST")
 _PATH = re.compile(r"/v1/[\w./:@+-]+", re.ASCII)
 CLOSED_PATHS = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
-"""What a service's clients have no business with: they change the engine."""
+"""Paths closed to a service's clients, because they change the engine."""
 REPEATABLE = {
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/score", "/v1/rerank", "/v1/messages",
     "/v1/messages/count_tokens", "/tokenize",
 }  # fmt: skip
-"""POSTs that leave nothing behind: one that got no answer may be asked again."""
+"""POSTs without lasting effect: one that got no answer may be asked again."""
 HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
     b"transfer-encoding", b"upgrade",
 }  # fmt: skip
-"""RFC 9110, 7.6.1: of one connection, not of the request."""
+"""Headers of one connection, not of the request (RFC 9110, 7.6.1)."""
 _NOT_PASSED_ON = {b"host", b"content-length", b"expect"}
 RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyLimits:
-    """What one client may take, and how long anything may last."""
+    """What one client may take, and how long anything may last. Times are in seconds."""
 
     max_body_bytes: int = 32 * MIB
     max_held_bytes: int = 512 * MIB
-    """Of the bodies of all requests under way together."""
+    """Most bytes in the bodies of all requests under way together."""
     max_header_bytes: int = 32 * 1024
     max_connections: int = 2048
     max_queued: int = 256
-    """Requests that wait for an instance; further ones are refused at once."""
+    """Most requests that wait for an instance; further ones are refused at once."""
     queue_s: float = 30.0
     header_s: float = 10.0
-    """Until a request's headers are there."""
+    """Time until a request's headers must be complete."""
     body_s: float = 60.0
-    """Until its body is there."""
+    """Time until its body must be complete."""
     connect_s: float = 2.0
     first_byte_s: float = 1800.0
-    """Of an answer: it may be queued in the engine, and one that is not streamed comes whole."""
+    """Time until an answer's first byte: it may be queued in the engine, and one that is not streamed comes whole."""
     idle_s: float = 300.0
-    """Between two reads of an answer that has begun, and for a client that takes nothing of it."""
+    """Time between two reads of an answer that has begun, and for a client that takes nothing of it."""
     keep_alive_s: float = 75.0
 
 
@@ -72,7 +72,7 @@ class Refused(Exception):  # noqa: N818
     headers: Headers = field(default_factory=list)
 
     async def send(self, send: Send, closes: bool = False) -> None:
-        """`closes`: the connection too, because not all of the request was read."""
+        """Send the refusal. `closes`: also close the connection, because not all of the request was read."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         body = msgspec.json.encode({"error": error})
@@ -92,12 +92,12 @@ class Request:
     method: str
     path: str
     target: bytes
-    """Path and query, as they came."""
+    """Path and query, as received."""
     headers: Headers
-    """Those that are passed on."""
+    """Headers that are passed on."""
     body: bytes = b""
     num_trimmed: int = 0
-    """Messages that were left out."""
+    """Number of messages that were left out."""
 
     @property
     def is_repeatable(self) -> bool:
@@ -112,7 +112,7 @@ class Request:
 
 
 def read_head(scope: Scope, also: Collection[str], max_header_bytes: int) -> Request:
-    """Raises Refused for what is not open: the API, and `also` by its exact paths."""
+    """The request in a scope. Raises Refused unless its path belongs to the API or is exactly one of `also`."""
     method, path = scope["method"], scope["raw_path"].decode("ascii", "replace")
     is_open = _PATH.fullmatch(path) and ".." not in path and path not in CLOSED_PATHS
     if not is_open and path not in also:
@@ -127,6 +127,6 @@ def read_head(scope: Scope, also: Collection[str], max_header_bytes: int) -> Req
 
 
 def passed_on(headers: Headers, left_out: Collection[bytes] = ()) -> Headers:
-    """Without what is of one connection only."""
+    """The headers without those of a single connection and those in `left_out`."""
     named = {word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")}
     return [(n, v) for n, v in headers if n not in HOP_BY_HOP and n not in named and n not in left_out]

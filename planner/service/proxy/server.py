@@ -1,7 +1,7 @@
 """The front door listens: `serve_proxy(proxy, host, port)` until told to stop, `proxy_in_thread` beside other work.
 
-uvicorn serves (`pip install 'planner[server]'`); what it has no limit for is limited here: headers, and how long they
-may take.
+uvicorn serves (`pip install 'planner[server]'`). It does not limit the size of headers or the time they take, so that
+is done here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 GRACE_S = 5
-"""How long open streams may go on after the door was closed."""
+"""Seconds that open streams may go on after the door was closed."""
 BACKLOG = 2048
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 def serve_proxy(proxy: Proxy, host: str, port: int) -> None:
-    """Listen until SIGINT or SIGTERM. Raises InputError without uvicorn, BackendError where the port is taken."""
+    """Listen until SIGINT or SIGTERM. Raises InputError without uvicorn, BackendError if the port is taken."""
     server, listener = _server(proxy, host, port)
     with contextlib.closing(listener):
         server.run(sockets=[listener])
@@ -36,7 +36,7 @@ def serve_proxy(proxy: Proxy, host: str, port: int) -> None:
 
 @contextlib.contextmanager
 def proxy_in_thread(proxy: Proxy, host: str, port: int) -> Iterator[str]:
-    """Listen in a thread while the context is open; its base URL. Port 0: any free one. Raises as `serve_proxy`."""
+    """Listen in a thread while the context is open; yields the URL. Port 0: any free one. Raises as `serve_proxy`."""
     server, listener = _server(proxy, host, port)
     with contextlib.closing(listener):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -84,7 +84,7 @@ def _limited_protocol(limits: ProxyLimits) -> type[asyncio.Protocol]:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     class Limited(HttpToolsProtocol):
-        """Closes a connection whose request's headers are too many or too slow, or whose client takes nothing."""
+        """Closes a connection if a request's headers are too large or too slow, or if its client takes nothing."""
 
         _late: asyncio.TimerHandle | None = None
         _stalled: asyncio.TimerHandle | None = None

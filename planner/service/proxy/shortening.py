@@ -1,7 +1,7 @@
 """A request made to fit the context that is served, or refused in OpenAI's words: `fit(request, ...)`.
 
-In: a request, the context, and who counts the tokens of a text. Out: nothing, or a body without the oldest turns. What
-`max_tokens` may be beyond the prompt is the engine's to say: 0.8 refuses it, 0.32 cuts the answer short.
+In: a request, the context, and who counts the tokens of a text. Out: nothing, or a body without the oldest turns. The
+engine decides what `max_tokens` may be beyond the prompt: 0.8 refuses it, 0.32 cuts the answer short.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ from planner.service.proxy.request import Refused, Request
 
 Trim = Literal["oldest"]
 Tokenize: TypeAlias = Callable[[Request], Awaitable[bytes | None]]
-"""Sends a request for /tokenize to an engine; None where none answers."""
+"""Sends a request for /tokenize to an engine; returns its answer, or None if none answers."""
 
 
 async def fit(request: Request, context_tokens: int | None, trim: Trim | None, tokenize: Tokenize) -> None:
-    """Raises Refused where it is too long and may not be, or cannot be, trimmed. None: the engine judges."""
+    """Trim a request that is too long. `context_tokens` None: the engine judges.
+
+    Raises Refused if it may not be trimmed, or cannot be.
+    """
     asked = None if context_tokens is None else read_request(request.path, request.body)
     if asked is None or context_tokens is None:
         return
-    limits = [context_tokens - 1]  # an answer has a token at least
+    limits = [context_tokens - 1]  # an answer has at least one token
     if trims := trim is not None and asked.is_chat:
         limits.insert(0, context_tokens - answer_tokens(asked, context_tokens))
     num_tokens = counted_tokens(asked)
@@ -57,7 +60,7 @@ async def fit(request: Request, context_tokens: int | None, trim: Trim | None, t
 
 
 def too_long_says(path: str, body: bytes) -> Refused | None:
-    """The engine's own refusal of a request's length, in OpenAI's form; None where it is another."""
+    """The engine's own refusal of a request's length, in OpenAI's form; None if the answer is something else."""
     message = _decode_error(body)
     if message is None or not _LENGTH.search(message):
         return None
@@ -69,7 +72,7 @@ class _Error(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    """Nested as since 0.11, flat before."""
+    """An engine's error: nested since 0.11, flat before."""
 
     error: _Error | None = None
     message: str = ""
@@ -87,7 +90,7 @@ def _decode_error(body: bytes) -> str | None:
 
 
 async def _count(request: Request, asked: Asked, body: bytes, tokenize: Tokenize) -> int | None:
-    """Tokens by an engine's tokenizer, of several prompts the longest; None where it does not say."""
+    """Number of tokens by an engine's tokenizer, of several prompts the longest; None if it does not say."""
     counts = []
     try:
         for content in tokenize_bodies(asked, body):
@@ -99,7 +102,7 @@ async def _count(request: Request, asked: Asked, body: bytes, tokenize: Tokenize
 
 
 async def _trim(request: Request, asked: Asked, most_tokens: int, tokenize: Tokenize) -> bool:
-    """Leave out as few of the oldest turns as needed, by bisection. False: the last one alone is too long."""
+    """Leave out as few of the oldest turns as needed, by bisection. False: the last turn alone is too long."""
     try:
         first, said = turns(asked.prompt)
     except msgspec.MsgspecError:
@@ -108,7 +111,7 @@ async def _trim(request: Request, asked: Asked, most_tokens: int, tokenize: Toke
     def without(num_turns: int) -> bytes:
         return with_messages(request.body, [*first, *(message for turn in said[num_turns:] for message in turn)])
 
-    low, high = 0, len(said)  # too long without `low` turns; `high`: short enough, or none is left
+    low, high = 0, len(said)  # `low`: still too long without these; `high`: short enough, or all turns
     while high - low > 1:
         middle = (low + high) // 2
         num_tokens = await _count(request, asked, without(middle), tokenize)

@@ -1,7 +1,7 @@
 """Requests to an instance of the service: `Pool.exchange(request) -> Answer`, whose body comes as the socket gives it.
 
 HTTP/1.1 on loopback, parsed by httptools. A stream through an HTTP library costs the front door several times as much
-(docs/proxy.md has the measurement). Knows no retries; says what it knows of a failure: `NotSent` or `Broken`.
+(docs/proxy.md has the measurement). Knows no retries; reports a failure as `NotSent` or `Broken`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ import httptools
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 MOST_BUFFERED_BYTES = 1 << 18
-"""Of one answer that its client is slow to take; then the instance is not read from until the client has caught up."""
+"""Most bytes buffered of an answer whose client is slow; then the instance is not read until the client catches up."""
 KEPT_S = 3.0
-"""A kept connection is used so long: vLLM's server closes idle ones after 5 s."""
+"""Seconds that an idle connection may be used again: vLLM's server closes idle ones after 5 s."""
 SWEEP_S = 1.0
 
 
 class NotSent(ConnectionError):  # noqa: N818
-    """Nothing was asked: the instance does not listen."""
+    """Nothing was sent: the instance does not listen."""
 
 
 class Broken(ConnectionError):  # noqa: N818
-    """The request was sent; `was_kept`: on a connection that may just have been closed for being idle."""
+    """The request was sent, and the answer is missing or incomplete.
+
+    `was_kept`: it went over a kept connection, which may just have been closed for being idle.
+    """
 
     def __init__(self, message: str, was_kept: bool = False) -> None:
         super().__init__(message)
@@ -45,7 +48,7 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
 
     async def exchange(self, request: bytes, may_keep: bool = True) -> Answer:
-        """Send, and wait for the answer's head. `may_keep` allows a kept connection. Raises NotSent, Broken."""
+        """Send, and wait for the head of the answer; `may_keep` allows a kept connection. Raises NotSent, Broken."""
         loop = asyncio.get_running_loop()
         answer = self._take(loop.time()) if may_keep else None
         if answer is None:
@@ -73,7 +76,7 @@ class Pool:
         return None
 
     def release(self, answer: Answer) -> None:
-        """An answer that has ended, or is not wanted any more."""
+        """Take back the connection of an answer that has ended, or is no longer wanted."""
         self.busy.discard(answer)
         if self.keeps and answer.can_be_kept:
             self.kept.append((asyncio.get_running_loop().time(), answer))
@@ -81,7 +84,7 @@ class Pool:
             answer.close()
 
     def _close_overdue(self) -> None:
-        """One timer for all: a timer for every read would cost more than the read."""
+        """Close what is overdue. One timer serves all answers: a timer for every read would cost more than the read."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         for answer in [answer for answer in self.busy if now_s > answer.due_s]:
@@ -91,7 +94,7 @@ class Pool:
         self._sweep = loop.call_later(SWEEP_S, self._close_overdue) if self.busy or self.kept else None
 
     def close(self) -> None:
-        """Keep no connections any more; answers that are under way go on."""
+        """Stop keeping connections; answers under way go on."""
         self.keeps = False
         while self.kept:
             self.kept.pop()[1].close()
@@ -112,7 +115,7 @@ class Answer(asyncio.Protocol):
 
     def _begin(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
-        self.status = 0  # 0: the head has not come
+        self.status = 0  # 0: the head has not arrived
         self.headers = []
         self.chunks: list[bytes] = []
         self.num_buffered = 0
@@ -136,7 +139,7 @@ class Answer(asyncio.Protocol):
             self.transport.abort()
 
     async def send(self, request: bytes) -> None:
-        """Send, and wait for the head. Raises Broken."""
+        """Send a request, and wait for the head. Raises Broken."""
         assert self.transport is not None
         self._begin()
         self.num_sent += 1
@@ -148,7 +151,7 @@ class Answer(asyncio.Protocol):
             raise self.error
 
     async def read(self) -> bytes:
-        """What has come since; empty at the end. Raises Broken where the answer breaks off."""
+        """The bytes that came since the last read; empty at the end. Raises Broken if the answer breaks off."""
         while not self.chunks:
             if self.is_complete:
                 return b""
@@ -182,7 +185,7 @@ class Answer(asyncio.Protocol):
     # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -193,7 +196,7 @@ class Answer(asyncio.Protocol):
         self.due_s = self.loop.time() + self.pool.idle_s
         if self.num_buffered > MOST_BUFFERED_BYTES and not self.is_paused and self.transport is not None:
             self.is_paused = True
-            self.due_s = math.inf  # now it is the client that takes its time
+            self.due_s = math.inf  # from now on the client is the slow one
             self.transport.pause_reading()
         self._wake()
 

@@ -1,1 +1,1 @@
-"""Runs an exported script and compares what it gives with what the study measured."""
+"""Runs an exported script and compares its results with what the study measured."""

@@ -1,6 +1,6 @@
 """Whether a service started anew is what a trial measured: settings, memory and numbers, one `Check` each.
 
-In: the `docker run`s that planner exports and those that happened, what the log says, the metrics of both. Out:
+In: the `docker run`s that planner exports and those that happened, the engine's log, the metrics of both. Out:
 `Check`s. Starts and measures nothing.
 """
 
@@ -26,9 +26,12 @@ Verdict = Literal["same", "differs", "not known"]
 LATENCY_NOISE = 0.05
 """Standard deviation of the logarithm of a latency's p95 between repeats: 3 to 10 % in the recorded landscapes."""
 SAME_MEMORY = 0.01
-"""Starts of equal settings differ by 0.04 % of the KV cache; a cold compile cache takes 11 to 21 % of it."""
+"""Largest difference in the KV cache, as a fraction, that counts as none.
+
+Starts of equal settings differ by 0.04 % of it; a cold compile cache takes 11 to 21 % of it.
+"""
 KV_FIGURES = ("kv_tokens", "num_blocks", "kv_cache_bytes")
-"""The size of the KV cache; the first that both logs tell is compared."""
+"""Figures for the size of the KV cache; the first that both logs contain is compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +40,14 @@ class Check:
 
     kind: Literal["setting", "memory", "metric"]
     name: str
-    """A flag as it is written, a figure, a metric."""
+    """A flag as it is written, a figure, or a metric."""
     expected: str
     found: str
     verdict: Verdict
     change: float | None = None
-    """Of a number: found over expected, less 1."""
+    """Relative change of a number: found over expected, less 1."""
     noise: float | None = None
-    """How far it may be off."""
+    """Largest relative change that counts as noise."""
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -53,9 +56,9 @@ NOTHING = "nothing"
 
 
 def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[Check]:
-    """What differs between the `docker run` that planner exports and the one that happened.
+    """The differences between the `docker run` that planner exports and the one that happened.
 
-    Name, port, restart policy, labels and what is read-only are left out: they change no number.
+    Name, port, restart policy, labels and read-only mounts are left out, since they change no number.
     """
     wanted, given = _words(expected), _words(found)
     return [
@@ -66,7 +69,7 @@ def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[Check]:
 
 
 def compare_arguments(expected: ContainerRun, log: SettingsReader) -> list[Check]:
-    """What differs between the exported settings and those that the engine's log says it was started with."""
+    """The differences between the exported settings and those that the engine's log reports."""
     wanted = settings(parse_flags(expected.command)[0])
     names = [name for name in log.asked if name in wanted or not log.has_all]
     return [
@@ -81,7 +84,7 @@ def _setting(name: str, expected: str, found: str) -> Check:
 
 
 def _words(run: ContainerRun) -> dict[str, str]:
-    """Every word of a `docker run` that can change a number, by what it is about."""
+    """Every word of a `docker run` that can change a number, by its subject."""
     words = {"image": run.image}
     for option in msgspec.structs.replace(
         run, name="", host_port=None, restart=None, labels={}, read_only=[]
@@ -122,7 +125,7 @@ _HALF = {"half": "float16"}
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal as vLLM reads them: 0.9 is 0.90, a JSON text is what it says."""
+    """Whether two values are equal as vLLM reads them: 0.9 equals 0.90, and JSON text equals the value it encodes."""
     if one is None or other is None:
         return one is other
     return _value(one) == _value(other)
@@ -142,7 +145,7 @@ def _value(written: Any) -> Any:
 
 
 def compare_memory(expected: MemoryFigures | None, found: MemoryFigures | None) -> list[Check]:
-    """The KV cache of the trial's start and of this one."""
+    """Compare the KV cache of the trial's start with that of this one."""
     for name in KV_FIGURES:
         wanted, given = getattr(expected, name, None), getattr(found, name, None)
         if wanted and given:
@@ -173,13 +176,13 @@ def _number(
 
 
 def launches_of(trial: Trial, trials: Iterable[Trial]) -> list[Trial]:
-    """The launches whose numbers are the trial's: of the finals where they are, else the search's own."""
+    """The launches that the trial's numbers come from: those of the finals if there are any, else the search's own."""
     finals = [t for t in trials if t.rerun is not None and t.rerun.is_final and t.rerun.of == trial.number]
     return [t for t in finals if t.outcome == "measured"] or [trial]
 
 
 def judged_metrics(objective: Objective) -> list[str]:
-    """The metrics that are pushed and those that have a limit, as far as they are measured."""
+    """The metrics that are optimised and those that have a limit, if they are measured."""
     return [name for name in dict.fromkeys([*objective.powers, *objective.slo]) if name in METRICS]
 
 
@@ -190,9 +193,9 @@ def compare_metrics(
     repeats: Sequence[Mapping[str, float]],
     tolerance: float,
 ) -> list[Check]:
-    """Each judged metric of the trial's launches against this launch's repeats.
+    """Compare each judged metric of the trial's launches with this launch's repeats.
 
-    `tolerance` is a share that counts as no difference, besides the noise.
+    `tolerance`: share that counts as no difference, in addition to the noise.
     """
     found = []
     launches = launches_of(trial, trials)
@@ -202,7 +205,7 @@ def compare_metrics(
         if not before or not now:
             found.append(_number("metric", name, "?", "?", "not known", None, None))
             continue
-        known = [t.repeat_values for t in trials] if name == objective.metric else []  # kept of the objective only
+        known = [t.repeat_values for t in trials] if name == objective.metric else []  # kept for the objective only
         spread = math.sqrt(_launch_variance(name, trials, [now, *known]) * (1 / len(before) + 1))
         noise = math.expm1(SURE * spread) + tolerance
         change = fmean(now) / fmean(before) - 1
@@ -213,7 +216,7 @@ def compare_metrics(
 
 
 def _launch_variance(name: str, trials: Sequence[Trial], repeats: Sequence[Sequence[float]]) -> float:
-    """Of the logarithm of a launch's mean: priors, what repeats differ by, and whatever the finals launched again."""
+    """Variance of the log of a launch's mean: priors, differences between repeats, and the finals' launches."""
     launches: dict[int, list[float]] = {}
     for trial in trials:
         if trial.rerun is not None and trial.rerun.is_final and trial.metrics.get(name, 0.0) > 0:

@@ -1,4 +1,4 @@
-"""`planner verify`: the exported script started as it is, benchmarked, held against its trial, and stopped again.
+"""`planner verify`: starts the exported script as it is, benchmarks it, compares it with its trial, and stops it again.
 
 In: a run.sh and the study it came from. Out: a `Verification`: whether it reproduces the trial, and what differs.
 """
@@ -37,18 +37,18 @@ from planner.tuning import STARTING, Measurement, measure_server, stored_trials
 from planner.units import format_duration
 
 FRESH = 5000
-"""Number of the first repeat of a verification; neither search nor finals get that far."""
+"""Number of the first repeat of a verification, above every repeat of search and finals."""
 EXIT_DIFFERS = 3
 LOUD = 0.25
-"""Noise that would hide what one launches again for."""
+"""Noise, as a share, above which a verification says little."""
 SCRIPT_ENDS_S = 30.0
-"""How long an interrupted script may go on, so that what it has started is known by its name."""
+"""Seconds that an interrupted script may go on, so that what it has started is known by its name."""
 _HEAD = re.compile(r"^# study (?P<study>\S+), trial (?P<trial>\d+), ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the text of an exported script says of itself."""
+    """What an exported script says about itself."""
 
     path: Path
     study: str | None
@@ -58,7 +58,7 @@ class Script:
 
 
 def read_script(path: Path) -> Script:
-    """Raises InputError when it starts no container whose name can be read."""
+    """The facts in a script. Raises InputError if it starts no container whose name can be read."""
     text = read_text(path)
     try:
         words = shlex.split(text.replace("\\\n", " "), comments=True)
@@ -74,7 +74,7 @@ def read_script(path: Path) -> Script:
 
 
 def find_study_of(script: Script, given: Path | None) -> tuple[StudySpec, Path]:
-    """The study named, the one whose folder has the script, or the one under studies/ that its head names.
+    """The study that is given, or the one whose folder has the script, or the one under studies/ that its head names.
 
     Raises InputError.
     """
@@ -108,12 +108,12 @@ class Verification:
 
     @property
     def reproduced(self) -> bool:
-        """At least one number was compared, and nothing differs."""
+        """Whether at least one number was compared and nothing differs."""
         compared = any(check.kind == "metric" and check.verdict == "same" for check in self.checks)
         return compared and self.failure is None and not self.differing
 
     def document(self) -> dict[str, Any]:
-        """As JSON: shares as such, everything else in the words of the table."""
+        """The verification as JSON: shares as numbers, everything else in the words of the table."""
         return {
             "study": self.study,
             "trial": self.trial.number,
@@ -181,7 +181,7 @@ def verify_script(
 
 
 def _trial_of(script: Script, problem: Problem, trials: Sequence[Trial]) -> Trial:
-    """The trial that the script's head names, else the one that is exported by default. Raises InputError."""
+    """The trial that the script's head names, else the one exported by default. Raises InputError."""
     trial = (
         chosen_trial(problem, trials)
         if script.trial is None
@@ -277,7 +277,7 @@ def _started(script: Script) -> Iterator[NamedContainers]:
 
 
 def _run(path: Path) -> None:
-    """The script as it is, in a session of its own: an interrupt is for us, who then wait for what it was starting."""
+    """Run the script as it is, in its own session: an interrupt reaches only planner, which gives it time to end."""
     with subprocess.Popen(
         ["bash", str(path)],
         stdin=subprocess.DEVNULL,
