@@ -1,6 +1,6 @@
 """`Problem`: a study with all it names looked up; judges one candidate, or the whole grid at once.
 
-In: a `StudySpec`. Out: `Deployment`s, and a `Grid` that says of every combination whether it is feasible, which rule
+In: a `StudySpec`. Out: `Deployment`s, and the `Grid` (grid.py) that says of every combination whether a rule
 removes it. Launches nothing, knows nothing of optuna.
 """
 
@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,20 +22,12 @@ from planner.benchmark import MAX_MODEL_LEN
 from planner.constraints import Constraint
 from planner.engine import FIELDS, USE_V1_ENV, knows, parse_version, resolve, settings
 from planner.errors import InputError
-from planner.estimate import (
-    RULES,
-    Calibration,
-    Calibrations,
-    Deployment,
-    MemoryFigures,
-    calibration_key,
-    check,
-    estimate_memory,
-    violations,
-)
+from planner.estimate import Calibrations, Deployment, MemoryFigures, check
 from planner.hardware import GpuSpec, Placement, find_gpu
 from planner.model import ModelSpec, load_model
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
+from planner.study.grid import NOT_RECORDED, Grid, metrics_of
+from planner.study.learned import Learned
 from planner.study.objective import Objective
 from planner.study.space import SearchSpace
 from planner.study.spec import ModelVariant, StudySpec
@@ -51,33 +43,8 @@ else:
     np = LazyModule("numpy")
 
 
-NOT_RECORDED = "is in the replayed table"
-"""Beside RULES: a replay knows no other candidates. Its index in `Grid.rule` is the one after theirs."""
 CPU_KV_ENV = "VLLM_CPU_KVCACHE_SPACE"
 """GiB of KV cache of vLLM's CPU backend (platforms/cpu.py)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Every combination of the searched values; row i of each array is the same combination."""
-
-    indices: NDArray[np.int32]
-    """Index of each searched value.  # (num_candidates, num_names)"""
-    rule: NDArray[np.int64]
-    """Index in RULES of the rule that removes it (len(RULES): not recorded), -1 where feasible.  # (num_candidates,)"""
-    groups: tuple[tuple[NDArray[np.int64], Deployment], ...]
-    """Rows that share all words, and their deployment as arrays."""
-
-    @property
-    def feasible_rows(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.rule < 0)
-
-    def removed_by(self) -> dict[str, int]:
-        """How many combinations each rule removes (the first one violated), most first."""
-        rules, counts = np.unique(self.rule[self.rule >= 0], return_counts=True)
-        order = np.argsort(-counts)
-        names = [*(rule.name for rule in RULES), NOT_RECORDED]
-        return {names[int(rules[i])]: int(counts[i]) for i in order}
 
 
 class Problem:
@@ -94,8 +61,8 @@ class Problem:
         if spec.hardware.gpu_memory is not None:
             self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
-        self.calibrations = dict(calibrations or {})
-        self._of_hosts: dict[str, dict[str | None, Calibration]] = {}
+        self.learned = Learned(dict(calibrations or {}))
+        self._grid: Grid | None = None
         self._recorded: NDArray[np.int64] | None = None
         self.left_out: list[str] = []
         """Searched settings that this version does not know: not searched, never written."""
@@ -215,7 +182,7 @@ class Problem:
             raise InputError(f"{self.spec.name}: no recorded candidate is in the search space")
         self._recorded = np.array(sorted(rows))
         self.default = default
-        self.__dict__.pop("grid", None)
+        self._grid = None
 
     def predicted(self, candidate: Candidate, coefficients: Coefficients | None = None) -> dict[str, float]:
         """Each metric as the speed model predicts it; `coefficients`: fitted ones instead of the card's priors."""
@@ -226,49 +193,31 @@ class Problem:
         """Of the metrics an objective may use those that need no launch."""
         return {MAX_MODEL_LEN: float(self.deployment(candidate).engine.max_model_len)}
 
-    def predicted_grid(self, coefficients: Coefficients | None = None) -> dict[str, NDArray[np.float64]]:
-        """The same for every row of the grid.  # each (num_candidates,)"""
-        found: dict[str, NDArray[np.float64]] = {}
-        for rows, deployment in self.grid.groups:
-            for name, value in self.predict(deployment, coefficients).items():
-                found.setdefault(name, np.zeros(len(self.grid.indices)))[rows] = value
-        return found
-
     def learn(self, candidate: Candidate, real: MemoryFigures, source: str, host: str | None = None) -> bool:
         """Calibrate on a real start of this candidate; the grid is judged again. False where the log told nothing.
 
         Of several hosts each keeps its own; the grid is judged by the strictest.
         """
-        from planner.estimate import calibrate, strictest
-
-        d = self.deployment(candidate)
-        calibration = calibrate(estimate_memory(d.model, d.placement, d.engine), real, source)
-        if calibration is None:
+        before = self.learned
+        self.learned = before.learn(self.deployment(candidate), real, source, host)
+        if self.learned is before:
             return False
-        key = calibration_key(d.placement, d.engine)
-        self._of_hosts.setdefault(key, {})[host] = calibration
-        self.calibrations[key] = strictest(list(self._of_hosts[key].values()))
-        self.__dict__.pop("grid", None)
+        self._grid = None
         return True
 
-    def calibrations_of(self, host: str) -> Calibrations:
-        """What is known of this host, and of the others where nothing is."""
-        return {key: self._of_hosts.get(key, {}).get(host, found) for key, found in self.calibrations.items()}
+    @property
+    def calibrations(self) -> Calibrations:
+        """What is known of the strictest host."""
+        return self.learned.calibrations
 
     # --- the whole grid ---
 
-    @cached_property
+    @property
     def grid(self) -> Grid:
-        """Judge every combination, in groups that share what cannot be an array (words, layouts, unset flags)."""
-        indices = self.choices.index_matrix()
-        rule = np.full(len(indices), -1)
-        deployments = []
-        for rows, deployment in self.deployments(indices):
-            rule[rows] = violations(deployment, len(rows))
-            deployments.append((rows, deployment))
-        if self._recorded is not None:
-            rule[(rule < 0) & ~np.isin(np.arange(len(rule)), self._recorded)] = len(RULES)
-        return Grid(indices, rule, tuple(deployments))
+        """Every combination, judged by what is known now."""
+        if self._grid is None:
+            self._grid = Grid.of(self, self._recorded)
+        return self._grid
 
     def deployments(self, indices: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], Deployment]]:
         """Rows of `indices` that share all words, and their deployment as arrays."""
@@ -310,9 +259,7 @@ class Problem:
 
     def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
         """Each of GOALS under the study's workload; arrays where the deployment's columns are."""
-        from planner.estimate import predict
-
-        return {**predict(d, self.workload, coefficients), MAX_MODEL_LEN: d.engine.max_model_len}
+        return metrics_of(d, self.workload, coefficients)
 
 
 def _whole_gib(text: str) -> int:

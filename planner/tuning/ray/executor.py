@@ -170,7 +170,7 @@ class RayCrew:
             host.num_running += 1
             place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
             ref = launch.options(scheduling_strategy=place, **_needs(self._problem)).remote(
-                self._order, self._problem.calibrations_of(host.name), work.on(self._problem, host.name), host.name
+                self._order, self._problem.learned.of_host(host.name), work.on(self._problem, host.name), host.name
             )
             self._tasks[ref] = _Task(work, host, time.monotonic())
 

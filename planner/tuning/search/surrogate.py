@@ -69,7 +69,7 @@ class Surrogate:
         past = self._telling([as_on_one_host(self._problem, trial) for trial in past])
         past = [*past, *self._as_believed(pending, past)]
         coefficients = fit_coefficients(self._problem, past)
-        grid = self._problem.predicted_grid(coefficients)
+        grid = self._problem.grid.predicted(coefficients)
         measured = _measured(past)
         if not measured:
             predicted = {name: column[rows] for name, column in grid.items()}
@@ -116,7 +116,7 @@ class Surrogate:
         powers = self._problem.objective.powers if metric is None else {metric: 1.0}
         measured = [t for t in _measured(past) if metric is None or t.metrics.get(metric, 0.0) > 0]
         coefficients = fit_coefficients(self._problem, measured)
-        grid = self._problem.predicted_grid(coefficients)
+        grid = self._problem.grid.predicted(coefficients)
         predicted = {name: column[rows] for name, column in grid.items()}
         if not measured:
             return _log(powers, predicted)

@@ -204,7 +204,7 @@ def test_gptq_groups_and_vocabularies_limit_tensor_parallelism() -> None:
 def test_the_whole_grid_is_judged_as_each_candidate_is(path: Path) -> None:
     study = load_study(path)
     problem = Problem(study)
-    grid, predicted = problem.grid, problem.predicted_grid()
+    grid, predicted = problem.grid, problem.grid.predicted()
     rows = np.random.default_rng(0).choice(len(grid.indices), min(200, len(grid.indices)), replace=False)
     for row in rows:
         candidate = problem.choices.candidate(problem.choices.params(grid.indices[row]))

@@ -116,7 +116,7 @@ def test_arrays_and_scalars_agree_where_words_and_unset_flags_are_searched(make_
         "gpu_memory_utilization": {"low": 0.5, "high": 1.0, "step": 0.1},
     }
     problem = make_problem(engine__settings={"dtype": "half"}, search_space={"search": search})
-    grid, predicted = problem.grid, problem.predicted_grid()["output_throughput"]
+    grid, predicted = problem.grid, problem.grid.predicted()["output_throughput"]
     rows = np.random.default_rng(1).choice(len(grid.indices), 200, replace=False)
     for row in rows:
         candidate = problem.choices.candidate(problem.choices.params(grid.indices[row]))

@@ -36,7 +36,7 @@ def test_a_few_trials_teach_the_machine(problem: Problem, tune: Any) -> None:
     logs[1], logs[4], logs[5] = -0.3, 0.5, 0.6  # bandwidth, host, host per sequence
     truth = scaled(prior_of(problem), logs)
     rows = problem.grid.feasible_rows
-    real = problem.predicted_grid(truth)
+    real = problem.grid.predicted(truth)
     trial = tune(problem, 1)[0]
     seen = rows[::3]
     trials = [
@@ -51,7 +51,7 @@ def test_a_few_trials_teach_the_machine(problem: Problem, tune: Any) -> None:
     unseen = np.setdiff1d(rows, seen)
 
     def error(coefficients: Coefficients) -> float:
-        predicted = problem.predicted_grid(coefficients)["output_throughput"][unseen]
+        predicted = problem.grid.predicted(coefficients)["output_throughput"][unseen]
         return float(np.abs(np.log(predicted / real["output_throughput"][unseen])).max())
 
     before, after = error(prior_of(problem)), error(fit_coefficients(problem, trials))

@@ -58,7 +58,7 @@ def _trial(problem: Problem, row: int, value: float | None, number: int = 0) -> 
 
 
 def throughput(problem: Problem) -> Any:
-    return problem.predicted_grid()["output_throughput"]
+    return problem.grid.predicted()["output_throughput"]
 
 
 def _choose(problem: Problem, past: Sequence[Trial]) -> dict[str, Any]:

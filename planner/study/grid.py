@@ -1,0 +1,81 @@
+"""`Grid`: every combination of a study's searched values, judged and predicted at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from planner.arrays import LazyModule
+from planner.benchmark import MAX_MODEL_LEN
+from planner.estimate import RULES, Deployment, violations
+from planner.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from planner.estimate import Coefficients
+    from planner.study.problem import Problem
+else:
+    np = LazyModule("numpy")
+
+
+NOT_RECORDED = "is in the replayed table"
+"""Beside RULES: a replay knows no other candidates. Its index in `Grid.rule` is the one after theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Every combination of the searched values; row i of each array is the same combination."""
+
+    indices: NDArray[np.int32]
+    """Index of each searched value.  # (num_candidates, num_names)"""
+    rule: NDArray[np.int64]
+    """Index in RULES of the rule that removes it (len(RULES): not recorded), -1 where feasible.  # (num_candidates,)"""
+    groups: tuple[tuple[NDArray[np.int64], Deployment], ...]
+    """Rows that share all words, and their deployment as arrays."""
+    workload: Workload
+
+    @classmethod
+    def of(cls, problem: Problem, only: NDArray[np.int64] | None = None) -> Grid:
+        """Judge every combination, in groups that share what cannot be an array (words, layouts, unset flags).
+
+        `only`: the rows that were recorded, where a table is replayed; every other row is removed.
+        """
+        indices = problem.choices.index_matrix()
+        rule = np.full(len(indices), -1)
+        groups = tuple(problem.deployments(indices))
+        for rows, deployment in groups:
+            rule[rows] = violations(deployment, len(rows))
+        if only is not None:
+            rule[(rule < 0) & ~np.isin(np.arange(len(rule)), only)] = len(RULES)
+        return cls(indices, rule, groups, problem.workload)
+
+    @property
+    def feasible_rows(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.rule < 0)
+
+    def removed_by(self) -> dict[str, int]:
+        """How many combinations each rule removes (the first one violated), most first."""
+        rules, counts = np.unique(self.rule[self.rule >= 0], return_counts=True)
+        order = np.argsort(-counts)
+        names = [*(rule.name for rule in RULES), NOT_RECORDED]
+        return {names[int(rules[i])]: int(counts[i]) for i in order}
+
+    def predicted(self, coefficients: Coefficients | None = None) -> dict[str, NDArray[np.float64]]:
+        """Each metric of every row as the speed model predicts it.  # each (num_candidates,)
+
+        `coefficients`: fitted ones instead of the card's priors.
+        """
+        found: dict[str, NDArray[np.float64]] = {}
+        for rows, deployment in self.groups:
+            for name, value in metrics_of(deployment, self.workload, coefficients).items():
+                found.setdefault(name, np.zeros(len(self.indices)))[rows] = value
+        return found
+
+
+def metrics_of(deployment: Deployment, workload: Workload, coefficients: Coefficients | None = None) -> dict[str, Any]:
+    """Each of GOALS under the workload, as the speed model predicts it; arrays where the deployment's columns are."""
+    from planner.estimate import predict  # it imports NumPy, which `planner estimate` does without
+
+    return {**predict(deployment, workload, coefficients), MAX_MODEL_LEN: deployment.engine.max_model_len}
