@@ -172,17 +172,17 @@ class Problem:
         differing = (indices[self._recorded] != indices[row]).sum(axis=1).min()
         return (Constraint(NOT_RECORDED, float(differing), "was not measured", "refused"),)
 
-    def limit_to(self, candidates: Iterable[Candidate], default: Candidate) -> None:
-        """Only these can be measured, as when a table is replayed; `default` is tried first.
+    def only(self, candidates: Iterable[Candidate], default: Candidate) -> Problem:
+        """The same problem where only these can be measured, as when a table is replayed; `default` is tried first.
 
         Raises InputError when none of them is in the search space.
         """
         rows = {row for candidate in candidates if (row := self.row_of(candidate)) is not None}
         if not rows:
             raise InputError(f"{self.spec.name}: no recorded candidate is in the search space")
-        self._recorded = np.array(sorted(rows))
-        self.default = default
-        self._grid = None
+        other = copy(self)
+        other.default, other._recorded, other._grid = default, np.array(sorted(rows)), None
+        return other
 
     def predicted(self, candidate: Candidate, coefficients: Coefficients | None = None) -> dict[str, float]:
         """Each metric as the speed model predicts it; `coefficients`: fitted ones instead of the card's priors."""

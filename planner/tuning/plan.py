@@ -14,7 +14,7 @@ from planner.hardware import find_gpu, read_gpus
 from planner.launch import engine_answers, make_backend, trial_runs
 from planner.study import Problem, StudySpec, Workspace
 from planner.tuning.replay import BACKEND as REPLAY
-from planner.tuning.replay import Record, limit_to_records, read_records
+from planner.tuning.replay import Record, limited_to, read_records
 from planner.units import format_duration
 
 BACKENDS = ("docker", "process", "simulated")
@@ -92,7 +92,7 @@ def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path) -> Plan:
     """The plan of the same loop on the launches recorded in `path`. Raises InputError."""
     problem = Problem(spec)
     records = read_records(path, problem)
-    limit_to_records(problem, records)
+    problem = limited_to(problem, records)
     workspace = Workspace(folder, simulated=False)
     return Plan(problem=problem, target=target, backend=REPLAY, workspace=workspace, records=tuple(records))
 

@@ -167,17 +167,18 @@ def _result(metrics: dict[str, float], duration_s: float, completed: int, failed
 # --- replay -----------------------------------------------------------------------------------------------------------
 
 
-def limit_to_records(problem: Problem, records: Sequence[Record]) -> None:
-    """The study may only ask what was measured; trial 0 is the engine's default or the one nearest it."""
+def limited_to(problem: Problem, records: Sequence[Record]) -> Problem:
+    """The problem that only asks what was measured; trial 0 is the engine's default or the one nearest it."""
     candidates = {record.candidate.key: record.candidate for record in records}
-    problem.limit_to(candidates.values(), problem.default)
-    if problem.default.key not in candidates:
-        rows = problem.grid.feasible_rows
-        if rows.size == 0:
-            raise InputError(f"{problem.spec.name}: no recorded candidate is feasible")
-        row = rows[np.argmin(_distances(problem, rows))]
-        nearest = problem.choices.candidate(problem.choices.params(problem.grid.indices[row]))
-        problem.limit_to(candidates.values(), nearest)
+    limited = problem.only(candidates.values(), problem.default)
+    if problem.default.key in candidates:
+        return limited
+    rows = limited.grid.feasible_rows
+    if rows.size == 0:
+        raise InputError(f"{problem.spec.name}: no recorded candidate is feasible")
+    row = rows[np.argmin(_distances(limited, rows))]
+    nearest = problem.choices.candidate(problem.choices.params(limited.grid.indices[row]))
+    return problem.only(candidates.values(), nearest)
 
 
 def _distances(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float64]:

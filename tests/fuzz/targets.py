@@ -53,7 +53,7 @@ from planner.study.space import SearchSpace
 from planner.study.spec import HardwareSpec, ModelVariant, QualitySpec, StudySpec
 from planner.tuning.plan import expected_trial_s
 from planner.tuning.quality_gate import NoAnswers, load_prompts, read_answer
-from planner.tuning.replay import limit_to_records, read_records
+from planner.tuning.replay import limited_to, read_records
 from planner.tuning.search.store import RECORD, record_of
 from planner.workload.shapes import due_times, shape_of
 from planner.workload.workload import Workload, plan_requests
@@ -259,7 +259,7 @@ def replay(data: bytes) -> None:
     """`tune --replay --dry-run`."""
     problem = Problem(replay_problem().spec)
     records = read_records(written(data, "launches.jsonl"), problem)
-    limit_to_records(problem, records)
+    problem = limited_to(problem, records)
     show(plan_view(problem, "not kept", "seconds", "replay", 30))
 
 

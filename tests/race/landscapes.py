@@ -16,7 +16,7 @@ from planner.study.candidate import Candidate
 from planner.study.loading import load_study
 from planner.study.objective import judge
 from planner.study.problem import Problem
-from planner.tuning.replay import Record, limit_to_records, read_records
+from planner.tuning.replay import Record, limited_to, read_records
 
 FOLDER = Path(__file__).parents[1] / "golden" / "landscapes"
 LAUNCHES_FILE = "launches.jsonl"
@@ -115,7 +115,7 @@ def mean_of(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
 def load(folder: Path) -> Landscape:
     problem = Problem(load_study(folder))
     records = read_records(folder / LAUNCHES_FILE, problem)
-    limit_to_records(problem, records)
+    problem = limited_to(problem, records)
     return Landscape(problem, records)
 
 

@@ -74,8 +74,7 @@ def read(path: Path) -> tuple[Problem, dict[str, tuple[Candidate, list[Launch]]]
             table.setdefault(candidate.key, (candidate, []))[1].append(Launch(data["start_s"], data["warmup_s"], loads))
             num_requests = data["requests"]
     problem = Problem(study(num_requests, name="early-stop-replay"))
-    problem.limit_to([candidate for candidate, _ in table.values()], problem.default)
-    return problem, table
+    return problem.only([candidate for candidate, _ in table.values()], problem.default), table
 
 
 def _load(times: Sequence[Sequence[int]], repeat: int) -> Ended:

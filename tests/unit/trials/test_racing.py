@@ -25,7 +25,7 @@ from planner.tuning.evaluation import evaluate
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
-from planner.tuning.replay import limit_to_records, read_records, replayed
+from planner.tuning.replay import limited_to, read_records, replayed
 from planner.tuning.search.search import Search
 from planner.workload.workload import plan_requests
 
@@ -288,7 +288,7 @@ def test_a_stopped_trial_is_replayed_as_one(make_problem: Make, tune: Any, watch
     path = tmp_path / "trials.jsonl"
     path.write_bytes(b"".join(msgspec.json.encode(trial) + b"\n" for trial in trials))
     records = read_records(path, problem)
-    limit_to_records(problem, records)
+    problem = limited_to(problem, records)
     again = run_study(
         problem,
         Search.open(problem, None),

@@ -16,7 +16,7 @@ from planner.trials.trial import Trial, default_trial
 from planner.tuning.executor import Here
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
-from planner.tuning.replay import limit_to_records, read_records, replayed
+from planner.tuning.replay import limited_to, read_records, replayed
 from planner.tuning.search import samplers as samplers_module
 from planner.tuning.search.search import Search
 
@@ -41,9 +41,13 @@ def write(tmp_path: Path) -> Write:
     return to_file
 
 
+def limited(problem: Problem, path: Path) -> Problem:
+    return limited_to(problem, read_records(path, problem))
+
+
 def replay(problem: Problem, path: Path, watcher: Any, target: int = 20) -> list[Trial]:
     records = read_records(path, problem)
-    limit_to_records(problem, records)
+    problem = limited_to(problem, records)
     return run_study(
         problem,
         Search.open(problem, None),
@@ -69,7 +73,7 @@ def test_only_what_was_measured_is_asked_and_each_once(
     make_problem: Make, write: Write, watcher: Any, sampler: str
 ) -> None:
     path = write(line(8, 16, 100.0), line(16, 32, 120.0), line(32, 16, 90.0, benchmark_s=11.0, preemptions=3))
-    problem = make_problem(search_space=SIX, sampler={"name": sampler})
+    problem = limited(make_problem(search_space=SIX, sampler={"name": sampler}), path)
     trials = [trial for trial in replay(problem, path, watcher) if trial.was_launched]
     assert sorted(trial.value for trial in trials) == [90.0, 100.0, 120.0]
     by_value = {trial.value: trial for trial in trials}
@@ -83,16 +87,18 @@ def test_only_what_was_measured_is_asked_and_each_once(
 def test_a_default_that_was_not_measured_gives_way_to_the_nearest(
     make_problem: Make, write: Write, watcher: Any
 ) -> None:
-    problem = make_problem(search_space=SIX)  # the engine's own: 256 sequences, blocks of 16
-    trials = replay(problem, write(line(8, 16, 1.0), line(32, 32, 2.0), line(32, 16, 3.0)), watcher, 1)
+    path = write(line(8, 16, 1.0), line(32, 32, 2.0), line(32, 16, 3.0))
+    problem = limited(make_problem(search_space=SIX), path)  # the engine's own: 256 sequences, blocks of 16
+    trials = replay(problem, path, watcher, 1)
     assert [trial.value for trial in trials] == [3.0]
     assert default_trial(problem, trials) is trials[0]
     assert problem.default_words == "nearest to engine defaults"
 
 
 def test_a_measured_default_is_first(make_problem: Make, write: Write, watcher: Any) -> None:
-    problem = make_problem(search_space=SIX)
-    trials = replay(problem, write(line(32, 16, 3.0), {**line(0, 0, 2.0), "config": {}}), watcher)
+    path = write(line(32, 16, 3.0), {**line(0, 0, 2.0), "config": {}})
+    problem = limited(make_problem(search_space=SIX), path)
+    trials = replay(problem, path, watcher)
     assert [trial.value for trial in trials] == [2.0, 3.0]
     assert problem.default_words == "engine defaults"
 
@@ -131,7 +137,7 @@ def test_extra_args_are_settings_and_leave_the_search_space(make_problem: Make, 
     problem = make_problem(search_space=SIX)
     records = read_records(write(more, line(16, 16, 2.0)), problem)
     assert records[0].candidate.engine.enforce_eager is True
-    limit_to_records(problem, records)
+    problem = limited_to(problem, records)
     assert len(problem.grid.feasible_rows) == 1
 
 
@@ -173,12 +179,12 @@ def test_a_table_of_something_else_is_refused(make_problem: Make, write: Write) 
     with pytest.raises(InputError, match=r"no launch of workload 'custom'"):
         read_records(write(line(8, 16, 1.0, workload="other")), problem)
     with pytest.raises(InputError, match=r"^tiny: no recorded candidate is in the search space"):
-        limit_to_records(problem, read_records(write(line(9, 16, 1.0)), problem))
+        limited_to(problem, read_records(write(line(9, 16, 1.0)), problem))
 
 
 def test_an_unmeasured_proposal_says_how_far_off_it_is(make_problem: Make, write: Write) -> None:
     problem = make_problem(search_space=SIX)
-    limit_to_records(problem, read_records(write(line(8, 16, 1.0)), problem))
+    problem = limited_to(problem, read_records(write(line(8, 16, 1.0)), problem))
     for seqs, block, excess in ((8, 16, []), (8, 32, [1.0]), (32, 32, [2.0])):
         candidate = problem.choices.candidate({"max_num_seqs": seqs, "block_size": block})
         assert [constraint.excess for constraint in problem.check(candidate)] == excess
