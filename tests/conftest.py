@@ -156,14 +156,14 @@ def tune(storage: str) -> Callable[..., list[Any]]:
     """Run a study on the simulated engine up to `target` launches; a second call continues it, as a second run does."""
 
     def run(problem: Any, target: int, measure: Any = None, observer: Watcher | None = None) -> list[Any]:
-        from planner.tuning.executor import Here
+        from planner.tuning.executor import LocalExecutor
         from planner.tuning.loop import run_study
         from planner.tuning.measure import simulated
         from planner.tuning.search.search import Search
 
         observer = observer or Watcher()
-        crew = Here(problem, measure or simulated(problem), observer.stage, "simulated")
-        return run_study(problem, Search.open(problem, storage), crew, target, observer)
+        executor = LocalExecutor(problem, measure or simulated(problem), observer.stage, "simulated")
+        return run_study(problem, Search.open(problem, storage), executor, target, observer)
 
     return run
 

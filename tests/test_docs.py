@@ -27,7 +27,7 @@ from planner.engine.levers import LEVERS
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
 from planner.engine.log.report import read_log
 from planner.estimate.answer import Verdict
-from planner.estimate.batch import Request, answer
+from planner.estimate.batch import EstimateRequest, answer
 from planner.estimate.rules import RULES
 from planner.files.structured import decode
 from planner.hardware.by_name import GpuRequest
@@ -193,7 +193,7 @@ def test_every_verdict_is_documented() -> None:
 
 def test_keys_of_requests_and_answers_are_documented() -> None:
     asked = {"id": 1, "model": "Qwen/Qwen3-8B", "gpu": {"name": "L4"}, "vllm_version": "0.8.5"}
-    keys = {*Request.__struct_fields__, *GpuRequest.__struct_fields__, *answer(asked)}
+    keys = {*EstimateRequest.__struct_fields__, *GpuRequest.__struct_fields__, *answer(asked)}
     missing = sorted(key for key in keys if not is_named(key, page("formats.md")))
     assert not missing
 

@@ -1,6 +1,6 @@
 """Two results of a benchmark compared: each metric's difference with its interval, and whether it is one.
 
-In: documents written by `planner bench --json` or by `vllm bench serve --save-result`. Out: `Comparison`s.
+In: documents written by `planner bench --json` or by `vllm bench serve --save-result`. Out: `BenchComparison`s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COMPARED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BenchComparison:
     key: str
     first: float
     second: float
@@ -37,7 +37,7 @@ class Comparison:
         return f"{'better' if is_better else 'worse'} by {abs(change):.1%}"
 
 
-def compare_documents(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Comparison]:
+def compare_documents(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[BenchComparison]:
     """The second against the first, of files written by us or by `vllm bench serve`."""
     paired = _same_requests(first, second)
     found = []
@@ -45,7 +45,7 @@ def compare_documents(first: Mapping[str, Any], second: Mapping[str, Any]) -> li
         a, b = first.get(key), second.get(key)
         if not isinstance(a, int | float) or not isinstance(b, int | float):
             continue
-        found.append(Comparison(key, float(a), float(b), _difference(key, first, second, paired)))
+        found.append(BenchComparison(key, float(a), float(b), _difference(key, first, second, paired)))
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from planner.benchmark.capacity.loads import LevelLoader
-from planner.benchmark.capacity.search import Capacity, Level, find_capacity
+from planner.benchmark.capacity.search import Capacity, LevelResult, find_capacity
 from planner.benchmark.capacity.stress import preset, run_stress
 from planner.benchmark.client.access import Access
 from planner.benchmark.client.server import ServerFacts, probe_server
@@ -246,7 +246,7 @@ def _capacity(
     start = shape.rate_per_s if isinstance(shape, OpenLoop) else float(min(workload.concurrency, 8))
     loader = LevelLoader(facts, workload, shape, slo, options)
 
-    def on_level(level: Level) -> None:
+    def on_level(level: LevelResult) -> None:
         on_line(level_line(level))
 
     most = MAX_RATE if by_rate else MAX_CONCURRENCY

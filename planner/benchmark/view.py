@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from planner.benchmark.capacity.search import Capacity, Level
+from planner.benchmark.capacity.search import Capacity, LevelResult
 from planner.benchmark.capacity.stress import StressReport
-from planner.benchmark.compare import Comparison
+from planner.benchmark.compare import BenchComparison
 from planner.benchmark.document import broken_limits, kept_requests, level_of, pool, seen_before
 from planner.benchmark.intervals import intervals
 from planner.benchmark.load.client_health import ClientHealth
@@ -116,7 +116,7 @@ def sweep_table(benches: Sequence[Bench]) -> BenchTable:
 _SWEEP = ("request_throughput", "output_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "e2el_p95")
 
 
-def comparison_table(comparisons: Sequence[Comparison], names: tuple[str, str]) -> BenchTable:
+def comparison_table(comparisons: Sequence[BenchComparison], names: tuple[str, str]) -> BenchTable:
     rows = [
         (c.key, f"{c.first:.4g}", f"{c.second:.4g}", _difference_text(c.difference), c.verdict) for c in comparisons
     ]
@@ -155,7 +155,7 @@ def capacity_in_words(capacity: Capacity, unit: str) -> str:
     return f"capacity: {unit} {capacity.level:.4g} keeps the SLO; {sure}"
 
 
-def level_line(level: Level) -> str:
+def level_line(level: LevelResult) -> str:
     return f"level {level.level:g}: {level.judgement.verdict} ({level.judgement.why})"
 
 

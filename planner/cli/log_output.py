@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from planner.engine import Event
+from planner.engine import LogEvent
 from planner.errors import InputError
 from planner.report import (
     compare_with_study,
@@ -37,7 +37,7 @@ def run_log(
         raise InputError("--trial is one of a study's: name the study with --study")
     console = make_console()
 
-    def show(event: Event) -> None:
+    def show(event: LogEvent) -> None:
         if as_json:
             echo(event_json(event))
         else:  # a row of the terminal each; a file gets the whole

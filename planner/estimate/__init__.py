@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "answer": ["Answer", "Setup", "unknown_flags"],
         "batch": ["answer_lines", "lines_of"],
         "deployment": ["Deployment"],
-        "explore": ["Comparison", "Fit", "Sweep", "fit", "layouts_of", "sweep"],
+        "explore": ["SideBySide", "Fit", "Sweep", "fit", "layouts_of", "sweep"],
         "fixes": ["nearest_fixes"],
         "memory.calibration": [
             "SAME_CARD_FRACTION",

@@ -4,7 +4,7 @@ from planner.estimate.answer import unknown_flags as unknown_flags
 from planner.estimate.batch import answer_lines as answer_lines
 from planner.estimate.batch import lines_of as lines_of
 from planner.estimate.deployment import Deployment as Deployment
-from planner.estimate.explore import Comparison as Comparison
+from planner.estimate.explore import SideBySide as SideBySide
 from planner.estimate.explore import Fit as Fit
 from planner.estimate.explore import Sweep as Sweep
 from planner.estimate.explore import fit as fit

@@ -22,7 +22,7 @@ from planner.model import ModelSpec, load_model, spec_from_config
 from planner.units import GIB
 
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class EstimateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     id: str | int
     model: str | dict[str, Any]
     """A directory, a config.json, a shipped name, or the mapping of a config.json."""
@@ -40,7 +40,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to one request: its document, or {"id", "error"}."""
     name = request.get("id") if isinstance(request, Mapping) else None
     try:
-        return _document(msgspec.convert(request, Request))
+        return _document(msgspec.convert(request, EstimateRequest))
     except msgspec.ValidationError as error:
         return {"id": name, "error": _one_line(error)}
     except PlannerError as error:
@@ -71,11 +71,11 @@ def lines_of(stream: BinaryIO) -> Iterator[bytes]:
         number += 1
 
 
-def _document(request: Request) -> dict[str, Any]:
+def _document(request: EstimateRequest) -> dict[str, Any]:
     return judge_request(request).document(request.id)
 
 
-def judge_request(request: Request) -> Answer:
+def judge_request(request: EstimateRequest) -> Answer:
     """Look up what the request names, and judge it. Raises InputError."""
     model = _model(request)
     gpu, notes = card_of(request.gpu)
@@ -93,7 +93,7 @@ def judge_request(request: Request) -> Answer:
     return replace(found, violated=(*refused, *found.violated), notes=(*found.notes, *notes, *unmodelled))
 
 
-def _model(request: Request) -> ModelSpec:
+def _model(request: EstimateRequest) -> ModelSpec:
     if isinstance(request.model, str):
         model = load_model(request.model)
     else:

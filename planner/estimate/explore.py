@@ -244,7 +244,7 @@ def field_name(text: str, option: str, setup: Setup) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SideBySide:
     """Models, layouts or both, side by side: each with its answer."""
 
     rows: tuple[tuple[str, str, Answer], ...]

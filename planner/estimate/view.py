@@ -14,7 +14,7 @@ from rich.text import Text
 from planner.engine import ResolvedEngine, words_of
 from planner.estimate.answer import Answer
 from planner.estimate.deployment import Deployment
-from planner.estimate.explore import Comparison, Fit, Sweep
+from planner.estimate.explore import Fit, SideBySide, Sweep
 from planner.estimate.fixes import Fix
 from planner.estimate.memory.per_gpu import MemoryEstimate
 from planner.model import ModelSpec
@@ -36,13 +36,13 @@ Row = tuple[str, float, str, str, str]
 """Component, bytes, where it counts, source of the number, style."""
 
 
-def exploration_view(found: Fit | Sweep | Comparison) -> RenderableType:
+def exploration_view(found: Fit | Sweep | SideBySide) -> RenderableType:
     match found:
         case Fit():
             return fit_view(found)
         case Sweep():
             return sweep_view(found)
-        case Comparison():
+        case SideBySide():
             return comparison_view(found)
 
 
@@ -301,7 +301,7 @@ def _tokens(memory: MemoryEstimate) -> str:
 # --- compare ---
 
 
-def comparison_view(comparison: Comparison) -> RenderableType:
+def comparison_view(comparison: SideBySide) -> RenderableType:
     """Side by side; why some do not start stands below."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("model", overflow="fold")

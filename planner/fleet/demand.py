@@ -1,7 +1,7 @@
 """The demand on a fleet at its peak: arrivals, and the work in each request.
 
-In: a rate with burstiness, or a trace. Out: `Load`s to simulate, with the part of each that is judged. A steady load
-begins with the number of requests in flight that it will have, so that little has to be discarded.
+In: a rate with burstiness, or a trace. Out: `DemandedLoad`s to simulate, with the part of each that is judged. A
+steady load begins with the number of requests in flight that it will have, so that little has to be discarded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.errors import InputError
-from planner.fleet.instance import Column, Instance
+from planner.fleet.instance import Column, MeasuredInstance
 from planner.fleet.spec import DemandSpec
 from planner.workload import GivenPrompt
 
@@ -29,7 +29,7 @@ NUM_REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class DemandedLoad:
     arrivals_s: Column
     sizes: Column
     batch: NDArray[np.int64]
@@ -50,7 +50,7 @@ class Steady:
     def part(self, share: float) -> Steady:
         return Steady(self.mean_rate_per_s * share, self.peak_rate_per_s * share, self.burstiness)
 
-    def loads(self, instance: Instance, num_instances: int, seed: int) -> Iterator[Load]:
+    def loads(self, instance: MeasuredInstance, num_instances: int, seed: int) -> Iterator[DemandedLoad]:
         """Loads of equal arrivals and sizes for any number of instances, so that more never look worse by luck."""
         rate = self.peak_rate_per_s
         in_flight = rate * float(instance.latency_s[instance.knee])
@@ -63,7 +63,7 @@ class Steady:
         first = round(num_instances * instance.in_flight_at(rate / num_instances))
         batch = (np.arange(count) - warmup) * NUM_BATCHES // judged
         batch[batch >= NUM_BATCHES] = -1
-        yield Load(
+        yield DemandedLoad(
             np.concatenate([np.zeros(first), np.cumsum(gaps) / rate]),
             np.concatenate([_left_over(np.random.default_rng((seed, 2)), instance.size_cv, first), sizes]),
             np.concatenate([np.full(first, -1), batch]),
@@ -82,14 +82,14 @@ class Trace:
     mean_output_tokens: float | None
     """Mean output tokens of a request, over the whole trace."""
 
-    def loads(self, instance: Instance, num_instances: int, seed: int) -> Iterator[Load]:  # noqa: ARG002
+    def loads(self, instance: MeasuredInstance, num_instances: int, seed: int) -> Iterator[DemandedLoad]:  # noqa: ARG002
         for repeat in range(NUM_REPEATS):
             if self.output_tokens is not None and self.mean_output_tokens is not None:
                 sizes = self.output_tokens / (instance.output_tokens or self.mean_output_tokens)
             else:
                 rng = np.random.default_rng((seed, 1, repeat))
                 sizes = drawn_sizes(rng, instance.size_cv, len(self.arrivals_s))
-            yield Load(self.arrivals_s, sizes, np.where(self.is_judged, 0, -1))
+            yield DemandedLoad(self.arrivals_s, sizes, np.where(self.is_judged, 0, -1))
 
 
 Demand = Steady | Trace

@@ -1,4 +1,4 @@
-"""`Instance`: how fast one engine serves, by how many requests it has in flight. Fitted from measured load levels.
+"""`MeasuredInstance`: how fast one engine serves, by requests in flight. Fitted from measured load levels.
 
 In: levels (requests in flight, latencies). Out: seconds that a request of mean size takes with n in flight, its time to
 first token, and seconds per output token. The engine is a batch server with limited concurrency: requests in flight
@@ -24,7 +24,7 @@ KNEE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
+class MeasuredLevel:
     """Latencies of one instance under one load."""
 
     in_flight: float
@@ -36,7 +36,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class MeasuredInstance:
     """Serving speed of one instance. Arrays have an entry for each number in flight; entry 0 equals entry 1."""
 
     latency_s: Column
@@ -82,19 +82,19 @@ class Instance:
 
 
 def fitted(
-    levels: Sequence[Level],
+    levels: Sequence[MeasuredLevel],
     max_in_flight: int,
     size_cv: float,
     ttft_sigma: float = 0.0,
     output_tokens: float | None = None,
-) -> Instance:
+) -> MeasuredInstance:
     """Fit an instance through measured levels; noise that makes a higher load faster is smoothed out."""
     loads = np.unique([level.in_flight for level in levels])
     by_load = [_mean([level for level in levels if level.in_flight == load]) for load in loads]
     latency = _at_every(loads, [level.e2el_s for level in by_load], max_in_flight)
     ttfts = [level.ttft_s for level in by_load if level.ttft_s is not None]
     tpots = [level.tpot_s for level in by_load if level.tpot_s is not None]
-    return Instance(
+    return MeasuredInstance(
         latency_s=latency,
         ttft_s=_at_every(loads, ttfts, max_in_flight) if len(ttfts) == len(by_load) else None,
         tpot_s=_at_every(loads, tpots, max_in_flight) if len(tpots) == len(by_load) else None,
@@ -106,10 +106,10 @@ def fitted(
     )
 
 
-def _mean(same: Sequence[Level]) -> Level:
+def _mean(same: Sequence[MeasuredLevel]) -> MeasuredLevel:
     """Mean of the levels of one load that was measured more than once."""
     ttfts, tpots = ([t for one in same if (t := getattr(one, name)) is not None] for name in ("ttft_s", "tpot_s"))
-    return Level(
+    return MeasuredLevel(
         in_flight=same[0].in_flight,
         e2el_s=fmean(one.e2el_s for one in same),
         ttft_s=fmean(ttfts) if len(ttfts) == len(same) else None,
@@ -130,11 +130,11 @@ def given(
     size_cv: float = 0.0,
     ttft_s: float | None = None,
     output_tokens: float | None = None,
-) -> Instance:
+) -> MeasuredInstance:
     """An instance from plain numbers: a request alone takes `service_s`, and throughput never exceeds the capacity."""
     most = max(1, math.ceil(capacity_per_s * service_s)) if max_in_flight is None else max_in_flight
     slower = np.maximum(1.0, np.arange(most + 1) / (capacity_per_s * service_s))
-    return Instance(
+    return MeasuredInstance(
         latency_s=service_s * slower,
         ttft_s=None if ttft_s is None else ttft_s * slower,
         tpot_s=None,

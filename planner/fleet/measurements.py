@@ -1,7 +1,7 @@
 """Where an instance's figures come from: a study's trials, a bench's JSON, or levels and plain numbers written down.
 
-In: a `LayoutSpec`. Out: `Layout`s: an `Instance` with its cards and the source of its figures. A study gives one layout
-for each way its trials share out the cards, from the trial of that kind that serves the most within the limits.
+In: a `LayoutSpec`. Out: `MeasuredLayout`s: a `MeasuredInstance` with its cards and the source of its figures. A study
+gives one layout for each way its trials share out the cards, from the trial that serves the most within the limits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from planner.benchmark import Metric, read_metrics
 from planner.errors import InputError
 from planner.files import read_text
-from planner.fleet.instance import Instance, Level, fitted, given
+from planner.fleet.instance import MeasuredInstance, MeasuredLevel, fitted, given
 from planner.fleet.spec import MAX_IN_FLIGHT, HostSpec, LayoutSpec
 from planner.study import Problem, load
 from planner.trials import Trial
@@ -31,10 +31,10 @@ DEFAULT_CV = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class MeasuredLayout:
     name: str
     cards: int
-    instance: Instance
+    instance: MeasuredInstance
     host: HostSpec
     source: str
     is_simulated: bool = False
@@ -42,9 +42,9 @@ class Layout:
 
 def layouts_of(
     specs: Sequence[LayoutSpec], host: HostSpec, limits: Mapping[str, float], folder: Path, storage: str | None = None
-) -> list[Layout]:
+) -> list[MeasuredLayout]:
     """All layouts. Raises InputError if one lacks the figures for a limit, or does not fit its host."""
-    found: list[Layout] = []
+    found: list[MeasuredLayout] = []
     for number, spec in enumerate(specs, 1):
         found += _layouts(spec, spec.host or host, limits, folder, storage, number)
     for layout in found:
@@ -63,7 +63,7 @@ def layouts_of(
 
 def _layouts(
     spec: LayoutSpec, host: HostSpec, limits: Mapping[str, float], folder: Path, storage: str | None, number: int
-) -> list[Layout]:
+) -> list[MeasuredLayout]:
     if spec.study is not None:
         return _of_study(spec, host, limits, folder / spec.study, storage)
     if spec.bench is not None:
@@ -74,7 +74,8 @@ def _layouts(
     )
     if spec.levels:
         levels = [
-            Level(in_flight=one.in_flight, e2el_s=one.e2el, ttft_s=one.ttft, tpot_s=one.tpot) for one in spec.levels
+            MeasuredLevel(in_flight=one.in_flight, e2el_s=one.e2el, ttft_s=one.ttft, tpot_s=one.tpot)
+            for one in spec.levels
         ]
         instance = fitted(levels, spec.max_num_seqs or _most(levels), cv, output_tokens=spec.output_tokens)
         source = "the levels given"
@@ -83,27 +84,27 @@ def _layouts(
         assert spec.service_time is not None
         instance = given(spec.capacity, spec.service_time, spec.max_num_seqs, cv, spec.ttft, spec.output_tokens)
         source = "the capacity given"
-    return [Layout(name=name, cards=spec.cards, instance=_queued(instance, spec), host=host, source=source)]
+    return [MeasuredLayout(name=name, cards=spec.cards, instance=_queued(instance, spec), host=host, source=source)]
 
 
-def _queued(instance: Instance, spec: LayoutSpec) -> Instance:
+def _queued(instance: MeasuredInstance, spec: LayoutSpec) -> MeasuredInstance:
     return replace(instance, max_queue=spec.max_queue)
 
 
-def _most(levels: Sequence[Level]) -> int:
+def _most(levels: Sequence[MeasuredLevel]) -> int:
     return max(1, round(max(level.in_flight for level in levels)))
 
 
 def instance_of(
     loads: Iterable[tuple[float, Mapping[str, float]]], max_in_flight: int | None, cv: float | None, where: str
-) -> Instance:
+) -> MeasuredInstance:
     """Fit an instance to its metrics by requests in flight. Raises InputError if they have no latencies."""
-    levels, size_cvs, sigmas, outputs = list[Level](), list[float](), list[float](), list[float]()
+    levels, size_cvs, sigmas, outputs = list[MeasuredLevel](), list[float](), list[float](), list[float]()
     for in_flight, metrics in loads:
         if "e2el_mean" not in metrics:
             raise InputError(f"{where}: has no mean end-to-end latency (mean_e2el_ms)")
         mean, ttft = metrics["e2el_mean"], metrics.get("ttft_p50", metrics.get("ttft_mean"))
-        levels.append(Level(in_flight=in_flight, e2el_s=mean, ttft_s=ttft, tpot_s=metrics.get("tpot_mean")))
+        levels.append(MeasuredLevel(in_flight=in_flight, e2el_s=mean, ttft_s=ttft, tpot_s=metrics.get("tpot_mean")))
         if mean > 0 and "e2el_std" in metrics:
             size_cvs.append(metrics["e2el_std"] / mean)
         if (sigma := _ttft_sigma(metrics)) is not None:
@@ -132,7 +133,7 @@ def _ttft_sigma(metrics: Mapping[str, float]) -> float | None:
 # --- a bench ----------------------------------------------------------------------------------------------------------
 
 
-def _of_bench(spec: LayoutSpec, host: HostSpec, path: Path) -> Layout:
+def _of_bench(spec: LayoutSpec, host: HostSpec, path: Path) -> MeasuredLayout:
     try:
         read = msgspec.json.decode(read_text(path))
     except msgspec.DecodeError as error:
@@ -148,7 +149,7 @@ def _of_bench(spec: LayoutSpec, host: HostSpec, path: Path) -> Layout:
         instance = _cut(instance, spec.max_num_seqs)
     if spec.output_tokens is not None:
         instance = replace(instance, output_tokens=spec.output_tokens)
-    return Layout(
+    return MeasuredLayout(
         name=spec.name or str(documents[0].get("model_id") or path.stem),
         cards=spec.cards,
         instance=_queued(instance, spec),
@@ -169,7 +170,7 @@ def _in_flight(document: Mapping[str, Any], path: Path) -> float:
     raise InputError(f"{path}: does not say under which load it was measured (max_concurrency, or mean_e2el_ms)")
 
 
-def _cut(instance: Instance, most: int) -> Instance:
+def _cut(instance: MeasuredInstance, most: int) -> MeasuredInstance:
     """The instance with fewer requests in flight than were measured."""
     one, ttft, tpot = instance, instance.ttft_s, instance.tpot_s
     return replace(
@@ -186,10 +187,10 @@ def _cut(instance: Instance, most: int) -> Instance:
 
 def _of_study(
     spec: LayoutSpec, host: HostSpec, limits: Mapping[str, float], path: Path, storage: str | None
-) -> list[Layout]:
+) -> list[MeasuredLayout]:
     study, folder = load(path)
     problem, trials = stored_trials(study, folder, spec.simulated, storage)
-    best: dict[str, tuple[float, Trial, Instance]] = {}
+    best: dict[str, tuple[float, Trial, MeasuredInstance]] = {}
     variants = {trial.candidate.model for trial in trials}
     for trial in trials:
         if trial.outcome != "measured" or trial.stopped_at is not None or trial.rerun is not None:
@@ -205,7 +206,7 @@ def _of_study(
         raise InputError(f"{path}: no trial was measured to its end, so nothing is known of an instance")
     prefix = f"{spec.name} " if spec.name is not None else ""
     return [
-        Layout(
+        MeasuredLayout(
             name=prefix + name,
             cards=trial.candidate.layout.gpus_per_instance,
             instance=_queued(instance, spec),
@@ -217,7 +218,7 @@ def _of_study(
     ]
 
 
-def _of_trial(problem: Problem, trial: Trial, spec: LayoutSpec, where: str) -> Instance:
+def _of_trial(problem: Problem, trial: Trial, spec: LayoutSpec, where: str) -> MeasuredInstance:
     most = spec.max_num_seqs or int(problem.deployment(trial.candidate).engine.max_num_seqs)
     instance = instance_of(_loads(problem, trial), most, spec.variation, where)
     tokens = spec.output_tokens or instance.output_tokens
@@ -235,7 +236,7 @@ def _loads(problem: Problem, trial: Trial) -> list[tuple[float, Mapping[str, flo
     ]
 
 
-def within(instance: Instance, limits: Mapping[str, float]) -> float:
+def within(instance: MeasuredInstance, limits: Mapping[str, float]) -> float:
     """Most requests per second with the mean of each latency within its limit; accurate enough to choose a trial."""
     tables = {"ttft": instance.ttft_s, "tpot": instance.tpot_s, "e2el": instance.latency_s}
     kept = instance.throughput > 0

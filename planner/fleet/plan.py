@@ -16,7 +16,7 @@ import msgspec
 from planner.errors import InputError
 from planner.files import read_text
 from planner.fleet.demand import Demand, Steady, Trace, demand_of
-from planner.fleet.measurements import Layout, layouts_of
+from planner.fleet.measurements import MeasuredLayout, layouts_of
 from planner.fleet.sizing import MAX_HOSTS, PRECISION, Observed, Sizing, size_fleet
 from planner.fleet.spec import FleetSpec
 from planner.statistics import Interval
@@ -37,7 +37,7 @@ OnTry = Callable[[str, int], None]
 class Sized:
     """One layout with the fleet it needs."""
 
-    layout: Layout
+    layout: MeasuredLayout
     sizing: Sizing
     demand: Demand
 

@@ -1,7 +1,7 @@
 """A fleet's queues, event by event: requests arrive, a router sends each to an instance, which shares itself out.
 
-In: an `Instance`, how many of them, arrivals and sizes. Out: of each request its wait, its time in service and how many
-it shared the instance with. Exact for this model; tests hold it against the closed forms of queueing theory.
+In: a `MeasuredInstance`, how many of them, arrivals and sizes. Out: for each request its wait, its time in service and
+how many it shared the instance with. Exact for this model; tests hold it against the closed forms of queueing theory.
 
 All requests in service at an instance proceed alike, so each ends when the work done for every one of them reaches a
 mark that is fixed when it begins: an event costs the logarithm of how many there are and never touches the others
@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from planner.fleet.instance import Column, Instance
+from planner.fleet.instance import Column, MeasuredInstance
 
 Router = Literal["least-loaded", "round-robin", "random"]
 TOLERANCE = 1e-9
@@ -38,7 +38,7 @@ class Served:
 
 
 def serve(
-    instance: Instance,
+    instance: MeasuredInstance,
     num_instances: int,
     arrivals_s: Column,
     sizes: Column,
@@ -100,7 +100,7 @@ class _Fleet:
     )
 
     def __init__(
-        self, instance: Instance, num_instances: int, choose: _LeastLoaded | _Blind, sizes: Column, wanted: int
+        self, instance: MeasuredInstance, num_instances: int, choose: _LeastLoaded | _Blind, sizes: Column, wanted: int
     ) -> None:
         count = len(sizes)
         self.speeds: list[float] = [0.0, *(1 / instance.latency_s[1:]).tolist()]

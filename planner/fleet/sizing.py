@@ -1,7 +1,7 @@
 """The smallest fleet that keeps its limits at the peak even with hosts lost: simulated, doubled and bisected.
 
-In: an `Instance`, a demand, limits. Out: `Sizing`: hosts, their figures at the peak with all up and with some lost, and
-what fewer hosts would break. A limit is kept if the upper end of its 95 % interval is within it.
+In: a `MeasuredInstance`, a demand, limits. Out: `Sizing`: hosts, their figures at the peak with all up and with some
+lost, and what fewer hosts would break. A limit is kept if the upper end of its 95 % interval is within it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.fleet.demand import NUM_BATCHES, Demand, Load, Steady, drawn_sizes
-from planner.fleet.instance import Column, Instance
+from planner.fleet.demand import NUM_BATCHES, Demand, DemandedLoad, Steady, drawn_sizes
+from planner.fleet.instance import Column, MeasuredInstance
 from planner.fleet.simulation import Router, Served, serve
 from planner.fleet.spec import STATISTICS
 from planner.statistics import Interval, t_interval
@@ -68,7 +68,7 @@ class Sizing:
 
 
 def size_fleet(
-    instance: Instance,
+    instance: MeasuredInstance,
     instances_per_host: int,
     demand: Demand,
     limits: Mapping[str, float],
@@ -146,7 +146,7 @@ def _smallest(keeps: Callable[[int], bool], lowest: int, guess: int) -> int | No
 
 
 def observe_fleet(
-    instance: Instance,
+    instance: MeasuredInstance,
     instances_per_host: int,
     num_hosts: int,
     demand: Demand,
@@ -178,7 +178,9 @@ def observe_fleet(
     return Observed(num_hosts, metrics, float(np.mean(refused)), float(np.mean(strange)), why)
 
 
-def latencies_of(instance: Instance, load: Load, served: Served, rng: np.random.Generator) -> dict[str, Column]:
+def latencies_of(
+    instance: MeasuredInstance, load: DemandedLoad, served: Served, rng: np.random.Generator
+) -> dict[str, Column]:
     """Seconds of each request, by family of latency; families without figures in the instance are left out."""
     wait, service = served.wait_s, served.service_s
     found = {"queue": wait}
@@ -191,11 +193,11 @@ def latencies_of(instance: Instance, load: Load, served: Served, rng: np.random.
     return {**found, "e2el": wait + service}
 
 
-def alone(instance: Instance, seed: int) -> dict[str, Interval]:
+def alone(instance: MeasuredInstance, seed: int) -> dict[str, Interval]:
     """Latencies of requests that share their instance with no other: no number of hosts does better."""
     rng = np.random.default_rng((seed, 4))
     sizes = drawn_sizes(rng, instance.size_cv, NUM_ALONE)
-    load = Load(np.zeros(NUM_ALONE), sizes, np.zeros(NUM_ALONE, dtype=np.int64))
+    load = DemandedLoad(np.zeros(NUM_ALONE), sizes, np.zeros(NUM_ALONE, dtype=np.int64))
     served = Served(np.zeros(NUM_ALONE), sizes * instance.latency_s[1], np.ones(NUM_ALONE))
     latencies = latencies_of(instance, load, served, rng)
     return {
@@ -241,7 +243,7 @@ def _grows(batches: list[Column]) -> bool:
     return bool(second.mean() > GROWTH * first.mean())
 
 
-def _beyond(instance: Instance, shared_with: Column) -> float:
+def _beyond(instance: MeasuredInstance, shared_with: Column) -> float:
     if instance.measured is None:
         return 0.0
     low, high = instance.measured

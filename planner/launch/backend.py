@@ -31,7 +31,7 @@ class Ending:
     """Who or what ended it from outside; None if it ended by itself."""
 
 
-class Instance(Protocol):
+class EngineInstance(Protocol):
     """One started engine, ready or not."""
 
     @property
@@ -53,7 +53,7 @@ class Instance(Protocol):
 class Server:
     """The ready instances of one candidate."""
 
-    instances: Sequence[Instance]
+    instances: Sequence[EngineInstance]
     start_s: float
     """Seconds from launch until every instance answered /health."""
 
@@ -74,7 +74,7 @@ class Server:
                 raise death_of(instance)
 
 
-def death_of(instance: Instance) -> PlannerError:
+def death_of(instance: EngineInstance) -> PlannerError:
     """Why an instance ended, to be raised: EngineError from its log, or Disturbed if its settings are not at fault."""
     ending = instance.ending()
     if ending.disturbance is not None:
@@ -98,7 +98,7 @@ class Backend(Protocol):
         """Remove what an earlier, killed run of this study left; returns how many were removed."""
 
 
-Start = Callable[[int], Instance]
+Start = Callable[[int], EngineInstance]
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def serving(starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path]
     """
     began = time.monotonic()
     with ExitStack() as stack:
-        instances: list[Instance] = []
+        instances: list[EngineInstance] = []
         for index, start in enumerate(starts):
             instance = start(index)
             instances.append(instance)
@@ -121,7 +121,7 @@ def serving(starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path]
         yield Server(tuple(instances), time.monotonic() - began)
 
 
-def _keep_log(instance: Instance, path: Path) -> None:
+def _keep_log(instance: EngineInstance, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     keep_earlier_log(path)
     path.write_text(instance.log_text(), "utf-8")
@@ -133,7 +133,7 @@ def keep_earlier_log(path: Path) -> None:
         path.replace(path.with_suffix(".before.log"))
 
 
-def wait_until_ready(instance: Instance, deadline: float) -> None:
+def wait_until_ready(instance: EngineInstance, deadline: float) -> None:
     """Wait until `/health` answers 200; vLLM answers only after the engine is up. Raises EngineError, or Disturbed."""
     with httpx.Client(trust_env=False, timeout=5.0) as client:
         while True:

@@ -108,7 +108,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PredictedAgainstMeasured:
     best: Trial
     default: Trial | None
     """The default's trial; None if it is the best itself, or was never measured."""
@@ -119,7 +119,7 @@ class Comparison:
     from_finals: bool
 
 
-def compared(problem: Problem, trials: Sequence[Trial]) -> Comparison | None:
+def compared(problem: Problem, trials: Sequence[Trial]) -> PredictedAgainstMeasured | None:
     """The best trial beside the default; None if no trial kept every limit."""
     finals, best = judge_finals(problem, trials), judged(problem, trials).trial
     if best is None:
@@ -137,7 +137,7 @@ def compared(problem: Problem, trials: Sequence[Trial]) -> Comparison | None:
     before = {} if default is None else metrics_of(default)
     objective = problem.objective
     names = [n for n in dict.fromkeys((*objective.powers, *objective.limits, *KEY_METRICS)) if n in shown]
-    return Comparison(
+    return PredictedAgainstMeasured(
         best,
         default,
         tuple(

@@ -32,7 +32,7 @@ from planner.trials import (
     SHORT_NAMES,
     USUAL_FRONT,
     Finals,
-    Point,
+    FrontPoint,
     Trial,
     all_metrics,
     chosen_trial,
@@ -130,7 +130,7 @@ def _note(trials: Sequence[Trial]) -> str | None:
     return ABOUT_NOTE if any(trial.stopped_at is not None for trial in trials) else None
 
 
-def pareto_table(problem: Problem, points: Sequence[Point], metrics: Sequence[str]) -> RenderableType:
+def pareto_table(problem: Problem, points: Sequence[FrontPoint], metrics: Sequence[str]) -> RenderableType:
     """A Pareto front with the metrics it compares."""
     table = Table(title=f"Pareto front: {', '.join(metrics)}", title_justify="left")
     for name in ("trial", "load", *(metric.replace("_", " ") for metric in metrics)):

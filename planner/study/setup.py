@@ -14,7 +14,7 @@ from platformdirs import user_data_path
 
 from planner.engine import USE_V1_ENV, EngineConfig, settings
 from planner.errors import InputError
-from planner.estimate import Comparison, Fit, Setup, Sweep, calibration_key, fit, layouts_of, sweep, unknown_flags
+from planner.estimate import Fit, Setup, SideBySide, Sweep, calibration_key, fit, layouts_of, sweep, unknown_flags
 from planner.study.workspace import CALIBRATION_FILE
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
     return replace(setup, calibrations=known)
 
 
-def compare(spec: StudySpec, given: EngineConfig, models: str | None, layouts: bool) -> Comparison:
+def compare(spec: StudySpec, given: EngineConfig, models: str | None, layouts: bool) -> SideBySide:
     """The study's variants or any shipped models, on every layout or on the default one. Raises InputError."""
     names = [name.strip() for name in models.split(",")] if models is not None else [None]
     if "" in names or len(set(names)) < len(names):
@@ -97,7 +97,7 @@ def compare(spec: StudySpec, given: EngineConfig, models: str | None, layouts: b
             engine = answer.deployment.engine
             pipeline = f"pp{engine.pipeline_parallel_size}" if engine.pipeline_parallel_size > 1 else ""
             rows.append((shown, f"{one.instances}xtp{engine.tensor_parallel_size}{pipeline}", answer))
-    return Comparison(tuple(rows))
+    return SideBySide(tuple(rows))
 
 
 # --- the command's options ---
@@ -105,7 +105,7 @@ def compare(spec: StudySpec, given: EngineConfig, models: str | None, layouts: b
 
 def explore(
     spec: StudySpec, given: EngineConfig, fitted: str | None, swept: Sequence[str], models: str | None, layouts: bool
-) -> Fit | Sweep | Comparison | None:
+) -> Fit | Sweep | SideBySide | None:
     """What `planner estimate` was asked beyond one estimate; None: nothing. Raises InputError."""
     compared = models is not None or layouts
     given_options = {"--fit": fitted is not None, "--sweep": bool(swept), "--compare or --layouts": compared}

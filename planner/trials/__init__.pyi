@@ -16,14 +16,14 @@ from planner.trials.host_speeds import speeds_by_host as speeds_by_host
 from planner.trials.host_speeds import speeds_of as speeds_of
 from planner.trials.host_speeds import uncrowded as uncrowded
 from planner.trials.host_speeds import unmeasured as unmeasured
-from planner.trials.pareto import Point as Point
+from planner.trials.pareto import FrontPoint as FrontPoint
 from planner.trials.pareto import USUAL_FRONT as USUAL_FRONT
 from planner.trials.pareto import front as front
 from planner.trials.pareto import parse_metrics as parse_metrics
 from planner.trials.quality import Agreement as Agreement
-from planner.trials.quality import Answer as Answer
+from planner.trials.quality import PromptAnswer as PromptAnswer
 from planner.trials.quality import Numerics as Numerics
-from planner.trials.quality import Verdict as Verdict
+from planner.trials.quality import QualityVerdict as QualityVerdict
 from planner.trials.quality import compare as compare
 from planner.trials.quality import differing as differing
 from planner.trials.quality import judge_answers as judge_answers

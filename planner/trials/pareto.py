@@ -27,7 +27,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FrontPoint:
     """A trial at the load it is judged by, or at another (`also_at`)."""
 
     trial: Trial
@@ -35,21 +35,21 @@ class Point:
     load: float | None = None
 
 
-def front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> list[Point]:
+def front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) -> list[FrontPoint]:
     """The points that none dominates, from the search's acceptable trials; the best by the first metric comes first.
 
     One point dominates another if it is as good in every metric and better in one: higher for rates and contexts, lower
     for latencies.
     """
     able = [t for t in searched(trials) if t.is_acceptable]
-    points = [Point(trial, all_metrics(problem, as_on_one_host(problem, trial))) for trial in able]
-    points += [Point(t, {**problem.known(t.candidate), **at.metrics}, at.load) for t in able for at in t.at_loads]
+    points = [FrontPoint(trial, all_metrics(problem, as_on_one_host(problem, trial))) for trial in able]
+    points += [FrontPoint(t, {**problem.known(t.candidate), **at.metrics}, at.load) for t in able for at in t.at_loads]
     points = [point for point in points if all(name in point.metrics for name in metrics)]
 
-    def costs(point: Point) -> tuple[float, ...]:
+    def costs(point: FrontPoint) -> tuple[float, ...]:
         return tuple(-Metric.parse(name).sign * point.metrics[name] for name in metrics)
 
-    def dominates(one: Point, other: Point) -> bool:
+    def dominates(one: FrontPoint, other: FrontPoint) -> bool:
         pairs = list(zip(costs(one), costs(other), strict=True))
         return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 

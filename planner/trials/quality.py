@@ -1,4 +1,4 @@
-"""The quality gate's judgement: do two engines answer the same? `compare(answers, answers) -> Agreement`, `Verdict`.
+"""The quality gate's judgement: do two engines answer the same? `compare(...) -> Agreement`, `QualityVerdict`.
 
 Whatever can change answers (the model's variant, dtype, quantization, KV cache dtype: a candidate's `numerics`) is
 judged once a study; a verdict is a constraint on every trial with the same numerics, so that a refused one is never the
@@ -37,7 +37,7 @@ def differing(problem: Problem, candidate: Candidate) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PromptAnswer:
     """One prompt answered greedily."""
 
     tokens: tuple[str, ...]
@@ -69,7 +69,7 @@ class Agreement:
         return ", ".join(parts)
 
 
-def compare(reference: Sequence[Answer], answers: Sequence[Answer]) -> Agreement:
+def compare(reference: Sequence[PromptAnswer], answers: Sequence[PromptAnswer]) -> Agreement:
     """Compare answers to the same prompts, in the same order; at least one.
 
     After the first token that differs the two write different texts, so only the tokens before it are compared.
@@ -102,7 +102,7 @@ def _first_difference(one: Sequence[str], other: Sequence[str]) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class QualityVerdict:
     """Verdict on one set of numerics in one study; kept in the study's storage."""
 
     numerics: Numerics
@@ -116,7 +116,7 @@ class Verdict:
     """Agreement of the default's answers with its own, asked twice: the level that counts as no difference."""
 
 
-def judge_answers(spec: QualitySpec, key: Numerics, agreement: Agreement, repeated: Agreement) -> Verdict:
+def judge_answers(spec: QualitySpec, key: Numerics, agreement: Agreement, repeated: Agreement) -> QualityVerdict:
     """Refuse answers that leave the default's too early, or whose log-probabilities drift too far."""
     faults = []
     if agreement.agreement < spec.min_agreement:
@@ -125,15 +125,15 @@ def judge_answers(spec: QualitySpec, key: Numerics, agreement: Agreement, repeat
         faults.append(f"drift above {spec.max_drift:g}")
     message = agreement.words + (f" ({', '.join(faults)})" if faults else "")
     outcome: Outcome = "failed" if faults else "passed"
-    return Verdict(numerics=key, outcome=outcome, message=message, agreement=agreement, repeated=repeated)
+    return QualityVerdict(numerics=key, outcome=outcome, message=message, agreement=agreement, repeated=repeated)
 
 
-def constraint_of(verdict: Verdict) -> Constraint:
+def constraint_of(verdict: QualityVerdict) -> Constraint:
     excess = 1.0 if verdict.outcome == "failed" else 0.0
     return Constraint(RULE, excess, f"answers {verdict.outcome}: {verdict.message}", "quality")
 
 
-def judged(problem: Problem, trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> list[Trial]:
+def judged(problem: Problem, trials: Sequence[Trial], verdicts: Sequence[QualityVerdict]) -> list[Trial]:
     """The trials, each with the verdict on its numerics as a constraint."""
     if not verdicts:
         return list(trials)

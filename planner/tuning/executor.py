@@ -1,4 +1,4 @@
-"""Who launches the trials: a `Crew`. `Here` does it in this process, one by one; `ray/executor.py` on many hosts.
+"""What launches the trials: an `Executor`. `LocalExecutor` launches here, one by one; `ray/executor.py` on many hosts.
 
 `Work` is what it is told to do. It holds plain values only, so that it can travel.
 """
@@ -53,7 +53,7 @@ class Work:
         )
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Launches several works at once, or one. What it began it must be asked for with `next`."""
 
     @property
@@ -76,7 +76,7 @@ class Crew(Protocol):
         """Wait for one that ends. Raises BackendError when nothing can be launched any more."""
 
 
-class Here:
+class LocalExecutor:
     """One after another, in this process."""
 
     def __init__(

@@ -1,7 +1,7 @@
 """The loop: ask, launch, tell, until the target is reached; then the finals.
 
 The page that tells the story. Knows nothing of docker, optuna or the terminal, nor of how many launches go on at once:
-that is the crew's. Several planners may work on one study, each with a loop of its own: the search tells them apart.
+that is the executor's. Several planners may work on one study, each with its own loop: the search tells them apart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from planner.trials import (
     uncrowded,
     unmeasured,
 )
-from planner.tuning.executor import Crew, Work
+from planner.tuning.executor import Executor, Work
 from planner.tuning.search.search import Search
 
 POLL_S = 1.0
@@ -46,7 +46,7 @@ class Observer(Protocol):
     def finished(self, trial: Trial) -> None: ...
 
 
-def run_study(problem: Problem, search: Search, crew: Crew, target: int, observer: Observer) -> list[Trial]:
+def run_study(problem: Problem, search: Search, executor: Executor, target: int, observer: Observer) -> list[Trial]:
     """Launch until `target` trials of this study were launched, earlier runs counted in. Returns all its trials."""
 
     def more() -> Work | None:
@@ -61,16 +61,16 @@ def run_study(problem: Problem, search: Search, crew: Crew, target: int, observe
         bar, speeds = bar_of(problem, trials, candidate), speeds_of(problem, every)
         return Work(number=number, candidate=candidate, first=0, count=problem.spec.repeats, bar=bar, speeds=speeds)
 
-    return _run(problem, search, crew, observer, more, finals=False)
+    return _run(problem, search, executor, observer, more, finals=False)
 
 
-def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer) -> None:
-    """Measure the default alone on every host of the crew, all at once; then on all places of one host at once.
+def run_checks(problem: Problem, search: Search, executor: Executor, observer: Observer) -> None:
+    """Measure the default alone on every host of the executor, all at once; then on all places of one host at once.
 
     Where hosts differ each measures it twice, so that noise is known. What earlier runs measured is not measured again.
     Where neighbours disturb, there are none from here on.
     """
-    if not crew.places:
+    if not executor.places:
         return
 
     def begin_all(to_do: list[tuple[str, str, int]]) -> None:
@@ -95,18 +95,18 @@ def run_checks(problem: Problem, search: Search, crew: Crew, observer: Observer)
                     return Work(number=asked[0], candidate=asked[1], first=0, count=problem.spec.repeats)
             return None
 
-        _run(problem, search, crew, observer, more, finals=True)
+        _run(problem, search, executor, observer, more, finals=True)
 
-    hosts = unmeasured(problem, search.trials(), crew.places)
+    hosts = unmeasured(problem, search.trials(), executor.places)
     begin_all([(host, ALONE, number) for number, host in enumerate(hosts)])
-    hosts = doubtful(problem, search.trials(), crew.places)
+    hosts = doubtful(problem, search.trials(), executor.places)
     begin_all([(host, ALONE, number) for number, host in enumerate(hosts)])
-    if (crowd := uncrowded(problem, search.trials(), crew.places)) is not None:
+    if (crowd := uncrowded(problem, search.trials(), executor.places)) is not None:
         host, count = crowd
         begin_all([(host, f"{TOGETHER} {count}", number) for number in range(count)])
     found = neighbours(problem, search.trials())
     if found is not None and found.disturb:
-        crew.one_each()
+        executor.one_each()
 
 
 def _first_repeats(problem: Problem, number: int, host: str, rerun: Rerun | None = None) -> Work:
@@ -115,7 +115,7 @@ def _first_repeats(problem: Problem, number: int, host: str, rerun: Rerun | None
     return Work(number=number, candidate=problem.default, first=0, count=count, rerun=rerun, host=host)
 
 
-def run_finals(problem: Problem, search: Search, crew: Crew, observer: Observer) -> list[Trial]:
+def run_finals(problem: Problem, search: Search, executor: Executor, observer: Observer) -> list[Trial]:
     """Measure the finalists again, in turn, until every round is done. Returns all trials.
 
     One round's launches never overlap, so that one host can do them all.
@@ -129,29 +129,29 @@ def run_finals(problem: Problem, search: Search, crew: Crew, observer: Observer)
                 return Work(number=number, candidate=heat.trial.candidate, first=first, count=count, rerun=heat.rerun)
         return None
 
-    return _run(problem, search, crew, observer, more, finals=True)
+    return _run(problem, search, executor, observer, more, finals=True)
 
 
 def _run(
     problem: Problem,
     search: Search,
-    crew: Crew,
+    executor: Executor,
     observer: Observer,
     more: Callable[[], Work | None],
     finals: bool,
 ) -> list[Trial]:
-    """Begin while the crew has room, tell what ends, until nothing is left, here or at another planner."""
+    """Begin while the executor has room, tell what ends, until nothing is left, here or at another planner."""
     search.tell_recorded()
     while True:
-        while crew.has_room:
+        while executor.has_room:
             with search.alone():
                 work = more()
             if work is None:
                 break
             observer.started(work.number, work.candidate)
-            crew.begin(work)
-        if crew.num_under_way:
-            trial = crew.next()
+            executor.begin(work)
+        if executor.num_under_way:
+            trial = executor.next()
             if not search.tell(trial):
                 continue
             learn(problem, trial)

@@ -180,7 +180,7 @@ def _pace_errors(workload: Workload, loads: Sequence[Sequence[RequestRecord]]) -
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedEarly:
     """A load as it is without early stops."""
 
     plans: Sequence[RequestPlan]
@@ -195,7 +195,7 @@ class Ended:
 
 
 def race_through(
-    workload: Workload, repeats: Repeats, run: Callable[[int], Ended]
+    workload: Workload, repeats: Repeats, run: Callable[[int], EndedEarly]
 ) -> tuple[tuple[BenchmarkResult, ...], float, tuple[float, ...]]:
     """What `live` would see of loads that `run(repeat)` knows to their end: results, seconds, pace errors."""
     results: list[BenchmarkResult] = []
@@ -225,14 +225,14 @@ def simulated(problem: Problem) -> Measure:
         on_stage(MEASURING, 0, problem.workload.num_requests)
         preemptions = 0
 
-        def run(repeat: int) -> Ended:
+        def run(repeat: int) -> EndedEarly:
             nonlocal preemptions
             workload = msgspec.structs.replace(problem.workload, seed=problem.workload.seed + repeat)
             pace = SEEDS_PER_TRIAL * number + workload.seed
             engines = [start_engine(d, pace + i) for i in range(d.instances)]
             records, counters = simulate_load(engines, workload)
             preemptions += counters.preemptions
-            return Ended(plan_requests(workload), records, before_s=min(record.started_s for record in records))
+            return EndedEarly(plan_requests(workload), records, before_s=min(record.started_s for record in records))
 
         results, benchmark_s, errors = race_through(problem.workload, repeats, run)
         at_loads = []

@@ -27,10 +27,10 @@ from planner.launch import Backend, Server
 from planner.study import Problem, QualitySpec
 from planner.trials import (
     Agreement,
-    Answer,
     Numerics,
+    PromptAnswer,
+    QualityVerdict,
     Trial,
-    Verdict,
     best_trial,
     compare,
     differing,
@@ -57,9 +57,9 @@ class Ledger(Protocol):
 
     def trials(self) -> list[Trial]: ...
 
-    def verdicts(self) -> list[Verdict]: ...
+    def verdicts(self) -> list[QualityVerdict]: ...
 
-    def keep_verdicts(self, verdicts: Sequence[Verdict]) -> None: ...
+    def keep_verdicts(self, verdicts: Sequence[QualityVerdict]) -> None: ...
 
 
 class Gate:
@@ -75,7 +75,7 @@ class Gate:
         self._spec = problem.spec.quality or QualitySpec()
         self._prompts = _prompts_needed(self._spec)
         self._asks_logprobs = True
-        self._reference: tuple[list[Answer], Agreement] | None = None
+        self._reference: tuple[list[PromptAnswer], Agreement] | None = None
 
     def judge_all(self) -> None:
         if self._problem.spec.quality is None:
@@ -97,7 +97,7 @@ class Gate:
         known = {verdict.numerics for verdict in self._ledger.verdicts()} | {numerics(problem, problem.default)}
         return next((trial for trial in contenders if numerics(problem, trial.candidate) not in known), None)
 
-    def judge(self, trial: Trial) -> Verdict:
+    def judge(self, trial: Trial) -> QualityVerdict:
         key = numerics(self._problem, trial.candidate)
         changed = ", ".join(differing(self._problem, trial.candidate))
         self._say(f"quality: trial {trial.number} can answer otherwise: {changed}")
@@ -105,20 +105,22 @@ class Gate:
             try:
                 self._reference = self._reference_answers()
             except (EngineError, NoAnswers) as error:
-                return Verdict(numerics=key, outcome="not compared", message=f"the default does not answer: {error}")
+                return QualityVerdict(
+                    numerics=key, outcome="not compared", message=f"the default does not answer: {error}"
+                )
         try:
             with self._backend.serve(trial.candidate, GATE_NUMBER + trial.number) as server:
                 return self._judge_server(key, trial, server)
         except (EngineError, NoAnswers) as error:
-            return Verdict(numerics=key, outcome="failed", message=str(error))
+            return QualityVerdict(numerics=key, outcome="failed", message=str(error))
 
-    def _judge_server(self, key: Numerics, trial: Trial, server: Server) -> Verdict:
+    def _judge_server(self, key: Numerics, trial: Trial, server: Server) -> QualityVerdict:
         if self._reference is None:
             return self._run_command(key, trial, server)
         reference, repeated = self._reference
         return judge_answers(self._spec, key, compare(reference, self._answers(server)), repeated)
 
-    def _reference_answers(self) -> tuple[list[Answer], Agreement]:
+    def _reference_answers(self) -> tuple[list[PromptAnswer], Agreement]:
         """The default's answers, asked twice: where they differ, a difference means little."""
         try:
             with self._backend.serve(self._problem.default, GATE_NUMBER) as server:
@@ -133,11 +135,11 @@ class Gate:
         self._say(f"quality: the default, asked twice: {repeated.words}")
         return first, repeated
 
-    def _answers(self, server: Server) -> list[Answer]:
+    def _answers(self, server: Server) -> list[PromptAnswer]:
         name, length = self._problem.spec.serve.name, self._spec.max_tokens
         return ask(server.base_urls[0], name, self._prompts, length, self._asks_logprobs)
 
-    def _run_command(self, key: Numerics, trial: Trial, server: Server) -> Verdict:
+    def _run_command(self, key: Numerics, trial: Trial, server: Server) -> QualityVerdict:
         """The user's evaluation against the running engine: exit code 0 passes."""
         command = self._spec.command or []
         env = {**os.environ, "BASE_URL": server.base_urls[0], "MODEL": self._problem.spec.serve.name}
@@ -150,14 +152,16 @@ class Gate:
         except OSError as error:
             raise InputError(f"quality.command: {command[0]}: cannot be started: {error.strerror}") from None
         except subprocess.TimeoutExpired:
-            return Verdict(numerics=key, outcome="failed", message=f"{command[0]} took over {self._spec.timeout:g} s")
+            return QualityVerdict(
+                numerics=key, outcome="failed", message=f"{command[0]} took over {self._spec.timeout:g} s"
+            )
         log.parent.mkdir(parents=True, exist_ok=True)
         printed = redact(done.stdout.decode("utf-8", "replace"), self._problem.spec.engine.pass_env)
         log.write_text(printed, "utf-8")
         lines = printed.split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")[-LAST_WORDS:]
         message = f"{command[0]} ended with {done.returncode}: {last}"
-        return Verdict(numerics=key, outcome="passed" if done.returncode == 0 else "failed", message=message)
+        return QualityVerdict(numerics=key, outcome="passed" if done.returncode == 0 else "failed", message=message)
 
 
 # --- prompts, answers ---
@@ -193,7 +197,7 @@ def _prompt(line: str, where: str) -> str:
     return prompt
 
 
-def ask(base_url: str, model: str, prompts: Sequence[str], max_tokens: int, asks_logprobs: bool) -> list[Answer]:
+def ask(base_url: str, model: str, prompts: Sequence[str], max_tokens: int, asks_logprobs: bool) -> list[PromptAnswer]:
     """Answer the prompts greedily, one after the other, so that batching changes nothing. Raises NoAnswers."""
     body = {"model": model, "max_tokens": max_tokens, "temperature": 0, "seed": 0}
     if asks_logprobs:
@@ -203,7 +207,7 @@ def ask(base_url: str, model: str, prompts: Sequence[str], max_tokens: int, asks
         return [_ask(client, base_url, {**body, "prompt": prompt}) for prompt in prompts]
 
 
-def _ask(client: httpx.Client, base_url: str, body: dict[str, Any]) -> Answer:
+def _ask(client: httpx.Client, base_url: str, body: dict[str, Any]) -> PromptAnswer:
     try:
         response = client.post(f"{base_url}/v1/completions", json=body)
     except httpx.HTTPError as error:
@@ -213,13 +217,13 @@ def _ask(client: httpx.Client, base_url: str, body: dict[str, Any]) -> Answer:
     return read_answer(response.text)
 
 
-def read_answer(text: str) -> Answer:
+def read_answer(text: str) -> PromptAnswer:
     """A completion with or without log-probabilities. Raises NoAnswers."""
     try:
         choice = json.loads(text)["choices"][0]
         found = choice.get("logprobs") or {}
         tokens = found.get("tokens") or list(choice["text"])
         logprobs = found.get("token_logprobs")
-        return Answer(tuple(map(str, tokens)), None if logprobs is None else tuple(float(p) for p in logprobs))
+        return PromptAnswer(tuple(map(str, tokens)), None if logprobs is None else tuple(float(p) for p in logprobs))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
         raise NoAnswers(f"an answer that is no completion: {redact(text)[:LAST_WORDS]}") from None

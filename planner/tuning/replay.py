@@ -1,7 +1,7 @@
 """A landscape: measured candidates of a study, read from JSONL, and answered from instead of launching.
 
-In: a table of `Line`s, or the trials that `planner report --jsonl` wrote. Out: `Record`s, and `replayed`, a `Measure`
-like the live one: failures are raised, and of several repeats one is drawn, so that the noise is real.
+In: a table of `RecordedLine`s, or the trials that `planner report --jsonl` wrote. Out: `Record`s, and `replayed`, a
+`Measure` like the live one: failures are raised, and of several repeats one is drawn, so that the noise is real.
 docs/formats.md describes the file. Launches nothing, knows nothing of optuna.
 """
 
@@ -37,7 +37,7 @@ _ERRORS: dict[str, type[EngineError]] = {
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RecordedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One repeat of one candidate. `metrics` has the keys of `vllm bench serve`, so milliseconds."""
 
     config: dict[str, str | int | float | bool | list[str] | None]
@@ -88,7 +88,7 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
         raise InputError(f"{where}: is no mapping")
     record = _of_trial(as_on_one_host(problem, convert(data, Trial, where))) if "candidate" in data else None
     if record is None and "candidate" not in data:
-        record = _of_line(convert(data, Line, where), problem, where)
+        record = _of_line(convert(data, RecordedLine, where), problem, where)
     if record is not None and record.result is not None:
         known = {*record.result.metrics, *problem.known(record.candidate)}
         if missing := [name for name in problem.objective.powers if name not in known]:
@@ -115,7 +115,7 @@ def _of_trial(trial: Trial) -> Record | None:
     )
 
 
-def _of_line(line: Line, problem: Problem, where: str) -> Record | None:
+def _of_line(line: RecordedLine, problem: Problem, where: str) -> Record | None:
     """None for a line of another workload."""
     if line.workload not in {None, problem.workload.name}:
         return None

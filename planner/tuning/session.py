@@ -25,7 +25,7 @@ from planner.launch import (
 )
 from planner.study import STUDY_FILE, Candidate, Problem, StudySpec, Workspace
 from planner.trials import Trial, heats, hosts_words, num_launched, searched
-from planner.tuning.executor import Crew, Here
+from planner.tuning.executor import Executor, LocalExecutor
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, measure_here, simulated
 from planner.tuning.plan import Hosts, Plan
@@ -36,11 +36,11 @@ from planner.tuning.search.search import Search
 from planner.tuning.search.store import StudyStore, storage_kept
 
 if TYPE_CHECKING:
-    from planner.tuning.ray.executor import RayCrew
+    from planner.tuning.ray.executor import RayExecutor
 
 
-MakeCrew: TypeAlias = Callable[[Observer], Crew]
-Crews: TypeAlias = tuple[MakeCrew, Callable[[], None]]
+MakeExecutor: TypeAlias = Callable[[Observer], Executor]
+Executors: TypeAlias = tuple[MakeExecutor, Callable[[], None]]
 """Who launches the trials, and what compares the answers."""
 
 
@@ -96,8 +96,8 @@ def tune_study(
         search = Search.open(problem, storage or workspace.default_storage)
         interrupted = False
         try:
-            with crews(plan, search, observer.say) as (make_crew, gate):
-                _search_and_finals(plan, observer, search, make_crew, gate, has_finals)
+            with executors(plan, search, observer.say) as (make_executor, gate):
+                _search_and_finals(plan, observer, search, make_executor, gate, has_finals)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -113,10 +113,10 @@ def replay_study(
     search = Search.open(plan.problem, storage)
     measure = replayed(plan.problem, plan.records)
 
-    def make_crew(watcher: Observer) -> Crew:
-        return Here(plan.problem, measure, watcher.stage, plan.backend)
+    def make_executor(watcher: Observer) -> Executor:
+        return LocalExecutor(plan.problem, measure, watcher.stage, plan.backend)
 
-    _search_and_finals(plan, observer, search, make_crew, no_gate, has_finals)
+    _search_and_finals(plan, observer, search, make_executor, no_gate, has_finals)
     return Outcome(problem=plan.problem, trials=search.trials())
 
 
@@ -124,18 +124,18 @@ def _search_and_finals(
     plan: Plan,
     observer: SessionObserver,
     search: Search,
-    make_crew: MakeCrew,
+    make_executor: MakeExecutor,
     gate: Callable[[], None],
     has_finals: bool,
 ) -> None:
     problem, target = plan.problem, plan.target
     with observer.watching(plan, searched(search.trials()), target) as watcher:
-        crew = make_crew(watcher)
+        executor = make_executor(watcher)
         if num_launched(searched(search.trials())) < target:
-            run_checks(problem, search, crew, watcher)
+            run_checks(problem, search, executor, watcher)
             for line in hosts_words(problem, search.trials()):
                 observer.say(line)
-        run_study(problem, search, crew, target, watcher)
+        run_study(problem, search, executor, target, watcher)
     if num_launched(searched(search.trials())) < target:
         observer.say("the search ends early: no feasible combination is left that may win")
     with search.store.alone_for("quality"):
@@ -147,7 +147,7 @@ def _search_and_finals(
     names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
     observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
     with observer.watching(plan, trials, num_launched(trials) + len(to_do)) as watcher:
-        run_finals(problem, search, make_crew(watcher), watcher)
+        run_finals(problem, search, make_executor(watcher), watcher)
 
 
 def write_study(spec: StudySpec, folder: Path) -> None:
@@ -159,15 +159,15 @@ def write_study(spec: StudySpec, folder: Path) -> None:
 
 
 @contextmanager
-def crews(plan: Plan, search: Search, say: Say) -> Iterator[Crews]:
+def executors(plan: Plan, search: Search, say: Say) -> Iterator[Executors]:
     """While inside, engines can be launched; afterwards none is left."""
     problem, workspace, backend, hosts = plan.problem, plan.workspace, plan.backend, plan.hosts
     if hosts is not None:
         for trial in search.trials():  # or the first host to end a trial would judge for those of earlier runs
             learn(problem, trial)
-        with _ray_crew(problem, backend, hosts, workspace, say) as crew, sigterm_as_interrupt():
-            refuse_other_image(problem, crew.images, search.trials())
-            yield (lambda _: crew), lambda: crew.judge(search.store, say)
+        with _ray_executor(problem, backend, hosts, workspace, say) as executor, sigterm_as_interrupt():
+            refuse_other_image(problem, executor.images, search.trials())
+            yield (lambda _: executor), lambda: executor.judge(search.store, say)
         return
     cards = cards_of(problem, backend)
     with sigterm_as_interrupt(), held_cards(cards.cards):
@@ -179,17 +179,17 @@ def crews(plan: Plan, search: Search, say: Say) -> Iterator[Crews]:
         if search.store.is_shared:
             machine = replace(machine, host=platform.node())
         with launching:
-            yield (lambda observer: Here(problem, measure, observer.stage, backend, machine)), gate
+            yield (lambda observer: LocalExecutor(problem, measure, observer.stage, backend, machine)), gate
 
 
-def _ray_crew(
+def _ray_executor(
     problem: Problem, backend: str, hosts: Hosts, workspace: Workspace, say: Say
-) -> AbstractContextManager[RayCrew]:
+) -> AbstractContextManager[RayExecutor]:
     try:
-        from planner.tuning.ray.executor import ray_crew
+        from planner.tuning.ray.executor import ray_executor
     except ModuleNotFoundError as error:
         raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
-    return ray_crew(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
+    return ray_executor(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
 
 
 def _launched_here(

@@ -28,7 +28,7 @@ from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.study.spec import SamplerSpec
 from planner.trials.trial import best_trial
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.measure import live
 from planner.tuning.search.search import Search
@@ -103,7 +103,7 @@ def run_live(num_trials: int, num_studies: int, num_requests: int, sampler: str)
                 trials = run_study(
                     problem,
                     Search.open(problem, None),
-                    Here(problem, live(problem, backend), QUIET.stage, "docker"),
+                    LocalExecutor(problem, live(problem, backend), QUIET.stage, "docker"),
                     num_trials,
                     QUIET,
                 )

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from planner.fleet.demand import Steady
-from planner.fleet.instance import Level, fitted
+from planner.fleet.instance import MeasuredLevel, fitted
 from planner.fleet.sizing import observe_fleet, size_fleet
 
-ENGINE = fitted([Level(in_flight=n, e2el_s=s, ttft_s=s / 30) for n, s in ((1, 4.0), (8, 5.0), (32, 8.0))], 32, 0.5, 0.4)
+ENGINE = fitted(
+    [MeasuredLevel(in_flight=n, e2el_s=s, ttft_s=s / 30) for n, s in ((1, 4.0), (8, 5.0), (32, 8.0))], 32, 0.5, 0.4
+)
 LIMITS = {"e2el_p95": 16.0}
 
 

@@ -20,7 +20,7 @@ import msgspec
 import optuna
 from rich.console import Console
 
-from planner.benchmark.client.events import Answer, error_message
+from planner.benchmark.client.events import StreamedAnswer, error_message
 from planner.benchmark.run import BenchAsk, compare_files, workload_of
 from planner.benchmark.session import plans_of
 from planner.doctor.flags import flags_in
@@ -208,7 +208,7 @@ def events(data: bytes) -> None:
     """A stream is read alike however TCP cut it: at every byte, or not at all."""
     ended = []
     for step in (len(data) or 1, 1, 7):
-        answer = Answer(keeps_text=True)
+        answer = StreamedAnswer(keeps_text=True)
         try:
             for start in range(0, len(data), step):
                 answer.feed(data[start : start + step], 0.0)
@@ -336,14 +336,14 @@ def weights() -> list[bytes]:
 @cache
 def stored() -> list[bytes]:
     """What a short study on the simulated engine stores."""
-    from planner.tuning.executor import Here
+    from planner.tuning.executor import LocalExecutor
     from planner.tuning.loop import run_study
     from planner.tuning.measure import simulated
     from planner.tuning.search.search import Search
 
     problem, observer = small_problem(), Watcher()
-    crew = Here(problem, simulated(problem), observer.stage, "simulated")
-    trials = run_study(problem, Search.open(problem, None), crew, 2, observer)
+    executor = LocalExecutor(problem, simulated(problem), observer.stage, "simulated")
+    trials = run_study(problem, Search.open(problem, None), executor, 2, observer)
     return [msgspec.json.encode(trial) for trial in trials]
 
 

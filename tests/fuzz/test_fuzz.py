@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from planner.benchmark.client.events import MAX_EVENT_BYTES, Answer
+from planner.benchmark.client.events import MAX_EVENT_BYTES, StreamedAnswer
 from planner.engine.log.lines import MAX_ROW, Lines
 from planner.errors import MOST_CHARACTERS, InputError, PlannerError
 from planner.estimate.batch import lines_of
@@ -113,7 +113,7 @@ def test_a_row_of_a_log_is_kept_up_to_a_bound() -> None:
 
 
 def test_an_event_without_an_end_is_a_bad_one() -> None:
-    answer = Answer()
+    answer = StreamedAnswer()
     answer.feed(b"a" * MAX_EVENT_BYTES, 0.0)
     with pytest.raises(ValueError, match="an event of more than"):
         answer.feed(b"a", 0.0)

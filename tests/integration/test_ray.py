@@ -252,8 +252,10 @@ def test_a_host_that_loses_its_engine_and_one_that_hangs(
             engine.unlink(missing_ok=True)
 
     threading.Thread(target=stop_the_next_launch, daemon=True).start()
-    with ray_hosts.ray_crew(problem, "process", cluster.address, tmp_path / "logs", False, False, said.append) as crew:
-        trials = run_study(problem, Search.open(problem, None), crew, 6, Watch())
+    with ray_hosts.ray_executor(
+        problem, "process", cluster.address, tmp_path / "logs", False, False, said.append
+    ) as executor:
+        trials = run_study(problem, Search.open(problem, None), executor, 6, Watch())
     assert [trial.outcome for trial in trials] == ["measured"] * 6
     assert len({trial.candidate for trial in trials}) == 6
     assert sum("no answer for" in line for line in said) == 1, said

@@ -32,7 +32,7 @@ from planner.tuning.search.store import CANDIDATE, RECORD, StudyStore
 from planner.units import MIB
 from tests.made import write_made
 from tests.race.runs import QUIET
-from tests.race.workers import CARD, VirtualCrew, problem_on
+from tests.race.workers import CARD, VirtualExecutor, problem_on
 
 SIZES = (10, 100, 1000, 10_000)
 WORKERS, TRIALS = 16, 48
@@ -83,15 +83,15 @@ def table(folder: Path, sizes: Sequence[int]) -> str:
 def cost(folder: Path, storage: str, size: int) -> tuple[float, float, int]:
     """Seconds to open the study, seconds of the driver for each further trial, and its resident memory."""
     problem = problem_on(CARD, folder)
-    crew = VirtualCrew(problem, simulated(problem), WORKERS)
+    executor = VirtualExecutor(problem, simulated(problem), WORKERS)
     began = time.monotonic()
     search = Search.open(problem, storage)
     search.trials()
     opened_s = time.monotonic() - began
-    run_study(problem, search, crew, size + WORKERS, QUIET)  # the grid is made, all workers are busy
-    began, simulated_s = time.process_time(), crew.simulated_s
-    run_study(problem, search, crew, size + WORKERS + TRIALS, QUIET)
-    cost_s = (time.process_time() - began - (crew.simulated_s - simulated_s)) / TRIALS
+    run_study(problem, search, executor, size + WORKERS, QUIET)  # the grid is made, all workers are busy
+    began, simulated_s = time.process_time(), executor.simulated_s
+    run_study(problem, search, executor, size + WORKERS + TRIALS, QUIET)
+    cost_s = (time.process_time() - began - (executor.simulated_s - simulated_s)) / TRIALS
     return opened_s, cost_s, psutil.Process().memory_info().rss
 
 

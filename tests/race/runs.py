@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from planner.study.candidate import Candidate
 from planner.trials.trial import Trial, best_trial
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.replay import BACKEND, replayed
 from planner.tuning.search.surrogate import Surrogate
@@ -54,7 +54,11 @@ QUIET = Quiet()
 def run(landscape: Landscape, searcher: str, seed: int, launches: int) -> Run:
     problem, search = make_searcher(searcher, landscape.problem, seed)
     trials = run_study(
-        problem, search, Here(problem, replayed(problem, landscape.records), QUIET.stage, BACKEND), launches, QUIET
+        problem,
+        search,
+        LocalExecutor(problem, replayed(problem, landscape.records), QUIET.stage, BACKEND),
+        launches,
+        QUIET,
     )  # type: ignore[arg-type]
     launched = [trial for trial in trials if trial.was_launched]
     best = [best_trial(problem, launched[: i + 1]) for i in range(len(launched))]
@@ -68,7 +72,11 @@ def believed_after(landscape: Landscape, launches: int) -> tuple[NDArray[np.floa
     """What the search believes after so many launches of its own choice, and the true values, of the searched rows."""
     problem, search = make_searcher("planner", landscape.problem, 0)
     trials = run_study(
-        problem, search, Here(problem, replayed(problem, landscape.records), QUIET.stage, BACKEND), launches, QUIET
+        problem,
+        search,
+        LocalExecutor(problem, replayed(problem, landscape.records), QUIET.stage, BACKEND),
+        launches,
+        QUIET,
     )  # type: ignore[arg-type]
     rows = {key: problem.row_of(candidate) for key, candidate in landscape.searched.items()}
     known = {key: row for key, row in rows.items() if row is not None and key in landscape.true_values}

@@ -24,9 +24,9 @@ from planner.study.problem import Problem
 from planner.study.spec import SamplerSpec, StudySpec
 from planner.trials.racing import Repeats, share_of
 from planner.trials.trial import Trial, best_trial
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
-from planner.tuning.measure import Ended, Measurement, race_through
+from planner.tuning.measure import EndedEarly, Measurement, race_through
 from planner.tuning.search.search import Search
 from planner.workload.workload import RequestPlan, Workload
 from tests.race.runs import QUIET
@@ -55,7 +55,7 @@ class Launch:
     start_s: float
     warmup_s: float
     """And everything else of the benchmark that is not one of the loads."""
-    loads: tuple[Ended, ...]
+    loads: tuple[EndedEarly, ...]
 
     @property
     def value(self) -> float:
@@ -77,7 +77,7 @@ def read(path: Path) -> tuple[Problem, dict[str, tuple[Candidate, list[Launch]]]
     return problem.only([candidate for candidate, _ in table.values()], problem.default), table
 
 
-def _load(times: Sequence[Sequence[int]], repeat: int) -> Ended:
+def _load(times: Sequence[Sequence[int]], repeat: int) -> EndedEarly:
     """Tokens between the first and the last are taken to be evenly apart."""
     plans = [RequestPlan(repeat * len(times) + i, row[3], row[4], 0) for i, row in enumerate(times)]
     records = [
@@ -91,7 +91,7 @@ def _load(times: Sequence[Sequence[int]], repeat: int) -> Ended:
         )
         for plan, (sent, first, end, num_in, num_out) in zip(plans, times, strict=True)
     ]
-    return Ended(plans, records)
+    return EndedEarly(plans, records)
 
 
 Table = dict[str, tuple[Candidate, list[Launch]]]
@@ -118,7 +118,9 @@ def run_replay(problem: Problem, table: Table, seed: int, trials: int, sampler: 
             pace_errors=errors,
         )
 
-    return run_study(problem, Search.open(problem, None), Here(problem, measure, QUIET.stage, "replay"), trials, QUIET)
+    return run_study(
+        problem, Search.open(problem, None), LocalExecutor(problem, measure, QUIET.stage, "replay"), trials, QUIET
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from planner.study.loading import load_study
 from planner.study.problem import Problem
 from planner.trials.racing import Repeats
 from planner.trials.trial import Trial
-from planner.tuning.executor import Here, Work
+from planner.tuning.executor import LocalExecutor, Work
 from planner.tuning.loop import run_study
 from planner.tuning.measure import Measure, simulated
 from planner.tuning.search.search import Search
@@ -34,11 +34,11 @@ from tests.made import write_made
 from tests.race.runs import QUIET
 
 
-class VirtualCrew:
+class VirtualExecutor:
     """Workers whose launches take the seconds that the simulated engine says; no wall time passes but the driver's."""
 
     def __init__(self, problem: Problem, measure: Measure, workers: int) -> None:
-        self._here = Here(problem, measure, QUIET.stage, "simulated")
+        self._here = LocalExecutor(problem, measure, QUIET.stage, "simulated")
         self._workers = workers
         self._ends: list[tuple[float, int, Trial]] = []
         self.now_s = self.simulated_s = 0.0
@@ -114,8 +114,8 @@ def problem_on(card: str, folder: Path) -> Problem:
 
 
 def run(problem: Problem, truth: str, measure: Measure, workers: int) -> Run:
-    crew = VirtualCrew(problem, measure, workers)
-    run_study(problem, Search.open(problem, None), crew, TRIALS, QUIET)
+    executor = VirtualExecutor(problem, measure, workers)
+    run_study(problem, Search.open(problem, None), executor, TRIALS, QUIET)
 
     @cache
     def worth(candidate: Candidate) -> float:
@@ -125,7 +125,7 @@ def run(problem: Problem, truth: str, measure: Measure, workers: int) -> Run:
 
     so_far: list[tuple[float, float]] = []
     best = 0.0
-    for end_s, trial in crew.ended:
+    for end_s, trial in executor.ended:
         if trial.value is not None and trial.stopped_at is None and trial.value > best:
             best, found = trial.value, worth(trial.candidate)
         so_far.append((end_s / 3600, found))

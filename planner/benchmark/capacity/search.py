@@ -52,7 +52,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class LevelResult:
     """One load of a level, as it was judged."""
 
     level: float
@@ -72,7 +72,7 @@ class Capacity:
     """The capacity is at least this and below `high`, in 95 of 100 cases; 0 where it may be below every level,"""
     high: float
     """infinite where it may be above."""
-    levels: tuple[Level, ...]
+    levels: tuple[LevelResult, ...]
     """In the order they were tried."""
 
     @property
@@ -119,12 +119,12 @@ def find_capacity(
     start: float,
     maximum: float,
     by_rate: bool = False,
-    on_level: Callable[[Level], None] = lambda _: None,
+    on_level: Callable[[LevelResult], None] = lambda _: None,
 ) -> Capacity:
     """Double from `start` until the SLO breaks (or halve until it is kept), then load where the doubt is greatest:
     first in the middle of what is likely; when that is not wide any more near its ends, to see whether they hold."""
     lowest = start / 2**10 if by_rate else 1.0
-    belief, levels = Belief(lowest, maximum), list[Level]()
+    belief, levels = Belief(lowest, maximum), list[LevelResult]()
 
     def keeps(level: float) -> bool:
         levels.append(_try_level(load, level, slo, by_rate))
@@ -161,12 +161,12 @@ def _is_narrow(low: float, high: float, by_rate: bool) -> bool:
     return high - low <= max(PRECISION * low, 0 if by_rate else 1)
 
 
-def _answer(levels: Sequence[Level], likeliest: float) -> float | None:
+def _answer(levels: Sequence[LevelResult], likeliest: float) -> float | None:
     kept = [one.level for one in levels if one.is_kept and one.level <= likeliest]
     return max(kept, default=None)
 
 
-def _try_level(load: LoadLevel, level: float, slo: Mapping[str, float], by_rate: bool) -> Level:
+def _try_level(load: LoadLevel, level: float, slo: Mapping[str, float], by_rate: bool) -> LevelResult:
     seen = load(level)
     records = [record for record in seen if record.error != STOPPED]
     judgement = judge_level(records, slo)
@@ -174,7 +174,7 @@ def _try_level(load: LoadLevel, level: float, slo: Mapping[str, float], by_rate:
         judgement = Judgement("broken", judgement.why + "; stopped early")
     elif by_rate and judgement.verdict == "kept" and has_backlog(seen):
         judgement = Judgement("broken", "a queue grows: requests arrive faster than they are answered")
-    return Level(level, judgement, len(records))
+    return LevelResult(level, judgement, len(records))
 
 
 def judge_level(records: Sequence[RequestRecord], slo: Mapping[str, float]) -> Judgement:

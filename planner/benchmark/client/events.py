@@ -56,7 +56,7 @@ NO_USAGE = "no usage"
 NO_TOKENS = "no tokens"
 
 
-class Answer:
+class StreamedAnswer:
     """What has arrived of one answer. `feed` takes the bytes of a read, wherever TCP cut them."""
 
     __slots__ = ("chunk_s", "done", "error", "finish_reason", "keeps_text", "rest", "texts", "usage")

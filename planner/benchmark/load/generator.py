@@ -20,7 +20,7 @@ import httpx
 import msgspec
 
 from planner.benchmark.client.connections import CONNECTION, HTTPX_ERRORS, Connections, error_kind
-from planner.benchmark.client.events import CUT_STREAM, Answer, error_message
+from planner.benchmark.client.events import CUT_STREAM, StreamedAnswer, error_message
 from planner.benchmark.load.progress import NOTHING, Moment, ended
 from planner.benchmark.load.target import PATHS, Target, request_body
 from planner.benchmark.load.watcher import ALIVE_S, ENGINE_DIED, STOPPED, TICK_S, Watcher
@@ -89,7 +89,7 @@ class _Load:
         self.num_in_flight = [0] * len(self.urls)
         self.num_sent = [0] * len(self.urls)
         self.records: dict[int, RequestRecord] = {}
-        self.open: dict[int, tuple[RequestPlan, Answer]] = {}
+        self.open: dict[int, tuple[RequestPlan, StreamedAnswer]] = {}
         self.ended = NOTHING
         self.connection_broke = False
         self.lags_s: list[float] = []
@@ -205,7 +205,7 @@ class _Load:
         target = min(range(len(self.urls)), key=lambda i: (self.num_in_flight[i], self.num_sent[i]))
         self.num_in_flight[target] += 1
         self.num_sent[target] += 1
-        answer = Answer(self.target.keeps_text)
+        answer = StreamedAnswer(self.target.keeps_text)
         self.open[plan.index] = plan, answer
         try:
             record = await _request(connections, self.urls[target], self.target, body, plan, due_s, answer)
@@ -225,7 +225,13 @@ _HEADERS = {"content-type": "application/json", "accept": "text/event-stream"}
 
 
 async def _request(
-    connections: Connections, url: str, target: Target, body: bytes, plan: RequestPlan, due_s: float, answer: Answer
+    connections: Connections,
+    url: str,
+    target: Target,
+    body: bytes,
+    plan: RequestPlan,
+    due_s: float,
+    answer: StreamedAnswer,
 ) -> RequestRecord:
     headers = {**_HEADERS, **target.access.headers}
     request = httpx.Request("POST", url, headers=headers, content=body, extensions={"on_data": answer.feed})

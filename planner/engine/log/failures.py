@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from planner.engine.config import FIELDS
 from planner.engine.flags import flag
-from planner.engine.log.lines import Line, parsed
+from planner.engine.log.lines import LogLine, parsed
 from planner.engine.log.patterns import (
     CAUSES,
     EXCEPTION,
@@ -44,7 +44,7 @@ _SIGNALS = {137: 9, -9: 9, 135: 7, -7: 7, 139: 11, -11: 11, 134: 6, -6: 6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class FailureInLog:
     kind: Kind
     cause: Cause
     words: str
@@ -133,17 +133,17 @@ class FailureReader:
         self._error_number: int | None = None
         self._said: str | None = None
 
-    def pass_by(self, line: Line) -> None:
+    def pass_by(self, line: LogLine) -> None:
         """Take in a line of a server at work."""
         self._before = self._source = self._said = line.text
 
-    def serve(self, line: Line) -> None:
+    def serve(self, line: LogLine) -> None:
         """Take in a line that only an engine writes that serves."""
         self.pass_by(line)
         self.has_served, self.phase = True, UNDER_LOAD
         self._since_served = _Found()
 
-    def feed(self, line: Line) -> bool:
+    def feed(self, line: LogLine) -> bool:
         """Take a line in; whether it names a cause."""
         text = line.text
         self._finish(text)
@@ -167,7 +167,7 @@ class FailureReader:
         self._before = text
         return is_cause
 
-    def _look(self, line: Line) -> bool:
+    def _look(self, line: LogLine) -> bool:
         is_cause = False
         for index, (cause, pattern) in enumerate(_FAILURES):
             if index in self._since_served.by_pattern:
@@ -185,7 +185,7 @@ class FailureReader:
             is_cause = True
         return is_cause
 
-    def _candidate(self, cause: str, match: re.Match[str], line: Line) -> _Candidate:
+    def _candidate(self, cause: str, match: re.Match[str], line: LogLine) -> _Candidate:
         groups = match.groupdict()
         if "words" in groups:
             return _Candidate(cause, one_line(groups["words"]), self.phase, line.number)
@@ -219,7 +219,7 @@ class FailureReader:
             return one_line(f"{name}: {self._source}" if self._source else name)
         return one_line(words if name in SILENT_NAMES else f"{name}: {words}")
 
-    def failure(self, is_server: bool = False) -> Failure | None:
+    def failure(self, is_server: bool = False) -> FailureInLog | None:
         """The first cause that lines name, of after the engine last served if there is one.
 
         `is_server`: it is known to have died while it served, so that errors of single requests are none.
@@ -236,9 +236,9 @@ class FailureReader:
         else:
             cause = classify(found.words, f"{found.name}: ")
             kind = EngineRejected if not self.has_served and found.name in REFUSED_BY else EngineCrashed
-        return Failure(kind=kind, cause=cause, words=found.words, phase=found.phase, number=found.number)
+        return FailureInLog(kind=kind, cause=cause, words=found.words, phase=found.phase, number=found.number)
 
-    def silent_death(self, exit_code: int | None) -> Failure:
+    def silent_death(self, exit_code: int | None) -> FailureInLog:
         """For an engine that ended without naming a cause."""
         signal, number = _SIGNALS.get(exit_code or 0), None
         code = "" if exit_code is None else f" (exit code {exit_code})"
@@ -256,7 +256,7 @@ class FailureReader:
             words = one_line(f"ended{code} without naming a cause; its last line: {self._said}")
         else:
             words = f"ended{code} without a word"
-        return Failure(kind=EngineCrashed, cause=classify(words), words=words, phase=self.phase, number=number)
+        return FailureInLog(kind=EngineCrashed, cause=classify(words), words=words, phase=self.phase, number=number)
 
 
 def is_known(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A log cut into lines: `Lines.feed(bytes)` and `lines_of(text)` give `Line`s with who wrote them and how loudly.
+"""A log cut into lines: `Lines.feed(bytes)` and `lines_of(text)` give `LogLine`s with who wrote them and how loudly.
 
 Undoes what stands around vLLM's own text: colours, progress bars, prefixes of launchers, of docker compose, kubectl and
 journald, and Docker's JSON files. Knows no message of vLLM.
@@ -45,7 +45,7 @@ _WARNING = re.compile(r"(?:\[rank\d+\]:\s*)?\[?W\d{4} |.*\b[A-Z]\w*Warning: |\s+
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     process: str
     """Who wrote it: `VllmWorkerProcess`, `Worker_TP0`; empty for the engine's or server's own process."""
     level: str
@@ -78,7 +78,7 @@ def plain(text: str) -> str:
     return _CONTROL.sub("", _ANSI.sub("", text))
 
 
-def _line(text: str, number: int, is_cut: bool) -> Line:
+def _line(text: str, number: int, is_cut: bool) -> LogLine:
     process = ""
     while match := _PROCESS.match(text):  # a launcher's own prefix may come before the worker's
         process, text = match[1], text[match.end() :]
@@ -86,11 +86,11 @@ def _line(text: str, number: int, is_cut: bool) -> Line:
         match := _LEVEL.search(text)
     ):  # not always at the start: progress bars end without a newline
         inner = _PROCESS.search(text[: match.start()])
-        return Line(inner[1] if inner else process, match[1], match[4].rstrip(), number, match[2], match[3], is_cut)
+        return LogLine(inner[1] if inner else process, match[1], match[4].rstrip(), number, match[2], match[3], is_cut)
     if match := _UVICORN.match(text):
-        return Line(process, match[1], match[2].rstrip(), number, is_cut=is_cut)
+        return LogLine(process, match[1], match[2].rstrip(), number, is_cut=is_cut)
     level = "WARNING" if _WARNING.match(text) else ""
-    return Line(process, level, text.rstrip(), number, is_cut=is_cut)
+    return LogLine(process, level, text.rstrip(), number, is_cut=is_cut)
 
 
 class _DockerRow(msgspec.Struct):
@@ -110,7 +110,7 @@ class Lines:
         self.count = 0
         """Rows so far."""
 
-    def feed(self, chunk: bytes) -> Iterator[Line]:
+    def feed(self, chunk: bytes) -> Iterator[LogLine]:
         if self._decoder is None:
             chunk = self._head = self._head + chunk
             if len(chunk) < len(codecs.BOM_UTF16):
@@ -119,7 +119,7 @@ class Lines:
             self._decoder = codecs.getincrementaldecoder("utf-16" if is_wide else "utf-8-sig")("replace")
         yield from self._cut(self._decoder.decode(chunk))
 
-    def end(self) -> Iterator[Line]:
+    def end(self) -> Iterator[LogLine]:
         """What is left after the last newline; nothing may be fed afterwards."""
         yield from self._cut(
             self._decoder.decode(b"", final=True) if self._decoder else self._head.decode("ascii", "replace")
@@ -128,14 +128,14 @@ class Lines:
             yield from self._ended(self._row, is_cut=True)
         self._row = self._joined = ""
 
-    def _cut(self, text: str) -> Iterator[Line]:
+    def _cut(self, text: str) -> Iterator[LogLine]:
         *rows, rest = text.split("\n")
         for row in rows:
             yield from self._ended((self._row + row)[:MAX_ROW])
             self._row = ""
         self._row = (self._row + rest)[:MAX_ROW]
 
-    def _ended(self, row: str, is_cut: bool = False) -> Iterator[Line]:
+    def _ended(self, row: str, is_cut: bool = False) -> Iterator[LogLine]:
         self.count += 1
         if row.startswith(_BARE) and not self._joined and not is_cut and row.isprintable():
             yield _line(row, self.count, is_cut=False)
@@ -158,14 +158,14 @@ class Lines:
             self._joined = row
 
 
-def _parts(row: str, number: int, is_cut: bool = False) -> Iterator[Line]:
+def _parts(row: str, number: int, is_cut: bool = False) -> Iterator[LogLine]:
     *before, last = plain(row.removesuffix("\r")).split("\r")
     for part in before:
         yield _line(part, number, is_cut=False)
     yield _line(last, number, is_cut)
 
 
-def lines_of(text: str) -> Iterator[Line]:
+def lines_of(text: str) -> Iterator[LogLine]:
     """The lines of a log that is in memory; its end counts as a newline where nothing says that it was cut."""
     for number, row in enumerate(text.split("\n"), 1):
         yield from _parts(row[:MAX_ROW], number)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from planner.engine.log.failures import Failure, FailureReader, classify, is_known, one_line
+from planner.engine.log.failures import FailureInLog, FailureReader, classify, is_known, one_line
 from planner.engine.log.known_warnings import Note, note_of
-from planner.engine.log.lines import Line, lines_of
+from planner.engine.log.lines import LogLine, lines_of
 from planner.engine.log.patterns import (
     ASKED,
     EXCEPTION,
@@ -28,7 +28,7 @@ from planner.engine.log.patterns import (
     is_routine,
 )
 from planner.engine.log.serving import RunReader, RunSummary
-from planner.engine.log.settings import Difference, Scalar, SettingsReader
+from planner.engine.log.settings import Scalar, SettingDifference, SettingsReader
 from planner.engine.log.start_facts import FactsReader, StartFacts, StartTimes
 
 Status = Literal["starting", "up", "ended", "failed"]
@@ -45,7 +45,7 @@ _ENDED_BY_REQUEST = frozenset({0, 130, 143})
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class LogEvent:
     """What one line tells, for those who follow a log."""
 
     kind: EventKind
@@ -110,9 +110,9 @@ class LogReport:
     others: tuple[str, ...]
     """Names of further arguments; their values may be secret."""
     in_effect: Mapping[str, Scalar]
-    differences: tuple[Difference, ...]
+    differences: tuple[SettingDifference, ...]
     notes: tuple[SeenNote, ...]
-    failure: Failure | None
+    failure: FailureInLog | None
     run: RunSummary | None
     counts: Counts
     samples: tuple[Sample, ...]
@@ -132,11 +132,11 @@ class _Start:
         self.is_simulated = False
         self.num_routes = 0
         self.url: str | None = None
-        self.fatal: Line | None = None
+        self.fatal: LogLine | None = None
         """The first line after which the engine could no longer serve."""
         self.first = self.ready = self.last = ""
 
-    def feed(self, line: Line) -> tuple[bool, EventKind | None]:
+    def feed(self, line: LogLine) -> tuple[bool, EventKind | None]:
         """Take a line in; whether it is understood, and the event that it is."""
         text = line.text
         self.first, self.last = self.first or line.when, line.when or self.last
@@ -162,7 +162,7 @@ class _Start:
             return True, "figure"
         return bool(told or is_setting), "setting" if is_setting and not told else None
 
-    def _milestone(self, line: Line, text: str) -> EventKind | None:
+    def _milestone(self, line: LogLine, text: str) -> EventKind | None:
         if STARTED.search(text):
             self.is_named = True
             self.is_simulated |= SIMULATED in text
@@ -181,7 +181,7 @@ class _Start:
             return "stop"
         return None
 
-    def status(self, exit_code: int | None, is_running: bool | None) -> tuple[Status, Failure | None]:
+    def status(self, exit_code: int | None, is_running: bool | None) -> tuple[Status, FailureInLog | None]:
         found, is_dead = self.failures.failure(), exit_code is not None and exit_code not in _ENDED_BY_REQUEST
         ready = self.facts.times().init_s is not None and not self.is_named  # an engine without a server
         if self.is_serving or ready or (self.has_routes and found is None):
@@ -194,7 +194,7 @@ class _Start:
             return "failed", found or self._silent_death(exit_code)
         return "starting", None
 
-    def _silent_death(self, exit_code: int | None) -> Failure:
+    def _silent_death(self, exit_code: int | None) -> FailureInLog:
         death = self.failures.silent_death(exit_code)
         if self.fatal is None:
             return death
@@ -247,7 +247,7 @@ class LogReader:
         self.is_vllm = False
         """Whether anything so far was vLLM's."""
 
-    def feed(self, line: Line) -> Event | None:
+    def feed(self, line: LogLine) -> LogEvent | None:
         self._lines += 1
         if self._start.is_named and STARTED.search(line.text):
             self._restart(line)
@@ -258,13 +258,15 @@ class LogReader:
         self._understood += understood
         self.is_vllm |= understood or bool(line.where)
         if note is not None:
-            return Event("note", line.number, line.when, line.text, note) if self._notes[note.name].times == 1 else None
+            return (
+                LogEvent("note", line.number, line.when, line.text, note) if self._notes[note.name].times == 1 else None
+            )
         if kind is None:
             return None
         text = self._start.settings.asked_words() if ASKED.match(line.text) else line.text
-        return Event(kind, line.number, line.when, text)
+        return LogEvent(kind, line.number, line.when, text)
 
-    def _restart(self, line: Line) -> None:
+    def _restart(self, line: LogLine) -> None:
         status, failure = self._start.status(None, is_running=False)
         words = failure.words if failure is not None else f"was {self._start.failures.phase or 'beginning'}"
         self._earlier = [*self._earlier, EarlierStart(self._start.number, status, words)][-MOST_EARLIER:]
@@ -272,7 +274,7 @@ class LogReader:
         self._start = _Start(line.number)
         self._notes = {}
 
-    def _note(self, line: Line) -> Note | None:
+    def _note(self, line: LogLine) -> Note | None:
         """Count a known message; one that no table knows is counted too."""
         text = line.text
         if not text or line.level == "DEBUG" or text.lstrip().startswith("warnings.warn"):
@@ -288,7 +290,7 @@ class LogReader:
             self._warnings.add("WARNING", text, line.number)
         return note
 
-    def _group_errors(self, line: Line) -> None:
+    def _group_errors(self, line: LogLine) -> None:
         """A traceback is one error, however many lines carry its prefix."""
         if line.level not in ("ERROR", "CRITICAL"):
             if self._group is not None and line.level and line.process == self._group[0]:
@@ -342,7 +344,7 @@ def _in_effect(settings: Mapping[str, Scalar], backend: str | None) -> dict[str,
     return dict(settings) if backend is None else {**settings, "attention_backend": backend}
 
 
-def read_log(text: str | Iterable[Line], exit_code: int | None = None, is_running: bool | None = None) -> LogReport:
+def read_log(text: str | Iterable[LogLine], exit_code: int | None = None, is_running: bool | None = None) -> LogReport:
     """Read a log that is in memory, or its lines."""
     reader = LogReader()
     for line in lines_of(text) if isinstance(text, str) else text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.engine.log.lines import Line
+from planner.engine.log.lines import LogLine
 from planner.engine.log.patterns import ABORTED, ANSWERED, ENGINE, PREEMPTED, PREFIX_HITS, STATISTIC, STATISTICS
 
 
@@ -57,7 +57,7 @@ class RunReader:
         self._aborted = [0, 0]
         self._answers = {"2": 0, "4": 0, "5": 0}
 
-    def feed(self, line: Line) -> bool:
+    def feed(self, line: LogLine) -> bool:
         """Take a line in; whether it is one of statistics."""
         text = line.text
         if STATISTICS in text:
@@ -78,7 +78,7 @@ class RunReader:
                     self._aborted[index] += 1
         return False
 
-    def _take(self, line: Line) -> None:
+    def _take(self, line: LogLine) -> None:
         read: dict[str, float] = {
             name: float(match[1]) for name, pattern in STATISTIC.items() if (match := pattern.search(line.text))
         }

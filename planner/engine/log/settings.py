@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from planner.engine.config import BOOLEANS, FIELDS
-from planner.engine.log.lines import Line, lines_of
+from planner.engine.log.lines import LogLine, lines_of
 from planner.engine.log.patterns import ASKED, CAPTURE_SIZE, IN_EFFECT, LOGGED_AS, SETTINGS
 
 Scalar = str | int | float | bool | None
@@ -29,7 +29,7 @@ _QUALIFIED = re.compile(r"torch\.(\w+)|[A-Z]\w*\.([A-Z][A-Z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SettingDifference:
     setting: str
     asked: Scalar
     in_effect: Scalar
@@ -47,7 +47,7 @@ class SettingsReader:
         self.model: str | None = None
         self.in_effect: dict[str, Scalar] = {}
 
-    def feed(self, line: Line) -> bool:
+    def feed(self, line: LogLine) -> bool:
         """Take a line in; whether it told settings."""
         text = line.text
         if match := ASKED.match(text):
@@ -84,7 +84,7 @@ class SettingsReader:
             elif field == "compilation_config" and (size := CAPTURE_SIZE.search(raw)):
                 self.in_effect["max_cudagraph_capture_size"] = int(size[1])
 
-    def _take_line(self, line: Line) -> bool:
+    def _take_line(self, line: LogLine) -> bool:
         told = False
         for name, pattern in SETTINGS:
             match = pattern.search(line.text)
@@ -98,7 +98,7 @@ class SettingsReader:
         asked = ", ".join(f"{name} {value}" for name, value in self.asked.items()) or "nothing that is a setting"
         return f"asked: {asked}{'; passed too: ' + ', '.join(sorted(self.others)) if self.others else ''}"
 
-    def differences(self) -> tuple[Difference, ...]:
+    def differences(self) -> tuple[SettingDifference, ...]:
         return differences(self.asked, self.in_effect)
 
 
@@ -110,10 +110,10 @@ def read_settings(log_text: str) -> SettingsReader:
     return reader
 
 
-def differences(asked: Mapping[str, Scalar], in_effect: Mapping[str, Scalar]) -> tuple[Difference, ...]:
+def differences(asked: Mapping[str, Scalar], in_effect: Mapping[str, Scalar]) -> tuple[SettingDifference, ...]:
     """Settings that took effect with another value than was asked; what is left to the engine (auto) never differs."""
     return tuple(
-        Difference(name, value, in_effect[name])
+        SettingDifference(name, value, in_effect[name])
         for name, value in asked.items()
         if name in in_effect and not is_same(name, value, in_effect[name])
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.engine.log.lines import Line, lines_of
+from planner.engine.log.lines import LogLine, lines_of
 from planner.engine.log.patterns import ATTENTION_NAMES, FACTS, NOT_ATTENTION, is_routine
 from planner.units import GIB
 
@@ -78,7 +78,7 @@ class FactsReader:
         self._readings: dict[re.Pattern[str], _Reading] = {}
         self._attention: str | None = None
 
-    def feed(self, line: Line) -> Told:
+    def feed(self, line: LogLine) -> Told:
         """Take a line in; whether it told a figure, and one that no line had told before."""
         told: Told = ""
         if is_routine(line.text):
@@ -91,7 +91,7 @@ class FactsReader:
                     told = "new" if is_new or told == "new" else "again"
         return told
 
-    def _add(self, name: str, pattern: re.Pattern[str], text: str, line: Line) -> bool:
+    def _add(self, name: str, pattern: re.Pattern[str], text: str, line: LogLine) -> bool:
         if name == "attention":
             backend = _attention(text)
             is_new = self._attention is None and backend is not None
@@ -161,7 +161,7 @@ class FactsReader:
         )
 
 
-def facts_of(lines: Iterable[Line]) -> StartFacts:
+def facts_of(lines: Iterable[LogLine]) -> StartFacts:
     reader = FactsReader()
     for line in lines:
         reader.feed(line)

@@ -94,7 +94,7 @@ def image_facts(name: str) -> ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedContainer:
     exit_code: int
     stdout: str
     stderr: str
@@ -108,7 +108,7 @@ def run_to_end(
     env: Mapping[str, str] | None = None,
     runtime: str | None = None,
     timeout_s: int = 300,
-) -> Ended:
+) -> EndedContainer:
     """Run one command in a container of its own, without a network; `program` replaces the image's entrypoint.
 
     With a runtime it sees all cards, as a trial's container does. Raises BackendError, also if it does not end in time.
@@ -132,4 +132,4 @@ def run_to_end(
             )
         finally:
             container.remove(force=True, v=True)
-    return Ended(code, out, err)
+    return EndedContainer(code, out, err)

@@ -8,8 +8,8 @@ from planner.benchmark import LATENCIES
 from planner.report.explanation import effects, explained
 from planner.report.findings import PERCENTILES, distributions, memory_fits, memory_words, value_fits
 from planner.report.html.labels import marked_value, objective_axis, ratio, sentence, short_percent, value_word
-from planner.report.html.page import Figure, Section, Table, table
-from planner.report.html.plots import Axis, Point, Series, bars, lines, scatter
+from planner.report.html.page import PageFigure, Section, Table, table
+from planner.report.html.plots import Axis, PlotPoint, Series, bars, lines, scatter
 from planner.study import Problem
 from planner.trials import Trial, searched
 from planner.units import format_count, format_ms
@@ -44,7 +44,7 @@ def effects_section(problem: Problem, trials: Sequence[Trial]) -> Section:
         [(e.name, e.gain, f"{e.name}: {value_word(e.worst)} to {value_word(e.best)}, {e.gain:+.1%}") for e in found],
         Axis("best value over worst", short_percent),
     )
-    return Section("effects", "What mattered", words=(words,), figures=(Figure(caption, drawn, numbers),))
+    return Section("effects", "What mattered", words=(words,), figures=(PageFigure(caption, drawn, numbers),))
 
 
 def predictions_section(problem: Problem, trials: Sequence[Trial]) -> Section:
@@ -57,7 +57,7 @@ def predictions_section(problem: Problem, trials: Sequence[Trial]) -> Section:
             [(str(t.number), objective.format(p), marked_value(problem, t), ratio(p, real)) for t, p, real in values],
         )
         dots = [
-            Point(p, real, f"trial {t.number}: {objective.format(p)}, {objective.format(real)}")
+            PlotPoint(p, real, f"trial {t.number}: {objective.format(p)}, {objective.format(real)}")
             for t, p, real in values
         ]
         figures.append(
@@ -79,7 +79,7 @@ def predictions_section(problem: Problem, trials: Sequence[Trial]) -> Section:
             ],
         )
         dots = [
-            Point(
+            PlotPoint(
                 f.predicted_tokens,
                 f.real_tokens,
                 f"trial {f.trial.number}: {format_count(f.predicted_tokens)}, {format_count(f.real_tokens)}",
@@ -91,12 +91,12 @@ def predictions_section(problem: Problem, trials: Sequence[Trial]) -> Section:
     return Section("predictions", "Predicted against measured", words=tuple(words), figures=tuple(figures))
 
 
-def _against_reality(caption: str, dots: Sequence[Point], axis: Axis, numbers: Table) -> Figure:
+def _against_reality(caption: str, dots: Sequence[PlotPoint], axis: Axis, numbers: Table) -> PageFigure:
     ends = [min(min(d.x, d.y) for d in dots), max(max(d.x, d.y) for d in dots)]
-    same = Series("as predicted", [Point(end, end) for end in ends], has_line=True, has_dots=False)
+    same = Series("as predicted", [PlotPoint(end, end) for end in ends], has_line=True, has_dots=False)
     unit = axis.title.rpartition(", ")[2]
     across, up = Axis(f"predicted, {unit}", axis.format), Axis(f"measured, {unit}", axis.format)
-    return Figure(caption, scatter(caption, [Series("trials", dots), same], across, up), numbers)
+    return PageFigure(caption, scatter(caption, [Series("trials", dots), same], across, up), numbers)
 
 
 def latencies_section(problem: Problem, trials: Sequence[Trial]) -> Section | None:
@@ -114,7 +114,9 @@ def latencies_section(problem: Problem, trials: Sequence[Trial]) -> Section | No
             continue
         caption = f"{latency.upper()} at its percentiles"
         numbers = table(caption, ("trial", *PERCENTILES), [(who, *map(format_ms, values)) for who, values in kept])
-        figures.append(Figure(caption, lines(caption, PERCENTILES, kept, Axis(latency.upper(), format_ms)), numbers))
+        figures.append(
+            PageFigure(caption, lines(caption, PERCENTILES, kept, Axis(latency.upper(), format_ms)), numbers)
+        )
     words = (
         "Percentiles are what records keep of a distribution; each is the mean over the launches. "
         "TTFT: first token. TPOT: each further token. ITL: gap between chunks. E2EL: whole answer.",

@@ -32,7 +32,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class PageFigure:
     caption: str
     svg: Markup
     numbers: Table
@@ -54,7 +54,7 @@ class Section:
     is_bad: bool = False
     """Whether that sentence says that nothing was found."""
     words: tuple[str, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[PageFigure, ...] = ()
     tables: tuple[Table, ...] = ()
     logs: tuple[Log, ...] = ()
 

@@ -32,7 +32,7 @@ Format = Callable[[float], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class PlotPoint:
     x: float
     y: float
     title: str = ""
@@ -42,7 +42,7 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class Series:
     name: str
-    points: Sequence[Point]
+    points: Sequence[PlotPoint]
     has_line: bool = False
     has_dots: bool = True
 

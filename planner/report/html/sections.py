@@ -20,8 +20,8 @@ from planner.report.html.labels import (
     short_percent,
     time_unit,
 )
-from planner.report.html.page import Figure, Log, Page, Row, Section, Table, table
-from planner.report.html.plots import Axis, Point, Series, intervals, scatter
+from planner.report.html.page import Log, Page, PageFigure, Row, Section, Table, table
+from planner.report.html.plots import Axis, PlotPoint, Series, intervals, scatter
 from planner.report.verdict import Verdict, banners, gain_words, interval, judged
 from planner.study import Problem
 from planner.trials import (
@@ -105,7 +105,7 @@ def _verdict(problem: Problem, verdict: Verdict) -> Section:
     shown = Table("Finals: measured again in turn, on fresh prompts", columns, tuple(rows), frozenset({"note"}))
     caption = f"Gain in {objective.name} over the defaults in the finals, with 95 % intervals"
     numbers = table(caption, ("trial", "low", "gain", "high"), [(n, *map(percent, found)) for n, *found in drawn])
-    figures = (Figure(caption, intervals(caption, drawn, Axis("gain over the defaults", short_percent)), numbers),)
+    figures = (PageFigure(caption, intervals(caption, drawn, Axis("gain over the defaults", short_percent)), numbers),)
     return Section(
         "verdict", "Verdict", lead, verdict.trial is None, words, figures=figures if drawn else (), tables=(shown,)
     )
@@ -170,14 +170,16 @@ def _progress(problem: Problem, trials: Sequence[Trial]) -> Section | None:
         rows,
     )
 
-    def figure(caption: str, at: Callable[[Launch], float], axis: Axis) -> Figure:
+    def figure(caption: str, at: Callable[[Launch], float], axis: Axis) -> PageFigure:
         dots = [
-            Point(at(launch), launch.value, f"trial {launch.trial.number}: {problem.objective.format(launch.value)}")
+            PlotPoint(
+                at(launch), launch.value, f"trial {launch.trial.number}: {problem.objective.format(launch.value)}"
+            )
             for launch in found
             if launch.value is not None
         ]
         series = [Series("launches", dots), Series("best so far", _steps(found, at), has_line=True, has_dots=False)]
-        return Figure(caption, scatter(caption, series, axis, objective_axis(problem)), numbers)
+        return PageFigure(caption, scatter(caption, series, axis, objective_axis(problem)), numbers)
 
     unit, unit_s = time_unit(found[-1].engine_s)
     time = Axis(f"engine time, {unit}", lambda value: f"{value:.3g}")
@@ -192,14 +194,14 @@ def _progress(problem: Problem, trials: Sequence[Trial]) -> Section | None:
     )
 
 
-def _steps(found: Sequence[Launch], at: Callable[[Launch], float]) -> list[Point]:
-    points: list[Point] = []
+def _steps(found: Sequence[Launch], at: Callable[[Launch], float]) -> list[PlotPoint]:
+    points: list[PlotPoint] = []
     for launch in found:
         if launch.best is None:
             continue
         if points:
-            points.append(Point(at(launch), points[-1].y))
-        points.append(Point(at(launch), launch.best))
+            points.append(PlotPoint(at(launch), points[-1].y))
+        points.append(PlotPoint(at(launch), launch.best))
     return points
 
 
@@ -211,8 +213,8 @@ def _front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) ->
     kept = {id(point.trial) for point in points if point.load is None}
     able = [(t, all_metrics(problem, t)) for t in searched(trials) if t.is_acceptable and id(t) not in kept]
 
-    def dot(number: int, values: dict[str, float]) -> Point:
-        return Point(values[first], values[second], f"trial {number}: {figures_of(values, metrics)}")
+    def dot(number: int, values: dict[str, float]) -> PlotPoint:
+        return PlotPoint(values[first], values[second], f"trial {number}: {figures_of(values, metrics)}")
 
     rest = [dot(trial.number, values) for trial, values in able if first in values and second in values]
     series = [
@@ -235,7 +237,7 @@ def _front(problem: Problem, trials: Sequence[Trial], metrics: Sequence[str]) ->
         ("settings",),
     )
     drawn = scatter(caption, series, metric_axis(first), metric_axis(second))
-    return Section("pareto", "Pareto front", figures=(Figure(caption, drawn, numbers),))
+    return Section("pareto", "Pareto front", figures=(PageFigure(caption, drawn, numbers),))
 
 
 def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Section:

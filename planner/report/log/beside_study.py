@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from planner.engine import FIELDS, Difference, LogReport, Scalar, differences, parsed, settings
+from planner.engine import FIELDS, LogReport, Scalar, SettingDifference, differences, parsed, settings
 from planner.errors import InputError
 from planner.estimate import SAME_CARD_FRACTION, load_calibrations, predicted_figures, real_figures
 from planner.study import Problem, Workspace, load
@@ -20,7 +20,7 @@ from planner.units import format_gib
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class ComparedFigure:
     name: str
     predicted: float
     doubt: float | None
@@ -35,9 +35,9 @@ class StudyComparison:
     asked: Mapping[str, Scalar]
     expected: Mapping[str, Scalar]
     """The settings asked for, and for the rest what the model of vLLM's defaults predicts."""
-    differences: tuple[Difference, ...]
+    differences: tuple[SettingDifference, ...]
     """Differences between the expected settings and those in effect."""
-    memory: tuple[Figure, ...]
+    memory: tuple[ComparedFigure, ...]
     """Predicted and real memory, in bytes per GPU."""
     predicted_kv_tokens: int | None
     remarks: tuple[str, ...]
@@ -69,7 +69,7 @@ def compare_with_study(
         "kv_cache_bytes": memory.uncertainty_bytes,
     }
     figures = tuple(
-        Figure(name=key, predicted=value, doubt=float(doubts[key]), real=getattr(real, key))
+        ComparedFigure(name=key, predicted=value, doubt=float(doubts[key]), real=getattr(real, key))
         for key in doubts
         if (value := getattr(predicted, key)) is not None
     )

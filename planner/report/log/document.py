@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from planner.engine import Event, LogReport, SeenNote
+from planner.engine import LogEvent, LogReport, SeenNote
 
 if TYPE_CHECKING:
     from planner.report.log.beside_study import StudyComparison
@@ -77,7 +77,7 @@ def note_document(seen: SeenNote, version: str | None) -> dict[str, Any]:
     }
 
 
-def event_json(event: Event) -> str:
+def event_json(event: LogEvent) -> str:
     """One line of JSON for one event of a followed log."""
     found: dict[str, Any] = {"event": event.kind, "line": event.number, "when": event.when, "text": event.text}
     return json_line(found if event.note is None else {**found, "note": event.note.name})

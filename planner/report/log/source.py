@@ -18,7 +18,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
-from planner.engine import HEAD_BYTES, Event, Line, Lines, LogReader, LogReport, is_binary
+from planner.engine import HEAD_BYTES, Lines, LogEvent, LogLine, LogReader, LogReport, is_binary
 from planner.errors import BackendError, InputError
 from planner.files import redactor
 
@@ -133,11 +133,11 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def read_source(source: Source, follow: bool = False, on_event: Callable[[Event], None] | None = None) -> LogReport:
+def read_source(source: Source, follow: bool = False, on_event: Callable[[LogEvent], None] | None = None) -> LogReport:
     """Read a log to its end, or follow it until Ctrl-C or SIGTERM. Raises InputError if it is not a log of vLLM."""
     reader, lines, is_first, redacted = LogReader(), Lines(), True, redactor()
 
-    def take(line: Line) -> None:
+    def take(line: LogLine) -> None:
         text = redacted(line.text)
         event = reader.feed(line if text == line.text else replace(line, text=text))
         if event is not None and on_event is not None:

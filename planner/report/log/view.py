@@ -11,8 +11,8 @@ from rich.text import Text
 
 from planner.engine import (
     FIELDS,
-    Event,
-    Failure,
+    FailureInLog,
+    LogEvent,
     LogReport,
     RunSummary,
     Scalar,
@@ -26,7 +26,7 @@ from planner.trials import SIMULATED_BANNER
 from planner.units import format_count, format_duration, to_gib
 
 if TYPE_CHECKING:
-    from planner.report.log.beside_study import Figure, StudyComparison
+    from planner.report.log.beside_study import ComparedFigure, StudyComparison
 
 
 LABEL_WIDTH = 10
@@ -63,7 +63,7 @@ def log_view(report: LogReport, name: str, compared: StudyComparison | None = No
     return Group(*parts)
 
 
-def event_text(event: Event) -> Text:
+def event_text(event: LogEvent) -> Text:
     """One line for one event of a followed log."""
     when = event.when.partition(" ")[2] or "        "
     words = event.text if event.note is None else f"{event.note.name}: {event.text}"
@@ -92,7 +92,7 @@ def _rows(rows: Iterable[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def _failure(failure: Failure, version: str | None) -> Table:
+def _failure(failure: FailureInLog, version: str | None) -> Table:
     phase = f", {'' if failure.phase == 'under load' else 'while '}{failure.phase}" if failure.phase else ""
     line = f" (line {failure.number})" if failure.number else ""
     return _rows(
@@ -177,7 +177,9 @@ def _run(run: RunSummary | None) -> list[tuple[str, str | Text]]:
 
 
 def _memory(facts: StartFacts, compared: StudyComparison | None) -> Table | None:
-    predicted: dict[str, Figure] = {} if compared is None else {figure.name: figure for figure in compared.memory}
+    predicted: dict[str, ComparedFigure] = (
+        {} if compared is None else {figure.name: figure for figure in compared.memory}
+    )
     real = {
         "weight_bytes": facts.weights_bytes,
         "non_torch_bytes": facts.non_torch_bytes,
@@ -206,7 +208,7 @@ def _memory(facts: StartFacts, compared: StudyComparison | None) -> Table | None
     return table
 
 
-def _against(figure: Figure | None, real: int | None) -> list[Text]:
+def _against(figure: ComparedFigure | None, real: int | None) -> list[Text]:
     if figure is None:
         return [Text(), Text(), Text()]
     cells = [Text(_gib(figure.predicted)), Text("" if figure.doubt is None else _gib(figure.doubt))]

@@ -116,7 +116,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class GuardEvent:
     name: str
     """A key of EVENTS."""
     rung: int
@@ -128,7 +128,7 @@ class Event:
 class Decision:
     state: State
     actions: tuple[Action, ...] = ()
-    events: tuple[Event, ...] = ()
+    events: tuple[GuardEvent, ...] = ()
 
 
 EVENTS: dict[str, str] = {
@@ -201,7 +201,7 @@ def decide(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: floa
         state = replace(state, container=seen.container, started_at=seen.started_at)
     if state.started_at != seen.started_at:
         state = replace(state, started_at=seen.started_at, container=seen.container, phase="starting", since_s=now_s)
-        return Decision(state, (), (Event(name="restarted", rung=state.rung, reason="by another hand"),))
+        return Decision(state, (), (GuardEvent(name="restarted", rung=state.rung, reason="by another hand"),))
     if state.phase == "starting":
         return _starting(policy, num_rungs, state, seen, now_s)
     return _serving(policy, num_rungs, state, seen, now_s)
@@ -211,7 +211,7 @@ def not_launched(policy: Policy, state: State, words: str, now_s: float) -> Deci
     """State after the Docker Engine refused a launch, which is no fault of the rung."""
     state = _waiting(policy, replace(state, waits=state.waits + 1), now_s)
     evidence = {"retry_in_s": round(state.retry_at_s - now_s, 1)}
-    return Decision(state, (), (Event(name="not_launched", rung=state.rung, reason=words, evidence=evidence),))
+    return Decision(state, (), (GuardEvent(name="not_launched", rung=state.rung, reason=words, evidence=evidence),))
 
 
 # --- phases ---
@@ -228,7 +228,7 @@ def _starting(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: f
     if seen.is_healthy:
         state = replace(state, phase="serving", since_s=now_s, pulse=Pulse(token_at_s=now_s))
         evidence = {"start_s": round(took_s, 1)}
-        return Decision(state, (), (Event(name="serving", rung=state.rung, reason="healthy", evidence=evidence),))
+        return Decision(state, (), (GuardEvent(name="serving", rung=state.rung, reason="healthy", evidence=evidence),))
     if took_s >= policy.start_timeout:
         words = f"not ready after {took_s:.0f} s: {seen.trouble or '/health does not answer'}"
         return _fail(policy, num_rungs, state, "start timeout", Death(error="", words=words), now_s)
@@ -244,12 +244,12 @@ def _serving(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: fl
     quiet = quiet_s(policy, state)
     if state.climbed_from is not None and now_s - state.since_s >= quiet:
         state = replace(state, climbed_from=None)
-        events.append(Event(name="climb_held", rung=state.rung, reason=f"{quiet:.0f} s without a failure"))
+        events.append(GuardEvent(name="climb_held", rung=state.rung, reason=f"{quiet:.0f} s without a failure"))
     if state.falls and now_s - state.fell_at_s >= 2 * policy.longest_quiet:
         state = replace(state, falls=0)
     if _may_climb(policy, state, seen, now_s):
         reason = f"{quiet:.0f} s without a failure" + ("" if policy.climbs == "always" else ", no request runs")
-        climbing = Event(name="climbing", rung=state.rung - 1, reason=reason, evidence={"from_rung": state.rung})
+        climbing = GuardEvent(name="climbing", rung=state.rung - 1, reason=reason, evidence={"from_rung": state.rung})
         launched = _launch(replace(state, rung=state.rung - 1, climbed_from=state.rung), now_s)
         return replace(launched, events=(*events, climbing))
     quiet_engine = now_s - pulse.token_at_s >= policy.probe_every or pulse.log_error_at_s == now_s
@@ -257,7 +257,7 @@ def _serving(policy: Policy, num_rungs: int, state: State, seen: Seen, now_s: fl
     return Decision(state, ("probe",) if wants_probe else (), tuple(events))
 
 
-def _feel(policy: Policy, state: State, seen: Seen, now_s: float) -> tuple[Pulse, list[Event]]:
+def _feel(policy: Policy, state: State, seen: Seen, now_s: float) -> tuple[Pulse, list[GuardEvent]]:
     """The pulse after this look, and the events it gives rise to."""
     pulse, events = state.pulse, []
     mark = (float(seen.tokens or 0), float(seen.cache_usage or 0), float(seen.probes_answered))
@@ -275,25 +275,25 @@ def _feel(policy: Policy, state: State, seen: Seen, now_s: float) -> tuple[Pulse
         pulse = replace(pulse, unhealthy_since_s=now_s)
     if seen.log_error is not None:
         if pulse.log_error is None:
-            events.append(Event(name="gpu_error", rung=state.rung, reason=seen.log_error.words))
+            events.append(GuardEvent(name="gpu_error", rung=state.rung, reason=seen.log_error.words))
         pulse = replace(pulse, log_error=seen.log_error, log_error_at_s=now_s)
     return _feel_speed(policy, state, pulse, seen, now_s, events)
 
 
 def _feel_speed(
-    policy: Policy, state: State, pulse: Pulse, seen: Seen, now_s: float, events: list[Event]
-) -> tuple[Pulse, list[Event]]:
+    policy: Policy, state: State, pulse: Pulse, seen: Seen, now_s: float, events: list[GuardEvent]
+) -> tuple[Pulse, list[GuardEvent]]:
     if policy.ttft_p95 is None or seen.ttft_p95_s is None:
         return pulse, events
     evidence = {"ttft_p95_s": round(seen.ttft_p95_s, 3), "limit_s": float(policy.ttft_p95)}
     if seen.ttft_p95_s <= policy.ttft_p95:
         if pulse.is_slow:
-            events.append(Event(name="fast", rung=state.rung, reason="under the limit again", evidence=evidence))
+            events.append(GuardEvent(name="fast", rung=state.rung, reason="under the limit again", evidence=evidence))
         return replace(pulse, slow_since_s=None, is_slow=False), events
     since = now_s if pulse.slow_since_s is None else pulse.slow_since_s
     if not pulse.is_slow and now_s - since >= policy.slow_after:
         reason = f"over the limit for {now_s - since:.0f} s; a restart would not help"
-        events.append(Event(name="slow", rung=state.rung, reason=reason, evidence=evidence))
+        events.append(GuardEvent(name="slow", rung=state.rung, reason=reason, evidence=evidence))
         pulse = replace(pulse, is_slow=True)
     return replace(pulse, slow_since_s=since), events
 
@@ -350,30 +350,32 @@ def _fail(policy: Policy, num_rungs: int, state: State, kind: Kind, death: Death
         "phase": state.phase,
         "retry_in_s": round(moved.retry_at_s - now_s, 1),
     }
-    event = Event(name="failed", rung=state.rung, reason=death.words, evidence=evidence)
+    event = GuardEvent(name="failed", rung=state.rung, reason=death.words, evidence=evidence)
     return Decision(moved, ("remove",), (event, *move))
 
 
 def _next_rung(
     policy: Policy, num_rungs: int, state: State, kind: Kind, now_s: float
-) -> tuple[State, tuple[Event, ...]]:
+) -> tuple[State, tuple[GuardEvent, ...]]:
     """State with the rung of the next start, and the event that says why it changed."""
     least = thresholds(policy).get(kind)
     if state.climbed_from is not None and (least is not None or state.phase == "starting"):
         lower = replace(state, rung=state.climbed_from, climbed_from=None, falls=state.falls + 1, fell_at_s=now_s)
         reason = f"{kind}; not tried again for {quiet_s(policy, lower):.0f} s"
-        return lower, (Event(name="climb_failed", rung=lower.rung, reason=reason, evidence={"from_rung": state.rung}),)
+        return lower, (
+            GuardEvent(name="climb_failed", rung=lower.rung, reason=reason, evidence={"from_rung": state.rung}),
+        )
     count = sum(failed.kind == kind and failed.rung == state.rung for failed in state.failures)
     if least is None or count < least:
         return state, ()
     times = f"{kind} {count} times in {policy.window:.0f} s"
     if state.rung + 1 < num_rungs:
-        event = Event(name="stepped_down", rung=state.rung + 1, reason=times, evidence={"from_rung": state.rung})
+        event = GuardEvent(name="stepped_down", rung=state.rung + 1, reason=times, evidence={"from_rung": state.rung})
         return replace(state, rung=state.rung + 1), (event,)
     if kind in START_FAILURES and state.rung > 0:
-        event = Event(name="started_over", rung=0, reason=times, evidence={"from_rung": state.rung})
+        event = GuardEvent(name="started_over", rung=0, reason=times, evidence={"from_rung": state.rung})
         return replace(state, rung=0, failures=()), (event,)
-    return state, (Event(name="at_the_bottom", rung=state.rung, reason=times),)
+    return state, (GuardEvent(name="at_the_bottom", rung=state.rung, reason=times),)
 
 
 def _waiting(policy: Policy, state: State, now_s: float) -> State:

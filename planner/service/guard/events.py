@@ -19,7 +19,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from planner.errors import BackendError
-from planner.service.guard.decisions import Event, Seen, State
+from planner.service.guard.decisions import GuardEvent, Seen, State
 
 WEBHOOK_TIMEOUT_S = 10.0
 MOST_WAITING = 1000
@@ -51,7 +51,7 @@ class Reporter:
         self._rung_names = rung_names
         self._webhook = webhook
         self._quiet = quiet
-        self._queue: asyncio.Queue[tuple[str, Event, bytes] | None] = asyncio.Queue(MOST_WAITING)
+        self._queue: asyncio.Queue[tuple[str, GuardEvent, bytes] | None] = asyncio.Queue(MOST_WAITING)
         self._poster: asyncio.Task[None] | None = None
         self._complained: set[str] = set()
         self.registry = CollectorRegistry()
@@ -77,7 +77,7 @@ class Reporter:
 
         return end
 
-    def tell(self, container: str, event: Event, log: Path | None = None) -> None:
+    def tell(self, container: str, event: GuardEvent, log: Path | None = None) -> None:
         record = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "service": self._service,
@@ -155,7 +155,7 @@ class Reporter:
                 else:
                     continue
                 reason = f"{event.name}: {what}"
-                self.tell(container, Event(name="webhook_failed", rung=event.rung, reason=reason))
+                self.tell(container, GuardEvent(name="webhook_failed", rung=event.rung, reason=reason))
 
 
 def _append(path: Path, line: bytes) -> None:

@@ -22,7 +22,7 @@ from planner.benchmark import engine_access
 from planner.errors import BackendError
 from planner.files import held
 from planner.launch import GUARD_LABEL, LADDER_LABEL, RUNG_LABEL, ContainerFacts, ContainerRun, OwnContainer
-from planner.service.guard.decisions import Decision, Event, State, decide, not_launched
+from planner.service.guard.decisions import Decision, GuardEvent, State, decide, not_launched
 from planner.service.guard.events import Reporter
 from planner.service.guard.observation import Watch, base_url_of
 from planner.service.ladder import Ladder
@@ -110,12 +110,12 @@ async def _run(ladder: Ladder, keepers: list[Keeper], reporter: Reporter, stops_
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     first = keepers[0].name
-    reporter.tell(first, Event(name="guard_started", rung=keepers[0].state.rung, reason=ladder.source or "ladder"))
+    reporter.tell(first, GuardEvent(name="guard_started", rung=keepers[0].state.rung, reason=ladder.source or "ladder"))
     await asyncio.gather(*(keeper.run(stop) for keeper in keepers))
     if stops_service:
         await asyncio.gather(*(keeper.end() for keeper in keepers))
     words = "the service is stopped" if stops_service else "the service goes on"
-    reporter.tell(first, Event(name="guard_stopped", rung=keepers[0].state.rung, reason=words))
+    reporter.tell(first, GuardEvent(name="guard_stopped", rung=keepers[0].state.rung, reason=words))
     await reporter.close()
 
 
@@ -155,7 +155,7 @@ class Keeper:
         try:
             await asyncio.to_thread(self.container.remove)
         except BackendError as error:
-            self._tell(Event(name="docker_silent", rung=self.state.rung, reason=str(error)))
+            self._tell(GuardEvent(name="docker_silent", rung=self.state.rung, reason=str(error)))
             return
         self._keep(replace(State(), rung=self.state.rung, falls=self.state.falls, fell_at_s=self.state.fell_at_s))
 
@@ -174,10 +174,10 @@ class Keeper:
             rung = int(label) if is_ours and label.isdecimal() else self.state.rung
             found = replace(self.state, phase="starting", since_s=time.time(), rung=rung)
             self._keep(replace(found, container=facts.id, started_at=facts.started_at))
-        self._tell(Event(name="adopted", rung=self.state.rung, reason=f"container {facts.id[:12]} was there"))
+        self._tell(GuardEvent(name="adopted", rung=self.state.rung, reason=f"container {facts.id[:12]} was there"))
         if not is_ours:
             reason = f"it is of another ladder; this one holds from the next start: docker stop {self.name}"
-            self._tell(Event(name="ladder_changed", rung=self.state.rung, reason=reason))
+            self._tell(GuardEvent(name="ladder_changed", rung=self.state.rung, reason=reason))
 
     async def _facts(self) -> ContainerFacts | bool | None:
         """Facts about the container, None if there is none; False if the Engine does not answer."""
@@ -217,7 +217,7 @@ class Keeper:
                 await self._launch()
         if self._watch.probe_refusal is not None and not self._said_refusal:
             self._said_refusal = True
-            self._tell(Event(name="probe_refused", rung=self.state.rung, reason=self._watch.probe_refusal))
+            self._tell(GuardEvent(name="probe_refused", rung=self.state.rung, reason=self._watch.probe_refusal))
 
     async def _remove(self) -> None:
         try:
@@ -235,7 +235,9 @@ class Keeper:
         else:
             rung = self._ladder.rungs[self.state.rung]
             evidence = {"starts_last_hour": len(self.state.starts_s)}
-            self._tell(Event(name="launched", rung=self.state.rung, reason=rung.why or rung.name, evidence=evidence))
+            self._tell(
+                GuardEvent(name="launched", rung=self.state.rung, reason=rung.why or rung.name, evidence=evidence)
+            )
 
     def _labelled(self) -> ContainerRun:
         run = self._ladder.run_of(self._index, self.state.rung)
@@ -296,9 +298,9 @@ class Keeper:
             return
         self._is_silent = error is not None
         name = "docker_silent" if error is not None else "docker_back"
-        self._tell(Event(name=name, rung=self.state.rung, reason=str(error or "")))
+        self._tell(GuardEvent(name=name, rung=self.state.rung, reason=str(error or "")))
 
-    def _tell(self, event: Event, log: Path | None = None) -> None:
+    def _tell(self, event: GuardEvent, log: Path | None = None) -> None:
         self._reporter.tell(self.name, event, log)
 
 

@@ -13,12 +13,12 @@ import contextlib
 from collections.abc import Callable, Collection, Sequence
 
 from planner.service.proxy.context_limit import CHAT, COMPLETIONS
-from planner.service.proxy.instances import Instance, Instances, addresses_of
+from planner.service.proxy.instances import Instances, ProxiedInstance, addresses_of
 from planner.service.proxy.request import (
     ProxyLimits,
+    ProxyRequest,
     Receive,
     Refused,
-    Request,
     Scope,
     Send,
     passed_on,
@@ -26,7 +26,7 @@ from planner.service.proxy.request import (
     unavailable,
 )
 from planner.service.proxy.shortening import Trim, fit, too_long_says
-from planner.service.proxy.upstream import Answer, Broken, NotSent
+from planner.service.proxy.upstream import Broken, NotSent, UpstreamAnswer
 
 TRIMMED_HEADER = b"x-planner-trimmed"
 """Header of an answer with the number of messages that were left out."""
@@ -135,7 +135,7 @@ class Proxy:
         except TimeoutError:
             raise Refused(408, "timeout", f"the body did not come within {self.limits.body_s:g} s") from None
 
-    async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _answer(self, request: ProxyRequest, receive: Receive, send: Send) -> None:
         """Ask an instance and pass its answer on, until the client goes."""
         task = asyncio.current_task()
         assert task is not None
@@ -157,10 +157,10 @@ class Proxy:
             gone.remove_done_callback(stop)
             gone.cancel()
 
-    async def _pass_on(self, request: Request, send: Send) -> None:
+    async def _pass_on(self, request: ProxyRequest, send: Send) -> None:
         """Pass the answer of an instance on. Raises Refused before anything is answered."""
         instances, deadline_s = self._instances, asyncio.get_running_loop().time() + self.limits.queue_s
-        tried: set[Instance] = set()
+        tried: set[ProxiedInstance] = set()
         was_broken = False
         judged_by: int | None = None
         while True:
@@ -192,7 +192,7 @@ class Proxy:
             finally:
                 instance.in_flight -= 1
 
-    async def _tokenize(self, request: Request) -> bytes | None:
+    async def _tokenize(self, request: ProxyRequest) -> bytes | None:
         able = self._instances.able()
         try:
             return await able[0].ask_whole(request) if able else None
@@ -204,7 +204,7 @@ class _ClientGone(Exception):  # noqa: N818
     """The client has gone: there is nobody to answer."""
 
 
-async def _send_refusal(answer: Answer, request: Request, send: Send) -> None:
+async def _send_refusal(answer: UpstreamAnswer, request: ProxyRequest, send: Send) -> None:
     """Send the engine's refusal; one about the length takes OpenAI's form, which clients know."""
     parts = []
     with contextlib.suppress(Broken):
@@ -217,7 +217,7 @@ async def _send_refusal(answer: Answer, request: Request, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"".join(parts)})
 
 
-async def _stream(answer: Answer, num_trimmed: int, send: Send) -> None:
+async def _stream(answer: UpstreamAnswer, num_trimmed: int, send: Send) -> None:
     """Stream bytes as they come. If the answer breaks off, so does ours: no end is made up."""
     headers = passed_on(answer.headers)
     if num_trimmed:

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from planner.errors import InputError
-from planner.service.proxy.request import ProxyLimits, Request, unavailable
-from planner.service.proxy.upstream import Answer, Broken, NotSent, Pool
+from planner.service.proxy.request import ProxyLimits, ProxyRequest, unavailable
+from planner.service.proxy.upstream import Broken, NotSent, Pool, UpstreamAnswer
 
 HEALTH_S = 0.5
 """Seconds between two health checks of an instance that did not answer."""
 
 
 @dataclass(slots=True, eq=False)
-class Instance:
+class ProxiedInstance:
     """One engine, and the number of its requests under way."""
 
     base_url: str
@@ -32,7 +32,7 @@ class Instance:
     is_up: bool = True
     probe: asyncio.Task[None] | None = None
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request: ProxyRequest) -> UpstreamAnswer:
         """Wait for the answer's head; the caller releases the answer to the pool. Raises NotSent, Broken."""
         data = request.encode(self.pool.host, self.pool.port)
         if request.is_repeatable:
@@ -43,7 +43,7 @@ class Instance:
                     raise
         return await self.pool.exchange(data, may_keep=False)
 
-    async def ask_whole(self, request: Request) -> bytes:
+    async def ask_whole(self, request: ProxyRequest) -> bytes:
         """The whole body of the answer. Raises NotSent, Broken."""
         answer = await self.ask(request)
         try:
@@ -61,7 +61,7 @@ class Instances:
     def __init__(self, limits: ProxyLimits, on_event: Callable[[str], None]) -> None:
         self.limits = limits
         self.on_event = on_event
-        self.all: tuple[Instance, ...] = ()
+        self.all: tuple[ProxiedInstance, ...] = ()
         self._num_queued = 0
         self._changed = asyncio.Event()
 
@@ -76,9 +76,9 @@ class Instances:
             known[url].pool.close()
         self._changed.set()
 
-    def _new(self, base_url: str, host: str, port: int) -> Instance:
+    def _new(self, base_url: str, host: str, port: int) -> ProxiedInstance:
         limits = self.limits
-        return Instance(base_url, Pool(host, port, limits.connect_s, limits.first_byte_s, limits.idle_s))
+        return ProxiedInstance(base_url, Pool(host, port, limits.connect_s, limits.first_byte_s, limits.idle_s))
 
     def close(self) -> None:
         for instance in self.all:
@@ -86,12 +86,12 @@ class Instances:
             if instance.probe is not None:
                 instance.probe.cancel()
 
-    def able(self, without: set[Instance] | None = None) -> list[Instance]:
+    def able(self, without: set[ProxiedInstance] | None = None) -> list[ProxiedInstance]:
         """Instances that answer, the least loaded first."""
         found = [instance for instance in self.all if instance.is_up and instance not in (without or ())]
         return sorted(found, key=lambda instance: (instance.in_flight, instance.num_sent))
 
-    async def choose(self, tried: set[Instance], deadline_s: float) -> Instance:
+    async def choose(self, tried: set[ProxiedInstance], deadline_s: float) -> ProxiedInstance:
         """The least loaded instance not yet tried. Waits while there is none, then forgets which were tried.
 
         Raises Refused after the deadline (time of the event loop), or if too many requests wait.
@@ -117,16 +117,16 @@ class Instances:
         finally:
             self._num_queued -= 1
 
-    def mark_down(self, instance: Instance, why: str) -> None:
+    def mark_down(self, instance: ProxiedInstance, why: str) -> None:
         if instance.is_up:
             instance.is_up = False
             self.on_event(f"{instance.base_url} does not answer: {why}")
             instance.probe = asyncio.get_running_loop().create_task(self._probe(instance))
 
-    async def _probe(self, instance: Instance) -> None:
+    async def _probe(self, instance: ProxiedInstance) -> None:
         """Ask for its health until it answers, or it is no longer an instance."""
         while instance in self.all:
-            request = Request("GET", "/health", b"/health", [(b"connection", b"close")])
+            request = ProxyRequest("GET", "/health", b"/health", [(b"connection", b"close")])
             with contextlib.suppress(NotSent, Broken, TimeoutError):
                 async with asyncio.timeout(self.limits.connect_s):
                     answer = await instance.ask(request)

@@ -88,7 +88,7 @@ def unavailable(message: str) -> Refused:
 
 
 @dataclass(slots=True)
-class Request:
+class ProxyRequest:
     method: str
     path: str
     target: bytes
@@ -111,7 +111,7 @@ class Request:
         return b"\r\n".join([*lines, b"", self.body])
 
 
-def read_head(scope: Scope, also: Collection[str], max_header_bytes: int) -> Request:
+def read_head(scope: Scope, also: Collection[str], max_header_bytes: int) -> ProxyRequest:
     """The request in a scope. Raises Refused unless its path belongs to the API or is exactly one of `also`."""
     method, path = scope["method"], scope["raw_path"].decode("ascii", "replace")
     is_open = _PATH.fullmatch(path) and ".." not in path and path not in CLOSED_PATHS
@@ -123,7 +123,7 @@ def read_head(scope: Scope, also: Collection[str], max_header_bytes: int) -> Req
     if sum(len(name) + len(value) + 4 for name, value in headers) > max_header_bytes:
         raise Refused(431, "headers_too_large", f"the headers have more than {max_header_bytes} bytes")
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    return Request(method, path, target, passed_on(headers, _NOT_PASSED_ON))
+    return ProxyRequest(method, path, target, passed_on(headers, _NOT_PASSED_ON))
 
 
 def passed_on(headers: Headers, left_out: Collection[bytes] = ()) -> Headers:

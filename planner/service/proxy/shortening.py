@@ -23,14 +23,14 @@ from planner.service.proxy.context_limit import (
     turns,
     with_messages,
 )
-from planner.service.proxy.request import Refused, Request
+from planner.service.proxy.request import ProxyRequest, Refused
 
 Trim = Literal["oldest"]
-Tokenize: TypeAlias = Callable[[Request], Awaitable[bytes | None]]
+Tokenize: TypeAlias = Callable[[ProxyRequest], Awaitable[bytes | None]]
 """Sends a request for /tokenize to an engine; returns its answer, or None if none answers."""
 
 
-async def fit(request: Request, context_tokens: int | None, trim: Trim | None, tokenize: Tokenize) -> None:
+async def fit(request: ProxyRequest, context_tokens: int | None, trim: Trim | None, tokenize: Tokenize) -> None:
     """Trim a request that is too long. `context_tokens` None: the engine judges.
 
     Raises Refused if it may not be trimmed, or cannot be.
@@ -71,7 +71,7 @@ class _Error(msgspec.Struct):
     message: str = ""
 
 
-class _Body(msgspec.Struct):
+class _ChatBody(msgspec.Struct):
     """An engine's error: nested since 0.11, flat before."""
 
     error: _Error | None = None
@@ -83,25 +83,25 @@ _LENGTH = re.compile(r"maximum (?:context|model) length")
 
 def _decode_error(body: bytes) -> str | None:
     try:
-        found = msgspec.json.decode(body, type=_Body)
+        found = msgspec.json.decode(body, type=_ChatBody)
     except msgspec.MsgspecError:
         return None
     return found.message if found.error is None else found.error.message
 
 
-async def _count(request: Request, asked: Asked, body: bytes, tokenize: Tokenize) -> int | None:
+async def _count(request: ProxyRequest, asked: Asked, body: bytes, tokenize: Tokenize) -> int | None:
     """Number of tokens by an engine's tokenizer, of several prompts the longest; None if it does not say."""
     counts = []
     try:
         for content in tokenize_bodies(asked, body):
-            answer = await tokenize(Request("POST", "/tokenize", b"/tokenize", request.headers, content))
+            answer = await tokenize(ProxyRequest("POST", "/tokenize", b"/tokenize", request.headers, content))
             counts.append(int(msgspec.json.decode(answer or b"")["count"]))
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
         return None
     return max(counts, default=None)
 
 
-async def _trim(request: Request, asked: Asked, most_tokens: int, tokenize: Tokenize) -> bool:
+async def _trim(request: ProxyRequest, asked: Asked, most_tokens: int, tokenize: Tokenize) -> bool:
     """Leave out as few of the oldest turns as needed, by bisection. False: the last turn alone is too long."""
     try:
         first, said = turns(asked.prompt)

@@ -42,19 +42,19 @@ class Pool:
     def __init__(self, host: str, port: int, connect_s: float, first_byte_s: float, idle_s: float) -> None:
         self.host, self.port = host, port
         self.connect_s, self.first_byte_s, self.idle_s = connect_s, first_byte_s, idle_s
-        self.kept: deque[tuple[float, Answer]] = deque()
-        self.busy: set[Answer] = set()
+        self.kept: deque[tuple[float, UpstreamAnswer]] = deque()
+        self.busy: set[UpstreamAnswer] = set()
         self.keeps = True
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def exchange(self, request: bytes, may_keep: bool = True) -> Answer:
+    async def exchange(self, request: bytes, may_keep: bool = True) -> UpstreamAnswer:
         """Send, and wait for the head of the answer; `may_keep` allows a kept connection. Raises NotSent, Broken."""
         loop = asyncio.get_running_loop()
         answer = self._take(loop.time()) if may_keep else None
         if answer is None:
             try:
                 async with asyncio.timeout(self.connect_s):
-                    _, answer = await loop.create_connection(lambda: Answer(self), self.host, self.port)
+                    _, answer = await loop.create_connection(lambda: UpstreamAnswer(self), self.host, self.port)
             except (OSError, TimeoutError) as error:
                 raise NotSent(str(error) or "connecting took too long") from None
         self.busy.add(answer)
@@ -67,7 +67,7 @@ class Pool:
             raise
         return answer
 
-    def _take(self, now_s: float) -> Answer | None:
+    def _take(self, now_s: float) -> UpstreamAnswer | None:
         while self.kept:
             since_s, answer = self.kept.pop()
             if answer.is_open and now_s - since_s < KEPT_S:
@@ -75,7 +75,7 @@ class Pool:
             answer.close()
         return None
 
-    def release(self, answer: Answer) -> None:
+    def release(self, answer: UpstreamAnswer) -> None:
         """Take back the connection of an answer that has ended, or is no longer wanted."""
         self.busy.discard(answer)
         if self.keeps and answer.can_be_kept:
@@ -100,7 +100,7 @@ class Pool:
             self.kept.pop()[1].close()
 
 
-class Answer(asyncio.Protocol):
+class UpstreamAnswer(asyncio.Protocol):
     """One connection and, while it is busy, the answer that comes over it."""
 
     status: int

@@ -1,7 +1,7 @@
-"""Whether a service started anew is what a trial measured: settings, memory and numbers, one `Check` each.
+"""Whether a service started anew is what a trial measured: settings, memory and numbers, one `ReproductionCheck` each.
 
 In: the `docker run`s that planner exports and those that happened, the engine's log, the metrics of both. Out:
-`Check`s. Starts and measures nothing.
+`ReproductionCheck`s. Starts and measures nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KV_FIGURES = ("kv_tokens", "num_blocks", "kv_cache_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class ReproductionCheck:
     """One thing compared."""
 
     kind: Literal["setting", "memory", "metric"]
@@ -55,7 +55,7 @@ class Check:
 NOTHING = "nothing"
 
 
-def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[Check]:
+def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[ReproductionCheck]:
     """The differences between the `docker run` that planner exports and the one that happened.
 
     Name, port, restart policy, labels and read-only mounts are left out, since they change no number.
@@ -68,7 +68,7 @@ def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[Check]:
     ]
 
 
-def compare_arguments(expected: ContainerRun, log: SettingsReader) -> list[Check]:
+def compare_arguments(expected: ContainerRun, log: SettingsReader) -> list[ReproductionCheck]:
     """The differences between the exported settings and those that the engine's log reports."""
     wanted = settings(parse_flags(expected.command)[0])
     names = [name for name in log.asked if name in wanted or not log.has_all]
@@ -79,8 +79,8 @@ def compare_arguments(expected: ContainerRun, log: SettingsReader) -> list[Check
     ]
 
 
-def _setting(name: str, expected: str, found: str) -> Check:
-    return Check(kind="setting", name=name, expected=expected, found=found, verdict="differs")
+def _setting(name: str, expected: str, found: str) -> ReproductionCheck:
+    return ReproductionCheck(kind="setting", name=name, expected=expected, found=found, verdict="differs")
 
 
 def _words(run: ContainerRun) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _value(written: Any) -> Any:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def compare_memory(expected: MemoryFigures | None, found: MemoryFigures | None) -> list[Check]:
+def compare_memory(expected: MemoryFigures | None, found: MemoryFigures | None) -> list[ReproductionCheck]:
     """Compare the KV cache of the trial's start with that of this one."""
     for name in KV_FIGURES:
         wanted, given = getattr(expected, name, None), getattr(found, name, None)
@@ -168,8 +168,10 @@ def _number(
     verdict: Verdict,
     change: float | None,
     noise: float | None,
-) -> Check:
-    return Check(kind=kind, name=name, expected=expected, found=found, verdict=verdict, change=change, noise=noise)
+) -> ReproductionCheck:
+    return ReproductionCheck(
+        kind=kind, name=name, expected=expected, found=found, verdict=verdict, change=change, noise=noise
+    )
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -192,7 +194,7 @@ def compare_metrics(
     objective: Objective,
     repeats: Sequence[Mapping[str, float]],
     tolerance: float,
-) -> list[Check]:
+) -> list[ReproductionCheck]:
     """Compare each judged metric of the trial's launches with this launch's repeats.
 
     `tolerance`: share that counts as no difference, in addition to the noise.

@@ -23,7 +23,7 @@ from planner.estimate import real_figures
 from planner.files import read_text, redact
 from planner.launch import NamedContainers, service_runs, serving, sigterm_as_interrupt
 from planner.service.verify.reproduction import (
-    Check,
+    ReproductionCheck,
     compare_arguments,
     compare_memory,
     compare_metrics,
@@ -95,7 +95,7 @@ def find_study_of(script: Script, given: Path | None) -> tuple[StudySpec, Path]:
 class Verification:
     study: str
     trial: Trial
-    checks: tuple[Check, ...]
+    checks: tuple[ReproductionCheck, ...]
     failure: str | None = None
     """Why there are no numbers: the engine did not serve, or the requests failed."""
     notes: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Verification:
     simulated: bool = False
 
     @property
-    def differing(self) -> list[Check]:
+    def differing(self) -> list[ReproductionCheck]:
         return [check for check in self.checks if check.verdict == "differs"]
 
     @property
@@ -207,7 +207,7 @@ def _verify(
     on_stage: OnStage,
 ) -> Verification:
     expected = service_runs(as_measured(problem, trial), trial.candidate)
-    checks: list[Check] = []
+    checks: list[ReproductionCheck] = []
     logs = [log_dir / f"verify-{i}.log" for i in range(len(script.containers))]
     with _started(script) as containers:
         for run, name in zip(expected, script.containers, strict=False):
@@ -215,7 +215,9 @@ def _verify(
         if len(expected) != len(script.containers):
             counts = (str(len(expected)), str(len(script.containers)))
             checks.append(
-                Check(kind="setting", name="instances", expected=counts[0], found=counts[1], verdict="differs")
+                ReproductionCheck(
+                    kind="setting", name="instances", expected=counts[0], found=counts[1], verdict="differs"
+                )
             )
         passed = problem.spec.engine.pass_env
         starts = [lambda i: containers.instance(script.containers[i], passed)] * len(script.containers)
@@ -232,7 +234,9 @@ def _verify(
     checks += compare_metrics(trial, trials, problem.objective, results, tolerance)
     if measured.simulated != trial.provenance.simulated:
         words = ("SIMULATED" if trial.provenance.simulated else "real", "SIMULATED" if measured.simulated else "real")
-        checks.append(Check(kind="setting", name="engine", expected=words[0], found=words[1], verdict="differs"))
+        checks.append(
+            ReproductionCheck(kind="setting", name="engine", expected=words[0], found=words[1], verdict="differs")
+        )
     return Verification(
         study=problem.spec.name,
         trial=trial,

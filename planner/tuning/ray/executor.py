@@ -1,4 +1,4 @@
-"""Trials on the hosts of a Ray cluster, many at once: `ray_crew(...) -> RayCrew`. Ray is used here and in
+"""Trials on the hosts of a Ray cluster, many at once: `ray_executor(...) -> RayExecutor`. Ray is used here and in
 `tasks.py`, which is what runs on the hosts, only.
 
 The driver alone holds the study. A host gets a work, launches it on its own Docker Engine or as processes, loads it
@@ -62,7 +62,7 @@ class _Task:
     began_s: float
 
 
-class RayCrew:
+class RayExecutor:
     def __init__(self, problem: Problem, order: Order, hosts: Sequence[Host], log_dir: Path, say: Say) -> None:
         """`say` is told of hosts that are left out."""
         self._problem, self._order, self._hosts, self._log_dir, self._say = problem, order, hosts, log_dir, say
@@ -227,9 +227,9 @@ class RayCrew:
 
 
 @contextmanager
-def ray_crew(
+def ray_executor(
     problem: Problem, backend: str, address: str, log_dir: Path, is_exclusive: bool, may_differ: bool, say: Say
-) -> Iterator[RayCrew]:
+) -> Iterator[RayExecutor]:
     """The hosts of a running cluster, checked. Raises BackendError without one, InputError where they differ."""
     order = Order(_with_whole_paths(problem.spec), backend)
     try:
@@ -243,12 +243,12 @@ def ray_crew(
         hosts = _hosts(problem, is_exclusive)
         found = _look_at(order, hosts)
         _compare(found, may_differ)
-        crew = RayCrew(problem, order, hosts, log_dir, say)
-        crew.images = {facts["image"] for _, facts in found} - {NOTHING}
+        executor = RayExecutor(problem, order, hosts, log_dir, say)
+        executor.images = {facts["image"] for _, facts in found} - {NOTHING}
         try:
-            yield crew
+            yield executor
         finally:
-            crew.close()
+            executor.close()
     finally:
         ray.shutdown()
 

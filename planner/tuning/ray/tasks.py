@@ -18,8 +18,8 @@ from planner.estimate import Calibrations
 from planner.hardware import Cards, GpuFacts, held_cards, read_gpus
 from planner.launch import Backend, cards_of, machine_of, make_backend, no_engine_left
 from planner.study import Problem, StudySpec, Workspace
-from planner.trials import Trial, Verdict, judged
-from planner.tuning.executor import Here, Work
+from planner.trials import QualityVerdict, Trial, judged
+from planner.tuning.executor import LocalExecutor, Work
 from planner.tuning.measure import measure_here
 from planner.tuning.quality_gate import Gate
 from planner.tuning.ray.own_cores import on_own_cores
@@ -87,9 +87,9 @@ def launch(order: Order, calibrations: Calibrations, work: Work, host: str) -> R
             machine = replace(machine_of(problem, order.backend), host=host)
             with _site(order, problem) as site:
                 measure = measure_here(problem, site.backend, site.cards)
-                crew = Here(problem, measure, _no_stage, order.backend, machine)
-                crew.begin(work)
-                trial = crew.next()
+                executor = LocalExecutor(problem, measure, _no_stage, order.backend, machine)
+                executor.begin(work)
+                trial = executor.next()
     except (BackendError, InputError, OSError) as error:
         return Result(None, {}, str(error))
     logs = site.log_dir.glob(f"trial-{work.number}-*.log")
@@ -102,23 +102,23 @@ def _no_stage(stage: str, done: int, total: int) -> None: ...
 class _Copy:
     """A study as one host sees it."""
 
-    def __init__(self, problem: Problem, trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> None:
+    def __init__(self, problem: Problem, trials: Sequence[Trial], verdicts: Sequence[QualityVerdict]) -> None:
         self._problem, self._trials, self._verdicts = problem, trials, list(verdicts)
 
     def trials(self) -> list[Trial]:
         return judged(self._problem, self._trials, self._verdicts)
 
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[QualityVerdict]:
         return self._verdicts
 
-    def keep_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+    def keep_verdicts(self, verdicts: Sequence[QualityVerdict]) -> None:
         self._verdicts = list(verdicts)
 
 
 @ray.remote(max_retries=0, max_calls=1)
 def judge(
-    order: Order, calibrations: Calibrations, trials: Sequence[Trial], verdicts: Sequence[Verdict]
-) -> tuple[list[Verdict], list[str], str | None]:
+    order: Order, calibrations: Calibrations, trials: Sequence[Trial], verdicts: Sequence[QualityVerdict]
+) -> tuple[list[QualityVerdict], list[str], str | None]:
     """The quality gate on this host: verdicts, what it said, and what is wrong with the host."""
     said: list[str] = []
     problem = Problem(_on_these_cards(order.spec), calibrations)

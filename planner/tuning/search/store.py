@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from planner.constraints import Constraint
 from planner.errors import BackendError, InputError, in_short
 from planner.study import Candidate, Problem
-from planner.trials import Rerun, Trial, Verdict, judged, on_par
+from planner.trials import QualityVerdict, Rerun, Trial, judged, on_par
 from planner.tuning.search.claims import Claims, shown
 from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit
 
@@ -103,11 +103,11 @@ class StudyStore:
                 known[frozen.number] = record_of(frozen)
         return [trial for frozen in finished if (trial := known[frozen.number]) is not None]
 
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[QualityVerdict]:
         """What the quality gate found so far, one for each set of numerics."""
-        return msgspec.convert(self.study.user_attrs.get(QUALITY, []), list[Verdict])
+        return msgspec.convert(self.study.user_attrs.get(QUALITY, []), list[QualityVerdict])
 
-    def keep_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+    def keep_verdicts(self, verdicts: Sequence[QualityVerdict]) -> None:
         """Store these, and no others, beside the trials; they are theirs from now on."""
         self.study.set_user_attr(QUALITY, msgspec.to_builtins(list(verdicts)))
 

@@ -11,7 +11,7 @@ from packaging.version import Version
 from rich.console import Console, RenderableType
 
 from planner.estimate.answer import Setup
-from planner.estimate.explore import Comparison, fit, layouts_of, sweep
+from planner.estimate.explore import SideBySide, fit, layouts_of, sweep
 from planner.estimate.fixes import nearest_fixes
 from planner.estimate.view import estimate_view, exploration_view
 from planner.hardware.by_name import find_gpu
@@ -102,7 +102,7 @@ def test_a_fit_shows_its_gaps() -> None:
 
 def test_a_comparison_fits_80_columns_and_says_why_not() -> None:
     setups = layouts_of(setup_for())
-    found = Comparison(tuple(("awq", f"{s.instances}xtp", s.answer()) for s in setups))
+    found = SideBySide(tuple(("awq", f"{s.instances}xtp", s.answer()) for s in setups))
     text = drawn(exploration_view(found))
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "No available memory for the cache blocks" in " ".join(text.split())

@@ -18,7 +18,7 @@ from planner.errors import InputError
 from planner.estimate.speed.step import StepModel
 from planner.files.structured import convert
 from planner.fleet.demand import Steady, Trace, demand_of
-from planner.fleet.instance import Instance, Level, fitted, given
+from planner.fleet.instance import MeasuredInstance, MeasuredLevel, fitted, given
 from planner.fleet.measurements import instance_of
 from planner.fleet.plan import plan_fleet
 from planner.fleet.sizing import observe_fleet, size_fleet
@@ -40,7 +40,7 @@ NUMBERS = "--capacity 6 --service-time 5s --ttft 300ms --variation 0.5"
 
 
 def test_a_fit_goes_through_what_was_measured_and_is_careful_beyond() -> None:
-    levels = [Level(in_flight=n, e2el_s=s, ttft_s=s / 10) for n, s in ((2, 4.0), (8, 5.0), (16, 8.0))]
+    levels = [MeasuredLevel(in_flight=n, e2el_s=s, ttft_s=s / 10) for n, s in ((2, 4.0), (8, 5.0), (16, 8.0))]
     one = fitted(levels, 32, 0.5)
     assert one.latency_s[[1, 2, 5, 8, 16]].tolist() == [4.0, 4.0, 4.5, 5.0, 8.0]
     assert one.throughput[16:] == pytest.approx(2.0), "no more throughput than was seen"
@@ -52,7 +52,7 @@ def test_a_fit_goes_through_what_was_measured_and_is_careful_beyond() -> None:
 
 
 def test_noise_that_makes_a_higher_load_faster_is_smoothed() -> None:
-    one = fitted([Level(in_flight=n, e2el_s=s) for n, s in ((1, 4.1), (2, 4.0), (2, 4.4), (4, 4.0))], 4, 0.0)
+    one = fitted([MeasuredLevel(in_flight=n, e2el_s=s) for n, s in ((1, 4.1), (2, 4.0), (2, 4.4), (4, 4.0))], 4, 0.0)
     assert (np.diff(one.latency_s) >= 0).all()
     assert one.latency_s[2] == pytest.approx(4.2)
 
@@ -84,20 +84,20 @@ def seen(count: int = 1, **changes: Any) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def fit() -> Instance:
+def fit() -> MeasuredInstance:
     loads = [(n, seen(concurrency=n, num_requests=max(60, 12 * n))) for n in (1, 4, 16, 32)]
     return instance_of(loads, 32, None, "simulated")
 
 
 @pytest.mark.parametrize("load", [2, 8, 24])
-def test_a_fit_predicts_the_latency_of_a_load_between(fit: Instance, load: int) -> None:
+def test_a_fit_predicts_the_latency_of_a_load_between(fit: MeasuredInstance, load: int) -> None:
     """A closed loop of a concurrency that was not measured, within 6 %."""
     measured = seen(concurrency=load, num_requests=20 * load)
     assert fit.latency_s[load] == pytest.approx(measured["e2el_mean"], rel=0.06)
 
 
 @pytest.mark.parametrize(("count", "busy"), [(1, 0.3), (1, 0.7), (4, 0.7)])
-def test_a_fit_predicts_the_latency_at_a_rate(fit: Instance, count: int, busy: float) -> None:
+def test_a_fit_predicts_the_latency_at_a_rate(fit: MeasuredInstance, count: int, busy: float) -> None:
     """Poisson arrivals at one engine, or at four behind a router: means within 10 %, p95 within 15, of TTFT 25 %."""
     rate = busy * fit.capacity * count
     measured = seen(count, request_rate=rate, num_requests=400 * count)

@@ -11,17 +11,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planner.fleet.instance import Instance
+from planner.fleet.instance import MeasuredInstance
 from planner.fleet.simulation import Router, Served, serve
 
 COUNT = 150_000
 TOLERANCE = 0.04
 
 
-def engine(latency_s: list[float] | np.ndarray, cv: float = 1.0, max_queue: int | None = None) -> Instance:
+def engine(latency_s: list[float] | np.ndarray, cv: float = 1.0, max_queue: int | None = None) -> MeasuredInstance:
     """Latency of a request by how many are in flight, from one on."""
     column = np.array([latency_s[0], *latency_s], dtype=float)
-    return Instance(
+    return MeasuredInstance(
         latency_s=column,
         ttft_s=None,
         tpot_s=None,
@@ -38,7 +38,11 @@ def sizes(cv: float, count: int = COUNT, seed: int = 1) -> np.ndarray:
 
 
 def load(
-    one: Instance, rate_per_s: float, num_instances: int = 1, router: Router = "least-loaded", count: int = COUNT
+    one: MeasuredInstance,
+    rate_per_s: float,
+    num_instances: int = 1,
+    router: Router = "least-loaded",
+    count: int = COUNT,
 ) -> Served:
     gaps = np.random.default_rng(2).exponential(1 / rate_per_s, count)
     return serve(one, num_instances, np.cumsum(gaps), sizes(one.size_cv, count), router, seed=3)

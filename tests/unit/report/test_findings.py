@@ -26,7 +26,7 @@ from planner.report.findings import (
 )
 from planner.study.problem import Problem
 from planner.trials.trial import Failure
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import simulated
 from planner.tuning.search.search import Search
@@ -86,7 +86,10 @@ def test_the_metrics_of_the_finals_win(make_problem: Make, tune: Any, storage: s
     problem = make_problem()
     tune(problem, 5)
     trials = run_finals(
-        problem, Search.open(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
+        problem,
+        Search.open(problem, storage),
+        LocalExecutor(problem, simulated(problem), watcher.stage, "simulated"),
+        watcher,
     )
     found = compared(problem, trials)
     assert found is not None

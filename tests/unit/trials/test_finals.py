@@ -18,7 +18,7 @@ from planner.study.problem import Problem
 from planner.trials.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals, measured_again
 from planner.trials.racing import Repeats
 from planner.trials.trial import Rerun, Trial, best_trial, default_trial, searched
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import Measurement, simulated
 from planner.tuning.search.search import Search
@@ -143,7 +143,7 @@ def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, 
         return works(candidate, number, on_stage, repeats)
 
     search = Search.open(problem, storage)
-    after = run_finals(problem, search, Here(problem, measure, watcher.stage, "simulated"), watcher)
+    after = run_finals(problem, search, LocalExecutor(problem, measure, watcher.stage, "simulated"), watcher)
     assert searched(after) == found
     finals = judge_finals(problem, after)
     assert finals is not None
@@ -213,10 +213,12 @@ def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tu
         return works(candidate, number, on_stage, repeats)
 
     with pytest.raises(KeyboardInterrupt):
-        run_finals(problem, Search.open(problem, storage), Here(problem, measure, watcher.stage, "simulated"), watcher)
+        run_finals(
+            problem, Search.open(problem, storage), LocalExecutor(problem, measure, watcher.stage, "simulated"), watcher
+        )
     search = Search.open(problem, storage)
     total = len(heats(problem, search.trials())) + 2
-    after = run_finals(problem, search, Here(problem, works, watcher.stage, "simulated"), watcher)
+    after = run_finals(problem, search, LocalExecutor(problem, works, watcher.stage, "simulated"), watcher)
     reruns = [trial for trial in after if trial.rerun is not None]
     assert len(reruns) == total
     assert len({(t.rerun.of, t.rerun.round) for t in reruns if t.rerun}) == total
@@ -228,7 +230,10 @@ def test_more_trials_afterwards_make_new_finals(make_problem: Make, storage: str
     problem = make_problem()
     tune(problem, 3)
     after = run_finals(
-        problem, Search.open(problem, storage), Here(problem, simulated(problem), watcher.stage, "simulated"), watcher
+        problem,
+        Search.open(problem, storage),
+        LocalExecutor(problem, simulated(problem), watcher.stage, "simulated"),
+        watcher,
     )
     more = tune(problem, 5)
     assert len(searched(more)) == 5

@@ -19,7 +19,7 @@ from planner.trials.finals import finalists, heats, judge_finals
 from planner.trials.host_speeds import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
 from planner.trials.racing import bar_of
 from planner.trials.trial import ALONE, TOGETHER, Rerun, Trial, best_trial, leveled, searched
-from planner.tuning.executor import Here, Work
+from planner.tuning.executor import LocalExecutor, Work
 from planner.tuning.loop import run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, simulated
 from planner.tuning.search.samplers import untried_rows
@@ -71,7 +71,7 @@ class VirtualHosts:
 
     def next(self) -> Trial:
         host, work = self._running[0]
-        here = Here(self._problem, self._engines[host], lambda *_: None, "simulated", Machine(host=host))
+        here = LocalExecutor(self._problem, self._engines[host], lambda *_: None, "simulated", Machine(host=host))
         here.begin(work.on(self._problem, host))
         trial = here.next()
         speed = self._crowding[sum(other == host for other, _ in self._running) - 1]
@@ -87,9 +87,9 @@ def on_gpu(problem: Problem, gpu: str) -> Measure:
     return simulated(Problem(msgspec.structs.replace(problem.spec, hardware=hardware)))
 
 
-def checked(problem: Problem, search: Search, crew: VirtualHosts, watcher: Any, target: int = 0) -> list[Trial]:
-    run_checks(problem, search, crew, watcher)
-    return run_study(problem, search, crew, target, watcher)
+def checked(problem: Problem, search: Search, executor: VirtualHosts, watcher: Any, target: int = 0) -> list[Trial]:
+    run_checks(problem, search, executor, watcher)
+    return run_study(problem, search, executor, target, watcher)
 
 
 def with_value(trial: Trial, value: float, host: str, number: int | None = None, rerun: Rerun | None = None) -> Trial:
@@ -118,9 +118,9 @@ def test_the_default_is_launched_once_on_every_host_and_not_again(
     make_problem: Make, storage: str, watcher: Any
 ) -> None:
     problem = make_problem()
-    crew = VirtualHosts(problem, dict.fromkeys("abc", simulated(problem)))
-    trials = checked(problem, Search.open(problem, storage), crew, watcher, 5)
-    first = [(host, work.candidate == problem.default) for host, work in crew.launched[:3]]
+    executor = VirtualHosts(problem, dict.fromkeys("abc", simulated(problem)))
+    trials = checked(problem, Search.open(problem, storage), executor, watcher, 5)
+    first = [(host, work.candidate == problem.default) for host, work in executor.launched[:3]]
     assert sorted(first) == [("a", True), ("b", True), ("c", True)]
     assert [trial.rerun is None for trial in trials[:3]] == [True, False, False], "trial 0 is its host's"
     assert len(searched(trials)) == 5
@@ -139,12 +139,12 @@ def test_checks_that_were_interrupted_go_on_under_their_numbers(
     def interrupted(_: VirtualHosts) -> Trial:
         raise KeyboardInterrupt
 
-    crew, search = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem))), Search.open(problem, storage)
+    executor, search = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem))), Search.open(problem, storage)
     with monkeypatch.context() as patch:
         patch.setattr(VirtualHosts, "next", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_checks(problem, search, crew, watcher)
-    assert len(crew.launched) == 2
+            run_checks(problem, search, executor, watcher)
+    assert len(executor.launched) == 2
     again = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)))
     trials = checked(problem, Search.open(problem, storage), again, watcher, 3)
     assert [work.number for _, work in again.launched[:2]] == [0, 1]
@@ -160,18 +160,18 @@ def test_defaults_that_do_not_serve_compare_nothing(make_problem: Make, storage:
             raise EngineCrashed("no")
         return simulated(problem)(candidate, number, on_stage, repeats)
 
-    crew = VirtualHosts(problem, dict.fromkeys("ab", refuses), 2)
-    trials = checked(problem, Search.open(problem, storage), crew, watcher, 3)
+    executor = VirtualHosts(problem, dict.fromkeys("ab", refuses), 2)
+    trials = checked(problem, Search.open(problem, storage), executor, watcher, 3)
     assert len(searched(trials)) == 3
     assert hosts_words(problem, trials) == ["hosts: not compared, for the defaults have no value on two of them"]
-    assert max(crew.places.values()) == 2
+    assert max(executor.places.values()) == 2
 
 
 def test_one_host_with_one_place_is_not_compared(make_problem: Make, storage: str, watcher: Any) -> None:
     problem = make_problem()
-    crew = VirtualHosts(problem, {"a": simulated(problem)})
+    executor = VirtualHosts(problem, {"a": simulated(problem)})
     search = Search.open(problem, storage)
-    trials = checked(problem, search, crew, watcher, 3)
+    trials = checked(problem, search, executor, watcher, 3)
     assert (speeds_by_host(problem, trials), hosts_words(problem, trials)) == ([], [])
     assert len(trials) == 3
     another = VirtualHosts(problem, {"b": simulated(problem)})
@@ -181,11 +181,11 @@ def test_one_host_with_one_place_is_not_compared(make_problem: Make, storage: st
 
 def test_checks_leave_the_finals_and_the_count_of_trials_alone(make_problem: Make, storage: str, watcher: Any) -> None:
     problem = make_problem()
-    crew = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), places=2)
+    executor = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), places=2)
     search = Search.open(problem, storage)
-    trials = checked(problem, search, crew, watcher, 6)
+    trials = checked(problem, search, executor, watcher, 6)
     assert len(searched(trials)) == 6
-    after = run_finals(problem, search, crew, watcher)
+    after = run_finals(problem, search, executor, watcher)
     finals = [trial for trial in after if trial.rerun is not None and trial.rerun.is_final]
     assert len(finals) == len(after) - len(trials) > 0
 
@@ -198,12 +198,12 @@ def test_neighbours_that_disturb_are_given_up(
     make_problem: Make, storage: str, watcher: Any, crowding: tuple[float, ...], disturb: bool
 ) -> None:
     problem = make_problem()
-    crew = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), 2, crowding)
-    trials = checked(problem, Search.open(problem, storage), crew, watcher, 5)
-    series = [work.rerun.series for _, work in crew.launched if work.rerun is not None]
+    executor = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), 2, crowding)
+    trials = checked(problem, Search.open(problem, storage), executor, watcher, 5)
+    series = [work.rerun.series for _, work in executor.launched if work.rerun is not None]
     assert series == [ALONE, f"{TOGETHER} 2", f"{TOGETHER} 2"]
-    assert len({host for host, work in crew.launched if work.rerun and work.rerun.series != ALONE}) == 1
-    assert max(crew.places.values()) == (1 if disturb else 2)
+    assert len({host for host, work in executor.launched if work.rerun and work.rerun.series != ALONE}) == 1
+    assert max(executor.places.values()) == (1 if disturb else 2)
     found = neighbours(problem, trials)
     assert found is not None
     assert found.disturb == disturb
@@ -328,7 +328,7 @@ def test_what_the_sampler_believes_is_free_of_hosts(make_problem: Make) -> None:
     search = {"max_num_seqs": [4, 8, 16, 32, 64, 128], "max_num_batched_tokens": [4096, 8192, 16384]}
     problem = make_problem(search_space={"search": search}, workload__concurrency=64, workload__num_requests=64)
     measure = simulated(problem)
-    here = Here(problem, measure, lambda *_: None, "simulated")
+    here = LocalExecutor(problem, measure, lambda *_: None, "simulated")
 
     def launched(number: int, candidate: Any) -> Trial:
         here.begin(Work(number=number, candidate=candidate, first=0, count=1))
@@ -359,8 +359,8 @@ def test_a_mixed_study_finds_the_best_of_one_host(make_problem: Make, watcher: A
     engines = {"slow": on_gpu(problem, "T4"), "fast": on_gpu(problem, "RTX 4090")}
     bests, by_figure = [], []
     for hosts in (["slow", "fast"], ["fast", "slow"]):
-        crew = VirtualHosts(problem, {host: engines[host] for host in hosts})
-        trials = checked(problem, Search.open(problem, None), crew, watcher, 7)
+        executor = VirtualHosts(problem, {host: engines[host] for host in hosts})
+        trials = checked(problem, Search.open(problem, None), executor, watcher, 7)
         speeds = {one.host: one.speed for one in speeds_by_host(problem, trials)}
         assert speeds["fast"] / speeds["slow"] > 1.5
         best = best_trial(problem, trials)

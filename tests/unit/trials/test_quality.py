@@ -17,8 +17,8 @@ from planner.trials.finals import chosen_trial
 from planner.trials.quality import (
     RULE,
     Agreement,
-    Answer,
-    Verdict,
+    PromptAnswer,
+    QualityVerdict,
     compare,
     constraint_of,
     differing,
@@ -33,8 +33,8 @@ from planner.tuning.search.search import Search
 Make = Callable[..., Any]
 
 
-def _answer(text: str, *logprobs: float) -> Answer:
-    return Answer(tuple(text), logprobs or None)
+def _answer(text: str, *logprobs: float) -> PromptAnswer:
+    return PromptAnswer(tuple(text), logprobs or None)
 
 
 # --- the measure ---
@@ -106,7 +106,7 @@ def test_a_refused_winner_wins_nothing_and_the_report_says_why(
     refused = next(trial for trial in trials if differing(problem, trial.candidate))
     assert quality_words(problem, refused) == "answers not compared: kv_cache_dtype fp8_e5m2 (auto) can change them"
     for outcome in ("passed", "not compared", "failed"):
-        verdict = Verdict(numerics=numerics(problem, refused.candidate), outcome=outcome, message="said so")
+        verdict = QualityVerdict(numerics=numerics(problem, refused.candidate), outcome=outcome, message="said so")
         found = judged(problem, trials, [verdict])
         for trial in found:
             is_concerned = bool(differing(problem, trial.candidate))
@@ -127,7 +127,7 @@ def test_a_refused_winner_wins_nothing_and_the_report_says_why(
 def test_what_was_refused_is_not_searched_further(problem: Any, tune: Callable[..., list[Any]], storage: str) -> None:
     first = tune(problem, 2)[-1]
     assert differing(problem, first.candidate), "an fp8 cache holds more, so it is tried first"
-    verdict = Verdict(numerics=numerics(problem, first.candidate), outcome="failed", message="nonsense")
+    verdict = QualityVerdict(numerics=numerics(problem, first.candidate), outcome="failed", message="nonsense")
     Search.open(problem, storage).store.keep_verdicts([verdict])
     later = tune(problem, 10)[2:]
     assert len(later) == 2
@@ -178,8 +178,8 @@ def test_what_the_gate_needs_is_looked_for_before_any_launch(make_problem: Make,
 def test_completions_are_read_with_and_without_logprobs() -> None:
     logprobs = {"tokens": ["token_id:5", "token_id:6"], "token_logprobs": [-0.5, -1]}
     with_them = {"choices": [{"text": "ab", "logprobs": logprobs}]}
-    assert read_answer(json.dumps(with_them)) == Answer(("token_id:5", "token_id:6"), (-0.5, -1.0))
-    assert read_answer('{"choices": [{"text": "ab", "logprobs": null}]}') == Answer(("a", "b"))
+    assert read_answer(json.dumps(with_them)) == PromptAnswer(("token_id:5", "token_id:6"), (-0.5, -1.0))
+    assert read_answer('{"choices": [{"text": "ab", "logprobs": null}]}') == PromptAnswer(("a", "b"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"choices": []}', '{"choices": [{"logprobs": 3}]}', "null"])

@@ -22,7 +22,7 @@ from planner.trials.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, R
 from planner.trials.trial import Trial, best_trial
 from planner.trials.wording import outcome_text
 from planner.tuning.evaluation import evaluate
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
 from planner.tuning.replay import limited_to, read_records, replayed
@@ -292,7 +292,7 @@ def test_a_stopped_trial_is_replayed_as_one(make_problem: Make, tune: Any, watch
     again = run_study(
         problem,
         Search.open(problem, None),
-        Here(problem, replayed(problem, records), watcher.stage, "replay"),
+        LocalExecutor(problem, replayed(problem, records), watcher.stage, "replay"),
         3,
         watcher,
     )

@@ -18,7 +18,7 @@ from planner.tuning.loop import run_finals, run_study
 from planner.tuning.measure import simulated
 from planner.tuning.search.claims import Claims, is_shared, shown
 from planner.tuning.search.search import Search
-from tests.race.workers import VirtualCrew
+from tests.race.workers import VirtualExecutor
 
 Make = Callable[..., Problem]
 
@@ -28,13 +28,13 @@ def test_many_workers_launch_each_candidate_once_and_no_more_than_asked(
     make_problem: Make, storage: str, watcher: Any, workers: int
 ) -> None:
     problem = make_problem()
-    crew = VirtualCrew(problem, simulated(problem), workers)
-    trials = run_study(problem, Search.open(problem, storage), crew, 7, watcher)
+    executor = VirtualExecutor(problem, simulated(problem), workers)
+    trials = run_study(problem, Search.open(problem, storage), executor, 7, watcher)
     assert len(trials) == 7
     assert len({trial.candidate for trial in trials}) == 7
-    assert crew.num_under_way == 0
+    assert executor.num_under_way == 0
     spent_s = sum(trial.start_s + trial.benchmark_s for trial in trials)
-    assert spent_s / workers <= crew.now_s < spent_s, "some were at once"
+    assert spent_s / workers <= executor.now_s < spent_s, "some were at once"
 
 
 def test_rounds_of_the_finals_go_on_at_once_but_not_a_rounds_launches(
@@ -42,14 +42,14 @@ def test_rounds_of_the_finals_go_on_at_once_but_not_a_rounds_launches(
 ) -> None:
     problem = make_problem()
     search = Search.open(problem, storage)
-    run_study(problem, search, VirtualCrew(problem, simulated(problem), 3), 6, watcher)
+    run_study(problem, search, VirtualExecutor(problem, simulated(problem), 3), 6, watcher)
     expected = len(heats(problem, search.trials()))
-    crew = VirtualCrew(problem, simulated(problem), 3)
-    after = run_finals(problem, search, crew, watcher)
+    executor = VirtualExecutor(problem, simulated(problem), 3)
+    after = run_finals(problem, search, executor, watcher)
     assert len(after) - len(searched(after)) == expected
     assert judge_finals(problem, after) is not None
     ends: dict[int, float] = {}
-    for end_s, trial in crew.ended:
+    for end_s, trial in executor.ended:
         assert trial.rerun is not None
         assert end_s - trial.start_s - trial.benchmark_s >= ends.get(trial.rerun.round, 0.0) - 1e-6
         ends[trial.rerun.round] = end_s

@@ -24,7 +24,7 @@ from planner.trials.finals import judge_finals
 from planner.trials.racing import Repeats
 from planner.trials.trial import best_trial, default_trial
 from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals, run_study
 from planner.tuning.measure import Measurement, simulated
 from planner.tuning.search.search import Search
@@ -144,7 +144,7 @@ def test_a_trial_says_when_and_on_what(make_problem: Make, storage: str, watcher
     (trial,) = run_study(
         problem,
         Search.open(problem, storage),
-        Here(problem, simulated(problem), watcher.stage, "simulated", now=lambda: next(clock)),
+        LocalExecutor(problem, simulated(problem), watcher.stage, "simulated", now=lambda: next(clock)),
         1,
         watcher,
     )
@@ -196,7 +196,9 @@ def test_the_largest_context_that_keeps_a_throughput_is_found(
     assert best.value == 10240
     finals = judge_finals(
         problem,
-        run_finals(problem, Search.open(problem, storage), Here(problem, run, watcher.stage, "simulated"), watcher),
+        run_finals(
+            problem, Search.open(problem, storage), LocalExecutor(problem, run, watcher.stage, "simulated"), watcher
+        ),
     )
     assert finals is not None
     assert finals.winner is not None

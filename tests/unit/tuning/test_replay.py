@@ -13,7 +13,7 @@ from planner.errors import InputError
 from planner.report.stored import report_trials
 from planner.study.problem import Problem
 from planner.trials.trial import Trial, default_trial
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
 from planner.tuning.replay import limited_to, read_records, replayed
@@ -51,7 +51,7 @@ def replay(problem: Problem, path: Path, watcher: Any, target: int = 20) -> list
     return run_study(
         problem,
         Search.open(problem, None),
-        Here(problem, replayed(problem, records), watcher.stage, "replay"),
+        LocalExecutor(problem, replayed(problem, records), watcher.stage, "replay"),
         target,
         watcher,
     )

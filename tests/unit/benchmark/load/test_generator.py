@@ -19,7 +19,7 @@ import uvloop
 
 from planner.benchmark.client.access import Access
 from planner.benchmark.client.connections import HTTPX_ERRORS, Connections, _Connection, error_kind
-from planner.benchmark.client.events import Answer as WireAnswer
+from planner.benchmark.client.events import StreamedAnswer as WireAnswer
 from planner.benchmark.client.events import _Usage, error_message
 from planner.benchmark.load import generator as loadgen
 from planner.benchmark.load.send import send_load

@@ -6,18 +6,18 @@ import json
 
 import pytest
 
-from planner.engine.log.lines import MAX_ROW, Line, Lines, is_binary, lines_of, plain
+from planner.engine.log.lines import MAX_ROW, Lines, LogLine, is_binary, lines_of, plain
 
 ROW = "(Worker_TP1 pid=7) WARNING 11-22 07:10:00 [symm_mem.py:106] Not supported."
 LINE = ("Worker_TP1", "WARNING", "Not supported.", "11-22 07:10:00", "[symm_mem.py:106]")
 
 
-def read(*chunks: bytes) -> list[Line]:
+def read(*chunks: bytes) -> list[LogLine]:
     lines = Lines()
     return [*(line for chunk in chunks for line in lines.feed(chunk)), *lines.end()]
 
 
-def parts(line: Line) -> tuple[str, str, str, str, str]:
+def parts(line: LogLine) -> tuple[str, str, str, str, str]:
     return line.process, line.level, line.text, line.when, line.where
 
 

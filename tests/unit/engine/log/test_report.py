@@ -15,7 +15,7 @@ from planner.engine.log.lines import Lines, lines_of
 from planner.engine.log.patterns import CAUSES, FAILURES, LOGGED_AS, PHASE_ADVICE, PHASES, REFUSALS, SETTINGS
 from planner.engine.log.report import LogReader, LogReport, read_log
 from planner.engine.log.serving import RunSummary
-from planner.engine.log.settings import Difference, differences
+from planner.engine.log.settings import SettingDifference, differences
 from planner.units import GIB
 from tests.places import GOLDEN
 
@@ -271,7 +271,7 @@ def test_arguments_of_v0_are_a_namespace_with_the_defaults_in_it() -> None:
     row = "non-default args: {'api_key': ['secret'], 'hf_token': 'secret', 'max_num_seqs': 8}"
     events = [reader.feed(line) for line in lines_of(f"INFO 07-18 05:07:20 [a.py:9] {row}")]
     assert [event.text for event in events if event] == ["asked: max_num_seqs 8; passed too: api_key, hf_token"]
-    assert report.differences == (Difference("enforce_eager", True, False),)
+    assert report.differences == (SettingDifference("enforce_eager", True, False),)
 
 
 @pytest.mark.parametrize("cut", range(30, 130, 7))

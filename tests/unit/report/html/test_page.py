@@ -18,7 +18,7 @@ from planner.report.verdict import judged
 from planner.study.problem import Problem
 from planner.trials.trial import Failure, Trial
 from planner.trials.wording import REPLAYED_BANNER, SIMULATED_BANNER
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import simulated
 from planner.tuning.search.search import Search
@@ -74,8 +74,8 @@ def finished(
     if "finished" not in kept:
         problem = make_problem()
         tune(problem, 6)
-        crew = Here(problem, simulated(problem), watcher.stage, "simulated")
-        kept["finished"] = problem, run_finals(problem, Search.open(problem, storage), crew, watcher)
+        executor = LocalExecutor(problem, simulated(problem), watcher.stage, "simulated")
+        kept["finished"] = problem, run_finals(problem, Search.open(problem, storage), executor, watcher)
     problem, trials = kept["finished"]
     return problem, list(trials)
 

@@ -15,7 +15,7 @@ from planner.service.guard.decisions import (
     EVENTS,
     HOUR_S,
     Death,
-    Event,
+    GuardEvent,
     Kind,
     Seen,
     State,
@@ -56,7 +56,7 @@ class World:
     state: State = field(default_factory=State)
     requests: int = 0
     launches: list[tuple[float, int]] = field(default_factory=list)
-    events: list[tuple[float, Event]] = field(default_factory=list)
+    events: list[tuple[float, GuardEvent]] = field(default_factory=list)
     probes: int = 0
     _born_s: float | None = None
     _fate: Fate = Fate()

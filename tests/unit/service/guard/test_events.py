@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from planner.errors import BackendError
-from planner.service.guard.decisions import Event, Seen, State
+from planner.service.guard.decisions import GuardEvent, Seen, State
 from planner.service.guard.events import Reporter
 from planner.service.guard.observation import gpu_error_in
 from tests.places import GOLDEN
 
 LOGS = sorted([*GOLDEN.rglob("*.log")])
-FAILED = Event(name="failed", rung=1, reason="CUDA out of memory", evidence={"kind": "out of memory", "exit_code": 1})
+FAILED = GuardEvent(
+    name="failed", rung=1, reason="CUDA out of memory", evidence={"kind": "out of memory", "exit_code": 1}
+)
 
 
 @pytest.fixture

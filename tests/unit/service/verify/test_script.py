@@ -18,7 +18,13 @@ from planner.errors import InputError
 from planner.estimate.memory.per_gpu import MemoryFigures
 from planner.launch.runs import service_runs
 from planner.service.export.docker_script import run_sh
-from planner.service.verify.reproduction import Check, compare_arguments, compare_memory, compare_metrics, compare_runs
+from planner.service.verify.reproduction import (
+    ReproductionCheck,
+    compare_arguments,
+    compare_memory,
+    compare_metrics,
+    compare_runs,
+)
 from planner.service.verify.script import Verification, find_study_of, read_script
 from planner.study.objective import Objective
 from planner.study.problem import Problem
@@ -103,7 +109,7 @@ def test_simulated_numbers_are_nothing_to_reproduce(
 # --- settings
 
 
-def names(checks: list[Check]) -> dict[str, tuple[str, str]]:
+def names(checks: list[ReproductionCheck]) -> dict[str, tuple[str, str]]:
     assert {check.verdict for check in checks} <= {"differs"}
     return {check.name: (check.expected, check.found) for check in checks}
 
@@ -224,7 +230,7 @@ def test_the_finals_are_the_trials_numbers(make_problem: Make, launch: Any) -> N
 
 def test_a_verdict_needs_a_number(make_problem: Make, launch: Any) -> None:
     trial = measured(launch(make_problem())[0], 100.0)
-    same = Check(
+    same = ReproductionCheck(
         kind="metric", name="output_throughput", expected="1", found="1", verdict="same", change=0.0, noise=0.1
     )
     found = Verification(study="tiny", trial=trial, checks=(same,))
@@ -233,7 +239,7 @@ def test_a_verdict_needs_a_number(make_problem: Make, launch: Any) -> None:
         "settings: as exported",
         "reproduced: settings, memory and numbers are those of trial 0",
     )
-    flag = Check(kind="setting", name="--seed", expected="nothing", found="3", verdict="differs")
+    flag = ReproductionCheck(kind="setting", name="--seed", expected="nothing", found="3", verdict="differs")
     for other in (
         replace(found, checks=()),
         replace(found, checks=(same, flag)),

@@ -1,4 +1,4 @@
-"""A crew on the hosts of a Ray cluster; here Ray itself is replaced."""
+"""Launching on the hosts of a Ray cluster; here Ray itself is replaced."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def test_a_study_that_ended_well_stays_so_whatever_its_hosts_do_at_the_end(
     found = [{"fault": "hangs"}, {"fault": "disk full"}, {"image": "none"}]
     monkeypatch.setattr(executor, "_alive", list)
     monkeypatch.setattr(executor, "_look_at", lambda _, alive: list(zip(alive, found, strict=True)))
-    crew = executor.RayCrew(problem, Order(problem.spec, "process"), hosts, tmp_path, said.append)
-    crew.close()
+    on_hosts = executor.RayExecutor(problem, Order(problem.spec, "process"), hosts, tmp_path, said.append)
+    on_hosts.close()
     assert said == ["second: nothing could be removed there: disk full"]

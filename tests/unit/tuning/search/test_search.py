@@ -19,7 +19,7 @@ from planner.errors import EngineOutOfMemory, InputError
 from planner.study.problem import Problem
 from planner.trials.racing import Repeats
 from planner.trials.trial import best_trial
-from planner.tuning.executor import Here
+from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
 from planner.tuning.search.samplers import FeasibleSampler, Situation, distributions, untried_rows
@@ -69,7 +69,7 @@ def test_the_same_seed_asks_the_same(make_problem: Make, watcher: Any, sampler: 
         run_study(
             problem,
             Search.open(problem, "sqlite://"),
-            Here(problem, simulated(problem), watcher.stage, "simulated"),
+            LocalExecutor(problem, simulated(problem), watcher.stage, "simulated"),
             4,
             watcher,
         )
@@ -253,7 +253,7 @@ def test_what_is_under_way_is_no_reason_for_a_twin(make_problem: Make, watcher: 
     past = run_study(
         problem,
         Search.open(problem, "sqlite://"),
-        Here(problem, simulated(problem), watcher.stage, "simulated"),
+        LocalExecutor(problem, simulated(problem), watcher.stage, "simulated"),
         4,
         watcher,
     )
@@ -301,7 +301,7 @@ def test_a_damaged_record_is_named(make_problem: Make, tmp_path: Path, watcher: 
     path = tmp_path / "study.db"
     problem = make_problem()
     search = Search.open(problem, f"sqlite:///{path}")
-    run_study(problem, search, Here(problem, simulated(problem), watcher.stage, "simulated"), 1, watcher)
+    run_study(problem, search, LocalExecutor(problem, simulated(problem), watcher.stage, "simulated"), 1, watcher)
     with closing(sqlite3.connect(path)) as database:
         database.execute("update trial_user_attributes set value_json = ? where key = ?", ('"{no JSON"', RECORD))
         database.commit()
