@@ -10,11 +10,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "locks": ["held", "holder"],
+        "mistakes": ["explained"],
         "reading": ["LINE_BYTES", "PROMPTS_BYTES", "YAML_BYTES", "read_bytes", "read_text"],
         "redaction": ["is_private", "is_secret", "private_log", "redact", "redact_log", "redactor", "refuse_secrets"],
         "shipped": ["load_named"],
         "spelling": ["did_you_mean", "half_width", "near_names"],
-        "structured": ["convert", "decode", "encode", "explained", "parse_json", "pretty_json"],
+        "structured": ["convert", "decode", "encode", "parse_json", "pretty_json"],
         "writing": ["NO_ROOM", "write_whole"],
     },
 )

@@ -1,5 +1,6 @@
 from planner.files.locks import held as held
 from planner.files.locks import holder as holder
+from planner.files.mistakes import explained as explained
 from planner.files.reading import LINE_BYTES as LINE_BYTES
 from planner.files.reading import PROMPTS_BYTES as PROMPTS_BYTES
 from planner.files.reading import YAML_BYTES as YAML_BYTES
@@ -19,7 +20,6 @@ from planner.files.spelling import near_names as near_names
 from planner.files.structured import convert as convert
 from planner.files.structured import decode as decode
 from planner.files.structured import encode as encode
-from planner.files.structured import explained as explained
 from planner.files.structured import parse_json as parse_json
 from planner.files.structured import pretty_json as pretty_json
 from planner.files.writing import NO_ROOM as NO_ROOM
