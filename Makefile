@@ -82,7 +82,7 @@ accuracy: $(VENV)/.dev
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults --write
 
-## The same page's long study: 300 trials in containers, 100 000 requests. By hand: an hour.
+## The same page's long study: 300 trials in containers, 100 000 requests. Takes about an hour; not part of CI.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.soak --write
 
@@ -99,12 +99,12 @@ $(VENV)/.race: pyproject.toml $(VENV)/.dev
 	$(BIN)/pip install --quiet --editable '.[dev,race]'
 	@touch $@
 
-## The section of docs/search.md on vllm-tuner and vllm-optimizer themselves, run on recorded landscapes. By hand: hours.
+## The section of docs/search.md on vllm-tuner and vllm-optimizer themselves, run on recorded landscapes. Takes hours; not part of CI.
 race-packages: $(VENV)/.dev
 	$(BIN)/python -m tests.race.packages
 	$(BIN)/python -m tests.race --packages --write docs/search.md
 
-## Speed of the estimate, by hand: the machine should be idle.
+## Speed of the estimate. Not part of CI: the machine should be idle.
 bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/estimate.py
 
