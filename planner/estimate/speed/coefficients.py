@@ -48,7 +48,7 @@ class Coefficients:
 V0 = Coefficients(
     launch_s_per_layer=0.0004,  # no custom-op dispatch of torch.compile, about ten plain kernels a layer
     host_s=0.003,  # scheduler, SequenceGroup bookkeeping and detokenisation share the engine's process
-    host_s_per_rank=0.0012,  # pickled inputs to every worker: 8 ms a step at tensor parallel 4 with the above
+    host_s_per_rank=0.0012,  # pickled inputs to every worker: 8 ms per step at tensor parallel 4, with the above
     host_s_per_seq=0.00008,  # Python loops over sequence groups; 64 of them add 5 ms
 )
 V1 = Coefficients()
