@@ -1,7 +1,7 @@
-"""vLLM's words: settings and their versions, flags, defaults, /metrics and the log. No other package spells them.
+"""Everything that vLLM spells: settings and versions, flags, defaults, /metrics, the log. No other package has them.
 
 In: settings, a version, log lines. Out: `EngineConfig`, `ResolvedEngine`, `EngineTelemetry`, a log report.
-It knows models and cards, and no deployment. Read `config.py` first, then `defaults.py`.
+Knows models and cards, but no deployments. Read `config.py` first, then `defaults.py`.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
 """vLLM's settings: the only home of their names, and of how a version spells them on its command line.
 
-`EngineConfig` -> argv and environment. A field that is None is not passed, so the engine's own default holds;
-`defaults.py` says what that default is. Nothing here knows models, GPUs, docker or optuna.
+Holds `EngineConfig`, which `flags.py` turns into argv and environment. A field that is None is not passed, so the
+engine's own default holds; `defaults.py` says what it is. Does not know models, GPUs, docker or optuna.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from planner.errors import InputError
 from planner.files import explained
 
 MOST = 2**31 - 1
-"""What an engine counts (tokens, sequences, blocks) it counts in 32 bits."""
+"""Largest count of tokens, sequences or blocks; an engine counts in 32 bits."""
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Ranks = Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -25,7 +25,7 @@ KvCacheDtype = Literal[
     "int8_per_token_head", "int4_per_token_head", "nvfp4", "nvfp4_4over6", "nvfp4_ds_mla", "turboquant_k8v4",
     "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc", "ultraquant_4bit",
 ]  # fmt: skip
-"""vllm@0.32.0 serve --help; older versions know the first of them."""
+"""Values of kv_cache_dtype by vllm@0.32.0 serve --help; older versions know only the first ones."""
 
 
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -71,19 +71,19 @@ BOOLEANS = {name for name, kind in get_type_hints(EngineConfig).items() if kind 
 
 
 def settings(engine: EngineConfig) -> dict[str, Any]:
-    """The settings that are set, by field name."""
+    """The settings that are not None, by field name."""
     return {name: value for name in FIELDS if (value := getattr(engine, name)) is not None}
 
 
 def words_of(value: Any) -> str:
-    """A setting's value as people read it: `on` for True, `0.9` for 0.90."""
+    """A setting's value as shown to people: `on` for True, `0.9` for 0.90."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def convert_settings(values: dict[str, Any], where: str) -> EngineConfig:
-    """Strictly typed settings from loose text. Raises InputError naming the setting."""
+    """Typed settings from values that may be text. Raises InputError that begins with `where` and names the setting."""
     try:
         return msgspec.convert(values, EngineConfig, strict=False)
     except msgspec.ValidationError as error:

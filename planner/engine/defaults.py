@@ -1,7 +1,7 @@
-"""What vLLM makes of a flag that is not passed: `resolve(settings, ...) -> ResolvedEngine`.
+"""vLLM's defaults for flags that are not passed: `resolve(settings, ...) -> ResolvedEngine`.
 
-Values may be scalars or NumPy arrays (one entry a candidate): the same code serves both. Settings that are words
-(dtype, quantization, kv_cache_dtype, attention_backend) and the parallel sizes are scalars always.
+Values may be scalars or NumPy arrays (one entry per candidate): the same code serves both. Settings that are words
+(dtype, quantization, kv_cache_dtype, attention_backend) and the parallel sizes are always scalars.
 
 Source: vllm@0.8.5 engine/arg_utils.py:create_engine_config, _set_default_args_v0, _set_default_args_v1, config.py,
 platforms/cuda.py; vllm@0.33.0 engine/arg_utils.py for the later defaults.
@@ -43,10 +43,11 @@ from planner.units import GIB
 Generation = Literal["V0", "V1"]
 
 USE_V1_ENV = "VLLM_USE_V1"
-"""Environment variable that forces V0 ("0") where a version has both engines; stands among the settings."""
+"""Environment variable that forces V0 ("0") if a version has both engines; it is kept among the settings."""
 LONG_CONTEXT = 32768
-"""V0 turns chunked prefill on by itself above this max_model_len (strictly)."""
+"""Largest max_model_len, in tokens, at which V0 does not turn chunked prefill on by itself."""
 BIG_CARD_BYTES = 70 * GIB
+"""Memory from which V1 gives a card larger batches, since 0.8.5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class ResolvedEngine:
     gpu_memory_utilization: FloatColumn
     block_size: IntColumn
     swap_space: FloatColumn
-    """GiB per GPU."""
+    """Host memory for swapping, in GiB per GPU."""
     enable_chunked_prefill: BoolColumn
     enable_prefix_caching: BoolColumn
     enforce_eager: BoolColumn
@@ -78,7 +79,7 @@ class ResolvedEngine:
     enable_expert_parallel: bool
     data_parallel_size: int
     cpu_offload_gb: FloatColumn
-    """GiB per GPU, whatever its name says."""
+    """Offloaded weights in GiB per GPU; GiB although the name says GB."""
     max_cudagraph_capture_size: IntColumn | None
     optimization_level: IntColumn | None
     speculative_config: str | None
@@ -86,7 +87,7 @@ class ResolvedEngine:
 
     @property
     def world_size(self) -> int:
-        """Ranks of one replica: they share out the weights."""
+        """Number of ranks of one replica, over which the weights are split."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
     @property
@@ -103,12 +104,12 @@ class ResolvedEngine:
 
     @property
     def graphs_follow_max_num_seqs(self) -> bool:
-        """Whether V1 of this version captures CUDA graphs only up to what max_num_seqs needs."""
+        """Whether V1 of this version captures CUDA graphs only up to the size that max_num_seqs needs."""
         return self.version >= GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE
 
     @property
     def has_v1_only(self) -> bool:
-        """Whether this version has no V0 that could serve what V1 cannot."""
+        """Whether this version has no V0 to fall back to for what V1 cannot serve."""
         return self.version >= V1_ONLY_SINCE
 
     @property
@@ -122,12 +123,12 @@ class ResolvedEngine:
 
     @property
     def refuses_async_scheduling(self) -> bool:
-        """Whether this version refuses asynchronous scheduling beside the other settings."""
+        """Whether this version refuses asynchronous scheduling together with the other settings."""
         return _refuses_async(self.version, self.pipeline_parallel_size, self.speculative_config is not None)
 
 
 def _kernel_of(model: ModelSpec, gpu: GpuSpec, version: Version) -> str | None:
-    """The method that serves a quantised checkpoint when no flag names one: Marlin's kernels where they run.
+    """Quantization method of a checkpoint if no flag names one: Marlin's kernels where they run; None if unquantised.
 
     Source: vllm@0.8.5 layers/quantization/awq_marlin.py, gptq_marlin.py:override_quantization_method.
     """
@@ -137,7 +138,7 @@ def _kernel_of(model: ModelSpec, gpu: GpuSpec, version: Version) -> str | None:
 
 
 def generation_of(version: Version, gpu: GpuSpec, settings: Mapping[str, Any]) -> Generation:
-    """Which engine serves: V0 or V1 (vllm@0.8.5 engine/arg_utils.py:_is_v1_supported_oracle)."""
+    """Engine generation that serves, V0 or V1 (vllm@0.8.5 engine/arg_utils.py:_is_v1_supported_oracle)."""
     if gpu.is_cpu or version >= V1_ONLY_SINCE:
         return "V1"
     if version < V1_DEFAULT_SINCE:
@@ -153,7 +154,7 @@ def generation_of(version: Version, gpu: GpuSpec, settings: Mapping[str, Any]) -
 
 
 def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version: Version) -> ResolvedEngine:
-    """Fill in what is not set. `settings` maps EngineConfig's field names to scalars or arrays."""
+    """Fill in the settings that are not set. `settings` maps EngineConfig's field names to scalars or arrays."""
     generation = generation_of(version, gpu, settings)
 
     def column(name: str, default: Any) -> Any:
@@ -219,7 +220,7 @@ def _scheduler_defaults(
 
 
 def _is_async(settings: Mapping[str, Any], gpu: GpuSpec, version: Version) -> bool:
-    """Asynchronous scheduling where nothing is said: it goes off by itself beside what it cannot work with."""
+    """Default of async_scheduling: off if another setting rules it out."""
     stages = settings.get("pipeline_parallel_size") or 1
     refused = _refuses_async(version, stages, settings.get("speculative_config") is not None)
     return version >= ASYNC_SCHEDULING_SINCE and not gpu.is_cpu and not refused
@@ -231,7 +232,7 @@ def _refuses_async(version: Version, num_stages: int, speculates: bool) -> bool:
 
 
 def _is_big(gpu: GpuSpec, version: Version) -> bool:
-    """Cards that get larger batches: by name up to 0.8.4, by memory since, without the A100 since 0.9."""
+    """Whether the card gets larger batches: decided by name up to 0.8.4, by memory since; not the A100 since 0.9."""
     if version < LARGE_BATCH_BY_MEMORY_SINCE:
         return "H100" in gpu.name or "H200" in gpu.name
     is_small = gpu.name.startswith("A100") and version >= SMALL_BATCH_ON_A100_SINCE
@@ -249,7 +250,7 @@ def resolve_dtype(dtype: str | None, model: ModelSpec, gpu: GpuSpec, version: Ve
 
 
 def default_backend(generation: Generation, gpu: GpuSpec, version: Version, kv_cache_dtype: str = "auto") -> str:
-    """The attention backend the engine picks by itself (vllm platforms/cuda.py:get_attn_backend_cls)."""
+    """The attention backend that the engine picks by default (vllm platforms/cuda.py:get_attn_backend_cls)."""
     if gpu.is_cpu:
         return "CPU_ATTN"
     if gpu.compute_capability >= (8, 0):

@@ -25,9 +25,9 @@ def flag(field: str) -> str:
 
 
 def serve_args(engine: EngineConfig, version: Version) -> list[str]:
-    """The flags of `vllm serve`, one setting after the other, in the order of the fields.
+    """Arguments of `vllm serve` for the settings that are set, in the order of the fields.
 
-    Raises InputError when the version does not know a setting that is set.
+    Raises InputError if the version does not know one of them.
     """
     args: list[str] = []
     for field, value in settings(engine).items():
@@ -53,7 +53,7 @@ def _spell(field: str, value: str | int | float | bool, version: Version) -> lis
 
 
 def serve_env(engine: EngineConfig, version: Version) -> dict[str, str]:
-    """Environment variables through which this version takes some settings."""
+    """Environment variables for the settings that this version takes through its environment."""
     if engine.attention_backend and version < ATTENTION_BACKEND_FLAG_SINCE:
         return {ATTENTION_BACKEND_ENV: engine.attention_backend}
     return {}
@@ -63,13 +63,13 @@ NOT_COMPILED = frozenset({
     "gpu_memory_utilization", "enable_prefix_caching", "swap_space", "async_scheduling", "scheduling_policy",
     "enable_chunked_prefill", "long_prefill_token_threshold", "max_num_partial_prefills", "disable_custom_all_reduce",
 })  # fmt: skip
-"""Settings that are no part of the key under which the engine keeps what it compiled.
+"""Settings that are not part of the key of the engine's compile cache.
 
 Source: vllm@0.32 config/{scheduler,cache,parallel}.py:compute_hash."""
 
 
 def compile_cache_env(folder: str) -> dict[str, str]:
-    """Where an engine keeps what it compiles: torch.compile's graphs, Triton's, FlashInfer's and the driver's kernels.
+    """Environment that keeps all compile caches in `folder`: torch.compile, Triton, FlashInfer and the CUDA driver.
 
     Source: vllm@0.6.6..0.33.0 envs.py:VLLM_CACHE_ROOT; the other names are those libraries' own.
     """
@@ -83,15 +83,15 @@ def compile_cache_env(folder: str) -> dict[str, str]:
 
 
 SHORT_FLAGS = {f"-{kind[0]}p": flag(f"{kind}_parallel_size") for kind in ("tensor", "pipeline", "data")}
-"""vLLM's own (vllm@0.8.5, 0.32.0 engine/arg_utils.py); its -q is --quiet here."""
+"""vLLM's own short flags (vllm@0.8.5, 0.32.0 engine/arg_utils.py), without its -q, which is --quiet here."""
 _OTHER_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
-"""What editors, chats and Chinese keyboards make of a hyphen."""
+"""Characters that editors, chats and Chinese keyboards write instead of a hyphen."""
 
 
 def parse_flags(args: Iterable[str]) -> tuple[EngineConfig, list[str]]:
-    """Read `--max-num-seqs 64 --enforce-eager --no-enable-prefix-caching` into settings; the rest comes back as it was.
+    """Read `--max-num-seqs 64 --enforce-eager --no-enable-prefix-caching` into settings; other words are returned.
 
-    Raises InputError on a value of the wrong type, and on a dash that only looks like one.
+    Raises InputError for a missing value, a value of the wrong type, and a dash that is no hyphen.
     """
     values: dict[str, Any] = {}
     rest: list[str] = []

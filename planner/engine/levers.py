@@ -1,4 +1,4 @@
-"""Named groups of settings that a user may allow the search to turn, such as a cheaper KV cache."""
+"""Named groups of settings that a user may allow the search to change, such as a cheaper KV cache."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal, get_args
 from planner.errors import InputError
 
 Lever = Literal["scheduler", "layout", "numerics", "engine"]
-"""Groups of settings that `--levers` asks for: `scheduler`, what runs together in a step and the memory for it;
-`layout`, how the cards are shared out; `numerics`, whatever can change answers, so that it passes the quality gate;
-`engine`, how the same work is done."""
+"""Groups of settings for `--levers`: `scheduler`, what runs together in a step and the memory for it; `layout`, how the
+cards are divided; `numerics`, everything that can change answers and so must pass the quality gate; `engine`, how the
+same work is done."""
 LEVERS: tuple[str, ...] = get_args(Lever)
 _LEVER_OF: dict[str, Lever] = {
     **dict.fromkeys(("dtype", "quantization", "kv_cache_dtype"), "numerics"),
@@ -28,16 +28,16 @@ _LEVER_OF: dict[str, Lever] = {
          "attention_backend", "load_format", "trust_remote_code"), "engine",
     ),
 }  # fmt: skip
-"""The group of every setting: its only home."""
+"""The group of every setting; listed nowhere else."""
 
 
 def lever_of(field: str) -> Lever:
-    """The group of a setting."""
+    """The group of a setting of EngineConfig."""
     return _LEVER_OF[field]
 
 
 def parse_levers(text: str) -> tuple[str, ...]:
-    """`scheduler,layout` or `all`, in the order of LEVERS. Raises InputError."""
+    """Parse `scheduler,layout` or `all`; returns the groups in the order of LEVERS. Raises InputError."""
     asked = {word.strip() for word in text.split(",")}
     if asked == {"all"}:
         return LEVERS

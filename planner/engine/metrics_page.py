@@ -20,28 +20,28 @@ NAMES: dict[str, tuple[str, ...]] = {
     "prefix_cache_queries": ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
     "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
 }
-"""Sample names by field, first match counts. Read in vllm/engine/metrics.py and vllm/v1/metrics/loggers.py of
+"""Sample names by field; the first one present counts. Read in vllm/engine/metrics.py and vllm/v1/metrics/loggers.py of
 0.6.6.post1, 0.8.5 and 0.32; prometheus_client adds `_total` to every counter."""
 
 CACHE_CONFIG = "vllm:cache_config_info"
-"""The cache's configuration, as labels of a gauge; an unset one is the word None."""
+"""Gauge whose labels hold the KV cache's configuration; an unset value is the word None."""
 
 COUNTERS = ("preemptions", "prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineTelemetry:
-    """One reading. Sums over the engines of a data parallel server; None where this version does not say."""
+    """One reading, summed over the engines of a data parallel server; None if this version has no such sample."""
 
     num_requests_running: int | None = None
     num_requests_waiting: int | None = None
     kv_cache_usage_fraction: float | None = None
-    """0 to 1; of several engines the fullest, because that one preempts."""
+    """Used fraction of the KV cache, 0 to 1; the fullest of several engines, because that one preempts."""
     preemptions: int | None = None
     prompt_tokens: int | None = None
     generation_tokens: int | None = None
     prefix_cache_queries: int | None = None
-    """Tokens looked up, not requests."""
+    """Tokens looked up in the prefix cache; tokens, not requests."""
     prefix_cache_hits: int | None = None
     num_gpu_blocks: int | None = None
     block_size: int | None = None
@@ -49,10 +49,10 @@ class EngineTelemetry:
 
 
 def parse_telemetry(text: str) -> EngineTelemetry:
-    """Read a /metrics page. Raises ValueError when it is not one."""
+    """Read a /metrics page. Raises ValueError if the text is not one."""
     try:
         return _telemetry(text)
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # the parser's, of what is no page
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # raised by the parser for other text
         raise ValueError(f"is no page of metrics: {error}") from None
 
 
@@ -89,9 +89,9 @@ def _telemetry(text: str) -> EngineTelemetry:
 
 
 def difference(before: EngineTelemetry, after: EngineTelemetry) -> EngineTelemetry:
-    """What a window saw: counters as growth, the rest as it was at the end.
+    """Telemetry of the window between two readings: growth of the counters, last value of the rest.
 
-    A counter that went back belongs to an engine that was restarted, and has grown from zero.
+    A counter that decreased is of a restarted engine, and has grown from zero.
     """
     growth: dict[str, int | None] = {}
     for field in COUNTERS:
@@ -101,7 +101,7 @@ def difference(before: EngineTelemetry, after: EngineTelemetry) -> EngineTelemet
 
 
 def _cache_size(caches: list[dict[str, str]]) -> tuple[int | None, int | None, int | None]:
-    """(blocks, tokens in a block, tokens) of all engines together.
+    """(blocks, tokens per block, tokens) of all engines together; None for what is not known.
 
     A data parallel V1 server repeats its configuration for each engine with the blocks already summed and the tokens
     of one engine (vllm@0.32 v1/engine/core_client.py). 0.8.5 V1 does not know the blocks here.
@@ -129,7 +129,7 @@ _GAUGE_LINES = {
 
 
 def read_gauges(text: str) -> dict[str, float]:
-    """The gauges alone, without reading the whole page: asked often, it must not hold up the load generator."""
+    """Values of GAUGES, without parsing the whole page: called often, it must not delay the load generator."""
     read = {field: [float(value) for value in pattern.findall(text)] for field, pattern in _GAUGE_LINES.items()}
     return {
         field: max(values) if field == "kv_cache_usage_fraction" else sum(values)
@@ -139,26 +139,26 @@ def read_gauges(text: str) -> dict[str, float]:
 
 
 _TTFT_BUCKET = re.compile(r"^vllm:time_to_first_token_seconds_bucket\{([^\n]*)\} (\S+)", re.MULTILINE)
-"""vllm/engine/metrics.py of 0.6.6, v1/metrics/loggers.py of 0.8.5 and 0.32."""
+"""Buckets of the TTFT histogram; vllm/engine/metrics.py of 0.6.6, v1/metrics/loggers.py of 0.8.5 and 0.32."""
 _BOUND = re.compile(r'\ble="([^"]+)"')
 
 
 def read_ttft(text: str) -> dict[float, float]:
-    """The histogram of times to first token: upper bound in seconds -> requests so far at most that slow.
+    """The histogram of TTFT: number of requests so far with at most that TTFT, by upper bound in seconds.
 
-    Raises ValueError where it has no numbers.
+    Raises ValueError if a bound or count is not a number.
     """
     buckets: dict[float, float] = {}
-    for labels, count in _TTFT_BUCKET.findall(text):  # of a data parallel server one for each engine
+    for labels, count in _TTFT_BUCKET.findall(text):  # one histogram per engine of a data parallel server
         if bound := _BOUND.search(labels):
             buckets[float(bound[1])] = buckets.get(float(bound[1]), 0.0) + float(count)
     return buckets
 
 
 def ttft_quantile(before: Mapping[float, float], after: Mapping[float, float], share: float) -> float | None:
-    """Seconds within which this share of the requests between two readings had a first token, in a line over a bucket.
+    """TTFT in seconds at quantile `share` of the requests between two readings, interpolated linearly within a bucket.
 
-    None where there was no such request. Source: histogram_quantile of Prometheus (promql/quantile.go).
+    None if there was no request. Source: histogram_quantile of Prometheus (promql/quantile.go).
     """
     grown = [(bound, after[bound] - before.get(bound, 0.0)) for bound in sorted(after)]
     total = grown[-1][1] if grown else 0.0

@@ -1,6 +1,6 @@
-"""What changed with which release of vLLM: settings that came and went, and facts that other modules ask for.
+"""Changes between releases of vLLM: settings that came and went, and facts that other modules use.
 
-No other module of planner writes a version of vLLM. A fact that several modules ask for is a property of
+No other module of planner writes a version of vLLM. A fact that several modules use is a property of
 `ResolvedEngine`.
 """
 
@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 from planner.errors import InputError
 
 # First version that knows a setting, and first that no longer does, read in vllm/engine/arg_utils.py of the wheels.
-# Where wheels in between were not read, the cautious end: rather a flag not written than one the engine refuses.
+# Where wheels in between were not read, the cautious end: omitting a flag is better than passing one that is refused.
 SINCE: dict[str, str] = {
     "enable_expert_parallel": "0.8.3",
     "data_parallel_size": "0.8.3",
@@ -47,7 +47,7 @@ FRAGMENTS_COUNTED_UNTIL = Version("0.6.4")
 
 # 0.7
 IMAGE_FITS_CONTEXT_UNTIL = Version("0.7.0")
-"""An image larger than the context is refused, so it was made smaller (mm_processor_kwargs)."""
+"""vLLM refuses an image larger than the context, so it had to be made smaller (mm_processor_kwargs)."""
 
 # 0.8
 V1_DEFAULT_SINCE = Version("0.8.0")
@@ -57,7 +57,7 @@ BOOLEAN_OPTIONAL_SINCE = Version("0.8.3")
 MANY_SEQS_UNTIL = Version("0.8.4.dev0")
 """V1's default max_num_seqs is 1024 on every card (engine/arg_utils.py:_set_default_args_v1)."""
 LARGE_BATCH_BY_MEMORY_SINCE = Version("0.8.5")
-"""V1 gives larger batches by the card's memory instead of its name (vllm@0.8.5 engine/arg_utils.py)."""
+"""V1 picks the cards with larger batches by memory instead of name (vllm@0.8.5 engine/arg_utils.py)."""
 
 # 0.9
 STORE_TRUE_UNTIL = Version("0.9.0")
@@ -66,9 +66,9 @@ HALF_FALLBACK_SINCE = Version("0.9.0")
 """dtype auto turns bfloat16 into float16 on cards that lack it (vllm@0.8.5 config.py:_get_and_verify_dtype does not,
 0.9.2 does)."""
 SMALL_BATCH_ON_A100_SINCE = Version("0.9.0")
-"""V1 gives the A100, of any memory, the batches of small cards (vllm@0.9.2 leaves it out by name)."""
+"""V1 gives the A100, of any memory, the batches of small cards (vllm@0.9.2 excludes it by name)."""
 CONTEXT_IN_BUDGET_UNTIL = Version("0.9.0")
-"""V1 takes the CUDA context and other processes out of the budget (vllm@0.8.5 v1/worker/gpu_worker.py)."""
+"""V1 subtracts the CUDA context and other processes from the budget (vllm@0.8.5 v1/worker/gpu_worker.py)."""
 
 # 0.10
 V1_ON_TURING_SINCE = Version("0.10.0")
@@ -77,17 +77,17 @@ HYBRID_KV_SINCE = Version("0.10.0")
 """V1 allocates sliding-window layers in groups of their own instead of as full attention (vllm@0.10.2
 v1/core/kv_cache_utils.py)."""
 VIDEO_ALONE_SINCE = Version("0.10.0")
-"""The profile's video may fill the whole context; before, what one image leaves of it (models/qwen2_vl.py)."""
+"""The profile's video may fill the whole context; before, only what one image leaves of it (models/qwen2_vl.py)."""
 GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE = Version("0.10.0")
 """V1 captures CUDA graphs up to twice max_num_seqs; before, always up to the largest (vLLM's pull request 20628)."""
 KV_USAGE_RENAMED_SINCE = Version("0.10.0")
-"""The metrics of the KV cache have no `gpu_` in their names (0.9.2 writes both, 0.14.1 only these)."""
+"""The metrics of the KV cache have no `gpu_` in their names (0.9.2 writes both names, 0.14.1 only these)."""
 CONFIG_FILE_LISTS_SINCE = Version("0.10.2")
-"""A file for `--config` may hold lists; the wheel of 0.9.2 takes none."""
+"""A file for `--config` may hold lists; the wheel of 0.9.2 accepts none."""
 
 # 0.11
 V1_ONLY_SINCE = Version("0.11.0")
-"""V0 is gone, so what V1 cannot serve is refused or goes to another attention backend, as an fp8 KV cache does
+"""V0 is removed, so what V1 cannot serve is refused or gets another attention backend, as an fp8 KV cache does
 (vllm@0.11.2 has no V0 and no VLLM_USE_V1)."""
 TRITON_ATTN_NAMED_SINCE = Version("0.11.0")
 """The Triton backend is TRITON_ATTN; before, V1 called it TRITON_ATTN_VLLM_V1 (vllm@0.10.2 platforms/cuda.py)."""
@@ -95,19 +95,19 @@ SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
 """NCCL's buffers exist before the first snapshot, so the budget does not see them (vllm@0.10.2 takes it before
 NCCL, 0.11.2 after)."""
 FULL_GRAPHS_SINCE = Version("0.11.0")
-"""V1 captures full graphs for decoding beside the piecewise ones (vllm@0.11.2: cudagraph_mode is FULL_AND_PIECEWISE
-where the backend can)."""
+"""V1 captures full graphs for decoding beside the piecewise ones (vllm@0.11.2: cudagraph_mode is FULL_AND_PIECEWISE if
+the backend supports it)."""
 FUSED_ROTARY_SINCE = Version("0.11.0")
-"""Qwen's vision towers turn queries and keys in a fused kernel (one to three recorded starts)."""
+"""Qwen's vision towers rotate queries and keys in a fused kernel (one to three recorded starts)."""
 TIMESTAMPED_VIDEO = (Version("0.11.0"), Version("0.13.0"))
-"""From the one and before the other, Qwen3-VL counts every video token as 12.5 (models/qwen3_vl.py:
+"""From the first version and before the second, Qwen3-VL counts every video token as 12.5 (models/qwen3_vl.py:
 get_max_video_tokens)."""
 ERRORS_NESTED_SINCE = Version("0.11.0")
-"""An answer with an error has it under the key `error`."""
+"""A response with an error has it under the key `error`."""
 
 # 0.12 to 0.17
 FP8_KV_ON_ADA_SINCE = Version("0.12.0")
-"""V1 picks a backend that serves an fp8 KV cache below compute capability 9.0 by itself."""
+"""V1 picks by itself a backend that serves an fp8 KV cache below compute capability 9.0."""
 ATTENTION_BACKEND_FLAG_SINCE = Version("0.13.0")
 """The attention backend is a flag; before, an environment variable only (engine/arg_utils.py)."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
@@ -115,29 +115,29 @@ MARLIN_ON_TURING_SINCE = Version("0.14.0")
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 """Asynchronous scheduling is on by default (vllm@0.14.1 config/vllm.py)."""
 WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
-"""From the one and before the other, a pipeline stage had to hold a request's KV cache of every layer (vLLM's pull
-request 33698)."""
+"""From the first version and before the second, a pipeline stage had to hold a request's KV cache of every layer
+(vLLM's pull request 33698)."""
 ASYNC_WITH_STAGES_SINCE = Version("0.16.0")
-"""Asynchronous scheduling works beside pipeline parallelism (vllm@0.14.1, 0.16.0 config/vllm.py; those between were not
+"""Asynchronous scheduling works with pipeline parallelism (vllm@0.14.1, 0.16.0 config/vllm.py; those between were not
 read)."""
 TRITON_TOP_K_SINCE = Version("0.16.0")
 """Top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
 
 # 0.20
 HIGHER_UTILIZATION_SINCE = Version("0.20.0")
-"""The default gpu_memory_utilization is 0.92 instead of 0.90 (vllm@0.14.1 has the one, 0.20.2 the other)."""
+"""The default gpu_memory_utilization is 0.92 instead of 0.90 (vllm@0.20.2 has 0.92, 0.14.1 has 0.90)."""
 DEFAULTS_CUT_SINCE = Version("0.20.0")
 """An unset max_num_seqs or max_num_batched_tokens is cut to what the other one allows (vllm@0.33.0
 engine/arg_utils.py)."""
 LARGEST_BATCH_SINCE = Version("0.20.0")
-"""Cards of 160 GiB and more get 16384 tokens a step (vllm@0.33.0 engine/arg_utils.py)."""
+"""Cards of 160 GiB and more get 16384 tokens per step (vllm@0.33.0 engine/arg_utils.py)."""
 GRAPHS_IN_BUDGET_SINCE = Version("0.20.0")
-"""The budget pays for the CUDA graphs, by an estimate (vllm@0.20.2, though its log says 0.21)."""
+"""The budget includes an estimate of the CUDA graphs (vllm@0.20.2, though its log says 0.21)."""
 STEADY_GRAPHS_SINCE = Version("0.20.0")
-"""The log's figure for the graphs holds nothing but them; before, also what else was first allocated while capturing
-(recorded starts: 0.1 to 5 GiB)."""
+"""The log's figure for the graphs covers only the graphs; before, also anything else first allocated while
+capturing (recorded starts: 0.1 to 5 GiB)."""
 COMPILE_COUNTS_SINCE = Version("0.20.0")
-"""What torch.compile holds with a cold cache counts as activation (20 of 20 starts of 0.24, none up to 0.17)."""
+"""Memory that torch.compile holds with a cold cache counts as activation (20 of 20 starts of 0.24, none up to 0.17)."""
 FUSED_MLP_SINCE = Version("0.20.0")
 """The MLP's all-reduce holds no tensor of its own (five starts of 0.24)."""
 MORE_OUTSIDE_TORCH_SINCE = Version("0.20.0")
@@ -150,20 +150,20 @@ FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
 """V1 prefers FlashInfer on compute capability 7.5, where starts are known to fail; Triton works (vLLM's issue 47549).
 """
 ASYNC_WITH_NGRAM_SINCE = Version("0.25.0")
-"""Asynchronous scheduling works beside n-gram speculative decoding; before it is refused, later it depends on the model
+"""Asynchronous scheduling works with n-gram speculative decoding; before it is refused, later it depends on the model
 runner (vllm@0.24.0, 0.33.0 config/vllm.py)."""
 SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
 """Model runner V2 serves every architecture."""
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
-"""Model runner V2 estimates its graphs; before, as 0 (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
+"""Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
 
 
 MOST_VERSION = 100
-"""Characters of a version; of thousands of digits Python makes no number."""
+"""Most characters of a version; Python refuses to convert numbers of thousands of digits."""
 
 
 def parse_version(text: str) -> Version:
-    """vLLM's version, with or without a leading v. Raises InputError."""
+    """Parse a version of vLLM, with or without a leading v. Raises InputError."""
     try:
         return Version(text[:MOST_VERSION].removeprefix("v"))
     except InvalidVersion:

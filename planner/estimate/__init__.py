@@ -1,7 +1,7 @@
-"""What is foretold of a deployment: memory per GPU, whether the engine starts, its speed.
+"""Predict a deployment before it is launched: memory per GPU, whether the engine starts, its speed.
 
-In: a model, cards, an engine's settings. Out: `Deployment`, `Answer`, predictions with intervals. Nothing is launched
-or measured, and no study is known. Read `deployment.py` first, then `memory/per_gpu.py` and `speed/step.py`.
+In: a model, cards, an engine's settings. Out: `Deployment`, `Answer`, predictions with intervals. Launches and
+measures nothing, and does not know studies. Read `deployment.py` first, then `memory/per_gpu.py` and `speed/step.py`.
 """
 
 import lazy_loader

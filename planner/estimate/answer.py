@@ -1,7 +1,7 @@
-"""Judge one deployment before anything is launched: `Setup(...).answer() -> Answer`, with or without a study.
+"""Judge one deployment before launch: `Setup(...).answer() -> Answer`, with or without a study.
 
-The verdict is one of three: `will not start` (a rule of vLLM or the memory says no), `at risk` (it should start, but
-something in numbers may stop it, at start or under load), `starts`. Prints nothing; `view.py` draws answers.
+The verdict is one of three: `will not start` (it breaks a rule of vLLM or does not fit in memory), `at risk` (it should
+start, but may fail at start or under load as a figure is tight), `starts`. Prints nothing; `view.py` draws answers.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from planner.units import to_gib
 Verdict = Literal["starts", "at risk", "will not start"]
 
 DIGITS = 4
-"""Of GiB in documents, as vLLM logs its weights."""
+"""Decimal places of GiB figures in documents, as in vLLM's log of the weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     deployment: Deployment
     violated: tuple[Constraint, ...]
-    """Why it will not start, in the order in which vLLM would meet it."""
+    """Rules it breaks, in the order in which vLLM would check them; empty if it starts."""
     dangers: tuple[str, ...] = ()
-    """What may stop it, at start or under load."""
+    """Risks that may make it fail, at start or under load."""
     notes: tuple[str, ...] = ()
-    """What is wasted or not modelled; no reason for another verdict."""
+    """What is wasted or not modelled; notes do not change the verdict."""
 
     @property
     def verdict(self) -> Verdict:
@@ -53,7 +53,7 @@ class Answer:
 
     @property
     def kv_tokens_interval(self) -> tuple[int, int]:
-        """The 90 % interval of the KV cache, in tokens."""
+        """Lower and upper end of the 90 % interval of the KV cache size, in tokens."""
         memory = self.deployment.memory
         low, high = memory.kv_interval_bytes
         blocks = (int(low // memory.kv_block_bytes), int(high // memory.kv_block_bytes))
@@ -63,7 +63,7 @@ class Answer:
 
     @property
     def kv_tokens_total(self) -> int:
-        """Over all instances."""
+        """KV cache of all instances together, in tokens."""
         return int(self.deployment.memory.kv_tokens) * self.deployment.instances
 
     def document(self, name: str | int) -> dict[str, Any]:
@@ -104,21 +104,21 @@ def _rank_document(rank: RankMemory) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """All that one estimate is asked about. Changes of its settings are judged one by one, or as arrays at once."""
+    """Inputs of one estimate. Changes of its settings are judged one by one, or all at once as arrays."""
 
     model: ModelSpec
     placement: Placement
     version: Version
     settings: Mapping[str, Any]
-    """By EngineConfig's field names; left out: vLLM's default."""
+    """Values by EngineConfig's field names; a setting that is left out has vLLM's default."""
     instances: int = 1
     refused: tuple[Constraint, ...] = field(default=())
-    """What vLLM's command line turns down, whatever the other settings are."""
+    """Settings that vLLM's command line refuses, whatever the other settings are."""
     calibrations: Calibrations = field(default_factory=dict)
-    """What starts on this machine taught."""
+    """Corrections learned from engine starts on this machine."""
 
     def deployment(self, changes: Mapping[str, Any] | None = None) -> Deployment:
-        """What the rules look at. Values of `changes` may be arrays of one entry a candidate; None: not passed."""
+        """The deployment with `changes` applied. A value may be an array, one entry per candidate; None: not passed."""
         settings = {**self.settings, **(changes or {})}
         engine = resolve(settings, self.model, self.placement.gpu, self.version)
         return Deployment.of(self.model, self.placement, engine, self.instances, self.calibrations)
@@ -127,7 +127,7 @@ class Setup:
         return answer_of(self.deployment(), self.refused)
 
     def answers(self, names: Sequence[str], points: Sequence[Sequence[Any]]) -> list[Answer]:
-        """One answer for every point, a value for each name; many numbers are judged together, words one by one."""
+        """One answer per point, a value for each name. Numeric settings of many points are judged as arrays."""
         if len(points) <= FEW_POINTS:
             return [answer_of(self.deployment(dict(zip(names, point, strict=True))), self.refused) for point in points]
         import numpy as np
@@ -152,21 +152,21 @@ COLUMNS = frozenset({
     "cpu_offload_gb", "enable_chunked_prefill", "enable_prefix_caching", "enforce_eager", "max_seq_len_to_capture",
     "kv_cache_memory_bytes", "num_gpu_blocks_override", "max_cudagraph_capture_size", "async_scheduling",
 })  # fmt: skip
-"""Settings whose values `resolve` takes as arrays; the others decide which formulas hold."""
+"""Settings whose values `resolve` takes as arrays; the others select the formulas."""
 
 FEW_POINTS = 48
-"""Up to so many points are judged sooner one by one than NumPy is imported."""
+"""Up to this many points, judging one by one is faster than importing NumPy."""
 
 _Part = TypeVar("_Part", ResolvedEngine, MemoryEstimate, RankMemory, Doubts)
 
 
 def one_of(deployment: Deployment, index: int) -> Deployment:
-    """One candidate out of a deployment whose columns are arrays."""
+    """The candidate at `index` of a deployment whose columns are arrays."""
     return replace(deployment, engine=_one(deployment.engine, index), memory=_one(deployment.memory, index))
 
 
 def _one(part: _Part, index: int) -> _Part:
-    """The same value with every array, also in the values it holds, cut down to one entry."""
+    """A copy in which every array, also in nested values, is replaced by its entry at `index`."""
     return replace(part, **{column.name: _entry(getattr(part, column.name), index) for column in fields(part)})
 
 
@@ -181,7 +181,7 @@ def _entry(value: Any, index: int) -> Any:
 
 
 def answer_of(deployment: Deployment, refused: Sequence[Constraint] = ()) -> Answer:
-    """The verdict over a deployment; `refused` is what vLLM's command line already turns down."""
+    """Judge a deployment; `refused` holds what vLLM's command line already refuses."""
     broken = check(deployment)
     return Answer(
         deployment,
@@ -192,7 +192,7 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = ()) -> Ans
 
 
 def unknown_flags(settings: Mapping[str, Any], version: Version) -> list[Constraint]:
-    """Settings this version's command line does not take, in argparse's words."""
+    """Settings that this version's command line does not know, in argparse's words."""
     unknown = [name for name, value in settings.items() if value is not None and not knows(version, name)]
     return [
         Constraint("flags of this version", 1.0, f"vllm: error: unrecognized arguments: {flag(name)} (vLLM {version})")

@@ -1,6 +1,7 @@
-"""Many questions in one process: `answer(request) -> document`, `answer_lines(lines)`; format in docs/formats.md.
+"""Answer many requests in one process: `answer(request) -> document`, `answer_lines(lines)`; format in docs/formats.md.
 
-In: one JSON object a request. Out: one JSON object an answer; a bad request gives its error, the others go on.
+In: one JSON object per request. Out: one JSON object per answer; a bad request is answered by its error, and the rest
+are still answered.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class EstimateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     model: str | dict[str, Any]
     """A directory, a config.json, a shipped name, or the mapping of a config.json."""
     weights_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**60)] | None = None
-    """Of all tensors of the checkpoint."""
+    """Size of all tensors of the checkpoint, in bytes."""
     gpu: GpuRequest
     num_gpus: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     vllm_version: str
@@ -37,7 +38,7 @@ class EstimateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to one request: its document, or {"id", "error"}."""
+    """The document that answers one request, or {"id", "error"}. Raises nothing for a bad request."""
     name = request.get("id") if isinstance(request, Mapping) else None
     try:
         return _document(msgspec.convert(request, EstimateRequest))
@@ -50,7 +51,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answer_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
-    """One JSON line for each line that is not blank."""
+    """Yield one JSON line per line that is not blank."""
     for line in lines:
         if not line.strip():
             continue
@@ -62,7 +63,7 @@ def answer_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of a stream, one in memory at a time. Raises InputError for one without an end."""
+    """Yield the lines of a stream, one in memory at a time. Raises InputError for a line longer than LINE_BYTES."""
     number = 1
     while line := stream.readline(LINE_BYTES):
         if len(line) == LINE_BYTES and not line.endswith(b"\n"):
@@ -76,7 +77,7 @@ def _document(request: EstimateRequest) -> dict[str, Any]:
 
 
 def judge_request(request: EstimateRequest) -> Answer:
-    """Look up what the request names, and judge it. Raises InputError."""
+    """Look up the model and card that a request names, and judge the deployment. Raises InputError."""
     model = _model(request)
     gpu, notes = card_of(request.gpu)
     settings, refused, unmodelled = read_flags(request.engine)
@@ -126,16 +127,16 @@ NO_MEMORY = {
     "disable_async_output_proc", "preemption_mode", "scheduling_policy", "enable_force_include_usage",
     "max_parallel_loading_workers", "use_tqdm_on_load", "safetensors_load_strategy", "config_format", "hf_token",
 }  # fmt: skip
-"""Flags that change no memory."""
+"""Flags that do not affect memory."""
 DRAFTS = "speculative_config"
-"""A draft model's weights and cache are not modelled."""
+"""Flag that adds a draft model, whose weights and KV cache are not modelled."""
 _WHOLE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kmgtKMGT])")
 _SCALE = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _RANGE = re.compile(r"Expected `\w+` (?:<|>)=? |Invalid enum value")
 
 
 def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constraint], list[str]]:
-    """Settings by EngineConfig's names, what vLLM's command line refuses, and what is not modelled.
+    """Returns settings by EngineConfig's names, what vLLM's command line refuses, and notes on what is not modelled.
 
     Raises InputError for a misspelt flag or a value of the wrong type.
     """
@@ -168,7 +169,7 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
 
 
 def _setting(name: str, value: Any) -> Any:
-    """One typed value; `16k` and `16K` as vLLM reads them (utils: human_readable_int)."""
+    """One typed value; `16k` and `16K` are read as vLLM reads them (utils: human_readable_int)."""
     if isinstance(value, str) and (match := _WHOLE.fullmatch(value)):
         value = round(float(match[1]) * _SCALE[match[2]])
     if isinstance(value, list | dict):

@@ -12,7 +12,7 @@ from planner.model import ModelSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What the rules of `rules.py` look at. `engine` and `memory` may carry arrays, one entry a candidate."""
+    """What the rules of `rules.py` check. `engine` and `memory` may hold arrays, one entry per candidate."""
 
     model: ModelSpec
     placement: Placement
@@ -20,7 +20,7 @@ class Deployment:
     engine: ResolvedEngine
     memory: MemoryEstimate
     workload_tokens: int = 0
-    """Longest sequence of the workload; 0 when none is asked."""
+    """Longest sequence of the workload, prompt and output, in tokens; 0 without a workload."""
 
     @classmethod
     def of(
@@ -32,7 +32,7 @@ class Deployment:
         calibrations: Calibrations | None = None,
         workload_tokens: int = 0,
     ) -> Deployment:
-        """The deployment with its memory estimated, corrected by what starts on such cards have taught."""
+        """The deployment with its memory estimated, corrected by the calibration for such cards if there is one."""
         calibration = (calibrations or {}).get(calibration_key(placement, engine))
         return cls(
             model=model,
@@ -45,5 +45,5 @@ class Deployment:
 
     @property
     def gpu(self) -> GpuSpec:
-        """What each of the cards is."""
+        """The card; all cards of a deployment are alike."""
         return self.placement.gpu

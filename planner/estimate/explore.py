@@ -1,6 +1,7 @@
 """Questions over many deployments at once: `fit` one setting, `sweep` one or two, `compare` models and layouts.
 
-In: a `Setup` and what varies. Out: values with the answers behind them; every one has a `document`. Prints nothing.
+In: a `Setup` and the settings to vary. Out: `Fit`, `Sweep` or `SideBySide`, each with its answers and a `document`.
+Prints nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ else:
 
 MOST_CELLS = 4096
 MOST_LOOKED_AT = 512
-"""Feasible values of a fit that are looked at one by one for dangers."""
+"""Most feasible values of a fit that are checked one by one for dangers."""
 
 
 # --- fit ---
@@ -37,17 +38,17 @@ class Fit:
 
     field: str
     tried: tuple[Any, Any, int]
-    """Smallest and largest value judged, and how many."""
+    """Smallest value judged, largest value judged, number of values judged."""
     feasible: tuple[tuple[Any, Any], ...]
-    """Runs of values that break no rule, both ends included; more than one where what lies between breaks one."""
+    """Runs of values that break no rule, both ends included; more than one if values between them break one."""
     value: Any
-    """None where no value is feasible."""
+    """Largest feasible value; None if no value is feasible."""
     answer: Answer
-    """At that value; where none is feasible, at the value that breaks the rule vLLM meets last."""
+    """Answer at `value`; if no value is feasible, at the one whose broken rule vLLM checks last."""
     beyond: tuple[Any, Answer] | None
-    """The next larger value judged, and why it does not do."""
+    """The next larger value judged and its answer, which says why it fails; None if `value` is the last."""
     safe: tuple[Any, Answer] | None
-    """Where that value is at risk: the largest looked at that is not."""
+    """If `value` is at risk: the largest value checked that is not, and its answer."""
 
     @property
     def exit_code(self) -> int:
@@ -99,7 +100,7 @@ def fit(setup: Setup, field: str) -> Fit:
 
 
 def _judge_values(setup: Setup, name: str, values: Sequence[Any]) -> tuple[Any, Callable[[int], Answer]]:
-    """Of every value the first rule it breaks (-1: none), and its answer when asked for."""
+    """Per value the index of the first rule it breaks (-1: none), and a function that gives its answer."""
     if name in COLUMNS:
         deployment = setup.deployment({name: np.asarray(values)})
         rule = violations(deployment, len(values))
@@ -124,7 +125,7 @@ def _steps(low: int, high: int, step: int) -> list[int]:
 
 
 def _lengths(setup: Setup) -> list[int]:
-    """Multiples of the block size, as a request takes whole blocks."""
+    """Multiples of the block size, because a request takes whole blocks."""
     block = int(setup.deployment().engine.block_size)
     return _steps(block, setup.model.max_context_tokens, block)
 
@@ -145,7 +146,7 @@ FITS: dict[str, Callable[[Setup], list[Any]]] = {
     "pipeline_parallel_size": lambda setup: _steps(1, setup.placement.num_gpus, 1),
     "data_parallel_size": lambda setup: _steps(1, setup.placement.num_gpus, 1),
 }
-"""Setting -> the values that are judged, in order."""
+"""Function that gives the values to judge in ascending order, by setting."""
 
 
 # --- sweep ---
@@ -153,12 +154,12 @@ FITS: dict[str, Callable[[Setup], list[Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One or two settings over their values; `cells` has a row of answers for every value of the first."""
+    """One or two settings over their values; `cells` yields each combination with its answer."""
 
     names: tuple[str, ...]
     values: tuple[tuple[Any, ...], ...]
     answers: tuple[Answer, ...]
-    """In the order of the product of the values, the last setting fastest."""
+    """Answers in the order of the product of the values; the last setting varies fastest."""
 
     @property
     def exit_code(self) -> int:
@@ -206,7 +207,7 @@ def _swept(text: str, setup: Setup) -> tuple[str, list[Any]]:
 
 
 def _doublings(low: Any, high: Any, text: str) -> list[Any]:
-    """Whole numbers doubled from low on, the rest in steps of 0.01; high is always the last."""
+    """Values from low to high: integers double, others grow in steps of 0.01; high is always the last."""
     if isinstance(low, bool) or not isinstance(low, int | float) or not isinstance(high, int | float):
         raise InputError(f"--sweep {text}: a range needs numbers; write the values, separated by commas")
     if low > high:
@@ -226,7 +227,7 @@ _MODELLED = {column.name for column in fields(ResolvedEngine)}
 
 
 def field_name(text: str, option: str, setup: Setup) -> str:
-    """A setting that this version takes and that matters to an estimate. Raises InputError."""
+    """The name of a setting that this version knows and that affects an estimate. Raises InputError for any other."""
     name = text.strip().lstrip("-").replace("-", "_")
     if name not in FIELDS:
         import difflib
@@ -245,10 +246,10 @@ def field_name(text: str, option: str, setup: Setup) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Models, layouts or both, side by side: each with its answer."""
+    """Answers for several models, layouts or both."""
 
     rows: tuple[tuple[str, str, Answer], ...]
-    """Model, layout, answer."""
+    """One (model, layout, answer) per row."""
 
     @property
     def exit_code(self) -> int:
@@ -274,7 +275,7 @@ class SideBySide:
 
 
 def layouts_of(setup: Setup) -> list[Setup]:
-    """One instance on all cards, two on half each, and so on, as far as the model's heads divide."""
+    """One instance on all cards, two on half of them each, and so on, if the tensor parallel size divides the heads."""
     heads = setup.model.num_attention_heads
     cards = setup.placement.num_gpus
     shared = [(count, cards // count) for count in range(1, cards + 1) if cards % count == 0]

@@ -1,7 +1,7 @@
-"""The nearest fixes: `nearest_fixes(setup) -> fixes`, each one change and what it buys, all judged by the memory model.
+"""Find the smallest useful changes: `nearest_fixes(setup) -> fixes`, each a change and its gain by the memory model.
 
-A deployment that will not start gets changes that make it start, the ones that lose least first. One that starts gets
-changes that give it more KV cache, or take a risk away. A change is of one setting, or two where one breaks a rule.
+For a deployment that will not start, the changes make it start; those that cost least come first. For one that starts,
+they give more KV cache or remove a risk. A change touches one setting, or two if one alone breaks a rule.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from planner.units import format_count, format_gib, to_gib
 
 MOST_FIXES = 5
 LEAST_GAIN = 0.02
-"""Share of the KV tokens below which a change is not worth naming."""
+"""Smallest gain that is shown, as a fraction of the KV tokens."""
 ENOUGH = 0.75
-"""A change goes no further than it takes to gain this share of what the setting can give."""
+"""Fraction of a setting's largest gain at which its change stops."""
 MOST_NEEDED = 3
-"""Changes that are needed together, before it is said that nothing helps."""
+"""Most changes that are combined to make a deployment start; beyond it no fix is offered."""
 
 Point = tuple[Any, ...]
 
@@ -30,13 +30,13 @@ Point = tuple[Any, ...]
 @dataclass(frozen=True, slots=True)
 class Fix:
     changes: Mapping[str, Any]
-    """New values by setting; None: no longer passed."""
+    """New values by setting; None: the flag is no longer passed."""
     before: Mapping[str, Any]
-    """What the engine has now."""
+    """Current values of the same settings."""
     base: Answer
     answer: Answer
     cost: str = ""
-    """What is lost, in words; empty where nothing is."""
+    """What the change costs, in words; empty if nothing."""
     makes_it_start: bool = False
 
     @property
@@ -69,7 +69,7 @@ class Fix:
         return f"{changes}: {buys}{'; ' if self.cost else ''}{self.cost}"
 
     def document(self) -> dict[str, Any]:
-        """As docs/formats.md describes it."""
+        """The fix as docs/formats.md describes it."""
         return {
             "changes": dict(self.changes),
             "verdict": self.answer.verdict,
@@ -80,7 +80,7 @@ class Fix:
 
 
 def nearest_fixes(setup: Setup, base: Answer | None = None) -> list[Fix]:
-    """At most MOST_FIXES changes, best first; none where nothing is to be gained or nothing helps."""
+    """At most MOST_FIXES changes, best first; an empty list if no change gains anything or makes it start."""
     base = base or setup.answer()
     if base.violated:
         return _starting(setup, base)[:MOST_FIXES]
@@ -97,7 +97,7 @@ def nearest_fixes(setup: Setup, base: Answer | None = None) -> list[Fix]:
 
 
 def _starting(setup: Setup, base: Answer) -> list[Fix]:
-    """Changes that make it start; where no single one does, on top of those that are needed in any case."""
+    """Changes that make it start. If no single one does, each is combined with the changes needed in any case."""
     needed: dict[str, Any] = {}
     unknown = [name for name in setup.settings if not knows(setup.version, name)]
     if unknown and any(constraint in unknown_flags(setup.settings, setup.version) for constraint in base.violated):
@@ -119,7 +119,7 @@ def _starting(setup: Setup, base: Answer) -> list[Fix]:
 
 
 def _does_more(fix: Fix, other: Fix) -> bool:
-    """Whether a fix changes all that another one changes, and something else too."""
+    """Whether `fix` changes all settings of `other` and more, and has no fewer dangers."""
     return other.changes.keys() < fix.changes.keys() and len(fix.answer.dangers) >= len(other.answer.dangers)
 
 
@@ -132,7 +132,7 @@ def _changed(setup: Setup, changes: Mapping[str, Any]) -> Setup:
 
 
 def _first_working(setup: Setup, base: Answer, safer_only: bool = False) -> list[Fix]:
-    """Of every move the nearest point at which it starts, rather without a danger than with one."""
+    """Per move the nearest point without a danger, or if there is none, the nearest point at which it starts."""
     found = []
     if setup.refused:
         return []
@@ -150,7 +150,7 @@ def _first_working(setup: Setup, base: Answer, safer_only: bool = False) -> list
 
 
 def _needed_step(setup: Setup, base: Answer) -> dict[str, Any] | None:
-    """The change after which the fewest rules are broken, fewer than now."""
+    """The change that leaves the fewest broken rules; None if no change leaves fewer than now."""
     best: tuple[tuple[int, int], dict[str, Any]] | None = None
     for names, points in _moves(setup, base, for_starting=True):
         ends = [points[0], points[-1]] if len(points) > 1 else list(points)
@@ -165,7 +165,7 @@ def _needed_step(setup: Setup, base: Answer) -> dict[str, Any] | None:
 
 
 def _gaining(setup: Setup, base: Answer) -> Iterator[Fix]:
-    """Of every move the point after which little more is to be gained; of fewer sequences the nearest one too."""
+    """Per move the first point with the share ENOUGH of its gain; for max_num_seqs also the nearest if much smaller."""
     now = float(base.deployment.memory.kv_tokens)
     for names, points in _moves(setup, base, for_starting=False):
         answers = {
@@ -187,7 +187,7 @@ def _gaining(setup: Setup, base: Answer) -> Iterator[Fix]:
 def _feasible(
     setup: Setup, names: Sequence[str], points: Sequence[Point], first_safe: bool = False
 ) -> dict[int, Answer]:
-    """Answers of the points that break no rule, in their order; `first_safe` stops at the first without a danger."""
+    """Answers, by row, of the points that break no rule; `first_safe` stops at the first without a danger."""
     found = {}
     for row, answer in _answers_in_order(setup, names, points):
         if not answer.violated:
@@ -198,7 +198,7 @@ def _feasible(
 
 
 def _answers_in_order(setup: Setup, names: Sequence[str], points: Sequence[Point]) -> Iterator[tuple[int, Answer]]:
-    """One by one; of many numbers the first and about FEW others of those that break no rule."""
+    """Yield (row, answer). Of many numeric points only about FEW that break no rule are answered, from the first on."""
     are_words = not COLUMNS.issuperset(names) or any(value is None for point in points for value in point)
     if are_words or len(points) <= FEW_POINTS:
         for row, point in enumerate(points):
@@ -214,16 +214,16 @@ def _answers_in_order(setup: Setup, names: Sequence[str], points: Sequence[Point
 
 FEW = 64
 MOST_LENGTHS = 8192
-"""Contexts that are judged together; with tiny blocks or huge contexts not every multiple of the block size."""
+"""Most contexts judged together; with tiny blocks or huge contexts some multiples of the block size are skipped."""
 
 
 # --- moves ---
 
 
 def _moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
-    """Settings that change together, and their other values from the nearest to the furthest."""
+    """Yield (names, points): settings that change together, and their other values from the nearest to the furthest."""
     engine = base.deployment.engine
-    if setup.placement.gpu.is_cpu:  # its KV cache is a setting, not what is left
+    if setup.placement.gpu.is_cpu:  # the KV cache of the CPU backend is a setting, not the memory left over
         return
     for names, points in _all_moves(setup, base, for_starting):
         fitting = [
@@ -243,7 +243,7 @@ def _all_moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple
     smaller = [tokens for tokens in _halvings(batched, 512) if tokens >= int(engine.max_num_seqs)]
     if not engine.enable_chunked_prefill:
         yield ("enable_chunked_prefill", "max_num_batched_tokens"), [(True, n) for n in (*smaller, 2048) if n < length]
-        if setup.settings.get("max_num_batched_tokens") is not None:  # else its default changes too
+        if setup.settings.get("max_num_batched_tokens") is not None:  # otherwise its default changes too
             yield ("enable_chunked_prefill",), [(True,)]
     else:
         yield ("max_num_batched_tokens",), _each(smaller)
@@ -282,7 +282,7 @@ def _halvings(number: int, least: int) -> list[int]:
 
 
 def _fp8_kinds(base: Answer) -> list[str]:
-    """8-bit KV caches that this card, engine and version serve."""
+    """Values of kv_cache_dtype with 8 bits that this card, engine and version support."""
     d, engine = base.deployment, base.deployment.engine
     capability = d.gpu.compute_capability
     if engine.generation == "V0":
@@ -294,7 +294,7 @@ def _fp8_kinds(base: Answer) -> list[str]:
 
 
 def _parallel_sizes(setup: Setup, engine: ResolvedEngine) -> list[int]:
-    """Other sizes that the cards allow, nearest first, larger before smaller."""
+    """Other tensor parallel sizes for which there are enough cards: nearest first, larger before smaller."""
     most = setup.placement.num_gpus // (setup.instances * engine.pipeline_parallel_size * engine.data_parallel_size)
     now = engine.tensor_parallel_size
     return sorted((n for n in range(1, most + 1) if n != now), key=lambda n: (abs(log2(n / now)), -n))
@@ -314,7 +314,7 @@ def _now(engine: ResolvedEngine, name: str) -> Any:
 
 
 def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> str:
-    """What the change loses, in words."""
+    """What the change costs, in words; empty if nothing."""
     if value is None:
         return ""
     engine, memory = answer.deployment.engine, answer.deployment.memory
@@ -342,7 +342,7 @@ def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> s
 
 
 def _loss(fix: Fix) -> float:
-    """How much a person gives up: nothing for what has no effect, most for the context asked for."""
+    """Cost of a fix for the user, to sort by: sum of LOSSES over its changes, plus 3 if a danger remains."""
     return sum(_setting_loss(name, fix.before[name], value) for name, value in fix.changes.items()) + (
         3.0 if fix.answer.dangers else 0.0
     )
@@ -361,7 +361,7 @@ LOSSES = {
     "gpu_memory_utilization": 1.0, "max_num_seqs": 0.5, "max_num_batched_tokens": 0.3, "enable_chunked_prefill": 0.3,
     "block_size": 0.1, "kv_cache_dtype": 1.5, "enforce_eager": 2.0, "tensor_parallel_size": 1.2, "max_model_len": 2.0,
 }  # fmt: skip
-"""By setting: a word's loss, or a number's for each halving or doubling; what is not named costs nothing."""
+"""Cost of a change, by setting; for a number, per halving or doubling. Settings that are not listed cost nothing."""
 
 
 def _signed(number: int) -> str:

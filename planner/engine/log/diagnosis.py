@@ -1,7 +1,7 @@
-"""What an engine's log says, for those who launch it: why it ended (`diagnose`), what took effect (`read_start_facts`).
+"""Read an engine's log for the code that launched it: why it ended (`diagnose`), its figures (`read_start_facts`).
 
 In: the text of a log, 0.6.6 to 0.33, V0 or V1, with or without its beginning. Out: an `EngineError` in vLLM's own
-words, or `StartFacts`. The reading itself and all patterns are in `planner/log/`.
+words, or `StartFacts`. The readers and all patterns are in the other modules of this package.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ TAIL_LINES = 40
 
 
 def diagnose(log_text: str, exit_code: int | None = None, oom_killed: bool = False) -> EngineError:
-    """Why an engine ended, to be raised: rejected, out of memory or crashed, in vLLM's own words.
+    """The error that says why an engine ended, for the caller to raise: rejected, out of memory or crashed.
 
-    `exit_code` of the process or container, where known, tells of deaths that leave no words: killed, bus error.
-    `oom_killed`: the kernel killed one of its processes for the container's memory limit, whatever the others say.
+    `exit_code`: of the process or container; it explains ends without a message, such as killed or bus error.
+    `oom_killed`: the kernel killed one of its processes at the container's memory limit; this overrides the log.
     """
     reader = FailureReader()
     for line in lines_of(log_text):

@@ -1,6 +1,6 @@
-"""Why an engine did not start or died: `FailureReader` folds a log into its first cause, in vLLM's own words.
+"""Find why an engine did not start or died: `FailureReader` folds a log into its first cause, in vLLM's own words.
 
-Whatever the log's length it keeps one candidate a pattern, since the start and since the engine last served.
+It keeps one candidate per pattern, since the start and since the engine last served, for a log of any length.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE, SINCE, UNTIL
 from planner.errors import EngineCrashed, EngineRejected
 
 MAX_WORDS = 400
-"""Characters of a message; torch's out-of-memory text alone would be a page."""
+"""Most characters of a message; torch's out-of-memory text alone would be a page."""
 REASON_WITHIN = 7
-"""Lines after NCCL's error within which it names the reason."""
+"""Number of lines after NCCL's error within which it gives the reason."""
 
 _FAILURES = tuple((cause, re.compile(pattern)) for cause, pattern in FAILURES)
 _REFUSALS = tuple((cause, re.compile(pattern)) for cause, pattern in REFUSALS)
@@ -48,14 +48,14 @@ class FailureInLog:
     kind: Kind
     cause: Cause
     words: str
-    """vLLM's own, on one line."""
+    """vLLM's own message, on one line."""
     phase: str | None = None
-    """What the engine was doing; None where no line before tells."""
+    """Phase of the engine at the failure; None if no earlier line tells."""
     number: int | None = None
-    """Of the line; None where no line says it."""
+    """Row number of the line; None if no line has the message."""
 
     def advice(self, version: str | None) -> str:
-        """What to change, for a version where that matters."""
+        """What to change, in sentences. `version`: the one that the log names, None if unknown."""
         known = parsed(version)
         if self.cause.name == "out of memory" and self.phase is not None:
             if self.phase == "graph capture" and known is not None and known >= GRAPHS_IN_BUDGET_SINCE:
@@ -65,7 +65,7 @@ class FailureInLog:
         return " ".join([self.cause.advice, *self._figures(), *spans])
 
     def _figures(self) -> list[str]:
-        """What vLLM's words say would have been possible."""
+        """What vLLM's message says would have worked: the longest context, or the free share of memory."""
         if match := LONGEST.search(self.words):
             return [f"By vLLM's own figure max_model_len can be {match[1] or match[2]} at most."]
         if (match := FREE_MEMORY.search(self.words)) and float(match[2]) > 0:
@@ -75,7 +75,7 @@ class FailureInLog:
 
 
 def _spans(words: str) -> list[str]:
-    """Since when and until when vLLM knows the flags that a message names."""
+    """Per flag named in a message: first version that knows it, and first that no longer does."""
     said = []
     for name in FIELDS:
         if re.search(rf"{flag(name)}\b", words):
@@ -89,12 +89,12 @@ def _spans(words: str) -> list[str]:
 @dataclass(slots=True)
 class _Candidate:
     cause: str | None
-    """None: an exception that no pattern knows."""
+    """Name of the cause; None for an exception that matches no pattern."""
     words: str
     phase: str | None
     number: int
     name: str = ""
-    """Of the exception."""
+    """Name of the exception."""
     lines_left: int = 0
     reason_next: bool = False
 
@@ -107,7 +107,7 @@ class _Found:
     exception: _Candidate | None = None
 
     def first(self, is_server: bool = False) -> _Candidate | None:
-        """By weight; of a server without what only a start or a single request is refused for."""
+        """The candidate of most weight; for a server without refusals, which concern a start or a single request."""
         known = [i for i in sorted(self.by_pattern) if not is_server or not _is_refusal(self.by_pattern[i])]
         return self.by_pattern[known[0]] if known else self.exception
 
@@ -117,40 +117,40 @@ def _is_refusal(candidate: _Candidate) -> bool:
 
 
 class FailureReader:
-    """Feed it the lines of one start."""
+    """Folds the lines of one start into the first cause of its failure."""
 
     def __init__(self) -> None:
         self._all = _Found()
         self._since_served = _Found()
-        """Errors of single requests may come before: the end is what counts."""
+        """Candidates since the engine last served; earlier errors may be of single requests."""
         self.has_served = False
         self.phase: str | None = None
         self._waiting: list[_Candidate] = []
         self._before = ""
         self._source = ""
-        """The last line that was not of carets: what a bare assert stands on."""
+        """Last line without carets: the source line of a bare assert."""
         self._error: str | None = None
         self._error_number: int | None = None
         self._said: str | None = None
 
     def pass_by(self, line: LogLine) -> None:
-        """Take in a line of a server at work."""
+        """Take in a routine line of a running server."""
         self._before = self._source = self._said = line.text
 
     def serve(self, line: LogLine) -> None:
-        """Take in a line that only an engine writes that serves."""
+        """Take in a line that only a serving engine writes."""
         self.pass_by(line)
         self.has_served, self.phase = True, UNDER_LOAD
         self._since_served = _Found()
 
     def feed(self, line: LogLine) -> bool:
-        """Take a line in; whether it names a cause."""
+        """Take a line in; returns whether it names a cause."""
         text = line.text
         self._finish(text)
         is_noise = bool(line.is_trouble and LATER_NOISE.search(text))
         is_cause = line.is_trouble and not is_noise and self._look(line)
         is_error = line.level in ("ERROR", "CRITICAL") or (not line.level and is_noise)
-        if self._error is None and is_error and "exit code: -15" not in text:  # that is a worker told to end
+        if self._error is None and is_error and "exit code: -15" not in text:  # a worker that was told to end
             self._error, self._error_number = text, line.number
         for pattern, phase in PHASES:
             if pattern.search(text):
@@ -203,7 +203,7 @@ class FailureReader:
         return candidate
 
     def _finish(self, text: str) -> None:
-        """Give candidates that wait for NCCL's reason the line after `Last error:`."""
+        """Add the line after `Last error:` to candidates that wait for NCCL's reason."""
         for candidate in self._waiting:
             candidate.lines_left -= 1
             if candidate.reason_next:
@@ -220,9 +220,9 @@ class FailureReader:
         return one_line(words if name in SILENT_NAMES else f"{name}: {words}")
 
     def failure(self, is_server: bool = False) -> FailureInLog | None:
-        """The first cause that lines name, of after the engine last served if there is one.
+        """The first cause in the log since the engine last served, or else in all of it; None if there is none.
 
-        `is_server`: it is known to have died while it served, so that errors of single requests are none.
+        `is_server`: the engine died while it served, so errors of single requests are no cause.
         """
         found = self._since_served.first(is_server) or self._all.first(is_server)
         if found is None or (is_server and found.cause is None and found is not self._since_served.exception):
@@ -230,7 +230,7 @@ class FailureReader:
         if found.cause is not None:
             cause = CAUSES[found.cause]
             kind = cause.kind
-            if cause.name == "bad setting":  # pydantic's frame around what a check of the settings said
+            if cause.name == "bad setting":  # pydantic wraps the message of a settings check
                 special = classify(found.words)
                 cause = cause if special.name == "not in the table" else special
         else:
@@ -239,7 +239,7 @@ class FailureReader:
         return FailureInLog(kind=kind, cause=cause, words=found.words, phase=found.phase, number=found.number)
 
     def silent_death(self, exit_code: int | None) -> FailureInLog:
-        """For an engine that ended without naming a cause."""
+        """The failure of an engine that ended without naming a cause."""
         signal, number = _SIGNALS.get(exit_code or 0), None
         code = "" if exit_code is None else f" (exit code {exit_code})"
         if signal == 9:
@@ -250,7 +250,7 @@ class FailureReader:
             words, number = one_line(self._error + code), self._error_number
             if self.has_served and LATER_NOISE.search(
                 self._error
-            ):  # the server's, of a process of the engine that said nothing itself
+            ):  # the server's message about an engine process that logged nothing itself
                 words = one_line(f"an engine process is gone without a word, most often killed: {words}")
         elif self._said is not None:
             words = one_line(f"ended{code} without naming a cause; its last line: {self._said}")
@@ -260,12 +260,12 @@ class FailureReader:
 
 
 def is_known(text: str) -> bool:
-    """Whether a line of an error is one that the tables know."""
+    """Whether the text of an error line matches a pattern of the tables."""
     return bool(LATER_NOISE.search(text)) or any(pattern.search(text) for _, pattern in (*_FAILURES, *_REFUSALS))
 
 
 def classify(words: str, name: str = "") -> Cause:
-    """The class of a failure that only its words tell."""
+    """Classify a failure by its message, and by the exception's name if given."""
     for table in (_REFUSALS, _FAILURES):
         for cause, pattern in table:
             if pattern.search(name + words) or pattern.search(words):

@@ -1,4 +1,4 @@
-"""The warnings of vLLM that are known, each with what it means and what to do: `NOTES`, their only home.
+"""Known warnings of vLLM, each with its meaning and what to do about it: `NOTES`. They are listed nowhere else.
 
 Texts read in the wheels of 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 (CPU) and 0.33.0; `versions` are those of
 them that have the message, so it may be in the versions between too.
@@ -16,7 +16,7 @@ from planner.engine.log.lines import parsed
 from planner.engine.versions import V1_ONLY_SINCE
 
 Weight = Literal["act", "know", "harmless"]
-"""Worth a change of settings or set-up; good to know; neither."""
+"""`act`: worth a change of settings or set-up; `know`: good to know; `harmless`: neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,15 @@ class Note:
     name: str
     weight: Weight
     pattern: str
-    """Searched in a line without its prefix; the first note that matches counts."""
+    """Regular expression, searched in a line without its prefix; the first note that matches counts."""
     meaning: str
     advice: str
     versions: str
     later: tuple[Version, str] | None = None
-    """A version and the advice since."""
+    """A version, and the advice from this version on."""
 
     def advice_for(self, version: str | None) -> str:
-        """For the version that the log names, where that matters."""
+        """The advice for the version that the log names; `advice` if it is None."""
         known = parsed(version)
         if self.later is None or known is None or known < self.later[0]:
             return self.advice
@@ -313,7 +313,7 @@ COMPILED = tuple((note, re.compile(note.pattern)) for note in NOTES)
 
 
 def note_of(text: str) -> Note | None:
-    """The note that a line's text is, if it is a known one."""
+    """The first note whose pattern matches the text of a line; None if none does."""
     for note, pattern in COMPILED:
         if pattern.search(text):
             return note

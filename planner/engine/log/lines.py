@@ -1,7 +1,7 @@
-"""A log cut into lines: `Lines.feed(bytes)` and `lines_of(text)` give `LogLine`s with who wrote them and how loudly.
+"""Cut a log into lines: `Lines.feed(bytes)` and `lines_of(text)` yield `LogLine`s with their process and level.
 
-Undoes what stands around vLLM's own text: colours, progress bars, prefixes of launchers, of docker compose, kubectl and
-journald, and Docker's JSON files. Knows no message of vLLM.
+Removes what surrounds vLLM's own text: colours, progress bars, prefixes of launchers, docker compose, kubectl and
+journald, and Docker's JSON format. Knows no message of vLLM.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 MAX_ROW = 1 << 16
-"""Characters of a row that are kept; what a file without newlines would fill the memory with is dropped."""
+"""Most characters kept of a row; the rest is dropped, so that a file without newlines does not fill the memory."""
 MAX_VERSION = 100
-"""Characters; of thousands of digits Python makes no number."""
+"""Most characters of a version; Python refuses to convert numbers of thousands of digits."""
 HEAD_BYTES = 1 << 16
 BINARY_SHARE = 0.1
-"""Of bytes that are no text, among the first: more is no log."""
+"""Largest share of non-text bytes among the first HEAD_BYTES; a file with more is not a log."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# What a terminal would act on; tabs and line ends stay.
+# Control characters that a terminal would act on; tabs and line ends stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # `vllm-1  | `, `2026-11-22T07:10:00.123Z `, `Nov 22 07:10:00 host docker[12]: `.
 _PREFIX = re.compile(
     r"(?:[\w.-]+ +\| )?(?:\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) (?P<cri>[FP]) )?)?"
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+\[\d+\]: )?"
 )
-# Rows that have none of these, which are most.
+# Rows that start with one of these have no prefix; most rows do.
 _BARE = ("(", "INFO", "WARNING", "ERROR", "DEBUG")
 # `(VllmWorkerProcess pid=12)`, `(VllmWorker rank=1 pid=12)`, `(Worker_TP0 pid=1)`, `(EngineCore_DP0 pid=1)`, ...
 _PROCESS = re.compile(r"\(([A-Za-z_][\w.-]*(?: [\w=]+)*?) pid=\d+\)\s*")
@@ -47,18 +47,18 @@ _WARNING = re.compile(r"(?:\[rank\d+\]:\s*)?\[?W\d{4} |.*\b[A-Z]\w*Warning: |\s+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     process: str
-    """Who wrote it: `VllmWorkerProcess`, `Worker_TP0`; empty for the engine's or server's own process."""
+    """Process that wrote it: `VllmWorkerProcess`, `Worker_TP0`; empty for the engine's or server's own process."""
     level: str
-    """Empty where the line is not a logger's: tracebacks, argparse, torch, the shell."""
+    """Level of the logger; empty if no logger wrote the line: tracebacks, argparse, torch, the shell."""
     text: str
     number: int = 0
-    """Of its row, from 1; the steps of a progress bar share one."""
+    """Number of its row, from 1; the steps of a progress bar share one."""
     when: str = ""
-    """`11-22 07:10:00`, where it is vLLM's logger's."""
+    """Time in the log's form, `11-22 07:10:00`; empty if the line is not from vLLM's logger."""
     where: str = ""
-    """`[core.py:12]`, likewise."""
+    """Source of the line, `[core.py:12]`; empty if it is not from vLLM's logger."""
     is_cut: bool = False
-    """The log ended before the row did: what stands last may be half a word or half a number."""
+    """Whether the log ended within the row; its last word or number may be incomplete."""
 
     @property
     def is_trouble(self) -> bool:
@@ -66,13 +66,13 @@ class LogLine:
 
     @property
     def is_first_rank(self) -> bool:
-        """Of the ranks' copies of a line, that of rank 0: V0 logs it without a process, V1 names the ranks."""
+        """Whether this is rank 0's copy of a line: V0 logs it without a process, V1 names the ranks."""
         ranks = re.findall(r"(?:rank=|TP|PP|DP|EP|Worker-)(\d+)", self.process)
         return self.process != "VllmWorkerProcess" and all(rank == "0" for rank in ranks)
 
 
 def plain(text: str) -> str:
-    """The text without what a terminal would act on."""
+    """The text without escape sequences and control characters."""
     if text.isprintable():
         return text
     return _CONTROL.sub("", _ANSI.sub("", text))
@@ -94,13 +94,13 @@ def _line(text: str, number: int, is_cut: bool) -> LogLine:
 
 
 class _DockerRow(msgspec.Struct):
-    """One row of Docker's json-file driver; a long line is several, all but the last without a newline."""
+    """One row of Docker's json-file driver; a long line takes several rows, and only the last ends in a newline."""
 
     log: str
 
 
 class Lines:
-    """Cuts what `feed` is given, however it was chopped, into lines. Holds one row at a time."""
+    """Cuts the chunks given to `feed`, split anywhere, into lines. Holds one row at a time."""
 
     def __init__(self) -> None:
         self._decoder: codecs.IncrementalDecoder | None = None
@@ -108,7 +108,7 @@ class Lines:
         self._row = ""
         self._joined = ""
         self.count = 0
-        """Rows so far."""
+        """Number of rows so far."""
 
     def feed(self, chunk: bytes) -> Iterator[LogLine]:
         if self._decoder is None:
@@ -120,7 +120,7 @@ class Lines:
         yield from self._cut(self._decoder.decode(chunk))
 
     def end(self) -> Iterator[LogLine]:
-        """What is left after the last newline; nothing may be fed afterwards."""
+        """Yield what is left after the last newline; do not call `feed` afterwards."""
         yield from self._cut(
             self._decoder.decode(b"", final=True) if self._decoder else self._head.decode("ascii", "replace")
         )
@@ -145,7 +145,7 @@ class Lines:
             try:
                 row = msgspec.json.decode(row, type=_DockerRow).log
             except (ValueError, RecursionError):
-                pass  # somebody else's JSON, or half a row
+                pass  # other JSON, or an incomplete row
             else:
                 whole, row = row.endswith("\n"), row.removesuffix("\n")
         row = plain(row)
@@ -166,13 +166,13 @@ def _parts(row: str, number: int, is_cut: bool = False) -> Iterator[LogLine]:
 
 
 def lines_of(text: str) -> Iterator[LogLine]:
-    """The lines of a log that is in memory; its end counts as a newline where nothing says that it was cut."""
+    """Yield the lines of a log in memory; its end counts as a newline, so no line is marked as cut."""
     for number, row in enumerate(text.split("\n"), 1):
         yield from _parts(row[:MAX_ROW], number)
 
 
 def is_binary(head: bytes) -> bool:
-    """Whether a file that begins so is no text."""
+    """Whether a file that begins with `head` is not text."""
     head = head[:HEAD_BYTES]
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False
@@ -181,7 +181,7 @@ def is_binary(head: bytes) -> bool:
 
 
 def parsed(version: str | None) -> Version | None:
-    """A version as logs name it; None for none, and for what is no version."""
+    """Parse a version as logs name it; None for None and for text that is no version."""
     try:
         return None if version is None else Version(version[:MAX_VERSION])
     except InvalidVersion:

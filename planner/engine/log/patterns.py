@@ -1,7 +1,7 @@
-"""Every pattern of vLLM's log but `known_warnings.py`: failures with what to change, figures, settings, run time.
+"""All patterns of vLLM's log except `known_warnings.py`: failures and what to change, figures, settings, run time.
 
-Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0, in the notes on those between and in
-real logs. All are searched in a line without its prefix.
+Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0, in the notes on the versions
+between and in real logs. All are searched in a line without its prefix.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
 
 NUMBER = r"(-?\d[\d,]{0,20}(?:\.\d{1,20})?)"
-"""Bounded like all gaps below: a search is then linear in the line, whatever stands in it (tests/fuzz)."""
+"""A number, bounded like all gaps below, so that a search takes time linear in the line's length (tests/fuzz)."""
 
 # ---------------------------------------------------------------- failures
 
@@ -22,12 +22,12 @@ Kind = type[EngineError]
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A class of failures. `name` is what a person reads."""
+    """A class of failures; `name` is shown to people."""
 
     name: str
     kind: Kind
     advice: str
-    """What to change, in a sentence or two."""
+    """What to change, in one or two sentences."""
 
 
 CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
@@ -149,8 +149,8 @@ FAILURES: tuple[tuple[str, str], ...] = (
     ("host memory too small", r"^MemoryError\b"),
     ("killed", r"died, exit code: -(?:9|7|11|6)\b|^Killed\b|^Segmentation fault"),
 )
-"""Causes by weight, the first that occurs anywhere counts: a rank that runs out of memory makes the others fail in
-NCCL, often before it has said so itself. A group `words` is the message."""
+"""(cause, pattern) by weight; the first that occurs anywhere counts: a rank that runs out of memory makes the others
+fail in NCCL, often before it logs its own error. A group `words` is the message."""
 
 REFUSALS: tuple[tuple[str, str], ...] = (
     ("host memory too small", r"Too large swap space|The worker already uses .{0,300} of CPU memory"),
@@ -185,7 +185,7 @@ REFUSALS: tuple[tuple[str, str], ...] = (
         r"output_handler failed|engine core .{0,300}unexpectedly|Engine core proc .{0,300} died|EngineDead",
     ),
 )
-"""What the words of a failure mean that `FAILURES` does not know: an exception's, or those of a silent death."""
+"""(cause, pattern) for messages that match none of FAILURES: those of an exception or of a silent death."""
 
 PHASE_ADVICE: Mapping[str, str] = {
     "loading weights": "The weights do not fit: more cards (tensor_parallel_size), a quantised model or "
@@ -201,22 +201,22 @@ PHASE_ADVICE: Mapping[str, str] = {
     "under load": "Serving took more than the profile run foresaw: lower gpu_memory_utilization by 0.02 to 0.05 or "
                   "max_num_batched_tokens; PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True against fragments.",
 }  # fmt: skip
-"""What to change when an allocation failed, by phase."""
+"""What to change if an allocation failed, by phase."""
 GRAPHS_IN_BUDGET_ADVICE = (
     "Their estimate was too small: lower max_cudagraph_capture_size or max_num_seqs, raise what stays free by a lower "
     "gpu_memory_utilization, or set enforce_eager."
 )
-"""What to change when graphs did not fit, where the budget pays for them by an estimate."""
+"""What to change if graphs did not fit, in versions whose budget includes an estimate of them."""
 
 FREE_MEMORY = re.compile(
     r"Free memory on device .{0,300}?\((\d{1,15}(?:\.\d{1,15})?)/(\d{1,15}(?:\.\d{1,15})?) GiB\) on startup"
 )
 LONGEST = re.compile(r"can be stored in KV cache \((\d{1,15})\)|estimated maximum model length is (\d{1,15})")
-"""What a refusal itself says would have been possible."""
+"""Largest context, in tokens, that would have fitted by a refusal's own message."""
 
 # `ValueError: ...`, `torch.OutOfMemoryError: ...`, a bare `AssertionError`: the last line of a traceback.
 EXCEPTION = re.compile(r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))(?:: (?P<words>.+))?")
-# Said by those who waited for the one that failed.
+# Messages of processes that waited for the one that failed.
 LATER_NOISE = re.compile(
     r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)|EngineDeadError"
     r"|EngineCore encountered (?:an issue|a fatal error)|check the stack trace above|Engine loop has died"
@@ -232,14 +232,14 @@ FATAL = re.compile(
     r"|died, exit code: -(?!15\b)\d|WorkerProc (?:failed|hit an exception)|^Fatal Python error|^Segmentation fault"
     r"|^Killed\b"
 )
-"""After such a line the engine no longer serves; an error without one may be a single request's."""
-# Exceptions that a configuration earns: while the engine starts they come of its checks, and come again each time.
+"""Lines after which the engine no longer serves; an error without one may be of a single request."""
+# Exceptions caused by the configuration: during a start they come from checks, and recur at each start.
 REFUSED_BY = frozenset({
     "ValueError", "NotImplementedError", "AssertionError", "TypeError", "KeyError", "AttributeError", "ImportError",
     "ModuleNotFoundError", "ValidationError", "OSError", "FileNotFoundError", "ArgumentTypeError", "GatedRepoError",
     "RepositoryNotFoundError", "HFValidationError", "LocalEntryNotFoundError", "SafetensorError",
 })  # fmt: skip
-# Their name adds nothing to their words.
+# Exceptions whose name adds nothing to their message.
 SILENT_NAMES = frozenset({
     "ValueError", "RuntimeError", "NotImplementedError", "OSError", "AssertionError", "OutOfMemoryError", "Exception",
 })  # fmt: skip
@@ -249,16 +249,16 @@ SILENT_NAMES = frozenset({
 UNDER_LOAD = "under load"
 SERVING = re.compile(r"Application startup complete|Avg prompt throughput")
 STARTED = re.compile(r"vLLM (?:API )?server version |█.{0,100} version \d")
-"""One of these a start: a container that is started again writes into the same log."""
+"""Logged once per start; a restarted container writes into the same log."""
 SIMULATED = "SIMULATED"
-"""What planner's own simulated server adds to that line."""
+"""Word that planner's own simulated server adds to that line."""
 ROUTES = re.compile(r"^Available routes are")
 ROUTE = re.compile(r"^Route: ")
 LISTENING = re.compile(r"^Starting vLLM (?:API )?server(?: \d+)? on (\S+)")
 STOPPED = re.compile(
     r"^\[shutdown\] API server: shutdown triggered|^Shutting down FastAPI HTTP server|is gracefully shutting down"
 )
-"""Told to end: what breaks afterwards is no failure."""
+"""Lines of an engine that was told to end: errors after it are no failure."""
 PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), phase)
     for pattern, phase in (
@@ -309,7 +309,7 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "graph_s": (rf"Graph capturing finished in {NUMBER} secs",),
     "init_s": (rf"init engine \(.{{0,300}}\) took {NUMBER} s(?:econds)?\b",),
 }  # fmt: skip
-"""Patterns by fact, the best first."""
+"""Patterns by fact, the best one first; the group is the value."""
 
 ATTENTION_NAMES: Mapping[str, str] = {
     "XFORMERS": "XFORMERS",
@@ -320,7 +320,7 @@ ATTENTION_NAMES: Mapping[str, str] = {
     "TORCH SDPA": "TORCH_SDPA",
     "TRITON MLA": "TRITON_MLA",
 }
-"""What logs up to 0.10 call the backends."""
+"""Attention backends by their name in logs up to 0.10."""
 NOT_ATTENTION = frozenset({"TRANSFORMERS", "RAY", "NCCL", "GLOO"})
 
 # ---------------------------------------------------------------- settings
@@ -328,7 +328,7 @@ NOT_ATTENTION = frozenset({"TRANSFORMERS", "RAY", "NCCL", "GLOO"})
 ASKED = re.compile(r"^(?:non-default args: (?P<dict>\{)|args: Namespace(?P<namespace>\())")
 IN_EFFECT = re.compile(r"Initializing an? (?:V\d )?LLM engine \(v[^)]{1,100}\) with config: ")
 LOGGED_AS: Mapping[str, str] = {"max_seq_len": "max_model_len", "chunked_prefill_enabled": "enable_chunked_prefill"}
-"""How the engine's line spells a setting that has another name on the command line."""
+"""Names on the command line of settings that the engine's line spells differently."""
 SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
@@ -342,7 +342,7 @@ SETTINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("num_gpu_blocks_override", r"^Overriding num_gpu_blocks=\d+ with num_gpu_blocks_override=(\d{1,15})"),
     )
 )
-"""Settings that other lines tell; of several lines the last counts."""
+"""(setting, pattern) for settings in other lines; the last line counts."""
 CAPTURE_SIZE = re.compile(r"max_(?:cudagraph_)?capture_size['\"]?: ?(\d{1,15})")
 
 # ---------------------------------------------------------------- run time
@@ -360,13 +360,13 @@ STATISTIC: Mapping[str, re.Pattern[str]] = {
         "prefix_hits": r"(?<!External )Prefix cache hit rate: (?:GPU: )?(\d{1,15}(?:\.\d{1,15})?)%",
     }.items()
 }
-"""V0 logs them every 5 s of work, V1 every 10 s. V1 clears its count of preemptions before it would log it
-(vllm@0.12.0..0.33.0 v1/metrics/loggers.py:LoggingStatLogger.log), so there it is not known."""
+"""Patterns of the statistics, which V0 logs every 5 s of work, V1 every 10 s. V1 clears its count of preemptions before
+it would log it (vllm@0.12.0..0.33.0 v1/metrics/loggers.py:LoggingStatLogger.log), so it is not known there."""
 PREFIX_HITS = re.compile(r"^Prefix cache hit rate: GPU: (\d{1,15}(?:\.\d{1,15})?)%")
 ENGINE = re.compile(r"^Engine (\d{1,15}): ")
 PREEMPTED = re.compile(r"is preempted by \S{1,60} mode .{0,300}total_num_cumulative_preemption=(\d{1,15})")
 ABORTED = (re.compile(r"^Request \S+ aborted\.?$"), re.compile(r"^Aborted request (?!\(s\))\S+$"))
-"""V1's words and V0's; V1 of 0.8.5 writes both."""
+"""V1's message and V0's; V1 of 0.8.5 writes both."""
 ANSWERED = re.compile(r'"POST \S+ HTTP/[\d.]+" (\d)\d\d')
 ROUTINE_STARTS = (
     "Received request ", "Added request ", "Finished request ", "Aborted request(s) ", "Prefix cache hit rate: ",
@@ -376,5 +376,5 @@ ACCESS = re.compile(r'HTTP/[\d.]+" \d{3}(?: |$)')
 
 
 def is_routine(text: str) -> bool:
-    """Lines that a busy server writes by the thousand, some with a user's words in them: no facts."""
+    """Whether a line is one of the many per request, which may quote a user and hold no facts."""
     return text.startswith(ROUTINE_STARTS) or (" HTTP/" in text and ACCESS.search(text) is not None)

@@ -1,6 +1,6 @@
-"""A whole log in one pass and bounded memory: `LogReader.feed(line)`, `report() -> LogReport`; `read_log(text)`: both.
+"""Read a log in one pass and bounded memory: `LogReader.feed(line)`, `report() -> LogReport`, or `read_log(text)`.
 
-A log may hold several starts, as that of a container that restarts: the report is about the last one.
+A log may hold several starts, as when a container restarts; the report is about the last one.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from planner.engine.log.settings import Scalar, SettingDifference, SettingsReade
 from planner.engine.log.start_facts import FactsReader, StartFacts, StartTimes
 
 Status = Literal["starting", "up", "ended", "failed"]
-"""`ended`: told to, in order."""
+"""State of the engine. `ended`: it was told to end, and did so in order."""
 EventKind = Literal["start", "figure", "setting", "note", "error", "up", "run", "stop"]
 
 MOST_SAMPLES = 5
 MOST_KEPT = 100
-"""Different texts that are counted one by one; of further ones only the sum is."""
+"""Most different texts that are counted separately; further ones count only in the total."""
 MOST_EARLIER = 20
 MAX_SAMPLE = 200
 _ENDED_BY_REQUEST = frozenset({0, 130, 143})
-"""Exit codes of a process that was asked to end: SIGINT, SIGTERM."""
+"""Exit codes of a process that was asked to end: 0, SIGINT, SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """What one line tells, for those who follow a log."""
+    """Event that one line reports, for followers of a log."""
 
     kind: EventKind
     number: int
@@ -60,14 +60,14 @@ class SeenNote:
     note: Note
     times: int
     number: int
-    """Of the first line."""
+    """Row number of the first such line."""
     text: str
-    """The first line's."""
+    """Text of the first such line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A warning or error that no table knows."""
+    """A warning or error that is in no table."""
 
     level: str
     text: str
@@ -79,16 +79,16 @@ class Sample:
 class Counts:
     lines: int
     understood: int
-    """Lines of which the report makes something."""
+    """Number of lines that the report uses."""
     unknown_warnings: int
     unknown_errors: int
-    """Of vLLM's loggers, a traceback counted once."""
+    """Number of unknown errors from vLLM's loggers; a traceback counts once."""
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierStart:
     number: int
-    """Of its first line."""
+    """Row number of its first line."""
     status: Status
     words: str
 
@@ -99,16 +99,16 @@ class LogReport:
     facts: StartFacts
     times: StartTimes
     start_s: float | None
-    """From the first line to the API; to the second, as the log tells time."""
+    """Seconds from the first line until the API listens; whole seconds, as in the log."""
     model: str | None
     url: str | None
-    """Where the API listens."""
+    """Address on which the API listens."""
     num_routes: int
     phase: str | None
-    """What the engine was doing last."""
+    """Last phase of the engine; None if no line tells."""
     asked: Mapping[str, Scalar]
     others: tuple[str, ...]
-    """Names of further arguments; their values may be secret."""
+    """Names of further arguments; their values are left out, because they may be secret."""
     in_effect: Mapping[str, Scalar]
     differences: tuple[SettingDifference, ...]
     notes: tuple[SeenNote, ...]
@@ -122,7 +122,7 @@ class LogReport:
 
 
 class _Start:
-    """Everything one start of the engine says."""
+    """Everything that the log says about one start of the engine."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -137,7 +137,7 @@ class _Start:
         self.first = self.ready = self.last = ""
 
     def feed(self, line: LogLine) -> tuple[bool, EventKind | None]:
-        """Take a line in; whether it is understood, and the event that it is."""
+        """Take a line in. Returns whether it is understood, and its kind of event, if any."""
         text = line.text
         self.first, self.last = self.first or line.when, line.when or self.last
         if self.run.feed(line):
@@ -205,7 +205,7 @@ class _Start:
     def start_s(self) -> float | None:
         if not self.first or not self.ready:
             return None
-        try:  # the log tells no year; a leap one has every day
+        try:  # the log has no year; a leap year has every day
             began, ready = (datetime.strptime(f"2000-{w}", "%Y-%m-%d %H:%M:%S") for w in (self.first, self.ready))
         except ValueError:
             return None
@@ -214,7 +214,7 @@ class _Start:
 
 
 class _Tally:
-    """Counts different texts up to a number of them."""
+    """Counts texts, the first MOST_KEPT different ones separately; numbers in a text do not make it different."""
 
     def __init__(self) -> None:
         self.samples: dict[str, Sample] = {}
@@ -234,7 +234,7 @@ class _Tally:
 
 
 class LogReader:
-    """Feed it a log's lines one by one."""
+    """Folds a log into a `LogReport`; takes its lines one by one."""
 
     def __init__(self) -> None:
         self._start = _Start(1)
@@ -245,7 +245,7 @@ class LogReader:
         self._group: tuple[str, str, str] | None = None
         self._group_text, self._group_number, self._group_known = "", 0, False
         self.is_vllm = False
-        """Whether anything so far was vLLM's."""
+        """Whether any line so far was from vLLM."""
 
     def feed(self, line: LogLine) -> LogEvent | None:
         self._lines += 1
@@ -275,12 +275,12 @@ class LogReader:
         self._notes = {}
 
     def _note(self, line: LogLine) -> Note | None:
-        """Count a known message; one that no table knows is counted too."""
+        """Count a known message and return its note; unknown warnings are counted separately."""
         text = line.text
         if not text or line.level == "DEBUG" or text.lstrip().startswith("warnings.warn"):
             return None
         if not line.level and not text.startswith("[transformers]"):
-            return None  # a traceback's or a help text's words
+            return None  # part of a traceback or help text
         note = note_of(text)
         if note is not None:
             seen = self._notes.get(note.name)
@@ -291,7 +291,7 @@ class LogReader:
         return note
 
     def _group_errors(self, line: LogLine) -> None:
-        """A traceback is one error, however many lines carry its prefix."""
+        """Count lines of ERROR by process, time and place: a traceback of many lines is one error."""
         if line.level not in ("ERROR", "CRITICAL"):
             if self._group is not None and line.level and line.process == self._group[0]:
                 self._close_group()
@@ -311,7 +311,7 @@ class LogReader:
         self._group = None
 
     def report(self, exit_code: int | None = None, is_running: bool | None = None) -> LogReport:
-        """What the lines so far say. Of a container, its exit code or that it runs says more than the lines do."""
+        """Report on the lines so far. `exit_code` and `is_running`, if known, take part in the status."""
         self._close_group()
         start = self._start
         status, failure = start.status(exit_code, is_running)
@@ -345,7 +345,7 @@ def _in_effect(settings: Mapping[str, Scalar], backend: str | None) -> dict[str,
 
 
 def read_log(text: str | Iterable[LogLine], exit_code: int | None = None, is_running: bool | None = None) -> LogReport:
-    """Read a log that is in memory, or its lines."""
+    """Read a log, given as text or as lines."""
     reader = LogReader()
     for line in lines_of(text) if isinstance(text, str) else text:
         reader.feed(line)

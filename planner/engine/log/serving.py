@@ -1,4 +1,4 @@
-"""What a serving engine's lines add up to: `RunReader` folds them into a `RunSummary`."""
+"""Summarise a serving engine's log lines: `RunReader` folds them into a `RunSummary`."""
 
 from __future__ import annotations
 
@@ -10,39 +10,41 @@ from planner.engine.log.patterns import ABORTED, ANSWERED, ENGINE, PREEMPTED, PR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """Of one start. Rates and peaks are those of single lines, each about 5 s (V0) or 10 s (V1) of one engine."""
+    """Serving after one start. Rates and peaks are of single lines, which cover 5 s (V0) or 10 s (V1) of one engine."""
 
     lines: int
-    """Lines of statistics; those without work are logged once and then left out."""
+    """Number of lines of statistics; an idle engine logs one line and then none."""
     num_engines: int
     first: str
-    """When the first and the last were written, as the log says it."""
+    """Time of the first line of statistics, in the log's form."""
     last: str
+    """Time of the last line of statistics, in the log's form."""
     mean_prompt_tokens_per_s: float
-    """Over the lines with work."""
+    """Mean over the lines with work."""
     max_prompt_tokens_per_s: float
     mean_generation_tokens_per_s: float
+    """Mean over the lines with work."""
     max_generation_tokens_per_s: float
     max_running: int
     max_waiting: int
     max_kv_usage: float | None
-    """Share of the KV cache, 0 to 1."""
+    """Largest used fraction of the KV cache, 0 to 1."""
     prefix_hit_rate: float | None
-    """The last that was logged, 0 to 1; of the engine that logged it."""
+    """Last hit rate in the log, 0 to 1; that of the engine which logged it."""
     preemptions: int | None
-    """At least so many; None where the log does not count them, as V1's does not."""
+    """Number of preemptions, at least; None if the log does not count them, as in V1."""
     aborted: int
-    """Requests whose client went away."""
+    """Number of requests whose client disconnected."""
     answered: int
-    """POST requests answered 2xx; 0 too where the access log is off. The next two likewise."""
+    """POST requests answered 2xx; also 0 if the access log is off."""
     refused: int
-    """4xx."""
+    """POST requests answered 4xx; also 0 if the access log is off."""
     failed: int
-    """5xx."""
+    """POST requests answered 5xx; also 0 if the access log is off."""
 
 
 class RunReader:
-    """Feed it the lines of one start."""
+    """Folds the lines of one start into a `RunSummary`."""
 
     def __init__(self) -> None:
         self._lines = self._busy = 0
@@ -58,7 +60,7 @@ class RunReader:
         self._answers = {"2": 0, "4": 0, "5": 0}
 
     def feed(self, line: LogLine) -> bool:
-        """Take a line in; whether it is one of statistics."""
+        """Take a line in; returns whether it is a line of statistics."""
         text = line.text
         if STATISTICS in text:
             if not line.is_cut:
@@ -100,7 +102,7 @@ class RunReader:
             self._counted = (self._counted or 0) + int(read["preemptions"])
 
     def summary(self, is_v0: bool = False) -> RunSummary | None:
-        """None where the engine logged no statistics and no request. V0 logs its first preemption: no line is none."""
+        """The summary; None without statistics and requests. V0 logs its first preemption, so no line means 0."""
         aborted, (answered, refused, failed) = max(self._aborted), self._answers.values()
         if not self._lines and not aborted and not any(self._answers.values()):
             return None

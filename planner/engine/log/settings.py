@@ -1,7 +1,7 @@
-"""Settings that were asked for, as vLLM logs its arguments, and those that took effect, as its engine says.
+"""Read the settings asked for, as vLLM logs its arguments, and those in effect, as its engine logs them.
 
-`SettingsReader` folds lines, `read_settings` those of a text; `differences` compares. Only settings of `EngineConfig`
-keep their values: other arguments may hold keys and tokens, so of them only the names do.
+`SettingsReader` folds lines, `read_settings` a text; `differences` compares. Only values of `EngineConfig`'s settings
+are kept: other arguments may hold keys and tokens, so only their names are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from planner.engine.log.patterns import ASKED, CAPTURE_SIZE, IN_EFFECT, LOGGED_A
 Scalar = str | int | float | bool | None
 
 MAX_VALUE = 200
-"""Characters of a value that is no plain number or word."""
+"""Most characters kept of a value that is no plain number or word."""
 
 _OPEN, _CLOSE, _QUOTES = "([{<", ")]}>", "'\""
 _PAIR = re.compile(r"""\s*(?:(\w+)=|['"](\w+)['"]: )(.*)""", re.DOTALL)
@@ -36,19 +36,19 @@ class SettingDifference:
 
 
 class SettingsReader:
-    """Feed it the lines of one start."""
+    """Folds the lines of one start into its settings."""
 
     def __init__(self) -> None:
         self.asked: dict[str, Scalar] = {}
         self.has_all = False
-        """Asked are also those that are vLLM's default: up to 0.9."""
+        """Whether `asked` also has settings at vLLM's defaults, as the log does up to 0.9."""
         self.others: set[str] = set()
-        """Further arguments that were passed: their names."""
+        """Names of the other arguments that were passed."""
         self.model: str | None = None
         self.in_effect: dict[str, Scalar] = {}
 
     def feed(self, line: LogLine) -> bool:
-        """Take a line in; whether it told settings."""
+        """Take a line in; returns whether it has settings."""
         text = line.text
         if match := ASKED.match(text):
             self._take_asked(text[match.end() :], is_all=match["namespace"] is not None)
@@ -94,7 +94,7 @@ class SettingsReader:
         return told
 
     def asked_words(self) -> str:
-        """What was asked, without values that may be secret."""
+        """The settings asked for as one line, without values that may be secret."""
         asked = ", ".join(f"{name} {value}" for name, value in self.asked.items()) or "nothing that is a setting"
         return f"asked: {asked}{'; passed too: ' + ', '.join(sorted(self.others)) if self.others else ''}"
 
@@ -103,7 +103,7 @@ class SettingsReader:
 
 
 def read_settings(log_text: str) -> SettingsReader:
-    """The settings that a start's log tells."""
+    """Read the settings from the log of a start."""
     reader = SettingsReader()
     for line in lines_of(log_text):
         reader.feed(line)
@@ -111,7 +111,7 @@ def read_settings(log_text: str) -> SettingsReader:
 
 
 def differences(asked: Mapping[str, Scalar], in_effect: Mapping[str, Scalar]) -> tuple[SettingDifference, ...]:
-    """Settings that took effect with another value than was asked; what is left to the engine (auto) never differs."""
+    """Settings in effect with another value than asked for; a value left to the engine (auto) never differs."""
     return tuple(
         SettingDifference(name, value, in_effect[name])
         for name, value in asked.items()
@@ -120,7 +120,7 @@ def differences(asked: Mapping[str, Scalar], in_effect: Mapping[str, Scalar]) ->
 
 
 def is_same(name: str, asked: Scalar, in_effect: Scalar) -> bool:
-    """Equal as vLLM means it; what is left to the engine equals everything."""
+    """Whether two values mean the same to vLLM; a value left to the engine equals any."""
     asked, in_effect = _SAME.get(asked, asked), _SAME.get(in_effect, in_effect)
     if asked is None or asked == "auto" or (name == "max_model_len" and asked == -1):
         return True
@@ -135,7 +135,7 @@ def is_same(name: str, asked: Scalar, in_effect: Scalar) -> bool:
 
 
 def scalar(text: str) -> Scalar:
-    """A value out of Python's notation: number, word, True, None; anything else as its text, shortened."""
+    """Parse a value in Python's notation: number, word, True, None; anything else is its text, shortened."""
     text = text.strip()
     if text in _WORDS:
         return _WORDS[text]
@@ -151,14 +151,14 @@ def scalar(text: str) -> Scalar:
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """`name=value, ...` or `'name': value, ...`, as far as they are whole: what no comma or bracket ends may be cut."""
+    """Yield the whole pairs of `name=value, ...` or `'name': value, ...`: those with a comma or bracket after them."""
     for piece in _pieces(text):
         if match := _PAIR.fullmatch(piece):
             yield match[1] or match[2], match[3]
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut at commas outside brackets and quotes, up to the bracket that closes them all."""
+    """Cut text at commas outside brackets and quotes, up to the closing bracket of the list."""
     depth, start, quote, skip = 0, 0, "", False
     for index, char in enumerate(text):
         if skip:

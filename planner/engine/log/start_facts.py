@@ -1,6 +1,6 @@
-"""What a start-up log says took effect: `read_start_facts(text) -> StartFacts`, and how long it took.
+"""Read the figures and times of a start from its log: `read_start_facts(text) -> StartFacts`.
 
-`FactsReader` folds line by line; of each pattern it keeps one reading, so it needs no more memory for a longer log.
+`FactsReader` takes line by line and keeps one reading per pattern, so its memory does not grow with the log.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from planner.units import GIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartFacts:
-    """What a start-up log says took effect; None where this version does not say. Of one rank: rank 0."""
+    """Figures from a start-up log, per rank those of rank 0; None if this version does not log it."""
 
     vllm_version: str | None = None
     engine_generation: str | None = None
-    """V0 or V1."""
+    """Engine generation: V0 or V1."""
     weights_bytes: int | None = None
     non_torch_bytes: int | None = None
     activation_bytes: int | None = None
     kv_cache_bytes: int | None = None
     total_bytes: int | None = None
-    """The card, as CUDA reports it."""
+    """Total memory of the card as CUDA reports it."""
     num_gpu_blocks: int | None = None
     kv_tokens: int | None = None
     max_concurrency: float | None = None
-    """How many requests of max_model_len the KV cache holds."""
+    """Number of requests of max_model_len tokens that the KV cache holds."""
     graph_bytes: int | None = None
-    """CUDA graphs, by the growth of used memory: can be below zero where something else was freed."""
+    """Memory of the CUDA graphs, by the growth of used memory: negative if something else was freed."""
     attention_backend: str | None = None
-    """Under the name `--attention-backend` takes."""
+    """Attention backend by its name for `--attention-backend`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTimes:
-    """Seconds of a start's stages, of rank 0; None where the log does not say."""
+    """Durations of a start's stages on rank 0, in seconds; None if the log does not say."""
 
     load_s: float | None = None
     profile_s: float | None = None
     compile_s: float | None = None
     graph_s: float | None = None
     init_s: float | None = None
-    """Profiling, KV cache, graphs and warm-up together, as the engine sums them up."""
+    """Sum of profiling, KV cache, graphs and warm-up, as the engine logs it."""
 
 
 @dataclass(slots=True)
 class _Reading:
-    """What one pattern gave, over all lines."""
+    """Matches of one pattern over all lines: text of the preferred rank, and the least number."""
 
     text: str
     is_first_rank: bool
@@ -72,14 +72,14 @@ _FACTS = {name: tuple(re.compile(pattern) for pattern in patterns) for name, pat
 
 
 class FactsReader:
-    """Feed it the lines of one start."""
+    """Folds the lines of one start into `StartFacts` and `StartTimes`."""
 
     def __init__(self) -> None:
         self._readings: dict[re.Pattern[str], _Reading] = {}
         self._attention: str | None = None
 
     def feed(self, line: LogLine) -> Told:
-        """Take a line in; whether it told a figure, and one that no line had told before."""
+        """Take a line in. Returns `new` if it has a new figure, `again` if only known ones, else an empty string."""
         told: Told = ""
         if is_routine(line.text):
             return told
@@ -108,7 +108,7 @@ class FactsReader:
         return next((self._readings[pattern] for pattern in _FACTS[name] if pattern in self._readings), None)
 
     def text(self, name: str) -> str | None:
-        """Rank 0's reading of a fact under its best pattern."""
+        """Rank 0's reading of a fact by its best pattern that matched; None if none did."""
         reading = self._reading(name)
         return None if reading is None else reading.text
 
@@ -121,13 +121,13 @@ class FactsReader:
         return None if number is None else round(number * GIB)
 
     def facts(self) -> StartFacts:
-        """Of ranks that differ: rank 0's bytes, and the fewest blocks and tokens."""
+        """The figures so far. If ranks differ: bytes of rank 0, and the fewest blocks and tokens of any."""
         least_blocks, least_tokens = self._least("blocks"), self._least("tokens")
         num_gpu_blocks = None if least_blocks is None else int(least_blocks)
         kv_tokens = None if least_tokens is None else int(least_tokens)
         version, generation = self.text("version"), self.text("generation")
         if generation is None and num_gpu_blocks is not None and version is not None and version.startswith("0.6."):
-            generation = "V0"  # it did not say yet
+            generation = "V0"  # 0.6 does not log it
         block_size = self.text("block_size")
         if kv_tokens is None and num_gpu_blocks is not None and block_size is not None:
             kv_tokens = num_gpu_blocks * int(_number(block_size) or 0)
@@ -169,7 +169,7 @@ def facts_of(lines: Iterable[LogLine]) -> StartFacts:
 
 
 def read_start_facts(log_text: str) -> StartFacts:
-    """Read what a start-up log says."""
+    """Read the figures of a start from its log."""
     return facts_of(lines_of(log_text))
 
 
@@ -181,7 +181,7 @@ def _attention(name: str) -> str | None:
 
 
 MOST = 1e15
-"""Of any figure: no card has as many bytes."""
+"""Bound on any figure: no card has this many bytes."""
 
 
 def _number(text: str) -> float | None:

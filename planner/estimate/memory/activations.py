@@ -25,7 +25,7 @@ from planner.model import DTYPE_BYTES, ModelSpec
 from planner.units import MIB
 
 AWQ_DEQUANTIZE_TOKENS = 256
-"""From this many tokens a step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""
+"""From this many tokens per step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""
 CUBLAS_WORKSPACE_BYTES = {7: 8 * MIB, 8: 8 * MIB, 9: 32 * MIB, 10: 32 * MIB, 12: 32 * MIB}
 """cuBLAS workspace by major compute capability; torch aten/src/ATen/cuda/CUDABlas.cpp:parseChosenWorkspaceSize."""
 SECOND_RUNNER_TYPES = {"qwen3", "llama", "mistral", "qwen2_moe", "deepseek_v2"}
@@ -34,7 +34,7 @@ SECOND_RUNNER_TYPES = {"qwen3", "llama", "mistral", "qwen2_moe", "deepseek_v2"}
 
 
 def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
-    """Whether model runner V2 serves: some architectures first, later all."""
+    """Whether model runner V2 runs this model: some architectures first, later all."""
     if engine.version < SECOND_RUNNER_SINCE:
         return False
     return engine.version >= SECOND_RUNNER_FOR_ALL_SINCE or model.model_type in SECOND_RUNNER_TYPES
@@ -45,7 +45,7 @@ def activation_bytes(
 ) -> FloatColumn:
     """Peak of torch's allocated memory in the profile run, above what was allocated before it.
 
-    `compiles`: with a cold compile cache, as a first start has it.
+    `compiles`: the compile cache is cold, as in a first start.
 
     Counts: the widest live set of one decoder layer for N tokens, the dequantised weight shard of AWQ, the experts'
     intermediate results, the sampler's sort (on rank 0 in V0), the cuBLAS workspace. Ignores: allocator fragmentation
@@ -74,10 +74,11 @@ def activation_bytes(
 
 
 def compile_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> FloatColumn:
-    """What torch.compile holds while it compiles the first graph with a cold cache; 0 where it does not count.
+    """Bytes that torch.compile holds while it compiles the first graph with a cold cache; 0 if they do not count.
 
-    A copy of this rank's embedding and two hidden states, seen in 20 of 20 compiled starts of 0.24 on H200, over four
-    architectures and 1 to 4 cards; with a warm cache, and eager, it is missing. Not seen in logs of 0.17 and before.
+    They are a copy of this rank's embedding and two hidden states, seen in 20 of 20 compiled starts of 0.24 on H200,
+    over four architectures and 1 to 4 cards. Absent with a warm cache and with enforce_eager. Not seen in logs of 0.17
+    and before.
     """
     if engine.generation == "V0" or engine.version < COMPILE_COUNTS_SINCE:
         return 0.0
@@ -88,9 +89,11 @@ def compile_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> Float
 
 
 VISION_TOKENS_PER_PROMPT = 16384
-"""Tokens of the largest image of Qwen2-VL; vllm@0.8.5 worker/model_runner.py:profile_run cuts max_num_seqs by it."""
+"""Tokens of the largest image of Qwen2-VL; limits the profile's sequences in V0 (vllm@0.8.5
+worker/model_runner.py:profile_run)."""
 SORTLESS_BYTES_PER_LOGIT = 8.0
-"""16-bit logits and their fp32 copies; with 1024 sequences more than 8.6 would have shown on a real start of 0.24."""
+"""Bytes per logit: 16-bit logits and their fp32 copies. More than 8.6 would have shown on a real start of 0.24 with
+1024 sequences."""
 
 
 def _skips_the_sort(model: ModelSpec, engine: ResolvedEngine) -> bool:
@@ -99,12 +102,12 @@ def _skips_the_sort(model: ModelSpec, engine: ResolvedEngine) -> bool:
 
 
 FUSED_MLP_HIDDEN_STATES = 3.5
-"""Hidden states alive beside the MLP's widest tensors: 2.8 to 4.3 in five starts of 0.24 on 1 to 4 cards; the
-all-reduce adds none there."""
+"""Number of hidden states alive beside the MLP's widest tensors: 2.8 to 4.3 in five starts of 0.24 on 1 to 4 cards,
+where the all-reduce adds none."""
 
 
 def _mlp_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
-    """The widest moment of the MLP: gate and up, down, or the all-reduce that follows it."""
+    """Largest live set of the MLP in bytes: at gate and up, at down, or at the all-reduce that follows."""
     hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
     inner = model.intermediate_size // engine.tensor_parallel_size
     dequantised: Any = 0
@@ -121,7 +124,7 @@ def _mlp_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
 
 
 def _experts_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
-    """Intermediate results of the fused experts: each token's copies after both matrices.
+    """Bytes of the fused experts' intermediate results: each token's copies after both matrices.
 
     Source: vllm@0.10.2 model_executor/layers/fused_moe/fused_moe.py:fused_experts_impl (cache1 and cache3 share memory,
     chunks of at most 32768 tokens).
@@ -137,7 +140,7 @@ MOE_CHUNK_TOKENS = 32768
 
 
 def _attention_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> Any:
-    """Live set of the attention block; per-head norms run in fp32 (layers/layernorm.py:RMSNorm.forward_native)."""
+    """Bytes alive in the attention block; per-head norms run in fp32 (layers/layernorm.py:RMSNorm.forward_native)."""
     queries = model.num_attention_heads * model.head_dim // engine.tensor_parallel_size
     keys = kv_heads_per_rank(model, engine.tensor_parallel_size) * model.head_dim
     per_token = 10 * queries + 4 * keys if model.qk_norm else 6 * queries + 4 * keys
@@ -145,5 +148,5 @@ def _attention_bytes(model: ModelSpec, engine: ResolvedEngine, tokens: Any) -> A
 
 
 def _sort_bytes_per_logit(rows: Any) -> Any:
-    """Bytes of the sampler's sort per row and vocabulary entry: torch sorts under 128 rows by a hungrier kernel."""
+    """Bytes of the sampler's sort per row and vocabulary entry; below 128 rows torch uses a kernel that takes more."""
     return columns.where(rows >= 128, 38.0, columns.where(rows >= 2, 50.2, 38.3))

@@ -1,8 +1,8 @@
-"""What torch's CUDA caching allocator counts as allocated for a sequence of tensors that stay.
+"""Bytes that torch's CUDA caching allocator counts as allocated for a sequence of tensors, none of them freed.
 
 vLLM's `Model loading took x GiB` is torch's *allocated* counter. It counts whole blocks: a tensor of 15.6 MiB gets a
-segment of 16 MiB, and a rest of up to 1 MiB is never split off. Over 64 layers that is 0.05-0.13 GiB that parameter
-counts alone miss.
+segment of 16 MiB, and a remainder of up to 1 MiB is never split off. Over 64 layers this adds 0.05-0.13 GiB that
+parameter counts alone miss.
 
 Source: pytorch c10/cuda/CUDACachingAllocator.cpp (round_size, get_allocation_size, should_split, get_free_block).
 Ignores: tensors that are freed while loading, expandable segments.

@@ -1,8 +1,8 @@
-"""What a machine really used: `calibrate(estimate, real) -> Calibration`, kept in a small JSON file and applied later.
+"""Learn what a machine really used: `calibrate(estimate, real) -> Calibration`, kept in a JSON file and applied later.
 
-A start-up log tells the KV cache that was left. What our estimate put elsewhere is charged to the non-torch memory, the
-component that differs from machine to machine; activation peak and graphs are corrected where the log names them.
-Kept per card, number of ranks, interconnect and vLLM version: another combination is another key.
+A start-up log gives the size of the KV cache. Its difference from our estimate is charged to the non-torch memory, the
+component that differs from machine to machine; activation peak and graphs are corrected if the log has their figures.
+There is one calibration per card, number of ranks, interconnect and vLLM version.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from planner.files import read_bytes, write_whole
 from planner.units import MOST_BYTES, format_gib
 
 MOST_RATIO = 1000.0
-"""Real graphs over predicted ones: more is a damaged file."""
+"""Largest plausible ratio of real to predicted graph memory; more means a damaged file."""
 SAME_CARD_FRACTION = 0.1
-"""Cards of one kind differ by less in what they report."""
+"""Cards of one kind report total memory that differs by less than this fraction."""
 
 
 def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Calibration | None:
-    """Correct an uncalibrated estimate by the log of a start with the same settings; None where it tells no KV size.
+    """Compare an uncalibrated estimate with a start of the same settings; None if its log gives no KV cache size.
 
-    Raises InputError when the log is another card's.
+    Raises InputError if the log is of another card.
     """
     kv_bytes = _kv_cache_bytes(estimate, real)
     if kv_bytes is None or not estimate.total_bytes:
@@ -42,7 +42,7 @@ def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Cal
     budget = float(estimate.budget_bytes) / estimate.total_bytes * total
     activations = float(estimate.activation_bytes)
     if kv_bytes - float(estimate.kv_cache_bytes) > float(estimate.compiling_bytes) / 2 > 0:
-        activations -= float(estimate.compiling_bytes)  # its compile cache was warm, which is no trait of the machine
+        activations -= float(estimate.compiling_bytes)  # warm compile cache: no property of the machine
     offset = real.activation_bytes - activations if real.activation_bytes is not None else 0.0
     graphs = float(estimate.graph_bytes)
     charged = graphs if estimate.graphs_in_budget else 0.0
@@ -57,7 +57,7 @@ def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Cal
 
 
 def strictest(several: Sequence[Calibration]) -> Calibration:
-    """What fits on each of several machines fits under this one."""
+    """The worst figure of each kind: what fits under this calibration fits on every machine."""
     return replace(
         max(several, key=lambda one: one.non_torch_bytes),
         total_bytes=min(one.total_bytes for one in several),
@@ -76,7 +76,7 @@ def _kv_cache_bytes(estimate: MemoryEstimate, real: MemoryFigures) -> float | No
 
 
 def load_calibrations(path: Path) -> dict[str, Calibration]:
-    """The file's calibrations by key; none where there is no file. Raises InputError when it is not ours."""
+    """The file's calibrations by key; empty if there is no file. Raises InputError if it is no calibration file."""
     if not path.exists():
         return {}
     try:
@@ -108,7 +108,7 @@ def predicted_figures(memory: MemoryEstimate) -> MemoryFigures:
 
 
 def real_figures(facts: StartFacts | None) -> MemoryFigures | None:
-    """What the engine's own log said of its memory."""
+    """Memory figures from the engine's own log; None without facts."""
     if facts is None:
         return None
     return MemoryFigures(

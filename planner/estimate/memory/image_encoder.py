@@ -1,7 +1,7 @@
-"""What the profile run's largest images take: `encoder_bytes(model, engine) -> (peak, kept)`.
+"""Memory of the profile run's largest images, in bytes: `encoder_bytes(model, engine) -> (peak, kept)`.
 
-The engine feeds items of the largest size the processor lets through, so a long context can cost gigabytes that no text
-request ever uses. Formulas over arrays of candidates.
+The engine profiles with items of the largest size that the processor allows, so a long context can cost gigabytes that
+no text request ever uses. Formulas over arrays of candidates.
 
 Source: vllm@0.12.0 v1/worker/gpu_model_runner.py:profile_run, v1/core/encoder_cache_manager.py:
 compute_mm_encoder_budget, models/qwen2_vl.py, models/qwen3_vl.py; vllm@0.8.5 worker/model_runner.py:profile_run.
@@ -22,16 +22,16 @@ from planner.engine import (
 from planner.model import DTYPE_BYTES, ModelSpec, VisionTower
 
 _QWEN3_VIDEO_TOKENS = 12288
-"""longest_edge of Qwen3-VL's video processor, 24576 x 32 x 32 pixels of two frames a token."""
+"""Tokens at the longest_edge of Qwen3-VL's video processor: 24576 x 32 x 32 pixels, one token per two frames."""
 _TIMESTAMP_FACTOR = 12.5
-"""Where videos are timestamped: the profile counts every video token so often, and keeps an embedding for each."""
+"""Times the profile counts every video token if videos are timestamped; it keeps an embedding for each."""
 _WHOLE_WIDTHS = 2
-"""Hidden states of the patches that every rank holds whole: the residual and the normed input."""
+"""Number of the patches' hidden states that every rank holds whole: the residual and the normed input."""
 _ROTARY_WIDTHS, _FUSED_ROTARY_WIDTHS = 32, 15
-"""What is cut over the ranks of a layer's live set. Qwen's towers turn queries and keys in fp32, since 0.11 in a fused
-kernel. Rough: from one to three starts each."""
+"""Part of a layer's live set that is split over the ranks, in hidden states. Qwen's towers rotate queries and keys in
+fp32, since 0.11 in a fused kernel. Rough: from one to three starts each."""
 _PLAIN_WIDTHS = 12
-"""Live set of other towers, whole on every rank (one start of Gemma 3)."""
+"""Live set of other towers, in hidden states; whole on every rank (one start of Gemma 3)."""
 
 
 def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
@@ -57,7 +57,7 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
 
 
 def _item_tokens(tower: VisionTower, engine: ResolvedEngine) -> Any:
-    """Tokens of the profile's item: V1 takes the kind with more of them, V0 feeds the image."""
+    """Tokens of the profile's item: V1 uses the larger of image and video, V0 always an image."""
     image, length = tower.item_patches // tower.merged_patches, engine.max_model_len
     if engine.version < IMAGE_FITS_CONTEXT_UNTIL:
         return columns.minimum(image, length)

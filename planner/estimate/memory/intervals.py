@@ -1,7 +1,7 @@
-"""How far an estimate may be off: half widths of 90 % intervals, per component and for the KV cache they leave.
+"""Uncertainty of an estimate: half widths of 90 % intervals, per component and for the KV cache.
 
-Each width is what the real starts in docs/accuracy.md show for that component, wide where few were seen; their coverage
-is a test. The KV cache's width adds the others in quadrature.
+Each width comes from the real starts in docs/accuracy.md, and is wide where there are few; a test checks
+their coverage. The KV cache's width adds the others in quadrature.
 """
 
 from __future__ import annotations
@@ -20,26 +20,28 @@ from planner.model import ModelSpec
 from planner.units import GIB
 
 ROUGH_SOURCES = ("label", "guess", "family")
-"""Words in a card's source that say its total was not read from a log."""
+"""Words in a card's `source` that mean that its total memory was not read from a log."""
 FRAGMENTS_BYTES = 3.0 * GIB
-"""Where the profile counts what torch has reserved, fragments included."""
+"""Half width where the profile counts what torch has reserved, fragments included."""
 UNKNOWN_FRACTION = 0.05
-"""Of the weights, where the architecture is taken for an ordinary decoder."""
+"""Half width as a fraction of the weights, if an unknown architecture is taken for an ordinary decoder."""
 TOWER_FRACTION, SHARED_TOWER_FRACTION = 0.1, 0.01
-"""Of the weights, where a vision tower's are only estimated; where only how ranks share them is."""
+"""Half widths as fractions of the weights: if the size of the vision tower is estimated; if only its split over the
+ranks is."""
 VISION_FRACTION = 0.6
-"""Of what the profile's images take; the largest comes from the processor's published limits, not from this model."""
+"""Half width as a fraction of the profile images' memory; the largest image comes from the processor's published
+limits, not from this model."""
 LOG_STEP_BYTES = 0.005 * GIB
-"""Logs round to 0.01 GiB."""
+"""Rounding error of figures in logs, which have 0.01 GiB steps."""
 UNKNOWN_TOWER_BYTES = 6.0 * GIB
-"""Where the tower is not known: profile runs of 1 to 6 GiB were seen."""
+"""Half width for an unknown vision tower: profile runs of 1 to 6 GiB were seen."""
 CALIBRATED_BYTES = 0.06 * GIB
-"""After one start: what changes between starts of one machine, and the rounding of its log."""
+"""Half width after calibration on one start: the spread between starts of one machine, and its log's rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubts:
-    """Half widths in bytes. `total`: of the card's memory inside the budget."""
+    """Half widths of the components' 90 % intervals, in bytes. `total`: of the card's memory inside the budget."""
 
     total: FloatColumn = 0.0
     weights: FloatColumn = 0.0
@@ -48,7 +50,7 @@ class Doubts:
     graphs: FloatColumn = 0.0
 
     def kv_cache_bytes(self, charges_graphs: bool) -> FloatColumn:
-        """Of what is left; the graphs count where the budget pays for them."""
+        """Half width of the KV cache, in bytes; that of the graphs counts only if the budget includes them."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         if not charges_graphs:
             parts.pop("graphs")
@@ -72,7 +74,7 @@ def doubts(
     activations: FloatColumn,
     graphs: FloatColumn,
 ) -> Doubts:
-    """Of one rank's estimated components, in bytes."""
+    """Half widths of one rank's estimated components, in bytes."""
     gpu = placement.gpu
     rough_card = any(word in gpu.source for word in ROUGH_SOURCES)
     share = 0.003 if model.quantization is None else 0.025  # padding, repacking for other kernels

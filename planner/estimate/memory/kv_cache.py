@@ -1,4 +1,4 @@
-"""How the engine cuts the KV cache: bytes of a block, groups of layers, blocks of one request.
+"""How the engine divides the KV cache: bytes of a block, groups of layers, blocks of one request.
 
 Source: vllm@0.8.5 worker/cache_engine.py:get_cache_block_size; vllm@0.10.2 v1/core/kv_cache_utils.py.
 """
@@ -16,7 +16,11 @@ from planner.model import DTYPE_BYTES, ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class KvGroup:
-    """How the KV cache is cut: `block_bytes` of one block over the layers of a group."""
+    """Division of the KV cache on one rank.
+
+    `block_bytes`: one block over the layers of a group. `request_blocks`: blocks of one request of max_model_len
+    tokens, over all groups.
+    """
 
     block_bytes: IntColumn
     num_groups: int
@@ -24,7 +28,7 @@ class KvGroup:
 
 
 def kv_bytes_per_token_and_layer(model: ModelSpec, engine: ResolvedEngine) -> int:
-    """Key and value of one token in one layer of one rank; MLA keeps one vector, the same on every rank."""
+    """Bytes of key and value of one token in one layer on one rank; MLA keeps one vector, the same on every rank."""
     itemsize = 1 if engine.kv_cache_dtype.startswith("fp8") else DTYPE_BYTES[engine.dtype]
     mla = model.latent_attention
     if mla is not None:
@@ -33,18 +37,17 @@ def kv_bytes_per_token_and_layer(model: ModelSpec, engine: ResolvedEngine) -> in
 
 
 def kv_bytes_per_token(model: ModelSpec, engine: ResolvedEngine) -> int:
-    """Over the layers of the fullest pipeline stage, as if all attended to everything."""
+    """Bytes of one token over the layers of the fullest pipeline stage, as if all had full attention."""
     layers = max(layers_per_stage(model.num_hidden_layers, engine.pipeline_parallel_size))
     return layers * kv_bytes_per_token_and_layer(model, engine)
 
 
 def kv_group(model: ModelSpec, engine: ResolvedEngine, num_layers: int) -> KvGroup:
-    """The cut of a rank that holds `num_layers` layers.
+    """Division of the KV cache on a rank that holds `num_layers` layers.
 
-    Layers of different kinds share one pool: groups of equally many layers, the rarest kind sets how many.
-
-    Since 0.10; before, and on V0, every attention layer is allocated as full attention. A linear-attention layer holds
-    one block a request. Source: vllm@0.10.2 v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size.
+    Since 0.10, layers of different kinds share one pool, in groups of equally many layers; the rarest kind sets how
+    many. Before, and on V0, every attention layer is allocated as full attention. A linear-attention layer holds one
+    block per request. Source: vllm@0.10.2 v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size.
     """
     block, length = engine.block_size, engine.max_model_len
     full_blocks = -(-length // block)

@@ -1,4 +1,4 @@
-"""What torch does not see: non-torch memory, the CUDA context, CUDA graphs. Calibrated on real starts."""
+"""Memory outside torch's allocator: non-torch memory, the CUDA context, CUDA graphs. Figures are from real starts."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _ALONE_ON_HOPPER_BYTES = 0.16 * GIB
 _PCIE_BYTES = 0.20 * GIB
 _NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB, 8: 2.35 * GIB}
 _NVLINK_OTHER_RANKS_BYTES = {2: 1.57 * GIB, 4: 2.13 * GIB}
-"""Rank 0 holds more of NCCL's buffers than the others."""
+"""Non-torch memory of ranks other than 0, which hold less of NCCL's buffers."""
 _AFTER_NCCL_BYTES = {"pcie": 0.10 * GIB, "nvlink": 0.55 * GIB}
 CONTEXT_BYTES = 0.30 * GIB
-"""CUDA context of one process; not subtracted from the budget (but by V1 of 0.8), so it must fit outside."""
+"""CUDA context of one process; only V1 of 0.8 subtracts it from the budget, elsewhere it must fit outside."""
 
 
 _CONTEXT_ON_HOPPER_BYTES = 0.50 * GIB
 _NCCL_BEFORE_SNAPSHOT_BYTES = 1.00 * GIB
-"""NVLink buffers there before the first snapshot since 0.11: 138.3 GiB free at it on 2 or 4 H200, 139.3 on one."""
+"""NVLink buffers allocated before the first snapshot since 0.11: 138.3 GiB free at it on 2 or 4 H200, 139.3 on one."""
 
 
 def context_in_budget(engine: ResolvedEngine) -> bool:
-    """Whether the engine takes the CUDA context out of its budget (V1 of 0.8 only)."""
+    """Whether the engine subtracts the CUDA context from its budget (V1 of 0.8 only)."""
     return engine.generation == "V1" and engine.version < CONTEXT_IN_BUDGET_UNTIL
 
 
 def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
-    """What is on the card before the engine's first snapshot: the CUDA context and, since 0.11, NCCL's buffers."""
+    """Bytes on the card before the engine's first snapshot: the CUDA context and, since 0.11, NCCL's buffers."""
     context = _CONTEXT_ON_HOPPER_BYTES if placement.gpu.compute_capability >= (9, 0) else CONTEXT_BYTES
     if engine.world_size > 1 and placement.interconnect == "nvlink" and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
         context += _NCCL_BEFORE_SNAPSHOT_BYTES
@@ -50,7 +50,7 @@ def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
 
 
 def non_torch_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool = True) -> float:
-    """What a rank's process takes outside torch after the engine's first snapshot."""
+    """Bytes that a rank's process takes outside torch after the engine's first snapshot."""
     context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
     if engine.world_size == 1:
         on_hopper = placement.gpu.compute_capability >= (9, 0)
@@ -79,7 +79,7 @@ def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:
 
 
 def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
-    """How many graphs are captured.
+    """Number of CUDA graphs that the engine captures; 0 with enforce_eager.
 
     V0 captures one for each batch size up to max_num_seqs, V1 one for each up to `largest_graph_tokens`. Since 0.11
     these are piecewise graphs for mixed batches, and full graphs for decoding up to max_num_seqs come on top.
@@ -98,7 +98,7 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
 
 
 def _num_sizes(largest: Any) -> Any:
-    """1, 2, 4, every 8 up to 256, every 16 beyond, until `largest` is covered."""
+    """Number of captured sizes up to `largest`: 1, 2, 4, multiples of 8 up to 256, multiples of 16 beyond."""
     small = columns.minimum(columns.ceil(columns.log2(columns.maximum(largest, 1))), 2) + 1
     middle = columns.ceil(columns.clip(largest - 4, 0, 252) / 8)
     return small + middle + columns.ceil(columns.maximum(largest - 256, 0) / 16)
@@ -106,15 +106,15 @@ def _num_sizes(largest: Any) -> Any:
 
 LARGEST_GRAPH_TOKENS = 512
 GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.22 * MIB}
-"""One graph's share for one layer, from real starts: 0.26 GiB for 35 graphs of 36 layers (V0), 0.15-1.01 GiB (V1)."""
+"""Bytes of one graph per layer, from real starts: 0.26 GiB for 35 graphs of 36 layers (V0), 0.15-1.01 GiB (V1)."""
 NCCL_GRAPH_BYTES = {"V0": 23 * MIB, "V1": 11 * MIB}
-"""What a graph that holds NCCL all-reduces takes on top, each; custom all-reduce needs none."""
+"""Additional bytes of each graph that holds NCCL all-reduces; custom all-reduce needs none."""
 
 
 def graph_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine) -> FloatColumn:
-    """Memory of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch.
+    """Bytes of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch.
 
-    Without NVLink custom all-reduce is off above two ranks, and V0 was seen with NCCL's share on two as well.
+    Without NVLink, custom all-reduce is off above two ranks; V0 was seen with NCCL's share on two ranks as well.
     """
     graphs = num_cuda_graphs(engine)
     layers = model.num_hidden_layers / engine.pipeline_parallel_size

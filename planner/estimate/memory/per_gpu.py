@@ -1,7 +1,7 @@
 """GPU memory of a deployment, before launch: `estimate_memory(model, placement, engine) -> MemoryEstimate`, per rank.
 
-Every figure may be a NumPy array (one entry a candidate) when the engine's columns are. What the engine counts inside
-its budget and what lies outside is said per field.
+Every figure may be a NumPy array (one entry per candidate) if the engine's columns are. Each field says whether the
+engine counts it inside its budget or outside.
 
 Source: vllm@0.8.5 worker/worker.py:determine_num_available_blocks, utils.py:memory_profiling,
 worker/model_runner.py:profile_run, worker/cache_engine.py:get_cache_block_size; vllm@0.9.2..0.33.0
@@ -30,14 +30,14 @@ from planner.model import ModelSpec, Quantization
 from planner.units import GIB
 
 WATERMARK_FRACTION = 0.01
-"""Share of the blocks V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""
+"""Fraction of blocks that V0 keeps free: a prompt that needs more than the rest is refused (core/block_manager.py)."""
 CPU_KV_BYTES = 4 * GIB
-"""KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes says otherwise."""
+"""KV cache of the CPU backend when neither VLLM_CPU_KVCACHE_SPACE nor kv_cache_memory_bytes is set."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankMemory:
-    """What one rank puts into the budget, in bytes, and what that leaves for its KV cache."""
+    """Components of one rank inside the budget, and what they leave for its KV cache (`available_bytes`), in bytes."""
 
     number: int
     weight_bytes: int
@@ -51,41 +51,41 @@ class RankMemory:
 class MemoryEstimate:
     """Bytes per GPU. `budget_bytes` = total x gpu_memory_utilization must hold weights, non-torch, activations, KV.
 
-    The components are rank 0's; the number of blocks is the least of all ranks, as the engine takes it.
+    The components are those of rank 0; the number of blocks is the smallest of all ranks, as in the engine.
     """
 
     total_bytes: int
     budget_bytes: FloatColumn
     weight_bytes: int
     non_torch_bytes: float
-    """NCCL, lazily loaded kernels: what the process took outside torch since the engine's first snapshot."""
+    """Memory that the process took outside torch since the engine's first snapshot: NCCL, lazily loaded kernels."""
     activation_bytes: FloatColumn
     """Peak of the profile run above the weights."""
     compiling_bytes: FloatColumn = 0.0
-    """What of the activations only a start with a cold compile cache takes; a warm one has it for its KV cache."""
+    """Part of the activations that only a cold compile cache takes; with a warm one it goes to the KV cache."""
     graph_bytes: FloatColumn
-    """CUDA graphs; captured after the KV cache is allocated, outside the budget before 0.20."""
+    """CUDA graphs; captured after the KV cache is allocated, and outside the budget before 0.20."""
     context_bytes: float
     """The CUDA context and what else is on the card before the engine's first snapshot."""
     context_in_budget: bool
     graphs_in_budget: bool
-    """Whether the engine takes (its estimate of) the graphs out of the budget."""
+    """Whether the engine subtracts (its estimate of) the graphs from the budget."""
     kv_block_bytes: IntColumn
     block_size: IntColumn
     num_blocks: IntColumn
     num_kv_groups: int
-    """Groups of layers that hold blocks of their own; 1 unless full and sliding attention are mixed."""
+    """Number of groups of layers with blocks of their own; 1 unless kinds of attention are mixed."""
     request_blocks: IntColumn
-    """Blocks of one request of max_model_len tokens, over all groups."""
+    """Number of blocks of one request of max_model_len tokens, over all groups."""
     max_model_len: IntColumn
     ranks: tuple[RankMemory, ...] = ()
-    """Rank 0 and those that may differ from it."""
+    """Rank 0 and the ranks whose memory may differ from it."""
     doubts: Doubts
     """Half widths of the components' 90 % intervals."""
     uncertainty_bytes: FloatColumn
     """Half width of the 90 % interval of `kv_cache_bytes`."""
     calibrated_on: str | None = None
-    """Which start of this machine corrected the figures."""
+    """Source of the calibration that corrected the figures; None without one."""
     pinned_host_bytes: FloatColumn
     """Host memory V0 pins for swapping, all ranks of one instance together."""
 
@@ -95,23 +95,23 @@ class MemoryEstimate:
 
     @property
     def fullest_weight_bytes(self) -> int:
-        """Weights of the rank that holds most."""
+        """Weights of the rank that holds most, in bytes."""
         return max((rank.weight_bytes for rank in self.ranks), default=self.weight_bytes)
 
     @property
     def kv_interval_bytes(self) -> tuple[FloatColumn, FloatColumn]:
-        """The 90 % interval of `kv_cache_bytes`."""
+        """Lower and upper end of the 90 % interval of `kv_cache_bytes`."""
         low = columns.maximum(self.kv_cache_bytes - self.uncertainty_bytes, 0)
         return low, self.kv_cache_bytes + self.uncertainty_bytes
 
     @property
     def kv_tokens(self) -> IntColumn:
-        """vLLM's own 'GPU KV cache size'."""
+        """KV cache of one instance in tokens; vLLM's own 'GPU KV cache size'."""
         return self.num_blocks // self.num_kv_groups * self.block_size
 
     @property
     def max_concurrency(self) -> FloatColumn:
-        """Requests of full length that fit at once; vLLM's own 'Maximum concurrency'."""
+        """Number of requests of full length that fit at once; vLLM's own 'Maximum concurrency'."""
         if self.num_kv_groups == 1:
             return self.kv_tokens / self.max_model_len
         return self.num_blocks / self.request_blocks
@@ -130,7 +130,7 @@ class MemoryEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFigures:
-    """Bytes per GPU, predicted before the launch or read from the engine's log; None where it does not say."""
+    """Bytes per GPU, predicted before the launch or read from the engine's log; None if it does not say."""
 
     total_bytes: float | None = None
     weight_bytes: float | None = None
@@ -144,23 +144,24 @@ class MemoryFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What a start on this machine really used, in place of what is known of such machines in general."""
+    """Memory that a start on this machine really used; replaces the general figures for such machines."""
 
     total_bytes: int
     non_torch_bytes: float
     activation_offset_bytes: float
-    """Real activation peak less the formula's."""
+    """Real activation peak minus that of the formula."""
     graph_ratio: float
+    """Real memory of the CUDA graphs over the predicted one."""
     source: str
-    """Which start taught it."""
+    """The start that the figures come from."""
 
 
 Calibrations = Mapping[str, Calibration]
-"""By `calibration_key`."""
+"""Calibrations by `calibration_key`."""
 
 
 def calibration_key(placement: Placement, engine: ResolvedEngine) -> str:
-    """What a calibration holds for: the card, the number of ranks, the links between them and the version of vLLM."""
+    """Key of a calibration: the card, the number of ranks, the links between them and the version of vLLM."""
     cards = f"{placement.gpu.name}, {engine.world_size} ranks, {placement.interconnect}"
     return f"{cards}, vLLM {engine.version} {engine.generation}"
 
@@ -225,14 +226,14 @@ def estimate_memory(
 
 
 def _charges_graphs(model: ModelSpec, engine: ResolvedEngine) -> bool:
-    """Whether the engine takes its own estimate of the CUDA graphs out of the budget."""
+    """Whether the engine subtracts its own estimate of the CUDA graphs from the budget."""
     return engine.version >= GRAPHS_IN_BUDGET_SINCE and (
         not uses_second_runner(model, engine) or engine.version >= SECOND_RUNNER_GRAPHS_SINCE
     )
 
 
 def _num_blocks(engine: ResolvedEngine, ranks: Sequence[RankMemory]) -> IntColumn:
-    """Blocks of the KV cache: as many as the rank with the least room has, or the number that a flag sets."""
+    """Number of KV cache blocks: that of the rank with the least room, or num_gpu_blocks_override."""
     blocks: Any = reduce(columns.minimum, (columns.maximum(r.available_bytes, 0) // r.block_bytes for r in ranks))
     if engine.num_gpu_blocks_override is not None:
         blocks = engine.num_gpu_blocks_override
@@ -248,7 +249,7 @@ def _rank_memory(
     rank: Rank,
     room: FloatColumn,
 ) -> RankMemory:
-    """One rank's components; `room`: the budget less what is charged for graphs."""
+    """Components of one rank; `room` is the budget minus what is charged for graphs, in bytes."""
     loaded = rank_weight_bytes(
         model,
         engine.dtype,

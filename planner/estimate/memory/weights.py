@@ -27,7 +27,7 @@ from planner.model import (
 
 VOCAB_PADDING = 64
 MXFP4_HIDDEN_PADDING = 256
-"""Experts in MXFP4 are padded to it (vllm@0.11.2 layers/quantization/mxfp4.py)."""
+"""Hidden sizes of MXFP4 experts are padded to a multiple of this (vllm@0.11.2 layers/quantization/mxfp4.py)."""
 
 
 def kv_heads_per_rank(model: ModelSpec, tensor_parallel_size: int) -> int:
@@ -52,22 +52,22 @@ def layers_per_stage(num_layers: int, pipeline_parallel_size: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """A rank unlike those before it: ranks of one pipeline stage are alike, but for who samples."""
+    """One rank per distinct memory use: ranks of one pipeline stage differ only in whether they sample."""
 
     number: int
     stage: int
     num_layers: int
     is_first: bool
-    """Of the pipeline: it holds the embedding and the vision tower."""
+    """Whether it is in the first pipeline stage, which holds the embedding and the vision tower."""
     is_last: bool
     samples: bool
-    """Whether the profile run's sampler runs here: on every rank of the last stage, in V0 on its first one only."""
+    """Whether the profile run's sampler runs on it: on every rank of the last stage, in V0 only on its first one."""
 
 
 def distinct_ranks(
     num_layers: int, tensor_parallel_size: int, pipeline_parallel_size: int, one_samples: bool
 ) -> list[Rank]:
-    """Rank 0, and the ranks whose memory may be another. `one_samples`: V0, where a single rank runs the sampler."""
+    """Rank 0, and the ranks whose memory may differ. `one_samples`: V0, where a single rank runs the sampler."""
     stages = layers_per_stage(num_layers, pipeline_parallel_size)
     found: list[Rank] = []
     for stage, layers in enumerate(stages):
@@ -106,8 +106,8 @@ def rank_weight_bytes(
 ) -> int:
     """Bytes that torch counts as allocated after loading, on one rank.
 
-    Counts: parameters, the rope cache, the allocator's rounding. What the language model does not explain of
-    `checkpoint_bytes` (a vision tower) is shared out over the first stage. Ignores: what repacking for Marlin changes.
+    Counts: parameters, the rope cache, the allocator's rounding. The part of `checkpoint_bytes` outside the language
+    model (a vision tower) is split over the first stage. Ignores: what repacking for Marlin changes.
     """
     if model.quantization is not None and model.quantization.method == "gguf":
         return (model.checkpoint_bytes or 0) // (tensor_parallel_size * pipeline_parallel_size)
@@ -229,7 +229,7 @@ def _moe(model: ModelSpec, experts: Experts, itemsize: int, tp: int, expert_para
         hidden = -(-hidden // MXFP4_HIDDEN_PADDING) * MXFP4_HIDDEN_PADDING
     for outputs, inputs in ((2 * inner, hidden), (hidden, inner)):
         yield from (count * size for size in _linear(model, itemsize, inputs, outputs, is_expert=True))
-    if model.model_type == "gpt_oss":  # the only one whose experts have biases
+    if model.model_type == "gpt_oss":  # the only model type here whose experts have biases
         yield from (count * 2 * inner * itemsize, count * hidden * itemsize)
     if experts.shared_intermediate_size:
         yield from _mlp(model, itemsize, experts.shared_intermediate_size // tp)
@@ -238,7 +238,7 @@ def _moe(model: ModelSpec, experts: Experts, itemsize: int, tp: int, expert_para
 def _linear(
     model: ModelSpec, itemsize: int, inputs: int, outputs: int, has_bias: bool = False, is_expert: bool = False
 ) -> Iterator[int]:
-    """One linear layer of a rank: its weight, or what its quantised form consists of; then the bias.
+    """Bytes of one linear layer on a rank: its weight, or the tensors of its quantised form; then the bias.
 
     MXFP4 checkpoints (gpt-oss) quantise the experts only.
     """
@@ -269,12 +269,12 @@ def _quantised(quantization: Quantization, itemsize: int, inputs: int, outputs: 
             else:
                 yield outputs * 4
         case "bitsandbytes":
-            yield packed  # its scales live outside torch's parameters: one byte a group, doubly quantised
+            yield packed  # its scales live outside torch's parameters: one byte per group, doubly quantised
             yield weights // quantization.group_size
         case "mxfp4":
             yield from (packed, groups * outputs)
-        case "modelopt":  # NVFP4: an fp8 scale a group
+        case "modelopt":  # NVFP4: one fp8 scale per group
             yield from (packed, groups * outputs)
-        case _:  # compressed-tensors: grouped scales in the activations' dtype, or one fp32 a row
+        case _:  # compressed-tensors: grouped scales in the activations' dtype, or one fp32 per row
             yield packed
             yield groups * outputs * itemsize if quantization.group_size > 0 else outputs * 4

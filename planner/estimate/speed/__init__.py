@@ -1,1 +1,1 @@
-"""Seconds of one engine step, and every metric of a workload that follows from it."""
+"""Duration of one engine step, and every metric of a workload that follows from it."""

@@ -1,7 +1,7 @@
-"""What a candidate will do under a workload, before any launch: `predict(deployment, workload) -> metrics`.
+"""Predict the metrics of a candidate under a workload, before launch: `predict(deployment, workload) -> metrics`.
 
-In: a deployment and a workload. Out: rates and latencies, arrays where the engine's columns are. How long a step takes
-is `step.py`; here is which steps a run consists of (V0: prompts first, V1: mixed with decoding), and what follows.
+In: a deployment and a workload. Out: rates and latencies, arrays if the engine's columns are. `step.py` gives the
+duration of a step; this module says which steps a run consists of (V0: prompts first, V1: mixed with decoding).
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ def predict(
 ) -> dict[str, FloatColumn]:
     """Every metric of a whole run of the workload over all instances, fill and drain included, by `metrics.METRICS`.
 
-    Between fill and drain, `running` sequences decode; each step about running/output of them finish and as many
-    prompts come in. What a prefix cache has seen before (the shared prefix, a conversation's earlier turns) is not
-    computed again. An open loop gets what it asks for, or where that is less, what the engine can do. Infeasible
-    candidates (no KV blocks) have rates of 0. Latencies follow from the throughput by Little's law; their percentiles
-    by fixed ratios, so they rank candidates rather than tell the tail. Ignores: what the cache forgets before it is
-    asked for.
+    Between fill and drain, `running` sequences decode; in each step about running/output of them finish and the same
+    number of prompts starts. Tokens in the prefix cache (the shared prefix, a conversation's earlier turns) are not
+    computed again. The throughput of an open loop is its request rate or the engine's limit, whichever is lower.
+    Infeasible candidates (no KV blocks) have rates of 0. Latencies follow from the throughput by Little's law, their
+    percentiles by fixed ratios: they rank candidates, but do not predict the tail. Ignores: evictions from the cache.
     """
     engine, memory, instances = deployment.engine, deployment.memory, deployment.instances
     steps = StepModel(deployment.model, deployment.placement, engine, coefficients)
@@ -75,7 +74,7 @@ def predict(
 
 
 def _metrics(workload: Workload, rate: Any, ttft_s: Any, tpot_s: Any) -> dict[str, FloatColumn]:
-    """Rates follow from requests a second, latencies from the two means in seconds."""
+    """Metrics by name: rates follow from the requests per second, latencies from mean TTFT and TPOT in seconds."""
     prompt, output = workload.mean_input_tokens, workload.mean_output_tokens
     means = {"ttft": ttft_s, "tpot": tpot_s, "itl": tpot_s, "e2el": ttft_s + tpot_s * (output - 1)}
     rates = {
@@ -89,11 +88,11 @@ def _metrics(workload: Workload, rate: Any, ttft_s: Any, tpot_s: Any) -> dict[st
 
 
 _RATIOS = {"mean": 1.0, "std": 0.3, "p50": 1.0, "p90": 1.3, "p95": 1.5, "p99": 2.0}
-"""Percentiles over the mean, as closed loops of mixed lengths show them; rough."""
+"""Ratio of each statistic to the mean, as seen in closed loops of mixed lengths; rough."""
 
 
 def _prompt_s(steps: StepModel, prompt: float, cached: Any) -> Any:
-    """Seconds a prompt takes alone, in as many steps as the token budget makes of it."""
+    """Seconds to prefill one prompt alone, in the number of steps that the token budget requires."""
     new = prompt - cached
     chunk = np.minimum(new, np.asarray(steps.engine.max_num_batched_tokens))
     step = Step(
@@ -106,7 +105,7 @@ def _prompt_s(steps: StepModel, prompt: float, cached: Any) -> Any:
 
 
 def most_in_flight(workload: Workload) -> int:
-    """Requests that may be in flight; conversations as many as there are."""
+    """Most requests in flight at once; a conversation has one in flight at a time."""
     limit = workload.concurrency if workload.request_rate is None else workload.max_concurrency
     return workload.num_requests if limit is None else min(limit, -(-workload.num_requests // workload.turns))
 
@@ -114,7 +113,7 @@ def most_in_flight(workload: Workload) -> int:
 def running_seqs(
     engine: ResolvedEngine, memory: MemoryEstimate, concurrency: float, tokens_per_seq: float, shared_tokens: Any = 0
 ) -> Any:
-    """Sequences that run at once: as many as are offered, allowed and fit the KV cache."""
+    """Number of sequences that run at once: the least of the concurrency, max_num_seqs and what fits the KV cache."""
     kept_free = WATERMARK_FRACTION if engine.generation == "V0" else 0.0
     room = np.asarray(memory.kv_tokens) * (1 - kept_free) - shared_tokens
     fit = np.maximum(room / (tokens_per_seq - shared_tokens), 1.0)
@@ -136,9 +135,9 @@ def _unchunked_s(steps: StepModel, decode_step: Any, running: Any, prompt: float
 
 
 def _chunked_s(steps: StepModel, decode_step: Any, running: Any, prompt: float, cached: Any, output: float) -> Any:
-    """Seconds per output token when prompts share steps with decodes, in what the token budget leaves.
+    """Seconds per output token when prompts share steps with decodes, within the rest of the token budget.
 
-    `mixed` is the share of steps that carry prefill: at least what the budget forces, more when prompts come alone.
+    `mixed` is the fraction of steps that carry prefill: at least what the budget forces, more if prompts come alone.
     """
     new = prompt - cached
     budget = np.maximum(np.asarray(steps.engine.max_num_batched_tokens) - running, 1.0)
@@ -154,7 +153,7 @@ def _chunked_s(steps: StepModel, decode_step: Any, running: Any, prompt: float, 
 
 
 def _run_s(workload: Workload, requests: float, running: Any, token_s: Any, drain_step_s: Any) -> Any:
-    """Wall time of one instance's share. Equal lengths run in waves; others desynchronise and drain at the end."""
+    """Seconds for one instance's requests. Equal lengths run in waves; others desynchronise and drain at the end."""
     output = workload.mean_output_tokens
     if isinstance(workload.output_tokens, int) and isinstance(workload.input_tokens, int) and workload.turns == 1:
         return np.ceil(requests / running - 1e-9) * running * output * token_s

@@ -1,8 +1,8 @@
-"""How long a step of the engine takes: `StepModel`.
+"""Duration of one engine step in seconds: `StepModel`.
 
-A roofline of the card: weights and KV read at the memory's pace, matrix arithmetic at the card's, whichever is slower;
-plus what a roofline forgets and vLLM has: all-reduce, kernel launches, the engine's own Python. An estimate to rank
-candidates by, not a promise. Step sizes and the engine's columns may be NumPy arrays, one entry a candidate.
+A roofline of the card: the slower of reading weights and KV at its memory bandwidth and matrix arithmetic at its peak
+rate; plus vLLM's costs outside a roofline: all-reduce, kernel launches, the engine's Python. An estimate that ranks
+candidates, not a promise. Step sizes and the engine's columns may be NumPy arrays, one entry per candidate.
 
 Counts: linear layers, attention, all-reduce, sampling, launches, scheduling. Ignores: norms and activations (in the
 efficiencies), preemption's recomputation, length variance inside a batch.
@@ -27,7 +27,7 @@ from planner.hardware import GpuSpec, Placement
 from planner.model import DTYPE_BYTES, ModelSpec
 
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
-"""From how many tokens a step the plain kernel dequantises first; exllama's MAX_Q_GEMM_ROWS is 50."""
+"""Tokens per step from which the plain kernel dequantises first; exllama's MAX_Q_GEMM_ROWS is 50."""
 GRAPH_PADDING = 8
 """Captured sizes are multiples of this (above 4), and a batch is padded to the next."""
 
@@ -39,15 +39,17 @@ _ATTENTION = {
     "FLEX_ATTENTION": (0.25, 0.40),
     "CPU_ATTN": (0.50, 0.60),
 }
-"""By backend: share of the peak in prefill, of the bandwidth in decode. FlashAttention-2's paper reports 0.5-0.7 of the
-peak; V0's paged attention under XFormers reads a KV head once per query head, mostly from cache."""
+"""Fraction of the peak in prefill and of the bandwidth in decode, by backend. FlashAttention-2's paper reports 0.5-0.7
+of the peak; V0's paged attention under XFormers reads a KV head once per query head, mostly from cache."""
 _PREFIX_KERNEL_EFFICIENCY = 0.15
-"""V0's Triton prefix-prefill kernel, which XFormers hands every prompt with chunked prefill and every prefix hit."""
+"""Fraction of the peak of V0's Triton prefix-prefill kernel. With XFormers it runs every prompt under chunked prefill,
+and every prefix hit."""
 
 _LINKS = {"pcie": (6e9, 20e-6), "nvlink": (300e9, 8e-6)}
-"""Bytes a second each rank moves in a ring all-reduce, and the latency of one: PCIe 3.0 through the host, NVLink."""
+"""Bytes per second that each rank moves in a ring all-reduce, and its latency in seconds: PCIe 3.0 through the host,
+NVLink."""
 _TURING_NVLINK_BYTES_PER_S = 40e9
-"""The bridge of a pair of Turing cards: 50 GB/s a direction by the vendor's paper."""
+"""Rate over the bridge of a pair of Turing cards: 50 GB/s per direction by the vendor's paper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,25 +58,25 @@ class Step:
 
     prefill_tokens: FloatColumn = 0
     prefill_pairs: FloatColumn = 0
-    """Query-key pairs of the prefill: a chunk of n tokens after c others has n*c + n*(n+1)/2."""
+    """Number of query-key pairs of the prefill: a chunk of n tokens after c others has n*c + n*(n+1)/2."""
     continues_prefix: BoolColumn = False
-    """Whether a prompt of the batch has tokens in the KV cache already (a prefix hit)."""
+    """Whether a prompt of the batch already has tokens in the KV cache (a prefix hit)."""
     sampled_prefills: FloatColumn = 0
-    """Prompts whose last chunk this is: each yields its first token."""
+    """Number of prompts whose last chunk is in this step: each yields its first token."""
     decode_seqs: FloatColumn = 0
     context_tokens: FloatColumn = 0
     """Tokens in the KV cache of all decoding sequences together."""
     longest_tokens: FloatColumn = 0
-    """The longest decoding sequence."""
+    """Length of the longest decoding sequence, in tokens."""
 
 
 def prefill_pairs(num_tokens: Any, num_before: Any = 0) -> Any:
-    """Query-key pairs of a causal prefill of `num_tokens` after `num_before` that are cached."""
+    """Number of query-key pairs of a causal prefill of `num_tokens` after `num_before` cached ones."""
     return num_tokens * num_before + num_tokens * (num_tokens + 1) / 2
 
 
 class StepModel:
-    """Seconds of a step of one deployment. With pipeline parallelism: of a round in which every stage works."""
+    """Duration of a step of one deployment; with pipeline parallelism, of a round in which every stage works."""
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class StepModel:
         self._host_s = (c.host_s + c.host_s_per_rank * engine.world_size) * pp
 
     def seconds(self, step: Step) -> FloatColumn:
-        """Duration of the step; launches run ahead of the card, so the slower of the two counts."""
+        """Duration of the step in seconds; launches run ahead of the card, so the slower of the two counts."""
         c = self.coefficients
         tokens = np.asarray(step.prefill_tokens) + step.decode_seqs
         graphed = self.is_graphed(step)
@@ -142,14 +144,14 @@ class StepModel:
         tokens = np.asarray(step.prefill_tokens) + step.decode_seqs
         if engine.generation == "V1":
             fits = tokens <= largest_graph_tokens(engine)
-        else:  # as many sizes are captured as max_num_seqs needs
+        else:  # V0 captures every size that max_num_seqs needs
             short = np.asarray(step.longest_tokens) <= np.asarray(engine.max_seq_len_to_capture)
             fits = (np.asarray(step.prefill_tokens) == 0) & short
         graphed: BoolColumn = plain(fits & ~np.asarray(engine.enforce_eager))
         return graphed
 
     def _linear_s(self, tokens: Any) -> Any:
-        """All linear layers of the decoder for that many tokens."""
+        """Seconds of all linear layers of the decoder for this number of tokens."""
         c, flop = self.coefficients, 2 * self._linear_params * tokens / self._num_stages
         gemm_s = flop / (self._peak * c.gemm_efficiency)
         read_bytes = self._linear_bytes - self._expert_bytes * (1 - self._expert_share) ** np.maximum(tokens, 1.0)
@@ -174,9 +176,9 @@ class StepModel:
 
 
 def _linear_params(model: ModelSpec) -> tuple[float, float, float]:
-    """Parameters of the layers that every token uses, of all routed experts, and the share of these a token uses.
+    """Parameters of the layers that every token uses, of all routed experts, and the fraction of these a token uses.
 
-    Of E experts with k a token, n tokens read 1 - (1 - k/E)^n, were the router's choices independent.
+    With k of E experts per token, n tokens read a fraction 1 - (1 - k/E)^n of them, if the router chose independently.
     """
     heads = model.num_attention_heads + model.num_key_value_heads
     attention = model.num_hidden_layers * 2 * model.hidden_size * heads * model.head_dim
@@ -190,14 +192,14 @@ def _linear_params(model: ModelSpec) -> tuple[float, float, float]:
 
 
 def linear_kernel(engine: ResolvedEngine) -> str:
-    """dense, marlin, awq or gptq: the plain kernels only where the engine resolved to them."""
+    """Kernel of the linear layers: dense, marlin, awq or gptq; the last two only if the engine resolved to them."""
     if engine.quantization is None:
         return "dense"
     return engine.quantization if engine.quantization in DEQUANTIZE_TOKENS else "marlin"
 
 
 def _link(gpu: GpuSpec, bridged: bool) -> tuple[float, float]:
-    """Bytes a second and latency in seconds of the slowest link of the ring."""
+    """Bytes per second and latency in seconds of the slowest link of the ring."""
     bytes_per_s, latency_s = _LINKS["nvlink" if bridged else "pcie"]
     if bridged and gpu.compute_capability < (8, 0):
         bytes_per_s = _TURING_NVLINK_BYTES_PER_S
