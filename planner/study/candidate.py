@@ -128,7 +128,7 @@ class Choices:
         return {name: self.searched[name][int(i)] for name, i in zip(self.names, indices, strict=True)}
 
     def candidate(self, params: Mapping[str, Value]) -> Candidate:
-        """The candidate with these values. Later ones win: fixed settings, the variant's, the layout's, searched ones."""
+        """The candidate with these values. Later ones win: fixed settings, the variant's, the layout's, searched."""
         model = str(params.get(MODEL) or self._model)
         layout = parse_layout(str(params[LAYOUT])) if LAYOUT in params else self._layout
         values: dict[str, Any] = {**settings(self._fixed), **settings(self._variants[model])}

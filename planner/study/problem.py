@@ -164,7 +164,7 @@ class Problem:
         return (*check(self.deployment(candidate)), *self._not_recorded(candidate))
 
     def _not_recorded(self, candidate: Candidate) -> tuple[Constraint, ...]:
-        """Constraint on a candidate missing in the replayed table; excess: settings in which the nearest one differs."""
+        """Constraint on a candidate not in the replayed table; excess: settings in which the nearest one differs."""
         row = self.row_of(candidate)
         if self._recorded is None or row is None or row in self._recorded:
             return ()

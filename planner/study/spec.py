@@ -111,7 +111,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     container_port: Positive = 8000
     ipc: Literal["host", "private"] = "host"
     shm_size: Bytes | None = None
-    """Size of /dev/shm in bytes; allowed only with private ipc."""
+    """Size of /dev/shm in bytes; used only with private ipc."""
     memory_limit: Bytes | None = None
     """Limit on the host memory of one container, in bytes; the kernel kills a container that takes more."""
     cpuset_cpus: str | None = None
@@ -153,7 +153,7 @@ class QualitySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     max_drift: Annotated[float, msgspec.Meta(ge=0)] = 0.1
     """Largest mean difference of log-probabilities before the first differing token, in nats."""
     command: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
-    """Your own evaluation instead of the prompts, run with BASE_URL and MODEL in its environment; exit code 0 passes."""
+    """Your own evaluation instead of the prompts, with BASE_URL and MODEL in its environment; exit code 0 passes."""
     timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(3600.0))
     """Time limit of the command, in seconds."""
 
