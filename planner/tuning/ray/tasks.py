@@ -133,7 +133,7 @@ def judge(
 
 @ray.remote(max_retries=0, max_calls=1, num_cpus=0)
 def look(order: Order) -> dict[str, str]:
-    """What trials on this host depend on, by name; only `fault` if it cannot launch. Removes dead planners' leftovers."""
+    """What trials on this host depend on, by name; `fault` if it cannot launch. Removes leftovers of dead planners."""
     try:
         problem = Problem(order.spec)
         make_backend(problem, _workspace(order), order.backend).clean_up()
