@@ -104,7 +104,7 @@ class Metric:
         return values.mean(axis=axis) if self.statistic == "mean" else values.std(axis=axis)
 
     def format(self, value: float) -> str:
-        """`507.1 tok/s`, `1.32 s`: the value with its unit, as a person reads it."""
+        """The value with its unit, as a person reads it: `507.1 tok/s`, `1.32 s`."""
         if self.is_latency:
             return format_ms(value)
         if self.family == MAX_MODEL_LEN:

@@ -31,7 +31,7 @@ class Limit:
 
     @property
     def words(self) -> str:
-        """`ttft_p95 at most 2 s`."""
+        """The limit in words, such as `ttft_p95 at most 2 s`."""
         side = "at least" if self.metric.sign > 0 else "at most"
         return f"{self.metric.name} {side} {self.metric.format(self.bound)}"
 

@@ -64,7 +64,7 @@ def send_shares(parts: Sequence[Part], watcher: Watcher) -> list[Share]:
             link, other = context.Pipe()
             worker = context.Process(target=_work, args=(other, barrier, *part), daemon=True)
             worker.start()
-            other.close()  # so that the worker's end is the only one, and its death is seen
+            other.close()  # only the worker keeps this end open, so its death is seen
             links.append(link)
             workers.append(worker)
         return _gather(links, sum(len(plans) for _, plans, _ in parts), watcher)
