@@ -115,13 +115,13 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def words(self) -> str:
-        """`output_throughput`, or `score (output_throughput 1, ttft_p95 0.3)`."""
+        """What the objective optimises: `output_throughput`, or `score (output_throughput 1, ttft_p95 0.3)`."""
         weights = ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
         return f"{self.name} ({weights})" if weights else self.name
 
     @property
     def limits_words(self) -> str:
-        """`output_throughput at least 500.0 tok/s, ttft_p95 at most 2 s`; empty without limits."""
+        """The limits: `output_throughput at least 500.0 tok/s, ttft_p95 at most 2 s`; empty without limits."""
         return ", ".join(limit.words for limit in limits_of(self.limits))
 
     def format(self, value: float) -> str:

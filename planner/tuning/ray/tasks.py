@@ -62,7 +62,7 @@ def _on_these_cards(spec: StudySpec) -> StudySpec:
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """Where a task's engines run."""
+    """Backend, cards and log folder of a task's engines."""
 
     backend: Backend
     cards: Cards
