@@ -1,4 +1,4 @@
-"""Two results of a benchmark compared: each metric's difference with its interval, and whether it is one.
+"""Compare two benchmark results: each metric's difference with its interval, and whether it is significant.
 
 In: documents written by `planner bench --json` or by `vllm bench serve --save-result`. Out: `BenchComparison`s.
 """
@@ -38,7 +38,7 @@ class BenchComparison:
 
 
 def compare_documents(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[BenchComparison]:
-    """The second against the first, of files written by us or by `vllm bench serve`."""
+    """Compare the second document with the first; both are written by us or by `vllm bench serve`."""
     paired = _same_requests(first, second)
     found = []
     for key in COMPARED:
@@ -66,5 +66,5 @@ def _read_interval(written: Mapping[str, Any] | None) -> Interval | None:
 
 
 def _same_requests(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Repeat i of one had the very requests of repeat i of the other."""
+    """Whether repeat i of one document sent the same requests as repeat i of the other."""
     return first.get("workload") is not None and first.get("workload") == second.get("workload")

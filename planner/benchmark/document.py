@@ -1,4 +1,4 @@
-"""A bench as data: JSON with the keys of `vllm bench serve` and ours, CSV, intervals, and two files compared.
+"""A bench as data: JSON with the keys of `vllm bench serve` and ours, and CSV rows.
 
 In: a `Bench`, or documents read back. Out: plain data. Milliseconds where vLLM's keys say so.
 
@@ -39,18 +39,18 @@ from planner.version import __version__
 from planner.workload import OpenLoop, Workload, in_words, limit_of
 
 BACKENDS = {"completions": "openai", "chat": "openai-chat"}
-"""vLLM's names of request functions."""
+"""vLLM's name of the request function for each of our endpoints."""
 _STATISTICS = {"mean": "mean", "p50": "median", "std": "std", "p90": "p90", "p95": "p95", "p99": "p99"}
 
 
 def key_of(name: str) -> str:
-    """vLLM's key of a metric of ours: `ttft_p50` is `median_ttft_ms`."""
+    """vLLM's key for one of our metrics: `ttft_p50` is `median_ttft_ms`."""
     metric = Metric.parse(name)
     return f"{_STATISTICS[metric.statistic]}_{metric.family}_ms" if metric.is_latency else name
 
 
 def read_metrics(document: Mapping[str, float]) -> dict[str, float]:
-    """Our metrics of a document with vLLM's keys; a median may also be called p50."""
+    """Our metrics, read from a document with vLLM's keys: latencies in seconds. A median may also be called p50."""
     read = {}
     for name in METRICS:
         for key in (key_of(name), key_of(name).replace("median_", "p50_")):
@@ -63,7 +63,7 @@ def read_metrics(document: Mapping[str, float]) -> dict[str, float]:
 
 
 def document(bench: Bench, now: datetime, label: str | None = None, detailed: bool = False) -> dict[str, Any]:
-    """All repeats as one run, with vLLM's keys and meaning; then ours: intervals, steady state, SLO, client, server."""
+    """All repeats as one run with vLLM's keys and meaning; then ours: intervals, steady state, SLO, client, server."""
     records = bench.records
     pooled, duration_s = pool(bench.repeats)
     limits = kept_requests(bench)
@@ -91,13 +91,13 @@ def document(bench: Bench, now: datetime, label: str | None = None, detailed: bo
 
 
 def pool(repeats: Sequence[Repeat]) -> tuple[BenchmarkResult, float]:
-    """Latencies of all repeats in one pool, and the time they took together without the pauses between."""
+    """Result over the requests of all repeats, and the sum of the repeats' durations in seconds, without pauses."""
     result = summarize([record for repeat in repeats for record in repeat.records])
     return result, sum(repeat.result.duration_s for repeat in repeats)
 
 
 def _median_keys(metrics: Mapping[str, float]) -> dict[str, float]:
-    """`p50_...` beside vLLM's `median_...`, as it writes when asked for that percentile."""
+    """`p50_...` keys beside `median_...`, as vLLM writes when asked for that percentile."""
     return {f"p50_{family}_ms": to_ms(metrics[f"{family}_p50"]) for family in LATENCIES if f"{family}_p50" in metrics}
 
 
@@ -119,7 +119,7 @@ def _vllm_head(bench: Bench, now: datetime, label: str | None) -> dict[str, Any]
 
 
 def _details(records: Sequence[RequestRecord]) -> dict[str, Any]:
-    """One entry a request, zeros where it failed, as vLLM's `--save-detailed`."""
+    """Lists with one entry per request, zero where it failed, as vLLM's `--save-detailed` writes them."""
     done = [record.error is None for record in records]
     return {
         "input_lens": [r.input_tokens for r in records],
@@ -171,13 +171,13 @@ def level_of(bench: Bench) -> float | None:
 
 
 def kept_requests(bench: Bench) -> Attainment | None:
-    """How many requests kept the limits of latencies; None without such limits."""
+    """Number of requests that kept the latency limits; None if the SLO has no latency limit."""
     limits = of_requests(bench.slo)
     return attainment(bench.records, limits) if limits else None
 
 
 def broken_limits(bench: Bench) -> list[str]:
-    """In words, each limit that any repeat broke."""
+    """One message for each limit that any repeat broke, from the repeat that broke it most."""
     results = [repeat.result for repeat in bench.repeats]
     judged = [
         [limit.judge(result.metrics[limit.metric.name]) for result in results if limit.metric.name in result.metrics]
@@ -200,12 +200,12 @@ def _interval(name: str, interval: Interval) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no infinity."""
+    """The value, or None where it is not finite: JSON has no infinity."""
     return value if math.isfinite(value) else None
 
 
 def asked_of(workload: Workload) -> dict[str, Any]:
-    """The workload's keys."""
+    """The workload's fields as plain data."""
     values = msgspec.to_builtins(workload, enc_hook=float)
     return {**values, "burstiness": _number(workload.burstiness)}
 
@@ -229,7 +229,7 @@ def _client(repeats: Sequence[Repeat]) -> dict[str, Any]:
 
 
 def _server(repeats: Sequence[Repeat]) -> dict[str, Any]:
-    """What the server's own counters say of the measured windows; None where it does not."""
+    """The server's own counters over the measured windows; None for a counter that it does not have."""
     windows = [window for repeat in repeats for window in repeat.telemetry]
     found: dict[str, Any] = {}
     for name in COUNTERS:
@@ -247,7 +247,7 @@ UNEXPECTED_HITS = 0.1
 
 
 def seen_before(bench: Bench) -> bool:
-    """Whether far more was in the server's prefix cache than the workload repeats: the numbers are a second run's."""
+    """Whether the prefix cache hit far more than the workload repeats: an earlier run sent the same prompts."""
     hit_rate, workload = _server(bench.repeats)["server_prefix_cache_hit_rate"], bench.workload
     if hit_rate is None or workload.prompts is not None:
         return False
@@ -272,7 +272,7 @@ def _repeat(repeat: Repeat) -> dict[str, Any]:
 
 
 def csv_rows(documents: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """A row each repeat of each level, the load's level first."""
+    """One row for each repeat of each level, starting with the load level."""
     rows: list[list[Any]] = []
     names: list[str] = []
     for one in documents:

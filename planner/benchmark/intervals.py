@@ -1,4 +1,4 @@
-"""95 % intervals of a benchmark's headline figures, over repeats or within one run of thinned records."""
+"""95 % intervals of a benchmark's headline figures, over its repeats or from within the runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADLINES: tuple[str, ...] = (
 
 
 def intervals(bench: Bench) -> dict[str, Interval]:
-    """An interval for every headline number: over the repeats where there are three, else from within the run."""
+    """An interval for every headline number: over the repeats if there are at least three, else from within a run."""
     found: dict[str, Interval] = {}
     for name in HEADLINES:
         samples = [r.result.metrics[name] for r in bench.repeats if name in r.result.metrics]
@@ -47,7 +47,7 @@ def intervals(bench: Bench) -> dict[str, Interval]:
 
 
 def _rate_within(repeat: Repeat, name: str) -> Interval:
-    """From ten parts of the run. The whole run's rate is kept as the value; the parts say how it varies."""
+    """Interval of a rate from ten parts of the run. The value is the whole run's rate; the parts show how it varies."""
     done = [record for record in repeat.records if record.error is None]
     times: list[float] = []
     weights: list[float] = []
@@ -62,7 +62,7 @@ def _rate_within(repeat: Repeat, name: str) -> Interval:
 
 
 def _latency_within(bench: Bench, metric: Metric) -> Interval:
-    """From the requests of all repeats, drawn again and again."""
+    """Bootstrap interval of a latency statistic over the requests of all repeats."""
     done = [record for record in bench.records if record.error is None]
     if metric.family == "itl":
         values = _thinned(itls(done))
@@ -76,7 +76,7 @@ def _latency_within(bench: Bench, metric: Metric) -> Interval:
 
 
 def _thinned(values: NDArray[np.float64], most: int = 5000) -> list[float]:
-    """Enough of many gaps: an interval from fewer is wider, never too narrow."""
+    """At most `most` values, drawn at random. An interval from fewer values is wider, never too narrow."""
     if len(values) > most:
         values = np.random.default_rng(0).choice(values, most, replace=False)
     return [float(value) for value in values]

@@ -26,26 +26,26 @@ RATES = ("request_throughput", "input_throughput", "output_throughput", "total_t
 METRICS: tuple[str, ...] = (*RATES, *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in STATISTICS))
 """Names an SLO may use: rates per second, latencies in seconds."""
 MAX_MODEL_LEN = "max_model_len"
-"""The context a candidate serves, tokens. No benchmark shows it, but an objective may be after it."""
+"""Context length that a candidate serves, in tokens. No benchmark measures it, but an objective may maximise it."""
 GOALS = (*METRICS, MAX_MODEL_LEN)
 """Names an objective may use."""
 QUEUE = "queue"
-"""Wait of a request for its place; a fleet may limit it, a study may not."""
+"""Time that a request waits for a free slot. A fleet may limit it, a study may not."""
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A statistic of a latency, a rate, or the context's length."""
+    """A statistic of a latency, a rate, or the context length."""
 
     family: str
-    """A latency such as `ttft`; else the whole name."""
+    """Latency such as `ttft`; the whole name for a rate and for the context length."""
     statistic: str = ""
-    """`mean`, `std` or a percentile such as `p95`; empty for a rate and for the context's length."""
+    """`mean`, `std` or a percentile such as `p95`; empty for a rate and for the context length."""
 
     @classmethod
     def parse(cls, name: str) -> Metric:
-        """The metric of one of GOALS, or a statistic of QUEUE. Raises ValueError for any other name."""
+        """Parse one of GOALS, or a statistic of QUEUE. Raises ValueError for any other name."""
         if name not in _BY_NAME:
             raise ValueError(f"{name!r} is no metric")
         return _BY_NAME[name]
@@ -69,7 +69,7 @@ class Metric:
 
     @property
     def sign(self) -> Literal[1, -1]:
-        """1 where more is better (rates, the context), -1 where less is (latencies)."""
+        """1 where more is better (rates, context length), -1 where less is better (latencies)."""
         return -1 if self.is_latency else 1
 
     @property
@@ -81,9 +81,9 @@ class Metric:
         return "req/s" if self.family == "request_throughput" else "tok/s"
 
     def of(self, record: RequestRecord) -> list[float]:
-        """Seconds that this latency had in one complete request: every gap for ITL, none for a one-token TPOT.
+        """Values of this latency in one complete request, in seconds: every gap for ITL, none for a one-token TPOT.
 
-        Only latencies are seen in a single request.
+        Defined for latencies only; a single request has no rate.
         """
         if self.family == "ttft":
             return [record.ttft_s]
@@ -98,13 +98,13 @@ class Metric:
         raise ValueError(f"{self.name} is not seen in a single request")
 
     def of_sample(self, values: NDArray[np.float64], axis: int | None = None) -> Any:
-        """The statistic over a sample of the latency, or along an axis of several samples."""
+        """The statistic over one sample of the latency, or along `axis` of an array of samples."""
         if self.percentile is not None:
             return np.percentile(values, self.percentile, axis=axis)
         return values.mean(axis=axis) if self.statistic == "mean" else values.std(axis=axis)
 
     def format(self, value: float) -> str:
-        """`507.1 tok/s`, `1.32 s`: the value with its unit, as a person reads it."""
+        """The value with its unit, as a person reads it: `507.1 tok/s`, `1.32 s`."""
         if self.is_latency:
             return format_ms(value)
         if self.family == MAX_MODEL_LEN:

@@ -2,8 +2,8 @@
 
 The definitions are vLLM's (vllm@0.32 benchmarks/serve.py:calculate_metrics): TTFT is the first token's
 arrival less the send; TPOT is (E2EL - TTFT)/(output tokens - 1), so a one-token answer has none; ITL is every gap
-between chunks, pooled; throughput is tokens over the wall time of the whole run. Ours beside them: the steady state,
-SLO attainment, and what the client did to the numbers (`ClientHealth`). docs/metrics.md says so in words.
+between chunks, pooled; throughput is tokens over the wall time of the whole run. Our additions are the steady state
+and SLO attainment. docs/metrics.md explains all of them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ else:
 
 
 def of_requests(limits: Mapping[str, float]) -> dict[str, float]:
-    """The limits that a single request can keep or break: those of latencies."""
+    """The limits that a single request can keep or break, which are those on latencies."""
     return {name: limit for name, limit in limits.items() if Metric.parse(name).is_latency}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SteadyState:
-    """The part of a run with the load fully on: ramp and tail left out."""
+    """The part of a run under full load, without ramp and tail. Rates are per second."""
 
     start_s: float
-    """From the first send of the run."""
+    """Start of the steady state, in seconds after the run's first send."""
     duration_s: float
     completed: int
     request_throughput: float
@@ -44,7 +44,7 @@ class SteadyState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
-    """What a run showed. `metrics` has the names of METRICS as keys; a latency that no request had is left out."""
+    """Figures of one run. The keys of `metrics` are names of METRICS; a latency that no request had is left out."""
 
     duration_s: float
     completed: int
@@ -53,11 +53,11 @@ class BenchmarkResult:
     total_output_tokens: int
     metrics: dict[str, float]
     errors: dict[str, int]
-    """How often each error was seen."""
+    """Number of requests that failed with each error."""
     steady: SteadyState | None = None
-    """None where the run was too short to have one."""
+    """None if the run was too short to reach a steady state."""
     share: float = 1.0
-    """Of the load that was done; of one that was stopped `metrics` is an estimate."""
+    """Fraction of the load that was done. Below 1 the load was stopped, and `metrics` is an estimate."""
 
 
 def summarize(records: Sequence[RequestRecord]) -> BenchmarkResult:
@@ -95,7 +95,7 @@ def summarize(records: Sequence[RequestRecord]) -> BenchmarkResult:
 
 
 def itls(done: Sequence[RequestRecord]) -> NDArray[np.float64]:
-    """Every gap between chunks of all requests, in one pool."""
+    """All gaps between chunks, in seconds, of all requests pooled."""
     return np.concatenate([np.diff(r.chunk_s) for r in done]) if done else np.empty(0)
 
 
@@ -111,14 +111,14 @@ def _statistics(name: str, values: Iterable[float] | NDArray[np.float64]) -> dic
 # --- steady state -----------------------------------------------------------------------------------------------------
 
 MIN_STEADY_FRACTION = 0.2
-"""A window that is a smaller part of the run is no steady state but a crossing of ramp and tail."""
+"""Shortest steady state, as a fraction of the run. A shorter window is only where ramp and tail meet."""
 
 
 def steady_state(records: Sequence[RequestRecord]) -> SteadyState | None:
-    """From the first token of the last of the first wave to the first end that nothing followed.
+    """Figures from the first token of the first wave's last request to the first end that no send followed.
 
-    The first wave is as many requests as were ever in flight at once. Tokens count where they arrived; a prompt's count
-    with its first token.
+    The first wave has as many requests as were ever in flight at once. Output tokens count when they arrive; a
+    prompt's tokens count when its first output token arrives.
     """
     done = [record for record in records if record.error is None]
     if not done:
@@ -151,7 +151,7 @@ def steady_state(records: Sequence[RequestRecord]) -> SteadyState | None:
 
 
 def max_in_flight(records: Sequence[RequestRecord]) -> int:
-    """The most requests in flight at one moment; an end and the send that follows it are not together."""
+    """Highest number of requests in flight at once. A request that ends does not overlap the one sent in its place."""
     times = np.concatenate([[r.started_s for r in records], [r.finished_s for r in records]])
     steps = np.concatenate([np.ones(len(records)), -np.ones(len(records))])
     order = np.lexsort((steps, times))
@@ -162,7 +162,7 @@ def max_in_flight(records: Sequence[RequestRecord]) -> int:
 
 
 def peaks(records: Sequence[RequestRecord]) -> tuple[float, int]:
-    """vLLM's `max_output_tokens_per_s` (it counts chunks) and `max_concurrent_requests`: the best whole second."""
+    """vLLM's `max_output_tokens_per_s` (it counts chunks) and `max_concurrent_requests`: maxima over whole seconds."""
     done = [record for record in records if record.error is None]
     if not done:
         return 0.0, 0
@@ -181,12 +181,12 @@ def peaks(records: Sequence[RequestRecord]) -> tuple[float, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attainment:
-    """How many requests kept their limits; a failed one kept none."""
+    """Number of requests that kept their limits. A failed request kept none."""
 
     good: int
     total: int
     by_limit: dict[str, float]
-    """Share of requests that kept each limit."""
+    """Fraction of the requests that kept each limit."""
 
     @property
     def fraction(self) -> float:
@@ -194,7 +194,7 @@ class Attainment:
 
 
 def attainment(records: Sequence[RequestRecord], limits: Mapping[str, float]) -> Attainment:
-    """Judge each request by the latency a limit is about: `ttft_p95: 2.0` asks of each whether its TTFT is 2 s or less.
+    """Judge each request by the latency of each limit: with `ttft_p95: 2.0` a request's TTFT must be 2 s or less.
 
     As in vLLM's goodput, a one-token answer has a TPOT of 0 here. ITL is judged by the request's longest gap.
     """

@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """Raw times of one request on one clock, in seconds; `error` is None where the answer is complete."""
+    """Raw times of one request, all in seconds on one clock; `error` is None if the answer is complete."""
 
     index: int
     started_s: float
     chunk_s: tuple[float, ...]
-    """Arrival of each chunk that carried tokens."""
+    """Arrival time of each chunk that carried tokens."""
     finished_s: float
     input_tokens: int
     output_tokens: int
     finish_reason: str | None = None
     error: str | None = None
     due_s: float | None = None
-    """When it should have been sent: its arrival time, or the moment its place in the loop was free."""
+    """Time at which the request should have been sent: its arrival time, or when its slot in a closed loop was free."""
     text: str = ""
-    """The answer, where it was asked to be kept."""
+    """Text of the answer; empty unless it was asked to be kept."""
 
     @property
     def queue_s(self) -> float:
-        """How late the client sent it."""
+        """How late the client sent the request, in seconds."""
         return 0.0 if self.due_s is None else max(0.0, self.started_s - self.due_s)
 
     @property

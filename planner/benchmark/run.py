@@ -1,4 +1,4 @@
-"""What `planner bench` does with its options: which workload, which load, one measurement, a sweep, a search, a stress.
+"""Carry out `planner bench`: choose workload and load, then measure once, sweep, search the capacity or stress.
 
 In: `BenchAsk`. Out: `BenchOutcome`: tables to print, documents to write, an exit code. Prints nothing itself.
 """
@@ -46,12 +46,12 @@ from planner.workload import (
 
 EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
 MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0
-"""Where a search for the capacity ends."""
+"""Highest concurrency, and highest rate in requests per second, that a capacity search tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchAsk:
-    """The options of the command, as they are written."""
+    """The command's options as written."""
 
     url: str
     workload: str = "chat"
@@ -91,7 +91,7 @@ class BenchOutcome:
 
 
 def run_bench(asked: BenchAsk, on_stage: OnStage, on_line: Callable[[str], None], now: datetime) -> BenchOutcome:
-    """Do what was asked. Raises InputError or BenchmarkError."""
+    """Run the bench that was asked for. Raises InputError or BenchmarkError."""
     workload, prompts = workload_of(asked)
     slo = parse_slo(asked.slo)
     if asked.finds_capacity and not slo:
@@ -133,9 +133,9 @@ def _exit_code(benches: Sequence[Bench]) -> int:
 
 
 def workload_of(asked: BenchAsk) -> tuple[Workload, list[GivenPrompt]]:
-    """The workload with the options laid over it, and its recorded prompts. Raises InputError.
+    """The workload with the command's options applied, and its recorded prompts. Raises InputError.
 
-    A concurrency asks for a closed loop, whatever rate or trace the workload has.
+    A concurrency makes it a closed loop, whatever rate or trace the workload has.
     """
     if asked.concurrency is not None and asked.request_rate is not None:
         raise InputError("--concurrency is a closed loop's, --request-rate an open one's; a limit is --max-concurrency")
@@ -165,7 +165,7 @@ OVERLAID = (
     "concurrency", "max_concurrency", "num_requests", "request_rate", "start_rate", "burstiness", "trace_speed",
     "input_tokens", "output_tokens", "seed", "endpoint",
 )  # fmt: skip
-"""Options that are the workload's keys."""
+"""Options that are also keys of the workload."""
 
 
 def _seconds(option: str, text: str) -> float:
@@ -176,7 +176,7 @@ def _seconds(option: str, text: str) -> float:
 
 
 def _prompts_of(path: Path) -> list[GivenPrompt]:
-    """Raises InputError."""
+    """Recorded prompts of a JSONL file. Raises InputError."""
     text = read_text(path, PROMPTS_BYTES)
     try:
         return read_prompts(text)
@@ -186,7 +186,7 @@ def _prompts_of(path: Path) -> list[GivenPrompt]:
 
 
 def _named(name: str) -> tuple[Workload, Path]:
-    """A file, or a shipped name; and the folder its own files are beside. A JSONL file is a workload itself."""
+    """Workload by file or shipped name, and the folder its paths are relative to. A JSONL file is itself a workload."""
     path = Path(name)
     if path.suffix in (".jsonl", ".json") and os.path.isfile(path):
         count = min(len(_prompts_of(path)), MOST_REQUESTS)
@@ -213,7 +213,7 @@ def _api_key(variable: str | None) -> str | None:
 
 
 def _at(workload: Workload, shape: Shape) -> Workload:
-    """Warm-up as wide as the load."""
+    """The workload at this load, with a warm-up of the same concurrency."""
     if not isinstance(shape, ClosedLoop) or workload.warmup_requests is not None:
         return workload
     return msgspec.structs.replace(workload, concurrency=shape.concurrency)
@@ -261,7 +261,7 @@ def _capacity(
 
 
 def write_outcome(outcome: BenchOutcome, json_file: Path | None, csv_file: Path | None) -> None:
-    """One document, or a list of those of a sweep. Raises InputError where it cannot be written."""
+    """Write one document, or the list of a sweep's documents. Raises InputError if a file cannot be written."""
     try:
         if json_file is not None:
             content = outcome.documents[0] if len(outcome.documents) == 1 else list(outcome.documents)
@@ -274,7 +274,7 @@ def write_outcome(outcome: BenchOutcome, json_file: Path | None, csv_file: Path 
 
 
 def compare_files(first: Path, second: Path) -> tuple[BenchTable, ...]:
-    """Two results, of this program or of `vllm bench serve`. Raises InputError."""
+    """Compare two result files, written by this program or by `vllm bench serve`. Raises InputError."""
     documents = []
     for path in (first, second):
         try:

@@ -1,4 +1,4 @@
-"""`planner bench`: measure a server that is already there; `tune` measures its trials with the same `measure`.
+"""Measure a running server for `planner bench`; `tune` measures its trials with the same `measure`.
 
 In: a `Target`, a `Shape`, the plans of each repeat. Out: `Repeat`s: warm-up first, the server drained between, the
 engine's counters over the measured window only, and the client's own share in every one.
@@ -38,7 +38,7 @@ from planner.workload import (
 
 WARMING_UP, MEASURING, DRAINING = "warming up", "measuring", "draining"
 OnStage: TypeAlias = Callable[[str, int, int], None]
-"""Called with the stage and how many of how many requests are done."""
+"""Called with the stage, the number of requests done and their total."""
 DRAIN_TIMEOUT_S = 60.0
 
 
@@ -47,22 +47,22 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
 
 
 def no_watch(done: Sequence[Repeat], plans: Sequence[RequestPlan]) -> LoadWatch | None:  # noqa: ARG001
-    """Every load runs to its end."""
+    """Watch no load: each runs to its end."""
     return None
 
 
 class Engine(Protocol):
-    """What a session asks of the engine under load; `launch.Server` is one."""
+    """What a session asks of the engine under load; `launch.Server` implements it."""
 
     def is_alive(self) -> bool:
-        """Whether it still runs, as far as is known now. May block."""
+        """Whether the engine still runs, as far as is known now. May block."""
 
     def check(self) -> None:
-        """Raises the reason of its death where it has died."""
+        """Raise the reason if the engine has died."""
 
 
 class _AnyServer:
-    """A server of which nothing is known but its URL."""
+    """A server known only by its URL."""
 
     def is_alive(self) -> bool:
         return True
@@ -84,14 +84,14 @@ class Session:
     repeats: Sequence[Sequence[RequestPlan]]
     on_stage: OnStage = _say_nothing
     engine: Engine = ANY_SERVER
-    """Asked whether it is alive while a load runs, and checked after each load, also the warm-up."""
+    """Asked `is_alive` while a load runs, and `check` after each load, including the warm-up."""
     has_metrics: bool = True
     is_enough: Callable[[Sequence[Repeat]], bool] = lambda done: False  # noqa: ARG005
-    """Asked after each repeat but the last: whether the others can be spared."""
+    """Called after each repeat but the last: whether the remaining repeats can be skipped."""
     watch_of: Callable[[Sequence[Repeat], Sequence[RequestPlan]], LoadWatch | None] = no_watch
-    """Given the repeats before and the plans of the next: who may stop it; no repeat follows one that was stopped."""
+    """Watch that may stop the next repeat, given the repeats so far and its plans. A stopped repeat is the last one."""
     num_processes: int | None = None
-    """Of this client; None: as many as the warm-up shows to be needed."""
+    """Number of client processes; None: as many as the warm-up shows to be needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,15 +102,15 @@ class Repeat:
     records: tuple[RequestRecord, ...]
     client: ClientHealth
     client_fault: str | None
-    """Why these are the client's numbers and not the server's."""
+    """Why the client was the bottleneck; None if it was not."""
     telemetry: tuple[EngineTelemetry, ...] = ()
-    """Each instance's counters over this load."""
+    """Counters of each instance over this load."""
     peaks: dict[str, float] = field(default_factory=dict)
-    """Highest gauges seen, of `telemetry.GAUGES`."""
+    """Highest value seen of each of `telemetry.GAUGES`."""
     drained: bool = True
-    """Whether the server had nothing to do when the load began."""
+    """Whether the server was idle when the load began."""
     drift: Drift | None = None
-    """End-to-end latency of the first half of the requests against the second."""
+    """Change of the end-to-end latency from the first half of the requests to the second."""
 
 
 def measure(session: Session) -> tuple[Repeat, ...]:
@@ -129,10 +129,10 @@ def measure(session: Session) -> tuple[Repeat, ...]:
 
 
 def measure_again(session_of: Callable[[int], Session], always: bool = False) -> tuple[Repeat, ...]:
-    """`measure`; where the client was the bottleneck, once more with the processes that it needs.
+    """`measure`, and again with the client processes it needs if the client was the bottleneck.
 
-    `session_of(attempt)` has other prompts each time, or the second time would measure a cache. `always`: also where
-    more processes are not to be had.
+    `session_of(attempt)` must give other prompts for each attempt, or the second would measure the prefix cache.
+    `always` measures again even if no more processes are needed than there were.
     """
     first = session_of(0)
     repeats = measure(first)
@@ -145,7 +145,7 @@ def measure_again(session_of: Callable[[int], Session], always: bool = False) ->
 
 @dataclass(frozen=True, slots=True)
 class _SessionWatcher:
-    """Follows one load of a session: tells its stage, asks `watch` whether it has shown enough, and the engine."""
+    """Follows one load of a session: reports its stage, and asks `watch` and the engine whether to go on."""
 
     session: Session
     stage: str
@@ -209,7 +209,7 @@ def _measure(
 
 
 def fault_of(repeats: Sequence[Repeat]) -> str | None:
-    """Why the client was the bottleneck in any of them."""
+    """Why the client was the bottleneck in any of the repeats; None if it was in none."""
     return next((repeat.client_fault for repeat in repeats if repeat.client_fault), None)
 
 
@@ -218,7 +218,7 @@ def fault_of(repeats: Sequence[Repeat]) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """A finished bench: what was asked of whom, and what came of it."""
+    """A finished bench: the server, the workload, the load and the measured repeats."""
 
     facts: ServerFacts
     workload: Workload
@@ -243,7 +243,7 @@ def bench_server(
     slo: dict[str, float],
     options: BenchOptions | None = None,
 ) -> Bench:
-    """Measure a server with a workload in a shape. Raises BenchmarkError, or InputError for what cannot be asked."""
+    """Measure a server with a workload in a shape. Raises BenchmarkError; InputError for a request it cannot take."""
     options = options or BenchOptions()
 
     def session_of(attempt: int) -> Session:
@@ -260,27 +260,27 @@ def bench_server(
             num_processes=options.client_processes,
         )
 
-    # Recorded prompts are not sent twice, and there may be no others.
+    # Recorded prompts are sent only once, as there may be no others for a second attempt.
     repeats = measure(session_of(0)) if options.prompts else measure_again(session_of)
     return Bench(facts=facts, workload=workload, shape=shape, repeats=repeats, slo=slo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """What does not change the numbers' meaning."""
+    """Options that do not change the meaning of the figures."""
 
     keeps_text: bool = False
     warms_up: bool = True
     prompts: Sequence[GivenPrompt] = ()
     client_processes: int | None = None
-    """None: as many as the load needs."""
+    """Number of client processes; None: as many as the load needs."""
     on_stage: OnStage = _say_nothing
 
 
 def plans_of(
     workload: Workload, num_repeats: int, prompts: Sequence[GivenPrompt] = ()
 ) -> tuple[list[RequestPlan], list[list[RequestPlan]]]:
-    """Warm-up and each repeat. Raises InputError when recorded prompts run out."""
+    """Plans of the warm-up and of each repeat. Raises InputError when recorded prompts run out."""
     warmup = plan_warmup(workload)
     if not prompts:
         return warmup, [plan_requests(workload, repeat) for repeat in range(num_repeats)]
@@ -293,7 +293,7 @@ def plans_of(
 def target_of(
     facts: ServerFacts, workload: Workload, options: BenchOptions, plans: Sequence[Sequence[RequestPlan]]
 ) -> Target:
-    """How this server is asked: by token ids where it takes them, else by texts that its own tokenizer counted."""
+    """Target for this server: prompts are token ids where it takes them, else texts counted by its own tokenizer."""
     fields: dict[str, Any] = {"temperature": 0.0}
     if workload.ignore_eos and facts.ignores_eos:
         fields |= IGNORE_EOS
@@ -314,7 +314,7 @@ def target_of(
 
 
 def check_lengths(facts: ServerFacts, plans: Sequence[RequestPlan]) -> None:
-    """Raises InputError where a request is longer than the server takes."""
+    """Raise InputError if a request is longer than the server's context."""
     longest = max(plan.input_tokens + plan.output_tokens for plan in plans)
     if facts.max_model_len is not None and longest > facts.max_model_len:
         raise InputError(
@@ -327,7 +327,7 @@ _COUNTING_ROUNDS = 4
 
 
 def _counted_prompts(facts: ServerFacts, target: Target, plans: Sequence[Sequence[RequestPlan]]) -> dict[int, str]:
-    """Texts of the planned number of tokens by the server's tokenizer: words are added or left out until it fits."""
+    """Texts of the planned number of tokens by the server's tokenizer: words are added or dropped until it matches."""
     prompts: dict[int, str] = {}
     for plan in [plan for repeat in plans for plan in repeat if plan.prompt is None]:
         num_words = plan.input_tokens

@@ -1,4 +1,4 @@
-"""Limits on metrics, as `ttft_p95=2s`: parsed, and judged. In: text or values. Out: `Limit`s and `Constraint`s."""
+"""Parse and judge limits on metrics such as `ttft_p95=2s`. In: text or values. Out: `Limit`s and `Constraint`s."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ MAX_FAILED_FRACTION = 0.05
 WrittenLimit = Annotated[
     str | float, msgspec.Meta(description="Of a latency: 200ms, 2s or seconds; of a rate: a number")
 ]
-"""The bound of a limit as a person writes it."""
+"""Bound of a limit as a person writes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A lower bound of a rate, an upper bound of a latency."""
+    """Lower bound on a rate, or upper bound on a latency."""
 
     metric: Metric
     bound: float
-    """Seconds, or per second."""
+    """Seconds for a latency, per second for a rate."""
 
     @property
     def words(self) -> str:
-        """`ttft_p95 at most 2 s`."""
+        """The limit in words, such as `ttft_p95 at most 2 s`."""
         side = "at least" if self.metric.sign > 0 else "at most"
         return f"{self.metric.name} {side} {self.metric.format(self.bound)}"
 
@@ -39,14 +39,14 @@ class Limit:
         return value >= self.bound if self.metric.sign > 0 else value <= self.bound
 
     def judge(self, value: float) -> Constraint:
-        """The excess is a fraction of the bound."""
+        """The limit as a constraint; its excess is a fraction of the bound."""
         metric, kind = self.metric, "least allowed" if self.metric.sign > 0 else "limit"
         message = f"{metric.name} is {metric.format(value)}, the {kind} is {metric.format(self.bound)}"
         return Constraint(f"slo {metric.name}", metric.sign * (self.bound - value) / self.bound, message)
 
 
 def limits_of(slo: Mapping[str, float]) -> list[Limit]:
-    """The limits of an `slo:` that has been read, by the names of metrics."""
+    """Limits of a parsed `slo:`, which maps metric names to bounds."""
     return [Limit(Metric.parse(name), bound) for name, bound in slo.items()]
 
 
@@ -54,13 +54,13 @@ def limits_of(slo: Mapping[str, float]) -> list[Limit]:
 
 
 def parse_slo(text: str | None) -> dict[str, float]:
-    """`ttft_p95=10s,output_throughput=500` into limits, seconds and per second. Raises InputError."""
+    """Parse `ttft_p95=10s,output_throughput=500` into bounds in seconds and per second. Raises InputError."""
     data = {"slo": split_slo(text or "", "ttft_p95=10s or output_throughput=500")}
     return {name: float(limit) for name, limit in convert(data, _Limits, "--slo").slo.items()}
 
 
 def split_slo(text: str, example: str) -> dict[str, str]:
-    """`ttft_p95=10s,e2el_p95=30s` into names and what is written of each. Raises InputError, which shows `example`."""
+    """Split `ttft_p95=10s,e2el_p95=30s` into names and written bounds. Raises InputError, which shows `example`."""
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     for name, equals, _ in pairs:
         if not equals:
@@ -76,7 +76,7 @@ class _Limits(msgspec.Struct, frozen=True):
 
 
 def parse_limits(written: Mapping[str, str | float]) -> dict[str, float]:
-    """Limits as people write them, in seconds and per second. Raises ValueError with the key and what is allowed."""
+    """Written limits as bounds in seconds and per second. Raises ValueError with the key and what is allowed."""
     return {name: _bound(name, limit) for name, limit in written.items()}
 
 

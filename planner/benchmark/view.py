@@ -1,4 +1,4 @@
-"""What a person reads of a bench: tables as rows of text, with notes. the command prints them."""
+"""What a person reads of a bench: tables as rows of text, with notes. The command prints them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from planner.workload import in_words
 
 
 def result_table(bench: Bench) -> BenchTable:
-    """The headline numbers with their intervals, and what there is to know about them."""
+    """The headline numbers with their intervals, and notes about the run."""
     known = intervals(bench)
     pooled, duration_s = pool(bench.repeats)
     rows = [
@@ -98,7 +98,7 @@ def _cores(client: ClientHealth) -> str:
 
 
 def sweep_table(benches: Sequence[Bench]) -> BenchTable:
-    """A row a level."""
+    """Table of a sweep, with one row per level."""
     rows = []
     for bench in benches:
         known = intervals(bench)
@@ -132,7 +132,7 @@ def _difference_text(difference: Difference) -> str:
 
 
 def capacity_table(capacity: Capacity, unit: str, client_fault: str | None = None) -> BenchTable:
-    """A row a level in the order they were tried, and the answer."""
+    """Table of a capacity search: one row per level in the order tried, with the answer as a note."""
     rows = tuple(
         (f"{one.level:g}", one.judgement.verdict, str(one.num_requests), one.judgement.why) for one in capacity.levels
     )
@@ -160,7 +160,7 @@ def level_line(level: LevelResult) -> str:
 
 
 def stress_table(report: StressReport, name: str) -> BenchTable:
-    """A row a request, then the server's limits and the verdict."""
+    """Table of a stress run: one row per request, with the server's limits and the verdict as notes."""
     rows = tuple(
         (
             str(fate.record.index),

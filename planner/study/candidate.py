@@ -27,11 +27,11 @@ LAYOUT, MODEL, ENV_PREFIX = "layout", "model", "env."
 PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 _LAYOUT = re.compile(r"([1-9]\d{0,3})xtp([1-9]\d{0,3})(?:pp([1-9]\d{0,3}))?", re.ASCII)
 MOST_VALUES, MOST_COMBINATIONS = 1000, 1_000_000
-"""Of one searched key, and of all together: all are judged at once, in memory."""
+"""Most values of one searched key, and most combinations of all keys: all are judged at once, in memory."""
 
 
 def _normal(name: str, values: list[Value]) -> list[Value]:
-    """The values as a candidate will have them (`"8"` is 8, `1xtp2pp1` is 1xtp2), each once."""
+    """The values in the form that a candidate holds (`"8"` is 8, `1xtp2pp1` is 1xtp2), without duplicates."""
 
     def one(value: Value) -> Value:
         if name == LAYOUT:
@@ -47,7 +47,7 @@ Few = Annotated[int, msgspec.Meta(ge=1, le=9999)]
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How the cards are shared out: so many instances, each over tp x pp cards. Written `2xtp2` or `1xtp2pp2`."""
+    """How the cards are divided: a number of instances, each on tp x pp cards. Written `2xtp2` or `1xtp2pp2`."""
 
     instances: Few
     tensor_parallel_size: Few
@@ -63,7 +63,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def parse_layout(text: str) -> Layout:
-    """Raises ValueError when the text is no layout."""
+    """Parse a layout such as `2xtp2`. Raises ValueError if the text is no layout."""
     match = _LAYOUT.fullmatch(text)
     if not match:
         raise ValueError(f"layout {text!r}: write INSTANCESxtpN or INSTANCESxtpNppM, for example 1xtp4 or 2xtp2")
@@ -71,22 +71,22 @@ def parse_layout(text: str) -> Layout:
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment not yet judged: what is launched is exactly this, and it is its own identity."""
+    """One combination of settings, not yet judged. It holds exactly what is launched, and is compared by value."""
 
     model: str
     layout: Layout
     engine: EngineConfig
-    """The settings of each instance, parallel sizes included."""
+    """Settings of each instance, including the parallel sizes."""
     env: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
-        """One line of sorted JSON: equal exactly for equal candidates."""
+        """One line of sorted JSON; two keys are equal exactly if the candidates are."""
         return json.dumps(msgspec.to_builtins(self), sort_keys=True)
 
 
 class Choices:
-    """The grid of a study: every searched key with its values, and any point of it as a `Candidate`."""
+    """The grid of a study: every searched key with its values. Turns any point of it into a `Candidate`."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class Choices:
         return {name: self.searched[name][int(i)] for name, i in zip(self.names, indices, strict=True)}
 
     def candidate(self, params: Mapping[str, Value]) -> Candidate:
-        """The candidate of these values: fixed settings, then the variant's, then the layout's and the searched."""
+        """The candidate with these values. Later ones win: fixed settings, the variant's, the layout's, searched."""
         model = str(params.get(MODEL) or self._model)
         layout = parse_layout(str(params[LAYOUT])) if LAYOUT in params else self._layout
         values: dict[str, Any] = {**settings(self._fixed), **settings(self._variants[model])}
@@ -147,7 +147,7 @@ class Choices:
         return Candidate(model=model, layout=layout, engine=engine, env=set_env)
 
     def value_of(self, candidate: Candidate, name: str) -> Value:
-        """What the candidate has for a searched name; None where it is the engine's default."""
+        """The candidate's value of a searched name; None if it is left to the engine's default."""
         if name == LAYOUT:
             return str(candidate.layout)
         if name == MODEL:
@@ -158,9 +158,9 @@ class Choices:
         return value
 
     def row_of(self, candidate: Candidate) -> int | None:
-        """The candidate's row in `index_matrix`; None when it is not on the grid or differs in what is not searched.
+        """The candidate's row in `index_matrix`; None if it is not on the grid or differs in a setting not searched.
 
-        Remembered: a search asks for those of all its trials, again and again.
+        Rows are cached, because a search asks for those of all its trials repeatedly.
         """
         if candidate not in self._rows:
             self._rows[candidate] = self._row_of(candidate)
@@ -176,6 +176,6 @@ class Choices:
         return row if self.candidate(params) == candidate else None
 
     def default_candidate(self) -> Candidate:
-        """The engine's own defaults for all that is searched, on the first layout and model named."""
+        """The candidate with the engine's default for each searched setting, on the first layout and model named."""
         first = {name: values[0] for name, values in self.searched.items() if name in {LAYOUT, MODEL}}
         return self.candidate(first)

@@ -21,7 +21,7 @@ else:
 
 
 NOT_RECORDED = "is in the replayed table"
-"""Beside RULES: a replay knows no other candidates. Its index in `Grid.rule` is the one after theirs."""
+"""Further rule beside RULES: a replay knows only recorded candidates. Its index in `Grid.rule` is len(RULES)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Grid:
     rule: NDArray[np.int64]
     """Index in RULES of the rule that removes it (len(RULES): not recorded), -1 where feasible.  # (num_candidates,)"""
     groups: tuple[tuple[NDArray[np.int64], Deployment], ...]
-    """Rows that share all words, and their deployment as arrays."""
+    """Groups of rows that differ only in numbers: their row numbers, and their deployment with arrays as columns."""
     workload: Workload
 
     @classmethod
     def of(cls, problem: Problem, only: NDArray[np.int64] | None = None) -> Grid:
         """Judge every combination, in groups that share what cannot be an array (words, layouts, unset flags).
 
-        `only`: the rows that were recorded, where a table is replayed; every other row is removed.
+        `only` are the recorded rows where a table is replayed; every other row is removed.
         """
         indices = problem.choices.index_matrix()
         rule = np.full(len(indices), -1)
@@ -56,16 +56,16 @@ class Grid:
         return np.flatnonzero(self.rule < 0)
 
     def removed_by(self) -> dict[str, int]:
-        """How many combinations each rule removes (the first one violated), most first."""
+        """Number of combinations that each rule removes, largest first. Only the first rule violated counts."""
         rules, counts = np.unique(self.rule[self.rule >= 0], return_counts=True)
         order = np.argsort(-counts)
         names = [*(rule.name for rule in RULES), NOT_RECORDED]
         return {names[int(rules[i])]: int(counts[i]) for i in order}
 
     def predicted(self, coefficients: Coefficients | None = None) -> dict[str, NDArray[np.float64]]:
-        """Each metric of every row as the speed model predicts it.  # each (num_candidates,)
+        """Each metric of every row as predicted by the speed model.  # each (num_candidates,)
 
-        `coefficients`: fitted ones instead of the card's priors.
+        `coefficients` are fitted ones; without them the card's priors are used.
         """
         found: dict[str, NDArray[np.float64]] = {}
         for rows, deployment in self.groups:
@@ -75,7 +75,7 @@ class Grid:
 
 
 def metrics_of(deployment: Deployment, workload: Workload, coefficients: Coefficients | None = None) -> dict[str, Any]:
-    """Each of GOALS under the workload, as the speed model predicts it; arrays where the deployment's columns are."""
-    from planner.estimate import predict  # it imports NumPy, which `planner estimate` does without
+    """Each of GOALS under the workload as predicted by the speed model; arrays if the deployment's columns are."""
+    from planner.estimate import predict  # imports NumPy, which `planner estimate` does not need
 
     return {**predict(deployment, workload, coefficients), MAX_MODEL_LEN: deployment.engine.max_model_len}

@@ -1,4 +1,4 @@
-"""`Learned`: what real starts have taught of the memory of each host, as a value that grows by making a new one."""
+"""`Learned`: memory calibrations from real starts on each host. It is immutable; learning returns a new value."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from planner.estimate import (
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Calibrations by `calibration_key`. Of several hosts each keeps its own; all are judged by the strictest."""
+    """Calibrations by `calibration_key`. Each host keeps its own; candidates are judged by the strictest."""
 
     calibrations: Calibrations = field(default_factory=dict)
     of_hosts: Mapping[str, Mapping[str | None, Calibration]] = field(default_factory=dict)
-    """By key, then by the host's name; None: the only host."""
+    """Calibrations by key, then by the host's name; None is the only host of a study without several."""
 
     def learn(self, deployment: Deployment, real: MemoryFigures, source: str, host: str | None = None) -> Learned:
-        """What is known after one more start of this deployment; the same value where its log told nothing."""
+        """The value after one more start of this deployment; `self` if its log had no memory figures to learn from."""
         plain = estimate_memory(deployment.model, deployment.placement, deployment.engine)
         calibration = calibrate(plain, real, source)
         if calibration is None:
@@ -40,5 +40,5 @@ class Learned:
         )
 
     def of_host(self, host: str) -> Calibrations:
-        """What is known of this host, and of the others where nothing is."""
+        """This host's calibrations, and the strictest of the other hosts for keys it has none for."""
         return {key: self.of_hosts.get(key, {}).get(host, found) for key, found in self.calibrations.items()}

@@ -1,4 +1,4 @@
-"""A study from its file, or from a model and a card named on the command line. Out: a `StudySpec` and its folder."""
+"""Load a study from its file, or make one from a model and a card. Out: a `StudySpec` and its folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from planner.workload import Lengths, Workload
 
 
 def load(path: Path | None) -> tuple[StudySpec, Path]:
-    """The study and the folder its results go to."""
+    """The study at this path, and the folder that its results go to."""
     found = find_study(path)
     if path is not None and not found.exists() and (near := did_you_mean(str(path), study_folders())):
         raise InputError(f"{path}: no such study{near}")
@@ -37,7 +37,7 @@ def spec_of(
     version: str,
     max_model_len: int | None = None,
 ) -> tuple[StudySpec, Path]:
-    """The study named, or one made from --model and --gpu. Raises InputError."""
+    """The study named, or one made from --model and --gpu, and its folder. Raises InputError."""
     if model is None and gpu is None:
         return load(study)
     if study is not None:
@@ -54,7 +54,7 @@ def spec_of(
 def described_study(
     model: str, gpu: str, num_gpus: int, interconnect: str, version: str, max_model_len: int | None = None
 ) -> StudySpec:
-    """A study without a YAML: the space for this card and version, a chat workload cut to the context."""
+    """A study without a YAML file: the space for this card and version, and a chat workload cut to the context."""
     spec = load_model(model)
     card = find_gpu(gpu)
     parsed = parse_version(version)
@@ -81,7 +81,7 @@ def described_study(
 
 
 def cut_to_context(workload: Workload, context_tokens: int) -> Workload:
-    """The workload with its lengths scaled down, where its longest request exceeds the context."""
+    """The workload, with its lengths scaled down if its longest request exceeds the context."""
     if workload.max_total_tokens <= context_tokens:
         return workload
     scale = context_tokens / workload.max_total_tokens
@@ -106,7 +106,7 @@ def space_name(generation: str, is_cpu: bool, is_turing: bool) -> str:
 
 
 def with_levers(spec: StudySpec, text: str | None) -> StudySpec:
-    """The study with the settings of these groups searched; None: what its space searches. Raises InputError."""
+    """The study with the settings of these groups searched; None keeps what its space searches. Raises InputError."""
     if text is None or isinstance(spec.search_space, str):
         return spec
     space = space_with_levers(spec.search_space, parse_levers(text), list(spec.models), spec.hardware.num_gpus)
@@ -122,7 +122,7 @@ def with_prompts(spec: StudySpec, prompts: Path | None) -> StudySpec:
 
 
 def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, seed: int | None) -> StudySpec:
-    """The study with vLLM flags of the command line fixed, and another sampler or seed."""
+    """The study with the command line's vLLM flags fixed, and with another sampler or seed if given."""
     fixed = msgspec.structs.replace(spec.engine.settings, **settings(given))
     chosen = {key: value for key, value in (("name", sampler), ("seed", seed)) if value is not None}
     sampler_spec = convert({**msgspec.to_builtins(spec.sampler), **chosen}, type(spec.sampler), "--sampler")
@@ -132,13 +132,13 @@ def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, see
 
 
 def _under(variant: ModelVariant, given: EngineConfig) -> ModelVariant:
-    """The variant without the settings that the command line says otherwise."""
+    """The variant without the settings that the command line overrides."""
     said = {name: value for name, value in settings(given).items() if name in settings(variant.settings)}
     return msgspec.structs.replace(variant, settings=msgspec.structs.replace(variant.settings, **said))
 
 
 def load_study(path: Path) -> StudySpec:
-    """Read a study and whatever files it names. Raises InputError."""
+    """Read a study and the files that it names. Raises InputError."""
     if os.path.isdir(path):
         path = path / "study.yaml"
     if not os.path.exists(path):
@@ -159,7 +159,7 @@ def load_study(path: Path) -> StudySpec:
 
 
 def _from(folder: Path, variant: ModelVariant) -> ModelVariant:
-    """Relative model directories are relative to the study's file."""
+    """The variant with a relative model directory resolved against the folder of the study's file."""
     if not variant.path.startswith(("./", "../")):
         return variant
     return msgspec.structs.replace(variant, path=os.path.realpath(folder / variant.path))

@@ -1,4 +1,4 @@
-"""What a study is after: metrics to push and limits to keep. Result -> value and constraints."""
+"""What a study optimises: metrics to improve and limits to keep. Result -> value and constraints."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from planner.benchmark import (
 from planner.constraints import Constraint
 
 SCORE = "score"
-"""What the value of a weighted set is called."""
+"""Name of the value of a weighted set of metrics."""
 LEAST = 1e-9
-"""In the place of a metric of 0, which has no logarithm."""
+"""Stands in for a metric of 0, which has no logarithm."""
 
 Weight = Annotated[float, msgspec.Meta(extra_json_schema={"exclusiveMinimum": 0})]
 
@@ -38,9 +38,9 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     metric: Annotated[str, msgspec.Meta(description="Null: output_throughput, or the weights")] | None = None
     weights: dict[str, Weight] = {}
-    """Importance of each metric; only their ratios count. Instead of `metric`."""
+    """Importance of each metric, given instead of `metric`; only the ratios count."""
     slo: dict[str, WrittenLimit] = {}
-    """Upper limits of latencies, lower limits of rates; kept as numbers, seconds and per second."""
+    """Upper limits on latencies, in seconds, and lower limits on rates, per second; kept as numbers."""
 
     def __post_init__(self) -> None:
         if self.metric is not None and self.weights:
@@ -60,12 +60,12 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def limits(self) -> dict[str, float]:
-        """Seconds, or per second."""
+        """Bounds by metric: seconds for latencies, per second for rates."""
         return {name: float(limit) for name, limit in self.slo.items()}
 
     @property
     def powers(self) -> dict[str, float]:
-        """The value is the product of these metrics, each to its power."""
+        """Power of each metric; the value is the product of the metrics, each raised to its power."""
         if self.metric is not None:
             return {self.metric: 1.0}
         total = sum(self.weights.values())
@@ -73,12 +73,12 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def is_known(self) -> bool:
-        """Whether a candidate's value is known before its launch, and only the limits have to be measured."""
+        """Whether a candidate's value is known before its launch, so that only the limits have to be measured."""
         return set(self.powers) == {MAX_MODEL_LEN}
 
     @property
     def sign(self) -> int:
-        """1 where a larger value is better, else -1."""
+        """1 if a larger value is better, else -1."""
         return 1 if self.metric is None else Metric.parse(self.metric).sign
 
     @property
@@ -89,7 +89,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return self.sign * a > self.sign * b
 
     def value(self, metrics: Mapping[str, Any]) -> Any:
-        """From a run's metrics, numbers or columns; None where one is missing."""
+        """The value from a run's metrics, which are numbers or arrays; None if a metric is missing."""
         if any(name not in metrics for name in self.powers):
             return None
         if self.metric is not None:
@@ -97,12 +97,12 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return math.prod(maximum(metrics[name], LEAST) ** power for name, power in self.powers.items())
 
     def at_speed(self, value: float, factor: float) -> float:
-        """A value on a host that is so many times as fast: rates grow with it, latencies shrink, a context stays."""
+        """The value on a host `factor` times as fast: rates grow, latencies shrink, the context length stays."""
         return value if factor == 1 else float(value * factor**self.speed_power)
 
     @property
     def speed_power(self) -> float:
-        """To which power of a host's speed the value grows."""
+        """Power of a host's speed by which the value grows."""
         return math.fsum(
             power * Metric.parse(name).sign for name, power in self.powers.items() if name != MAX_MODEL_LEN
         )
@@ -115,13 +115,13 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def words(self) -> str:
-        """`output_throughput`, or `score (output_throughput 1, ttft_p95 0.3)`."""
+        """What the objective optimises: `output_throughput`, or `score (output_throughput 1, ttft_p95 0.3)`."""
         weights = ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
         return f"{self.name} ({weights})" if weights else self.name
 
     @property
     def limits_words(self) -> str:
-        """`output_throughput at least 500.0 tok/s, ttft_p95 at most 2 s`; empty without limits."""
+        """The limits: `output_throughput at least 500.0 tok/s, ttft_p95 at most 2 s`; empty without limits."""
         return ", ".join(limit.words for limit in limits_of(self.limits))
 
     def format(self, value: float) -> str:
@@ -129,11 +129,11 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def beside(self) -> list[str]:
-        """Metrics to show beside a value: what a score is made of; the limits of a value that is known."""
+        """Metrics to show beside a value: a score's parts; the limited metrics if the value needs no launch."""
         return list(self.weights) or (list(self.limits) if self.is_known else [])
 
     def figures(self, value: float, metrics: Mapping[str, float]) -> str:
-        """`max_model_len 24 576 tokens (output_throughput 507.1 tok/s)`: the value and what is beside it."""
+        """The value and the metrics beside it: `max_model_len 24 576 tokens (output_throughput 507.1 tok/s)`."""
         beside = ", ".join(
             f"{name} {Metric.parse(name).format(metrics[name])}" for name in self.beside if name in metrics
         )
@@ -141,7 +141,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 def judge(objective: Objective, result: BenchmarkResult) -> tuple[float | None, tuple[Constraint, ...]]:
-    """The objective's value (None where the run does not have that metric) and every constraint, kept or not."""
+    """The objective's value (None if the run lacks a metric of it) and all constraints, kept or not."""
     constraints = [
         limit.judge(result.metrics[limit.metric.name])
         for limit in limits_of(objective.limits)

@@ -1,6 +1,6 @@
-"""`Problem`: a study with all it names looked up; judges one candidate, or the whole grid at once.
+"""`Problem`: a study with everything that it names looked up. It judges one candidate, or the whole grid at once.
 
-In: a `StudySpec`. Out: `Deployment`s, and the `Grid` (grid.py) that says of every combination whether a rule
+In: a `StudySpec`. Out: `Deployment`s, and the `Grid` (grid.py) that says for every combination whether a rule
 removes it. Launches nothing, knows nothing of optuna.
 """
 
@@ -44,7 +44,7 @@ else:
 
 
 CPU_KV_ENV = "VLLM_CPU_KVCACHE_SPACE"
-"""GiB of KV cache of vLLM's CPU backend (platforms/cpu.py)."""
+"""Environment variable for the KV cache of vLLM's CPU backend, in GiB (platforms/cpu.py)."""
 
 
 class Problem:
@@ -65,7 +65,7 @@ class Problem:
         self._grid: Grid | None = None
         self._recorded: NDArray[np.int64] | None = None
         self.left_out: list[str] = []
-        """Searched settings that this version does not know: not searched, never written."""
+        """Searched settings that this vLLM version does not know. They are neither searched nor written."""
         self.choices = self._choices()
         self.default = self.choices.default_candidate()
 
@@ -113,13 +113,13 @@ class Problem:
         return layout.instances * layout.gpus_per_instance <= self.spec.hardware.num_gpus
 
     def _fixed_layout(self, fixed: Mapping[str, Any]) -> Layout:
-        """The layout where none is searched: what the settings say, else one instance over all cards."""
+        """The layout if none is searched: the sizes in the settings, else one instance over all cards."""
         pipeline = fixed.get("pipeline_parallel_size") or 1
         tensor = fixed.get("tensor_parallel_size") or max(1, self.spec.hardware.num_gpus // pipeline)
         return Layout(1, tensor, pipeline)
 
     def with_spec(self, spec: StudySpec) -> Problem:
-        """The same problem, its grid shared, under a spec that changes no candidate: another sampler, image or seed."""
+        """The same problem and grid under a spec that changes no candidate: another sampler, image or seed."""
         other = copy(self)
         other.spec = spec
         return other
@@ -133,7 +133,7 @@ class Problem:
 
     @cached_property
     def objective(self) -> Objective:
-        """The study's. Raises InputError where it is after a setting that no candidate changes."""
+        """The study's objective. Raises InputError if it maximises a setting that is the same in every candidate."""
         objective = self.spec.objective
         if MAX_MODEL_LEN in objective.powers and len(self.choices.searched.get(MAX_MODEL_LEN, [])) < 2:
             raise InputError(
@@ -149,7 +149,7 @@ class Problem:
 
     @property
     def default_is_engines(self) -> bool:
-        """Whether `default` is the engine's own: a replayed table may only hold something near it."""
+        """Whether `default` is the engine's own default. A replayed table may only hold a candidate near it."""
         return self.default == self.choices.default_candidate()
 
     @property
@@ -160,11 +160,11 @@ class Problem:
         return self.choices.row_of(candidate)
 
     def check(self, candidate: Candidate) -> tuple[Constraint, ...]:
-        """The rules this candidate violates."""
+        """The rules that this candidate violates."""
         return (*check(self.deployment(candidate)), *self._not_recorded(candidate))
 
     def _not_recorded(self, candidate: Candidate) -> tuple[Constraint, ...]:
-        """The excess is in how many settings the nearest recorded candidate differs."""
+        """Constraint on a candidate not in the replayed table; excess: settings in which the nearest one differs."""
         row = self.row_of(candidate)
         if self._recorded is None or row is None or row in self._recorded:
             return ()
@@ -173,9 +173,9 @@ class Problem:
         return (Constraint(NOT_RECORDED, float(differing), "was not measured", "refused"),)
 
     def only(self, candidates: Iterable[Candidate], default: Candidate) -> Problem:
-        """The same problem where only these can be measured, as when a table is replayed; `default` is tried first.
+        """The same problem limited to these candidates, as when a table is replayed; `default` is tried first.
 
-        Raises InputError when none of them is in the search space.
+        Raises InputError if none of them is in the search space.
         """
         rows = {row for candidate in candidates if (row := self.row_of(candidate)) is not None}
         if not rows:
@@ -185,18 +185,18 @@ class Problem:
         return other
 
     def predicted(self, candidate: Candidate, coefficients: Coefficients | None = None) -> dict[str, float]:
-        """Each metric as the speed model predicts it; `coefficients`: fitted ones instead of the card's priors."""
+        """Each metric as predicted by the speed model, with fitted `coefficients` or the card's priors."""
         metrics = self.predict(self.deployment(candidate), coefficients)
         return {name: float(value) for name, value in metrics.items()}
 
     def known(self, candidate: Candidate) -> dict[str, float]:
-        """Of the metrics an objective may use those that need no launch."""
+        """The metrics of an objective that are known without a launch."""
         return {MAX_MODEL_LEN: float(self.deployment(candidate).engine.max_model_len)}
 
     def learn(self, candidate: Candidate, real: MemoryFigures, source: str, host: str | None = None) -> bool:
-        """Calibrate on a real start of this candidate; the grid is judged again. False where the log told nothing.
+        """Calibrate on a real start of this candidate, and judge the grid again. False if the log taught nothing.
 
-        Of several hosts each keeps its own; the grid is judged by the strictest.
+        Each host keeps its own calibration; the grid is judged by the strictest.
         """
         before = self.learned
         self.learned = before.learn(self.deployment(candidate), real, source, host)
@@ -207,20 +207,20 @@ class Problem:
 
     @property
     def calibrations(self) -> Calibrations:
-        """What is known of the strictest host."""
+        """The strictest calibration of all hosts, by calibration key."""
         return self.learned.calibrations
 
     # --- the whole grid ---
 
     @property
     def grid(self) -> Grid:
-        """Every combination, judged by what is known now."""
+        """Every combination, judged with the current calibrations."""
         if self._grid is None:
             self._grid = Grid.of(self, self._recorded)
         return self._grid
 
     def deployments(self, indices: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], Deployment]]:
-        """Rows of `indices` that share all words, and their deployment as arrays."""
+        """Groups of rows of `indices` that differ only in numbers, each with its deployment as arrays."""
         words = [i for i, name in enumerate(self.choices.names) if not self._is_numeric(name)]
         groups, member = np.unique(indices[:, words], axis=0, return_inverse=True)
         for number in range(len(groups)):
@@ -240,11 +240,11 @@ class Problem:
         return self._deployment(candidate, columns)
 
     def _deployment(self, candidate: Candidate, columns: dict[str, Any]) -> Deployment:
-        """`columns`: the candidate's settings, arrays where others share its words; its environment is added."""
+        """The deployment of `columns`, the candidate's settings (arrays for a group of rows), and its environment."""
         if candidate.model not in self.models:
             raise InputError(f"{self.spec.name}: {candidate.model!r} is none of its models: {', '.join(self.models)}")
         model, env = self.models[candidate.model], dict(candidate.env)
-        if self.gpu.is_cpu and CPU_KV_ENV in env:  # it wins over the flag (vllm@0.32 platforms/cpu.py)
+        if self.gpu.is_cpu and CPU_KV_ENV in env:  # wins over the flag (vllm@0.32 platforms/cpu.py)
             columns = {**columns, "kv_cache_memory_bytes": _whole_gib(env[CPU_KV_ENV]) * GIB}
         if USE_V1_ENV in env:
             columns = {**columns, USE_V1_ENV: env[USE_V1_ENV]}
@@ -258,7 +258,7 @@ class Problem:
         )
 
     def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
-        """Each of GOALS under the study's workload; arrays where the deployment's columns are."""
+        """Each of GOALS under the study's workload, as predicted; arrays if the deployment's columns are."""
         return metrics_of(d, self.workload, coefficients)
 
 

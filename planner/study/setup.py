@@ -1,6 +1,6 @@
-"""From a study to the question an estimate answers: its default deployment with settings on top, calibrated.
+"""Turn a study into the setup that an estimate takes: its default deployment with settings on top, calibrated.
 
-In: a StudySpec and settings. Out: an `estimate.Setup`; `explore` and `compare` answer many at once."""
+In: a StudySpec and settings. Out: an `estimate.Setup`. `explore` and `compare` answer many questions at once."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> Setup:
-    """The study's default candidate with the command line's flags on top, without its workload.
+    """Setup of the study's default candidate with the command line's flags on top, without the study's workload.
 
-    `model` is one of its variants, by default the first; or any model by name or path. Raises InputError.
+    `model` is one of its variants, by default the first, or any model by name or path. Raises InputError.
     """
     from planner.study.candidate import LAYOUT, MODEL, Layout
     from planner.study.loading import with_settings
@@ -60,9 +60,9 @@ def _setup(problem: Problem, candidate: Candidate) -> Setup:
 
 
 def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
-    """The setup with what starts on this machine taught; `log` is the log of one more, learned and kept.
+    """The setup with the calibrations from starts on this machine; a start-up `log` adds one, which is kept.
 
-    Kept in the study's folder where there is one, else in the user's data folder. Raises InputError.
+    They are kept in the study's folder if there is one, else in the user's data folder. Raises InputError.
     """
     path = (folder if folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
     if log is None and not path.exists():
@@ -84,7 +84,7 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
 
 
 def compare(spec: StudySpec, given: EngineConfig, models: str | None, layouts: bool) -> SideBySide:
-    """The study's variants or any shipped models, on every layout or on the default one. Raises InputError."""
+    """Compare the study's variants or any shipped models, on every layout or the default one. Raises InputError."""
     names = [name.strip() for name in models.split(",")] if models is not None else [None]
     if "" in names or len(set(names)) < len(names):
         raise InputError(f"--compare {models}: write different names, separated by commas, for example awq,fp16")
@@ -106,7 +106,7 @@ def compare(spec: StudySpec, given: EngineConfig, models: str | None, layouts: b
 def explore(
     spec: StudySpec, given: EngineConfig, fitted: str | None, swept: Sequence[str], models: str | None, layouts: bool
 ) -> Fit | Sweep | SideBySide | None:
-    """What `planner estimate` was asked beyond one estimate; None: nothing. Raises InputError."""
+    """Answer what `planner estimate` was asked beyond one estimate; None if nothing was. Raises InputError."""
     compared = models is not None or layouts
     given_options = {"--fit": fitted is not None, "--sweep": bool(swept), "--compare or --layouts": compared}
     asked = [option for option, is_given in given_options.items() if is_given]

@@ -1,6 +1,6 @@
 """`SearchSpace`: what is fixed and what is searched; and the `Candidate` that one choice of values makes.
 
-A searched key is a field of `EngineConfig`, or `layout` (how cards are shared out), `model` (a variant of the study) or
+A searched key is a field of `EngineConfig`, or `layout` (how cards are divided), `model` (a variant of the study) or
 `env.NAME` (an environment variable of the engine). Knows nothing of optuna, memory or backends.
 """
 
@@ -85,16 +85,16 @@ def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
 
 
 def lever_of_key(key: str) -> Lever:
-    """The group of a searched key: a setting's own; the layout; a model variant can change answers."""
+    """The lever that a searched key belongs to. A model variant belongs to the one that can change answers."""
     if key in FIELDS:
         return lever_of(key)
     return "layout" if key == LAYOUT else "numerics" if key == MODEL else "engine"
 
 
 def with_levers(space: SearchSpace, levers: Sequence[str], models: Sequence[str], num_gpus: int) -> SearchSpace:
-    """The space with the settings of these groups searched, and the others left to the engine.
+    """The space with the settings of these levers searched, and the others left to the engine.
 
-    Of the layouts those are kept that leave the fewest cards idle. Raises InputError when nothing is left to search.
+    Only the layouts that leave the fewest cards idle are kept. Raises InputError if nothing is left to search.
     """
     pool: dict[str, list[Value] | Range] = {**space.search, **space.levers}
     chosen = {key: choice for key, choice in pool.items() if lever_of_key(key) in levers}
@@ -111,7 +111,7 @@ def with_levers(space: SearchSpace, levers: Sequence[str], models: Sequence[str]
 
 
 def _fullest(layouts: list[Value], num_gpus: int) -> list[Value]:
-    """The layouts that use the most cards there are; all of them where none fits."""
+    """The fitting layouts that use the most cards; all layouts if none fits."""
 
     def cards(text: Value) -> int:
         layout = parse_layout(str(text))

@@ -20,7 +20,7 @@ from planner.workload import Rate, Workload
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$(?!\n)")]
-"""Of files, containers and labels: no separator, and no line end, which `$` alone would let pass."""
+"""Name of a file, container or label. It has no separator and no line end, which `$` alone would let pass."""
 Variable = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
 
 
@@ -28,11 +28,11 @@ class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """One form of the model, for example AWQ or FP16; where a study names several, they are searched."""
 
     path: str
-    """Directory on the host, or a Hub name. A directory is mounted into the container."""
+    """Directory on the host, which is mounted into the container, or a Hub name."""
     architecture: str | None = None
-    """Shipped name or config.json that describes it where the directory is not on this machine."""
+    """Shipped name or config.json that describes the model if its directory is not on this machine."""
     settings: EngineConfig = EngineConfig()
-    """Settings this variant needs, for example quantization."""
+    """Settings that this variant needs, for example quantization."""
 
     def __post_init__(self) -> None:
         for key in ("path", "architecture"):
@@ -41,7 +41,7 @@ class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     @property
     def folder(self) -> Path:
-        """The directory, with ~ written out where there is such a user."""
+        """The directory, with ~ expanded if there is such a user."""
         return Path(os.path.expanduser(self.path))
 
     @property
@@ -55,12 +55,12 @@ class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gpu: Annotated[str, msgspec.Meta(max_length=100)]
-    """A name of `planner gpus`, or CPU for vLLM's CPU backend."""
+    """A name listed by `planner gpus`, or CPU for vLLM's CPU backend."""
     num_gpus: Positive = 1
     gpu_memory: Bytes | None = None
-    """Total of one card as CUDA reports it, where it is known better than the table."""
+    """Total memory of one card in bytes as CUDA reports it, if known better than from the table."""
     gpu_ids: Annotated[tuple[NonNegative, ...], msgspec.Meta(min_length=1)] | None = None
-    """Which cards of the machine, as the driver counts them; by default the first `num_gpus`."""
+    """Indices of the machine's cards to use, as the driver counts them; by default the first `num_gpus`."""
     interconnect: Interconnect = "pcie"
     host_memory: Bytes | None = None
     cpu_cores: Positive | None = None
@@ -78,17 +78,17 @@ class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     version: str
     settings: EngineConfig = EngineConfig()
-    """Fixed for every candidate; a setting named here is not searched."""
+    """Settings fixed for every candidate; a setting named here is not searched."""
     env: dict[str, str] = {}
     pass_env: list[Variable] = []
-    """Variables that the engine gets from the environment planner runs in, by name: tokens and keys."""
+    """Names of variables, such as tokens and keys, that the engine gets from the environment planner runs in."""
     extra_args: list[str] = []
-    """Further flags, passed as they are."""
+    """Further engine flags, passed unchanged."""
     command: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["vllm", "serve"])
     """Program of the process backend; the model and the flags follow."""
     start_timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(1200.0))
     compile_cache: bool = True
-    """Keep what the engine compiles for the next launch: a volume of the study, or a folder of it."""
+    """Whether to keep what the engine compiles for the next launch, in a volume or a folder of the study."""
 
     def __post_init__(self) -> None:
         refuse_secrets(self.env, self.extra_args)
@@ -97,7 +97,7 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 DOCKER_SHM_BYTES = 64 * MIB
-"""What Docker gives a container that asks for nothing."""
+"""Docker's default size of a container's /dev/shm, in bytes."""
 
 
 class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,21 +105,21 @@ class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     image: str
     runtime: str | None = "nvidia"
-    """Docker runtime; null without GPUs."""
+    """Docker runtime; null if there are no GPUs."""
     model_mount: str = "/model"
     """Where model directories are mounted: PATH becomes MODEL_MOUNT/NAME."""
     container_port: Positive = 8000
     ipc: Literal["host", "private"] = "host"
     shm_size: Bytes | None = None
-    """Only with private ipc."""
+    """Size of /dev/shm in bytes; used only with private ipc."""
     memory_limit: Bytes | None = None
-    """Host memory of one container; the kernel kills what takes more."""
+    """Limit on the host memory of one container, in bytes; the kernel kills a container that takes more."""
     cpuset_cpus: str | None = None
     ulimits: dict[str, int] = msgspec.field(default_factory=lambda: {"memlock": -1, "stack": 67108864})
 
     @property
     def shm_bytes(self) -> int | None:
-        """Of the container's own /dev/shm; None where it uses the host's."""
+        """Size of the container's own /dev/shm in bytes; None if it uses the host's."""
         if self.ipc == "host":
             return None
         return DOCKER_SHM_BYTES if self.shm_size is None else int(self.shm_size)
@@ -129,7 +129,7 @@ class ServeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """The exported service."""
 
     name: Name = "vllm"
-    """Container and served model name."""
+    """Name of the container and of the served model."""
     host_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
     restart: Literal["no", "on-failure", "always", "unless-stopped"] = "always"
 
@@ -146,16 +146,16 @@ class QualitySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """What a winner's answers must keep where its settings can change them."""
 
     prompts: str | None = None
-    """JSONL file of `{"prompt": "..."}`, relative to the study; null: the shipped ones."""
+    """JSONL file of `{"prompt": "..."}`, relative to the study; null: the shipped prompts."""
     max_tokens: Positive = 64
     min_agreement: Share = 0.25
-    """Share of an answer's tokens before the first that differs, mean over the prompts."""
+    """Least fraction of an answer's tokens before the first that differs, as a mean over the prompts."""
     max_drift: Annotated[float, msgspec.Meta(ge=0)] = 0.1
-    """Mean difference of log-probabilities before it, nats."""
+    """Largest mean difference of log-probabilities before the first differing token, in nats."""
     command: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
     """Your own evaluation instead of the prompts, with BASE_URL and MODEL in its environment; exit code 0 passes."""
     timeout: Seconds = msgspec.field(default_factory=lambda: Seconds(3600.0))
-    """Of the command."""
+    """Time limit of the command, in seconds."""
 
 
 class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -167,19 +167,19 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     hardware: HardwareSpec
     engine: EngineSpec
     container: ContainerSpec | None = None
-    """Needed by the docker backend and the exported script."""
+    """How containers are run; needed by the docker backend and the exported script."""
     serve: ServeSpec = ServeSpec()
     search_space: str | SearchSpace
-    """A file (relative to this one, or a shipped name) or the space itself."""
+    """A file relative to this one, a shipped name, or the space itself."""
     workload: str | Workload
-    """A shipped name or the workload itself."""
+    """A shipped name, or the workload itself."""
     objective: Objective = Objective()
     repeats: Positive = 1
-    """Benchmark runs per launch, at most; the value is their mean."""
+    """Most benchmark runs per launch; the value is their mean."""
     racing: bool = True
-    """Whether a candidate that is surely not the best is given up early, and repeats that tell no more are spared."""
+    """Whether to give up early a candidate that is surely not the best, and to skip repeats that add no information."""
     also_at: list[Rate] = []
-    """Further loads of each launch, measured once, after the repeats: concurrencies, or rates where there is a rate."""
+    """Further loads, measured once per launch after the repeats: rates if the workload has one, else concurrencies."""
     sampler: SamplerSpec = SamplerSpec()
     quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
-    """Null: no gate."""
+    """The quality gate's settings; null: no gate."""

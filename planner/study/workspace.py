@@ -1,4 +1,4 @@
-"""Where a study lives on disk: its folder, storage, logs and lock; and how a study is found when none is named."""
+"""Where a study lives on disk: its folder, storage, logs and lock. Also finds a study if none is named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LADDER_FILE = "ladder.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Simulated results have a folder of their own, so they can never be taken for measured ones."""
+    """Paths of one study's results. Simulated results have a folder of their own, so none can pass for measured."""
 
     study_folder: Path
     simulated: bool
@@ -37,7 +37,7 @@ class Workspace:
 
     @property
     def compile_cache_dir(self) -> Path:
-        """Of the process backend; containers have a volume."""
+        """Folder for compiled code with the process backend; containers use a volume instead."""
         return self.folder / "compile-cache"
 
     @property
@@ -50,24 +50,24 @@ class Workspace:
 
     @property
     def page_path(self) -> Path:
-        """Of `report --html`."""
+        """The page that `report --html` writes."""
         return self.folder / "report.html"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study: one planner at a time. Raises BackendError."""
+        """Hold the study's lock: one planner at a time. Raises BackendError if another one has it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with held(self.folder / ".lock", f"{self.folder}: another planner (pid {{pid}}) is running this study"):
             yield
 
 
 def is_study_near(given: Path | None) -> bool:
-    """Whether `find_study` has a study to look at: one was given, or is here, or is alone under studies/."""
+    """Whether `find_study` would find a study: given, in the working folder, or the only one under studies/."""
     return given is not None or Path(STUDY_FILE).exists() or len(study_folders()) == 1
 
 
 def study_folders() -> list[str]:
-    """The studies under studies/."""
+    """Folders of the studies under studies/."""
     return sorted(str(path.parent) for path in Path(STUDIES_FOLDER).glob(f"*/{STUDY_FILE}"))
 
 

@@ -17,7 +17,7 @@ from planner.tuning.measure import Measure, Measurement
 from planner.version import __version__
 
 LAUNCHES_OF_A_TRIAL = 3
-"""Of one that others end each time: then it is the machine that is not fit to measure on."""
+"""Most launches of a trial that other programs keep ending; after that the machine is unfit to measure on."""
 
 
 def utc_now() -> datetime:
@@ -52,9 +52,9 @@ def evaluate(
     repeats: Repeats | None = None,
     rerun: Rerun | None = None,
 ) -> Trial:
-    """Estimate, check, measure, judge. An engine that does not serve is an outcome, not an exception.
+    """Estimate, check, measure and judge a candidate. An engine that does not serve is an outcome, not an exception.
 
-    A launch that others ended is repeated. Raises BackendError where that happens to each.
+    A launch ended by another program is repeated. Raises BackendError if this happens to every launch.
     """
     deployment = problem.deployment(candidate)
     trial = Trial(
@@ -105,7 +105,7 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         if value is not None and run.share == 1
     ]
     limits = sorted((c for _, constraints in verdicts for c in constraints), key=lambda constraint: constraint.excess)
-    worst = {constraint.name: constraint for constraint in limits}  # of each limit the worst repeat
+    worst = {constraint.name: constraint for constraint in limits}  # for each limit the worst repeat
     return replace(
         trial,
         outcome="measured",

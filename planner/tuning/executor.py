@@ -1,6 +1,6 @@
-"""What launches the trials: an `Executor`. `LocalExecutor` launches here, one by one; `ray/executor.py` on many hosts.
+"""An `Executor` launches trials: `LocalExecutor` here, one by one; `ray/executor.py` on many hosts.
 
-`Work` is what it is told to do. It holds plain values only, so that it can travel.
+`Work` is what it is told to do. It holds only plain values, so that it can be sent to another host.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from planner.tuning.measure import Measure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One launch: which candidate, and which repeats of the workload."""
+    """One launch: the candidate, and the repeats of the workload."""
 
     number: int
-    """Of the trial."""
+    """The trial's number."""
     candidate: Candidate
     first: int
     count: int
-    """Repeats, as in `trials.Repeats`."""
+    """Number of repeats, as in `trials.Repeats`."""
     bar: Bar | None = None
-    """The best so far; a launch of the search may end early against it."""
+    """The best result so far; a launch of the search that cannot beat it may end early."""
     rerun: Rerun | None = None
     host: str | None = None
-    """Where, while that host is there; None: anywhere."""
+    """Name of the host to launch on as long as it is available; None: any host."""
     speeds: Mapping[str, float] = field(default_factory=dict)
-    """Of hosts that differ, by name; the bar is as the default's host would show it."""
+    """Relative speed by host name, where hosts differ. The bar is as measured on the default's host."""
 
     @property
     def is_alone(self) -> bool:
-        """Whether nothing else may run on its host meanwhile."""
+        """Whether nothing else may run on its host during the launch."""
         return self.host is not None and (self.rerun is None or self.rerun.series == ALONE)
 
     def on(self, problem: Problem, host: str) -> Work:
-        """The same with the bar that this host can reach."""
+        """The same work with the bar scaled to this host's speed."""
         if self.bar is None:
             return self
         return replace(self, bar=self.bar.times(problem.objective.at_speed(1.0, self.speeds.get(host, 1.0))))
@@ -54,14 +54,14 @@ class Work:
 
 
 class Executor(Protocol):
-    """Launches several works at once, or one. What it began it must be asked for with `next`."""
+    """Launches one or several works at once. Each work that was begun must be collected with `next`."""
 
     @property
     def places(self) -> Mapping[str, int]:
-        """How many trials each of its hosts launches at once, by its name; none where there is but this one."""
+        """Number of trials that each host launches at once, by host name; empty if there is only this host."""
 
     def one_each(self) -> None:
-        """From now on one trial at a time on each host."""
+        """Launch only one trial at a time on each host from now on."""
 
     @property
     def has_room(self) -> bool:
@@ -73,11 +73,11 @@ class Executor(Protocol):
     def begin(self, work: Work) -> None: ...
 
     def next(self) -> Trial:
-        """Wait for one that ends. Raises BackendError when nothing can be launched any more."""
+        """Wait for a trial to end and return it. Raises BackendError if nothing can be launched any more."""
 
 
 class LocalExecutor:
-    """One after another, in this process."""
+    """Launches works in this process, one after another."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The loop: ask, launch, tell, until the target is reached; then the finals.
 
-The page that tells the story. Knows nothing of docker, optuna or the terminal, nor of how many launches go on at once:
-that is the executor's. Several planners may work on one study, each with its own loop: the search tells them apart.
+Read this module first. It knows nothing of docker, optuna or the terminal; how many launches run at once is up to the
+executor. Several planners may work on one study, each with its own loop: the search keeps their trials apart.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from planner.tuning.executor import Executor, Work
 from planner.tuning.search.search import Search
 
 POLL_S = 1.0
-"""Between two looks at what other planners are doing."""
+"""Seconds between two checks of what other planners are doing."""
 
 
 class Observer(Protocol):
@@ -47,7 +47,7 @@ class Observer(Protocol):
 
 
 def run_study(problem: Problem, search: Search, executor: Executor, target: int, observer: Observer) -> list[Trial]:
-    """Launch until `target` trials of this study were launched, earlier runs counted in. Returns all its trials."""
+    """Launch until this study has `target` launched trials, including those of earlier runs. Returns all its trials."""
 
     def more() -> Work | None:
         every = search.trials()
@@ -67,14 +67,14 @@ def run_study(problem: Problem, search: Search, executor: Executor, target: int,
 def run_checks(problem: Problem, search: Search, executor: Executor, observer: Observer) -> None:
     """Measure the default alone on every host of the executor, all at once; then on all places of one host at once.
 
-    Where hosts differ each measures it twice, so that noise is known. What earlier runs measured is not measured again.
-    Where neighbours disturb, there are none from here on.
+    If hosts differ, each measures it twice to show the noise. What earlier runs measured is not measured again.
+    If trials side by side disturb each other, each host runs one at a time from here on.
     """
     if not executor.places:
         return
 
     def begin_all(to_do: list[tuple[str, str, int]]) -> None:
-        """`to_do`: host, series and number of each launch of the default."""
+        """Launch the default for each entry of `to_do`: host, series and number."""
         default = default_trial(problem, search.trials())
         of = None if default is None else default.number
 
@@ -110,15 +110,15 @@ def run_checks(problem: Problem, search: Search, executor: Executor, observer: O
 
 
 def _first_repeats(problem: Problem, number: int, host: str, rerun: Rerun | None = None) -> Work:
-    """The default with the prompts that every trial of the search has."""
+    """Work that launches the default with the prompts that every trial of the search gets."""
     count = problem.spec.repeats
     return Work(number=number, candidate=problem.default, first=0, count=count, rerun=rerun, host=host)
 
 
 def run_finals(problem: Problem, search: Search, executor: Executor, observer: Observer) -> list[Trial]:
-    """Measure the finalists again, in turn, until every round is done. Returns all trials.
+    """Measure the finalists again in turn until every round is done. Returns all trials.
 
-    One round's launches never overlap, so that one host can do them all.
+    The launches of one round never overlap, so that one host can do them all.
     """
 
     def more() -> Work | None:
@@ -140,7 +140,7 @@ def _run(
     more: Callable[[], Work | None],
     finals: bool,
 ) -> list[Trial]:
-    """Begin while the executor has room, tell what ends, until nothing is left, here or at another planner."""
+    """Begin works while the executor has room and store what ends, until no work is left here or at another planner."""
     search.tell_recorded()
     while True:
         while executor.has_room:
@@ -163,7 +163,7 @@ def _run(
 
 
 def learn(problem: Problem, trial: Trial) -> None:
-    """The candidates still to come are judged by what the machines really use."""
+    """Calibrate on the memory that a trial really used, so that later candidates are judged by it."""
     is_told_by = trial.rerun is None or trial.rerun.series == ALONE
     if trial.real_memory is None or not is_told_by:
         return

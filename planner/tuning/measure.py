@@ -1,7 +1,7 @@
 """One candidate's `Measurement`: launch, then `bench.measure`. `live` on a backend, `simulated` in virtual time.
 
-A measurement in which this client was the bottleneck is done once more, then refused as `ClientBottleneck`; not so on a
-simulated or a CPU engine, which take the processor time that the client is judged by.
+A measurement in which this client was the bottleneck is repeated once, then refused as `ClientBottleneck`. Simulated
+and CPU engines are exempt: they use the processor time that the client is judged by.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ STARTING = "starting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one launched engine taught us."""
+    """What was measured in one launch."""
 
     results: tuple[BenchmarkResult, ...]
-    """One a repeat."""
+    """One result per repeat."""
     telemetry: tuple[EngineTelemetry, ...]
-    """Each instance's own counters over each repeat; empty where it has none."""
+    """Counters of each instance over each repeat; empty if the engine has none."""
     facts: StartFacts | None
-    """What the first instance's start-up log said."""
+    """Facts from the start-up log of the first instance."""
     start_s: float
     benchmark_s: float
     preemptions: int | None
     simulated: bool = False
     stopped_at: float | None = None
-    """Share of all repeats after which it was given up."""
+    """Fraction of all repeats after which the launch was given up; None if it was not."""
     pace_errors: tuple[float, ...] = ()
-    """`progress.pace_error` of the repeats that have one."""
+    """`progress.pace_error` of each repeat that has one."""
     at_loads: tuple[AtLoad, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """Means over the repeats."""
+        """Mean of each metric over the repeats."""
         names = [name for name in METRICS if all(name in result.metrics for result in self.results)]
         return {name: sum(r.metrics[name] for r in self.results) / len(self.results) for name in names}
 
@@ -72,19 +72,19 @@ class Measurement:
 __all__ = ["MEASURING", "STARTING", "WARMING_UP", "ClientBottleneck", "Measure", "Measurement", "OnStage"]
 
 SIMULATED, SIMULATED_WITHIN = "SIMULATED", 4000
-"""The simulated engine says so in the first lines of its log, whoever started it."""
+"""Mark that a simulated engine writes at the start of its log, and how many characters are searched for it."""
 SEEDS_PER_TRIAL = 7919
-"""Every simulated launch has a pace of its own, as real ones do."""
+"""Distance between the seeds of simulated trials, so that each launch has its own pace, as real ones do."""
 
 
 FURTHER = 500
-"""Number of the repeat whose prompts further loads get; neither the search nor the finals have it."""
+"""Number of the repeat whose prompts the further loads get; neither the search nor the finals use it."""
 
 
 def _further(
     problem: Problem, repeats: Repeats, results: Sequence[BenchmarkResult]
 ) -> Iterator[tuple[float, Workload]]:
-    """The loads still to be measured; none in the finals, and none of a candidate that has lost."""
+    """Further loads to measure, with their workloads; none in the finals or for a candidate that has lost."""
     if repeats.first == 0 and results[-1].share == 1 and not repeats.race.is_lost(results):
         for load in problem.spec.also_at:
             yield load, workload_at(problem.workload, load)
@@ -112,7 +112,7 @@ def live(problem: Problem, backend: Backend) -> Measure:
 def measure_server(
     problem: Problem, candidate: Candidate, server: Server, on_stage: OnStage, asked: Repeats
 ) -> Measurement:
-    """The study's workload on a ready server. Raises what `Server.check` does, BenchmarkError without numbers."""
+    """Measure the study's workload on a ready server. Raises what `Server.check` does; BenchmarkError if no figures."""
     began = time.monotonic()
     first_log = server.instances[0].log_text()
     is_simulated = SIMULATED in first_log[:SIMULATED_WITHIN]
@@ -159,7 +159,7 @@ def measure_server(
 
 
 def _measure_at(session: Session, load: float, workload: Workload) -> BenchmarkResult:
-    """The engine that has been measured at another load."""
+    """Measure the session's engine at another load."""
     further = replace(
         session,
         shape=shape_of(workload),
@@ -181,13 +181,13 @@ def _pace_errors(workload: Workload, loads: Sequence[Sequence[RequestRecord]]) -
 
 @dataclass(frozen=True, slots=True)
 class EndedEarly:
-    """A load as it is without early stops."""
+    """A load that ran to its end, with no early stop."""
 
     plans: Sequence[RequestPlan]
     records: Sequence[RequestRecord]
-    """In the order of `plans`."""
+    """Records in the order of `plans`."""
     before_s: float = 0.0
-    """Warm-up."""
+    """Duration of the warm-up, in seconds."""
 
     @property
     def duration_s(self) -> float:
@@ -197,7 +197,7 @@ class EndedEarly:
 def race_through(
     workload: Workload, repeats: Repeats, run: Callable[[int], EndedEarly]
 ) -> tuple[tuple[BenchmarkResult, ...], float, tuple[float, ...]]:
-    """What `live` would see of loads that `run(repeat)` knows to their end: results, seconds, pace errors."""
+    """What `live` would measure of the finished loads that `run(repeat)` returns: results, seconds, pace errors."""
     results: list[BenchmarkResult] = []
     whole: list[Sequence[RequestRecord]] = []
     seconds = 0.0
@@ -217,7 +217,7 @@ def race_through(
 
 
 def simulated(problem: Problem) -> Measure:
-    """Measure on the simulated engine, in virtual time: SIMULATED, seconds of wall time for hours of load."""
+    """Measure on the simulated engine in virtual time: hours of load take seconds. Results are marked SIMULATED."""
 
     def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
         on_stage(STARTING, 0, 0)
@@ -258,11 +258,11 @@ def simulated(problem: Problem) -> Measure:
 
 
 def measure_here(problem: Problem, backend: Backend, cards: Cards) -> Measure:
-    """Measure on this machine. Before each launch what was left is removed and the cards must be free."""
+    """Measure on this machine. Before each launch leftover engines are removed and the cards must be free."""
     on_engine = live(problem, backend)
 
     def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
-        backend.clean_up()  # of a planner that died since and whose trial this may be
+        backend.clean_up()  # leftovers of a planner that died, maybe in this trial
         cards.wait_until_free()
         return on_engine(candidate, number, on_stage, repeats)
 

@@ -1,6 +1,6 @@
-"""Before a session's first launch: which backend, how many launches, how long one takes, what would be launched first.
+"""Plan a session before its first launch: the backend, the number of launches, their duration, the first commands.
 
-In: a study and the words of whoever asks. Out: a `Plan`. Nothing is launched, stored or printed.
+In: a study and the options given. Out: a `Plan`. Nothing is launched, stored or printed.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from planner.units import format_duration
 
 BACKENDS = ("docker", "process", "simulated")
 START_BASE_S = 45.0
-"""Imports, profiling, graph capture: seconds before and after the weights are read, as seen on real starts."""
+"""Seconds of a start besides reading the weights (imports, profiling, graph capture), as seen on real starts."""
 LOAD_BYTES_PER_S = 0.5e9
-"""Weights per GPU and second, from disk."""
+"""Speed of reading weights from disk, in bytes per second and GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The hosts of a Ray cluster, where trials are launched instead of here."""
+    """Settings for a Ray cluster, on whose hosts trials are launched instead of here."""
 
     address: str
     is_exclusive: bool = False
-    """One trial at a time on each host, though it has cards for more."""
+    """Whether each host runs only one trial at a time, even if it has cards for more."""
     may_differ: bool = False
 
     def backend(self, asked: str | None) -> str:
@@ -41,19 +41,19 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a session is going to do."""
+    """What a session will do."""
 
     problem: Problem
     target: int
-    """Launches of the search in all, those of earlier runs counted in."""
+    """Total number of launches of the search, including those of earlier runs."""
     backend: str
-    """docker, process or simulated; of a replay, `replay.BACKEND`."""
+    """docker, process or simulated; `replay.BACKEND` for a replay."""
     workspace: Workspace
     hosts: Hosts | None = None
     records: tuple[Record, ...] = ()
-    """Recorded launches that answer instead of engines."""
+    """Recorded launches that a replay answers from; empty if engines are launched."""
     expected_trial_s: float = 0.0
-    """Seconds that one launch and its load take; 0 where it takes no time worth planning."""
+    """Expected seconds of one launch and its load; 0 if the time is negligible."""
 
     @property
     def time_words(self) -> str:
@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def first_launch(self) -> list[list[str]]:
-        """Command lines of the default's engines, one for each instance; none of a replay."""
+        """Command lines of the default's engines, one per instance; empty for a replay."""
         if self.backend == REPLAY:
             return []
         if self.backend == "process":
@@ -75,7 +75,7 @@ class Plan:
 
 
 def make_plan(spec: StudySpec, folder: Path, target: int, backend: str, hosts: Hosts | None = None) -> Plan:
-    """The plan of a study whose results are kept in `folder`. `backend` is one of BACKENDS. Raises InputError."""
+    """Plan a study whose results are kept in `folder`. `backend` is one of BACKENDS. Raises InputError."""
     workspace = Workspace(folder, simulated=backend == "simulated")
     problem = Problem(spec, load_calibrations(workspace.calibration_path))
     return Plan(
@@ -89,7 +89,7 @@ def make_plan(spec: StudySpec, folder: Path, target: int, backend: str, hosts: H
 
 
 def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path) -> Plan:
-    """The plan of the same loop on the launches recorded in `path`. Raises InputError."""
+    """Plan the same loop on the launches recorded in `path`. Raises InputError."""
     problem = Problem(spec)
     records = read_records(path, problem)
     problem = limited_to(problem, records)
@@ -98,7 +98,7 @@ def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path) -> Plan:
 
 
 def choose_backend(spec: StudySpec, backend: str | None) -> str:
-    """The backend asked for, or docker where it can work. Raises InputError, BackendError naming what is missing."""
+    """The backend asked for, or docker if it can work. Raises InputError, or BackendError naming what is missing."""
     if backend is not None:
         if backend not in BACKENDS:
             raise InputError(f"--backend {backend}: allowed: {', '.join(BACKENDS)}")
@@ -112,7 +112,7 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
 
 
 def expected_trial_s(problem: Problem, backend: str) -> float:
-    """A first guess of one trial's seconds: start-up by the size of the weights, load by the model's prediction."""
+    """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction."""
     if backend == "simulated":
         return 0.0
     workload = problem.workload

@@ -1,7 +1,7 @@
-"""The quality gate on real engines: the contenders' answers against the default's, or the user's own evaluation.
+"""The quality gate on real engines: compare the contenders' answers with the default's, or run the user's evaluation.
 
 In: a study's trials and a backend. Out: verdicts, kept in the study's storage. Every set of numerics that could win is
-launched once, and the default once beside them.
+launched once, and so is the default.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from planner.trials import (
 )
 
 GATE_NUMBER = 100_000
-"""Added to a trial's number, so that the gate's launches have names and logs of their own."""
+"""Offset added to a trial's number, so that the gate's launches have names and logs of their own."""
 REQUEST_TIMEOUT_S = 600.0
 LAST_WORDS = 200
-"""Characters of the user's evaluation that a verdict quotes."""
+"""Number of characters of the user's evaluation that a verdict quotes."""
 
 Say = Callable[[str], None]
 
@@ -53,7 +53,7 @@ class NoAnswers(Exception):  # noqa: N818  (stays in this module)
 
 
 class Ledger(Protocol):
-    """What the gate reads of a study, and writes: its `StudyStore`, or a copy of it on another host."""
+    """What the gate reads and writes of a study: its `StudyStore`, or a copy of it on another host."""
 
     def trials(self) -> list[Trial]: ...
 
@@ -66,7 +66,7 @@ class Gate:
     """Judges the numerics of every trial that could win and differs from the default's."""
 
     def __init__(self, problem: Problem, ledger: Ledger, backend: Backend, log_dir: Path, say: Say) -> None:
-        """Raises InputError where prompts or the evaluation are not there, before anything is launched."""
+        """Raises InputError if the prompts or the evaluation are missing, before anything is launched."""
         self._problem = problem
         self._ledger = ledger
         self._backend = backend
@@ -90,7 +90,7 @@ class Gate:
             self._say(f"quality: answers {verdict.outcome}: {verdict.message}")
 
     def _open_trial(self) -> Trial | None:
-        """The next contender whose answers may differ and were not judged. Those that are refused contend no more."""
+        """The next contender whose answers may differ and were not judged. A refused trial is no longer a contender."""
         problem, trials = self._problem, self._ledger.trials()
         best = best_trial(problem, trials)
         contenders = finalists(problem, trials) or ([] if best is None else [best])
@@ -121,7 +121,7 @@ class Gate:
         return judge_answers(self._spec, key, compare(reference, self._answers(server)), repeated)
 
     def _reference_answers(self) -> tuple[list[PromptAnswer], Agreement]:
-        """The default's answers, asked twice: where they differ, a difference means little."""
+        """The default's answers, and how far they agree when asked twice: if they do not, a difference means little."""
         try:
             with self._backend.serve(self._problem.default, GATE_NUMBER) as server:
                 first = self._answers(server)
@@ -140,7 +140,7 @@ class Gate:
         return ask(server.base_urls[0], name, self._prompts, length, self._asks_logprobs)
 
     def _run_command(self, key: Numerics, trial: Trial, server: Server) -> QualityVerdict:
-        """The user's evaluation against the running engine: exit code 0 passes."""
+        """Run the user's evaluation against the running engine; exit code 0 passes."""
         command = self._spec.command or []
         env = {**os.environ, "BASE_URL": server.base_urls[0], "MODEL": self._problem.spec.serve.name}
         log = self._log_dir / f"quality-{trial.number}.log"
@@ -218,7 +218,7 @@ def _ask(client: httpx.Client, base_url: str, body: dict[str, Any]) -> PromptAns
 
 
 def read_answer(text: str) -> PromptAnswer:
-    """A completion with or without log-probabilities. Raises NoAnswers."""
+    """Read a completion, with or without log-probabilities. Raises NoAnswers."""
     try:
         choice = json.loads(text)["choices"][0]
         found = choice.get("logprobs") or {}

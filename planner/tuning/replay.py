@@ -1,4 +1,4 @@
-"""A landscape: measured candidates of a study, read from JSONL, and answered from instead of launching.
+"""A landscape: measured candidates of a study, read from JSONL and replayed instead of launching engines.
 
 In: a table of `RecordedLine`s, or the trials that `planner report --jsonl` wrote. Out: `Record`s, and `replayed`, a
 `Measure` like the live one: failures are raised, and of several repeats one is drawn, so that the noise is real.
@@ -28,7 +28,7 @@ from planner.tuning.measure import STARTING, Measure, Measurement
 
 EXTRA_ARGS = "extra_args"
 BACKEND = "replay"
-"""What the provenance of a replayed trial says."""
+"""Backend named in the provenance of a replayed trial."""
 _ERRORS: dict[str, type[EngineError]] = {
     kind.__name__: kind for kind in (EngineCrashed, EngineOutOfMemory, EngineRejected, EngineStartTimeout)
 }
@@ -41,24 +41,24 @@ class RecordedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """One repeat of one candidate. `metrics` has the keys of `vllm bench serve`, so milliseconds."""
 
     config: dict[str, str | int | float | bool | list[str] | None]
-    """Settings that vary, by the names of a search space; `extra_args`: more of them, as vLLM's flags."""
+    """Settings that vary, named as in a search space; `extra_args` holds further ones as vLLM flags."""
     outcome: Literal["measured", "failed"]
     start_s: NotNegative
     benchmark_s: NotNegative | None = None
-    """Where it is not given, the duration of the load."""
+    """Seconds that the benchmark took; by default the duration of the load."""
     metrics: dict[str, float] = {}
     preemptions: float | None = None
     repeat: int = 1
     workload: str | None = None
-    """Name of the study's workload; lines of another one are left out."""
+    """Name of the workload; lines with another name than the study's workload are left out."""
     machine: int | str | None = None
-    """For people: which machine measured it."""
+    """Machine that measured it; for readers only."""
     failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What one launch of a candidate showed; `result` is None where it failed."""
+    """Result of one launch of a candidate; `result` is None if the launch failed."""
 
     candidate: Candidate
     start_s: float
@@ -72,7 +72,7 @@ class Record:
 
 
 def read_records(path: Path, problem: Problem) -> list[Record]:
-    """All launches in the file, of this study's workload. Raises InputError with file and line."""
+    """All launches in the file with this study's workload. Raises InputError with file and line."""
     records = []
     for number, text in enumerate(read_text(path).splitlines(), 1):
         if text.strip():
@@ -97,7 +97,7 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
 
 
 def _of_trial(trial: Trial) -> Record | None:
-    """None for a trial that was not launched, or had neighbours on purpose."""
+    """Record of a trial; None if it was not launched, or had neighbours on purpose."""
     is_crowded = trial.rerun is not None and trial.rerun.series.startswith(TOGETHER)
     if not trial.was_launched or is_crowded:
         return None
@@ -116,7 +116,7 @@ def _of_trial(trial: Trial) -> Record | None:
 
 
 def _of_line(line: RecordedLine, problem: Problem, where: str) -> Record | None:
-    """None for a line of another workload."""
+    """Record of a line; None if it is of another workload."""
     if line.workload not in {None, problem.workload.name}:
         return None
     candidate = _candidate(line.config, problem, where)
@@ -168,7 +168,7 @@ def _result(metrics: dict[str, float], duration_s: float, completed: int, failed
 
 
 def limited_to(problem: Problem, records: Sequence[Record]) -> Problem:
-    """The problem that only asks what was measured; trial 0 is the engine's default or the one nearest it."""
+    """The problem limited to recorded candidates; trial 0 is the engine's default or the candidate nearest to it."""
     candidates = {record.candidate.key: record.candidate for record in records}
     limited = problem.only(candidates.values(), problem.default)
     if problem.default.key in candidates:
@@ -182,12 +182,12 @@ def limited_to(problem: Problem, records: Sequence[Record]) -> Problem:
 
 
 def _distances(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How far each row is from the engine's defaults: doublings of numbers, 1 for another word.  # (len(rows),)"""
+    """Distance of each row from the engine's defaults: doublings of a number, 1 for another word.  # (len(rows),)"""
     engine = problem.deployment(problem.default).engine
     distances = np.zeros(len(rows))
     for position, (name, values) in enumerate(problem.choices.searched.items()):
         default = problem.choices.value_of(problem.default, name)
-        if default is None and name not in {"swap_space", "cpu_offload_gb"}:  # unset, these are near nothing
+        if default is None and name not in {"swap_space", "cpu_offload_gb"}:  # if unset, these are near no value
             default = getattr(engine, name, default)
         costs = np.array([_distance(value, default) for value in values])
         distances += costs[problem.grid.indices[rows, position]]
@@ -202,7 +202,7 @@ def _distance(value: Value, default: Any) -> float:
 
 
 def replayed(problem: Problem, records: Sequence[Record]) -> Measure:
-    """Answer from the records: REPLAYED. Each launch draws one repeat, by the sampler's seed and the trial's number."""
+    """Measure by reading the records. Each launch draws one repeat by the sampler's seed and the trial's number."""
     table: dict[str, list[Record]] = {}
     for record in records:
         table.setdefault(record.candidate.key, []).append(record)

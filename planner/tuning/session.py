@@ -1,4 +1,4 @@
-"""A whole tuning run: executor chosen, cards held, signals heard, search, finals; no engine is left afterwards."""
+"""Run a whole tuning session: choose the executor, hold cards and signals, search, finals; leave no engine behind."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ if TYPE_CHECKING:
 
 MakeExecutor: TypeAlias = Callable[[Observer], Executor]
 Executors: TypeAlias = tuple[MakeExecutor, Callable[[], None]]
-"""Who launches the trials, and what compares the answers."""
+"""Makes the executor that launches the trials, and runs the quality gate that compares the answers."""
 
 
 class SessionObserver(Protocol):
     """Watches a whole session, and each of its runs of launches. The session itself prints nothing."""
 
     def say(self, line: str) -> None:
-        """One line for whoever waits."""
+        """Show one line to the user."""
 
     def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:
-        """Who watches the launches that follow `past`, until there are `target` of them."""
+        """Observer of the launches that follow `past`, until there are `target` of them."""
 
 
 class NobodyWatches:
-    """A session and a study that nobody watches."""
+    """Observer that ignores everything, for sessions and studies that nobody watches."""
 
     def say(self, line: str) -> None: ...
 
@@ -71,25 +71,25 @@ class NobodyWatches:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a session leaves: all trials of the study, oldest first, those of earlier runs and of the finals too."""
+    """All trials of the study after a session, oldest first, including earlier runs and the finals."""
 
     problem: Problem
     trials: list[Trial]
     interrupted: bool = False
-    """Ctrl-C or SIGTERM ended it; the same plan continues it."""
+    """Whether Ctrl-C or SIGTERM ended the session; the same plan continues it."""
 
     @property
     def num_launched(self) -> int:
-        """Launches of the search so far."""
+        """Number of launches of the search so far."""
         return num_launched(searched(self.trials))
 
 
 def tune_study(
     plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
 ) -> Outcome:
-    """Launch, search, measure the best again. Call it from the main thread: SIGTERM and Ctrl-C stop the engines.
+    """Search, then measure the best again. Call it from the main thread: SIGTERM and Ctrl-C stop the engines.
 
-    Finished trials are in `storage`, by default in the workspace's folder. Raises InputError, BackendError.
+    Finished trials are kept in `storage`, by default in the workspace's folder. Raises InputError, BackendError.
     """
     problem, workspace = plan.problem, plan.workspace
     with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
@@ -109,7 +109,7 @@ def tune_study(
 def replay_study(
     plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
 ) -> Outcome:
-    """The same loop on recorded launches: nothing is launched, and without a storage nothing is kept."""
+    """Run the same loop on recorded launches. Nothing is launched, and without a storage nothing is kept."""
     search = Search.open(plan.problem, storage)
     measure = replayed(plan.problem, plan.records)
 
@@ -151,7 +151,7 @@ def _search_and_finals(
 
 
 def write_study(spec: StudySpec, folder: Path) -> None:
-    """Keep a study that was described by flags, so that the same words continue it."""
+    """Write a study that was described by flags to its folder, so that the same flags continue it."""
     path = folder / STUDY_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,10 +160,10 @@ def write_study(spec: StudySpec, folder: Path) -> None:
 
 @contextmanager
 def executors(plan: Plan, search: Search, say: Say) -> Iterator[Executors]:
-    """While inside, engines can be launched; afterwards none is left."""
+    """Context in which engines can be launched; none is left afterwards."""
     problem, workspace, backend, hosts = plan.problem, plan.workspace, plan.backend, plan.hosts
     if hosts is not None:
-        for trial in search.trials():  # or the first host to end a trial would judge for those of earlier runs
+        for trial in search.trials():  # else the first host to end a trial would outweigh earlier runs
             learn(problem, trial)
         with _ray_executor(problem, backend, hosts, workspace, say) as executor, sigterm_as_interrupt():
             refuse_other_image(problem, executor.images, search.trials())
@@ -195,23 +195,23 @@ def _ray_executor(
 def _launched_here(
     say: Say, problem: Problem, store: StudyStore, workspace: Workspace, backend: str, cards: Cards
 ) -> tuple[Measure, Callable[[], None], AbstractContextManager[None]]:
-    """How candidates are measured, how answers are compared, and what to do both in."""
+    """How candidates are measured, how answers are compared, and the context to do both in."""
     if backend == "simulated":
         return simulated(problem), no_gate, nullcontext()
     real = make_backend(problem, workspace, backend)
-    real.clean_up()  # what an earlier, killed run left
+    real.clean_up()  # leftovers of an earlier run that was killed
     gate = Gate(problem, store, real, workspace.log_dir, say)
     return measure_here(problem, real, cards), gate.judge_all, no_engine_left(real, problem.spec.name)
 
 
 def no_gate() -> None:
-    """Without engines there are no answers to compare."""
+    """Do nothing: without engines there are no answers to compare."""
 
 
 def refuse_other_image(problem: Problem, here: Collection[str], trials: Sequence[Trial]) -> None:
-    """Raises InputError where earlier trials were measured in another image than the one that is `here`.
+    """Raise InputError if earlier trials were measured in another image than the one that is `here`.
 
-    `here`: what a record may call it; empty where nobody knows.
+    `here` holds the digests or ids by which a record may name the image; empty if they are unknown.
     """
     measured = {trial.provenance.machine.image_digest for trial in trials} - {None}
     if here and measured and measured.isdisjoint(here):

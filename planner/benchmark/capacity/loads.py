@@ -18,15 +18,15 @@ from planner.benchmark.session import DRAIN_TIMEOUT_S, BenchOptions, check_lengt
 from planner.workload import ClosedLoop, OpenLoop, Shape, Workload, at_level, plan_requests, plan_warmup
 
 LEVEL_S = 30.0
-"""A rate is judged by the requests of as many seconds, or by the workload's number if that is more."""
+"""Seconds of load by which a rate is judged; the workload's number of requests if that is more."""
 SEEDS_PER_LOAD = 1000
-"""Every load of a search has prompts of its own, also in its many requests."""
+"""Distance between the seeds of a search's loads, so that each load has prompts of its own."""
 WAVES = 4
-"""A concurrency is judged by as many waves of requests, or by the workload's number if that is more."""
+"""Waves of requests by which a concurrency is judged; the workload's number of requests if that is more."""
 
 
 class LevelLoader:
-    """Loads the server at a level until all is sent or it plainly cannot keep the SLO; watches this client."""
+    """Loads the server at a level until all is sent or the SLO is out of reach, and checks the client's own health."""
 
     def __init__(
         self, facts: ServerFacts, workload: Workload, shape: Shape, slo: dict[str, float], options: BenchOptions
@@ -37,7 +37,7 @@ class LevelLoader:
         self.faults: list[tuple[float, str]] = []
 
     def load(self, level: float) -> Sequence[RequestRecord]:
-        """Each load has prompts of its own; once more where this client needs more processes than it had."""
+        """Load the level with prompts of its own; load it again if the client needs more processes than it had."""
         if not self.num_loads and self.workload.num_warmup_requests:
             warmup = plan_warmup(self.workload)
             send_load(target_of(self.facts, self.workload, self.options, [warmup]), warmup, ClosedLoop(len(warmup)))
@@ -70,5 +70,5 @@ class LevelLoader:
         return [record for record in load.records if record.index not in first_wave], load.client
 
     def fault_within(self, capacity: Capacity) -> str | None:
-        """Why the answer is this client's and not the server's; levels outside the interval do not matter."""
+        """Why the client was the bottleneck at a level within the interval; levels outside it do not matter."""
         return next((fault for level, fault in self.faults if capacity.low <= level <= capacity.high), None)

@@ -1,4 +1,4 @@
-"""The highest load under an SLO: doubling, then bisection of what is known so far, until it is known well enough.
+"""Find the highest load that keeps an SLO: double the load, then bisect until the interval is narrow enough.
 
 In: how to load the server at a level. Out: `Capacity`: the level, and the interval it lies in. A server is not equally
 fast at all times, so a level may keep the SLO now and break it later: each load is one noisy answer to "is the capacity
@@ -27,22 +27,22 @@ from planner.statistics import CONFIDENCE
 
 Verdict: TypeAlias = Literal["kept", "broken"]
 PRECISION = 0.1
-"""An interval no wider than this part of the capacity is narrow enough: 5 % to each side."""
+"""Width of an interval that is narrow enough, as a fraction of the capacity: 5 % to each side."""
 WIDE = 1.5
 ENDS = (0.1, 0.9)
-"""Where an interval is tried whose ends are less than WIDE apart."""
+"""Quantiles at which an interval is tried once its ends are less than WIDE apart."""
 MAX_LOADS = 20
-"""Of one search; on a machine whose noise leaves the interval wider, it stays wider."""
+"""Most loads of one search. Where noise leaves the interval wider than PRECISION by then, it stays wider."""
 NOISES = tuple(float(noise) for noise in np.geomspace(0.005, 1.0, 10))
-"""What the capacity may differ by from one load to another, relative; all are held equally likely at first."""
+"""Possible relative spread of the capacity from one load to another; all are equally likely at first."""
 LAPSE = 0.02
-"""Of the loads, how many may say anything: the machine was away for a moment."""
+"""Fraction of loads whose result may be arbitrary, for example because the machine stalled."""
 BACKLOG_FRACTION = 1.5
-"""In an open loop: when the second half of the requests takes so much longer than the first, a queue is growing."""
+"""Mean latency of an open loop's second half over that of its first half above which a queue is growing."""
 
 LoadLevel: TypeAlias = Callable[[float], Sequence[RequestRecord]]
-"""Load the server at a level, with other prompts each time. Requests that were stopped because the level is hopeless
-have the error STOPPED; the first wave of a closed loop, which arrives all at once, is left out."""
+"""Load the server at a level, with other prompts each time. Requests stopped because the level is hopeless have the
+error STOPPED. The first wave of a closed loop, which arrives all at once, is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class LevelResult:
-    """One load of a level, as it was judged."""
+    """One load of a level and its judgement."""
 
     level: float
     judgement: Judgement
@@ -67,13 +67,13 @@ class LevelResult:
 @dataclass(frozen=True, slots=True)
 class Capacity:
     level: float | None
-    """The highest that was kept when it was tried, and is likelier below the capacity than above; None: none is."""
+    """Highest level that kept the SLO when tried and is more likely below the capacity than above; None: none."""
     low: float
-    """The capacity is at least this and below `high`, in 95 of 100 cases; 0 where it may be below every level,"""
+    """Lower end of the 95 % interval; 0 if the capacity may be below every level."""
     high: float
-    """infinite where it may be above."""
+    """Upper end of the 95 % interval; inf if the capacity may be above every level."""
     levels: tuple[LevelResult, ...]
-    """In the order they were tried."""
+    """Loads in the order they were tried."""
 
     @property
     def num_requests(self) -> int:
@@ -81,7 +81,7 @@ class Capacity:
 
     @property
     def num_contrary(self) -> int:
-        """Loads that say the opposite of the interval; one may be an accident, more are a server that changed."""
+        """Number of loads that contradict the interval. One may be an accident; more mean that the server changed."""
         return sum(one.level >= self.high if one.is_kept else one.level <= self.low for one in self.levels)
 
     @property
@@ -90,7 +90,7 @@ class Capacity:
 
 
 class Belief:
-    """How likely each capacity is after the loads so far, and each width of the noise."""
+    """How likely each capacity and each width of the noise is after the loads so far."""
 
     def __init__(self, lowest: float, maximum: float) -> None:
         self.lowest, self.maximum = lowest, maximum
@@ -122,7 +122,7 @@ def find_capacity(
     on_level: Callable[[LevelResult], None] = lambda _: None,
 ) -> Capacity:
     """Double from `start` until the SLO breaks (or halve until it is kept), then load where the doubt is greatest:
-    first in the middle of what is likely; when that is not wide any more near its ends, to see whether they hold."""
+    first in the middle of the likely range; once that is no longer wide, near its ends, to see whether they hold."""
     lowest = start / 2**10 if by_rate else 1.0
     belief, levels = Belief(lowest, maximum), list[LevelResult]()
 
@@ -152,7 +152,7 @@ def _enclose(keeps: Callable[[float], bool], start: float, lowest: float, maximu
 
 
 def _rounded(belief: Belief, by_rate: bool) -> tuple[float, float]:
-    """The interval; of a concurrency in whole numbers."""
+    """The interval, in whole numbers for a concurrency."""
     low, high = belief.interval()
     return (low, high) if by_rate else (math.floor(low), math.floor(high) + 1 if high < math.inf else high)
 
@@ -178,7 +178,7 @@ def _try_level(load: LoadLevel, level: float, slo: Mapping[str, float], by_rate:
 
 
 def judge_level(records: Sequence[RequestRecord], slo: Mapping[str, float]) -> Judgement:
-    """The first limit that is broken, or of the requests that failed; else the last that is kept."""
+    """Judgement of the first limit that is broken, failed requests included; else of the last limit, which is kept."""
     failed = sum(record.error is not None for record in records)
     judgements = [_judge_share("failed requests", failed, len(records), MAX_FAILED_FRACTION)]
     judgements += [_judge_limit(limit, records) for limit in limits_of(slo)]
@@ -186,7 +186,7 @@ def judge_level(records: Sequence[RequestRecord], slo: Mapping[str, float]) -> J
 
 
 def _judge_limit(limit: Limit, records: Sequence[RequestRecord]) -> Judgement:
-    """A percentile is a share of requests above the limit."""
+    """Judge one limit. A percentile is judged by the fraction of requests above the limit."""
     metric = limit.metric
     values = [value for record in records for value in _values(record, metric)]
     if metric.percentile is not None:
@@ -199,7 +199,7 @@ def _judge_limit(limit: Limit, records: Sequence[RequestRecord]) -> Judgement:
 
 
 def _values(record: RequestRecord, metric: Metric) -> list[float]:
-    """A failed request has waited for ever."""
+    """Values of the metric in one request, in seconds; infinity for a failed request."""
     return [math.inf] if record.error is not None else metric.of(record)
 
 
@@ -211,7 +211,7 @@ def _judge_share(name: str, above: int, total: int, allowed: float) -> Judgement
 
 
 def has_backlog(records: Sequence[RequestRecord]) -> bool:
-    """Whether requests took ever longer: the later half by arrival against the earlier one."""
+    """Whether requests took ever longer: compares the later half by start with the earlier half."""
     done = sorted((r for r in records if r.error is None), key=lambda record: record.started_s)
     half = len(done) // 2
     if half < 10:
@@ -220,7 +220,7 @@ def has_backlog(records: Sequence[RequestRecord]) -> bool:
 
 
 class SaturationWatch(SilentWatcher):
-    """Counts requests above their limits while a level runs; `is_hopeless` when it can no longer keep the SLO."""
+    """Counts requests above their limits while a level runs, and ends it when it can no longer keep the SLO."""
 
     def __init__(self, slo: Mapping[str, float], num_requests: int, left_out: Container[int] = ()) -> None:
         self.left_out = left_out
@@ -243,6 +243,6 @@ class SaturationWatch(SilentWatcher):
         return STOPPED if self.is_hopeless() else None
 
     def is_hopeless(self) -> bool:
-        """Twice over what is allowed: plainly, and not by a hair."""
+        """Whether a limit has more than twice the violations allowed, so that the level fails clearly."""
         over = (self.above[limit] > 2 * allowed + 1 for limit, allowed in self.allowed.items())
         return self.failed > 2 * self.may_fail + 1 or any(over)

@@ -1,6 +1,6 @@
-"""The stress preset: some long requests at once, and what became of each, in words.
+"""The stress preset: send some long requests at once, and say in words what became of each.
 
-In: the records of a load, what the server says of itself before and after. Out: `StressReport` with an exit code.
+In: the records of a load, and the server's facts before and after. Out: `StressReport` with an exit code.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class StressReport:
     fates: tuple[RequestFate, ...]
     client: ClientHealth
     limits: tuple[str, ...]
-    """What the server can hold, and what it used, in words."""
+    """Sentences on what the server can hold and what it used."""
     is_alive: bool
 
     @property
@@ -67,7 +67,7 @@ class StressReport:
 
     @property
     def verdict(self) -> str:
-        """One sentence a person can act on."""
+        """One sentence that a person can act on."""
         total = len(self.fates)
         if not self.is_alive:
             return f"FAILED: the server no longer answers; {self.num_complete} of {total} answers were complete"
@@ -87,7 +87,7 @@ def preset(name: str) -> Workload:
 
 
 def run_stress(facts: ServerFacts, target: Target, plans: Sequence[RequestPlan], concurrency: int) -> StressReport:
-    """Send all, whatever happens to them, and look at the server afterwards."""
+    """Send all requests, even if some fail, and look at the server afterwards."""
     before = fetch_telemetry(facts.base_url, facts.access) if facts.has_metrics else None
     with GaugeWatch([facts.base_url] if facts.has_metrics else [], facts.access) as watch:
         load = send_load(target, plans, ClosedLoop(concurrency))
@@ -103,7 +103,7 @@ def run_stress(facts: ServerFacts, target: Target, plans: Sequence[RequestPlan],
 
 
 def fate_of(record: RequestRecord, plan: RequestPlan) -> RequestFate:
-    """What became of a request. Complete: the model ended it, or it has all the tokens that were allowed."""
+    """What became of a request. It is complete if the model ended it or it has all the tokens that were allowed."""
     if record.error is not None:
         return RequestFate(record, _fate_of_error(record.error), record.error)
     if record.finish_reason == "stop":

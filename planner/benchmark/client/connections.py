@@ -1,5 +1,5 @@
-"""The load generator's hot path: `Connections`, an httpx transport that hands each read on as it comes, and `Answer`,
-which reads the stream of events in it.
+"""The load generator's hot path: `Connections`, an httpx transport that passes on each read as it arrives. The stream
+of events in it is read by `events.StreamedAnswer`.
 
 httpx's own transport costs several times the CPU per streamed chunk, which would make the client the bottleneck
 (docs/libraries.md has the measurement). Requests, responses and exceptions stay httpx's; httptools parses.
@@ -28,12 +28,12 @@ def _key(url: httpx.URL) -> _Key:
 
 
 class Connections(httpx.AsyncBaseTransport):
-    """An httpx transport over kept connections, counting the bytes that pass.
+    """An httpx transport over persistent connections that counts the bytes sent and received.
 
-    Hands the body of a 200 to the request's extension `on_data(data, arrived_s)` from within the socket's callback, so
-    a chunk costs no switch of tasks and its time is not that of a queue: 15 us of CPU a chunk with 512 in flight on one
-    core, where vLLM's client takes 35. Knows no proxies, redirects or retries, but for the one that a kept connection
-    needs.
+    The body of a 200 is passed to the request's extension `on_data(data, arrived_s)` from within the socket's callback,
+    so a chunk costs no task switch and its arrival time includes no queueing: 15 us of CPU per chunk with 512 in flight
+    on one core, where vLLM's client takes 35. No proxies, redirects or retries, except the one retry after the server
+    has closed an idle connection.
     """
 
     def __init__(self, access: Access | None = None) -> None:
@@ -43,7 +43,7 @@ class Connections(httpx.AsyncBaseTransport):
         self.bytes_received = 0
 
     async def open(self, urls: Sequence[str]) -> None:
-        """Connect beforehand, as often as a server is named; one that refuses will be seen when it is asked."""
+        """Connect in advance, once for each time a URL is listed. A refused connection shows at the first request."""
         opened = [httpx.URL(url) for url in urls]
         made = await asyncio.gather(*(self._connect(url) for url in opened), return_exceptions=True)
         for url, connection in zip(opened, made, strict=True):
@@ -61,7 +61,7 @@ class Connections(httpx.AsyncBaseTransport):
                 try:
                     return await self._exchange(key, connection, request)
                 except httpx.ReadError:
-                    break  # the server had closed the idle connection as we sent
+                    break  # the server closed the idle connection while we sent
         return await self._exchange(key, await self._connect(request.url), request)
 
     async def _exchange(self, key: _Key, connection: _Connection, request: httpx.Request) -> httpx.Response:
@@ -90,7 +90,7 @@ class Connections(httpx.AsyncBaseTransport):
 
 
 class _Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection, parsed by httptools: bodies that are chunked, counted or go on until the end."""
+    """One HTTP/1.1 connection, parsed by httptools. Bodies are chunked, have a length, or run until the close."""
 
     def __init__(self, owner: Connections) -> None:
         self.owner = owner
@@ -103,7 +103,7 @@ class _Connection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.on_data: OnData = _ignore
         self.body = b""
-        self.status = 0  # 0: the head has not come
+        self.status = 0  # 0: no response head yet
         self.until_end = True
         self.has_answered = False
         self.now_s = 0.0
@@ -117,7 +117,7 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
 
     async def exchange(self, request: httpx.Request) -> httpx.Response:
-        """Send, and wait for the end of the answer. Cancelling it closes the connection, which aborts the request."""
+        """Send, and wait for the end of the answer. Cancelling closes the connection, which aborts the request."""
         assert self.transport is not None
         lines = [b"%s: %s" % header for header in request.headers.raw]
         head = b"\r\n".join([b"POST %s HTTP/1.1" % request.url.raw_path, *lines, b"", b""])
@@ -134,13 +134,13 @@ class _Connection(asyncio.Protocol):
     # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance; Ray's workers run on it
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit it; Ray's workers use uvloop
 
     def data_received(self, data: bytes) -> None:
         self.now_s = time.perf_counter()
         self.owner.bytes_received += len(data)
         if self.ended is None or self.ended.done():
-            self.close()  # nothing was asked
+            self.close()  # data without a request
             return
         self.has_answered = True
         try:
@@ -166,7 +166,7 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
-        if status < 200:  # 100 Continue and its like precede the answer
+        if status < 200:  # informational, such as 100 Continue: the answer follows
             return
         assert self.request is not None
         self.status = status
@@ -219,7 +219,7 @@ HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.Cook
 
 
 def error_kind(error: Exception) -> str:
-    """The only door through which exceptions of a request become `RequestRecord.error`."""
+    """Text of `RequestRecord.error` for an exception of a request; nothing else makes it."""
     match error:
         case TimeoutError() | httpx.TimeoutException():
             return TIMEOUT

@@ -31,7 +31,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    """What is read of an event; msgspec skips the rest without making objects of it."""
+    """The fields read from an event; msgspec skips all others without creating objects."""
 
     choices: list[_Choice] = []
     usage: _Usage | None = None
@@ -40,11 +40,11 @@ class _Event(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_Event)
 MAX_EVENT_BYTES = 1 << 20
-"""Of one event, and of the body of a refusal: what is longer comes from no engine."""
+"""Largest event, and largest body of an error response, in bytes. No engine sends longer ones."""
 
 
 def _decode_event(payload: bytes) -> _Event:
-    """Raises MsgspecError, of whatever is wrong with it."""
+    """Decode one event. Raises MsgspecError for anything wrong with it."""
     try:
         return _decoder.decode(payload)
     except (UnicodeDecodeError, RecursionError) as error:
@@ -57,7 +57,7 @@ NO_TOKENS = "no tokens"
 
 
 class StreamedAnswer:
-    """What has arrived of one answer. `feed` takes the bytes of a read, wherever TCP cut them."""
+    """The part of an answer that has arrived. `feed` takes the bytes of each read, wherever TCP cut them."""
 
     __slots__ = ("chunk_s", "done", "error", "finish_reason", "keeps_text", "rest", "texts", "usage")
 
@@ -72,7 +72,7 @@ class StreamedAnswer:
         self.done = False
 
     def feed(self, data: bytes, now_s: float) -> None:
-        if b"\r" in data:  # JSON escapes it, so it only ends lines
+        if b"\r" in data:  # JSON escapes it, so a raw one can only end a line
             data = data.replace(b"\r", b"")
         events = (self.rest + data).split(b"\n\n")
         self.rest = events.pop()
@@ -94,8 +94,8 @@ class StreamedAnswer:
         if content.choices:
             choice = content.choices[0]
             delta = choice.delta
-            # Chat opens with an event that only names the role: no token yet. An empty text elsewhere is one (special
-            # tokens and halves of a character show nothing).
+            # A chat stream opens with an event that only names the role and carries no token. An empty text elsewhere
+            # is a token: special tokens and halves of a character have no text.
             if delta is None or delta.role is None or delta.content or delta.reasoning_content or delta.reasoning:
                 self.chunk_s.append(now_s)
             if self.keeps_text:
@@ -127,7 +127,7 @@ class StreamedAnswer:
 
 
 def error_message(body: bytes) -> str:
-    """One line of an error's JSON body: `{"message"}` of old, now `{"error": {"message"}}`, FastAPI's `{"detail"}`."""
+    """One line from an error's JSON body: old `{"message"}`, now `{"error": {"message"}}`, FastAPI's `{"detail"}`."""
     try:
         content = msgspec.json.decode(body)
         while isinstance(content, dict):

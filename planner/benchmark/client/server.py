@@ -1,7 +1,6 @@
-"""What a running server says of itself: `EngineTelemetry` at `/metrics`, `ServerFacts` when asked what it can do.
+"""What a running server can do: `probe_server(url) -> ServerFacts`; also its tokenizer, and whether it still answers.
 
-In: the page's text, or a base URL. Out: counts, counters and the size of the KV cache, under one name each whatever
-the version calls them; model, version, vocabulary. The only place that knows vLLM's metric names.
+In: a base URL. Out: model, context, version, vocabulary, and what the server accepts. `telemetry.py` reads its metrics.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from planner.errors import BenchmarkError
 # --- what a server can do ---------------------------------------------------------------------------------------------
 
 UNCHECKED_VOCAB_SIZE = 32_000
-"""Ids that every current vocabulary has, for servers that take any id."""
+"""Vocabulary size assumed for servers that take any token id; every current vocabulary has these ids."""
 _MAX_VOCAB_SIZE = 1 << 20
 IGNORE_EOS: dict[str, Any] = {"ignore_eos": True}
 
@@ -32,12 +31,12 @@ class ServerFacts:
     max_model_len: int | None = None
     version: str | None = None
     vocab_size: int | None = None
-    """None: it does not take token ids."""
+    """Number of token ids that prompts may use; None if the server does not take token ids."""
     tokenizes: bool = False
-    """It counts tokens at /tokenize."""
+    """Whether the server counts tokens at /tokenize."""
     has_metrics: bool = False
     ignores_eos: bool = True
-    """It takes `ignore_eos`."""
+    """Whether the server takes `ignore_eos`."""
     simulated: bool = False
     access: Access = OPEN
 
@@ -49,7 +48,7 @@ def probe_server(
     access: Access = OPEN,
     vocab_size: int | None = None,
 ) -> ServerFacts:
-    """Ask what the server serves and how it can be asked. Raises BenchmarkError when it does not answer."""
+    """Find out what the server serves and which requests it takes. Raises BenchmarkError if it does not answer."""
     url = base_url.rstrip("/").removesuffix("/v1")
     with _client(url, access) as client:
         try:
@@ -84,7 +83,7 @@ def probe_server(
 
 
 def find_vocab_size(takes: Callable[[int], bool]) -> int | None:
-    """How many ids the server takes, by bisection: vLLM refuses one that is out of its vocabulary."""
+    """Number of token ids that the server takes, by bisection: vLLM refuses an id outside its vocabulary."""
     if not takes(1):
         return None
     if takes(_MAX_VOCAB_SIZE):
@@ -97,7 +96,7 @@ def find_vocab_size(takes: Callable[[int], bool]) -> int | None:
 
 
 def count_tokens(facts: ServerFacts, prompts: Sequence[str], is_chat: bool) -> list[int]:
-    """Tokens of each prompt by the server's own tokenizer, a chat template's included."""
+    """Number of tokens of each prompt by the server's own tokenizer, including those of a chat template."""
     with _client(facts.base_url, facts.access) as client:
         counts = []
         for prompt in prompts:
@@ -118,7 +117,7 @@ def _models(response: httpx.Response) -> list[dict[str, Any]]:
 
 
 def _json(client: httpx.Client, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The answer's object; empty where there is none."""
+    """JSON object of the answer; empty if there is none."""
     try:
         content = msgspec.json.decode(client.request(method, url, json=body).raise_for_status().content)
     except (httpx.HTTPError, ValueError, RecursionError):
@@ -136,7 +135,7 @@ def _ask(client: httpx.Client, url: str, endpoint: str, model: str, prompt: str 
 
 
 def answers(facts: ServerFacts, timeout_s: float = 5.0) -> bool:
-    """Whether the server is still there."""
+    """Whether the server still answers."""
     try:
         with _client(facts.base_url, facts.access) as client:
             return client.get(facts.base_url + "/v1/models", timeout=timeout_s).status_code < 500

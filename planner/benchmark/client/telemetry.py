@@ -16,11 +16,11 @@ OPEN = Access()
 """No key, public authorities."""
 
 PAGE_TIMEOUT_S = 5.0
-"""Of a server's metrics while it is measured: one that hangs holds up nothing for long."""
+"""Timeout in seconds of reading a server's metrics during a load, so that a hanging server delays little."""
 
 
 def fetch_telemetry(base_url: str, access: Access = OPEN, timeout_s: float = PAGE_TIMEOUT_S) -> EngineTelemetry | None:
-    """Ask a server (`http://host:port`); None when it does not answer, or not with metrics."""
+    """Metrics of a server (`http://host:port`); None if it does not answer or has none."""
     try:
         with _client(base_url, access, timeout_s) as client:
             return parse_telemetry(_page(client, base_url.rstrip("/") + "/metrics"))
@@ -29,11 +29,11 @@ def fetch_telemetry(base_url: str, access: Access = OPEN, timeout_s: float = PAG
 
 
 MAX_PAGE_BYTES = 16 << 20
-"""Of a metrics page; that of a real server has 54 kB."""
+"""Largest metrics page accepted, in bytes; the page of a real server has 54 kB."""
 
 
 def _page(client: httpx.Client, url: str) -> str:
-    """A page's text. Raises ValueError for one that does not end."""
+    """Text of a page. Raises httpx.HTTPError, or ValueError for a page larger than MAX_PAGE_BYTES."""
     content = b""
     with client.stream("GET", url) as response:
         response.raise_for_status()
@@ -85,7 +85,7 @@ def wait_until_idle(
     every_s: float = 0.2,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Wait until no server runs or queues a request. False: still busy; a server that does not say counts as idle."""
+    """Wait until no server runs or queues a request. False if one is still busy; one without metrics counts as idle."""
     for _ in range(max(1, round(timeout_s / every_s))):
         said = [fetch_telemetry(url, access) for url in base_urls]
         if not sum((one.num_requests_running or 0) + (one.num_requests_waiting or 0) for one in said if one):
@@ -99,7 +99,7 @@ _PROBE_TIMEOUT_S = 60.0
 
 
 def _client(url: str, access: Access, timeout_s: float | None = None) -> httpx.Client:
-    """No proxy on the way to this machine, nor to a page that is read while a load runs (which has a timeout)."""
+    """HTTP client without a proxy for this machine, and for pages read during a load (those with a timeout)."""
     try:
         host = httpx.URL(url).host
     except (httpx.InvalidURL, UnicodeError):

@@ -1,4 +1,4 @@
-"""Whether the load generator itself was the bottleneck: its CPU, its delays, and what they cost the figures."""
+"""Whether the load generator itself was the bottleneck: its CPU use, its delays, and their effect on the figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from planner.benchmark.metrics import BenchmarkResult
 MAX_CPU_FRACTION = 0.9
 MAX_THROUGHPUT_ERROR = 0.02
 MAX_TTFT_ERROR = 0.15
-"""What a client may add to the numbers before they are no longer the server's."""
+"""Limits of CPU use and of the client's part of E2EL and TTFT, all fractions, above which it is the bottleneck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +22,11 @@ class ClientHealth:
     cpu_s: float
     num_processes: int = 1
     loop_lag_mean_s: float
-    """How late a timer of the event loop fires: what an arriving chunk waits to be seen, about."""
+    """How late a timer of the event loop fires, in seconds: about the time that an arriving chunk waits to be seen."""
     loop_lag_p99_s: float
     loop_lag_max_s: float
     dispatch_late_mean_s: float
-    """From the moment a request should have been sent to its sending."""
+    """Seconds from when a request should have been sent until it was sent."""
     dispatch_late_p99_s: float
     dispatch_late_max_s: float
     bytes_sent: int
@@ -35,7 +35,7 @@ class ClientHealth:
 
     @property
     def cpu_fraction(self) -> float:
-        """Of the core or cores it may use."""
+        """CPU use as a fraction of one core per process."""
         return self.cpu_s / self.wall_s / self.num_processes if self.wall_s > 0 else 0.0
 
     @property
@@ -44,10 +44,10 @@ class ClientHealth:
 
 
 def client_fault(client: ClientHealth, result: BenchmarkResult) -> str | None:
-    """Why the numbers are the client's and not the server's, in words; None where they are the server's.
+    """Why the client was the bottleneck, as a sentence; None if it was not.
 
-    In a closed loop each request is longer by what the client adds before its send and after its last chunk, so the
-    throughput is less by that share of the mean E2EL. The same, and TTFT, hold the limits above.
+    In a closed loop the client's delays before a send and after the last chunk lengthen each request, so throughput
+    drops by their share of the mean E2EL. That share and the client's share of TTFT must stay within the limits above.
     """
     added_s = client.dispatch_late_mean_s + client.loop_lag_mean_s
     of_e2el = added_s / result.metrics["e2el_mean"] if result.metrics["e2el_mean"] > 0 else 0.0

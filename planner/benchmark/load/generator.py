@@ -36,16 +36,16 @@ from planner.workload import (
 
 _ERROR_CHARACTERS = 200
 _BACK_OFF_S = 0.3
-"""Pause after a broken connection, or a dead engine would use up all plans before anyone looked."""
+"""Pause after a broken connection, in seconds. Without it a dead engine would use up all plans before it is noticed."""
 _LAG_S, _TIMER_S = 0.02, 0.001
-"""How often the event loop is asked how late it is, and the step of its timers, which says nothing of lateness."""
+"""Interval at which the event loop's lag is measured, and its timers' resolution, which is subtracted; seconds."""
 _PREPARED_TOKENS = 30_000_000
-"""Bodies of as many prompt tokens are made before the load begins (about 200 MB); of more, while it runs."""
+"""Prompt tokens whose request bodies are made before the load begins (about 200 MB); the rest are made during it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What one process saw of a load, as it was measured."""
+    """What one process measured of a load."""
 
     records: list[RequestRecord]
     lags_s: list[float]
@@ -66,7 +66,7 @@ def send_share(
     load = _Load(target, plans, shape, watcher)
     load.prepare()
     gc.collect()
-    gc.disable()  # a collection is a pause that every open request would see
+    gc.disable()  # a collection would pause every open request
     try:
         return asyncio.run(load.run(begin))
     finally:
@@ -74,7 +74,7 @@ def send_share(
 
 
 class _Load:
-    """The requests of one load on their way. A worker is one place in flight; it takes a conversation at a time."""
+    """The running requests of one load. A worker is one slot in flight; it sends one conversation at a time."""
 
     def __init__(self, target: Target, plans: Sequence[RequestPlan], shape: Shape, watcher: Watcher) -> None:
         self.target = target
@@ -96,7 +96,7 @@ class _Load:
         self.began_s = 0.0
 
     def prepare(self) -> None:
-        """Make bodies while no clock runs."""
+        """Make request bodies before the clock starts."""
         num_tokens = 0
         for plan in self.plans:
             num_tokens += plan.input_tokens
@@ -200,7 +200,7 @@ class _Load:
             self.lags_s.append(time.perf_counter() - began_s - _LAG_S - _TIMER_S)
 
     async def _send(self, connections: Connections, plan: RequestPlan, due_s: float) -> None:
-        """One request to the least loaded instance, and its record."""
+        """Send one request to the least loaded instance and keep its record."""
         body = self.bodies.pop(plan.index, None) or request_body(self.target, plan)
         target = min(range(len(self.urls)), key=lambda i: (self.num_in_flight[i], self.num_sent[i]))
         self.num_in_flight[target] += 1

@@ -1,9 +1,9 @@
-"""A load spread over processes, for when one core is not enough: `split` it, and `send_shares` from as many processes.
+"""Spread a load over processes when one core is not enough: `split` it, and `send_shares` from one process each.
 
 In: what `send_load` takes, and a number of processes. Out: a `Share` from each process, as if one had sent them all:
 the same requests with the same prompts, their times on the one clock that all processes of a machine share
 (`time.perf_counter`). The watcher is called here, in the parent, which sends nothing itself. Every process has an equal
-share of the conversations and of the places in flight.
+share of the conversations and of the slots in flight.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from planner.workload import ClosedLoop, Replay, RequestPlan, Shape, conversatio
 CORE_FRACTION = 0.5
 """Highest average CPU use of one process, as a fraction of a core. Chunks arrive in bursts; above this they queue."""
 OBSERVED_S = 1.0
-"""A load that is shorter says nothing about how many processes it needs."""
+"""Shortest load, in seconds, that shows how many processes are needed."""
 START_TIMEOUT_S = 120.0
 Link: TypeAlias = "Connection[Any, Any]"
 Part: TypeAlias = tuple[Target, list[RequestPlan], Shape]
@@ -42,7 +42,7 @@ Part: TypeAlias = tuple[Target, list[RequestPlan], Shape]
 
 
 def processes_needed(client: ClientHealth) -> int:
-    """How many processes a load like this one needs, at most one a core; never fewer than it had."""
+    """Number of processes that a load like this one needs: at most one per core, and never fewer than it had."""
     if client.wall_s < OBSERVED_S:
         return client.num_processes
     wanted = math.ceil(client.cpu_s / client.wall_s / CORE_FRACTION)
@@ -50,7 +50,7 @@ def processes_needed(client: ClientHealth) -> int:
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -64,7 +64,7 @@ def send_shares(parts: Sequence[Part], watcher: Watcher) -> list[Share]:
             link, other = context.Pipe()
             worker = context.Process(target=_work, args=(other, barrier, *part), daemon=True)
             worker.start()
-            other.close()  # so that the worker's end is the only one, and its death is seen
+            other.close()  # only the worker keeps this end open, so its death is seen
             links.append(link)
             workers.append(worker)
         return _gather(links, sum(len(plans) for _, plans, _ in parts), watcher)
@@ -78,10 +78,10 @@ def send_shares(parts: Sequence[Part], watcher: Watcher) -> list[Share]:
 
 
 def split(target: Target, plans: Sequence[RequestPlan], shape: Shape, num_processes: int) -> list[Part]:
-    """The load of each process: every n-th conversation, its share of the places, and the same due times."""
+    """The load of each process: every n-th conversation, its share of the slots, and the same due times."""
     talks, limit = conversations(plans), limit_of(shape)
     num = min(num_processes, len(talks), limit or len(talks))
-    if not isinstance(shape, ClosedLoop):  # arrivals are drawn once, for all
+    if not isinstance(shape, ClosedLoop):  # arrival times are drawn once, for all processes
         due_s = dict(zip((plan.index for plan in plans), due_times(shape, plans, target.seed) or (), strict=True))
         talks = [[replace(plan, due_s=due_s[plan.index]) for plan in talk] for talk in talks]
     parts = []
@@ -93,7 +93,7 @@ def split(target: Target, plans: Sequence[RequestPlan], shape: Shape, num_proces
             part = replace(shape, concurrency=places or 1)
         first = i % len(target.base_urls)
         prompts = {plan.index: target.prompts[plan.index] for plan in own if plan.index in target.prompts}
-        urls = target.base_urls[first:] + target.base_urls[:first]  # or all would begin with the same instance
+        urls = target.base_urls[first:] + target.base_urls[:first]  # otherwise all would begin with the same instance
         parts.append((replace(target, base_urls=urls, prompts=prompts), own, part))
     return parts
 
@@ -102,7 +102,7 @@ def split(target: Target, plans: Sequence[RequestPlan], shape: Shape, num_proces
 
 
 class _ToParent(SilentWatcher):
-    """Tells the parent of the load at each tick; the parent may answer with a reason to end early."""
+    """Reports the load to the parent at each tick; the parent may answer with a reason to end early."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -122,7 +122,7 @@ class _ToParent(SilentWatcher):
 
 def _work(link: Link, barrier: Barrier, target: Target, plans: list[RequestPlan], shape: Shape) -> None:
     """Send a share of the load, then hand it to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     watcher = _ToParent(link)
     share = send_share(target, plans, shape, watcher, begin=lambda: barrier.wait(START_TIMEOUT_S))
     link.send((watcher.ended, None))
@@ -176,5 +176,5 @@ def _receive(link: Link) -> Any:
 
 def _tell(links: Sequence[Link], why: str) -> None:
     for link in links:
-        with contextlib.suppress(ConnectionError):  # one that has just ended needs no reason to
+        with contextlib.suppress(ConnectionError):  # a process that has just ended needs no reason
             link.send(why)

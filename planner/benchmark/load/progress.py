@@ -1,8 +1,8 @@
-"""How far a load is while it runs, and how long it will take at least: `Moment` -> `Pace` -> `Projection`.
+"""How far a running load is, and the least time it will take: `Moment` -> `Pace` -> `Projection`.
 
-In: a load's plans and moments of it, live or from the records of one that has ended (`moments_of`). Knows nothing of
-trials. Half of a request's work is its prompt, done when its first token arrives, half its answer: this is where a
-closed loop's progress is steadiest, whatever the engine runs at once.
+In: a load's plans and its moments, live or from the records of a finished load (`moments_of`). Knows nothing of
+trials. Half of a request's work is its prompt, done when its first token arrives; the other half is its answer. With
+this split a closed loop's progress is steadiest, whatever the engine runs at once.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from planner.benchmark.records import RequestRecord
 from planner.workload import ClosedLoop, RequestPlan, Workload, limit_of, shape_of
 
 UNSEEN = 0.5
-"""Of a request in flight, the most work that may be done and not seen; it is taken as done until the load has turned
-over once."""
+"""Upper bound on unseen progress of an in-flight request, as a fraction of its work. Assumed in full until every slot
+has been reused once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """A load while it runs. A request that has failed counts as done."""
+    """State of a running load. A request that has failed counts as done."""
 
     elapsed_s: float
     answered: int
-    """Requests whose first token has come."""
+    """Number of requests whose first token has arrived."""
     finished: int
     input_tokens: int
-    """Of the prompts that are answered, as planned."""
+    """Planned prompt tokens of the answered requests."""
     output_tokens: int
-    """That have arrived."""
+    """Output tokens that have arrived."""
 
     def __add__(self, other: Moment) -> Moment:
-        """Of two shares of one load."""
+        """State of one load from two shares of it."""
         return Moment(
             elapsed_s=max(self.elapsed_s, other.elapsed_s),
             answered=self.answered + other.answered,
@@ -53,7 +53,7 @@ NOTHING = Moment(elapsed_s=0.0, answered=0, finished=0, input_tokens=0, output_t
 
 
 def ended(plan: RequestPlan) -> Moment:
-    """What one request that has ended adds."""
+    """What one finished request adds to the state of its load."""
     return Moment(
         elapsed_s=0.0,
         answered=1,
@@ -64,34 +64,34 @@ def ended(plan: RequestPlan) -> Moment:
 
 
 class LoadWatch(Protocol):
-    """Decides whether one load has shown enough, and says what the whole of a stopped load would have been."""
+    """Decides whether one load has shown enough, and estimates the whole of a stopped load."""
 
     def on_record(self, record: RequestRecord) -> None:
         """Called once for each request that has ended."""
 
     def stop_reason(self, moment: Moment) -> str | None:
-        """Called some times a second: why the load ends now, or None to go on."""
+        """Called several times a second: the reason to end the load now, or None to go on."""
 
     def estimate(self, result: BenchmarkResult) -> BenchmarkResult:
-        """Result of the whole load, given that of the requests that had ended when it was stopped."""
+        """Estimated result of the whole load, given the result of the requests that had ended when it was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What a load would be as a whole, at the pace it has."""
+    """The whole load, projected from its pace so far."""
 
     duration_s: float
-    """At least: the last requests, which run with ever fewer beside them, are taken to be as fast as the others."""
+    """Lower bound on the duration: the last requests, with ever fewer beside them, are taken as fast as the others."""
     share: float
-    """Of the work that is done."""
+    """Fraction of the work that is done."""
     since: float = 0.0
-    """Share that was done when the pace began to be taken."""
+    """Fraction of the work that was done when the pace began to be measured."""
 
     @property
     def doubt(self) -> float:
-        """Standard deviation of the logarithm of the duration, in that of a load's pace from one like part to another.
+        """Standard deviation of the log duration, in units of the spread of a load's pace between equal parts.
 
-        As of a Brownian bridge: the pace of the part that was seen, and that of the rest, are means over their lengths.
+        Computed as for a Brownian bridge: the paces of the part seen and of the rest are means over their lengths.
         """
         if self.share >= 1:
             return 0.0
@@ -99,8 +99,8 @@ class Projection:
 
 
 class Pace:
-    """Projects a load from its moments, where the pace so far says something of the rest: in a closed loop of single
-    requests whose answers have the planned length. The first requests, which fill the engine, say nothing."""
+    """Projects a load from its moments. The pace so far predicts the rest only in a closed loop of single requests
+    whose answers have the planned length. The first requests, which fill the engine, are not used."""
 
     def __init__(self, workload: Workload, plans: Sequence[RequestPlan]) -> None:
         shape = shape_of(workload, plans)
@@ -111,14 +111,14 @@ class Pace:
         self._has_ramp = isinstance(shape, ClosedLoop) and shape.ramp_s > 0
         self._width = limit_of(shape) or len(plans)
         self._full: tuple[float, float] | None = None
-        """Time and share when the engine had answered as many requests as are in flight."""
+        """Seconds elapsed and share done when the engine had answered as many requests as are in flight."""
 
     def share(self, moment: Moment) -> float:
         inputs, outputs = self.num_input_tokens, self.num_output_tokens
         return min(1.0, (moment.input_tokens / inputs + moment.output_tokens / outputs) / 2)
 
     def project(self, moment: Moment) -> Projection | None:
-        """None while the load fills up. Moments come in their order."""
+        """Project the load; None while it fills up. Call it with moments in order of time."""
         if not self.is_steady or moment.answered < self._width or not moment.finished:
             return None
         share, in_flight = self.share(moment), self._width / self.num_requests
@@ -136,11 +136,11 @@ class Pace:
 # --- of a load that has ended -----------------------------------------------------------------------------------------
 
 MOMENTS = 200
-"""Of a recorded load, so many are looked at."""
+"""Number of moments, equally spaced, at which a recorded load is looked at."""
 
 
 def moments_of(records: Sequence[RequestRecord], plans: Sequence[RequestPlan]) -> Iterator[Moment]:
-    """A load that has ended, moment by moment; `records` are those of `plans`, in their order."""
+    """Moments of a finished load in order of time; `records` belong to `plans`, in the same order."""
     began_s = min(record.started_s for record in records)
     ended_s = np.array([record.finished_s for record in records]) - began_s
     first_s = np.array([r.chunk_s[0] if r.chunk_s else r.finished_s for r in records]) - began_s
@@ -161,7 +161,7 @@ def moments_of(records: Sequence[RequestRecord], plans: Sequence[RequestPlan]) -
 
 
 def _arrivals(record: RequestRecord, plan: RequestPlan) -> tuple[np.ndarray, np.ndarray]:
-    """When the planned tokens of an answer came: one with each chunk, what is left of the plan with its end."""
+    """Arrival times of an answer's planned tokens, and their numbers: one per chunk, the rest at the end."""
     chunks = record.chunk_s[: plan.output_tokens]
     tokens = np.ones(len(chunks) + 1)
     tokens[-1] = plan.output_tokens - len(chunks)
@@ -171,7 +171,7 @@ def _arrivals(record: RequestRecord, plan: RequestPlan) -> tuple[np.ndarray, np.
 def stopped_after(
     records: Sequence[RequestRecord], plans: Sequence[RequestPlan], watch: LoadWatch
 ) -> tuple[float, list[RequestRecord]] | None:
-    """When `watch` would have stopped a load that has ended, and what had ended by then; None: it would not have."""
+    """When `watch` would have stopped a finished load, in seconds, and the requests ended by then; None: never."""
     began_s = min(record.started_s for record in records)
     to_see = deque(sorted(records, key=lambda record: record.finished_s))
     seen: list[RequestRecord] = []
@@ -185,9 +185,9 @@ def stopped_after(
 
 
 def pace_error(workload: Workload, records: Sequence[RequestRecord]) -> float | None:
-    """By how much a finished load's projections were too long, in their `doubt`; None where there were none.
+    """How much too long a finished load's projections were, in units of their `doubt`; None if there were none.
 
-    The root of twice the mean square; those that were too short, the safe side, count as right.
+    The root of twice the mean square. Projections that were too short, the safe side, count as right.
     """
     if any(record.error is not None for record in records):
         return None

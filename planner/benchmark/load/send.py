@@ -1,4 +1,4 @@
-"""The one door to sending load: `send_load(...)` sends requests in the shape of a load and returns their raw times.
+"""The only entry point for sending load: `send_load(...)` sends requests in a load's shape and returns raw times.
 
 In: a `Target`, `RequestPlan`s, a `Shape`, a `Watcher`. Out: one `RequestRecord` per plan, in their order, and what the
 client measured of itself. A request that fails is a record with `error`, never an exception. Computes no statistics;
@@ -23,7 +23,7 @@ from planner.workload import RequestPlan, Shape
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What `send_load` saw."""
+    """What `send_load` measured: the records and the client's health."""
 
     records: list[RequestRecord]
     client: ClientHealth
@@ -48,7 +48,7 @@ def send_load(
 
 
 def load_of(plans: Sequence[RequestPlan], shares: Sequence[Share]) -> Load:
-    """The load that was sent in shares: records in the order of `plans`, and all processes as one client."""
+    """Merge the shares of a load: records in the order of `plans`, and all processes as one client."""
     by_index = {record.index: record for share in shares for record in share.records}
     records = [by_index[plan.index] for plan in plans]
     lags = np.maximum(np.asarray([lag for share in shares for lag in share.lags_s] or [0.0]), 0.0)

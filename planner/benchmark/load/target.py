@@ -1,4 +1,4 @@
-"""What requests are sent to and what they hold: `Target`, and the JSON body of one planned request.
+"""Where requests are sent and what they hold: `Target`, and the JSON body of one planned request.
 
 In: a server's URLs and model, a workload, `RequestPlan`s. Out: bytes. Nothing is sent here.
 """
@@ -16,7 +16,7 @@ from planner.workload import RequestPlan, Workload, prompt_token_ids, prompt_wor
 
 PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 _CHAT_TEMPLATE_TOKENS = 10
-"""About what a chat template adds around one message."""
+"""Tokens that a chat template adds around one message, approximately."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,19 +28,19 @@ class Target:
     model: str
     endpoint: Literal["completions", "chat"] = "completions"
     vocab_size: int | None = None
-    """Of token ids; None: the server takes text only."""
+    """Size of the vocabulary that token ids are drawn from; None: the server takes text only."""
     seed: int = 0
     timeout_s: float = 1800.0
     access: Access = field(default_factory=Access)
     fields: dict[str, Any] = field(default_factory=lambda: {"ignore_eos": True, "temperature": 0.0})
-    """Further fields of every request."""
+    """Further JSON fields of every request."""
     keeps_text: bool = False
     prompts: dict[int, str] = field(default_factory=dict)
-    """Prompts that were counted beforehand, by the plan's index."""
+    """Prompts whose tokens were counted in advance, by the plan's index."""
 
 
 def target_of(base_urls: Sequence[str], model: str, workload: Workload, vocab_size: int) -> Target:
-    """Engines that planner has launched."""
+    """Target for engines that planner has launched."""
     return Target(
         base_urls=tuple(base_urls),
         model=model,
@@ -75,7 +75,7 @@ def request_body(target: Target, plan: RequestPlan) -> bytes:
 
 
 def prompt_text(plan: RequestPlan, seed: int) -> str:
-    """About `plan.input_tokens` tokens of random words, for chat; usage then says how many they were."""
+    """Random words of about `plan.input_tokens` tokens, for chat; the answer's usage reports the exact number."""
     return prompt_words(plan, seed, plan.input_tokens - _CHAT_TEMPLATE_TOKENS)
 
 

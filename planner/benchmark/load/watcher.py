@@ -1,4 +1,4 @@
-"""Who follows a load while it is sent: `Watcher`, told of each request and asked whether to go on.
+"""Following a load while it is sent: a `Watcher` is told of each request and asked whether to go on.
 
 In: records and moments of a running load. Out: a reason to end it early, or None. Nothing is sent here.
 """
@@ -11,9 +11,9 @@ from planner.benchmark.load.progress import Moment
 from planner.benchmark.records import RequestRecord
 
 STOPPED = "stopped"
-"""Reason, and the error of each request without an answer, when the caller has seen enough."""
+"""Reason when the caller has seen enough; also the error of each request without an answer then."""
 ENGINE_DIED = "engine died"
-"""The same when the engine is gone."""
+"""Reason, and the error of each request without an answer, when the engine is gone."""
 TICK_S = 0.1
 """Seconds between two calls of `stop_reason`."""
 ALIVE_S = 1.0
@@ -27,10 +27,10 @@ class Watcher(Protocol):
         """Called once for each request that has ended, in the order of the ends."""
 
     def on_progress(self, done: int, total: int) -> None:
-        """Called after `on_record`: how many of how many requests have ended."""
+        """Called after `on_record` with the number of requests that have ended and their total."""
 
     def stop_reason(self, moment: Moment) -> str | None:
-        """Called at every tick, so it must be quick: why the load ends now, or None to go on."""
+        """Return the reason to end the load now, or None to go on. Called at every tick, so it must be quick."""
 
     def is_alive(self) -> bool:
         """Whether the engine still runs; False ends the load with ENGINE_DIED. May block: called from a thread."""

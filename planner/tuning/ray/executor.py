@@ -1,9 +1,9 @@
-"""Trials on the hosts of a Ray cluster, many at once: `ray_executor(...) -> RayExecutor`. Ray is used here and in
-`tasks.py`, which is what runs on the hosts, only.
+"""Trials on the hosts of a Ray cluster, many at once: `ray_executor(...) -> RayExecutor`. Ray is used only here and in
+`tasks.py`, which runs on the hosts.
 
-The driver alone holds the study. A host gets a work, launches it on its own Docker Engine or as processes, loads it
-from its own loopback address and returns the trial, so that a lost host costs only what it had under way: that begins
-again elsewhere, under its number. Ray carries Python objects between processes of one planner version.
+Only the driver holds the study. A host gets a work, launches it on its own Docker Engine or as processes, loads it
+from its own loopback address and returns the trial. A lost host costs only its running works, which begin again
+elsewhere under their numbers. Ray carries Python objects between processes of one planner version.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from planner.tuning.search.store import StudyStore
 from planner.units import format_duration
 
 MOST_LOSSES = 3
-"""How often a work may be lost with its host before the study stops."""
+"""Number of times that a work is lost with its host or process before the study stops."""
 STOP_WITHIN_S = 60.0
-"""An interrupted trial stops its engine in this time, or its process is killed."""
+"""Seconds in which an interrupted trial must stop its engine before its process is killed."""
 LOOK_S = 1.0
 LOOKED_WITHIN_S = 120.0
-"""A host that does not say in this time what it is does not answer."""
+"""Seconds in which a host must describe itself before it counts as not answering."""
 MOST_LOADS = 10
-"""A trial's load may take so many times as long as the longest so far, before its host is taken for hung."""
+"""A trial's load may take this many times the longest load so far before its host is considered hung."""
 KNOCK_S = 10.0
 
 
@@ -49,10 +49,10 @@ class Host:
     node_id: str
     name: str
     num_slots: int
-    """Trials at once."""
+    """Number of trials that the host runs at once."""
     num_running: int = 0
     fault: str | None = None
-    """Why it gets no more work."""
+    """Why the host gets no more work; None if it still does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,16 @@ class _Task:
 
 class RayExecutor:
     def __init__(self, problem: Problem, order: Order, hosts: Sequence[Host], log_dir: Path, say: Say) -> None:
-        """`say` is told of hosts that are left out."""
+        """`say` is called with a line for each host that is left out."""
         self._problem, self._order, self._hosts, self._log_dir, self._say = problem, order, hosts, log_dir, say
         self._tasks: dict[Any, _Task] = {}
         self._waiting: list[Work] = []
         self._losses: dict[int, int] = {}
         self._round_hosts: dict[int, Host] = {}
         self._longest_s = 0.0
-        """Of the loads so far."""
+        """Longest load so far, in seconds."""
         self.images: Collection[str] = ()
-        """Digest or id of the hosts' images, one where they are alike."""
+        """Digests or ids of the hosts' images; a single one if they are all alike."""
 
     @property
     def places(self) -> Mapping[str, int]:
@@ -108,7 +108,7 @@ class RayExecutor:
                 try:
                     result = ray.get(ref)
                 except RayTaskError:
-                    raise  # an error of planner's own, which another launch would meet again
+                    raise  # planner's own error, which a new launch would repeat
                 except RayError as error:
                     is_host_lost = task.host not in _alive([task.host])
                     self._lose(task, "its node is gone" if is_host_lost else in_short(error), is_host_lost)
@@ -123,7 +123,7 @@ class RayExecutor:
             self._give_up_overdue()
 
     def judge(self, store: StudyStore, say: Say) -> None:
-        """The quality gate, on one host. Raises BackendError where that cannot launch."""
+        """Run the quality gate on one host. Raises BackendError if that host cannot launch."""
         host = next((host for host in _alive(self._hosts) if host.fault is None), None)
         if host is None:
             raise BackendError(f"no host is left that can launch: {self._faults()}")
@@ -142,9 +142,9 @@ class RayExecutor:
             raise BackendError(f"{host.name}: {fault}")
 
     def close(self) -> None:
-        """Stop what is under way, on every host, and remove what is left there; say where that is not possible.
+        """Stop the running works on every host and remove what is left there; say where that is not possible.
 
-        A study that ended is not spoilt by a host that is gone.
+        A lost host does not fail a study that has ended.
         """
         for ref in self._tasks:
             ray.cancel(ref)
@@ -161,7 +161,7 @@ class RayExecutor:
                 self._say(f"{host.name}: nothing could be removed there: {fault}")
 
     def _send(self) -> None:
-        """Begin what waits, where there is room."""
+        """Begin waiting works on hosts that have room."""
         for work in list(self._waiting):
             host = self._host_for(work)
             if host is None:
@@ -175,7 +175,7 @@ class RayExecutor:
             self._tasks[ref] = _Task(work, host, time.monotonic())
 
     def _host_for(self, work: Work) -> Host | None:
-        """One with a free slot; a round of the finals has a host for itself, the same for all its launches."""
+        """A host with a free slot. A round of the finals gets a host to itself, the same for all its launches."""
         usable = [host for host in self._hosts if host.fault is None]
         if work.rerun is None or not work.rerun.is_final:
             named = [host for host in usable if host.name == work.host]
@@ -191,7 +191,7 @@ class RayExecutor:
         return mine if mine in idle else None
 
     def _give_up_overdue(self) -> None:
-        """Works that take longer than all their launches and loads may: their host hangs, though Ray sees it alive."""
+        """Give up works that exceed the time of all their launches: their host hangs, although Ray sees it alive."""
         if not self._longest_s:
             return
         launch_s = self._problem.spec.engine.start_timeout + CARDS_FREE_WITHIN_S + MOST_LOADS * self._longest_s
@@ -203,7 +203,7 @@ class RayExecutor:
                 self._lose(task, f"no answer for {format_duration(taken_s)}", is_host_lost=True)
 
     def _lose(self, task: _Task, reason: str, is_host_lost: bool) -> None:
-        """A work whose host, or whose process there, is gone."""
+        """Begin a work again whose host, or whose process there, is gone. Raises BackendError after MOST_LOSSES."""
         number = task.work.number
         self._losses[number] = self._losses.get(number, 0) + 1
         if self._losses[number] >= MOST_LOSSES:
@@ -230,11 +230,11 @@ class RayExecutor:
 def ray_executor(
     problem: Problem, backend: str, address: str, log_dir: Path, is_exclusive: bool, may_differ: bool, say: Say
 ) -> Iterator[RayExecutor]:
-    """The hosts of a running cluster, checked. Raises BackendError without one, InputError where they differ."""
+    """Executor on the checked hosts of a cluster. Raises BackendError without a cluster, InputError if hosts differ."""
     order = Order(_with_whole_paths(problem.spec), backend)
     try:
         _knock(address)
-        # The switch of Ray's own debugger: what it prints of a lost node, we say in a line. No public one has effect.
+        # Ray's own debugger uses this switch. We report a lost node in one line; no public switch has an effect.
         ray._private.worker._worker_logs_enabled = False
         ray.init(address, namespace="planner", log_to_driver=False, configure_logging=False)
     except (OSError, ValueError, RuntimeError, RayError) as error:
@@ -254,7 +254,7 @@ def ray_executor(
 
 
 def _knock(address: str) -> None:
-    """Ray itself would ask an address where nobody listens for minutes. Raises OSError, ValueError."""
+    """Try the address first: Ray itself would retry a dead one for minutes. Raises OSError, ValueError."""
     if address != "auto":
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
@@ -263,7 +263,7 @@ def _knock(address: str) -> None:
 
 
 def _needs(problem: Problem) -> dict[str, float]:
-    """What Ray is asked for a trial: cards, or on a CPU engine its cores."""
+    """Resources that Ray is asked for per trial: cards, or cores for a CPU engine."""
     hardware = problem.spec.hardware
     if problem.gpu.is_cpu:
         return {"num_gpus": 0, "num_cpus": hardware.cpu_cores or 1}
@@ -271,7 +271,7 @@ def _needs(problem: Problem) -> dict[str, float]:
 
 
 def _hosts(problem: Problem, is_exclusive: bool) -> list[Host]:
-    """Those that have what a trial needs. Raises BackendError where none has."""
+    """The hosts that have what a trial needs. Raises BackendError if there is none."""
     needs = _needs(problem)
     resource, amount = ("CPU", needs["num_cpus"]) if problem.gpu.is_cpu else ("GPU", needs["num_gpus"])
     hosts = []
@@ -286,7 +286,7 @@ def _hosts(problem: Problem, is_exclusive: bool) -> list[Host]:
 
 
 def _name(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
-    """The host's own, which a later run of the study finds again; with Ray's where several nodes are on one host."""
+    """The host's own name, which a later run finds again; plus Ray's name if several nodes are on one host."""
     name = node["NodeManagerHostname"]
     is_alone = sum(other["NodeManagerHostname"] == name and other["Alive"] for other in nodes) == 1
     return str(name) if is_alone else f"{name} ({node['NodeID'][:6]})"
@@ -302,7 +302,7 @@ def _alive(hosts: Sequence[Host]) -> list[Host]:
 
 
 def _look_at(order: Order, hosts: Sequence[Host]) -> list[tuple[Host, dict[str, str]]]:
-    """What each host says of itself; a host that is lost meanwhile has a fault."""
+    """What each host says of itself. A host that is lost meanwhile gets a fault."""
     refs = [
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(host.node_id, soft=False)).remote(order)
         for host in hosts
@@ -317,21 +317,21 @@ def _look_at(order: Order, hosts: Sequence[Host]) -> list[tuple[Host, dict[str, 
 
 
 def _compare(found: Sequence[tuple[Host, Mapping[str, str]]], may_differ: bool) -> None:
-    """Raises BackendError for a host that cannot launch, InputError where one is unlike the first."""
+    """Raise BackendError for a host that cannot launch, InputError for one that differs from the first."""
     for host, facts in found:
         if "fault" in facts:
             raise BackendError(f"{host.name}: {facts['fault']}")
     first, expected = found[0]
     for host, facts in found[1:]:
         for name, value in facts.items():
-            is_one_version = name in {"planner", "models"}  # or a trial is not the same trial
+            is_one_version = name in {"planner", "models"}  # else trials would not be comparable
             if value != expected[name] and (is_one_version or not may_differ):
                 rule = "must be alike" if is_one_version else "trials would not compare; --mixed allows it"
                 raise InputError(f"{host.name}: {name}: {value}; {first.name}: {expected[name]}: {rule}")
 
 
 def _with_whole_paths(spec: StudySpec) -> StudySpec:
-    """A host has another working folder."""
+    """The study with absolute paths, because a host has another working folder."""
     models = {
         name: msgspec.structs.replace(variant, path=str(Path(variant.path).expanduser().absolute()))
         if variant.is_directory

@@ -1,4 +1,4 @@
-"""CPU cores of one Ray host, shared out to the CPU engines that it runs at once."""
+"""Divide the CPU cores of one Ray host among the CPU engines that it runs at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from planner.study import StudySpec
 
 
 def on_own_cores(spec: StudySpec, held: ExitStack) -> StudySpec:
-    """The study in containers on `hardware.cpu_cores` cores that no other planner's trial has until `held` closes.
+    """The study with containers on `hardware.cpu_cores` cores that no other planner's trial gets until `held` closes.
 
-    As it is where it does not say how many, or where so many are not free: then trials share cores.
+    The study is unchanged if it gives no number of cores or too few are free; then trials share cores.
     """
     count, container = spec.hardware.cpu_cores, spec.container
     if count is None or container is None or not find_gpu(spec.hardware.gpu).is_cpu:

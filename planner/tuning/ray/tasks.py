@@ -27,14 +27,14 @@ from planner.units import GIB
 from planner.version import __version__
 
 NOTHING = "none"
-"""What a host says of what it has not."""
+"""What a host reports for a thing that it does not have."""
 LOG_BYTES = 1 << 20
-"""The end of each log that travels to the driver; the whole one stays on the host."""
+"""Bytes at the end of each log that are sent to the driver; the whole log stays on the host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What every host is told."""
+    """What every host is told about the study."""
 
     spec: StudySpec
     backend: str
@@ -44,13 +44,13 @@ class Order:
 class Result:
     trial: Trial | None
     logs: Mapping[str, bytes]
-    """End of each, by file name."""
+    """End of each log, by file name."""
     fault: str | None = None
-    """What is wrong with the host, where it could not launch."""
+    """What is wrong with the host if it could not launch; else None."""
 
 
 def _workspace(order: Order) -> Workspace:
-    """Where a host keeps logs and compiled code."""
+    """Workspace in which a host keeps logs and compiled code."""
     return Workspace(Path(platformdirs.user_cache_dir("planner")) / "hosts" / order.spec.name, simulated=False)
 
 
@@ -62,7 +62,7 @@ def _on_these_cards(spec: StudySpec) -> StudySpec:
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """Where a task's engines run."""
+    """Backend, cards and log folder of a task's engines."""
 
     backend: Backend
     cards: Cards
@@ -71,7 +71,7 @@ class _Site:
 
 @contextmanager
 def _site(order: Order, problem: Problem) -> Iterator[_Site]:
-    """While inside, engines can be launched on this task's cards, which it holds; afterwards none is left."""
+    """Context that holds this task's cards and in which engines can be launched on them; none is left afterwards."""
     workspace = _workspace(order)
     backend, cards = make_backend(problem, workspace, order.backend), cards_of(problem, order.backend)
     with held_cards(cards.cards), no_engine_left(backend, order.spec.name):
@@ -80,7 +80,7 @@ def _site(order: Order, problem: Problem) -> Iterator[_Site]:
 
 @ray.remote(max_retries=0, max_calls=1)
 def launch(order: Order, calibrations: Calibrations, work: Work, host: str) -> Result:
-    """One work, on this host."""
+    """Launch one work on this host."""
     try:
         with ExitStack() as own:
             problem = Problem(on_own_cores(_on_these_cards(order.spec), own), calibrations)
@@ -119,7 +119,7 @@ class _Copy:
 def judge(
     order: Order, calibrations: Calibrations, trials: Sequence[Trial], verdicts: Sequence[QualityVerdict]
 ) -> tuple[list[QualityVerdict], list[str], str | None]:
-    """The quality gate on this host: verdicts, what it said, and what is wrong with the host."""
+    """Run the quality gate on this host. Returns verdicts, the lines it said, and the host's fault or None."""
     said: list[str] = []
     problem = Problem(_on_these_cards(order.spec), calibrations)
     copy = _Copy(problem, trials, verdicts)
@@ -133,7 +133,7 @@ def judge(
 
 @ray.remote(max_retries=0, max_calls=1, num_cpus=0)
 def look(order: Order) -> dict[str, str]:
-    """What trials on this host depend on, by name; leftovers of dead planners are removed. `fault` where it cannot."""
+    """What trials on this host depend on, by name; `fault` if it cannot launch. Removes leftovers of dead planners."""
     try:
         problem = Problem(order.spec)
         make_backend(problem, _workspace(order), order.backend).clean_up()
@@ -162,7 +162,7 @@ def _processor() -> str:
 
 
 def _files(path: str) -> str:
-    """How many files a model's folder has and their bytes: enough to tell a half-copied one."""
+    """Number and bytes of the files in a model's folder: enough to detect an incomplete copy."""
     folder = Path(path).expanduser()
     files = [one for one in sorted(folder.rglob("*")) if one.is_file()] if folder.is_dir() else []
     return f"({len(files)} files, {sum(one.stat().st_size for one in files)} bytes)"

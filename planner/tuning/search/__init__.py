@@ -1,1 +1,1 @@
-"""Which candidate comes next, and where trials are kept: the store, the samplers, the process on the speed model."""
+"""Chooses the next candidate and keeps the trials: store, samplers, and the Gaussian process on the speed model."""

@@ -1,8 +1,8 @@
-"""Who works on which trial of a study: `Claims`. One planner alone on SQLite, or several on one PostgreSQL server.
+"""`Claims`: which planner works on which trial of a study. One planner on SQLite, or several on a PostgreSQL server.
 
-A planner that is about to take a trial is `alone` for that moment: it holds an advisory lock of the server, which ends
-with its connection. While it has trials it writes the server's time beside each; who finds that time older than
-`LOST_AFTER_S` takes the trial over. Only the server's clock counts, so those of the hosts may differ.
+A planner about to take a trial is `alone` for that moment: it holds an advisory lock of the server, which ends with
+its connection. While it has trials it writes the server's time beside each. Another planner that finds this time older
+than `LOST_AFTER_S` takes the trial over. Only the server's clock counts, so the hosts' clocks may differ.
 
 Source: PostgreSQL, Explicit Locking, advisory locks; Gray & Cheriton 1989, Leases.
 """
@@ -21,13 +21,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from planner.errors import BackendError, InputError, in_short
 
 BEAT_S = 5.0
-"""Between two signs of life."""
+"""Seconds between two signs of life."""
 LOST_AFTER_S = 40.0
-"""A planner that gave no sign for so long is dead; one that was only cut off finds its trial with somebody else."""
+"""Seconds without a sign of life after which a planner counts as dead. If it was only cut off, it loses its trial."""
 
 
 def is_shared(url: str | None) -> bool:
-    """Whether several planners may use this storage at once. Raises InputError for one we cannot share or keep."""
+    """Whether several planners may use this storage at once. Raises InputError for a storage that is not supported."""
     if url is None:
         return False
     try:
@@ -44,7 +44,7 @@ def is_shared(url: str | None) -> bool:
 
 
 def shown(url: str | None) -> str:
-    """A storage's URL without its password."""
+    """A storage's URL without its password, to show to people."""
     if url is None:
         return "in memory"
     try:
@@ -57,7 +57,7 @@ class Claims:
     def __init__(self, url: str | None, study: str, beat: Callable[[int, float], None]) -> None:
         """`beat(trial id, server time)` writes a sign of life. Raises InputError for a storage of another kind."""
         self.owner = uuid.uuid4().hex
-        """Of the trials that this planner takes."""
+        """Owner id written to the trials that this planner takes."""
         self.is_shared = is_shared(url)
         self._beat = beat
         self._held: set[int] = set()
@@ -74,11 +74,11 @@ class Claims:
                 ) from None
 
     def alone(self) -> AbstractContextManager[None]:
-        """No other planner takes a trial meanwhile. Raises BackendError when the server is lost."""
+        """Context in which no other planner takes a trial. Raises BackendError if the server is lost."""
         return self._locked(self._key) if self.is_shared else nullcontext()
 
     def alone_for(self, what: str) -> AbstractContextManager[None]:
-        """The same for something longer than taking a trial, which goes on meanwhile."""
+        """Context in which no other planner does `what`. It may be long: other planners still take trials meanwhile."""
         return self._locked(self._key ^ (1 + sum(what.encode()))) if self.is_shared else nullcontext()
 
     @contextmanager
@@ -91,16 +91,16 @@ class Claims:
         try:
             yield
         finally:
-            connection.invalidate()  # the lock goes with it, whatever happened to the server
+            connection.invalidate()  # releases the lock, whatever happened to the server
             connection.close()
 
     def now(self) -> float:
-        """Seconds since 1970 by the server's clock."""
+        """Server time, in seconds since 1970."""
         with self._engine.connect() as connection:
             return float(connection.execute(sqlalchemy.text("select extract(epoch from now())")).scalar_one())
 
     def hold(self, trial_id: int) -> None:
-        """Give signs of life for it from now on, the first before this returns."""
+        """Give signs of life for a trial from now on. The first is written before this returns."""
         if not self.is_shared:
             return
         self._beat(trial_id, self.now())
@@ -126,4 +126,4 @@ class Claims:
                     for trial_id in self._held:
                         self._beat(trial_id, now)
             except (SQLAlchemyError, BackendError):
-                continue  # the server is away for a moment; the next sign may reach it
+                continue  # the server is briefly unreachable; the next sign may reach it

@@ -11,26 +11,26 @@ from planner.study import Candidate, Problem
 from planner.trials import Trial
 
 SHOWN = ("output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
-"""Besides the metrics that a study is after or limits."""
+"""Metrics that are always shown; those of a study's objective and limits are added."""
 UNITS = {"s": "s", "req/s": "per_s", "tok/s": "tokens_per_s", "tokens": "tokens"}
 DIGITS = 6
-"""Significant ones; the record has them all."""
+"""Significant digits of an attribute; the record has full precision."""
 
 
 def with_unit(metric: str) -> str:
-    """`output_throughput_tokens_per_s`, `ttft_p95_s`, `max_model_len_tokens`; a score has no unit."""
+    """Name with unit: `output_throughput_tokens_per_s`, `ttft_p95_s`, `max_model_len_tokens`. A score has no unit."""
     return f"{metric}_{UNITS[Metric.parse(metric).unit]}" if metric in GOALS else metric
 
 
 def study_words(problem: Problem) -> str:
-    """`Qwen3-8B on 2 x RTX 4090, vLLM 0.8.5, load chat`."""
+    """One line on the study, such as `Qwen3-8B on 2 x RTX 4090, vLLM 0.8.5, load chat`."""
     models = " or ".join(dict.fromkeys(model.name for model in problem.models.values()))
     cards = f"{problem.spec.hardware.num_gpus} x {problem.gpu.name}"
     return f"{models} on {cards}, vLLM {problem.version}, load {problem.workload.name}"
 
 
 def trial_attributes(problem: Problem, trial: Trial) -> dict[str, str | float | int]:
-    """Short attributes by name; what a trial has not is left out."""
+    """Short attributes of a trial by name; figures that it does not have are left out."""
     memory = trial.predicted_memory if trial.real_memory is None else trial.real_memory
     names = dict.fromkeys([*problem.objective.powers, *problem.objective.limits, *SHOWN])
     found: dict[str, str | float | int | None] = {
@@ -50,14 +50,14 @@ def trial_attributes(problem: Problem, trial: Trial) -> dict[str, str | float | 
 
 
 def settings_words(problem: Problem, candidate: Candidate) -> str:
-    """`layout=2xtp1 max_num_seqs=64`: the searched values that differ from the engine's own."""
+    """The searched values that differ from the engine's own: `layout=2xtp1 max_num_seqs=64`."""
     values = {name: problem.choices.value_of(candidate, name) for name in problem.choices.names}
     words = [f"{name}={value}" for name, value in values.items() if value is not None]
     return " ".join([problem.default_words, *words] if candidate == problem.default else words)
 
 
 def _reasons(trial: Trial) -> list[str]:
-    """Why it has no value, or is no winner."""
+    """Reasons why the trial has no value or cannot win."""
     if trial.failure is not None:
         return [f"{trial.failure.kind}: {trial.failure.message}"]
     return [constraint.message for constraint in trial.constraints if constraint.excess > 0]

@@ -1,4 +1,4 @@
-"""The Gaussian process on the residuals of the speed model: its kernel, its posterior, its expected improvement."""
+"""The Gaussian process on the speed model's residuals: kernel, posterior and expected improvement."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 from planner.benchmark import MAX_MODEL_LEN
 
 OFFSET_STD = 0.4
-"""How far the whole level of the predictions may be off, as a standard deviation of the log."""
+"""Prior on the error of the predictions' overall level, as a standard deviation of the log."""
 SLOPE_STD = 0.35
-"""How much more or less of the predicted spread may be real; three of them make the prediction worthless."""
+"""Prior on the error of the predicted spread, as a standard deviation; three of them make the prediction worthless."""
 RESIDUAL_STDS = (0.02, 0.05, 0.1, 0.2, 0.3)
-"""Candidates for the process's standard deviation; the likeliest is taken, RESIDUAL_STD being the likeliest before."""
+"""Candidates for the process's standard deviation. The likeliest is taken; the prior favours RESIDUAL_STD."""
 RESIDUAL_STD, RESIDUAL_DOUBT = 0.10, 0.8
 LENGTH_SCALES = (0.3, 0.7, 1.5, 4.0)
-"""Candidates for each dimension's length scale, in units of a searched range; with a long one it hardly matters."""
+"""Candidates for each dimension's length scale, in units of a searched range. A long one makes it hardly matter."""
 LENGTH_DOUBT = 1.0
-"""Of the logarithm of a length scale around 1."""
+"""Prior standard deviation of a length scale's logarithm, around a scale of 1."""
 NOISE_FACTORS, NOISE_DOUBT = (0.5, 1.0, 2.0, 4.0), 0.7
-"""Candidates for the noise, times what the repeats say; without repeats the residuals say more."""
+"""Candidates for the noise, as multiples of the expected noise, and the prior's standard deviation of their log."""
 CERTAIN = 1e-9
-"""Standard deviation of what is known."""
+"""Standard deviation of a value that is known exactly."""
 
 Array = NDArray[np.float64]
 
 
 def _log(powers: Mapping[str, float], metrics: Mapping[str, Array]) -> Array:
-    """Of the product of these metrics, each to its power; 0 without any."""
+    """Logarithm of the product of these metrics, each to its power; 0 if there are none."""
     logs = [power * np.log(np.maximum(metrics[name], 1e-9)) for name, power in powers.items()]
     return np.asarray(sum(logs))
 
@@ -46,9 +46,9 @@ def _learned(
     noise: float,
     shared: Array | float,
 ) -> _Posterior:
-    """Of a product of metrics at `points`, given its measured `logs` and the metrics' predictions at both.
+    """Posterior of a product of metrics at `points`, given its measured `logs` and the metrics' predictions at both.
 
-    The context, which is known before a launch, is taken as it is.
+    The context length is known before a launch and is used unchanged.
     """
     sure = {name: power for name, power in powers.items() if name == MAX_MODEL_LEN}
     unsure = {name: power for name, power in powers.items() if name not in sure}
@@ -60,9 +60,9 @@ def _learned(
 
 
 def _expected_gain(values: Array, kept: Array, chances: Array) -> Array:
-    """Of values that are known over the best of those `kept` so far, each of which keeps its limits again by chance.
+    """Expected gain of known values over the best of `kept`, each of which keeps its limits again by its chance.
 
-    Where none does, the best is 0. Taken as independent of each other.
+    If none keeps them, the best is 0. The chances are taken as independent.
     """
     gain, none_yet = np.zeros(len(values)), 1.0
     for i in np.argsort(-kept):
@@ -78,14 +78,14 @@ def _expected_gain(values: Array, kept: Array, chances: Array) -> Array:
 class _Posterior:
     mean: Array
     std: Array
-    """Of the logarithm, at the points.  # (num_points,)"""
+    """Standard deviation of the logarithm at the points.  # (num_points,)"""
     at_known: Array
-    """The mean at what was measured, noise smoothed out.  # (num_measured,)"""
+    """Mean at the measured candidates, with the noise smoothed out.  # (num_measured,)"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kernel:
-    """Level, slope on the prediction, and a Matern 5/2 with a length scale for each dimension."""
+    """Kernel of a level, a slope on the prediction, and a Matern 5/2 with a length scale per dimension."""
 
     std: float
     noise: float
@@ -116,9 +116,9 @@ def _posterior(
     noise: float,
     shared: Array | float = 0.0,
 ) -> _Posterior:
-    """Of the logarithm of a metric at `points`, given measured `logs` at `known` and the model's logs at both.
+    """Posterior of a metric's logarithm at `points`, given measured `logs` at `known` and the model's logs at both.
 
-    `shared`: covariance of what else was measured with them, of which the points have nothing.
+    `shared` is the covariance of other effects on the measured values, which the points do not have.
     """
     middle = float(predicted_known.mean())
     slope_known, slope = predicted_known - middle, predicted - middle
@@ -135,7 +135,7 @@ def _posterior(
 
 
 def _likeliest(known: Array, residuals: Array, slopes: Array, noise: float, shared: Array | float) -> _Kernel:
-    """Standard deviation first, then one length scale after the other, twice: coordinate ascent of the posterior."""
+    """Kernel of largest posterior by coordinate ascent: first the standard deviation, then each length scale, twice."""
 
     def score(kernel: _Kernel) -> float:
         covariance = kernel.between(known, known, slopes, slopes) + kernel.noise**2 * np.eye(len(known)) + shared

@@ -1,8 +1,7 @@
-"""What proposes the next candidate: our samplers and Optuna's, made by `make_sampler`, over the enumerated grid.
+"""Samplers, which propose the next candidate: ours and Optuna's, made by `make_sampler`, over the enumerated grid.
 
-`planner`, `random` and `grid` propose from the feasible combinations only, by the `Situation` that the search gives
-them; they read no storage. Optuna's own (`tpe`, `gp`) do not know that set: `search.py` refuses what they propose
-outside it.
+`planner`, `random` and `grid` propose only feasible combinations, by the `Situation` that the search gives them; they
+read no storage. Optuna's own (`tpe`, `gp`) do not know that set: `search.py` refuses what they propose outside it.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from planner.tuning.search.surrogate import Surrogate
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """How a study stands when it is asked for its next candidate."""
+    """State of a study when it is asked for its next candidate."""
 
     rows: NDArray[np.int64]
-    """Feasible rows of the grid that no trial has had."""
+    """Feasible rows of the grid that no trial has tried."""
     past: Sequence[Trial]
     """The finished trials, oldest first."""
     pending: Sequence[Candidate]
-    """Under way on other engines."""
+    """Candidates under way on other engines."""
 
 
 class FeasibleSampler(BaseSampler):
-    """Proposes rows of the grid that are feasible and were not launched: in order, at random, or by the surrogate."""
+    """Proposes feasible rows of the grid that were not launched: in order, at random, or by the surrogate."""
 
     def __init__(self, problem: Problem, name: str, seed: int) -> None:
         self._problem = problem
@@ -46,7 +45,7 @@ class FeasibleSampler(BaseSampler):
         self._rng = np.random.default_rng(seed)
         self._surrogate = Surrogate(problem) if name == "planner" else None
         self.situation = Situation(np.empty(0, dtype=np.int64), (), ())
-        """What it chooses by; whoever asks Optuna for a trial sets it before."""
+        """What the sampler chooses by. It must be set before Optuna is asked for a trial."""
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
         return distributions(self._problem)
@@ -62,7 +61,7 @@ class FeasibleSampler(BaseSampler):
         return self._problem.choices.params(self._problem.grid.indices[self.choose(self.situation)])
 
     def choose(self, situation: Situation) -> int:
-        """One of the situation's rows."""
+        """Choose one of the situation's rows."""
         if self._name == "grid":
             return int(situation.rows[0])
         if self._surrogate is None:
@@ -80,7 +79,7 @@ class FeasibleSampler(BaseSampler):
 
 
 class GridGP(GPSampler):
-    """Optuna's Gaussian process over all searched settings, though the engine's default may have none of them set."""
+    """Optuna's Gaussian process over all searched settings, although the engine's default may set none of them."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
         if importlib.util.find_spec("torch") is None or importlib.util.find_spec("scipy") is None:
@@ -99,7 +98,7 @@ class GridGP(GPSampler):
 
 
 class _WithParams:
-    """A study seen without the trials that lack a parameter."""
+    """View of a study without the trials that lack a parameter."""
 
     def __init__(self, study: optuna.Study, names: Collection[str]) -> None:
         self._of = study
@@ -113,7 +112,7 @@ class _WithParams:
 
 
 def make_sampler(problem: Problem) -> BaseSampler:
-    """The sampler the study names. Raises InputError when it is not installed."""
+    """The sampler that the study names. Raises InputError if it is not installed."""
     name, seed = problem.spec.sampler.name, problem.spec.sampler.seed
     if name == "tpe":
         return TPESampler(seed=seed)
@@ -121,7 +120,7 @@ def make_sampler(problem: Problem) -> BaseSampler:
 
 
 def untried_rows(problem: Problem, past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> NDArray[np.int64]:
-    """Feasible rows of the grid that no trial has had, without those whose answers the quality gate refused."""
+    """Feasible rows of the grid that no trial has tried, without those whose answers the quality gate refused."""
     rows = problem.grid.feasible_rows
     refused = refused_numerics(problem, past)
     if refused:
@@ -135,7 +134,7 @@ def untried_rows(problem: Problem, past: Sequence[Trial], pending: Sequence[Cand
 
 
 def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) -> bool:
-    """False where values are known before a launch and none of these rows is above the best that kept its limits."""
+    """False if values are known before a launch and no row has a larger one than the best trial within its limits."""
     if not problem.objective.is_known:
         return True
     finals = (trial for trial in past if trial.rerun is not None and trial.rerun.is_final)

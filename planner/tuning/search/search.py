@@ -1,7 +1,7 @@
-"""The study's next candidate: `Search.ask() -> candidate`, `Search.tell(trial)`. The trials are in its `StudyStore`.
+"""A study's next candidate: `Search.ask() -> candidate`, `Search.tell(trial)`. Trials are kept in its `StudyStore`.
 
-What a sampler proposes outside the feasible combinations is told as PRUNED with its constraint, and it is asked again;
-when that does not help, the open combination nearest to its last proposal is taken.
+A proposal outside the feasible combinations is told to the sampler as PRUNED with its constraint, and the sampler is
+asked again. If that does not help, the open combination nearest to its last proposal is taken.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from planner.tuning.search.samplers import (
 from planner.tuning.search.store import CANDIDATE, RERUN, StudyStore, rerun_of, under_way
 
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
-"""Infeasible or repeated proposals of one of Optuna's samplers before we choose for it. GP learns nothing from them, so
-it would propose the same again."""
+"""Infeasible or repeated proposals by one of Optuna's samplers before we choose for it. GP learns nothing from them,
+so it would repeat its proposal."""
 
 
 class Search:
-    """Asks a sampler for the candidates of one study, and tells what they showed to its store."""
+    """Asks a sampler for the candidates of one study, and stores their trials."""
 
     def __init__(self, problem: Problem, store: StudyStore, sampler: BaseSampler) -> None:
         self._problem = problem
@@ -46,9 +46,9 @@ class Search:
 
     @classmethod
     def open(cls, problem: Problem, storage: str | None) -> Search:
-        """The study in this storage, by default in memory, with the sampler that it names.
+        """Open the study in this storage, by default in memory, with the sampler that it names.
 
-        Raises InputError when the stored study was defined otherwise, or the sampler is not installed.
+        Raises InputError if the stored study has another definition or the sampler is not installed.
         """
         sampler = make_sampler(problem)
         return cls(problem, StudyStore(problem, storage), sampler)
@@ -56,33 +56,33 @@ class Search:
     # --- the store's, for the loop ---
 
     def trials(self) -> list[Trial]:
-        """The finished trials, oldest first, each with the verdict on its answers and its host's speed."""
+        """Finished trials, oldest first, each with the verdict on its answers and its host's speed."""
         return self.store.trials()
 
     def alone(self) -> AbstractContextManager[None]:
-        """Around looking and asking: no other planner asks meanwhile. Raises BackendError: the storage is lost."""
+        """Context for looking and asking, in which no other planner asks. Raises BackendError if the storage fails."""
         return self.store.alone()
 
     def num_under_way(self, finals: bool = False) -> int:
-        """Trials of the search, or all others, that are asked here, or at another planner that lives."""
+        """Number of trials of the search, or with `finals` all others, asked here or by another living planner."""
         return self.store.num_under_way(finals)
 
     def tell(self, trial: Trial) -> bool:
-        """Store a finished trial; False, and nothing stored, where another planner has taken it over since."""
+        """Store a finished trial. False, with nothing stored, if another planner has taken it over since."""
         return self.store.store(trial)
 
     def tell_recorded(self) -> None:
-        """End what a killed planner had begun to store."""
+        """Finish storing the trials that a killed planner had begun to store."""
         self.store.store_recorded()
 
     # --- asking ---
 
     def ask(self) -> tuple[int, Candidate] | None:
-        """The next trial's number and candidate; None when every feasible combination that may win was tried.
+        """The next trial's number and candidate; None if every feasible combination that may win was tried.
 
-        A trial that an earlier run asked and did not finish comes first, under its own number, and so does one of a
-        planner that died. For engines side by side ask several times before the first `tell`: nothing is asked twice,
-        and our own sampler spreads out.
+        A trial that an earlier run or a dead planner left unfinished comes first, under its own number. For engines
+        side by side ask several times before the first `tell`: no candidate is asked twice, and our own sampler spreads
+        its proposals out.
         """
         asked = self.store.asked()
         running, taken = under_way(asked), {frozen.number for frozen in self.store.taken(asked)}
@@ -108,9 +108,9 @@ class Search:
         return self._begin_row(self._nearest(open_rows, candidate))
 
     def by_round(self, to_do: Sequence[Heat]) -> list[Heat]:
-        """Those that may begin, in order: none of a round that is under way, first those of rounds begun here.
+        """Heats that may begin, in order: none of a round that is under way, first those of rounds begun here.
 
-        So one host does a round, unless its planner dies.
+        So one planner does a whole round unless it dies.
         """
         taken = self.store.taken(self.store.asked())
         rounds = {(rerun.series, rerun.round) for rerun in map(rerun_of, taken) if rerun is not None}
@@ -126,9 +126,9 @@ class Search:
         return sorted(free, key=order)
 
     def ask_rerun(self, candidate: Candidate, rerun: Rerun) -> int | None:
-        """Begin a trial of the finals, or one that compares hosts; one begun by an earlier run keeps its number.
+        """Begin a trial of the finals, or one that compares hosts. One begun by an earlier run keeps its number.
 
-        None while somebody has it.
+        None if a planner is already working on it.
         """
         asked = self.store.asked()
         begun = next((frozen for frozen in asked if rerun_of(frozen) == rerun), None)
@@ -139,13 +139,13 @@ class Search:
         return self.store.begin(handle, candidate, rerun)[0]
 
     def _nearest(self, rows: NDArray[np.int64], candidate: Candidate) -> int:
-        """The row that differs in the fewest settings, and there by the fewest values."""
+        """The row that differs from the candidate in the fewest settings, then by the fewest values."""
         proposed = self._problem.grid.indices[self._problem.row_of(candidate)]
         steps = np.abs(self._problem.grid.indices[rows] - proposed)
         return int(rows[np.lexsort((steps.sum(axis=1), (steps > 0).sum(axis=1)))[0]])
 
     def _ask(self, settings: Mapping[str, BaseDistribution]) -> optuna.Trial:
-        """A new trial, or one that a planner was killed in the middle of asking: who asks is alone."""
+        """A new trial, or one that a planner was asking when it was killed. Call it only while `alone`."""
         asked = self.store.asked()
         half = (one for one in asked if CANDIDATE not in one.user_attrs and RERUN not in one.user_attrs)
         if (frozen := next(half, None)) is None:
@@ -156,7 +156,7 @@ class Search:
         return trial
 
     def _begin_default(self) -> tuple[int, Candidate]:
-        """The default has parameters where it is on the grid; else it sets none of them."""
+        """Begin the default. It has parameters only if it is on the grid."""
         row = self._problem.row_of(self._problem.default)
         if row is None:
             return self.store.begin(self._ask({}), self._problem.default)
@@ -169,7 +169,7 @@ class Search:
         if not any(frozen.system_attrs.get("fixed_params") == params for frozen in half):
             self._study.enqueue_trial(params)
         trial = self._ask(distributions(self._problem))
-        while trial.params != params:  # another one that a killed planner was in the middle of asking
+        while trial.params != params:  # another one that a killed planner was asking
             self.store.reject(trial, ())
             trial = self._ask(distributions(self._problem))
         return self.store.begin(trial, self._problem.choices.candidate(params))

@@ -1,8 +1,8 @@
-"""The speed model's coefficients, fitted to a study's own trials: `fit_coefficients(problem, trials) -> Coefficients`.
+"""Fit the speed model's coefficients to a study's own trials: `fit_coefficients(problem, trials) -> Coefficients`.
 
-Efficiencies and overheads start from the card's priors; each trial's throughput and time per output token move them, as
-far as the priors' widths let them (maximum a posteriori, Gauss-Newton on their logarithms). What a few factors cannot
-explain is left to the surrogate. Source: Rasmussen & Williams 2006, ch. 2.7, for a parametric mean under a process.
+Efficiencies and overheads start from the card's priors. Each trial's throughput and time per output token move them
+as far as the priors' widths allow (maximum a posteriori, Gauss-Newton on their logarithms). The surrogate learns what
+these few factors cannot explain. Source: Rasmussen & Williams 2006, ch. 2.7, for a parametric mean under a process.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ FACTORS: tuple[tuple[tuple[str, ...], float], ...] = (
     (("host_s_per_seq",), 0.7),
     (("frontend_s_per_token",), 0.6),
 )
-"""What moves together, and the standard deviation of its logarithm before anything is measured."""
+"""Groups of coefficients scaled by one factor, each with the prior standard deviation of the factor's logarithm."""
 OBSERVED = {"output_throughput": 0.04, "tpot_mean": 0.10}
-"""Metrics that are fitted, and how far the right coefficients would still be off, as a standard deviation."""
+"""Metrics that are fitted, each with the error left by the right coefficients, as a standard deviation of the log."""
 ITERATIONS = 6
 STEP = 0.02
-"""Of the numerical derivatives, in logarithms."""
+"""Step of the numerical derivatives, in logarithms."""
 FURTHEST = 2.0
-"""Largest change of a logarithm."""
+"""Largest change of a factor's logarithm."""
 
 
 def fit_coefficients(problem: Problem, trials: Sequence[Trial]) -> Coefficients:
-    """The card's priors where nothing is measured."""
+    """Coefficients fitted to the measured trials; the card's priors if there are none."""
     prior = default_coefficients(problem.deployment(problem.default).engine, problem.gpu)
     measured = [t for t in trials if t.outcome == "measured" and t.metrics.get("output_throughput", 0.0) > 0]
     if not measured:
@@ -59,7 +59,7 @@ def fit_coefficients(problem: Problem, trials: Sequence[Trial]) -> Coefficients:
 
 
 def scaled(prior: Coefficients, logs: Array) -> Coefficients:
-    """Each factor's coefficients times the exponential of its logarithm."""
+    """The prior with each factor's coefficients multiplied by the exponential of its logarithm."""
     changes = {
         name: getattr(prior, name) * math.exp(log)
         for (names, _), log in zip(FACTORS, logs.tolist(), strict=True)
@@ -69,7 +69,7 @@ def scaled(prior: Coefficients, logs: Array) -> Coefficients:
 
 
 def _groups(problem: Problem, trials: Sequence[Trial]) -> list[tuple[NDArray[np.int64], Deployment]]:
-    """Positions in `trials`, and their deployment; as arrays where they are on the grid."""
+    """Groups of positions in `trials` with their deployment, which has arrays for candidates on the grid."""
     rows = [problem.row_of(trial.candidate) for trial in trials]
     on_grid = np.array([i for i, row in enumerate(rows) if row is not None], dtype=np.int64)
     groups = [(np.array([i]), problem.deployment(trials[i].candidate)) for i, row in enumerate(rows) if row is None]
@@ -86,7 +86,7 @@ def _log_predicted(
     count: int,
     coefficients: Coefficients,
 ) -> Array:
-    """# (len(names), count)"""
+    """Logarithms of the predicted metrics.  # (len(names), count)"""
     predicted = np.zeros((len(names), count))
     for members, deployment in groups:
         metrics = problem.predict(deployment, coefficients)
@@ -96,7 +96,7 @@ def _log_predicted(
 
 
 def _minimise(misfit: object) -> Array:
-    """Gauss-Newton with halved steps; the priors are one more misfit each."""
+    """Minimise by Gauss-Newton with halved steps. Each prior counts as one more misfit."""
     assert callable(misfit)
     widths = np.array([width for _, width in FACTORS])
     logs = np.zeros(len(FACTORS))

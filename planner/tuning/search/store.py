@@ -1,9 +1,9 @@
-"""The study's memory: `StudyStore` keeps its trials in Optuna's storage and knows who works on which. It knows no
-sampler.
+"""`StudyStore` keeps a study's trials in Optuna's storage and knows which planner works on which. It knows no sampler.
 
-Optuna's storage is the durable truth. A trial's full record is one user attribute (`record`, JSON); its parameters,
-value and constraints are Optuna's own, and its figures short attributes beside them (`dashboard_attributes.py`), so
-`optuna-dashboard` and `optuna.load_study` work on our studies. `claims.py` says how several planners share one storage.
+Optuna's storage is the only durable state. A trial's full record is one user attribute (`record`, JSON). Its
+parameters, value and constraints are stored as Optuna's own, and its figures as short attributes beside them
+(`dashboard_attributes.py`), so `optuna-dashboard` and `optuna.load_study` work on our studies. `claims.py` says how
+several planners share one storage.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from planner.tuning.search.dashboard_attributes import study_words, trial_attrib
 RECORD, CANDIDATE, RERUN = "record", "candidate", "rerun"
 """User attributes of a trial."""
 OWNER, SIGN_OF_LIFE = "owner", "sign_of_life"
-"""Which planner has a trial, and when it last said so; where several share the storage."""
+"""User attributes of a trial in a shared storage: the planner that has it, and the time of its last sign of life."""
 DEFINITION, ABOUT, QUALITY = "definition", "about", "quality"
 """User attributes of a study."""
 
@@ -39,17 +39,17 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class StudyStore:
-    """One study in one storage, by default in memory. Raises InputError when the stored study was defined otherwise."""
+    """One study in one storage, by default in memory. Raises InputError if the stored study has another definition."""
 
     def __init__(self, problem: Problem, storage: str | None) -> None:
         self._problem = problem
         self._asked_here: set[int] = set()
         self._decoded: dict[int, Trial | None] = {}
-        """The finished trials by number, each decoded once: a finished trial does not change."""
+        """Finished trials by number. Each is decoded once, as a finished trial does not change."""
         self._claims = Claims(storage, problem.spec.name, self._beat)
         self.study = self._opened(storage)
-        """Optuna's, to ask it for new trials."""
-        with self.alone():  # or a planner that begins beside this one finds a study without a definition
+        """Optuna's study, which is asked for new trials."""
+        with self.alone():  # else another starting planner could find no definition
             self.study.set_metric_names([with_unit(problem.objective.name)])
             self._check_definition()
             if self.study.user_attrs.get(ABOUT) != (about := study_words(problem)):
@@ -58,25 +58,25 @@ class StudyStore:
     def _opened(self, storage: str | None) -> optuna.Study:
         try:
             _refuse_foreign(storage)
-            with self.alone():  # the first planner makes the tables
+            with self.alone():  # the first planner creates the tables
                 return optuna.create_study(
                     study_name=self._problem.spec.name,
                     storage=storage,
                     direction=self._problem.objective.direction,
                     load_if_exists=True,
                 )
-        except RuntimeError as error:  # tables of another version of Optuna, which says what to do
+        except RuntimeError as error:  # tables of another Optuna version; its message says what to do
             words = str(error).replace("$STORAGE_URL", shown(storage))
             raise InputError(f"storage {shown(storage)}: {words}") from None
         except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
             raise InputError(f"storage {shown(storage)}: cannot be opened: {in_short(error)}") from None
 
     def _check_definition(self) -> None:
-        """A study continues only under the definition it began with: other loads or machines do not compare."""
+        """Raise InputError if the definition has changed: trials of other loads or machines would not be comparable."""
         now = definition(self._problem)
         stored = self.study.user_attrs.get(DEFINITION)
         changed = sorted(key for key in {*now, *(stored or {})} if now.get(key) != (stored or {}).get(key))
-        if changed and not self.trials():  # nothing measured yet that could not be compared
+        if changed and not self.trials():  # nothing is measured yet, so nothing becomes incomparable
             self.study.set_user_attr(DEFINITION, now)
             for frozen in self.asked():
                 self.study.tell(frozen.number, state=TrialState.FAIL)
@@ -89,7 +89,7 @@ class StudyStore:
     # --- what is known ---
 
     def trials(self) -> list[Trial]:
-        """The finished trials, oldest first, each with the verdict on its answers and its host's speed.
+        """Finished trials, oldest first, each with the verdict on its answers and its host's speed.
 
         Raises InputError for a record that is damaged.
         """
@@ -104,11 +104,11 @@ class StudyStore:
         return [trial for frozen in finished if (trial := known[frozen.number]) is not None]
 
     def verdicts(self) -> list[QualityVerdict]:
-        """What the quality gate found so far, one for each set of numerics."""
+        """Verdicts of the quality gate so far, one for each set of numerics."""
         return msgspec.convert(self.study.user_attrs.get(QUALITY, []), list[QualityVerdict])
 
     def keep_verdicts(self, verdicts: Sequence[QualityVerdict]) -> None:
-        """Store these, and no others, beside the trials; they are theirs from now on."""
+        """Replace the stored verdicts by these; `trials` shows them from now on."""
         self.study.set_user_attr(QUALITY, msgspec.to_builtins(list(verdicts)))
 
     # --- who works on what ---
@@ -119,23 +119,23 @@ class StudyStore:
         return self._claims.is_shared
 
     def alone(self) -> AbstractContextManager[None]:
-        """Around looking and asking: no other planner asks meanwhile. Raises BackendError: the storage is lost."""
+        """Context for looking and asking, in which no other planner asks. Raises BackendError if the storage fails."""
         return self._claims.alone()
 
     def alone_for(self, what: str) -> AbstractContextManager[None]:
-        """Around what one planner does for all of them; the others wait, but may ask."""
+        """Context for `what` one planner does for all. Others that want to do it wait, but may still ask for trials."""
         return self._claims.alone_for(what)
 
     def num_under_way(self, finals: bool = False) -> int:
-        """Trials of the search, or all others, that are asked here, or at another planner that lives."""
+        """Number of trials of the search, or with `finals` all others, asked here or by another living planner."""
         return sum((RERUN in frozen.user_attrs) == finals for frozen in self.taken(self.asked()))
 
     def asked(self) -> list[FrozenTrial]:
-        """The trials that are asked and not told, oldest first; also those that a planner was killed while asking."""
+        """Trials asked and not told, oldest first, including those that a planner was asking when it was killed."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def taken(self, asked: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the `asked` that somebody has: this planner, or another one that lives."""
+        """Those of `asked` that this planner or another living one has."""
         whole = [frozen for frozen in asked if CANDIDATE in frozen.user_attrs]
         if not self._claims.is_shared or not whole:
             return [frozen for frozen in whole if frozen.number in self._asked_here]
@@ -147,12 +147,12 @@ class StudyStore:
         ]
 
     def handle(self, number: int) -> optuna.Trial:
-        """A trial that is asked, to write to it."""
+        """Handle for writing to a trial that is asked."""
         storage = self.study._storage
         return optuna.Trial(self.study, storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
 
     def claim(self, trial: optuna.Trial) -> None:
-        """Take a trial that nobody has; where others share the storage it gets signs of life from now on."""
+        """Take a trial that no planner has. In a shared storage it gets signs of life from now on."""
         if self._claims.is_shared:
             self._claims.hold(trial._trial_id)
             trial.set_user_attr(OWNER, self._claims.owner)
@@ -167,7 +167,7 @@ class StudyStore:
     # --- what is written ---
 
     def begin(self, trial: optuna.Trial, candidate: Candidate, rerun: Rerun | None = None) -> tuple[int, Candidate]:
-        """Claim a trial and write down what it launches."""
+        """Claim a trial and store the candidate that it launches."""
         if rerun is not None:
             trial.set_user_attr(RERUN, msgspec.json.encode(rerun).decode())
         self.claim(trial)
@@ -175,7 +175,7 @@ class StudyStore:
         return trial.number, candidate
 
     def reject(self, trial: optuna.Trial, violated: Sequence[Constraint]) -> None:
-        """A proposal that is not launched: infeasible (the sampler learns the excess) or already known."""
+        """Reject a proposal that is infeasible (the sampler learns the excess) or already known; it is not launched."""
         for constraint in violated:
             trial.set_constraint(constraint.name, constraint.excess)
         self.study.tell(trial, state=TrialState.PRUNED)
@@ -183,7 +183,7 @@ class StudyStore:
     def store(self, trial: Trial) -> bool:
         """Store a finished trial. A failure is never a score: it is PRUNED with a violated constraint.
 
-        False, and nothing stored, where another planner has taken the trial over since.
+        False, with nothing stored, if another planner has taken the trial over since.
         """
         with self.alone():
             handle = self.handle(trial.number)
@@ -199,7 +199,7 @@ class StudyStore:
         return any(frozen.number == number and frozen.user_attrs.get(OWNER) == self._claims.owner for frozen in whole)
 
     def _store(self, trial: Trial, handle: optuna.Trial) -> None:
-        """The record first: a trial of a planner that is killed before the end is told by the next."""
+        """Write the record first: if this planner is killed before the end, the next one tells the trial."""
         handle.set_user_attr(RECORD, msgspec.json.encode(trial).decode())
         for name, value in trial_attributes(self._problem, trial).items():
             handle.set_user_attr(name, value)
@@ -213,7 +213,7 @@ class StudyStore:
             self.study.tell(trial.number, state=TrialState.PRUNED)
 
     def store_recorded(self) -> None:
-        """End what a killed planner had begun to store."""
+        """Finish storing the trials that a killed planner had begun to store."""
         with self.alone():
             asked = self.asked()
             taken = {frozen.number for frozen in self.taken(asked)}
@@ -229,7 +229,7 @@ class StudyStore:
 
 @contextmanager
 def storage_kept() -> Iterator[None]:
-    """A storage that cannot be read or written any more, as on a full disk, is no fault of a trial: BackendError."""
+    """Raise BackendError if the storage cannot be read or written, as on a full disk: it is no fault of a trial."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
@@ -241,7 +241,7 @@ def storage_kept() -> Iterator[None]:
 
 
 def _refuse_foreign(storage: str | None) -> None:
-    """Optuna would write its tables into whatever SQLite file it is given. Raises InputError."""
+    """Raise InputError for an SQLite file of another program, since Optuna would write its tables into it."""
     if storage is None or not storage.startswith("sqlite:"):
         return
     engine = sqlalchemy.create_engine(storage)
@@ -255,19 +255,19 @@ def _refuse_foreign(storage: str | None) -> None:
 
 
 def under_way(asked: Iterable[FrozenTrial]) -> list[tuple[int, Candidate]]:
-    """Number and candidate of the search's trials among those that are asked and not told, in the order given."""
+    """Number and candidate of each trial of the search among those asked and not told, in the order given."""
     ours = [frozen for frozen in asked if CANDIDATE in frozen.user_attrs and RERUN not in frozen.user_attrs]
     return [(frozen.number, msgspec.json.decode(frozen.user_attrs[CANDIDATE], type=Candidate)) for frozen in ours]
 
 
 def rerun_of(frozen: FrozenTrial) -> Rerun | None:
-    """Which rerun a stored trial is; None for a trial of the search."""
+    """The rerun that a stored trial is; None for a trial of the search."""
     text = frozen.user_attrs.get(RERUN)
     return None if text is None else msgspec.json.decode(text, type=Rerun)
 
 
 def record_of(frozen: FrozenTrial) -> Trial | None:
-    """None where there is none: of a proposal that was not launched. Raises InputError where it is damaged."""
+    """Record of a stored trial; None for a proposal that was not launched. Raises InputError if it is damaged."""
     if RECORD not in frozen.user_attrs:
         return None
     try:
@@ -285,11 +285,11 @@ def definition(problem: Problem) -> dict[str, Any]:
         return msgspec.to_builtins(value, enc_hook=float)
 
     kept_values = {key: plain(getattr(spec, key)) for key in kept}
-    # How long we wait, from where we start, what is compiled already and who may read the model change no number.
+    # Timeouts, the start command, the compile cache and passed variables do not change any result.
     for waiting in ("start_timeout", "command", "compile_cache", "pass_env"):
         kept_values["engine"].pop(waiting)
-    kept_values["hardware"].pop("gpu_ids")  # the cards of a study are alike
-    if not spec.objective.weights:  # studies from before there were any go on
+    kept_values["hardware"].pop("gpu_ids")  # all cards of a study are alike
+    if not spec.objective.weights:  # older studies, stored without weights, must continue
         kept_values["objective"].pop("weights")
     for name, variant in spec.models.items():
         kept_values["models"][name]["path"] = variant.basename  # a folder may move

@@ -1,4 +1,4 @@
-"""The trials of a study as they are stored, read without a sampler."""
+"""Read a study's stored trials without a sampler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from planner.tuning.search.store import StudyStore
 def stored_trials(
     spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None
 ) -> tuple[Problem, list[Trial]]:
-    """The trials of a study so far. Raises InputError when there are none."""
+    """The problem of a study, and its trials so far. Raises InputError if there are none."""
     problem = Problem(spec)
     workspace = Workspace(folder, is_simulated)
     if storage is None and not (workspace.folder / "study.db").exists():

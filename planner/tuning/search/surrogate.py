@@ -1,11 +1,11 @@
-"""Which feasible combination to launch next: a Gaussian process on what the speed model gets wrong.
+"""Choose the feasible combination to launch next, with a Gaussian process on the errors of the speed model.
 
-In: the grid's rows still open, the finished trials. Out: one row. The speed model is first fitted to the trials
-(`speed_fit.py`); the process learns log(measured) - log(predicted), and how far the model's spread may be trusted: a
-slope on log(predicted) is part of it, so a model that ranks wrongly is overruled by the data. Chosen is the largest
-expected improvement per expected second of engine time, times the probability that the limits are kept, weighed down
-near settings that failed to serve. What is known before a launch is not learned: an objective of max_model_len alone
-has exact improvements, and the probabilities lead to the border of the limits. Pure NumPy; knows nothing of optuna.
+In: the grid's open rows, the finished trials. Out: one row. The speed model is first fitted to the trials
+(`speed_fit.py`). The process then learns log(measured) - log(predicted). It includes a slope on log(predicted), so
+the data overrule a model that ranks wrongly. The row chosen has the largest expected improvement per expected second
+of engine time, times the probability that the limits are kept, weighed down near settings that failed to serve. What
+is known before a launch is not learned: an objective of max_model_len alone has exact improvements, and the
+probabilities lead to the border of the limits. Pure NumPy; knows nothing of optuna.
 
 Source: Jones et al. 1998, Efficient Global Optimization (expected improvement); Gardner et al. 2014, Bayesian
 Optimization with Inequality Constraints; Rasmussen & Williams 2006, ch. 2 and 5.
@@ -41,16 +41,16 @@ from planner.tuning.search.gaussian_process import (
 from planner.tuning.search.speed_fit import fit_coefficients
 
 LIMIT_NOISE = 0.1
-"""Noise of a latency's percentile, as a standard deviation of the log."""
+"""Noise of a latency percentile, as a standard deviation of the log."""
 RATE_NOISE = math.hypot(PRIOR_NOISE, LAUNCH_NOISE)
-"""The same of a rate, from one launch to another."""
+"""Noise of a rate from one launch to another, as a standard deviation of the log."""
 FAILURE_LENGTH_SCALE = 0.25
 MOST_LEARNED = 128
-"""Trials; a study seldom has so many."""
+"""Most trials that are learned from; few studies have more."""
 FIRST_START_S = 60.0
-"""A launch's start-up before any was seen."""
+"""Assumed start-up time of a launch, in seconds, before any was seen."""
 WARM_SHARE = 0.6
-"""Of it, where the code is in the compile cache: 28.6 s instead of 45 s of V1 0.24 on H200."""
+"""Fraction of the start-up time if the code is in the compile cache: 28.6 s instead of 45 s of V1 0.24 on H200."""
 
 
 class Surrogate:
@@ -61,9 +61,9 @@ class Surrogate:
         self._features: Array | None = None
 
     def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
-        """The row of the largest expected improvement a second; the model's favourite while nothing is measured.
+        """The row of largest expected improvement per second; the model's favourite while nothing is measured.
 
-        `pending` is under way on other engines; it counts as having ended as it is believed to.
+        `pending` candidates are under way on other engines and count as trials that ended as expected.
         """
         objective = self._problem.objective
         past = self._telling([as_on_one_host(self._problem, trial) for trial in past])
@@ -78,7 +78,7 @@ class Surrogate:
         known = np.array([self._candidate_features(t.candidate) for t in measured])
         rows = self._new_points(rows, known)
         seen = self._predicted(measured, coefficients)
-        points = np.vstack([self._grid_features()[rows], known])  # what was measured may turn out otherwise next time
+        points = np.vstack([self._grid_features()[rows], known])  # measured ones may turn out differently next time
         predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
 
@@ -106,7 +106,7 @@ class Surrogate:
         return int(rows[np.argmax(gain * chance / self._expected_s(rows, grid["output_throughput"][rows], measured))])
 
     def believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
-        """Logarithm of the objective, or of a metric, at these rows of the grid, by all that was measured.
+        """Logarithm of the objective, or of a metric, at these rows of the grid, as learned from all measured trials.
 
         # (len(rows),)
         """
@@ -128,9 +128,9 @@ class Surrogate:
         return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared).mean
 
     def _telling(self, past: Sequence[Trial]) -> list[Trial]:
-        """Those that are learned from: all, or of very many the default, the best and the latest.
+        """Trials to learn from: all, or if there are too many the default, the best and the latest.
 
-        Source: Rasmussen & Williams 2006, ch. 8.3.1 (subset of data); a process costs the cube of its points.
+        A process costs the cube of its points. Source: Rasmussen & Williams 2006, ch. 8.3.1 (subset of data).
         """
         if len(past) <= MOST_LEARNED:
             return list(past)
@@ -140,7 +140,7 @@ class Surrogate:
         return [trial for trial in past if trial.number in kept]
 
     def _as_believed(self, pending: Sequence[Candidate], past: Sequence[Trial]) -> list[Trial]:
-        """Trials that end as expected teach nothing new, but the batch has less doubt around them and spreads out.
+        """`pending` as trials that ended as expected: they teach nothing new, but less doubt there spreads the batch.
 
         Source: Ginsbourger, Le Riche & Carraro 2010, Kriging Is Well-Suited to Parallelize Optimization (believer).
         """
@@ -170,12 +170,12 @@ class Surrogate:
         ]
 
     def _predicted(self, trials: Sequence[Trial], coefficients: Coefficients) -> dict[str, Array]:
-        """# each (len(trials),)"""
+        """Predicted metrics of the trials.  # each (len(trials),)"""
         each = [self._problem.predicted(trial.candidate, coefficients) for trial in trials]
         return {name: np.array([metrics[name] for metrics in each]) for name in each[0]}
 
     def _kept(self, predicted: Mapping[str, Array]) -> Array:
-        """Probability that all limits are kept, by the model alone."""
+        """Probability that all limits are kept, by the speed model alone."""
         chance = np.ones(1)
         for name, limit in self._problem.objective.limits.items():
             room = Metric.parse(name).sign * (_log({name: 1.0}, predicted) - math.log(limit)) / OFFSET_STD
@@ -183,7 +183,7 @@ class Surrogate:
         return np.maximum(chance, 1e-12)
 
     def _serves(self, points: Array, past: Sequence[Trial]) -> Array:
-        """Probability of serving at all: less near settings that failed to."""
+        """Probability of serving at all, which is lower near settings that failed to serve."""
         chance = np.ones(len(points))
         for trial in past:
             if trial.outcome == "failed":
@@ -192,12 +192,12 @@ class Surrogate:
         return chance
 
     def _expected_s(self, rows: NDArray[np.int64], throughput: Array, measured: Sequence[Trial]) -> Array:
-        """Engine seconds of a launch: its start, and the load, which takes longer the slower it is."""
+        """Expected engine seconds of a launch: its start, and its load, which takes longer at lower throughput."""
         tokens = [t.benchmark_s * t.metrics.get("output_throughput", 0.0) for t in measured]
         return self._expected_start_s(rows, measured) + sum(tokens) / len(tokens) / np.maximum(throughput, 1e-9)
 
     def _expected_start_s(self, rows: NDArray[np.int64], measured: Sequence[Trial]) -> Array:
-        """Less where an engine of the same compiled shape was started before: its code is in the compile cache."""
+        """Expected start-up seconds; fewer if an engine of the same compiled shape filled the compile cache before."""
         grid, names = self._problem.grid, self._problem.choices.names
         shaping = [i for i, name in enumerate(names) if name not in NOT_COMPILED]
         seen: set[bytes] = set()
@@ -216,7 +216,7 @@ class Surrogate:
         return np.where(is_warm, warm_s, cold_s)
 
     def _new_points(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.int64]:
-        """Without rows that differ from a measured one only in what has no effect; all rows when no other is left."""
+        """`rows` without those that differ from a measured one only in what has no effect; all rows if none is left."""
         measured = {point.tobytes() for point in np.round(known, 9)}
         points = np.round(self._grid_features()[rows], 9)
         new = np.array([point.tobytes() not in measured for point in points])
@@ -225,7 +225,7 @@ class Surrogate:
     # --- candidates as points: numbers on their scale to [0, 1], words one-hot ---
 
     def _relevant_names(self) -> list[str]:
-        """Searched names that can matter: more than one value, and not known to have no effect here."""
+        """Searched names that can matter: those with more than one value and not known to have no effect here."""
         idle = no_effect(self._problem.deployment(self._problem.default).engine, self._problem.version)
         searched = self._problem.choices.searched
         return [name for name in searched if len(searched[name]) > 1 and name not in idle]
@@ -257,7 +257,7 @@ class Surrogate:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _encode(self, name: str, values: Sequence[Any]) -> Array:
-        """Each value as a point.  # (num_values, dimensions)"""
+        """Encode each value as a point.  # (num_values, dimensions)"""
         known = self._problem.choices.searched[name]
         if all(isinstance(value, (int, float)) for value in [*known, *values]):
             low, high = float(min(known)), float(max(known))  # type: ignore[type-var, arg-type]
