@@ -29,7 +29,7 @@ def json_schema(name: str) -> dict[str, Any]:
 
 
 def _with_clean_descriptions(schema: Any) -> Any:
-    """Docstrings without the indentation of the code, which msgspec before 0.21 leaves in."""
+    """Docstrings without the indentation of the code, which msgspec before 0.23 leaves in."""
     if isinstance(schema, list):
         return [_with_clean_descriptions(part) for part in schema]
     if not isinstance(schema, dict):

@@ -1,6 +1,7 @@
 """The container runs of a candidate: one per instance, with its GPUs, its arguments, environment and labels.
 
-In: a problem and a candidate. Out: `ContainerRun`s for trials, for services and for bare engines."""
+In: a problem and a candidate. Out: `ContainerRun`s for trials, for services and for bare engines.
+"""
 
 from __future__ import annotations
 

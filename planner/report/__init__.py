@@ -15,6 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "log.source": ["open_log", "read_source"],
         "log.view": ["event_text", "log_view"],
         "stored": ["report_document", "report_trials", "write_page"],
-        "view": ["conclusion", "further_facts", "pareto_table", "plan_view", "result_tables", "trials_table"],
+        "view": ["conclusion", "plan_view", "result_tables", "trials_table"],
     },
 )

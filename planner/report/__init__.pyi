@@ -14,8 +14,6 @@ from planner.report.stored import report_document as report_document
 from planner.report.stored import report_trials as report_trials
 from planner.report.stored import write_page as write_page
 from planner.report.view import conclusion as conclusion
-from planner.report.view import further_facts as further_facts
-from planner.report.view import pareto_table as pareto_table
 from planner.report.view import plan_view as plan_view
 from planner.report.view import result_tables as result_tables
 from planner.report.view import trials_table as trials_table

@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "export.kinds": ["ExportKind", "parse_kind"],
+        "export.kinds": ["parse_kind"],
         "export.write": ["export_trial", "write_exports"],
         "guard.loop": ["Door", "run_guard"],
         "ladder": ["Ladder", "load_ladder"],

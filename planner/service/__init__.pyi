@@ -1,4 +1,3 @@
-from planner.service.export.kinds import ExportKind as ExportKind
 from planner.service.export.kinds import parse_kind as parse_kind
 from planner.service.export.write import export_trial as export_trial
 from planner.service.export.write import write_exports as write_exports
