@@ -20,7 +20,7 @@ from packaging.version import Version
 from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
 from planner.constraints import Constraint
-from planner.engine import FIELDS, USE_V1_ENV, knows, parse_version, resolve, settings
+from planner.engine import FIELDS, USE_V1_ENV, knows, resolve, settings, supported_version
 from planner.errors import InputError
 from planner.estimate import Calibrations, Deployment, MemoryFigures, check
 from planner.hardware import GpuSpec, Placement, find_gpu
@@ -56,7 +56,7 @@ class Problem:
         self.space: SearchSpace = spec.search_space
         self.workload: Workload = spec.workload
         _check_loads(spec.also_at, self.workload)
-        self.version: Version = parse_version(spec.engine.version)
+        self.version: Version = supported_version(spec.engine.version, f"{spec.name}: engine.version")
         self.gpu: GpuSpec = find_gpu(spec.hardware.gpu)
         if spec.hardware.gpu_memory is not None:
             self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
