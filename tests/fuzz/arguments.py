@@ -15,8 +15,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import typer.main
 
@@ -69,9 +71,12 @@ URLS = ("http://", "http://127.0.0.1:9", "127.0.0.1:9", "ftp://x", "http://[::1"
 """Servers of `bench`: none of them answers."""
 FLAGS = ("--max-num-seqs", "--max-model-len", "--pipeline-parallel-size", "-tp", "--dtype", "--enforce-eager",
          "--no-enable-prefix-caching", "--kv-cache-dtype", "--port", "--gpu-memory-utilization")  # fmt: skip
+COUNTS = ("1", "2", "4096", "auto", "0.9")
 FOLLOWING = {"--follow", "-f"}
-SHARE_ODD, SHARE_MISSING = 0.25, 0.03
-"""Share of values that are odd, and of options whose value is left out."""
+SHARES_ODD, SHARE_MISSING = (0.05, 0.4), 0.03
+"""Share of values that are odd in a list, and of options whose value is left out."""
+OFTEN = ("estimate", "tune", "doctor", "bench", "report") * 2
+"""Commands that are drawn more often than the others: they have the most options."""
 
 
 def commands() -> dict[str, Any]:
@@ -85,35 +90,36 @@ def drawn(random_: random.Random, known: dict[str, Any]) -> list[str]:
     """An argument list of a command with some of its options, in any order."""
     if random_.random() < 0.02:
         return [random_.choice(["", "-h", "--help", "nothing", "--", "--version", *ODD]) for _ in range(2)]
-    name = random_.choice([*known, "estimate", "tune", "doctor"])
+    name = random_.choice([*known, *OFTEN]) if random_.random() < 0.9 else random_.choice(OFTEN)
+    share_odd = random_.choice(SHARES_ODD)
     words: list[list[str]] = []
     options = [parameter for parameter in known[name].params if parameter.param_type_name == "option"]
     for parameter in known[name].params:
         if parameter.param_type_name == "argument" and random_.random() < 0.6:
             words.append([random_.choice(URLS if name == "bench" else (*PATHS, *ODD))])
     if name in {"estimate", "tune", "doctor"} and random_.random() < 0.5:
-        words += [["--model", _value(random_, "--model")], ["--gpu", _value(random_, "--gpu")]]
+        words += [[option, _value(random_, option, share_odd)] for option in ("--model", "--gpu")]
     for parameter in random_.choices(options, k=random_.choice([0, 1, 1, 2, 3, 5]) if options else 0):
-        words.append(_option(random_, parameter))
+        words.append(_option(random_, parameter, share_odd))
     if random_.random() < 0.3:
-        words.append([random_.choice(FLAGS), random_.choice(ODD)])
+        words.append([random_.choice(FLAGS), random_.choice(ODD if random_.random() < share_odd else COUNTS)])
     if random_.random() < 0.1:
         words.append([random_.choice(ODD)])
     random_.shuffle(words)
     return harmless([name, *(word for part in words for word in part)])
 
 
-def _option(random_: random.Random, parameter: Any) -> list[str]:
+def _option(random_: random.Random, parameter: Any, share_odd: float) -> list[str]:
     option = random_.choice([*parameter.opts, *parameter.secondary_opts])
     if parameter.is_flag or random_.random() < SHARE_MISSING:
         return [option]
-    values = [_value(random_, option) for _ in range(parameter.nargs)]
+    values = [_value(random_, option, share_odd) for _ in range(parameter.nargs)]
     return [f"{option}={values[0]}"] if parameter.nargs == 1 and random_.random() < 0.2 else [option, *values]
 
 
-def _value(random_: random.Random, option: str) -> str:
+def _value(random_: random.Random, option: str, share_odd: float) -> str:
     good = GOOD.get(option, PATHS)
-    return random_.choice(ODD) if random_.random() < SHARE_ODD else random_.choice(good)
+    return random_.choice(ODD) if random_.random() < share_odd else random_.choice(good)
 
 
 def harmless(words: list[str]) -> list[str]:
@@ -137,7 +143,8 @@ def empty_machine() -> Iterator[None]:
         )  # fmt: skip
         os.chdir(folder)
         try:
-            yield
+            with mock.patch("typer.main.get_command", cache(typer.main.get_command)):  # else made for each list
+                yield
         finally:
             os.chdir(folder_before)
             os.environ.clear()
