@@ -86,7 +86,7 @@ def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None
             _print_json(summary(outcome.problem, outcome.trials))
         else:
             make_console().print(
-                trials_table(outcome.problem, outcome.trials), conclusion(outcome.problem, outcome.trials), sep="\n"
+                trials_table(outcome.problem, outcome.trials), conclusion(outcome.forecast, outcome.trials), sep="\n"
             )
     else:
         write_study(plan.problem.spec, plan.workspace.study_folder)
@@ -99,14 +99,14 @@ def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None
             )
             raise SystemExit(INTERRUPTED)
         _conclude(outcome, plan.workspace, as_json)
-    if (words := nothing_words(outcome.problem, outcome.trials)) is not None:
+    if (words := nothing_words(outcome.forecast, outcome.trials)) is not None:
         make_console(stderr=True).print(Text(f"nothing to deploy: {words}"), soft_wrap=True)
         raise SystemExit(NOTHING_TO_DEPLOY)
 
 
 def _checks(plan: Plan, how: Carried, observer: TerminalSession) -> Callable[[], None] | None:
     """The doctor's quick checks of the plan's machine; None if nothing is launched here, or they are not wanted."""
-    if plan.backend == "simulated" or not how.has_checks or infeasible_words(plan.problem) is not None:
+    if plan.backend == "simulated" or not how.has_checks or infeasible_words(plan.forecast) is not None:
         return None
 
     def check() -> None:
@@ -118,17 +118,17 @@ def _checks(plan: Plan, how: Carried, observer: TerminalSession) -> Callable[[],
 
 def show_plan(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None:
     console = make_console(stderr=as_json, quiet=quiet)
-    console.print(plan_view(plan.problem, how.results(plan), plan.time_words, plan.backend, plan.target))
+    console.print(plan_view(plan.forecast, how.results(plan), plan.time_words, plan.backend, plan.target))
     for line in how.words(plan):
         console.print(Text(line))
 
 
 def show_first_launch(plan: Plan, how: Carried, as_json: bool) -> None:
     """What a dry run prints after the plan. Exit code 3: nothing can be launched."""
-    infeasible = infeasible_words(plan.problem)
+    infeasible = infeasible_words(plan.forecast)
     launch = [] if infeasible is not None else plan.first_launch
     if as_json:
-        _print_json({**plan_document(plan.problem, plan.backend), **how.document(plan), "first_launch": launch})
+        _print_json({**plan_document(plan.forecast, plan.backend), **how.document(plan), "first_launch": launch})
     elif launch:
         _print_commands(make_console(), launch)
     if infeasible is not None:
@@ -145,8 +145,8 @@ def _conclude(outcome: Outcome, workspace: Workspace, as_json: bool) -> None:
     problem, trials = outcome.problem, outcome.trials
     console = make_console()
     if not as_json:
-        console.print(*result_tables(problem, trials), conclusion(problem, trials), sep="\n")
-    written = write_exports(problem, trials, workspace)
+        console.print(*result_tables(problem, trials), conclusion(outcome.forecast, trials), sep="\n")
+    written = write_exports(outcome.forecast, trials, workspace)
     if as_json:
         _print_json({**summary(problem, trials), "wrote": [str(path) for path in written]})
         return

@@ -77,7 +77,7 @@ def _gpus(d: Deployment) -> int:
 
 
 def _stages(d: Deployment) -> int:
-    """Stages of the pipeline that would have no layer (vllm@0.8.5 distributed/utils.py:get_pp_indices). Judged as refused."""
+    """Stages of the pipeline that would have no layer (vllm@0.8.5 distributed/utils.py:get_pp_indices)."""
     return d.engine.pipeline_parallel_size - d.model.num_hidden_layers
 
 

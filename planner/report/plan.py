@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from planner.engine import version_doubt
 from planner.estimate import nearest_fixes
 from planner.launch import downloads_words
-from planner.study import Problem, layouts_left_out, setup_of_default
+from planner.study import Forecast, Problem, layouts_left_out, setup_of_default
 from planner.trials import Trial, chosen_trial, outcome_text, searched
 
 
-def left_out_words(problem: Problem) -> list[str]:
+def left_out_lines(problem: Problem) -> list[str]:
     """What the search space names and no candidate can have."""
     words, num_gpus = [], problem.spec.hardware.num_gpus
     if problem.left_out:
@@ -30,25 +30,26 @@ def plan_notes(problem: Problem, backend: str = "") -> list[str]:
     return [words for words in (version_doubt(problem.version), downloads) if words is not None]
 
 
-def infeasible_words(problem: Problem) -> str | None:
+def infeasible_words(forecast: Forecast) -> str | None:
     """Why no combination of the search space can be launched, and what would start; None if one can."""
-    if len(problem.grid.feasible_rows):
+    if len(forecast.grid.feasible_rows):
         return None
-    violated = problem.check(problem.default)
-    reason = violated[0].message.rstrip(".") if violated else ", ".join(problem.grid.removed_by())
-    setup = setup_of_default(problem)
+    violated = forecast.check(forecast.problem.default)
+    reason = violated[0].message.rstrip(".") if violated else ", ".join(forecast.grid.removed_by())
+    setup = setup_of_default(forecast)
     fixes = [fix.text for fix in nearest_fixes(setup, setup.answer()) if fix.makes_it_start]
     way_out = f"what would start: {fixes[0]}" if fixes else "planner estimate says what each setting needs"
     return f"no combination can start: {reason}; {way_out}"
 
 
-def nothing_words(problem: Problem, trials: Sequence[Trial]) -> str | None:
+def nothing_words(forecast: Forecast, trials: Sequence[Trial]) -> str | None:
     """Why a study ends with nothing to deploy, and a way out; None if there is a trial to deploy."""
+    problem = forecast.problem
     if chosen_trial(problem, trials) is not None:
         return None
     measured = [trial for trial in searched(trials) if trial.outcome == "measured"]
     if not measured:
-        if (words := infeasible_words(problem)) is not None:
+        if (words := infeasible_words(forecast)) is not None:
             return words
         reasons = [outcome_text(problem, trial) for trial in searched(trials)][:1]
         return f"no trial could be measured{': ' + reasons[0] if reasons else ''}; planner log explains an engine's log"

@@ -1,7 +1,7 @@
 """What a study asks: its spec, its space of candidates and its objective, all resolved in a `Problem`.
 
-In: study.yaml or a model and a card. Out: `StudySpec`, `Candidate`, `Problem`. It launches and stores nothing.
-Read `spec.py` first, then `problem.py`.
+In: study.yaml or a model and a card. Out: `StudySpec`, `Candidate`, `Problem`, and its `Forecast`. It launches and
+stores nothing. Read `spec.py` first, then `problem.py` and `forecast.py`.
 """
 
 import lazy_loader
@@ -11,7 +11,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
         "described": ["IMAGES"],
+        "forecast": ["Forecast"],
+        "grid": ["Grid"],
         "identity": ["asked_of", "changes_between", "in_one_line"],
+        "learned": ["Learned"],
         "loading": [
             "FoundStudy",
             "continued",

@@ -4,9 +4,12 @@ from planner.study.candidate import LAYOUT as LAYOUT
 from planner.study.candidate import MODEL as MODEL
 from planner.study.candidate import Value as Value
 from planner.study.described import IMAGES as IMAGES
+from planner.study.forecast import Forecast as Forecast
+from planner.study.grid import Grid as Grid
 from planner.study.identity import asked_of as asked_of
 from planner.study.identity import changes_between as changes_between
 from planner.study.identity import in_one_line as in_one_line
+from planner.study.learned import Learned as Learned
 from planner.study.loading import FoundStudy as FoundStudy
 from planner.study.loading import continued as continued
 from planner.study.loading import load as load

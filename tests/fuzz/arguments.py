@@ -45,11 +45,12 @@ FILES = {
 }
 PATHS = (*FILES, "named", ".", "..", "nowhere", "nowhere/x", "/dev/null", "/proc/self/mem", "-", "~", "a" * 5000)
 ODD = (
-    "", " ", "-", "--", "---", "-1", "0", "1", "2", "7", "-0", "1e308", "1e400", "nan", "inf", "-inf", "0x10", "1_000",
-    "9" * 30, "9" * 5000, "0.5", "1.5", "true", "false", "auto", "none", "null", "all", "latest", "{}", "[]", '{"a": 1}',
-    "[" * 2000, "a=b", "=", "a,b", ",", ",,", "..", "1..2", "1,2,3", "max_num_seqs=1..4", "pipeline_parallel_size=1..64",
-    "max_model_len", "\u3000", "\u2014max", "\uff18", "\U0001f600", "\x1b[2J", "a\nb", "%s", "{x}", "[red]x[/red]", "[/]",
-    "ttft_p95=2s", "ttft_p95", "ttft_p95=", "2s", "5min", "24GiB", "1xtp2", "C:\\x", "$HOME", "*", "'", '"', "\\",
+    "", " ", "-", "--", "---", "-1", "0", "1", "2", "7", "-0", "1e308", "1e400", "nan", "inf", "-inf", "0x10",
+    "1_000", "9" * 30, "9" * 5000, "0.5", "1.5", "true", "false", "auto", "none", "null", "all", "latest", "{}", "[]",
+    '{"a": 1}', "[" * 2000, "a=b", "=", "a,b", ",", ",,", "..", "1..2", "1,2,3", "max_num_seqs=1..4",
+    "pipeline_parallel_size=1..64", "max_model_len", "\u3000", "\u2014max", "\uff18", "\U0001f600", "\x1b[2J", "a\nb",
+    "%s", "{x}", "[red]x[/red]", "[/]", "ttft_p95=2s", "ttft_p95", "ttft_p95=", "2s", "5min", "24GiB", "1xtp2", "C:\\x",
+    "$HOME", "*", "'", '"', "\\",
 )  # fmt: skip
 GOOD = {
     "--model": ("Qwen/Qwen3-8B", "Qwen/Qwen3-0.6B", "qwen3-8b"),
@@ -67,7 +68,15 @@ GOOD = {
     "--requests": ("requests.jsonl",),
     "--slo": ("ttft_p95=2s", "e2el_p95=30s,queue_p99=1s"),
 }
-URLS = ("http://", "http://127.0.0.1:9", "127.0.0.1:9", "ftp://x", "http://[::1", "http://127.0.0.1:99999", "http://a b")
+URLS = (
+    "http://",
+    "http://127.0.0.1:9",
+    "127.0.0.1:9",
+    "ftp://x",
+    "http://[::1",
+    "http://127.0.0.1:99999",
+    "http://a b",
+)
 """Servers of `bench`: none of them answers."""
 FLAGS = ("--max-num-seqs", "--max-model-len", "--pipeline-parallel-size", "-tp", "--dtype", "--enforce-eager",
          "--no-enable-prefix-caching", "--kv-cache-dtype", "--port", "--gpu-memory-utilization")  # fmt: skip

@@ -24,7 +24,9 @@ from planner.units import GIB
 Study = Callable[..., dict[str, Any]]
 
 
-def facts(name: str = "NVIDIA GeForce RTX 2080 Ti", total: float = 21.48, free: float = 21.4, count: int = 4) -> GpuFacts:
+def facts(
+    name: str = "NVIDIA GeForce RTX 2080 Ti", total: float = 21.48, free: float = 21.4, count: int = 4
+) -> GpuFacts:
     cards = [
         Card(index=i, name=name, uuid=f"GPU-{i}", brand="geforce", compute_capability=(7, 5),
              total_bytes=int(total * GIB), free_bytes=int(free * GIB))
@@ -83,9 +85,11 @@ def test_all_problems_are_one_error_that_says_how_to_go_on(
 ) -> None:
     spec = convert(study_data(engine__command=["true"]), StudySpec, "study.yaml")
     monkeypatch.setattr(
-        before_launch, "read_case", lambda spec, folder, backend: read_case(spec, folder, backend, facts(free=5, count=1))
+        before_launch,
+        "read_case",
+        lambda spec, folder, backend: read_case(spec, folder, backend, facts(free=5, count=1)),
     )
-    with pytest.raises(BackendError, match="GPUs: .*GPU memory: .*--no-checks launches nevertheless") as caught:
+    with pytest.raises(BackendError, match=r"GPUs: .*GPU memory: .*--no-checks launches nevertheless") as caught:
         check_before_launch(spec, tmp_path, "process")
     assert "\n" not in str(caught.value)
     monkeypatch.setattr(

@@ -110,7 +110,7 @@ def test_options_beside_a_study_override_it(written: Callable[..., Path]) -> Non
     assert found.spec.container is not None
     assert (engine.version, found.spec.container.image) == ("0.11.0", "vllm/vllm-openai:v0.11.0")
     assert len(found.changes) == 5
-    with pytest.raises(InputError, match="hardware.gpu: RTX 2080 Ti 22GB -> H200.*--name NAME"):
+    with pytest.raises(InputError, match=r"hardware\.gpu: RTX 2080 Ti 22GB -> H200.*--name NAME"):
         continued(found)
     named = read_study(StudySource(study=path, num_gpus=4, name="other"), NOTHING)
     assert (named.folder, named.spec.name) == (Path("studies/other"), "other")
