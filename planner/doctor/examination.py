@@ -142,6 +142,7 @@ def document(case: Case, checks: Sequence[Check]) -> dict[str, Any]:
     """The document that `--json` prints."""
     return {
         "study": case.spec.name if case.spec else None,
+        "deployment": case.spec.deployment_words if case.spec else None,
         "backend": case.backend,
         "ready": exit_code(checks) == 0,
         "checks": [msgspec.to_builtins(check) for check in checks],

@@ -27,6 +27,7 @@ def plan_document(forecast: Forecast, backend: str = "") -> dict[str, Any]:
     feasible, total = len(grid.feasible_rows), len(grid.indices)
     return {
         "study": problem.spec.name,
+        "deployment": problem.spec.deployment_words,
         "searched": dict(problem.choices.searched),
         "left_out": list(problem.left_out),
         "notes": [*left_out_lines(problem), *plan_notes(problem, backend)],

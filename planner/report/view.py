@@ -83,6 +83,7 @@ def plan_view(
         sampler = problem.spec.sampler
         seed = f" (seed {sampler.seed})" if sampler.seed else ""
         lines += [
+            f"deployment  {problem.spec.deployment_words}",
             f"trials      {target} on backend {backend}, sampler {sampler.name}{seed}; {problem.default_words} first",
             f"time        {seconds if infeasible is None else 'none: nothing can be launched'}",
             f"results     {results}",

@@ -198,3 +198,10 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     sampler: SamplerSpec = SamplerSpec()
     quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
     """The quality gate's settings; null: no gate."""
+
+    @property
+    def deployment_words(self) -> str:
+        """`Qwen3-8B on 2 x RTX 4090 (pcie), vLLM 0.33.0`: the models, the cards and the version."""
+        models = " or ".join(dict.fromkeys(variant.basename for variant in self.models.values()))
+        hardware = self.hardware
+        return f"{models} on {hardware.num_gpus} x {hardware.gpu} ({hardware.interconnect}), vLLM {self.engine.version}"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from planner.engine import NEWEST
-from planner.report.plan import infeasible_words, left_out_lines, nothing_words, plan_notesfrom planner.study.forecast import Forecast
+from planner.report.plan import infeasible_words, left_out_lines, nothing_words, plan_notes
+from planner.study.forecast import Forecast
 
 Make = Callable[..., Any]
 
@@ -40,7 +41,8 @@ def test_a_download_by_every_container_is_said(
 
 
 def test_heads_that_do_not_divide_come_with_a_number_that_does(make_problem: Make) -> None:
-    words = infeasible_words(Forecast(make_problem(hardware__num_gpus=3, search_space={"search": {"max_num_seqs": [8]}})))
+    problem = make_problem(hardware__num_gpus=3, search_space={"search": {"max_num_seqs": [8]}})
+    words = infeasible_words(Forecast(problem))
     assert words is not None
     assert "attention heads (32) must be divisible by tensor parallel size (3)" in words
     assert "what would start: tensor_parallel_size 3 -> 2" in words
