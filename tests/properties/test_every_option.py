@@ -46,7 +46,7 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "tune": {
         **STUDY_OPTIONS,
         "trials": ("named", "named --trials 7"),
-        "backend": ("named", "named --backend process"),
+        "backend": ("named", "named --backend simulated"),
         "storage": ("named", "named --storage sqlite:///other.db"),
         "ray": ("named", "named --ray auto"),
         "exclusive": ("named --ray auto", "named --ray auto --exclusive"),
