@@ -3,74 +3,36 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Sequence
 from statistics import fmean
 
 import pytest
 
-from planner.trials.blocks import LEAST_ROUNDS, MOST_ROUNDS, Blocks, least_rounds, level_for, undecided
+from planner.trials.blocks import LEAST_ROUNDS, Blocks, least_rounds, undecided
+from tests.race.coverage import DEFAULT, judged
 
-DEFAULT = 0
 USUAL = 0.975
 NUM_FINALS = 300
-
-
-def finals_by(
-    seed: int, gains: Sequence[float], launch: float, repeat: float, repeats: int
-) -> dict[int, dict[int, float]]:
-    """One series of finals by the product's own rules: the default and rivals with these true gains.
-
-    Standard deviations of the logarithms: 2 % a round, common to all; `launch` a launch; `repeat` a repeat.
-    """
-    draw = random.Random(seed)
-    true = [0.0, *map(math.log1p, gains)]
-    logs: dict[int, dict[int, float]] = {number: {} for number in range(len(true))}
-
-    def run(number: int, entrants: Sequence[int]) -> None:
-        common = draw.gauss(0, 0.02)
-        for i in entrants:
-            noise = draw.gauss(0, launch) + fmean(draw.gauss(0, repeat) for _ in range(repeats))
-            logs[i][number] = true[i] + common + noise
-
-    for number in range(least_rounds(len(true))):
-        run(number, list(logs))
-    for number in range(least_rounds(len(true)), MOST_ROUNDS):
-        run(number, undecided(logs, 1.0, DEFAULT))
-    return {i: values for i, values in logs.items() if values}
-
-
-def judged(gains: Sequence[float], launch: float, repeats: int) -> tuple[float, float]:
-    """Share of intervals that hold the true gain, and share of finals that call a rival surely better."""
-    covered, sure = [], []
-    for seed in range(NUM_FINALS):
-        logs = finals_by(seed, gains, launch, 0.01, repeats)
-        blocks, level = Blocks(logs), level_for(len(gains))
-        found = [blocks.gain(number, DEFAULT, level) for number in range(1, len(gains) + 1)]
-        covered += [gain.low <= true <= gain.high for gain, true in zip(found, gains, strict=True)]
-        sure.append(any(gain.low > 0 for gain in found))
-    return fmean(covered), fmean(sure)
 
 
 @pytest.mark.parametrize("repeats", [1, 5])
 @pytest.mark.parametrize("launch", [0.0, 0.01, 0.02, 0.04])
 def test_intervals_hold_what_they_promise_whatever_the_noise_of_launches(launch: float, repeats: int) -> None:
     """93 to 97 % and at most 6 % false gains over thousands of finals; 300 of them are within 3 % of that."""
-    covered, sure = judged((0.0, 0.0, 0.0), launch, repeats)
+    covered, sure, _ = judged((0.0, 0.0, 0.0), launch, repeats, NUM_FINALS)
     assert 0.92 < covered < 0.985
     assert sure < 0.09
 
 
 @pytest.mark.parametrize("launch", [0.01, 0.02])
 def test_a_single_rival_gets_no_flattering_interval(launch: float) -> None:
-    covered, sure = judged((0.05,), launch, 1)
+    covered, sure, _ = judged((0.05,), launch, 1, NUM_FINALS)
     assert covered > 0.91
     assert sure > 0.7
 
 
 def test_repeats_of_one_launch_make_no_gain_sure() -> None:
     """Launches that differ by 2 % say the same whether each was measured once or five times."""
-    once, five = (judged((0.0, 0.0, 0.0), 0.02, repeats)[1] for repeats in (1, 5))
+    once, five = (judged((0.0, 0.0, 0.0), 0.02, repeats, NUM_FINALS)[1] for repeats in (1, 5))
     assert abs(once - five) < 0.06
 
 
