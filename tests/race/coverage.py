@@ -64,9 +64,8 @@ def judged(gains: Sequence[float], launch: float, repeats: int, count: int) -> t
 
 
 def main() -> None:
-    print(
-        "| true gains | launches differ by | repeats | intervals that hold the truth | a rival called better | launches |"
-    )
+    columns = ("true gains", "launches differ by", "repeats", "intervals that hold it", "a rival better", "launches")
+    print(f"| {' | '.join(columns)} |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, gains in CASES.items():
         for launch in (0.0, 0.01, 0.02, 0.04):
