@@ -90,18 +90,24 @@ class Outcome:
 
 
 def tune_study(
-    plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
+    plan: Plan,
+    observer: SessionObserver,
+    storage: str | None = None,
+    *,
+    has_finals: bool = True,
+    before_launch: Callable[[], None] | None = None,
 ) -> Outcome:
     """Search, then measure the best again. Call it from the main thread: SIGTERM and Ctrl-C stop the engines.
 
-    Finished trials are kept in `storage`, by default in the workspace's folder. Raises InputError, BackendError.
+    Finished trials are kept in `storage`, by default in the workspace's folder. `before_launch` is called before the
+    first launch here, when nothing of an earlier run is left on the cards. Raises InputError, BackendError.
     """
     workspace = plan.workspace
     with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
         search = Search.open(plan.forecast, storage or workspace.default_storage)
         interrupted = False
         try:
-            with executors(plan, search, observer.say) as (make_executor, gate):
+            with executors(plan, search, observer.say, before_launch) as (make_executor, gate):
                 _search_and_finals(plan, observer, search, make_executor, gate, has_finals)
         except KeyboardInterrupt:
             interrupted = True
@@ -177,7 +183,9 @@ def write_study(spec: StudySpec, folder: Path) -> None:
 
 
 @contextmanager
-def executors(plan: Plan, search: Search, say: Say) -> Iterator[Executors]:
+def executors(
+    plan: Plan, search: Search, say: Say, before_launch: Callable[[], None] | None = None
+) -> Iterator[Executors]:
     """Context in which engines can be launched; none is left afterwards."""
     problem, workspace, backend, hosts = plan.problem, plan.workspace, plan.backend, plan.hosts
     if hosts is not None:
@@ -191,6 +199,8 @@ def executors(plan: Plan, search: Search, say: Say) -> Iterator[Executors]:
     with sigterm_as_interrupt(), held_cards(cards.cards):
         measure, gate, launching = _launched_here(say, plan, search.store, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < plan.target:
+            if before_launch is not None:
+                before_launch()
             say(warm_models(problem))
         machine, image = machine_of(problem, backend), image_here(problem, backend)
         refuse_other_image(problem, () if image is None else image.names, search.trials())
