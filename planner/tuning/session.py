@@ -24,7 +24,7 @@ from planner.launch import (
     warm_models,
 )
 from planner.study import STUDY_FILE, Candidate, Forecast, Problem, StudySpec, Workspace
-from planner.trials import Trial, heats, hosts_words, num_launched, searched
+from planner.trials import Trial, heats, hosts_words, most_heats, num_launched, searched
 from planner.tuning.executor import Executor, LocalExecutor
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, measure_here, simulated
@@ -34,6 +34,7 @@ from planner.tuning.replay import replayed
 from planner.tuning.search.claims import is_shared
 from planner.tuning.search.search import Search
 from planner.tuning.search.store import StudyStore, storage_kept
+from planner.version import install_hint
 
 if TYPE_CHECKING:
     from planner.tuning.ray.executor import RayExecutor
@@ -151,14 +152,27 @@ def _search_and_finals(
         observer.say("the search ends early: no feasible combination is left that may win")
     with search.store.alone_for("quality"):
         gate()
-    trials = search.trials()
-    to_do = heats(problem, trials) if has_finals else []
-    if not to_do:
-        return
-    names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
-    observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
-    with observer.watching(plan, trials, num_launched(trials) + len(to_do)) as watcher:
-        run_finals(problem, search, make_executor(watcher), watcher)
+    if has_finals:
+        _finals(plan, observer, search, make_executor)
+
+
+def _finals(plan: Plan, observer: SessionObserver, search: Search, make_executor: MakeExecutor) -> None:
+    """The rounds that all finalists run in, then one more at a time until the answer is sure."""
+    problem, begun = plan.problem, False
+    while to_do := heats(problem, trials := search.trials()):
+        names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
+        if begun:
+            observer.say(f"finals: not sure yet, trials {names} again")
+        else:
+            most = most_heats(problem, to_do)
+            until = f", up to {most} until the answer is sure" if most > len(to_do) else ""
+            observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn{until}, on fresh prompts")
+        begun = True
+        last_round = max(heat.rerun.round for heat in to_do)
+        with observer.watching(plan, trials, num_launched(trials) + len(to_do)) as watcher:
+            after = run_finals(problem, search, make_executor(watcher), watcher, last_round)
+        if len(after) == len(trials):  # another planner has what is left
+            return
 
 
 def write_study(spec: StudySpec, folder: Path) -> None:
@@ -203,7 +217,7 @@ def _ray_executor(
     try:
         from planner.tuning.ray.executor import ray_executor
     except ModuleNotFoundError as error:
-        raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
+        raise InputError(f"--ray needs {error.name}: {install_hint('ray')}") from None
     return ray_executor(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
 
 
