@@ -33,6 +33,13 @@ class Hosts:
     """Whether each host runs only one trial at a time, even if it has cards for more."""
     may_differ: bool = False
 
+    @property
+    def words(self) -> str:
+        """`Ray at auto, one trial at a time on each, may differ`."""
+        parts = [f"Ray at {self.address}"]
+        parts += ["one trial at a time on each"] if self.is_exclusive else []
+        return ", ".join([*parts, "may differ: speeds are measured"] if self.may_differ else parts)
+
     def backend(self, asked: str | None) -> str:
         if asked not in {None, "docker", "process"}:
             raise InputError(f"--backend {asked}: over --ray allowed: docker, process")
