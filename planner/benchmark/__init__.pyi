@@ -1,3 +1,5 @@
+from planner.benchmark.ask import BenchAsk as BenchAsk
+from planner.benchmark.ask import refuse_contradictions as refuse_contradictions
 from planner.benchmark.client.access import Access as Access
 from planner.benchmark.client.access import engine_access as engine_access
 from planner.benchmark.document import read_metrics as read_metrics
@@ -18,11 +20,11 @@ from planner.benchmark.metric import RATES as RATES
 from planner.benchmark.metrics import BenchmarkResult as BenchmarkResult
 from planner.benchmark.metrics import summarize as summarize
 from planner.benchmark.records import RequestRecord as RequestRecord
-from planner.benchmark.run import BenchAsk as BenchAsk
 from planner.benchmark.run import BenchOutcome as BenchOutcome
+from planner.benchmark.run import bench_json as bench_json
 from planner.benchmark.run import compare_files as compare_files
 from planner.benchmark.run import run_bench as run_bench
-from planner.benchmark.run import write_outcome as write_outcome
+from planner.benchmark.run import write_csv as write_csv
 from planner.benchmark.session import MEASURING as MEASURING
 from planner.benchmark.session import OnStage as OnStage
 from planner.benchmark.session import Repeat as Repeat

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import msgspec
 
-from planner.benchmark.metric import METRICS, Metric
+from planner.benchmark.metric import LATENCIES, METRICS, Metric
 from planner.constraints import Constraint
 from planner.errors import InputError
-from planner.files import convert
+from planner.files import convert, did_you_mean
 from planner.units import parse_rate, parse_seconds
 
 MAX_FAILED_FRACTION = 0.05
@@ -82,7 +82,9 @@ def parse_limits(written: Mapping[str, str | float]) -> dict[str, float]:
 
 def _bound(name: str, written: str | float) -> float:
     if name not in METRICS:
-        raise ValueError(f"slo.{name}: is no metric with a limit; allowed: {', '.join(METRICS)}")
+        near = f"; did you mean {name}_p95?" if name in LATENCIES else did_you_mean(name, METRICS)
+        allowed = f"; allowed: {', '.join(METRICS)}"
+        raise ValueError(f"slo.{name}: is no metric with a limit{near or allowed}")
     try:
         parse = parse_rate if Metric.parse(name).is_rate else parse_seconds
         bound = parse(written) if isinstance(written, str) else float(written)

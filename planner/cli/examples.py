@@ -24,8 +24,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "bench": (
         ("planner bench http://127.0.0.1:8000 --concurrency 16 --slo ttft_p95=2s", "a closed loop"),
-        ("planner bench http://127.0.0.1:8000 --request-rate 4 --repeats 5 --json result.json", "an open loop"),
-        ("planner bench --compare before.json after.json", "two results"),
+        ("planner bench http://127.0.0.1:8000 --request-rate 4 --repeats 5 --json -o result.json", "an open loop"),
+        ("planner bench --compare before.json after.json --fail-on ttft_p95:5%", "two results, for a pipeline"),
     ),
     "report": (
         ("planner report studies/qwen3-32b-awq-4x2080ti", "the trials so far"),

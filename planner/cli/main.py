@@ -23,6 +23,7 @@ from planner.cli.guard import guard
 from planner.cli.log import log
 from planner.cli.models import models
 from planner.cli.options import TakesFlags
+from planner.cli.output import keeps_output
 from planner.cli.report import report
 from planner.cli.schema import schema
 from planner.cli.tune import tune
@@ -43,6 +44,8 @@ app = typer.Typer(
 
 TAKE_FLAGS = {"estimate", "tune", "doctor"}
 """Commands after which vLLM's own flags may follow."""
+LASTING = {"guard"}
+"""Commands that serve until they are stopped, and so have no answer to write to a file."""
 
 
 COMMANDS = (
@@ -67,10 +70,11 @@ COMMANDS = (
 def _register() -> None:
     for command in COMMANDS:
         name = command.__name__
+        answers = command if name in LASTING else keeps_output(command)
         if name in TAKE_FLAGS:
-            app.command(cls=TakesFlags, epilog=epilog(name, FLAGS))(command)
+            app.command(cls=TakesFlags, epilog=epilog(name, FLAGS))(answers)
         else:
-            app.command(epilog=epilog(name))(command)
+            app.command(epilog=epilog(name))(answers)
 
 
 _register()

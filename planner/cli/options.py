@@ -27,10 +27,28 @@ def _model_names(incomplete: str) -> list[str]:
     return [name for name in shipped_names() if name.lower().startswith(incomplete.lower())]
 
 
-def _studies(incomplete: str) -> list[str]:
+def studies(incomplete: str) -> list[str]:
     from planner.study import study_folders
 
     return [folder for folder in study_folders() if folder.startswith(incomplete)]
+
+
+def _workloads(incomplete: str) -> list[str]:
+    from planner.files import shipped_files
+
+    return [name for name in sorted(shipped_files("workloads")) if name.startswith(incomplete)]
+
+
+def metrics_completion(ending: str = "") -> Callable[[str], list[str]]:
+    """Shell completion of names of metrics in a list; what stands before the last comma stays."""
+
+    def complete(incomplete: str) -> list[str]:
+        from planner.benchmark import METRICS
+
+        done, comma, name = incomplete.rpartition(",")
+        return [f"{done}{comma}{metric}{ending}" for metric in METRICS if metric.startswith(name)]
+
+    return complete
 
 
 class TakesFlags(TyperCommand):
@@ -48,7 +66,7 @@ class TakesFlags(TyperCommand):
 
 StudyArgument = Annotated[
     Path | None,
-    typer.Argument(help="study.yaml or its folder; by default the one here.", autocompletion=_studies),
+    typer.Argument(help="study.yaml or its folder; by default the one here.", autocompletion=studies),
 ]
 ModelOption = Annotated[
     str | None,
@@ -72,5 +90,57 @@ LeversOption = Annotated[
     str | None,
     typer.Option("--levers", help="Groups of settings to search: scheduler, layout, numerics, engine, or all."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors: no plan, no progress.")]
+LOAD, LIMITS, SERVER, OUTPUTS, COMPARE, TRIALS = "Load", "Limits", "Server", "Output", "Comparison", "Trials"
+INSTANCE, HOST = "Instance", "Host"
+"""Panels of the help."""
+OUTPUT = "output"
+"""Name of the parameter of `-o`."""
+
+
+def given_options(context: typer.Context) -> dict[str, str]:
+    """What the command line itself says, by parameter: the option's longest spelling, or the argument's name."""
+    found = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            is_option = parameter.param_type_name == "option"
+            found[parameter.name or ""] = max(parameter.opts, key=len) if is_option else (parameter.name or "").upper()
+    return found
+
+
+WorkloadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        help="Shipped name, YAML file, or JSONL or ShareGPT file of prompts; chat.",
+        autocompletion=_workloads,
+        rich_help_panel=LOAD,
+    ),
+]
+SloOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slo",
+        help="Limits to keep: ttft_p95=10s,output_throughput=500.",
+        autocompletion=metrics_completion("="),
+        rich_help_panel=LIMITS,
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage", help="Optuna storage URL; by default the database in the study's folder.", rich_help_panel=TRIALS
+    ),
+]
+SimulatedOption = Annotated[
+    bool, typer.Option("--simulated", help="Take the study's simulated trials.", rich_help_panel=TRIALS)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUTS)]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="File to write what is printed to; - is stdout.", rich_help_panel=OUTPUTS),
+]
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print only results and errors: no plan, no progress.", rich_help_panel=OUTPUTS),
+]

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from planner.cli.output import is_kept
 from planner.files import pretty_json
 from planner.report import TerminalSession, conclusion, plan_document, plan_view, result_tables, summary, trials_table
 from planner.service import write_exports
@@ -23,7 +24,7 @@ INTERRUPTED = 130
 
 def tune_or_replay(plan: Plan, storage: str | None, has_finals: bool, quiet: bool, as_json: bool) -> None:
     """Carry a plan out and tell it; with JSON all but the conclusion goes to stderr. Exit code 130: interrupted."""
-    console = make_console(stderr=as_json, quiet=quiet)
+    console = make_console(stderr=as_json or is_kept(), quiet=quiet)
     observer = TerminalSession(console)
     if plan.backend == REPLAY:
         outcome = replay_study(plan, observer, storage, has_finals=has_finals)
@@ -37,7 +38,7 @@ def tune_or_replay(plan: Plan, storage: str | None, has_finals: bool, quiet: boo
     write_study(plan.problem.spec, plan.workspace.study_folder)
     outcome = tune_study(plan, observer, storage, has_finals=has_finals)
     if outcome.interrupted:
-        make_console(stderr=as_json).print(
+        make_console(stderr=as_json or is_kept()).print(
             f"\nstopped; {outcome.num_launched} of {plan.target} trials are kept, the same command continues"
         )
         raise SystemExit(INTERRUPTED)
@@ -45,7 +46,7 @@ def tune_or_replay(plan: Plan, storage: str | None, has_finals: bool, quiet: boo
 
 
 def show_plan(plan: Plan, results: str, quiet: bool, as_json: bool) -> None:
-    console = make_console(stderr=as_json, quiet=quiet)
+    console = make_console(stderr=as_json or is_kept(), quiet=quiet)
     console.print(plan_view(plan.problem, results, plan.time_words, plan.backend, plan.target))
 
 

@@ -108,7 +108,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Docker runtime; null if there are no GPUs."""
     model_mount: str = "/model"
     """Where model directories are mounted: PATH becomes MODEL_MOUNT/NAME."""
-    container_port: Positive = 8000
+    container_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
     ipc: Literal["host", "private"] = "host"
     shm_size: Bytes | None = None
     """Size of /dev/shm in bytes; used only with private ipc."""

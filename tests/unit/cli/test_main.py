@@ -255,7 +255,9 @@ def test_a_reported_study_is_replayed_without_launching(run: Run, study: Path) -
     run(f"tune {study} --backend simulated --trials 3")
     code, out, _ = run(f"report {study} --simulated")
     assert (code, out.count("tok/s") >= 3) == (0, True)
-    assert run(f"report {study} --simulated --jsonl trials.jsonl") == (0, "wrote trials.jsonl\n", "")
+    assert run(f"report {study} --simulated --jsonl -o trials.jsonl") == (0, "", "wrote trials.jsonl\n")
+    code, out, _ = run(f"report {study} --simulated --jsonl")
+    assert (code, out) == (0, Path("trials.jsonl").read_text("utf-8"))
     code, out, _ = run(f"tune {study} --replay trials.jsonl")
     assert code == 0
     assert "REPLAYED" in out
@@ -276,15 +278,14 @@ def test_a_study_is_reported_as_a_page(run: Run, study: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("report {study} --html -o none/x --simulated --storage sqlite://", "none/x: cannot be written"),
-        ("report {study} -o page.html", "--output: says where --html writes; add --html"),
-        ("report {study} --html --jsonl x", "--html, --json and --jsonl: one at a time"),
+        ("report {study} --html -o none/x --simulated --storage sqlite://", "--output none/x: no such folder"),
+        ("report {study} --html --jsonl", "--html, --json and --jsonl: one at a time"),
         ("tune {study} --replay none.jsonl", "none.jsonl: cannot be read"),
         ("tune {study} --replay {study}", "study.yaml:1: is not JSON"),
         ("tune {study} --replay x --backend docker", "--replay launches nothing: leave out --backend"),
         ("tune {study} --sampler best", "--sampler: name: Invalid enum value 'best'"),
         ("report {study}", "no trials yet: run planner tune first; for simulated ones add --simulated"),
-        ("report {study} --simulated --jsonl none/x --storage sqlite://", "none/x: cannot be written"),
+        ("report {study} --simulated --jsonl -o none/x --storage sqlite://", "--output none/x: no such folder"),
     ],
 )
 def test_what_cannot_be_replayed_or_reported(run: Run, study: Path, line: str, message: str) -> None:
