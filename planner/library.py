@@ -111,13 +111,13 @@ def tune(
     given = convert_settings(dict(settings), "tune")
     spec, beside = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
     spec = with_levers(with_settings(spec, given, sampler, seed), levers)
-    plan = make_plan(spec, folder or beside, trials, choose_backend(spec, backend))
+    plan = make_plan(spec, folder or beside, trials, choose_backend(spec, backend), has_finals=finals)
     problem, workspace = plan.problem, plan.workspace
     console = make_console()
     if not quiet:
         console.print(plan_view(problem, str(workspace.folder), plan.time_words, plan.backend, plan.target))
     write_study(spec, workspace.study_folder)
-    outcome = tune_study(plan, NobodyWatches() if quiet else TerminalSession(console), storage, has_finals=finals)
+    outcome = tune_study(plan, NobodyWatches() if quiet else TerminalSession(console), storage)
     if outcome.interrupted:
         raise KeyboardInterrupt
     found = outcome.trials

@@ -11,7 +11,7 @@ from planner.cli.options import (
     COMPARE,
     LIMITS,
     LOAD,
-    OUTPUTS,
+    OUTPUT,
     SERVER,
     JsonOption,
     QuietOption,
@@ -181,14 +181,14 @@ def bench(
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", help="Name of this run, written into the JSON document.", rich_help_panel=OUTPUTS),
+        typer.Option("--label", help="Name of this run, written into the JSON document.", rich_help_panel=OUTPUT),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="CSV file to write, with one row per repeat.", rich_help_panel=OUTPUTS)
+        Path | None, typer.Option("--csv", help="CSV file to write, with one row per repeat.", rich_help_panel=OUTPUT)
     ] = None,
     save_detailed: Annotated[
         bool,
-        typer.Option("--save-detailed", help="Write each request into the JSON document too.", rich_help_panel=OUTPUTS),
+        typer.Option("--save-detailed", help="Write each request into the JSON document too.", rich_help_panel=OUTPUT),
     ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

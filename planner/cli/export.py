@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import OUTPUTS, TRIALS, JsonOption, SimulatedOption, StorageOption, StudyArgument, one_of
+from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption, StorageOption, StudyArgument, one_of
 from planner.cli.output import STDOUT
 from planner.errors import InputError
 
@@ -26,7 +26,7 @@ def export(
             "--kind",
             help="Kind of text: script, ladder, compose, systemd, kubernetes, serve or config.",
             autocompletion=one_of("script", "ladder", "compose", "systemd", "kubernetes", "serve", "config"),
-            rich_help_panel=OUTPUTS,
+            rich_help_panel=OUTPUT,
         ),
     ] = "script",
     simulated: SimulatedOption = False,
@@ -38,7 +38,7 @@ def export(
             "-o",
             "--output",
             help="File to write instead of the one in the study's folder; - is stdout.",
-            rich_help_panel=OUTPUTS,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:

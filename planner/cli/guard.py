@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import OUTPUTS, SERVER, one_of, studies
+from planner.cli.options import OUTPUT, SERVER, one_of, studies
 from planner.errors import InputError
 
 
@@ -23,7 +23,7 @@ def guard(
             help="Loopback port for Prometheus metrics; 0: none.",
             min=0,
             max=65535,
-            rich_help_panel=OUTPUTS,
+            rich_help_panel=OUTPUT,
         ),
     ] = 9477,
     webhook: Annotated[
@@ -32,7 +32,7 @@ def guard(
             "--webhook",
             envvar="PLANNER_WEBHOOK",
             help="URL to which each event is posted; in PLANNER_WEBHOOK no list of processes shows it.",
-            rich_help_panel=OUTPUTS,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     stop: Annotated[
@@ -64,7 +64,7 @@ def guard(
             "--quiet",
             "-q",
             help="Print no events on stdout; the events file and the webhook get them.",
-            rich_help_panel=OUTPUTS,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
 ) -> None:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import OUTPUTS, TRIALS, JsonOption, SimulatedOption, studies
+from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption, studies
 
 
 def log(
     target: Annotated[str, typer.Argument(help="Log file (plain or gzip), - for stdin, or a container's name.")],
     follow: Annotated[
         bool,
-        typer.Option("--follow", "-f", help="Print events as they come; Ctrl-C sums up.", rich_help_panel=OUTPUTS),
+        typer.Option("--follow", "-f", help="Print events as they come; Ctrl-C sums up.", rich_help_panel=OUTPUT),
     ] = False,
     study: Annotated[
         Path | None,

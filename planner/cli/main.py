@@ -20,12 +20,14 @@ from planner.cli.export import export
 from planner.cli.fleet import fleet
 from planner.cli.gpus import gpus
 from planner.cli.guard import guard
+from planner.cli.init import init
 from planner.cli.log import log
 from planner.cli.models import models
 from planner.cli.options import TakesFlags
 from planner.cli.output import keeps_output
 from planner.cli.report import report
 from planner.cli.schema import schema
+from planner.cli.simulate import simulate
 from planner.cli.tune import tune
 from planner.cli.verify import verify
 from planner.errors import InputError, PlannerError
@@ -42,14 +44,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-TAKE_FLAGS = {"estimate", "tune", "doctor"}
+TAKE_FLAGS = {"estimate", "tune", "doctor", "simulate"}
 """Commands after which vLLM's own flags may follow."""
-LASTING = {"guard"}
-"""Commands that serve until they are stopped, and so have no answer to write to a file."""
+LASTING = {"guard", "simulate", "init"}
+"""Commands that serve until they are stopped, or write a file of their own: they have no answer for -o."""
 
 
 COMMANDS = (
     estimate,
+    init,
     tune,
     doctor,
     candidates,
@@ -60,6 +63,7 @@ COMMANDS = (
     log,
     verify,
     fleet,
+    simulate,
     schema,
     gpus,
     models,
@@ -95,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         given, rest = parse_flags(sys.argv[1:] if argv is None else argv)
         if settings(given) and not TAKE_FLAGS & set(rest[:1]):
             raise InputError(
-                f"command line: {', '.join(settings(given))}: only estimate, tune and doctor take vLLM's flags"
+                f"command line: {', '.join(settings(given))}: only {', '.join(sorted(TAKE_FLAGS))} take vLLM's flags"
             )
         code = app(rest, obj=given, standalone_mode=False)
         sys.stdout.flush()

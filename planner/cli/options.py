@@ -33,7 +33,7 @@ def studies(incomplete: str) -> list[str]:
     return [folder for folder in study_folders() if folder.startswith(incomplete)]
 
 
-def _workloads(incomplete: str) -> list[str]:
+def workload_names(incomplete: str) -> list[str]:
     from planner.files import shipped_files
 
     return [name for name in sorted(shipped_files("workloads")) if name.startswith(incomplete)]
@@ -90,10 +90,12 @@ LeversOption = Annotated[
     str | None,
     typer.Option("--levers", help="Groups of settings to search: scheduler, layout, numerics, engine, or all."),
 ]
-LOAD, LIMITS, SERVER, OUTPUTS, COMPARE, TRIALS = "Load", "Limits", "Server", "Output", "Comparison", "Trials"
+LOAD, LIMITS, SERVER, OUTPUT, COMPARE, TRIALS = "Load", "Limits", "Server", "Output", "Comparison", "Trials"
+MOST_IN_FLIGHT = 1_000_000
+"""Highest --concurrency, as a workload's."""
 INSTANCE, HOST = "Instance", "Host"
 """Panels of the help."""
-OUTPUT = "output"
+KEPT_IN = "output"
 """Name of the parameter of `-o`."""
 
 
@@ -113,7 +115,7 @@ WorkloadOption = Annotated[
     typer.Option(
         "--workload",
         help="Shipped name, YAML file, or JSONL or ShareGPT file of prompts; chat.",
-        autocompletion=_workloads,
+        autocompletion=workload_names,
         rich_help_panel=LOAD,
     ),
 ]
@@ -135,12 +137,12 @@ StorageOption = Annotated[
 SimulatedOption = Annotated[
     bool, typer.Option("--simulated", help="Take the study's simulated trials.", rich_help_panel=TRIALS)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUTS)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="File to write what is printed to; - is stdout.", rich_help_panel=OUTPUTS),
+    typer.Option("-o", "--output", help="File to write what is printed to; - is stdout.", rich_help_panel=OUTPUT),
 ]
 QuietOption = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Print only results and errors: no plan, no progress.", rich_help_panel=OUTPUTS),
+    typer.Option("--quiet", "-q", help="Print only results and errors: no plan, no progress.", rich_help_panel=OUTPUT),
 ]

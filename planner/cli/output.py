@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from planner.cli.options import OUTPUT, OutputOption
+from planner.cli.options import KEPT_IN, OutputOption
 from planner.errors import InputError
 
 STDOUT = Path("-")
@@ -73,17 +73,17 @@ def write_output(output: Path, text: str) -> None:
 def keeps_output(command: Callable[..., None]) -> Callable[..., None]:
     """The command with `-o FILE`. One that has an option of this name does by itself what it means."""
     signature = inspect.signature(command, eval_str=True)
-    if OUTPUT in signature.parameters:
+    if KEPT_IN in signature.parameters:
         return command
 
     @wraps(command)
     def with_output(*words: Any, **options: Any) -> None:
-        with kept(options.pop(OUTPUT), bool(options.get("quiet"))):
+        with kept(options.pop(KEPT_IN), bool(options.get("quiet"))):
             command(*words, **options)
 
-    parameter = inspect.Parameter(OUTPUT, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=OutputOption)
+    parameter = inspect.Parameter(KEPT_IN, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=OutputOption)
     with_output.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), parameter]
     )
-    with_output.__annotations__ = {**command.__annotations__, OUTPUT: OutputOption}
+    with_output.__annotations__ = {**command.__annotations__, KEPT_IN: OutputOption}
     return with_output

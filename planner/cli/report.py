@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from planner.cli.options import (
-    OUTPUTS,
+    OUTPUT,
     TRIALS,
     JsonOption,
     OutputOption,
@@ -38,11 +38,11 @@ def report(
         typer.Option(
             "--html",
             help="Make a page that needs nothing else; without -o it is report.html in the study's folder.",
-            rich_help_panel=OUTPUTS,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Print the trials, one line of JSON each.", rich_help_panel=OUTPUTS)
+        bool, typer.Option("--jsonl", help="Print the trials, one line of JSON each.", rich_help_panel=OUTPUT)
     ] = False,
     as_json: JsonOption = False,
     output: OutputOption = None,

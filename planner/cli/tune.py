@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from planner.cli.options import (
+    LIMITS,
+    LOAD,
+    MOST_IN_FLIGHT,
+    SERVER,
     GpuOption,
     InterconnectOption,
     JsonOption,
@@ -15,8 +19,11 @@ from planner.cli.options import (
     ModelOption,
     NumGpusOption,
     QuietOption,
+    SloOption,
     StudyArgument,
     VersionOption,
+    WorkloadOption,
+    metrics_completion,
 )
 from planner.errors import InputError
 
@@ -59,34 +66,61 @@ def tune(
     num_gpus: NumGpusOption = 1,
     interconnect: InterconnectOption = "pcie",
     vllm_version: VersionOption = "0.8.5",
+    workload: WorkloadOption = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency",
+            help="Requests in flight over all instances, in place of the study's; as many requests for each as before.",
+            min=1,
+            max=MOST_IN_FLIGHT,
+            rich_help_panel=LOAD,
+        ),
+    ] = None,
+    slo: SloOption = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            help="Metric to improve, or weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
+            autocompletion=metrics_completion(),
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="Image of vLLM to run, in place of the study's.", rich_help_panel=SERVER),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
     from planner.cli.tune_output import show_first_launch, show_plan, tune_or_replay
-    from planner.study import spec_of, with_levers, with_prompts, with_settings
+    from planner.study import Question, spec_of, with_levers, with_prompts, with_question, with_settings
     from planner.tuning import Hosts, choose_backend, make_plan, plan_replay, shown
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
     spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
     spec = with_prompts(spec, quality_prompts)
+    question = Question(workload=workload, concurrency=concurrency, slo=slo, objective=objective, image=image)
+    spec = with_question(spec, question)
     hosts = Hosts(ray, exclusive, mixed) if ray is not None else None
     if hosts is None and (exclusive or mixed):
         raise InputError("--exclusive and --mixed are about the hosts of --ray")
     if replay is not None:
         if backend is not None:
             raise InputError("--replay launches nothing: leave out --backend")
-        plan = plan_replay(spec, folder, trials, replay)
+        plan = plan_replay(spec, folder, trials, replay, finals)
         results = shown(storage) if storage else "not kept"
     else:
         if hosts is not None:
             chosen = hosts.backend(backend)
         else:
             chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
-        plan = make_plan(spec, folder, trials, chosen, hosts)
+        plan = make_plan(spec, folder, trials, chosen, hosts, finals)
         results = str(plan.workspace.folder)
     show_plan(plan, results, quiet, as_json)
     if dry_run:
         show_first_launch(plan, as_json)
     else:
-        tune_or_replay(plan, storage, finals, quiet, as_json)
+        tune_or_replay(plan, storage, quiet, as_json)

@@ -6,13 +6,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from planner.cli.output import is_kept
 from planner.files import pretty_json
 from planner.report import TerminalSession, conclusion, plan_document, plan_view, result_tables, summary, trials_table
-from planner.service import write_exports
+from planner.service import broken, docker_command, write_exports
 from planner.study import Workspace
 from planner.terminal import make_console
 from planner.tuning import BACKEND as REPLAY
@@ -22,12 +21,12 @@ INTERRUPTED = 130
 """Exit code of an interrupted command, as a shell's after Ctrl-C."""
 
 
-def tune_or_replay(plan: Plan, storage: str | None, has_finals: bool, quiet: bool, as_json: bool) -> None:
+def tune_or_replay(plan: Plan, storage: str | None, quiet: bool, as_json: bool) -> None:
     """Carry a plan out and tell it; with JSON all but the conclusion goes to stderr. Exit code 130: interrupted."""
     console = make_console(stderr=as_json or is_kept(), quiet=quiet)
     observer = TerminalSession(console)
     if plan.backend == REPLAY:
-        outcome = replay_study(plan, observer, storage, has_finals=has_finals)
+        outcome = replay_study(plan, observer, storage)
         if as_json:
             _print_json(summary(outcome.problem, outcome.trials))
         else:
@@ -36,7 +35,7 @@ def tune_or_replay(plan: Plan, storage: str | None, has_finals: bool, quiet: boo
             )
         return
     write_study(plan.problem.spec, plan.workspace.study_folder)
-    outcome = tune_study(plan, observer, storage, has_finals=has_finals)
+    outcome = tune_study(plan, observer, storage)
     if outcome.interrupted:
         make_console(stderr=as_json or is_kept()).print(
             f"\nstopped; {outcome.num_launched} of {plan.target} trials are kept, the same command continues"
@@ -57,13 +56,12 @@ def show_first_launch(plan: Plan, as_json: bool) -> None:
     if as_json:
         _print_json({**plan_document(plan.problem), "first_launch": plan.first_launch})
     else:
-        _print_commands(make_console(), plan.first_launch)
-
-
-def _print_commands(console: Console, commands: list[list[str]]) -> None:
-    console.print("first launch:")
-    for argv in commands:
-        console.print(shlex.join(argv), soft_wrap=True, markup=False)
+        console = make_console()
+        console.print("first launch:")
+        runs, process = plan.first_runs, [] if plan.first_runs else plan.first_launch
+        lines = [*map(docker_command, runs), *(broken([shlex.quote(argv[0])], tuple(argv[1:])) for argv in process)]
+        for line in lines:
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def _conclude(outcome: Outcome, workspace: Workspace, as_json: bool) -> None:

@@ -10,9 +10,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
+        "commented": ["write_commented"],
         "loading": ["load", "load_study", "spec_of", "with_levers", "with_prompts", "with_settings"],
         "objective": ["Objective", "judge"],
         "problem": ["CPU_KV_ENV", "Problem"],
+        "question": ["Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of"],
         "space": ["SearchSpace"],
         "spec": [

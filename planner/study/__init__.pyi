@@ -3,6 +3,7 @@ from planner.study.candidate import ENV_PREFIX as ENV_PREFIX
 from planner.study.candidate import LAYOUT as LAYOUT
 from planner.study.candidate import MODEL as MODEL
 from planner.study.candidate import Value as Value
+from planner.study.commented import write_commented as write_commented
 from planner.study.loading import load as load
 from planner.study.loading import load_study as load_study
 from planner.study.loading import spec_of as spec_of
@@ -13,6 +14,8 @@ from planner.study.objective import Objective as Objective
 from planner.study.objective import judge as judge
 from planner.study.problem import CPU_KV_ENV as CPU_KV_ENV
 from planner.study.problem import Problem as Problem
+from planner.study.question import Question as Question
+from planner.study.question import with_question as with_question
 from planner.study.setup import calibrated as calibrated
 from planner.study.setup import explore as explore
 from planner.study.setup import setup_of as setup_of

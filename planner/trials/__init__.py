@@ -15,9 +15,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "LEAST_REPEATS",
             "chosen_trial",
             "finalists",
+            "heat_repeats",
             "heats",
             "judge_finals",
             "measured_again",
+            "most_heats",
         ],
         "host_speeds": [
             "doubtful",

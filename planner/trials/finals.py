@@ -49,6 +49,17 @@ def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     return rivals if len(rivals) > 1 or is_known else []
 
 
+def most_heats(problem: Problem, launches: int) -> int:
+    """Most launches that the finals may take after a search of so many launches; how many is known when it is over."""
+    competing = min(launches, MOST_FINALISTS + 1)
+    return ROUNDS * competing if competing > 1 or problem.objective.is_known else 0
+
+
+def heat_repeats(problem: Problem) -> int:
+    """Repeats of the workload in each launch of the finals."""
+    return max(LEAST_REPEATS, problem.spec.repeats)
+
+
 @dataclass(frozen=True, slots=True)
 class Heat:
     """One launch of the finals."""
@@ -64,7 +75,7 @@ def heats(problem: Problem, trials: Sequence[Trial], rounds: int = ROUNDS) -> li
     chosen = finalists(problem, trials)
     series = _series(chosen)
     done = {(t.rerun.of, t.rerun.round) for t in trials if t.rerun is not None and t.rerun.series == series}
-    count = max(LEAST_REPEATS, problem.spec.repeats)
+    count = heat_repeats(problem)
     return [
         Heat(trial, Rerun(of=trial.number, series=series, round=number), Repeats(FRESH + number * count, count))
         for number in range(rounds)
@@ -94,7 +105,10 @@ class Finalist:
 
     @property
     def value(self) -> float:
-        return fmean(self.values)
+        """Geometric mean over the repeats, as the gain compares them; their mean if one is 0 or all are the same."""
+        if min(self.values) <= 0 or min(self.values) == max(self.values):
+            return fmean(self.values)
+        return math.exp(fmean(map(math.log, self.values)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
 from planner.hardware import find_gpu, read_gpus
-from planner.launch import engine_answers, make_backend, trial_runs
+from planner.launch import ContainerRun, engine_answers, make_backend, trial_runs
 from planner.study import Problem, StudySpec, Workspace
+from planner.trials import heat_repeats, most_heats
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
 from planner.units import format_duration
@@ -53,15 +54,29 @@ class Plan:
     records: tuple[Record, ...] = ()
     """Recorded launches that a replay answers from; empty if engines are launched."""
     expected_trial_s: float = 0.0
-    """Expected seconds of one launch and its load; 0 if the time is negligible."""
+    """Expected seconds of one launch of the search and its load; 0 if no engine is launched."""
+    expected_final_s: float = 0.0
+    """Expected seconds of one launch of the finals and its load; 0 if no engine is launched."""
+    has_finals: bool = True
+    """Whether the best trials and the default are measured again at the end."""
+
+    @property
+    def num_finals(self) -> int:
+        """Most launches of the finals."""
+        return most_heats(self.problem, self.target) if self.has_finals else 0
 
     @property
     def time_words(self) -> str:
         if self.backend == REPLAY:
             return "seconds"
         if not self.expected_trial_s:
-            return "under a minute"
-        return f"about {format_duration(self.expected_trial_s * self.target)} for {self.target} trials"
+            return "seconds for each trial: no engine is launched"
+        search_s, finals_s = self.expected_trial_s * self.target, self.expected_final_s * self.num_finals
+        trials = f"{self.target} trials {format_duration(search_s)}"
+        if not self.num_finals:
+            return f"about {format_duration(search_s)}: {trials}, no finals"
+        words = f"{trials}, finals {format_duration(finals_s)} ({self.num_finals} launches at most)"
+        return f"about {format_duration(search_s + finals_s)}: {words}"
 
     @property
     def first_launch(self) -> list[list[str]]:
@@ -71,10 +86,17 @@ class Plan:
         if self.backend == "process":
             backend = make_backend(self.problem, self.workspace, self.backend)
             return [list(argv) for argv in backend.commands(self.problem.default, 0)]
-        return [run.argv() for run in trial_runs(self.problem, self.problem.default, 0)]
+        return [run.argv() for run in self.first_runs]
+
+    @property
+    def first_runs(self) -> list[ContainerRun]:
+        """The default's containers, one per instance; empty where none would be launched."""
+        return [] if self.backend in {"process", REPLAY} else trial_runs(self.problem, self.problem.default, 0)
 
 
-def make_plan(spec: StudySpec, folder: Path, target: int, backend: str, hosts: Hosts | None = None) -> Plan:
+def make_plan(
+    spec: StudySpec, folder: Path, target: int, backend: str, hosts: Hosts | None = None, has_finals: bool = True
+) -> Plan:
     """Plan a study whose results are kept in `folder`. `backend` is one of BACKENDS. Raises InputError."""
     workspace = Workspace(folder, simulated=backend == "simulated")
     problem = Problem(spec, load_calibrations(workspace.calibration_path))
@@ -85,16 +107,25 @@ def make_plan(spec: StudySpec, folder: Path, target: int, backend: str, hosts: H
         workspace=workspace,
         hosts=hosts,
         expected_trial_s=expected_trial_s(problem, backend),
+        expected_final_s=expected_trial_s(problem, backend, heat_repeats(problem)),
+        has_finals=has_finals,
     )
 
 
-def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path) -> Plan:
+def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path, has_finals: bool = True) -> Plan:
     """Plan the same loop on the launches recorded in `path`. Raises InputError."""
     problem = Problem(spec)
     records = read_records(path, problem)
     problem = limited_to(problem, records)
     workspace = Workspace(folder, simulated=False)
-    return Plan(problem=problem, target=target, backend=REPLAY, workspace=workspace, records=tuple(records))
+    return Plan(
+        problem=problem,
+        target=target,
+        backend=REPLAY,
+        workspace=workspace,
+        records=tuple(records),
+        has_finals=has_finals,
+    )
 
 
 def choose_backend(spec: StudySpec, backend: str | None) -> str:
@@ -111,13 +142,16 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
     return "docker"
 
 
-def expected_trial_s(problem: Problem, backend: str) -> float:
-    """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction."""
+def expected_trial_s(problem: Problem, backend: str, repeats: int | None = None) -> float:
+    """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction.
+
+    `repeats` of the workload; by default the study's.
+    """
     if backend == "simulated":
         return 0.0
     workload = problem.workload
     predicted = max(problem.predicted(problem.default)["output_throughput"], 1e-6)
-    requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
+    requests = workload.num_requests * (repeats or problem.spec.repeats) + workload.num_warmup_requests
     load_s = requests * workload.mean_output_tokens / predicted
     start_s = START_BASE_S + problem.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
     return float(start_s + load_s)

@@ -50,8 +50,11 @@ class SessionObserver(Protocol):
     def say(self, line: str) -> None:
         """Show one line to the user."""
 
-    def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:
-        """Observer of the launches that follow `past`, until there are `target` of them."""
+    def watching(self, plan: Plan, past: list[Trial], target: int, finals: int) -> AbstractContextManager[Observer]:
+        """Observer of the launches that follow `past`: until there are `target`, then so many launches of the finals.
+
+        How many launches the finals take is known when the search is over; before it is an upper bound.
+        """
 
 
 class NobodyWatches:
@@ -59,7 +62,13 @@ class NobodyWatches:
 
     def say(self, line: str) -> None: ...
 
-    def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:  # noqa: ARG002
+    def watching(
+        self,
+        plan: Plan,  # noqa: ARG002
+        past: list[Trial],  # noqa: ARG002
+        target: int,  # noqa: ARG002
+        finals: int,  # noqa: ARG002
+    ) -> AbstractContextManager[Observer]:
         return nullcontext(self)
 
     def started(self, number: int, candidate: Candidate) -> None: ...
@@ -84,9 +93,7 @@ class Outcome:
         return num_launched(searched(self.trials))
 
 
-def tune_study(
-    plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
-) -> Outcome:
+def tune_study(plan: Plan, observer: SessionObserver, storage: str | None = None) -> Outcome:
     """Search, then measure the best again. Call it from the main thread: SIGTERM and Ctrl-C stop the engines.
 
     Finished trials are kept in `storage`, by default in the workspace's folder. Raises InputError, BackendError.
@@ -97,7 +104,7 @@ def tune_study(
         interrupted = False
         try:
             with executors(plan, search, observer.say) as (make_executor, gate):
-                _search_and_finals(plan, observer, search, make_executor, gate, has_finals)
+                _search_and_finals(plan, observer, search, make_executor, gate)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -106,9 +113,7 @@ def tune_study(
         return Outcome(problem=problem, trials=search.trials(), interrupted=interrupted)
 
 
-def replay_study(
-    plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
-) -> Outcome:
+def replay_study(plan: Plan, observer: SessionObserver, storage: str | None = None) -> Outcome:
     """Run the same loop on recorded launches. Nothing is launched, and without a storage nothing is kept."""
     search = Search.open(plan.problem, storage)
     measure = replayed(plan.problem, plan.records)
@@ -116,7 +121,7 @@ def replay_study(
     def make_executor(watcher: Observer) -> Executor:
         return LocalExecutor(plan.problem, measure, watcher.stage, plan.backend)
 
-    _search_and_finals(plan, observer, search, make_executor, no_gate, has_finals)
+    _search_and_finals(plan, observer, search, make_executor, no_gate)
     return Outcome(problem=plan.problem, trials=search.trials())
 
 
@@ -126,10 +131,9 @@ def _search_and_finals(
     search: Search,
     make_executor: MakeExecutor,
     gate: Callable[[], None],
-    has_finals: bool,
 ) -> None:
     problem, target = plan.problem, plan.target
-    with observer.watching(plan, searched(search.trials()), target) as watcher:
+    with observer.watching(plan, searched(search.trials()), target, plan.num_finals) as watcher:
         executor = make_executor(watcher)
         if num_launched(searched(search.trials())) < target:
             run_checks(problem, search, executor, watcher)
@@ -141,12 +145,12 @@ def _search_and_finals(
     with search.store.alone_for("quality"):
         gate()
     trials = search.trials()
-    to_do = heats(problem, trials) if has_finals else []
+    to_do = heats(problem, trials) if plan.has_finals else []
     if not to_do:
         return
     names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
     observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
-    with observer.watching(plan, trials, num_launched(trials) + len(to_do)) as watcher:
+    with observer.watching(plan, trials, num_launched(trials), len(to_do)) as watcher:
         run_finals(problem, search, make_executor(watcher), watcher)
 
 

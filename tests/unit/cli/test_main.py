@@ -78,7 +78,7 @@ BAD_INPUTS = [
     (f"estimate {TARGET} --dtype int3", "dtype: Invalid enum value 'int3'"),
     (f"tune {TARGET} --backend cloud", "--backend cloud: allowed: docker, process, simulated"),
     (f"tune {TARGET} --backend simulated --sampler genetic", "--sampler: name: Invalid enum value 'genetic'"),
-    ("gpus --max-num-seqs 8", "only estimate, tune and doctor take vLLM's flags"),
+    ("gpus --max-num-seqs 8", "only doctor, estimate, simulate, tune take vLLM's flags"),
     ("schema trial", "schema 'trial': allowed: study, search-space, workload, hardware"),
     ("guard nowhere", "ladder.yaml: no such ladder; planner tune writes it"),
     ("guard study.yaml", "ladder.yaml: no such ladder; planner tune writes it"),
@@ -153,7 +153,8 @@ def test_tune_writes_everything_and_the_same_words_continue(run: Run, study: Pat
     assert load_ladder(ladder)[0].source.startswith("SIMULATED")
     code, out, _ = run("tune --backend simulated --trials 4")
     assert code == 0
-    assert "trial 3 (4/4)" in out
+    assert "trial 3 (4/12)" in out, "with the finals"
+    assert "(5/12)" in out
     assert "finals: trials " in out
     assert "Finals: measured again in turn, on fresh prompts" in out
     assert "(1/4)" not in out
@@ -181,7 +182,9 @@ def test_a_dry_run_shows_the_first_launch_and_writes_nothing(run: Run, study: Pa
     before = sorted(study.parent.iterdir())
     code, out, _ = run("tune --backend docker --dry-run")
     assert code == 0
-    launches = [shlex.split(line) for line in out.splitlines() if line.startswith("docker run")]
+    assert "docker run -d \\\n  --runtime" in out, "in lines that can be pasted"
+    commands = out.replace("\\\n", " ").splitlines()
+    launches = [shlex.split(line) for line in commands if line.startswith("docker run")]
     assert len(launches) == 2
     assert all(words[-2:] == ["--max-model-len", "4096"] for words in launches)
     assert sorted(study.parent.iterdir()) == before

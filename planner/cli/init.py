@@ -1,0 +1,63 @@
+"""`planner init`: a study.yaml with a comment above every key, ready for `planner tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.cli.options import (
+    LOAD,
+    GpuOption,
+    InterconnectOption,
+    ModelOption,
+    SloOption,
+    VersionOption,
+    workload_names,
+)
+from planner.errors import InputError
+
+
+def init(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder for the study.yaml; by default a new one under studies/."),
+    ] = None,
+    model: ModelOption = None,
+    gpu: GpuOption = None,
+    num_gpus: Annotated[
+        int | None, typer.Option("--num-gpus", help="Number of cards; by default those seen here, else 1.", min=1)
+    ] = None,
+    interconnect: InterconnectOption = "pcie",
+    vllm_version: VersionOption = "0.8.5",
+    workload: Annotated[
+        str,
+        typer.Option(
+            "--workload", help="Shipped load, or a YAML file.", autocompletion=workload_names, rich_help_panel=LOAD
+        ),
+    ] = "chat",
+    slo: SloOption = None,
+) -> None:
+    """Write a study.yaml in which every key is explained, for the cards here or those named. Overwrites nothing."""
+    from planner.study import write_commented
+
+    if model is None:
+        raise InputError("init: name the model, for example --model Qwen/Qwen3-8B (planner models)")
+    gpu, num_gpus = _cards(gpu, num_gpus)
+    path = write_commented(folder, model, gpu, num_gpus, interconnect, vllm_version, workload, slo)
+    typer.echo(f"wrote {path}; next: planner tune {path.parent} --dry-run")
+
+
+def _cards(gpu: str | None, num_gpus: int | None) -> tuple[str, int]:
+    """The card and how many: those named, else those seen here. Raises InputError."""
+    if gpu is not None:
+        return gpu, num_gpus or 1
+    from planner.hardware import detect_gpus
+
+    names = [card.name for card in detect_gpus()]
+    if not names:
+        raise InputError("init: no card is visible here; name one, for example --gpu 'RTX 4090' (planner gpus)")
+    if len(set(names)) > 1:
+        raise InputError(f"init: different cards are here ({', '.join(names)}); name one with --gpu")
+    return names[0], num_gpus or len(names)
