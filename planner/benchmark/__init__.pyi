@@ -12,6 +12,7 @@ from planner.benchmark.load.progress import pace_error as pace_error
 from planner.benchmark.load.progress import stopped_after as stopped_after
 from planner.benchmark.load.watcher import STOPPED as STOPPED
 from planner.benchmark.metric import GOALS as GOALS
+from planner.benchmark.metric import HEADLINES as HEADLINES
 from planner.benchmark.metric import LATENCIES as LATENCIES
 from planner.benchmark.metric import MAX_MODEL_LEN as MAX_MODEL_LEN
 from planner.benchmark.metric import METRICS as METRICS

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from planner.cli.completion import compared_metrics, one_of
 from planner.cli.options import (
     COMPARE,
     LIMITS,
@@ -18,7 +19,6 @@ from planner.cli.options import (
     SloOption,
     WorkloadOption,
     given_options,
-    one_of,
 )
 from planner.cli.output import is_kept
 from planner.errors import InputError
@@ -173,9 +173,10 @@ def bench(
         list[str] | None,
         typer.Option(
             "--fail-on",
-            help="With --compare: exit code 3 if METRIC is surely worse by more than PERCENT, as ttft_p95:5%; "
+            help="Metric and percent, as ttft_p95:5%: exit code 3 if --compare finds it surely worse by more; "
             "may be given again.",
             metavar="METRIC:PERCENT",
+            autocompletion=compared_metrics,
             rich_help_panel=COMPARE,
         ),
     ] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from planner.cli.completion import one_of
 from planner.cli.options import (
     GpuOption,
     InterconnectOption,
@@ -22,7 +23,12 @@ from planner.cli.options import (
 def doctor(
     context: typer.Context,
     study: StudyArgument = None,
-    backend: Annotated[str, typer.Option("--backend", help="docker or process.")] = "docker",
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend", help="Where engines run: docker or process.", autocompletion=one_of("docker", "process")
+        ),
+    ] = "docker",
     model: ModelOption = None,
     gpu: GpuOption = None,
     num_gpus: NumGpusOption = 1,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption, StorageOption, StudyArgument, one_of
+from planner.cli.completion import one_of
+from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption, StorageOption, StudyArgument
 from planner.cli.output import STDOUT
 from planner.errors import InputError
 

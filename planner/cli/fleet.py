@@ -7,19 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from planner.cli.options import (
-    HOST,
-    INSTANCE,
-    LIMITS,
-    LOAD,
-    JsonOption,
-    QuietOption,
-    SimulatedOption,
-    StorageOption,
-    metrics_completion,
-    one_of,
-    studies,
-)
+from planner.cli.completion import metrics, one_of, studies
+from planner.cli.options import HOST, INSTANCE, LIMITS, LOAD, JsonOption, QuietOption, SimulatedOption, StorageOption
 
 
 def fleet(
@@ -65,7 +54,7 @@ def fleet(
         typer.Option(
             "--slo",
             help="Limits to keep: ttft_p95=2s,e2el_p95=30s,queue_p99=1s.",
-            autocompletion=metrics_completion("="),
+            autocompletion=metrics("="),
             rich_help_panel=LIMITS,
         ),
     ] = None,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import OUTPUT, SERVER, one_of, studies
+from planner.cli.completion import one_of, studies
+from planner.cli.options import OUTPUT, SERVER
 from planner.errors import InputError
 
 

@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import (
-    LOAD,
-    GpuOption,
-    InterconnectOption,
-    ModelOption,
-    SloOption,
-    VersionOption,
-    workload_names,
-)
+from planner.cli.completion import workloads
+from planner.cli.options import LOAD, GpuOption, InterconnectOption, ModelOption, SloOption, VersionOption
 from planner.errors import InputError
 
 
@@ -34,7 +27,7 @@ def init(
     workload: Annotated[
         str,
         typer.Option(
-            "--workload", help="Shipped load, or a YAML file.", autocompletion=workload_names, rich_help_panel=LOAD
+            "--workload", help="Shipped load, or a YAML file.", autocompletion=workloads, rich_help_panel=LOAD
         ),
     ] = "chat",
     slo: SloOption = None,

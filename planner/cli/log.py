@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption, studies
+from planner.cli.completion import studies
+from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption
 
 
 def log(

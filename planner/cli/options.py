@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-
-def one_of(*names: str) -> Callable[[str], list[str]]:
-    """Shell completion of an option with few values."""
-    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
-
-
-def _gpu_names(incomplete: str) -> list[str]:
-    from planner.hardware import GPUS
-
-    return [gpu.name for gpu in GPUS if gpu.name.lower().startswith(incomplete.lower())]
-
-
-def _model_names(incomplete: str) -> list[str]:
-    from planner.model import shipped_names
-
-    return [name for name in shipped_names() if name.lower().startswith(incomplete.lower())]
-
-
-def studies(incomplete: str) -> list[str]:
-    from planner.study import study_folders
-
-    return [folder for folder in study_folders() if folder.startswith(incomplete)]
-
-
-def workload_names(incomplete: str) -> list[str]:
-    from planner.files import shipped_files
-
-    return [name for name in sorted(shipped_files("workloads")) if name.startswith(incomplete)]
-
-
-def metrics_completion(ending: str = "") -> Callable[[str], list[str]]:
-    """Shell completion of names of metrics in a list; what stands before the last comma stays."""
-
-    def complete(incomplete: str) -> list[str]:
-        from planner.benchmark import METRICS
-
-        done, comma, name = incomplete.rpartition(",")
-        return [f"{done}{comma}{metric}{ending}" for metric in METRICS if metric.startswith(name)]
-
-    return complete
+from planner.cli.completion import cards, metrics, models, one_of, several_of, studies, workloads
 
 
 class TakesFlags(TyperCommand):
@@ -64,32 +24,7 @@ class TakesFlags(TyperCommand):
         return found
 
 
-StudyArgument = Annotated[
-    Path | None,
-    typer.Argument(help="study.yaml or its folder; by default the one here.", autocompletion=studies),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", help="Model directory, config.json or name (no YAML).", autocompletion=_model_names),
-]
-GpuOption = Annotated[
-    str | None,
-    typer.Option("--gpu", help="Card, for example 'RTX 2080 Ti 22GB' (planner gpus).", autocompletion=_gpu_names),
-]
-NumGpusOption = Annotated[int, typer.Option("--num-gpus", help="How many cards.", min=1)]
-InterconnectOption = Annotated[
-    str,
-    typer.Option(
-        "--interconnect",
-        help="pcie, nvlink, nvlink-pairs or none.",
-        autocompletion=one_of("pcie", "nvlink", "nvlink-pairs", "none"),
-    ),
-]
-VersionOption = Annotated[str, typer.Option("--vllm-version", help="vLLM version, for example 0.8.5.")]
-LeversOption = Annotated[
-    str | None,
-    typer.Option("--levers", help="Groups of settings to search: scheduler, layout, numerics, engine, or all."),
-]
+STUDY, SEARCH, CLUSTER = "Study", "Search", "Cluster"
 LOAD, LIMITS, SERVER, OUTPUT, COMPARE, TRIALS = "Load", "Limits", "Server", "Output", "Comparison", "Trials"
 MOST_IN_FLIGHT = 1_000_000
 """Highest --concurrency, as a workload's."""
@@ -110,12 +45,58 @@ def given_options(context: typer.Context) -> dict[str, str]:
     return found
 
 
+StudyArgument = Annotated[
+    Path | None,
+    typer.Argument(help="study.yaml or its folder; by default the one here.", autocompletion=studies),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Model directory, config.json or name; with --gpu in place of a study.",
+        autocompletion=models,
+        rich_help_panel=STUDY,
+    ),
+]
+GpuOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu",
+        help="Card, for example 'RTX 2080 Ti 22GB' (planner gpus).",
+        autocompletion=cards,
+        rich_help_panel=STUDY,
+    ),
+]
+NumGpusOption = Annotated[int, typer.Option("--num-gpus", help="How many cards.", min=1, rich_help_panel=STUDY)]
+InterconnectOption = Annotated[
+    str,
+    typer.Option(
+        "--interconnect",
+        help="How the cards are joined: pcie, nvlink, nvlink-pairs or none.",
+        autocompletion=one_of("pcie", "nvlink", "nvlink-pairs", "none"),
+        rich_help_panel=STUDY,
+    ),
+]
+VersionOption = Annotated[
+    str, typer.Option("--vllm-version", help="vLLM version, for example 0.8.5.", rich_help_panel=STUDY)
+]
+LeversOption = Annotated[
+    str | None,
+    typer.Option(
+        "--levers",
+        help="Groups of settings to search: scheduler, layout, numerics, engine, or all.",
+        autocompletion=several_of("scheduler", "layout", "numerics", "engine", "all"),
+        rich_help_panel=SEARCH,
+    ),
+]
+
+
 WorkloadOption = Annotated[
     str | None,
     typer.Option(
         "--workload",
         help="Shipped name, YAML file, or JSONL or ShareGPT file of prompts; chat.",
-        autocompletion=workload_names,
+        autocompletion=workloads,
         rich_help_panel=LOAD,
     ),
 ]
@@ -124,7 +105,7 @@ SloOption = Annotated[
     typer.Option(
         "--slo",
         help="Limits to keep: ttft_p95=10s,output_throughput=500.",
-        autocompletion=metrics_completion("="),
+        autocompletion=metrics("="),
         rich_help_panel=LIMITS,
     ),
 ]

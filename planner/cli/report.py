@@ -6,16 +6,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import (
-    OUTPUT,
-    TRIALS,
-    JsonOption,
-    OutputOption,
-    SimulatedOption,
-    StorageOption,
-    StudyArgument,
-    metrics_completion,
-)
+from planner.cli.completion import metrics
+from planner.cli.options import OUTPUT, TRIALS, JsonOption, OutputOption, SimulatedOption, StorageOption, StudyArgument
 from planner.cli.output import kept, write_output
 from planner.errors import InputError
 
@@ -27,7 +19,7 @@ def report(
         typer.Option(
             "--pareto",
             help="Metrics, as ttft_p95,tpot_p95: only trials that no other beats in all of them are shown.",
-            autocompletion=metrics_completion(),
+            autocompletion=metrics(),
             rich_help_panel=TRIALS,
         ),
     ] = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import SERVER, GpuOption, InterconnectOption, ModelOption, NumGpusOption, VersionOption
+from planner.cli.options import SERVER, STUDY, GpuOption, InterconnectOption, ModelOption, NumGpusOption, VersionOption
 from planner.errors import InputError
 
 
@@ -16,7 +16,12 @@ def simulate(
     gpu: GpuOption = None,
     num_gpus: NumGpusOption = 1,
     gpu_memory: Annotated[
-        str | None, typer.Option("--gpu-memory", help="Memory of one card as CUDA reports it, for example 21.48GiB.")
+        str | None,
+        typer.Option(
+            "--gpu-memory",
+            help="Memory of one card as CUDA reports it, for example 21.48GiB.",
+            rich_help_panel=STUDY,
+        ),
     ] = None,
     interconnect: InterconnectOption = "pcie",
     vllm_version: VersionOption = "0.8.5",

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from planner.cli.completion import metrics, one_of
 from planner.cli.options import (
     LIMITS,
     LOAD,
@@ -23,7 +24,6 @@ from planner.cli.options import (
     StudyArgument,
     VersionOption,
     WorkloadOption,
-    metrics_completion,
 )
 from planner.errors import InputError
 
@@ -34,7 +34,14 @@ def tune(
     trials: Annotated[
         int, typer.Option("--trials", help="Launches in all, including those of earlier runs.", min=1)
     ] = 30,
-    backend: Annotated[str | None, typer.Option("--backend", help="docker, process or simulated.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend",
+            help="Where engines run: docker, process or simulated.",
+            autocompletion=one_of("docker", "process", "simulated"),
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option("--storage", envvar="PLANNER_STORAGE", help="Optuna storage URL; PostgreSQL's is shared."),
@@ -50,7 +57,14 @@ def tune(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the first launch, then stop.")] = False,
     levers: LeversOption = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="planner, tpe, gp, random or grid.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            "--sampler",
+            help="Who chooses the next candidate: planner, tpe, gp, random or grid.",
+            autocompletion=one_of("planner", "tpe", "gp", "random", "grid"),
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampler.", min=0)] = None,
     quality_prompts: Annotated[
         Path | None, typer.Option("--quality-prompts", help="JSONL of prompts on which answers are compared.")
@@ -83,7 +97,7 @@ def tune(
         typer.Option(
             "--objective",
             help="Metric to improve, or weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
-            autocompletion=metrics_completion(),
+            autocompletion=metrics(),
             rich_help_panel=LIMITS,
         ),
     ] = None,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import LIMITS, TRIALS, JsonOption, QuietOption, StorageOption, studies
+from planner.cli.completion import studies
+from planner.cli.options import LIMITS, TRIALS, JsonOption, QuietOption, StorageOption
 
 
 def verify(
