@@ -115,15 +115,15 @@ def tune(
     problem, workspace = plan.problem, plan.workspace
     console = make_console()
     if not quiet:
-        console.print(plan_view(problem, str(workspace.folder), plan.time_words, plan.backend, plan.target))
+        console.print(plan_view(plan.forecast, str(workspace.folder), plan.time_words, plan.backend, plan.target))
     write_study(spec, workspace.study_folder)
     outcome = tune_study(plan, NobodyWatches() if quiet else TerminalSession(console), storage)
     if outcome.interrupted:
         raise KeyboardInterrupt
     found = outcome.trials
     if not quiet:
-        console.print(*result_tables(problem, found), conclusion(problem, found), sep="\n")
-    write_exports(problem, found, workspace)
+        console.print(*result_tables(problem, found), conclusion(outcome.forecast, found), sep="\n")
+    write_exports(outcome.forecast, found, workspace)
     return Tuned(
         study_name=spec.name,
         storage=storage or workspace.default_storage,

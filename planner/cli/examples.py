@@ -34,7 +34,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "report": (
         ("planner report studies/qwen3-32b-awq-4x2080ti", "the trials so far"),
-        ("planner report studies/qwen3-32b-awq-4x2080ti --jsonl trials.jsonl", "for tune --replay"),
+        ("planner report studies/qwen3-32b-awq-4x2080ti --jsonl -o trials.jsonl", "for tune --replay"),
         ("planner report studies/qwen3-32b-awq-4x2080ti --pareto ttft_p95,output_throughput", "what none beats"),
     ),
     "export": (

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from planner.cli.completion import workloads
-from planner.cli.options import LOAD, GpuOption, InterconnectOption, ModelOption, SloOption, VersionOption
+from planner.cli.options import LOAD, STUDY, GpuOption, InterconnectOption, ModelOption, SloOption, VersionOption
 from planner.errors import InputError
 
 
@@ -20,7 +20,10 @@ def init(
     model: ModelOption = None,
     gpu: GpuOption = None,
     num_gpus: Annotated[
-        int | None, typer.Option("--num-gpus", help="Number of cards; by default those seen here, else 1.", min=1)
+        int | None,
+        typer.Option(
+            "--num-gpus", help="Number of cards; by default those seen here, else 1.", min=1, rich_help_panel=STUDY
+        ),
     ] = None,
     interconnect: InterconnectOption = "pcie",
     vllm_version: VersionOption = "0.8.5",

@@ -50,10 +50,11 @@ def tune(
         str | None, typer.Option("--ray", help="Launch on the hosts of this Ray cluster; auto: the one here.")
     ] = None,
     exclusive: Annotated[
-        bool, typer.Option("--exclusive", help="With --ray: one trial at a time on each host.")
+        bool, typer.Option("--exclusive", help="Launch one trial at a time on each host of --ray.")
     ] = False,
     mixed: Annotated[
-        bool, typer.Option("--mixed", help="With --ray: hosts may differ; their speeds are measured and corrected for.")
+        bool,
+        typer.Option("--mixed", help="Let the hosts of --ray differ: their speeds are measured and corrected for."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the first launch, then stop.")] = False,
     levers: LeversOption = None,

@@ -31,7 +31,7 @@ def tune_or_replay(plan: Plan, storage: str | None, quiet: bool, as_json: bool) 
             _print_json(summary(outcome.problem, outcome.trials))
         else:
             make_console().print(
-                trials_table(outcome.problem, outcome.trials), conclusion(outcome.problem, outcome.trials), sep="\n"
+                trials_table(outcome.problem, outcome.trials), conclusion(outcome.forecast, outcome.trials), sep="\n"
             )
         return
     write_study(plan.problem.spec, plan.workspace.study_folder)
@@ -46,7 +46,7 @@ def tune_or_replay(plan: Plan, storage: str | None, quiet: bool, as_json: bool) 
 
 def show_plan(plan: Plan, results: str, quiet: bool, as_json: bool) -> None:
     console = make_console(stderr=as_json or is_kept(), quiet=quiet)
-    console.print(plan_view(plan.problem, results, plan.time_words, plan.backend, plan.target))
+    console.print(plan_view(plan.forecast, results, plan.time_words, plan.backend, plan.target))
 
 
 def show_first_launch(plan: Plan, as_json: bool) -> None:
@@ -54,7 +54,7 @@ def show_first_launch(plan: Plan, as_json: bool) -> None:
     if plan.backend == REPLAY:
         return
     if as_json:
-        _print_json({**plan_document(plan.problem), "first_launch": plan.first_launch})
+        _print_json({**plan_document(plan.forecast), "first_launch": plan.first_launch})
     else:
         console = make_console()
         console.print("first launch:")
@@ -68,8 +68,8 @@ def _conclude(outcome: Outcome, workspace: Workspace, as_json: bool) -> None:
     problem, trials = outcome.problem, outcome.trials
     console = make_console()
     if not as_json:
-        console.print(*result_tables(problem, trials), conclusion(problem, trials), sep="\n")
-    written = write_exports(problem, trials, workspace)
+        console.print(*result_tables(problem, trials), conclusion(outcome.forecast, trials), sep="\n")
+    written = write_exports(outcome.forecast, trials, workspace)
     if as_json:
         _print_json({**summary(problem, trials), "wrote": [str(path) for path in written]})
         return

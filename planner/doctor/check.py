@@ -9,7 +9,7 @@ from typing import Literal
 
 from planner.hardware import Card, GpuFacts, find_gpu
 from planner.launch import EngineFacts, ImageFacts
-from planner.study import Candidate, Problem, StudySpec
+from planner.study import Candidate, Forecast, Problem, StudySpec
 
 Status = Literal["ok", "warning", "problem", "skipped"]
 BackendName = Literal["docker", "process"]
@@ -37,12 +37,16 @@ class Case:
     """Facts about the study's image; None if not asked, or if it is not on this machine."""
     spec: StudySpec | None = None
     """The study; None: only the machine is examined."""
-    problem: Problem | None = None
+    forecast: Forecast | None = None
     """The study as written; None also if its model cannot be read."""
-    here: Problem | None = None
+    here: Forecast | None = None
     """The same study with the cards and the host memory of this machine."""
     folder: Path = Path()
     """Folder for the study's results."""
+
+    @property
+    def problem(self) -> Problem | None:
+        return None if self.forecast is None else self.forecast.problem
 
     @cached_property
     def needs_gpus(self) -> bool:

@@ -25,7 +25,7 @@ from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
 from planner.hardware import GpuFacts, read_gpus, recognise
 from planner.launch import EngineFacts, engine_facts, image_facts
-from planner.study import Problem, StudySpec, Workspace
+from planner.study import Forecast, Problem, StudySpec, Workspace
 from planner.units import Bytes
 
 NOT_READY = 3
@@ -101,13 +101,13 @@ def read_case(spec: StudySpec | None, folder: Path, backend: BackendName, gpus: 
         return case
     calibrations = load_calibrations(Workspace(folder, simulated=False).calibration_path)
     try:
-        problem = Problem(spec, calibrations)
+        forecast = Forecast(Problem.of(spec), calibrations)
     except InputError:
         if all(check.status != "problem" for check in models(case)):
             raise
         return case
-    here = Problem(_as_found(spec, gpus, docker), calibrations)
-    return replace(case, problem=problem, here=here)
+    here = Forecast(Problem.of(_as_found(spec, gpus, docker)), calibrations)
+    return replace(case, forecast=forecast, here=here)
 
 
 def _as_found(spec: StudySpec, gpus: GpuFacts, docker: EngineFacts | None) -> StudySpec:

@@ -1,4 +1,4 @@
-"""JSON documents about a study: `summary(problem, trials)`, `plan_document(problem)`. Prints nothing."""
+"""JSON documents about a study: `summary(problem, trials)`, `plan_document(forecast)`. Prints nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from planner.statistics import Difference
-from planner.study import Problem
+from planner.study import Forecast, Problem
 from planner.trials import (
     Trial,
     all_metrics,
@@ -21,9 +21,9 @@ from planner.trials import (
 )
 
 
-def plan_document(problem: Problem) -> dict[str, Any]:
+def plan_document(forecast: Forecast) -> dict[str, Any]:
     """The searched settings, and how many combinations each rule removes."""
-    grid = problem.grid
+    problem, grid = forecast.problem, forecast.grid
     feasible, total = len(grid.feasible_rows), len(grid.indices)
     return {
         "study": problem.spec.name,

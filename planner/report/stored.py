@@ -13,7 +13,7 @@ import msgspec
 from planner.files import pretty_json
 from planner.report.document import summary
 from planner.report.view import conclusion, further_facts, pareto_table, result_tables
-from planner.study import StudySpec
+from planner.study import Forecast, StudySpec
 from planner.terminal import make_console, working
 from planner.trials import front
 from planner.tuning import stored_trials
@@ -27,8 +27,9 @@ def print_report(
     if pareto:
         make_console().print(pareto_table(problem, front(problem, trials, pareto), pareto))
         return
-    make_console().print(*result_tables(problem, trials), conclusion(problem, trials), sep="\n")
-    make_console().print(further_facts(problem, trials))
+    forecast = Forecast(problem)
+    make_console().print(*result_tables(problem, trials), conclusion(forecast, trials), sep="\n")
+    make_console().print(further_facts(forecast, trials))
 
 
 def report_lines(
@@ -49,7 +50,7 @@ def report_page(
 
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     with working("drawing the page"):
-        return rendered(study_page(problem, trials, pareto))
+        return rendered(study_page(Forecast(problem), trials, pareto))
 
 
 def report_document(

@@ -23,7 +23,7 @@ from planner.report.findings import (
     progress_words,
 )
 from planner.report.verdict import banners, gain_words, interval, judged
-from planner.study import Candidate, Problem
+from planner.study import Candidate, Forecast, Problem
 from planner.terminal import Fitted
 from planner.trials import (
     ABOUT,
@@ -55,9 +55,11 @@ def _values(problem: Problem, candidate: Candidate) -> str:
 # --- tune ---
 
 
-def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = "", target: int = 0) -> RenderableType:
+def plan_view(
+    forecast: Forecast, results: str, seconds: str = "", backend: str = "", target: int = 0
+) -> RenderableType:
     """What `tune` shows before it starts; without a backend, what could be tuned."""
-    grid = problem.grid
+    problem, grid = forecast.problem, forecast.grid
     table = Table(title="Searched settings", title_justify="left")
     table.add_column("setting")
     table.add_column("values")
@@ -179,9 +181,9 @@ def _latency(trial: Trial, name: str) -> str:
     return format_ms(trial.metrics[name]) if name in trial.metrics else ""
 
 
-def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
+def conclusion(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
     """The best against the engine's defaults, in words and numbers."""
-    verdict = judged(problem, trials)
+    problem, verdict = forecast.problem, judged(forecast, trials)
     parts: list[RenderableType] = [] if verdict.finals is None else [Fitted(_finals_table(problem, verdict.finals))]
     if verdict.trial is None:
         return Group(*parts, Text(verdict.sentence, "bold red"), *_banners(trials))
@@ -192,9 +194,10 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     return Group(*parts, *_banners([verdict.trial]))
 
 
-def further_facts(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
+def further_facts(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
     """What `report` adds to the conclusion: how the best was reached, what was ruled out, where numbers come from."""
     parts: list[RenderableType] = []
+    problem = forecast.problem
     shown = distributions(problem, trials)
     if shown:
         table = Table(title="Latencies of the finalists", title_justify="left")
@@ -210,8 +213,8 @@ def further_facts(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     if points := front(problem, trials, USUAL_FRONT):
         numbers = ", ".join(f"{_mark(p.trial)}{p.trial.number}" for p in points)
         lines.append(f"Pareto front of {' and '.join(USUAL_FRONT)}: trials {numbers}")
-    rules = "; ".join(f"{format_count(count)} by rule: {name}" for name, count in problem.grid.removed_by().items())
-    lines.append(f"space: {feasible_words(problem)}{f': {rules}' if rules else ''}")
+    rules = "; ".join(f"{format_count(count)} by rule: {name}" for name, count in forecast.grid.removed_by().items())
+    lines.append(f"space: {feasible_words(forecast)}{f': {rules}' if rules else ''}")
     if fits := memory_fits(trials):
         lines.append(f"memory: {memory_words(fits)}")
     said = (f"{name} {words}" for name, words in origins(problem, trials) if words not in UNSAID)

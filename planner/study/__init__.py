@@ -1,7 +1,7 @@
 """What a study asks: its spec, its space of candidates and its objective, all resolved in a `Problem`.
 
-In: study.yaml or a model and a card. Out: `StudySpec`, `Candidate`, `Problem`. It launches and stores nothing.
-Read `spec.py` first, then `problem.py`.
+In: study.yaml or a model and a card. Out: `StudySpec`, `Candidate`, `Problem`, and its `Forecast`. It launches and
+stores nothing. Read `spec.py` first, then `problem.py` and `forecast.py`.
 """
 
 import lazy_loader
@@ -11,6 +11,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
         "commented": ["write_commented"],
+        "forecast": ["Forecast"],
+        "grid": ["Grid"],
+        "learned": ["Learned"],
         "loading": ["load", "load_study", "spec_of", "with_levers", "with_prompts", "with_settings"],
         "objective": ["Objective", "judge"],
         "problem": ["CPU_KV_ENV", "Problem"],

@@ -4,6 +4,9 @@ from planner.study.candidate import LAYOUT as LAYOUT
 from planner.study.candidate import MODEL as MODEL
 from planner.study.candidate import Value as Value
 from planner.study.commented import write_commented as write_commented
+from planner.study.forecast import Forecast as Forecast
+from planner.study.grid import Grid as Grid
+from planner.study.learned import Learned as Learned
 from planner.study.loading import load as load
 from planner.study.loading import load_study as load_study
 from planner.study.loading import spec_of as spec_of

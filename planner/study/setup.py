@@ -38,7 +38,7 @@ def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> 
 
     if model is not None and model not in spec.models:
         spec = msgspec.structs.replace(spec, models={**spec.models, model: ModelVariant(path=model)})
-    problem = Problem(with_settings(spec, given, None, None))
+    problem = Problem.of(with_settings(spec, given, None, None))
     params: dict[str, Any] = {MODEL: model or problem.default.model, LAYOUT: str(problem.default.layout)}
     if given.tensor_parallel_size or given.pipeline_parallel_size:
         params[LAYOUT] = str(Layout(1, given.tensor_parallel_size or 1, given.pipeline_parallel_size or 1))

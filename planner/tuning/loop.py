@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from typing import Protocol
 
 from planner.errors import InputError
@@ -149,12 +150,12 @@ def _run(
             if work is None:
                 break
             observer.started(work.number, work.candidate)
-            executor.begin(work)
+            executor.begin(replace(work, learned=search.learned))
         if executor.num_under_way:
             trial = executor.next()
             if not search.tell(trial):
                 continue
-            learn(problem, trial)
+            learn(problem, search, trial)
             observer.finished(trial)
         elif search.num_under_way(finals):
             time.sleep(POLL_S)
@@ -162,11 +163,11 @@ def _run(
             return search.trials()
 
 
-def learn(problem: Problem, trial: Trial) -> None:
+def learn(problem: Problem, search: Search, trial: Trial) -> None:
     """Calibrate on the memory that a trial really used, so that later candidates are judged by it."""
     is_told_by = trial.rerun is None or trial.rerun.series == ALONE
     if trial.real_memory is None or not is_told_by:
         return
     host = trial.provenance.machine.host
     with nullcontext() if host is None else suppress(InputError):  # a host may have another card
-        problem.learn(trial.candidate, trial.real_memory, f"trial {trial.number} of {problem.spec.name}", host)
+        search.learn(trial.candidate, trial.real_memory, f"trial {trial.number} of {problem.spec.name}", host)

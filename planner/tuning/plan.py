@@ -12,7 +12,7 @@ from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
 from planner.hardware import find_gpu, read_gpus
 from planner.launch import ContainerRun, engine_answers, make_backend, trial_runs
-from planner.study import Problem, StudySpec, Workspace
+from planner.study import Forecast, Problem, StudySpec, Workspace
 from planner.trials import heat_repeats, most_heats
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
@@ -44,7 +44,8 @@ class Hosts:
 class Plan:
     """What a session will do."""
 
-    problem: Problem
+    forecast: Forecast
+    """The problem, judged with what earlier runs learned of memory."""
     target: int
     """Total number of launches of the search, including those of earlier runs."""
     backend: str
@@ -64,6 +65,10 @@ class Plan:
     def num_finals(self) -> int:
         """Most launches of the finals."""
         return most_heats(self.problem, self.target) if self.has_finals else 0
+
+    @property
+    def problem(self) -> Problem:
+        return self.forecast.problem
 
     @property
     def time_words(self) -> str:
@@ -99,27 +104,27 @@ def make_plan(
 ) -> Plan:
     """Plan a study whose results are kept in `folder`. `backend` is one of BACKENDS. Raises InputError."""
     workspace = Workspace(folder, simulated=backend == "simulated")
-    problem = Problem(spec, load_calibrations(workspace.calibration_path))
+    forecast = Forecast(Problem.of(spec), load_calibrations(workspace.calibration_path))
     return Plan(
-        problem=problem,
+        forecast=forecast,
         target=target,
         backend=backend,
         workspace=workspace,
         hosts=hosts,
-        expected_trial_s=expected_trial_s(problem, backend),
-        expected_final_s=expected_trial_s(problem, backend, heat_repeats(problem)),
+        expected_trial_s=expected_trial_s(forecast, backend),
+        expected_final_s=expected_trial_s(forecast, backend, heat_repeats(forecast.problem)),
         has_finals=has_finals,
     )
 
 
 def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path, has_finals: bool = True) -> Plan:
     """Plan the same loop on the launches recorded in `path`. Raises InputError."""
-    problem = Problem(spec)
+    problem = Problem.of(spec)
     records = read_records(path, problem)
-    problem = limited_to(problem, records)
+    forecast = limited_to(problem, records)
     workspace = Workspace(folder, simulated=False)
     return Plan(
-        problem=problem,
+        forecast=forecast,
         target=target,
         backend=REPLAY,
         workspace=workspace,
@@ -142,16 +147,16 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
     return "docker"
 
 
-def expected_trial_s(problem: Problem, backend: str, repeats: int | None = None) -> float:
+def expected_trial_s(forecast: Forecast, backend: str, repeats: int | None = None) -> float:
     """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction.
 
     `repeats` of the workload; by default the study's.
     """
     if backend == "simulated":
         return 0.0
-    workload = problem.workload
-    predicted = max(problem.predicted(problem.default)["output_throughput"], 1e-6)
+    problem, workload = forecast.problem, forecast.problem.workload
+    predicted = max(forecast.predicted(problem.default)["output_throughput"], 1e-6)
     requests = workload.num_requests * (repeats or problem.spec.repeats) + workload.num_warmup_requests
     load_s = requests * workload.mean_output_tokens / predicted
-    start_s = START_BASE_S + problem.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
+    start_s = START_BASE_S + forecast.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
     return float(start_s + load_s)

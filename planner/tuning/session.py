@@ -23,7 +23,7 @@ from planner.launch import (
     sigterm_as_interrupt,
     warm_models,
 )
-from planner.study import STUDY_FILE, Candidate, Problem, StudySpec, Workspace
+from planner.study import STUDY_FILE, Candidate, Forecast, Problem, StudySpec, Workspace
 from planner.trials import Trial, heats, hosts_words, num_launched, searched
 from planner.tuning.executor import Executor, LocalExecutor
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
@@ -82,10 +82,15 @@ class NobodyWatches:
 class Outcome:
     """All trials of the study after a session, oldest first, including earlier runs and the finals."""
 
-    problem: Problem
+    forecast: Forecast
+    """The problem as it is judged at the end, with all that was learned of memory."""
     trials: list[Trial]
     interrupted: bool = False
     """Whether Ctrl-C or SIGTERM ended the session; the same plan continues it."""
+
+    @property
+    def problem(self) -> Problem:
+        return self.forecast.problem
 
     @property
     def num_launched(self) -> int:
@@ -98,9 +103,9 @@ def tune_study(plan: Plan, observer: SessionObserver, storage: str | None = None
 
     Finished trials are kept in `storage`, by default in the workspace's folder. Raises InputError, BackendError.
     """
-    problem, workspace = plan.problem, plan.workspace
+    workspace = plan.workspace
     with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
-        search = Search.open(problem, storage or workspace.default_storage)
+        search = Search.open(plan.forecast, storage or workspace.default_storage)
         interrupted = False
         try:
             with executors(plan, search, observer.say) as (make_executor, gate):
@@ -108,21 +113,21 @@ def tune_study(plan: Plan, observer: SessionObserver, storage: str | None = None
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            if problem.calibrations:
-                save_calibrations(workspace.calibration_path, problem.calibrations)
-        return Outcome(problem=problem, trials=search.trials(), interrupted=interrupted)
+            if search.learned.calibrations:
+                save_calibrations(workspace.calibration_path, search.learned.calibrations)
+        return Outcome(forecast=search.forecast, trials=search.trials(), interrupted=interrupted)
 
 
 def replay_study(plan: Plan, observer: SessionObserver, storage: str | None = None) -> Outcome:
     """Run the same loop on recorded launches. Nothing is launched, and without a storage nothing is kept."""
-    search = Search.open(plan.problem, storage)
+    search = Search.open(plan.forecast, storage)
     measure = replayed(plan.problem, plan.records)
 
     def make_executor(watcher: Observer) -> Executor:
         return LocalExecutor(plan.problem, measure, watcher.stage, plan.backend)
 
     _search_and_finals(plan, observer, search, make_executor, no_gate)
-    return Outcome(problem=plan.problem, trials=search.trials())
+    return Outcome(forecast=search.forecast, trials=search.trials())
 
 
 def _search_and_finals(
@@ -168,14 +173,14 @@ def executors(plan: Plan, search: Search, say: Say) -> Iterator[Executors]:
     problem, workspace, backend, hosts = plan.problem, plan.workspace, plan.backend, plan.hosts
     if hosts is not None:
         for trial in search.trials():  # else the first host to end a trial would outweigh earlier runs
-            learn(problem, trial)
+            learn(problem, search, trial)
         with _ray_executor(problem, backend, hosts, workspace, say) as executor, sigterm_as_interrupt():
             refuse_other_image(problem, executor.images, search.trials())
             yield (lambda _: executor), lambda: executor.judge(search.store, say)
         return
     cards = cards_of(problem, backend)
     with sigterm_as_interrupt(), held_cards(cards.cards):
-        measure, gate, launching = _launched_here(say, problem, search.store, workspace, backend, cards)
+        measure, gate, launching = _launched_here(say, plan, search.store, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < plan.target:
             say(warm_models(problem))
         machine, image = machine_of(problem, backend), image_here(problem, backend)
@@ -197,12 +202,13 @@ def _ray_executor(
 
 
 def _launched_here(
-    say: Say, problem: Problem, store: StudyStore, workspace: Workspace, backend: str, cards: Cards
+    say: Say, plan: Plan, store: StudyStore, cards: Cards
 ) -> tuple[Measure, Callable[[], None], AbstractContextManager[None]]:
     """How candidates are measured, how answers are compared, and the context to do both in."""
-    if backend == "simulated":
-        return simulated(problem), no_gate, nullcontext()
-    real = make_backend(problem, workspace, backend)
+    problem, workspace = plan.problem, plan.workspace
+    if plan.backend == "simulated":
+        return simulated(plan.forecast), no_gate, nullcontext()
+    real = make_backend(problem, workspace, plan.backend)
     real.clean_up()  # leftovers of an earlier run that was killed
     gate = Gate(problem, store, real, workspace.log_dir, say)
     return measure_here(problem, real, cards), gate.judge_all, no_engine_left(real, problem.spec.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from planner.errors import InputError
 from planner.files import write_whole
 from planner.service.export.kinds import SCRIPTS, ExportKind, exported, file_name
-from planner.study import Problem, StudySpec, Workspace
+from planner.study import Forecast, Problem, StudySpec, Workspace
 from planner.trials import Trial, chosen_trial, default_trial, measured_again
 from planner.tuning import stored_trials
 
@@ -15,25 +15,26 @@ WRITTEN: tuple[ExportKind, ...] = ("script", "ladder")
 """Kinds that every run writes anew."""
 
 
-def write_exports(problem: Problem, trials: list[Trial], workspace: Workspace) -> list[Path]:
+def write_exports(forecast: Forecast, trials: list[Trial], workspace: Workspace) -> list[Path]:
     """Write the kinds in WRITTEN for the trial to deploy; nothing without such a trial or a container section."""
-    best = chosen_trial(problem, trials)
-    if best is None or problem.spec.container is None:
+    best = chosen_trial(forecast.problem, trials)
+    if best is None or forecast.problem.spec.container is None:
         return []
-    return [write_export(kind, problem, trials, best, workspace) for kind in WRITTEN]
+    return [write_export(kind, forecast, trials, best, workspace) for kind in WRITTEN]
 
 
 def write_export(
     kind: ExportKind,
-    problem: Problem,
+    forecast: Forecast,
     trials: list[Trial],
     trial: Trial,
     workspace: Workspace,
     path: Path | None = None,
 ) -> Path:
     """Write one kind for a trial, by default into the study's folder."""
+    problem = forecast.problem
     path = path or workspace.folder / file_name(kind, problem)
-    text = _text(kind, problem, trials, trial, workspace)
+    text = _text(kind, forecast, trials, trial, workspace)
     try:
         write_whole(path, text, 0o755 if kind in SCRIPTS else None)
     except OSError as error:
@@ -53,7 +54,7 @@ def export_trial(
     """Write one trial as `kind`. Raises InputError if there is no such trial."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     chosen = _trial(folder, problem, trials, number)
-    return write_export(kind, problem, trials, chosen, Workspace(folder, is_simulated), output)
+    return write_export(kind, Forecast(problem), trials, chosen, Workspace(folder, is_simulated), output)
 
 
 def exported_text(
@@ -61,7 +62,8 @@ def exported_text(
 ) -> str:
     """One trial as the text of `kind`. Raises InputError if there is no such trial."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
-    return _text(kind, problem, trials, _trial(folder, problem, trials, number), Workspace(folder, is_simulated))
+    chosen = _trial(folder, problem, trials, number)
+    return _text(kind, Forecast(problem), trials, chosen, Workspace(folder, is_simulated))
 
 
 def _trial(folder: Path, problem: Problem, trials: list[Trial], number: int | None) -> Trial:
@@ -72,7 +74,7 @@ def _trial(folder: Path, problem: Problem, trials: list[Trial], number: int | No
     return chosen
 
 
-def _text(kind: ExportKind, problem: Problem, trials: list[Trial], trial: Trial, workspace: Workspace) -> str:
-    default = default_trial(problem, trials)
+def _text(kind: ExportKind, forecast: Forecast, trials: list[Trial], trial: Trial, workspace: Workspace) -> str:
+    problem, default = forecast.problem, default_trial(forecast.problem, trials)
     default = None if default is None else measured_again(problem, trials, default)
-    return exported(kind, problem, measured_again(problem, trials, trial), default, workspace.ladder_path)
+    return exported(kind, forecast, measured_again(problem, trials, trial), default, workspace.ladder_path)

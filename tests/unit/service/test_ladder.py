@@ -23,6 +23,7 @@ from planner.service.reliefs import make_ladder, used_bytes
 from planner.study.candidate import Candidate
 from planner.study.problem import CPU_KV_ENV, Problem
 from planner.units import GIB
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 CPU_STUDY = {
@@ -39,7 +40,9 @@ def ladder_of(launch: Any) -> Callable[..., Ladder]:
     def make(problem: Problem, **changes: Any) -> Ladder:
         trial = launch(problem)[0]
         engine = msgspec.structs.replace(trial.candidate.engine, **changes)
-        return make_ladder(problem, replace(trial, candidate=msgspec.structs.replace(trial.candidate, engine=engine)))
+        return make_ladder(
+            forecast_of(problem), replace(trial, candidate=msgspec.structs.replace(trial.candidate, engine=engine))
+        )
 
     return make
 
@@ -120,8 +123,8 @@ def test_whatever_the_winner_is(
         engine__version=version, hardware__gpu="RTX 3090", hardware__gpu_memory=f"{gib}GiB",
         engine__settings={"dtype": "half", "max_model_len": 4096, **changes},
     )  # fmt: skip
-    if not problem.check(problem.default):
-        assert is_a_ladder(problem, make_ladder(problem, launch(problem)[0]))
+    if not forecast_of(problem).check(problem.default):
+        assert is_a_ladder(problem, make_ladder(forecast_of(problem), launch(problem)[0]))
 
 
 @pytest.mark.parametrize(
@@ -150,10 +153,10 @@ def test_a_written_ladder_is_read_back(make_problem: Make, launch: Any, tmp_path
     problem = make_problem()
     trial = launch(problem)[0]
     path = tmp_path / "ladder.yaml"
-    path.write_text(ladder_yaml(problem, trial, None), "utf-8")
+    path.write_text(ladder_yaml(forecast_of(problem), trial, None), "utf-8")
     assert "SIMULATED" in path.read_text("utf-8").splitlines()[0]
     found, folder = load_ladder(path)
-    assert (found, folder) == (make_ladder(problem, trial), tmp_path)
+    assert (found, folder) == (make_ladder(forecast_of(problem), trial), tmp_path)
     assert load_ladder(tmp_path / "study.yaml") == (found, folder), "by the study beside it"
     assert found.source.startswith("SIMULATED")
 

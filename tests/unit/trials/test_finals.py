@@ -22,6 +22,7 @@ from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import Measurement, simulated
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 
@@ -112,7 +113,7 @@ def test_why_not_the_one_with_the_better_figure_is_said(trials: tuple[Problem, l
         figures = {0: 100.0, 1: 140.0, 2: 140.0}
         figures[higher] += 0.5
         values = {number: [figure * n for n in noise[:: 1 - 2 * (number % 2)]] for number, figure in figures.items()}
-        verdict = judged(problem, rerun_of(problem, seen, values))
+        verdict = judged(forecast_of(problem), rerun_of(problem, seen, values))
         assert verdict.trial is not None
         assert verdict.trial.number in {1, 2}
         told.append(verdict.reasons[0].startswith(f"not trial {higher}: it is not surely better"))
@@ -132,7 +133,7 @@ def test_a_gain_that_may_be_noise_keeps_the_default(trials: tuple[Problem, list[
 def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:
     problem = make_problem()
     found = tune(problem, 5)
-    works = simulated(problem)
+    works = simulated(forecast_of(problem))
     best = best_trial(problem, found)
     assert best is not None
     assert best is not default_trial(problem, found)
@@ -142,7 +143,7 @@ def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, 
             raise EngineCrashed("out of luck")
         return works(candidate, number, on_stage, repeats)
 
-    search = Search.open(problem, storage)
+    search = Search.open(forecast_of(problem), storage)
     after = run_finals(problem, search, LocalExecutor(problem, measure, watcher.stage, "simulated"), watcher)
     assert searched(after) == found
     finals = judge_finals(problem, after)
@@ -203,7 +204,7 @@ def test_one_context_alone_is_measured_again_too(contexts: tuple[Problem, list[T
 def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:
     problem = make_problem()
     tune(problem, 4)
-    works = simulated(problem)
+    works = simulated(forecast_of(problem))
     launches: list[tuple[int, int]] = []
 
     def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
@@ -214,9 +215,12 @@ def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tu
 
     with pytest.raises(KeyboardInterrupt):
         run_finals(
-            problem, Search.open(problem, storage), LocalExecutor(problem, measure, watcher.stage, "simulated"), watcher
+            problem,
+            Search.open(forecast_of(problem), storage),
+            LocalExecutor(problem, measure, watcher.stage, "simulated"),
+            watcher,
         )
-    search = Search.open(problem, storage)
+    search = Search.open(forecast_of(problem), storage)
     total = len(heats(problem, search.trials())) + 2
     after = run_finals(problem, search, LocalExecutor(problem, works, watcher.stage, "simulated"), watcher)
     reruns = [trial for trial in after if trial.rerun is not None]
@@ -231,8 +235,8 @@ def test_more_trials_afterwards_make_new_finals(make_problem: Make, storage: str
     tune(problem, 3)
     after = run_finals(
         problem,
-        Search.open(problem, storage),
-        LocalExecutor(problem, simulated(problem), watcher.stage, "simulated"),
+        Search.open(forecast_of(problem), storage),
+        LocalExecutor(problem, simulated(forecast_of(problem)), watcher.stage, "simulated"),
         watcher,
     )
     more = tune(problem, 5)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from planner.service.export.docker_script import docker_command
+from planner.study.forecast import Forecast
 from planner.tuning.plan import Plan, expected_trial_s, make_plan
 
 Make = Callable[..., Any]
@@ -37,10 +38,10 @@ def test_without_finals_the_plan_says_so(make_problem: Make, tmp_path: Path) -> 
 
 
 def test_more_repeats_take_longer(make_problem: Make) -> None:
-    problem = make_problem()
-    once, twice, thrice = (expected_trial_s(problem, "docker", repeats) for repeats in (1, 2, 3))
+    forecast = Forecast(make_problem())
+    once, twice, thrice = (expected_trial_s(forecast, "docker", repeats) for repeats in (1, 2, 3))
     assert thrice - twice == pytest.approx(twice - once)
-    assert expected_trial_s(problem, "simulated") == 0
+    assert expected_trial_s(forecast, "simulated") == 0
 
 
 def test_the_first_launch_can_be_pasted(make_problem: Make, tmp_path: Path) -> None:
