@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from planner.cli.completion import workloads
-from planner.cli.options import LOAD, STUDY, GpuOption, InterconnectOption, ModelOption, SloOption, VersionOption
+from planner.cli.options import (
+    LOAD,
+    STUDY,
+    GpuOption,
+    InterconnectOption,
+    ModelOption,
+    NameOption,
+    SloOption,
+    VersionOption,
+)
 from planner.errors import InputError
 
 
@@ -25,23 +34,27 @@ def init(
             "--num-gpus", help="Number of cards; by default those seen here, else 1.", min=1, rich_help_panel=STUDY
         ),
     ] = None,
-    interconnect: InterconnectOption = "pcie",
-    vllm_version: VersionOption = "0.8.5",
+    interconnect: InterconnectOption = None,
+    vllm_version: VersionOption = None,
+    name: NameOption = None,
     workload: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--workload", help="Shipped load, or a YAML file.", autocompletion=workloads, rich_help_panel=LOAD
+            "--workload", help="Shipped load, or a YAML file; chat.", autocompletion=workloads, rich_help_panel=LOAD
         ),
-    ] = "chat",
+    ] = None,
     slo: SloOption = None,
 ) -> None:
     """Write a study.yaml in which every key is explained, for the cards here or those named. Overwrites nothing."""
-    from planner.study import write_commented
+    from planner.study import Question, StudySource, write_commented
 
     if model is None:
         raise InputError("init: name the model, for example --model Qwen/Qwen3-8B (planner models)")
     gpu, num_gpus = _cards(gpu, num_gpus)
-    path = write_commented(folder, model, gpu, num_gpus, interconnect, vllm_version, workload, slo)
+    source = StudySource(
+        model=model, gpu=gpu, num_gpus=num_gpus, interconnect=interconnect, version=vllm_version, name=name
+    )
+    path = write_commented(folder, source, Question(workload=workload, slo=slo))
     typer.echo(f"wrote {path}; next: planner tune {path.parent} --dry-run")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from planner.cli.completion import cards, metrics, models, one_of, several_of, studies, workloads
+from planner.study import StudySource
 
 
 class TakesFlags(TyperCommand):
@@ -24,26 +27,14 @@ class TakesFlags(TyperCommand):
         return found
 
 
-STUDY, SEARCH, CLUSTER = "Study", "Search", "Cluster"
-LOAD, LIMITS, SERVER, OUTPUT, COMPARE, TRIALS = "Load", "Limits", "Server", "Output", "Comparison", "Trials"
+STUDY, SEARCH, LIMITS, CLUSTER, OUTPUT = "Study", "Search", "Limits", "Cluster", "Output"
+LOAD, SERVER, COMPARE, TRIALS = "Load", "Server", "Comparison", "Trials"
+INSTANCE, HOST = "Instance", "Host"
+"""Panels of options in `--help`."""
 MOST_IN_FLIGHT = 1_000_000
 """Highest --concurrency, as a workload's."""
-INSTANCE, HOST = "Instance", "Host"
-"""Panels of the help."""
 KEPT_IN = "output"
 """Name of the parameter of `-o`."""
-
-
-def given_options(context: typer.Context) -> dict[str, str]:
-    """What the command line itself says, by parameter: the option's longest spelling, or the argument's name."""
-    found = {}
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE":
-            is_option = parameter.param_type_name == "option"
-            found[parameter.name or ""] = max(parameter.opts, key=len) if is_option else (parameter.name or "").upper()
-    return found
-
 
 StudyArgument = Annotated[
     Path | None,
@@ -62,23 +53,43 @@ GpuOption = Annotated[
     str | None,
     typer.Option(
         "--gpu",
-        help="Card, for example 'RTX 2080 Ti 22GB' (planner gpus).",
+        help="Card, for example 'RTX 2080 Ti 22GB' (planner gpus); beside a study in place of its own.",
         autocompletion=cards,
         rich_help_panel=STUDY,
     ),
 ]
-NumGpusOption = Annotated[int, typer.Option("--num-gpus", help="How many cards.", min=1, rich_help_panel=STUDY)]
+NumGpusOption = Annotated[
+    int | None,
+    typer.Option(
+        "--num-gpus", help="How many cards; 1, or the study's number.", min=1, max=1_000_000, rich_help_panel=STUDY
+    ),
+]
 InterconnectOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--interconnect",
-        help="How the cards are joined: pcie, nvlink, nvlink-pairs or none.",
+        help="How the cards are joined: pcie, nvlink, nvlink-pairs or none; pcie, or what the study says.",
         autocompletion=one_of("pcie", "nvlink", "nvlink-pairs", "none"),
         rich_help_panel=STUDY,
     ),
 ]
 VersionOption = Annotated[
-    str, typer.Option("--vllm-version", help="vLLM version, for example 0.8.5.", rich_help_panel=STUDY)
+    str | None,
+    typer.Option(
+        "--vllm-version",
+        help="vLLM version, for example 0.32.0, or latest: the newest that planner knows. By default the study's; "
+        "without a study the newest image of vllm/vllm-openai here for tune and doctor, else latest.",
+        autocompletion=one_of("latest"),
+        rich_help_panel=STUDY,
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="Name of the study: its results go to studies/NAME. Without it a name is made from what is asked.",
+        rich_help_panel=STUDY,
+    ),
 ]
 LeversOption = Annotated[
     str | None,
@@ -89,13 +100,20 @@ LeversOption = Annotated[
         rich_help_panel=SEARCH,
     ),
 ]
-
-
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="File to write what is printed to; - is stdout.", rich_help_panel=OUTPUT),
+]
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print only results and errors: no plan, no progress.", rich_help_panel=OUTPUT),
+]
 WorkloadOption = Annotated[
     str | None,
     typer.Option(
         "--workload",
-        help="Shipped name, YAML file, or JSONL or ShareGPT file of prompts; chat.",
+        help="Shipped name, YAML file, or for bench also a JSONL or ShareGPT file of prompts; chat.",
         autocompletion=workloads,
         rich_help_panel=LOAD,
     ),
@@ -118,12 +136,55 @@ StorageOption = Annotated[
 SimulatedOption = Annotated[
     bool, typer.Option("--simulated", help="Take the study's simulated trials.", rich_help_panel=TRIALS)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", help="File to write what is printed to; - is stdout.", rich_help_panel=OUTPUT),
-]
-QuietOption = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Print only results and errors: no plan, no progress.", rich_help_panel=OUTPUT),
-]
+
+
+def _source(
+    study: StudyArgument = None,
+    model: ModelOption = None,
+    gpu: GpuOption = None,
+    num_gpus: NumGpusOption = None,
+    interconnect: InterconnectOption = None,
+    vllm_version: VersionOption = None,
+    name: NameOption = None,
+) -> StudySource:
+    return StudySource(
+        study=study,
+        model=model,
+        gpu=gpu,
+        num_gpus=num_gpus,
+        interconnect=interconnect,
+        version=vllm_version,
+        name=name,
+    )
+
+
+SOURCE = "source"
+"""Parameter of a command that stands for the seven options of a study."""
+
+
+def takes_study(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the seven options of a `StudySource` in place of its parameter `source`, as Typer reads them."""
+    ours, seven = (inspect.signature(one, eval_str=True) for one in (command, _source))
+    parameters: list[inspect.Parameter] = []
+    for parameter in ours.parameters.values():
+        parameters += seven.parameters.values() if parameter.name == SOURCE else [parameter]
+
+    def wrapped(**given: Any) -> None:
+        source = _source(**{name: given.pop(name) for name in seven.parameters})
+        command(**given, **{SOURCE: source})
+
+    wrapped.__name__, wrapped.__doc__, wrapped.__module__ = command.__name__, command.__doc__, command.__module__
+    vars(wrapped)["__signature__"] = ours.replace(parameters=parameters)
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped
+
+
+def given_options(context: typer.Context) -> dict[str, str]:
+    """What the command line itself says, by parameter: the option's longest spelling, or the argument's name."""
+    found = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            is_option = parameter.param_type_name == "option"
+            found[parameter.name or ""] = max(parameter.opts, key=len) if is_option else (parameter.name or "").upper()
+    return found

@@ -14,7 +14,7 @@ def simulate(
     context: typer.Context,
     model: ModelOption = None,
     gpu: GpuOption = None,
-    num_gpus: NumGpusOption = 1,
+    num_gpus: NumGpusOption = None,
     gpu_memory: Annotated[
         str | None,
         typer.Option(
@@ -23,8 +23,8 @@ def simulate(
             rich_help_panel=STUDY,
         ),
     ] = None,
-    interconnect: InterconnectOption = "pcie",
-    vllm_version: VersionOption = "0.8.5",
+    interconnect: InterconnectOption = None,
+    vllm_version: VersionOption = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.", rich_help_panel=SERVER)] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", help="Port to listen on.", min=1, max=65535, rich_help_panel=SERVER)
@@ -51,13 +51,14 @@ def simulate(
 ) -> None:
     """Serve a SIMULATED vLLM over HTTP, with vLLM's log, metrics and refusals, and filler text; Ctrl-C ends it."""
     from planner.simulated import ServeAsk, serve_simulated
+    from planner.study import asked_version
 
     if model is None or gpu is None:
         raise InputError("simulate: name the model and the card, as --model Qwen/Qwen3-8B --gpu 'RTX 4090'")
     asked = ServeAsk(
-        model=model, gpu=gpu, num_gpus=num_gpus, gpu_memory=gpu_memory, interconnect=interconnect,
-        version=vllm_version, host=host, port=port, served_model_name=served_model_name, speedup=speedup,
-        start_delay=start_delay, seed=seed,
+        model=model, gpu=gpu, num_gpus=num_gpus or 1, gpu_memory=gpu_memory, interconnect=interconnect or "pcie",
+        version=str(asked_version(vllm_version)), host=host, port=port, served_model_name=served_model_name,
+        speedup=speedup, start_delay=start_delay, seed=seed,
     )  # fmt: skip
     if code := serve_simulated(asked, context.obj):
         raise typer.Exit(code)

@@ -55,7 +55,7 @@ class Case:
     @cached_property
     def cards(self) -> tuple[Card, ...]:
         """The cards that the study uses; all cards without a study."""
-        return self.gpus.cards if self.spec is None else self.gpus.cards[: self.spec.hardware.num_gpus]
+        return self.gpus.cards if self.spec is None else cards_used(self.spec, self.gpus)
 
     @cached_property
     def candidates(self) -> list[Candidate]:
@@ -68,6 +68,14 @@ class Case:
             choices.candidate({**first, name: value}) for name in choices.names for value in choices.searched[name]
         ]
         return list({candidate.key: candidate for candidate in (default, *alone)}.values())
+
+
+def cards_used(spec: StudySpec, gpus: GpuFacts) -> tuple[Card, ...]:
+    """Those of the machine's cards that the study names, or the first ones."""
+    hardware = spec.hardware
+    if hardware.gpu_ids is None:
+        return gpus.cards[: hardware.num_gpus]
+    return tuple(card for card in gpus.cards if card.index in hardware.gpu_ids)
 
 
 def skipped(name: str, why: str) -> Check:

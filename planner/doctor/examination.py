@@ -19,7 +19,7 @@ from planner.doctor import docker as docker_checks
 from planner.doctor import flags as flag_checks
 from planner.doctor import gpus as gpu_checks
 from planner.doctor import host as host_checks
-from planner.doctor.check import BackendName, Case, Check
+from planner.doctor.check import BackendName, Case, Check, cards_used
 from planner.doctor.models import models
 from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
@@ -117,7 +117,7 @@ def _as_found(spec: StudySpec, gpus: GpuFacts, docker: EngineFacts | None) -> St
     hardware = spec.hardware
     total = docker.memory_bytes if docker else psutil.virtual_memory().total
     changes: dict[str, Any] = {"host_memory": Bytes(total)}
-    cards = gpus.cards[: hardware.num_gpus]
+    cards = cards_used(spec, gpus)
     if cards:
         least = min(card.total_bytes for card in cards)
         with suppress(InputError):  # a card that is not in the table is judged as the one that the study names
@@ -142,6 +142,7 @@ def document(case: Case, checks: Sequence[Check]) -> dict[str, Any]:
     """The document that `--json` prints."""
     return {
         "study": case.spec.name if case.spec else None,
+        "deployment": case.spec.deployment_words if case.spec else None,
         "backend": case.backend,
         "ready": exit_code(checks) == 0,
         "checks": [msgspec.to_builtins(check) for check in checks],

@@ -37,7 +37,10 @@ def cards(case: Case) -> Check:
     if case.spec is None:
         return Check(name, "ok", text)
     hardware = case.spec.hardware
-    if len(seen) < hardware.num_gpus:
+    if len(case.cards) < hardware.num_gpus:
+        if hardware.gpu_ids is not None:
+            finding = f"{text}; the study uses GPU {', '.join(map(str, hardware.gpu_ids))}"
+            return Check(name, "problem", finding, "correct hardware.gpu_ids, or free the other cards")
         finding = f"{text}; the study uses {hardware.num_gpus}"
         return Check(name, "problem", finding, f"write hardware.num_gpus: {len(seen)}, or free the other cards")
     known = {_table_name(card) for card in case.cards}
@@ -46,9 +49,11 @@ def cards(case: Case) -> Check:
     if known != {case.problem.gpu.name if case.problem else hardware.gpu}:
         here = next(iter(known))
         fix = f"write hardware.gpu: {here}" if here else "add the card to planner/data/gpus.json, see CONTRIBUTING.md"
-        return Check(name, "warning", f"{text}; the study predicts for {hardware.gpu}", fix)
+        # A card of another kind answers another question; one that no table has may be the study's under another name.
+        return Check(name, "problem" if here else "warning", f"{text}; the study predicts for {hardware.gpu}", fix)
     if len(seen) > hardware.num_gpus:
-        text += f"; the study uses the first {hardware.num_gpus}"
+        which = "the first" if hardware.gpu_ids is None else "GPU"
+        text += f"; the study uses {which} {', '.join(map(str, hardware.gpu_ids or (hardware.num_gpus,)))}"
     return Check(name, "ok", text)
 
 

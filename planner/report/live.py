@@ -27,16 +27,9 @@ class Ahead:
     target: int
     """Launches before the finals, with those of earlier runs."""
     finals: int
-    """Launches of the finals after them, at most."""
+    """Launches of the finals after them, as far as is known."""
     trial_s: float
-    """Expected seconds of a launch of the search; 0: not known."""
-    final_s: float
-    """Expected seconds of a launch of the finals; 0: not known."""
-
-    @property
-    def final_weight(self) -> float:
-        """Time of a launch of the finals over that of one of the search, as far as is known."""
-        return self.final_s / self.trial_s if self.trial_s and self.final_s else 1.0
+    """Expected seconds of a launch; 0: not known."""
 
 
 class _Progress:
@@ -48,8 +41,7 @@ class _Progress:
         self.ahead = ahead
         self.total = ahead.target + ahead.finals
         self.began = time.monotonic()
-        self.done = 0.0
-        """What was done since then, in launches of the search."""
+        self.ran = 0
 
     def launched(self) -> int:
         return num_launched(self.trials)
@@ -59,12 +51,9 @@ class _Progress:
         return f"{min(self.launched() + 1, self.total)}/{self.total}"
 
     def remaining(self) -> str:
+        per_launch = (time.monotonic() - self.began) / self.ran if self.ran else self.ahead.trial_s
         left = self.total - self.launched()
-        finals = min(left, self.ahead.finals)
-        work = left - finals + finals * self.ahead.final_weight
-        if self.done:
-            return f"about {format_duration(work * (time.monotonic() - self.began) / self.done)}"
-        return f"about {format_duration(work * self.ahead.trial_s)}" if self.ahead.trial_s else "not known yet"
+        return f"about {format_duration(left * per_launch)}" if per_launch else "not known yet"
 
     def best(self) -> str:
         best = best_trial(self.problem, self.trials)
@@ -75,8 +64,7 @@ class _Progress:
     def add(self, trial: Trial) -> None:
         if trial.rerun is None or trial.rerun.is_final:
             self.trials.append(trial)
-        if trial.was_launched:
-            self.done += 1.0 if trial.rerun is None else self.ahead.final_weight
+        self.ran += trial.was_launched
 
 
 class PlainObserver:
@@ -170,5 +158,5 @@ class TerminalSession:
         self._console.print(line, markup=False, soft_wrap=True)
 
     def watching(self, plan: Plan, past: list[Trial], target: int, finals: int) -> AbstractContextManager[Observer]:
-        ahead = Ahead(target, finals, plan.expected_trial_s, plan.expected_final_s)
+        ahead = Ahead(target, finals, plan.expected_trial_s)
         return terminal_observer(self._console, plan.problem, past, ahead)

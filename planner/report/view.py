@@ -22,6 +22,7 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
+from planner.report.plan import infeasible_words, left_out_lines, plan_notes
 from planner.report.verdict import banners, gain_words, interval, judged
 from planner.study import Candidate, Forecast, Problem
 from planner.terminal import Fitted
@@ -64,6 +65,7 @@ def plan_view(
     table.add_column("setting")
     table.add_column("values")
     table.add_column("note")
+    infeasible = infeasible_words(forecast)
     idle = no_effect(problem.deployment(problem.default).engine, problem.version)
     for name, values in problem.choices.searched.items():
         note = f"no effect on speed: {idle[name]}" if name in idle else ""
@@ -73,18 +75,22 @@ def plan_view(
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
         *(f"            {format_count(count):>7} by rule: {name}" for name, count in grid.removed_by().items()),
     ]
-    if problem.left_out:
-        lines.append(f"left out    {', '.join(problem.left_out)}: vLLM {problem.version} does not know them")
+    lines += [f"left out    {words}" for words in left_out_lines(problem)]
+    lines += [f"note        {words}" for words in plan_notes(problem, backend)]
     limits = problem.objective.limits_words
     lines.append(f"objective   {problem.objective.words}{f'; {limits}' if limits else ''}")
     if backend:
-        sampler = problem.spec.sampler.name
+        sampler = problem.spec.sampler
+        seed = f" (seed {sampler.seed})" if sampler.seed else ""
         lines += [
-            f"trials      {target} on backend {backend}, sampler {sampler}; {problem.default_words} first",
-            f"time        {seconds}",
+            f"deployment  {problem.spec.deployment_words}",
+            f"trials      {target} on backend {backend}, sampler {sampler.name}{seed}; {problem.default_words} first",
+            f"time        {seconds if infeasible is None else 'none: nothing can be launched'}",
             f"results     {results}",
         ]
     parts: list[RenderableType] = [Fitted(table), *(Text(line) for line in lines)]
+    if infeasible is not None:
+        parts.append(Text(infeasible, "bold red"))
     if backend in BANNERS:
         parts.insert(0, Text(BANNERS[backend], "bold yellow"))
     return Group(*parts)

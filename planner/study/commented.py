@@ -16,11 +16,12 @@ import msgspec
 from planner.benchmark import split_slo
 from planner.engine import EngineConfig, settings
 from planner.errors import InputError
-from planner.files import load_named, shipped_files, write_whole
-from planner.study.loading import described_study
-from planner.study.question import Question, with_question
+from planner.files import convert, load_named, shipped_files, write_whole
+from planner.study.described import described_name, described_study
+from planner.study.question import Question
+from planner.study.source import StudySource
 from planner.study.space import SearchSpace
-from planner.study.spec import StudySpec
+from planner.study.spec import Name, StudySpec
 from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE
 from planner.workload import Workload
 
@@ -150,38 +151,34 @@ def _flow(value: Any) -> str:
 # --- planner init ---
 
 
-def write_commented(
-    folder: Path | None,
-    model: str,
-    gpu: str,
-    num_gpus: int,
-    interconnect: str,
-    version: str,
-    workload: str,
-    slo: str | None,
-) -> Path:
+def write_commented(folder: Path | None, source: StudySource, question: Question) -> Path:
     """Write the study of a model on cards as FOLDER/study.yaml, by default under studies/. Raises InputError.
 
     A study.yaml that exists is left alone, which is an error.
     """
-    spec = described_study(model, gpu, num_gpus, interconnect, version)
-    spec = with_question(spec, Question(workload=workload, slo=slo))
-    if folder is not None and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", folder.absolute().name):
-        spec = msgspec.structs.replace(spec, name=folder.absolute().name)
+    spec = described_study(source, EngineConfig(), question)
+    name = source.name or (None if folder is None else _as_name(folder.absolute().name))
+    name = name or described_name(spec, EngineConfig(), None, question)
+    spec = msgspec.structs.replace(spec, name=convert(name, Name, "--name"))
     path = (folder or Path(STUDIES_FOLDER) / spec.name) / STUDY_FILE
     if path.exists():
         raise InputError(f"{path}: exists already, and is left as it is; name another folder")
     written: dict[str, Any] = {"search_space": _shipped_name(spec.search_space, "search_spaces", SearchSpace)}
     if (load := _shipped_name(spec.workload, "workloads", Workload)) is not None:
         written["workload"] = load
-    if slo is not None:
-        written["objective.slo"] = split_slo(slo, "ttft_p95=2s")
+    if question.slo is not None:
+        written["objective.slo"] = split_slo(question.slo, "ttft_p95=2s")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, commented(spec, str(path.parent), written))
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path
+
+
+def _as_name(text: str) -> str | None:
+    """The text where it may be a study's name."""
+    return text if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", text) else None
 
 
 def _shipped_name(value: Any, kind: str, type_: type) -> str | None:

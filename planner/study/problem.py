@@ -18,7 +18,7 @@ from packaging.version import Version
 
 from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
-from planner.engine import FIELDS, USE_V1_ENV, knows, parse_version, resolve, settings
+from planner.engine import FIELDS, USE_V1_ENV, knows, resolve, settings, supported_version
 from planner.errors import InputError
 from planner.estimate import Calibrations, Deployment
 from planner.hardware import GpuSpec, Placement, find_gpu
@@ -67,7 +67,10 @@ class Problem:
         if isinstance(space, str) or isinstance(workload, str):
             raise TypeError("search space and workload must be read first (files.load_study)")
         _check_loads(spec.also_at, workload)
-        version, gpu = parse_version(spec.engine.version), find_gpu(spec.hardware.gpu)
+        version, gpu = (
+            supported_version(spec.engine.version, f"{spec.name}: engine.version"),
+            find_gpu(spec.hardware.gpu),
+        )
         if spec.hardware.gpu_memory is not None:
             gpu = replace(gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         models = {name: _model(name, variant) for name, variant in spec.models.items()}

@@ -5,7 +5,7 @@ In: a study and a `Question`. Out: the study with it. Each value is read as stud
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,18 @@ class Question:
     image: str | None = None
 
     @property
-    def is_asked(self) -> bool:
-        return self != Question()
+    def said(self) -> dict[str, str | int]:
+        """The options that were given, by name."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+AS_IT_IS = Question()
+"""Nothing in place of what the study says."""
 
 
 def with_question(spec: StudySpec, question: Question) -> StudySpec:
     """The study with the question in place of its own. Raises InputError."""
-    if not question.is_asked:
+    if not question.said:
         return spec
     return msgspec.structs.replace(
         spec,

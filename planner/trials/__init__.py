@@ -8,14 +8,16 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "blocks": ["MOST_ROUNDS", "least_rounds"],
         "finals": [
+            "MOST_FINALISTS",
             "Finalist",
             "Finals",
             "Heat",
-            "LEAST_REPEATS",
+            "changed_settings",
             "chosen_trial",
+            "expected_heats",
             "finalists",
-            "heat_repeats",
             "heats",
             "judge_finals",
             "measured_again",

@@ -116,14 +116,17 @@ def _first_repeats(problem: Problem, number: int, host: str, rerun: Rerun | None
     return Work(number=number, candidate=problem.default, first=0, count=count, rerun=rerun, host=host)
 
 
-def run_finals(problem: Problem, search: Search, executor: Executor, observer: Observer) -> list[Trial]:
-    """Measure the finalists again in turn until every round is done. Returns all trials.
+def run_finals(
+    problem: Problem, search: Search, executor: Executor, observer: Observer, last_round: int | None = None
+) -> list[Trial]:
+    """Measure the finalists again in turn, until the finals are over or `last_round` is done. Returns all trials.
 
     The launches of one round never overlap, so that one host can do them all.
     """
 
     def more() -> Work | None:
-        for heat in search.by_round(heats(problem, search.trials())):
+        to_do = heats(problem, search.trials())
+        for heat in search.by_round([h for h in to_do if last_round is None or h.rerun.round <= last_round]):
             number = search.ask_rerun(heat.trial.candidate, heat.rerun)
             if number is not None:
                 first, count = heat.repeats.first, heat.repeats.count

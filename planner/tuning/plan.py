@@ -13,7 +13,7 @@ from planner.estimate import load_calibrations
 from planner.hardware import find_gpu, read_gpus
 from planner.launch import ContainerRun, engine_answers, make_backend, trial_runs
 from planner.study import Forecast, Problem, StudySpec, Workspace
-from planner.trials import heat_repeats, most_heats
+from planner.trials import expected_heats
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
 from planner.units import format_duration
@@ -33,6 +33,13 @@ class Hosts:
     is_exclusive: bool = False
     """Whether each host runs only one trial at a time, even if it has cards for more."""
     may_differ: bool = False
+
+    @property
+    def words(self) -> str:
+        """`Ray at auto, one trial at a time on each, may differ`."""
+        parts = [f"Ray at {self.address}"]
+        parts += ["one trial at a time on each"] if self.is_exclusive else []
+        return ", ".join([*parts, "may differ: speeds are measured"] if self.may_differ else parts)
 
     def backend(self, asked: str | None) -> str:
         if asked not in {None, "docker", "process"}:
@@ -55,16 +62,14 @@ class Plan:
     records: tuple[Record, ...] = ()
     """Recorded launches that a replay answers from; empty if engines are launched."""
     expected_trial_s: float = 0.0
-    """Expected seconds of one launch of the search and its load; 0 if no engine is launched."""
-    expected_final_s: float = 0.0
-    """Expected seconds of one launch of the finals and its load; 0 if no engine is launched."""
+    """Expected seconds of one launch and its load; 0 if no engine is launched."""
     has_finals: bool = True
     """Whether the best trials and the default are measured again at the end."""
 
     @property
     def num_finals(self) -> int:
-        """Most launches of the finals."""
-        return most_heats(self.problem, self.target) if self.has_finals else 0
+        """Launches of the finals that are expected: the rounds in which all finalists run."""
+        return expected_heats(self.problem, self.target)[0] if self.has_finals else 0
 
     @property
     def problem(self) -> Problem:
@@ -76,12 +81,14 @@ class Plan:
             return "seconds"
         if not self.expected_trial_s:
             return "seconds for each trial: no engine is launched"
-        search_s, finals_s = self.expected_trial_s * self.target, self.expected_final_s * self.num_finals
-        trials = f"{self.target} trials {format_duration(search_s)}"
+        search_s, finals_s = self.expected_trial_s * self.target, self.expected_trial_s * self.num_finals
         if not self.num_finals:
-            return f"about {format_duration(search_s)}: {trials}, no finals"
-        words = f"{trials}, finals {format_duration(finals_s)} ({self.num_finals} launches at most)"
-        return f"about {format_duration(search_s + finals_s)}: {words}"
+            return f"about {format_duration(search_s)} for {self.target} trials"
+        most = expected_heats(self.problem, self.target)[1]
+        until = f", up to {most} until the answer is sure" if most > self.num_finals else ""
+        trials = f"{self.target} trials {format_duration(search_s)}"
+        finals = f"finals {format_duration(finals_s)} ({self.num_finals} launches{until})"
+        return f"about {format_duration(search_s + finals_s)}: {trials}, {finals}"
 
     @property
     def first_launch(self) -> list[list[str]]:
@@ -112,7 +119,6 @@ def make_plan(
         workspace=workspace,
         hosts=hosts,
         expected_trial_s=expected_trial_s(forecast, backend),
-        expected_final_s=expected_trial_s(forecast, backend, heat_repeats(forecast.problem)),
         has_finals=has_finals,
     )
 
@@ -147,16 +153,13 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
     return "docker"
 
 
-def expected_trial_s(forecast: Forecast, backend: str, repeats: int | None = None) -> float:
-    """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction.
-
-    `repeats` of the workload; by default the study's.
-    """
+def expected_trial_s(forecast: Forecast, backend: str) -> float:
+    """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction."""
     if backend == "simulated":
         return 0.0
     problem, workload = forecast.problem, forecast.problem.workload
     predicted = max(forecast.predicted(problem.default)["output_throughput"], 1e-6)
-    requests = workload.num_requests * (repeats or problem.spec.repeats) + workload.num_warmup_requests
+    requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
     load_s = requests * workload.mean_output_tokens / predicted
     start_s = START_BASE_S + forecast.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
     return float(start_s + load_s)

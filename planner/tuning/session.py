@@ -24,7 +24,7 @@ from planner.launch import (
     warm_models,
 )
 from planner.study import STUDY_FILE, Candidate, Forecast, Problem, StudySpec, Workspace
-from planner.trials import Trial, heats, hosts_words, num_launched, searched
+from planner.trials import Trial, heats, hosts_words, most_heats, num_launched, searched
 from planner.tuning.executor import Executor, LocalExecutor
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, measure_here, simulated
@@ -34,6 +34,7 @@ from planner.tuning.replay import replayed
 from planner.tuning.search.claims import is_shared
 from planner.tuning.search.search import Search
 from planner.tuning.search.store import StudyStore, storage_kept
+from planner.version import install_hint
 
 if TYPE_CHECKING:
     from planner.tuning.ray.executor import RayExecutor
@@ -53,7 +54,7 @@ class SessionObserver(Protocol):
     def watching(self, plan: Plan, past: list[Trial], target: int, finals: int) -> AbstractContextManager[Observer]:
         """Observer of the launches that follow `past`: until there are `target`, then so many launches of the finals.
 
-        How many launches the finals take is known when the search is over; before it is an upper bound.
+        How many launches the finals take is known when the search is over; before it is what is expected.
         """
 
 
@@ -98,17 +99,24 @@ class Outcome:
         return num_launched(searched(self.trials))
 
 
-def tune_study(plan: Plan, observer: SessionObserver, storage: str | None = None) -> Outcome:
+def tune_study(
+    plan: Plan,
+    observer: SessionObserver,
+    storage: str | None = None,
+    *,
+    before_launch: Callable[[], None] | None = None,
+) -> Outcome:
     """Search, then measure the best again. Call it from the main thread: SIGTERM and Ctrl-C stop the engines.
 
-    Finished trials are kept in `storage`, by default in the workspace's folder. Raises InputError, BackendError.
+    Finished trials are kept in `storage`, by default in the workspace's folder. `before_launch` is called before the
+    first launch here, when nothing of an earlier run is left on the cards. Raises InputError, BackendError.
     """
     workspace = plan.workspace
     with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
         search = Search.open(plan.forecast, storage or workspace.default_storage)
         interrupted = False
         try:
-            with executors(plan, search, observer.say) as (make_executor, gate):
+            with executors(plan, search, observer.say, before_launch) as (make_executor, gate):
                 _search_and_finals(plan, observer, search, make_executor, gate)
         except KeyboardInterrupt:
             interrupted = True
@@ -149,14 +157,27 @@ def _search_and_finals(
         observer.say("the search ends early: no feasible combination is left that may win")
     with search.store.alone_for("quality"):
         gate()
-    trials = search.trials()
-    to_do = heats(problem, trials) if plan.has_finals else []
-    if not to_do:
-        return
-    names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
-    observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
-    with observer.watching(plan, trials, num_launched(trials), len(to_do)) as watcher:
-        run_finals(problem, search, make_executor(watcher), watcher)
+    if plan.has_finals:
+        _finals(plan, observer, search, make_executor)
+
+
+def _finals(plan: Plan, observer: SessionObserver, search: Search, make_executor: MakeExecutor) -> None:
+    """The rounds that all finalists run in, then one more at a time until the answer is sure."""
+    problem, begun = plan.problem, False
+    while to_do := heats(problem, trials := search.trials()):
+        names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
+        if begun:
+            observer.say(f"finals: not sure yet, trials {names} again")
+        else:
+            most = most_heats(problem, to_do)
+            until = f", up to {most} until the answer is sure" if most > len(to_do) else ""
+            observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn{until}, on fresh prompts")
+        begun = True
+        last_round = max(heat.rerun.round for heat in to_do)
+        with observer.watching(plan, trials, num_launched(trials), len(to_do)) as watcher:
+            after = run_finals(problem, search, make_executor(watcher), watcher, last_round)
+        if len(after) == len(trials):  # another planner has what is left
+            return
 
 
 def write_study(spec: StudySpec, folder: Path) -> None:
@@ -168,7 +189,9 @@ def write_study(spec: StudySpec, folder: Path) -> None:
 
 
 @contextmanager
-def executors(plan: Plan, search: Search, say: Say) -> Iterator[Executors]:
+def executors(
+    plan: Plan, search: Search, say: Say, before_launch: Callable[[], None] | None = None
+) -> Iterator[Executors]:
     """Context in which engines can be launched; none is left afterwards."""
     problem, workspace, backend, hosts = plan.problem, plan.workspace, plan.backend, plan.hosts
     if hosts is not None:
@@ -182,6 +205,8 @@ def executors(plan: Plan, search: Search, say: Say) -> Iterator[Executors]:
     with sigterm_as_interrupt(), held_cards(cards.cards):
         measure, gate, launching = _launched_here(say, plan, search.store, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < plan.target:
+            if before_launch is not None:
+                before_launch()
             say(warm_models(problem))
         machine, image = machine_of(problem, backend), image_here(problem, backend)
         refuse_other_image(problem, () if image is None else image.names, search.trials())
@@ -197,7 +222,7 @@ def _ray_executor(
     try:
         from planner.tuning.ray.executor import ray_executor
     except ModuleNotFoundError as error:
-        raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
+        raise InputError(f"--ray needs {error.name}: {install_hint('ray')}") from None
     return ray_executor(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
 
 

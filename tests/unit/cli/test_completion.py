@@ -97,7 +97,7 @@ def test_every_option_has_words_that_name_a_thing_or_an_act() -> None:
 def test_many_options_stand_in_panels() -> None:
     for command, parameter in OPTIONS:
         options = [one for one in command.params if one.param_type_name == "option" and "--help" not in one.opts]
-        if parameter in options and len(options) > FEW and command.name not in {"estimate", "tune", "doctor"}:
+        if parameter in options and len(options) > FEW:
             assert parameter.rich_help_panel, f"{command.name} {parameter.name}"
 
 

@@ -125,7 +125,7 @@ XORG = (GpuProcess(pid=1, name="Xorg", used_bytes=GIB // 2), GpuProcess(pid=2, n
     ("gpus", "name", "status", "words"),
     [
         (turing(1), "GPUs", "problem", "the study uses 2"),
-        (_h200(2), "GPUs", "warning", "the study predicts for RTX 2080 Ti 22GB"),
+        (_h200(2), "GPUs", "problem", "the study predicts for RTX 2080 Ti 22GB"),
         (_h200(2), "GPU memory", "warning", "139.80 GiB each"),
         (machine([*turing(1).cards, *replace(_h200(1)).cards]), "GPUs", "warning", "unlike cards"),
         (turing(3), "GPUs", "ok", "the study uses the first 2"),

@@ -21,7 +21,7 @@ def _watch(
 ) -> tuple[str, list[Any]]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=is_terminal, width=200, color_system=None)
-    with terminal_observer(console, problem, past, Ahead(target, finals, 60.0, 100.0)) as observer:
+    with terminal_observer(console, problem, past, Ahead(target, finals, 60.0)) as observer:
         trials = tune(problem, target, observer=observer)
     return out.getvalue(), trials
 
@@ -57,20 +57,16 @@ def test_trials_and_finals_are_counted_together(make_problem: Make, tune: Any) -
 def test_the_time_that_remains_includes_the_finals(make_problem: Make, launch: Any) -> None:
     problem = make_problem()
     first, second = launch(problem, 2)
-    progress = _Progress(problem, [], Ahead(target=2, finals=4, trial_s=60.0, final_s=90.0))
-    assert progress.remaining() == "about 8 min 00 s", "two of a minute, four of a minute and a half"
+    progress = _Progress(problem, [], Ahead(target=2, finals=4, trial_s=60.0))
+    assert progress.remaining() == "about 6 min 00 s"
     progress.add(first)
     progress.began -= 30.0  # seconds
-    assert progress.remaining() == "about 3 min 30 s", "the launch took half as long as was expected"
+    assert progress.remaining() == "about 2 min 30 s", "the launch took half as long as was expected"
     progress.add(second)
-    final = replace(first, rerun=Rerun(of=0, series="0,1", round=0))
     progress.began -= 30.0
-    assert progress.remaining() == "about 3 min 00 s"
-    progress.add(final)
-    progress.began -= 45.0
-    assert progress.counted() == "4/6"
-    assert progress.remaining() == "about 2 min 15 s"
-    for _ in range(3):
-        progress.add(final)
+    assert progress.counted() == "3/6"
+    assert progress.remaining() == "about 2 min 00 s"
+    for _ in range(4):
+        progress.add(replace(first, rerun=Rerun(of=0, series="0,1", round=0)))
     assert progress.remaining() == "about 0 s"
-    assert _Progress(problem, [], Ahead(2, 4, 0.0, 0.0)).remaining() == "not known yet"
+    assert _Progress(problem, [], Ahead(2, 4, 0.0)).remaining() == "not known yet"

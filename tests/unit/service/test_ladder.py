@@ -157,13 +157,31 @@ def test_a_written_ladder_is_read_back(make_problem: Make, launch: Any, tmp_path
     assert "SIMULATED" in path.read_text("utf-8").splitlines()[0]
     found, folder = load_ladder(path)
     assert (found, folder) == (make_ladder(forecast_of(problem), trial), tmp_path)
-    assert load_ladder(tmp_path / "study.yaml") == (found, folder), "by the study beside it"
+    assert load_ladder(tmp_path) == (found, folder), "by its folder"
     assert found.source.startswith("SIMULATED")
 
 
 def test_a_missing_ladder_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ladder\.yaml: no such ladder; planner tune writes it"):
-        load_ladder(tmp_path / "study.yaml")
+    with pytest.raises(InputError, match=r"ladder\.yaml: no such ladder; planner tune writes a ladder\.yaml"):
+        load_ladder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("typo.yaml", None, r"typo\.yaml: no such ladder"),
+        ("mine.yaml", "", r"mine\.yaml: is no ladder: it has no `rungs:`; .*/ladder\.yaml is one"),
+        ("study.yaml", "name: x\n", r"study\.yaml: is no ladder: it has no `rungs:`; .*/ladder\.yaml is one"),
+    ],
+)
+def test_no_other_ladder_is_read_than_the_one_named(
+    ladder_of: Callable[..., Ladder], make_problem: Make, tmp_path: Path, name: str, content: str | None, words: str
+) -> None:
+    (tmp_path / "ladder.yaml").write_text(encode(ladder_of(make_problem())), "utf-8")
+    if content is not None:
+        (tmp_path / name).write_text(content, "utf-8")
+    with pytest.raises(InputError, match=words):
+        load_ladder(tmp_path / name)
 
 
 @pytest.mark.parametrize(
