@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "load.target": ["target_of"],
         "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],
         "load.watcher": ["STOPPED"],
-        "metric": ["GOALS", "HEADLINES", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "Metric", "RATES"],
+        "metric": ["GOALS", "HEADLINES", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "Metric", "PERCENTILES", "RATES"],
         "metrics": ["BenchmarkResult", "summarize"],
         "records": ["RequestRecord"],
         "run": ["BenchOutcome", "bench_json", "compare_files", "run_bench", "write_csv"],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
-from planner.benchmark.metric import LATENCIES, METRICS, Metric
+from planner.benchmark.metric import METRICS, Metric
 from planner.constraints import Constraint
 from planner.errors import InputError
 from planner.files import convert, did_you_mean
@@ -75,16 +75,16 @@ class _Limits(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo))
 
 
-def parse_limits(written: Mapping[str, str | float]) -> dict[str, float]:
-    """Written limits as bounds in seconds and per second. Raises ValueError with the key and what is allowed."""
-    return {name: _bound(name, limit) for name, limit in written.items()}
+def parse_limits(written: Mapping[str, str | float], allowed: Sequence[str] = METRICS) -> dict[str, float]:
+    """Written limits as bounds in seconds and per second. Raises ValueError with the key and what is `allowed`."""
+    return {name: _bound(name, limit, allowed) for name, limit in written.items()}
 
 
-def _bound(name: str, written: str | float) -> float:
-    if name not in METRICS:
-        near = f"; did you mean {name}_p95?" if name in LATENCIES else did_you_mean(name, METRICS)
-        allowed = f"; allowed: {', '.join(METRICS)}"
-        raise ValueError(f"slo.{name}: is no metric with a limit{near or allowed}")
+def _bound(name: str, written: str | float, allowed: Sequence[str]) -> float:
+    if name not in allowed:
+        near = f"; did you mean {name}_p95?" if f"{name}_p95" in allowed else did_you_mean(name, allowed)
+        listed = f"; allowed: {', '.join(allowed)}"
+        raise ValueError(f"slo.{name}: is no metric with a limit{near or listed}")
     try:
         parse = parse_rate if Metric.parse(name).is_rate else parse_seconds
         bound = parse(written) if isinstance(written, str) else float(written)
