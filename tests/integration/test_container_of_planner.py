@@ -94,8 +94,8 @@ def test_it_runs_as_no_root_unless_told() -> None:
 @pytest.mark.usefixtures("image")
 def test_engines_are_launched_beside_it_measured_and_removed(
     docker_client: docker.DockerClient,
-    vllm_image: str,
-    tmp_path: Path,  # noqa: ARG001
+    vllm_image: str,  # noqa: ARG001
+    tmp_path: Path,
 ) -> None:
     build_image(docker_client)
     study = write_study(tmp_path, ENGINE_IMAGE, "none")
