@@ -1,5 +1,5 @@
 # planner for hosts without Python 3.11: it drives the host's Docker Engine and launches engines beside itself.
-# docs/container.md has the line that starts it, and says what it must share with the host.
+# docs/install.md has the line that starts it, and says what it must share with the host.
 ARG BASE=python:3.12-slim
 FROM ${BASE}
 

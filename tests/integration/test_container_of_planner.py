@@ -61,7 +61,7 @@ def image(docker_client: docker.DockerClient, tmp_path_factory: pytest.TempPathF
 
 
 def planner(*words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run planner's image as docs/container.md says, with further options of `docker run`."""
+    """Run planner's image as docs/install.md says, with further options of `docker run`."""
     argv = ["docker", "run", "--rm", *options, IMAGE, *words]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
