@@ -57,7 +57,7 @@ ranges: $(VENV)/.dev
 dist: $(VENV)/.dev
 	$(BIN)/python -m tests.dist
 
-## The container image planner:latest, for hosts without Python 3.11: docs/container.md.
+## The container image planner:latest, for hosts without Python 3.11: docs/install.md.
 container:
 	docker build -t planner .
 
