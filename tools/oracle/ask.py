@@ -200,15 +200,19 @@ def _kv_cache(config: Any, specs: dict[str, Any], plan: Any) -> dict[str, Any]:
             groups[-1]["groups"] += 1
         else:
             groups.append(group)
-    total = sum(tensor.size for tensor in plan.kv_cache_tensors)
     return {
         "kv_cache_layers": [{"layers": _numbers(names), **spec} for spec, names in kinds.values()],
         "kv_cache_groups": groups,
         "block_size": config.cache_config.block_size,
         "num_blocks": plan.num_blocks if groups else None,
-        "bytes_per_block": total // plan.num_blocks if groups else None,
+        "bytes_per_block": max(map(_block_bytes, groups)) if groups else None,
         "requests": {str(length): _requests(config, plan, length) for length in _lengths(config)} if groups else {},
     }
+
+
+def _block_bytes(group: dict[str, Any]) -> int:
+    """Bytes of one block over a group's layers; groups overlay each other, so the largest takes from the pool."""
+    return group["page_bytes"] * (1 if "of" in group else group["layers"])
 
 
 def _spec(spec: Any) -> dict[str, Any]:
