@@ -11,11 +11,22 @@ from types import ModuleType
 
 import pytest
 
-from tests.oracle.compare import CONFIGS, ORACLE, cases, differences, golden_files, key_of, known_differences
+from tests.oracle.compare import (
+    CONFIGS,
+    ORACLE,
+    cases,
+    differences,
+    golden_files,
+    key_of,
+    known_differences,
+    weights_gib,
+)
 from tests.places import ROOT
 
 TOOL = ROOT / "tools" / "oracle"
 SOURCES = CONFIGS / "sources.json"
+LOGGED = json.loads((ORACLE / "logged.json").read_text("utf-8"))
+"""By name "Model loading took" of a start on a card, in GiB."""
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +110,30 @@ def test_every_rank_adds_up_to_the_model() -> None:
         for size, rank_bytes in weights.items():
             if 1 in weights:
                 assert 0.99 * weights[1] / size <= rank_bytes <= 1.01 * weights[1], path.stem
+
+
+def test_platforms_agree_on_unquantised_weights() -> None:
+    """A faked platform changes kernels and the KV cache, never what an unquantised model holds."""
+    compared = 0
+    for path in golden_files():
+        first, *others = json.loads(path.read_text("utf-8"))["answers"]
+        for other in others:
+            if not (first["defaults"] and other["defaults"]) or first["defaults"]["quantization"]:
+                continue
+            for size, told in other["tensor_parallel"].items():
+                both = told.get("parameter_bytes"), first["tensor_parallel"][size].get("parameter_bytes")
+                if all(both):
+                    assert both[0] == both[1], (path.stem, other["platform"]["name"], size)
+                    compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_the_engine_without_a_card_agrees_with_one_on_a_card(name: str) -> None:
+    """Weights as vLLM 0.24 logged them on an H200; between the releases nothing of these models has changed."""
+    golden = json.loads((ORACLE / "0.32.0" / f"{name}.json").read_text("utf-8"))
+    logged = LOGGED[name]["weights_gib"]
+    assert weights_gib(golden["answers"][0]["tensor_parallel"]["1"]) == pytest.approx(logged, rel=0.003)
 
 
 def test_a_stub_that_is_called_fails_loudly(fakes: ModuleType) -> None:

@@ -34,7 +34,10 @@ QUANTIZATION = ".hf_quant_config"
 IMAGE = "planner-vllm-cpu:test"
 RELEASE = "0.32.0"
 """vLLM's release in the image."""
-WHEELS = ("triton==3.9.0", "torchvision==0.28.0", "cuda-bindings==13.0.3", "cuda-pathfinder==1.9.1")
+WHEELS = (
+    "triton==3.9.0", "torchvision==0.28.0", "cuda-bindings==13.0.3", "cuda-pathfinder==1.9.1",
+    *(f"nvidia-cutlass-dsl{part}==4.8.0" for part in ("", "-libs-base", "-libs-core", "-libs-cu13")),
+)  # fmt: skip
 """What vLLM 0.32 for CUDA installs and the image leaves out: it imports them, and none of them does anything here."""
 PLATFORMS = {"cuda-9.0": "*", "cuda-7.5": "case-*", "cpu": "case-*"}
 """Platforms and the names that are asked on them."""
@@ -83,7 +86,7 @@ def in_container(
     `release` is that of another vLLM than the image's.
     """
     volumes = {"/oracle": Path(__file__).parent, "/packages": packages(*WHEELS)}
-    path = ["/opt/vllm", "/packages"]
+    path = ["/opt/vllm", "/packages", "/packages/nvidia_cutlass_dsl/dsl_packages"]
     if release:
         volumes["/release"] = packages(f"vllm=={release}")
         path.insert(0, "/release")
