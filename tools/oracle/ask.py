@@ -25,7 +25,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,11 @@ from fakes import (
     GIB,
     StubCalledError,
     called,
-    constants_on_cpu,
     declare_torchvision,
     fake_cuda,
     fake_groups,
     looked_at,
+    meta_device,
 )
 
 COLLECT_EVERY = 10
@@ -109,12 +109,12 @@ def ask(question: dict[str, Any], size: int, folder: str, found: dict[str, Any])
     built on the meta device alone: then its constants are made on the CPU.
     """
     try:
-        return _ask(question, size, folder, found, nullcontext())
+        return _ask(question, size, folder, found, meta_device())
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error) or called:
             raise
     found.clear()
-    return _ask(question, size, folder, found, constants_on_cpu())
+    return _ask(question, size, folder, found, meta_device(constants_on_cpu=True))
 
 
 def _ask(question: dict[str, Any], size: int, folder: str, found: dict[str, Any], constants: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ CARDS = {"9.0": ("NVIDIA H100 80GB HBM3", 80), "7.5": ("Tesla T4", 16)}
 """Name and GiB of the card that a faked platform pretends to have: defaults of vLLM depend on both."""
 STUB_MODULES = re.compile(
     r"vllm\.(_C|_C_stable_libtorch|_moe_C|_moe_C_stable_libtorch|_qutlass_C|_flashmla_C|_flashmla_extension_C"
-    r"|_deepselect_C|_flashkda_C|vllm_flash_attn\._vllm_fa[23]_C|third_party\.(flashmla|deep_gemm)\..+)"
+    r"|_deepselect_C|_flashkda_C|vllm_flash_attn\._vllm_fa[23]_C|third_party\.(flashmla\..+|deep_gemm(\..+)?))"
 )
 """Extension modules of vLLM's CUDA wheel, which a CPU build has not."""
 STUB_OPS = re.compile(r"_C|_C_cache_ops|_C_custom_ar|_C_stable_libtorch|_moe_C|_qutlass_C|_flashmla_C|_vllm_fa[23]_C")
@@ -270,8 +270,12 @@ def fake_groups(size: int) -> None:
     state._NODE_COUNT = 1
 
 
-def constants_on_cpu() -> Any:
-    """A context in which tensors that are made with their values lie on the CPU, so that they can be read."""
+def meta_device(constants_on_cpu: bool = False) -> Any:
+    """A context in which nothing is put on a card: what asks for one gets the meta device.
+
+    With `constants_on_cpu` tensors that are made with their values lie on the CPU, so that they can be read. Zeros
+    and ones by the million stay where they are: they are parameters.
+    """
     import math
 
     import torch
@@ -280,16 +284,20 @@ def constants_on_cpu() -> Any:
     with_values = {torch.tensor, torch.arange, torch.linspace, torch.full}
     by_shape = {torch.zeros, torch.ones}
 
-    def count(shape: tuple[Any, ...]) -> int:
-        return math.prod(shape[0] if shape and not isinstance(shape[0], int) else shape)
+    def is_constant(func: Any, shape: tuple[Any, ...]) -> bool:
+        if func in with_values:
+            return True
+        return func in by_shape and math.prod(shape[0] if shape and not isinstance(shape[0], int) else shape) <= 2**20
 
-    class ConstantsOnCpu(TorchFunctionMode):
-        """Large zeros and ones stay where they are: they are parameters."""
+    class NoCard(TorchFunctionMode):
+        """Changes the device of each call."""
 
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             given = dict(kwargs or {})
-            if func in with_values or (func in by_shape and args and count(args) <= 2**20):
-                given["device"] = given.get("device") or "cpu"
+            if given.get("device") is not None and torch.device(given["device"]).type == "cuda":
+                given["device"] = "meta"
+            elif constants_on_cpu and given.get("device") is None and is_constant(func, args):
+                given["device"] = "cpu"
             return func(*args, **given)
 
-    return ConstantsOnCpu()
+    return NoCard()
