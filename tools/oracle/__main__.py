@@ -37,10 +37,10 @@ RELEASE = "0.32.0"
 WHEELS = (
     "triton==3.9.0", "torchvision==0.28.0", "cuda-bindings==13.0.3", "cuda-pathfinder==1.9.1",
     *(f"nvidia-cutlass-dsl{part}==4.8.0" for part in ("", "-libs-base", "-libs-core", "-libs-cu13")),
-    "tilelang==0.1.12", "ml-dtypes==0.5.4", "z3-solver==4.15.4.0", "torch-c-dlpack-ext==0.1.5", "timm==1.0.20",
-    "quack-kernels==0.6.5",
+    "timm==1.0.20",
 )  # fmt: skip
-"""What vLLM 0.32 for CUDA installs and the image leaves out: it imports them, and none of them does anything here."""
+"""What vLLM 0.32 for CUDA imports and the image leaves out; none of it does anything here. Not tilelang (DeepSeek-V4),
+whose TVM ends the process beside the image's."""
 PLATFORMS = {"cuda-9.0": "*", "cuda-7.5": "case-*", "cpu": "case-*"}
 """Platforms and the names that are asked on them."""
 MAX_MODEL_LEN = 8192
@@ -139,7 +139,7 @@ def document(name: str, answers: list[dict[str, Any]]) -> str:
         parts = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in body.items()]
         sizes = [f"   {json.dumps(size)}: {json.dumps(one)}" for size, one in answer["tensor_parallel"].items()]
         parts.append('  "tensor_parallel": {\n' + ",\n".join(sizes) + "\n  }")
-        if answer["modules"]:
+        if answer.get("modules"):
             rows = ",\n".join(f"    {json.dumps(row)}" for row in answer["modules"]["rows"])
             columns = json.dumps(answer["modules"]["columns"])
             parts.append(f'  "modules": {{\n   "columns": {columns},\n   "rows": [\n{rows}\n   ]\n  }}')

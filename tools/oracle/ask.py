@@ -29,17 +29,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fakes import (
-    CARDS,
-    GIB,
-    StubCalledError,
-    called,
-    declare_torchvision,
-    fake_cuda,
-    fake_groups,
-    looked_at,
-    meta_device,
-)
+import fakes
+from fakes import GIB, StubCalledError, called, looked_at
 
 COLLECT_EVERY = 10
 """Questions between two collections of what their models leave behind."""
@@ -67,7 +58,7 @@ def executor_class(pool_bytes: int, found: dict[str, Any], constants: Any) -> An
         def _init_executor(self) -> None:
             config = self.vllm_config
             config.device_config.device = torch.device("meta")
-            fake_groups(config.parallel_config.tensor_parallel_size)
+            fakes.fake_groups(config.parallel_config.tensor_parallel_size)
             with set_current_vllm_config(config):
                 with set_default_torch_dtype(config.model_config.dtype), torch.device("meta"), constants:
                     found["model"] = initialize_model(vllm_config=config)
@@ -109,12 +100,12 @@ def ask(question: dict[str, Any], size: int, folder: str, found: dict[str, Any])
     built on the meta device alone: then its constants are made on the CPU.
     """
     try:
-        return _ask(question, size, folder, found, meta_device())
+        return _ask(question, size, folder, found, fakes.meta_device())
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error) or called:
             raise
     found.clear()
-    return _ask(question, size, folder, found, meta_device(constants_on_cpu=True))
+    return _ask(question, size, folder, found, fakes.meta_device(constants_on_cpu=True))
 
 
 def _ask(question: dict[str, Any], size: int, folder: str, found: dict[str, Any], constants: Any) -> dict[str, Any]:
@@ -295,14 +286,18 @@ def _defaults(config: Any) -> dict[str, Any]:
 
 
 def modules(models: dict[str, Any]) -> list[list[Any]]:
-    """Parameters of one model at several sizes, by kind: name with "*" for numbers, dtype, count, a shape per size."""
+    """Parameters of one model at several sizes, by kind: name with "*" for numbers, dtype, count, a shape per size.
+
+    A size at which the kernel wants another dtype has a row of its own.
+    """
     by_size = {size: dict(model.named_parameters()) for size, model in models.items()}
     kinds: dict[str, list[Any]] = {}
     for name in dict.fromkeys(name for named in by_size.values() for name in named):
         held = [named.get(name) for named in by_size.values()]
-        shapes = [None if one is None else list(one.shape) for one in held]
-        key = [re.sub(r"\.\d+(?=\.)", ".*", name), _dtype(next(one for one in held if one is not None)), 0, *shapes]
-        kinds.setdefault(repr(key), key)[2] += 1
+        for dtype in dict.fromkeys(_dtype(one) for one in held if one is not None):
+            shapes = [list(one.shape) if one is not None and _dtype(one) == dtype else None for one in held]
+            key = [re.sub(r"\.\d+(?=\.)", ".*", name), dtype, 0, *shapes]
+            kinds.setdefault(repr(key), key)[2] += 1
     return list(kinds.values())
 
 
@@ -370,23 +365,23 @@ def _words(error: Exception, folder: str) -> str:
 def main() -> None:
     """Answer the questions on stdin until it ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--platform", default="cpu", choices=["cpu", *(f"cuda-{one}" for one in CARDS)])
+    parser.add_argument("--platform", default="cpu", choices=["cpu", *(f"cuda-{one}" for one in fakes.CARDS)])
     asked = parser.parse_args()
     os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_USE_MODELSCOPE="0")
     os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    declare_torchvision()
+    fakes.declare_torchvision()
     kind, _, capability = asked.platform.partition("-")
     if kind == "cuda":
-        fake_cuda(capability)
+        fakes.fake_cuda(capability)
     import vllm
     import vllm.compilation.backends
     import vllm.model_executor.models.registry as registry
     import vllm.v1.engine.core
 
     registry._run_in_subprocess = lambda inspect: inspect()  # (the other process would not know the stubs)
-    card, gib = CARDS.get(capability, (None, None))
+    card, gib = fakes.CARDS.get(capability, (None, None))
     told = {
         "release": vllm.__version__.partition("+")[0],
         "platform": {"name": asked.platform, "card": card, "memory_gib": gib},

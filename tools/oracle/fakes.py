@@ -36,6 +36,8 @@ LEAST_CAPABILITY = {
 }
 """Ops that only say what a card can do, and the capability from which they say yes, for a wheel built for all cards
 (vllm@0.32.0 csrc/libtorch_stable/quantization/w8a8/cutlass/scaled_mm_entry.cu)."""
+SETTERS = {"vllm.third_party.deep_gemm.set_pdl"}
+"""Functions that are called when a module is imported, and only switch a feature of kernels."""
 called: list[str] = []
 """Stubs that were called since the current question began."""
 looked_at: set[str] = set()
@@ -77,6 +79,9 @@ class Stub:
         if op in LEAST_CAPABILITY:
             looked_at.add(self.__name__)
             return (given[0] if given else self.capability) >= LEAST_CAPABILITY[op]
+        if self.__name__ in SETTERS:
+            looked_at.add(self.__name__)
+            return None
         called.append(self.__name__)
         raise StubCalledError(f"the stub {self.__name__} was called")
 
