@@ -25,7 +25,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -301,20 +300,13 @@ def modules(models: dict[str, Any]) -> list[list[Any]]:
     return list(kinds.values())
 
 
-@contextmanager
-def model_folder(files: dict[str, Any]) -> Iterator[str]:
-    """A folder that holds `files`, by name."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            Path(folder, name).write_text(json.dumps(content))
-        yield folder
-
-
 def answer(question: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     """The answer to one question: `told` says where it was asked."""
     sizes, models = {}, {}
     stubs: set[str] = set()
-    with model_folder(question["files"]) as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in question["files"].items():
+            Path(folder, name).write_text(json.dumps(content))
         for size in question.get("tensor_parallel_sizes", [1, 2, 4]):
             called.clear()
             found: dict[str, Any] = {}
