@@ -23,7 +23,9 @@ STUB_MODULES = re.compile(
     r"|_deepselect_C|_flashkda_C|vllm_flash_attn\._vllm_fa[23]_C|third_party\.(flashmla\..+|deep_gemm(\..+)?))"
 )
 """Extension modules of vLLM's CUDA wheel, which a CPU build has not."""
-STUB_OPS = re.compile(r"_C|_C_cache_ops|_C_custom_ar|_C_stable_libtorch|_moe_C|_qutlass_C|_flashmla_C|_vllm_fa[23]_C")
+STUB_OPS = re.compile(
+    r"_C|_C_cache_ops|_C_custom_ar|_C_stable_libtorch|_moe_C|_qutlass_C|_flash(mla|kda)_C|_vllm_fa[23]_C"
+)
 """Namespaces of torch.ops that those modules fill."""
 CPU_OPS = re.compile("cpu|onednn|4bit_int|_with_quant|convert_weight_packed")
 """Ops that a wheel for CUDA has not."""
