@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from planner.engine import EngineConfig, convert_settings
+from planner.engine import EngineConfig, VllmFlags, convert_settings
 from planner.study import STUDIES_FOLDER, StudySpec, spec_of, with_levers, with_settings
 from planner.study import load_study as _load_study
 
@@ -54,7 +54,7 @@ def estimate_memory(
 
     given = convert_settings(dict(settings), "estimate_memory")
     spec, folder = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
-    return calibrated(setup_of(spec, given), folder, None).answer()
+    return calibrated(setup_of(spec, VllmFlags(settings=given)), folder, None).answer()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

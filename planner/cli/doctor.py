@@ -33,14 +33,15 @@ def doctor(
 ) -> None:
     """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
     from planner.doctor import doctor_view, document, examine, exit_code, parse_backend, read_case
+    from planner.engine import parse_version
     from planner.files import pretty_json
-    from planner.study import is_study_near, spec_of, with_settings
+    from planner.study import is_study_near, spec_of, with_flags
     from planner.terminal import make_console
 
     spec, folder = None, Path()
     if model is not None or gpu is not None or is_study_near(study):
         spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
-        spec = with_settings(spec, context.obj, None, None)
+        spec = with_flags(spec, context.obj.read(parse_version(spec.engine.version)), None, None)
     case = read_case(spec, folder, parse_backend(backend))
     checks = examine(case, lambda text: None if quiet else typer.echo(text, err=True))
     if as_json:

@@ -61,14 +61,16 @@ def estimate(
         for line in answer_lines(lines_of(requests)):
             typer.echo(line)
         return
+    from planner.engine import parse_version
     from planner.estimate import nearest_fixes
     from planner.files import pretty_json
     from planner.study import calibrated, explore, setup_of, spec_of
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
-    found = explore(spec, context.obj, fit, sweep or [], compare, layouts)
+    given = context.obj.read(parse_version(spec.engine.version))
+    found = explore(spec, given, fit, sweep or [], compare, layouts)
     if found is None:
-        setup = calibrated(setup_of(spec, context.obj), folder, log)
+        setup = calibrated(setup_of(spec, given), folder, log)
         answer = setup.answer()
         fixes = nearest_fixes(setup, answer)
     if as_json and found is not None:

@@ -34,7 +34,19 @@ def _studies(incomplete: str) -> list[str]:
 
 
 class TakesFlags(TyperCommand):
-    """A command after which vLLM's own flags may follow: the shell completes them too."""
+    """A command after which vLLM's own flags may follow: the shell completes them too.
+
+    They reach the command as context.obj, a `planner.engine.TypedWords`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from planner.cli.words import OwnOptions, part
+        from planner.engine import TypedWords
+
+        options = OwnOptions.of(self.params)
+        parted = part(args, options)
+        ctx.obj = TypedWords(tuple(parted.vllm), parted.env, tuple(sorted(options.names)))
+        return super().parse_args(ctx, parted.own)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         from planner.engine import FIELDS, flag

@@ -64,11 +64,13 @@ def tune(
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
     from planner.cli.tune_output import show_first_launch, show_plan, tune_or_replay
-    from planner.study import spec_of, with_levers, with_prompts, with_settings
+    from planner.engine import parse_version
+    from planner.study import spec_of, with_flags, with_levers, with_prompts
     from planner.tuning import Hosts, choose_backend, make_plan, plan_replay, shown
 
     spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
-    spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
+    given = context.obj.read(parse_version(spec.engine.version))
+    spec = with_levers(with_flags(spec, given, sampler, seed), levers)
     spec = with_prompts(spec, quality_prompts)
     hosts = Hosts(ray, exclusive, mixed) if ray is not None else None
     if hosts is None and (exclusive or mixed):

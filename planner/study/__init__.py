@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
-        "loading": ["load", "load_study", "spec_of", "with_levers", "with_prompts", "with_settings"],
+        "loading": ["load", "load_study", "spec_of", "with_flags", "with_levers", "with_prompts", "with_settings"],
         "objective": ["Objective", "judge"],
         "problem": ["CPU_KV_ENV", "Problem"],
         "setup": ["calibrated", "explore", "setup_of"],

@@ -6,6 +6,7 @@ from planner.study.candidate import Value as Value
 from planner.study.loading import load as load
 from planner.study.loading import load_study as load_study
 from planner.study.loading import spec_of as spec_of
+from planner.study.loading import with_flags as with_flags
 from planner.study.loading import with_levers as with_levers
 from planner.study.loading import with_prompts as with_prompts
 from planner.study.loading import with_settings as with_settings

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from planner.engine import EngineConfig, generation_of, parse_levers, parse_version, settings
+from planner.engine import (
+    EngineConfig,
+    VllmFlags,
+    flag,
+    generation_of,
+    parse_levers,
+    parse_version,
+    refused_choice,
+    settings,
+)
 from planner.errors import InputError
 from planner.files import YAML_BYTES, convert, decode, did_you_mean, load_named, read_text
 from planner.hardware import find_gpu
@@ -129,6 +139,30 @@ def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, see
     engine = msgspec.structs.replace(spec.engine, settings=fixed)
     models = {name: _under(variant, given) for name, variant in spec.models.items()}
     return msgspec.structs.replace(spec, engine=engine, models=models, sampler=sampler_spec)
+
+
+def with_flags(spec: StudySpec, given: VllmFlags, sampler: str | None, seed: int | None) -> StudySpec:
+    """The study with all that vLLM's words say: settings fixed, other flags passed on, variables set.
+
+    Raises InputError for a value that the study's version refuses.
+    """
+    spec = with_env(with_settings(spec, given.settings, sampler, seed), given.env)
+    version = parse_version(spec.engine.version)
+    problems = (
+        f"argument {flag(name)}: {problem}"
+        for name, value in settings(spec.engine.settings).items()
+        if (problem := refused_choice(version, name, value)) is not None
+    )
+    if refused := [*problems, *given.refused]:
+        raise InputError(f"{spec.name}: {'; '.join(refused)} (vLLM {version})")
+    engine = msgspec.structs.replace(spec.engine, extra_args=[*spec.engine.extra_args, *given.extra_args])
+    return msgspec.structs.replace(spec, engine=engine)
+
+
+def with_env(spec: StudySpec, env: Mapping[str, str]) -> StudySpec:
+    """The study with further variables for the engine."""
+    engine = msgspec.structs.replace(spec.engine, env={**spec.engine.env, **env}) if env else spec.engine
+    return msgspec.structs.replace(spec, engine=engine)
 
 
 def _under(variant: ModelVariant, given: EngineConfig) -> ModelVariant:

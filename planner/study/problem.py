@@ -20,7 +20,16 @@ from packaging.version import Version
 from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
 from planner.constraints import Constraint
-from planner.engine import FIELDS, USE_V1_ENV, knows, parse_version, resolve, settings
+from planner.engine import (
+    FIELDS,
+    USE_V1_ENV,
+    VllmFlags,
+    knows,
+    parse_version,
+    read_flags,
+    resolve,
+    settings,
+)
 from planner.errors import InputError
 from planner.estimate import Calibrations, Deployment, MemoryFigures, check
 from planner.hardware import GpuSpec, Placement, find_gpu
@@ -61,6 +70,8 @@ class Problem:
         if spec.hardware.gpu_memory is not None:
             self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
+        self.passed: VllmFlags = read_flags(spec.engine.extra_args, self.version, f"{spec.name}: engine.extra_args")
+        """What engine.extra_args says: settings among them are as fixed as those under engine.settings."""
         self.learned = Learned(dict(calibrations or {}))
         self._grid: Grid | None = None
         self._recorded: NDArray[np.int64] | None = None
@@ -71,10 +82,9 @@ class Problem:
 
     def _choices(self) -> Choices:
         spec, space = self.spec, self.space
-        fixed = {**settings(space.fixed), **settings(spec.engine.settings)}
-        searched: dict[str, list[Value]] = {
-            key: space.values(key) for key in space.search if key not in settings(spec.engine.settings)
-        }
+        by_hand = {**settings(spec.engine.settings), **settings(self.passed.settings)}
+        fixed = {**settings(space.fixed), **by_hand}
+        searched: dict[str, list[Value]] = {key: space.values(key) for key in space.search if key not in by_hand}
         if len(spec.models) > 1:
             searched.setdefault(MODEL, list(spec.models))
         for name in searched.get(MODEL, []):
@@ -82,10 +92,7 @@ class Problem:
                 raise InputError(f"{space.name}: search.{MODEL}: {name!r}; allowed: {', '.join(spec.models)}")
         of_variants = ((f"models.{name}.settings: ", settings(v.settings)) for name, v in spec.models.items())
         for where, given in (("", fixed), *of_variants):
-            for field in given:
-                if not knows(self.version, field):
-                    reason = f"{where}{field} is not a setting of vLLM {self.version}; leave it out"
-                    raise InputError(f"{spec.name}: {reason}")
+            self._refuse(where, given)
         self.left_out = [name for name in searched if name in FIELDS and not knows(self.version, name)]
         searched = {name: values for name, values in searched.items() if name not in self.left_out}
         layout = self._fixed_layout(fixed)
@@ -108,6 +115,13 @@ class Problem:
             {name: variant.settings for name, variant in spec.models.items()},
             spec.engine.env,
         )
+
+    def _refuse(self, where: str, given: Iterable[str]) -> None:
+        """Raises InputError for a setting that this version of vLLM does not have."""
+        for field in given:
+            if not knows(self.version, field):
+                reason = f"{where}{field} is not a setting of vLLM {self.version}; leave it out"
+                raise InputError(f"{self.spec.name}: {reason}")
 
     def _fits(self, layout: Layout) -> bool:
         return layout.instances * layout.gpus_per_instance <= self.spec.hardware.num_gpus

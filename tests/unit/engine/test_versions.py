@@ -16,7 +16,7 @@ from packaging.version import Version
 from planner.engine import defaults, versions
 from planner.engine.defaults import generation_of, resolve
 from planner.engine.log.report import read_log
-from planner.engine.versions import SINCE, UNTIL, parse_version
+from planner.engine.versions import parse_version
 from planner.errors import InputError
 from planner.estimate.memory.overheads import GRAPH_BYTES_PER_LAYER, num_cuda_graphs
 from planner.hardware.by_name import find_gpu
@@ -56,7 +56,7 @@ def _is_assigned(node: ast.AST) -> bool:
 
 
 def test_no_other_module_writes_a_version_of_vllm() -> None:
-    """Without an exception: `SINCE` and `UNTIL`, the versions of settings, stand in the table's module too."""
+    """Without an exception: which release has a flag stands in a table, data/vllm-flags.json."""
     modules = [path for path in PACKAGE.rglob("*.py") if path != TABLE]
     found = {str(path): list(_versions_written(ast.parse(path.read_text("utf-8")))) for path in modules}
     assert {name: lines for name, lines in found.items() if lines} == {}
@@ -88,9 +88,7 @@ def test_a_fact_says_what_it_is_stands_in_order_and_is_used() -> None:
     assert set(FACTS) <= words
 
 
-def test_settings_come_before_they_go() -> None:
-    for name in SINCE.keys() & UNTIL.keys():
-        assert Version(SINCE[name]) < Version(UNTIL[name])
+def test_facts_begin_before_they_end() -> None:
     for name in [name for name, value in FACTS.items() if isinstance(value, tuple)]:
         assert FACTS[name][0] < FACTS[name][1]
 
