@@ -36,6 +36,7 @@ prove: $(VENV)/.dev $(VENV)/.race
 	$(BIN)/python -m tests.faults
 	$(BIN)/python -m tests.faults.soak
 	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz.arguments --draws 100000
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

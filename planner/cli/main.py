@@ -25,6 +25,7 @@ from planner.cli.models import models
 from planner.cli.options import TakesFlags
 from planner.cli.report import report
 from planner.cli.schema import schema
+from planner.cli.surroundings import mend_width, open_streams, refuse_empty
 from planner.cli.tune import tune
 from planner.cli.verify import verify
 from planner.errors import InputError, PlannerError
@@ -78,19 +79,23 @@ _register()
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; an error that is expected is one line on stderr and its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not end the program
+    words = sys.argv[1:] if argv is None else argv
     code: object = 0
     try:
-        code = app(sys.argv[1:] if argv is None else argv, standalone_mode=False)
+        mend_width(os.environ)
+        open_streams(words)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not end the program
+        refuse_empty(words)
+        code = app(words, standalone_mode=False)
         sys.stdout.flush()
     except PlannerError as error:
         typer.echo(f"planner: {error}", err=True)
         code = error.exit_code
     except typer.TyperException as error:
-        if words := _usage_words(error):
-            typer.echo(f"planner: {words}", err=True)
+        if usage := _usage_words(error):
+            typer.echo(f"planner: {usage}", err=True)
         code = InputError.exit_code
     except BrokenPipeError:  # whoever reads, such as head, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ the number of cards too, unless an option of planner says them.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 from planner.errors import InputError
 from planner.files import YAML_BYTES, read_text
+from planner.study import STUDIES_FOLDER
 
 FOREIGN_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
 """Characters that editors, chats and Chinese keyboards write instead of a hyphen."""
@@ -180,7 +182,7 @@ def _add_manifest(word: str, found: PartedWords) -> None:
 
 def _add_start(line: Any, found: PartedWords) -> None:
     """What a line that starts vLLM says, where no option of planner says it. Raises InputError without a model."""
-    from planner.engine import newest_version, parse_version, sizes_of, tensor_parallel_words
+    from planner.engine import LATEST, NEWEST, parse_version, sizes_of, tensor_parallel_words
 
     if not found.has(MODEL):
         if line.model is None:
@@ -191,7 +193,7 @@ def _add_start(line: Any, found: PartedWords) -> None:
     if line.version is not None and not found.has(VERSION):
         found.own += [VERSION, line.version]
     version = found.value(VERSION)
-    tensor, needed = sizes_of(line.words, parse_version(version) if version else newest_version())
+    tensor, needed = sizes_of(line.words, NEWEST if version in {None, LATEST} else parse_version(str(version)))
     if not found.has(NUM_GPUS):
         found.own += [NUM_GPUS, str(line.num_gpus or needed)]
     found.vllm += [*line.words, *(tensor_parallel_words() if tensor is None else ())]
@@ -199,13 +201,13 @@ def _add_start(line: Any, found: PartedWords) -> None:
 
 
 def _give_model(found: PartedWords, options: OwnOptions) -> None:
-    """A word beside --gpu that is no study is the model: `planner estimate --gpu H200 Qwen/Qwen3-8B`."""
+    """A word beside --gpu that names a model is the model: `planner estimate --gpu H200 Qwen/Qwen3-8B`."""
     if not found.has(GPU) or found.has(MODEL) or MODEL not in options.names:
         return
     places = [
         n for n, word in enumerate(found.own) if not word.startswith("-") and not _is_value(found.own, n, options)
     ]
-    if len(places) == 1 and not _is_study(found.own[places[0]]):
+    if len(places) == 1 and _is_model(found.own[places[0]]):
         found.own.insert(places[0], MODEL)
 
 
@@ -213,16 +215,21 @@ def _is_value(words: Sequence[str], number: int, options: OwnOptions) -> bool:
     return number > 0 and _needs_value(words[number - 1], options)
 
 
-def _is_study(word: str) -> bool:
-    if os.path.isdir(word):
-        return os.path.isfile(os.path.join(word, "study.yaml"))
-    return word.endswith((".yaml", ".yml"))
+def _is_model(word: str) -> bool:
+    """Whether a word is no path of a study but a model's folder, or its name on the Hub: ORGANISATION/NAME."""
+    if os.path.exists(word):
+        return os.path.isfile(os.path.join(word, "config.json"))
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", word) is not None and not word.startswith(f"{STUDIES_FOLDER}/")
 
 
 def _refuse_unknown(found: PartedWords, options: OwnOptions) -> None:
     """Raises InputError that names every word which neither planner nor any release of vLLM knows."""
-    from planner.engine import newest_version, release_of, unknown_anywhere, unknown_words
+    from planner.engine import LATEST, NEWEST, parse_version, read_flags, release_of, unknown_anywhere, unknown_words
 
     if unknown := unknown_anywhere(found.vllm):
-        release = release_of(newest_version())
-        raise InputError(f"command line: {unknown_words(unknown, release, sorted(options.names))}")
+        asked, own = found.value(VERSION), sorted(options.names)
+        version = NEWEST if asked in {None, LATEST} else parse_version(str(asked))
+        if asked is not None or found.has(MODEL):
+            read_flags(found.vllm, version, own=own)  # which names all that this version does not know
+        release = release_of(version)
+        raise InputError(f"command line: {unknown_words(unknown, release, own)}")

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "command.arity": ["is_flag_name", "unknown_anywhere", "value_count"],
         "command.manifests": ["is_manifest", "read_manifest"],
-        "command.meaning": ["Unmodelled", "VllmFlags", "merged", "read_flags"],
+        "command.meaning": ["Unmodelled", "VllmFlags", "merged", "read_extra_args", "read_flags"],
         "command.pasted": ["StartLine", "is_start", "read_line"],
         "command.typed": ["TypedWords", "sizes_of", "tensor_parallel_words"],
         "command.words": ["unknown_words"],
@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "reads_fp8",
             "resolve",
         ],
-        "flag_table": ["newest_version", "release_of"],
+        "flag_table": ["release_of"],
         "flags": [
             "NOT_COMPILED",
             "SHORT_FLAGS",
@@ -67,7 +67,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "HYBRID_KV_SINCE",
             "IMAGE_FITS_CONTEXT_UNTIL",
             "KV_USAGE_RENAMED_SINCE",
+            "LATEST",
             "MORE_OUTSIDE_TORCH_SINCE",
+            "NEWEST",
             "SECOND_RUNNER_FOR_ALL_SINCE",
             "SECOND_RUNNER_GRAPHS_SINCE",
             "SECOND_RUNNER_SINCE",
@@ -80,6 +82,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "WHOLE_MODEL_CHECKED",
             "knows",
             "parse_version",
+            "supported_version",
+            "version_doubt",
         ],
     },
 )

@@ -6,6 +6,7 @@ from planner.engine.command.manifests import read_manifest as read_manifest
 from planner.engine.command.meaning import Unmodelled as Unmodelled
 from planner.engine.command.meaning import VllmFlags as VllmFlags
 from planner.engine.command.meaning import merged as merged
+from planner.engine.command.meaning import read_extra_args as read_extra_args
 from planner.engine.command.meaning import read_flags as read_flags
 from planner.engine.command.pasted import StartLine as StartLine
 from planner.engine.command.pasted import is_start as is_start
@@ -26,7 +27,6 @@ from planner.engine.defaults import USE_V1_ENV as USE_V1_ENV
 from planner.engine.defaults import generation_of as generation_of
 from planner.engine.defaults import reads_fp8 as reads_fp8
 from planner.engine.defaults import resolve as resolve
-from planner.engine.flag_table import newest_version as newest_version
 from planner.engine.flag_table import release_of as release_of
 from planner.engine.flags import NOT_COMPILED as NOT_COMPILED
 from planner.engine.flags import SHORT_FLAGS as SHORT_FLAGS
@@ -84,7 +84,9 @@ from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE as GRAPHS_IN_BUDGET_S
 from planner.engine.versions import HYBRID_KV_SINCE as HYBRID_KV_SINCE
 from planner.engine.versions import IMAGE_FITS_CONTEXT_UNTIL as IMAGE_FITS_CONTEXT_UNTIL
 from planner.engine.versions import KV_USAGE_RENAMED_SINCE as KV_USAGE_RENAMED_SINCE
+from planner.engine.versions import LATEST as LATEST
 from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TORCH_SINCE
+from planner.engine.versions import NEWEST as NEWEST
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE
 from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE
@@ -97,3 +99,5 @@ from planner.engine.versions import VIDEO_ALONE_SINCE as VIDEO_ALONE_SINCE
 from planner.engine.versions import WHOLE_MODEL_CHECKED as WHOLE_MODEL_CHECKED
 from planner.engine.versions import knows as knows
 from planner.engine.versions import parse_version as parse_version
+from planner.engine.versions import supported_version as supported_version
+from planner.engine.versions import version_doubt as version_doubt

@@ -159,11 +159,6 @@ def releases() -> tuple[str, ...]:
     return tuple(_table().versions)
 
 
-def newest_version() -> Version:
-    """The newest release in the table."""
-    return _releases()[-1]
-
-
 def every_flag() -> Iterable[str]:
     """The full names of the flags of all releases."""
     return _table().flags.keys()
@@ -200,7 +195,8 @@ def every_choice(name: str) -> set[str]:
 
 @cache
 def _table() -> _FlagTable:
-    return msgspec.json.decode(resources.files("planner").joinpath("data/vllm-flags.json").read_bytes(), type=_FlagTable)
+    path = resources.files("planner").joinpath("data/vllm-flags.json")
+    return msgspec.json.decode(path.read_bytes(), type=_FlagTable)
 
 
 @cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from planner.engine import ResolvedEngine, knows
+from planner.engine import ResolvedEngine, knows, version_doubt
 from planner.estimate.deployment import Deployment
 from planner.estimate.rules import pinned_bytes, stages_counted
 from planner.units import GIB, MIB, format_gib
@@ -77,6 +77,8 @@ def shm_danger(d: Deployment) -> str | None:
 def hints(deployment: Deployment) -> list[str]:
     """What is wasted in a deployment, though nothing breaks. One candidate, not arrays."""
     memory, engine, model, found = deployment.memory, deployment.engine, deployment.model, []
+    if (doubt := version_doubt(engine.version)) is not None:
+        found.append(doubt)
     if not model.is_known:
         kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
         found.append(f"{kind} is not known: taken for an ordinary decoder, so the interval is wide")

@@ -13,13 +13,14 @@ import msgspec
 from platformdirs import user_data_path
 
 from planner.benchmark import MAX_MODEL_LEN
-from planner.engine import USE_V1_ENV, VllmFlags, merged, settings
+from planner.engine import USE_V1_ENV, EngineConfig, settings
 from planner.errors import InputError
 from planner.estimate import Fit, Setup, SideBySide, Sweep, calibration_key, fit, layouts_of, sweep, unknown_flags
 from planner.study.workspace import CALIBRATION_FILE
 
 if TYPE_CHECKING:
     from planner.study.candidate import Candidate
+    from planner.study.forecast import Forecast
     from planner.study.problem import Problem
     from planner.study.spec import StudySpec
 
@@ -27,29 +28,33 @@ if TYPE_CHECKING:
 # --- a study ---
 
 
-def setup_of(spec: StudySpec, given: VllmFlags, model: str | None = None) -> Setup:
+def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> Setup:
     """Setup of the study's default candidate with the command line's flags on top, without the study's workload.
 
     `model` is one of its variants, by default the first, or any model by name or path. Raises InputError.
     """
     from planner.study.candidate import LAYOUT, MODEL, Layout
-    from planner.study.loading import with_env, with_settings
+    from planner.study.loading import with_settings
     from planner.study.problem import Problem
     from planner.study.spec import ModelVariant
 
     if model is not None and model not in spec.models:
         spec = msgspec.structs.replace(spec, models={**spec.models, model: ModelVariant(path=model)})
-    problem = Problem(with_env(with_settings(spec, given.settings, None, None), given.env))
+    problem = Problem.of(with_settings(spec, given))
     params: dict[str, Any] = {MODEL: model or problem.default.model, LAYOUT: str(problem.default.layout)}
-    by_hand = given.settings
-    if by_hand.tensor_parallel_size or by_hand.pipeline_parallel_size:
-        params[LAYOUT] = str(Layout(1, by_hand.tensor_parallel_size or 1, by_hand.pipeline_parallel_size or 1))
-    return _setup(problem, problem.choices.candidate(params), merged(problem.passed, given))
+    if given.tensor_parallel_size or given.pipeline_parallel_size:
+        params[LAYOUT] = str(Layout(1, given.tensor_parallel_size or 1, given.pipeline_parallel_size or 1))
+    return _setup(problem, problem.choices.candidate(params))
 
 
-def _setup(problem: Problem, candidate: Candidate, flags: VllmFlags) -> Setup:
+def setup_of_default(forecast: Forecast) -> Setup:
+    """Setup of the problem's default candidate, calibrated as the forecast is, without the study's workload."""
+    return replace(_setup(forecast.problem, forecast.problem.default), calibrations=forecast.calibrations)
+
+
+def _setup(problem: Problem, candidate: Candidate) -> Setup:
     passed = settings(candidate.engine)
-    if flags.is_context_auto:
+    if problem.passed.is_context_auto:
         passed.pop(MAX_MODEL_LEN, None)
     pool = problem.deployment(candidate).engine.kv_cache_memory_bytes
     passed |= {name: value for name, value in candidate.env if name == USE_V1_ENV}
@@ -60,16 +65,16 @@ def _setup(problem: Problem, candidate: Candidate, flags: VllmFlags) -> Setup:
         settings=passed if pool is None else {**passed, "kv_cache_memory_bytes": pool},  # an environment variable's too
         instances=candidate.layout.instances,
         refused=tuple(unknown_flags(passed, problem.version)),
-        flags=flags,
+        flags=problem.passed,
     )
 
 
-def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
+def calibrated(setup: Setup, folder: Path | None, log: Path | None) -> Setup:
     """The setup with the calibrations from starts on this machine; a start-up `log` adds one, which is kept.
 
-    They are kept in the study's folder if there is one, else in the user's data folder. Raises InputError.
+    They are kept in the `folder` of a study that was named, else in the user's data folder. Raises InputError.
     """
-    path = (folder if folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
+    path = (folder if folder is not None and folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
     if log is None and not path.exists():
         return setup
     from planner.engine import read_start_facts
@@ -88,7 +93,7 @@ def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
     return replace(setup, calibrations=known)
 
 
-def compare(spec: StudySpec, given: VllmFlags, models: str | None, layouts: bool) -> SideBySide:
+def compare(spec: StudySpec, given: EngineConfig, models: str | None, layouts: bool) -> SideBySide:
     """Compare the study's variants or any shipped models, on every layout or the default one. Raises InputError."""
     names = [name.strip() for name in models.split(",")] if models is not None else [None]
     if "" in names or len(set(names)) < len(names):
@@ -109,7 +114,7 @@ def compare(spec: StudySpec, given: VllmFlags, models: str | None, layouts: bool
 
 
 def explore(
-    spec: StudySpec, given: VllmFlags, fitted: str | None, swept: Sequence[str], models: str | None, layouts: bool
+    spec: StudySpec, given: EngineConfig, fitted: str | None, swept: Sequence[str], models: str | None, layouts: bool
 ) -> Fit | Sweep | SideBySide | None:
     """Answer what `planner estimate` was asked beyond one estimate; None if nothing was. Raises InputError."""
     compared = models is not None or layouts

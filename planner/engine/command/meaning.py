@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any, TypeVar
 
 import msgspec
 from packaging.version import Version
 
+from planner.engine.command.arity import full_name, is_flag
 from planner.engine.command.config_file import with_config_file
-from planner.engine.command.effects import EFFECTS, NOT_KNOWN, Effect, effect_of
+from planner.engine.command.effects import EFFECTS, MOST, Effect, effect_of
 from planner.engine.command.spelling import glued_short, human_int
 from planner.engine.command.words import UNRESOLVED, GivenFlag, is_invalid_choice, read_words, unknown_words
 from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
@@ -23,6 +25,8 @@ from planner.engine.flag_table import BOOLEAN, Release, release_of
 from planner.engine.flags import flag
 from planner.errors import InputError
 from planner.files import half_width
+
+T = TypeVar("T")
 
 REPLACED = ("model", "served_model_name", "host", "port", "uds", "config")
 """Flags that planner writes itself when it starts an engine; `config` is read, and its flags are passed instead."""
@@ -85,6 +89,10 @@ class VllmFlags:
     """Variables that a pasted line sets for the engine."""
 
 
+NO_FLAGS = VllmFlags()
+OF_ANOTHER_BUILD = "no release of vLLM has it, and what a build that has it does with memory is not known"
+
+
 def read_flags(
     words: Iterable[str], version: Version, where: str = "command line", own: Sequence[str] = ()
 ) -> VllmFlags:
@@ -95,7 +103,7 @@ def read_flags(
     release = release_of(version)
     words = list(words)
     if not words:
-        return VllmFlags()
+        return NO_FLAGS
     reading = read_words(with_config_file(words, release, where), release)
     wrong = [unknown_words(reading.unknown, release, own)] if reading.unknown else []
     if wrong or reading.wrong:
@@ -103,58 +111,90 @@ def read_flags(
     return _meant(reading.last(), reading.given, release, where, [note for word in words for note in glued_short(word)])
 
 
+def read_extra_args(words: Iterable[str], version: Version, where: str) -> VllmFlags:
+    """Read further flags of a study. A flag that no release of vLLM has may be of another build: it is a doubt.
+
+    Raises InputError for what other releases take and this version does not, and for wrong values.
+    """
+    release = release_of(version)
+    words = with_config_file(list(words), release, where)
+    if not words:
+        return NO_FLAGS
+    reading = read_words(words, release)
+    unknown = {word: word.partition(" ")[0].partition("=")[0] for word in reading.unknown}
+    of_others = [word for word, name in unknown.items() if full_name(name) is not None]
+    own = [name for word, name in unknown.items() if word not in of_others and is_flag(name)]
+    if of_others or reading.wrong:
+        wrong = [unknown_words(of_others, release)] if of_others else []
+        raise InputError(f"{where}: {'; '.join([*wrong, *reading.wrong])} (vLLM {version}{_by(release)})")
+    found = _meant(reading.last(), reading.given, release, where, [])
+    if not own:
+        return found
+    return replace(found, doubts=(*found.doubts, Unmodelled(tuple(own), OF_ANOTHER_BUILD, MOST, images_only=False)))
+
+
 def _by(release: Release) -> str:
     return "" if release.is_exact else f", by the rules of {release.version}"
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The flags of a line by what they are."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    """Settings, by field, as `convert_settings` takes them."""
+    draft: dict[str, Any] = field(default_factory=dict)
+    """Keys of the speculative config that have flags of their own."""
+    others: list[GivenFlag] = field(default_factory=list)
+    passed: set[str] = field(default_factory=set)
+    """Names of the flags that are passed on as they are."""
+    is_auto: bool = False
+
+
+def _sorted(last: Iterable[GivenFlag], release: Release, where: str) -> _Sorted:
+    found = _Sorted()
+    for one in last:
+        name = one.flag.field
+        if one.flag.is_auto and _is_auto(one):
+            found.is_auto = True
+            found.passed.add(one.flag.name)
+        elif name in FIELDS:
+            found.values[name] = _value(one, where)
+        elif name in DRAFT_PARTS and release.knows(flag(DRAFT)):
+            found.draft[DRAFT_PARTS[name]] = _scalar(one.values[0])
+        else:
+            found.others.append(one)
+            found.passed.add(one.flag.name)
+    return found
 
 
 def _meant(
     last: Mapping[str, GivenFlag], given: Sequence[GivenFlag], release: Release, where: str, notes: list[str]
 ) -> VllmFlags:
-    values: dict[str, Any] = {}
-    draft: dict[str, Any] = {}
-    others: list[GivenFlag] = []
-    passed: list[str] = []
-    is_auto = False
-    for one in last.values():
-        name = one.flag.field
-        if one.flag.is_auto and _is_auto(one):
-            is_auto = True
-            passed.append(one.flag.name)
-        elif name in FIELDS:
-            values[name] = _value(one, where)
-        elif name in DRAFT_PARTS and release.knows(flag(DRAFT)):
-            draft[DRAFT_PARTS[name]] = _scalar(one.values[0])
+    found = _sorted(last.values(), release, where)
+    values = found.values
+    choices = ((one.flag.name, is_invalid_choice(one)) for one in found.others)
+    refused = [f"argument {name}: {problem}" for name, problem in choices if problem is not None]
+    effects = [(one.flag.name, effect_of(one)) for one in found.others]
+    written = values.pop(DRAFT, json.dumps(_drafts(found.draft)) if found.draft else None)
+    if written is not None:
+        effects.append((flag(DRAFT), EFFECTS[DRAFT]))
+        if (drafts := _object(written)) is not None:
+            values[DRAFT] = drafts
         else:
-            others.append(one)
-            passed.append(one.flag.name)
-    if draft:
-        values.setdefault(DRAFT, json.dumps(_drafts(draft)))
-    refused = [
-        f"argument {one.flag.name}: {problem}" for one in others if (problem := is_invalid_choice(one)) is not None
-    ]
-    if DRAFT in values and (drafts := _object(values.pop(DRAFT))) is not None:
-        values[DRAFT] = drafts
-    elif flag(DRAFT) in last:
-        refused.append(f"argument {flag(DRAFT)}: invalid loads value: {last[flag(DRAFT)].values[0]!r}")
-    config = convert_settings(values, where)
-    kept = [one for one in given if one.flag.name in passed]
-    effects = [(one, effect_of(one)) for one in others]
-    if DRAFT in values:
-        effects.append((GivenFlag(last.get(flag(DRAFT), next(iter(last.values()))).flag, (), False), EFFECTS[DRAFT]))
+            found.passed.add(flag(DRAFT))
+            refused.append(f"argument {flag(DRAFT)}: invalid loads value: {written!r}")
+    passed = _passed(one for one in given if one.flag.name in found.passed)
     return VllmFlags(
-        settings=config,
-        extra_args=tuple(word for one in _passed(kept) for word in one.words),
-        set_aside=tuple(one.flag.name for one, effect in effects if not effect.is_doubt),
-        replaced=tuple(one.flag.name for one in others if one.flag.field in (*REPLACED, *SECRETS)),
-        doubts=_doubts([(_draft_name(one, effect), effect) for one, effect in effects if effect.is_doubt]),
+        settings=convert_settings(values, where),
+        extra_args=tuple(word for one in passed for word in one.words),
+        set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
+        replaced=tuple(one.flag.name for one in found.others if one.flag.field in (*REPLACED, *SECRETS)),
+        doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),
         refused=tuple(refused),
         notes=tuple(notes),
-        is_context_auto=is_auto,
+        is_context_auto=found.is_auto,
     )
-
-
-def _draft_name(one: GivenFlag, effect: Effect) -> str:
-    return flag(DRAFT) if effect is EFFECTS[DRAFT] and not one.values else one.flag.name
 
 
 def _passed(given: Iterable[GivenFlag]) -> list[GivenFlag]:
@@ -195,6 +235,8 @@ def _value(one: GivenFlag, where: str) -> Any:
         )
     if one.flag.is_human and (number := human_int(text)) is not None:
         return number
+    if one.flag.kind == "float" and isfinite(float(text)):
+        return float(text)
     if field == "attention_backend":
         return text.upper()  # vllm@0.13.0 v1/attention/backends/registry.py looks the name up in capitals
     return "float32" if field == "dtype" and text == "float" else text
@@ -220,20 +262,20 @@ def _object(text: str) -> str | None:
 
 
 def merged(first: VllmFlags, then: VllmFlags) -> VllmFlags:
-    """Both readings together; where both give a setting, `then` wins."""
+    """Both readings together, what both say once; where both give a setting, `then` wins."""
     return VllmFlags(
         settings=msgspec.structs.replace(first.settings, **settings(then.settings)),
-        extra_args=first.extra_args + then.extra_args,
-        set_aside=first.set_aside + then.set_aside,
-        replaced=first.replaced + then.replaced,
-        doubts=first.doubts + then.doubts,
-        refused=first.refused + then.refused,
-        notes=first.notes + then.notes,
+        extra_args=_once(first.extra_args, then.extra_args),
+        set_aside=_once(first.set_aside, then.set_aside),
+        replaced=_once(first.replaced, then.replaced),
+        doubts=_once(first.doubts, then.doubts),
+        refused=_once(first.refused, then.refused),
+        notes=_once(first.notes, then.notes),
         env={**first.env, **then.env},
         is_context_auto=then.is_context_auto or (first.is_context_auto and then.settings.max_model_len is None),
     )
 
 
-def not_classified(name: str) -> bool:
-    """Whether nothing is known of what a flag does to memory."""
-    return EFFECTS.get(name, Effect(NOT_KNOWN)).reason == NOT_KNOWN
+def _once(first: tuple[T, ...], then: tuple[T, ...]) -> tuple[T, ...]:
+    """Both, each value once."""
+    return tuple(dict.fromkeys((*first, *then)))

@@ -24,7 +24,7 @@ RUNNERS = frozenset(
 )
 """Programs that run the words after them."""
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
-VERSION_TAG = re.compile(r"v?(\d+\.\d+\.\d+(?:\.?(?:post|rc|dev)\d+)?)(?:[-+_].*)?")
+VERSION_TAG = re.compile(r"v?(\d+\.\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?:[-+_].*)?")
 ENDS = re.compile(r"(\||\|\||&|&&|;|\d?>.*|<.*)")
 """Words of a shell after which the command is over."""
 NOTHING = frozenset({"\\", "$", "\n"})

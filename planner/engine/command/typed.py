@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import msgspec
 from packaging.version import Version
 
+from planner.engine.command.arity import is_flag
 from planner.engine.command.meaning import VllmFlags, read_flags
 from planner.engine.command.pasted import VISIBLE
-from planner.engine.command.spelling import human_int
 from planner.engine.command.words import read_words
-from planner.engine.flag_table import newest_version, release_of
+from planner.engine.flag_table import release_of
 from planner.engine.flags import ATTENTION_BACKEND_ENV, flag
 from planner.files import is_secret
 
@@ -22,7 +22,6 @@ def tensor_parallel_words() -> tuple[str, str]:
     return WORLD[0], "1"
 
 
-CONTEXT = flag("max_model_len")
 OF_ENGINE = ("VLLM_", "NCCL_", "CUDA_", "PYTORCH_", "TORCH")
 """How the names of variables begin that a pasted line's engine gets here too; others are its machine's own."""
 WORLD = tuple(map(flag, ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")))
@@ -49,11 +48,9 @@ class TypedWords:
         return replace(found, env={name: value for name, value in env.items() if "$" not in value})
 
     @property
-    def max_model_len(self) -> int | None:
-        """The context that the words give, read by the newest release; None if they give none, or not by its rules."""
-        given = read_words(self.words, release_of(newest_version())).last().get(CONTEXT)
-        text = given.values[0] if given is not None else ""
-        return int(text) if text.isdigit() else human_int(text)
+    def names(self) -> list[str]:
+        """The flags among the words, as they were typed."""
+        return [word.partition("=")[0] for word in self.words if is_flag(word)]
 
 
 def sizes_of(words: tuple[str, ...], version: Version) -> tuple[int | None, int]:

@@ -159,11 +159,23 @@ def _with_values(rest: list[str], spelled: list[str]) -> list[str]:
 def _without_cause(spelled: list[str], message: str) -> list[str]:
     """The words without the one that a message of argparse is about."""
     if match := AMBIGUOUS.match(message):
-        return [word for word in spelled if word.partition("=")[0] != match[1]]
+        return _without(match[1], spelled)
     if (about := re.match(r"argument (\S+): ", message)) and IGNORED.search(message):
         names = about[1].split("/")
         return [word for word in spelled if "=" not in word or not _begins(word.partition("=")[0], names)]
     return spelled
+
+
+def _without(name: str, spelled: list[str]) -> list[str]:
+    """The words without a flag and the value after it."""
+    left: list[str] = []
+    is_value = False
+    for word in spelled:
+        is_flag = word.partition("=")[0] == name
+        if not is_flag and (not is_value or word.startswith("-")):
+            left.append(word)
+        is_value = is_flag and "=" not in word
+    return left
 
 
 def _begins(key: str, names: Iterable[str]) -> bool:

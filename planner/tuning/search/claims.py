@@ -36,6 +36,9 @@ def is_shared(url: str | None) -> bool:
         raise InputError(
             f"storage {url[:100]}: cannot be opened: no URL; write sqlite:///FILE or postgresql+psycopg://..."
         ) from None
+    except ValueError:  # which sqlalchemy lets pass
+        scheme = url.partition(":")[0][:100]
+        raise InputError(f"storage {scheme}: cannot be opened: the URL's port is no number") from None
     if kind not in {"sqlite", "postgresql"}:
         raise InputError(
             f"storage {shown(url)}: cannot be opened: allowed: sqlite (one machine), postgresql+psycopg (several)"
@@ -49,7 +52,7 @@ def shown(url: str | None) -> str:
         return "in memory"
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):
         return "no URL"
 
 

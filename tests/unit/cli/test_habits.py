@@ -93,6 +93,8 @@ def test_zsh_and_fish_complete() -> None:
 
 # --- misspelt words ---
 
+DESCRIBED = "--gpu H200 --model qwen3-8b"
+
 
 @pytest.mark.parametrize(
     ("line", "words"),
@@ -107,10 +109,22 @@ def test_zsh_and_fish_complete() -> None:
         ("estimate --gpu H200 --model qwen3-8b --dtype floot16", "allowed: auto, half, float16"),
         ("estimate --gpu H200 --model qwen3-8b --interconnect nvlnk", "allowed: pcie, nvlink, nvlink-pairs, none"),
         ("estimate --tp 4", "unrecognized arguments: --tp (did you mean -tp?)"),
-        ("estimate --max-num-seqs", "command line: argument --max-num-seqs: expected one argument (vLLM "),
-        ("estimate --max-num-seqs --json", "command line: argument --max-num-seqs: expected one argument (vLLM "),
-        ("estimate --max-num-seqs 32k", "command line: argument --max-num-seqs: invalid int value: '32k'"),
-        ("estimate --kv-cache-dtype int8", "kv_cache_dtype: Invalid enum value 'int8'; allowed: auto, "),
+        (
+            "estimate --gpu H200 --model qwen3-8b --max-num-seqs",
+            "command line: argument --max-num-seqs: expected one argument (vLLM ",
+        ),
+        (
+            "estimate --gpu H200 --model qwen3-8b --max-num-seqs --json",
+            "command line: argument --max-num-seqs: expected one argument (vLLM ",
+        ),
+        (
+            "estimate --gpu H200 --model qwen3-8b --max-num-seqs 32k",
+            "command line: argument --max-num-seqs: invalid int value: '32k'",
+        ),
+        (
+            "estimate --gpu H200 --model qwen3-8b --kv-cache-dtype int8",
+            "kv_cache_dtype: Invalid enum value 'int8'; allowed: auto, ",
+        ),
         ("estimate \N{EM DASH}max-num-seqs 8", "is no hyphen; write --max-num-seqs"),
         ("estimate \N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH HYPHEN-MINUS}gpu H200", "is no hyphen; write --gpu"),
         (f"report {TARGET[:-7]}", "no such study"),

@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from planner.engine import defaults, versions
 from planner.engine.defaults import generation_of, resolve
+from planner.engine.flag_table import release_of
 from planner.engine.log.report import read_log
 from planner.engine.versions import parse_version
 from planner.errors import InputError
@@ -30,6 +31,7 @@ TABLE = PACKAGE / "engine" / "versions.py"
 FACTS = {
     name: value
     for name, value in vars(versions).items()
+    if name not in {"OLDEST", "NEWEST"}
     if isinstance(value, Version) or (isinstance(value, tuple) and all(isinstance(end, Version) for end in value))
 }
 SMALL = load_model("Qwen/Qwen3-8B")
@@ -208,11 +210,12 @@ def _flags(version: str) -> set[str]:
 def test_recorded_flags_show_the_forms_of_booleans() -> None:
     later = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", HELP))
     for version, known in {"0.6.6": _flags("0.6.6"), "0.8.5": _flags("0.8.5"), "0.32.0": later}.items():
-        at = parse_version(version)
-        assert ("--no-enable-chunked-prefill" in known) == (at >= versions.BOOLEAN_OPTIONAL_SINCE)
-        assert ("--no-enforce-eager" not in known) == (at < versions.STORE_TRUE_UNTIL)
-        assert ("--no-trust-remote-code" not in known) == (at < versions.STORE_TRUE_UNTIL)
-        assert ("--attention-backend" in known) == (at >= versions.ATTENTION_BACKEND_FLAG_SINCE)
+        release = release_of(parse_version(version))
+        for name in ("enable-chunked-prefill", "enforce-eager", "trust-remote-code", "enable-prefix-caching"):
+            found = release.flag(f"--{name}")
+            assert found is not None
+            assert (f"--no-{name}" in known) == (found.kind == "bool_optional"), (version, name)
+        assert ("--attention-backend" in known) == release.knows("--attention-backend")
 
 
 def test_recorded_help_and_metrics_show_later_defaults_and_names() -> None:

@@ -12,7 +12,6 @@ import pytest
 from packaging.version import Version
 
 from planner.cli.main import main
-from planner.engine.command.meaning import VllmFlags
 from planner.engine.config import EngineConfig
 from planner.errors import InputError
 from planner.estimate.answer import Setup
@@ -146,7 +145,7 @@ def test_layouts_go_as_far_as_the_heads_divide() -> None:
 
 def test_variants_and_shipped_models_side_by_side() -> None:
     spec = load_study(STUDY)
-    found = compare(spec, VllmFlags(settings=EngineConfig(max_num_seqs=64)), "awq,Qwen/Qwen3-8B", True)
+    found = compare(spec, EngineConfig(max_num_seqs=64), "awq,Qwen/Qwen3-8B", True)
     assert [(model, layout) for model, layout, _ in found.rows] == list(
         itertools.product(["awq", "Qwen/Qwen3-8B"], ["1xtp4", "2xtp2", "4xtp1"])
     )
@@ -156,9 +155,9 @@ def test_variants_and_shipped_models_side_by_side() -> None:
     assert two["kv_tokens_total"] == 2 * two["kv_tokens"]
     assert two["instances"] == 2
     with pytest.raises(InputError, match="different names"):
-        compare(spec, VllmFlags(), "awq,,", False)
+        compare(spec, EngineConfig(), "awq,,", False)
     with pytest.raises(InputError, match="no such directory"):
-        compare(spec, VllmFlags(), "awq,fp17", False)
+        compare(spec, EngineConfig(), "awq,fp17", False)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +207,6 @@ def test_bad_options_exit_2_with_one_line(line: str, message: str, capsys: pytes
 
 def test_one_question_at_a_time() -> None:
     spec = load_study(STUDY)
-    assert explore(spec, VllmFlags(), None, [], None, False) is None
+    assert explore(spec, EngineConfig(), None, [], None, False) is None
     with pytest.raises(InputError, match="one question at a time"):
-        explore(spec, VllmFlags(), "max_model_len", ["max_num_seqs=1,2"], None, False)
+        explore(spec, EngineConfig(), "max_model_len", ["max_num_seqs=1,2"], None, False)
