@@ -174,7 +174,7 @@ def test_every_library_is_documented() -> None:
         name = re.split(r"[^A-Za-z0-9-]", requirement)[0]
         assert f"| {name} |" in page("libraries.md")
     for extra in project["optional-dependencies"]:
-        assert f"`planner[{extra}]`" in page("libraries.md"), extra
+        assert f"`vllm-planner[{extra}]`" in page("libraries.md"), extra
 
 
 def test_every_verdict_is_documented() -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from contextlib import suppress
+from typing import Any
 
 import typer
 
@@ -27,7 +28,9 @@ from planner.cli.report import report
 from planner.cli.schema import schema
 from planner.cli.surroundings import mend_width, open_streams, refuse_empty
 from planner.cli.tune import tune
+from planner.cli.usage import USAGE_ERROR
 from planner.cli.verify import verify
+from planner.cli.version import top
 from planner.errors import InputError, PlannerError
 from planner.files import NO_ROOM
 
@@ -35,7 +38,6 @@ NARROW_HELP = 72
 """Columns below which help has no boxes: they would cut the options' names."""
 
 app = typer.Typer(
-    help="Which vLLM settings fit and are fastest on the GPUs you have, and the proof.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW_HELP else None,
@@ -66,6 +68,7 @@ COMMANDS = (
 
 
 def _register() -> None:
+    app.callback()(top)
     for command in COMMANDS:
         name = command.__name__
         if name in TAKE_FLAGS:
@@ -93,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     except PlannerError as error:
         typer.echo(f"planner: {error}", err=True)
         code = error.exit_code
-    except typer.TyperException as error:
+    except USAGE_ERROR as error:
         if usage := _usage_words(error):
             typer.echo(f"planner: {usage}", err=True)
         code = InputError.exit_code
@@ -125,13 +128,13 @@ def _tell_no_room(error: OSError) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _usage_words(error: typer.TyperException) -> str:
+def _usage_words(error: Any) -> str:
     """One line on a word that the command line does not know, with what may be meant; empty where help was printed."""
     from planner.engine import is_flag_name
     from planner.files import did_you_mean
 
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
-    if context is None or not hasattr(error, "possibilities"):
+    if context is None or option is None or not hasattr(error, "possibilities"):
         return " ".join(error.format_message().split())
     known = [word for parameter in context.command.params for word in parameter.opts]
     hint = did_you_mean(str(option), known)

@@ -34,6 +34,7 @@ from planner.tuning.replay import replayed
 from planner.tuning.search.claims import is_shared
 from planner.tuning.search.search import Search
 from planner.tuning.search.store import StudyStore, storage_kept
+from planner.version import install_hint
 
 if TYPE_CHECKING:
     from planner.tuning.ray.executor import RayExecutor
@@ -216,7 +217,7 @@ def _ray_executor(
     try:
         from planner.tuning.ray.executor import ray_executor
     except ModuleNotFoundError as error:
-        raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
+        raise InputError(f"--ray needs {error.name}: {install_hint('ray')}") from None
     return ray_executor(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
 
 

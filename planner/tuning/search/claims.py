@@ -19,6 +19,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from planner.errors import BackendError, InputError, in_short
+from planner.version import install_hint
 
 BEAT_S = 5.0
 """Seconds between two signs of life."""
@@ -72,9 +73,7 @@ class Claims:
             try:
                 self._engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
             except ImportError as error:
-                raise InputError(
-                    f"storage {self._shown}: needs {error.name}: pip install 'planner[postgresql]'"
-                ) from None
+                raise InputError(f"storage {self._shown}: needs {error.name}: {install_hint('postgresql')}") from None
 
     def alone(self) -> AbstractContextManager[None]:
         """Context in which no other planner takes a trial. Raises BackendError if the server is lost."""

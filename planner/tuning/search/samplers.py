@@ -22,6 +22,7 @@ from planner.errors import InputError, PlannerError
 from planner.study import Candidate, Forecast, Problem
 from planner.trials import Trial, best_trial, numerics, refused_numerics
 from planner.tuning.search.surrogate import Surrogate
+from planner.version import install_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class GridGP(GPSampler):
 
     def __init__(self, problem: Problem, seed: int) -> None:
         if importlib.util.find_spec("torch") is None or importlib.util.find_spec("scipy") is None:
-            raise InputError("sampler gp needs torch and scipy: pip install 'planner[gp]', or choose another sampler")
+            raise InputError(f"sampler gp needs torch and scipy: {install_hint('gp')}, or choose another sampler")
         super().__init__(seed=seed, warn_independent_sampling=False)
         self._space = {name: kind for name, kind in distributions(problem).items() if not kind.single()}
 

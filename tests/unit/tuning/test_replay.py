@@ -193,7 +193,7 @@ def test_an_unmeasured_proposal_says_how_far_off_it_is(make_problem: Make, write
 
 def test_gp_without_torch_says_what_to_install(make_problem: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samplers_module.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"^sampler gp needs torch and scipy: pip install 'planner\[gp\]'"):
+    with pytest.raises(InputError, match=r"^sampler gp needs torch and scipy: pip install 'vllm-planner\[gp\]'"):
         Search.open(forecast_of(make_problem(sampler={"name": "gp"})), None)
 
 
