@@ -52,12 +52,12 @@ class TakesFlags(TyperCommand):
         return super().parse_args(ctx, parted.own)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        from planner.engine import FIELDS, flag
+        from planner.engine import NEWEST, release_of
 
         found = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):
             item = type(super().shell_complete(ctx, "--help")[0])  # a class that typer keeps to itself
-            found += [item(word) for word in map(flag, FIELDS) if word.startswith(incomplete)]
+            found += [item(word) for word in release_of(NEWEST).flags if word.startswith(incomplete)]
         return found
 
 

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "command.arity": ["is_flag_name", "unknown_anywhere", "value_count"],
         "command.manifests": ["is_manifest", "read_manifest"],
+        "command.mapping": ["read_mapping"],
         "command.meaning": ["Unmodelled", "VllmFlags", "merged", "read_extra_args", "read_flags"],
         "command.pasted": ["StartLine", "is_start", "read_line"],
         "command.typed": ["TypedWords", "sizes_of", "tensor_parallel_words"],

@@ -7,7 +7,7 @@ parser rules of one release. It knows neither settings nor what a flag does.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -159,7 +159,7 @@ def releases() -> tuple[str, ...]:
     return tuple(_table().versions)
 
 
-def every_flag() -> Iterable[str]:
+def every_flag() -> Collection[str]:
     """The full names of the flags of all releases."""
     return _table().flags.keys()
 

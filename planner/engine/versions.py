@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from packaging.version import InvalidVersion, Version
 
-from planner.engine.flag_table import release_of
+from planner.engine.flag_table import every_flag, release_of
 from planner.errors import InputError
 
 # --- facts of releases, each with its source ---
@@ -180,6 +180,8 @@ def version_doubt(version: Version) -> str | None:
 def knows(version: Version, field: str) -> bool:
     """Whether this version accepts the setting; the attention backend is a variable before it is a flag.
 
-    The table of flags says so (flag_table.py). A version that is not in it has the flags of the nearest earlier one.
+    The table of flags says so (flag_table.py); what is no flag in it, as a variable of the environment, is accepted. A
+    version that is not in it has the flags of the nearest earlier one.
     """
-    return field == ATTENTION_BACKEND or release_of(version).knows("--" + field.replace("_", "-"))
+    name = "--" + field.replace("_", "-")
+    return field == ATTENTION_BACKEND or name not in every_flag() or release_of(version).knows(name)

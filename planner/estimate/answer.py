@@ -26,7 +26,7 @@ from planner.engine import (
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.intervals import Doubts
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
-from planner.estimate.risks import dangers, hints
+from planner.estimate.risks import dangers, hints, kv_dangers
 from planner.estimate.rules import check
 from planner.files import pretty_json
 from planner.hardware import Placement
@@ -161,7 +161,12 @@ class Setup:
         if best.violated:
             return found
         fits = best.deployment.engine.max_model_len
-        return replace(best, notes=(f"max_model_len auto: {fits} of {longest} tokens fit", *best.notes))
+        adapts = kv_dangers(best.deployment) if best.deployment.memory.kv_interval_bytes[0] > 0 else []
+        return replace(
+            best,
+            dangers=tuple(danger for danger in best.dangers if danger not in adapts),  # less memory, less context
+            notes=(f"max_model_len auto: {fits} of {longest} tokens fit", *best.notes),
+        )
 
     def _answer(self, max_model_len: int | None) -> Answer:
         changes = {"max_model_len": max_model_len} if max_model_len is not None else None

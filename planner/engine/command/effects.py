@@ -1,7 +1,7 @@
 """What each flag of vLLM that is no setting of `EngineConfig` does to memory: nothing, or something not modelled.
 
-In: a flag as it was given. Out: an `Effect` with its reason. A flag that is not classified counts as one that may move
-memory. Names are written as fields, `served_model_name`; the settings themselves are in config.py.
+In: a flag as it was given. Out: a `FlagEffect` with its reason. A flag that is not classified counts as one that may
+move memory. Names are written as fields, `served_model_name`; the settings themselves are in config.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class FlagEffect:
     """What a flag does beside the settings that an estimate is made of."""
 
     reason: str
@@ -167,13 +167,13 @@ OF_IMAGES: dict[str, tuple[float, str]] = {
 """The same, of models that read images."""
 
 
-def _table() -> dict[str, Effect]:
-    found: dict[str, Effect] = {}
+def _table() -> dict[str, FlagEffect]:
+    found: dict[str, FlagEffect] = {}
     for reason, names in SET_ASIDE.items():
-        found |= dict.fromkeys(names.split(), Effect(reason))
+        found |= dict.fromkeys(names.split(), FlagEffect(reason))
     for images_only, table in ((False, UNMODELLED), (True, OF_IMAGES)):
         for reason, (share, names) in table.items():
-            found |= dict.fromkeys(names.split(), Effect(reason, share, is_doubt=True, images_only=images_only))
+            found |= dict.fromkeys(names.split(), FlagEffect(reason, share, is_doubt=True, images_only=images_only))
     return found
 
 
@@ -208,14 +208,14 @@ PLAIN_KEYS = frozenset({
 config/compilation.py)."""
 
 
-def effect_of(given: GivenFlag) -> Effect:
+def effect_of(given: GivenFlag) -> FlagEffect:
     """The effect of a flag that is no setting of EngineConfig. A boolean that is off has none."""
     name = given.flag.field
     found = EFFECTS.get(name)
     if found is None:
-        return Effect(NOT_KNOWN, MOST, is_doubt=True)
+        return FlagEffect(NOT_KNOWN, MOST, is_doubt=True)
     if found.is_doubt and (given.is_off or _is_neutral(name, given.values)):
-        return Effect("as without it")
+        return FlagEffect("as without it")
     return found
 
 

@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from planner.engine.command.arity import full_name, is_flag
 from planner.engine.command.config_file import with_config_file
-from planner.engine.command.effects import EFFECTS, MOST, Effect, effect_of
+from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of
 from planner.engine.command.spelling import glued_short, human_int
 from planner.engine.command.words import UNRESOLVED, GivenFlag, is_invalid_choice, read_words, unknown_words
 from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
@@ -175,25 +175,33 @@ def _meant(
     values = found.values
     choices = ((one.flag.name, is_invalid_choice(one)) for one in found.others)
     refused = [f"argument {name}: {problem}" for name, problem in choices if problem is not None]
-    effects = [(one.flag.name, effect_of(one)) for one in found.others]
     written = values.pop(DRAFT, json.dumps(_drafts(found.draft)) if found.draft else None)
     if written is not None:
-        effects.append((flag(DRAFT), EFFECTS[DRAFT]))
         if (drafts := _object(written)) is not None:
             values[DRAFT] = drafts
         else:
             found.passed.add(flag(DRAFT))
             refused.append(f"argument {flag(DRAFT)}: invalid loads value: {written!r}")
     passed = _passed(one for one in given if one.flag.name in found.passed)
+    effects = flags_with_effects(found.others, [] if written is None else [EFFECTS[DRAFT]])
     return VllmFlags(
         settings=convert_settings(values, where),
         extra_args=tuple(word for one in passed for word in one.words),
-        set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
+        set_aside=effects.set_aside,
         replaced=tuple(one.flag.name for one in found.others if one.flag.field in (*REPLACED, *SECRETS)),
-        doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),
+        doubts=effects.doubts,
         refused=tuple(refused),
         notes=tuple(notes),
         is_context_auto=found.is_auto,
+    )
+
+
+def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect] = ()) -> VllmFlags:
+    """What flags that are no settings do to memory. `further`: the effect of the speculative config if there is one."""
+    effects = [(one.flag.name, effect_of(one)) for one in given] + [(flag(DRAFT), effect) for effect in further]
+    return VllmFlags(
+        set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
+        doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),
     )
 
 
@@ -209,9 +217,9 @@ def _passed(given: Iterable[GivenFlag]) -> list[GivenFlag]:
     return list(found.values())
 
 
-def _doubts(found: Iterable[tuple[str, Effect]]) -> tuple[Unmodelled, ...]:
+def _doubts(found: Iterable[tuple[str, FlagEffect]]) -> tuple[Unmodelled, ...]:
     """One doubt for each reason."""
-    by_effect: dict[Effect, list[str]] = {}
+    by_effect: dict[FlagEffect, list[str]] = {}
     for name, effect in found:
         by_effect.setdefault(effect, []).append(name)
     return tuple(
