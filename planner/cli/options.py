@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from planner.errors import InputError
 from planner.study import StudySource
 
 
@@ -43,11 +44,16 @@ class TakesFlags(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        from planner.cli.words import OwnOptions, part
+        from planner.cli.words import OwnOptions, PartedWords, part
         from planner.engine import TypedWords
 
         options = OwnOptions.of(self.params)
-        parted = part(args, options)
+        try:
+            parted = part(args, options)
+        except InputError:
+            if not ctx.resilient_parsing:  # else the shell asks for completions of an unfinished line
+                raise
+            parted = PartedWords(own=args)
         ctx.obj = TypedWords(tuple(parted.vllm), parted.env, tuple(sorted(options.names)))
         return super().parse_args(ctx, parted.own)
 
