@@ -19,10 +19,10 @@ import typer.main
 
 from planner import errors
 from planner.benchmark.metric import LATENCIES, METRICS, RATES, STATISTICS
-from planner.cli.main import app
+from planner.cli.main import TAKE_FLAGS, app
 from planner.cli.schemas import SCHEMAS, json_schema
 from planner.engine.config import FIELDS
-from planner.engine.flags import parse_flags
+from planner.engine.flags import flag
 from planner.engine.levers import LEVERS
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
 from planner.engine.log.report import read_log
@@ -295,17 +295,18 @@ def test_shown_commands_exist(path: Path) -> None:
     """Also those that are not run: command, options and the values of options are the real ones."""
     group: Any = typer.main.get_command(app)
     for words in docs_make.commands(path.read_text("utf-8")):
-        _, rest = parse_flags(words)
-        assert rest[0] in group.commands, words
-        group.commands[rest[0]].make_context(rest[0], rest[1:])
+        name, *rest = words
+        assert name in group.commands, words
+        group.commands[name].make_context(name, rest)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_mentioned_commands_exist(path: Path) -> None:
     group: Any = typer.main.get_command(app)
     for words in docs_make.mentioned(path.read_text("utf-8")):
-        _, (name, *rest) = parse_flags(words)
+        name, *rest = words
         known = {"--help", *(option for known in group.commands[name].params for option in known.opts)}
+        known |= set(map(flag, FIELDS)) if name in TAKE_FLAGS else set()
         assert {word for word in rest if re.match("--?[a-z]", word)} <= known, words
 
 

@@ -199,7 +199,10 @@ def _capacity(answer: Answer) -> list[RenderableType]:
 def _reasons(answer: Answer) -> list[RenderableType]:
     rows = [("broken", f"{constraint.name}: {constraint.message}", "red") for constraint in answer.violated]
     rows += [("risk", danger, "yellow") for danger in answer.dangers]
+    rows += [("doubt", doubt.words, "yellow") for doubt in answer.unmodelled]
     rows += [("note", note, "dim") for note in answer.notes]
+    if answer.set_aside:
+        rows.append(("note", f"no effect on GPU memory: {', '.join(answer.set_aside)}", "dim"))
     return [_hanging(rows)] if rows else []
 
 
