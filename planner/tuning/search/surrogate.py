@@ -26,11 +26,12 @@ from planner.benchmark import Metric
 from planner.engine import FIELDS, NOT_COMPILED
 from planner.estimate import Coefficients, no_effect
 from planner.hardware import Machine
-from planner.study import Candidate, Forecast
+from planner.study import Candidate, Forecast, Value
 from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, Trial, as_on_one_host, launch_noise, shared_effects
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
     Array,
+    Switches,
     _expected_gain,
     _expected_improvement,
     _learned,
@@ -45,6 +46,10 @@ LIMIT_NOISE = 0.1
 RATE_NOISE = math.hypot(PRIOR_NOISE, LAUNCH_NOISE)
 """Noise of a rate from one launch to another, as a standard deviation of the log."""
 FAILURE_LENGTH_SCALE = 0.25
+PROBED_AFTER = 2
+"""Measured trials, the default and the model's favourite, after which unlaunched values of switches are checked."""
+MOST_WRONG = 0.6
+"""Largest loss, as a logarithm, by which the model may be wrong about one value; three times the doubt about it."""
 MOST_LEARNED = 128
 """Most trials that are learned from; few studies have more."""
 FIRST_START_S = 60.0
@@ -59,6 +64,7 @@ class Surrogate:
         self._sign = forecast.problem.objective.sign
         self._names = self._relevant_names()
         self._features: Array | None = None
+        self._switches = self._switch_columns()
 
     def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
         """The row of largest expected improvement per second; the model's favourite while nothing is measured.
@@ -83,7 +89,7 @@ class Surrogate:
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
-            return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared)
+            return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared, self._switches)
 
         believed = posterior(objective.powers, [t.value or 1.0 for t in measured], noise)
         chance = np.ones(len(points))
@@ -99,6 +105,11 @@ class Surrogate:
         chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
         if not acceptable.any():
             return int(rows[np.argmax(chance * np.exp(mean - mean.mean()))])
+        if (
+            len(measured) >= PROBED_AFTER
+            and (probe := self._probe(points[:count], known, mean + np.log(chance))) is not None
+        ):
+            return int(rows[probe])
         if objective.is_known:
             gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable])
         else:
@@ -125,7 +136,7 @@ class Surrogate:
         seen = self._predicted(measured, coefficients)
         points = self._grid_features()[rows]
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
-        return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared).mean
+        return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared, self._switches).mean
 
     def _telling(self, past: Sequence[Trial]) -> list[Trial]:
         """Trials to learn from: all, or if there are too many the default, the best and the latest.
@@ -215,6 +226,24 @@ class Surrogate:
         is_warm = np.array([grid.indices[row, shaping].tobytes() in seen for row in rows])
         return np.where(is_warm, warm_s, cold_s)
 
+    def _probe(self, points: Array, known: Array, worth: Array) -> int | None:
+        """The best point with a value of a switch or word that no measured one has; None if there is none to check.
+
+        What nobody launched cannot correct the model, and where the model is wrong about one switch every launch lands on
+        the same side of it. A value believed to lose more than MOST_WRONG is left out.
+        """
+        best: dict[int, float] = {}
+        for columns in map(list, self._switches):
+            seen = {point.tobytes() for point in known[:, columns]}
+            for value in np.unique(points[:, columns], axis=0):
+                if value.tobytes() in seen:
+                    continue
+                having = np.flatnonzero((points[:, columns] == value).all(axis=1))
+                favourite = int(having[np.argmax(worth[having])])
+                if worth[favourite] > worth.max() - MOST_WRONG:
+                    best[favourite] = float(worth[favourite])
+        return max(best, key=lambda point: best[point], default=None)
+
     def _new_points(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.int64]:
         """`rows` without those that differ from a measured one only in what has no effect; all rows if none is left."""
         measured = {point.tobytes() for point in np.round(known, 9)}
@@ -229,6 +258,17 @@ class Surrogate:
         idle = no_effect(self._problem.deployment(self._problem.default).engine, self._problem.version)
         searched = self._problem.choices.searched
         return [name for name in searched if len(searched[name]) > 1 and name not in idle]
+
+    def _switch_columns(self) -> Switches:
+        """Columns of each relevant name whose values are no numbers, in the order of the features."""
+        found, first = [], 0
+        for name in self._names:
+            values = self._problem.choices.searched[name]
+            width = self._encode(name, values).shape[1]
+            if is_switch(values):
+                found.append(tuple(range(first, first + width)))
+            first += width
+        return tuple(found)
 
     def _grid_features(self) -> Array:
         if self._features is None:
@@ -267,6 +307,11 @@ class Surrogate:
             return ((numbers - low) / (high - low))[:, None]
         words = [repr(value) for value in known]
         return np.array([[float(repr(value) == word) / math.sqrt(2) for word in words] for value in values])
+
+
+def is_switch(values: Sequence[Value]) -> bool:
+    """Whether a setting with these values is switched or named, instead of counted."""
+    return not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
 def _measured(past: Sequence[Trial]) -> list[Trial]:
