@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -58,6 +58,18 @@ WARM_SHARE = 0.6
 """Fraction of the start-up time if the code is in the compile cache: 28.6 s instead of 45 s of V1 0.24 on H200."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the surrogate would launch next, and what it expects of all that is left."""
+
+    row: int
+    is_probe: bool = False
+    """Whether the row checks a value of a switch or word that was never launched."""
+    gain: float | None = None
+    """Expected gain of the most promising row over the best so far, as a share; None if that cannot be said yet, or the
+    objective is known before a launch."""
+
+
 class Surrogate:
     def __init__(self, forecast: Forecast) -> None:
         self._forecast, self._problem = forecast, forecast.problem
@@ -67,6 +79,10 @@ class Surrogate:
         self._switches = self._switch_columns()
 
     def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
+        """The row to launch next; see `outlook`."""
+        return self.outlook(rows, past, pending).row
+
+    def outlook(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> Outlook:
         """The row of largest expected improvement per second; the model's favourite while nothing is measured.
 
         `pending` candidates are under way on other engines and count as trials that ended as expected.
@@ -80,18 +96,46 @@ class Surrogate:
         if not measured:
             predicted = {name: column[rows] for name, column in grid.items()}
             value = self._sign * _log(objective.powers, predicted)
-            return int(rows[np.argmax(value + np.log(self._kept(predicted)))])
+            return Outlook(int(rows[np.argmax(value + np.log(self._kept(predicted)))]))
         known = np.array([self._candidate_features(t.candidate) for t in measured])
         rows = self._new_points(rows, known)
         seen = self._predicted(measured, coefficients)
         points = np.vstack([self._grid_features()[rows], known])  # measured ones may turn out differently next time
         predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
+        believed, chance = self._learned_from(measured, known, seen, points, predicted)
+        count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
+        mean, std = self._sign * believed.mean[:count], believed.std[:count]
+        chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
+        if not acceptable.any():
+            return Outlook(int(rows[np.argmax(chance * np.exp(mean - mean.mean()))]))
+        if len(measured) >= PROBED_AFTER:
+            probe = self._probe(points[:count], known, mean + np.log(np.maximum(chance, 1e-12)))
+            if probe is not None:
+                return Outlook(int(rows[probe]), is_probe=True)
+        if objective.is_known:
+            gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
+            share = None
+        else:
+            gain = _expected_improvement(mean, std, (self._sign * believed.at_known)[acceptable].max()) * chance
+            share = math.expm1(float(gain.max()))
+        per_s = gain / self._expected_s(rows, grid["output_throughput"][rows], measured)
+        return Outlook(int(rows[np.argmax(per_s)]), gain=share)
+
+    def _learned_from(
+        self,
+        measured: Sequence[Trial],
+        known: Array,
+        seen: Mapping[str, Array],
+        points: Array,
+        predicted: Mapping[str, Array],
+    ) -> tuple[_Posterior, Array]:
+        """What is believed of the objective at the points, and the chance that the limits are kept there."""
+        objective = self._problem.objective
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
             return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared, self._switches)
 
-        believed = posterior(objective.powers, [t.value or 1.0 for t in measured], noise)
         chance = np.ones(len(points))
         for name, limit in objective.limits.items():
             if all(t.metrics.get(name, 0.0) > 0 for t in measured):
@@ -100,21 +144,7 @@ class Surrogate:
                 limited = posterior({name: 1.0}, [t.metrics[name] for t in measured], spread)
                 room = metric.sign * (limited.mean - math.log(limit))
                 chance = chance * _normal_cdf(room / np.hypot(limited.std, spread))
-        count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
-        mean, std = self._sign * believed.mean[:count], believed.std[:count]
-        chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
-        if not acceptable.any():
-            return int(rows[np.argmax(chance * np.exp(mean - mean.mean()))])
-        if (
-            len(measured) >= PROBED_AFTER
-            and (probe := self._probe(points[:count], known, mean + np.log(chance))) is not None
-        ):
-            return int(rows[probe])
-        if objective.is_known:
-            gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable])
-        else:
-            gain = _expected_improvement(mean, std, (self._sign * believed.at_known)[acceptable].max())
-        return int(rows[np.argmax(gain * chance / self._expected_s(rows, grid["output_throughput"][rows], measured))])
+        return posterior(objective.powers, [t.value or 1.0 for t in measured], noise), chance
 
     def believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
         """Logarithm of the objective, or of a metric, at these rows of the grid, as learned from all measured trials.
