@@ -44,8 +44,8 @@ WORLDS = (
     "flat-top",
 )
 """`right`: but for MODEL_ERROR. `switch-mild`: chunked prefill gives 8 % where the model says that it costs 22 %.
-`switch-sign`: its effect turned round. `noisy`: launches differ by 10 %, with heavy tails. `upside-down`: what the model
-likes least is best. `failing`: the model's favourite corner of 30 % does not start; `failing-anywhere`: any 30 %.
+`switch-sign`: its effect turned round. `noisy`: launches differ by 10 %, with heavy tails. `upside-down`: what the
+model likes least is best. `failing`: the model's favourite corner of 30 % does not start; `failing-anywhere`: any 30 %.
 `flat`: nothing matters; `flat-top`: nothing above the middle does."""
 
 
@@ -73,7 +73,7 @@ class World:
         return 1.0 if math.isnan(value) else 1 - math.exp(value - self.best)
 
     def measure(self, seed: int) -> Measure:
-        """A measure whose noise depends on the seed, the trial's number and the candidate: the same for all searchers."""
+        """A measure whose noise depends on seed, trial number and candidate: the same for all searchers."""
         forecast, workload = Forecast(self.problem), self.problem.workload
         tokens = workload.num_requests * workload.mean_output_tokens
 

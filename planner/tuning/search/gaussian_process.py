@@ -49,22 +49,20 @@ def _learned(
     seen: Mapping[str, Array],
     points: Array,
     predicted: Mapping[str, Array],
-    noise: float,
-    shared: Array | float,
+    noise: tuple[float, Array | float],
     switches: Switches,
 ) -> _Posterior:
     """Posterior of a product of metrics at `points`, given its measured `logs` and the metrics' predictions at both.
 
-    The context length is known before a launch and is used unchanged.
+    `noise`: the standard deviation of a launch, and the covariance of what several of them shared. The context length
+    is known before a launch and is used unchanged.
     """
     sure = {name: power for name, power in powers.items() if name == MAX_MODEL_LEN}
     unsure = {name: power for name, power in powers.items() if name not in sure}
     sure_known, sure_points = _log(sure, seen), _log(sure, predicted)
     if not unsure:
         return _Posterior(sure_points, np.full(len(points), CERTAIN), sure_known)
-    found = _posterior(
-        known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), noise, shared, switches
-    )
+    found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), *noise, switches)
     return _Posterior(found.mean + sure_points, found.std, found.at_known + sure_known)
 
 

@@ -1,20 +1,22 @@
 """When a search may end before its last trial: what is left is expected to give less than it costs to look.
 
-In: a forecast, the open rows, the finished trials. Out: whether to stop, with the figures that say why. Values of switches
-that were never launched are checked first, because a model that is wrong about one of them expects nothing there.
+In: a forecast, the open rows, the finished trials. Out: whether to stop, with the figures that say why. Values of
+switches that were never launched are checked first: a model that is wrong about one of them expects nothing there.
 
 Source: Nguyen et al. 2017, Regret for Expected Improvement over the Best-Observed Value and Stopping Condition.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.study import Forecast
+from planner.errors import InputError
+from planner.study import Forecast, StudySpec
 from planner.trials import Trial
 from planner.tuning.search.surrogate import Surrogate
 
@@ -26,6 +28,13 @@ LOOKS = 2
 """Launches in a row after which so little must be expected."""
 
 
+def until_of(spec: StudySpec, asked: str | None) -> float | None:
+    """The gain to stop at: as asked, else UNTIL with our own sampler, and None with those that look elsewhere."""
+    if asked is not None:
+        return parse_until(asked)
+    return UNTIL if spec.sampler.name == "planner" else None
+
+
 @dataclass(frozen=True, slots=True)
 class Enough:
     """Why a search ended before its last trial."""
@@ -33,6 +42,24 @@ class Enough:
     gain: float
     """Expected gain of the most promising launch that is left, as a share."""
     launched: int
+
+    def words(self, target: int, until: float) -> str:
+        """`stopped after 11 of 30 launches: ...`."""
+        return (
+            f"stopped after {self.launched} of {target} launches: the most promising one left is expected to give "
+            f"{self.gain:+.1%}, less than {until * 100:g} % (--until); --keep-going searches on"
+        )
+
+
+def parse_until(text: str) -> float:
+    """Parse `0.5%` into a share. Raises InputError."""
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = math.nan
+    if not text.strip().endswith("%") or not 0 < share <= 0.5:
+        raise InputError(f"--until {text}: allowed is a percentage above 0 and up to 50, for example 0.5%")
+    return share
 
 
 def enough(forecast: Forecast, rows: NDArray[np.int64], past: Sequence[Trial], until: float) -> Enough | None:

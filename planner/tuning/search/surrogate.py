@@ -134,7 +134,7 @@ class Surrogate:
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
-            return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared, self._switches)
+            return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches)
 
         chance = np.ones(len(points))
         for name, limit in objective.limits.items():
@@ -166,7 +166,7 @@ class Surrogate:
         seen = self._predicted(measured, coefficients)
         points = self._grid_features()[rows]
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
-        return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared, self._switches).mean
+        return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches).mean
 
     def _telling(self, past: Sequence[Trial]) -> list[Trial]:
         """Trials to learn from: all, or if there are too many the default, the best and the latest.
@@ -259,8 +259,8 @@ class Surrogate:
     def _probe(self, points: Array, known: Array, worth: Array) -> int | None:
         """The best point with a value of a switch or word that no measured one has; None if there is none to check.
 
-        What nobody launched cannot correct the model, and where the model is wrong about one switch every launch lands on
-        the same side of it. A value believed to lose more than MOST_WRONG is left out.
+        What nobody launched cannot correct the model, and where the model is wrong about one switch every launch lands
+        on the same side of it. A value believed to lose more than MOST_WRONG is left out.
         """
         best: dict[int, float] = {}
         for columns in map(list, self._switches):
