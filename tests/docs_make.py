@@ -28,11 +28,11 @@ import typer.main
 from planner.cli.examples import EXAMPLES, FLAGS
 from planner.cli.main import app
 from planner.engine.config import FIELDS, EngineConfig
+from planner.engine.flag_table import lifespan
 from planner.engine.flags import ATTENTION_BACKEND_ENV, flag
 from planner.engine.levers import lever_of
 from planner.engine.log.known_warnings import NOTES, Note
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
-from planner.engine.versions import ATTENTION_BACKEND_FLAG_SINCE, SINCE, UNTIL
 from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
 from planner.model.config_json import KNOWN_FAMILIES
 from planner.service.guard.decisions import EVENTS
@@ -162,12 +162,13 @@ _LIMITS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
 
 def _versions(field: str) -> str:
     parts = []
-    if field in SINCE:
-        parts.append(f"since {SINCE[field]}")
-    if field in UNTIL:
-        parts.append(f"before {UNTIL[field]}")
+    since, until = lifespan(flag(field))
     if field == "attention_backend":
-        parts.append(f"before {ATTENTION_BACKEND_FLAG_SINCE} as `{ATTENTION_BACKEND_ENV}`")
+        return f"before {since} as `{ATTENTION_BACKEND_ENV}`"
+    if since is not None:
+        parts.append(f"since {since}")
+    if until is not None:
+        parts.append(f"before {until}")
     return ", ".join(parts)
 
 

@@ -95,6 +95,7 @@ def _title(d: Deployment) -> list[RenderableType]:
     """Model and card, then engine and layout: two lines, so that none is broken at 80 columns."""
     engine, cards = d.engine, d.instances * d.engine.num_gpus
     card = d.gpu.name if d.gpu.is_cpu else f"{cards} x {d.gpu.name}"
+    card += f" ({d.placement.interconnect})" if cards > 1 else ""
     pipeline = f" pp {engine.pipeline_parallel_size}" if engine.pipeline_parallel_size > 1 else ""
     layout = f"{d.instances} x tp {engine.tensor_parallel_size}{pipeline}"
     return [
@@ -198,7 +199,10 @@ def _capacity(answer: Answer) -> list[RenderableType]:
 def _reasons(answer: Answer) -> list[RenderableType]:
     rows = [("broken", f"{constraint.name}: {constraint.message}", "red") for constraint in answer.violated]
     rows += [("risk", danger, "yellow") for danger in answer.dangers]
+    rows += [("doubt", doubt.words, "yellow") for doubt in answer.unmodelled]
     rows += [("note", note, "dim") for note in answer.notes]
+    if answer.set_aside:
+        rows.append(("note", f"no effect on GPU memory: {', '.join(answer.set_aside)}", "dim"))
     return [_hanging(rows)] if rows else []
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.engine import EngineConfig
+from planner.engine import EngineConfig, settings, words_of
 from planner.files import refuse_secrets
 from planner.hardware import Interconnect
 from planner.study.objective import Objective
@@ -202,7 +202,9 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def deployment_words(self) -> str:
-        """`Qwen3-8B on 2 x RTX 4090 (pcie), vLLM 0.33.0`: the models, the cards and the version."""
+        """`Qwen3-8B on 2 x RTX 4090 (pcie), vLLM 0.33.0, dtype half`: models, cards, version and fixed settings."""
         models = " or ".join(dict.fromkeys(variant.basename for variant in self.models.values()))
         hardware = self.hardware
-        return f"{models} on {hardware.num_gpus} x {hardware.gpu} ({hardware.interconnect}), vLLM {self.engine.version}"
+        cards = f"{hardware.num_gpus} x {hardware.gpu} ({hardware.interconnect})"
+        fixed = [f"{name} {words_of(value)}" for name, value in settings(self.engine.settings).items()]
+        return ", ".join([f"{models} on {cards}", f"vLLM {self.engine.version}", *fixed])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.fuzz.arguments import commands, drawn, faults, harmless
 
+pytestmark = pytest.mark.filterwarnings("ignore")
 DRAWS = 2000
 
 

@@ -48,6 +48,10 @@ def _numbers(value: Any) -> list[float]:
         (f"estimate {TARGET} --max-num-batched-tokens 4096", "is smaller than max_model_len"),
         (f"estimate {TARGET} --tensor-parallel-size 8", "8 GPUs are needed, 4 are there"),
         ("estimate --model Qwen/Qwen3-32B --gpu 'RTX 4090' --max-model-len 4096", "out of memory"),
+        (
+            "estimate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --num-gpus 37 --pipeline-parallel-size 37",
+            "pipeline_parallel_size (37) is above the model's number of layers (36)",
+        ),
     ],
 )
 def test_what_will_not_start_exits_3_and_says_why(run: Run, line: str, reason: str) -> None:
@@ -73,8 +77,8 @@ BAD_INPUTS = [
     (f"estimate {TARGET} --model Qwen/Qwen3-8B --gpu H200", "not both"),
     ("estimate --model Qwen/Qwen3-8B --gpu H200 --vllm-version newest", "'newest' is not a version"),
     ("estimate --model Qwen/Qwen3-8B --gpu H200 --interconnect string", "Invalid enum value 'string'"),
-    (f"estimate {TARGET} --max-num-seqs many", "max_num_seqs: Expected `int"),
-    (f"estimate {TARGET} --max-num-seqs", "max_num_seqs: --max-num-seqs needs a value"),
+    (f"estimate {TARGET} --max-num-seqs many", "argument --max-num-seqs: invalid int value: 'many'"),
+    (f"estimate {TARGET} --max-num-seqs", "argument --max-num-seqs: expected one argument"),
     (f"estimate {TARGET} --gpu-memory-utilization 1.2", "gpu_memory_utilization: Expected `float` <= 1.0"),
     (f"estimate {TARGET} --dtype int3", "dtype: Invalid enum value 'int3'"),
     (f"tune {TARGET} --backend cloud", "--backend cloud: allowed: docker, process, simulated"),
@@ -310,6 +314,38 @@ def test_what_cannot_be_replayed_or_reported(run: Run, study: Path, line: str, m
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+STAGES = "estimate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --num-gpus 64"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{STAGES} --fit pipeline_parallel_size --tensor-parallel-size 1",
+        f"{STAGES} --sweep pipeline_parallel_size=1..64 --tensor-parallel-size 1",
+        f"{STAGES} --layouts",
+        f"{STAGES} --pipeline-parallel-size 64 --layouts",
+    ],
+)
+def test_more_stages_than_layers_are_judged_everywhere(run: Run, line: str) -> None:
+    code, out, err = run(line)
+    assert (code in {0, 3}, err) == (True, "")
+    assert "Error" not in out
+
+
+def test_nothing_to_deploy_ends_with_3_and_a_way_out(run: Run, study: Path) -> None:
+    described = "tune --model Qwen/Qwen3-8B --gpu 'RTX 4090' --num-gpus 3 --vllm-version 0.33.0 --backend simulated"
+    code, out, _ = run(f"{described} --dry-run")
+    assert (code, "first launch" in out) == (3, False)
+    assert "what would start: tensor_parallel_size 3 -> 2" in " ".join(out.split())
+    code, _, err = run(f"{described} --trials 2 --quiet")
+    assert (code, err.startswith("nothing to deploy: no combination can start: ")) == (3, True)
+    study.write_text(study.read_text("utf-8") + "\nobjective: {slo: {ttft_p95: 1us}}\n", "utf-8")
+    code, out, err = run(f"tune {study} --backend simulated --trials 2 --no-finals --json --quiet")
+    assert (code, json.loads(out)["deploy"]) == (3, None)
+    assert json.loads(out)["nothing_to_deploy"] in err
+    assert "the nearest is trial " in err
 
 
 # --- levers ---
