@@ -115,12 +115,13 @@ DOCKER_SHM_BYTES = 64 * MIB
 class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the container is run, in the trials and in the exported script."""
 
-    image: str
+    image: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]\S*$(?!\n)")]
+    """Image of vLLM, as `docker run` takes it."""
     runtime: str | None = "nvidia"
     """Docker runtime; null if there are no GPUs."""
     model_mount: str = "/model"
     """Where model directories are mounted: PATH becomes MODEL_MOUNT/NAME."""
-    container_port: Positive = 8000
+    container_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
     ipc: Literal["host", "private"] = "host"
     shm_size: Bytes | None = None
     """Size of /dev/shm in bytes; used only with private ipc."""
