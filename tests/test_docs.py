@@ -37,7 +37,7 @@ from planner.report.log.document import log_document
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.space import SearchSpace
 from planner.study.spec import SamplerSpec, StudySpec
-from tests import docs_make
+from tests import docs_make, pictures
 from tests.forecasts import forecast_of
 
 ROOT = docs_make.ROOT
@@ -133,9 +133,9 @@ def test_every_key_of_a_fleet_is_documented() -> None:
     assert not sorted(key for key in keys if not is_named(key, page("fleet.md")))
 
 
-def test_every_package_is_in_the_tree_of_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    tree = readme.partition("## Where things are\n\n```\n")[2].partition("```")[0]
+def test_every_package_is_in_the_tree_of_contributing() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    tree = contributing.partition("## Where things are\n\n```\n")[2].partition("```")[0]
     assert len(tree.splitlines()) <= 20
     for path in (ROOT / "planner").glob("[a-z]*/"):
         assert re.search(rf"\b{path.name}/", tree), path.name
@@ -181,6 +181,7 @@ def test_every_verdict_is_documented() -> None:
     for verdict in get_args(Verdict):
         assert f"| {verdict} |" in (ROOT / "README.md").read_text("utf-8")
         assert f"| `{verdict}` |" in page("README.zh.md")
+        assert f"| {verdict} |" in page("estimate.md")
 
 
 def test_keys_of_requests_and_answers_are_documented() -> None:
@@ -233,6 +234,13 @@ def test_every_workload_and_shipped_space_is_documented() -> None:
 @pytest.mark.parametrize("lever", LEVERS)
 def test_every_lever_is_documented(lever: str) -> None:
     assert f"| `{lever}` |" in page("search-spaces.md")
+
+
+@pytest.mark.parametrize("path", sorted(pictures.paths()), ids=lambda path: path.name)
+def test_a_picture_shows_what_is_printed(path: Path) -> None:
+    now = pictures.words(pictures.picture(pictures.paths()[path]))
+    assert pictures.words(path.read_text("utf-8")) == now, "run: python -m tests.pictures"
+    assert "@font-face" not in path.read_text("utf-8")
 
 
 # --- links, examples ---

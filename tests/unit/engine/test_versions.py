@@ -31,7 +31,7 @@ TABLE = PACKAGE / "engine" / "versions.py"
 FACTS = {
     name: value
     for name, value in vars(versions).items()
-    if name not in {"OLDEST", "NEWEST"}
+    if name not in {"OLDEST", "NEWEST"}  # which bound the table
     if isinstance(value, Version) or (isinstance(value, tuple) and all(isinstance(end, Version) for end in value))
 }
 SMALL = load_model("Qwen/Qwen3-8B")
