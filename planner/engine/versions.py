@@ -139,6 +139,8 @@ MOST_VERSION = 100
 """Most characters of a version; Python refuses to convert numbers of thousands of digits."""
 OLDEST, NEWEST = Version("0.6.0"), Version("0.33.0")
 """Releases that the facts above cover. The newest is what is taken where nobody names a version."""
+MINORS_BEHIND = 4
+"""Minor releases before the oldest that are still judged, by its rules: recorded starts reach back to 0.2."""
 MINORS_AHEAD = 12
 """Minor releases after the newest that are still judged, by its rules. A guess: about a year of releases."""
 LATEST = "latest"
@@ -163,7 +165,7 @@ def supported_version(text: str, where: str = "vLLM version") -> Version:
         version = Version(f"{version}.0")
     if version.epoch:
         raise InputError(f"{where}: {text}: no release of vLLM has an epoch; write for example {NEWEST}")
-    if version.release < OLDEST.release:
+    if version.major == OLDEST.major and version.minor < OLDEST.minor - MINORS_BEHIND:
         raise InputError(f"{where}: {version}: too old; planner knows vLLM {OLDEST} to {NEWEST}")
     if version.major > NEWEST.major or version.minor > NEWEST.minor + MINORS_AHEAD:
         raise InputError(f"{where}: {version}: not a release that planner can judge; it knows {OLDEST} to {NEWEST}")
@@ -171,10 +173,11 @@ def supported_version(text: str, where: str = "vLLM version") -> Version:
 
 
 def version_doubt(version: Version) -> str | None:
-    """What to say of a release that is newer than the facts above; None of one that they cover."""
-    if version.release[:2] <= NEWEST.release[:2]:
+    """What to say of a release that is older or newer than the facts above; None of one that they cover."""
+    if OLDEST.release[:2] <= version.release[:2] <= NEWEST.release[:2]:
         return None
-    return f"vLLM {version} is newer than planner knows: judged by the rules of {NEWEST.major}.{NEWEST.minor}"
+    age, end = ("older", OLDEST) if version < OLDEST else ("newer", NEWEST)
+    return f"vLLM {version} is {age} than planner knows: judged by the rules of {end.major}.{end.minor}"
 
 
 def knows(version: Version, field: str) -> bool:

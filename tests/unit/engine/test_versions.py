@@ -208,6 +208,8 @@ def _flags(version: str) -> set[str]:
 
 
 def test_recorded_flags_show_the_forms_of_booleans() -> None:
+    earlier = supported_version("0.5.4")
+    assert version_doubt(earlier) == "vLLM 0.5.4 is older than planner knows: judged by the rules of 0.6"
     later = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", HELP))
     for version, known in {"0.6.6": _flags("0.6.6"), "0.8.5": _flags("0.8.5"), "0.32.0": later}.items():
         release = release_of(parse_version(version))
@@ -234,6 +236,8 @@ def test_recorded_help_and_metrics_show_later_defaults_and_names() -> None:
 def test_a_version_is_known_doubtful_or_refused() -> None:
     assert str(supported_version("v0.33")) == "0.33.0"  # as its image is called
     assert version_doubt(supported_version(f"{NEWEST}.post1")) is None
+    earlier = supported_version("0.5.4")
+    assert version_doubt(earlier) == "vLLM 0.5.4 is older than planner knows: judged by the rules of 0.6"
     later = supported_version(f"0.{NEWEST.minor + 1}.0")
     assert version_doubt(later) == (
         f"vLLM {later} is newer than planner knows: judged by the rules of {NEWEST.major}.{NEWEST.minor}"
@@ -248,7 +252,7 @@ def test_a_version_is_known_doubtful_or_refused() -> None:
         ("1.0.0", "not a release that planner can judge"),
         ("9!0.8.5", "no release of vLLM has an epoch"),
         ("0.1.0", "too old"),
-        ("0.5.4", "too old"),
+        ("0.1.7", "too old"),
         ("latest", "is not a version"),
     ],
 )

@@ -61,7 +61,7 @@ def test_sources_of_the_numbers() -> None:
 def test_nothing_is_broken_at_80_columns() -> None:
     setup = setup_for()
     lines = drawn(estimate_view(setup.answer(), nearest_fixes(setup))).splitlines()
-    assert lines[0] == "Qwen/Qwen3-32B-AWQ on 4 x RTX 2080 Ti 22GB"
+    assert lines[0] == "Qwen/Qwen3-32B-AWQ on 4 x RTX 2080 Ti 22GB (pcie)"
     assert lines[1].endswith("memory per GPU:")
     assert lines[2].startswith("┏")
     assert sum(line.startswith("│") for line in lines) == 7
