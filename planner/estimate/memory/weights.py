@@ -9,7 +9,7 @@ layers/quantization/{awq,gptq}.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,11 +17,13 @@ from planner.estimate.memory.allocator import allocated_bytes
 from planner.model import (
     DTYPE_BYTES,
     ENLARGED_ROPE_FACTOR,
-    Experts,
+    Attention,
     LatentAttention,
-    LinearAttention,
+    Layer,
     ModelSpec,
+    Module,
     Quantization,
+    modules_of,
     tower_bytes,
 )
 
@@ -56,6 +58,7 @@ class Rank:
 
     number: int
     stage: int
+    first_layer: int
     num_layers: int
     is_first: bool
     """Whether it is in the first pipeline stage, which holds the embedding and the vision tower."""
@@ -74,9 +77,10 @@ def distinct_ranks(
         is_first, is_last, number = stage == 0, stage == len(stages) - 1, stage * tensor_parallel_size
         if not (is_first or is_last) and any(r.num_layers == layers and r.stage > 0 for r in found):
             continue
-        found.append(Rank(number, stage, layers, is_first, is_last, samples=is_last))
+        first = sum(stages[:stage])
+        found.append(Rank(number, stage, first, layers, is_first, is_last, samples=is_last))
         if is_last and one_samples and tensor_parallel_size > 1:
-            found.append(Rank(number + 1, stage, layers, is_first, is_last, samples=False))
+            found.append(Rank(number + 1, stage, first, layers, is_first, is_last, samples=False))
     return found
 
 
@@ -112,8 +116,9 @@ def rank_weight_bytes(
     if model.quantization is not None and model.quantization.method == "gguf":
         return (model.checkpoint_bytes or 0) // (tensor_parallel_size * pipeline_parallel_size)
     tensors = rank_tensor_bytes(
-        model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, expert_parallel
-    )
+        model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, expert_parallel,
+        rank.first_layer,
+    )  # fmt: skip
     beside = _beside_the_language_model(model, dtype) // tensor_parallel_size if rank.is_first else 0
     return allocated_bytes(tensors) + beside
 
@@ -135,120 +140,85 @@ def rank_tensor_bytes(
     is_first: bool,
     is_last: bool,
     expert_parallel: bool = False,
+    first_layer: int = 0,
 ) -> Iterator[int]:
     """Sizes of a rank's tensors in order of creation: embedding, layers, last norm, head."""
-    itemsize = DTYPE_BYTES[dtype]
+    itemsize, tp = DTYPE_BYTES[dtype], tensor_parallel_size
     hidden = model.hidden_size
-    vocabulary = padded_vocab_size(model) // tensor_parallel_size * hidden * itemsize
+    vocabulary = padded_vocab_size(model) // tp * hidden * itemsize
     if is_first or (is_last and model.tie_word_embeddings):
         yield vocabulary
-    if is_first and model.model_type == "opt":  # learned positions, two of them for padding
-        yield (model.max_position_embeddings + 2) * hidden * itemsize
-    for layer in range(num_layers):
-        yield from _layer(model, itemsize, tensor_parallel_size, layer, expert_parallel)
+    if is_first:
+        for module in model.beside:
+            yield from _module(model, module, itemsize, tp, expert_parallel)
+    tables: set[tuple[int, float]] = set()
+    sizes: dict[Layer, tuple[list[int], list[int]]] = {}
+    for layer in model.layers.part(first_layer, num_layers):
+        if layer not in sizes:
+            before, after = _up_to_output(modules_of(layer, hidden))
+            sizes[layer] = (
+                [size for module in before for size in _module(model, module, itemsize, tp, expert_parallel)],
+                [size for module in after for size in _module(model, module, itemsize, tp, expert_parallel)],
+            )
+        yield from sizes[layer][0]
+        for table in rope_tables(layer) - tables:  # one cos/sin table, shared by all layers with the same base
+            tables.add(table)
+            yield _table_bytes(model, table[0], itemsize)
+        yield from sizes[layer][1]
     if is_last:
         yield hidden * itemsize
-        if not model.tie_word_embeddings:
+        if model.has_head and not model.tie_word_embeddings:
             yield vocabulary
 
 
-def _layer(model: ModelSpec, itemsize: int, tp: int, index: int, expert_parallel: bool) -> Iterator[int]:
-    hidden, linear = model.hidden_size, model.linear_attention
-    if linear is not None and index < linear.num_layers:  # which layers they are does not change the sum
-        yield from _delta_net(model, linear, itemsize, tp)
-    else:
-        yield from _attention(model, itemsize, tp, has_rope_cache=index == (linear.num_layers if linear else 0))
-    experts = model.experts
-    if experts is None or index < experts.num_dense_layers:
-        yield from _mlp(model, itemsize, model.intermediate_size // tp)
-    else:
-        yield from _moe(model, experts, itemsize, tp, expert_parallel)
-    for _ in range(model.norms_per_layer):
-        yield hidden * itemsize
+def _up_to_output(modules: Sequence[Module]) -> tuple[Sequence[Module], Sequence[Module]]:
+    """A layer's modules up to the mixer's output projection, after which vLLM makes the rotary table; and the rest."""
+    end = next((number + 1 for number, module in enumerate(modules) if module.cut == "inputs"), len(modules))
+    return modules[:end], modules[end:]
 
 
-def _attention(model: ModelSpec, itemsize: int, tp: int, has_rope_cache: bool) -> Iterator[int]:
-    hidden, mla = model.hidden_size, model.latent_attention
-    if mla is not None:
-        yield from _latent(model, mla, itemsize, tp)
-    else:
-        queries = model.num_attention_heads * model.head_dim // tp
-        keys = kv_heads_per_rank(model, tp) * model.head_dim
-        gates = queries if model.linear_attention is not None else 0  # hybrids gate the attention's output
-        yield from _linear(model, itemsize, hidden, queries + gates + 2 * keys, has_bias=model.qkv_bias)
-        yield from _linear(model, itemsize, queries, hidden, has_bias=not model.has_gated_mlp)
-    if has_rope_cache:  # one cos/sin cache, shared by all layers
-        width = mla.qk_rope_head_dim if mla is not None else model.head_dim
-        factor = ENLARGED_ROPE_FACTOR if model.vision is not None and model.vision.video_frames else 1
-        yield factor * model.max_context_tokens * width * itemsize
-    if model.qk_norm:
-        yield from (model.head_dim * itemsize, model.head_dim * itemsize)
+def rope_tables(layer: Layer) -> set[tuple[int, float]]:
+    """Width and base of the rotary tables that a layer's mixers read (layers/rotary_embedding: _ROPE_DICT)."""
+    found: set[tuple[int, float]] = set()
+    for mixer in layer.mixers:
+        if isinstance(mixer, Attention) and mixer.rotary_dim:
+            found.add((mixer.rotary_dim, mixer.rope_theta))
+        if isinstance(mixer, LatentAttention) and mixer.has_rope:
+            found.add((mixer.qk_rope_head_dim, 0.0))
+    return found
 
 
-def _delta_net(model: ModelSpec, linear: LinearAttention, itemsize: int, tp: int) -> Iterator[int]:
-    """Projections, convolution and gates of a gated delta net layer (vllm@0.20.2 models/qwen3_next.py)."""
-    mixed = 2 * linear.key_width + linear.value_width
-    yield from _linear(model, itemsize, model.hidden_size, (mixed + linear.value_width) // tp)
-    yield from _linear(model, itemsize, model.hidden_size, 2 * linear.num_value_heads // tp)
-    yield mixed // tp * linear.kernel_size * itemsize
-    yield from (linear.num_value_heads // tp * 4, linear.num_value_heads // tp * 4)
-    yield from _linear(model, itemsize, linear.value_width // tp, model.hidden_size)
+def _table_bytes(model: ModelSpec, width: int, itemsize: int) -> int:
+    factor = ENLARGED_ROPE_FACTOR if model.vision is not None and model.vision.video_frames else 1
+    return factor * model.max_context_tokens * width * itemsize
 
 
-def _latent(model: ModelSpec, mla: LatentAttention, itemsize: int, tp: int) -> Iterator[int]:
-    """The projections of multi-head latent attention; the compressing ones are replicated."""
-    hidden, heads = model.hidden_size, model.num_attention_heads // tp
-    query_width = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
-    if mla.q_lora_rank:
-        yield from _linear(model, itemsize, hidden, mla.q_lora_rank)
-        yield from _linear(model, itemsize, mla.q_lora_rank, query_width)
-    else:
-        yield from _linear(model, itemsize, hidden, query_width)
-    yield from _linear(model, itemsize, hidden, mla.kv_lora_rank + mla.qk_rope_head_dim)
-    yield from _linear(model, itemsize, mla.kv_lora_rank, heads * (mla.qk_nope_head_dim + mla.v_head_dim))
-    yield from _linear(model, itemsize, heads * mla.v_head_dim, hidden)
-    # kv_b_proj is also kept split and in the activations' dtype (v1/attention/backends/mla: W_UK_T, W_UV).
-    yield heads * mla.kv_lora_rank * (mla.qk_nope_head_dim + mla.v_head_dim) * itemsize
+def _module(model: ModelSpec, module: Module, itemsize: int, tp: int, expert_parallel: bool) -> Iterator[int]:
+    """Bytes of a module's tensors on a rank: its weight, or the tensors of its quantised form; then the bias.
 
-
-def _mlp(model: ModelSpec, itemsize: int, inner: int) -> Iterator[int]:
-    has_bias = not model.has_gated_mlp
-    yield from _linear(model, itemsize, model.hidden_size, (2 if model.has_gated_mlp else 1) * inner, has_bias)
-    yield from _linear(model, itemsize, inner, model.hidden_size, has_bias)
-
-
-def _moe(model: ModelSpec, experts: Experts, itemsize: int, tp: int, expert_parallel: bool) -> Iterator[int]:
-    """Router (replicated, never quantised), the experts as two stacked tensors, the shared experts.
-
-    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts.
+    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts. MXFP4 checkpoints (gpt-oss)
+    quantise the experts only.
     """
-    hidden, inner, count = model.hidden_size, experts.intermediate_size, experts.num_experts
-    yield hidden * count * itemsize
-    count, inner = (-(-count // tp), inner) if expert_parallel else (count, inner // tp)
-    if model.quantization is not None and model.quantization.method == "mxfp4":
-        hidden = -(-hidden // MXFP4_HIDDEN_PADDING) * MXFP4_HIDDEN_PADDING
-    for outputs, inputs in ((2 * inner, hidden), (hidden, inner)):
-        yield from (count * size for size in _linear(model, itemsize, inputs, outputs, is_expert=True))
-    if model.model_type == "gpt_oss":  # the only model type here whose experts have biases
-        yield from (count * 2 * inner * itemsize, count * hidden * itemsize)
-    if experts.shared_intermediate_size:
-        yield from _mlp(model, itemsize, experts.shared_intermediate_size // tp)
-
-
-def _linear(
-    model: ModelSpec, itemsize: int, inputs: int, outputs: int, has_bias: bool = False, is_expert: bool = False
-) -> Iterator[int]:
-    """Bytes of one linear layer on a rank: its weight, or the tensors of its quantised form; then the bias.
-
-    MXFP4 checkpoints (gpt-oss) quantise the experts only.
-    """
-    quantization = model.quantization
-    if quantization is None or (quantization.method == "mxfp4" and not is_expert):
-        yield inputs * outputs * itemsize
+    count = 1
+    if module.copies:
+        count, tp = (-(-module.copies // tp), 1) if expert_parallel else (module.copies, tp)
+    outputs, inputs = module.shape(tp)
+    own, quantization = module.itemsize or itemsize, model.quantization
+    if quantization is None or not module.is_quantizable or (quantization.method == "mxfp4" and not module.copies):
+        yield count * outputs * inputs * own
     else:
-        yield from _quantised(quantization, itemsize, inputs, outputs)
-    if has_bias:
-        yield outputs * itemsize
+        if quantization.method == "mxfp4":
+            outputs, inputs = _padded(module, outputs, inputs)
+        yield from (count * size for size in _quantised(quantization, itemsize, inputs, outputs))
+    if module.has_bias:
+        yield count * outputs * own
+
+
+def _padded(module: Module, outputs: int, inputs: int) -> tuple[int, int]:
+    """Shape of an MXFP4 expert with the hidden size padded, which is the inputs of gate and up, the outputs of down."""
+    if module.cut == "outputs":
+        return outputs, -(-inputs // MXFP4_HIDDEN_PADDING) * MXFP4_HIDDEN_PADDING
+    return -(-outputs // MXFP4_HIDDEN_PADDING) * MXFP4_HIDDEN_PADDING, inputs
 
 
 def _quantised(quantization: Quantization, itemsize: int, inputs: int, outputs: int) -> Iterator[int]:
