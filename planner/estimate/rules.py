@@ -89,7 +89,8 @@ def _shards(d: Deployment) -> int:
     """Sum of the remainders when the vocabulary, the MLP and quantisation groups are split over the ranks."""
     tp, quantization = d.engine.tensor_parallel_size, d.model.quantization
     rest = padded_vocab_size(d.model) % tp + d.model.intermediate_size % tp
-    if quantization is not None and quantization.group_size > 0 and not rest:
+    pads = quantization is not None and quantization.method == "mxfp4"  # vLLM pads such experts on each rank
+    if quantization is not None and quantization.group_size > 0 and not rest and not pads:
         queries = d.model.num_attention_heads * d.model.head_dim
         rest = sum(width // tp % quantization.group_size for width in (d.model.intermediate_size, queries))
     return rest

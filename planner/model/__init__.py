@@ -26,8 +26,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Mlp",
             "ShortConvolution",
         ],
-        "modules": ["Module"],
-        "spec": ["DTYPE_BYTES", "ModelSpec", "Quantization"],
-        "vision": ["ENLARGED_ROPE_FACTOR", "VisionTower", "tower_bytes"],
+        "modules": ["Module", "Part"],
+        "quantization": ["Quantization", "Scheme"],
+        "spec": ["DTYPE_BYTES", "ModelSpec"],
+        "vision": ["ENLARGED_ROPE_FACTOR", "VisionTower"],
     },
 )

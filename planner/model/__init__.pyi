@@ -16,9 +16,10 @@ from planner.model.layers import Mamba as Mamba
 from planner.model.layers import Mlp as Mlp
 from planner.model.layers import ShortConvolution as ShortConvolution
 from planner.model.modules import Module as Module
+from planner.model.modules import Part as Part
+from planner.model.quantization import Quantization as Quantization
+from planner.model.quantization import Scheme as Scheme
 from planner.model.spec import DTYPE_BYTES as DTYPE_BYTES
 from planner.model.spec import ModelSpec as ModelSpec
-from planner.model.spec import Quantization as Quantization
 from planner.model.vision import ENLARGED_ROPE_FACTOR as ENLARGED_ROPE_FACTOR
 from planner.model.vision import VisionTower as VisionTower
-from planner.model.vision import tower_bytes as tower_bytes

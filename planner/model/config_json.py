@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from planner.errors import InputError
+from planner.model.class_defaults import with_defaults
 from planner.model.families import FAMILIES, Family
 from planner.model.keys import Keys, whole
 from planner.model.modules import Module
-from planner.model.spec import DTYPE_BYTES, ModelSpec, Quantization
+from planner.model.quantization import read_quantization
+from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.model.stack import read_layers
 from planner.model.vision import FAMILIES as TOWERS
-from planner.model.vision import vision_tower
+from planner.model.vision import VisionTower, vision_tower
 
 UNKNOWN_POSITIONS = 131072
 """Context length in tokens, assumed where config.json gives none."""
@@ -34,11 +36,10 @@ def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int
 
 
 def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) -> ModelSpec:
-    has_vision_tower = "vision_config" in config or bool(config.get("vision_tower") or config.get("audio_tower"))
-    outer_type = str(config.get("model_type", ""))
-    outer, config = config, {**config, **config.get("text_config", {})}
-    model_type = str(config.get("model_type") or _type_of(config.get("architectures") or outer.get("architectures")))
-    family_name = model_type.removesuffix("_text")
+    outer, (config, model_type) = config, language_model(config)
+    outer_type, family_name = str(outer.get("model_type", "")), model_type.removesuffix("_text")
+    has_vision_tower = any(outer.get(key) for key in TOWER_KEYS)
+    config = with_defaults(config, model_type)
     keys, family = Keys({**config, "model_type": family_name}, name), FAMILIES.get(family_name, UNKNOWN)
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
     rope_type = scaling.get("rope_type", scaling.get("type", "default"))
@@ -49,6 +50,8 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
         )
     stretches = rope_type in {"yarn", "linear", "dynamic"}
     layers = read_layers(keys, family)
+    tower_family = outer_type if outer_type in TOWERS or outer_type == "gemma4_unified" else family_name
+    vision = vision_tower(config, tower_family) if has_vision_tower else None
     return ModelSpec(
         name=name,
         model_type=family_name,
@@ -61,10 +64,11 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
         max_position_embeddings=positions,
         tie_word_embeddings=keys.flag("tie_word_embeddings", default=family.ties),
         torch_dtype=_torch_dtype(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype")),
-        quantization=_quantization(config.get("quantization_config"), name),
+        quantization=read_quantization(config.get("quantization_config"), name),
         rope_factor=_factor(scaling.get("factor", 1.0), name) if stretches else 1.0,
         has_vision_tower=has_vision_tower,
-        vision=vision_tower(config, outer_type if outer_type in TOWERS else family_name) if has_vision_tower else None,
+        vision=vision,
+        tower=_tower(vision, tower_family, config, keys) if has_vision_tower else (),
         checkpoint_bytes=checkpoint_bytes,
     )
 
@@ -75,6 +79,37 @@ def _beside(keys: Keys, family: Family, num_layers: int) -> tuple[Module, ...]:
     from planner.model.special_stacks import embedding_modules
 
     return embedding_modules(keys, family, num_layers)
+
+
+def _tower(vision: VisionTower | None, family: str, config: Mapping[str, Any], keys: Keys) -> tuple[Module, ...]:
+    from planner.model.tower_modules import tower_modules
+
+    named = config.get("vision_config")
+    return tower_modules(vision, family, named if isinstance(named, Mapping) else {}, keys.number("hidden_size"))
+
+
+TOWER_KEYS = ("vision_config", "vision_tower", "audio_tower", "audio_config", "sound_config")
+"""Keys of a config.json whose model has weights beside the language model."""
+NESTED = ("text_config", "llm_config", "thinker_config", "language_config")
+"""Keys under which a config.json holds that of its language model; that of Qwen's omni models lies two deep."""
+LANGUAGE_MODELS = {
+    "mistral3": "mistral", "llava": "llama", "llava_next": "llama", "internvl_chat": "qwen2", "qwen2_5_omni": "qwen2",
+    "qwen3_omni_moe": "qwen3_moe", "internvl": "qwen2",
+}  # fmt: skip
+"""Language model of classes whose nested config may leave out its model_type (transformers configuration_*.py)."""
+
+
+def language_model(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The config of the language model with the outer one below it, and its model_type."""
+    merged, own_type = dict(config), str(config.get("model_type") or "")
+    named = config.get("architectures")
+    while True:
+        inner = next((merged.pop(key) for key in NESTED if isinstance(merged.get(key), Mapping)), None)
+        if inner is None:
+            return merged, own_type or _type_of(named)
+        own_type = str(inner.get("model_type") or LANGUAGE_MODELS.get(own_type, own_type))
+        named = inner.get("architectures") or named
+        merged = {**merged, **inner, "model_type": own_type}
 
 
 MOST_FACTOR = 1e4
@@ -100,39 +135,3 @@ def _type_of(architectures: Any) -> str:
         return ""
     stem = re.sub(r"(For[A-Z]\w*|LMHeadModel|Model)$", "", str(architectures[0]))
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
-
-
-def _quantization(config: Mapping[str, Any] | None, name: str) -> Quantization | None:
-    """Read quantization_config; None without one. Raises InputError for a method that is not modelled."""
-    if not config:
-        return None
-    method, where = config.get("quant_method"), f"{name}: config.json: quantization_config"
-    if method in ("awq", "gptq"):
-        bits = whole(config.get("bits", 4), f"{where}.bits", 1, MOST_BITS)
-        return Quantization(method=method, bits=bits, group_size=_group(config.get("group_size", 128), where))
-    if method == "fp8":
-        block = config.get("weight_block_size")
-        rows, columns = block or (1, 1)
-        sizes = (whole(rows, f"{where}.weight_block_size"), whole(columns, f"{where}.weight_block_size"))
-        return Quantization(method="fp8", bits=8, group_size=-1, block_size=sizes if block else None)
-    if method == "bitsandbytes":
-        return Quantization(method=method, bits=8 if config.get("load_in_8bit") else 4, group_size=64)
-    if method == "mxfp4":
-        return Quantization(method=method, bits=4, group_size=32)
-    if method == "modelopt":
-        return Quantization(method=method, bits=4, group_size=16)
-    if method == "compressed-tensors":
-        groups = config.get("config_groups") or {}
-        weights = next((group.get("weights") for group in groups.values() if group.get("weights")), None) or {}
-        bits = whole(weights.get("num_bits", 8), f"{where}: num_bits", 1, MOST_BITS)
-        return Quantization(method=method, bits=bits, group_size=_group(weights.get("group_size") or -1, where))
-    known = "awq, gptq, fp8, bitsandbytes, mxfp4, modelopt, compressed-tensors"
-    raise InputError(f"{where}.quant_method: {reprlib.repr(method)}; known: {known}")
-
-
-MOST_BITS = 32
-
-
-def _group(value: Any, where: str) -> int:
-    """Check a group size in weights; -1 means one scale per row."""
-    return -1 if value == -1 else whole(value, f"{where}: group_size")

@@ -89,7 +89,7 @@ FAMILIES: dict[str, Family] = {
     "mixtral": Family(experts_name="block_sparse_moe"),
     "granitemoe": Family(experts_name="block_sparse_moe"),
     "olmoe": Family(qk_norm="row"),
-    "gpt_oss": Family(has_bias=True, has_output_bias=True, has_sinks=True),
+    "gpt_oss": Family(has_bias=True, has_output_bias=True, has_sinks=True, pattern=2),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite"), _MLA),
     "glm_moe_dsa": _MLA,
     "glm4_moe": Family(qk_norm="head", qk_norm_key="use_qk_norm", score_bias_key="*", router_itemsize=4),

@@ -123,7 +123,9 @@ def _has_noaux(keys: Keys) -> bool:
 
 
 def _shared_width(keys: Keys, family: Family, index: int, inner: int) -> int:
-    """Total width of the shared experts."""
+    """Total width of the shared experts; Granite 4's are an MLP of their own."""
+    if family.mlp_name == "shared_mlp":
+        return 0
     if keys.value("moe_shared_expert_intermediate_size") is not None:  # Nemotron-H
         return keys.number("moe_shared_expert_intermediate_size", least=0) * keys.number(
             "n_shared_experts", default=1, least=0

@@ -76,11 +76,10 @@ def _latent(mixer: LatentAttention, hidden: int) -> Iterator[Module]:
     width = mixer.qk_nope_head_dim + mixer.v_head_dim
     yield Module((Part(f"{at}.kv_b_proj", heads, width),), mixer.kv_lora_rank, "outputs")
     yield by_inputs(f"{at}.o_proj", hidden, heads * mixer.v_head_dim)
-    # kv_b_proj is also kept split and in the activations' dtype (v1/attention/backends/mla: W_UK_T, W_UV).
-    yield Module((Part(f"{at}.W_UK_T and W_UV", heads, width),), mixer.kv_lora_rank, "outputs", is_quantizable=False)
-    if (
-        mixer.indexer is not None and not mixer.indexer.is_shared
-    ):  # models/deepseek_v2.py:Indexer; no tensor parallelism
+    # A quantised kv_b_proj is also kept dequantised and split (layers/attention/mla_attention.py: W_UK_T, W_UV).
+    copy = (Part(f"{at}.W_UK_T and W_UV", heads, width),)
+    yield Module(copy, mixer.kv_lora_rank, "outputs", is_quantizable=False, is_copy=True)
+    if mixer.indexer is not None and not mixer.indexer.is_shared:  # replicated (models/deepseek_v2.py:Indexer)
         own = mixer.indexer
         yield whole(f"{at}.indexer.wq_b", own.num_heads * own.head_dim, mixer.q_lora_rank or hidden)
         yield whole(f"{at}.indexer.wk", own.head_dim + own.num_heads, hidden, is_quantizable=False)

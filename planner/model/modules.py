@@ -41,6 +41,9 @@ class Module:
     itemsize: int = 0
     """Bytes of an element; 0: as the model's dtype."""
 
+    is_copy: bool = False
+    """Whether it is a dequantised copy of another weight, and so only there if that one is quantised."""
+
     @property
     def name(self) -> str:
         """Name of its first tensor within the layer, by which lists of exceptions name the module."""

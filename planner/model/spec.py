@@ -17,21 +17,11 @@ from planner.model.layers import (
     Mlp,
 )
 from planner.model.modules import Module
+from planner.model.quantization import Quantization
 from planner.model.vision import VisionTower
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
 _Kind = TypeVar("_Kind", bound=Mixer | FeedForward)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
-    method: str
-    """quantization_config.quant_method, for example awq or fp8; never guessed from a repository's name."""
-    bits: int = 4
-    group_size: int = 128
-    """Number of weights along the inputs that share one scale; -1: a whole row shares one."""
-    block_size: tuple[int, int] | None = None
-    """Block of outputs x inputs that shares one FP8 scale; None: one scale per tensor or row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +48,8 @@ class ModelSpec:
     """Whether there are weights beside the language model: a vision or audio tower."""
     vision: VisionTower | None
     """The vision tower; None if there is none or its family is not known."""
+    tower: tuple[Module, ...]
+    """Weights of the tower and of what projects it to the language model; empty if its family is not known."""
     checkpoint_bytes: int | None
     """Total bytes of all tensors, from the safetensors headers; None if only config.json is known."""
 

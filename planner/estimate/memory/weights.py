@@ -22,9 +22,10 @@ from planner.model import (
     Layer,
     ModelSpec,
     Module,
+    Part,
     Quantization,
+    Scheme,
     modules_of,
-    tower_bytes,
 )
 
 VOCAB_PADDING = 64
@@ -124,9 +125,8 @@ def rank_weight_bytes(
 
 
 def _beside_the_language_model(model: ModelSpec, dtype: str) -> int:
-    if model.vision is not None and model.checkpoint_bytes is None:
-        return tower_bytes(model.vision, model.hidden_size, DTYPE_BYTES[dtype])
-    if not model.has_vision_tower or model.checkpoint_bytes is None:
+    """Bytes of a tower whose modules are not known: what the checkpoint holds besides the language model."""
+    if not model.has_vision_tower or model.tower or model.checkpoint_bytes is None:
         return 0
     language = sum(rank_tensor_bytes(model, dtype, 1, model.num_hidden_layers, True, True))
     return max(0, model.checkpoint_bytes - language)
@@ -146,35 +146,95 @@ def rank_tensor_bytes(
     itemsize, tp = DTYPE_BYTES[dtype], tensor_parallel_size
     hidden = model.hidden_size
     vocabulary = padded_vocab_size(model) // tp * hidden * itemsize
+    if is_first:
+        for module in model.tower:
+            yield from _module(module, tower_scheme(model.quantization, module), itemsize, tp)
     if is_first or (is_last and model.tie_word_embeddings):
         yield vocabulary
     if is_first:
         for module in model.beside:
-            yield from _module(model, module, itemsize, tp, expert_parallel)
+            yield from _module(module, None, itemsize, tp, expert_parallel)
     tables: set[tuple[int, float]] = set()
-    sizes: dict[Layer, tuple[list[int], list[int]]] = {}
-    for layer in model.layers.part(first_layer, num_layers):
-        if layer not in sizes:
-            before, after = _up_to_output(modules_of(layer, hidden))
-            sizes[layer] = (
-                [size for module in before for size in _module(model, module, itemsize, tp, expert_parallel)],
-                [size for module in after for size in _module(model, module, itemsize, tp, expert_parallel)],
+    sizes: dict[tuple[Layer, tuple[Scheme | None, ...]], tuple[list[int], list[int]]] = {}
+    for number, layer in enumerate(model.layers.part(first_layer, num_layers), first_layer):
+        modules = modules_of(layer, hidden)
+        if model.quantization is None:
+            modules = tuple(module for module in modules if not module.is_copy)
+        schemes = layer_schemes(model.quantization, modules, number)
+        key = (layer, schemes)
+        if key not in sizes:
+            bytes_of = [
+                list(_module(m, s, itemsize, tp, expert_parallel)) for m, s in zip(modules, schemes, strict=True)
+            ]
+            end = _output_of(modules)
+            sizes[key] = (
+                [size for module in bytes_of[:end] for size in module],
+                [size for module in bytes_of[end:] for size in module],
             )
-        yield from sizes[layer][0]
+        yield from sizes[key][0]
         for table in rope_tables(layer) - tables:  # one cos/sin table, shared by all layers with the same base
             tables.add(table)
             yield _table_bytes(model, table[0], itemsize)
-        yield from sizes[layer][1]
+        yield from sizes[key][1]
     if is_last:
         yield hidden * itemsize
         if model.has_head and not model.tie_word_embeddings:
-            yield vocabulary
+            yield from _module(head_module(model), head_scheme(model.quantization), itemsize, tp)
 
 
-def _up_to_output(modules: Sequence[Module]) -> tuple[Sequence[Module], Sequence[Module]]:
-    """A layer's modules up to the mixer's output projection, after which vLLM makes the rotary table; and the rest."""
-    end = next((number + 1 for number, module in enumerate(modules) if module.cut == "inputs"), len(modules))
-    return modules[:end], modules[end:]
+def _output_of(modules: Sequence[Module]) -> int:
+    """Number of a layer's modules up to the mixer's output projection, after which vLLM makes the rotary table."""
+    return next((number + 1 for number, module in enumerate(modules) if module.cut == "inputs"), len(modules))
+
+
+@lru_cache(maxsize=4096)
+def layer_schemes(
+    quantization: Quantization | None, modules: tuple[Module, ...], number: int
+) -> tuple[Scheme | None, ...]:
+    """Scheme of each module of layer `number`; None: it stays in 16 bits."""
+    if quantization is None:
+        return (None,) * len(modules)
+    if not quantization.rules:
+        number = 0
+    return tuple(
+        quantization.scheme_of(_names(module, number, quantization.names_fused), bool(module.copies))
+        if module.is_quantizable
+        else None
+        for module in modules
+    )
+
+
+def tower_scheme(quantization: Quantization | None, module: Module) -> Scheme | None:
+    """Scheme of a module of the tower; checkpoints that quantise it say so, or quantise every linear module."""
+    if quantization is None or not module.is_quantizable:
+        return None
+    names = [module.name, f"model.{module.name}"]
+    return quantization.scheme_of(names, is_listed=not quantization.reaches_tower)
+
+
+def head_module(model: ModelSpec) -> Module:
+    """The head: its vocabulary is padded and divided, as the embedding's is."""
+    return Module((Part("lm_head", padded_vocab_size(model)),), model.hidden_size, "outputs")
+
+
+def head_scheme(quantization: Quantization | None) -> Scheme | None:
+    """Scheme of the head: 16 bits unless a rule names it."""
+    names = ["lm_head", "model.lm_head", "language_model.lm_head"]
+    return None if quantization is None else quantization.scheme_of(names, is_listed=True)
+
+
+LAYER_PREFIXES = ("model.layers.", "model.language_model.layers.", "language_model.model.layers.",
+                  "backbone.layers.", "model.model.layers.", "layers.")  # fmt: skip
+"""How checkpoints name a layer; lists of exceptions use their checkpoint's names, which vLLM maps to its own."""
+
+
+def _names(module: Module, number: int, is_fused: bool) -> list[str]:
+    """Names under which a list of exceptions may know a module; experts also by the module that holds them all."""
+    own = [module.name]
+    if module.copies:
+        own = [module.name.rpartition(".experts.")[0] + ".experts" if "." in module.name else "experts"]
+        own += [] if is_fused else [module.name]
+    return [f"{prefix}{number}.{name.lstrip('.')}" for prefix in LAYER_PREFIXES for name in own]
 
 
 def rope_tables(layer: Layer) -> set[tuple[int, float]]:
@@ -193,58 +253,67 @@ def _table_bytes(model: ModelSpec, width: int, itemsize: int) -> int:
     return factor * model.max_context_tokens * width * itemsize
 
 
-def _module(model: ModelSpec, module: Module, itemsize: int, tp: int, expert_parallel: bool) -> Iterator[int]:
+def _module(
+    module: Module, scheme: Scheme | None, itemsize: int, tp: int, expert_parallel: bool = False
+) -> Iterator[int]:
     """Bytes of a module's tensors on a rank: its weight, or the tensors of its quantised form; then the bias.
 
-    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts. MXFP4 checkpoints (gpt-oss)
-    quantise the experts only.
+    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts.
     """
     count = 1
     if module.copies:
         count, tp = (-(-module.copies // tp), 1) if expert_parallel else (module.copies, tp)
     outputs, inputs = module.shape(tp)
-    own, quantization = module.itemsize or itemsize, model.quantization
-    if quantization is None or not module.is_quantizable or (quantization.method == "mxfp4" and not module.copies):
+    own = module.itemsize or itemsize
+    if scheme is None:
         yield count * outputs * inputs * own
     else:
-        if quantization.method == "mxfp4":
-            outputs, inputs = _padded(module, outputs, inputs)
-        yield from (count * size for size in _quantised(quantization, itemsize, inputs, outputs))
+        if scheme.packing == "mxfp4":
+            outputs, inputs = _padded(scheme, module, outputs, inputs)
+        yield from (count * size for size in _quantised(scheme, itemsize, inputs, outputs))
     if module.has_bias:
         yield count * outputs * own
 
 
-def _padded(module: Module, outputs: int, inputs: int) -> tuple[int, int]:
-    """Shape of an MXFP4 expert with the hidden size padded, which is the inputs of gate and up, the outputs of down."""
+def _padded(scheme: Scheme, module: Module, outputs: int, inputs: int) -> tuple[int, int]:
+    """Shape of an MXFP4 expert on a rank with hidden size and width padded, as the card's kernel wants them.
+
+    Source: vllm@0.32 fused_moe/oracle/mxfp4.py:mxfp4_round_up_hidden_size_and_intermediate_size.
+    """
     if module.cut == "outputs":
-        return outputs, -(-inputs // MXFP4_HIDDEN_PADDING) * MXFP4_HIDDEN_PADDING
-    return -(-outputs // MXFP4_HIDDEN_PADDING) * MXFP4_HIDDEN_PADDING, inputs
+        width = _up(outputs // len(module.parts), scheme.width_multiple)
+        return width * len(module.parts), _up(inputs, MXFP4_HIDDEN_PADDING)
+    return _up(outputs, MXFP4_HIDDEN_PADDING), _up(inputs, scheme.width_multiple)
 
 
-def _quantised(quantization: Quantization, itemsize: int, inputs: int, outputs: int) -> Iterator[int]:
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _quantised(scheme: Scheme, itemsize: int, inputs: int, outputs: int) -> Iterator[int]:
     """The tensors of a quantised weight, in the order of vLLM's create_weights (layers/quantization/*.py)."""
-    weights, bits = inputs * outputs, quantization.bits
-    groups = -(-inputs // quantization.group_size) if quantization.group_size > 0 else 1
+    weights, bits = inputs * outputs, scheme.bits
+    groups = -(-inputs // scheme.group_size) if scheme.group_size > 0 else 1
     packed = weights * bits // 8
-    match quantization.method:
+    match scheme.packing:
         case "gptq":
             yield from (packed, inputs * 4, groups * outputs * bits // 8, groups * outputs * itemsize)  # g_idx: int32
         case "awq":
             yield from (packed, groups * outputs * bits // 8, groups * outputs * itemsize)
         case "fp8":
             yield weights
-            if quantization.block_size is not None:
-                rows, columns = quantization.block_size
+            if scheme.block_size is not None:
+                rows, columns = scheme.block_size
                 yield -(-outputs // rows) * -(-inputs // columns) * 4
             else:
                 yield outputs * 4
         case "bitsandbytes":
             yield packed  # its scales live outside torch's parameters: one byte per group, doubly quantised
-            yield weights // quantization.group_size
-        case "mxfp4":
-            yield from (packed, groups * outputs)
-        case "modelopt":  # NVFP4: one fp8 scale per group
+            yield weights // scheme.group_size
+        case "mxfp4" | "nvfp4":  # one 8-bit scale per group
             yield from (packed, groups * outputs)
         case _:  # compressed-tensors: grouped scales in the activations' dtype, or one fp32 per row
             yield packed
-            yield groups * outputs * itemsize if quantization.group_size > 0 else outputs * 4
+            yield groups * outputs * itemsize if scheme.group_size > 0 else outputs * 4
+            if scheme.has_zeros:
+                yield groups * outputs * bits // 8
