@@ -93,6 +93,8 @@ class DeltaNet:
     """Tokens under the short convolution; the state keeps one less."""
     is_kimi: bool = False
     """Kimi delta attention: convolutions of queries, keys and values apart, gates through a low rank."""
+    is_interleaved: bool = False
+    """Whether projections lie interleaved by group of heads (Qwen3-Next), not one after the other (Qwen3.5)."""
     name: str = "linear_attn"
 
     @property

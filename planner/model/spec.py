@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from planner.model.held import Held
 from planner.model.layers import (
     Attention,
     DeltaNet,
@@ -51,7 +52,9 @@ class ModelSpec:
     tower: tuple[Module, ...]
     """Weights of the tower and of what projects it to the language model; empty if its family is not known."""
     checkpoint_bytes: int | None
-    """Total bytes of all tensors, from the safetensors headers; None if only config.json is known."""
+    """Total bytes of all tensors, from the safetensors headers or their index; None if only config.json is known."""
+    held: Held | None = None
+    """What the checkpoint holds, by layer and module, from the safetensors headers; None without them."""
 
     @property
     def max_context_tokens(self) -> int:
