@@ -57,6 +57,11 @@ class ModelSpec:
     """What the checkpoint holds, by layer and module, from the safetensors headers; None without them."""
 
     @property
+    def is_modelled(self) -> bool:
+        """Whether the architecture and the quantisation are known, so that weights and KV cache may be relied on."""
+        return self.is_known and (self.quantization is None or self.quantization.is_modelled)
+
+    @property
     def max_context_tokens(self) -> int:
         """vLLM's derived limit of max_model_len, in tokens (vllm@0.8.5 config.py:_get_and_verify_max_len)."""
         return int(self.max_position_embeddings * self.rope_factor)

@@ -10,7 +10,7 @@ layers/quantization/{awq,gptq}.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -117,6 +117,8 @@ def rank_weight_bytes(
     """
     if model.quantization is not None and model.quantization.method == "gguf":
         return (model.checkpoint_bytes or 0) // (tensor_parallel_size * pipeline_parallel_size)
+    if not model.is_known and model.held is None and model.checkpoint_bytes is not None:
+        return model.checkpoint_bytes // (tensor_parallel_size * pipeline_parallel_size)
     tensors = rank_tensor_bytes(
         model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, expert_parallel,
         rank.first_layer,
@@ -129,7 +131,7 @@ def _beside_the_language_model(model: ModelSpec, dtype: str) -> int:
     """Bytes of a tower whose modules are not known, and of what else the checkpoint of an unknown type holds."""
     if model.held is not None:
         return (0 if model.tower else model.held.beside) + (0 if model.is_known else model.held.other)
-    if model.checkpoint_bytes is None or (model.is_known and (model.tower or not model.has_vision_tower)):
+    if model.checkpoint_bytes is None or model.tower or not model.has_vision_tower:
         return 0
     language = sum(rank_tensor_bytes(model, dtype, 1, model.num_hidden_layers, True, True))
     return max(0, model.checkpoint_bytes - language)
@@ -286,9 +288,19 @@ def _module(
     else:
         if scheme.packing == "mxfp4":
             outputs, inputs = _padded(scheme, module, outputs, inputs)
+        if scheme.packing == "awq" and module.copies:
+            scheme = _halved(scheme, inputs)
         yield from (count * size for size in _quantised(scheme, itemsize, inputs, outputs))
     if module.has_bias:
         yield count * outputs * own
+
+
+def _halved(scheme: Scheme, inputs: int) -> Scheme:
+    """AWQ's scheme with groups halved until they fit an expert's share (vllm@0.32 quantization/moe_wna16.py)."""
+    group = scheme.group_size
+    while group > 1 and inputs % group:
+        group //= 2
+    return scheme if group == scheme.group_size else replace(scheme, group_size=group)
 
 
 def _padded(scheme: Scheme, module: Module, outputs: int, inputs: int) -> tuple[int, int]:
