@@ -51,7 +51,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "HYBRID_KV_SINCE",
             "IMAGE_FITS_CONTEXT_UNTIL",
             "KV_USAGE_RENAMED_SINCE",
+            "LATEST",
             "MORE_OUTSIDE_TORCH_SINCE",
+            "NEWEST",
             "SECOND_RUNNER_FOR_ALL_SINCE",
             "SECOND_RUNNER_GRAPHS_SINCE",
             "SECOND_RUNNER_SINCE",
@@ -64,6 +66,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "WHOLE_MODEL_CHECKED",
             "knows",
             "parse_version",
+            "supported_version",
+            "version_doubt",
         ],
     },
 )

@@ -65,7 +65,9 @@ from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE as GRAPHS_IN_BUDGET_S
 from planner.engine.versions import HYBRID_KV_SINCE as HYBRID_KV_SINCE
 from planner.engine.versions import IMAGE_FITS_CONTEXT_UNTIL as IMAGE_FITS_CONTEXT_UNTIL
 from planner.engine.versions import KV_USAGE_RENAMED_SINCE as KV_USAGE_RENAMED_SINCE
+from planner.engine.versions import LATEST as LATEST
 from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TORCH_SINCE
+from planner.engine.versions import NEWEST as NEWEST
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE
 from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE
@@ -78,3 +80,5 @@ from planner.engine.versions import VIDEO_ALONE_SINCE as VIDEO_ALONE_SINCE
 from planner.engine.versions import WHOLE_MODEL_CHECKED as WHOLE_MODEL_CHECKED
 from planner.engine.versions import knows as knows
 from planner.engine.versions import parse_version as parse_version
+from planner.engine.versions import supported_version as supported_version
+from planner.engine.versions import version_doubt as version_doubt

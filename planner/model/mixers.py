@@ -39,7 +39,9 @@ def num_heads(keys: Keys) -> int:
 
 def kv_heads(keys: Keys) -> int:
     """KV heads; as many as query heads where config.json does not say, one with `multi_query`."""
-    only = 1 if keys.flag("multi_query") and not keys.flag("new_decoder_architecture") else num_heads(keys)
+    if keys.flag("multi_query") and not keys.flag("new_decoder_architecture"):  # falcon, gpt_bigcode
+        return 1
+    only = num_heads(keys)
     return keys.number("num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=only)
 
 
@@ -79,9 +81,9 @@ def _gate_width(keys: Keys, family: Family, heads: int, width: int) -> int:
     if family.has_gate and keys.flag("attn_output_gate", default=True):
         return heads * width
     gating = keys.value("gating")
-    if gating == "per-head":
-        return heads
-    return heads * width if gating else 0
+    if gating == "per-element":
+        return heads * width
+    return heads if gating in (True, "per-head") else 0
 
 
 def window_of(keys: Keys, reach: Reach) -> int | None:
