@@ -6,8 +6,9 @@ vllm@0.32 model_executor/models or of transformers 5 models/ (where vLLM runs tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from planner.model.layers import QkNorm
 
@@ -17,8 +18,7 @@ Shape = Literal["decoder", "nemotron", "gemma4", "gemma3n", "bert", "whisper"]
 """Which reader builds the layers; `decoder` serves nearly all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(msgspec.Struct, frozen=True, kw_only=True):
     qk_norm: QkNorm = "none"
     qk_norm_key: str = ""
     """Key of config.json that turns the norms on; empty: they are always there."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from planner.model.held import Held
 from planner.model.layers import (
     Attention,
     DeltaNet,
@@ -20,6 +19,9 @@ from planner.model.layers import (
 from planner.model.modules import Module
 from planner.model.quantization import Quantization
 from planner.model.vision import VisionTower
+
+if TYPE_CHECKING:
+    from planner.model.held import Held
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
 _Kind = TypeVar("_Kind", bound=Mixer | FeedForward)

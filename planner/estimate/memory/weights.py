@@ -10,9 +10,11 @@ layers/quantization/{awq,gptq}.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from planner.estimate.memory.allocator import allocated_bytes
 from planner.model import (
