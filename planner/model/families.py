@@ -60,8 +60,8 @@ _MLA = Family(score_bias_key="topk_method")
 FAMILIES: dict[str, Family] = {
     # llama.py and classes that are like it
     **dict.fromkeys(("llama", "mistral", "mistral3", "ministral", "ministral3", "internlm2", "internlm3", "phi3",
-                     "granite", "glm", "smollm3", "llava", "seed_oss", "ernie4_5", "minicpm", "mimo", "helium", "cwm",
-                     "arcee_gated", "exaone", "solar", "orion", "telechat2"), _DENSE),
+                     "granite", "glm", "smollm3", "llava", "seed_oss", "ernie4_5", "minicpm", "mimo", "helium", "cwm"),
+                    _DENSE),
     "gemma": Family(ties=True),
     "gemma2": Family(num_norms=4, ties=True, pattern=2),
     "gemma3": Family(num_norms=4, ties=True, qk_norm="head", pattern=6),

@@ -49,6 +49,8 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """Width of the rotary embedding's table; 0: none."""
     rope_theta: float = 0.0
     """Base of the rotary embedding; layers with the same base and width share one table."""
+    rope_factor: float = 1.0
+    """Times the positions of its table exceed the model's own, by linear scaling (Gemma 3's full layers)."""
     name: str = "self_attn"
     """Module of the layer that holds it, as the checkpoint spells it; so for all mixers and feed-forwards."""
 
