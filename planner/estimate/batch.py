@@ -6,6 +6,7 @@ are still answered.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -154,7 +155,13 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
             near = near_names(name, FIELDS, most=1, cutoff=0.9)
             if near and name != DRAFTS:
                 raise InputError(f"engine.{key}: unknown; {near[0]} is meant?")
-            unmodelled.append(f"{name} is not modelled: the estimate is without it")
+            if name == DRAFTS and (text := _drafter(value)) is not None:
+                settings[name] = text
+                unmodelled.append(
+                    "the drafter's KV cache and buffers are not modelled; its weights are, if its config is here"
+                )
+            else:
+                unmodelled.append(f"{name} is not modelled: the estimate is without it")
             continue
         try:
             settings[name] = _setting(name, value)
@@ -166,6 +173,13 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
     if USE_V1_ENV in given:
         settings[USE_V1_ENV] = str(given[USE_V1_ENV])
     return settings, refused, unmodelled
+
+
+def _drafter(value: Any) -> str | None:
+    """speculative_config as one JSON text; None if it is no object, which is then set aside."""
+    if isinstance(value, str):
+        return value if value.lstrip().startswith("{") else None
+    return json.dumps(value) if isinstance(value, dict) else None
 
 
 def _setting(name: str, value: Any) -> Any:

@@ -42,6 +42,13 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
     return spec_from_config(shipped_config(source), name or source)
 
 
+def load_offline(source: str) -> ModelSpec:
+    """A model from a directory, a config.json or a shipped name; the Hub is not asked. Raises InputError."""
+    if not os.path.exists(os.path.expanduser(source)) and _shipped_name(source) is None:
+        raise InputError(f"model {source!r}: no such directory, config.json or shipped name; {near_models(source)}")
+    return load_model(source)
+
+
 def _from_directory(path: Path, name: str) -> ModelSpec:
     """The model of a config.json and the files beside it: hf_quant_config.json, weights, their index."""
     from planner.model.checkpoint import index_bytes, read_tensors

@@ -37,6 +37,8 @@ class ModelSpec:
     """Every layer with its own figures. The properties below sum them up: the first of a kind, the widest width."""
     beside: tuple[Module, ...]
     """Weights of the first pipeline stage besides the token embedding: positions, per-layer inputs, an encoder."""
+    num_mtp_layers: int
+    """Layers for multi-token prediction in the checkpoint, which are loaded if speculative_config asks for them."""
     has_head: bool
     """Whether there is a head that gives logits; encoders have none."""
     hidden_size: int
