@@ -40,7 +40,8 @@ def spec_from_config(config: Mapping[str, Any], name: str) -> ModelSpec:
 def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
     outer, (config, model_type) = config, language_model(config)
     outer_type, family_name = str(outer.get("model_type", "")), model_type.removesuffix("_text")
-    has_vision_tower = any(outer.get(key) not in (None, False) for key in TOWER_KEYS)
+    tower_family = SAME_TOWER.get(outer_type, outer_type if outer_type in TOWERS else family_name)
+    has_vision_tower = _has_tower(config, tower_family, outer.get("architectures"))
     config = with_defaults(config, model_type)
     keys, family = Keys({**config, "model_type": family_name}, name), FAMILIES.get(family_name, UNKNOWN)
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
@@ -52,7 +53,6 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         )
     stretches = rope_type in {"yarn", "linear", "dynamic"} and family_name != "gemma3"
     layers = read_layers(keys, family)
-    tower_family = outer_type if outer_type in TOWERS or outer_type == "gemma4_unified" else family_name
     vision = vision_tower(config, tower_family) if has_vision_tower else None
     tower, is_tower_rough = _tower(vision, tower_family, config, keys) if has_vision_tower else ((), False)
     return ModelSpec(
@@ -85,6 +85,17 @@ def _beside(keys: Keys, family: Family, num_layers: int) -> tuple[Module, ...]:
     from planner.model.special_stacks import embedding_modules
 
     return embedding_modules(keys, family, num_layers)
+
+
+def _has_tower(config: Mapping[str, Any], family: str, named: Any) -> bool:
+    """Whether vLLM loads more than a language model; some families have a class for the language model alone."""
+    is_alone = family in TOWERS and isinstance(named, list) and str([*named, ""][0]).endswith("ForCausalLM")
+    return not is_alone and any(config.get(key) not in (None, False) for key in TOWER_KEYS)
+
+
+SAME_TOWER = {"gemma4_unified": "gemma4_unified", "qwen2_5_omni": "qwen2_5_vl", "qwen3_omni_moe": "qwen3_vl_moe",
+              "qwen2_5_omni_thinker": "qwen2_5_vl", "qwen3_omni_moe_thinker": "qwen3_vl_moe"}  # fmt: skip
+"""Family of the vision tower of classes that have another's."""
 
 
 def _tower(

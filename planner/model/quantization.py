@@ -87,6 +87,8 @@ def read_quantization(config: Mapping[str, Any] | None, name: str) -> Quantizati
         return None
     where = f"{name}: config.json: quantization_config"
     if isinstance(config.get("quantization"), Mapping):  # hf_quant_config.json
+        if _implied(config) is None:  # vLLM takes no notice of it then (config/model.py:_parse_quant_hf_config)
+            return None
         config = {"quant_method": "modelopt", **config["quantization"]}
     method = config.get("quant_method") or _implied(config)
     reader = READERS.get(str(method))
