@@ -31,6 +31,8 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
         path = path / "config.json"
         if not os.path.isfile(path):
             raise InputError(f"{source}: a directory without config.json; copy the model's config.json there")
+    if os.path.isfile(path) and path.suffix == ".gguf":
+        return _from_gguf(path, name or path.stem)
     if os.path.isfile(path):
         return _from_directory(path, name or path.parent.name)
     full = _shipped_name(source)
@@ -61,6 +63,15 @@ def _from_directory(path: Path, name: str) -> ModelSpec:
     if (tensors := read_tensors(path.parent)) is not None:
         return with_tensors(model, tensors)
     return replace(model, checkpoint_bytes=index_bytes(path.parent))
+
+
+def _from_gguf(path: Path, name: str) -> ModelSpec:
+    """The model of a GGUF file, whose weights stay quantised in memory."""
+    from planner.model.gguf import read_gguf
+    from planner.model.quantization import GGUF
+
+    config, num_bytes = read_gguf(path)
+    return replace(spec_from_config(config, name), checkpoint_bytes=num_bytes, quantization=GGUF)
 
 
 def with_tensors(model: ModelSpec, found: tuple[Mapping[str, StoredTensor], int] | None) -> ModelSpec:

@@ -317,6 +317,8 @@ def _unknown(config: Mapping[str, Any], _where: str) -> Quantization:
     )  # fmt: skip
 
 
+GGUF = Quantization(method="gguf", scheme=Scheme(packing="gguf"))
+"""A GGUF file's quantisation; the file's size is the weights' size."""
 READERS = {
     "awq": _awq, "gptq": _gptq, "fp8": _fp8, "bitsandbytes": _bitsandbytes, "mxfp4": _mxfp4, "modelopt": _modelopt,
     "compressed-tensors": _compressed_tensors, "auto-round": _auto_round, "auto_round": _auto_round,
