@@ -161,6 +161,11 @@ def test_each_rule_is_broken_first_by_the_candidate_made_for_it(rule: Any) -> No
     assert RULES[int(violations(d, 1)[0])] is rule
 
 
+def test_weights_that_are_not_quantised_are_not_called_so() -> None:
+    found = {one.name: one.message for one in check(deployment(num_gpus=3, tensor_parallel_size=3))}
+    assert found["shards align"].endswith("is not divisible by 3 (tensor parallel size)")
+
+
 def test_the_same_deployment_without_the_fault_starts() -> None:
     assert check(deployment()) == ()
     assert check(deployment(AWQ, max_model_len=1024, max_num_batched_tokens=512, max_num_seqs=8,
