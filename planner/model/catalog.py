@@ -60,6 +60,8 @@ def _from_directory(path: Path, name: str) -> ModelSpec:
     if not config.get("quantization_config") and os.path.isfile(beside):
         config["quantization_config"] = _read_json(beside)
     model = spec_from_config(config, name)
+    if os.path.isfile(path.parent / POOLING_FILE):
+        model = replace(model, has_head=False)
     if (tensors := read_tensors(path.parent)) is not None:
         return with_tensors(model, tensors)
     return replace(model, checkpoint_bytes=index_bytes(path.parent))
@@ -84,6 +86,9 @@ def with_tensors(model: ModelSpec, found: tuple[Mapping[str, StoredTensor], int]
     return replace(model, checkpoint_bytes=total, held=held_weights(tensors, model.layers, model.hidden_size))
 
 
+POOLING_FILE = "modules.json"
+"""What sentence-transformers puts beside an embedding model, which vLLM then loads without its head (vllm@0.32
+transformers_utils/config.py:get_pooling_config)."""
 MODELOPT_FILE = "hf_quant_config.json"
 """Where ModelOpt says how it quantised (vllm@0.32 transformers_utils/config.py:get_hf_file_to_dict)."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

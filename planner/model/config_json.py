@@ -62,7 +62,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         layers=layers,
         beside=_beside(keys, family, len(layers)),
         num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
-        has_head=family.shape != "bert",
+        has_head=family.shape != "bert" and not _pools(outer.get("architectures")),
         hidden_size=keys.number(*WIDTHS),
         vocab_size=keys.number("vocab_size"),
         max_position_embeddings=positions,
@@ -111,6 +111,13 @@ def _tower(
     return (*modules, *rough), bool(rough)
 
 
+def _pools(named: Any) -> bool:
+    """Whether the class gives vectors or labels, so that vLLM loads no head (vllm@0.32 models/adapters.py)."""
+    return isinstance(named, list) and POOLS.search(str([*named, ""][0])) is not None
+
+
+POOLS = re.compile(r"(ForSequenceClassification|ForTokenClassification|ForRewardModel|(?<!LMHead)(?<!Chat)Model)$")
+"""Names of classes without a head for tokens."""
 TOWER_KEYS = ("vision_config", "vision_tower", "audio_tower", "audio_config", "sound_config")
 """Keys of a config.json whose model has weights beside the language model."""
 NESTED = ("text_config", "llm_config", "thinker_config", "language_config")
