@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
+from planner.engine.command.meaning import read_flags
 from planner.estimate.answer import Answer, Setup, unknown_flags
 from planner.hardware.by_name import find_gpu
 from planner.hardware.placement import Placement
@@ -126,3 +127,20 @@ def test_a_rule_that_needs_no_memory_refuses_what_is_not_modelled() -> None:
     spec, card = spec_from_config(WARP, "m"), Placement(find_gpu("H100 80GB"))
     setup = Setup(model=spec, placement=card, version=Version("0.24.0"), settings={"max_model_len": 100000})
     assert setup.answer().verdict == "will not start"
+
+
+def test_a_tower_that_no_prompt_needs_is_not_loaded() -> None:
+    """Qwen2.5-VL takes images and videos: it loses its tower only if both are forbidden."""
+    model, card = load_model("Qwen/Qwen2.5-VL-7B-Instruct"), Placement(find_gpu("H200"))
+
+    def weights(version: str = "0.24.0", *words: str) -> float:
+        flags = read_flags(words, Version(version))
+        setup = Setup(model=model, placement=card, version=Version(version), settings={}, flags=flags)
+        return float(setup.answer().deployment.memory.weight_bytes) / GIB
+
+    whole = weights()
+    assert weights("0.24.0", "--limit-mm-per-prompt", '{"image": 0}') == whole
+    assert weights("0.9.0", "--limit-mm-per-prompt", '{"image": 0, "video": 0}') > whole - 0.5
+    bare = [weights("0.24.0", "--limit-mm-per-prompt", '{"image": 0, "video": 0}'),
+            weights("0.24.0", "--language-model-only")]  # fmt: skip
+    assert bare == [pytest.approx(whole - 1.25, abs=0.05)] * 2
