@@ -212,7 +212,7 @@ def test_the_cards_in_json_are_in_si(run: Run) -> None:
 def test_a_study_in_json_and_quietly(run: Run, study: Path) -> None:
     code, out, err = run("tune --backend simulated --trials 3 --json")
     assert code == 0
-    assert "trial 0 (1/9): engine defaults" in err
+    assert "trial 0 (1/12): engine defaults" in err
     found = json.loads(out)
     assert (found["study"], found["simulated"], found["launches"]) == ("tiny", True, 3)
     assert found["deploy"]["value"] > 0
