@@ -1,7 +1,8 @@
 """Judge one deployment before launch: `Setup(...).answer() -> Answer`, with or without a study.
 
-The verdict is one of three: `will not start` (it breaks a rule of vLLM or does not fit in memory), `at risk` (it should
-start, but may fail at start or under load as a figure is tight), `starts`. Prints nothing; `view.py` draws answers.
+The verdict is one of four: `will not start` (it breaks a rule of vLLM or does not fit in memory), `at risk` (should
+start, but may fail at start or under load as a figure is tight), `starts`, `cannot say` (the model's architecture or
+quantisation is not modelled, so that no figure may be relied on). Prints nothing; `view.py` draws answers.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any, Literal, TypeVar
 from packaging.version import Version
 
 from planner import arrays as columns
-from planner.constraints import STARTS_ANYWAY, Constraint
+from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint
 from planner.engine import (
+    TOWER_LEFT_OUT_SINCE,
     ResolvedEngine,
     Unmodelled,
     VllmFlags,
@@ -33,7 +35,7 @@ from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import to_gib
 
-Verdict = Literal["starts", "at risk", "will not start"]
+Verdict = Literal["starts", "at risk", "will not start", "cannot say"]
 
 NO_FLAGS = VllmFlags()
 DIGITS = 4
@@ -58,6 +60,8 @@ class Answer:
     def verdict(self) -> Verdict:
         if self.violated:
             return "will not start"
+        if not self.deployment.model.is_modelled:
+            return "cannot say"
         return "at risk" if self.dangers else "starts"
 
     @property
@@ -140,8 +144,17 @@ class Setup:
     def deployment(self, changes: Mapping[str, Any] | None = None) -> Deployment:
         """The deployment with `changes` applied. A value may be an array, one entry per candidate; None: not passed."""
         settings = {**self.settings, **(changes or {})}
-        engine = resolve(settings, self.model, self.placement.gpu, self.version)
-        return Deployment.of(self.model, self.placement, engine, self.instances, self.calibrations)
+        model = self._loaded()
+        engine = resolve(settings, model, self.placement.gpu, self.version)
+        return Deployment.of(model, self.placement, engine, self.instances, self.calibrations)
+
+    def _loaded(self) -> ModelSpec:
+        """The model without its tower, if no prompt may have what the tower reads."""
+        vision = self.model.vision
+        read = {"image"} | ({"video"} if vision is not None and vision.video_frames else set())
+        read |= {"audio"} if self.model.is_tower_rough else set()
+        leaves_out = self.version >= TOWER_LEFT_OUT_SINCE and read <= self.flags.without
+        return self.model.without_tower() if leaves_out and self.model.has_vision_tower else self.model
 
     def answer(self) -> Answer:
         """The answer with these settings. A max_model_len of auto is the longest context that fits, as vLLM picks it.
@@ -235,10 +248,11 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = (), flags:
     doubts = tuple(one for one in flags.doubts if reads_images or not one.images_only)
     deployment = _widened(deployment, sum(one.share for one in doubts))
     broken = check(deployment)
+    doubtful = {STARTS_ANYWAY} if deployment.model.is_modelled else {STARTS_ANYWAY, OUT_OF_MEMORY}
     return Answer(
         deployment,
-        violated=(*refused, *_refused(flags), *(c for c in broken if c.kind != STARTS_ANYWAY)),
-        dangers=(*(c.message for c in broken if c.kind == STARTS_ANYWAY), *dangers(deployment)),
+        violated=(*refused, *_refused(flags), *(c for c in broken if c.kind not in doubtful)),
+        dangers=(*(c.message for c in broken if c.kind in doubtful), *dangers(deployment)),
         notes=(*hints(deployment), *flags.notes),
         unmodelled=doubts,
         set_aside=flags.set_aside,

@@ -10,6 +10,7 @@ from packaging.version import Version
 from planner.engine import ResolvedEngine, knows, version_doubt
 from planner.estimate.deployment import Deployment
 from planner.estimate.rules import pinned_bytes, stages_counted
+from planner.model import ModelSpec
 from planner.units import GIB, MIB, format_gib
 
 SAFE_SPARE_BYTES = 0.3 * GIB
@@ -79,9 +80,7 @@ def hints(deployment: Deployment) -> list[str]:
     memory, engine, model, found = deployment.memory, deployment.engine, deployment.model, []
     if (doubt := version_doubt(engine.version)) is not None:
         found.append(doubt)
-    if not model.is_known:
-        kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
-        found.append(f"{kind} is not known: taken for an ordinary decoder, so the interval is wide")
+    found += _unmodelled(model)
     if engine.generation == "V0":
         found += _swap_hints(deployment)
         if not engine.enforce_eager and engine.max_seq_len_to_capture < engine.max_model_len:
@@ -91,6 +90,25 @@ def hints(deployment: Deployment) -> list[str]:
             )
     if memory.max_concurrency < 2:
         found.append(f"only {memory.max_concurrency:.2f} requests of full length fit the KV cache at once")
+    return found
+
+
+def _unmodelled(model: ModelSpec) -> list[str]:
+    """What of the model is not modelled, in words; such an answer is never more than a guess."""
+    found = []
+    if not model.is_known:
+        kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
+        is_measured = model.held is not None or model.checkpoint_bytes is not None
+        weights = "weights are the checkpoint's" if is_measured else "weights are a guess"
+        found.append(
+            f"this architecture is not modelled ({kind}): taken for an ordinary decoder; {weights}, "
+            "the KV cache is a guess"
+        )
+    if model.quantization is not None and not model.quantization.is_modelled:
+        found.append(
+            f"the memory of quant_method {model.quantization.method} is not modelled: weights lie between "
+            f"{model.quantization.bits} and 16 bits"
+        )
     return found
 
 

@@ -6,16 +6,19 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.errors import InputError
 from planner.files import near_names, parse_json, read_text
-from planner.model.checkpoint import tensor_bytes
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from planner.model.checkpoint import StoredTensor
 
 
 def load_model(source: str, name: str | None = None) -> ModelSpec:
@@ -28,18 +31,66 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
         path = path / "config.json"
         if not os.path.isfile(path):
             raise InputError(f"{source}: a directory without config.json; copy the model's config.json there")
+    if os.path.isfile(path) and path.suffix == ".gguf":
+        return _from_gguf(path, name or path.stem)
     if os.path.isfile(path):
-        config = _read_json(path)
-        return spec_from_config(config, name or path.parent.name, tensor_bytes(path.parent))
+        return _from_directory(path, name or path.parent.name)
     full = _shipped_name(source)
     if full is None and HUB_NAME.fullmatch(source):
         from planner.model.hub import read_hub
 
-        config, checkpoint_bytes = read_hub(source, near_models(source))
-        return spec_from_config(config, name or source, checkpoint_bytes)
-    return spec_from_config(shipped_config(source), name or source, None)
+        config, tensors = read_hub(source, near_models(source))
+        return with_tensors(spec_from_config(config, name or source), tensors)
+    return spec_from_config(shipped_config(source), name or source)
 
 
+def load_offline(source: str) -> ModelSpec:
+    """A model from a directory, a config.json or a shipped name; the Hub is not asked. Raises InputError."""
+    if not os.path.exists(os.path.expanduser(source)) and _shipped_name(source) is None:
+        raise InputError(f"model {source!r}: no such directory, config.json or shipped name; {near_models(source)}")
+    return load_model(source)
+
+
+def _from_directory(path: Path, name: str) -> ModelSpec:
+    """The model of a config.json and the files beside it: hf_quant_config.json, weights, their index."""
+    from planner.model.checkpoint import index_bytes, read_tensors
+
+    config = dict(_read_json(path))
+    beside = path.parent / MODELOPT_FILE
+    if not config.get("quantization_config") and os.path.isfile(beside):
+        config["quantization_config"] = _read_json(beside)
+    model = spec_from_config(config, name)
+    if os.path.isfile(path.parent / POOLING_FILE):
+        model = replace(model, has_head=False)
+    if (tensors := read_tensors(path.parent)) is not None:
+        return with_tensors(model, tensors)
+    return replace(model, checkpoint_bytes=index_bytes(path.parent))
+
+
+def _from_gguf(path: Path, name: str) -> ModelSpec:
+    """The model of a GGUF file, whose weights stay quantised in memory."""
+    from planner.model.gguf import read_gguf
+    from planner.model.quantization import GGUF
+
+    config, num_bytes = read_gguf(path)
+    return replace(spec_from_config(config, name), checkpoint_bytes=num_bytes, quantization=GGUF)
+
+
+def with_tensors(model: ModelSpec, found: tuple[Mapping[str, StoredTensor], int] | None) -> ModelSpec:
+    """The model with the weights that its checkpoint holds; as it is if no header could be read."""
+    if found is None:
+        return model
+    from planner.model.held import held_weights
+
+    tensors, total = found
+    return replace(model, checkpoint_bytes=total, held=held_weights(tensors, model.layers, model.hidden_size))
+
+
+POOLING_FILE = "modules.json"
+"""What sentence-transformers puts beside an embedding model, which vLLM then loads without its head (vllm@0.32
+transformers_utils/config.py:get_pooling_config)."""
+MODELOPT_FILE = "hf_quant_config.json"
+"""Where ModelOpt says how it quantised (vllm@0.32 transformers_utils/config.py:get_hf_file_to_dict)."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """`organisation/model`: a name that may be a repository of the Hub."""
 

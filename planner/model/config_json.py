@@ -7,121 +7,142 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from planner.errors import InputError
-from planner.model.spec import DTYPE_BYTES, Experts, LatentAttention, LinearAttention, ModelSpec, Quantization
+from planner.model.class_defaults import with_defaults
+from planner.model.families import FAMILIES, Family
+from planner.model.keys import WIDTHS, Keys, whole
+from planner.model.modules import Module
+from planner.model.quantization import read_quantization
+from planner.model.spec import DTYPE_BYTES, ModelSpec
+from planner.model.stack import read_layers
+from planner.model.vision import ENLARGED_ROPE_FACTOR, VisionTower, vision_tower
 from planner.model.vision import FAMILIES as TOWERS
-from planner.model.vision import vision_tower
 
-GATED_FAMILIES = {
-    "llama", "mistral", "mistral3", "ministral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3", "glm", "glm4",
-    "granite", "internlm2", "internlm3", "olmo2", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_audio", "llava",
-    "qwen3_5",
-}  # fmt: skip
-"""Dense architectures whose MLP has gate, up and down; by config.json's model_type without `_text`."""
-PLAIN_FAMILIES = {"opt", "starcoder2", "gpt_neox", "falcon", "gpt_bigcode"}
-"""Dense architectures whose MLP has two matrices, with biases."""
-MOE_FAMILIES = {"qwen3_moe", "qwen2_moe", "mixtral", "gpt_oss", "deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe",
-                "glm_moe_dsa", "qwen3_vl_moe", "qwen3_next", "qwen3_5_moe"}  # fmt: skip
-KNOWN_FAMILIES = GATED_FAMILIES | PLAIN_FAMILIES | MOE_FAMILIES
-QK_NORM_FAMILIES = {"qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_moe", "gemma3", "qwen3_next", "qwen3_5", "qwen3_5_moe"}
-QKV_BIAS_FAMILIES = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_audio", "opt", "starcoder2", "gpt_oss"}
-FOUR_NORM_FAMILIES = {"gemma2", "gemma3"}
-TIED_FAMILIES = {"opt", "gemma", "gemma2", "gemma3"}
-"""Families that tie head and embedding even if their config.json does not say so."""
 UNKNOWN_POSITIONS = 131072
 """Context length in tokens, assumed where config.json gives none."""
+POSITIONS = ("max_position_embeddings", "max_target_positions", "n_positions", "seq_length", "max_sequence_length")
+"""Keys of the context length (vllm@0.32 config/model.py:_get_and_verify_max_len)."""
+UNKNOWN = Family()
+"""Figures of an ordinary decoder, for a model_type that is not known."""
 
 
-def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None = None) -> ModelSpec:
+def spec_from_config(config: Mapping[str, Any], name: str) -> ModelSpec:
     """A spec from the mapping of a config.json. Raises InputError for a key that is missing or not understood."""
     try:
-        return _spec(config, name, checkpoint_bytes)
+        return _spec(config, name)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{name}: config.json: a value has the wrong form: {error}") from None
 
 
-def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) -> ModelSpec:
-    has_vision_tower = "vision_config" in config or bool(config.get("vision_tower") or config.get("audio_tower"))
-    outer_type = str(config.get("model_type", ""))
-    outer, config = config, {**config, **config.get("text_config", {})}
-    model_type = str(config.get("model_type") or _type_of(config.get("architectures") or outer.get("architectures")))
-    family = model_type.removesuffix("_text")
-
-    def number(key: str, default: int | None = None, least: int = 1) -> int:
-        value = config.get(key)
-        return _whole(
-            default if value is None else value, f"{name}: config.json: {key}", least, MOST.get(key, MOST_SIZE)
-        )
-
-    heads = number("num_attention_heads")
-    hidden = number("hidden_size")
+def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
+    outer, (config, model_type) = config, language_model(config)
+    outer_type, family_name = str(outer.get("model_type", "")), model_type.removesuffix("_text")
+    tower_family = SAME_TOWER.get(outer_type, outer_type if outer_type in TOWERS else family_name)
+    has_vision_tower = _has_tower(config, tower_family, outer.get("architectures"))
+    config = with_defaults(config, model_type)
+    keys, family = Keys({**config, "model_type": family_name}, name), FAMILIES.get(family_name, UNKNOWN)
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
     rope_type = scaling.get("rope_type", scaling.get("type", "default"))
-    positions = number("max_position_embeddings", UNKNOWN_POSITIONS)
+    positions = keys.number(*POSITIONS, default=UNKNOWN_POSITIONS)
     if rope_type == "yarn":
-        positions = _whole(
+        positions = whole(
             scaling.get("original_max_position_embeddings", positions), f"{name}: config.json: original positions"
         )
-    stretches = rope_type in {"yarn", "linear", "dynamic"}
-    layers = number("num_hidden_layers")
-    window, num_sliding = _sliding(config, number, layers)
-    num_experts = next((number(key) for key in EXPERT_COUNTS if config.get(key)), 0)
-    experts = _experts(number, num_experts) if num_experts or family in MOE_FAMILIES else None
+    stretches = rope_type in {"yarn", "linear", "dynamic"} and family_name != "gemma3"
+    layers = read_layers(keys, family)
+    vision = vision_tower(config, tower_family) if has_vision_tower else None
+    tower, is_tower_rough = _tower(vision, tower_family, config, keys) if has_vision_tower else ((), False)
     return ModelSpec(
         name=name,
-        model_type=family,
-        is_known=family in KNOWN_FAMILIES and config.get("max_position_embeddings") is not None,
-        num_hidden_layers=layers,
-        hidden_size=hidden,
-        intermediate_size=number("ffn_dim" if config.get("ffn_dim") else "intermediate_size"),
-        num_attention_heads=heads,
-        num_key_value_heads=number("num_key_value_heads", heads),
-        head_dim=number("head_dim", hidden // heads),
-        vocab_size=number("vocab_size"),
+        model_type=family_name,
+        is_known=family_name in FAMILIES and keys.value(*POSITIONS) is not None,
+        layers=layers,
+        beside=_beside(keys, family, len(layers)),
+        num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
+        has_head=family.shape != "bert" and not _pools(outer.get("architectures")),
+        hidden_size=keys.number(*WIDTHS),
+        vocab_size=keys.number("vocab_size"),
         max_position_embeddings=positions,
-        tie_word_embeddings=bool(config.get("tie_word_embeddings", family in TIED_FAMILIES)),
+        tie_word_embeddings=keys.flag("tie_word_embeddings", default=family.ties),
         torch_dtype=_torch_dtype(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype")),
-        quantization=_quantization(config.get("quantization_config"), name),
-        qk_norm=family in QK_NORM_FAMILIES,
-        qkv_bias=family in QKV_BIAS_FAMILIES or any(config.get(key) for key in QKV_BIAS_KEYS),
+        quantization=read_quantization(config.get("quantization_config"), name),
         rope_factor=_factor(scaling.get("factor", 1.0), name) if stretches else 1.0,
-        sliding_window=window,
-        num_sliding_layers=num_sliding,
-        experts=experts,
-        latent_attention=_latent_attention(config, number) if config.get("kv_lora_rank") else None,
-        linear_attention=_linear_attention(config, number, layers) if config.get("linear_num_value_heads") else None,
-        has_gated_mlp=family not in PLAIN_FAMILIES,
+        rope_table_factor=ENLARGED_ROPE_FACTOR if vision is not None and vision.video_frames else 1,
         has_vision_tower=has_vision_tower,
-        vision=vision_tower(config, outer_type if outer_type in TOWERS else family) if has_vision_tower else None,
-        norms_per_layer=4 if family in FOUR_NORM_FAMILIES else 2,
-        checkpoint_bytes=checkpoint_bytes,
+        vision=vision,
+        tower=tower,
+        is_tower_rough=is_tower_rough,
+        checkpoint_bytes=None,
     )
 
 
-QKV_BIAS_KEYS = ("attention_bias", "attention_bias_qkv")
-EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
+def _beside(keys: Keys, family: Family, num_layers: int) -> tuple[Module, ...]:
+    if family.shape in {"decoder", "nemotron"} and not family.has_learned_positions:
+        return ()
+    from planner.model.special_stacks import embedding_modules
+
+    return embedding_modules(keys, family, num_layers)
 
 
-MOST_SIZE = 1 << 26
-"""Largest value accepted for any figure of config.json; the longest contexts have 10 million positions."""
-MOST = {"num_hidden_layers": 1 << 12, "num_attention_heads": 1 << 14, "num_key_value_heads": 1 << 14,
-        "head_dim": 1 << 14, "hidden_size": 1 << 20, "intermediate_size": 1 << 24, "moe_intermediate_size": 1 << 20,
-        **dict.fromkeys(EXPERT_COUNTS, 1 << 16)}  # fmt: skip
-"""Tighter limits for some keys: layers are counted one by one; products of the others must fit 64 bits."""
+def _has_tower(config: Mapping[str, Any], family: str, named: Any) -> bool:
+    """Whether vLLM loads more than a language model; some families have a class for the language model alone."""
+    is_alone = family in TOWERS and isinstance(named, list) and str([*named, ""][0]).endswith("ForCausalLM")
+    return not is_alone and any(config.get(key) not in (None, False) for key in TOWER_KEYS)
+
+
+SAME_TOWER = {"gemma4_unified": "gemma4_unified", "qwen2_5_omni": "qwen2_5_vl", "qwen3_omni_moe": "qwen3_vl_moe",
+              "qwen2_5_omni_thinker": "qwen2_5_vl", "qwen3_omni_moe_thinker": "qwen3_vl_moe"}  # fmt: skip
+"""Family of the vision tower of classes that have another's."""
+
+
+def _tower(
+    vision: VisionTower | None, family: str, config: Mapping[str, Any], keys: Keys
+) -> tuple[tuple[Module, ...], bool]:
+    """Modules of the towers, and whether they are only reckoned, as the family is not known."""
+    from planner.model.tower_modules import rough_tower, tower_modules
+
+    named, width = config.get("vision_config"), keys.number(*WIDTHS)
+    modules = tower_modules(vision, family, named if isinstance(named, Mapping) else {}, width)
+    others = [config.get(key) for key in TOWER_KEYS if key != "vision_config" or not modules]
+    rough = [module for other in others if isinstance(other, Mapping) for module in rough_tower(other, width)]
+    return (*modules, *rough), bool(rough)
+
+
+def _pools(named: Any) -> bool:
+    """Whether the class gives vectors or labels, so that vLLM loads no head (vllm@0.32 models/adapters.py)."""
+    return isinstance(named, list) and POOLS.search(str([*named, ""][0])) is not None
+
+
+POOLS = re.compile(r"(ForSequenceClassification|ForTokenClassification|ForRewardModel|(?<!LMHead)(?<!Chat)Model)$")
+"""Names of classes without a head for tokens."""
+TOWER_KEYS = ("vision_config", "vision_tower", "audio_tower", "audio_config", "sound_config")
+"""Keys of a config.json whose model has weights beside the language model."""
+NESTED = ("text_config", "llm_config", "thinker_config", "language_config")
+"""Keys under which a config.json holds that of its language model; that of Qwen's omni models lies two deep."""
+LANGUAGE_MODELS = {
+    "mistral3": "mistral", "llava": "llama", "llava_next": "llama", "internvl_chat": "qwen2", "qwen2_5_omni": "qwen2",
+    "qwen3_omni_moe": "qwen3_moe", "internvl": "qwen2",
+}  # fmt: skip
+"""Language model of classes whose nested config may leave out its model_type (transformers configuration_*.py)."""
+
+
+def language_model(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The config of the language model with the outer one below it, and its model_type."""
+    merged, own_type = dict(config), str(config.get("model_type") or "")
+    named = config.get("architectures")
+    while True:
+        inner = next((merged.pop(key) for key in NESTED if isinstance(merged.get(key), Mapping)), None)
+        if inner is None:
+            return merged, own_type or _type_of(named)
+        own_type = str(inner.get("model_type") or LANGUAGE_MODELS.get(own_type, own_type))
+        named = inner.get("architectures") or named
+        merged = {**merged, **inner, "model_type": own_type}
+
+
 MOST_FACTOR = 1e4
-
-
-def _whole(value: Any, where: str, least: int = 1, most: int = MOST_SIZE) -> int:
-    """Return `value`. Raises InputError unless it is a whole number from `least` to `most`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        kind = "a positive whole number" if least == 1 else f"a whole number from {least}"
-        raise InputError(f"{where}: {reprlib.repr(value)} is not {kind}")
-    if value > most:
-        raise InputError(f"{where}: {reprlib.repr(value)} is more than any model has ({most})")
-    return value
 
 
 def _factor(value: Any, name: str) -> float:
@@ -144,97 +165,3 @@ def _type_of(architectures: Any) -> str:
         return ""
     stem = re.sub(r"(For[A-Z]\w*|LMHeadModel|Model)$", "", str(architectures[0]))
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
-
-
-def _layers_of(config: Mapping[str, Any], kind: str, num_layers: int) -> int | None:
-    """Number of layers of one kind; None if config.json does not list its layers."""
-    if counts := config.get("layer_types_count"):
-        count = dict(counts).get(kind, 0)
-    elif isinstance(types := config.get("layer_types"), list):
-        count = types.count(kind)
-    else:
-        return None
-    return _whole(count, f"config.json: layers of {kind}", 0, num_layers)
-
-
-def _sliding(config: Mapping[str, Any], number: Callable[..., int], num_layers: int) -> tuple[int | None, int]:
-    """The window in tokens (None without) and the number of layers using it, from layer_types or the older keys."""
-    if not config.get("sliding_window") or not config.get("use_sliding_window", True):
-        return None, 0
-    window, count = number("sliding_window"), _layers_of(config, "sliding_attention", num_layers)
-    if count is not None:
-        return window, count
-    if config.get("sliding_window_pattern"):
-        return window, num_layers - num_layers // number("sliding_window_pattern")
-    return window, num_layers
-
-
-def _experts(number: Callable[..., int], count: int) -> Experts:
-    inner = number("moe_intermediate_size", 0, least=0) or number("intermediate_size")
-    shared = number("shared_expert_intermediate_size", 0, least=0) or number("n_shared_experts", 0, least=0) * inner
-    return Experts(
-        num_experts=count or number("num_experts"),
-        num_experts_per_tok=number("num_experts_per_tok"),
-        intermediate_size=inner,
-        shared_intermediate_size=shared,
-        num_dense_layers=number("first_k_dense_replace", 0, least=0),
-    )
-
-
-def _latent_attention(config: Mapping[str, Any], number: Callable[..., int]) -> LatentAttention:
-    return LatentAttention(
-        kv_lora_rank=number("kv_lora_rank"),
-        q_lora_rank=number("q_lora_rank") if config.get("q_lora_rank") else None,
-        qk_nope_head_dim=number("qk_nope_head_dim"),
-        qk_rope_head_dim=number("qk_rope_head_dim"),
-        v_head_dim=number("v_head_dim"),
-    )
-
-
-def _linear_attention(config: Mapping[str, Any], number: Callable[..., int], num_layers: int) -> LinearAttention:
-    interval = number("full_attention_interval", 4)
-    listed = _layers_of(config, "linear_attention", num_layers)
-    value_heads = number("linear_num_value_heads")
-    return LinearAttention(
-        num_layers=num_layers - num_layers // interval if listed is None else listed,
-        key_width=number("linear_num_key_heads") * number("linear_key_head_dim"),
-        value_width=value_heads * number("linear_value_head_dim"),
-        num_value_heads=value_heads,
-        kernel_size=number("linear_conv_kernel_dim", 4),
-    )
-
-
-def _quantization(config: Mapping[str, Any] | None, name: str) -> Quantization | None:
-    """Read quantization_config; None without one. Raises InputError for a method that is not modelled."""
-    if not config:
-        return None
-    method, where = config.get("quant_method"), f"{name}: config.json: quantization_config"
-    if method in ("awq", "gptq"):
-        bits = _whole(config.get("bits", 4), f"{where}.bits", 1, MOST_BITS)
-        return Quantization(method=method, bits=bits, group_size=_group(config.get("group_size", 128), where))
-    if method == "fp8":
-        block = config.get("weight_block_size")
-        rows, columns = block or (1, 1)
-        sizes = (_whole(rows, f"{where}.weight_block_size"), _whole(columns, f"{where}.weight_block_size"))
-        return Quantization(method="fp8", bits=8, group_size=-1, block_size=sizes if block else None)
-    if method == "bitsandbytes":
-        return Quantization(method=method, bits=8 if config.get("load_in_8bit") else 4, group_size=64)
-    if method == "mxfp4":
-        return Quantization(method=method, bits=4, group_size=32)
-    if method == "modelopt":
-        return Quantization(method=method, bits=4, group_size=16)
-    if method == "compressed-tensors":
-        groups = config.get("config_groups") or {}
-        weights = next((group.get("weights") for group in groups.values() if group.get("weights")), None) or {}
-        bits = _whole(weights.get("num_bits", 8), f"{where}: num_bits", 1, MOST_BITS)
-        return Quantization(method=method, bits=bits, group_size=_group(weights.get("group_size") or -1, where))
-    known = "awq, gptq, fp8, bitsandbytes, mxfp4, modelopt, compressed-tensors"
-    raise InputError(f"{where}.quant_method: {reprlib.repr(method)}; known: {known}")
-
-
-MOST_BITS = 32
-
-
-def _group(value: Any, where: str) -> int:
-    """Check a group size in weights; -1 means one scale per row."""
-    return -1 if value == -1 else _whole(value, f"{where}: group_size")

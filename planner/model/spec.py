@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
+from planner.model.layers import (
+    Attention,
+    DeltaNet,
+    Experts,
+    FeedForward,
+    LatentAttention,
+    LayerStack,
+    Mixer,
+    Mlp,
+)
+from planner.model.modules import Module
+from planner.model.quantization import Quantization
 from planner.model.vision import VisionTower
 
+if TYPE_CHECKING:
+    from planner.model.held import Held
+
 DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
-    method: str
-    """quantization_config.quant_method, for example awq or fp8; never guessed from a repository's name."""
-    bits: int = 4
-    group_size: int = 128
-    """Number of weights along the inputs that share one scale; -1: a whole row shares one."""
-    block_size: tuple[int, int] | None = None
-    """Block of outputs x inputs that shares one FP8 scale; None: one scale per tensor or row."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experts:
-    """The mixture-of-experts layers."""
-
-    num_experts: int
-    num_experts_per_tok: int
-    intermediate_size: int
-    shared_intermediate_size: int
-    """Total MLP width of the shared experts, which every token uses; 0 if there are none."""
-    num_dense_layers: int
-    """Number of layers at the start that have an ordinary MLP."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentAttention:
-    """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): one compressed key-value vector for all heads."""
-
-    kv_lora_rank: int
-    q_lora_rank: int | None
-    qk_nope_head_dim: int
-    qk_rope_head_dim: int
-    v_head_dim: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinearAttention:
-    """Gated delta net layers (Qwen3-Next, arXiv:2412.06464): a state of fixed size instead of a KV cache."""
-
-    num_layers: int
-    key_width: int
-    """Number of key heads times the width of one."""
-    value_width: int
-    num_value_heads: int
-    kernel_size: int
+_Kind = TypeVar("_Kind", bound=Mixer | FeedForward)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,38 +33,136 @@ class ModelSpec:
     model_type: str
     is_known: bool
     """Whether the architecture is one we know and config.json gives its context; others count as ordinary decoders."""
-    num_hidden_layers: int
+    layers: LayerStack
+    """Every layer with its own figures. The properties below sum them up: the first of a kind, the widest width."""
+    beside: tuple[Module, ...]
+    """Weights of the first pipeline stage besides the token embedding: positions, per-layer inputs, an encoder."""
+    num_mtp_layers: int
+    """Layers for multi-token prediction in the checkpoint, which are loaded if speculative_config asks for them."""
+    has_head: bool
+    """Whether there is a head that gives logits; encoders have none."""
     hidden_size: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
     vocab_size: int
     max_position_embeddings: int
     tie_word_embeddings: bool
     torch_dtype: str
     quantization: Quantization | None
-    qk_norm: bool
-    """Whether queries and keys are normalised per head (Qwen3)."""
-    qkv_bias: bool
     rope_factor: float
     """Factor by which rope scaling (yarn, linear, dynamic) extends the context; 1 without scaling."""
-    sliding_window: int | None
-    num_sliding_layers: int
-    """Number of layers that attend only to the window; the others attend to everything."""
-    experts: Experts | None
-    latent_attention: LatentAttention | None
-    linear_attention: LinearAttention | None
-    has_gated_mlp: bool
+    rope_table_factor: int
+    """Times the positions of the rotary tables exceed the context: models with videos have larger tables."""
     has_vision_tower: bool
     """Whether there are weights beside the language model: a vision or audio tower."""
     vision: VisionTower | None
     """The vision tower; None if there is none or its family is not known."""
-    norms_per_layer: int
+    tower: tuple[Module, ...]
+    """Weights of the tower and of what projects it to the language model; empty if nothing is known of it."""
+    is_tower_rough: bool
+    """Whether the tower's weights are reckoned from its depth and width only, as its family is not known."""
     checkpoint_bytes: int | None
-    """Total bytes of all tensors, from the safetensors headers; None if only config.json is known."""
+    """Total bytes of all tensors, from the safetensors headers or their index; None if only config.json is known."""
+    held: Held | None = None
+    """What the checkpoint holds, by layer and module, from the safetensors headers; None without them."""
+
+    @property
+    def is_modelled(self) -> bool:
+        """Whether the architecture and the quantisation are known, so that weights and KV cache may be relied on."""
+        return self.is_known and (self.quantization is None or self.quantization.is_modelled)
 
     @property
     def max_context_tokens(self) -> int:
         """vLLM's derived limit of max_model_len, in tokens (vllm@0.8.5 config.py:_get_and_verify_max_len)."""
         return int(self.max_position_embeddings * self.rope_factor)
+
+    def without_tower(self) -> ModelSpec:
+        """The language model alone, as vLLM holds it with language_model_only or without any image, video and audio.
+
+        Source: vllm@0.24 models/interfaces.py:_mark_tower_model; measured: a tower is then neither loaded nor profiled.
+        """
+        held = None if self.held is None else replace(self.held, beside=0)
+        return replace(self, has_vision_tower=False, vision=None, tower=(), is_tower_rough=False, held=held)
+
+    def mixers(self, kind: type[_Kind]) -> Iterator[_Kind]:
+        """Mixers of one class, one of each kind of layer."""
+        return (mixer for layer in self.layers.kinds for mixer in layer.mixers if isinstance(mixer, kind))
+
+    def feed_forwards(self, kind: type[_Kind]) -> Iterator[_Kind]:
+        """Feed-forwards of one class, one of each kind of layer."""
+        return (feed for layer in self.layers.kinds for feed in layer.feed_forwards if isinstance(feed, kind))
+
+    def count(self, kind: type[Mixer | FeedForward]) -> int:
+        """Number of layers with a mixer or feed-forward of one class."""
+        return sum(
+            number
+            for layer, number in self.layers.counts()
+            if any(isinstance(part, kind) for part in (*layer.mixers, *layer.feed_forwards))
+        )
+
+    @property
+    def num_hidden_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def intermediate_size(self) -> int:
+        """Width of the widest dense MLP; of the experts in a model that has no other."""
+        widths = [mlp.intermediate_size for mlp in self.feed_forwards(Mlp)]
+        return max(widths or [experts.intermediate_size for experts in self.feed_forwards(Experts)] or [0])
+
+    @property
+    def num_attention_heads(self) -> int:
+        """Most query heads of a layer; 1 in a model without attention."""
+        return max((mixer.num_heads for kind in ATTENTIONS for mixer in self.mixers(kind)), default=1)
+
+    @property
+    def num_key_value_heads(self) -> int:
+        """Most KV heads of a layer; the query heads where a latent vector serves them all."""
+        return max((mixer.num_kv_heads for mixer in self.mixers(Attention)), default=self.num_attention_heads)
+
+    @property
+    def head_dim(self) -> int:
+        """Widest head of a layer with keys and values of its own; hidden_size over the heads in other models."""
+        widths = [mixer.head_dim for mixer in self.mixers(Attention)]
+        return max(widths, default=self.hidden_size // self.num_attention_heads)
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether queries and keys are normalised per head (Qwen3)."""
+        return any(mixer.qk_norm == "head" for mixer in self.mixers(Attention))
+
+    @property
+    def sliding_window(self) -> int | None:
+        """The widest sliding window, in tokens; None if no layer has one."""
+        windows = [mixer.window or 0 for mixer in self.mixers(Attention) if mixer.reach == "sliding"]
+        return max(windows, default=None)
+
+    @property
+    def num_sliding_layers(self) -> int:
+        """Number of layers that attend only to the window; the others attend to everything."""
+        return sum(
+            number
+            for layer, number in self.layers.counts()
+            if any(isinstance(mixer, Attention) and mixer.reach == "sliding" for mixer in layer.mixers)
+        )
+
+    @property
+    def experts(self) -> Experts | None:
+        """The mixture of experts; None in a dense model."""
+        return next(self.feed_forwards(Experts), None)
+
+    @property
+    def num_dense_layers(self) -> int:
+        """Number of layers with an ordinary MLP."""
+        return self.count(Mlp)
+
+    @property
+    def latent_attention(self) -> LatentAttention | None:
+        return next(self.mixers(LatentAttention), None)
+
+    @property
+    def delta_net(self) -> DeltaNet | None:
+        """The linear-attention layers' figures; `count(DeltaNet)` says how many there are."""
+        return next(self.mixers(DeltaNet), None)
+
+
+ATTENTIONS: tuple[type[Attention] | type[LatentAttention], ...] = (Attention, LatentAttention)
+"""Mixers that have a KV cache of tokens."""

@@ -51,8 +51,11 @@ FAMILIES: dict[str, VisionTower] = {
     "qwen3_5": replace(_QWEN3, deepstack_levels=0),
     "qwen3_5_moe": replace(_QWEN3, deepstack_levels=0),
     "gemma3": _SIGLIP,
+    "gemma4": replace(_SIGLIP, is_gated=True, patch_size=16, merged_patches=9, item_patches=2520),
     "mistral3": _PIXTRAL,
     "llava": _CLIP,
+    "internvl": replace(_CLIP, merged_patches=4, item_patches=1024),
+    "internvl_chat": replace(_CLIP, merged_patches=4, item_patches=1024),
 }
 """Processor and tower of each family where config.json leaves them out (preprocessor_config.json as published)."""
 
@@ -86,19 +89,6 @@ MOST = 1 << 20
 
 def _whole(value: Any, default: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST else default
-
-
-def tower_bytes(tower: VisionTower, text_hidden_size: int, itemsize: int) -> int:
-    """Bytes of the tower's weights: layers, patch embedding, and the merger to the language model's width."""
-    hidden, inner = tower.hidden_size, tower.intermediate_size
-    layer = 4 * hidden**2 + (3 if tower.is_gated else 2) * hidden * inner
-    embedding = 3 * tower.patch_size**2 * hidden * (2 if tower.video_frames else 1)
-    if tower.video_frames:
-        merged = hidden * tower.merged_patches
-        merger = (merged**2 + merged * text_hidden_size) * (1 + tower.deepstack_levels)
-    else:
-        merger = hidden * text_hidden_size + text_hidden_size**2
-    return (tower.depth * layer + embedding + merger) * itemsize
 
 
 ENLARGED_ROPE_FACTOR = 4

@@ -53,7 +53,7 @@ def activation_bytes(
     """
     tokens, seqs = engine.max_num_batched_tokens, engine.max_num_seqs
     hidden, itemsize = model.hidden_size, DTYPE_BYTES[engine.dtype]
-    has_dense_layer = model.experts is None or model.experts.num_dense_layers > 0
+    has_dense_layer = model.experts is None or model.num_dense_layers > 0
     layer = _mlp_bytes(model, engine, tokens) if has_dense_layer else 0
     if model.experts is not None:
         layer = columns.maximum(layer, _experts_bytes(model, engine, tokens))

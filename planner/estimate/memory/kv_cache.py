@@ -11,7 +11,7 @@ from planner import arrays as columns
 from planner.arrays import IntColumn
 from planner.engine import HYBRID_KV_SINCE, ResolvedEngine
 from planner.estimate.memory.weights import kv_heads_per_rank, layers_per_stage
-from planner.model import DTYPE_BYTES, ModelSpec
+from planner.model import DTYPE_BYTES, DeltaNet, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def kv_group(model: ModelSpec, engine: ResolvedEngine, num_layers: int) -> KvGro
     """
     block, length = engine.block_size, engine.max_model_len
     full_blocks = -(-length // block)
-    linear = model.linear_attention.num_layers if model.linear_attention is not None else 0
+    linear = model.count(DeltaNet)
     attending = model.num_hidden_layers - linear
     splits_windows = engine.generation == "V1" and engine.version >= HYBRID_KV_SINCE
     sliding = model.num_sliding_layers if splits_windows and model.num_sliding_layers < attending else 0

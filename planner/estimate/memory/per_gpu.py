@@ -17,16 +17,19 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+from msgspec import structs
+
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
 from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
+from planner.estimate.memory.drafter import drafter_bytes
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import kv_group
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
-from planner.hardware import Placement
-from planner.model import ModelSpec, Quantization
+from planner.hardware import GpuSpec, Placement
+from planner.model import DTYPE_BYTES, ModelSpec, Quantization, Scheme
 from planner.units import GIB
 
 WATERMARK_FRACTION = 0.01
@@ -173,7 +176,7 @@ def estimate_memory(
     calibration: Calibration | None = None,
 ) -> MemoryEstimate:
     """Estimate one GPU's memory. Pure; no I/O."""
-    model = as_served(model, engine)
+    model = as_served(model, engine, placement.gpu)
     if placement.gpu.is_cpu:
         return _estimate_cpu(model, engine)
     if calibration is not None:
@@ -259,6 +262,10 @@ def _rank_memory(
         engine.enable_expert_parallel,
     )
     weights: Any = columns.floor(columns.maximum(loaded - engine.cpu_offload_bytes, 0))
+    if engine.speculative_config is not None:
+        weights = weights + drafter_bytes(model, engine, rank)
+    if rank.is_first and model.vision is not None:
+        weights = weights + _deepstack_bytes(model, engine)
     activations = activation_bytes(model, placement.gpu, engine, rank)
     non_torch = non_torch_bytes(placement, engine, rank.number == 0)
     if calibration is not None:
@@ -271,19 +278,39 @@ def _rank_memory(
     return RankMemory(rank.number, weights, non_torch, activations, available, block_bytes)
 
 
-def as_served(model: ModelSpec, engine: ResolvedEngine) -> ModelSpec:
-    """The model as the engine holds it: `--quantization` may quantise an ordinary checkpoint while loading."""
-    if model.quantization is not None or engine.quantization not in ONLINE_QUANTIZATION:
+def _deepstack_bytes(model: ModelSpec, engine: ResolvedEngine) -> IntColumn:
+    """Buffers that hold an image's features for the first layers, one per level, made with the model.
+
+    Source: vllm@0.24.0 models/qwen3_vl.py: deepstack_input_embeds, of max_num_batched_tokens rows each.
+    """
+    levels = model.vision.deepstack_levels if model.vision is not None else 0
+    return levels * engine.max_num_batched_tokens * model.hidden_size * DTYPE_BYTES[engine.dtype]
+
+
+def as_served(model: ModelSpec, engine: ResolvedEngine, gpu: GpuSpec) -> ModelSpec:
+    """The model as the engine holds it: `--quantization` may quantise an ordinary checkpoint while loading.
+
+    MXFP4 experts are padded as the card's kernel wants them: Triton's on compute capability 9.0, else Marlin's or
+    TensorRT-LLM's (vllm@0.32 fused_moe/oracle/mxfp4.py).
+    """
+    own = model.quantization
+    if own is not None and own.method == "mxfp4" and own.scheme is not None and gpu.compute_capability[0] != 9:
+        return replace(model, quantization=structs.replace(own, scheme=structs.replace(own.scheme, width_multiple=128)))
+    if own is not None or engine.quantization not in ONLINE_QUANTIZATION:
         return model
     if engine.quantization == "gguf" and model.checkpoint_bytes is None:
         return model
-    return replace(model, quantization=ONLINE_QUANTIZATION[engine.quantization])
+    return replace(model, quantization=ONLINE_QUANTIZATION[engine.quantization], held=None)
 
 
 ONLINE_QUANTIZATION = {
-    "gguf": Quantization(method="gguf"),  # the file's size is the weights' size
-    "fp8": Quantization(method="fp8", bits=8, group_size=-1),
-    "bitsandbytes": Quantization(method="bitsandbytes", bits=4, group_size=64),
+    "gguf": Quantization(method="gguf", scheme=Scheme(packing="gguf")),  # the file's size is the weights' size
+    "fp8": Quantization(
+        method="fp8", bits=8, group_size=-1, scheme=Scheme(packing="fp8", bits=8, group_size=-1), reaches_tower=True
+    ),
+    "bitsandbytes": Quantization(
+        method="bitsandbytes", bits=4, group_size=64, scheme=Scheme(packing="bitsandbytes", bits=4, group_size=64)
+    ),
 }
 
 

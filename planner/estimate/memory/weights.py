@@ -9,20 +9,25 @@ layers/quantization/{awq,gptq}.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+
+from msgspec.structs import replace
 
 from planner.estimate.memory.allocator import allocated_bytes
 from planner.model import (
     DTYPE_BYTES,
-    ENLARGED_ROPE_FACTOR,
-    Experts,
+    Attention,
     LatentAttention,
-    LinearAttention,
+    Layer,
     ModelSpec,
+    Module,
+    Part,
     Quantization,
-    tower_bytes,
+    Scheme,
+    modules_of,
 )
 
 VOCAB_PADDING = 64
@@ -58,6 +63,7 @@ class Rank:
 
     number: int
     stage: int
+    first_layer: int
     num_layers: int
     is_first: bool
     """Whether it is in the first pipeline stage, which holds the embedding and the vision tower."""
@@ -76,9 +82,10 @@ def distinct_ranks(
         is_first, is_last, number = stage == 0, stage == len(stages) - 1, stage * tensor_parallel_size
         if not (is_first or is_last) and any(r.num_layers == layers and r.stage > 0 for r in found):
             continue
-        found.append(Rank(number, stage, layers, is_first, is_last, samples=is_last))
+        first = sum(stages[:stage])
+        found.append(Rank(number, stage, first, layers, is_first, is_last, samples=is_last))
         if is_last and one_samples and tensor_parallel_size > 1:
-            found.append(Rank(number + 1, stage, layers, is_first, is_last, samples=False))
+            found.append(Rank(number + 1, stage, first, layers, is_first, is_last, samples=False))
     return found
 
 
@@ -113,17 +120,23 @@ def rank_weight_bytes(
     """
     if model.quantization is not None and model.quantization.method == "gguf":
         return (model.checkpoint_bytes or 0) // (tensor_parallel_size * pipeline_parallel_size)
+    if not model.is_known and model.held is None and model.checkpoint_bytes is not None:
+        return model.checkpoint_bytes // (tensor_parallel_size * pipeline_parallel_size)
     tensors = rank_tensor_bytes(
-        model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, expert_parallel
-    )
+        model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, expert_parallel,
+        rank.first_layer,
+    )  # fmt: skip
     beside = _beside_the_language_model(model, dtype) // tensor_parallel_size if rank.is_first else 0
     return allocated_bytes(tensors) + beside
 
 
 def _beside_the_language_model(model: ModelSpec, dtype: str) -> int:
-    if model.vision is not None and model.checkpoint_bytes is None:
-        return tower_bytes(model.vision, model.hidden_size, DTYPE_BYTES[dtype])
-    if not model.has_vision_tower or model.checkpoint_bytes is None:
+    """Bytes of a tower whose modules are not known, and of what else the checkpoint of an unknown type holds."""
+    if model.held is not None:
+        return (0 if model.tower and not model.is_tower_rough else model.held.beside) + (
+            0 if model.is_known else model.held.other
+        )
+    if model.checkpoint_bytes is None or model.tower or not model.has_vision_tower:
         return 0
     language = sum(rank_tensor_bytes(model, dtype, 1, model.num_hidden_layers, True, True))
     return max(0, model.checkpoint_bytes - language)
@@ -137,146 +150,210 @@ def rank_tensor_bytes(
     is_first: bool,
     is_last: bool,
     expert_parallel: bool = False,
+    first_layer: int = 0,
 ) -> Iterator[int]:
     """Sizes of a rank's tensors in order of creation: embedding, layers, last norm, head."""
-    itemsize = DTYPE_BYTES[dtype]
+    itemsize, tp = DTYPE_BYTES[dtype], tensor_parallel_size
     hidden = model.hidden_size
-    vocabulary = padded_vocab_size(model) // tensor_parallel_size * hidden * itemsize
+    whole = model.model_type == "whisper"  # its embedding is not divided (models/whisper.py: nn.Embedding)
+    vocabulary = padded_vocab_size(model) // (1 if whole else tp) * hidden * itemsize
+    if is_first and not (model.is_tower_rough and model.held is not None):
+        for module in model.tower:
+            yield from _module(module, tower_scheme(model.quantization, module), itemsize, tp)
     if is_first or (is_last and model.tie_word_embeddings):
         yield vocabulary
-    if is_first and model.model_type == "opt":  # learned positions, two of them for padding
-        yield (model.max_position_embeddings + 2) * hidden * itemsize
-    for layer in range(num_layers):
-        yield from _layer(model, itemsize, tensor_parallel_size, layer, expert_parallel)
+    if is_first:
+        for module in model.beside:
+            yield from _module(module, None, itemsize, tp, expert_parallel)
+    tables: set[tuple[int, float, float]] = set()
+    sizes: dict[tuple[Any, ...], tuple[list[int], list[int]]] = {}
+    for number, layer in enumerate(model.layers.part(first_layer, num_layers), first_layer):
+        modules = modules_of(layer, hidden)
+        schemes = layer_schemes(model.quantization, modules, number)
+        held = model.held.layers[number] if model.held is not None else (0,) * len(modules)
+        key = (layer, schemes, held)
+        if key not in sizes:
+            bytes_of = [
+                list(_module(module, scheme, itemsize, _ranks(model, module, tp), expert_parallel, stored))
+                for module, scheme, stored in zip(modules, schemes, held, strict=True)
+                if model.quantization is not None or not module.is_copy
+            ]
+            end = _output_of(modules)
+            sizes[key] = (
+                [size for module in bytes_of[:end] for size in module],
+                [size for module in bytes_of[end:] for size in module],
+            )
+        yield from sizes[key][0]
+        for table in rope_tables(layer) - tables:  # one cos/sin table, shared by all layers with the same base
+            tables.add(table)
+            yield _table_bytes(model, table, itemsize)
+        yield from sizes[key][1]
     if is_last:
         yield hidden * itemsize
-        if not model.tie_word_embeddings:
-            yield vocabulary
+        if model.has_head and not model.tie_word_embeddings:
+            held_head = model.held.head if model.held is not None else 0
+            yield from _module(head_module(model), head_scheme(model.quantization), itemsize, tp, held=held_head)
 
 
-def _layer(model: ModelSpec, itemsize: int, tp: int, index: int, expert_parallel: bool) -> Iterator[int]:
-    hidden, linear = model.hidden_size, model.linear_attention
-    if linear is not None and index < linear.num_layers:  # which layers they are does not change the sum
-        yield from _delta_net(model, linear, itemsize, tp)
-    else:
-        yield from _attention(model, itemsize, tp, has_rope_cache=index == (linear.num_layers if linear else 0))
-    experts = model.experts
-    if experts is None or index < experts.num_dense_layers:
-        yield from _mlp(model, itemsize, model.intermediate_size // tp)
-    else:
-        yield from _moe(model, experts, itemsize, tp, expert_parallel)
-    for _ in range(model.norms_per_layer):
-        yield hidden * itemsize
+def _ranks(model: ModelSpec, module: Module, tp: int) -> int:
+    """Number of ranks that share a module (vllm@0.32 gdn/qwen_gdn_linear_attn.py:maybe_disable_tp)."""
+    by_marlin = model.quantization is not None and model.quantization.method in {"awq", "gptq", "auto-round"}
+    return 1 if module.is_narrow and by_marlin else tp
 
 
-def _attention(model: ModelSpec, itemsize: int, tp: int, has_rope_cache: bool) -> Iterator[int]:
-    hidden, mla = model.hidden_size, model.latent_attention
-    if mla is not None:
-        yield from _latent(model, mla, itemsize, tp)
-    else:
-        queries = model.num_attention_heads * model.head_dim // tp
-        keys = kv_heads_per_rank(model, tp) * model.head_dim
-        gates = queries if model.linear_attention is not None else 0  # hybrids gate the attention's output
-        yield from _linear(model, itemsize, hidden, queries + gates + 2 * keys, has_bias=model.qkv_bias)
-        yield from _linear(model, itemsize, queries, hidden, has_bias=not model.has_gated_mlp)
-    if has_rope_cache:  # one cos/sin cache, shared by all layers
-        width = mla.qk_rope_head_dim if mla is not None else model.head_dim
-        factor = ENLARGED_ROPE_FACTOR if model.vision is not None and model.vision.video_frames else 1
-        yield factor * model.max_context_tokens * width * itemsize
-    if model.qk_norm:
-        yield from (model.head_dim * itemsize, model.head_dim * itemsize)
+def _output_of(modules: Sequence[Module]) -> int:
+    """Number of a layer's modules up to the mixer's output projection, after which vLLM makes the rotary table."""
+    return next((number + 1 for number, module in enumerate(modules) if module.cut == "inputs"), len(modules))
 
 
-def _delta_net(model: ModelSpec, linear: LinearAttention, itemsize: int, tp: int) -> Iterator[int]:
-    """Projections, convolution and gates of a gated delta net layer (vllm@0.20.2 models/qwen3_next.py)."""
-    mixed = 2 * linear.key_width + linear.value_width
-    yield from _linear(model, itemsize, model.hidden_size, (mixed + linear.value_width) // tp)
-    yield from _linear(model, itemsize, model.hidden_size, 2 * linear.num_value_heads // tp)
-    yield mixed // tp * linear.kernel_size * itemsize
-    yield from (linear.num_value_heads // tp * 4, linear.num_value_heads // tp * 4)
-    yield from _linear(model, itemsize, linear.value_width // tp, model.hidden_size)
+@lru_cache(maxsize=4096)
+def layer_schemes(
+    quantization: Quantization | None, modules: tuple[Module, ...], number: int
+) -> tuple[Scheme | None, ...]:
+    """Scheme of each module of layer `number`; None: it stays in 16 bits."""
+    if quantization is None:
+        return (None,) * len(modules)
+    if not quantization.rules:
+        number = 0
+    return tuple(
+        quantization.scheme_of(_names(module, number, quantization.names_fused), bool(module.copies))
+        if module.is_quantizable
+        else None
+        for module in modules
+    )
 
 
-def _latent(model: ModelSpec, mla: LatentAttention, itemsize: int, tp: int) -> Iterator[int]:
-    """The projections of multi-head latent attention; the compressing ones are replicated."""
-    hidden, heads = model.hidden_size, model.num_attention_heads // tp
-    query_width = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
-    if mla.q_lora_rank:
-        yield from _linear(model, itemsize, hidden, mla.q_lora_rank)
-        yield from _linear(model, itemsize, mla.q_lora_rank, query_width)
-    else:
-        yield from _linear(model, itemsize, hidden, query_width)
-    yield from _linear(model, itemsize, hidden, mla.kv_lora_rank + mla.qk_rope_head_dim)
-    yield from _linear(model, itemsize, mla.kv_lora_rank, heads * (mla.qk_nope_head_dim + mla.v_head_dim))
-    yield from _linear(model, itemsize, heads * mla.v_head_dim, hidden)
-    # kv_b_proj is also kept split and in the activations' dtype (v1/attention/backends/mla: W_UK_T, W_UV).
-    yield heads * mla.kv_lora_rank * (mla.qk_nope_head_dim + mla.v_head_dim) * itemsize
+def tower_scheme(quantization: Quantization | None, module: Module) -> Scheme | None:
+    """Scheme of a module of the tower; checkpoints that quantise it say so, or quantise every linear module."""
+    if quantization is None or not module.is_quantizable:
+        return None
+    names = [module.name, f"model.{module.name}"]
+    return quantization.scheme_of(names, is_listed=not quantization.reaches_tower)
 
 
-def _mlp(model: ModelSpec, itemsize: int, inner: int) -> Iterator[int]:
-    has_bias = not model.has_gated_mlp
-    yield from _linear(model, itemsize, model.hidden_size, (2 if model.has_gated_mlp else 1) * inner, has_bias)
-    yield from _linear(model, itemsize, inner, model.hidden_size, has_bias)
+def head_module(model: ModelSpec) -> Module:
+    """The head: its vocabulary is padded and divided, as the embedding's is."""
+    return Module((Part("lm_head", padded_vocab_size(model)),), model.hidden_size, "outputs")
 
 
-def _moe(model: ModelSpec, experts: Experts, itemsize: int, tp: int, expert_parallel: bool) -> Iterator[int]:
-    """Router (replicated, never quantised), the experts as two stacked tensors, the shared experts.
-
-    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts.
-    """
-    hidden, inner, count = model.hidden_size, experts.intermediate_size, experts.num_experts
-    yield hidden * count * itemsize
-    count, inner = (-(-count // tp), inner) if expert_parallel else (count, inner // tp)
-    if model.quantization is not None and model.quantization.method == "mxfp4":
-        hidden = -(-hidden // MXFP4_HIDDEN_PADDING) * MXFP4_HIDDEN_PADDING
-    for outputs, inputs in ((2 * inner, hidden), (hidden, inner)):
-        yield from (count * size for size in _linear(model, itemsize, inputs, outputs, is_expert=True))
-    if model.model_type == "gpt_oss":  # the only model type here whose experts have biases
-        yield from (count * 2 * inner * itemsize, count * hidden * itemsize)
-    if experts.shared_intermediate_size:
-        yield from _mlp(model, itemsize, experts.shared_intermediate_size // tp)
+def head_scheme(quantization: Quantization | None) -> Scheme | None:
+    """Scheme of the head: 16 bits unless a rule names it."""
+    names = ["lm_head", "model.lm_head", "language_model.lm_head"]
+    return None if quantization is None else quantization.scheme_of(names, is_listed=True)
 
 
-def _linear(
-    model: ModelSpec, itemsize: int, inputs: int, outputs: int, has_bias: bool = False, is_expert: bool = False
+LAYER_PREFIXES = ("model.layers.", "model.language_model.layers.", "language_model.model.layers.",
+                  "backbone.layers.", "model.model.layers.", "layers.")  # fmt: skip
+"""How checkpoints name a layer; lists of exceptions use their checkpoint's names, which vLLM maps to its own."""
+
+
+def _names(module: Module, number: int, is_fused: bool) -> list[str]:
+    """Names under which a list of exceptions may know a module; experts also by the module that holds them all."""
+    own = [module.name]
+    if module.copies:
+        own = [module.name.rpartition(".experts.")[0] + ".experts" if "." in module.name else "experts"]
+        own += [] if is_fused else [module.name]
+    return [f"{prefix}{number}.{name.lstrip('.')}" for prefix in LAYER_PREFIXES for name in own]
+
+
+def rope_tables(layer: Layer) -> set[tuple[int, float, float]]:
+    """Width, base and stretch of the rotary tables of a layer's mixers (layers/rotary_embedding: _ROPE_DICT)."""
+    found: set[tuple[int, float, float]] = set()
+    for mixer in layer.mixers:
+        if isinstance(mixer, Attention) and mixer.rotary_dim:
+            found.add((mixer.rotary_dim, mixer.rope_theta, mixer.rope_factor))
+        if isinstance(mixer, LatentAttention) and mixer.has_rope:
+            found.add((mixer.qk_rope_head_dim, 0.0, 1.0))
+    return found
+
+
+def _table_bytes(model: ModelSpec, table: tuple[int, float, float], itemsize: int) -> int:
+    width, _, stretch = table
+    positions = max(model.max_context_tokens, int(model.max_position_embeddings * stretch))
+    return model.rope_table_factor * positions * width * itemsize
+
+
+def _module(
+    module: Module, scheme: Scheme | None, itemsize: int, tp: int, expert_parallel: bool = False, held: int = 0
 ) -> Iterator[int]:
-    """Bytes of one linear layer on a rank: its weight, or the tensors of its quantised form; then the bias.
+    """Bytes of a module's tensors on a rank: its weight, or the tensors of its quantised form; then the bias.
 
-    MXFP4 checkpoints (gpt-oss) quantise the experts only.
+    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts. `held`: bytes of the module
+    in the checkpoint, 0 if they are not known; MXFP4 experts are padded, whatever the checkpoint holds.
     """
-    quantization = model.quantization
-    if quantization is None or (quantization.method == "mxfp4" and not is_expert):
-        yield inputs * outputs * itemsize
+    count = 1
+    if module.copies:
+        count, tp = (-(-module.copies // tp), 1) if expert_parallel else (module.copies, tp)
+    outputs, inputs = module.shape(tp)
+    if held and (scheme is None or scheme.packing != "mxfp4"):
+        rows, columns = module.shape(1)
+        yield held * count * outputs * inputs // (max(1, module.copies) * rows * columns)
+        return
+    own = module.itemsize or itemsize
+    if scheme is None:
+        yield count * outputs * inputs * own
     else:
-        yield from _quantised(quantization, itemsize, inputs, outputs)
-    if has_bias:
-        yield outputs * itemsize
+        if scheme.packing == "mxfp4":
+            outputs, inputs = _padded(scheme, module, outputs, inputs)
+        if scheme.packing == "awq" and module.copies:
+            scheme = _halved(scheme, inputs)
+        yield from (count * size for size in _quantised(scheme, itemsize, inputs, outputs))
+    if module.has_bias:
+        yield count * outputs * own
 
 
-def _quantised(quantization: Quantization, itemsize: int, inputs: int, outputs: int) -> Iterator[int]:
+def module_bytes(module: Module, itemsize: int, tensor_parallel_size: int) -> int:
+    """Bytes of an unquantised module on one rank."""
+    return sum(_module(module, None, itemsize, tensor_parallel_size))
+
+
+def _halved(scheme: Scheme, inputs: int) -> Scheme:
+    """AWQ's scheme with groups halved until they fit an expert's share (vllm@0.32 quantization/moe_wna16.py)."""
+    group = scheme.group_size
+    while group > 1 and inputs % group:
+        group //= 2
+    return scheme if group == scheme.group_size else replace(scheme, group_size=group)
+
+
+def _padded(scheme: Scheme, module: Module, outputs: int, inputs: int) -> tuple[int, int]:
+    """Shape of an MXFP4 expert on a rank with hidden size and width padded, as the card's kernel wants them.
+
+    Source: vllm@0.32 fused_moe/oracle/mxfp4.py:mxfp4_round_up_hidden_size_and_intermediate_size.
+    """
+    if module.cut == "outputs":
+        width = _up(outputs // len(module.parts), scheme.width_multiple)
+        return width * len(module.parts), _up(inputs, MXFP4_HIDDEN_PADDING)
+    return _up(outputs, MXFP4_HIDDEN_PADDING), _up(inputs, scheme.width_multiple)
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _quantised(scheme: Scheme, itemsize: int, inputs: int, outputs: int) -> Iterator[int]:
     """The tensors of a quantised weight, in the order of vLLM's create_weights (layers/quantization/*.py)."""
-    weights, bits = inputs * outputs, quantization.bits
-    groups = -(-inputs // quantization.group_size) if quantization.group_size > 0 else 1
+    weights, bits = inputs * outputs, scheme.bits
+    groups = -(-inputs // scheme.group_size) if scheme.group_size > 0 else 1
     packed = weights * bits // 8
-    match quantization.method:
+    match scheme.packing:
         case "gptq":
             yield from (packed, inputs * 4, groups * outputs * bits // 8, groups * outputs * itemsize)  # g_idx: int32
         case "awq":
             yield from (packed, groups * outputs * bits // 8, groups * outputs * itemsize)
         case "fp8":
             yield weights
-            if quantization.block_size is not None:
-                rows, columns = quantization.block_size
+            if scheme.block_size is not None:
+                rows, columns = scheme.block_size
                 yield -(-outputs // rows) * -(-inputs // columns) * 4
             else:
                 yield outputs * 4
         case "bitsandbytes":
             yield packed  # its scales live outside torch's parameters: one byte per group, doubly quantised
-            yield weights // quantization.group_size
-        case "mxfp4":
-            yield from (packed, groups * outputs)
-        case "modelopt":  # NVFP4: one fp8 scale per group
+            yield weights // scheme.group_size
+        case "mxfp4" | "nvfp4":  # one 8-bit scale per group
             yield from (packed, groups * outputs)
         case _:  # compressed-tensors: grouped scales in the activations' dtype, or one fp32 per row
             yield packed
-            yield groups * outputs * itemsize if quantization.group_size > 0 else outputs * 4
+            yield groups * outputs * itemsize if scheme.group_size > 0 else outputs * 4
+            if scheme.has_zeros:
+                yield groups * outputs * bits // 8

@@ -24,7 +24,7 @@ from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
 from planner.hardware import GpuSpec, Placement
-from planner.model import DTYPE_BYTES, ModelSpec
+from planner.model import DTYPE_BYTES, Experts, ModelSpec
 
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
 """Tokens per step from which the plain kernel dequantises first; exllama's MAX_Q_GEMM_ROWS is 50."""
@@ -185,8 +185,8 @@ def _linear_params(model: ModelSpec) -> tuple[float, float, float]:
     mlp_row = 3 * model.hidden_size  # gate, up and down
     if (experts := model.experts) is None:
         return attention + model.num_hidden_layers * mlp_row * model.intermediate_size, 0, 1.0
-    num_layers = model.num_hidden_layers - experts.num_dense_layers
-    always = num_layers * experts.shared_intermediate_size + experts.num_dense_layers * model.intermediate_size
+    num_layers, num_dense = model.count(Experts), model.num_dense_layers
+    always = num_layers * experts.shared_intermediate_size + num_dense * model.intermediate_size
     routed = num_layers * mlp_row * experts.num_experts * experts.intermediate_size
     return attention + mlp_row * always, routed, experts.num_experts_per_tok / experts.num_experts
 

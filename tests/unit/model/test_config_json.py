@@ -14,6 +14,7 @@ from planner.errors import InputError
 from planner.estimate.memory.weights import weight_bytes
 from planner.model.catalog import load_model, shipped_config, shipped_names, shipped_sources
 from planner.model.config_json import spec_from_config
+from planner.model.layers import DeltaNet
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -78,7 +79,7 @@ def test_qwen3_32b_is_what_its_config_says() -> None:
     spec = load_model("Qwen/Qwen3-32B-AWQ")
     assert (spec.num_hidden_layers, spec.hidden_size, spec.intermediate_size) == (64, 5120, 25600)
     assert (spec.num_attention_heads, spec.num_key_value_heads, spec.head_dim) == (64, 8, 128)
-    assert (spec.vocab_size, spec.max_context_tokens, spec.qk_norm, spec.qkv_bias) == (151936, 40960, True, False)
+    assert (spec.vocab_size, spec.max_context_tokens, spec.qk_norm) == (151936, 40960, True)
     assert spec.quantization is not None
     assert (spec.quantization.method, spec.quantization.bits, spec.quantization.group_size) == ("awq", 4, 128)
 
@@ -138,9 +139,18 @@ def test_hybrid_layers_are_counted() -> None:
     hybrid = {"linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_num_value_heads": 4,
               "linear_value_head_dim": 8, "layer_types": ["linear_attention"] * 3 + ["full_attention"]}  # fmt: skip
     spec = spec_from_config({**CONFIG, "model_type": "qwen3_5_text", **hybrid}, "m")
-    assert spec.linear_attention is not None
-    assert spec.linear_attention.num_layers == 3
+    assert spec.count(DeltaNet) == 3
     assert spec.model_type == "qwen3_5"
+
+
+def test_embedding_models_have_no_head(tmp_path: Path) -> None:
+    """By their class, or by the file that sentence-transformers puts beside an ordinary one."""
+    names = ("LlamaForCausalLM", "LlamaModel", "LlamaForSequenceClassification", "GPT2LMHeadModel")
+    heads = [spec_from_config({**CONFIG, "architectures": [name]}, "m").has_head for name in names]
+    assert heads == [True, False, False, True]
+    whole = weight_bytes(load_model(str(_folder(tmp_path))), "bfloat16", 1)
+    (tmp_path / "modules.json").write_text("[]", "utf-8")
+    assert whole - weight_bytes(load_model(str(tmp_path)), "bfloat16", 1) == pytest.approx(1024 * 64 * 2, rel=0.1)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def test_few_tokens_read_few_experts() -> None:
         "num_experts_per_tok": 8,
     }
     moe = spec_from_config({**config, "moe_intermediate_size": 768}, "moe")
-    dense = replace(moe, experts=None, intermediate_size=128 * 768)
+    dense = spec_from_config({**config, "num_experts": 0, "intermediate_size": 128 * 768}, "dense")
     one, many = decode(1), decode(1024)
     engine = h200(max_num_seqs=1024, enforce_eager=True)
     alone = Placement(H200, interconnect="none")

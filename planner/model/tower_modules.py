@@ -1,0 +1,154 @@
+"""The modules of a vision tower and of what projects it to the language model: `tower_modules(...)`.
+
+In: the `VisionTower`, config.json's `vision_config`, the family and the language model's width. Out: `Module`s in the
+order in which vLLM creates them; none for a family that is not known. Source: vllm@0.32 models/qwen2_vl.py,
+qwen2_5_vl.py, qwen3_vl.py, siglip.py, gemma3_mm.py, gemma4_mm.py, gemma4_unified.py, pixtral.py, mistral3.py, clip.py,
+llava.py, intern_vit.py, internvl.py; transformers models/gemma4/modeling_gemma4.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from planner.model.modules import Module, by_inputs, by_outputs, norm, plain, whole
+from planner.model.vision import VisionTower
+
+
+class _Style(msgspec.Struct, frozen=True, kw_only=True):
+    """How a family's tower is built."""
+
+    has_bias: bool = True
+    has_norm_bias: bool = True
+    is_replicated: bool = False
+    """Whether every rank holds the whole tower (Gemma 4's is transformers' own)."""
+    norms: int = 2
+    has_class_token: bool = False
+    left_out_layers: int = 0
+    """Last layers that are not loaded, as their output is not used (LLaVA takes the last but one)."""
+    at: str = "vision_tower.encoder.layers"
+
+
+_QWEN = _Style(at="visual.blocks")
+STYLES = {
+    "qwen2_vl": _QWEN, "qwen2_5_vl": msgspec.structs.replace(_QWEN, has_norm_bias=False),
+    **dict.fromkeys(("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), _QWEN),
+    "gemma3": _Style(),
+    "gemma4": _Style(has_bias=False, has_norm_bias=False, is_replicated=True, norms=4),
+    "mistral3": _Style(has_bias=False, has_norm_bias=False),
+    "llava": _Style(has_class_token=True, left_out_layers=1),
+    **dict.fromkeys(("internvl", "internvl_chat"), _Style(has_class_token=True, norms=3, at="vision_model.layers")),
+}  # fmt: skip
+
+
+def tower_modules(
+    tower: VisionTower | None, family: str, config: Mapping[str, Any], text_hidden_size: int
+) -> tuple[Module, ...]:
+    """Modules of the tower; empty if its family is not known."""
+    if family == "gemma4_unified":
+        return tuple(_unified(config, text_hidden_size))
+    style = STYLES.get(family)
+    if tower is None or style is None:
+        return ()
+    modules = [*_embedding(tower, style, family, config)]
+    for number in range(tower.depth - style.left_out_layers):
+        modules += _layer(tower, style, f"{style.at}.{number}")
+    width = _number(config.get("out_hidden_size"), text_hidden_size)
+    modules += _projector(tower, style, family, width)
+    if style.is_replicated:
+        modules = [msgspec.structs.replace(module, cut="whole") for module in modules]
+    return tuple(modules)
+
+
+def rough_tower(config: Mapping[str, Any], text_hidden_size: int) -> tuple[Module, ...]:
+    """Modules of a tower of an unknown family, reckoned from the figures of its layers; empty without figures.
+
+    Counts queries, keys, values, output and a plain MLP of each layer, and a projector of two matrices.
+    """
+    depth = _first(config, "depth", "num_hidden_layers", "encoder_layers", "num_layers", "layers")
+    hidden = _first(config, "hidden_size", "d_model", "embed_dim", "hidden_dim", "width")
+    if not depth or not hidden:
+        return ()
+    inner = _first(config, "intermediate_size", "encoder_ffn_dim", "feed_forward_dim") or 4 * hidden
+    tower = VisionTower(
+        hidden_size=hidden, depth=depth, intermediate_size=inner, is_gated=False, patch_size=14, merged_patches=1,
+        item_patches=1024,
+    )  # fmt: skip
+    modules = [module for number in range(depth) for module in _layer(tower, _Style(), f"tower.layers.{number}")]
+    return (*modules, by_outputs("projector.0", text_hidden_size, hidden),
+            by_inputs("projector.1", text_hidden_size, text_hidden_size))  # fmt: skip
+
+
+MOST_FIGURE = 1 << 20
+
+
+def _first(config: Mapping[str, Any], *keys: str) -> int:
+    """The first of these keys that holds a plausible whole number; 0 without one."""
+    return next((value for key in keys if 0 < (value := _number(config.get(key), 0)) <= MOST_FIGURE), 0)
+
+
+def _number(value: Any, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+
+
+def _embedding(tower: VisionTower, style: _Style, family: str, config: Mapping[str, Any]) -> Iterator[Module]:
+    """Convolution of patches, positions, and the class token."""
+    hidden, frames = tower.hidden_size, 2 if tower.video_frames else 1
+    convolves = family not in {"qwen2_vl", "qwen2_5_vl", "mistral3", "llava", "gemma4"}
+    yield whole("visual.patch_embed", hidden, 3 * tower.patch_size**2 * frames, False, has_bias=convolves)
+    if family.startswith("qwen3"):
+        yield plain("visual.pos_embed", _number(config.get("num_position_embeddings"), 2304), hidden)
+    elif family == "gemma4":
+        yield plain(
+            "visual.position_embedding_table", 2 * _number(config.get("position_embedding_size"), 10240), hidden
+        )
+    elif family in {"gemma3", "llava", "internvl", "internvl_chat"}:
+        yield plain("visual.position_embedding", tower.item_patches + style.has_class_token, hidden)
+
+
+def _layer(tower: VisionTower, style: _Style, at: str) -> Iterator[Module]:
+    hidden, inner, bias = tower.hidden_size, tower.intermediate_size, style.has_bias
+    for number in range(style.norms):
+        yield from norm(f"{at}.norm{number + 1}", hidden, style.has_norm_bias)
+    yield by_outputs(f"{at}.attn.qkv", 3 * hidden, hidden, bias)
+    yield by_inputs(f"{at}.attn.proj", hidden, hidden, bias)
+    yield by_outputs(f"{at}.mlp.fc1", (2 if tower.is_gated else 1) * inner, hidden, bias)
+    yield by_inputs(f"{at}.mlp.fc2", hidden, inner, bias)
+
+
+def _projector(tower: VisionTower, style: _Style, family: str, width: int) -> Iterator[Module]:
+    """What merges patches and projects them to the language model."""
+    hidden, merged = tower.hidden_size, tower.hidden_size * tower.merged_patches
+    if family.startswith("qwen"):
+        for level in range(1 + tower.deepstack_levels):
+            at = "visual.merger" if level == 0 else f"visual.deepstack_merger_list.{level - 1}"
+            yield from norm(f"{at}.norm", merged if level else hidden, style.has_norm_bias)
+            yield by_outputs(f"{at}.linear_fc1", merged, merged, has_bias=True)
+            yield by_inputs(f"{at}.linear_fc2", width, merged, has_bias=True)
+    elif family == "gemma3":
+        yield from (*norm("visual.post_layernorm", hidden, True), plain("multi_modal_projector", width, hidden))
+    elif family == "gemma4":
+        yield whole("embed_vision.embedding_projection", width, hidden)
+    elif family == "mistral3":
+        yield from (plain("visual.ln_pre", hidden), plain("multi_modal_projector.norm", hidden))
+        yield whole("multi_modal_projector.patch_merger.merging_layer", hidden, merged)
+        yield by_outputs("multi_modal_projector.linear_1", width, hidden)
+        yield by_inputs("multi_modal_projector.linear_2", width, width)
+    else:
+        inputs = hidden if family == "llava" else merged
+        yield from norm("visual.norms", 2 * hidden, True)
+        yield by_outputs("multi_modal_projector.linear_1", width, inputs, has_bias=True)
+        yield by_inputs("multi_modal_projector.linear_2", width, width, has_bias=True)
+
+
+def _unified(config: Mapping[str, Any], text_hidden_size: int) -> Iterator[Module]:
+    """Gemma 4 without a tower: patches go through one projection (models/gemma4_unified.py)."""
+    width = _number(config.get("mm_embed_dim"), text_hidden_size)
+    patch = 3 * _number(config.get("model_patch_size"), 48) ** 2
+    yield from norm("embed_vision.patch_ln1", patch, True)
+    yield by_outputs("embed_vision.patch_dense", width, patch, has_bias=True)
+    yield plain("embed_vision.pos_embedding", 2 * _number(config.get("mm_posemb_size"), 1120), width)
+    yield plain("embed_vision.norms", 4 * width)
+    yield whole("embed_vision.embedding_projection", text_hidden_size, width)
