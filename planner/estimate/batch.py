@@ -129,7 +129,7 @@ NO_MEMORY = {
 }  # fmt: skip
 """Flags that do not affect memory."""
 DRAFTS = "speculative_config"
-"""Flag that adds a draft model, whose weights and KV cache are not modelled."""
+"""Flag that adds a drafter; a mapping is written as the JSON that vLLM's command line takes."""
 _WHOLE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kmgtKMGT])")
 _SCALE = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _RANGE = re.compile(r"Expected `\w+` (?:<|>)=? |Invalid enum value")
@@ -150,9 +150,11 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
             continue
         if name.startswith("no_") and name[3:] in FIELDS and isinstance(value, bool):
             name, value = name[3:], not value
-        if name not in FIELDS or name == DRAFTS:
+        if name == DRAFTS and isinstance(value, Mapping):
+            value = msgspec.json.encode(value).decode()
+        if name not in FIELDS:
             near = near_names(name, FIELDS, most=1, cutoff=0.9)
-            if near and name != DRAFTS:
+            if near:
                 raise InputError(f"engine.{key}: unknown; {near[0]} is meant?")
             unmodelled.append(f"{name} is not modelled: the estimate is without it")
             continue

@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from planner.engine import ResolvedEngine, knows
 from planner.estimate.deployment import Deployment
+from planner.estimate.memory.kv_layers import drafter_is_guessed
 from planner.estimate.rules import pinned_bytes, stages_counted
 from planner.units import GIB, MIB, format_gib
 
@@ -87,8 +88,25 @@ def hints(deployment: Deployment) -> list[str]:
                 f"a batch with one sequence over max_seq_len_to_capture ({engine.max_seq_len_to_capture}) runs "
                 "without CUDA graphs"
             )
-    if memory.max_concurrency < 2:
+    found += _drafter_hints(engine)
+    if not memory.kv_block_bytes:
+        found.append("the model keeps no KV cache: its attention sees the whole input at once")
+    elif memory.max_concurrency < 2:
         found.append(f"only {memory.max_concurrency:.2f} requests of full length fit the KV cache at once")
+    return found
+
+
+def _drafter_hints(engine: ResolvedEngine) -> list[str]:
+    """What is counted of a drafter, and what is assumed of it."""
+    speculation = engine.speculation
+    if speculation is None or speculation.drafting == "none":
+        return []
+    found = ["speculative_config: the drafter's KV cache is counted, its weights and buffers are not"]
+    if drafter_is_guessed(speculation):
+        found.append(
+            f"the drafter {speculation.model} is neither a directory nor a shipped model: the layers of its KV cache "
+            "are guessed, and the number of requests with them"
+        )
     return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
-from planner.engine import TRITON_ATTN_NAMED_SINCE, WHOLE_MODEL_CHECKED, reads_fp8
+from planner.engine import MAMBA_BLOCKS_CHECKED_SINCE, TRITON_ATTN_NAMED_SINCE, WHOLE_MODEL_CHECKED, reads_fp8
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.per_gpu import WATERMARK_FRACTION
 from planner.estimate.memory.weights import padded_vocab_size
@@ -266,6 +266,16 @@ def _capacity_tokens(d: Deployment) -> Any:
     return d.memory.num_blocks // d.engine.pipeline_parallel_size * d.engine.block_size
 
 
+def _mamba_blocks(d: Deployment) -> Any:
+    """Sequences without a block for their state: each takes one while CUDA graphs of decoding are captured.
+
+    Source: vllm@0.20.0..0.33.0 config/compilation.py:resolve_cudagraph_mode_and_sizes. 0.19 captures fewer graphs.
+    """
+    if not d.memory.has_states or d.gpu.is_cpu or d.engine.version < MAMBA_BLOCKS_CHECKED_SINCE:
+        return 0
+    return columns.where(d.engine.enforce_eager, 0, d.engine.max_num_seqs - d.memory.num_blocks)
+
+
 def _watermark(d: Deployment) -> Any:
     """Blocks that a full-length prompt lacks: V0 admits a prompt only into 99 % of the blocks (A2.9)."""
     if d.engine.generation != "V0":
@@ -372,6 +382,11 @@ RULES: tuple[Rule, ...] = (
          lambda _: "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when "
                    "initializing the engine.", OUT_OF_MEMORY),
     Rule("KV cache holds one request", _kv_capacity, _kv_message, OUT_OF_MEMORY),
+    Rule("max_num_seqs fits the Mamba cache blocks", _mamba_blocks,
+         lambda d: f"max_num_seqs ({d.engine.max_num_seqs}) exceeds available Mamba cache blocks "
+                   f"({d.memory.num_blocks}). Each decode sequence requires one Mamba cache block, so CUDA graph "
+                   f"capture cannot proceed. Please lower max_num_seqs to at most {d.memory.num_blocks} or increase "
+                   "gpu_memory_utilization."),
     Rule("V0 admits a full-length prompt", _watermark,
          lambda d: f"starts, but no prompt of {d.engine.max_model_len} tokens is ever admitted: V0 keeps 1 % of the "
                    f"{format_count(float(d.memory.num_blocks))} blocks free", STARTS_ANYWAY),

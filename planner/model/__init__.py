@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "catalog": ["load_model", "shipped_names", "shipped_sources"],
+        "catalog": ["load_model", "local_model", "shipped_names", "shipped_sources"],
         "checkpoint": ["read_safetensors_header"],
         "config_json": ["spec_from_config"],
         "layer_modules": ["modules_of"],
@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Mamba",
             "Mlp",
             "ShortConvolution",
+            "State",
         ],
         "modules": ["Module", "Part"],
         "quantization": ["Quantization", "Scheme"],

@@ -1,4 +1,5 @@
 from planner.model.catalog import load_model as load_model
+from planner.model.catalog import local_model as local_model
 from planner.model.catalog import shipped_names as shipped_names
 from planner.model.catalog import shipped_sources as shipped_sources
 from planner.model.checkpoint import read_safetensors_header as read_safetensors_header
@@ -15,6 +16,7 @@ from planner.model.layers import LightningAttention as LightningAttention
 from planner.model.layers import Mamba as Mamba
 from planner.model.layers import Mlp as Mlp
 from planner.model.layers import ShortConvolution as ShortConvolution
+from planner.model.layers import State as State
 from planner.model.modules import Module as Module
 from planner.model.modules import Part as Part
 from planner.model.quantization import Quantization as Quantization

@@ -40,6 +40,12 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
     return spec_from_config(shipped_config(source), name or source, None)
 
 
+def local_model(source: str) -> ModelSpec | None:
+    """The model of a directory or a shipped name, without asking the Hub; None if there is neither."""
+    is_here = os.path.isfile(Path(os.path.expanduser(source)) / "config.json")
+    return load_model(source) if is_here or _shipped_name(source) is not None else None
+
+
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """`organisation/model`: a name that may be a repository of the Hub."""
 

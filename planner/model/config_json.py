@@ -69,6 +69,7 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
         has_vision_tower=has_vision_tower,
         vision=vision,
         tower=_tower(vision, tower_family, config, keys) if has_vision_tower else (),
+        num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
         checkpoint_bytes=checkpoint_bytes,
     )
 

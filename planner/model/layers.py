@@ -93,6 +93,8 @@ class DeltaNet:
     """Tokens under the short convolution; the state keeps one less."""
     is_kimi: bool = False
     """Kimi delta attention: convolutions of queries, keys and values apart, gates through a low rank."""
+    state_dtype: str | None = None
+    """dtype of the recurrent state; None: as the model's."""
     name: str = "linear_attn"
 
     @property
@@ -123,6 +125,10 @@ class Mamba:
     has_bias: bool = False
     has_conv_bias: bool = True
     has_gated_norm: bool = True
+    state_dtype: str | None = None
+    """dtype of the recurrent state; None: as the model's."""
+    chunk_size: int = 2048
+    """Tokens that the kernel takes at once; mamba_cache_mode `all` keeps a state at multiples of it."""
     name: str = "mixer"
 
     @property
@@ -154,7 +160,9 @@ class LightningAttention:
     name: str = "self_attn"
 
 
-Mixer = Attention | LatentAttention | DeltaNet | Mamba | ShortConvolution | LightningAttention
+State = DeltaNet | Mamba | ShortConvolution | LightningAttention
+"""Mixers that keep a state of fixed size per request instead of a key and a value per token."""
+Mixer = Attention | LatentAttention | State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from planner.model.layers import (
     LayerStack,
     Mixer,
     Mlp,
+    State,
 )
 from planner.model.modules import Module
 from planner.model.quantization import Quantization
@@ -50,6 +51,8 @@ class ModelSpec:
     """The vision tower; None if there is none or its family is not known."""
     tower: tuple[Module, ...]
     """Weights of the tower and of what projects it to the language model; empty if its family is not known."""
+    num_mtp_layers: int = 0
+    """Layers for multi-token prediction that the checkpoint brings; they are loaded if speculative decoding asks."""
     checkpoint_bytes: int | None
     """Total bytes of all tensors, from the safetensors headers; None if only config.json is known."""
 
@@ -133,6 +136,11 @@ class ModelSpec:
     @property
     def latent_attention(self) -> LatentAttention | None:
         return next(self.mixers(LatentAttention), None)
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether layers keep a state per request instead of a KV cache of tokens."""
+        return any(isinstance(mixer, State) for layer in self.layers.kinds for mixer in layer.mixers)
 
     @property
     def delta_net(self) -> DeltaNet | None:
