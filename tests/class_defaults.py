@@ -1,7 +1,7 @@
-"""Write `planner/data/config_defaults.json`: what transformers' classes take for keys that a config.json leaves out.
+"""Write `planner/data/config_defaults.json`: what transformers' classes take for keys that config.json leaves out.
 
-Run as `python -m tests.class_defaults FOLDER`, FOLDER an installed `transformers` package (its source is read, nothing is
-imported) and, after it, folders of vLLM's own configuration classes. Only the keys that planner reads are kept.
+Run as `python -m tests.class_defaults FOLDER`, FOLDER an installed `transformers` package (its source is read, nothing
+is imported) and, after it, folders of vLLM's own configuration classes. Only the keys that planner reads are kept.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def _safetensors_faults(path: Path, listed: set[str]) -> Iterator[str]:
     header, size = read_safetensors_header(path), path.stat().st_size
     if size != header.file_bytes:
         yield f"{path.name} has {size} bytes, its header says {header.file_bytes}: the copy is not whole"
-    if absent := sorted(listed - header.tensors):
+    if absent := sorted(listed - header.tensors.keys()):
         yield f"{path.name} lacks tensors of the index: {_some(absent)}"
 
 

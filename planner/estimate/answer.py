@@ -1,7 +1,8 @@
 """Judge one deployment before launch: `Setup(...).answer() -> Answer`, with or without a study.
 
-The verdict is one of three: `will not start` (it breaks a rule of vLLM or does not fit in memory), `at risk` (it should
-start, but may fail at start or under load as a figure is tight), `starts`. Prints nothing; `view.py` draws answers.
+The verdict is one of four: `will not start` (it breaks a rule of vLLM or does not fit in memory), `at risk` (should
+start, but may fail at start or under load as a figure is tight), `starts`, `cannot say` (the model's architecture or
+quantisation is not modelled, so that no figure may be relied on). Prints nothing; `view.py` draws answers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from packaging.version import Version
 
 from planner import arrays as columns
-from planner.constraints import STARTS_ANYWAY, Constraint
+from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint
 from planner.engine import ResolvedEngine, flag, knows, resolve
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.intervals import Doubts
@@ -25,7 +26,7 @@ from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import to_gib
 
-Verdict = Literal["starts", "at risk", "will not start"]
+Verdict = Literal["starts", "at risk", "will not start", "cannot say"]
 
 DIGITS = 4
 """Decimal places of GiB figures in documents, as in vLLM's log of the weights."""
@@ -45,6 +46,8 @@ class Answer:
     def verdict(self) -> Verdict:
         if self.violated:
             return "will not start"
+        if not self.deployment.model.is_modelled:
+            return "cannot say"
         return "at risk" if self.dangers else "starts"
 
     @property
@@ -183,10 +186,11 @@ def _entry(value: Any, index: int) -> Any:
 def answer_of(deployment: Deployment, refused: Sequence[Constraint] = ()) -> Answer:
     """Judge a deployment; `refused` holds what vLLM's command line already refuses."""
     broken = check(deployment)
+    doubtful = {STARTS_ANYWAY} if deployment.model.is_modelled else {STARTS_ANYWAY, OUT_OF_MEMORY}
     return Answer(
         deployment,
-        violated=(*refused, *(c for c in broken if c.kind != STARTS_ANYWAY)),
-        dangers=(*(c.message for c in broken if c.kind == STARTS_ANYWAY), *dangers(deployment)),
+        violated=(*refused, *(c for c in broken if c.kind not in doubtful)),
+        dangers=(*(c.message for c in broken if c.kind in doubtful), *dangers(deployment)),
         notes=tuple(hints(deployment)),
     )
 

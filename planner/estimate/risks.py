@@ -11,6 +11,7 @@ from planner.engine import ResolvedEngine, knows
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.kv_layers import drafter_is_guessed
 from planner.estimate.rules import pinned_bytes, stages_counted
+from planner.model import ModelSpec
 from planner.units import GIB, MIB, format_gib
 
 SAFE_SPARE_BYTES = 0.3 * GIB
@@ -78,9 +79,7 @@ def shm_danger(d: Deployment) -> str | None:
 def hints(deployment: Deployment) -> list[str]:
     """What is wasted in a deployment, though nothing breaks. One candidate, not arrays."""
     memory, engine, model, found = deployment.memory, deployment.engine, deployment.model, []
-    if not model.is_known:
-        kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
-        found.append(f"{kind} is not known: taken for an ordinary decoder, so the interval is wide")
+    found += _unmodelled(model)
     if engine.generation == "V0":
         found += _swap_hints(deployment)
         if not engine.enforce_eager and engine.max_seq_len_to_capture < engine.max_model_len:
@@ -106,6 +105,25 @@ def _drafter_hints(engine: ResolvedEngine) -> list[str]:
         found.append(
             f"the drafter {speculation.model} is neither a directory nor a shipped model: the layers of its KV cache "
             "are guessed, and the number of requests with them"
+        )
+    return found
+
+
+def _unmodelled(model: ModelSpec) -> list[str]:
+    """What of the model is not modelled, in words; such an answer is never more than a guess."""
+    found = []
+    if not model.is_known:
+        kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
+        is_measured = model.held is not None or model.checkpoint_bytes is not None
+        weights = "weights are the checkpoint's" if is_measured else "weights are a guess"
+        found.append(
+            f"this architecture is not modelled ({kind}): taken for an ordinary decoder; {weights}, "
+            "the KV cache is a guess"
+        )
+    if model.quantization is not None and not model.quantization.is_modelled:
+        found.append(
+            f"the memory of quant_method {model.quantization.method} is not modelled: weights lie between "
+            f"{model.quantization.bits} and 16 bits"
         )
     return found
 

@@ -28,7 +28,8 @@ _LEAST_SOURCE = 13
 _COLUMNS = ("component", "GiB", "±", "share", "budget", "source of the number")
 MOST_COLUMNS = 12
 """Most columns of a heat map; a wider one is shown as a list."""
-_STYLES = {"starts": "bold green", "at risk": "bold yellow", "will not start": "bold red"}
+_STYLES = {"starts": "bold green", "at risk": "bold yellow", "will not start": "bold red",
+           "cannot say": "bold yellow"}  # fmt: skip
 _HEAT = ("on color(17)", "on color(18)", "on color(24)", "on color(30)", "on color(28)", "black on color(70)")
 """Styles of heat map cells, from few KV tokens to many."""
 
@@ -144,10 +145,12 @@ def _doubts(memory: MemoryEstimate) -> dict[str, float]:
 def _weights_source(model: ModelSpec) -> str:
     if model.quantization is not None and model.quantization.method == "gguf":
         return "size of the GGUF file"
-    if model.has_vision_tower:
-        if model.checkpoint_bytes is not None:
-            return "from safetensors"
-        return "without the vision tower" if model.vision is None else "from config.json, vision tower estimated"
+    if model.held is not None:
+        return "from the checkpoint's headers"
+    if not model.is_modelled:
+        return "a guess" if model.checkpoint_bytes is None else "size of the checkpoint"
+    if model.has_vision_tower and not model.tower:
+        return "without the vision tower" if model.checkpoint_bytes is None else "tower from the checkpoint's size"
     return "exact from config.json"
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from planner.errors import InputError
 from planner.files import near_names, parse_json, read_text
-from planner.model.checkpoint import tensor_bytes
+from planner.model.checkpoint import StoredTensor, index_bytes, read_tensors
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
 
@@ -29,15 +30,14 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
         if not os.path.isfile(path):
             raise InputError(f"{source}: a directory without config.json; copy the model's config.json there")
     if os.path.isfile(path):
-        config = _read_json(path)
-        return spec_from_config(config, name or path.parent.name, tensor_bytes(path.parent))
+        return _from_directory(path, name or path.parent.name)
     full = _shipped_name(source)
     if full is None and HUB_NAME.fullmatch(source):
         from planner.model.hub import read_hub
 
-        config, checkpoint_bytes = read_hub(source, near_models(source))
-        return spec_from_config(config, name or source, checkpoint_bytes)
-    return spec_from_config(shipped_config(source), name or source, None)
+        config, tensors = read_hub(source, near_models(source))
+        return with_tensors(spec_from_config(config, name or source), tensors)
+    return spec_from_config(shipped_config(source), name or source)
 
 
 def local_model(source: str) -> ModelSpec | None:
@@ -46,6 +46,30 @@ def local_model(source: str) -> ModelSpec | None:
     return load_model(source) if is_here or _shipped_name(source) is not None else None
 
 
+def _from_directory(path: Path, name: str) -> ModelSpec:
+    """The model of a config.json and the files beside it: hf_quant_config.json, weights, their index."""
+    config = dict(_read_json(path))
+    beside = path.parent / MODELOPT_FILE
+    if not config.get("quantization_config") and os.path.isfile(beside):
+        config["quantization_config"] = _read_json(beside)
+    model = spec_from_config(config, name)
+    if (tensors := read_tensors(path.parent)) is not None:
+        return with_tensors(model, tensors)
+    return replace(model, checkpoint_bytes=index_bytes(path.parent))
+
+
+def with_tensors(model: ModelSpec, found: tuple[Mapping[str, StoredTensor], int] | None) -> ModelSpec:
+    """The model with the weights that its checkpoint holds; as it is if no header could be read."""
+    if found is None:
+        return model
+    from planner.model.held import held_weights
+
+    tensors, total = found
+    return replace(model, checkpoint_bytes=total, held=held_weights(tensors, model.layers, model.hidden_size))
+
+
+MODELOPT_FILE = "hf_quant_config.json"
+"""Where ModelOpt says how it quantised (vllm@0.32 transformers_utils/config.py:get_hf_file_to_dict)."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """`organisation/model`: a name that may be a repository of the Hub."""
 

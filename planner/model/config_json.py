@@ -13,7 +13,7 @@ from typing import Any
 from planner.errors import InputError
 from planner.model.class_defaults import with_defaults
 from planner.model.families import FAMILIES, Family
-from planner.model.keys import Keys, whole
+from planner.model.keys import WIDTHS, Keys, whole
 from planner.model.modules import Module
 from planner.model.quantization import read_quantization
 from planner.model.spec import DTYPE_BYTES, ModelSpec
@@ -23,27 +23,29 @@ from planner.model.vision import VisionTower, vision_tower
 
 UNKNOWN_POSITIONS = 131072
 """Context length in tokens, assumed where config.json gives none."""
+POSITIONS = ("max_position_embeddings", "max_target_positions", "n_positions", "seq_length", "max_sequence_length")
+"""Keys of the context length (vllm@0.32 config/model.py:_get_and_verify_max_len)."""
 UNKNOWN = Family()
 """Figures of an ordinary decoder, for a model_type that is not known."""
 
 
-def spec_from_config(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None = None) -> ModelSpec:
+def spec_from_config(config: Mapping[str, Any], name: str) -> ModelSpec:
     """A spec from the mapping of a config.json. Raises InputError for a key that is missing or not understood."""
     try:
-        return _spec(config, name, checkpoint_bytes)
+        return _spec(config, name)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{name}: config.json: a value has the wrong form: {error}") from None
 
 
-def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) -> ModelSpec:
+def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
     outer, (config, model_type) = config, language_model(config)
     outer_type, family_name = str(outer.get("model_type", "")), model_type.removesuffix("_text")
-    has_vision_tower = any(outer.get(key) for key in TOWER_KEYS)
+    has_vision_tower = any(outer.get(key) not in (None, False) for key in TOWER_KEYS)
     config = with_defaults(config, model_type)
     keys, family = Keys({**config, "model_type": family_name}, name), FAMILIES.get(family_name, UNKNOWN)
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
     rope_type = scaling.get("rope_type", scaling.get("type", "default"))
-    positions = keys.number("max_position_embeddings", default=UNKNOWN_POSITIONS)
+    positions = keys.number(*POSITIONS, default=UNKNOWN_POSITIONS)
     if rope_type == "yarn":
         positions = whole(
             scaling.get("original_max_position_embeddings", positions), f"{name}: config.json: original positions"
@@ -55,11 +57,11 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
     return ModelSpec(
         name=name,
         model_type=family_name,
-        is_known=family_name in FAMILIES and config.get("max_position_embeddings") is not None,
+        is_known=family_name in FAMILIES and keys.value(*POSITIONS) is not None,
         layers=layers,
         beside=_beside(keys, family, len(layers)),
         has_head=family.shape != "bert",
-        hidden_size=keys.number("hidden_size", "d_model"),
+        hidden_size=keys.number(*WIDTHS),
         vocab_size=keys.number("vocab_size"),
         max_position_embeddings=positions,
         tie_word_embeddings=keys.flag("tie_word_embeddings", default=family.ties),
@@ -70,7 +72,7 @@ def _spec(config: Mapping[str, Any], name: str, checkpoint_bytes: int | None) ->
         vision=vision,
         tower=_tower(vision, tower_family, config, keys) if has_vision_tower else (),
         num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
-        checkpoint_bytes=checkpoint_bytes,
+        checkpoint_bytes=None,
     )
 
 
@@ -86,7 +88,7 @@ def _tower(vision: VisionTower | None, family: str, config: Mapping[str, Any], k
     from planner.model.tower_modules import tower_modules
 
     named = config.get("vision_config")
-    return tower_modules(vision, family, named if isinstance(named, Mapping) else {}, keys.number("hidden_size"))
+    return tower_modules(vision, family, named if isinstance(named, Mapping) else {}, keys.number(*WIDTHS))
 
 
 TOWER_KEYS = ("vision_config", "vision_tower", "audio_tower", "audio_config", "sound_config")

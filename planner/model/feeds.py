@@ -7,7 +7,7 @@ in `has_experts`. Source: transformers' configuration classes, vllm@0.32 model_e
 from __future__ import annotations
 
 from planner.model.families import Family
-from planner.model.keys import EXPERT_COUNTS, Keys
+from planner.model.keys import EXPERT_COUNTS, WIDTHS, Keys
 from planner.model.layers import Experts, FeedForward, Mlp
 
 EXPERTS_PER_TOKEN = (
@@ -66,7 +66,7 @@ def mlp_width(keys: Keys, index: int) -> int:
         return keys.number("intermediate_size_mlp")
     names = ("ffn_dim", "intermediate_size", "n_inner", "block_ff_dim", "decoder_ffn_dim", "ffn_hidden_size")
     if keys.value(*names) is None:
-        return keys.number_at(index, *names[1:2], default=4 * keys.number("hidden_size") if _is_gpt(keys) else None)
+        return keys.number_at(index, *names[1:2], default=4 * keys.number(*WIDTHS) if _is_gpt(keys) else None)
     width = keys.number_at(index, *names)
     if keys.value("block_auto_adjust_ff_dim") is not None:
         if not keys.flag("block_auto_adjust_ff_dim"):
@@ -80,7 +80,7 @@ def mlp_width(keys: Keys, index: int) -> int:
 
 def _is_gpt(keys: Keys) -> bool:
     """Whether the class takes four times hidden_size where it has no key for the MLP (falcon, gpt_bigcode)."""
-    return keys.value("model_type") in {"falcon", "gpt_bigcode", "gpt2"}
+    return keys.value("model_type") in {"falcon", "gpt_bigcode", "gpt2", "gptj", "bloom"}
 
 
 def mlp_at(keys: Keys, family: Family, index: int) -> Mlp:

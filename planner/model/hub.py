@@ -13,12 +13,13 @@ from typing import Any
 
 from planner.errors import InputError
 from planner.files import parse_json, read_text
+from planner.model.checkpoint import StoredTensor
 
 CONNECT_TIMEOUT_S = 5.0
 
 
-def read_hub(name: str, near: str) -> tuple[Mapping[str, Any], int | None]:
-    """config.json of a repository, and the total bytes of its tensors; None for these if no header can be read.
+def read_hub(name: str, near: str) -> tuple[Mapping[str, Any], tuple[Mapping[str, StoredTensor], int] | None]:
+    """config.json of a repository, its tensors by name and their total bytes; None for these if no header can be read.
 
     Raises InputError with the reason, ending in `near`: the shipped names closest to this one.
     """
@@ -54,16 +55,17 @@ def read_hub(name: str, near: str) -> tuple[Mapping[str, Any], int | None]:
     if reason is not None:
         return config, None
     try:
-        return config, _tensor_bytes(hub.get_safetensors_metadata(name))
+        return config, _tensors(hub.get_safetensors_metadata(name))
     except (httpx.HTTPError, errors.NotASafetensorsRepoError, OSError):
         return config, None  # the architecture alone gives an estimate
     except errors.SafetensorsParsingError as error:
         raise InputError(f"model {name!r}: its safetensors headers: {_first_line(error)}") from None
 
 
-def _tensor_bytes(metadata: Any) -> int:
-    files = metadata.files_metadata.values()
-    return sum(end - start for file in files for start, end in (t.data_offsets for t in file.tensors.values()))
+def _tensors(metadata: Any) -> tuple[dict[str, StoredTensor], int]:
+    every = [pair for file in metadata.files_metadata.values() for pair in file.tensors.items()]
+    stored = [(name, StoredTensor(one.dtype, tuple(one.shape), tuple(one.data_offsets))) for name, one in every]
+    return dict(stored), sum(tensor.num_bytes for _, tensor in stored)
 
 
 def _unreachable(hub: Any) -> str | None:

@@ -18,8 +18,8 @@ MOST = {"num_hidden_layers": 1 << 12, "num_attention_heads": 1 << 14, "num_key_v
         "head_dim": 1 << 14, "hidden_size": 1 << 20, "intermediate_size": 1 << 24, "moe_intermediate_size": 1 << 20,
         **dict.fromkeys(EXPERT_COUNTS, 1 << 16)}  # fmt: skip
 """Tighter limits for some keys: layers are counted one by one; products of the others must fit 64 bits."""
-MOST_STATE = 1 << 20
-"""Largest width or count of a state space or a convolution."""
+WIDTHS = ("hidden_size", "d_model", "n_embd", "model_dim")
+"""Keys of the width of the hidden state."""
 
 
 class Keys:

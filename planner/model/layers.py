@@ -95,6 +95,8 @@ class DeltaNet:
     """Kimi delta attention: convolutions of queries, keys and values apart, gates through a low rank."""
     state_dtype: str | None = None
     """dtype of the recurrent state; None: as the model's."""
+    is_interleaved: bool = False
+    """Whether projections lie interleaved by group of heads (Qwen3-Next), not one after the other (Qwen3.5)."""
     name: str = "linear_attn"
 
     @property

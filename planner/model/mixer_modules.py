@@ -87,7 +87,7 @@ def _latent(mixer: LatentAttention, hidden: int) -> Iterator[Module]:
 
 
 def _delta_net(mixer: DeltaNet, hidden: int) -> Iterator[Module]:
-    """Projections, convolution and gates of a gated delta net layer (vllm@0.20.2 models/qwen3_next.py)."""
+    """Projections, convolution and gates of a gated delta net (layers/mamba/gdn/qwen_gdn_linear_attn.py)."""
     at, mixed = mixer.name, 2 * mixer.key_width + mixer.value_width
     yield Module((
         Part(f"{at}.in_proj_qkv", mixer.num_key_heads, mixed // mixer.num_key_heads),
@@ -95,7 +95,7 @@ def _delta_net(mixer: DeltaNet, hidden: int) -> Iterator[Module]:
     ), hidden, "outputs")  # fmt: skip
     yield Module((
         Part(f"{at}.in_proj_b", mixer.num_value_heads), Part(f"{at}.in_proj_a", mixer.num_value_heads)
-    ), hidden, "outputs")  # fmt: skip
+    ), hidden, "outputs", is_narrow=not mixer.is_interleaved)  # fmt: skip
     yield divided(f"{at}.conv1d", mixed, mixer.kernel_size)
     yield divided(f"{at}.dt_bias", mixer.num_value_heads, itemsize=4)
     yield divided(f"{at}.A_log", mixer.num_value_heads, itemsize=4)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from planner.model.families import Family
-from planner.model.keys import Keys
+from planner.model.keys import WIDTHS, Keys
 from planner.model.layers import (
     Attention,
     DeltaNet,
@@ -29,7 +29,7 @@ def head_dim(keys: Keys) -> int:
     named = keys.value("head_dim", "attention_head_dim", "kv_channels")
     if named is not None:
         return keys.number("head_dim", "attention_head_dim", "kv_channels")
-    return max(1, keys.number("hidden_size", "d_model", "n_embd") // num_heads(keys))
+    return max(1, keys.number(*WIDTHS) // num_heads(keys))
 
 
 def num_heads(keys: Keys) -> int:
@@ -157,6 +157,7 @@ def state_mixer(keys: Keys, family: Family) -> Mixer:
                 value_head_dim=keys.number("linear_value_head_dim"),
                 kernel_size=keys.number("linear_conv_kernel_dim", default=4),
                 state_dtype=_state_dtype(keys, "mamba_ssm_dtype"),
+                is_interleaved=keys.value("model_type") == "qwen3_next",
             )
 
 

@@ -41,6 +41,8 @@ class Module:
     itemsize: int = 0
     """Bytes of an element; 0: as the model's dtype."""
 
+    is_narrow: bool = False
+    """Whether it is too narrow for Marlin's kernels once divided, so that AWQ, GPTQ and AutoRound keep it whole."""
     is_copy: bool = False
     """Whether it is a dequantised copy of another weight, and so only there if that one is quantised."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from planner.model.held import Held
 from planner.model.layers import (
     Attention,
     DeltaNet,
@@ -54,7 +55,14 @@ class ModelSpec:
     num_mtp_layers: int = 0
     """Layers for multi-token prediction that the checkpoint brings; they are loaded if speculative decoding asks."""
     checkpoint_bytes: int | None
-    """Total bytes of all tensors, from the safetensors headers; None if only config.json is known."""
+    """Total bytes of all tensors, from the safetensors headers or their index; None if only config.json is known."""
+    held: Held | None = None
+    """What the checkpoint holds, by layer and module, from the safetensors headers; None without them."""
+
+    @property
+    def is_modelled(self) -> bool:
+        """Whether the architecture and the quantisation are known, so that weights and KV cache may be relied on."""
+        return self.is_known and (self.quantization is None or self.quantization.is_modelled)
 
     @property
     def max_context_tokens(self) -> int:

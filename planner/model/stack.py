@@ -23,7 +23,7 @@ WORDS: dict[str, Kind] = {
     "sliding_attention": "sliding", "local": "sliding", "sliding_window": "sliding", "swa": "sliding",
     "chunked_attention": "chunked",
     "linear_attention": "state", "mamba": "state", "mamba2": "state", "conv": "state", "kda": "state",
-    "gated_delta_net": "state", "recurrent": "state", "deepseek_sparse_attention": "full",
+    "gated_delta_net": "state", "recurrent": "state", "deepseek_sparse_attention": "full", "indexed_attention": "full",
 }  # fmt: skip
 """What config.json's words for kinds of layers mean (transformers configuration_utils.py:ALLOWED_LAYER_TYPES)."""
 LISTS = ("layer_types", "layers_block_type")
@@ -117,7 +117,8 @@ def _every(keys: Keys, key: str, count: int) -> list[bool]:
 
 def _kind(keys: Keys, word: str) -> Kind:
     if word not in WORDS:
-        raise InputError(f"{keys.name}: config.json: layer_types: {word!r} is not modelled; known: {', '.join(WORDS)}")
+        known = ", ".join(WORDS)
+        raise InputError(f"{keys.name}: this architecture is not modelled: layer_types: {word!r}; known: {known}")
     slides = WORDS[word] == "sliding"
     return "full" if slides and not keys.has("sliding_window", "sliding_window_size") else WORDS[word]
 
@@ -161,7 +162,8 @@ def _windows(keys: Keys, family: Family, count: int) -> list[Kind]:
 def _nemotron(keys: Keys, family: Family) -> LayerStack:
     """Nemotron-H: a layer is a mixer or a feed-forward, with one norm (models/nemotron_h.py)."""
     pattern = keys.value("hybrid_override_pattern")
-    count = keys.number("num_hidden_layers", default=len(pattern) if isinstance(pattern, str) else None)
+    listed = next((value for key in LISTS if isinstance(value := keys.value(key), list)), pattern)
+    count = keys.number("num_hidden_layers", default=len(listed) if isinstance(listed, str | list) else None)
     words = keys.list_of("layers_block_type", count) or keys.list_of("layer_types", count)
     if words is None and isinstance(pattern, str):
         words = [NEMOTRON.get(letter, letter) for letter in pattern]

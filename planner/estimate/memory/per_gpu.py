@@ -330,7 +330,7 @@ def as_served(model: ModelSpec, engine: ResolvedEngine, gpu: GpuSpec) -> ModelSp
         return model
     if engine.quantization == "gguf" and model.checkpoint_bytes is None:
         return model
-    return replace(model, quantization=ONLINE_QUANTIZATION[engine.quantization])
+    return replace(model, quantization=ONLINE_QUANTIZATION[engine.quantization], held=None)
 
 
 ONLINE_QUANTIZATION = {

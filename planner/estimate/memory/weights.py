@@ -10,8 +10,9 @@ layers/quantization/{awq,gptq}.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from planner.estimate.memory.allocator import allocated_bytes
 from planner.model import (
@@ -116,6 +117,8 @@ def rank_weight_bytes(
     """
     if model.quantization is not None and model.quantization.method == "gguf":
         return (model.checkpoint_bytes or 0) // (tensor_parallel_size * pipeline_parallel_size)
+    if not model.is_known and model.held is None and model.checkpoint_bytes is not None:
+        return model.checkpoint_bytes // (tensor_parallel_size * pipeline_parallel_size)
     tensors = rank_tensor_bytes(
         model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, expert_parallel,
         rank.first_layer,
@@ -125,8 +128,10 @@ def rank_weight_bytes(
 
 
 def _beside_the_language_model(model: ModelSpec, dtype: str) -> int:
-    """Bytes of a tower whose modules are not known: what the checkpoint holds besides the language model."""
-    if not model.has_vision_tower or model.tower or model.checkpoint_bytes is None:
+    """Bytes of a tower whose modules are not known, and of what else the checkpoint of an unknown type holds."""
+    if model.held is not None:
+        return (0 if model.tower else model.held.beside) + (0 if model.is_known else model.held.other)
+    if model.checkpoint_bytes is None or model.tower or not model.has_vision_tower:
         return 0
     language = sum(rank_tensor_bytes(model, dtype, 1, model.num_hidden_layers, True, True))
     return max(0, model.checkpoint_bytes - language)
@@ -155,16 +160,17 @@ def rank_tensor_bytes(
         for module in model.beside:
             yield from _module(module, None, itemsize, tp, expert_parallel)
     tables: set[tuple[int, float]] = set()
-    sizes: dict[tuple[Layer, tuple[Scheme | None, ...]], tuple[list[int], list[int]]] = {}
+    sizes: dict[tuple[Any, ...], tuple[list[int], list[int]]] = {}
     for number, layer in enumerate(model.layers.part(first_layer, num_layers), first_layer):
         modules = modules_of(layer, hidden)
-        if model.quantization is None:
-            modules = tuple(module for module in modules if not module.is_copy)
         schemes = layer_schemes(model.quantization, modules, number)
-        key = (layer, schemes)
+        held = model.held.layers[number] if model.held is not None else (0,) * len(modules)
+        key = (layer, schemes, held)
         if key not in sizes:
             bytes_of = [
-                list(_module(m, s, itemsize, tp, expert_parallel)) for m, s in zip(modules, schemes, strict=True)
+                list(_module(module, scheme, itemsize, _ranks(model, module, tp), expert_parallel, stored))
+                for module, scheme, stored in zip(modules, schemes, held, strict=True)
+                if model.quantization is not None or not module.is_copy
             ]
             end = _output_of(modules)
             sizes[key] = (
@@ -179,7 +185,14 @@ def rank_tensor_bytes(
     if is_last:
         yield hidden * itemsize
         if model.has_head and not model.tie_word_embeddings:
-            yield from _module(head_module(model), head_scheme(model.quantization), itemsize, tp)
+            held_head = model.held.head if model.held is not None else 0
+            yield from _module(head_module(model), head_scheme(model.quantization), itemsize, tp, held=held_head)
+
+
+def _ranks(model: ModelSpec, module: Module, tp: int) -> int:
+    """Number of ranks that share a module (vllm@0.32 gdn/qwen_gdn_linear_attn.py:maybe_disable_tp)."""
+    by_marlin = model.quantization is not None and model.quantization.method in {"awq", "gptq", "auto-round"}
+    return 1 if module.is_narrow and by_marlin else tp
 
 
 def _output_of(modules: Sequence[Module]) -> int:
@@ -254,25 +267,40 @@ def _table_bytes(model: ModelSpec, width: int, itemsize: int) -> int:
 
 
 def _module(
-    module: Module, scheme: Scheme | None, itemsize: int, tp: int, expert_parallel: bool = False
+    module: Module, scheme: Scheme | None, itemsize: int, tp: int, expert_parallel: bool = False, held: int = 0
 ) -> Iterator[int]:
     """Bytes of a module's tensors on a rank: its weight, or the tensors of its quantised form; then the bias.
 
-    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts.
+    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts. `held`: bytes of the module
+    in the checkpoint, 0 if they are not known; MXFP4 experts are padded, whatever the checkpoint holds.
     """
     count = 1
     if module.copies:
         count, tp = (-(-module.copies // tp), 1) if expert_parallel else (module.copies, tp)
     outputs, inputs = module.shape(tp)
+    if held and (scheme is None or scheme.packing != "mxfp4"):
+        rows, columns = module.shape(1)
+        yield held * count * outputs * inputs // (max(1, module.copies) * rows * columns)
+        return
     own = module.itemsize or itemsize
     if scheme is None:
         yield count * outputs * inputs * own
     else:
         if scheme.packing == "mxfp4":
             outputs, inputs = _padded(scheme, module, outputs, inputs)
+        if scheme.packing == "awq" and module.copies:
+            scheme = _halved(scheme, inputs)
         yield from (count * size for size in _quantised(scheme, itemsize, inputs, outputs))
     if module.has_bias:
         yield count * outputs * own
+
+
+def _halved(scheme: Scheme, inputs: int) -> Scheme:
+    """AWQ's scheme with groups halved until they fit an expert's share (vllm@0.32 quantization/moe_wna16.py)."""
+    group = scheme.group_size
+    while group > 1 and inputs % group:
+        group //= 2
+    return scheme if group == scheme.group_size else replace(scheme, group_size=group)
 
 
 def _padded(scheme: Scheme, module: Module, outputs: int, inputs: int) -> tuple[int, int]:

@@ -109,7 +109,7 @@ def test_a_value_out_of_range_will_not_start() -> None:
     [
         ({"id": 1}, "missing required field `model`"),
         (request(vllm_version="new"), "is not a version"),
-        (request(model={"model_type": "llama"}), "num_attention_heads"),
+        (request(model={"model_type": "llama"}), "num_hidden_layers"),
         (request(model="no/such-model"), "no such directory"),
         (request(engine={"max_num_batch_tokens": 2048}), "max_num_batched_tokens is meant?"),
         (request(engine={"max_num_seqs": "many"}), "engine.max_num_seqs"),
