@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test prove tune-cpu check audit format docs schemas accuracy race race-packages faults soak fuzz bench clean
+.PHONY: tune test prove tune-cpu check audit ranges dist container format docs schemas accuracy race race-packages faults soak fuzz bench clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,8 @@ prove: $(VENV)/.dev $(VENV)/.race
 	$(BIN)/python -m tests.faults
 	$(BIN)/python -m tests.faults.soak
 	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz.arguments --draws 100000
+	$(BIN)/python -m tests.ranges --whole
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -46,6 +48,18 @@ check: $(VENV)/.dev
 ## Known vulnerabilities of the packages that are installed; says so where nobody can be asked.
 audit: $(VENV)/.dev
 	$(BIN)/python -m tests.audit
+
+## A few telling unit tests with the lowest and the newest allowed versions, on each Python from 3.11 found here.
+ranges: $(VENV)/.dev
+	$(BIN)/python -m tests.ranges
+
+## What a release uploads: sdist and wheel in dist/, the wheel tried in an empty environment.
+dist: $(VENV)/.dev
+	$(BIN)/python -m tests.dist
+
+## The container image planner:latest, for hosts without Python 3.11: docs/container.md.
+container:
+	docker build -t planner .
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -109,4 +123,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/estimate.py
 
 clean:
-	rm -rf $(VENV) $(ENGINE_VENV) build
+	rm -rf $(VENV) $(ENGINE_VENV) build dist

@@ -8,13 +8,22 @@ driver, BenchmarkError for a load that gave no figures; all are PlannerErrors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from planner.engine import EngineConfig, convert_settings
-from planner.study import STUDIES_FOLDER, StudySpec, spec_of, with_levers, with_settings
+from planner.study import (
+    STUDIES_FOLDER,
+    FoundStudy,
+    StudySource,
+    StudySpec,
+    continued,
+    read_loaded,
+    read_study,
+    with_sampler,
+)
 from planner.study import load_study as _load_study
 
 if TYPE_CHECKING:
@@ -39,22 +48,26 @@ def estimate_memory(
     *,
     model: str | None = None,
     gpu: str | None = None,
-    num_gpus: int = 1,
-    interconnect: str = "pcie",
-    vllm_version: str = "0.8.5",
+    num_gpus: int | None = None,
+    interconnect: str | None = None,
+    vllm_version: str | None = None,
+    name: str | None = None,
     **settings: Setting,
 ) -> Answer:
     """Estimate the memory of one GPU without a launch, and whether vLLM will start: what `planner estimate` prints.
 
-    Takes a study, or a `model` (directory, config.json or name) and a `gpu` (a name of `planner gpus`). The answer has
+    Takes a study, or a `model` (directory, config.json or name) and a `gpu` (a name of `planner gpus`); no other study
+    is read. Beside a study `gpu`, `num_gpus`, `interconnect` and `vllm_version` override its own; without one they are
+    by default 1, pcie and the newest version that planner knows. The answer has
     `verdict`, `reasons`, `kv_tokens_total`, and `document(name)`: a dict in GiB and tokens (docs/formats.md). Sizes in
     `deployment.memory` are bytes. Raises InputError.
     """
     from planner.study import calibrated, setup_of
 
     given = convert_settings(dict(settings), "estimate_memory")
-    spec, folder = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
-    return calibrated(setup_of(spec, given), folder, None).answer()
+    source = _source(study, model, gpu, num_gpus, interconnect, vllm_version, name)
+    found = _found(study, source, given)
+    return calibrated(setup_of(found.spec, given), found.folder if found.is_read else None, None).answer()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,20 +101,26 @@ def tune(
     sampler: str | None = None,
     seed: int | None = None,
     finals: bool = True,
+    checks: bool = True,
     quiet: bool = True,
     model: str | None = None,
     gpu: str | None = None,
-    num_gpus: int = 1,
-    interconnect: str = "pcie",
-    vllm_version: str = "0.8.5",
+    num_gpus: int | None = None,
+    interconnect: str | None = None,
+    vllm_version: str | None = None,
+    name: str | None = None,
     **settings: Setting,
 ) -> Tuned:
     """Launch, benchmark and search: what `planner tune` does. A second call continues, up to `trials` launches in all.
 
     `backend` is docker, process or simulated. Results go to `folder`, by default the folder of the study's file, else
-    studies/NAME. `quiet` suppresses what the command prints. Call it from the main thread: SIGTERM and Ctrl-C stop the
-    engines and then raise KeyboardInterrupt; finished trials are kept. Raises InputError, BackendError.
+    studies/NAME; a folder that holds another study is refused. `checks`: whether the machine is checked before the
+    first launch, as `planner doctor` does. `quiet` suppresses what the command prints. Call it from the main thread:
+    SIGTERM and Ctrl-C stop the engines and then raise KeyboardInterrupt; finished trials are kept. Raises InputError,
+    BackendError.
     """
+    from planner.doctor import check_before_launch
+    from planner.launch import with_version_here
     from planner.report import TerminalSession, conclusion, plan_view, result_tables
     from planner.service import write_exports
     from planner.terminal import make_console
@@ -109,21 +128,32 @@ def tune(
     from planner.tuning import NobodyWatches, choose_backend, make_plan, tune_study, write_study
 
     given = convert_settings(dict(settings), "tune")
-    spec, beside = _found(study, model, gpu, num_gpus, interconnect, vllm_version, given)
-    spec = with_levers(with_settings(spec, given, sampler, seed), levers)
-    plan = make_plan(spec, folder or beside, trials, choose_backend(spec, backend))
+    source = _source(study, model, gpu, num_gpus, interconnect, vllm_version, name)
+    asked = _found(study, with_version_here(source, backend)[0], given, levers, launches=True)
+    if folder is not None and folder != asked.folder:
+        asked = replace(asked, folder=folder, is_read=False)
+    asked = continued(asked)
+    spec = with_sampler(asked.spec, sampler, seed)
+    plan = make_plan(spec, asked.folder, trials, choose_backend(spec, backend))
     problem, workspace = plan.problem, plan.workspace
     console = make_console()
     if not quiet:
-        console.print(plan_view(problem, str(workspace.folder), plan.time_words, plan.backend, plan.target))
+        console.print(plan_view(plan.forecast, str(workspace.folder), plan.time_words, plan.backend, plan.target))
     write_study(spec, workspace.study_folder)
-    outcome = tune_study(plan, NobodyWatches() if quiet else TerminalSession(console), storage, has_finals=finals)
+    observer = NobodyWatches() if quiet else TerminalSession(console)
+
+    def check() -> None:
+        for line in check_before_launch(spec, workspace.study_folder, plan.backend):
+            observer.say(line)
+
+    needs_checks = checks and plan.backend != "simulated"
+    outcome = tune_study(plan, observer, storage, has_finals=finals, before_launch=check if needs_checks else None)
     if outcome.interrupted:
         raise KeyboardInterrupt
     found = outcome.trials
     if not quiet:
-        console.print(*result_tables(problem, found), conclusion(problem, found), sep="\n")
-    write_exports(problem, found, workspace)
+        console.print(*result_tables(problem, found), conclusion(outcome.forecast, found), sep="\n")
+    write_exports(outcome.forecast, found, workspace)
     return Tuned(
         study_name=spec.name,
         storage=storage or workspace.default_storage,
@@ -149,17 +179,32 @@ def bench(asked: BenchAsk | str, on_line: Callable[[str], None] = lambda line: N
     return run_bench(options, lambda stage, done, total: None, on_line, datetime.now())  # noqa: ARG005
 
 
-def _found(
+def _source(
     study: Study | None,
     model: str | None,
     gpu: str | None,
-    num_gpus: int,
-    interconnect: str,
-    version: str,
-    given: EngineConfig,
-) -> tuple[StudySpec, Path]:
+    num_gpus: int | None,
+    interconnect: str | None,
+    version: str | None,
+    name: str | None,
+) -> StudySource:
+    """What a call says; of a study that is loaded already the path is not needed."""
+    return StudySource(
+        study=Path() if isinstance(study, StudySpec) else None if study is None else Path(study),
+        model=model,
+        gpu=gpu,
+        num_gpus=num_gpus,
+        interconnect=interconnect,
+        version=version,
+        name=name,
+    )
+
+
+def _found(
+    study: Study | None, source: StudySource, given: EngineConfig, levers: str | None = None, *, launches: bool = False
+) -> FoundStudy:
     """The study and its result folder, as the commands find them; the folder of a loaded study is studies/NAME."""
     if isinstance(study, StudySpec):
-        return study, Path(STUDIES_FOLDER) / study.name
-    path = None if study is None else Path(study)
-    return spec_of(path, model, gpu, num_gpus, interconnect, version, given.max_model_len)
+        loaded = FoundStudy(study, Path(STUDIES_FOLDER) / study.name, is_read=True)
+        return read_loaded(loaded, source, given, levers, launches=launches)
+    return read_study(source, given, levers, launches=launches)

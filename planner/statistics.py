@@ -8,17 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from functools import lru_cache
+from statistics import fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-_T = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""Quantiles 0.975 of Student's t for 1 to 30 degrees of freedom."""
 NUM_BATCHES = 10
 NUM_RESAMPLES = 400
 DRIFT_FRACTION = 0.05
@@ -39,13 +35,39 @@ class Interval:
         return (self.high - self.low) / 2
 
 
-def t_quantile(degrees: float) -> float:
-    """Quantile 0.975 of Student's t. `degrees` of freedom are rounded down, which errs on the safe side."""
-    whole = max(1, math.floor(degrees))
-    if whole <= len(_T):
-        return _T[whole - 1]
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    return z + (z**3 + z) / (4 * whole) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * whole**2)
+def t_quantile(degrees: float, level: float = (1 + CONFIDENCE) / 2) -> float:
+    """Quantile of Student's t at `level` above 0.5. `degrees` of freedom are rounded down, which errs on the safe side.
+
+    Found by bisection of the distribution function.
+    """
+    return _t_quantile(max(1, math.floor(degrees)), level)
+
+
+@lru_cache(maxsize=1024)
+def _t_quantile(degrees: int, level: float) -> float:
+    low, high = 0.0, 1.0
+    while _t_probability(high, degrees) < level:
+        low, high = high, 2 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_probability(middle, degrees) < level else (low, middle)
+    return high
+
+
+def _t_probability(value: float, degrees: int) -> float:
+    """Probability that Student's t with whole degrees of freedom is below `value`, which is not negative.
+
+    Source: Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
+    """
+    angle = math.atan(value / math.sqrt(degrees))
+    term = total = math.cos(angle) if degrees % 2 else 1.0
+    if degrees == 1:
+        total = 0.0
+    for k in range(3 if degrees % 2 else 2, degrees - 1, 2):
+        term *= math.cos(angle) ** 2 * (k - 1) / k
+        total += term
+    both = math.sin(angle) * total
+    return 0.5 + (2 / math.pi * (angle + both) if degrees % 2 else both) / 2
 
 
 def t_interval(samples: Sequence[float]) -> Interval:

@@ -36,7 +36,10 @@ def make_console(stderr: bool = False, quiet: bool = False) -> Console:
 def progress(first: str, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on stderr; yields update(stage, done, total). Shows nothing if stderr is not a terminal."""
     console = make_console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    if quiet or not console.is_terminal:  # a disabled bar of an older Rich would still print an empty line at its end
+        yield lambda stage, done, total: None  # noqa: ARG005
+        return
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task(first, total=None)
         yield lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total or None)
 

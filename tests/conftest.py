@@ -16,6 +16,8 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from tests.forecasts import forecast_of, grid_of
+
 # A busy machine is slow at drawing inputs, which is no fault of a test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("prove", settings.get_profile("patient"), max_examples=2000)
@@ -110,7 +112,7 @@ def make_problem(study_data: Callable[..., dict[str, Any]]) -> Callable[..., Any
     from planner.study.problem import Problem
     from planner.study.spec import StudySpec
 
-    return lambda **changes: Problem(convert(study_data(**changes), StudySpec, "study.yaml"))
+    return lambda **changes: Problem.of(convert(study_data(**changes), StudySpec, "study.yaml"))
 
 
 @pytest.fixture(scope="session")
@@ -162,8 +164,8 @@ def tune(storage: str) -> Callable[..., list[Any]]:
         from planner.tuning.search.search import Search
 
         observer = observer or Watcher()
-        executor = LocalExecutor(problem, measure or simulated(problem), observer.stage, "simulated")
-        return run_study(problem, Search.open(problem, storage), executor, target, observer)
+        executor = LocalExecutor(problem, measure or simulated(forecast_of(problem)), observer.stage, "simulated")
+        return run_study(problem, Search.open(forecast_of(problem), storage), executor, target, observer)
 
     return run
 
@@ -187,11 +189,13 @@ def launch() -> Callable[..., list[Any]]:
             workload_seed=0,
             finished_at="2026-01-02T03:04:05+00:00",
         )
-        rows = problem.grid.feasible_rows[: count - 1]
-        params = [problem.choices.params(problem.grid.indices[row]) for row in rows]
+        rows = grid_of(problem).feasible_rows[: count - 1]
+        params = [problem.choices.params(grid_of(problem).indices[row]) for row in rows]
         candidates = [problem.default, *map(problem.choices.candidate, params)]
         return [
-            evaluate(problem, candidate, number, simulated(problem), lambda *_: None, provenance)
+            evaluate(
+                forecast_of(problem), candidate, number, simulated(forecast_of(problem)), lambda *_: None, provenance
+            )
             for number, candidate in enumerate(candidates)
         ]
 

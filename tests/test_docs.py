@@ -38,6 +38,7 @@ from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.space import SearchSpace
 from planner.study.spec import SamplerSpec, StudySpec
 from tests import docs_make
+from tests.forecasts import forecast_of
 
 ROOT = docs_make.ROOT
 DOCS = docs_make.DOCS
@@ -173,7 +174,7 @@ def test_every_library_is_documented() -> None:
         name = re.split(r"[^A-Za-z0-9-]", requirement)[0]
         assert f"| {name} |" in page("libraries.md")
     for extra in project["optional-dependencies"]:
-        assert f"`planner[{extra}]`" in page("libraries.md"), extra
+        assert f"`vllm-planner[{extra}]`" in page("libraries.md"), extra
 
 
 def test_every_verdict_is_documented() -> None:
@@ -191,7 +192,7 @@ def test_keys_of_requests_and_answers_are_documented() -> None:
 
 def test_keys_of_answers_of_commands_are_documented(make_problem: Any) -> None:
     problem = make_problem()
-    keys = {*plan_document(problem), *summary(problem, [])}
+    keys = {*plan_document(forecast_of(problem)), *summary(problem, [])}
     assert not sorted(key for key in keys if not is_named(key, page("formats.md")))
 
 

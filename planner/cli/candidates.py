@@ -11,13 +11,13 @@ def candidates(study: StudyArgument = None, levers: LeversOption = None, as_json
     """How many combinations of the search space are feasible, and which rule removes the rest."""
     from planner.files import pretty_json
     from planner.report import plan_document, plan_view
-    from planner.study import Problem, load, with_levers
+    from planner.study import Forecast, Problem, load, with_levers
     from planner.terminal import make_console, working
 
     spec, folder = load(study)
     with working("judging the search space"):
-        problem = Problem(with_levers(spec, levers))
-        plan, document = plan_view(problem, str(folder)), plan_document(problem)
+        forecast = Forecast(Problem.of(with_levers(spec, levers)))
+        plan, document = plan_view(forecast, str(folder)), plan_document(forecast)
     if as_json:
         typer.echo(pretty_json(document))
     else:

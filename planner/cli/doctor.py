@@ -7,41 +7,40 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import (
-    GpuOption,
-    InterconnectOption,
-    JsonOption,
-    ModelOption,
-    NumGpusOption,
-    QuietOption,
-    StudyArgument,
-    VersionOption,
-)
+from planner.cli.options import JsonOption, QuietOption, one_of, takes_study
+from planner.errors import InputError
+from planner.study import StudySource
 
 
+@takes_study
 def doctor(
     context: typer.Context,
-    study: StudyArgument = None,
-    backend: Annotated[str, typer.Option("--backend", help="docker or process.")] = "docker",
-    model: ModelOption = None,
-    gpu: GpuOption = None,
-    num_gpus: NumGpusOption = 1,
-    interconnect: InterconnectOption = "pcie",
-    vllm_version: VersionOption = "0.8.5",
+    source: StudySource,
+    backend: Annotated[
+        str,
+        typer.Option("--backend", help="docker or process.", autocompletion=one_of("docker", "process")),
+    ] = "docker",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
     from planner.doctor import doctor_view, document, examine, exit_code, parse_backend, read_case
+    from planner.engine import flag, settings
     from planner.files import pretty_json
-    from planner.study import is_study_near, spec_of, with_settings
+    from planner.launch import with_version_here
+    from planner.study import is_study_near, read_study
     from planner.terminal import make_console
 
-    spec, folder = None, Path()
-    if model is not None or gpu is not None or is_study_near(study):
-        spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
-        spec = with_settings(spec, context.obj, None, None)
-    case = read_case(spec, folder, parse_backend(backend))
+    spec, folder, words, chosen = None, Path(), "", parse_backend(backend)
+    if source.is_described or is_study_near(source.study):
+        source, words = with_version_here(source, chosen)
+        study = read_study(source, context.obj, launches=chosen == "docker")
+        spec, folder = study.spec, study.folder
+    elif about := [*source.said, *map(flag, settings(context.obj))]:
+        raise InputError(f"{', '.join(about)}: of which study? name one, or describe it with --model and --gpu")
+    case = read_case(spec, folder, chosen)
+    if words and not quiet:
+        typer.echo(words, err=True)
     checks = examine(case, lambda text: None if quiet else typer.echo(text, err=True))
     if as_json:
         typer.echo(pretty_json(document(case, checks)))

@@ -7,68 +7,77 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import (
-    GpuOption,
-    InterconnectOption,
-    JsonOption,
-    ModelOption,
-    NumGpusOption,
-    StudyArgument,
-    VersionOption,
-)
+from planner.cli.options import JsonOption, takes_study
 from planner.errors import InputError
+from planner.study import StudySource
+
+QUESTION = "Question"
+"""Panel of the options that ask for more than one estimate."""
 
 
+@takes_study
 def estimate(
     context: typer.Context,
-    study: StudyArgument = None,
-    model: ModelOption = None,
-    gpu: GpuOption = None,
-    num_gpus: NumGpusOption = 1,
-    interconnect: InterconnectOption = "pcie",
-    vllm_version: VersionOption = "0.8.5",
-    as_json: JsonOption = False,
-    requests: Annotated[
-        typer.FileBinaryRead | None, typer.Option("--requests", help="Answer a JSONL file of requests; - is stdin.")
-    ] = None,
+    source: StudySource,
     fit: Annotated[
-        str | None, typer.Option("--fit", help="Largest feasible value of a setting: max_model_len.")
+        str | None,
+        typer.Option("--fit", help="Largest feasible value of a setting: max_model_len.", rich_help_panel=QUESTION),
     ] = None,
     sweep: Annotated[
         list[str] | None,
-        typer.Option("--sweep", help="Table of FIELD=LOW..HIGH (doubling) or FIELD=a,b,c; twice: a heat map."),
+        typer.Option(
+            "--sweep",
+            help="Table of FIELD=LOW..HIGH (doubling) or FIELD=a,b,c; twice: a heat map.",
+            rich_help_panel=QUESTION,
+        ),
     ] = None,
     compare: Annotated[
         str | None,
-        typer.Option("--compare", help="Table of the study's variants or of models side by side, as awq,fp16."),
+        typer.Option(
+            "--compare",
+            help="Table of the study's variants or of models side by side, as awq,fp16.",
+            rich_help_panel=QUESTION,
+        ),
     ] = None,
     layouts: Annotated[
         bool,
         typer.Option(
-            "--layouts", help="Table of layouts side by side: one instance on all cards, two on half each, ..."
+            "--layouts",
+            help="Table of layouts side by side: one instance on all cards, two on half each, ...",
+            rich_help_panel=QUESTION,
         ),
     ] = False,
-    log: Annotated[
-        Path | None, typer.Option("--calibrate", help="Learn from the log of a start with these settings, and keep it.")
+    requests: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option("--requests", help="Answer a JSONL file of requests; - is stdin.", rich_help_panel=QUESTION),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrate",
+            help="Learn from the log of a start with these settings, and keep it.",
+            rich_help_panel=QUESTION,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Memory per GPU before anything is launched, and whether the engine will start and why."""
+    beyond = {"--fit": fit, "--sweep": sweep, "--compare": compare, "--layouts": layouts}
+    asked = [option for option, value in beyond.items() if value]
     if requests is not None:
-        if fit or sweep or compare or layouts:
-            raise InputError("--requests answers its file only; leave out --fit, --sweep, --compare and --layouts")
-        from planner.estimate import answer_lines, lines_of
-
-        for line in answer_lines(lines_of(requests)):
-            typer.echo(line)
+        _answer_requests(context, source, requests, [*asked, *(["--calibrate"] if log is not None else [])])
         return
+    if log is not None and asked:
+        raise InputError(f"--calibrate learns for one estimate; leave out {' and '.join(asked)}")
     from planner.estimate import nearest_fixes
     from planner.files import pretty_json
-    from planner.study import calibrated, explore, setup_of, spec_of
+    from planner.study import calibrated, explore, read_study, setup_of
 
-    spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
+    study = read_study(source, context.obj)
+    spec = study.spec
     found = explore(spec, context.obj, fit, sweep or [], compare, layouts)
     if found is None:
-        setup = calibrated(setup_of(spec, context.obj), folder, log)
+        setup = calibrated(setup_of(spec, context.obj), study.folder if study.is_read else None, log)
         answer = setup.answer()
         fixes = nearest_fixes(setup, answer)
     if as_json and found is not None:
@@ -83,3 +92,17 @@ def estimate(
     code = (3 if answer.violated else 0) if found is None else found.exit_code
     if code:
         raise typer.Exit(code)
+
+
+def _answer_requests(
+    context: typer.Context, source: StudySource, requests: typer.FileBinaryRead, others: list[str]
+) -> None:
+    """Answer a file of requests, each of which says everything; refuse what else was asked beside it."""
+    from planner.engine import flag, settings
+    from planner.estimate import answer_lines, lines_of
+
+    study = ["STUDY"] if source.study is not None else []
+    if others := [*others, *study, *source.said, *map(flag, settings(context.obj))]:
+        raise InputError(f"--requests answers its file only; leave out {', '.join(others)}")
+    for line in answer_lines(lines_of(requests)):
+        typer.echo(line)

@@ -11,7 +11,9 @@ from planner.errors import InputError
 
 
 def guard(
-    ladder: Annotated[Path | None, typer.Argument(help="ladder.yaml, or the study in whose folder it is.")] = None,
+    ladder: Annotated[
+        Path | None, typer.Argument(help="A ladder, or a folder with a ladder.yaml; by default the one here.")
+    ] = None,
     metrics_port: Annotated[
         int, typer.Option("--metrics-port", help="Loopback port for Prometheus metrics; 0: none.", min=0, max=65535)
     ] = 9477,
@@ -40,9 +42,10 @@ def guard(
     from planner.service import Door, load_ladder, run_guard
     from planner.study import LADDER_FILE, find_study
 
-    if ladder is None and Path(LADDER_FILE).exists():
-        ladder = Path(LADDER_FILE)
-    found, folder = load_ladder(find_study(ladder))
+    if ladder is None:
+        here = Path(LADDER_FILE)
+        ladder = here if here.exists() else find_study(None).parent
+    found, folder = load_ladder(ladder)
     if trim not in (None, "oldest") or (trim and proxy is None):
         raise InputError(f"--trim {trim}: allowed is oldest, with --proxy")
     door = None if proxy is None else Door(port=proxy, trim="oldest" if trim else None)

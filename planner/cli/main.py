@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from contextlib import suppress
+from typing import Any
 
 import typer
 
@@ -25,8 +26,11 @@ from planner.cli.models import models
 from planner.cli.options import TakesFlags
 from planner.cli.report import report
 from planner.cli.schema import schema
+from planner.cli.surroundings import mend_width, open_streams, refuse_empty
 from planner.cli.tune import tune
+from planner.cli.usage import USAGE_ERROR
 from planner.cli.verify import verify
+from planner.cli.version import top
 from planner.errors import InputError, PlannerError
 from planner.files import NO_ROOM
 
@@ -34,7 +38,6 @@ NARROW_HELP = 72
 """Columns below which help has no boxes: they would cut the options' names."""
 
 app = typer.Typer(
-    help="Which vLLM settings fit and are fastest on the GPUs you have, and the proof.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW_HELP else None,
@@ -65,6 +68,7 @@ COMMANDS = (
 
 
 def _register() -> None:
+    app.callback()(top)
     for command in COMMANDS:
         name = command.__name__
         if name in TAKE_FLAGS:
@@ -83,12 +87,16 @@ def main(argv: list[str] | None = None) -> None:
     """
     from planner.engine import parse_flags, settings
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not end the program
+    words = sys.argv[1:] if argv is None else argv
     code: object = 0
     try:
-        given, rest = parse_flags(sys.argv[1:] if argv is None else argv)
+        mend_width(os.environ)
+        open_streams(words)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not end the program
+        refuse_empty(words)
+        given, rest = parse_flags(words)
         if settings(given) and not TAKE_FLAGS & set(rest[:1]):
             raise InputError(
                 f"command line: {', '.join(settings(given))}: only estimate, tune and doctor take vLLM's flags"
@@ -98,9 +106,9 @@ def main(argv: list[str] | None = None) -> None:
     except PlannerError as error:
         typer.echo(f"planner: {error}", err=True)
         code = error.exit_code
-    except typer.TyperException as error:
-        if words := _usage_words(error):
-            typer.echo(f"planner: {words}", err=True)
+    except USAGE_ERROR as error:
+        if usage := _usage_words(error):
+            typer.echo(f"planner: {usage}", err=True)
         code = InputError.exit_code
     except BrokenPipeError:  # whoever reads, such as head, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -130,13 +138,13 @@ def _tell_no_room(error: OSError) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _usage_words(error: typer.TyperException) -> str:
+def _usage_words(error: Any) -> str:
     """One line on a word that the command line does not know, with what may be meant; empty where help was printed."""
     from planner.engine import FIELDS, SHORT_FLAGS, flag
     from planner.files import did_you_mean
 
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
-    if context is None or not hasattr(error, "possibilities"):
+    if context is None or option is None or not hasattr(error, "possibilities"):
         return " ".join(error.format_message().split())
     known = [word for parameter in context.command.params for word in parameter.opts]
     if context.info_name in TAKE_FLAGS:

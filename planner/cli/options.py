@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from planner.study import StudySource
 
 
 def one_of(*names: str) -> Callable[[str], list[str]]:
@@ -46,31 +49,116 @@ class TakesFlags(TyperCommand):
         return found
 
 
+STUDY, SEARCH, LIMITS, CLUSTER, OUTPUT = "Study", "Search", "Limits", "Cluster", "Output"
+"""Panels of options in `--help`."""
+
 StudyArgument = Annotated[
     Path | None,
     typer.Argument(help="study.yaml or its folder; by default the one here.", autocompletion=_studies),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Model directory, config.json or name (no YAML).", autocompletion=_model_names),
+    typer.Option(
+        "--model",
+        help="Model directory, config.json or name; with --gpu in place of a study.",
+        autocompletion=_model_names,
+        rich_help_panel=STUDY,
+    ),
 ]
 GpuOption = Annotated[
     str | None,
-    typer.Option("--gpu", help="Card, for example 'RTX 2080 Ti 22GB' (planner gpus).", autocompletion=_gpu_names),
-]
-NumGpusOption = Annotated[int, typer.Option("--num-gpus", help="How many cards.", min=1)]
-InterconnectOption = Annotated[
-    str,
     typer.Option(
-        "--interconnect",
-        help="pcie, nvlink, nvlink-pairs or none.",
-        autocompletion=one_of("pcie", "nvlink", "nvlink-pairs", "none"),
+        "--gpu",
+        help="Card, for example 'RTX 2080 Ti 22GB' (planner gpus); beside a study in place of its own.",
+        autocompletion=_gpu_names,
+        rich_help_panel=STUDY,
     ),
 ]
-VersionOption = Annotated[str, typer.Option("--vllm-version", help="vLLM version, for example 0.8.5.")]
+NumGpusOption = Annotated[
+    int | None,
+    typer.Option(
+        "--num-gpus", help="How many cards; 1, or the study's number.", min=1, max=1_000_000, rich_help_panel=STUDY
+    ),
+]
+InterconnectOption = Annotated[
+    str | None,
+    typer.Option(
+        "--interconnect",
+        help="How the cards are joined: pcie, nvlink, nvlink-pairs or none; pcie, or what the study says.",
+        autocompletion=one_of("pcie", "nvlink", "nvlink-pairs", "none"),
+        rich_help_panel=STUDY,
+    ),
+]
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--vllm-version",
+        help="vLLM version, for example 0.32.0, or latest: the newest that planner knows. By default the study's; "
+        "without a study the newest image of vllm/vllm-openai here for tune and doctor, else latest.",
+        autocompletion=one_of("latest"),
+        rich_help_panel=STUDY,
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="Name of the study: its results go to studies/NAME. Without it a name is made from what is asked.",
+        rich_help_panel=STUDY,
+    ),
+]
 LeversOption = Annotated[
     str | None,
-    typer.Option("--levers", help="Groups of settings to search: scheduler, layout, numerics, engine, or all."),
+    typer.Option(
+        "--levers",
+        help="Groups of settings to search: scheduler, layout, numerics, engine, or all.",
+        autocompletion=one_of("scheduler", "layout", "numerics", "engine", "all"),
+        rich_help_panel=SEARCH,
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors: no plan, no progress.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Only results and errors: no plan, no progress.", rich_help_panel=OUTPUT),
+]
+
+
+def _source(
+    study: StudyArgument = None,
+    model: ModelOption = None,
+    gpu: GpuOption = None,
+    num_gpus: NumGpusOption = None,
+    interconnect: InterconnectOption = None,
+    vllm_version: VersionOption = None,
+    name: NameOption = None,
+) -> StudySource:
+    return StudySource(
+        study=study,
+        model=model,
+        gpu=gpu,
+        num_gpus=num_gpus,
+        interconnect=interconnect,
+        version=vllm_version,
+        name=name,
+    )
+
+
+SOURCE = "source"
+"""Parameter of a command that stands for the seven options of a study."""
+
+
+def takes_study(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the seven options of a `StudySource` in place of its parameter `source`, as Typer reads them."""
+    ours, seven = (inspect.signature(one, eval_str=True) for one in (command, _source))
+    parameters: list[inspect.Parameter] = []
+    for parameter in ours.parameters.values():
+        parameters += seven.parameters.values() if parameter.name == SOURCE else [parameter]
+
+    def wrapped(**given: Any) -> None:
+        source = _source(**{name: given.pop(name) for name in seven.parameters})
+        command(**given, **{SOURCE: source})
+
+    wrapped.__name__, wrapped.__doc__, wrapped.__module__ = command.__name__, command.__doc__, command.__module__
+    vars(wrapped)["__signature__"] = ours.replace(parameters=parameters)
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped

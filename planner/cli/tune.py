@@ -7,86 +7,134 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import (
-    GpuOption,
-    InterconnectOption,
-    JsonOption,
-    LeversOption,
-    ModelOption,
-    NumGpusOption,
-    QuietOption,
-    StudyArgument,
-    VersionOption,
-)
+from planner.cli.options import CLUSTER, LIMITS, SEARCH, JsonOption, LeversOption, QuietOption, one_of, takes_study
 from planner.errors import InputError
+from planner.study import StudySource
 
 
+@takes_study
 def tune(
     context: typer.Context,
-    study: StudyArgument = None,
+    source: StudySource,
     trials: Annotated[
-        int, typer.Option("--trials", help="Launches in all, including those of earlier runs.", min=1)
+        int,
+        typer.Option(
+            "--trials", help="Launches in all, including those of earlier runs.", min=1, rich_help_panel=LIMITS
+        ),
     ] = 30,
-    backend: Annotated[str | None, typer.Option("--backend", help="docker, process or simulated.")] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option("--storage", envvar="PLANNER_STORAGE", help="Optuna storage URL; PostgreSQL's is shared."),
-    ] = None,
-    ray: Annotated[
-        str | None, typer.Option("--ray", help="Launch on the hosts of this Ray cluster; auto: the one here.")
-    ] = None,
-    exclusive: Annotated[
-        bool, typer.Option("--exclusive", help="With --ray: one trial at a time on each host.")
+    finals: Annotated[
+        bool,
+        typer.Option(
+            "--finals/--no-finals",
+            help="Measure the best trials and the default again at the end.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = True,
+    checks: Annotated[
+        bool,
+        typer.Option(
+            "--checks/--no-checks",
+            help="Check cards, models, image and space before the first launch, as doctor does.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the plan and the first launch, then stop.", rich_help_panel=LIMITS),
     ] = False,
-    mixed: Annotated[
-        bool, typer.Option("--mixed", help="With --ray: hosts may differ; their speeds are measured and corrected for.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the first launch, then stop.")] = False,
     levers: LeversOption = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="planner, tpe, gp, random or grid.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampler.", min=0)] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            "--sampler",
+            help="planner, tpe, gp, random or grid.",
+            autocompletion=one_of("planner", "tpe", "gp", "random", "grid"),
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the sampler.", min=0, rich_help_panel=SEARCH)
+    ] = None,
     quality_prompts: Annotated[
-        Path | None, typer.Option("--quality-prompts", help="JSONL of prompts on which answers are compared.")
+        Path | None,
+        typer.Option(
+            "--quality-prompts", help="JSONL of prompts on which answers are compared.", rich_help_panel=SEARCH
+        ),
     ] = None,
     replay: Annotated[
-        Path | None, typer.Option("--replay", help="Answer from a JSONL file of launches; launch nothing.")
+        Path | None,
+        typer.Option("--replay", help="Answer from a JSONL file of launches; launch nothing.", rich_help_panel=SEARCH),
     ] = None,
-    finals: Annotated[
-        bool, typer.Option("--finals/--no-finals", help="Measure the best trials and the default again at the end.")
-    ] = True,
-    model: ModelOption = None,
-    gpu: GpuOption = None,
-    num_gpus: NumGpusOption = 1,
-    interconnect: InterconnectOption = "pcie",
-    vllm_version: VersionOption = "0.8.5",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend",
+            help="docker, process or simulated.",
+            autocompletion=one_of("docker", "process", "simulated"),
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            envvar="PLANNER_STORAGE",
+            help="Optuna storage URL; PostgreSQL's is shared.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", help="Launch on the hosts of this Ray cluster; auto: the one here.", rich_help_panel=CLUSTER
+        ),
+    ] = None,
+    exclusive: Annotated[
+        bool,
+        typer.Option("--exclusive", help="With --ray: one trial at a time on each host.", rich_help_panel=CLUSTER),
+    ] = False,
+    mixed: Annotated[
+        bool,
+        typer.Option(
+            "--mixed",
+            help="With --ray: hosts may differ; their speeds are measured and corrected for.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
-    from planner.cli.tune_output import show_first_launch, show_plan, tune_or_replay
-    from planner.study import spec_of, with_levers, with_prompts, with_settings
-    from planner.tuning import Hosts, choose_backend, make_plan, plan_replay, shown
+    from planner.cli.tune_output import Carried, show_first_launch, show_plan, tune_or_replay
+    from planner.launch import with_version_here
+    from planner.study import continued, read_study, with_prompts, with_sampler
+    from planner.tuning import BACKEND as REPLAY
+    from planner.tuning import Hosts, choose_backend, make_plan, plan_replay
 
-    spec, folder = spec_of(study, model, gpu, num_gpus, interconnect, vllm_version, context.obj.max_model_len)
-    spec = with_levers(with_settings(spec, context.obj, sampler, seed), levers)
-    spec = with_prompts(spec, quality_prompts)
-    hosts = Hosts(ray, exclusive, mixed) if ray is not None else None
-    if hosts is None and (exclusive or mixed):
+    if ray is None and (exclusive or mixed):
         raise InputError("--exclusive and --mixed are about the hosts of --ray")
+    beside = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
+    if replay is not None and (idle := [option for option, value in beside.items() if value is not None]):
+        raise InputError(f"--replay launches nothing: leave out {' and '.join(idle)}")
+    source, words = with_version_here(source, REPLAY if replay is not None else backend)
+    study = read_study(source, context.obj, levers, launches=True)
+    if replay is None and not (dry_run and study.is_read):
+        study = continued(study)
+    spec = with_prompts(with_sampler(study.spec, sampler, seed), quality_prompts)
+    hosts = Hosts(ray, exclusive, mixed) if ray is not None else None
     if replay is not None:
-        if backend is not None:
-            raise InputError("--replay launches nothing: leave out --backend")
-        plan = plan_replay(spec, folder, trials, replay)
-        results = shown(storage) if storage else "not kept"
+        plan = plan_replay(spec, study.folder, trials, replay)
     else:
         if hosts is not None:
             chosen = hosts.backend(backend)
         else:
             chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
-        plan = make_plan(spec, folder, trials, chosen, hosts)
-        results = str(plan.workspace.folder)
-    show_plan(plan, results, quiet, as_json)
+        plan = make_plan(spec, study.folder, trials, chosen, hosts)
+    how = Carried(storage=storage, has_finals=finals, has_checks=checks)
+    if words and not quiet:
+        typer.echo(words, err=True)
+    show_plan(plan, how, quiet, as_json)
     if dry_run:
-        show_first_launch(plan, as_json)
+        show_first_launch(plan, how, as_json)
     else:
-        tune_or_replay(plan, storage, finals, quiet, as_json)
+        tune_or_replay(plan, how, quiet, as_json)

@@ -3,60 +3,136 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from planner.doctor import check_before_launch
 from planner.files import pretty_json
-from planner.report import TerminalSession, conclusion, plan_document, plan_view, result_tables, summary, trials_table
+from planner.report import (
+    TerminalSession,
+    conclusion,
+    infeasible_words,
+    nothing_words,
+    plan_document,
+    plan_view,
+    result_tables,
+    summary,
+    trials_table,
+)
 from planner.service import write_exports
 from planner.study import Workspace
 from planner.terminal import make_console
 from planner.tuning import BACKEND as REPLAY
-from planner.tuning import Outcome, Plan, replay_study, tune_study, write_study
+from planner.tuning import Outcome, Plan, replay_study, shown, tune_study, write_study
 
 INTERRUPTED = 130
 """Exit code of an interrupted command, as a shell's after Ctrl-C."""
+NOTHING_TO_DEPLOY = 3
+"""Exit code if no candidate can be launched, or no trial kept every limit."""
 
 
-def tune_or_replay(plan: Plan, storage: str | None, has_finals: bool, quiet: bool, as_json: bool) -> None:
-    """Carry a plan out and tell it; with JSON all but the conclusion goes to stderr. Exit code 130: interrupted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """How a plan is carried out, as the command's options say."""
+
+    storage: str | None
+    has_finals: bool
+    has_checks: bool
+
+    def words(self, plan: Plan) -> list[str]:
+        """Lines of the plan on what is not as usual."""
+        prompts = None if plan.problem.spec.quality is None else plan.problem.spec.quality.prompts
+        lines = [f"quality     answers compared on {prompts}"] if prompts is not None else []
+        if plan.hosts is not None:
+            lines.append(f"hosts       {plan.hosts.words}")
+        lines += [] if self.has_finals else ["finals      none"]
+        return lines if self.has_checks else [*lines, "checks      none before the first launch"]
+
+    def results(self, plan: Plan) -> str:
+        """Where results go."""
+        if plan.backend == REPLAY:
+            return shown(self.storage) if self.storage else "not kept"
+        return f"{plan.workspace.folder}{f', trials in {shown(self.storage)}' if self.storage else ''}"
+
+    def document(self, plan: Plan) -> dict[str, Any]:
+        spec = plan.problem.spec
+        return {
+            "trials": plan.target,
+            "backend": plan.backend,
+            "results": self.results(plan),
+            "sampler": spec.sampler.name,
+            "seed": spec.sampler.seed,
+            "finals": self.has_finals,
+            "checks": self.has_checks,
+            "quality_prompts": None if spec.quality is None else spec.quality.prompts,
+            "hosts": None if plan.hosts is None else plan.hosts.words,
+        }
+
+
+def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None:
+    """Carry a plan out and tell it; with JSON all but the conclusion goes to stderr.
+
+    Exit code 130: interrupted; 3: there is nothing to deploy.
+    """
     console = make_console(stderr=as_json, quiet=quiet)
     observer = TerminalSession(console)
     if plan.backend == REPLAY:
-        outcome = replay_study(plan, observer, storage, has_finals=has_finals)
+        outcome = replay_study(plan, observer, how.storage, has_finals=how.has_finals)
         if as_json:
             _print_json(summary(outcome.problem, outcome.trials))
         else:
             make_console().print(
-                trials_table(outcome.problem, outcome.trials), conclusion(outcome.problem, outcome.trials), sep="\n"
+                trials_table(outcome.problem, outcome.trials), conclusion(outcome.forecast, outcome.trials), sep="\n"
             )
-        return
-    write_study(plan.problem.spec, plan.workspace.study_folder)
-    outcome = tune_study(plan, observer, storage, has_finals=has_finals)
-    if outcome.interrupted:
-        make_console(stderr=as_json).print(
-            f"\nstopped; {outcome.num_launched} of {plan.target} trials are kept, the same command continues"
-        )
-        raise SystemExit(INTERRUPTED)
-    _conclude(outcome, plan.workspace, as_json)
-
-
-def show_plan(plan: Plan, results: str, quiet: bool, as_json: bool) -> None:
-    console = make_console(stderr=as_json, quiet=quiet)
-    console.print(plan_view(plan.problem, results, plan.time_words, plan.backend, plan.target))
-
-
-def show_first_launch(plan: Plan, as_json: bool) -> None:
-    """What a dry run prints after the plan."""
-    if plan.backend == REPLAY:
-        return
-    if as_json:
-        _print_json({**plan_document(plan.problem), "first_launch": plan.first_launch})
     else:
-        _print_commands(make_console(), plan.first_launch)
+        write_study(plan.problem.spec, plan.workspace.study_folder)
+        outcome = tune_study(
+            plan, observer, how.storage, has_finals=how.has_finals, before_launch=_checks(plan, how, observer)
+        )
+        if outcome.interrupted:
+            make_console(stderr=as_json).print(
+                f"\nstopped; {outcome.num_launched} of {plan.target} trials are kept, the same command continues"
+            )
+            raise SystemExit(INTERRUPTED)
+        _conclude(outcome, plan.workspace, as_json)
+    if (words := nothing_words(outcome.forecast, outcome.trials)) is not None:
+        make_console(stderr=True).print(Text(f"nothing to deploy: {words}"), soft_wrap=True)
+        raise SystemExit(NOTHING_TO_DEPLOY)
+
+
+def _checks(plan: Plan, how: Carried, observer: TerminalSession) -> Callable[[], None] | None:
+    """The doctor's quick checks of the plan's machine; None if nothing is launched here, or they are not wanted."""
+    if plan.backend == "simulated" or not how.has_checks or infeasible_words(plan.forecast) is not None:
+        return None
+
+    def check() -> None:
+        for line in check_before_launch(plan.problem.spec, plan.workspace.study_folder, plan.backend):
+            observer.say(line)
+
+    return check
+
+
+def show_plan(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None:
+    console = make_console(stderr=as_json, quiet=quiet)
+    console.print(plan_view(plan.forecast, how.results(plan), plan.time_words, plan.backend, plan.target))
+    for line in how.words(plan):
+        console.print(Text(line))
+
+
+def show_first_launch(plan: Plan, how: Carried, as_json: bool) -> None:
+    """What a dry run prints after the plan. Exit code 3: nothing can be launched."""
+    infeasible = infeasible_words(plan.forecast)
+    launch = [] if infeasible is not None else plan.first_launch
+    if as_json:
+        _print_json({**plan_document(plan.forecast, plan.backend), **how.document(plan), "first_launch": launch})
+    elif launch:
+        _print_commands(make_console(), launch)
+    if infeasible is not None:
+        raise SystemExit(NOTHING_TO_DEPLOY)
 
 
 def _print_commands(console: Console, commands: list[list[str]]) -> None:
@@ -69,8 +145,8 @@ def _conclude(outcome: Outcome, workspace: Workspace, as_json: bool) -> None:
     problem, trials = outcome.problem, outcome.trials
     console = make_console()
     if not as_json:
-        console.print(*result_tables(problem, trials), conclusion(problem, trials), sep="\n")
-    written = write_exports(problem, trials, workspace)
+        console.print(*result_tables(problem, trials), conclusion(outcome.forecast, trials), sep="\n")
+    written = write_exports(outcome.forecast, trials, workspace)
     if as_json:
         _print_json({**summary(problem, trials), "wrote": [str(path) for path in written]})
         return

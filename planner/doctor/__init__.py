@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "before_launch": ["check_before_launch"],
         "examination": ["document", "examine", "exit_code", "parse_backend", "read_case"],
         "view": ["doctor_view"],
     },

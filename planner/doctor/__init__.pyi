@@ -1,3 +1,4 @@
+from planner.doctor.before_launch import check_before_launch as check_before_launch
 from planner.doctor.examination import document as document
 from planner.doctor.examination import examine as examine
 from planner.doctor.examination import exit_code as exit_code

@@ -9,7 +9,7 @@ from typing import Literal
 
 from planner.hardware import Card, GpuFacts, find_gpu
 from planner.launch import EngineFacts, ImageFacts
-from planner.study import Candidate, Problem, StudySpec
+from planner.study import Candidate, Forecast, Problem, StudySpec
 
 Status = Literal["ok", "warning", "problem", "skipped"]
 BackendName = Literal["docker", "process"]
@@ -37,12 +37,16 @@ class Case:
     """Facts about the study's image; None if not asked, or if it is not on this machine."""
     spec: StudySpec | None = None
     """The study; None: only the machine is examined."""
-    problem: Problem | None = None
+    forecast: Forecast | None = None
     """The study as written; None also if its model cannot be read."""
-    here: Problem | None = None
+    here: Forecast | None = None
     """The same study with the cards and the host memory of this machine."""
     folder: Path = Path()
     """Folder for the study's results."""
+
+    @property
+    def problem(self) -> Problem | None:
+        return None if self.forecast is None else self.forecast.problem
 
     @cached_property
     def needs_gpus(self) -> bool:
@@ -51,7 +55,7 @@ class Case:
     @cached_property
     def cards(self) -> tuple[Card, ...]:
         """The cards that the study uses; all cards without a study."""
-        return self.gpus.cards if self.spec is None else self.gpus.cards[: self.spec.hardware.num_gpus]
+        return self.gpus.cards if self.spec is None else cards_used(self.spec, self.gpus)
 
     @cached_property
     def candidates(self) -> list[Candidate]:
@@ -64,6 +68,14 @@ class Case:
             choices.candidate({**first, name: value}) for name in choices.names for value in choices.searched[name]
         ]
         return list({candidate.key: candidate for candidate in (default, *alone)}.values())
+
+
+def cards_used(spec: StudySpec, gpus: GpuFacts) -> tuple[Card, ...]:
+    """Those of the machine's cards that the study names, or the first ones."""
+    hardware = spec.hardware
+    if hardware.gpu_ids is None:
+        return gpus.cards[: hardware.num_gpus]
+    return tuple(card for card in gpus.cards if card.index in hardware.gpu_ids)
 
 
 def skipped(name: str, why: str) -> Check:

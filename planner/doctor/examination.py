@@ -19,13 +19,13 @@ from planner.doctor import docker as docker_checks
 from planner.doctor import flags as flag_checks
 from planner.doctor import gpus as gpu_checks
 from planner.doctor import host as host_checks
-from planner.doctor.check import BackendName, Case, Check
+from planner.doctor.check import BackendName, Case, Check, cards_used
 from planner.doctor.models import models
 from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
 from planner.hardware import GpuFacts, read_gpus, recognise
 from planner.launch import EngineFacts, engine_facts, image_facts
-from planner.study import Problem, StudySpec, Workspace
+from planner.study import Forecast, Problem, StudySpec, Workspace
 from planner.units import Bytes
 
 NOT_READY = 3
@@ -101,13 +101,13 @@ def read_case(spec: StudySpec | None, folder: Path, backend: BackendName, gpus: 
         return case
     calibrations = load_calibrations(Workspace(folder, simulated=False).calibration_path)
     try:
-        problem = Problem(spec, calibrations)
+        forecast = Forecast(Problem.of(spec), calibrations)
     except InputError:
         if all(check.status != "problem" for check in models(case)):
             raise
         return case
-    here = Problem(_as_found(spec, gpus, docker), calibrations)
-    return replace(case, problem=problem, here=here)
+    here = Forecast(Problem.of(_as_found(spec, gpus, docker)), calibrations)
+    return replace(case, forecast=forecast, here=here)
 
 
 def _as_found(spec: StudySpec, gpus: GpuFacts, docker: EngineFacts | None) -> StudySpec:
@@ -117,7 +117,7 @@ def _as_found(spec: StudySpec, gpus: GpuFacts, docker: EngineFacts | None) -> St
     hardware = spec.hardware
     total = docker.memory_bytes if docker else psutil.virtual_memory().total
     changes: dict[str, Any] = {"host_memory": Bytes(total)}
-    cards = gpus.cards[: hardware.num_gpus]
+    cards = cards_used(spec, gpus)
     if cards:
         least = min(card.total_bytes for card in cards)
         with suppress(InputError):  # a card that is not in the table is judged as the one that the study names
@@ -142,6 +142,7 @@ def document(case: Case, checks: Sequence[Check]) -> dict[str, Any]:
     """The document that `--json` prints."""
     return {
         "study": case.spec.name if case.spec else None,
+        "deployment": case.spec.deployment_words if case.spec else None,
         "backend": case.backend,
         "ready": exit_code(checks) == 0,
         "checks": [msgspec.to_builtins(check) for check in checks],

@@ -20,7 +20,7 @@ from planner.engine import parse_version
 from planner.errors import BackendError, InputError
 from planner.files import redact
 from planner.launch import ImageFacts, ProcessBackend, engine_args, run_to_end
-from planner.study import StudySpec
+from planner.study import IMAGES, StudySpec
 
 ALL_FLAGS = "--help=all"
 """Newer versions name this option in a short help of groups (vllm@0.32.0 entrypoints/serve/utils/api_utils.py)."""
@@ -73,6 +73,22 @@ def of_image(spec: StudySpec, image: ImageFacts, runtime: str | None = None) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.encode(program))
     return program
+
+
+def version_of_image(case: Case) -> Program | None:
+    """The version alone: from the tag of vLLM's own images, from an earlier answer, or asked, which takes a second.
+
+    None if there is no image to ask. Raises BackendError.
+    """
+    if case.spec is None or case.image is None:
+        return None
+    if (kept := kept_program(case.image)) is not None:
+        return kept
+    repository, _, tag = case.image.name.rpartition(":")
+    if repository == IMAGES and re.fullmatch(r"v\d+\.\d+\.\d+\w*", tag):
+        return Program(tag, frozenset())
+    told = run_to_end(case.image.name, ["-c", VERSION_CODE], program="python3")
+    return Program("" if told.exit_code else told.stdout.strip(), frozenset())
 
 
 def kept_program(image: ImageFacts) -> Program | None:
@@ -139,7 +155,10 @@ def version(case: Case, program: Program | None) -> Check | None:
         return None
     if not program.version:
         return skipped(name, "not checked: the program does not say")
-    here = parse_version(program.version)
+    try:
+        here = parse_version(program.version)
+    except InputError:
+        return skipped(name, f"not checked: the program calls itself {program.version}")
     if here.release != case.problem.version.release:
         finding = f"the engine is vLLM {program.version}, the study predicts for {case.problem.version}"
         return Check(name, "problem", finding, f"write engine.version: {here.base_version}, or take another image")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.doctor.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.errors import InputError
 from planner.hardware import Card, recognise
-from planner.study import Problem
+from planner.study import Forecast
 from planner.units import format_count, format_gib
 
 MEMORY_TOLERANCE = 0.01
@@ -37,7 +37,10 @@ def cards(case: Case) -> Check:
     if case.spec is None:
         return Check(name, "ok", text)
     hardware = case.spec.hardware
-    if len(seen) < hardware.num_gpus:
+    if len(case.cards) < hardware.num_gpus:
+        if hardware.gpu_ids is not None:
+            finding = f"{text}; the study uses GPU {', '.join(map(str, hardware.gpu_ids))}"
+            return Check(name, "problem", finding, "correct hardware.gpu_ids, or free the other cards")
         finding = f"{text}; the study uses {hardware.num_gpus}"
         return Check(name, "problem", finding, f"write hardware.num_gpus: {len(seen)}, or free the other cards")
     known = {_table_name(card) for card in case.cards}
@@ -46,9 +49,11 @@ def cards(case: Case) -> Check:
     if known != {case.problem.gpu.name if case.problem else hardware.gpu}:
         here = next(iter(known))
         fix = f"write hardware.gpu: {here}" if here else "add the card to planner/data/gpus.json, see CONTRIBUTING.md"
-        return Check(name, "warning", f"{text}; the study predicts for {hardware.gpu}", fix)
+        # A card of another kind answers another question; one that no table has may be the study's under another name.
+        return Check(name, "problem" if here else "warning", f"{text}; the study predicts for {hardware.gpu}", fix)
     if len(seen) > hardware.num_gpus:
-        text += f"; the study uses the first {hardware.num_gpus}"
+        which = "the first" if hardware.gpu_ids is None else "GPU"
+        text += f"; the study uses {which} {', '.join(map(str, hardware.gpu_ids or (hardware.num_gpus,)))}"
     return Check(name, "ok", text)
 
 
@@ -127,7 +132,7 @@ def _all_reduce(case: Case) -> str:
 
 def settings(case: Case) -> Check | None:
     """Check whether anything of the search space can start on these cards, by the rules that remove candidates."""
-    judged = case.here or case.problem
+    judged = case.here or case.forecast
     if judged is None:
         return None
     name = "settings"
@@ -135,17 +140,17 @@ def settings(case: Case) -> Check | None:
     count, feasible = format_count(len(grid.indices)), format_count(len(grid.feasible_rows))
     if not len(grid.feasible_rows):
         rules = "; ".join(f"{rule}: {number}" for rule, number in list(grid.removed_by().items())[:3])
-        first = judged.check(judged.default)
+        first = judged.check(judged.problem.default)
         words = first[0].message if first else rules
         fix = "change what the study fixes; planner estimate says what would start"
         return Check(name, "problem", f"none of {count} combinations can start ({rules}): {words}", fix)
-    whose = "" if case.cards or not case.needs_gpus else f", by the figures of {judged.gpu.name}"
+    whose = "" if case.cards or not case.needs_gpus else f", by the figures of {judged.problem.gpu.name}"
     return Check(name, "ok", f"{feasible} of {count} combinations can start{whose}; {_engine_words(judged)}")
 
 
-def _engine_words(judged: Problem) -> str:
+def _engine_words(judged: Forecast) -> str:
     """The card's choices for the default: dtype, quantization, attention."""
-    d = judged.deployment(judged.default)
+    d = judged.deployment(judged.problem.default)
     engine, capability = d.engine, d.gpu.compute_capability
     words = f"dtype {engine.dtype}, quantization {engine.quantization or 'none'}, attention {engine.attention_backend}"
     if d.gpu.is_cpu:
@@ -190,7 +195,7 @@ def _processes(seen: tuple[Card, ...]) -> str:
 
 def _utilizations(case: Case) -> tuple[float, float] | None:
     """Smallest and largest share of a card's memory that a trial asks for."""
-    judged = case.here or case.problem
+    judged = case.here or case.forecast
     if judged is None:
         return None
     shares = [float(judged.deployment(candidate).engine.gpu_memory_utilization) for candidate in case.candidates]

@@ -41,9 +41,9 @@ def memory(case: Case) -> Check:
     if said is not None and abs(said - total) > HOST_MEMORY_TOLERANCE * total:
         finding += f"; the study says {format_gib(said)}"
         fixes.append(f"write hardware.host_memory: {format_gib(total).replace(' ', '')}")
-    judged = case.here or case.problem
+    judged = case.here or case.forecast
     if judged is not None:
-        here = replace(judged.placement, host_memory_bytes=now.available)
+        here = replace(judged.problem.placement, host_memory_bytes=now.available)
         there = [replace(judged.deployment(candidate), placement=here) for candidate in case.candidates]
         if danger := _first(memory_danger, there):
             finding += f"; {danger}"
@@ -61,9 +61,9 @@ def shm(case: Case) -> Check:
     size = shutil.disk_usage(SHM).free if own is None else own
     whose = f"ipc {container.ipc}" if container else "the host's"
     finding = f"{format_gib(size)} free, {whose}"
-    judged = case.here or case.problem
+    judged = case.here or case.forecast
     if judged is not None:
-        here = replace(judged.placement, shm_bytes=size)
+        here = replace(judged.problem.placement, shm_bytes=size)
         there = [replace(judged.deployment(candidate), placement=here) for candidate in case.candidates]
         if danger := _first(shm_danger, there):
             fix = "write container.shm_size, or ipc: host" if own is not None else "mount -o remount,size=8G /dev/shm"

@@ -12,6 +12,7 @@ from planner.doctor.check import Case, Check
 from planner.errors import InputError
 from planner.estimate import quantization_conflict, weight_bytes
 from planner.files import read_bytes
+from planner.launch import downloads_words
 from planner.model import ModelSpec, load_model, read_safetensors_header
 from planner.study import ModelVariant
 from planner.units import format_gib
@@ -63,6 +64,8 @@ def _hub(case: Case, title: str, name: str, variant: ModelVariant) -> Check:
     finding = f"{variant.path} is a Hub name and not in the cache: the first launch downloads it{size}"
     if case.spec is not None and case.spec.engine.env.get("HF_HUB_OFFLINE") == "1":
         return Check(title, "problem", f"{finding}, and HF_HUB_OFFLINE=1 forbids that", f"hf download {variant.path}")
+    if case.backend == "docker" and case.spec is not None and (words := downloads_words(case.spec)) is not None:
+        return Check(title, "warning", words, f"mkdir -p {HUB_CACHE.parent} && hf download {variant.path}")
     fix = f"hf download {variant.path}, or every trial waits for it"
     return Check(title, "warning", finding, fix)
 

@@ -16,6 +16,8 @@ STYLES: dict[Status, str] = {"ok": "green", "warning": "yellow", "problem": "bol
 def doctor_view(case: Case, checks: Sequence[Check]) -> RenderableType:
     """One line per check, its fix below it, and the verdict."""
     about = f"{case.spec.name} on this machine" if case.spec else "this machine; name a study to have it checked too"
+    head = [Text(f"{about}, backend {case.backend}", "bold")]
+    head += [Text(case.spec.deployment_words, "dim")] if case.spec else []
     table = Table.grid(padding=(0, 1))
     for _ in range(3):
         table.add_column(overflow="fold")
@@ -25,7 +27,7 @@ def doctor_view(case: Case, checks: Sequence[Check]) -> RenderableType:
         table.add_row(Text(f" {check.status}", style), Text(check.name), finding)
         if check.fix:
             table.add_row("", "", Text(f"fix: {check.fix}", style))
-    return Group(Text(f"{about}, backend {case.backend}", "bold"), table, verdict(checks))
+    return Group(*head, table, verdict(checks))
 
 
 def verdict(checks: Sequence[Check]) -> Text:

@@ -62,7 +62,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "MAMBA_ALIGN_SINCE",
             "MAMBA_BLOCKS_CHECKED_SINCE",
             "MLA_HYBRID_BLOCK_SINCE",
+            "LATEST",
             "MORE_OUTSIDE_TORCH_SINCE",
+            "NEWEST",
             "SECOND_RUNNER_FOR_ALL_SINCE",
             "SECOND_RUNNER_GRAPHS_SINCE",
             "SECOND_RUNNER_SINCE",
@@ -77,6 +79,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "WIDE_GROUPS_SINCE",
             "knows",
             "parse_version",
+            "supported_version",
+            "version_doubt",
         ],
     },
 )

@@ -77,7 +77,9 @@ from planner.engine.versions import MAMBA2_CHECKPOINT_SINCE as MAMBA2_CHECKPOINT
 from planner.engine.versions import MAMBA_ALIGN_SINCE as MAMBA_ALIGN_SINCE
 from planner.engine.versions import MAMBA_BLOCKS_CHECKED_SINCE as MAMBA_BLOCKS_CHECKED_SINCE
 from planner.engine.versions import MLA_HYBRID_BLOCK_SINCE as MLA_HYBRID_BLOCK_SINCE
+from planner.engine.versions import LATEST as LATEST
 from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TORCH_SINCE
+from planner.engine.versions import NEWEST as NEWEST
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE
 from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE
@@ -92,3 +94,5 @@ from planner.engine.versions import WIDER_GROUPS_SINCE as WIDER_GROUPS_SINCE
 from planner.engine.versions import WIDE_GROUPS_SINCE as WIDE_GROUPS_SINCE
 from planner.engine.versions import knows as knows
 from planner.engine.versions import parse_version as parse_version
+from planner.engine.versions import supported_version as supported_version
+from planner.engine.versions import version_doubt as version_doubt

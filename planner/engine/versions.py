@@ -214,6 +214,12 @@ SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 
 MOST_VERSION = 100
 """Most characters of a version; Python refuses to convert numbers of thousands of digits."""
+OLDEST, NEWEST = Version("0.6.0"), Version("0.33.0")
+"""Releases that the facts above cover. The newest is what is taken where nobody names a version."""
+MINORS_AHEAD = 12
+"""Minor releases after the newest that are still judged, by its rules. A guess: about a year of releases."""
+LATEST = "latest"
+"""Word for the newest release, where a person names a version on the command line."""
 
 
 def parse_version(text: str) -> Version:
@@ -221,7 +227,31 @@ def parse_version(text: str) -> Version:
     try:
         return Version(text[:MOST_VERSION].removeprefix("v"))
     except InvalidVersion:
-        raise InputError(f"vLLM version {text!r} is not a version; write for example 0.8.5") from None
+        raise InputError(f"vLLM version {text!r} is not a version; write for example {NEWEST}") from None
+
+
+def supported_version(text: str, where: str = "vLLM version") -> Version:
+    """Parse a version that can be judged: covered by the facts above, or a release soon after them.
+
+    `0.33` means 0.33.0, as its image is called. Raises InputError, which begins with `where`, for any other.
+    """
+    version = parse_version(text)
+    if len(version.release) == 2 and version.public == version.base_version and version.local is None:
+        version = Version(f"{version}.0")
+    if version.epoch:
+        raise InputError(f"{where}: {text}: no release of vLLM has an epoch; write for example {NEWEST}")
+    if version.release < OLDEST.release:
+        raise InputError(f"{where}: {version}: too old; planner knows vLLM {OLDEST} to {NEWEST}")
+    if version.major > NEWEST.major or version.minor > NEWEST.minor + MINORS_AHEAD:
+        raise InputError(f"{where}: {version}: not a release that planner can judge; it knows {OLDEST} to {NEWEST}")
+    return version
+
+
+def version_doubt(version: Version) -> str | None:
+    """What to say of a release that is newer than the facts above; None of one that they cover."""
+    if version.release[:2] <= NEWEST.release[:2]:
+        return None
+    return f"vLLM {version} is newer than planner knows: judged by the rules of {NEWEST.major}.{NEWEST.minor}"
 
 
 def knows(version: Version, field: str) -> bool:

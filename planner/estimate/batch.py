@@ -14,7 +14,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 
 from planner.constraints import Constraint
-from planner.engine import FIELDS, USE_V1_ENV, EngineConfig, parse_version
+from planner.engine import FIELDS, USE_V1_ENV, EngineConfig, supported_version
 from planner.errors import InputError, PlannerError
 from planner.estimate.answer import Answer, Setup, unknown_flags
 from planner.files import LINE_BYTES, near_names
@@ -81,7 +81,7 @@ def judge_request(request: EstimateRequest) -> Answer:
     model = _model(request)
     gpu, notes = card_of(request.gpu)
     settings, refused, unmodelled = read_flags(request.engine)
-    version = parse_version(request.vllm_version)
+    version = supported_version(request.vllm_version, "vllm_version")
     world = (settings.get("tensor_parallel_size") or 1) * (settings.get("pipeline_parallel_size") or 1)
     placement = Placement(
         gpu,

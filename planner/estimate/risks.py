@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from packaging.version import Version
 
-from planner.engine import ResolvedEngine, knows
+from planner.engine import ResolvedEngine, knows, version_doubt
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.kv_layers import drafter_is_guessed
 from planner.estimate.rules import pinned_bytes, stages_counted
@@ -79,6 +79,8 @@ def shm_danger(d: Deployment) -> str | None:
 def hints(deployment: Deployment) -> list[str]:
     """What is wasted in a deployment, though nothing breaks. One candidate, not arrays."""
     memory, engine, model, found = deployment.memory, deployment.engine, deployment.model, []
+    if (doubt := version_doubt(engine.version)) is not None:
+        found.append(doubt)
     found += _unmodelled(model)
     if engine.generation == "V0":
         found += _swap_hints(deployment)

@@ -76,6 +76,11 @@ def _gpus(d: Deployment) -> int:
     return d.instances * d.engine.num_gpus - d.placement.num_gpus
 
 
+def _stages(d: Deployment) -> int:
+    """Stages of the pipeline that would have no layer (vllm@0.8.5 distributed/utils.py:get_pp_indices)."""
+    return d.engine.pipeline_parallel_size - d.model.num_hidden_layers
+
+
 def _heads(d: Deployment) -> int:
     return d.model.num_attention_heads % d.engine.tensor_parallel_size
 
@@ -314,6 +319,9 @@ RULES: tuple[Rule, ...] = (
     Rule("enough GPUs", _gpus,
          lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.placement.num_gpus} are there (vLLM: "
                    "Unable to load Ray which is required for multi-node inference)"),
+    Rule("stages have layers", _stages,
+         lambda d: f"pipeline_parallel_size ({d.engine.pipeline_parallel_size}) is above the model's number of layers "
+                   f"({d.model.num_hidden_layers}): a stage without a layer cannot be judged"),
     Rule("heads divide", _heads,
          lambda d: f"Total number of attention heads ({d.model.num_attention_heads}) must be divisible by tensor "
                    f"parallel size ({d.engine.tensor_parallel_size})."),

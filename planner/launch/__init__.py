@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "backend": ["Backend", "Server", "serving"],
         "container": ["ContainerRun", "GUARD_LABEL", "LADDER_LABEL", "RIGHTS", "RUNG_LABEL", "without_variables"],
+        "default_version": ["with_version_here"],
         "docker.door": ["EngineFacts", "engine_answers", "engine_facts", "image_facts", "run_to_end"],
         "docker.image": ["ImageFacts"],
         "docker.instance": ["container_log"],
@@ -23,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "bare_runs",
             "cache_volume",
             "container_spec",
+            "downloads_words",
             "engine_args",
             "engine_env",
             "gpu_ids",

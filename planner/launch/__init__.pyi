@@ -7,6 +7,7 @@ from planner.launch.container import LADDER_LABEL as LADDER_LABEL
 from planner.launch.container import RIGHTS as RIGHTS
 from planner.launch.container import RUNG_LABEL as RUNG_LABEL
 from planner.launch.container import without_variables as without_variables
+from planner.launch.default_version import with_version_here as with_version_here
 from planner.launch.docker.door import EngineFacts as EngineFacts
 from planner.launch.docker.door import engine_answers as engine_answers
 from planner.launch.docker.door import engine_facts as engine_facts
@@ -27,6 +28,7 @@ from planner.launch.process import ProcessBackend as ProcessBackend
 from planner.launch.runs import bare_runs as bare_runs
 from planner.launch.runs import cache_volume as cache_volume
 from planner.launch.runs import container_spec as container_spec
+from planner.launch.runs import downloads_words as downloads_words
 from planner.launch.runs import engine_args as engine_args
 from planner.launch.runs import engine_env as engine_env
 from planner.launch.runs import gpu_ids as gpu_ids

@@ -13,8 +13,10 @@ from planner.engine import compile_cache_env, serve_args, serve_env
 from planner.errors import InputError
 from planner.launch.container import COMPILE_CACHE_MOUNT, ContainerRun
 from planner.launch.ownership import LAUNCHER
-from planner.study import Candidate, ContainerSpec, Problem
+from planner.study import Candidate, ContainerSpec, Problem, StudySpec
 
+HUB_CACHE = Path("~/.cache/huggingface")
+"""Folder of Hugging Face's cache, which containers share where it exists."""
 STUDY_LABEL = "planner.study"
 TRIAL_LABEL = "planner.trial"
 LAUNCHER_LABEL = "planner.launcher"
@@ -50,6 +52,17 @@ def bare_runs(problem: Problem, candidate: Candidate) -> list[ContainerRun]:
     return [_bare_run(problem, candidate, i, name, None, serve.host_port + i, {}) for i, name in enumerate(names)]
 
 
+def downloads_words(spec: StudySpec) -> str | None:
+    """What to say if every container would download its model anew, as none shares a cache; None if not."""
+    names = [variant.path for variant in spec.models.values() if not variant.is_directory]
+    if not names or HUB_CACHE.expanduser().is_dir():
+        return None
+    return (
+        f"{', '.join(names)}: every container downloads it anew, as there is no {HUB_CACHE} to share: create that "
+        "folder, or name a model directory"
+    )
+
+
 def cache_volume(problem: Problem) -> str:
     """Name of the volume with compiled code, shared by trials and the exported service.
 
@@ -75,7 +88,7 @@ def _bare_run(
         volumes, read_only = {str(variant.folder.absolute()): model}, [model]
         if any(":" in place for place in (*volumes, model)):
             raise InputError(f"models.{candidate.model}.path: {variant.path}: Docker mounts no path with a colon")
-    elif (cache := Path("~/.cache/huggingface").expanduser()).is_dir():
+    elif (cache := HUB_CACHE.expanduser()).is_dir():
         volumes = {str(cache): "/root/.cache/huggingface"}  # without it every trial would download the model again
     if problem.spec.engine.compile_cache:
         volumes[cache_volume(problem)] = COMPILE_CACHE_MOUNT

@@ -14,6 +14,7 @@ from typing import Any
 from planner.errors import InputError
 from planner.files import parse_json, read_text
 from planner.model.checkpoint import StoredTensor
+from planner.version import install_hint
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -31,7 +32,7 @@ def read_hub(name: str, near: str) -> tuple[Mapping[str, Any], tuple[Mapping[str
         from huggingface_hub import errors
         from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError:
-        hint = "pip install 'planner[hub]' reads it from the Hugging Face Hub"
+        hint = f"{install_hint('hub')} reads it from the Hugging Face Hub"
         raise InputError(f"{not_here}; {hint}; {near}") from None
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

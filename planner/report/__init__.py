@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "log.document": ["event_json", "exit_code_of", "json_line", "log_document"],
         "log.source": ["open_log", "read_source"],
         "log.view": ["event_text", "log_view"],
+        "plan": ["infeasible_words", "nothing_words"],
         "stored": ["report_document", "report_trials", "write_page"],
         "view": ["conclusion", "plan_view", "result_tables", "trials_table"],
     },

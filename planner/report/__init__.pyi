@@ -10,6 +10,8 @@ from planner.report.log.source import open_log as open_log
 from planner.report.log.source import read_source as read_source
 from planner.report.log.view import event_text as event_text
 from planner.report.log.view import log_view as log_view
+from planner.report.plan import infeasible_words as infeasible_words
+from planner.report.plan import nothing_words as nothing_words
 from planner.report.stored import report_document as report_document
 from planner.report.stored import report_trials as report_trials
 from planner.report.stored import write_page as write_page

@@ -1,12 +1,13 @@
-"""JSON documents about a study: `summary(problem, trials)`, `plan_document(problem)`. Prints nothing."""
+"""JSON documents about a study: `summary(problem, trials)`, `plan_document(forecast)`. Prints nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from planner.report.plan import infeasible_words, left_out_lines, nothing_words, plan_notes
 from planner.statistics import Difference
-from planner.study import Problem
+from planner.study import Forecast, Problem
 from planner.trials import (
     Trial,
     all_metrics,
@@ -20,20 +21,23 @@ from planner.trials import (
 )
 
 
-def plan_document(problem: Problem) -> dict[str, Any]:
-    """The searched settings, and how many combinations each rule removes."""
-    grid = problem.grid
+def plan_document(forecast: Forecast, backend: str = "") -> dict[str, Any]:
+    """The searched settings, how many combinations each rule removes, and why nothing can start if nothing can."""
+    problem, grid = forecast.problem, forecast.grid
     feasible, total = len(grid.feasible_rows), len(grid.indices)
     return {
         "study": problem.spec.name,
+        "deployment": problem.spec.deployment_words,
         "searched": dict(problem.choices.searched),
         "left_out": list(problem.left_out),
+        "notes": [*left_out_lines(problem), *plan_notes(problem, backend)],
         "objective": problem.objective.words,
         "limits": dict(problem.objective.limits),
         "candidates": total,
         "feasible": feasible,
         "infeasible": total - feasible,
         "infeasible_by_rule": dict(grid.removed_by()),
+        "nothing_to_launch": infeasible_words(forecast),
     }
 
 
@@ -54,6 +58,7 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
         "launches": num_launched(searched(trials)),
         "measured_again": finals is not None,
         "deploy": None if chosen is None else _brief(problem, chosen),
+        "nothing_to_deploy": nothing_words(Forecast(problem), trials),
         "default": None if default is None else _brief(problem, default),
         "keeps_default": chosen is not None and default is not None and chosen.number == default.number,
         **_hosts(problem, trials),

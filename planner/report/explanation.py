@@ -1,7 +1,7 @@
 """Why the numbers are what they are: what mattered, what limits the winner, how accurate the speed model was.
 
-In: a problem and its trials. Out: values; `verdict.py` puts them into words. Effects come from the surrogate, which has
-seen all trials; where little was measured they are the speed model's.
+In: a problem's forecast and its trials. Out: values; `verdict.py` puts them into words. Effects come from the
+surrogate, which has seen all trials; where little was measured they are the speed model's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from planner.benchmark import Metric
 from planner.estimate import most_in_flight, running_seqs
 from planner.statistics import kendall_tau
-from planner.study import Candidate, Objective, Problem, Value
+from planner.study import Candidate, Forecast, Objective, Value
 from planner.trials import Trial
 from planner.tuning import Surrogate
 
@@ -37,17 +37,17 @@ class Effect:
     """Each value's gain over the worst as a share, in the order of the search space."""
 
 
-def effects(problem: Problem, trials: Sequence[Trial]) -> list[Effect]:
+def effects(forecast: Forecast, trials: Sequence[Trial]) -> list[Effect]:
     """Settings that matter, the most important first, in their effect on the metric that `explained` names."""
-    rows = problem.grid.feasible_rows
+    problem, rows = forecast.problem, forecast.grid.feasible_rows
     if rows.size == 0:
         return []
     metric = explained(problem.objective)
     direction = problem.objective.sign if metric is None else Metric.parse(metric).sign
-    believed = direction * Surrogate(problem).believed(rows, trials, metric)
+    believed = direction * Surrogate(forecast).believed(rows, trials, metric)
     found = []
     for position, (name, values) in enumerate(problem.choices.searched.items()):
-        column = problem.grid.indices[rows, position]
+        column = forecast.grid.indices[rows, position]
         present = np.unique(column)
         means = [float(believed[column == index].mean()) for index in present]
         best, worst = int(np.argmax(means)), int(np.argmin(means))
@@ -88,9 +88,9 @@ def model_fit(trials: Sequence[Trial]) -> ModelFit | None:
     return ModelFit(len(pairs), error, kendall_tau(predicted, measured))
 
 
-def limit_of(problem: Problem, candidate: Candidate) -> str:
+def limit_of(forecast: Forecast, candidate: Candidate) -> str:
     """What keeps more requests from running at once, in words."""
-    d, workload = problem.deployment(candidate), problem.workload
+    d, workload = forecast.deployment(candidate), forecast.problem.workload
     offered = most_in_flight(workload) / d.instances
     tokens = workload.mean_input_tokens + workload.mean_output_tokens / 2
     running = float(running_seqs(d.engine, d.memory, offered, tokens, 0.0))

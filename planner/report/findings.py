@@ -15,7 +15,7 @@ import numpy as np
 from planner.benchmark import LATENCIES
 from planner.engine import FIELDS, words_of
 from planner.report.verdict import judged
-from planner.study import Candidate, Problem, Value
+from planner.study import Candidate, Forecast, Problem, Value
 from planner.trials import Trial, all_metrics, best_trial, default_trial, judge_finals, leveled, searched
 from planner.units import format_count, format_duration
 from planner.workload import in_words, shape_of
@@ -79,8 +79,8 @@ def progress_words(problem: Problem, found: Sequence[Launch]) -> str:
 # --- what was never launched ---
 
 
-def feasible_words(problem: Problem) -> str:
-    total, feasible = len(problem.grid.indices), len(problem.grid.feasible_rows)
+def feasible_words(forecast: Forecast) -> str:
+    total, feasible = len(forecast.grid.indices), len(forecast.grid.feasible_rows)
     return (
         f"{format_count(total)} combinations of the search space: {format_count(feasible)} feasible, "
         f"{format_count(total - feasible)} ruled out before any launch"
@@ -119,9 +119,10 @@ class PredictedAgainstMeasured:
     from_finals: bool
 
 
-def compared(problem: Problem, trials: Sequence[Trial]) -> PredictedAgainstMeasured | None:
+def compared(forecast: Forecast, trials: Sequence[Trial]) -> PredictedAgainstMeasured | None:
     """The best trial beside the default; None if no trial kept every limit."""
-    finals, best = judge_finals(problem, trials), judged(problem, trials).trial
+    problem = forecast.problem
+    finals, best = judge_finals(problem, trials), judged(forecast, trials).trial
     if best is None:
         return None
     default = default_trial(problem, trials)

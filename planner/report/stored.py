@@ -14,7 +14,7 @@ from planner.errors import InputError
 from planner.files import pretty_json
 from planner.report.document import summary
 from planner.report.view import conclusion, further_facts, pareto_table, result_tables
-from planner.study import StudySpec, Workspace
+from planner.study import Forecast, StudySpec, Workspace
 from planner.terminal import make_console, working
 from planner.trials import front
 from planner.tuning import stored_trials
@@ -34,8 +34,9 @@ def report_trials(
         make_console().print(pareto_table(problem, front(problem, trials, pareto), pareto))
         return
     if jsonl is None:
-        make_console().print(*result_tables(problem, trials), conclusion(problem, trials), sep="\n")
-        make_console().print(further_facts(problem, trials))
+        forecast = Forecast(problem)
+        make_console().print(*result_tables(problem, trials), conclusion(forecast, trials), sep="\n")
+        make_console().print(further_facts(forecast, trials))
         return
     text = "".join(msgspec.json.encode(trial).decode() + "\n" for trial in trials)
     try:
@@ -60,7 +61,7 @@ def write_page(
     path = output or Workspace(folder, is_simulated).page_path
     try:
         with working("drawing the page"):
-            path.write_text(rendered(study_page(problem, trials, pareto)), "utf-8")
+            path.write_text(rendered(study_page(Forecast(problem), trials, pareto)), "utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path

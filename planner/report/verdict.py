@@ -1,6 +1,7 @@
 """A study's answer in words: the sentence, its reasons, where its numbers come from; for the terminal and the page.
 
-In: a problem and its trials. Out: `Verdict`, and words for a candidate or a trial. Knows no colours and no tables.
+In: a problem's forecast and its trials. Out: `Verdict`, and words for a candidate or a trial. Knows no colours and no
+tables.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from planner.engine import words_of
 from planner.report.explanation import effects, explained, limit_of, model_fit
 from planner.statistics import Difference
-from planner.study import Objective, Problem
+from planner.study import Forecast, Objective, Problem
 from planner.trials import (
     BANNERS,
     SHORT_NAMES,
@@ -49,8 +50,9 @@ class Verdict:
     """Whether the trial's answers are the default's, in words; None if nothing is known."""
 
 
-def judged(problem: Problem, trials: Sequence[Trial]) -> Verdict:
+def judged(forecast: Forecast, trials: Sequence[Trial]) -> Verdict:
     """Judge the best against the engine's defaults: by the finals if they are over, else by the search."""
+    problem = forecast.problem
     finals = judge_finals(problem, trials)
     if finals is not None and finals.winner is None:
         return Verdict(sentence=NONE_KEPT_AGAIN, trial=None, finals=finals)
@@ -72,7 +74,7 @@ def judged(problem: Problem, trials: Sequence[Trial]) -> Verdict:
         against=against,
         reasons=(
             *_equals(problem.objective, finals),
-            *_reasons(problem, trials, winner),
+            *_reasons(forecast, trials, winner),
             *hosts_words(problem, trials),
         ),
         answers=quality_words(problem, winner),
@@ -133,15 +135,16 @@ def interval(objective: Objective, gain: Difference) -> str:
     return "exact" if objective.is_known else f"{gain.low:+.1%} to {gain.high:+.1%}"
 
 
-def _reasons(problem: Problem, trials: Sequence[Trial], winner: Trial) -> tuple[str, ...]:
+def _reasons(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tuple[str, ...]:
     """What mattered, what limits the winner, and how accurate the speed model was."""
-    found = effects(problem, searched(trials))[:MOST_EFFECTS]
+    problem = forecast.problem
+    found = effects(forecast, searched(trials))[:MOST_EFFECTS]
     mattered = "; ".join(
         f"{SHORT_NAMES.get(e.name, e.name)} {words_of(e.worst)} -> {words_of(e.best)}: {e.gain:+.0%}" for e in found
     )
     what = f" for {metric}" if (metric := explained(problem.objective)) else ""
     lines = [f"what mattered{what} (worst to best value, on average): {mattered or 'nothing by 1 % or more'}"]
-    lines.append(f"limit: {limit_of(problem, winner.candidate)}")
+    lines.append(f"limit: {limit_of(forecast, winner.candidate)}")
     fit = None if problem.objective.is_known else model_fit(searched(trials))
     if fit is not None:
         rank = "" if math.isnan(fit.tau) else f", rank correlation {fit.tau:.2f}"

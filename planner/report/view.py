@@ -22,8 +22,9 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
+from planner.report.plan import infeasible_words, left_out_lines, plan_notes
 from planner.report.verdict import banners, gain_words, interval, judged
-from planner.study import Candidate, Problem
+from planner.study import Candidate, Forecast, Problem
 from planner.terminal import Fitted
 from planner.trials import (
     ABOUT,
@@ -55,13 +56,16 @@ def _values(problem: Problem, candidate: Candidate) -> str:
 # --- tune ---
 
 
-def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = "", target: int = 0) -> RenderableType:
+def plan_view(
+    forecast: Forecast, results: str, seconds: str = "", backend: str = "", target: int = 0
+) -> RenderableType:
     """What `tune` shows before it starts; without a backend, what could be tuned."""
-    grid = problem.grid
+    problem, grid = forecast.problem, forecast.grid
     table = Table(title="Searched settings", title_justify="left")
     table.add_column("setting")
     table.add_column("values")
     table.add_column("note")
+    infeasible = infeasible_words(forecast)
     idle = no_effect(problem.deployment(problem.default).engine, problem.version)
     for name, values in problem.choices.searched.items():
         note = f"no effect on speed: {idle[name]}" if name in idle else ""
@@ -71,18 +75,22 @@ def plan_view(problem: Problem, results: str, seconds: str = "", backend: str = 
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
         *(f"            {format_count(count):>7} by rule: {name}" for name, count in grid.removed_by().items()),
     ]
-    if problem.left_out:
-        lines.append(f"left out    {', '.join(problem.left_out)}: vLLM {problem.version} does not know them")
+    lines += [f"left out    {words}" for words in left_out_lines(problem)]
+    lines += [f"note        {words}" for words in plan_notes(problem, backend)]
     limits = problem.objective.limits_words
     lines.append(f"objective   {problem.objective.words}{f'; {limits}' if limits else ''}")
     if backend:
-        sampler = problem.spec.sampler.name
+        sampler = problem.spec.sampler
+        seed = f" (seed {sampler.seed})" if sampler.seed else ""
         lines += [
-            f"trials      {target} on backend {backend}, sampler {sampler}; {problem.default_words} first",
-            f"time        {seconds}",
+            f"deployment  {problem.spec.deployment_words}",
+            f"trials      {target} on backend {backend}, sampler {sampler.name}{seed}; {problem.default_words} first",
+            f"time        {seconds if infeasible is None else 'none: nothing can be launched'}",
             f"results     {results}",
         ]
     parts: list[RenderableType] = [Fitted(table), *(Text(line) for line in lines)]
+    if infeasible is not None:
+        parts.append(Text(infeasible, "bold red"))
     if backend in BANNERS:
         parts.insert(0, Text(BANNERS[backend], "bold yellow"))
     return Group(*parts)
@@ -179,9 +187,9 @@ def _latency(trial: Trial, name: str) -> str:
     return format_ms(trial.metrics[name]) if name in trial.metrics else ""
 
 
-def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
+def conclusion(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
     """The best against the engine's defaults, in words and numbers."""
-    verdict = judged(problem, trials)
+    problem, verdict = forecast.problem, judged(forecast, trials)
     parts: list[RenderableType] = [] if verdict.finals is None else [Fitted(_finals_table(problem, verdict.finals))]
     if verdict.trial is None:
         return Group(*parts, Text(verdict.sentence, "bold red"), *_banners(trials))
@@ -192,9 +200,10 @@ def conclusion(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     return Group(*parts, *_banners([verdict.trial]))
 
 
-def further_facts(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
+def further_facts(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
     """What `report` adds to the conclusion: how the best was reached, what was ruled out, where numbers come from."""
     parts: list[RenderableType] = []
+    problem = forecast.problem
     shown = distributions(problem, trials)
     if shown:
         table = Table(title="Latencies of the finalists", title_justify="left")
@@ -210,8 +219,8 @@ def further_facts(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
     if points := front(problem, trials, USUAL_FRONT):
         numbers = ", ".join(f"{_mark(p.trial)}{p.trial.number}" for p in points)
         lines.append(f"Pareto front of {' and '.join(USUAL_FRONT)}: trials {numbers}")
-    rules = "; ".join(f"{format_count(count)} by rule: {name}" for name, count in problem.grid.removed_by().items())
-    lines.append(f"space: {feasible_words(problem)}{f': {rules}' if rules else ''}")
+    rules = "; ".join(f"{format_count(count)} by rule: {name}" for name, count in forecast.grid.removed_by().items())
+    lines.append(f"space: {feasible_words(forecast)}{f': {rules}' if rules else ''}")
     if fits := memory_fits(trials):
         lines.append(f"memory: {memory_words(fits)}")
     said = (f"{name} {words}" for name, words in origins(problem, trials) if words not in UNSAID)

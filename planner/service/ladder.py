@@ -123,11 +123,16 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def load_ladder(path: Path) -> tuple[Ladder, Path]:
-    """A ladder and its folder. `path`: of the ladder, or of the study beside it. Raises InputError."""
-    text = read_text(path, YAML_BYTES) if os.path.exists(path) else ""
+    """The ladder in this file or in a folder's ladder.yaml, and its folder; no other is read. Raises InputError."""
+    if path.is_dir():
+        path = path / LADDER_FILE
+    if not os.path.exists(path):
+        raise InputError(
+            f"{path}: no such ladder; planner tune writes a {LADDER_FILE}, and planner export --kind ladder"
+        )
+    text = read_text(path, YAML_BYTES)
     if not re.search(r"^rungs:", text, re.MULTILINE):
-        path = path.parent / LADDER_FILE
-        if not os.path.exists(path):
-            raise InputError(f"{path}: no such ladder; planner tune writes it, and planner export --kind ladder")
-        text = read_text(path, YAML_BYTES)
+        beside = path.parent / LADDER_FILE
+        hint = f"; {beside} is one" if path.name != LADDER_FILE and os.path.exists(beside) else ""
+        raise InputError(f"{path}: is no ladder: it has no `rungs:`{hint}")
     return decode(text, Ladder, str(path)), path.parent

@@ -1,7 +1,7 @@
 """What a study asks: its spec, its space of candidates and its objective, all resolved in a `Problem`.
 
-In: study.yaml or a model and a card. Out: `StudySpec`, `Candidate`, `Problem`. It launches and stores nothing.
-Read `spec.py` first, then `problem.py`.
+In: study.yaml or a model and a card. Out: `StudySpec`, `Candidate`, `Problem`, and its `Forecast`. It launches and
+stores nothing. Read `spec.py` first, then `problem.py` and `forecast.py`.
 """
 
 import lazy_loader
@@ -10,11 +10,27 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
-        "loading": ["load", "load_study", "spec_of", "with_levers", "with_prompts", "with_settings"],
+        "described": ["IMAGES"],
+        "forecast": ["Forecast"],
+        "grid": ["Grid"],
+        "identity": ["asked_of", "changes_between", "in_one_line"],
+        "learned": ["Learned"],
+        "loading": [
+            "FoundStudy",
+            "continued",
+            "load",
+            "load_study",
+            "read_loaded",
+            "read_study",
+            "with_levers",
+            "with_prompts",
+            "with_sampler",
+        ],
         "objective": ["Objective", "judge"],
         "problem": ["CPU_KV_ENV", "Problem"],
-        "setup": ["calibrated", "explore", "setup_of"],
-        "space": ["SearchSpace"],
+        "setup": ["calibrated", "explore", "setup_of", "setup_of_default"],
+        "source": ["StudySource"],
+        "space": ["SearchSpace", "layouts_left_out"],
         "spec": [
             "ContainerSpec",
             "DOCKER_SHM_BYTES",

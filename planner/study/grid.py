@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
-from planner.estimate import RULES, Deployment, violations
+from planner.estimate import RULES, Calibrations, Deployment, violations
 from planner.workload import Workload
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ class Grid:
     workload: Workload
 
     @classmethod
-    def of(cls, problem: Problem, only: NDArray[np.int64] | None = None) -> Grid:
+    def of(cls, problem: Problem, calibrations: Calibrations | None = None) -> Grid:
         """Judge every combination, in groups that share what cannot be an array (words, layouts, unset flags).
 
-        `only` are the recorded rows where a table is replayed; every other row is removed.
+        Where a table is replayed, every row that is not recorded is removed.
         """
         indices = problem.choices.index_matrix()
         rule = np.full(len(indices), -1)
-        groups = tuple(problem.deployments(indices))
+        groups = tuple(problem.deployments(indices, calibrations))
         for rows, deployment in groups:
             rule[rows] = violations(deployment, len(rows))
-        if only is not None:
-            rule[(rule < 0) & ~np.isin(np.arange(len(rule)), only)] = len(RULES)
+        if problem.recorded is not None:
+            rule[(rule < 0) & ~np.isin(np.arange(len(rule)), problem.recorded)] = len(RULES)
         return cls(indices, rule, groups, problem.workload)
 
     @property

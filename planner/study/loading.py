@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import os
-import re
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from planner.engine import EngineConfig, generation_of, parse_levers, parse_version, settings
+from planner.engine import EngineConfig, parse_levers, parse_version, settings
 from planner.errors import InputError
 from planner.files import YAML_BYTES, convert, decode, did_you_mean, load_named, read_text
 from planner.hardware import find_gpu
-from planner.model import load_model
+from planner.study.described import asked_version, described_name, described_study
+from planner.study.identity import asked_of, changes_between, in_one_line
+from planner.study.source import StudySource
 from planner.study.space import SearchSpace
 from planner.study.space import with_levers as space_with_levers
-from planner.study.spec import ModelVariant, QualitySpec, StudySpec
+from planner.study.spec import ContainerSpec, HardwareSpec, ModelVariant, Name, QualitySpec, StudySpec
 from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE, find_study, study_folders
-from planner.workload import Lengths, Workload
+from planner.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStudy:
+    """A study, and where its results belong."""
+
+    spec: StudySpec
+    folder: Path
+    is_read: bool = False
+    """Whether `folder` is where its study.yaml was read from; else it may hold anything, or not exist."""
+    changes: tuple[str, ...] = ()
+    """What options beside the study's name changed in it."""
 
 
 def load(path: Path | None) -> tuple[StudySpec, Path]:
@@ -28,81 +43,108 @@ def load(path: Path | None) -> tuple[StudySpec, Path]:
     return load_study(found), found.parent
 
 
-def spec_of(
-    study: Path | None,
-    model: str | None,
-    gpu: str | None,
-    num_gpus: int,
-    interconnect: str,
-    version: str,
-    max_model_len: int | None = None,
-) -> tuple[StudySpec, Path]:
-    """The study named, or one made from --model and --gpu, and its folder. Raises InputError."""
-    if model is None and gpu is None:
-        return load(study)
-    if study is not None:
-        raise InputError("name a study or describe one with --model and --gpu, not both")
-    if model is None or gpu is None:
-        raise InputError("--model and --gpu go together: both are needed without a study.yaml")
-    spec = described_study(model, gpu, num_gpus, interconnect, version, max_model_len)
-    folder = Path(STUDIES_FOLDER) / spec.name
-    if (folder / STUDY_FILE).exists():
-        return load_study(folder / STUDY_FILE), folder
-    return spec, folder
+def read_study(
+    source: StudySource, given: EngineConfig, levers: str | None = None, *, launches: bool = False
+) -> FoundStudy:
+    """The study that a source means, with vLLM's flags `given` and the groups of `levers` searched. Raises InputError.
+
+    A described one is read from no file, whatever an earlier run has left. `launches`: its image is needed too.
+    """
+    if source.study is None and source.name is not None and not source.is_described:
+        raise InputError(
+            f"--name {source.name}: names a study that STUDY, or --model and --gpu, describe; "
+            f"to go on with one write its path: {STUDIES_FOLDER}/{source.name}"
+        )
+    if source.is_described:
+        spec = described_study(source, given)
+        spec = with_levers(with_settings(spec, given), levers)
+        name = source.name or described_name(spec, given, levers)
+        return FoundStudy(_named(spec, name), Path(STUDIES_FOLDER) / name)
+    return read_loaded(FoundStudy(*load(source.study)), source, given, levers, launches=launches)
 
 
-def described_study(
-    model: str, gpu: str, num_gpus: int, interconnect: str, version: str, max_model_len: int | None = None
-) -> StudySpec:
-    """A study without a YAML file: the space for this card and version, and a chat workload cut to the context."""
-    spec = load_model(model)
-    card = find_gpu(gpu)
-    parsed = parse_version(version)
-    path = str(Path(model).absolute()) if Path(model).exists() else model
-    settings_needed = {"dtype": "half"} if (0, 0) < card.compute_capability < (8, 0) else {}
-    space = space_name(generation_of(parsed, card, {}), card.is_cpu, card.compute_capability < (8, 0))
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{spec.name}-{num_gpus}x{card.name}").strip("-._").lower()
-    data = {
-        "name": name[:63],
-        "models": {"model": {"path": path, "architecture": model}},
-        "hardware": {"gpu": card.name, "num_gpus": num_gpus, "interconnect": interconnect},
-        "engine": {"version": version, "settings": settings_needed},
-        "container": {"image": f"vllm/vllm-openai:v{parsed}", "runtime": None if card.is_cpu else "nvidia"},
-        "search_space": space,
-        "workload": "chat",
-    }
-    made = convert(data, StudySpec, "command line")
-    workload = load_named("chat", Workload, Path(), "workloads")
+def read_loaded(
+    loaded: FoundStudy, source: StudySource, given: EngineConfig, levers: str | None = None, *, launches: bool = False
+) -> FoundStudy:
+    """A study that is loaded, with what a source says beside its name, vLLM's flags and levers. Raises InputError."""
+    spec, folder = _overridden(loaded.spec, source, launches), loaded.folder
+    changes = tuple(changes_between(asked_of(loaded.spec), asked_of(spec)))
+    spec = with_levers(with_settings(spec, given), levers)
+    if source.name is not None:
+        spec, folder = _named(spec, source.name), Path(STUDIES_FOLDER) / source.name
+    return FoundStudy(spec, folder, is_read=source.name is None, changes=changes)
+
+
+def continued(found: FoundStudy) -> FoundStudy:
+    """The study as its folder already holds it, so that what was written by hand since counts; else `found` itself.
+
+    Raises InputError if the folder holds another study: its trials would be taken for answers to this one.
+    """
+    path = found.folder / STUDY_FILE
+    if found.is_read:
+        if found.changes:
+            raise InputError(
+                f"{found.folder}: {in_one_line(found.changes)}: differs from its {STUDY_FILE}, so its trials would not "
+                "compare; --name NAME makes a study of its own, --dry-run only shows the plan"
+            )
+        return found
+    if not path.exists():
+        return found
+    stored = load_study(path)
+    if changes := changes_between(asked_of(stored), asked_of(found.spec)):
+        raise InputError(
+            f"{path}: is of another study: {in_one_line(changes)}; planner tune {found.folder} goes on with it, "
+            "--name NAME starts another"
+        )
+    return replace(found, spec=_named(stored, found.spec.name))
+
+
+def _named(spec: StudySpec, name: str) -> StudySpec:
+    return msgspec.structs.replace(spec, name=convert(name, Name, "--name"))
+
+
+def _overridden(spec: StudySpec, source: StudySource, launches: bool) -> StudySpec:
+    """The study with the cards and the version that were given beside it. Raises InputError."""
+    if source.model is not None:
+        raise InputError(
+            f"--model {source.model}: name a study or describe one with --model and --gpu, not both; the models of "
+            f"{spec.name} are {', '.join(spec.models)}"
+        )
+    hardware = spec.hardware
+    changes: dict[str, Any] = {}
+    if source.gpu is not None and find_gpu(source.gpu) != find_gpu(hardware.gpu):
+        changes |= {"gpu": find_gpu(source.gpu).name, "gpu_memory": None}
+    if source.interconnect is not None:
+        given = {"gpu": hardware.gpu, "interconnect": source.interconnect}
+        changes["interconnect"] = convert(given, HardwareSpec, "command line").interconnect
+    if source.num_gpus not in (None, hardware.num_gpus):
+        if hardware.gpu_ids is not None:
+            raise InputError(f"--num-gpus {source.num_gpus}: the study names its cards: hardware.gpu_ids")
+        changes["num_gpus"] = source.num_gpus
+    engine, container = spec.engine, spec.container
+    if source.version is not None:
+        before, version = parse_version(engine.version), asked_version(source.version)
+        if version != before:
+            engine = msgspec.structs.replace(engine, version=str(version))
+            container = _with_version(container, str(before), str(version), launches)
     return msgspec.structs.replace(
-        made,
-        search_space=load_named(space, SearchSpace, Path(), "search_spaces"),
-        workload=cut_to_context(workload, min(max_model_len or spec.max_context_tokens, spec.max_context_tokens)),
+        spec, hardware=msgspec.structs.replace(hardware, **changes), engine=engine, container=container
     )
 
 
-def cut_to_context(workload: Workload, context_tokens: int) -> Workload:
-    """The workload, with its lengths scaled down if its longest request exceeds the context."""
-    if workload.max_total_tokens <= context_tokens:
-        return workload
-    scale = context_tokens / workload.max_total_tokens
-
-    def cut(length: int | Lengths) -> int | Lengths:
-        if isinstance(length, int):
-            return max(1, int(length * scale))
-        return Lengths(max(1, int(length.low * scale)), max(1, int(length.high * scale)))
-
-    return msgspec.structs.replace(
-        workload, input_tokens=cut(workload.input_tokens), output_tokens=cut(workload.output_tokens)
-    )
-
-
-def space_name(generation: str, is_cpu: bool, is_turing: bool) -> str:
-    """The shipped search space for an engine on a kind of card."""
-    if is_cpu:
-        return "vllm-cpu"
-    if generation == "V1":
-        return "vllm-v1"
-    return "vllm-0.8-v0-turing" if is_turing else "vllm-v0"
+def _with_version(container: ContainerSpec | None, before: str, now: str, launches: bool) -> ContainerSpec | None:
+    """The container with the image of another version, where its tag is the version. Raises InputError if it is not."""
+    if container is None:
+        return None
+    repository, _, tag = container.image.rpartition(":")
+    if tag in {before, f"v{before}"}:
+        return msgspec.structs.replace(container, image=f"{repository}:{tag.replace(before, now)}")
+    if launches:
+        raise InputError(
+            f"--vllm-version {now}: the study's image {container.image} is of {before} and does not say so in its tag; "
+            "write engine.version and container.image in a study of its own"
+        )
+    return container
 
 
 def with_levers(spec: StudySpec, text: str | None) -> StudySpec:
@@ -114,21 +156,28 @@ def with_levers(spec: StudySpec, text: str | None) -> StudySpec:
 
 
 def with_prompts(spec: StudySpec, prompts: Path | None) -> StudySpec:
-    """The study with other prompts for the quality gate."""
+    """The study with other prompts for the quality gate. Raises InputError if the file is not there."""
     if prompts is None:
         return spec
+    if not os.path.exists(prompts):
+        raise InputError(f"--quality-prompts {prompts}: no such file")
     quality = msgspec.structs.replace(spec.quality or QualitySpec(), prompts=str(prompts.absolute()))
     return msgspec.structs.replace(spec, quality=quality)
 
 
-def with_settings(spec: StudySpec, given: EngineConfig, sampler: str | None, seed: int | None) -> StudySpec:
-    """The study with the command line's vLLM flags fixed, and with another sampler or seed if given."""
+def with_settings(spec: StudySpec, given: EngineConfig) -> StudySpec:
+    """The study with the command line's vLLM flags fixed."""
     fixed = msgspec.structs.replace(spec.engine.settings, **settings(given))
-    chosen = {key: value for key, value in (("name", sampler), ("seed", seed)) if value is not None}
-    sampler_spec = convert({**msgspec.to_builtins(spec.sampler), **chosen}, type(spec.sampler), "--sampler")
     engine = msgspec.structs.replace(spec.engine, settings=fixed)
     models = {name: _under(variant, given) for name, variant in spec.models.items()}
-    return msgspec.structs.replace(spec, engine=engine, models=models, sampler=sampler_spec)
+    return msgspec.structs.replace(spec, engine=engine, models=models)
+
+
+def with_sampler(spec: StudySpec, sampler: str | None, seed: int | None) -> StudySpec:
+    """The study with another sampler or seed; None keeps its own. Raises InputError."""
+    chosen = {key: value for key, value in (("name", sampler), ("seed", seed)) if value is not None}
+    sampler_spec = convert({**msgspec.to_builtins(spec.sampler), **chosen}, type(spec.sampler), "--sampler")
+    return msgspec.structs.replace(spec, sampler=sampler_spec)
 
 
 def _under(variant: ModelVariant, given: EngineConfig) -> ModelVariant:
@@ -154,7 +203,7 @@ def load_study(path: Path) -> StudySpec:
     models = {name: _from(path.parent, variant) for name, variant in spec.models.items()}
     quality = spec.quality
     if quality is not None and quality.prompts is not None:
-        quality = msgspec.structs.replace(quality, prompts=str(path.parent / quality.prompts))
+        quality = msgspec.structs.replace(quality, prompts=str((path.parent / quality.prompts).absolute()))
     return msgspec.structs.replace(spec, search_space=space, workload=workload, models=models, quality=quality)
 
 

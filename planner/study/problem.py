@@ -1,7 +1,7 @@
-"""`Problem`: a study with everything that it names looked up. It judges one candidate, or the whole grid at once.
+"""`Problem`: a study with everything that it names looked up. It never changes.
 
-In: a `StudySpec`. Out: `Deployment`s, and the `Grid` (grid.py) that says for every combination whether a rule
-removes it. Launches nothing, knows nothing of optuna.
+In: a `StudySpec`. Out: the `Choices` and, under given memory calibrations, `Deployment`s. `forecast.py` judges them.
+Launches nothing, knows nothing of optuna.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +18,12 @@ from packaging.version import Version
 
 from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
-from planner.constraints import Constraint
-from planner.engine import FIELDS, USE_V1_ENV, knows, parse_version, resolve, settings
+from planner.engine import FIELDS, USE_V1_ENV, knows, resolve, settings, supported_version
 from planner.errors import InputError
-from planner.estimate import Calibrations, Deployment, MemoryFigures, check
+from planner.estimate import Calibrations, Deployment
 from planner.hardware import GpuSpec, Placement, find_gpu
 from planner.model import ModelSpec, load_model
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
-from planner.study.grid import NOT_RECORDED, Grid, metrics_of
-from planner.study.learned import Learned
 from planner.study.objective import Objective
 from planner.study.space import SearchSpace
 from planner.study.spec import ModelVariant, StudySpec
@@ -37,8 +33,6 @@ from planner.workload import Workload
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from planner.estimate import Coefficients
 else:
     np = LazyModule("numpy")
 
@@ -47,82 +41,55 @@ CPU_KV_ENV = "VLLM_CPU_KVCACHE_SPACE"
 """Environment variable for the KV cache of vLLM's CPU backend, in GiB (platforms/cpu.py)."""
 
 
+@dataclass(frozen=True, eq=False)
 class Problem:
-    def __init__(self, spec: StudySpec, calibrations: Calibrations | None = None) -> None:
+    """What a study asks, resolved. What is learned from starts is not part of it: callers give calibrations."""
+
+    spec: StudySpec
+    space: SearchSpace
+    workload: Workload
+    version: Version
+    gpu: GpuSpec
+    models: Mapping[str, ModelSpec]
+    """The study's models by name."""
+    choices: Choices
+    default: Candidate
+    """The candidate that is tried first."""
+    left_out: tuple[str, ...] = ()
+    """Searched settings that this vLLM version does not know. They are neither searched nor written."""
+    recorded: NDArray[np.int64] | None = None
+    """Rows of the grid that may be tried where a table is replayed, in ascending order; None: all."""
+
+    @classmethod
+    def of(cls, spec: StudySpec) -> Problem:
         """Look up the GPU, the models and the version. Raises InputError."""
-        if isinstance(spec.search_space, str) or isinstance(spec.workload, str):
+        space, workload = spec.search_space, spec.workload
+        if isinstance(space, str) or isinstance(workload, str):
             raise TypeError("search space and workload must be read first (files.load_study)")
-        self.spec = spec
-        self.space: SearchSpace = spec.search_space
-        self.workload: Workload = spec.workload
-        _check_loads(spec.also_at, self.workload)
-        self.version: Version = parse_version(spec.engine.version)
-        self.gpu: GpuSpec = find_gpu(spec.hardware.gpu)
-        if spec.hardware.gpu_memory is not None:
-            self.gpu = replace(self.gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
-        self.models: dict[str, ModelSpec] = {name: _model(name, variant) for name, variant in spec.models.items()}
-        self.learned = Learned(dict(calibrations or {}))
-        self._grid: Grid | None = None
-        self._recorded: NDArray[np.int64] | None = None
-        self.left_out: list[str] = []
-        """Searched settings that this vLLM version does not know. They are neither searched nor written."""
-        self.choices = self._choices()
-        self.default = self.choices.default_candidate()
-
-    def _choices(self) -> Choices:
-        spec, space = self.spec, self.space
-        fixed = {**settings(space.fixed), **settings(spec.engine.settings)}
-        searched: dict[str, list[Value]] = {
-            key: space.values(key) for key in space.search if key not in settings(spec.engine.settings)
-        }
-        if len(spec.models) > 1:
-            searched.setdefault(MODEL, list(spec.models))
-        for name in searched.get(MODEL, []):
-            if name not in spec.models:
-                raise InputError(f"{space.name}: search.{MODEL}: {name!r}; allowed: {', '.join(spec.models)}")
-        of_variants = ((f"models.{name}.settings: ", settings(v.settings)) for name, v in spec.models.items())
-        for where, given in (("", fixed), *of_variants):
-            for field in given:
-                if not knows(self.version, field):
-                    reason = f"{where}{field} is not a setting of vLLM {self.version}; leave it out"
-                    raise InputError(f"{spec.name}: {reason}")
-        self.left_out = [name for name in searched if name in FIELDS and not knows(self.version, name)]
-        searched = {name: values for name, values in searched.items() if name not in self.left_out}
-        layout = self._fixed_layout(fixed)
-        if any(field in fixed for field in PARALLEL_SIZES):
-            searched.pop(LAYOUT, None)  # the layout was fixed by hand
-        for name, variant in spec.models.items():
-            if any(field in settings(variant.settings) for field in PARALLEL_SIZES):
-                raise InputError(f"models.{name}.settings: parallel sizes belong to {LAYOUT} or engine.settings")
-        fitting = [text for text in searched.get(LAYOUT, []) if self._fits(parse_layout(str(text)))]
-        if fitting:
-            searched[LAYOUT] = fitting
-        else:  # none is searched, or the space was written for more cards
-            searched.pop(LAYOUT, None)
-        engine_type = type(spec.engine.settings)
-        return Choices(
-            searched,
-            engine_type(**fixed),
-            next(iter(spec.models)),
-            layout,
-            {name: variant.settings for name, variant in spec.models.items()},
-            spec.engine.env,
+        _check_loads(spec.also_at, workload)
+        version, gpu = (
+            supported_version(spec.engine.version, f"{spec.name}: engine.version"),
+            find_gpu(spec.hardware.gpu),
         )
-
-    def _fits(self, layout: Layout) -> bool:
-        return layout.instances * layout.gpus_per_instance <= self.spec.hardware.num_gpus
-
-    def _fixed_layout(self, fixed: Mapping[str, Any]) -> Layout:
-        """The layout if none is searched: the sizes in the settings, else one instance over all cards."""
-        pipeline = fixed.get("pipeline_parallel_size") or 1
-        tensor = fixed.get("tensor_parallel_size") or max(1, self.spec.hardware.num_gpus // pipeline)
-        return Layout(1, tensor, pipeline)
+        if spec.hardware.gpu_memory is not None:
+            gpu = replace(gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
+        models = {name: _model(name, variant) for name, variant in spec.models.items()}
+        choices, left_out = _choices(spec, space, version)
+        return cls(spec, space, workload, version, gpu, models, choices, choices.default_candidate(), left_out)
 
     def with_spec(self, spec: StudySpec) -> Problem:
-        """The same problem and grid under a spec that changes no candidate: another sampler, image or seed."""
-        other = copy(self)
-        other.spec = spec
-        return other
+        """The same problem under a spec that changes no candidate: another sampler, image or seed."""
+        return replace(self, spec=spec)
+
+    def only(self, candidates: Iterable[Candidate], default: Candidate) -> Problem:
+        """The same problem limited to these candidates, as when a table is replayed; `default` is tried first.
+
+        Raises InputError if none of them is in the search space.
+        """
+        rows = {row for candidate in candidates if (row := self.row_of(candidate)) is not None}
+        if not rows:
+            raise InputError(f"{self.spec.name}: no recorded candidate is in the search space")
+        return replace(self, default=default, recorded=np.array(sorted(rows)))
 
     @property
     def placement(self) -> Placement:
@@ -144,8 +111,12 @@ class Problem:
 
     # --- one candidate ---
 
-    def deployment(self, candidate: Candidate) -> Deployment:
-        return self._deployment(candidate, settings(candidate.engine))
+    def deployment(self, candidate: Candidate, calibrations: Calibrations | None = None) -> Deployment:
+        """The candidate's deployment, its memory corrected by calibrations from real starts if any are given.
+
+        Raises InputError if it names a model that the study lacks.
+        """
+        return self._deployment(candidate, settings(candidate.engine), calibrations)
 
     @property
     def default_is_engines(self) -> bool:
@@ -157,89 +128,40 @@ class Problem:
         return "engine defaults" if self.default_is_engines else "nearest to engine defaults"
 
     def row_of(self, candidate: Candidate) -> int | None:
+        """The candidate's row in the grid; None if it is not on the grid."""
         return self.choices.row_of(candidate)
-
-    def check(self, candidate: Candidate) -> tuple[Constraint, ...]:
-        """The rules that this candidate violates."""
-        return (*check(self.deployment(candidate)), *self._not_recorded(candidate))
-
-    def _not_recorded(self, candidate: Candidate) -> tuple[Constraint, ...]:
-        """Constraint on a candidate not in the replayed table; excess: settings in which the nearest one differs."""
-        row = self.row_of(candidate)
-        if self._recorded is None or row is None or row in self._recorded:
-            return ()
-        indices = self.choices.index_matrix()
-        differing = (indices[self._recorded] != indices[row]).sum(axis=1).min()
-        return (Constraint(NOT_RECORDED, float(differing), "was not measured", "refused"),)
-
-    def only(self, candidates: Iterable[Candidate], default: Candidate) -> Problem:
-        """The same problem limited to these candidates, as when a table is replayed; `default` is tried first.
-
-        Raises InputError if none of them is in the search space.
-        """
-        rows = {row for candidate in candidates if (row := self.row_of(candidate)) is not None}
-        if not rows:
-            raise InputError(f"{self.spec.name}: no recorded candidate is in the search space")
-        other = copy(self)
-        other.default, other._recorded, other._grid = default, np.array(sorted(rows)), None
-        return other
-
-    def predicted(self, candidate: Candidate, coefficients: Coefficients | None = None) -> dict[str, float]:
-        """Each metric as predicted by the speed model, with fitted `coefficients` or the card's priors."""
-        metrics = self.predict(self.deployment(candidate), coefficients)
-        return {name: float(value) for name, value in metrics.items()}
 
     def known(self, candidate: Candidate) -> dict[str, float]:
         """The metrics of an objective that are known without a launch."""
         return {MAX_MODEL_LEN: float(self.deployment(candidate).engine.max_model_len)}
 
-    def learn(self, candidate: Candidate, real: MemoryFigures, source: str, host: str | None = None) -> bool:
-        """Calibrate on a real start of this candidate, and judge the grid again. False if the log taught nothing.
+    # --- many candidates ---
 
-        Each host keeps its own calibration; the grid is judged by the strictest.
-        """
-        before = self.learned
-        self.learned = before.learn(self.deployment(candidate), real, source, host)
-        if self.learned is before:
-            return False
-        self._grid = None
-        return True
-
-    @property
-    def calibrations(self) -> Calibrations:
-        """The strictest calibration of all hosts, by calibration key."""
-        return self.learned.calibrations
-
-    # --- the whole grid ---
-
-    @property
-    def grid(self) -> Grid:
-        """Every combination, judged with the current calibrations."""
-        if self._grid is None:
-            self._grid = Grid.of(self, self._recorded)
-        return self._grid
-
-    def deployments(self, indices: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], Deployment]]:
+    def deployments(
+        self, indices: NDArray[np.int32], calibrations: Calibrations | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], Deployment]]:
         """Groups of rows of `indices` that differ only in numbers, each with its deployment as arrays."""
         words = [i for i, name in enumerate(self.choices.names) if not self._is_numeric(name)]
         groups, member = np.unique(indices[:, words], axis=0, return_inverse=True)
         for number in range(len(groups)):
             rows = np.flatnonzero(member.ravel() == number)
-            yield rows, self._group_deployment(indices[rows])
+            yield rows, self._group_deployment(indices[rows], calibrations)
 
     def _is_numeric(self, name: str) -> bool:
         return name in FIELDS and all(isinstance(value, (int, float)) for value in self.choices.searched[name])
 
-    def _group_deployment(self, indices: NDArray[np.int32]) -> Deployment:
+    def _group_deployment(self, indices: NDArray[np.int32], calibrations: Calibrations | None) -> Deployment:
         first = self.choices.params(indices[0])
         candidate = self.choices.candidate(first)
         columns: dict[str, Any] = settings(candidate.engine)
         for position, name in enumerate(self.choices.names):
             if self._is_numeric(name):
                 columns[name] = np.asarray(self.choices.searched[name])[indices[:, position]]
-        return self._deployment(candidate, columns)
+        return self._deployment(candidate, columns, calibrations)
 
-    def _deployment(self, candidate: Candidate, columns: dict[str, Any]) -> Deployment:
+    def _deployment(
+        self, candidate: Candidate, columns: dict[str, Any], calibrations: Calibrations | None
+    ) -> Deployment:
         """The deployment of `columns`, the candidate's settings (arrays for a group of rows), and its environment."""
         if candidate.model not in self.models:
             raise InputError(f"{self.spec.name}: {candidate.model!r} is none of its models: {', '.join(self.models)}")
@@ -253,13 +175,62 @@ class Problem:
             self.placement,
             resolve(columns, model, self.gpu, self.version),
             candidate.layout.instances,
-            self.calibrations,
+            calibrations,
             self.workload.max_total_tokens,
         )
 
-    def predict(self, d: Deployment, coefficients: Coefficients | None = None) -> dict[str, Any]:
-        """Each of GOALS under the study's workload, as predicted; arrays if the deployment's columns are."""
-        return metrics_of(d, self.workload, coefficients)
+
+def _choices(spec: StudySpec, space: SearchSpace, version: Version) -> tuple[Choices, tuple[str, ...]]:
+    """What is searched, and the searched settings that this version does not know. Raises InputError."""
+    fixed = {**settings(space.fixed), **settings(spec.engine.settings)}
+    searched: dict[str, list[Value]] = {
+        key: space.values(key) for key in space.search if key not in settings(spec.engine.settings)
+    }
+    if len(spec.models) > 1:
+        searched.setdefault(MODEL, list(spec.models))
+    for name in searched.get(MODEL, []):
+        if name not in spec.models:
+            raise InputError(f"{space.name}: search.{MODEL}: {name!r}; allowed: {', '.join(spec.models)}")
+    of_variants = ((f"models.{name}.settings: ", settings(v.settings)) for name, v in spec.models.items())
+    for where, given in (("", fixed), *of_variants):
+        for field in given:
+            if not knows(version, field):
+                reason = f"{where}{field} is not a setting of vLLM {version}; leave it out"
+                raise InputError(f"{spec.name}: {reason}")
+    left_out = tuple(name for name in searched if name in FIELDS and not knows(version, name))
+    searched = {name: values for name, values in searched.items() if name not in left_out}
+    layout = _fixed_layout(spec, fixed)
+    if any(field in fixed for field in PARALLEL_SIZES):
+        searched.pop(LAYOUT, None)  # the layout was fixed by hand
+    for name, variant in spec.models.items():
+        if any(field in settings(variant.settings) for field in PARALLEL_SIZES):
+            raise InputError(f"models.{name}.settings: parallel sizes belong to {LAYOUT} or engine.settings")
+    fitting = [text for text in searched.get(LAYOUT, []) if _fits(spec, parse_layout(str(text)))]
+    if fitting:
+        searched[LAYOUT] = fitting
+    else:  # none is searched, or the space was written for more cards
+        searched.pop(LAYOUT, None)
+    engine_type = type(spec.engine.settings)
+    choices = Choices(
+        searched,
+        engine_type(**fixed),
+        next(iter(spec.models)),
+        layout,
+        {name: variant.settings for name, variant in spec.models.items()},
+        spec.engine.env,
+    )
+    return choices, left_out
+
+
+def _fits(spec: StudySpec, layout: Layout) -> bool:
+    return layout.instances * layout.gpus_per_instance <= spec.hardware.num_gpus
+
+
+def _fixed_layout(spec: StudySpec, fixed: Mapping[str, Any]) -> Layout:
+    """The layout if none is searched: the sizes in the settings, else one instance over all cards."""
+    pipeline = fixed.get("pipeline_parallel_size") or 1
+    tensor = fixed.get("tensor_parallel_size") or max(1, spec.hardware.num_gpus // pipeline)
+    return Layout(1, tensor, pipeline)
 
 
 def _whole_gib(text: str) -> int:

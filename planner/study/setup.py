@@ -19,6 +19,7 @@ from planner.study.workspace import CALIBRATION_FILE
 
 if TYPE_CHECKING:
     from planner.study.candidate import Candidate
+    from planner.study.forecast import Forecast
     from planner.study.problem import Problem
     from planner.study.spec import StudySpec
 
@@ -38,11 +39,16 @@ def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> 
 
     if model is not None and model not in spec.models:
         spec = msgspec.structs.replace(spec, models={**spec.models, model: ModelVariant(path=model)})
-    problem = Problem(with_settings(spec, given, None, None))
+    problem = Problem.of(with_settings(spec, given))
     params: dict[str, Any] = {MODEL: model or problem.default.model, LAYOUT: str(problem.default.layout)}
     if given.tensor_parallel_size or given.pipeline_parallel_size:
         params[LAYOUT] = str(Layout(1, given.tensor_parallel_size or 1, given.pipeline_parallel_size or 1))
     return _setup(problem, problem.choices.candidate(params))
+
+
+def setup_of_default(forecast: Forecast) -> Setup:
+    """Setup of the problem's default candidate, calibrated as the forecast is, without the study's workload."""
+    return replace(_setup(forecast.problem, forecast.problem.default), calibrations=forecast.calibrations)
 
 
 def _setup(problem: Problem, candidate: Candidate) -> Setup:
@@ -59,12 +65,12 @@ def _setup(problem: Problem, candidate: Candidate) -> Setup:
     )
 
 
-def calibrated(setup: Setup, folder: Path, log: Path | None) -> Setup:
+def calibrated(setup: Setup, folder: Path | None, log: Path | None) -> Setup:
     """The setup with the calibrations from starts on this machine; a start-up `log` adds one, which is kept.
 
-    They are kept in the study's folder if there is one, else in the user's data folder. Raises InputError.
+    They are kept in the `folder` of a study that was named, else in the user's data folder. Raises InputError.
     """
-    path = (folder if folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
+    path = (folder if folder is not None and folder.is_dir() else user_data_path("planner")) / CALIBRATION_FILE
     if log is None and not path.exists():
         return setup
     from planner.engine import read_start_facts

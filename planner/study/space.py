@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from planner.engine import FIELDS, LEVERS, EngineConfig, Lever, convert_settings, lever_of
+from planner.engine import FIELDS, LEVERS, EngineConfig, Lever, convert_settings, lever_of, settings
 from planner.errors import InputError
 from planner.files import did_you_mean, refuse_secrets
 from planner.study.candidate import ENV_PREFIX, LAYOUT, MODEL, MOST_VALUES, PARALLEL_SIZES, Value, parse_layout
@@ -56,6 +56,9 @@ class SearchSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 _check_choice(f"{section}.{key}", key, choice)
         if both := sorted(self.search.keys() & self.levers.keys()):
             raise ValueError(f"levers.{both[0]}: is under search too; name it once")
+        for section, choices in (("search", self.search), ("levers", self.levers)):
+            if both := sorted(settings(self.fixed).keys() & choices.keys()):
+                raise ValueError(f"fixed.{both[0]}: is under {section} too; name it once")
 
     def values(self, key: str) -> list[Value]:
         return _values(self.search[key])
@@ -112,13 +115,20 @@ def with_levers(space: SearchSpace, levers: Sequence[str], models: Sequence[str]
 
 def _fullest(layouts: list[Value], num_gpus: int) -> list[Value]:
     """The fitting layouts that use the most cards; all layouts if none fits."""
+    most = max((_cards(text) for text in layouts if _cards(text) <= num_gpus), default=0)
+    return [text for text in layouts if _cards(text) == most] or layouts
 
-    def cards(text: Value) -> int:
-        layout = parse_layout(str(text))
-        return layout.instances * layout.gpus_per_instance
 
-    most = max((cards(text) for text in layouts if cards(text) <= num_gpus), default=0)
-    return [text for text in layouts if cards(text) == most] or layouts
+def layouts_left_out(space: SearchSpace, num_gpus: int) -> list[str]:
+    """The searched layouts that need more than `num_gpus` cards, so that no candidate has them."""
+    layouts = [str(value) for value in _values(space.search[LAYOUT])] if LAYOUT in space.search else []
+    return [text for text in layouts if _cards(text) > num_gpus]
+
+
+def _cards(text: Value) -> int:
+    """Number of cards that a layout takes."""
+    layout = parse_layout(str(text))
+    return layout.instances * layout.gpus_per_instance
 
 
 def _check_value(key: str, value: Value) -> None:

@@ -24,6 +24,17 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$(?
 Variable = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
 
 
+LEAST_BYTES = 1 * MIB
+"""Least size of a memory; a smaller number lacks its unit."""
+
+
+def _refuse_without_unit(**sizes: Bytes | None) -> None:
+    """Raises ValueError for a size that was meant in another unit than bytes: `gpu_memory: 24`."""
+    for key, size in sizes.items():
+        if size is not None and size < LEAST_BYTES:
+            raise ValueError(f"{key}: {int(size)} means {int(size)} bytes; write the unit, for example {key}: 24GiB")
+
+
 class ModelVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One form of the model, for example AWQ or FP16; where a study names several, they are searched."""
 
@@ -66,6 +77,7 @@ class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     cpu_cores: Positive | None = None
 
     def __post_init__(self) -> None:
+        _refuse_without_unit(gpu_memory=self.gpu_memory, host_memory=self.host_memory)
         if self.gpu_ids is not None and len(set(self.gpu_ids)) != self.num_gpus:
             raise ValueError(f"gpu_ids: {len(set(self.gpu_ids))} different cards; num_gpus is {self.num_gpus}")
 
@@ -116,6 +128,9 @@ class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Limit on the host memory of one container, in bytes; the kernel kills a container that takes more."""
     cpuset_cpus: str | None = None
     ulimits: dict[str, int] = msgspec.field(default_factory=lambda: {"memlock": -1, "stack": 67108864})
+
+    def __post_init__(self) -> None:
+        _refuse_without_unit(shm_size=self.shm_size, memory_limit=self.memory_limit)
 
     @property
     def shm_bytes(self) -> int | None:
@@ -183,3 +198,10 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     sampler: SamplerSpec = SamplerSpec()
     quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
     """The quality gate's settings; null: no gate."""
+
+    @property
+    def deployment_words(self) -> str:
+        """`Qwen3-8B on 2 x RTX 4090 (pcie), vLLM 0.33.0`: the models, the cards and the version."""
+        models = " or ".join(dict.fromkeys(variant.basename for variant in self.models.values()))
+        hardware = self.hardware
+        return f"{models} on {hardware.num_gpus} x {hardware.gpu} ({hardware.interconnect}), vLLM {self.engine.version}"

@@ -8,16 +8,19 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "blocks": ["MOST_ROUNDS", "least_rounds"],
         "finals": [
+            "MOST_FINALISTS",
             "Finalist",
             "Finals",
             "Heat",
-            "LEAST_REPEATS",
+            "changed_settings",
             "chosen_trial",
             "finalists",
             "heats",
             "judge_finals",
             "measured_again",
+            "most_heats",
         ],
         "host_speeds": [
             "doubtful",

@@ -1,12 +1,16 @@
+from planner.trials.blocks import MOST_ROUNDS as MOST_ROUNDS
+from planner.trials.blocks import least_rounds as least_rounds
+from planner.trials.finals import MOST_FINALISTS as MOST_FINALISTS
 from planner.trials.finals import Finalist as Finalist
 from planner.trials.finals import Finals as Finals
 from planner.trials.finals import Heat as Heat
-from planner.trials.finals import LEAST_REPEATS as LEAST_REPEATS
+from planner.trials.finals import changed_settings as changed_settings
 from planner.trials.finals import chosen_trial as chosen_trial
 from planner.trials.finals import finalists as finalists
 from planner.trials.finals import heats as heats
 from planner.trials.finals import judge_finals as judge_finals
 from planner.trials.finals import measured_again as measured_again
+from planner.trials.finals import most_heats as most_heats
 from planner.trials.host_speeds import doubtful as doubtful
 from planner.trials.host_speeds import hosts_words as hosts_words
 from planner.trials.host_speeds import neighbours as neighbours

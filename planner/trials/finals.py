@@ -8,12 +8,15 @@ surely.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
-from planner.statistics import Difference, t_quantile
+from planner.engine import FIELDS
+from planner.statistics import Difference
 from planner.study import Problem
+from planner.trials.blocks import MOST_ROUNDS, Blocks, least_rounds, level_for, undecided
 from planner.trials.racing import Repeats
 from planner.trials.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
 
@@ -21,9 +24,8 @@ MOST_FINALISTS = 3
 """Most candidates measured again in the finals; the default is always added."""
 CLOSE = 0.04
 """Largest gap to the best trial, as a share, at which a trial of the search competes: it may be as good."""
-ROUNDS = 2
-LEAST_REPEATS = 2
-"""Fewest repeats per launch; with two rounds this gives four pairs to compare."""
+KNOWN_ROUNDS = 2
+"""Rounds where the objective is known before a launch, so that only the limits are measured."""
 FRESH = 1000
 """Number of the first repeat of the finals, above every repeat of the search, so that the prompts are fresh."""
 
@@ -59,18 +61,59 @@ class Heat:
     repeats: Repeats
 
 
-def heats(problem: Problem, trials: Sequence[Trial], rounds: int = ROUNDS) -> list[Heat]:
-    """The launches still to be done, in order. Every second round runs backwards, so that drift cancels."""
+def heats(problem: Problem, trials: Sequence[Trial]) -> list[Heat]:
+    """The launches to do next, in order; empty once the finals are over.
+
+    First all rounds that every finalist runs in, then one round after the other while nothing is decided. Every second
+    round runs backwards, so that drift cancels. Who failed or broke a limit is not launched again.
+    """
     chosen = finalists(problem, trials)
     series = _series(chosen)
-    done = {(t.rerun.of, t.rerun.round) for t in trials if t.rerun is not None and t.rerun.series == series}
-    count = max(LEAST_REPEATS, problem.spec.repeats)
-    return [
-        Heat(trial, Rerun(of=trial.number, series=series, round=number), Repeats(FRESH + number * count, count))
-        for number in range(rounds)
-        for trial in (chosen if number % 2 == 0 else chosen[::-1])
-        if (trial.number, number) not in done
-    ]
+    reruns = [t for t in trials if t.rerun is not None and t.rerun.series == series]
+    done = {(t.rerun.of, t.rerun.round) for t in reruns if t.rerun is not None}
+    out = {t.rerun.of for t in reruns if t.rerun is not None and not t.is_acceptable}
+    count = problem.spec.repeats
+
+    def left(number: int, entrants: Sequence[Trial]) -> list[Heat]:
+        order = entrants if number % 2 == 0 else entrants[::-1]
+        repeats = Repeats(FRESH + number * count, count)
+        return [
+            Heat(trial, Rerun(of=trial.number, series=series, round=number), repeats)
+            for trial in order
+            if trial.number not in out and (trial.number, number) not in done
+        ]
+
+    least = _least_rounds(problem, len(chosen))
+    if to_do := [heat for number in range(least) for heat in left(number, chosen)]:
+        return to_do
+    for number in range(least, MOST_ROUNDS):
+        pair = _undecided(problem, trials, chosen, number)
+        if to_do := left(number, pair):
+            return to_do
+    return []
+
+
+def most_heats(problem: Problem, to_do: Sequence[Heat]) -> int:
+    """Most launches of finals that begin with `to_do`; 0 if there is nothing to do."""
+    if not to_do or problem.objective.is_known:
+        return len(to_do)
+    least = least_rounds(len({heat.trial.number for heat in to_do}))
+    return len(to_do) + 2 * (MOST_ROUNDS - max(least, 1 + max(heat.rerun.round for heat in to_do)))
+
+
+def _least_rounds(problem: Problem, count: int) -> int:
+    return KNOWN_ROUNDS if problem.objective.is_known else least_rounds(count)
+
+
+def _undecided(problem: Problem, trials: Sequence[Trial], chosen: Sequence[Trial], rounds: int) -> list[Trial]:
+    """The default and its best rival after so many rounds, or the two best; empty if more launches change nothing."""
+    earlier = [t for t in trials if t.rerun is None or t.rerun.round < rounds]
+    able = [f for f in _measured_again(problem, earlier, chosen) if f.is_acceptable]
+    if problem.objective.is_known:
+        return []
+    default = next((f.trial.number for f in able if f.trial.candidate == problem.default), None)
+    pair = undecided(_logs(able), problem.objective.sign, default)
+    return [finalist.trial for number in pair for finalist in able if finalist.trial.number == number]
 
 
 def _series(chosen: Sequence[Trial]) -> str:
@@ -82,7 +125,9 @@ class Finalist:
     trial: Trial
     """The trial as the search measured it."""
     values: tuple[float, ...]
-    """Objective of each repeat over all rounds, on one host's level; the prompts at each place are the same for all."""
+    """Objective of each launch, the mean over its repeats, on one host's level."""
+    rounds: tuple[int, ...]
+    """Round of each launch; launches of one round had the same prompts."""
     is_acceptable: bool
     """Whether every launch of the finals served and kept the limits."""
     metrics: dict[str, float]
@@ -94,7 +139,9 @@ class Finalist:
 
     @property
     def value(self) -> float:
-        return fmean(self.values)
+        """The geometric mean of its launches, so that it agrees with the gain."""
+        first = self.values[0]
+        return first * math.exp(fmean(math.log(v / first) for v in self.values)) if min(self.values) > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,80 +158,61 @@ def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
     chosen = finalists(problem, trials)
     if not chosen or heats(problem, trials):
         return None
-    leveled_runs = [as_on_one_host(problem, trial) for trial in trials if trial.rerun is not None]
-    found = [_finalist(leveled_runs, trial, _series(chosen)) for trial in chosen]
+    found = _measured_again(problem, trials, chosen)
     able = [finalist for finalist in found if finalist.is_acceptable]
     if not able:
         return Finals(tuple(found), None, keeps_default=False)
-    blocks = Blocks({f.trial.number: [math.log(value) for value in f.values] for f in able})
+    blocks, level = Blocks(_logs(able)), level_for(len(able) - 1)
     default = default_trial(problem, trials)
     if able[0].trial is default:
-        gains = {f.trial.number: blocks.gain(f.trial.number, able[0].trial.number) for f in able[1:]}
+        gains = {f.trial.number: blocks.gain(f.trial.number, able[0].trial.number, level) for f in able[1:]}
         found = [replace(finalist, gain=gains.get(finalist.trial.number)) for finalist in found]
     able = [finalist for finalist in found if finalist.is_acceptable]
 
     def beats(one: Finalist, other: Finalist) -> bool:
-        gain = blocks.gain(one.trial.number, other.trial.number)
+        gain = blocks.gain(one.trial.number, other.trial.number, level)
         return gain.low > 0 if problem.objective.sign > 0 else gain.high < 0
 
-    by_simplicity = sorted(able, key=lambda f: _changes(problem, f.trial))
+    by_simplicity = sorted(able, key=lambda f: (len(changed_settings(problem, f.trial)), f.trial.number))
     winner = next(f for f in by_simplicity if not any(beats(other, f) for other in able if other is not f))
     return Finals(tuple(found), winner, keeps_default=winner.trial is default)
 
 
+def _measured_again(problem: Problem, trials: Sequence[Trial], chosen: Sequence[Trial]) -> list[Finalist]:
+    runs = [as_on_one_host(problem, trial) for trial in trials if trial.rerun is not None]
+    return [_finalist(runs, trial, _series(chosen)) for trial in chosen]
+
+
 def _finalist(trials: Sequence[Trial], trial: Trial, series: str) -> Finalist:
-    runs = [t for t in trials if t.rerun is not None and t.rerun.series == series and t.rerun.of == trial.number]
-    runs.sort(key=lambda t: t.rerun.round if t.rerun is not None else 0)
-    values = tuple(value for run in runs for value in run.repeat_values)
-    served = all(run.is_acceptable and len(run.repeat_values) == len(runs[0].repeat_values) for run in runs)
-    names = [name for name in trial.metrics if all(name in run.metrics for run in runs)]
-    metrics = {name: fmean(run.metrics[name] for run in runs) for name in names}
-    broken = next((c.message for run in runs for c in run.constraints if c.excess > 0), None)
-    return Finalist(trial, values, bool(values) and served and min(values) > 0, metrics, broken)
+    runs = [(t.rerun.round, t) for t in trials if t.rerun and t.rerun.series == series and t.rerun.of == trial.number]
+    runs.sort(key=lambda run: run[0])
+    whole = [(number, run) for number, run in runs if run.repeat_values]
+    values = tuple(fmean(run.repeat_values) for _, run in whole)
+    served = all(run.is_acceptable and len(run.repeat_values) == len(runs[0][1].repeat_values) for _, run in runs)
+    names = [name for name in trial.metrics if all(name in run.metrics for _, run in runs)]
+    metrics = {name: fmean(run.metrics[name] for _, run in runs) for name in names} if runs else {}
+    broken = next((c.message for _, run in runs for c in run.constraints if c.excess > 0), None)
+    is_acceptable = bool(values) and served and min(values) > 0
+    return Finalist(trial, values, tuple(number for number, _ in whole), is_acceptable, metrics, broken)
 
 
-class Blocks:
-    """Means compared in a randomised block design: each block is one set of prompts that all finalists got.
+def _logs(able: Sequence[Finalist]) -> dict[int, dict[int, float]]:
+    return {f.trial.number: dict(zip(f.rounds, map(math.log, f.values), strict=True)) for f in able}
 
-    What a block does to all of them cancels; the rest is the noise, pooled over the finalists, with (k-1)(n-1) degrees
-    of freedom. Source: Box, Hunter & Hunter 2005, Statistics for Experimenters, ch. 4.
+
+def changed_settings(problem: Problem, trial: Trial) -> list[str]:
+    """Searched settings in which the trial differs from the default.
+
+    The engine's own default counts as unchanged also where it is written out.
     """
+    engine, choices = problem.deployment(problem.default).engine, problem.choices
 
-    def __init__(self, logs: Mapping[int, Sequence[float]]) -> None:
-        """`logs`: logarithms of the values by finalist, the same number for each."""
-        self._means = {number: fmean(values) for number, values in logs.items()}
-        self._size = len(next(iter(logs.values())))
-        blocks = [fmean(values[i] for values in logs.values()) for i in range(self._size)]
-        overall = fmean(blocks)
-        squares = sum(
-            (value - self._means[number] - blocks[i] + overall) ** 2
-            for number, values in logs.items()
-            for i, value in enumerate(values)
-        )
-        self._degrees = (len(logs) - 1) * (self._size - 1)
-        self._variance = squares / self._degrees if self._degrees else math.inf
+    def default_of(name: str) -> Any:
+        value = choices.value_of(problem.default, name)
+        return getattr(engine, name, None) if value is None and name in FIELDS else value
 
-    def gain(self, one: int, other: int) -> Difference:
-        """How much higher the value of `one` is than that of `other`, as a share, with its 95 % interval."""
-        value = self._means[one] - self._means[other]
-        half = t_quantile(self._degrees) * math.sqrt(2 * self._variance / self._size) if self._degrees else math.inf
-        low, high = (math.expm1(min(end, MOST_LOG)) for end in (value - half, value + half))
-        return Difference(math.expm1(value), low, high, f"{self._size} blocks of {len(self._means)}")
-
-
-MOST_LOG = 50.0
-"""Highest logarithm of an interval's end; an interval without information is cut here."""
-
-
-def _changes(problem: Problem, trial: Trial) -> tuple[int, int]:
-    """Number of settings that differ from the default, then the trial's number: of equals the earlier is first."""
-    names = problem.choices.names
-    default = problem.default
-    differ = sum(
-        problem.choices.value_of(trial.candidate, name) not in {None, problem.choices.value_of(default, name)}
-        for name in names
-    )
-    return differ, trial.number
+    values = {name: choices.value_of(trial.candidate, name) for name in choices.names}
+    return [name for name, value in values.items() if value is not None and value != default_of(name)]
 
 
 def chosen_trial(problem: Problem, trials: Sequence[Trial]) -> Trial | None:

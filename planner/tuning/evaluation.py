@@ -11,7 +11,7 @@ from planner.benchmark import OnStage
 from planner.errors import BackendError, BenchmarkError, Disturbed, EngineError
 from planner.estimate import predicted_figures, real_figures
 from planner.hardware import Machine
-from planner.study import Candidate, Problem, judge
+from planner.study import Candidate, Forecast, Problem, judge
 from planner.trials import Failure, Provenance, Repeats, Rerun, Trial
 from planner.tuning.measure import Measure, Measurement
 from planner.version import __version__
@@ -43,7 +43,7 @@ def finished(trial: Trial, now: Callable[[], datetime]) -> Trial:
 
 
 def evaluate(
-    problem: Problem,
+    forecast: Forecast,
     candidate: Candidate,
     number: int,
     measure: Measure,
@@ -56,14 +56,14 @@ def evaluate(
 
     A launch ended by another program is repeated. Raises BackendError if this happens to every launch.
     """
-    deployment = problem.deployment(candidate)
+    problem, deployment = forecast.problem, forecast.deployment(candidate)
     trial = Trial(
         number=number,
         candidate=candidate,
         outcome="infeasible",
         value=None,
-        constraints=problem.check(candidate),
-        predicted_value=problem.objective.value(problem.predicted(candidate)),
+        constraints=forecast.check(candidate),
+        predicted_value=problem.objective.value(forecast.predicted(candidate)),
         predicted_memory=predicted_figures(deployment.memory),
         real_memory=None,
         rerun=rerun,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from planner.benchmark import OnStage
 from planner.hardware import Machine
-from planner.study import Candidate, Problem
+from planner.study import Candidate, Forecast, Learned, Problem
 from planner.trials import ALONE, NO_RACE, Bar, Repeats, Rerun, Trial, race
 from planner.tuning.evaluation import evaluate, finished, provenance_of, utc_now
 from planner.tuning.measure import Measure
@@ -35,6 +35,8 @@ class Work:
     """Name of the host to launch on as long as it is available; None: any host."""
     speeds: Mapping[str, float] = field(default_factory=dict)
     """Relative speed by host name, where hosts differ. The bar is as measured on the default's host."""
+    learned: Learned = Learned()  # noqa: RUF009  (a frozen value)
+    """What was known of memory when the work began; the trial's prediction is made with it."""
 
     @property
     def is_alone(self) -> bool:
@@ -42,10 +44,12 @@ class Work:
         return self.host is not None and (self.rerun is None or self.rerun.series == ALONE)
 
     def on(self, problem: Problem, host: str) -> Work:
-        """The same work with the bar scaled to this host's speed."""
+        """The same work with the bar scaled to this host's speed, and with what is known of this host's memory."""
+        learned = Learned(self.learned.of_host(host))
         if self.bar is None:
-            return self
-        return replace(self, bar=self.bar.times(problem.objective.at_speed(1.0, self.speeds.get(host, 1.0))))
+            return replace(self, learned=learned)
+        speed = problem.objective.at_speed(1.0, self.speeds.get(host, 1.0))
+        return replace(self, learned=learned, bar=self.bar.times(speed))
 
     def repeats(self, problem: Problem) -> Repeats:
         return Repeats(
@@ -110,7 +114,7 @@ class LocalExecutor:
         work, self._work = self._work, None
         assert work is not None, "nothing was begun"
         trial = evaluate(
-            self._problem,
+            Forecast(self._problem, work.learned.calibrations),
             work.candidate,
             work.number,
             self._measure,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from typing import Protocol
 
 from planner.errors import InputError
@@ -115,14 +116,17 @@ def _first_repeats(problem: Problem, number: int, host: str, rerun: Rerun | None
     return Work(number=number, candidate=problem.default, first=0, count=count, rerun=rerun, host=host)
 
 
-def run_finals(problem: Problem, search: Search, executor: Executor, observer: Observer) -> list[Trial]:
-    """Measure the finalists again in turn until every round is done. Returns all trials.
+def run_finals(
+    problem: Problem, search: Search, executor: Executor, observer: Observer, last_round: int | None = None
+) -> list[Trial]:
+    """Measure the finalists again in turn, until the finals are over or `last_round` is done. Returns all trials.
 
     The launches of one round never overlap, so that one host can do them all.
     """
 
     def more() -> Work | None:
-        for heat in search.by_round(heats(problem, search.trials())):
+        to_do = heats(problem, search.trials())
+        for heat in search.by_round([h for h in to_do if last_round is None or h.rerun.round <= last_round]):
             number = search.ask_rerun(heat.trial.candidate, heat.rerun)
             if number is not None:
                 first, count = heat.repeats.first, heat.repeats.count
@@ -149,12 +153,12 @@ def _run(
             if work is None:
                 break
             observer.started(work.number, work.candidate)
-            executor.begin(work)
+            executor.begin(replace(work, learned=search.learned))
         if executor.num_under_way:
             trial = executor.next()
             if not search.tell(trial):
                 continue
-            learn(problem, trial)
+            learn(problem, search, trial)
             observer.finished(trial)
         elif search.num_under_way(finals):
             time.sleep(POLL_S)
@@ -162,11 +166,11 @@ def _run(
             return search.trials()
 
 
-def learn(problem: Problem, trial: Trial) -> None:
+def learn(problem: Problem, search: Search, trial: Trial) -> None:
     """Calibrate on the memory that a trial really used, so that later candidates are judged by it."""
     is_told_by = trial.rerun is None or trial.rerun.series == ALONE
     if trial.real_memory is None or not is_told_by:
         return
     host = trial.provenance.machine.host
     with nullcontext() if host is None else suppress(InputError):  # a host may have another card
-        problem.learn(trial.candidate, trial.real_memory, f"trial {trial.number} of {problem.spec.name}", host)
+        search.learn(trial.candidate, trial.real_memory, f"trial {trial.number} of {problem.spec.name}", host)

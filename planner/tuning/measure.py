@@ -36,7 +36,7 @@ from planner.errors import ClientBottleneck
 from planner.hardware import Cards
 from planner.launch import Backend, Server
 from planner.simulated import simulate_load, start_engine, start_seconds
-from planner.study import Candidate, Problem
+from planner.study import Candidate, Forecast, Problem
 from planner.trials import AtLoad, Repeats, share_of
 from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup, shape_of, workload_at
 
@@ -216,12 +216,13 @@ def race_through(
     return tuple(results), seconds, _pace_errors(workload, whole)
 
 
-def simulated(problem: Problem) -> Measure:
+def simulated(forecast: Forecast) -> Measure:
     """Measure on the simulated engine in virtual time: hours of load take seconds. Results are marked SIMULATED."""
+    problem = forecast.problem
 
     def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
         on_stage(STARTING, 0, 0)
-        d = problem.deployment(candidate)
+        d = forecast.deployment(candidate)
         on_stage(MEASURING, 0, problem.workload.num_requests)
         preemptions = 0
 

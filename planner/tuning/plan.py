@@ -12,7 +12,7 @@ from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
 from planner.hardware import find_gpu, read_gpus
 from planner.launch import engine_answers, make_backend, trial_runs
-from planner.study import Problem, StudySpec, Workspace
+from planner.study import Forecast, Problem, StudySpec, Workspace
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
 from planner.units import format_duration
@@ -33,6 +33,13 @@ class Hosts:
     """Whether each host runs only one trial at a time, even if it has cards for more."""
     may_differ: bool = False
 
+    @property
+    def words(self) -> str:
+        """`Ray at auto, one trial at a time on each, may differ`."""
+        parts = [f"Ray at {self.address}"]
+        parts += ["one trial at a time on each"] if self.is_exclusive else []
+        return ", ".join([*parts, "may differ: speeds are measured"] if self.may_differ else parts)
+
     def backend(self, asked: str | None) -> str:
         if asked not in {None, "docker", "process"}:
             raise InputError(f"--backend {asked}: over --ray allowed: docker, process")
@@ -43,7 +50,8 @@ class Hosts:
 class Plan:
     """What a session will do."""
 
-    problem: Problem
+    forecast: Forecast
+    """The problem, judged with what earlier runs learned of memory."""
     target: int
     """Total number of launches of the search, including those of earlier runs."""
     backend: str
@@ -54,6 +62,10 @@ class Plan:
     """Recorded launches that a replay answers from; empty if engines are launched."""
     expected_trial_s: float = 0.0
     """Expected seconds of one launch and its load; 0 if the time is negligible."""
+
+    @property
+    def problem(self) -> Problem:
+        return self.forecast.problem
 
     @property
     def time_words(self) -> str:
@@ -77,24 +89,24 @@ class Plan:
 def make_plan(spec: StudySpec, folder: Path, target: int, backend: str, hosts: Hosts | None = None) -> Plan:
     """Plan a study whose results are kept in `folder`. `backend` is one of BACKENDS. Raises InputError."""
     workspace = Workspace(folder, simulated=backend == "simulated")
-    problem = Problem(spec, load_calibrations(workspace.calibration_path))
+    forecast = Forecast(Problem.of(spec), load_calibrations(workspace.calibration_path))
     return Plan(
-        problem=problem,
+        forecast=forecast,
         target=target,
         backend=backend,
         workspace=workspace,
         hosts=hosts,
-        expected_trial_s=expected_trial_s(problem, backend),
+        expected_trial_s=expected_trial_s(forecast, backend),
     )
 
 
 def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path) -> Plan:
     """Plan the same loop on the launches recorded in `path`. Raises InputError."""
-    problem = Problem(spec)
+    problem = Problem.of(spec)
     records = read_records(path, problem)
-    problem = limited_to(problem, records)
+    forecast = limited_to(problem, records)
     workspace = Workspace(folder, simulated=False)
-    return Plan(problem=problem, target=target, backend=REPLAY, workspace=workspace, records=tuple(records))
+    return Plan(forecast=forecast, target=target, backend=REPLAY, workspace=workspace, records=tuple(records))
 
 
 def choose_backend(spec: StudySpec, backend: str | None) -> str:
@@ -111,13 +123,13 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
     return "docker"
 
 
-def expected_trial_s(problem: Problem, backend: str) -> float:
+def expected_trial_s(forecast: Forecast, backend: str) -> float:
     """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction."""
     if backend == "simulated":
         return 0.0
-    workload = problem.workload
-    predicted = max(problem.predicted(problem.default)["output_throughput"], 1e-6)
+    problem, workload = forecast.problem, forecast.problem.workload
+    predicted = max(forecast.predicted(problem.default)["output_throughput"], 1e-6)
     requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
     load_s = requests * workload.mean_output_tokens / predicted
-    start_s = START_BASE_S + problem.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
+    start_s = START_BASE_S + forecast.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
     return float(start_s + load_s)

@@ -22,7 +22,7 @@ from planner.benchmark import MEASURING, BenchmarkResult, OnStage, read_metrics
 from planner.engine import FIELDS, parse_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
 from planner.files import convert, parse_json, read_text
-from planner.study import ENV_PREFIX, LAYOUT, MODEL, Candidate, Problem, Value
+from planner.study import ENV_PREFIX, LAYOUT, MODEL, Candidate, Forecast, Problem, Value
 from planner.trials import TOGETHER, AtLoad, Failure, Repeats, Trial, as_on_one_host
 from planner.tuning.measure import STARTING, Measure, Measurement
 
@@ -167,10 +167,10 @@ def _result(metrics: dict[str, float], duration_s: float, completed: int, failed
 # --- replay -----------------------------------------------------------------------------------------------------------
 
 
-def limited_to(problem: Problem, records: Sequence[Record]) -> Problem:
+def limited_to(problem: Problem, records: Sequence[Record]) -> Forecast:
     """The problem limited to recorded candidates; trial 0 is the engine's default or the candidate nearest to it."""
     candidates = {record.candidate.key: record.candidate for record in records}
-    limited = problem.only(candidates.values(), problem.default)
+    limited = Forecast(problem.only(candidates.values(), problem.default))
     if problem.default.key in candidates:
         return limited
     rows = limited.grid.feasible_rows
@@ -178,11 +178,12 @@ def limited_to(problem: Problem, records: Sequence[Record]) -> Problem:
         raise InputError(f"{problem.spec.name}: no recorded candidate is feasible")
     row = rows[np.argmin(_distances(limited, rows))]
     nearest = problem.choices.candidate(problem.choices.params(limited.grid.indices[row]))
-    return problem.only(candidates.values(), nearest)
+    return Forecast(problem.only(candidates.values(), nearest))
 
 
-def _distances(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def _distances(forecast: Forecast, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Distance of each row from the engine's defaults: doublings of a number, 1 for another word.  # (len(rows),)"""
+    problem = forecast.problem
     engine = problem.deployment(problem.default).engine
     distances = np.zeros(len(rows))
     for position, (name, values) in enumerate(problem.choices.searched.items()):
@@ -190,7 +191,7 @@ def _distances(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float64]
         if default is None and name not in {"swap_space", "cpu_offload_gb"}:  # if unset, these are near no value
             default = getattr(engine, name, default)
         costs = np.array([_distance(value, default) for value in values])
-        distances += costs[problem.grid.indices[rows, position]]
+        distances += costs[forecast.grid.indices[rows, position]]
     return distances
 
 

@@ -23,8 +23,8 @@ from planner.launch import (
     sigterm_as_interrupt,
     warm_models,
 )
-from planner.study import STUDY_FILE, Candidate, Problem, StudySpec, Workspace
-from planner.trials import Trial, heats, hosts_words, num_launched, searched
+from planner.study import STUDY_FILE, Candidate, Forecast, Problem, StudySpec, Workspace
+from planner.trials import Trial, heats, hosts_words, most_heats, num_launched, searched
 from planner.tuning.executor import Executor, LocalExecutor
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, measure_here, simulated
@@ -34,6 +34,7 @@ from planner.tuning.replay import replayed
 from planner.tuning.search.claims import is_shared
 from planner.tuning.search.search import Search
 from planner.tuning.search.store import StudyStore, storage_kept
+from planner.version import install_hint
 
 if TYPE_CHECKING:
     from planner.tuning.ray.executor import RayExecutor
@@ -73,10 +74,15 @@ class NobodyWatches:
 class Outcome:
     """All trials of the study after a session, oldest first, including earlier runs and the finals."""
 
-    problem: Problem
+    forecast: Forecast
+    """The problem as it is judged at the end, with all that was learned of memory."""
     trials: list[Trial]
     interrupted: bool = False
     """Whether Ctrl-C or SIGTERM ended the session; the same plan continues it."""
+
+    @property
+    def problem(self) -> Problem:
+        return self.forecast.problem
 
     @property
     def num_launched(self) -> int:
@@ -85,39 +91,45 @@ class Outcome:
 
 
 def tune_study(
-    plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
+    plan: Plan,
+    observer: SessionObserver,
+    storage: str | None = None,
+    *,
+    has_finals: bool = True,
+    before_launch: Callable[[], None] | None = None,
 ) -> Outcome:
     """Search, then measure the best again. Call it from the main thread: SIGTERM and Ctrl-C stop the engines.
 
-    Finished trials are kept in `storage`, by default in the workspace's folder. Raises InputError, BackendError.
+    Finished trials are kept in `storage`, by default in the workspace's folder. `before_launch` is called before the
+    first launch here, when nothing of an earlier run is left on the cards. Raises InputError, BackendError.
     """
-    problem, workspace = plan.problem, plan.workspace
+    workspace = plan.workspace
     with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
-        search = Search.open(problem, storage or workspace.default_storage)
+        search = Search.open(plan.forecast, storage or workspace.default_storage)
         interrupted = False
         try:
-            with executors(plan, search, observer.say) as (make_executor, gate):
+            with executors(plan, search, observer.say, before_launch) as (make_executor, gate):
                 _search_and_finals(plan, observer, search, make_executor, gate, has_finals)
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            if problem.calibrations:
-                save_calibrations(workspace.calibration_path, problem.calibrations)
-        return Outcome(problem=problem, trials=search.trials(), interrupted=interrupted)
+            if search.learned.calibrations:
+                save_calibrations(workspace.calibration_path, search.learned.calibrations)
+        return Outcome(forecast=search.forecast, trials=search.trials(), interrupted=interrupted)
 
 
 def replay_study(
     plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
 ) -> Outcome:
     """Run the same loop on recorded launches. Nothing is launched, and without a storage nothing is kept."""
-    search = Search.open(plan.problem, storage)
+    search = Search.open(plan.forecast, storage)
     measure = replayed(plan.problem, plan.records)
 
     def make_executor(watcher: Observer) -> Executor:
         return LocalExecutor(plan.problem, measure, watcher.stage, plan.backend)
 
     _search_and_finals(plan, observer, search, make_executor, no_gate, has_finals)
-    return Outcome(problem=plan.problem, trials=search.trials())
+    return Outcome(forecast=search.forecast, trials=search.trials())
 
 
 def _search_and_finals(
@@ -140,14 +152,27 @@ def _search_and_finals(
         observer.say("the search ends early: no feasible combination is left that may win")
     with search.store.alone_for("quality"):
         gate()
-    trials = search.trials()
-    to_do = heats(problem, trials) if has_finals else []
-    if not to_do:
-        return
-    names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
-    observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn, on fresh prompts")
-    with observer.watching(plan, trials, num_launched(trials) + len(to_do)) as watcher:
-        run_finals(problem, search, make_executor(watcher), watcher)
+    if has_finals:
+        _finals(plan, observer, search, make_executor)
+
+
+def _finals(plan: Plan, observer: SessionObserver, search: Search, make_executor: MakeExecutor) -> None:
+    """The rounds that all finalists run in, then one more at a time until the answer is sure."""
+    problem, begun = plan.problem, False
+    while to_do := heats(problem, trials := search.trials()):
+        names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
+        if begun:
+            observer.say(f"finals: not sure yet, trials {names} again")
+        else:
+            most = most_heats(problem, to_do)
+            until = f", up to {most} until the answer is sure" if most > len(to_do) else ""
+            observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn{until}, on fresh prompts")
+        begun = True
+        last_round = max(heat.rerun.round for heat in to_do)
+        with observer.watching(plan, trials, num_launched(trials) + len(to_do)) as watcher:
+            after = run_finals(problem, search, make_executor(watcher), watcher, last_round)
+        if len(after) == len(trials):  # another planner has what is left
+            return
 
 
 def write_study(spec: StudySpec, folder: Path) -> None:
@@ -159,20 +184,24 @@ def write_study(spec: StudySpec, folder: Path) -> None:
 
 
 @contextmanager
-def executors(plan: Plan, search: Search, say: Say) -> Iterator[Executors]:
+def executors(
+    plan: Plan, search: Search, say: Say, before_launch: Callable[[], None] | None = None
+) -> Iterator[Executors]:
     """Context in which engines can be launched; none is left afterwards."""
     problem, workspace, backend, hosts = plan.problem, plan.workspace, plan.backend, plan.hosts
     if hosts is not None:
         for trial in search.trials():  # else the first host to end a trial would outweigh earlier runs
-            learn(problem, trial)
+            learn(problem, search, trial)
         with _ray_executor(problem, backend, hosts, workspace, say) as executor, sigterm_as_interrupt():
             refuse_other_image(problem, executor.images, search.trials())
             yield (lambda _: executor), lambda: executor.judge(search.store, say)
         return
     cards = cards_of(problem, backend)
     with sigterm_as_interrupt(), held_cards(cards.cards):
-        measure, gate, launching = _launched_here(say, problem, search.store, workspace, backend, cards)
+        measure, gate, launching = _launched_here(say, plan, search.store, cards)
         if backend != "simulated" and num_launched(searched(search.trials())) < plan.target:
+            if before_launch is not None:
+                before_launch()
             say(warm_models(problem))
         machine, image = machine_of(problem, backend), image_here(problem, backend)
         refuse_other_image(problem, () if image is None else image.names, search.trials())
@@ -188,17 +217,18 @@ def _ray_executor(
     try:
         from planner.tuning.ray.executor import ray_executor
     except ModuleNotFoundError as error:
-        raise InputError(f"--ray needs {error.name}: pip install 'planner[ray]'") from None
+        raise InputError(f"--ray needs {error.name}: {install_hint('ray')}") from None
     return ray_executor(problem, backend, hosts.address, workspace.log_dir, hosts.is_exclusive, hosts.may_differ, say)
 
 
 def _launched_here(
-    say: Say, problem: Problem, store: StudyStore, workspace: Workspace, backend: str, cards: Cards
+    say: Say, plan: Plan, store: StudyStore, cards: Cards
 ) -> tuple[Measure, Callable[[], None], AbstractContextManager[None]]:
     """How candidates are measured, how answers are compared, and the context to do both in."""
-    if backend == "simulated":
-        return simulated(problem), no_gate, nullcontext()
-    real = make_backend(problem, workspace, backend)
+    problem, workspace = plan.problem, plan.workspace
+    if plan.backend == "simulated":
+        return simulated(plan.forecast), no_gate, nullcontext()
+    real = make_backend(problem, workspace, plan.backend)
     real.clean_up()  # leftovers of an earlier run that was killed
     gate = Gate(problem, store, real, workspace.log_dir, say)
     return measure_here(problem, real, cards), gate.judge_all, no_engine_left(real, problem.spec.name)

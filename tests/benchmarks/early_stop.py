@@ -34,6 +34,7 @@ from planner.tuning.measure import live
 from planner.tuning.search.search import Search
 from planner.workload.shapes import shape_of
 from planner.workload.workload import plan_requests, plan_warmup
+from tests.forecasts import forecast_of, grid_of
 from tests.race.runs import QUIET
 from tests.race.stopping import RECORDED, REPEATS, engine_seconds, study
 
@@ -42,13 +43,13 @@ from tests.race.stopping import RECORDED, REPEATS, engine_seconds, study
 
 def record(num_candidates: int, num_launches: int, num_requests: int, out: Path) -> None:
     """The default and candidates drawn at random, in a new order for each launch."""
-    problem = Problem(study(num_requests, name="early-stop-record"))
+    problem = Problem.of(study(num_requests, name="early-stop-record"))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as logs, gzip.open(out, "at") as file:
         backend = DockerBackend(problem, Path(logs))
         backend.clean_up()
-        rows = np.random.default_rng(0).permutation(problem.grid.feasible_rows)[: num_candidates - 1]
-        params = [problem.choices.params(problem.grid.indices[row]) for row in rows]
+        rows = np.random.default_rng(0).permutation(grid_of(problem).feasible_rows)[: num_candidates - 1]
+        params = [problem.choices.params(grid_of(problem).indices[row]) for row in rows]
         candidates = [problem.default, *map(problem.choices.candidate, params)]
         for launch in range(num_launches):
             for number in np.random.default_rng(launch + 1).permutation(len(candidates)).tolist():
@@ -96,13 +97,13 @@ def run_live(num_trials: int, num_studies: int, num_requests: int, sampler: str)
         for racing in (False, True) if seed % 2 == 0 else (True, False):
             name = f"early-stop-{seed}-{'with' if racing else 'without'}"
             spec = study(num_requests, name=name, racing=racing, sampler=SamplerSpec(name=sampler, seed=seed))  # type: ignore[arg-type]
-            problem = Problem(spec)
+            problem = Problem.of(spec)
             with tempfile.TemporaryDirectory() as logs:
                 backend = DockerBackend(problem, Path(logs))
                 backend.clean_up()
                 trials = run_study(
                     problem,
-                    Search.open(problem, None),
+                    Search.open(forecast_of(problem), None),
                     LocalExecutor(problem, live(problem, backend), QUIET.stage, "docker"),
                     num_trials,
                     QUIET,

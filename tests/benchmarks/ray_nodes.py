@@ -103,7 +103,7 @@ def main() -> None:
             runs.append(tune(folder / "study.yaml", nodes, options.trials, options.simulated))
             print(runs[-1].words(), flush=True)
         if not options.simulated:
-            docker.from_env().volumes.get(cache_volume(Problem(load_study(study)))).remove()
+            docker.from_env().volumes.get(cache_volume(Problem.of(load_study(study)))).remove()
     by_nodes = {nodes: [run.wall_s for run in runs if run.nodes == nodes] for nodes in sorted({r.nodes for r in runs})}
     means = {nodes: sum(found) / len(found) for nodes, found in by_nodes.items()}
     fewest = min(means)

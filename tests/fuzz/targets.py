@@ -58,6 +58,7 @@ from planner.tuning.search.store import RECORD, record_of
 from planner.workload.shapes import due_times, shape_of
 from planner.workload.workload import Workload, plan_requests
 from tests.conftest import STUDY, Watcher
+from tests.forecasts import forecast_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -104,9 +105,9 @@ def study(data: bytes) -> None:
 
 
 def judge(spec: StudySpec) -> None:
-    problem = Problem(spec)
-    expected_trial_s(problem, "docker")
-    show(plan_view(problem, "somewhere", "soon", "docker", 30))
+    problem = Problem.of(spec)
+    expected_trial_s(forecast_of(problem), "docker")
+    show(plan_view(forecast_of(problem), "somewhere", "soon", "docker", 30))
 
 
 @cache
@@ -252,15 +253,15 @@ def trace(data: bytes) -> None:
 
 @cache
 def replay_problem() -> Problem:
-    return Problem(load_study(LANDSCAPE / "study.yaml"))
+    return Problem.of(load_study(LANDSCAPE / "study.yaml"))
 
 
 def replay(data: bytes) -> None:
     """`tune --replay --dry-run`."""
-    problem = Problem(replay_problem().spec)
+    problem = Problem.of(replay_problem().spec)
     records = read_records(written(data, "launches.jsonl"), problem)
-    problem = limited_to(problem, records)
-    show(plan_view(problem, "not kept", "seconds", "replay", 30))
+    problem = limited_to(problem, records).problem
+    show(plan_view(forecast_of(problem), "not kept", "seconds", "replay", 30))
 
 
 def quality_prompts(data: bytes) -> None:
@@ -290,7 +291,7 @@ def calibration(data: bytes) -> None:
 
 @cache
 def small_problem() -> Problem:
-    return Problem(small_study())
+    return Problem.of(small_study())
 
 
 def record(data: bytes) -> None:
@@ -300,7 +301,7 @@ def record(data: bytes) -> None:
     frozen.number = 0
     trials = [trial for trial in [record_of(frozen)] if trial is not None]
     problem = small_problem()
-    show(trials_table(problem, trials), conclusion(problem, trials))
+    show(trials_table(problem, trials), conclusion(forecast_of(problem), trials))
 
 
 # --- the table ---
@@ -342,8 +343,8 @@ def stored() -> list[bytes]:
     from planner.tuning.search.search import Search
 
     problem, observer = small_problem(), Watcher()
-    executor = LocalExecutor(problem, simulated(problem), observer.stage, "simulated")
-    trials = run_study(problem, Search.open(problem, None), executor, 2, observer)
+    executor = LocalExecutor(problem, simulated(forecast_of(problem)), observer.stage, "simulated")
+    trials = run_study(problem, Search.open(forecast_of(problem), None), executor, 2, observer)
     return [msgspec.json.encode(trial) for trial in trials]
 
 
@@ -352,7 +353,7 @@ def ladders() -> list[bytes]:
     from planner.service.reliefs import make_ladder
     from planner.trials.trial import Trial
 
-    return [encode(make_ladder(small_problem(), msgspec.json.decode(stored()[0], type=Trial))).encode()]
+    return [encode(make_ladder(forecast_of(small_problem()), msgspec.json.decode(stored()[0], type=Trial))).encode()]
 
 
 STREAM = b"".join(

@@ -30,7 +30,7 @@ PATIENCE_S = 600.0
 
 def write_ladder(study: Path, rungs: dict[str, dict[str, Any]], policy: Policy, **changes: Any) -> Ladder:
     """Beside the study: its container, on each rung the study's settings with these changes."""
-    problem = Problem(load_study(study))
+    problem = Problem.of(load_study(study))
     default = problem.default
     ladder = Ladder(
         name=problem.spec.serve.name,

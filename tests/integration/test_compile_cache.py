@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.container, pytest.mark.vllm]
 
 @pytest.fixture
 def problem(vllm_image: str, tiny_model: Path, tmp_path: Path) -> Problem:
-    return Problem(load_study(write_cpu_study(tmp_path / "study", vllm_image, tiny_model)))
+    return Problem.of(load_study(write_cpu_study(tmp_path / "study", vllm_image, tiny_model)))
 
 
 @pytest.fixture
@@ -62,6 +62,6 @@ def test_the_second_engine_sees_what_the_first_one_wrote(
 @pytest.mark.prove
 def test_switched_off_nothing_is_kept(docker_client: docker.DockerClient, problem: Problem, tmp_path: Path) -> None:
     spec: Any = problem.spec
-    cold = Problem(msgspec.structs.replace(spec, engine=msgspec.structs.replace(spec.engine, compile_cache=False)))
+    cold = Problem.of(msgspec.structs.replace(spec, engine=msgspec.structs.replace(spec.engine, compile_cache=False)))
     with DockerBackend(cold, tmp_path / "logs").serve(cold.default, 0):
         assert docker_client.volumes.list(filters={"label": f"{STUDY_LABEL}={cold.spec.name}"}) == []

@@ -13,6 +13,7 @@ import pytest
 
 import planner
 from planner.service.export.kinds import exported
+from planner.study import Forecast
 from planner.study.problem import Problem
 from tests.integration.studies import free_port, write_simulated_server_study
 
@@ -26,7 +27,7 @@ def test_two_instances_serve_and_end_together(tmp_path: Path) -> None:
     tuned = planner.tune(spec, trials=6, finals=False, backend="simulated", folder=tmp_path)
     trial = next(trial for trial in tuned.trials if trial.candidate.layout.instances == 2)
     script = tmp_path / "serve.sh"
-    script.write_text(exported("serve", Problem(spec), trial, None, tmp_path / "ladder.yaml"), "utf-8")
+    script.write_text(exported("serve", Forecast(Problem.of(spec)), trial, None, tmp_path / "ladder.yaml"), "utf-8")
     urls = [f"http://127.0.0.1:{port + i}" for i in range(2)]
     with subprocess.Popen(["bash", str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

@@ -25,6 +25,7 @@ from planner.service.export.kinds import exported
 from planner.study.problem import Problem
 from planner.trials.trial import as_measured
 from planner.tuning.session import refuse_other_image
+from tests.forecasts import forecast_of
 
 pytestmark = pytest.mark.container
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -144,5 +145,5 @@ def test_a_name_that_moves_to_another_image(
             refuse_other_image(problem, names_here(problem), [later])
     refuse_other_image(problem, names_here(problem), [trial])  # what is not there is the launch's to say
 
-    assert f"{registry.name}@{digest} " in exported("script", problem, trial, None, Path("ladder.yaml"))
+    assert f"{registry.name}@{digest} " in exported("script", forecast_of(problem), trial, None, Path("ladder.yaml"))
     assert as_measured(problem, launch(problem)[0]) is problem, "built here, or not measured"

@@ -69,7 +69,7 @@ def test_the_fastest_is_refused_for_its_answers_and_the_next_one_passes(
     print(*(line for line in done.stdout.splitlines() if "answers" in line), sep="\n")
     assert "the default, asked twice: 16 of 16 answers the same, 100% of the tokens" in done.stdout
 
-    store = StudyStore(Problem(load_study(study)), f"sqlite:///{study.parent / 'study.db'}")
+    store = StudyStore(Problem.of(load_study(study)), f"sqlite:///{study.parent / 'study.db'}")
     one_bit, floats = store.verdicts()
     assert (dict(one_bit.numerics)["model"], one_bit.outcome) == ("one-bit", "failed")
     assert (dict(floats.numerics)["dtype"], floats.outcome) == ("float32", "passed")

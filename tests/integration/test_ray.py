@@ -27,6 +27,7 @@ from planner.tuning.loop import run_study
 from planner.tuning.ray import executor as ray_hosts
 from planner.tuning.search.search import Search
 from tests.faults.inject import gone_within, launchers_of, processes_of
+from tests.forecasts import forecast_of
 from tests.integration.studies import PLANNER, containers_of, trials_of, write_cpu_study, write_simulated_server_study
 
 Cluster = pytest.importorskip("ray.cluster_utils").Cluster
@@ -198,7 +199,7 @@ def test_unlike_hosts_are_measured_and_made_comparable(cluster: Any, tmp_path: P
     options = ("--backend", "process", "--no-finals", "--mixed")
     with tuning(study, cluster, log, *options, trials=5) as process:
         assert process.wait(850) == 0, log.read_text()
-    problem, trials = Problem(load_study(study)), trials_of(study)
+    problem, trials = Problem.of(load_study(study)), trials_of(study)
     assert [trial.outcome for trial in trials] == ["measured"] * 10
     assert len(searched(trials)) == 5
     speeds = sorted(one.speed for one in speeds_by_host(problem, trials))
@@ -230,7 +231,7 @@ def test_a_host_that_loses_its_engine_and_one_that_hangs(
     engine = add_node(cluster, tmp_path, "broken", 4)
     study, said, stopped = write_study(tmp_path / "study"), list[str](), list[psutil.Process]()
     study.write_text(study.read_text().replace("start_timeout: 60s", "start_timeout: 30s"))
-    problem = Problem(load_study(study))
+    problem = Problem.of(load_study(study))
 
     def stop_the_next_launch() -> None:
         while not stopped:
@@ -255,7 +256,7 @@ def test_a_host_that_loses_its_engine_and_one_that_hangs(
     with ray_hosts.ray_executor(
         problem, "process", cluster.address, tmp_path / "logs", False, False, said.append
     ) as executor:
-        trials = run_study(problem, Search.open(problem, None), executor, 6, Watch())
+        trials = run_study(problem, Search.open(forecast_of(problem), None), executor, 6, Watch())
     assert [trial.outcome for trial in trials] == ["measured"] * 6
     assert len({trial.candidate for trial in trials}) == 6
     assert sum("no answer for" in line for line in said) == 1, said

@@ -23,6 +23,7 @@ from planner.service.export.kinds import ExportKind, exported
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.trials.trial import Trial
+from tests.forecasts import forecast_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VERSIONS = sorted(
@@ -84,7 +85,7 @@ def written_flags(kind: ExportKind, text: str) -> set[str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_flag_is_written_that_the_version_does_not_know(version: str, study_data: Any, launch: Any) -> None:
-    problem = Problem(convert(study_data(engine__version=version, engine__settings={}), StudySpec, "study.yaml"))
+    problem = Problem.of(convert(study_data(engine__version=version, engine__settings={}), StudySpec, "study.yaml"))
     trial: Trial = launch(problem)[0]
 
     @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -96,7 +97,7 @@ def test_no_flag_is_written_that_the_version_does_not_know(version: str, study_d
         unknown = {f for f in named if not {f.replace("_", "-"), "no-" + f.replace("_", "-")} & flags_of(version)}
         for kind in get_args(ExportKind):
             try:
-                text = exported(kind, problem, here, None, Path("ladder.yaml"))
+                text = exported(kind, forecast_of(problem), here, None, Path("ladder.yaml"))
             except (InputError, ValueError) as error:  # a ladder that a person edits has ValueErrors
                 assert any(f.replace("_", "-") in str(error) or f in str(error) for f in unknown), (kind, error)  # noqa: PT017
                 continue
@@ -113,4 +114,4 @@ def test_no_flag_is_written_that_the_version_does_not_know(version: str, study_d
 def test_a_study_that_sets_an_unknown_flag_has_no_export_at_all(study_data: Any, where: str) -> None:
     data = study_data(engine__version="0.6.6", **{where: {"async_scheduling": True}})
     with pytest.raises(InputError, match=r"async_scheduling is not a setting of vLLM 0\.6\.6"):
-        Problem(convert(data, StudySpec, "study.yaml"))
+        Problem.of(convert(data, StudySpec, "study.yaml"))

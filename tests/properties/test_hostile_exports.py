@@ -62,10 +62,10 @@ def hostile_changes(draw: st.DrawFn) -> dict[str, Any]:
 @pytest.fixture
 def hostile(study_data: Callable[..., dict[str, Any]], launch: Any) -> Callable[..., tuple[Problem, Trial]]:
     """A problem of hostile words, and its trial: the numbers are another study's."""
-    trial: Trial = launch(Problem(convert(study_data(), StudySpec, "study.yaml")))[0]
+    trial: Trial = launch(Problem.of(convert(study_data(), StudySpec, "study.yaml")))[0]
 
     def make(changes: dict[str, Any]) -> tuple[Problem, Trial]:
-        problem = Problem(convert(study_data(**changes), StudySpec, "study.yaml"))
+        problem = Problem.of(convert(study_data(**changes), StudySpec, "study.yaml"))
         return problem, replace(trial, candidate=problem.default)
 
     return make

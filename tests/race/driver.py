@@ -30,6 +30,7 @@ from planner.tuning.search.samplers import distributions
 from planner.tuning.search.search import Search
 from planner.tuning.search.store import CANDIDATE, RECORD, StudyStore
 from planner.units import MIB
+from tests.forecasts import forecast_of, grid_of
 from tests.made import write_made
 from tests.race.runs import QUIET
 from tests.race.workers import CARD, VirtualExecutor, problem_on
@@ -44,13 +45,13 @@ def fill(problem: Problem, model: Trial, storage: str, size: int) -> None:
     StudyStore(problem, storage)  # makes the study
     study = optuna.load_study(study_name=problem.spec.name, storage=storage)
     default = problem.row_of(problem.default)
-    others = problem.grid.feasible_rows[problem.grid.feasible_rows != default]
+    others = grid_of(problem).feasible_rows[grid_of(problem).feasible_rows != default]
     rows = np.random.default_rng(0).permutation(others)[: size - 1]
     space = distributions(problem)
-    chosen = [problem.choices.params(problem.grid.indices[row]) for row in rows]
+    chosen = [problem.choices.params(grid_of(problem).indices[row]) for row in rows]
     for number, params in enumerate([{}, *chosen]):
         candidate = problem.choices.candidate(params) if params else problem.default
-        value = problem.predicted(candidate)["output_throughput"]
+        value = forecast_of(problem).predicted(candidate)["output_throughput"]
         metrics = {**model.metrics, "output_throughput": value}
         trial = replace(model, number=number, candidate=candidate, value=value, metrics=metrics, repeat_values=(value,))
         stored = {CANDIDATE: msgspec.json.encode(candidate).decode(), RECORD: msgspec.json.encode(trial).decode()}
@@ -68,8 +69,8 @@ def table(folder: Path, sizes: Sequence[int]) -> str:
     """What one more trial costs the driver in a study that has so many: ask, tell and the loop, on SQLite."""
     lines = ["| trials in the study | opened in, s | one more costs, s | memory, MiB |", "|---|---|---|---|"]
     problem = problem_on(CARD, folder)
-    measure, provenance = simulated(problem), provenance_of(problem, "simulated")
-    model = evaluate(problem, problem.default, 0, measure, QUIET.stage, provenance)
+    measure, provenance = simulated(forecast_of(problem)), provenance_of(problem, "simulated")
+    model = evaluate(forecast_of(problem), problem.default, 0, measure, QUIET.stage, provenance)
     for size in sizes:
         storage = f"sqlite:///{folder / f'driver-{size}.db'}"
         fill(problem, model, storage, size)
@@ -83,9 +84,9 @@ def table(folder: Path, sizes: Sequence[int]) -> str:
 def cost(folder: Path, storage: str, size: int) -> tuple[float, float, int]:
     """Seconds to open the study, seconds of the driver for each further trial, and its resident memory."""
     problem = problem_on(CARD, folder)
-    executor = VirtualExecutor(problem, simulated(problem), WORKERS)
+    executor = VirtualExecutor(problem, simulated(forecast_of(problem)), WORKERS)
     began = time.monotonic()
-    search = Search.open(problem, storage)
+    search = Search.open(forecast_of(problem), storage)
     search.trials()
     opened_s = time.monotonic() - began
     run_study(problem, search, executor, size + WORKERS, QUIET)  # the grid is made, all workers are busy

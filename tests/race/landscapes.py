@@ -17,6 +17,7 @@ from planner.study.loading import load_study
 from planner.study.objective import judge
 from planner.study.problem import Problem
 from planner.tuning.replay import Record, limited_to, read_records
+from tests.forecasts import forecast_of
 
 FOLDER = Path(__file__).parents[1] / "golden" / "landscapes"
 LAUNCHES_FILE = "launches.jsonl"
@@ -94,7 +95,7 @@ class Landscape:
         candidates = {record.candidate.key: record.candidate for record in self.records}
         keys = list(self.true_values)
         metric = self.problem.spec.objective.metric
-        predicted = [self.problem.predicted(candidates[key])[metric] for key in keys]
+        predicted = [forecast_of(self.problem).predicted(candidates[key])[metric] for key in keys]
         return np.array(predicted), np.array([self.true_values[key] for key in keys])
 
 
@@ -113,9 +114,9 @@ def mean_of(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
 
 
 def load(folder: Path) -> Landscape:
-    problem = Problem(load_study(folder))
+    problem = Problem.of(load_study(folder))
     records = read_records(folder / LAUNCHES_FILE, problem)
-    problem = limited_to(problem, records)
+    problem = limited_to(problem, records).problem
     return Landscape(problem, records)
 
 

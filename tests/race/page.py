@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.statistics import kendall_tau
+from tests.forecasts import grid_of
 from tests.race import stopping
 from tests.race.landscapes import NOISY, Landscape
 from tests.race.package_runs import PackageResults, as_run, chance, exported_regret, mean_regret
@@ -86,7 +87,7 @@ def _facts(landscape: Landscape) -> str:
     candidates = landscape.searched
     repeats = sum(len(landscape.by_candidate[key]) for key in candidates)
     metric = landscape.problem.spec.objective.metric
-    feasible = len(landscape.problem.grid.feasible_rows)
+    feasible = len(grid_of(landscape.problem).feasible_rows)
     near = sum(landscape.regret(candidate) <= TARGETS[0] for candidate in candidates.values())
     default = landscape.problem.default
     return (

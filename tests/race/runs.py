@@ -17,6 +17,7 @@ from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.replay import BACKEND, replayed
 from planner.tuning.search.surrogate import Surrogate
+from tests.forecasts import forecast_of
 from tests.race.landscapes import Landscape, load
 from tests.race.searchers import make_searcher
 
@@ -80,7 +81,7 @@ def believed_after(landscape: Landscape, launches: int) -> tuple[NDArray[np.floa
     )  # type: ignore[arg-type]
     rows = {key: problem.row_of(candidate) for key, candidate in landscape.searched.items()}
     known = {key: row for key, row in rows.items() if row is not None and key in landscape.true_values}
-    believed = Surrogate(problem).believed(np.array(list(known.values())), trials)
+    believed = Surrogate(forecast_of(problem)).believed(np.array(list(known.values())), trials)
     return believed, np.array([landscape.true_values[key] for key in known])
 
 

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from planner.study import Learned
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.trials.trial import Trial
 from planner.tuning.search.samplers import distributions, untried_rows
 from planner.tuning.search.search import MAX_ASKS_IN_A_ROW, Search
+from tests.forecasts import forecast_of, grid_of
 
 SEQS, TOKENS, CACHING = "max_num_seqs", "max_num_batched_tokens", "enable_prefix_caching"
 
@@ -42,6 +44,9 @@ class Searcher(Protocol):
 
 class _OneByOne:
     """A searcher that nobody shares and that is asked for one candidate at a time."""
+
+    learned = Learned()
+    """Nothing: the others do not learn from starts."""
 
     def __init__(self) -> None:
         self._past: list[Trial] = []
@@ -83,7 +88,7 @@ class AutoTune(_OneByOne):
         lists = [sorted(value for value in choices.searched[name] if value is not None) for name in names]
         for pair in itertools.product(*lists):
             candidate = choices.candidate({**base, **dict(zip(names, pair, strict=True))})
-            if not problem.check(candidate):
+            if not forecast_of(problem).check(candidate):
                 yield candidate
 
     def ask(self) -> tuple[int, Candidate] | None:
@@ -108,7 +113,7 @@ class _Tpe(_OneByOne):
         return None
 
     def _skips(self, candidate: Candidate) -> bool:
-        return bool(self._problem.check(candidate))
+        return bool(forecast_of(self._problem).check(candidate))
 
     def ask(self) -> tuple[int, Candidate] | None:
         if not self._past:
@@ -151,7 +156,7 @@ class VllmOptimizer(_Tpe):
         super().__init__(problem)
         self._space = dict(sorted(self._space.items()))
         columns = [problem.choices.names.index(name) for name in self._space]
-        self._rank = np.lexsort(problem.grid.indices[:, columns[::-1]].T).argsort()
+        self._rank = np.lexsort(grid_of(problem).indices[:, columns[::-1]].T).argsort()
 
     def _constraints(self) -> Callable[[FrozenTrial], tuple[float, ...]] | None:
         if not self._problem.spec.objective.slo:
@@ -160,7 +165,7 @@ class VllmOptimizer(_Tpe):
 
     def _untried(self) -> NDArray[np.int64]:
         """In the order of its grid."""
-        rows = untried_rows(self._problem, self._past[1:])
+        rows = untried_rows(forecast_of(self._problem), self._past[1:])
         return rows[np.argsort(self._rank[rows])]
 
     def _skips(self, candidate: Candidate) -> bool:
@@ -169,7 +174,7 @@ class VllmOptimizer(_Tpe):
     def _skip(self, trial: optuna.Trial) -> None:
         trial.set_user_attr("constraints", [1.0] * len(self._problem.spec.objective.slo))
         self._study.tell(trial, state=TrialState.PRUNED)
-        self._study.enqueue_trial(self._problem.choices.params(self._problem.grid.indices[self._untried()[0]]))
+        self._study.enqueue_trial(self._problem.choices.params(grid_of(self._problem).indices[self._untried()[0]]))
 
     def ask(self) -> tuple[int, Candidate] | None:
         return super().ask() if self._untried().size else None
@@ -198,4 +203,4 @@ def make_searcher(name: str, problem: Problem, seed: int) -> tuple[Problem, Sear
     """The searcher, and the problem with that sampler and seed."""
     sampler = msgspec.structs.replace(problem.spec.sampler, name=name if name in OURS else "random", seed=seed)
     seeded = problem.with_spec(msgspec.structs.replace(problem.spec, sampler=sampler))
-    return seeded, EMULATED[name](seeded) if name in EMULATED else Search.open(seeded, None)
+    return seeded, EMULATED[name](seeded) if name in EMULATED else Search.open(forecast_of(seeded), None)

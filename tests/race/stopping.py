@@ -29,6 +29,7 @@ from planner.tuning.loop import run_study
 from planner.tuning.measure import EndedEarly, Measurement, race_through
 from planner.tuning.search.search import Search
 from planner.workload.workload import RequestPlan, Workload
+from tests.forecasts import forecast_of
 from tests.race.runs import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,7 @@ def read(path: Path) -> tuple[Problem, dict[str, tuple[Candidate, list[Launch]]]
             loads = tuple(_load(times, repeat) for repeat, times in enumerate(data["repeats"]))
             table.setdefault(candidate.key, (candidate, []))[1].append(Launch(data["start_s"], data["warmup_s"], loads))
             num_requests = data["requests"]
-    problem = Problem(study(num_requests, name="early-stop-replay"))
+    problem = Problem.of(study(num_requests, name="early-stop-replay"))
     return problem.only([candidate for candidate, _ in table.values()], problem.default), table
 
 
@@ -101,7 +102,7 @@ def run_replay(problem: Problem, table: Table, seed: int, trials: int, sampler: 
     """One study; each trial draws one of its candidate's launches, the same with and without racing."""
     chosen = SamplerSpec(name=sampler, seed=seed)  # type: ignore[arg-type]
     problem = problem.with_spec(msgspec.structs.replace(problem.spec, sampler=chosen))
-    problem.spec = msgspec.structs.replace(problem.spec, racing=racing)
+    problem = problem.with_spec(msgspec.structs.replace(problem.spec, racing=racing))
     drawn = {key: launches[i % len(launches)] for i, (key, (_, launches)) in enumerate(table.items(), seed)}
 
     def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:  # noqa: ARG001
@@ -119,7 +120,11 @@ def run_replay(problem: Problem, table: Table, seed: int, trials: int, sampler: 
         )
 
     return run_study(
-        problem, Search.open(problem, None), LocalExecutor(problem, measure, QUIET.stage, "replay"), trials, QUIET
+        problem,
+        Search.open(forecast_of(problem), None),
+        LocalExecutor(problem, measure, QUIET.stage, "replay"),
+        trials,
+        QUIET,
     )
 
 

@@ -30,6 +30,7 @@ from planner.tuning.executor import LocalExecutor, Work
 from planner.tuning.loop import run_study
 from planner.tuning.measure import Measure, simulated
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of
 from tests.made import write_made
 from tests.race.runs import QUIET
 
@@ -110,12 +111,12 @@ class Run:
 def problem_on(card: str, folder: Path) -> Problem:
     path = folder / "study.yaml"
     path.write_text(STUDY.replace(CARD, card), "utf-8")
-    return Problem(load_study(path))
+    return Problem.of(load_study(path))
 
 
 def run(problem: Problem, truth: str, measure: Measure, workers: int) -> Run:
     executor = VirtualExecutor(problem, measure, workers)
-    run_study(problem, Search.open(problem, None), executor, TRIALS, QUIET)
+    run_study(problem, Search.open(forecast_of(problem), None), executor, TRIALS, QUIET)
 
     @cache
     def worth(candidate: Candidate) -> float:
@@ -177,7 +178,7 @@ def main() -> None:
         problem = problem_on(CARD, Path(name))
         runs = []
         for truth in TRUTHS:
-            measure = simulated(problem_on(truth, Path(name)))
+            measure = simulated(forecast_of(problem_on(truth, Path(name))))
             for count in WORKERS:
                 runs.append(run(problem, truth, measure, count))
                 print(truth, count, runs[-1].best[-1], flush=True)

@@ -118,7 +118,7 @@ def test_a_study_is_tuned_and_goes_on(study: Path, capsys: pytest.CaptureFixture
     assert any(trial.rerun is not None for trial in more.trials)
     assert more.best is not None
     assert (more.folder / "run.sh").exists()
-    problem = Problem(planner.load_study(study))
+    problem = Problem.of(planner.load_study(study))
     name = service_runs(problem, more.best.candidate)[0].name
     assert f"--name {name} " in (more.folder / "run.sh").read_text("utf-8").replace("\\\n", " ")
 

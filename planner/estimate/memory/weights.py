@@ -45,8 +45,10 @@ def padded_vocab_size(model: ModelSpec) -> int:
 def layers_per_stage(num_layers: int, pipeline_parallel_size: int) -> list[int]:
     """Layers of each pipeline stage; a remainder goes to the stages before the last.
 
+    Of more stages than layers, which a rule refuses, only as many are counted as there are layers.
     Source: vllm@0.8.5 distributed/utils.py:get_pp_indices.
     """
+    pipeline_parallel_size = min(pipeline_parallel_size, num_layers)
     base, rest = divmod(num_layers, pipeline_parallel_size)
     layers = [base] * pipeline_parallel_size
     for i in range(rest):

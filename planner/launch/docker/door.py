@@ -23,6 +23,8 @@ from planner.launch.docker.image import ImageFacts, image_of
 T = TypeVar("T")
 ANSWER_TIMEOUT_S, LOOK_TIMEOUT_S = 60, 10
 """Seconds to wait for an answer: to calls that start or stop something, and to questions asked every second."""
+SOON_S = 3
+"""Seconds to wait for an answer that is of help, but not needed."""
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -91,6 +93,13 @@ def image_facts(name: str) -> ImageFacts:
     """Facts about an image. Raises BackendError if it is not on this machine."""
     with mapped(), closing(docker.from_env(timeout=10)) as client:
         return image_of(name, client.images.get(name).attrs)
+
+
+def tags_here(repository: str) -> list[str]:
+    """Tags of a repository's images on this machine. Raises BackendError if no Engine answers soon."""
+    with mapped(), closing(docker.from_env(timeout=SOON_S)) as client:
+        names = [name for image in client.images.list(name=repository) for name in image.tags]
+    return [name.rpartition(":")[2] for name in names if name.rpartition(":")[0] == repository]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from planner.report.findings import PERCENTILES, distributions, memory_fits, mem
 from planner.report.html.labels import marked_value, objective_axis, ratio, sentence, short_percent, value_word
 from planner.report.html.page import PageFigure, Section, Table, table
 from planner.report.html.plots import Axis, PlotPoint, Series, bars, lines, scatter
-from planner.study import Problem
+from planner.study import Forecast, Problem
 from planner.trials import Trial, searched
 from planner.units import format_count, format_ms
 
@@ -20,8 +20,9 @@ NO_START_LOG = (
 )
 
 
-def effects_section(problem: Problem, trials: Sequence[Trial]) -> Section:
-    found = effects(problem, searched(trials))
+def effects_section(forecast: Forecast, trials: Sequence[Trial]) -> Section:
+    problem = forecast.problem
+    found = effects(forecast, searched(trials))
     metric = explained(problem.objective) or problem.objective.name
     words = (
         f"What each setting does to {metric}, averaged over all feasible values of the others, as the search's own "

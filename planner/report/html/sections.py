@@ -1,4 +1,4 @@
-"""A study's findings as the sections of the page: `study_page(problem, trials) -> Page`."""
+"""A study's findings as the sections of the page: `study_page(forecast, trials) -> Page`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from planner.report.html.labels import (
 from planner.report.html.page import Log, Page, PageFigure, Row, Section, Table, table
 from planner.report.html.plots import Axis, PlotPoint, Series, intervals, scatter
 from planner.report.verdict import Verdict, banners, gain_words, interval, judged
-from planner.study import Problem
+from planner.study import Forecast, Problem
 from planner.trials import (
     ABOUT_NOTE,
     SHORT_NAMES,
@@ -46,18 +46,18 @@ MOST_GAIN = 10.0
 """Largest end of an interval that is drawn, as a share; wider ones come from too few runs and are only in the table."""
 
 
-def study_page(problem: Problem, trials: Sequence[Trial], pareto: Sequence[str] = ()) -> Page:
-    verdict = judged(problem, trials)
+def study_page(forecast: Forecast, trials: Sequence[Trial], pareto: Sequence[str] = ()) -> Page:
+    problem, verdict = forecast.problem, judged(forecast, trials)
     spec = problem.spec
     models = ", ".join(model.name for model in problem.models.values())
     found = [
         _verdict(problem, verdict),
-        _compared(problem, trials),
+        _compared(forecast, trials),
         _progress(problem, trials),
         _front(problem, trials, tuple(pareto) or USUAL_FRONT),
         _trials(problem, trials, verdict),
-        _ruled_out(problem),
-        effects_section(problem, trials),
+        _ruled_out(forecast),
+        effects_section(forecast, trials),
         predictions_section(problem, trials),
         latencies_section(problem, trials),
         Section(
@@ -111,8 +111,8 @@ def _verdict(problem: Problem, verdict: Verdict) -> Section:
     )
 
 
-def _compared(problem: Problem, trials: Sequence[Trial]) -> Section | None:
-    comparison = compared(problem, trials)
+def _compared(forecast: Forecast, trials: Sequence[Trial]) -> Section | None:
+    comparison = compared(forecast, trials)
     if comparison is None:
         return None
     best, default = comparison.best, comparison.default
@@ -286,10 +286,10 @@ def _outcome(problem: Problem, trial: Trial) -> str:
     return trial.outcome if is_plain else f"{trial.outcome}: {outcome_text(problem, trial)}"
 
 
-def _ruled_out(problem: Problem) -> Section:
-    total = len(problem.grid.indices)
-    rows = [(name, format_count(count), f"{count / total:.1%}") for name, count in problem.grid.removed_by().items()]
-    words = [sentence(feasible_words(problem))]
+def _ruled_out(forecast: Forecast) -> Section:
+    problem, total = forecast.problem, len(forecast.grid.indices)
+    rows = [(name, format_count(count), f"{count / total:.1%}") for name, count in forecast.grid.removed_by().items()]
+    words = [sentence(feasible_words(forecast))]
     if problem.left_out:
         words.append(sentence(left_out_words(problem)))
     rules = table("What was ruled out, by the first rule that is broken", ("rule", "combinations", "share"), rows)

@@ -14,7 +14,7 @@ from packaging.version import Version
 from planner.engine import FIELDS, LogReport, Scalar, SettingDifference, differences, parsed, settings
 from planner.errors import InputError
 from planner.estimate import SAME_CARD_FRACTION, load_calibrations, predicted_figures, real_figures
-from planner.study import Problem, Workspace, load
+from planner.study import Forecast, Problem, Workspace, load
 from planner.tuning import stored_trials
 from planner.units import format_gib
 
@@ -51,14 +51,15 @@ def compare_with_study(
     A trial's prediction is the one recorded before its launch. Raises InputError.
     """
     spec, folder = load(study)
-    problem = Problem(spec, load_calibrations(Workspace(folder, is_simulated).calibration_path))
+    problem = Problem.of(spec)
+    forecast = Forecast(problem, load_calibrations(Workspace(folder, is_simulated).calibration_path))
     candidate, name, recorded = problem.default, f"{spec.name}, {problem.default_words}", None
     if trial is not None:
         found = next((t for t in stored_trials(spec, folder, is_simulated, None)[1] if t.number == trial), None)
         if found is None:
             raise InputError(f"{folder}: no trial {trial}")
         candidate, name, recorded = found.candidate, f"{spec.name}, trial {trial}", found.predicted_memory
-    deployment = problem.deployment(candidate)
+    deployment = forecast.deployment(candidate)
     memory, asked = deployment.memory, settings(candidate.engine)
     predicted, real = recorded or predicted_figures(memory), real_figures(report.facts)
     doubts = {

@@ -9,14 +9,14 @@ from pathlib import Path
 from planner.files import encode
 from planner.service.export.header import header, port_plan
 from planner.service.reliefs import make_ladder
-from planner.study import Problem
+from planner.study import Forecast, Problem
 from planner.trials import Trial
 
 
-def ladder_yaml(problem: Problem, trial: Trial, default: Trial | None) -> str:
+def ladder_yaml(forecast: Forecast, trial: Trial, default: Trial | None) -> str:
     """The ladder file: the winner and the rungs below it."""
-    head = header(problem, trial, default, port_plan(problem, trial.candidate))
-    return f"{head}\n{encode(make_ladder(problem, trial))}"
+    head = header(forecast.problem, trial, default, port_plan(forecast.problem, trial.candidate))
+    return f"{head}\n{encode(make_ladder(forecast, trial))}"
 
 
 def systemd_unit(problem: Problem, trial: Trial, default: Trial | None, ladder: Path) -> str:

@@ -6,6 +6,7 @@ runs. A setting that the study's version does not know is an error and is never 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -14,7 +15,7 @@ from planner.service.export.docker_script import compose_yaml, run_sh
 from planner.service.export.guarded import ladder_yaml, systemd_unit
 from planner.service.export.kubernetes import kubernetes_yaml
 from planner.service.export.serve_command import CONFIG_FILE, engine_yaml, serve_sh
-from planner.study import LADDER_FILE, Problem
+from planner.study import LADDER_FILE, Forecast, Problem
 from planner.trials import Trial, as_measured
 
 ExportKind = Literal["script", "ladder", "compose", "systemd", "kubernetes", "serve", "config"]
@@ -43,17 +44,17 @@ def file_name(kind: ExportKind, problem: Problem) -> str:
     return names[kind]
 
 
-def exported(kind: ExportKind, problem: Problem, trial: Trial, default: Trial | None, ladder: Path) -> str:
+def exported(kind: ExportKind, forecast: Forecast, trial: Trial, default: Trial | None, ladder: Path) -> str:
     """The text of one kind, with the exact image of the trial. `ladder`: where the systemd unit finds the ladder.
 
     Raises InputError if the study lacks what the kind needs, or the version cannot express it.
     """
-    problem = as_measured(problem, trial)
+    problem = as_measured(forecast.problem, trial)
     match kind:
         case "script":
             return run_sh(problem, trial, default)
         case "ladder":
-            return ladder_yaml(problem, trial, default)
+            return ladder_yaml(replace(forecast, problem=problem), trial, default)
         case "compose":
             return compose_yaml(problem, trial, default)
         case "systemd":

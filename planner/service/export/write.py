@@ -7,7 +7,7 @@ from pathlib import Path
 from planner.errors import InputError
 from planner.files import write_whole
 from planner.service.export.kinds import SCRIPTS, ExportKind, exported, file_name
-from planner.study import Problem, StudySpec, Workspace
+from planner.study import Forecast, StudySpec, Workspace
 from planner.trials import Trial, chosen_trial, default_trial, measured_again
 from planner.tuning import stored_trials
 
@@ -15,27 +15,28 @@ WRITTEN: tuple[ExportKind, ...] = ("script", "ladder")
 """Kinds that every run writes anew."""
 
 
-def write_exports(problem: Problem, trials: list[Trial], workspace: Workspace) -> list[Path]:
+def write_exports(forecast: Forecast, trials: list[Trial], workspace: Workspace) -> list[Path]:
     """Write the kinds in WRITTEN for the trial to deploy; nothing without such a trial or a container section."""
-    best = chosen_trial(problem, trials)
-    if best is None or problem.spec.container is None:
+    best = chosen_trial(forecast.problem, trials)
+    if best is None or forecast.problem.spec.container is None:
         return []
-    return [write_export(kind, problem, trials, best, workspace) for kind in WRITTEN]
+    return [write_export(kind, forecast, trials, best, workspace) for kind in WRITTEN]
 
 
 def write_export(
     kind: ExportKind,
-    problem: Problem,
+    forecast: Forecast,
     trials: list[Trial],
     trial: Trial,
     workspace: Workspace,
     path: Path | None = None,
 ) -> Path:
     """Write one kind for a trial, by default into the study's folder."""
+    problem = forecast.problem
     path = path or workspace.folder / file_name(kind, problem)
     default = default_trial(problem, trials)
     default = None if default is None else measured_again(problem, trials, default)
-    text = exported(kind, problem, measured_again(problem, trials, trial), default, workspace.ladder_path)
+    text = exported(kind, forecast, measured_again(problem, trials, trial), default, workspace.ladder_path)
     try:
         write_whole(path, text, 0o755 if kind in SCRIPTS else None)
     except OSError as error:
@@ -57,4 +58,4 @@ def export_trial(
     chosen = chosen_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
     if chosen is None:
         raise InputError(f"{folder}: {'no trial kept every limit' if number is None else f'no trial {number}'}")
-    return write_export(kind, problem, trials, chosen, Workspace(folder, is_simulated), output)
+    return write_export(kind, Forecast(problem), trials, chosen, Workspace(folder, is_simulated), output)

@@ -1,7 +1,7 @@
 """The front door listens: `serve_proxy(proxy, host, port)` until told to stop, `proxy_in_thread` beside other work.
 
-uvicorn serves (`pip install 'planner[server]'`). It does not limit the size of headers or the time they take, so that
-is done here.
+uvicorn serves (`pip install 'vllm-planner[server]'`). It does not limit the size of headers or the time they take, so
+that is done here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from planner.errors import BackendError, InputError
 from planner.service.proxy.app import Proxy
 from planner.service.proxy.request import ProxyLimits
+from planner.version import install_hint
 
 if TYPE_CHECKING:
     import uvicorn
@@ -52,7 +53,7 @@ def _server(proxy: Proxy, host: str, port: int) -> tuple[uvicorn.Server, socket.
     try:
         import uvicorn
     except ImportError:
-        raise InputError("the front door needs uvicorn: pip install 'planner[server]'") from None
+        raise InputError(f"the front door needs uvicorn: {install_hint('server')}") from None
     # The protocol must be named: asyncio sets TCP_NODELAY on such sockets only, without it a first token is 40 ms late.
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

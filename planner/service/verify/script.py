@@ -32,10 +32,12 @@ from planner.service.verify.reproduction import (
 )
 from planner.study import STUDIES_FOLDER, STUDY_FILE, Problem, StudySpec, Workspace, judge, load
 from planner.terminal import BenchTable
-from planner.trials import LEAST_REPEATS, Repeats, Trial, as_measured, chosen_trial
+from planner.trials import Repeats, Trial, as_measured, chosen_trial
 from planner.tuning import STARTING, Measurement, measure_server, stored_trials
 from planner.units import format_duration
 
+LEAST_REPEATS = 2
+"""Fewest repeats of a verification."""
 FRESH = 5000
 """Number of the first repeat of a verification, above every repeat of search and finals."""
 EXIT_DIFFERS = 3

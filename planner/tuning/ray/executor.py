@@ -129,7 +129,7 @@ class RayExecutor:
             raise BackendError(f"no host is left that can launch: {self._faults()}")
         place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
         task = judge.options(scheduling_strategy=place, **_needs(self._problem)).remote(
-            self._order, self._problem.calibrations, store.trials(), store.verdicts()
+            self._order, store.trials(), store.verdicts()
         )
         try:
             verdicts, said, fault = ray.get(task)
@@ -170,7 +170,7 @@ class RayExecutor:
             host.num_running += 1
             place = NodeAffinitySchedulingStrategy(host.node_id, soft=False)
             ref = launch.options(scheduling_strategy=place, **_needs(self._problem)).remote(
-                self._order, self._problem.learned.of_host(host.name), work.on(self._problem, host.name), host.name
+                self._order, work.on(self._problem, host.name), host.name
             )
             self._tasks[ref] = _Task(work, host, time.monotonic())
 

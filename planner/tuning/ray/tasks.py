@@ -14,7 +14,6 @@ import psutil
 import ray
 
 from planner.errors import BackendError, InputError
-from planner.estimate import Calibrations
 from planner.hardware import Cards, GpuFacts, held_cards, read_gpus
 from planner.launch import Backend, cards_of, machine_of, make_backend, no_engine_left
 from planner.study import Problem, StudySpec, Workspace
@@ -79,11 +78,11 @@ def _site(order: Order, problem: Problem) -> Iterator[_Site]:
 
 
 @ray.remote(max_retries=0, max_calls=1)
-def launch(order: Order, calibrations: Calibrations, work: Work, host: str) -> Result:
+def launch(order: Order, work: Work, host: str) -> Result:
     """Launch one work on this host."""
     try:
         with ExitStack() as own:
-            problem = Problem(on_own_cores(_on_these_cards(order.spec), own), calibrations)
+            problem = Problem.of(on_own_cores(_on_these_cards(order.spec), own))
             machine = replace(machine_of(problem, order.backend), host=host)
             with _site(order, problem) as site:
                 measure = measure_here(problem, site.backend, site.cards)
@@ -117,11 +116,11 @@ class _Copy:
 
 @ray.remote(max_retries=0, max_calls=1)
 def judge(
-    order: Order, calibrations: Calibrations, trials: Sequence[Trial], verdicts: Sequence[QualityVerdict]
+    order: Order, trials: Sequence[Trial], verdicts: Sequence[QualityVerdict]
 ) -> tuple[list[QualityVerdict], list[str], str | None]:
     """Run the quality gate on this host. Returns verdicts, the lines it said, and the host's fault or None."""
     said: list[str] = []
-    problem = Problem(_on_these_cards(order.spec), calibrations)
+    problem = Problem.of(_on_these_cards(order.spec))
     copy = _Copy(problem, trials, verdicts)
     try:
         with _site(order, problem) as site:
@@ -135,7 +134,7 @@ def judge(
 def look(order: Order) -> dict[str, str]:
     """What trials on this host depend on, by name; `fault` if it cannot launch. Removes leftovers of dead planners."""
     try:
-        problem = Problem(order.spec)
+        problem = Problem.of(order.spec)
         make_backend(problem, _workspace(order), order.backend).clean_up()
         machine = machine_of(problem, order.backend)
     except (BackendError, InputError, OSError) as error:

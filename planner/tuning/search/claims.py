@@ -19,6 +19,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from planner.errors import BackendError, InputError, in_short
+from planner.version import install_hint
 
 BEAT_S = 5.0
 """Seconds between two signs of life."""
@@ -36,6 +37,9 @@ def is_shared(url: str | None) -> bool:
         raise InputError(
             f"storage {url[:100]}: cannot be opened: no URL; write sqlite:///FILE or postgresql+psycopg://..."
         ) from None
+    except ValueError:  # which sqlalchemy lets pass
+        scheme = url.partition(":")[0][:100]
+        raise InputError(f"storage {scheme}: cannot be opened: the URL's port is no number") from None
     if kind not in {"sqlite", "postgresql"}:
         raise InputError(
             f"storage {shown(url)}: cannot be opened: allowed: sqlite (one machine), postgresql+psycopg (several)"
@@ -49,7 +53,7 @@ def shown(url: str | None) -> str:
         return "in memory"
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):
         return "no URL"
 
 
@@ -69,9 +73,7 @@ class Claims:
             try:
                 self._engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
             except ImportError as error:
-                raise InputError(
-                    f"storage {self._shown}: needs {error.name}: pip install 'planner[postgresql]'"
-                ) from None
+                raise InputError(f"storage {self._shown}: needs {error.name}: {install_hint('postgresql')}") from None
 
     def alone(self) -> AbstractContextManager[None]:
         """Context in which no other planner takes a trial. Raises BackendError if the server is lost."""

@@ -19,15 +19,18 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from planner.errors import InputError, PlannerError
-from planner.study import Candidate, Problem
+from planner.study import Candidate, Forecast, Problem
 from planner.trials import Trial, best_trial, numerics, refused_numerics
 from planner.tuning.search.surrogate import Surrogate
+from planner.version import install_hint
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """State of a study when it is asked for its next candidate."""
 
+    forecast: Forecast
+    """The problem, judged with what is known of memory by now."""
     rows: NDArray[np.int64]
     """Feasible rows of the grid that no trial has tried."""
     past: Sequence[Trial]
@@ -43,8 +46,7 @@ class FeasibleSampler(BaseSampler):
         self._problem = problem
         self._name = name
         self._rng = np.random.default_rng(seed)
-        self._surrogate = Surrogate(problem) if name == "planner" else None
-        self.situation = Situation(np.empty(0, dtype=np.int64), (), ())
+        self.situation = Situation(Forecast(problem), np.empty(0, dtype=np.int64), (), ())
         """What the sampler chooses by. It must be set before Optuna is asked for a trial."""
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
@@ -58,15 +60,15 @@ class FeasibleSampler(BaseSampler):
     ) -> dict[str, Any]:
         if self.situation.rows.size == 0:
             raise PlannerError("every feasible combination has been tried")
-        return self._problem.choices.params(self._problem.grid.indices[self.choose(self.situation)])
+        return self._problem.choices.params(self.situation.forecast.grid.indices[self.choose(self.situation)])
 
     def choose(self, situation: Situation) -> int:
         """Choose one of the situation's rows."""
         if self._name == "grid":
             return int(situation.rows[0])
-        if self._surrogate is None:
+        if self._name == "random":
             return int(self._rng.choice(situation.rows))
-        return self._surrogate.choose(situation.rows, situation.past, situation.pending)
+        return Surrogate(situation.forecast).choose(situation.rows, situation.past, situation.pending)
 
     def sample_independent(
         self,
@@ -83,7 +85,7 @@ class GridGP(GPSampler):
 
     def __init__(self, problem: Problem, seed: int) -> None:
         if importlib.util.find_spec("torch") is None or importlib.util.find_spec("scipy") is None:
-            raise InputError("sampler gp needs torch and scipy: pip install 'planner[gp]', or choose another sampler")
+            raise InputError(f"sampler gp needs torch and scipy: {install_hint('gp')}, or choose another sampler")
         super().__init__(seed=seed, warn_independent_sampling=False)
         self._space = {name: kind for name, kind in distributions(problem).items() if not kind.single()}
 
@@ -119,12 +121,12 @@ def make_sampler(problem: Problem) -> BaseSampler:
     return GridGP(problem, seed) if name == "gp" else FeasibleSampler(problem, name, seed)
 
 
-def untried_rows(problem: Problem, past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> NDArray[np.int64]:
+def untried_rows(forecast: Forecast, past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> NDArray[np.int64]:
     """Feasible rows of the grid that no trial has tried, without those whose answers the quality gate refused."""
-    rows = problem.grid.feasible_rows
+    problem, rows = forecast.problem, forecast.grid.feasible_rows
     refused = refused_numerics(problem, past)
     if refused:
-        grid, choices = problem.grid, problem.choices
+        grid, choices = forecast.grid, problem.choices
         groups = [(members, choices.candidate(choices.params(grid.indices[members[0]]))) for members, _ in grid.groups]
         bad = [members for members, first in groups if numerics(problem, first) in refused]
         rows = rows[~np.isin(rows, np.concatenate(bad))] if bad else rows
@@ -133,8 +135,9 @@ def untried_rows(problem: Problem, past: Sequence[Trial], pending: Sequence[Cand
     return rows[~np.isin(rows, list(tried))] if tried else rows
 
 
-def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) -> bool:
+def may_win(forecast: Forecast, rows: NDArray[np.int64], past: Sequence[Trial]) -> bool:
     """False if values are known before a launch and no row has a larger one than the best trial within its limits."""
+    problem = forecast.problem
     if not problem.objective.is_known:
         return True
     finals = (trial for trial in past if trial.rerun is not None and trial.rerun.is_final)
@@ -142,8 +145,8 @@ def may_win(problem: Problem, rows: NDArray[np.int64], past: Sequence[Trial]) ->
     best = best_trial(problem, [trial for trial in past if trial.number not in refuted])
     if best is None or best.value is None:
         return True
-    tokens = np.zeros(len(problem.grid.indices))
-    for members, deployment in problem.grid.groups:
+    tokens = np.zeros(len(forecast.grid.indices))
+    for members, deployment in forecast.grid.groups:
         tokens[members] = deployment.engine.max_model_len
     return bool((tokens[rows] > best.value).any())
 

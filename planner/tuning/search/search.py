@@ -16,7 +16,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from planner.study import Candidate, Problem
+from planner.estimate import MemoryFigures
+from planner.study import Candidate, Forecast, Learned
 from planner.trials import Heat, Rerun, Trial
 from planner.tuning.search.samplers import (
     FeasibleSampler,
@@ -36,8 +37,11 @@ so it would repeat its proposal."""
 class Search:
     """Asks a sampler for the candidates of one study, and stores their trials."""
 
-    def __init__(self, problem: Problem, store: StudyStore, sampler: BaseSampler) -> None:
-        self._problem = problem
+    def __init__(self, forecast: Forecast, store: StudyStore, sampler: BaseSampler) -> None:
+        self._problem = forecast.problem
+        self.forecast = forecast
+        """The problem, judged with what is known of memory by now."""
+        self.learned = Learned(forecast.calibrations)
         self.store = store
         self._sampler = sampler
         self._study = store.study
@@ -45,13 +49,13 @@ class Search:
         self._rounds_here: set[tuple[str, int]] = set()
 
     @classmethod
-    def open(cls, problem: Problem, storage: str | None) -> Search:
+    def open(cls, forecast: Forecast, storage: str | None) -> Search:
         """Open the study in this storage, by default in memory, with the sampler that it names.
 
         Raises InputError if the stored study has another definition or the sampler is not installed.
         """
-        sampler = make_sampler(problem)
-        return cls(problem, StudyStore(problem, storage), sampler)
+        sampler = make_sampler(forecast.problem)
+        return cls(forecast, StudyStore(forecast.problem, storage), sampler)
 
     # --- the store's, for the loop ---
 
@@ -75,6 +79,15 @@ class Search:
         """Finish storing the trials that a killed planner had begun to store."""
         self.store.store_recorded()
 
+    def learn(self, candidate: Candidate, real: MemoryFigures, source: str, host: str | None = None) -> None:
+        """Judge candidates from here on with the memory that a real start of this one took; `source` names the start.
+
+        Each host keeps its own calibration; candidates are judged by the strictest.
+        """
+        learned = self.learned.learn(self._problem.deployment(candidate), real, source, host)
+        if learned is not self.learned:  # else its log had no figures
+            self.learned, self.forecast = learned, Forecast(self._problem, learned.calibrations)
+
     # --- asking ---
 
     def ask(self) -> tuple[int, Candidate] | None:
@@ -91,17 +104,17 @@ class Search:
                 self.store.claim(self.store.handle(number))
                 return number, candidate
         past, pending = self.trials(), [candidate for _, candidate in running]
-        open_rows = untried_rows(self._problem, past, pending)
+        open_rows = untried_rows(self.forecast, past, pending)
         if isinstance(self._sampler, FeasibleSampler):
-            self._sampler.situation = Situation(open_rows, past, pending)
+            self._sampler.situation = Situation(self.forecast, open_rows, past, pending)
         if self._problem.default not in (*(trial.candidate for trial in past), *pending):
             return self._begin_default()
-        if open_rows.size == 0 or not may_win(self._problem, open_rows, past):
+        if open_rows.size == 0 or not may_win(self.forecast, open_rows, past):
             return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
             trial = self._ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)
-            violated = self._problem.check(candidate)
+            violated = self.forecast.check(candidate)
             if not violated and self._problem.row_of(candidate) in open_rows:
                 return self.store.begin(trial, candidate)
             self.store.reject(trial, violated)
@@ -140,8 +153,8 @@ class Search:
 
     def _nearest(self, rows: NDArray[np.int64], candidate: Candidate) -> int:
         """The row that differs from the candidate in the fewest settings, then by the fewest values."""
-        proposed = self._problem.grid.indices[self._problem.row_of(candidate)]
-        steps = np.abs(self._problem.grid.indices[rows] - proposed)
+        indices = self.forecast.grid.indices
+        steps = np.abs(indices[rows] - indices[self._problem.row_of(candidate)])
         return int(rows[np.lexsort((steps.sum(axis=1), (steps > 0).sum(axis=1)))[0]])
 
     def _ask(self, settings: Mapping[str, BaseDistribution]) -> optuna.Trial:
@@ -163,7 +176,7 @@ class Search:
         return self._begin_row(row)
 
     def _begin_row(self, row: int) -> tuple[int, Candidate]:
-        params = self._problem.choices.params(self._problem.grid.indices[row])
+        params = self._problem.choices.params(self.forecast.grid.indices[row])
         begun = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
         half = (frozen for frozen in begun if CANDIDATE not in frozen.user_attrs)
         if not any(frozen.system_attrs.get("fixed_params") == params for frozen in half):

@@ -1,4 +1,4 @@
-"""Fit the speed model's coefficients to a study's own trials: `fit_coefficients(problem, trials) -> Coefficients`.
+"""Fit the speed model's coefficients to a study's own trials: `fit_coefficients(forecast, trials) -> Coefficients`.
 
 Efficiencies and overheads start from the card's priors. Each trial's throughput and time per output token move them
 as far as the priors' widths allow (maximum a posteriori, Gauss-Newton on their logarithms). The surrogate learns what
@@ -14,9 +14,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.estimate import Coefficients, Deployment, default_coefficients
-from planner.study import Problem
+from planner.estimate import Coefficients, Deployment, default_coefficients, predict
+from planner.study import Forecast
 from planner.trials import Trial
+from planner.workload import Workload
 
 Array = NDArray[np.float64]
 
@@ -40,19 +41,20 @@ FURTHEST = 2.0
 """Largest change of a factor's logarithm."""
 
 
-def fit_coefficients(problem: Problem, trials: Sequence[Trial]) -> Coefficients:
+def fit_coefficients(forecast: Forecast, trials: Sequence[Trial]) -> Coefficients:
     """Coefficients fitted to the measured trials; the card's priors if there are none."""
+    problem = forecast.problem
     prior = default_coefficients(problem.deployment(problem.default).engine, problem.gpu)
     measured = [t for t in trials if t.outcome == "measured" and t.metrics.get("output_throughput", 0.0) > 0]
     if not measured:
         return prior
-    groups = _groups(problem, measured)
+    groups = _groups(forecast, measured)
     names = [name for name in OBSERVED if all(t.metrics.get(name, 0.0) > 0 for t in measured)]
     targets = np.array([[math.log(t.metrics[name]) for t in measured] for name in names])
     scales = np.array([[OBSERVED[name]] * len(measured) for name in names])
 
     def misfit(logs: Array) -> Array:
-        predicted = _log_predicted(problem, groups, names, len(measured), scaled(prior, logs))
+        predicted = _log_predicted(problem.workload, groups, names, len(measured), scaled(prior, logs))
         return np.asarray((targets - predicted) / scales).ravel()
 
     return scaled(prior, _minimise(misfit))
@@ -68,19 +70,19 @@ def scaled(prior: Coefficients, logs: Array) -> Coefficients:
     return replace(prior, **changes)
 
 
-def _groups(problem: Problem, trials: Sequence[Trial]) -> list[tuple[NDArray[np.int64], Deployment]]:
+def _groups(forecast: Forecast, trials: Sequence[Trial]) -> list[tuple[NDArray[np.int64], Deployment]]:
     """Groups of positions in `trials` with their deployment, which has arrays for candidates on the grid."""
-    rows = [problem.row_of(trial.candidate) for trial in trials]
+    rows = [forecast.problem.row_of(trial.candidate) for trial in trials]
     on_grid = np.array([i for i, row in enumerate(rows) if row is not None], dtype=np.int64)
-    groups = [(np.array([i]), problem.deployment(trials[i].candidate)) for i, row in enumerate(rows) if row is None]
+    groups = [(np.array([i]), forecast.deployment(trials[i].candidate)) for i, row in enumerate(rows) if row is None]
     if on_grid.size:
-        indices = problem.grid.indices[[row for row in rows if row is not None]]
-        groups += [(on_grid[members], deployment) for members, deployment in problem.deployments(indices)]
+        indices = forecast.grid.indices[[row for row in rows if row is not None]]
+        groups += [(on_grid[members], deployment) for members, deployment in forecast.deployments(indices)]
     return groups
 
 
 def _log_predicted(
-    problem: Problem,
+    workload: Workload,
     groups: Sequence[tuple[NDArray[np.int64], Deployment]],
     names: Sequence[str],
     count: int,
@@ -89,7 +91,7 @@ def _log_predicted(
     """Logarithms of the predicted metrics.  # (len(names), count)"""
     predicted = np.zeros((len(names), count))
     for members, deployment in groups:
-        metrics = problem.predict(deployment, coefficients)
+        metrics = predict(deployment, workload, coefficients)
         for i, name in enumerate(names):
             predicted[i, members] = metrics[name]
     return np.asarray(np.log(np.maximum(predicted, 1e-9)))

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from planner.constraints import Constraint
 from planner.errors import BackendError, InputError, in_short
-from planner.study import Candidate, Problem
+from planner.study import Candidate, Problem, asked_of, changes_between, in_one_line
 from planner.trials import QualityVerdict, Rerun, Trial, judged, on_par
 from planner.tuning.search.claims import Claims, shown
 from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit
@@ -75,15 +75,15 @@ class StudyStore:
         """Raise InputError if the definition has changed: trials of other loads or machines would not be comparable."""
         now = definition(self._problem)
         stored = self.study.user_attrs.get(DEFINITION)
-        changed = sorted(key for key in {*now, *(stored or {})} if now.get(key) != (stored or {}).get(key))
+        changed = changes_between(stored or {}, now)
         if changed and not self.trials():  # nothing is measured yet, so nothing becomes incomparable
             self.study.set_user_attr(DEFINITION, now)
             for frozen in self.asked():
                 self.study.tell(frozen.number, state=TrialState.FAIL)
         elif changed:
             raise InputError(
-                f"{self._problem.spec.name}: {', '.join(changed)}: changed since this study began, so its trials would "
-                "not compare; give the study a new name, or undo the change"
+                f"{self._problem.spec.name}: {in_one_line(changed)}: changed since this study began, so its trials "
+                "would not compare; give the study a new name (tune --name), or undo the change"
             )
 
     # --- what is known ---
@@ -278,19 +278,4 @@ def record_of(frozen: FrozenTrial) -> Trial | None:
 
 def definition(problem: Problem) -> dict[str, Any]:
     """What must not change while a study runs, as plain values by key."""
-    spec = problem.spec
-    kept = ("models", "hardware", "engine", "container", "workload", "objective", "repeats")
-
-    def plain(value: Any) -> Any:
-        return msgspec.to_builtins(value, enc_hook=float)
-
-    kept_values = {key: plain(getattr(spec, key)) for key in kept}
-    # Timeouts, the start command, the compile cache and passed variables do not change any result.
-    for waiting in ("start_timeout", "command", "compile_cache", "pass_env"):
-        kept_values["engine"].pop(waiting)
-    kept_values["hardware"].pop("gpu_ids")  # all cards of a study are alike
-    if not spec.objective.weights:  # older studies, stored without weights, must continue
-        kept_values["objective"].pop("weights")
-    for name, variant in spec.models.items():
-        kept_values["models"][name]["path"] = variant.basename  # a folder may move
-    return {**kept_values, "search_space": plain(problem.choices.searched)}
+    return {**asked_of(problem.spec), "search_space": msgspec.to_builtins(problem.choices.searched, enc_hook=float)}

@@ -17,7 +17,7 @@ def stored_trials(
     spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None
 ) -> tuple[Problem, list[Trial]]:
     """The problem of a study, and its trials so far. Raises InputError if there are none."""
-    problem = Problem(spec)
+    problem = Problem.of(spec)
     workspace = Workspace(folder, is_simulated)
     if storage is None and not (workspace.folder / "study.db").exists():
         hint = "" if is_simulated else "; for simulated ones add --simulated"

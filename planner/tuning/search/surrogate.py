@@ -26,7 +26,7 @@ from planner.benchmark import Metric
 from planner.engine import FIELDS, NOT_COMPILED
 from planner.estimate import Coefficients, no_effect
 from planner.hardware import Machine
-from planner.study import Candidate, Problem
+from planner.study import Candidate, Forecast
 from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, Trial, as_on_one_host, launch_noise, shared_effects
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
@@ -54,9 +54,9 @@ WARM_SHARE = 0.6
 
 
 class Surrogate:
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self._sign = problem.objective.sign
+    def __init__(self, forecast: Forecast) -> None:
+        self._forecast, self._problem = forecast, forecast.problem
+        self._sign = forecast.problem.objective.sign
         self._names = self._relevant_names()
         self._features: Array | None = None
 
@@ -68,8 +68,8 @@ class Surrogate:
         objective = self._problem.objective
         past = self._telling([as_on_one_host(self._problem, trial) for trial in past])
         past = [*past, *self._as_believed(pending, past)]
-        coefficients = fit_coefficients(self._problem, past)
-        grid = self._problem.grid.predicted(coefficients)
+        coefficients = fit_coefficients(self._forecast, past)
+        grid = self._forecast.grid.predicted(coefficients)
         measured = _measured(past)
         if not measured:
             predicted = {name: column[rows] for name, column in grid.items()}
@@ -115,8 +115,8 @@ class Surrogate:
     def _believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
         powers = self._problem.objective.powers if metric is None else {metric: 1.0}
         measured = [t for t in _measured(past) if metric is None or t.metrics.get(metric, 0.0) > 0]
-        coefficients = fit_coefficients(self._problem, measured)
-        grid = self._problem.grid.predicted(coefficients)
+        coefficients = fit_coefficients(self._forecast, measured)
+        grid = self._forecast.grid.predicted(coefficients)
         predicted = {name: column[rows] for name, column in grid.items()}
         if not measured:
             return _log(powers, predicted)
@@ -151,7 +151,7 @@ class Surrogate:
         rows = np.array([self._problem.row_of(candidate) for candidate in candidates])
         values = np.exp(self._believed(rows, past))
         limits = {name: np.exp(self._believed(rows, past, name)) for name in self._problem.objective.limits}
-        coefficients = fit_coefficients(self._problem, measured)
+        coefficients = fit_coefficients(self._forecast, measured)
         return [
             replace(
                 measured[-1],
@@ -162,7 +162,7 @@ class Surrogate:
                 start_s=0.0,
                 provenance=replace(measured[-1].provenance, machine=Machine()),
                 metrics={
-                    **self._problem.predicted(candidate, coefficients),
+                    **self._forecast.predicted(candidate, coefficients),
                     **{name: float(limit[i]) for name, limit in limits.items()},
                 },
             )
@@ -171,7 +171,7 @@ class Surrogate:
 
     def _predicted(self, trials: Sequence[Trial], coefficients: Coefficients) -> dict[str, Array]:
         """Predicted metrics of the trials.  # each (len(trials),)"""
-        each = [self._problem.predicted(trial.candidate, coefficients) for trial in trials]
+        each = [self._forecast.predicted(trial.candidate, coefficients) for trial in trials]
         return {name: np.array([metrics[name] for metrics in each]) for name in each[0]}
 
     def _kept(self, predicted: Mapping[str, Array]) -> Array:
@@ -198,7 +198,7 @@ class Surrogate:
 
     def _expected_start_s(self, rows: NDArray[np.int64], measured: Sequence[Trial]) -> Array:
         """Expected start-up seconds; fewer if an engine of the same compiled shape filled the compile cache before."""
-        grid, names = self._problem.grid, self._problem.choices.names
+        grid, names = self._forecast.grid, self._problem.choices.names
         shaping = [i for i, name in enumerate(names) if name not in NOT_COMPILED]
         seen: set[bytes] = set()
         starts: dict[bool, list[float]] = {False: [], True: []}
@@ -232,7 +232,7 @@ class Surrogate:
 
     def _grid_features(self) -> Array:
         if self._features is None:
-            grid, names = self._problem.grid, self._problem.choices.names
+            grid, names = self._forecast.grid, self._problem.choices.names
             columns = [
                 self._encode(name, values)[grid.indices[:, names.index(name)]]
                 for name in self._names

@@ -293,7 +293,8 @@ def test_no_name_is_cut_on_a_narrow_terminal(run: Run, study: Path, monkeypatch:
             assert (code, "\N{HORIZONTAL ELLIPSIS}" in out) == (0, False), line
             assert max(map(len, out.splitlines())) <= int(columns)
             assert line != "candidates" or "max_num_seqs" in out
-    assert "--interconnect <str>" in process("estimate --help", COLUMNS="40").stdout
+    help_text = process("estimate --help", COLUMNS="40").stdout
+    assert re.search(r"--interconnect (<str>|TEXT)", help_text)  # typer's newer and older word for a text
     assert study.exists()
 
 

@@ -32,6 +32,7 @@ from planner.launch.docker.image import ImageFacts
 from planner.study.loading import load_study
 from planner.study.spec import StudySpec
 from planner.units import GIB
+from tests.forecasts import forecast_of
 from tests.places import ROOT
 
 TARGET = ROOT / "studies" / "qwen3-32b-awq-4x2080ti"
@@ -124,7 +125,7 @@ XORG = (GpuProcess(pid=1, name="Xorg", used_bytes=GIB // 2), GpuProcess(pid=2, n
     ("gpus", "name", "status", "words"),
     [
         (turing(1), "GPUs", "problem", "the study uses 2"),
-        (_h200(2), "GPUs", "warning", "the study predicts for RTX 2080 Ti 22GB"),
+        (_h200(2), "GPUs", "problem", "the study predicts for RTX 2080 Ti 22GB"),
         (_h200(2), "GPU memory", "warning", "139.80 GiB each"),
         (machine([*turing(1).cards, *replace(_h200(1)).cards]), "GPUs", "warning", "unlike cards"),
         (turing(3), "GPUs", "ok", "the study uses the first 2"),
@@ -353,7 +354,7 @@ def test_a_program_that_is_not_there_or_fails_is_said(study: Any) -> None:
 
 
 def test_another_version_than_the_studys_is_a_problem(make_problem: Any) -> None:
-    here = case(None, problem=make_problem())
+    here = case(None, forecast=forecast_of(make_problem()))
     found = flag_checks.version(here, flag_checks.Program("0.9.2", frozenset()))
     assert found is not None
     assert (found.status, found.fix) == ("problem", "write engine.version: 0.9.2, or take another image")
@@ -371,12 +372,12 @@ def test_another_version_than_the_studys_is_a_problem(make_problem: Any) -> None
 )
 def test_cpuset_is_held_against_the_engines_cpus(make_problem: Any, cpuset: str, status: str) -> None:
     problem = make_problem(container__cpuset_cpus=cpuset)
-    assert host_checks.cpus(case(problem.spec, problem=problem)).status == status
+    assert host_checks.cpus(case(problem.spec, forecast=forecast_of(problem))).status == status
 
 
 def test_two_ranks_want_more_shm_than_docker_gives(make_problem: Any) -> None:
     problem = make_problem(container__ipc="private")
-    shm = host_checks.shm(case(problem.spec, problem=problem))
+    shm = host_checks.shm(case(problem.spec, forecast=forecast_of(problem)))
     assert shm.status == "problem"
     assert "0.06 GiB of /dev/shm are shared by 2 ranks" in shm.finding
 
@@ -393,7 +394,7 @@ def test_a_port_in_use_is_named_with_its_program(study: Any) -> None:
 @pytest.mark.parametrize(("limits", "status"), [({"memlock": -1}, "ok"), ({}, "warning"), ({"memlok": -1}, "problem")])
 def test_limits_of_containers(make_problem: Any, limits: dict[str, int], status: str) -> None:
     problem = make_problem(container__ulimits=limits)
-    assert host_checks.ulimits(case(problem.spec, problem=problem)).status == status
+    assert host_checks.ulimits(case(problem.spec, forecast=forecast_of(problem))).status == status
 
 
 def test_a_workload_of_more_sockets_than_files_is_a_problem(make_problem: Any) -> None:
@@ -401,7 +402,7 @@ def test_a_workload_of_more_sockets_than_files_is_a_problem(make_problem: Any) -
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
     try:
-        found = host_checks.ulimits(case(problem.spec, problem=problem))
+        found = host_checks.ulimits(case(problem.spec, forecast=forecast_of(problem)))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert found.status == "problem"
@@ -409,7 +410,7 @@ def test_a_workload_of_more_sockets_than_files_is_a_problem(make_problem: Any) -
 
 def test_host_memory_that_is_not_there_is_said(make_problem: Any) -> None:
     problem = make_problem(hardware__host_memory="64GiB", engine__settings={"swap_space": 100, "dtype": "half"})
-    found = host_checks.memory(case(problem.spec, problem=problem))
+    found = host_checks.memory(case(problem.spec, forecast=forecast_of(problem)))
     assert found.status == "warning"
     assert "the study says 64.00 GiB" in found.finding
     assert "swap space" in found.finding
@@ -497,7 +498,7 @@ def test_bad_input_is_one_line(run: Run, line: str, message: str) -> None:
 
 def test_every_line_is_documented(target: StudySpec, make_problem: Any) -> None:
     page = (ROOT / "docs" / "doctor.md").read_text("utf-8")
-    names = {check.name for check in examine(case(target, problem=make_problem(), docker=None))}
+    names = {check.name for check in examine(case(target, forecast=forecast_of(make_problem()), docker=None))}
     names |= lines(target, turing()).keys() | {"vLLM version", "vLLM flags"}
     for name in names:
         assert f"| {'model NAME' if name.startswith('model ') else name} |" in page, name

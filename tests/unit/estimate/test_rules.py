@@ -21,6 +21,7 @@ from planner.model.config_json import spec_from_config
 from planner.study.loading import load_study
 from planner.study.problem import Problem
 from planner.units import GIB, MIB
+from tests.forecasts import forecast_of, grid_of
 from tests.places import ROOT
 
 STUDIES = sorted((ROOT / "studies").glob("*/study.yaml"))
@@ -203,14 +204,14 @@ def test_gptq_groups_and_vocabularies_limit_tensor_parallelism() -> None:
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
 def test_the_whole_grid_is_judged_as_each_candidate_is(path: Path) -> None:
     study = load_study(path)
-    problem = Problem(study)
-    grid, predicted = problem.grid, problem.grid.predicted()
+    problem = Problem.of(study)
+    grid, predicted = grid_of(problem), grid_of(problem).predicted()
     rows = np.random.default_rng(0).choice(len(grid.indices), min(200, len(grid.indices)), replace=False)
     for row in rows:
         candidate = problem.choices.candidate(problem.choices.params(grid.indices[row]))
         violated = check(problem.deployment(candidate))
         assert (violated[0].name if violated else None) == (RULES[grid.rule[row]].name if grid.rule[row] >= 0 else None)
-        for name, value in problem.predicted(candidate).items():
+        for name, value in forecast_of(problem).predicted(candidate).items():
             assert value == pytest.approx(predicted[name][row])
         assert problem.row_of(candidate) == row
     assert 0 < len(grid.feasible_rows) < len(grid.indices) or not grid.removed_by()

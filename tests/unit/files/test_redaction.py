@@ -23,6 +23,7 @@ from planner.service.export.kinds import ExportKind, exported
 from planner.study.problem import Problem
 from planner.tuning.search.search import Search
 from planner.tuning.search.store import definition
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 VALUE = "hf_0123456789abcdef"
@@ -70,10 +71,10 @@ def problem(make_problem: Make, monkeypatch: pytest.MonkeyPatch) -> Problem:
 def test_no_export_and_no_record_has_the_value(problem: Problem, launch: Any, storage: str) -> None:
     trial = launch(problem)[0]
     for kind in get_args(ExportKind):
-        text = exported(kind, problem, trial, None, Path("ladder.yaml"))
+        text = exported(kind, forecast_of(problem), trial, None, Path("ladder.yaml"))
         assert VALUE not in text, kind
         assert "HF_TOKEN" in text, kind
-    search = Search.open(problem, storage)
+    search = Search.open(forecast_of(problem), storage)
     number, _ = search.ask() or (0, None)
     assert number == trial.number
     search.tell(trial)
@@ -154,5 +155,5 @@ def test_a_storages_password_is_not_repeated(make_problem: Make) -> None:
     with pytest.raises(
         InputError, match=r"^storage nonsense://me:\*\*\*@db\.example/studies: cannot be opened"
     ) as caught:
-        Search.open(make_problem(), "nonsense://me:hf-secret-word@db.example/studies")
+        Search.open(forecast_of(make_problem()), "nonsense://me:hf-secret-word@db.example/studies")
     assert "secret-word" not in str(caught.value)

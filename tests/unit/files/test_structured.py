@@ -19,6 +19,7 @@ from planner.study.problem import Problem
 from planner.study.space import SearchSpace
 from planner.study.spec import StudySpec
 from planner.workload.workload import Workload
+from tests.forecasts import forecast_of, grid_of
 from tests.places import ROOT
 
 STUDIES = sorted((ROOT / "studies").glob("*/study.yaml"))
@@ -26,8 +27,8 @@ STUDIES = sorted((ROOT / "studies").glob("*/study.yaml"))
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
 def test_shipped_studies_load_look_up_and_match_their_schema(path: Path) -> None:
-    problem = Problem(load_study(path))
-    assert len(problem.grid.feasible_rows) > 0
+    problem = Problem.of(load_study(path))
+    assert len(grid_of(problem).feasible_rows) > 0
     assert load_study(path.parent) == problem.spec
     jsonschema.validate(yaml.safe_load(path.read_text("utf-8")), json_schema("study"))
 
@@ -46,9 +47,9 @@ def test_a_study_takes_every_shipped_workload(
     name: str, study_data: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study_data(), "workload": name}), "utf-8")
-    problem = Problem(load_study(tmp_path))
+    problem = Problem.of(load_study(tmp_path))
     assert problem.workload.name == name
-    assert problem.predicted(problem.default)["output_throughput"] > 0
+    assert forecast_of(problem).predicted(problem.default)["output_throughput"] > 0
 
 
 def test_a_study_takes_a_file_beside_it_but_no_recorded_prompts(

@@ -188,5 +188,5 @@ main(["estimate", "--model", "Qwen/Qwen9-8B", "--gpu", "H200"])
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert "pip install 'planner[hub]' reads it from the Hugging Face Hub; near names: " in result.stderr
+    assert "pip install 'vllm-planner[hub]' reads it from the Hugging Face Hub; near names: " in result.stderr
     assert "Qwen/Qwen3-8B" in result.stderr

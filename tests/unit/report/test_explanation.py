@@ -10,6 +10,7 @@ import pytest
 
 from planner.report.explanation import effects, limit_of, model_fit
 from planner.study.problem import Problem
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 SEARCH = {"max_num_seqs": [2, 8, 32], "block_size": [16, 32], "swap_space": [0, 4]}
@@ -18,7 +19,7 @@ SEARCH = {"max_num_seqs": [2, 8, 32], "block_size": [16, 32], "swap_space": [0, 
 def test_what_is_measured_to_matter_comes_first(make_problem: Make, tune: Any) -> None:
     """Four requests at once: 2 sequences halve the throughput, the size of blocks changes nothing."""
     problem = make_problem(search_space={"search": SEARCH}, workload__num_requests=64)
-    found = effects(problem, tune(problem, 8))
+    found = effects(forecast_of(problem), tune(problem, 8))
     assert found[0].name == "max_num_seqs"
     assert found[0].worst == 2
     assert found[0].gain > 0.3
@@ -40,7 +41,7 @@ def test_the_limit_is_named(make_problem: Make, settings: dict[str, Any], worklo
         search_space={"search": {"block_size": [16, 32]}},
         **changes,
     )
-    assert words in limit_of(problem, problem.default)
+    assert words in limit_of(forecast_of(problem), problem.default)
 
 
 def test_the_models_error_is_a_median_and_needs_three_trials(make_problem: Make, tune: Any) -> None:

@@ -30,6 +30,7 @@ from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import simulated
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 
@@ -62,7 +63,7 @@ def test_less_is_better_where_a_latency_is_minimised(make_problem: Make, launch:
 def test_only_what_differs_from_the_resolved_default_differs(make_problem: Make, launch: Any) -> None:
     problem = make_problem(search_space={"search": {"layout": ["1xtp2"], "max_num_seqs": [8], "block_size": [16]}})
     default, other = launch(problem, 2)
-    found = compared(problem, [replace(default, value=1.0), replace(other, value=2.0)])
+    found = compared(forecast_of(problem), [replace(default, value=1.0), replace(other, value=2.0)])
     assert found is not None
     assert found.default is not None
     words = {setting.name: (setting.default, setting.best, setting.differs) for setting in found.settings}
@@ -76,10 +77,10 @@ def test_only_what_differs_from_the_resolved_default_differs(make_problem: Make,
 def test_the_default_is_compared_with_itself_nowhere(make_problem: Make, launch: Any) -> None:
     problem = make_problem()
     default, other = launch(problem, 2)
-    found = compared(problem, [replace(default, value=2.0), replace(other, value=1.0)])
+    found = compared(forecast_of(problem), [replace(default, value=2.0), replace(other, value=1.0)])
     assert found is not None
     assert found.default is None
-    assert compared(problem, []) is None
+    assert compared(forecast_of(problem), []) is None
 
 
 def test_the_metrics_of_the_finals_win(make_problem: Make, tune: Any, storage: str, watcher: Any) -> None:
@@ -87,11 +88,11 @@ def test_the_metrics_of_the_finals_win(make_problem: Make, tune: Any, storage: s
     tune(problem, 5)
     trials = run_finals(
         problem,
-        Search.open(problem, storage),
-        LocalExecutor(problem, simulated(problem), watcher.stage, "simulated"),
+        Search.open(forecast_of(problem), storage),
+        LocalExecutor(problem, simulated(forecast_of(problem)), watcher.stage, "simulated"),
         watcher,
     )
-    found = compared(problem, trials)
+    found = compared(forecast_of(problem), trials)
     assert found is not None
     assert found.from_finals
     shown = distributions(problem, trials)
@@ -128,7 +129,9 @@ def test_origins_name_the_machine_or_say_that_nobody_did(make_problem: Make, lau
         dict(origins(problem, [replace(real, provenance=replace(real.provenance, machine=Machine()))]))["driver"]
         == UNSAID[1]
     )
-    assert feasible_words(problem).startswith("8 combinations of the search space: 8 feasible, 0 ruled out")
+    assert feasible_words(forecast_of(problem)).startswith(
+        "8 combinations of the search space: 8 feasible, 0 ruled out"
+    )
 
 
 def test_only_launches_have_a_machine(make_problem: Make) -> None:

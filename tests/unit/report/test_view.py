@@ -13,6 +13,7 @@ from planner.report.view import conclusion, plan_view, trials_table
 from planner.study.problem import Problem
 from planner.trials.trial import Failure
 from planner.trials.wording import describe
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 
@@ -39,13 +40,13 @@ def three(make_problem: Make, launch: Any) -> tuple[Problem, list[Any]]:
 
 def test_the_plan_counts_what_is_feasible_and_names_what_removes_the_rest(make_problem: Make) -> None:
     problem = make_problem(search_space={"search": {"swap_space": [0, 4], "max_num_batched_tokens": [1024, 4096]}})
-    text = _text(plan_view(problem, "about 3 min", "here", "docker", 7))
+    text = _text(plan_view(forecast_of(problem), "about 3 min", "here", "docker", 7))
     assert "candidates 4: 2 feasible, 2 infeasible" in text
     assert "2 by rule: max_num_batched_tokens >= max_model_len without chunked prefill" in text
     assert "no effect on speed: V0 only pins it" in text
     assert "7 on backend docker, sampler planner" in text
     assert "SIMULATED" not in text
-    assert "SIMULATED" in _text(plan_view(problem, "", "", "simulated", 1))
+    assert "SIMULATED" in _text(plan_view(forecast_of(problem), "", "", "simulated", 1))
 
 
 def test_candidates_in_words(make_problem: Make) -> None:
@@ -73,12 +74,14 @@ def test_the_table_marks_the_best_and_compares_with_the_default(three: tuple[Pro
 
 def test_the_conclusion_is_about_best_and_default(three: tuple[Problem, list[Any]]) -> None:
     problem, (default, better, failed) = three
-    text = _text(conclusion(problem, [default, better, failed]))
+    text = _text(conclusion(forecast_of(problem), [default, better, failed]))
     assert "best: trial 1, output_throughput 125.0 tok/s" in text
     assert "engine defaults: 100.0 tok/s; the best is +25.0%" in text
     assert "SIMULATED" in text
-    assert "the engine's defaults are the best" in _text(conclusion(problem, [replace(default, value=200.0), better]))
-    assert "no trial kept every limit" in _text(conclusion(problem, [failed]))
+    assert "the engine's defaults are the best" in _text(
+        conclusion(forecast_of(problem), [replace(default, value=200.0), better])
+    )
+    assert "no trial kept every limit" in _text(conclusion(forecast_of(problem), [failed]))
     assert "engine defaults: failed: CUDA out of memory" in _text(
-        conclusion(problem, [replace(failed, candidate=problem.default, number=0), better])
+        conclusion(forecast_of(problem), [replace(failed, candidate=problem.default, number=0), better])
     )

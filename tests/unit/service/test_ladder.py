@@ -23,6 +23,7 @@ from planner.service.reliefs import make_ladder, used_bytes
 from planner.study.candidate import Candidate
 from planner.study.problem import CPU_KV_ENV, Problem
 from planner.units import GIB
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 CPU_STUDY = {
@@ -39,7 +40,9 @@ def ladder_of(launch: Any) -> Callable[..., Ladder]:
     def make(problem: Problem, **changes: Any) -> Ladder:
         trial = launch(problem)[0]
         engine = msgspec.structs.replace(trial.candidate.engine, **changes)
-        return make_ladder(problem, replace(trial, candidate=msgspec.structs.replace(trial.candidate, engine=engine)))
+        return make_ladder(
+            forecast_of(problem), replace(trial, candidate=msgspec.structs.replace(trial.candidate, engine=engine))
+        )
 
     return make
 
@@ -120,8 +123,8 @@ def test_whatever_the_winner_is(
         engine__version=version, hardware__gpu="RTX 3090", hardware__gpu_memory=f"{gib}GiB",
         engine__settings={"dtype": "half", "max_model_len": 4096, **changes},
     )  # fmt: skip
-    if not problem.check(problem.default):
-        assert is_a_ladder(problem, make_ladder(problem, launch(problem)[0]))
+    if not forecast_of(problem).check(problem.default):
+        assert is_a_ladder(problem, make_ladder(forecast_of(problem), launch(problem)[0]))
 
 
 @pytest.mark.parametrize(
@@ -150,17 +153,35 @@ def test_a_written_ladder_is_read_back(make_problem: Make, launch: Any, tmp_path
     problem = make_problem()
     trial = launch(problem)[0]
     path = tmp_path / "ladder.yaml"
-    path.write_text(ladder_yaml(problem, trial, None), "utf-8")
+    path.write_text(ladder_yaml(forecast_of(problem), trial, None), "utf-8")
     assert "SIMULATED" in path.read_text("utf-8").splitlines()[0]
     found, folder = load_ladder(path)
-    assert (found, folder) == (make_ladder(problem, trial), tmp_path)
-    assert load_ladder(tmp_path / "study.yaml") == (found, folder), "by the study beside it"
+    assert (found, folder) == (make_ladder(forecast_of(problem), trial), tmp_path)
+    assert load_ladder(tmp_path) == (found, folder), "by its folder"
     assert found.source.startswith("SIMULATED")
 
 
 def test_a_missing_ladder_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ladder\.yaml: no such ladder; planner tune writes it"):
-        load_ladder(tmp_path / "study.yaml")
+    with pytest.raises(InputError, match=r"ladder\.yaml: no such ladder; planner tune writes a ladder\.yaml"):
+        load_ladder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("typo.yaml", None, r"typo\.yaml: no such ladder"),
+        ("mine.yaml", "", r"mine\.yaml: is no ladder: it has no `rungs:`; .*/ladder\.yaml is one"),
+        ("study.yaml", "name: x\n", r"study\.yaml: is no ladder: it has no `rungs:`; .*/ladder\.yaml is one"),
+    ],
+)
+def test_no_other_ladder_is_read_than_the_one_named(
+    ladder_of: Callable[..., Ladder], make_problem: Make, tmp_path: Path, name: str, content: str | None, words: str
+) -> None:
+    (tmp_path / "ladder.yaml").write_text(encode(ladder_of(make_problem())), "utf-8")
+    if content is not None:
+        (tmp_path / name).write_text(content, "utf-8")
+    with pytest.raises(InputError, match=words):
+        load_ladder(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,3 @@ def test_of_several_hosts_the_strictest_counts(make_problem: Callable[..., Probl
     ((key, strictest),) = both.calibrations.items()
     assert strictest == both.of_host("b")[key] == both.of_host("unknown")[key]
     assert both.of_host("a") == one.calibrations
-
-
-def test_the_grid_is_judged_again_after_a_start(make_problem: Callable[..., Problem]) -> None:
-    problem = make_problem()
-    before = problem.grid
-    assert problem.grid is before
-    assert not problem.learn(problem.default, MemoryFigures(), "a log without figures")
-    assert problem.grid is before
-    blocks = int(problem.deployment(problem.default).memory.num_blocks)
-    assert problem.learn(problem.default, MemoryFigures(num_blocks=blocks - 100), "a start")
-    assert problem.grid is not before
-    assert int(problem.deployment(problem.default).memory.num_blocks) == blocks - 100

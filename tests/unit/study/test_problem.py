@@ -14,6 +14,7 @@ from planner.estimate.rules import RULES, check
 from planner.study.candidate import Layout
 from planner.study.problem import Problem
 from planner.units import GIB
+from tests.forecasts import forecast_of, grid_of
 
 Make = Callable[..., Problem]
 
@@ -22,7 +23,7 @@ def test_what_the_study_fixes_is_not_searched(make_problem: Make) -> None:
     problem = make_problem(engine__settings={"dtype": "half", "max_model_len": 4096, "max_num_seqs": 16})
     assert problem.choices.names == ["layout", "block_size"]
     assert problem.default.engine.max_num_seqs == 16
-    assert len(problem.grid.indices) == 4
+    assert len(grid_of(problem).indices) == 4
 
 
 def test_the_studys_settings_win_over_the_spaces(make_problem: Make) -> None:
@@ -53,7 +54,7 @@ def test_layouts_that_do_not_fit_the_machine_are_left_out(make_problem: Make) ->
     none_fits = make_problem(search_space={"search": {"layout": ["1xtp4", "4xtp1"]}})
     assert (none_fits.choices.names, none_fits.default.layout) == ([], Layout(1, 2))
     too_wide = make_problem(engine__settings={"tensor_parallel_size": 4}, search_space={"search": {}})
-    assert too_wide.grid.removed_by() == {"enough GPUs": 1}
+    assert grid_of(too_wide).removed_by() == {"enough GPUs": 1}
 
 
 def test_several_models_are_searched_each_with_its_settings(make_problem: Make) -> None:
@@ -116,13 +117,13 @@ def test_arrays_and_scalars_agree_where_words_and_unset_flags_are_searched(make_
         "gpu_memory_utilization": {"low": 0.5, "high": 1.0, "step": 0.1},
     }
     problem = make_problem(engine__settings={"dtype": "half"}, search_space={"search": search})
-    grid, predicted = problem.grid, problem.grid.predicted()["output_throughput"]
+    grid, predicted = grid_of(problem), grid_of(problem).predicted()["output_throughput"]
     rows = np.random.default_rng(1).choice(len(grid.indices), 200, replace=False)
     for row in rows:
         candidate = problem.choices.candidate(problem.choices.params(grid.indices[row]))
         violated = check(problem.deployment(candidate))
         assert (violated[0].name if violated else None) == (RULES[grid.rule[row]].name if grid.rule[row] >= 0 else None)
-        assert problem.predicted(candidate)["output_throughput"] == pytest.approx(predicted[row])
+        assert forecast_of(problem).predicted(candidate)["output_throughput"] == pytest.approx(predicted[row])
     assert len(set(grid.rule[rows].tolist())) >= 6  # the sample meets rules of many kinds
 
 
@@ -134,18 +135,18 @@ def test_the_cpu_backends_environment_variable_sizes_its_cache(make_problem: Mak
         search_space={"search": {"max_num_seqs": [2, 4]}},
     )
     assert problem.deployment(problem.default).memory.kv_cache_bytes == pytest.approx(2 * GIB, rel=0.01)
-    assert problem.grid.removed_by() == {}
+    assert grid_of(problem).removed_by() == {}
 
 
 def test_a_searched_setting_the_version_lacks_is_left_out_and_never_written(make_problem: Make) -> None:
     search = {"swap_space": [0, 4], "max_num_seqs": [8, 16], "optimization_level": [None, 1]}
     problem = make_problem(engine__version="0.20.2", search_space={"search": search})
-    assert problem.left_out == ["swap_space"]
+    assert problem.left_out == ("swap_space",)
     assert list(problem.choices.searched) == ["max_num_seqs", "optimization_level"]
-    for row in problem.grid.indices:
+    for row in grid_of(problem).indices:
         assert problem.choices.candidate(problem.choices.params(row)).engine.swap_space is None
     older = make_problem(engine__version="0.8.5", search_space={"search": search})
-    assert older.left_out == ["optimization_level"]
+    assert older.left_out == ("optimization_level",)
 
 
 def test_an_environment_that_forces_v0_is_heeded(make_problem: Make) -> None:
@@ -154,4 +155,4 @@ def test_an_environment_that_forces_v0_is_heeded(make_problem: Make) -> None:
     assert v1.deployment(v1.default).engine.generation == "V1"
     engine = v0.deployment(v0.default).engine
     assert (engine.generation, engine.attention_backend) == ("V0", "FLASH_ATTN")
-    assert {d.engine.generation for _, d in v0.grid.groups} == {"V0"}
+    assert {d.engine.generation for _, d in grid_of(v0).groups} == {"V0"}

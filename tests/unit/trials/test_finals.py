@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,13 +14,24 @@ from planner.errors import EngineCrashed
 from planner.report.verdict import judged
 from planner.service.export.header import header
 from planner.study.problem import Problem
-from planner.trials.finals import FRESH, ROUNDS, Blocks, chosen_trial, finalists, heats, judge_finals, measured_again
+from planner.trials.blocks import LEAST_ROUNDS, MOST_ROUNDS
+from planner.trials.finals import (
+    FRESH,
+    changed_settings,
+    chosen_trial,
+    finalists,
+    heats,
+    judge_finals,
+    measured_again,
+    most_heats,
+)
 from planner.trials.racing import Repeats
 from planner.trials.trial import Rerun, Trial, best_trial, default_trial, searched
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import Measurement, simulated
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 
@@ -40,15 +50,18 @@ def with_values(trials: Sequence[Trial], *values: float) -> list[Trial]:
 
 
 def rerun_of(problem: Problem, trials: list[Trial], values: dict[int, Sequence[float]]) -> list[Trial]:
-    """The finals over, with these values for each finalist: two a round."""
+    """The finals over, with these values of each finalist by round; after the last, they begin again."""
     done = list(trials)
     while to_do := heats(problem, done):
         heat = to_do[0]
-        of, number = heat.rerun.of, heat.rerun.round
-        pair = tuple(values[of][2 * number : 2 * number + 2])
-        again = replace(heat.trial, number=100 + len(done), rerun=heat.rerun, value=sum(pair) / 2, repeat_values=pair)
-        done.append(again)
+        value = values[heat.rerun.of][heat.rerun.round % len(values[heat.rerun.of])]
+        repeats = (value,) * heat.repeats.count
+        done.append(replace(heat.trial, number=100 + len(done), rerun=heat.rerun, value=value, repeat_values=repeats))
     return done
+
+
+def rounds_of(trials: Sequence[Trial], number: int) -> list[int]:
+    return [trial.rerun.round for trial in trials if trial.rerun is not None and trial.rerun.of == number]
 
 
 def test_the_default_and_those_near_the_best_compete(trials: tuple[Problem, list[Trial]]) -> None:
@@ -67,11 +80,18 @@ def test_without_a_rival_there_are_no_finals(trials: tuple[Problem, list[Trial]]
 def test_rounds_alternate_and_have_prompts_of_their_own(trials: tuple[Problem, list[Trial]]) -> None:
     problem, found = trials
     order = heats(problem, with_values(found, 100, 150, 149, 120))
-    assert [heat.trial.number for heat in order] == [0, 1, 2, 2, 1, 0]
-    assert len(order) == 3 * ROUNDS
-    first, second = order[0].repeats, order[-1].repeats
+    assert [heat.trial.number for heat in order] == [0, 1, 2, 2, 1, 0, 0, 1, 2]
+    assert len(order) == 3 * LEAST_ROUNDS
+    assert most_heats(problem, order) == len(order) + 2 * (MOST_ROUNDS - LEAST_ROUNDS)
+    first, second = order[0].repeats, order[3].repeats
     assert first.first >= FRESH > problem.spec.repeats
     assert second.first == first.first + first.count
+
+
+def test_two_finalists_run_a_round_more_so_that_their_noise_is_known(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    order = heats(problem, with_values(found, 100, 90, 149, 120))
+    assert [heat.trial.number for heat in order] == [0, 2, 2, 0, 0, 2, 2, 0]
 
 
 def test_a_clear_winner_wins_with_its_interval(trials: tuple[Problem, list[Trial]]) -> None:
@@ -86,16 +106,17 @@ def test_a_clear_winner_wins_with_its_interval(trials: tuple[Problem, list[Trial
     gain = finals.winner.gain
     assert gain is not None
     assert gain.low < 0.40 < gain.high < 0.45
+    assert [len(f.values) for f in finals.finalists] == [LEAST_ROUNDS] * 3, "it was sure at once"
     assert chosen_trial(problem, rerun_of(problem, seen, values)) is seen[1]
 
 
 def test_what_is_exported_quotes_the_finals(trials: tuple[Problem, list[Trial]]) -> None:
     problem, found = trials
     seen = with_values(found, 100, 150, 149, 120)
-    values = {0: [100.0] * 4, 1: [140.0, 141.0, 139.0, 140.0], 2: [120.0] * 4}
+    values = {0: [100.0] * 4, 1: [140.0, 141.0, 139.0], 2: [120.0] * 4}
     after = rerun_of(problem, seen, values)
     shown = measured_again(problem, after, seen[1])
-    assert shown.value == pytest.approx(140)
+    assert shown.value == pytest.approx(140, abs=0.01)
     assert "140.0 tok/s (engine defaults: 100.0 tok/s, +40.0%), in the finals" in header(
         problem, shown, measured_again(problem, after, seen[0])
     )
@@ -112,7 +133,7 @@ def test_why_not_the_one_with_the_better_figure_is_said(trials: tuple[Problem, l
         figures = {0: 100.0, 1: 140.0, 2: 140.0}
         figures[higher] += 0.5
         values = {number: [figure * n for n in noise[:: 1 - 2 * (number % 2)]] for number, figure in figures.items()}
-        verdict = judged(problem, rerun_of(problem, seen, values))
+        verdict = judged(forecast_of(problem), rerun_of(problem, seen, values))
         assert verdict.trial is not None
         assert verdict.trial.number in {1, 2}
         told.append(verdict.reasons[0].startswith(f"not trial {higher}: it is not surely better"))
@@ -132,7 +153,7 @@ def test_a_gain_that_may_be_noise_keeps_the_default(trials: tuple[Problem, list[
 def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:
     problem = make_problem()
     found = tune(problem, 5)
-    works = simulated(problem)
+    works = simulated(forecast_of(problem))
     best = best_trial(problem, found)
     assert best is not None
     assert best is not default_trial(problem, found)
@@ -142,7 +163,7 @@ def test_who_fails_in_the_finals_does_not_win(make_problem: Make, storage: str, 
             raise EngineCrashed("out of luck")
         return works(candidate, number, on_stage, repeats)
 
-    search = Search.open(problem, storage)
+    search = Search.open(forecast_of(problem), storage)
     after = run_finals(problem, search, LocalExecutor(problem, measure, watcher.stage, "simulated"), watcher)
     assert searched(after) == found
     finals = judge_finals(problem, after)
@@ -198,12 +219,13 @@ def test_the_gain_of_a_known_value_is_exact(contexts: tuple[Problem, list[Trial]
 def test_one_context_alone_is_measured_again_too(contexts: tuple[Problem, list[Trial]]) -> None:
     problem, found = contexts
     assert [heat.trial.number for heat in heats(problem, found[:2])] == [1, 1]
+    assert most_heats(problem, heats(problem, found[:2])) == 2
 
 
 def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tune: Any, watcher: Any) -> None:
     problem = make_problem()
     tune(problem, 4)
-    works = simulated(problem)
+    works = simulated(forecast_of(problem))
     launches: list[tuple[int, int]] = []
 
     def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
@@ -214,9 +236,12 @@ def test_finals_that_were_interrupted_go_on(make_problem: Make, storage: str, tu
 
     with pytest.raises(KeyboardInterrupt):
         run_finals(
-            problem, Search.open(problem, storage), LocalExecutor(problem, measure, watcher.stage, "simulated"), watcher
+            problem,
+            Search.open(forecast_of(problem), storage),
+            LocalExecutor(problem, measure, watcher.stage, "simulated"),
+            watcher,
         )
-    search = Search.open(problem, storage)
+    search = Search.open(forecast_of(problem), storage)
     total = len(heats(problem, search.trials())) + 2
     after = run_finals(problem, search, LocalExecutor(problem, works, watcher.stage, "simulated"), watcher)
     reruns = [trial for trial in after if trial.rerun is not None]
@@ -231,8 +256,8 @@ def test_more_trials_afterwards_make_new_finals(make_problem: Make, storage: str
     tune(problem, 3)
     after = run_finals(
         problem,
-        Search.open(problem, storage),
-        LocalExecutor(problem, simulated(problem), watcher.stage, "simulated"),
+        Search.open(forecast_of(problem), storage),
+        LocalExecutor(problem, simulated(forecast_of(problem)), watcher.stage, "simulated"),
         watcher,
     )
     more = tune(problem, 5)
@@ -240,17 +265,52 @@ def test_more_trials_afterwards_make_new_finals(make_problem: Make, storage: str
     assert [t for t in more if t.rerun is not None] == [t for t in after if t.rerun is not None]
 
 
-def test_a_block_hits_all_finalists_alike() -> None:
-    """A slow machine in one round changes no comparison; what is left is each finalist's own noise."""
-    logs = {0: [0.0, 0.5, -0.3, 0.1], 1: [0.1, 0.6, -0.2, 0.2]}
-    gain = Blocks(logs).gain(1, 0)
-    assert gain.value == pytest.approx(math.expm1(0.1))
-    assert gain.high - gain.low < 1e-6
+def test_what_is_not_sure_goes_on_between_the_default_and_its_best_rival(
+    trials: tuple[Problem, list[Trial]],
+) -> None:
+    problem, found = trials
+    seen = with_values(found, 100, 150, 149, 120)
+    values = {0: [100, 103, 97], 1: [104, 97, 105], 2: [101, 98, 99]}
+    after = rerun_of(problem, seen, values)
+    assert rounds_of(after, 0) == rounds_of(after, 1) == list(range(MOST_ROUNDS))
+    assert rounds_of(after, 2) == list(range(LEAST_ROUNDS))
+    finals = judge_finals(problem, after)
+    assert finals is not None
+    assert finals.keeps_default
 
 
-def test_a_single_block_says_nothing_for_sure() -> None:
-    gain = Blocks({0: [1.0], 1: [2.0]}).gain(1, 0)
-    assert gain.low < 0 < gain.high
+def test_finals_without_a_difference_that_matters_end_early(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    seen = with_values(found, 100, 150, 149, 120)
+    values = {0: [100, 100.2, 100], 1: [100.1, 100, 100.1], 2: [100, 100.1, 99.9]}
+    after = rerun_of(problem, seen, values)
+    assert rounds_of(after, 1) == list(range(LEAST_ROUNDS))
+
+
+def test_who_breaks_a_limit_is_not_launched_again(trials: tuple[Problem, list[Trial]]) -> None:
+    problem, found = trials
+    seen = with_values(found, 100, 150, 149, 120)
+    first = heats(problem, seen)[1]
+    broken = Limit(Metric("output_throughput"), 1e9).judge(1.0)
+    lost = replace(first.trial, number=100, rerun=first.rerun, repeat_values=(1.0,), constraints=(broken,))
+    assert first.trial.number not in {heat.trial.number for heat in heats(problem, [*seen, lost])}
+
+
+def test_the_engines_default_written_out_changes_nothing(make_problem: Make, launch: Any) -> None:
+    """Both are the same engine, so of equals it is the default that is kept."""
+    problem = make_problem(search_space={"search": {"enable_prefix_caching": [False, True]}})
+    off, on = (
+        next(
+            problem.choices.candidate({"enable_prefix_caching": value})
+            for value in problem.choices.searched["enable_prefix_caching"]
+            if value is wanted
+        )
+        for wanted in (False, True)
+    )
+    default = launch(problem, 1)[0]
+    assert problem.deployment(problem.default).engine.enable_prefix_caching is False, "V0"
+    assert changed_settings(problem, replace(default, candidate=off)) == []
+    assert changed_settings(problem, replace(default, candidate=on)) == ["enable_prefix_caching"]
 
 
 def test_a_rerun_is_kept_in_the_record(trials: tuple[Problem, list[Trial]]) -> None:

@@ -25,6 +25,7 @@ from planner.tuning.measure import Measure, simulated
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.search import Search
 from planner.tuning.search.surrogate import Surrogate
+from tests.forecasts import forecast_of, grid_of
 
 Make = Callable[..., Problem]
 NO_CROWDING = (1.0, 1.0)
@@ -84,7 +85,7 @@ class VirtualHosts:
 def on_gpu(problem: Problem, gpu: str) -> Measure:
     """The simulated engine on another card than the study names."""
     hardware = msgspec.structs.replace(problem.spec.hardware, gpu=gpu)
-    return simulated(Problem(msgspec.structs.replace(problem.spec, hardware=hardware)))
+    return simulated(forecast_of(Problem.of(msgspec.structs.replace(problem.spec, hardware=hardware))))
 
 
 def checked(problem: Problem, search: Search, executor: VirtualHosts, watcher: Any, target: int = 0) -> list[Trial]:
@@ -118,14 +119,14 @@ def test_the_default_is_launched_once_on_every_host_and_not_again(
     make_problem: Make, storage: str, watcher: Any
 ) -> None:
     problem = make_problem()
-    executor = VirtualHosts(problem, dict.fromkeys("abc", simulated(problem)))
-    trials = checked(problem, Search.open(problem, storage), executor, watcher, 5)
+    executor = VirtualHosts(problem, dict.fromkeys("abc", simulated(forecast_of(problem))))
+    trials = checked(problem, Search.open(forecast_of(problem), storage), executor, watcher, 5)
     first = [(host, work.candidate == problem.default) for host, work in executor.launched[:3]]
     assert sorted(first) == [("a", True), ("b", True), ("c", True)]
     assert [trial.rerun is None for trial in trials[:3]] == [True, False, False], "trial 0 is its host's"
     assert len(searched(trials)) == 5
-    again = VirtualHosts(problem, dict.fromkeys("abcd", simulated(problem)))
-    trials = checked(problem, Search.open(problem, storage), again, watcher, 6)
+    again = VirtualHosts(problem, dict.fromkeys("abcd", simulated(forecast_of(problem))))
+    trials = checked(problem, Search.open(forecast_of(problem), storage), again, watcher, 6)
     assert [host for host, work in again.launched if work.rerun is not None] == ["d"], "only the new one"
     assert unmeasured(problem, trials, "abcde") == ["e"]
     assert hosts_words(problem, trials)[0].startswith("hosts: 4 agree within ")
@@ -139,14 +140,17 @@ def test_checks_that_were_interrupted_go_on_under_their_numbers(
     def interrupted(_: VirtualHosts) -> Trial:
         raise KeyboardInterrupt
 
-    executor, search = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem))), Search.open(problem, storage)
+    executor, search = (
+        VirtualHosts(problem, dict.fromkeys("ab", simulated(forecast_of(problem)))),
+        Search.open(forecast_of(problem), storage),
+    )
     with monkeypatch.context() as patch:
         patch.setattr(VirtualHosts, "next", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_checks(problem, search, executor, watcher)
     assert len(executor.launched) == 2
-    again = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)))
-    trials = checked(problem, Search.open(problem, storage), again, watcher, 3)
+    again = VirtualHosts(problem, dict.fromkeys("ab", simulated(forecast_of(problem))))
+    trials = checked(problem, Search.open(forecast_of(problem), storage), again, watcher, 3)
     assert [work.number for _, work in again.launched[:2]] == [0, 1]
     assert sorted(trial.number for trial in trials) == [0, 1, 2, 3]
     assert len(speeds_by_host(problem, trials)) == 2
@@ -158,10 +162,10 @@ def test_defaults_that_do_not_serve_compare_nothing(make_problem: Make, storage:
     def refuses(candidate: Any, number: int, on_stage: Any, repeats: Any) -> Any:
         if candidate == problem.default:
             raise EngineCrashed("no")
-        return simulated(problem)(candidate, number, on_stage, repeats)
+        return simulated(forecast_of(problem))(candidate, number, on_stage, repeats)
 
     executor = VirtualHosts(problem, dict.fromkeys("ab", refuses), 2)
-    trials = checked(problem, Search.open(problem, storage), executor, watcher, 3)
+    trials = checked(problem, Search.open(forecast_of(problem), storage), executor, watcher, 3)
     assert len(searched(trials)) == 3
     assert hosts_words(problem, trials) == ["hosts: not compared, for the defaults have no value on two of them"]
     assert max(executor.places.values()) == 2
@@ -169,20 +173,20 @@ def test_defaults_that_do_not_serve_compare_nothing(make_problem: Make, storage:
 
 def test_one_host_with_one_place_is_not_compared(make_problem: Make, storage: str, watcher: Any) -> None:
     problem = make_problem()
-    executor = VirtualHosts(problem, {"a": simulated(problem)})
-    search = Search.open(problem, storage)
+    executor = VirtualHosts(problem, {"a": simulated(forecast_of(problem))})
+    search = Search.open(forecast_of(problem), storage)
     trials = checked(problem, search, executor, watcher, 3)
     assert (speeds_by_host(problem, trials), hosts_words(problem, trials)) == ([], [])
     assert len(trials) == 3
-    another = VirtualHosts(problem, {"b": simulated(problem)})
+    another = VirtualHosts(problem, {"b": simulated(forecast_of(problem))})
     trials = checked(problem, search, another, watcher, 4)
     assert len(speeds_by_host(problem, trials)) == 2, "but one that goes on where another began"
 
 
 def test_checks_leave_the_finals_and_the_count_of_trials_alone(make_problem: Make, storage: str, watcher: Any) -> None:
     problem = make_problem()
-    executor = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), places=2)
-    search = Search.open(problem, storage)
+    executor = VirtualHosts(problem, dict.fromkeys("ab", simulated(forecast_of(problem))), places=2)
+    search = Search.open(forecast_of(problem), storage)
     trials = checked(problem, search, executor, watcher, 6)
     assert len(searched(trials)) == 6
     after = run_finals(problem, search, executor, watcher)
@@ -198,8 +202,8 @@ def test_neighbours_that_disturb_are_given_up(
     make_problem: Make, storage: str, watcher: Any, crowding: tuple[float, ...], disturb: bool
 ) -> None:
     problem = make_problem()
-    executor = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), 2, crowding)
-    trials = checked(problem, Search.open(problem, storage), executor, watcher, 5)
+    executor = VirtualHosts(problem, dict.fromkeys("ab", simulated(forecast_of(problem))), 2, crowding)
+    trials = checked(problem, Search.open(forecast_of(problem), storage), executor, watcher, 5)
     series = [work.rerun.series for _, work in executor.launched if work.rerun is not None]
     assert series == [ALONE, f"{TOGETHER} 2", f"{TOGETHER} 2"]
     assert len({host for host, work in executor.launched if work.rerun and work.rerun.series != ALONE}) == 1
@@ -210,8 +214,8 @@ def test_neighbours_that_disturb_are_given_up(
     assert found.change is not None
     assert found.change.value == pytest.approx(crowding[1] - 1, abs=0.02)
     assert ("one trial a host" in hosts_words(problem, trials)[1]) == disturb
-    again = VirtualHosts(problem, dict.fromkeys("ab", simulated(problem)), 2, crowding)
-    checked(problem, Search.open(problem, storage), again, watcher, 6)
+    again = VirtualHosts(problem, dict.fromkeys("ab", simulated(forecast_of(problem))), 2, crowding)
+    checked(problem, Search.open(forecast_of(problem), storage), again, watcher, 6)
     assert len(again.launched) == 1, "what is known is not measured again"
     assert max(again.places.values()) == (1 if disturb else 2)
 
@@ -299,8 +303,8 @@ def test_the_best_the_finalists_and_the_bar_are_of_comparable_values(make_proble
     work = Work(number=5, candidate=found[1].candidate, first=0, count=1, bar=bar, speeds={"fast": 2.0})
     assert work.on(problem, "fast").bar.values == pytest.approx((262.0,), rel=0.01)
     assert work.on(problem, "slow").bar == bar
-    assert "+31" in (judged(problem, trials).against or "")
-    assert any(line.startswith("hosts: ") for line in judged(problem, trials).reasons)
+    assert "+31" in (judged(forecast_of(problem), trials).against or "")
+    assert any(line.startswith("hosts: ") for line in judged(forecast_of(problem), trials).reasons)
 
 
 def test_finals_over_unlike_hosts_are_told_on_one_level(make_problem: Make, launch: Any) -> None:
@@ -327,23 +331,23 @@ def test_what_the_sampler_believes_is_free_of_hosts(make_problem: Make) -> None:
     """Trials fall on two hosts by turns, one three times as fast: beliefs are those of a study on one host."""
     search = {"max_num_seqs": [4, 8, 16, 32, 64, 128], "max_num_batched_tokens": [4096, 8192, 16384]}
     problem = make_problem(search_space={"search": search}, workload__concurrency=64, workload__num_requests=64)
-    measure = simulated(problem)
+    measure = simulated(forecast_of(problem))
     here = LocalExecutor(problem, measure, lambda *_: None, "simulated")
 
     def launched(number: int, candidate: Any) -> Trial:
         here.begin(Work(number=number, candidate=candidate, first=0, count=1))
         return here.next()
 
-    rows = problem.grid.feasible_rows
-    candidates = [problem.choices.candidate(problem.choices.params(problem.grid.indices[row])) for row in rows[::2]]
+    rows = grid_of(problem).feasible_rows
+    candidates = [problem.choices.candidate(problem.choices.params(grid_of(problem).indices[row])) for row in rows[::2]]
     plain = [launched(number, one) for number, one in enumerate([problem.default, *candidates])]
     mixed = [with_value(trial, trial.value * 3 ** (trial.number % 2), "sf"[trial.number % 2]) for trial in plain]
     raw = [*mixed, alone(plain[0], plain[0].value * 3, "f", 99)]
-    surrogate = Surrogate(problem)
+    surrogate = Surrogate(forecast_of(problem))
     expected = surrogate.believed(rows, plain)
     errors = [abs(surrogate.believed(rows, trials) - expected).mean() for trials in (raw, on_par(problem, raw))]
     assert errors[1] < 0.05 < 0.3 < errors[0]
-    open_rows = untried_rows(problem, plain)
+    open_rows = untried_rows(forecast_of(problem), plain)
     picked = surrogate.choose(open_rows, on_par(problem, raw), [candidates[0]])
     assert picked in open_rows
 
@@ -360,7 +364,7 @@ def test_a_mixed_study_finds_the_best_of_one_host(make_problem: Make, watcher: A
     bests, by_figure = [], []
     for hosts in (["slow", "fast"], ["fast", "slow"]):
         executor = VirtualHosts(problem, {host: engines[host] for host in hosts})
-        trials = checked(problem, Search.open(problem, None), executor, watcher, 7)
+        trials = checked(problem, Search.open(forecast_of(problem), None), executor, watcher, 7)
         speeds = {one.host: one.speed for one in speeds_by_host(problem, trials)}
         assert speeds["fast"] / speeds["slow"] > 1.5
         best = best_trial(problem, trials)

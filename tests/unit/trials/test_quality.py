@@ -29,6 +29,7 @@ from planner.trials.quality import (
 )
 from planner.tuning.quality_gate import Gate, NoAnswers, load_prompts, read_answer
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Any]
 
@@ -101,7 +102,7 @@ def test_a_refused_winner_wins_nothing_and_the_report_says_why(
     problem: Any, tune: Callable[..., list[Any]], storage: str
 ) -> None:
     trials = [trial for trial in tune(problem, 5) if trial.outcome == "measured"]
-    search = Search.open(problem, storage)
+    search = Search.open(forecast_of(problem), storage)
     best = chosen_trial(problem, search.trials())
     refused = next(trial for trial in trials if differing(problem, trial.candidate))
     assert quality_words(problem, refused) == "answers not compared: kv_cache_dtype fp8_e5m2 (auto) can change them"
@@ -114,7 +115,7 @@ def test_a_refused_winner_wins_nothing_and_the_report_says_why(
             assert quality_words(problem, trial) == (f"answers {outcome}: said so" if is_concerned else None)
         assert f"answers {outcome}: said so" in run_sh(problem, found[trials.index(refused)], None)
     search.store.keep_verdicts([verdict])
-    again = Search.open(problem, storage)
+    again = Search.open(forecast_of(problem), storage)
     assert again.store.verdicts() == [verdict]
     chosen = chosen_trial(problem, again.trials())
     assert chosen is not None
@@ -128,7 +129,7 @@ def test_what_was_refused_is_not_searched_further(problem: Any, tune: Callable[.
     first = tune(problem, 2)[-1]
     assert differing(problem, first.candidate), "an fp8 cache holds more, so it is tried first"
     verdict = QualityVerdict(numerics=numerics(problem, first.candidate), outcome="failed", message="nonsense")
-    Search.open(problem, storage).store.keep_verdicts([verdict])
+    Search.open(forecast_of(problem), storage).store.keep_verdicts([verdict])
     later = tune(problem, 10)[2:]
     assert len(later) == 2
     assert not any(differing(problem, trial.candidate) for trial in later)
@@ -170,9 +171,9 @@ def test_what_the_gate_needs_is_looked_for_before_any_launch(make_problem: Make,
     ):
         problem = make_problem(quality=quality)
         with pytest.raises(InputError, match=message):
-            Gate(problem, Search.open(problem, None), None, tmp_path, print)  # type: ignore[arg-type]
+            Gate(problem, Search.open(forecast_of(problem), None), None, tmp_path, print)  # type: ignore[arg-type]
     working = make_problem(quality={"command": [sys.executable, "-V"]})
-    Gate(working, Search.open(working, None), None, tmp_path, print)  # type: ignore[arg-type]
+    Gate(working, Search.open(forecast_of(working), None), None, tmp_path, print)  # type: ignore[arg-type]
 
 
 def test_completions_are_read_with_and_without_logprobs() -> None:

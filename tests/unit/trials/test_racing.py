@@ -28,6 +28,7 @@ from planner.tuning.measure import simulated
 from planner.tuning.replay import limited_to, read_records, replayed
 from planner.tuning.search.search import Search
 from planner.workload.workload import plan_requests
+from tests.forecasts import forecast_of, grid_of
 
 Make = Callable[..., Problem]
 LOAD = {"concurrency": 8, "num_requests": 64, "input_tokens": 64, "output_tokens": 16}
@@ -47,7 +48,9 @@ def result(value: float, metric: str = "output_throughput") -> BenchmarkResult:
 
 
 def other(problem: Problem) -> Candidate:
-    return problem.choices.candidate(problem.choices.params(problem.grid.indices[problem.grid.feasible_rows[0]]))
+    return problem.choices.candidate(
+        problem.choices.params(grid_of(problem).indices[grid_of(problem).feasible_rows[0]])
+    )
 
 
 def against(problem: Problem, trials: Sequence[Trial], candidate: Candidate) -> Race:
@@ -269,7 +272,14 @@ def test_a_study_stops_what_surely_loses(make_problem: Make, tune: Any) -> None:
 
 def evaluate_whole(problem: Problem, trial: Any) -> Any:
     """The same launch without a race."""
-    return evaluate(problem, trial.candidate, trial.number, simulated(problem), lambda *_: None, trial.provenance)
+    return evaluate(
+        forecast_of(problem),
+        trial.candidate,
+        trial.number,
+        simulated(forecast_of(problem)),
+        lambda *_: None,
+        trial.provenance,
+    )
 
 
 def test_a_limit_of_the_default_is_measured_to_the_end_and_of_others_is_not(make_problem: Make, tune: Any) -> None:
@@ -288,10 +298,10 @@ def test_a_stopped_trial_is_replayed_as_one(make_problem: Make, tune: Any, watch
     path = tmp_path / "trials.jsonl"
     path.write_bytes(b"".join(msgspec.json.encode(trial) + b"\n" for trial in trials))
     records = read_records(path, problem)
-    problem = limited_to(problem, records)
+    problem = limited_to(problem, records).problem
     again = run_study(
         problem,
-        Search.open(problem, None),
+        Search.open(forecast_of(problem), None),
         LocalExecutor(problem, replayed(problem, records), watcher.stage, "replay"),
         3,
         watcher,

@@ -18,6 +18,7 @@ from planner.tuning.loop import run_finals, run_study
 from planner.tuning.measure import simulated
 from planner.tuning.search.claims import Claims, is_shared, shown
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of
 from tests.race.workers import VirtualExecutor
 
 Make = Callable[..., Problem]
@@ -28,8 +29,8 @@ def test_many_workers_launch_each_candidate_once_and_no_more_than_asked(
     make_problem: Make, storage: str, watcher: Any, workers: int
 ) -> None:
     problem = make_problem()
-    executor = VirtualExecutor(problem, simulated(problem), workers)
-    trials = run_study(problem, Search.open(problem, storage), executor, 7, watcher)
+    executor = VirtualExecutor(problem, simulated(forecast_of(problem)), workers)
+    trials = run_study(problem, Search.open(forecast_of(problem), storage), executor, 7, watcher)
     assert len(trials) == 7
     assert len({trial.candidate for trial in trials}) == 7
     assert executor.num_under_way == 0
@@ -41,10 +42,10 @@ def test_rounds_of_the_finals_go_on_at_once_but_not_a_rounds_launches(
     make_problem: Make, storage: str, watcher: Any
 ) -> None:
     problem = make_problem()
-    search = Search.open(problem, storage)
-    run_study(problem, search, VirtualExecutor(problem, simulated(problem), 3), 6, watcher)
+    search = Search.open(forecast_of(problem), storage)
+    run_study(problem, search, VirtualExecutor(problem, simulated(forecast_of(problem)), 3), 6, watcher)
     expected = len(heats(problem, search.trials()))
-    executor = VirtualExecutor(problem, simulated(problem), 3)
+    executor = VirtualExecutor(problem, simulated(forecast_of(problem)), 3)
     after = run_finals(problem, search, executor, watcher)
     assert len(after) - len(searched(after)) == expected
     assert judge_finals(problem, after) is not None

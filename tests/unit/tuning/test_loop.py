@@ -28,6 +28,7 @@ from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals, run_study
 from planner.tuning.measure import Measurement, simulated
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of, grid_of
 
 Make = Callable[..., Problem]
 
@@ -36,7 +37,7 @@ def test_a_backend_error_stops_the_study_and_keeps_what_is_finished(
     make_problem: Make, tune: Any, storage: str, watcher: Any
 ) -> None:
     problem = make_problem()
-    works = simulated(problem)
+    works = simulated(forecast_of(problem))
 
     def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
         if number == 2:
@@ -45,7 +46,7 @@ def test_a_backend_error_stops_the_study_and_keeps_what_is_finished(
 
     with pytest.raises(BackendError):
         tune(problem, 5, measure)
-    assert [trial.number for trial in Search.open(problem, storage).trials()] == [0, 1]
+    assert [trial.number for trial in Search.open(forecast_of(problem), storage).trials()] == [0, 1]
     trials = tune(problem, 3, observer=watcher)
     assert [number for number, _ in watcher.asked] == [2]  # the interrupted one, again
     assert [trial.outcome for trial in trials] == ["measured"] * 3
@@ -56,7 +57,7 @@ def test_a_launch_that_others_ended_is_repeated_but_not_for_ever(
     make_problem: Make, tune: Any, storage: str, num_ends: int
 ) -> None:
     problem = make_problem()
-    works, ended = simulated(problem), iter(range(num_ends))
+    works, ended = simulated(forecast_of(problem)), iter(range(num_ends))
 
     def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
         for i in ended:
@@ -70,7 +71,7 @@ def test_a_launch_that_others_ended_is_repeated_but_not_for_ever(
     else:
         with pytest.raises(BackendError, match="trial 0 was launched 3 times: somebody removed its container"):
             tune(problem, 1, measure)
-        assert Search.open(problem, storage).trials() == []
+        assert Search.open(forecast_of(problem), storage).trials() == []
 
 
 @pytest.mark.parametrize("kind", [EngineRejected, EngineCrashed, EngineStartTimeout, BenchmarkError])
@@ -78,7 +79,7 @@ def test_an_engine_that_does_not_serve_is_an_outcome_and_the_study_goes_on(
     make_problem: Make, tune: Any, kind: type[Exception]
 ) -> None:
     problem = make_problem()
-    works = simulated(problem)
+    works = simulated(forecast_of(problem))
 
     def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
         if number == 0:
@@ -110,7 +111,7 @@ def test_an_infeasible_default_is_told_not_launched_and_not_counted(
         },
     )  # fmt: skip
     launched = []
-    works = simulated(problem)
+    works = simulated(forecast_of(problem))
 
     def measure(candidate: Any, number: int, on_stage: Any, repeats: Repeats) -> Measurement:
         launched.append(number)
@@ -143,8 +144,8 @@ def test_a_trial_says_when_and_on_what(make_problem: Make, storage: str, watcher
     clock = iter([datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)])
     (trial,) = run_study(
         problem,
-        Search.open(problem, storage),
-        LocalExecutor(problem, simulated(problem), watcher.stage, "simulated", now=lambda: next(clock)),
+        Search.open(forecast_of(problem), storage),
+        LocalExecutor(problem, simulated(forecast_of(problem)), watcher.stage, "simulated", now=lambda: next(clock)),
         1,
         watcher,
     )
@@ -185,7 +186,7 @@ def test_the_largest_context_that_keeps_a_throughput_is_found(
 ) -> None:
     """Longer contexts leave less KV cache, so fewer requests run: the answer is what measuring every context gives."""
     problem = make_problem(**CONTEXT, objective={"metric": "max_model_len", "slo": {"output_throughput": 528}})
-    run = simulated(problem)
+    run = simulated(forecast_of(problem))
     measured = {}
     for context in (4096, 10240, 16384):
         candidate = problem.choices.candidate({"max_model_len": context, "max_num_seqs": 64})
@@ -197,14 +198,22 @@ def test_the_largest_context_that_keeps_a_throughput_is_found(
     finals = judge_finals(
         problem,
         run_finals(
-            problem, Search.open(problem, storage), LocalExecutor(problem, run, watcher.stage, "simulated"), watcher
+            problem,
+            Search.open(forecast_of(problem), storage),
+            LocalExecutor(problem, run, watcher.stage, "simulated"),
+            watcher,
         ),
     )
     assert finals is not None
     assert finals.winner is not None
     assert finals.winner.value == 10240
     assert finals.winner.metrics["output_throughput"] >= 528
-    text = " ".join(line.plain for line in conclusion(problem, Search.open(problem, storage).trials()).renderables[1:])
+    text = " ".join(
+        line.plain
+        for line in conclusion(forecast_of(problem), Search.open(forecast_of(problem), storage).trials()).renderables[
+            1:
+        ]
+    )
     assert "max_model_len 10 240 tokens (output_throughput" in text
     assert "the largest tried that kept output_throughput at least 528.0 tok/s" in text
     assert "what mattered for output_throughput" in text
@@ -232,9 +241,9 @@ def test_a_score_is_pushed_under_limits_from_both_sides(make_problem: Make, tune
 def test_a_context_must_be_searched_and_hold_the_workload(make_problem: Make) -> None:
     objective = {"metric": "max_model_len"}
     with pytest.raises(InputError, match="tiny: objective: max_model_len is not searched"):
-        Search.open(make_problem(objective=objective), None)
+        Search.open(forecast_of(make_problem(objective=objective)), None)
     short = make_problem(
         engine__settings={"dtype": "half"}, search_space={"search": {"max_model_len": [64, 2048]}}, objective=objective
     )
-    assert list(short.grid.removed_by().values()) == [1]
+    assert list(grid_of(short).removed_by().values()) == [1]
     assert short.known(short.choices.candidate({"max_model_len": None}))["max_model_len"] == 40960

@@ -19,6 +19,7 @@ from planner.tuning.measure import simulated
 from planner.tuning.replay import limited_to, read_records, replayed
 from planner.tuning.search import samplers as samplers_module
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of, grid_of
 
 Make = Callable[..., Problem]
 Write = Callable[..., Path]
@@ -42,15 +43,15 @@ def write(tmp_path: Path) -> Write:
 
 
 def limited(problem: Problem, path: Path) -> Problem:
-    return limited_to(problem, read_records(path, problem))
+    return limited_to(problem, read_records(path, problem)).problem
 
 
 def replay(problem: Problem, path: Path, watcher: Any, target: int = 20) -> list[Trial]:
     records = read_records(path, problem)
-    problem = limited_to(problem, records)
+    problem = limited_to(problem, records).problem
     return run_study(
         problem,
-        Search.open(problem, None),
+        Search.open(forecast_of(problem), None),
         LocalExecutor(problem, replayed(problem, records), watcher.stage, "replay"),
         target,
         watcher,
@@ -81,7 +82,7 @@ def test_only_what_was_measured_is_asked_and_each_once(
     assert (by_value[90.0].benchmark_s, by_value[90.0].preemptions) == (11.0, 3)
     assert by_value[100.0].metrics["ttft_p50"] == pytest.approx(0.25)
     assert {trial.provenance.backend for trial in trials} == {"replay"}
-    assert problem.grid.removed_by() == {"is in the replayed table": 3}
+    assert grid_of(problem).removed_by() == {"is in the replayed table": 3}
 
 
 def test_a_default_that_was_not_measured_gives_way_to_the_nearest(
@@ -137,8 +138,8 @@ def test_extra_args_are_settings_and_leave_the_search_space(make_problem: Make, 
     problem = make_problem(search_space=SIX)
     records = read_records(write(more, line(16, 16, 2.0)), problem)
     assert records[0].candidate.engine.enforce_eager is True
-    problem = limited_to(problem, records)
-    assert len(problem.grid.feasible_rows) == 1
+    problem = limited_to(problem, records).problem
+    assert len(grid_of(problem).feasible_rows) == 1
 
 
 def test_the_projects_own_trials_are_replayed(
@@ -184,16 +185,16 @@ def test_a_table_of_something_else_is_refused(make_problem: Make, write: Write) 
 
 def test_an_unmeasured_proposal_says_how_far_off_it_is(make_problem: Make, write: Write) -> None:
     problem = make_problem(search_space=SIX)
-    problem = limited_to(problem, read_records(write(line(8, 16, 1.0)), problem))
+    problem = limited_to(problem, read_records(write(line(8, 16, 1.0)), problem)).problem
     for seqs, block, excess in ((8, 16, []), (8, 32, [1.0]), (32, 32, [2.0])):
         candidate = problem.choices.candidate({"max_num_seqs": seqs, "block_size": block})
-        assert [constraint.excess for constraint in problem.check(candidate)] == excess
+        assert [constraint.excess for constraint in forecast_of(problem).check(candidate)] == excess
 
 
 def test_gp_without_torch_says_what_to_install(make_problem: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samplers_module.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"^sampler gp needs torch and scipy: pip install 'planner\[gp\]'"):
-        Search.open(make_problem(sampler={"name": "gp"}), None)
+    with pytest.raises(InputError, match=r"^sampler gp needs torch and scipy: pip install 'vllm-planner\[gp\]'"):
+        Search.open(forecast_of(make_problem(sampler={"name": "gp"})), None)
 
 
 def test_gp_learns_though_the_default_sets_nothing(make_problem: Make, tune: Any) -> None:
@@ -201,5 +202,5 @@ def test_gp_learns_though_the_default_sets_nothing(make_problem: Make, tune: Any
     pytest.importorskip("scipy")
     space = {"search": {"max_num_seqs": [2, 4, 8, 16, 32, 64], "block_size": [16, 32], "layout": ["2xtp1", "1xtp2"]}}
     problem = make_problem(sampler={"name": "gp"}, search_space=space)
-    trials = tune(problem, 14, simulated(problem))
+    trials = tune(problem, 14, simulated(forecast_of(problem)))
     assert len({trial.candidate.key for trial in trials if trial.was_launched}) == 14

@@ -24,6 +24,7 @@ from planner.simulated.load import simulate_load
 from planner.simulated.start import start_engine
 from planner.study.problem import Problem
 from planner.workload.workload import RequestPlan, Workload, plan_requests
+from tests.forecasts import grid_of
 
 WORKLOAD = Workload(concurrency=8, num_requests=64, input_tokens=64, output_tokens=16)
 
@@ -72,8 +73,8 @@ def test_a_ramp_is_waited_for() -> None:
 def simulated(make_problem: Callable[..., Problem]) -> Callable[..., tuple[list[RequestPlan], list[RequestRecord]]]:
     def run(workload: Workload, **settings: Any) -> tuple[list[RequestPlan], list[RequestRecord]]:
         problem = make_problem()
-        row = problem.grid.feasible_rows[0]
-        params = {**problem.choices.params(problem.grid.indices[row]), **settings}
+        row = grid_of(problem).feasible_rows[0]
+        params = {**problem.choices.params(grid_of(problem).indices[row]), **settings}
         deployment = problem.deployment(problem.choices.candidate(params))
         records, _ = simulate_load([start_engine(deployment)], workload)
         return plan_requests(workload), records

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from planner.estimate.memory.per_gpu import MemoryFigures
-from planner.report.html.page import rendered
+from planner.report.html.page import Page, rendered
 from planner.report.html.sections import study_page
 from planner.report.verdict import judged
 from planner.study.problem import Problem
@@ -22,6 +22,7 @@ from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import simulated
 from planner.tuning.search.search import Search
+from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
 HOSTILE = "<script>alert(1)</script> \"'& </pre></style> {{ 7 * 7 }}"
@@ -62,8 +63,12 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def page_of(problem: Problem, trials: list[Trial], *pareto: str) -> Page:
+    return study_page(forecast_of(problem), trials, pareto)
+
+
 def read(problem: Problem, trials: list[Trial], *pareto: str) -> Reader:
-    return Reader(rendered(study_page(problem, trials, pareto)))
+    return Reader(rendered(page_of(problem, trials, *pareto)))
 
 
 @pytest.fixture
@@ -74,8 +79,8 @@ def finished(
     if "finished" not in kept:
         problem = make_problem()
         tune(problem, 6)
-        executor = LocalExecutor(problem, simulated(problem), watcher.stage, "simulated")
-        kept["finished"] = problem, run_finals(problem, Search.open(problem, storage), executor, watcher)
+        executor = LocalExecutor(problem, simulated(forecast_of(problem)), watcher.stage, "simulated")
+        kept["finished"] = problem, run_finals(problem, Search.open(forecast_of(problem), storage), executor, watcher)
     problem, trials = kept["finished"]
     return problem, list(trials)
 
@@ -83,7 +88,7 @@ def finished(
 def test_the_page_tells_all(finished: tuple[Problem, list[Trial]]) -> None:
     problem, trials = finished
     page = read(problem, trials)
-    verdict = judged(problem, trials)
+    verdict = judged(forecast_of(problem), trials)
     assert verdict.sentence[1:] in page.text
     for title in (
         "Verdict", "The default against the best", "The best so far", "Pareto front", "Every trial", "Ruled out",
@@ -97,7 +102,7 @@ def test_the_page_tells_all(finished: tuple[Problem, list[Trial]]) -> None:
 
 
 def test_it_has_no_script_and_asks_for_nothing(finished: tuple[Problem, list[Trial]]) -> None:
-    text = rendered(study_page(*finished))
+    text = rendered(page_of(*finished))
     page = Reader(text)
     assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in page.elements}
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
@@ -125,7 +130,7 @@ def test_it_can_be_read_aloud_and_by_keyboard(finished: tuple[Problem, list[Tria
 
 
 def test_the_same_study_gives_the_same_page(finished: tuple[Problem, list[Trial]]) -> None:
-    assert rendered(study_page(*finished)) == rendered(study_page(*finished))
+    assert rendered(page_of(*finished)) == rendered(page_of(*finished))
 
 
 def test_hostile_words_are_only_words(make_problem: Make, launch: Any) -> None:
@@ -221,7 +226,7 @@ def test_a_replay_says_so(make_problem: Make, launch: Any) -> None:
 
 
 def test_the_drawings_are_small_and_have_no_style_of_their_own(finished: tuple[Problem, list[Trial]]) -> None:
-    drawings = [figure.svg for section in study_page(*finished).sections for figure in section.figures]
+    drawings = [figure.svg for section in page_of(*finished).sections for figure in section.figures]
     assert all(len(drawing) < 16_000 for drawing in drawings)
     assert not [drawing for drawing in drawings if "<style" in drawing or "<script" in drawing or "<!--" in drawing]
     assert "<title>trial 0" in "".join(drawings)

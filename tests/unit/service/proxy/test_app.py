@@ -558,7 +558,7 @@ def test_a_taken_port_and_a_missing_library_are_said(monkeypatch: pytest.MonkeyP
         with pytest.raises(BackendError, match=f"127.0.0.1:{port}: cannot listen there"):
             serve_proxy(Proxy([]), "127.0.0.1", port)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(InputError, match=r"pip install 'planner\[server\]'"):
+    with pytest.raises(InputError, match=r"pip install 'vllm-planner\[server\]'"):
         serve_proxy(Proxy([]), "127.0.0.1", 0)
 
 

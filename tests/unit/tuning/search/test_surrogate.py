@@ -16,6 +16,7 @@ from planner.trials.trial import Provenance, Trial
 from planner.tuning.search.gaussian_process import _expected_gain, _expected_improvement, _posterior
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.surrogate import Surrogate
+from tests.forecasts import forecast_of, grid_of
 
 Make = Callable[..., Problem]
 SEARCH = {
@@ -43,14 +44,14 @@ def problem(make_problem: Make) -> Problem:
 
 def _trial(problem: Problem, row: int, value: float | None, number: int = 0) -> Trial:
     """A measured trial, or one whose engine failed."""
-    candidate = problem.choices.candidate(problem.choices.params(problem.grid.indices[row]))
+    candidate = problem.choices.candidate(problem.choices.params(grid_of(problem).indices[row]))
     return Trial(
         number=number,
         candidate=candidate,
         outcome="failed" if value is None else "measured",
         value=value,
         constraints=(),
-        predicted_value=problem.objective.value(problem.predicted(candidate)),
+        predicted_value=problem.objective.value(forecast_of(problem).predicted(candidate)),
         predicted_memory=predicted_figures(problem.deployment(candidate).memory),
         real_memory=None,
         provenance=PROVENANCE,
@@ -58,25 +59,25 @@ def _trial(problem: Problem, row: int, value: float | None, number: int = 0) -> 
 
 
 def throughput(problem: Problem) -> Any:
-    return problem.grid.predicted()["output_throughput"]
+    return grid_of(problem).predicted()["output_throughput"]
 
 
 def _choose(problem: Problem, past: Sequence[Trial]) -> dict[str, Any]:
-    row = Surrogate(problem).choose(untried_rows(problem, past), past)
-    assert row in untried_rows(problem, past)
-    return problem.choices.params(problem.grid.indices[row])
+    row = Surrogate(forecast_of(problem)).choose(untried_rows(forecast_of(problem), past), past)
+    assert row in untried_rows(forecast_of(problem), past)
+    return problem.choices.params(grid_of(problem).indices[row])
 
 
 def test_before_any_measurement_the_models_favourite_is_taken(problem: Problem) -> None:
-    rows = problem.grid.feasible_rows
-    chosen = Surrogate(problem).choose(rows, [])
+    rows = grid_of(problem).feasible_rows
+    chosen = Surrogate(forecast_of(problem)).choose(rows, [])
     predicted = throughput(problem)
     assert predicted[chosen] == predicted[rows].max()
 
 
 def test_a_setting_without_effect_is_not_varied_while_others_can_be(problem: Problem) -> None:
     """Whatever was measured, the next point differs in more than swap_space, which V0 never uses."""
-    rows = problem.grid.feasible_rows
+    rows = grid_of(problem).feasible_rows
     past = [_trial(problem, int(row), float(throughput(problem)[row]), i) for i, row in enumerate(rows[::7])]
     seen = {tuple(v for k, v in _params(problem, trial).items() if k != "swap_space") for trial in past}
     chosen = tuple(v for k, v in _choose(problem, past).items() if k != "swap_space")
@@ -89,7 +90,7 @@ def _params(problem: Problem, trial: Trial) -> dict[str, Any]:
 
 def test_data_overrule_the_model(problem: Problem) -> None:
     """Where few sequences turn out twenty times as fast as predicted, the search goes there."""
-    grid, predicted = problem.grid, throughput(problem)
+    grid, predicted = grid_of(problem), throughput(problem)
     past = []
     for number, row in enumerate(grid.feasible_rows[::5]):
         params = problem.choices.params(grid.indices[row])
@@ -99,20 +100,20 @@ def test_data_overrule_the_model(problem: Problem) -> None:
 
 
 def test_neighbours_of_failures_are_avoided(problem: Problem) -> None:
-    grid, rows = problem.grid, problem.grid.feasible_rows
+    grid, rows = grid_of(problem), grid_of(problem).feasible_rows
     fine = next(int(row) for row in rows if problem.choices.params(grid.indices[row])["max_num_seqs"] == 8)
     past = [_trial(problem, fine, float(throughput(problem)[fine]))]
     wanted = _choose(problem, past)["max_num_seqs"]
     assert wanted > 8
     alike = [int(row) for row in rows if problem.choices.params(grid.indices[row])["max_num_seqs"] == wanted]
     past += [_trial(problem, row, None, 1 + i) for i, row in enumerate(alike[:-1])]
-    assert alike[-1] in untried_rows(problem, past)
+    assert alike[-1] in untried_rows(forecast_of(problem), past)
     assert _choose(problem, past)["max_num_seqs"] != wanted
 
 
 def test_a_broken_limit_is_no_best(problem: Problem) -> None:
     """A fast trial over its limit counts as knowledge, not as the value to beat."""
-    grid, rows = problem.grid, problem.grid.feasible_rows
+    grid, rows = grid_of(problem), grid_of(problem).feasible_rows
     over = replace(_trial(problem, int(rows[0]), 1e9), constraints=(Constraint("slo", 1.0, ""),))
     assert _choose(problem, [over]) != problem.choices.params(grid.indices[rows[0]])
 
@@ -121,8 +122,8 @@ def test_a_broken_limit_is_no_best(problem: Problem) -> None:
 def test_latencies_are_minimised(make_problem: Make, metric: str) -> None:
     problem = make_problem(search_space={"search": SEARCH}, objective={"metric": metric})
     past = []
-    for number, row in enumerate(problem.grid.feasible_rows[::4]):
-        seqs = problem.choices.params(problem.grid.indices[row])["max_num_seqs"]
+    for number, row in enumerate(grid_of(problem).feasible_rows[::4]):
+        seqs = problem.choices.params(grid_of(problem).indices[row])["max_num_seqs"]
         past.append(_trial(problem, int(row), float(seqs), number))
     assert _choose(problem, past)["max_num_seqs"] == (8 if metric == "ttft_p50" else 128)
 
@@ -150,8 +151,8 @@ def test_limits_count_as_probabilities(make_problem: Make) -> None:
         search_space={"search": SEARCH}, workload__concurrency=64, objective={"slo": {"tpot_p95": "50ms"}}
     )
     past = []
-    for number, row in enumerate(problem.grid.feasible_rows[::4]):
-        seqs = problem.choices.params(problem.grid.indices[row])["max_num_seqs"]
+    for number, row in enumerate(grid_of(problem).feasible_rows[::4]):
+        seqs = problem.choices.params(grid_of(problem).indices[row])["max_num_seqs"]
         tpot_s = 0.02 if seqs <= 16 else 0.5
         trial = _trial(problem, int(row), 100.0 + seqs, number)
         limit = Constraint("slo tpot_p95", tpot_s - 0.05, "")
@@ -175,8 +176,8 @@ def test_the_largest_context_is_closed_in_on(make_problem: Make, border: int) ->
     )
     past: list[Trial] = []
     while len(past) < 8:
-        row = Surrogate(problem).choose(untried_rows(problem, past), past)
-        params = problem.choices.params(problem.grid.indices[row])
+        row = Surrogate(forecast_of(problem)).choose(untried_rows(forecast_of(problem), past), past)
+        params = problem.choices.params(grid_of(problem).indices[row])
         throughput = 500 * (border / params["max_model_len"]) ** 0.5 * (params["max_num_seqs"] / 64) ** 0.2
         limit = Constraint("slo output_throughput", 1 - throughput / 500, "")
         trial = _trial(problem, row, params["max_model_len"], len(past))
@@ -209,8 +210,8 @@ def test_a_score_is_pushed_where_its_metrics_agree_to_go(make_problem: Make) -> 
             search_space={"search": SEARCH}, workload__concurrency=64, objective={"weights": weights}
         )
         past = []
-        for number, row in enumerate(problem.grid.feasible_rows[::4]):
-            seqs = problem.choices.params(problem.grid.indices[row])["max_num_seqs"]
+        for number, row in enumerate(grid_of(problem).feasible_rows[::4]):
+            seqs = problem.choices.params(grid_of(problem).indices[row])["max_num_seqs"]
             metrics = {"output_throughput": 100.0 * seqs**0.5, "ttft_p95": 0.01 * seqs}
             past.append(replace(_trial(problem, int(row), problem.objective.value(metrics), number), metrics=metrics))
         assert _choose(problem, past)["max_num_seqs"] == wanted
@@ -221,8 +222,8 @@ def test_a_rates_limit_counts_as_a_probability(make_problem: Make) -> None:
     objective = {"metric": "ttft_p50", "slo": {"output_throughput": 500}}
     problem = make_problem(search_space={"search": SEARCH}, workload__concurrency=64, objective=objective)
     past = []
-    for number, row in enumerate(problem.grid.feasible_rows[::4]):
-        seqs = problem.choices.params(problem.grid.indices[row])["max_num_seqs"]
+    for number, row in enumerate(grid_of(problem).feasible_rows[::4]):
+        seqs = problem.choices.params(grid_of(problem).indices[row])["max_num_seqs"]
         throughput = 1000.0 if seqs >= 64 else 100.0
         trial = _trial(problem, int(row), 0.01 * seqs, number)
         limit = Constraint("slo output_throughput", 1 - throughput / 500, "")
@@ -237,7 +238,7 @@ def test_ten_thousand_candidates_are_chosen_from(make_problem: Make) -> None:
         "enforce_eager": [True, False],
     }
     problem = make_problem(search_space={"search": search}, workload__concurrency=64)
-    rows = problem.grid.feasible_rows
+    rows = grid_of(problem).feasible_rows
     assert len(rows) > 5_000
     past = [
         _trial(problem, int(row), float(throughput(problem)[row]), i) for i, row in enumerate(rows[:: len(rows) // 30])
@@ -254,15 +255,15 @@ def test_expected_improvement_over_zero(mean: float, std: float, gain: float) ->
 
 def test_a_shape_that_was_compiled_before_starts_sooner(problem: Problem) -> None:
     """swap_space is no part of the compile cache's key, the batch is."""
-    rows = problem.grid.feasible_rows
+    rows = grid_of(problem).feasible_rows
     first = _params(problem, _trial(problem, int(rows[0]), 1.0))
     twins = [row for row in rows if _same_but(problem, int(row), first, "swap_space")]
     past = [replace(_trial(problem, int(row), 1.0), start_s=s) for row, s in zip(twins, (60.0, 20.0), strict=False)]
-    expected = Surrogate(problem)._expected_start_s(rows, past)
+    expected = Surrogate(forecast_of(problem))._expected_start_s(rows, past)
     assert set(expected[np.isin(rows, twins)]) == {20.0}
     assert set(expected[~np.isin(rows, twins)]) == {60.0}
 
 
 def _same_but(problem: Problem, row: int, params: dict[str, Any], but: str) -> bool:
-    others = problem.choices.params(problem.grid.indices[row])
+    others = problem.choices.params(grid_of(problem).indices[row])
     return all(others[name] == value for name, value in params.items() if name != but)

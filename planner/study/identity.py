@@ -1,0 +1,76 @@
+"""What a study is, apart from what it is called: the parts on which its answer depends, a name for them, differences.
+
+A study that was described without a file gets a name from them, so that another question never finds its results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from planner.study.spec import StudySpec
+
+ASKED = ("models", "hardware", "engine", "container", "search_space", "workload", "objective", "repeats")
+"""Parts of a study on which its answer depends. How it is searched (`sampler`) and served is not in them."""
+WAITING = ("start_timeout", "command", "compile_cache", "pass_env")
+"""Keys of `engine` that change no result: time limits, the start command, the compile cache and passed variables."""
+LONGEST_NAME = 63
+"""Most characters of a study's name (`spec.Name`)."""
+DIGEST = 6
+"""Characters of the digest in a name: two of a thousand unusual studies of one model and card share it once in 30."""
+MOST_CHANGES = 3
+"""Most differences that one line names."""
+MOST_WORDS = 60
+"""Most characters of a value that is named."""
+
+
+def readable_name(parts: Sequence[str], unusual: Mapping[str, Any]) -> str:
+    """A name of a study that people can read; what is `unusual`, or does not fit, is in a short digest at its end."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts)).strip("-._").lower()
+    if not unusual and len(plain) <= LONGEST_NAME:
+        return plain
+    told = msgspec.json.encode([plain, {**unusual}], order="sorted")
+    digest = hashlib.sha256(told).hexdigest()[:DIGEST]
+    return f"{plain[: LONGEST_NAME - DIGEST - 1].rstrip('-._')}-{digest}"
+
+
+def asked_of(spec: StudySpec) -> dict[str, Any]:
+    """The parts of a study on which its answer depends, as plain values. Its trials compare while these stay equal."""
+    asked = {key: msgspec.to_builtins(getattr(spec, key), enc_hook=float) for key in ASKED}
+    for key in WAITING:
+        asked["engine"].pop(key)
+    asked["hardware"].pop("gpu_ids")  # all cards of a study are alike
+    if not spec.objective.weights:  # older studies, stored without weights, must continue
+        asked["objective"].pop("weights")
+    for name, variant in spec.models.items():
+        asked["models"][name]["path"] = variant.basename  # a folder may move
+    return asked
+
+
+def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Differences of two nested mappings, as `hardware.num_gpus: 4 -> 2`; empty if they are equal."""
+    return [f"{path}: {_words(then)} -> {_words(new)}" for path, then, new in _leaves("", before, now)]
+
+
+def in_one_line(changes: Sequence[str]) -> str:
+    """Several differences in one line; of many only the first."""
+    more = f" and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
+    return f"{', '.join(changes[:MOST_CHANGES])}{more}"
+
+
+def _leaves(path: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        if before != now:
+            yield path, before, now
+        return
+    for key in [*before, *(key for key in now if key not in before)]:
+        yield from _leaves(f"{path}.{key}".lstrip("."), before.get(key), now.get(key))
+
+
+def _words(value: Any) -> str:
+    words = "not set" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return words if len(words) <= MOST_WORDS else f"{words[: MOST_WORDS - 3]}..."

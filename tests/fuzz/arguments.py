@@ -1,0 +1,214 @@
+"""Argument lists over all commands: none may end in a traceback. `python -m tests.fuzz.arguments --draws 100000`.
+
+Lists are drawn from the commands' own options, so that a new option is among them. What would start an engine, measure
+a server for long, follow a log or change the user's shell is left out by construction: see `harmless`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import typer.main
+
+EXIT_CODES = {0, 1, 2, 3, 4, 5}
+STUDY = """
+name: tiny
+models:
+  small: {path: Qwen/Qwen3-8B}
+hardware: {gpu: RTX 2080 Ti 22GB, num_gpus: 2, host_memory: 64GiB}
+engine: {version: 0.8.5, settings: {dtype: half, max_model_len: 4096}}
+container: {image: "vllm/vllm-openai:v0.8.5"}
+search_space: {search: {layout: [2xtp1, 1xtp2], max_num_seqs: [8, 32]}}
+workload: {concurrency: 4, num_requests: 6, input_tokens: 64, output_tokens: 16}
+"""
+FILES = {
+    "study.yaml": STUDY,
+    "named/study.yaml": STUDY.replace("tiny", "named"),
+    "empty.txt": "",
+    "list.yaml": "- 1\n",
+    "half.json": '{"id": 1',
+    "requests.jsonl": '{"id": 1, "model": "Qwen/Qwen3-8B", "gpu": {"name": "L4"}, "vllm_version": "0.33.0"}\n{"id"\n',
+    "engine.log": "INFO 11-22 07:10:00 [core.py:12] Initializing a V1 LLM engine (v0.24.0) with config: x\n",
+    "broken/ladder.yaml": "rungs: 5\n",
+}
+PATHS = (*FILES, "named", ".", "..", "nowhere", "nowhere/x", "/dev/null", "/proc/self/mem", "-", "~", "a" * 5000)
+ODD = (
+    "", " ", "-", "--", "---", "-1", "0", "1", "2", "7", "-0", "1e308", "1e400", "nan", "inf", "-inf", "0x10",
+    "1_000", "9" * 30, "9" * 5000, "0.5", "1.5", "true", "false", "auto", "none", "null", "all", "latest", "{}", "[]",
+    '{"a": 1}', "[" * 2000, "a=b", "=", "a,b", ",", ",,", "..", "1..2", "1,2,3", "max_num_seqs=1..4",
+    "pipeline_parallel_size=1..64", "max_model_len", "\u3000", "\u2014max", "\uff18", "\U0001f600", "\x1b[2J", "a\nb",
+    "%s", "{x}", "[red]x[/red]", "[/]", "ttft_p95=2s", "ttft_p95", "ttft_p95=", "2s", "5min", "24GiB", "1xtp2", "C:\\x",
+    "$HOME", "*", "'", '"', "\\",
+)  # fmt: skip
+GOOD = {
+    "--model": ("Qwen/Qwen3-8B", "Qwen/Qwen3-0.6B", "qwen3-8b"),
+    "--gpu": ("RTX 4090", "H200", "RTX 2080 Ti 22GB", "CPU", "3090"),
+    "--num-gpus": ("1", "2", "3", "37", "1000000"),
+    "--interconnect": ("pcie", "nvlink", "nvlink-pairs", "none"),
+    "--vllm-version": ("0.33.0", "0.11.0", "0.8.5", "0.34.0", "latest", "0.6.6", "v0.24"),
+    "--backend": ("docker", "process", "simulated"),
+    "--levers": ("all", "scheduler", "layout,numerics"),
+    "--sampler": ("grid", "tpe", "random"),
+    "--fit": ("max_model_len", "pipeline_parallel_size", "max_num_seqs"),
+    "--sweep": ("pipeline_parallel_size=1..64", "max_num_seqs=1..8", "block_size=16,32"),
+    "--compare": ("small,Qwen/Qwen3-0.6B", "small"),
+    "--storage": ("sqlite:///kept.db", "sqlite://", "postgresql://u:p@127.0.0.1:notaport/db", "mysql://x", "x://y"),
+    "--requests": ("requests.jsonl",),
+    "--slo": ("ttft_p95=2s", "e2el_p95=30s,queue_p99=1s"),
+}
+URLS = (
+    "http://",
+    "http://127.0.0.1:9",
+    "127.0.0.1:9",
+    "ftp://x",
+    "http://[::1",
+    "http://127.0.0.1:99999",
+    "http://a b",
+)
+"""Servers of `bench`: none of them answers."""
+FLAGS = ("--max-num-seqs", "--max-model-len", "--pipeline-parallel-size", "-tp", "--dtype", "--enforce-eager",
+         "--no-enable-prefix-caching", "--kv-cache-dtype", "--port", "--gpu-memory-utilization")  # fmt: skip
+COUNTS = ("1", "2", "4096", "auto", "0.9")
+FOLLOWING = {"--follow", "-f"}
+SHARES_ODD, SHARE_MISSING = (0.05, 0.4), 0.03
+"""Share of values that are odd in a list, and of options whose value is left out."""
+OFTEN = ("estimate", "tune", "doctor", "bench", "report") * 2
+"""Commands that are drawn more often than the others: they have the most options."""
+
+
+def commands() -> dict[str, Any]:
+    from planner.cli.main import app
+
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def drawn(random_: random.Random, known: dict[str, Any]) -> list[str]:
+    """An argument list of a command with some of its options, in any order."""
+    if random_.random() < 0.02:
+        return [random_.choice(["", "-h", "--help", "nothing", "--", "--version", *ODD]) for _ in range(2)]
+    name = random_.choice([*known, *OFTEN]) if random_.random() < 0.9 else random_.choice(OFTEN)
+    share_odd = random_.choice(SHARES_ODD)
+    words: list[list[str]] = []
+    options = [parameter for parameter in known[name].params if parameter.param_type_name == "option"]
+    for parameter in known[name].params:
+        if parameter.param_type_name == "argument" and random_.random() < 0.6:
+            words.append([random_.choice(URLS if name == "bench" else (*PATHS, *ODD))])
+    if name in {"estimate", "tune", "doctor"} and random_.random() < 0.5:
+        words += [[option, _value(random_, option, share_odd)] for option in ("--model", "--gpu")]
+    for parameter in random_.choices(options, k=random_.choice([0, 1, 1, 2, 3, 5]) if options else 0):
+        words.append(_option(random_, parameter, share_odd))
+    if random_.random() < 0.3:
+        words.append([random_.choice(FLAGS), random_.choice(ODD if random_.random() < share_odd else COUNTS)])
+    if random_.random() < 0.1:
+        words.append([random_.choice(ODD)])
+    random_.shuffle(words)
+    return harmless([name, *(word for part in words for word in part)])
+
+
+def _option(random_: random.Random, parameter: Any, share_odd: float) -> list[str]:
+    option = random_.choice([*parameter.opts, *parameter.secondary_opts])
+    if parameter.is_flag or random_.random() < SHARE_MISSING:
+        return [option]
+    values = [_value(random_, option, share_odd) for _ in range(parameter.nargs)]
+    return [f"{option}={values[0]}"] if parameter.nargs == 1 and random_.random() < 0.2 else [option, *values]
+
+
+def _value(random_: random.Random, option: str, share_odd: float) -> str:
+    good = GOOD.get(option, PATHS)
+    return random_.choice(ODD) if random_.random() < share_odd else random_.choice(good)
+
+
+def harmless(words: list[str]) -> list[str]:
+    """The list without what would run for long or change more than the folder it runs in."""
+    words = [word for word in words if word not in FOLLOWING]
+    return [*words, "--dry-run"] if words[0] == "tune" else words
+
+
+@contextlib.contextmanager
+def empty_machine() -> Iterator[None]:
+    """A folder of its own with FILES, no program on the PATH, no Docker Engine, no Hub, no home."""
+    before, folder_before = dict(os.environ), Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in FILES.items():
+            path = Path(folder, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+        os.environ.update(
+            HOME=folder, PATH=folder, DOCKER_HOST="tcp://127.0.0.1:9", HF_HUB_OFFLINE="1", COLUMNS="100",
+            XDG_CACHE_HOME=folder, XDG_DATA_HOME=folder,
+        )  # fmt: skip
+        os.chdir(folder)
+        try:
+            with mock.patch("typer.main.get_command", cache(typer.main.get_command)):  # else made for each list
+                yield
+        finally:
+            os.chdir(folder_before)
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def fault(words: Sequence[str]) -> str | None:
+    """What is wrong with how planner ends on these words; None if nothing is."""
+    from planner.cli.main import main
+
+    out, err, stdin = io.StringIO(), io.StringIO(), sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO())
+    code: object = None
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main(list(words))
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:  # noqa: BLE001  (a traceback is what is looked for)
+        return traceback.format_exc()
+    finally:
+        sys.stdin = stdin
+    if code not in EXIT_CODES:
+        return f"ends with {code!r}: {err.getvalue()[-500:]}"
+    if code == 2 and not (err.getvalue().startswith("planner: ") and err.getvalue().count("\n") == 1):
+        return f"exit code 2 is not one line: {err.getvalue()[-500:]!r}"
+    return None
+
+
+def faults(draws: int, seed: int = 0) -> list[tuple[list[str], str]]:
+    """The argument lists that end badly, each with why."""
+    known, random_ = commands(), random.Random(seed)
+    found = []
+    with empty_machine():
+        for number in range(draws):
+            words = drawn(random_, known)
+            if (why := fault(words)) is not None:
+                found.append((words, why))
+            if number % 1000 == 0:
+                for name, text in FILES.items():
+                    Path(name).write_text(text, "utf-8")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.arguments", description=__doc__)
+    parser.add_argument("--draws", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**31))
+    given = parser.parse_args()
+    found = faults(given.draws, given.seed)
+    for words, why in found[:20]:
+        print(words, why, sep="\n")
+    print(f"{given.draws} argument lists of seed {given.seed}, {len(found)} bad ends")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

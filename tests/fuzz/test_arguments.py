@@ -1,0 +1,28 @@
+"""No argument list ends in a traceback: those of one seed, the same in every run; `make prove` draws new ones."""
+
+from __future__ import annotations
+
+import random
+
+from tests.fuzz.arguments import commands, drawn, faults, harmless
+
+DRAWS = 2000
+
+
+def test_no_argument_list_ends_in_a_traceback() -> None:
+    assert faults(DRAWS) == []
+
+
+def test_every_command_and_every_option_is_drawn() -> None:
+    known, random_ = commands(), random.Random(1)
+    lists = [drawn(random_, known) for _ in range(20_000)]
+    assert {words[0] for words in lists} >= set(known)
+    seen = {name: {word.partition("=")[0] for words in lists if words[0] == name for word in words} for name in known}
+    for name, command in known.items():
+        options = {option for one in command.params if one.param_type_name == "option" for option in one.opts}
+        assert options - {"--follow", "-f"} <= seen[name], name
+
+
+def test_what_would_run_for_long_is_left_out() -> None:
+    assert harmless(["tune", "study.yaml"])[-1] == "--dry-run"
+    assert harmless(["log", "x", "--follow", "-f"]) == ["log", "x"]
