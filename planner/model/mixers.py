@@ -38,9 +38,13 @@ def num_heads(keys: Keys) -> int:
 
 
 def kv_heads(keys: Keys) -> int:
-    """KV heads; as many as query heads where config.json does not say, one with `multi_query`."""
-    only = 1 if keys.flag("multi_query") and not keys.flag("new_decoder_architecture") else num_heads(keys)
-    return keys.number("num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=only)
+    """KV heads; as many as query heads where config.json does not say, one with `multi_query` whatever it says.
+
+    Source: vllm@0.32 config/model_arch (get_total_num_kv_heads): Falcon's new architecture alone counts its own.
+    """
+    if keys.flag("multi_query") and not keys.flag("new_decoder_architecture"):
+        return 1
+    return keys.number("num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=num_heads(keys))
 
 
 def attention_at(keys: Keys, family: Family, index: int, reach: Reach, has_rope: bool = True) -> Attention:
