@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "load.target": ["target_of"],
         "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],
         "load.watcher": ["STOPPED"],
-        "metric": ["GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "Metric", "RATES"],
+        "metric": ["GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "Metric", "PERCENTILES", "RATES"],
         "metrics": ["BenchmarkResult", "summarize"],
         "records": ["RequestRecord"],
         "run": ["BenchAsk", "BenchOutcome", "compare_files", "run_bench", "write_outcome"],

@@ -14,6 +14,7 @@ from planner.benchmark.metric import LATENCIES as LATENCIES
 from planner.benchmark.metric import MAX_MODEL_LEN as MAX_MODEL_LEN
 from planner.benchmark.metric import METRICS as METRICS
 from planner.benchmark.metric import Metric as Metric
+from planner.benchmark.metric import PERCENTILES as PERCENTILES
 from planner.benchmark.metric import RATES as RATES
 from planner.benchmark.metrics import BenchmarkResult as BenchmarkResult
 from planner.benchmark.metrics import summarize as summarize

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -75,14 +75,14 @@ class _Limits(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo))
 
 
-def parse_limits(written: Mapping[str, str | float]) -> dict[str, float]:
-    """Written limits as bounds in seconds and per second. Raises ValueError with the key and what is allowed."""
-    return {name: _bound(name, limit) for name, limit in written.items()}
+def parse_limits(written: Mapping[str, str | float], allowed: Sequence[str] = METRICS) -> dict[str, float]:
+    """Written limits as bounds in seconds and per second. Raises ValueError with the key and what is `allowed`."""
+    return {name: _bound(name, limit, allowed) for name, limit in written.items()}
 
 
-def _bound(name: str, written: str | float) -> float:
-    if name not in METRICS:
-        raise ValueError(f"slo.{name}: is no metric with a limit; allowed: {', '.join(METRICS)}")
+def _bound(name: str, written: str | float, allowed: Sequence[str]) -> float:
+    if name not in allowed:
+        raise ValueError(f"slo.{name}: is no metric with a limit; allowed: {', '.join(allowed)}")
     try:
         parse = parse_rate if Metric.parse(name).is_rate else parse_seconds
         bound = parse(written) if isinstance(written, str) else float(written)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.benchmark import PERCENTILES, limits_of
 from planner.fleet.demand import NUM_BATCHES, Demand, DemandedLoad, Steady, drawn_sizes
 from planner.fleet.instance import Column, MeasuredInstance
 from planner.fleet.simulation import Router, Served, serve
 from planner.fleet.spec import STATISTICS
 from planner.statistics import Interval, t_interval
-from planner.units import format_ms
 
 MAX_HOSTS = 16_384
 SMALL = 32
@@ -30,7 +30,6 @@ PRECISION = 256
 GROWTH = 1.5
 """Ratio of mean latencies, second half of a steady load to first, above which a queue counts as growing."""
 NUM_ALONE = 20_000
-_PERCENT = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
 
 OnTry = Callable[[int], None]
 
@@ -224,16 +223,17 @@ def _statistic(values: Column, statistic: str) -> float:
         return 0.0
     if statistic == "mean":
         return float(values.mean())
-    return float(np.percentile(values, _PERCENT[statistic], method="higher"))
+    return float(np.percentile(values, PERCENTILES[statistic], method="higher"))
 
 
 def _broken(metrics: Mapping[str, Interval], limits: Mapping[str, float]) -> str | None:
-    for name, limit in limits.items():
-        interval = metrics[name]
-        if interval.high > limit:
-            most = f" (up to {format_ms(interval.high)})" if interval.value <= limit else ""
-            shown = format_ms(interval.value) if math.isfinite(interval.value) else "endless"
-            return f"{name} is {shown}{most}, the limit is {format_ms(limit)}"
+    """The first limit that is not kept by the upper end of its metric's interval, in words; None if all are kept."""
+    for limit in limits_of(limits):
+        metric, interval = limit.metric, metrics[limit.metric.name]
+        if not limit.keeps(interval.high):
+            most = f" (up to {metric.format(interval.high)})" if limit.keeps(interval.value) else ""
+            shown = metric.format(interval.value) if math.isfinite(interval.value) else "endless"
+            return f"{metric.name} is {shown}{most}, the limit is {metric.format(limit.bound)}"
     return None
 
 

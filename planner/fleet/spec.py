@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.units import Seconds, parse_seconds
+from planner.benchmark import parse_limits
+from planner.units import Seconds
 
 FAMILIES = ("queue", "ttft", "tpot", "e2el")
 """Latencies that a limit may be of; `queue` is the wait for a place in an instance."""
@@ -25,7 +26,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 AtLeastOne = Annotated[float, msgspec.Meta(ge=1, le=1e12)]
-Limit = Annotated[str | float, msgspec.Meta(description="200ms, 2s or seconds")]
+Latency = Annotated[str | float, msgspec.Meta(description="200ms, 2s or seconds")]
 
 
 class DemandSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -147,7 +148,7 @@ class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class FleetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: str = "fleet"
     demand: DemandSpec
-    slo: dict[str, Limit]
+    slo: dict[str, Latency]
     """Upper limits, kept as seconds: ttft_p95, e2el_p95, tpot_p95, queue_p95 and so on."""
     layouts: Annotated[list[LayoutSpec], msgspec.Meta(min_length=1)]
     host: HostSpec = HostSpec()
@@ -160,23 +161,9 @@ class FleetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def __post_init__(self) -> None:
         if not self.slo:
             raise ValueError("slo: a fleet needs a limit to keep, for example ttft_p95: 2s")
-        msgspec.structs.force_setattr(self, "slo", {name: _limit(name, limit) for name, limit in self.slo.items()})
+        msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo, LIMITS))
 
     @property
     def limits(self) -> dict[str, float]:
         """Limits in seconds, by name."""
         return {name: float(limit) for name, limit in self.slo.items()}
-
-
-def _limit(name: str, written: str | float) -> float:
-    if name not in LIMITS:
-        raise ValueError(
-            f"slo.{name}: allowed: {', '.join(FAMILIES)}, each with {', '.join(f'_{s}' for s in STATISTICS)}"
-        )
-    try:
-        limit = float(parse_seconds(written))
-    except ValueError as error:
-        raise ValueError(f"slo.{name}: {error}") from None
-    if not 0 < limit < math.inf:
-        raise ValueError(f"slo.{name}: {limit:g} is not above 0")
-    return limit

@@ -156,8 +156,7 @@ def setting_words(problem: Problem, candidate: Candidate, name: str) -> str:
     if value is not None:
         return words_of(value)
     engine = problem.deployment(candidate).engine
-    is_told = name in FIELDS and name != "cpu_offload_gb"  # that one has always been shown as "default"
-    resolved: Value = getattr(engine, name, None) if is_told else None
+    resolved: Value = getattr(engine, name, None) if name in FIELDS else None
     return "default" if resolved is None else f"{words_of(_plain(resolved))}{DEFAULT}"
 
 

@@ -188,7 +188,7 @@ def _distances(forecast: Forecast, rows: NDArray[np.int64]) -> NDArray[np.float6
     distances = np.zeros(len(rows))
     for position, (name, values) in enumerate(problem.choices.searched.items()):
         default = problem.choices.value_of(problem.default, name)
-        if default is None and name not in {"swap_space", "cpu_offload_gb"}:  # if unset, these are near no value
+        if default is None:
             default = getattr(engine, name, default)
         costs = np.array([_distance(value, default) for value in values])
         distances += costs[forecast.grid.indices[rows, position]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,11 @@ from tests.integration.postgresql import postgresql
 from tests.integration.studies import PLANNER, write_simulated_server_study
 
 TRIALS = 7
+HASTY = (
+    "import planner.tuning.search.claims as claims; claims.BEAT_S, claims.LOST_AFTER_S = 1.0, 12.0; "
+    "from planner.cli.main import main; main()"
+)
+"""The command with shorter leases: a dead planner's trial is taken over after 12 s, not after 40."""
 
 
 @pytest.fixture
@@ -29,8 +35,8 @@ def url() -> Iterator[str]:
         yield url
 
 
-def start(study: Path, url: str, log: Path, *more: str) -> subprocess.Popen[bytes]:
-    argv = [*PLANNER, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", *more]
+def start(study: Path, url: str, log: Path, *more: str, program: Sequence[str] = PLANNER) -> subprocess.Popen[bytes]:
+    argv = [*program, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", *more]
     with log.open("wb") as output:
         return subprocess.Popen(
             [*argv, "--storage", url],
@@ -73,8 +79,9 @@ def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
 def test_one_is_killed_and_the_other_takes_over(url: str, tmp_path: Path) -> None:
     study = write_simulated_server_study(tmp_path / "study", speedup=5)
     logs = [tmp_path / f"{i}.log" for i in range(2)]
-    victim = start(study, url, logs[0], "--no-finals")
-    other = start(study, url, logs[1], "--no-finals")
+    hasty = (sys.executable, "-c", HASTY)
+    victim = start(study, url, logs[0], "--no-finals", program=hasty)
+    other = start(study, url, logs[1], "--no-finals", program=hasty)
     while not (logs[0].read_text().rstrip().endswith("measuring") and "measuring" in logs[1].read_text()):
         assert victim.poll() is None, "it was to be killed in the middle of a trial"
         time.sleep(0.02)

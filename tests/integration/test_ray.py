@@ -36,8 +36,13 @@ TRIALS = 4
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """A head that launches nothing; nodes are added by the test."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, "include_dashboard": False})
+    """A head that launches nothing; nodes are added by the test. It notices a dead node within seconds.
+
+    Dead is a node that refuses five looks in a row. One that is only slow has Ray's own ten seconds for each answer.
+    """
+    often = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500}
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "_system_config": often}
+    made = Cluster(initialize_head=True, head_node_args=head)
     yield made
     made.shutdown()
 

@@ -44,7 +44,7 @@ def context_in_budget(engine: ResolvedEngine) -> bool:
 def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
     """Bytes on the card before the engine's first snapshot: the CUDA context and, since 0.11, NCCL's buffers."""
     context = _CONTEXT_ON_HOPPER_BYTES if placement.gpu.compute_capability >= (9, 0) else CONTEXT_BYTES
-    if engine.world_size > 1 and placement.interconnect == "nvlink" and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
+    if engine.world_size > 1 and placement.bridged(engine.world_size) and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
         context += _NCCL_BEFORE_SNAPSHOT_BYTES
     return context
 
@@ -121,7 +121,8 @@ def graph_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine) 
     per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
     if engine.generation == "V0":
         per_graph = per_graph / columns.sqrt(engine.tensor_parallel_size)
-    if engine.tensor_parallel_size > (1 if engine.generation == "V0" else 2) and placement.interconnect != "nvlink":
+    ranks = engine.tensor_parallel_size
+    if ranks > (1 if engine.generation == "V0" else 2) and not placement.bridged(ranks):
         per_graph = per_graph + NCCL_GRAPH_BYTES[engine.generation]
     scratch: Any = 0
     if engine.generation == "V0":

@@ -74,7 +74,7 @@ def compare_with_study(
         for key in doubts
         if (value := getattr(predicted, key)) is not None
     )
-    compared = {*FIELDS} - {"swap_space", "cpu_offload_gb"}  # these only where they are asked for
+    compared = {*FIELDS} - {"swap_space", "cpu_offload_gb"}  # V1 logs the flags' values, which it does not use
     resolved = {field.name: getattr(deployment.engine, field.name) for field in fields(deployment.engine)}
     expected = {**{name: value for name, value in resolved.items() if name in compared and value is not None}, **asked}
     remarks = [f"calibrated on {memory.calibrated_on}"] if memory.calibrated_on and recorded is None else []

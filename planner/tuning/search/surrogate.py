@@ -251,8 +251,7 @@ class Surrogate:
             values = self._problem.choices.searched[name]
             value: Any = self._problem.choices.value_of(candidate, name)
             if value is None and name in FIELDS:
-                # cpu_offload_gb stays at its first value, as trials are placed in stored studies
-                value = values[0] if name == "cpu_offload_gb" else getattr(engine, name, values[0])
+                value = getattr(engine, name, values[0])
             parts.append(self._encode(name, [*values, value])[-1])
         return np.concatenate(parts) if parts else np.zeros(0)
 
