@@ -9,8 +9,9 @@ from packaging.version import Version
 
 from planner.engine import ResolvedEngine, knows, version_doubt
 from planner.estimate.deployment import Deployment
+from planner.estimate.kv_rules import stages_counted
 from planner.estimate.memory.kv_layers import drafter_is_guessed
-from planner.estimate.rules import pinned_bytes, stages_counted
+from planner.estimate.rules import pinned_bytes
 from planner.model import ModelSpec
 from planner.units import GIB, MIB, format_gib
 

@@ -151,7 +151,7 @@ def _weights_source(model: ModelSpec) -> str:
         return "a guess" if model.checkpoint_bytes is None else "size of the checkpoint"
     if model.has_vision_tower and not model.tower:
         return "without the vision tower" if model.checkpoint_bytes is None else "tower from the checkpoint's size"
-    return "exact from config.json"
+    return "from config.json, tower reckoned" if model.is_tower_rough else "exact from config.json"
 
 
 def _non_torch_source(d: Deployment) -> str:

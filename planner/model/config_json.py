@@ -54,6 +54,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
     layers = read_layers(keys, family)
     tower_family = outer_type if outer_type in TOWERS or outer_type == "gemma4_unified" else family_name
     vision = vision_tower(config, tower_family) if has_vision_tower else None
+    tower, is_tower_rough = _tower(vision, tower_family, config, keys) if has_vision_tower else ((), False)
     return ModelSpec(
         name=name,
         model_type=family_name,
@@ -70,7 +71,8 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         rope_factor=_factor(scaling.get("factor", 1.0), name) if stretches else 1.0,
         has_vision_tower=has_vision_tower,
         vision=vision,
-        tower=_tower(vision, tower_family, config, keys) if has_vision_tower else (),
+        tower=tower,
+        is_tower_rough=is_tower_rough,
         num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
         checkpoint_bytes=None,
     )
@@ -84,11 +86,17 @@ def _beside(keys: Keys, family: Family, num_layers: int) -> tuple[Module, ...]:
     return embedding_modules(keys, family, num_layers)
 
 
-def _tower(vision: VisionTower | None, family: str, config: Mapping[str, Any], keys: Keys) -> tuple[Module, ...]:
-    from planner.model.tower_modules import tower_modules
+def _tower(
+    vision: VisionTower | None, family: str, config: Mapping[str, Any], keys: Keys
+) -> tuple[tuple[Module, ...], bool]:
+    """Modules of the towers, and whether they are only reckoned, as the family is not known."""
+    from planner.model.tower_modules import rough_tower, tower_modules
 
-    named = config.get("vision_config")
-    return tower_modules(vision, family, named if isinstance(named, Mapping) else {}, keys.number(*WIDTHS))
+    named, width = config.get("vision_config"), keys.number(*WIDTHS)
+    modules = tower_modules(vision, family, named if isinstance(named, Mapping) else {}, width)
+    others = [config.get(key) for key in TOWER_KEYS if key != "vision_config" or not modules]
+    rough = [module for other in others if isinstance(other, Mapping) for module in rough_tower(other, width)]
+    return (*modules, *rough), bool(rough)
 
 
 TOWER_KEYS = ("vision_config", "vision_tower", "audio_tower", "audio_config", "sound_config")

@@ -38,13 +38,11 @@ def num_heads(keys: Keys) -> int:
 
 
 def kv_heads(keys: Keys) -> int:
-    """KV heads; as many as query heads where config.json does not say, one with `multi_query` whatever it says.
-
-    Source: vllm@0.32 config/model_arch (get_total_num_kv_heads): Falcon's new architecture alone counts its own.
-    """
-    if keys.flag("multi_query") and not keys.flag("new_decoder_architecture"):
+    """KV heads; as many as query heads where config.json does not say, one with `multi_query`."""
+    if keys.flag("multi_query") and not keys.flag("new_decoder_architecture"):  # falcon, gpt_bigcode
         return 1
-    return keys.number("num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=num_heads(keys))
+    only = num_heads(keys)
+    return keys.number("num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=only)
 
 
 def attention_at(keys: Keys, family: Family, index: int, reach: Reach, has_rope: bool = True) -> Attention:
@@ -83,9 +81,9 @@ def _gate_width(keys: Keys, family: Family, heads: int, width: int) -> int:
     if family.has_gate and keys.flag("attn_output_gate", default=True):
         return heads * width
     gating = keys.value("gating")
-    if gating == "per-head":
-        return heads
-    return heads * width if gating else 0
+    if gating == "per-element":
+        return heads * width
+    return heads if gating in (True, "per-head") else 0
 
 
 def window_of(keys: Keys, reach: Reach) -> int | None:

@@ -51,7 +51,9 @@ class ModelSpec:
     vision: VisionTower | None
     """The vision tower; None if there is none or its family is not known."""
     tower: tuple[Module, ...]
-    """Weights of the tower and of what projects it to the language model; empty if its family is not known."""
+    """Weights of the tower and of what projects it to the language model; empty if nothing is known of it."""
+    is_tower_rough: bool
+    """Whether the tower's weights are reckoned from its depth and width only, as its family is not known."""
     num_mtp_layers: int = 0
     """Layers for multi-token prediction that the checkpoint brings; they are loaded if speculative decoding asks."""
     checkpoint_bytes: int | None

@@ -62,6 +62,33 @@ def tower_modules(
     return tuple(modules)
 
 
+def rough_tower(config: Mapping[str, Any], text_hidden_size: int) -> tuple[Module, ...]:
+    """Modules of a tower of an unknown family, reckoned from the figures of its layers; empty without figures.
+
+    Counts queries, keys, values, output and a plain MLP of each layer, and a projector of two matrices.
+    """
+    depth = _first(config, "depth", "num_hidden_layers", "encoder_layers", "num_layers", "layers")
+    hidden = _first(config, "hidden_size", "d_model", "embed_dim", "hidden_dim", "width")
+    if not depth or not hidden:
+        return ()
+    inner = _first(config, "intermediate_size", "encoder_ffn_dim", "feed_forward_dim") or 4 * hidden
+    tower = VisionTower(
+        hidden_size=hidden, depth=depth, intermediate_size=inner, is_gated=False, patch_size=14, merged_patches=1,
+        item_patches=1024,
+    )  # fmt: skip
+    modules = [module for number in range(depth) for module in _layer(tower, _Style(), f"tower.layers.{number}")]
+    return (*modules, by_outputs("projector.0", text_hidden_size, hidden),
+            by_inputs("projector.1", text_hidden_size, text_hidden_size))  # fmt: skip
+
+
+MOST_FIGURE = 1 << 20
+
+
+def _first(config: Mapping[str, Any], *keys: str) -> int:
+    """The first of these keys that holds a plausible whole number; 0 without one."""
+    return next((value for key in keys if 0 < (value := _number(config.get(key), 0)) <= MOST_FIGURE), 0)
+
+
 def _number(value: Any, default: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
 

@@ -13,6 +13,8 @@ from packaging.version import Version
 from planner.estimate.batch import answer
 
 STARTS = Path(__file__).parents[1] / "golden" / "starts" / "startups.json"
+FAMILIES = STARTS.with_name("families.json")
+"""Starts of hybrids, mixtures and multimodal models, whose weights are compared."""
 TOKENS_PER_BLOCK = 16
 MEMORY_OUTCOMES = {"ok", "kv_too_small", "oom"}
 

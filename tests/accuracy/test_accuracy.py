@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
-from tests.accuracy.starts import ALL, COMPONENTS, Start, load_starts
+from tests.accuracy.starts import ALL, COMPONENTS, FAMILIES, Start, load_starts
 from tests.accuracy.tables import Row, rows
 
 
@@ -45,3 +47,13 @@ def test_no_start_on_a_known_card_failed_for_memory_that_was_called_safe(starts:
     assert [start.id for start in failed if start.verdict == "starts"] == []
     refused = [start for start in failed if start.verdict == "will not start"]
     assert len(refused) / len(failed) >= 0.85
+
+
+def test_weights_of_the_families_of_2026_are_within_the_aim() -> None:
+    """Half of them within 0.5 %, nine in ten within 3 %, none refused, all of a known architecture."""
+    found = load_starts(FAMILIES)
+    assert [start.id for start in found if start.verdict in {"error", "cannot say"}] == []
+    errors = sorted(abs(weights.relative) for start in found if (weights := start.of("weights")) is not None)
+    assert len(errors) == len(found) > 25
+    assert statistics.median(errors) <= 0.005
+    assert errors[int(0.9 * len(errors))] <= 0.03

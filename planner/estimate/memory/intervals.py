@@ -78,7 +78,7 @@ def _weights_share(model: ModelSpec) -> float:
     if not model.is_modelled and model.held is None:
         return UNMODELLED_FRACTION
     share = 0.003 if model.quantization is None else 0.025  # padding, repacking for other kernels
-    if model.has_vision_tower and not model.tower:
+    if model.has_vision_tower and (model.is_tower_rough or not model.tower):
         return max(share, SHARED_TOWER_FRACTION) if from_checkpoint else TOWER_FRACTION
     return max(share, SHARED_TOWER_FRACTION) if model.has_vision_tower else share
 

@@ -132,7 +132,9 @@ def rank_weight_bytes(
 def _beside_the_language_model(model: ModelSpec, dtype: str) -> int:
     """Bytes of a tower whose modules are not known, and of what else the checkpoint of an unknown type holds."""
     if model.held is not None:
-        return (0 if model.tower else model.held.beside) + (0 if model.is_known else model.held.other)
+        return (0 if model.tower and not model.is_tower_rough else model.held.beside) + (
+            0 if model.is_known else model.held.other
+        )
     if model.checkpoint_bytes is None or model.tower or not model.has_vision_tower:
         return 0
     language = sum(rank_tensor_bytes(model, dtype, 1, model.num_hidden_layers, True, True))
@@ -152,8 +154,9 @@ def rank_tensor_bytes(
     """Sizes of a rank's tensors in order of creation: embedding, layers, last norm, head."""
     itemsize, tp = DTYPE_BYTES[dtype], tensor_parallel_size
     hidden = model.hidden_size
-    vocabulary = padded_vocab_size(model) // tp * hidden * itemsize
-    if is_first:
+    whole = model.model_type == "whisper"  # its embedding is not divided (models/whisper.py: nn.Embedding)
+    vocabulary = padded_vocab_size(model) // (1 if whole else tp) * hidden * itemsize
+    if is_first and not (model.is_tower_rough and model.held is not None):
         for module in model.tower:
             yield from _module(module, tower_scheme(model.quantization, module), itemsize, tp)
     if is_first or (is_last and model.tie_word_embeddings):

@@ -47,6 +47,9 @@ def test_bytes_of_one_state(mixer: Any, tp: int, drafts: int, num_bytes: int) ->
     assert state_bytes(mixer, KvFormat("bfloat16", "auto", tp, speculation)) == num_bytes
 
 
+DRAFTS_06B = '{"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3}'
+
+
 def kinds(model: ModelSpec, form: KvFormat = BF16) -> Counter[tuple[str, int]]:
     """Number of layers by kind of cache and bytes of a token."""
     return Counter((cache.kind, cache.token_bytes) for cache in layer_caches(model, form))
@@ -79,7 +82,7 @@ def test_the_indexer_has_a_cache_of_its_own() -> None:
      ('{"method": "mtp", "num_speculative_tokens": 3}', {("full", 4096): 1}, False),
      ('{"method": "mtp", "model": "an/assistant", "num_speculative_tokens": 3}', {}, False),
      ('{"method": "eagle3", "model": "an/eagle", "num_speculative_tokens": 3}', {("full", 4096): 1}, True),
-     ('{"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3}', {("full", 4096): 28}, False),
+     (DRAFTS_06B, {("full", 4096): 28}, False),
      ('{"method": "draft_model", "model": "who/knows", "num_speculative_tokens": 3}', {}, True),
      ('{"method": "dflash", "model": "a/DFlash", "num_speculative_tokens": 3}', {("full", 4096): 5}, True),
      ('{"method": "dflash", "model": "a/DFlash2", "num_speculative_tokens": 3}', {("sliding", 4096): 5}, True)],
