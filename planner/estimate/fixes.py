@@ -167,6 +167,8 @@ def _needed_step(setup: Setup, base: Answer) -> dict[str, Any] | None:
 def _gaining(setup: Setup, base: Answer) -> Iterator[Fix]:
     """Per move the first point with the share ENOUGH of its gain; for max_num_seqs also the nearest if much smaller."""
     now = float(base.deployment.memory.kv_tokens)
+    if not now:  # an encoder keeps no KV cache
+        return
     for names, points in _moves(setup, base, for_starting=False):
         answers = {
             row: answer

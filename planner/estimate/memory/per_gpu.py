@@ -206,13 +206,18 @@ def estimate_memory(
         engine.pipeline_parallel_size,
         one_samples=engine.generation == "V0",
     )
-    ranks = tuple(_rank_memory(model, placement, engine, calibration, rank, room) for rank in kinds)
-    first, group = ranks[0], kv_division(model, engine, kinds[0])
+    divisions = [kv_division(model, engine, rank) for rank in kinds]
+    ranks = tuple(
+        _rank_memory(model, placement, engine, calibration, rank, room, division.block_bytes)
+        for rank, division in zip(kinds, divisions, strict=True)
+    )
+    first, group = ranks[0], divisions[0]
     if calibration is not None:
         width = calibrated_doubts(first.activation_bytes, graphs)
     else:
         width = doubts(model, placement, engine, kinds[0], first.weight_bytes, first.activation_bytes, graphs)
-    uncertainty = 0.0 if engine.kv_cache_memory_bytes is not None else width.kv_cache_bytes(charges_graphs)
+    is_known = engine.kv_cache_memory_bytes is not None or _is_none(group.block_bytes)
+    uncertainty = 0.0 if is_known else width.kv_cache_bytes(charges_graphs)
     return MemoryEstimate(
         total_bytes=total,
         budget_bytes=budget,
@@ -283,6 +288,7 @@ def _rank_memory(
     calibration: Calibration | None,
     rank: Rank,
     room: FloatColumn,
+    block_bytes: IntColumn,
 ) -> RankMemory:
     """Components of one rank; `room` is the budget minus what is charged for graphs, in bytes."""
     loaded = rank_weight_bytes(
@@ -304,7 +310,6 @@ def _rank_memory(
     available = room - weights - non_torch - activations
     if engine.kv_cache_memory_bytes is not None:
         available = engine.kv_cache_memory_bytes
-    block_bytes = kv_division(model, engine, rank).block_bytes
     return RankMemory(rank.number, weights, non_torch, activations, available, block_bytes)
 
 
