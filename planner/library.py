@@ -134,7 +134,7 @@ def tune(
         asked = replace(asked, folder=folder, is_read=False)
     asked = continued(asked)
     spec = with_sampler(asked.spec, sampler, seed)
-    plan = make_plan(spec, asked.folder, trials, choose_backend(spec, backend))
+    plan = make_plan(spec, asked.folder, trials, choose_backend(spec, backend), has_finals=finals)
     problem, workspace = plan.problem, plan.workspace
     console = make_console()
     if not quiet:
@@ -147,7 +147,7 @@ def tune(
             observer.say(line)
 
     needs_checks = checks and plan.backend != "simulated"
-    outcome = tune_study(plan, observer, storage, has_finals=finals, before_launch=check if needs_checks else None)
+    outcome = tune_study(plan, observer, storage, before_launch=check if needs_checks else None)
     if outcome.interrupted:
         raise KeyboardInterrupt
     found = outcome.trials

@@ -9,15 +9,16 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "ask": ["BenchAsk", "refuse_contradictions"],
         "client.access": ["Access", "engine_access"],
         "document": ["read_metrics"],
         "load.target": ["target_of"],
         "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],
         "load.watcher": ["STOPPED"],
-        "metric": ["GOALS", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "Metric", "PERCENTILES", "RATES"],
+        "metric": ["GOALS", "HEADLINES", "LATENCIES", "MAX_MODEL_LEN", "METRICS", "Metric", "PERCENTILES", "RATES"],
         "metrics": ["BenchmarkResult", "summarize"],
         "records": ["RequestRecord"],
-        "run": ["BenchAsk", "BenchOutcome", "compare_files", "run_bench", "write_outcome"],
+        "run": ["BenchOutcome", "bench_json", "compare_files", "run_bench", "write_csv"],
         "session": [
             "MEASURING",
             "OnStage",

@@ -1,3 +1,5 @@
+from planner.benchmark.ask import BenchAsk as BenchAsk
+from planner.benchmark.ask import refuse_contradictions as refuse_contradictions
 from planner.benchmark.client.access import Access as Access
 from planner.benchmark.client.access import engine_access as engine_access
 from planner.benchmark.document import read_metrics as read_metrics
@@ -10,6 +12,7 @@ from planner.benchmark.load.progress import pace_error as pace_error
 from planner.benchmark.load.progress import stopped_after as stopped_after
 from planner.benchmark.load.watcher import STOPPED as STOPPED
 from planner.benchmark.metric import GOALS as GOALS
+from planner.benchmark.metric import HEADLINES as HEADLINES
 from planner.benchmark.metric import LATENCIES as LATENCIES
 from planner.benchmark.metric import MAX_MODEL_LEN as MAX_MODEL_LEN
 from planner.benchmark.metric import METRICS as METRICS
@@ -19,11 +22,11 @@ from planner.benchmark.metric import RATES as RATES
 from planner.benchmark.metrics import BenchmarkResult as BenchmarkResult
 from planner.benchmark.metrics import summarize as summarize
 from planner.benchmark.records import RequestRecord as RequestRecord
-from planner.benchmark.run import BenchAsk as BenchAsk
 from planner.benchmark.run import BenchOutcome as BenchOutcome
+from planner.benchmark.run import bench_json as bench_json
 from planner.benchmark.run import compare_files as compare_files
 from planner.benchmark.run import run_bench as run_bench
-from planner.benchmark.run import write_outcome as write_outcome
+from planner.benchmark.run import write_csv as write_csv
 from planner.benchmark.session import MEASURING as MEASURING
 from planner.benchmark.session import OnStage as OnStage
 from planner.benchmark.session import Repeat as Repeat

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.benchmark.metric import LATENCIES, Metric
+from planner.benchmark.metric import HEADLINES, Metric
 from planner.benchmark.metrics import itls
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import Bench, Repeat
@@ -22,16 +23,13 @@ RATE_WEIGHTS: dict[str, Callable[[RequestRecord], float]] = {
     "output_throughput": lambda r: float(r.output_tokens),
     "total_token_throughput": lambda r: float(r.input_tokens + r.output_tokens),
 }
-HEADLINES: tuple[str, ...] = (
-    "request_throughput",
-    "output_throughput",
-    "total_token_throughput",
-    *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in ("mean", "p50", "p95", "p99")),
-)
 
 
 def intervals(bench: Bench) -> dict[str, Interval]:
-    """An interval for every headline number: over the repeats if there are at least three, else from within a run."""
+    """An interval for every headline number: over the repeats if there are at least three, else from within a run.
+
+    The value is always the mean over the repeats; what lies within a run only says how wide the interval is.
+    """
     found: dict[str, Interval] = {}
     for name in HEADLINES:
         samples = [r.result.metrics[name] for r in bench.repeats if name in r.result.metrics]
@@ -40,14 +38,20 @@ def intervals(bench: Bench) -> dict[str, Interval]:
         if len(samples) >= MIN_REPEATS_FOR_T:
             found[name] = t_interval(samples)
         elif name in RATE_WEIGHTS:
-            found[name] = _rate_within(bench.repeats[-1], name)
+            found[name] = _moved(_rate_within(bench.repeats[-1], name), fmean(samples))
         else:
-            found[name] = _latency_within(bench, Metric.parse(name))
+            found[name] = _moved(_latency_within(bench, Metric.parse(name)), fmean(samples))
     return found
 
 
+def _moved(interval: Interval, value: float) -> Interval:
+    """The interval around another value, as wide as it was on either side."""
+    shift = value - interval.value
+    return Interval(value, interval.low + shift, interval.high + shift, interval.method)
+
+
 def _rate_within(repeat: Repeat, name: str) -> Interval:
-    """Interval of a rate from ten parts of the run. The value is the whole run's rate; the parts show how it varies."""
+    """Interval of a rate from ten parts of the run, which show how it varies."""
     done = [record for record in repeat.records if record.error is None]
     times: list[float] = []
     weights: list[float] = []
@@ -56,9 +60,7 @@ def _rate_within(repeat: Repeat, name: str) -> Interval:
         times += moments
         weights += [RATE_WEIGHTS[name](record) / len(moments)] * len(moments)
     start_s, end_s = min(r.started_s for r in done), max(r.finished_s for r in done)
-    within = rate_interval(times, weights, start_s, end_s)
-    value = repeat.result.metrics[name]
-    return Interval(value, value - within.half_width, value + within.half_width, within.method)
+    return rate_interval(times, weights, start_s, end_s)
 
 
 def _latency_within(bench: Bench, metric: Metric) -> Interval:

@@ -25,6 +25,11 @@ STATISTICS = ("mean", "std", "p50", "p90", "p95", "p99")
 RATES = ("request_throughput", "input_throughput", "output_throughput", "total_token_throughput")
 METRICS: tuple[str, ...] = (*RATES, *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in STATISTICS))
 """Names an SLO may use: rates per second, latencies in seconds."""
+HEADLINES: tuple[str, ...] = (
+    *(rate for rate in RATES if rate != "input_throughput"),
+    *(f"{latency}_{statistic}" for latency in LATENCIES for statistic in ("mean", "p50", "p95", "p99")),
+)
+"""Metrics that bench prints and compares."""
 MAX_MODEL_LEN = "max_model_len"
 """Context length that a candidate serves, in tokens. No benchmark measures it, but an objective may maximise it."""
 GOALS = (*METRICS, MAX_MODEL_LEN)

@@ -6,7 +6,7 @@ In: `BenchAsk`. Out: `BenchOutcome`: tables to print, documents to write, an exi
 from __future__ import annotations
 
 import csv
-import json
+import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,71 +16,34 @@ from typing import Any
 
 import msgspec
 
+from planner.benchmark.ask import REPEATS, BenchAsk, refuse_other_loads, workload_of
 from planner.benchmark.capacity.loads import LevelLoader
 from planner.benchmark.capacity.search import Capacity, LevelResult, find_capacity
-from planner.benchmark.capacity.stress import preset, run_stress
+from planner.benchmark.capacity.stress import run_stress
 from planner.benchmark.client.access import Access
+from planner.benchmark.client.address import server_url
 from planner.benchmark.client.server import ServerFacts, probe_server
-from planner.benchmark.compare import compare_documents
-from planner.benchmark.document import broken_limits, capacity_document, csv_rows, document, stress_document
+from planner.benchmark.compare import compare_documents, comparison_document, judged, parse_tolerances
+from planner.benchmark.document import (
+    broken_limits,
+    capacity_document,
+    csv_rows,
+    document,
+    stress_document,
+)
 from planner.benchmark.metrics import of_requests
 from planner.benchmark.session import Bench, BenchOptions, OnStage, bench_server, plans_of, target_of
 from planner.benchmark.slo import parse_slo
 from planner.benchmark.view import capacity_table, comparison_table, level_line, result_table, stress_table, sweep_table
 from planner.errors import InputError
-from planner.files import PROMPTS_BYTES, convert, load_named, read_text
+from planner.files import read_text, write_whole
 from planner.model import load_model
 from planner.terminal import BenchTable
-from planner.units import parse_seconds
-from planner.workload import (
-    MOST_REQUESTS,
-    ClosedLoop,
-    GivenPrompt,
-    OpenLoop,
-    Shape,
-    Workload,
-    read_prompts,
-    shape_of,
-    sweep,
-)
+from planner.workload import ClosedLoop, OpenLoop, Shape, Workload, shape_of, sweep
 
 EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
 MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0
 """Highest concurrency, and highest rate in requests per second, that a capacity search tries."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchAsk:
-    """The command's options as written."""
-
-    url: str
-    workload: str = "chat"
-    model: str | None = None
-    model_dir: str | None = None
-    endpoint: str | None = None
-    concurrency: int | None = None
-    max_concurrency: int | None = None
-    request_rate: float | None = None
-    start_rate: float | None = None
-    burstiness: float | None = None
-    ramp: str | None = None
-    trace_speed: float | None = None
-    num_requests: int | None = None
-    repeats: int = 3
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    seed: int | None = None
-    timeout: str | None = None
-    slo: str | None = None
-    sweep: str | None = None
-    finds_capacity: bool = False
-    preset: str | None = None
-    api_key_env: str | None = None
-    ca_file: str | None = None
-    insecure: bool = False
-    client_processes: int | None = None
-    label: str | None = None
-    detailed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,19 +63,23 @@ def run_bench(asked: BenchAsk, on_stage: OnStage, on_line: Callable[[str], None]
         raise InputError(f"--slo {min(rates)}: a capacity is judged request by request; allowed: limits of latencies")
     access = Access(api_key=_api_key(asked.api_key_env), ca_file=asked.ca_file, insecure=asked.insecure)
     vocab_size = load_model(asked.model_dir).vocab_size if asked.model_dir is not None else None
-    facts = probe_server(asked.url, asked.model, workload.endpoint, access, vocab_size)
+    shape = shape_of(workload, plans_of(workload, 1, prompts)[1][0])
+    shapes = (shape,) if asked.sweep is None else sweep(shape, _levels(asked.sweep))
+    refuse_other_loads(asked, shapes[0], prompts)
+    url = server_url(asked.url)
+    if url != asked.url.strip():
+        on_line(f"{asked.url.strip()} names no scheme: asking {url}")
+    facts = probe_server(url, asked.model, workload.endpoint, access, vocab_size)
     options = BenchOptions(
         keeps_text=asked.detailed, prompts=prompts, client_processes=asked.client_processes, on_stage=on_stage
     )
     if asked.preset is not None:
         return _stress(facts, workload, options)
-    shape = shape_of(workload, plans_of(workload, 1, prompts)[1][0])
     if asked.finds_capacity:
         return _capacity(facts, workload, shape, slo, options, on_line)
-    shapes = (shape,) if asked.sweep is None else sweep(shape, _levels(asked.sweep))
     benches = []
     for one in shapes:
-        benches.append(bench_server(facts, _at(workload, one), one, asked.repeats, slo, options))
+        benches.append(bench_server(facts, _at(workload, one), one, asked.repeats or REPEATS, slo, options))
         if asked.sweep is not None:
             on_line(f"{len(benches)} of {len(shapes)} levels measured")
     tables = tuple(result_table(bench) for bench in benches)
@@ -127,71 +94,6 @@ def _exit_code(benches: Sequence[Bench]) -> int:
     if any(bench.client_fault for bench in benches):
         return EXIT_CLIENT_AT_FAULT
     return EXIT_LIMITS_BROKEN if any(broken_limits(bench) for bench in benches) else 0
-
-
-# --- what is asked ----------------------------------------------------------------------------------------------------
-
-
-def workload_of(asked: BenchAsk) -> tuple[Workload, list[GivenPrompt]]:
-    """The workload with the command's options applied, and its recorded prompts. Raises InputError.
-
-    A concurrency makes it a closed loop, whatever rate or trace the workload has.
-    """
-    if asked.concurrency is not None and asked.request_rate is not None:
-        raise InputError("--concurrency is a closed loop's, --request-rate an open one's; a limit is --max-concurrency")
-    workload, folder = (preset(asked.preset), Path()) if asked.preset is not None else _named(asked.workload)
-    changes: dict[str, Any] = {name: value for name in OVERLAID if (value := getattr(asked, name)) is not None}
-    if asked.concurrency is not None:
-        changes |= {"request_rate": None, "start_rate": None}
-    if asked.preset is not None and asked.concurrency is not None and asked.num_requests is None:
-        changes["num_requests"] = asked.concurrency
-    changes |= {
-        key: _seconds(option, text)
-        for key, option, text in (("request_timeout", "--timeout", asked.timeout), ("ramp", "--ramp", asked.ramp))
-        if text is not None
-    }
-    data = {**msgspec.to_builtins(workload, enc_hook=float), **changes}
-    workload = convert(data, Workload, f"workload {workload.name}")
-    if workload.prompts is None:
-        return workload, []
-    path = folder / workload.prompts
-    prompts = _prompts_of(path)
-    if asked.concurrency is not None:
-        prompts = [msgspec.structs.replace(prompt, arrival_s=None) for prompt in prompts]
-    return workload, prompts
-
-
-OVERLAID = (
-    "concurrency", "max_concurrency", "num_requests", "request_rate", "start_rate", "burstiness", "trace_speed",
-    "input_tokens", "output_tokens", "seed", "endpoint",
-)  # fmt: skip
-"""Options that are also keys of the workload."""
-
-
-def _seconds(option: str, text: str) -> float:
-    try:
-        return parse_seconds(text)
-    except ValueError as error:
-        raise InputError(f"{option}: {error}") from None
-
-
-def _prompts_of(path: Path) -> list[GivenPrompt]:
-    """Recorded prompts of a JSONL file. Raises InputError."""
-    text = read_text(path, PROMPTS_BYTES)
-    try:
-        return read_prompts(text)
-    except (ValueError, RecursionError) as error:
-        allowed = "lines of {prompt or input_tokens, output_tokens, arrival_s}, or ShareGPT"
-        raise InputError(f"{path}: {error}; allowed: {allowed}") from None
-
-
-def _named(name: str) -> tuple[Workload, Path]:
-    """Workload by file or shipped name, and the folder its paths are relative to. A JSONL file is itself a workload."""
-    path = Path(name)
-    if path.suffix in (".jsonl", ".json") and os.path.isfile(path):
-        count = min(len(_prompts_of(path)), MOST_REQUESTS)
-        return Workload(name=path.stem, concurrency=16, num_requests=count, prompts=path.name), path.parent
-    return load_named(path.name, Workload, path.parent, "workloads"), path.parent
 
 
 def _levels(text: str) -> list[float]:
@@ -260,21 +162,28 @@ def _capacity(
     )
 
 
-def write_outcome(outcome: BenchOutcome, json_file: Path | None, csv_file: Path | None) -> None:
-    """Write one document, or the list of a sweep's documents. Raises InputError if a file cannot be written."""
+def bench_json(outcome: BenchOutcome) -> str:
+    """The one document as JSON, or the list of a sweep's documents."""
+    content = outcome.documents[0] if len(outcome.documents) == 1 else list(outcome.documents)
+    return msgspec.json.format(msgspec.json.encode(content, enc_hook=float)).decode()  # NumPy's numbers are floats
+
+
+def write_csv(outcome: BenchOutcome, path: Path) -> None:
+    """Write one row per repeat. Raises InputError if the file cannot be written."""
+    text = io.StringIO()
+    csv.writer(text).writerows(csv_rows(outcome.documents))
     try:
-        if json_file is not None:
-            content = outcome.documents[0] if len(outcome.documents) == 1 else list(outcome.documents)
-            json_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-        if csv_file is not None:
-            with csv_file.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows(csv_rows(outcome.documents))
+        write_whole(path, text.getvalue())
     except OSError as error:
-        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def compare_files(first: Path, second: Path) -> tuple[BenchTable, ...]:
-    """Compare two result files, written by this program or by `vllm bench serve`. Raises InputError."""
+def compare_files(first: Path, second: Path, fail_on: Sequence[str] = ()) -> BenchOutcome:
+    """Compare two result files, written by this program or by `vllm bench serve`. Raises InputError.
+
+    Exit code 3 if a metric of `fail_on`, such as `ttft_p95:5%`, is surely worse by more.
+    """
+    tolerances = parse_tolerances(fail_on)
     documents = []
     for path in (first, second):
         try:
@@ -284,4 +193,11 @@ def compare_files(first: Path, second: Path) -> tuple[BenchTable, ...]:
     comparisons = compare_documents(documents[0], documents[1])
     if not comparisons:
         raise InputError(f"{first}, {second}: have no metric in common")
-    return (comparison_table(comparisons, (first.name, second.name)),)
+    names = (first.name, second.name) if first.name != second.name else (str(first), str(second))
+    judgements = [(one, judged(comparisons, one)) for one in tolerances]
+    has_failed = any(tolerance.fails(comparison) for tolerance, comparison in judgements)
+    return BenchOutcome(
+        tables=(comparison_table(comparisons, names, judgements),),
+        documents=(comparison_document(comparisons, names, judgements),),
+        exit_code=EXIT_LIMITS_BROKEN if has_failed else 0,
+    )

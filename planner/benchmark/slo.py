@@ -11,7 +11,7 @@ import msgspec
 from planner.benchmark.metric import METRICS, Metric
 from planner.constraints import Constraint
 from planner.errors import InputError
-from planner.files import convert
+from planner.files import convert, did_you_mean
 from planner.units import parse_rate, parse_seconds
 
 MAX_FAILED_FRACTION = 0.05
@@ -82,7 +82,9 @@ def parse_limits(written: Mapping[str, str | float], allowed: Sequence[str] = ME
 
 def _bound(name: str, written: str | float, allowed: Sequence[str]) -> float:
     if name not in allowed:
-        raise ValueError(f"slo.{name}: is no metric with a limit; allowed: {', '.join(allowed)}")
+        near = f"; did you mean {name}_p95?" if f"{name}_p95" in allowed else did_you_mean(name, allowed)
+        listed = f"; allowed: {', '.join(allowed)}"
+        raise ValueError(f"slo.{name}: is no metric with a limit{near or listed}")
     try:
         parse = parse_rate if Metric.parse(name).is_rate else parse_seconds
         bound = parse(written) if isinstance(written, str) else float(written)

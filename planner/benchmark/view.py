@@ -8,14 +8,14 @@ from statistics import fmean
 
 from planner.benchmark.capacity.search import Capacity, LevelResult
 from planner.benchmark.capacity.stress import StressReport
-from planner.benchmark.compare import BenchComparison
+from planner.benchmark.compare import BenchComparison, Tolerance
 from planner.benchmark.document import broken_limits, kept_requests, level_of, pool, seen_before
 from planner.benchmark.intervals import intervals
 from planner.benchmark.load.client_health import ClientHealth
 from planner.benchmark.metric import LATENCIES, Metric
 from planner.benchmark.metrics import BenchmarkResult
 from planner.benchmark.session import Bench
-from planner.statistics import Difference, Interval
+from planner.statistics import Interval
 from planner.terminal import BenchTable
 from planner.units import format_count, format_duration, format_ms
 from planner.workload import in_words
@@ -116,19 +116,50 @@ def sweep_table(benches: Sequence[Bench]) -> BenchTable:
 _SWEEP = ("request_throughput", "output_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "e2el_p95")
 
 
-def comparison_table(comparisons: Sequence[BenchComparison], names: tuple[str, str]) -> BenchTable:
+def comparison_table(
+    comparisons: Sequence[BenchComparison],
+    names: tuple[str, str],
+    judgements: Sequence[tuple[Tolerance, BenchComparison]] = (),
+) -> BenchTable:
+    """Table of two results, with one row per metric, and a note for each `--fail-on`."""
     rows = [
-        (c.key, f"{c.first:.4g}", f"{c.second:.4g}", _difference_text(c.difference), c.verdict) for c in comparisons
+        (
+            c.metric.name.replace("_", " "),
+            c.metric.format(c.first),
+            c.metric.format(c.second),
+            _difference_text(c),
+            c.verdict,
+        )
+        for c in comparisons
     ]
-    method = comparisons[0].difference.method if comparisons else ""
+    methods = dict.fromkeys(c.difference.method for c in comparisons)
+    notes = [f"means over the repeats; differences with 95 % intervals by {' or '.join(methods)}"]
+    notes += [tolerance_words(tolerance, comparison) for tolerance, comparison in judgements]
     columns = ("metric", *names, "difference, 95 % interval", "verdict")
-    return BenchTable(f"{names[1]} against {names[0]}", columns, tuple(rows), (method,) if method else ())
+    return BenchTable(f"{names[1]} against {names[0]}", columns, tuple(rows), tuple(notes))
 
 
-def _difference_text(difference: Difference) -> str:
-    if not math.isfinite(difference.low):
-        return f"{difference.value:+.4g}"
-    return f"{difference.value:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
+def tolerance_words(tolerance: Tolerance, comparison: BenchComparison) -> str:
+    """What came of one `--fail-on`, with the figure that was judged."""
+    sure = (
+        f"surely worse by {comparison.surely_worse_by:.1%} at least"
+        if comparison.is_judged and comparison.surely_worse_by > 0
+        else "not surely worse"
+        if comparison.is_judged
+        else "without an interval, judged as it is"
+    )
+    by = f"worse by {comparison.worse_by:.1%}" if comparison.worse_by > 0 else f"better by {-comparison.worse_by:.1%}"
+    return f"--fail-on {tolerance.words}: {'FAILED' if tolerance.fails(comparison) else 'kept'}: {by}, {sure}"
+
+
+def _difference_text(comparison: BenchComparison) -> str:
+    def signed(value: float) -> str:
+        return f"{'-' if value < 0 else '+'}{comparison.metric.format(abs(value))}"
+
+    difference = comparison.difference
+    if not comparison.is_judged:
+        return signed(difference.value)
+    return f"{signed(difference.value)} ({signed(difference.low)} to {signed(difference.high)})"
 
 
 def capacity_table(capacity: Capacity, unit: str, client_fault: str | None = None) -> BenchTable:

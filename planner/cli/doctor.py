@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import JsonOption, QuietOption, one_of, takes_study
+from planner.cli.completion import one_of
+from planner.cli.options import CLUSTER, JsonOption, QuietOption, takes_study
 from planner.errors import InputError
 from planner.study import StudySource
 
@@ -18,7 +19,12 @@ def doctor(
     source: StudySource,
     backend: Annotated[
         str,
-        typer.Option("--backend", help="docker or process.", autocompletion=one_of("docker", "process")),
+        typer.Option(
+            "--backend",
+            help="Where engines run: docker or process.",
+            autocompletion=one_of("docker", "process"),
+            rich_help_panel=CLUSTER,
+        ),
     ] = "docker",
     quiet: QuietOption = False,
     as_json: JsonOption = False,

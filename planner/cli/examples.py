@@ -9,9 +9,14 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("planner estimate studies/qwen3-32b-awq-4x2080ti --fit max_model_len", "the longest context that starts"),
         ("planner estimate studies/qwen3-32b-awq-4x2080ti --compare awq,Qwen/Qwen3-8B --layouts", "side by side"),
     ),
+    "init": (
+        ("planner init --model Qwen/Qwen3-8B --gpu 'RTX 3090' --num-gpus 2 --slo ttft_p95=2s", "into studies/"),
+        ("planner init my-study --model Qwen/Qwen3-8B --gpu 'RTX 4090' --workload chat", "into a folder of yours"),
+    ),
     "tune": (
         ("planner tune studies/qwen3-32b-awq-4x2080ti --trials 30", "launch and measure; the same words continue"),
         ("planner tune studies/qwen3-32b-awq-4x2080ti --dry-run", "the plan and the first launch"),
+        ("planner tune studies/qwen3-32b-awq-4x2080ti --slo ttft_p95=2s --concurrency 16 --dry-run", "another load"),
         ("planner tune --model Qwen/Qwen3-8B --gpu 'RTX 4090' --backend simulated --quiet --json", "a try-out"),
         ("planner tune studies/qwen3-32b-awq-4x2080ti --trials 60 --ray auto", "on all hosts of a Ray cluster"),
     ),
@@ -24,12 +29,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "bench": (
         ("planner bench http://127.0.0.1:8000 --concurrency 16 --slo ttft_p95=2s", "a closed loop"),
-        ("planner bench http://127.0.0.1:8000 --request-rate 4 --repeats 5 --json result.json", "an open loop"),
-        ("planner bench --compare before.json after.json", "two results"),
+        ("planner bench http://127.0.0.1:8000 --request-rate 4 --repeats 5 --json -o result.json", "an open loop"),
+        ("planner bench --compare before.json after.json --fail-on ttft_p95:5%", "two results, for a pipeline"),
     ),
     "report": (
         ("planner report studies/qwen3-32b-awq-4x2080ti", "the trials so far"),
-        ("planner report studies/qwen3-32b-awq-4x2080ti --jsonl trials.jsonl", "for tune --replay"),
+        ("planner report studies/qwen3-32b-awq-4x2080ti --jsonl -o trials.jsonl", "for tune --replay"),
         ("planner report studies/qwen3-32b-awq-4x2080ti --pareto ttft_p95,output_throughput", "what none beats"),
     ),
     "export": (
@@ -52,6 +57,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("planner fleet --bench sweep.json --rate 40 --peak 2.5 --slo e2el_p95=30s --host-cards 8", "a server's sweep"),
         ("planner fleet studies/qwen3-32b-awq-4x2080ti --rate 2 --slo e2el_p95=5min --host-cards 4", "a study's"),
         ("planner fleet docs/examples/fleet.yaml --lost 2 --json", "a file, with another demand on it"),
+    ),
+    "simulate": (
+        ("planner simulate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --max-num-seqs 64", "http://127.0.0.1:8000"),
+        ("planner simulate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --port 8001 --speedup 20", "in fast motion"),
     ),
     "schema": (
         ("planner schema study", "for the editor of a study.yaml"),

@@ -7,26 +7,53 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import JsonOption, StudyArgument
+from planner.cli.completion import one_of
+from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption, StorageOption, StudyArgument
+from planner.cli.output import STDOUT
+from planner.errors import InputError
 
 
 def export(
     study: StudyArgument = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
-    trial: Annotated[int | None, typer.Option("--trial", help="A trial's number; by default the best.")] = None,
+    trial: Annotated[
+        int | None,
+        typer.Option(
+            "--trial", help="Number of the trial; by default the one to deploy.", min=0, rich_help_panel=TRIALS
+        ),
+    ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="script, ladder, compose, systemd, kubernetes, serve or config.")
+        str,
+        typer.Option(
+            "--kind",
+            help="Kind of text: script, ladder, compose, systemd, kubernetes, serve or config.",
+            autocompletion=one_of("script", "ladder", "compose", "systemd", "kubernetes", "serve", "config"),
+            rich_help_panel=OUTPUT,
+        ),
     ] = "script",
-    simulated: Annotated[bool, typer.Option("--simulated", help="From the simulated trials.")] = False,
-    storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
+    simulated: SimulatedOption = False,
+    storage: StorageOption = None,
     as_json: JsonOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="File to write instead of the one in the study's folder; - is stdout.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
 ) -> None:
-    """The best trial (or another) as text that runs it: for Docker, Kubernetes, planner guard or vLLM itself."""
+    """Write the trial to deploy (or another) as text that runs it: Docker, Kubernetes, planner guard or vLLM itself."""
     from planner.files import pretty_json
-    from planner.service import export_trial, parse_kind
+    from planner.service import export_trial, exported_text, parse_kind
     from planner.study import load
 
     chosen = parse_kind(kind)
+    if as_json and output == STDOUT:
+        raise InputError("--json says where the text was written; with -o - the text itself is on stdout: drop one")
     spec, folder = load(study)
+    if output == STDOUT:
+        typer.echo(exported_text(spec, folder, chosen, trial, simulated, storage), nl=False)
+        return
     written = export_trial(spec, folder, chosen, output, trial, simulated, storage)
     typer.echo(pretty_json({"kind": chosen, "wrote": str(written)}) if as_json else f"wrote {written}")

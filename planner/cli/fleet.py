@@ -7,77 +7,151 @@ from typing import Annotated, Any
 
 import typer
 
-from planner.cli.options import JsonOption, QuietOption, one_of
+from planner.cli.completion import metrics, one_of, studies
+from planner.cli.options import HOST, INSTANCE, LIMITS, LOAD, JsonOption, QuietOption, SimulatedOption, StorageOption
 
 
 def fleet(
     path: Annotated[
-        Path | None, typer.Argument(help="fleet.yaml, or a study whose measured layouts are compared.", metavar="PLAN")
+        Path | None,
+        typer.Argument(
+            help="fleet.yaml, or a study whose measured layouts are compared.", metavar="PLAN", autocompletion=studies
+        ),
     ] = None,
-    rate: Annotated[float | None, typer.Option("--rate", help="Requests a second, mean over the day.")] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Requests per second, mean over the day.", rich_help_panel=LOAD)
+    ] = None,
     peak: Annotated[
-        float | None, typer.Option("--peak", help="Rate at the busiest time, as a multiple of the mean.")
+        float | None,
+        typer.Option("--peak", help="Rate at the busiest time, as a multiple of the mean.", rich_help_panel=LOAD),
     ] = None,
     burstiness: Annotated[
         float | None,
-        typer.Option("--burstiness", help="Shape of arrivals: 1 Poisson, below 1 bursts, inf constant gaps."),
+        typer.Option(
+            "--burstiness",
+            help="Shape of arrivals: 1 Poisson, below 1 bursts, inf constant gaps.",
+            rich_help_panel=LOAD,
+        ),
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option("--trace", help="JSONL with arrival_s, as bench reads it, in place of --rate.")
+        Path | None,
+        typer.Option(
+            "--trace",
+            help="JSONL file with arrival_s, as bench reads it, in place of --rate.",
+            rich_help_panel=LOAD,
+        ),
     ] = None,
     trace_speed: Annotated[
         float | None,
-        typer.Option("--trace-speed", help="Factor on the pace of the trace: 2 replays it in half the time."),
+        typer.Option(
+            "--trace-speed",
+            help="Factor on the pace of the trace: 2 replays it in half the time.",
+            rich_help_panel=LOAD,
+        ),
     ] = None,
-    slo: Annotated[str | None, typer.Option("--slo", help="Limits: ttft_p95=2s,e2el_p95=30s,queue_p99=1s.")] = None,
+    slo: Annotated[
+        str | None,
+        typer.Option(
+            "--slo",
+            help="Limits to keep: ttft_p95=2s,e2el_p95=30s,queue_p99=1s.",
+            autocompletion=metrics("="),
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    lost: Annotated[
+        int | None,
+        typer.Option("--lost", help="Number of hosts that may be lost at the peak; 1.", min=0, rich_help_panel=LIMITS),
+    ] = None,
     bench: Annotated[
         Path | None,
-        typer.Option("--bench", help="Measurements of one instance: a file of planner bench --sweep --json."),
+        typer.Option(
+            "--bench",
+            help="File with measurements of one instance, from planner bench --sweep --json.",
+            rich_help_panel=INSTANCE,
+        ),
     ] = None,
     capacity: Annotated[
-        float | None, typer.Option("--capacity", help="Requests a second that one instance can serve.")
+        float | None,
+        typer.Option("--capacity", help="Requests per second that one instance can serve.", rich_help_panel=INSTANCE),
     ] = None,
     service_time: Annotated[
-        str | None, typer.Option("--service-time", help="Time for a request that is alone, with --capacity.")
+        str | None,
+        typer.Option(
+            "--service-time",
+            help="Time from sending to the last token of a request that is alone; with --capacity.",
+            rich_help_panel=INSTANCE,
+        ),
     ] = None,
     ttft: Annotated[
-        str | None, typer.Option("--ttft", help="Time to that request's first token, with --capacity.")
+        str | None,
+        typer.Option(
+            "--ttft", help="Time to the first token of that request; with --capacity.", rich_help_panel=INSTANCE
+        ),
     ] = None,
     in_flight: Annotated[
-        int | None, typer.Option("--in-flight", help="Most requests at once in an instance (max_num_seqs).", min=1)
+        int | None,
+        typer.Option(
+            "--in-flight",
+            help="Most requests at once in an instance (max_num_seqs).",
+            min=1,
+            rich_help_panel=INSTANCE,
+        ),
     ] = None,
     variation: Annotated[
-        float | None, typer.Option("--variation", help="Spread of the work per request: standard deviation over mean.")
+        float | None,
+        typer.Option(
+            "--variation",
+            help="Spread of the work per request: standard deviation over mean.",
+            rich_help_panel=INSTANCE,
+        ),
     ] = None,
     output_tokens: Annotated[
-        float | None, typer.Option("--output-tokens", help="Mean output tokens per request, for cost and energy.")
+        float | None,
+        typer.Option(
+            "--output-tokens", help="Mean output tokens per request, for cost and energy.", rich_help_panel=INSTANCE
+        ),
     ] = None,
-    cards: Annotated[int | None, typer.Option("--cards", help="GPUs of one instance.", min=1)] = None,
-    host_cards: Annotated[int | None, typer.Option("--host-cards", help="GPUs of one host.", min=1)] = None,
-    cost: Annotated[float | None, typer.Option("--cost", help="Cost of one host per hour, in any currency.")] = None,
+    cards: Annotated[
+        int | None, typer.Option("--cards", help="Number of GPUs of one instance.", min=1, rich_help_panel=INSTANCE)
+    ] = None,
+    host_cards: Annotated[
+        int | None, typer.Option("--host-cards", help="Number of GPUs of one host.", min=1, rich_help_panel=HOST)
+    ] = None,
+    cost: Annotated[
+        float | None,
+        typer.Option("--cost", help="Cost of one host per hour, in any currency.", rich_help_panel=HOST),
+    ] = None,
     idle_watts: Annotated[
-        float | None, typer.Option("--idle-watts", help="Power of one host without load, in watts.")
+        float | None,
+        typer.Option("--idle-watts", help="Power of one host without load, in watts.", rich_help_panel=HOST),
     ] = None,
     busy_watts: Annotated[
-        float | None, typer.Option("--busy-watts", help="Power of one host at its capacity, in watts.")
+        float | None,
+        typer.Option("--busy-watts", help="Power of one host at its capacity, in watts.", rich_help_panel=HOST),
     ] = None,
-    pue: Annotated[float | None, typer.Option("--pue", help="Power of the site over that of its hosts.")] = None,
-    lost: Annotated[int | None, typer.Option("--lost", help="Hosts that may be lost at the peak; 1.", min=0)] = None,
+    pue: Annotated[
+        float | None,
+        typer.Option("--pue", help="Power of the site over that of its hosts.", rich_help_panel=HOST),
+    ] = None,
     router: Annotated[
         str | None,
         typer.Option(
             "--router",
-            help="least-loaded (the front door's), round-robin or random.",
+            help="Router of the requests: least-loaded (the front door's), round-robin or random.",
             autocompletion=one_of("least-loaded", "round-robin", "random"),
+            rich_help_panel=HOST,
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of arrivals and sizes.", min=0)] = None,
-    simulated: Annotated[bool, typer.Option("--simulated", help="The study's simulated trials.")] = False,
-    storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL of the study.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="Seed of arrivals and sizes in the simulation.", min=0, rich_help_panel=LOAD),
+    ] = None,
+    simulated: SimulatedOption = False,
+    storage: StorageOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """How many instances and hosts a demand needs under limits, at which cost; the cheapest layout. By simulation."""
+    """Find by simulation how many hosts a demand needs under limits, what they cost, and which layout is cheapest."""
     from planner.files import pretty_json
     from planner.fleet import asked_fleet, plan_fleet, print_plan
     from planner.terminal import make_console, progress

@@ -7,19 +7,35 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import JsonOption
+from planner.cli.completion import studies
+from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption
 
 
 def log(
     target: Annotated[str, typer.Argument(help="Log file (plain or gzip), - for stdin, or a container's name.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print events as they come; Ctrl-C sums up.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Print events as they come; Ctrl-C sums up.", rich_help_panel=OUTPUT),
+    ] = False,
     study: Annotated[
-        Path | None, typer.Option("--study", help="Compare the log with what this study predicts and asks for.")
+        Path | None,
+        typer.Option(
+            "--study",
+            help="Compare the log with what this study predicts and asks for.",
+            autocompletion=studies,
+            rich_help_panel=TRIALS,
+        ),
     ] = None,
     trial: Annotated[
-        int | None, typer.Option("--trial", help="Trial of the study to compare with; by default its default settings.")
+        int | None,
+        typer.Option(
+            "--trial",
+            help="Trial of the study to compare with; by default its default settings.",
+            min=0,
+            rich_help_panel=TRIALS,
+        ),
     ] = None,
-    simulated: Annotated[bool, typer.Option("--simulated", help="Compare with a simulated trial.")] = False,
+    simulated: SimulatedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """What a vLLM log says: settings, memory, warnings and failures with what to change, throughput."""

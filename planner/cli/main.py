@@ -21,11 +21,14 @@ from planner.cli.export import export
 from planner.cli.fleet import fleet
 from planner.cli.gpus import gpus
 from planner.cli.guard import guard
+from planner.cli.init import init
 from planner.cli.log import log
 from planner.cli.models import models
 from planner.cli.options import TakesFlags
+from planner.cli.output import keeps_output
 from planner.cli.report import report
 from planner.cli.schema import schema
+from planner.cli.simulate import simulate
 from planner.cli.surroundings import mend_width, open_streams, refuse_empty
 from planner.cli.tune import tune
 from planner.cli.usage import USAGE_ERROR
@@ -44,12 +47,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-TAKE_FLAGS = {"estimate", "tune", "doctor"}
+TAKE_FLAGS = {"estimate", "tune", "doctor", "simulate"}
 """Commands after which vLLM's own flags may follow."""
+LASTING = {"guard", "simulate", "init"}
+"""Commands that serve until they are stopped, or write a file of their own: they have no answer for -o."""
 
 
 COMMANDS = (
     estimate,
+    init,
     tune,
     doctor,
     candidates,
@@ -60,6 +66,7 @@ COMMANDS = (
     log,
     verify,
     fleet,
+    simulate,
     schema,
     gpus,
     models,
@@ -71,10 +78,11 @@ def _register() -> None:
     app.callback()(top)
     for command in COMMANDS:
         name = command.__name__
+        answers = command if name in LASTING else keeps_output(command)
         if name in TAKE_FLAGS:
-            app.command(cls=TakesFlags, epilog=epilog(name, FLAGS))(command)
+            app.command(cls=TakesFlags, epilog=epilog(name, FLAGS))(answers)
         else:
-            app.command(epilog=epilog(name))(command)
+            app.command(epilog=epilog(name))(answers)
 
 
 _register()
@@ -99,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         given, rest = parse_flags(words)
         if settings(given) and not TAKE_FLAGS & set(rest[:1]):
             raise InputError(
-                f"command line: {', '.join(settings(given))}: only estimate, tune and doctor take vLLM's flags"
+                f"command line: {', '.join(settings(given))}: only {', '.join(sorted(TAKE_FLAGS))} take vLLM's flags"
             )
         code = app(rest, obj=given, standalone_mode=False)
         sys.stdout.flush()

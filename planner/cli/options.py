@@ -10,30 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from planner.cli.completion import cards, metrics, models, one_of, several_of, studies, workloads
 from planner.study import StudySource
-
-
-def one_of(*names: str) -> Callable[[str], list[str]]:
-    """Shell completion of an option with few values."""
-    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
-
-
-def _gpu_names(incomplete: str) -> list[str]:
-    from planner.hardware import GPUS
-
-    return [gpu.name for gpu in GPUS if gpu.name.lower().startswith(incomplete.lower())]
-
-
-def _model_names(incomplete: str) -> list[str]:
-    from planner.model import shipped_names
-
-    return [name for name in shipped_names() if name.lower().startswith(incomplete.lower())]
-
-
-def _studies(incomplete: str) -> list[str]:
-    from planner.study import study_folders
-
-    return [folder for folder in study_folders() if folder.startswith(incomplete)]
 
 
 class TakesFlags(TyperCommand):
@@ -50,18 +28,24 @@ class TakesFlags(TyperCommand):
 
 
 STUDY, SEARCH, LIMITS, CLUSTER, OUTPUT = "Study", "Search", "Limits", "Cluster", "Output"
+LOAD, SERVER, COMPARE, TRIALS = "Load", "Server", "Comparison", "Trials"
+INSTANCE, HOST = "Instance", "Host"
 """Panels of options in `--help`."""
+MOST_IN_FLIGHT = 1_000_000
+"""Highest --concurrency, as a workload's."""
+KEPT_IN = "output"
+"""Name of the parameter of `-o`."""
 
 StudyArgument = Annotated[
     Path | None,
-    typer.Argument(help="study.yaml or its folder; by default the one here.", autocompletion=_studies),
+    typer.Argument(help="study.yaml or its folder; by default the one here.", autocompletion=studies),
 ]
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
         help="Model directory, config.json or name; with --gpu in place of a study.",
-        autocompletion=_model_names,
+        autocompletion=models,
         rich_help_panel=STUDY,
     ),
 ]
@@ -70,7 +54,7 @@ GpuOption = Annotated[
     typer.Option(
         "--gpu",
         help="Card, for example 'RTX 2080 Ti 22GB' (planner gpus); beside a study in place of its own.",
-        autocompletion=_gpu_names,
+        autocompletion=cards,
         rich_help_panel=STUDY,
     ),
 ]
@@ -112,14 +96,45 @@ LeversOption = Annotated[
     typer.Option(
         "--levers",
         help="Groups of settings to search: scheduler, layout, numerics, engine, or all.",
-        autocompletion=one_of("scheduler", "layout", "numerics", "engine", "all"),
+        autocompletion=several_of("scheduler", "layout", "numerics", "engine", "all"),
         rich_help_panel=SEARCH,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="File to write what is printed to; - is stdout.", rich_help_panel=OUTPUT),
+]
 QuietOption = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Only results and errors: no plan, no progress.", rich_help_panel=OUTPUT),
+    typer.Option("--quiet", "-q", help="Print only results and errors: no plan, no progress.", rich_help_panel=OUTPUT),
+]
+WorkloadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        help="Shipped name, YAML file, or for bench also a JSONL or ShareGPT file of prompts; chat.",
+        autocompletion=workloads,
+        rich_help_panel=LOAD,
+    ),
+]
+SloOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slo",
+        help="Limits to keep: ttft_p95=10s,output_throughput=500.",
+        autocompletion=metrics("="),
+        rich_help_panel=LIMITS,
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage", help="Optuna storage URL; by default the database in the study's folder.", rich_help_panel=TRIALS
+    ),
+]
+SimulatedOption = Annotated[
+    bool, typer.Option("--simulated", help="Take the study's simulated trials.", rich_help_panel=TRIALS)
 ]
 
 
@@ -162,3 +177,14 @@ def takes_study(command: Callable[..., None]) -> Callable[..., None]:
     vars(wrapped)["__signature__"] = ours.replace(parameters=parameters)
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped
+
+
+def given_options(context: typer.Context) -> dict[str, str]:
+    """What the command line itself says, by parameter: the option's longest spelling, or the argument's name."""
+    found = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            is_option = parameter.param_type_name == "option"
+            found[parameter.name or ""] = max(parameter.opts, key=len) if is_option else (parameter.name or "").upper()
+    return found

@@ -2,47 +2,63 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from planner.cli.options import JsonOption, StudyArgument
+from planner.cli.completion import metrics
+from planner.cli.options import OUTPUT, TRIALS, JsonOption, OutputOption, SimulatedOption, StorageOption, StudyArgument
+from planner.cli.output import kept, write_output
 from planner.errors import InputError
 
 
 def report(
     study: StudyArgument = None,
-    jsonl: Annotated[
-        Path | None, typer.Option("--jsonl", help="Write the trials to this file, one line of JSON each.")
-    ] = None,
     pareto: Annotated[
-        str | None, typer.Option("--pareto", help="Only trials that none beats in all of these, as ttft_p95,tpot_p95.")
+        str | None,
+        typer.Option(
+            "--pareto",
+            help="Metrics, as ttft_p95,tpot_p95: only trials that no other beats in all of them are shown.",
+            autocompletion=metrics(),
+            rich_help_panel=TRIALS,
+        ),
     ] = None,
+    simulated: SimulatedOption = False,
+    storage: StorageOption = None,
     html: Annotated[
-        bool, typer.Option("--html", help="Write a page that needs nothing else: report.html in the study's folder.")
+        bool,
+        typer.Option(
+            "--html",
+            help="Make a page that needs nothing else; without -o it is report.html in the study's folder.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where --html writes instead.")] = None,
-    simulated: Annotated[bool, typer.Option("--simulated", help="The simulated trials.")] = False,
-    storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Print the trials, one line of JSON each.", rich_help_panel=OUTPUT)
+    ] = False,
     as_json: JsonOption = False,
+    output: OutputOption = None,
 ) -> None:
     """The trials of a study so far and what they say; as a page with --html; as JSONL, --replay reads them back."""
-    from planner.report import report_document, report_trials, write_page
-    from planner.study import load
+    from planner.report import print_report, report_document, report_lines, report_page
+    from planner.study import Workspace, load
     from planner.trials import parse_metrics
 
-    if output is not None and not html:
-        raise InputError("--output: says where --html writes; add --html")
-    if sum((html, jsonl is not None, as_json)) > 1:
+    if sum((html, jsonl, as_json)) > 1:
         raise InputError("--html, --json and --jsonl: one at a time")
     spec, folder = load(study)
     metrics = parse_metrics(pareto) if pareto else ()
-    if html:
-        typer.echo(f"wrote {write_page(spec, folder, simulated, storage, output, metrics)}")
-    elif as_json:
-        typer.echo(report_document(spec, folder, simulated, storage, metrics))
-    else:
-        report_trials(spec, folder, simulated, storage, jsonl, metrics)
-        if jsonl is not None and jsonl.is_file():  # and not /dev/stdout
-            typer.echo(f"wrote {jsonl}")
+    if html and output is None:
+        path = Workspace(folder, simulated).page_path
+        write_output(path, report_page(spec, folder, simulated, storage, metrics))
+        typer.echo(f"wrote {path}")
+        return
+    with kept(output):
+        if html:
+            typer.echo(report_page(spec, folder, simulated, storage, metrics), nl=False)
+        elif jsonl:
+            typer.echo(report_lines(spec, folder, simulated, storage, metrics), nl=False)
+        elif as_json:
+            typer.echo(report_document(spec, folder, simulated, storage, metrics))
+        else:
+            print_report(spec, folder, simulated, storage, metrics)

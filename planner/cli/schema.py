@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import one_of
+from planner.cli.completion import one_of
 
 
 def schema(
     kind: Annotated[
         str,
         typer.Argument(
-            help="study, search-space, workload, hardware, ladder or fleet.",
+            help="Kind of file: study, search-space, workload, hardware, ladder or fleet.",
             autocompletion=one_of("study", "search-space", "workload", "hardware", "ladder", "fleet"),
         ),
     ],

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import CLUSTER, LIMITS, SEARCH, JsonOption, LeversOption, QuietOption, one_of, takes_study
+from planner.cli.completion import metrics, one_of
+from planner.cli.options import (
+    CLUSTER,
+    LIMITS,
+    LOAD,
+    MOST_IN_FLIGHT,
+    SEARCH,
+    JsonOption,
+    LeversOption,
+    QuietOption,
+    SloOption,
+    WorkloadOption,
+    takes_study,
+)
 from planner.errors import InputError
 from planner.study import StudySource
 
@@ -42,12 +55,37 @@ def tune(
         bool,
         typer.Option("--dry-run", help="Print the plan and the first launch, then stop.", rich_help_panel=LIMITS),
     ] = False,
+    workload: WorkloadOption = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency",
+            help="Requests in flight over all instances, in place of the study's; as many requests for each as before.",
+            min=1,
+            max=MOST_IN_FLIGHT,
+            rich_help_panel=LOAD,
+        ),
+    ] = None,
+    slo: SloOption = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            help="Metric to improve, or weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
+            autocompletion=metrics(),
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="Image of vLLM to run, in place of the study's.", rich_help_panel=CLUSTER),
+    ] = None,
     levers: LeversOption = None,
     sampler: Annotated[
         str | None,
         typer.Option(
             "--sampler",
-            help="planner, tpe, gp, random or grid.",
+            help="Who chooses the next candidate: planner, tpe, gp, random or grid.",
             autocompletion=one_of("planner", "tpe", "gp", "random", "grid"),
             rich_help_panel=SEARCH,
         ),
@@ -69,7 +107,7 @@ def tune(
         str | None,
         typer.Option(
             "--backend",
-            help="docker, process or simulated.",
+            help="Where engines run: docker, process or simulated.",
             autocompletion=one_of("docker", "process", "simulated"),
             rich_help_panel=CLUSTER,
         ),
@@ -91,13 +129,13 @@ def tune(
     ] = None,
     exclusive: Annotated[
         bool,
-        typer.Option("--exclusive", help="With --ray: one trial at a time on each host.", rich_help_panel=CLUSTER),
+        typer.Option("--exclusive", help="Launch one trial at a time on each host of --ray.", rich_help_panel=CLUSTER),
     ] = False,
     mixed: Annotated[
         bool,
         typer.Option(
             "--mixed",
-            help="With --ray: hosts may differ; their speeds are measured and corrected for.",
+            help="Let the hosts of --ray differ: their speeds are measured and corrected for.",
             rich_help_panel=CLUSTER,
         ),
     ] = False,
@@ -107,7 +145,7 @@ def tune(
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
     from planner.cli.tune_output import Carried, show_first_launch, show_plan, tune_or_replay
     from planner.launch import with_version_here
-    from planner.study import continued, read_study, with_prompts, with_sampler
+    from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
     from planner.tuning import Hosts, choose_backend, make_plan, plan_replay
 
@@ -117,20 +155,21 @@ def tune(
     if replay is not None and (idle := [option for option, value in beside.items() if value is not None]):
         raise InputError(f"--replay launches nothing: leave out {' and '.join(idle)}")
     source, words = with_version_here(source, REPLAY if replay is not None else backend)
-    study = read_study(source, context.obj, levers, launches=True)
+    question = Question(workload=workload, concurrency=concurrency, slo=slo, objective=objective, image=image)
+    study = read_study(source, context.obj, levers, question, launches=True)
     if replay is None and not (dry_run and study.is_read):
         study = continued(study)
     spec = with_prompts(with_sampler(study.spec, sampler, seed), quality_prompts)
     hosts = Hosts(ray, exclusive, mixed) if ray is not None else None
     if replay is not None:
-        plan = plan_replay(spec, study.folder, trials, replay)
+        plan = plan_replay(spec, study.folder, trials, replay, finals)
     else:
         if hosts is not None:
             chosen = hosts.backend(backend)
         else:
             chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
-        plan = make_plan(spec, study.folder, trials, chosen, hosts)
-    how = Carried(storage=storage, has_finals=finals, has_checks=checks)
+        plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
+    how = Carried(storage=storage, has_checks=checks)
     if words and not quiet:
         typer.echo(words, err=True)
     show_plan(plan, how, quiet, as_json)

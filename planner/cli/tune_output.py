@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from planner.cli.output import is_kept
 from planner.doctor import check_before_launch
 from planner.files import pretty_json
 from planner.report import (
@@ -23,7 +23,7 @@ from planner.report import (
     summary,
     trials_table,
 )
-from planner.service import write_exports
+from planner.service import broken, docker_command, write_exports
 from planner.study import Workspace
 from planner.terminal import make_console
 from planner.tuning import BACKEND as REPLAY
@@ -40,7 +40,6 @@ class Carried:
     """How a plan is carried out, as the command's options say."""
 
     storage: str | None
-    has_finals: bool
     has_checks: bool
 
     def words(self, plan: Plan) -> list[str]:
@@ -49,7 +48,7 @@ class Carried:
         lines = [f"quality     answers compared on {prompts}"] if prompts is not None else []
         if plan.hosts is not None:
             lines.append(f"hosts       {plan.hosts.words}")
-        lines += [] if self.has_finals else ["finals      none"]
+        lines += [] if plan.has_finals else ["finals      none"]
         return lines if self.has_checks else [*lines, "checks      none before the first launch"]
 
     def results(self, plan: Plan) -> str:
@@ -66,7 +65,7 @@ class Carried:
             "results": self.results(plan),
             "sampler": spec.sampler.name,
             "seed": spec.sampler.seed,
-            "finals": self.has_finals,
+            "finals": plan.has_finals,
             "checks": self.has_checks,
             "quality_prompts": None if spec.quality is None else spec.quality.prompts,
             "hosts": None if plan.hosts is None else plan.hosts.words,
@@ -78,10 +77,10 @@ def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None
 
     Exit code 130: interrupted; 3: there is nothing to deploy.
     """
-    console = make_console(stderr=as_json, quiet=quiet)
+    console = make_console(stderr=as_json or is_kept(), quiet=quiet)
     observer = TerminalSession(console)
     if plan.backend == REPLAY:
-        outcome = replay_study(plan, observer, how.storage, has_finals=how.has_finals)
+        outcome = replay_study(plan, observer, how.storage)
         if as_json:
             _print_json(summary(outcome.problem, outcome.trials))
         else:
@@ -90,11 +89,9 @@ def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None
             )
     else:
         write_study(plan.problem.spec, plan.workspace.study_folder)
-        outcome = tune_study(
-            plan, observer, how.storage, has_finals=how.has_finals, before_launch=_checks(plan, how, observer)
-        )
+        outcome = tune_study(plan, observer, how.storage, before_launch=_checks(plan, how, observer))
         if outcome.interrupted:
-            make_console(stderr=as_json).print(
+            make_console(stderr=as_json or is_kept()).print(
                 f"\nstopped; {outcome.num_launched} of {plan.target} trials are kept, the same command continues"
             )
             raise SystemExit(INTERRUPTED)
@@ -117,7 +114,7 @@ def _checks(plan: Plan, how: Carried, observer: TerminalSession) -> Callable[[],
 
 
 def show_plan(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None:
-    console = make_console(stderr=as_json, quiet=quiet)
+    console = make_console(stderr=as_json or is_kept(), quiet=quiet)
     console.print(plan_view(plan.forecast, how.results(plan), plan.time_words, plan.backend, plan.target))
     for line in how.words(plan):
         console.print(Text(line))
@@ -130,15 +127,17 @@ def show_first_launch(plan: Plan, how: Carried, as_json: bool) -> None:
     if as_json:
         _print_json({**plan_document(plan.forecast, plan.backend), **how.document(plan), "first_launch": launch})
     elif launch:
-        _print_commands(make_console(), launch)
+        _print_commands(plan, launch)
     if infeasible is not None:
         raise SystemExit(NOTHING_TO_DEPLOY)
 
 
-def _print_commands(console: Console, commands: list[list[str]]) -> None:
-    console.print("first launch:")
-    for argv in commands:
-        console.print(shlex.join(argv), soft_wrap=True, markup=False)
+def _print_commands(plan: Plan, launch: list[list[str]]) -> None:
+    """Print the commands over several lines each, to be pasted into a shell."""
+    runs, process = plan.first_runs, [] if plan.first_runs else launch
+    lines = [*map(docker_command, runs), *(broken([shlex.quote(argv[0])], tuple(argv[1:])) for argv in process)]
+    console = make_console()
+    console.print("first launch:", *lines, sep="\n", soft_wrap=True, markup=False)
 
 
 def _conclude(outcome: Outcome, workspace: Workspace, as_json: bool) -> None:

@@ -7,22 +7,40 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.options import JsonOption, QuietOption
+from planner.cli.completion import studies
+from planner.cli.options import LIMITS, TRIALS, JsonOption, QuietOption, StorageOption
 
 
 def verify(
-    script: Annotated[Path, typer.Argument(help="The exported run.sh.")],
+    script: Annotated[Path, typer.Argument(help="Script that planner exported: run.sh.")],
     study: Annotated[
-        Path | None, typer.Option("--study", help="Study of the script; by default the one whose folder it is in.")
+        Path | None,
+        typer.Option(
+            "--study",
+            help="Study of the script; by default the one whose folder it is in.",
+            autocompletion=studies,
+            rich_help_panel=TRIALS,
+        ),
     ] = None,
+    storage: StorageOption = None,
     repeats: Annotated[
-        int | None, typer.Option("--repeats", help="Measured runs; by default the study's, at least 2.", min=1)
+        int | None,
+        typer.Option(
+            "--repeats",
+            help="Measured runs; by default the study's number, at least 2.",
+            min=1,
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     tolerance: Annotated[
         float,
-        typer.Option("--tolerance", help="Relative difference that is accepted, in addition to the noise.", min=0.0),
+        typer.Option(
+            "--tolerance",
+            help="Relative difference that is accepted, in addition to the noise.",
+            min=0.0,
+            rich_help_panel=LIMITS,
+        ),
     ] = 0.0,
-    storage: Annotated[str | None, typer.Option("--storage", help="Optuna storage URL.")] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:

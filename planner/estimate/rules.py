@@ -107,6 +107,18 @@ def _shards(d: Deployment) -> int:
     return rest
 
 
+def _shards_message(d: Deployment) -> str:
+    """vLLM's words: of quantised weights those of their kernels, else vllm@0.8.5 distributed/utils.py:divide."""
+    tp = d.engine.tensor_parallel_size
+    if d.model.quantization is None:
+        width = next((w for w in (padded_vocab_size(d.model), d.model.intermediate_size) if w % tp), 0)
+        return f"{width} is not divisible by {tp} (tensor parallel size)"
+    return (
+        "The input size is not aligned with the quantized weight shape. This can be caused by too large tensor "
+        f"parallel size ({tp})."
+    )
+
+
 def _dtype(d: Deployment) -> bool:
     return d.engine.dtype == "bfloat16" and not d.gpu.is_cpu and d.gpu.compute_capability < (8, 0)
 
@@ -280,8 +292,7 @@ RULES: tuple[Rule, ...] = (
          lambda d: f"{d.model.num_key_value_heads} KV heads cannot be shared out over tensor parallel size "
                    f"{d.engine.tensor_parallel_size}"),
     Rule("shards align", _shards,
-         lambda d: "The input size is not aligned with the quantized weight shape. This can be caused by too large "
-                   f"tensor parallel size ({d.engine.tensor_parallel_size})."),
+         _shards_message),
     Rule("quantization as declared", _declared,
          lambda d: quantization_conflict(d.model, d.engine.quantization) or ""),
     Rule("dtype of quantization", _quantized_dtype,

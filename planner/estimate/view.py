@@ -96,6 +96,7 @@ def _title(d: Deployment) -> list[RenderableType]:
     """Model and card, then engine and layout: two lines, so that none is broken at 80 columns."""
     engine, cards = d.engine, d.instances * d.engine.num_gpus
     card = d.gpu.name if d.gpu.is_cpu else f"{cards} x {d.gpu.name}"
+    card += f" ({d.placement.interconnect})" if cards > 1 else ""
     pipeline = f" pp {engine.pipeline_parallel_size}" if engine.pipeline_parallel_size > 1 else ""
     layout = f"{d.instances} x tp {engine.tensor_parallel_size}{pipeline}"
     return [

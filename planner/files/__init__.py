@@ -11,9 +11,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "locks": ["held", "holder"],
         "mistakes": ["explained"],
-        "reading": ["LINE_BYTES", "PROMPTS_BYTES", "YAML_BYTES", "read_bytes", "read_text"],
+        "reading": ["LINE_BYTES", "PROMPTS_BYTES", "YAML_BYTES", "open_without_waiting", "read_bytes", "read_text"],
         "redaction": ["is_private", "is_secret", "private_log", "redact", "redact_log", "redactor", "refuse_secrets"],
-        "shipped": ["load_named"],
+        "shipped": ["load_named", "shipped_files"],
         "spelling": ["did_you_mean", "half_width", "near_names"],
         "structured": ["convert", "decode", "encode", "parse_json", "pretty_json"],
         "writing": ["NO_ROOM", "write_whole"],

@@ -4,6 +4,7 @@ from planner.files.mistakes import explained as explained
 from planner.files.reading import LINE_BYTES as LINE_BYTES
 from planner.files.reading import PROMPTS_BYTES as PROMPTS_BYTES
 from planner.files.reading import YAML_BYTES as YAML_BYTES
+from planner.files.reading import open_without_waiting as open_without_waiting
 from planner.files.reading import read_bytes as read_bytes
 from planner.files.reading import read_text as read_text
 from planner.files.redaction import is_private as is_private
@@ -14,6 +15,7 @@ from planner.files.redaction import redact_log as redact_log
 from planner.files.redaction import redactor as redactor
 from planner.files.redaction import refuse_secrets as refuse_secrets
 from planner.files.shipped import load_named as load_named
+from planner.files.shipped import shipped_files as shipped_files
 from planner.files.spelling import did_you_mean as did_you_mean
 from planner.files.spelling import half_width as half_width
 from planner.files.spelling import near_names as near_names

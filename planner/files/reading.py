@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from planner.errors import InputError
@@ -28,17 +29,26 @@ LINE_BYTES = 16 * MIB
 def read_bytes(path: Path, most_bytes: int = JSON_BYTES) -> bytes:
     """A file's content; a pipe is read to its end. Raises InputError if unreadable or larger than `most_bytes`."""
     try:
-        # open() would block on a pipe without a writer; with O_NONBLOCK it reads as an empty file.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-                os.set_blocking(descriptor, True)
+        with open_without_waiting(path) as file:
             content = file.read(most_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > most_bytes:
         raise InputError(f"{path}: is larger than {most_bytes >> 10} KiB, more than such a file may have")
     return content
+
+
+def open_without_waiting(path: Path) -> BufferedReader:
+    """The file, opened to read bytes; a pipe that nobody writes to is an empty file. Raises OSError, ValueError."""
+    # open() would block on a pipe without a writer; with O_NONBLOCK it reads as an empty file.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.set_blocking(descriptor, True)
+        return open(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def read_text(path: Path, most_bytes: int = JSON_BYTES) -> str:

@@ -29,6 +29,9 @@ their start.
 """
 
 
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
 class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One container of one instance. `command` is what follows the image. Also what a person may edit in a ladder."""
 
@@ -45,9 +48,9 @@ class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Directories in the container, from `volumes`, that it may not write."""
     host_ip: str | None = None
     """Address that the port is published on; None publishes on every address."""
-    host_port: int | None = None
+    host_port: Port | None = None
     """Port on the host; None lets Docker choose a free port."""
-    container_port: int
+    container_port: Port
     runtime: str | None = None
     gpu_ids: tuple[int, ...] | None = None
     """Cards that the container sees. None: all cards with a runtime, no card without one."""

@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "log.source": ["open_log", "read_source"],
         "log.view": ["event_text", "log_view"],
         "plan": ["infeasible_words", "nothing_words"],
-        "stored": ["report_document", "report_trials", "write_page"],
+        "stored": ["print_report", "report_document", "report_lines", "report_page"],
         "view": ["conclusion", "plan_view", "result_tables", "trials_table"],
     },
 )

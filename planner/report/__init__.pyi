@@ -12,9 +12,10 @@ from planner.report.log.view import event_text as event_text
 from planner.report.log.view import log_view as log_view
 from planner.report.plan import infeasible_words as infeasible_words
 from planner.report.plan import nothing_words as nothing_words
+from planner.report.stored import print_report as print_report
 from planner.report.stored import report_document as report_document
-from planner.report.stored import report_trials as report_trials
-from planner.report.stored import write_page as write_page
+from planner.report.stored import report_lines as report_lines
+from planner.report.stored import report_page as report_page
 from planner.report.view import conclusion as conclusion
 from planner.report.view import plan_view as plan_view
 from planner.report.view import result_tables as result_tables

@@ -14,6 +14,7 @@ from planner.trials import (
     chosen_trial,
     default_trial,
     judge_finals,
+    measured_again,
     neighbours,
     num_launched,
     searched,
@@ -57,9 +58,9 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
         "simulated": any(trial.provenance.simulated for trial in trials),
         "launches": num_launched(searched(trials)),
         "measured_again": finals is not None,
-        "deploy": None if chosen is None else _brief(problem, chosen),
+        "deploy": None if chosen is None else _brief(problem, trials, chosen),
         "nothing_to_deploy": nothing_words(Forecast(problem), trials),
-        "default": None if default is None else _brief(problem, default),
+        "default": None if default is None else _brief(problem, trials, default),
         "keeps_default": chosen is not None and default is not None and chosen.number == default.number,
         **_hosts(problem, trials),
         "gain": None if gain is None else _shares(gain),
@@ -86,12 +87,16 @@ def _shares(difference: Difference) -> dict[str, float]:
     return {"value": difference.value, "low": difference.low, "high": difference.high}
 
 
-def _brief(problem: Problem, trial: Trial) -> dict[str, Any]:
+def _brief(problem: Problem, trials: Sequence[Trial], trial: Trial) -> dict[str, Any]:
+    """A trial with the figures of the finals if it was in them, and with those of the search under their own names."""
+    again = measured_again(problem, trials, trial)
     values = {name: problem.choices.value_of(trial.candidate, name) for name in problem.choices.names}
     return {
         "trial": trial.number,
         "outcome": trial.outcome,
-        "value": trial.value,
+        "value": again.value,
+        "value_in_search": trial.value,
         "settings": {name: value for name, value in values.items() if value is not None},
-        "metrics": all_metrics(problem, trial) if trial.outcome == "measured" else {},
+        "metrics": all_metrics(problem, again) if trial.outcome == "measured" else {},
+        "metrics_in_search": all_metrics(problem, trial) if trial.outcome == "measured" else {},
     }

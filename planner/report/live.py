@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,24 +20,40 @@ from planner.units import format_duration
 LAST_OUTCOMES = 6
 
 
-class _Progress:
-    """The state behind both views: where the study stands and how long it may still take."""
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a session has to do, and how long it may take."""
 
-    def __init__(self, problem: Problem, past: list[Trial], target: int, expected_trial_s: float) -> None:
+    target: int
+    """Launches before the finals, with those of earlier runs."""
+    finals: int
+    """Launches of the finals after them, as far as is known."""
+    trial_s: float
+    """Expected seconds of a launch; 0: not known."""
+
+
+class _Progress:
+    """The state behind both views: where the study stands and how long it may still take, finals included."""
+
+    def __init__(self, problem: Problem, past: list[Trial], ahead: Ahead) -> None:
         self.problem = problem
         self.trials = list(past)
-        self.target = target
-        self.expected_trial_s = expected_trial_s
+        self.ahead = ahead
+        self.total = ahead.target + ahead.finals
         self.began = time.monotonic()
         self.ran = 0
 
     def launched(self) -> int:
         return num_launched(self.trials)
 
+    def counted(self) -> str:
+        """`4/38`: the launch that runs, of all that the search and the finals may take."""
+        return f"{min(self.launched() + 1, self.total)}/{self.total}"
+
     def remaining(self) -> str:
-        left = self.target - self.launched()
-        per_trial = (time.monotonic() - self.began) / self.ran if self.ran else self.expected_trial_s
-        return format_duration(left * per_trial)
+        per_launch = (time.monotonic() - self.began) / self.ran if self.ran else self.ahead.trial_s
+        left = self.total - self.launched()
+        return f"about {format_duration(left * per_launch)}" if per_launch else "not known yet"
 
     def best(self) -> str:
         best = best_trial(self.problem, self.trials)
@@ -61,7 +78,7 @@ class PlainObserver:
     def started(self, number: int, candidate: Candidate) -> None:
         self._stage = ""
         p = self._progress
-        self._print(f"trial {number} ({p.launched() + 1}/{p.target}): {describe(p.problem, candidate)}")
+        self._print(f"trial {number} ({p.counted()}): {describe(p.problem, candidate)}")
 
     def stage(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002
         if stage != self._stage and not self._progress_is_simulated():
@@ -73,7 +90,7 @@ class PlainObserver:
         self._print(f"  {outcome_text(self._progress.problem, trial)}; best {self._progress.best()}")
 
     def _progress_is_simulated(self) -> bool:
-        return self._progress.expected_trial_s == 0
+        return self._progress.ahead.trial_s == 0
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -110,22 +127,19 @@ class LiveObserver:
         settings = describe(p.problem, self._candidate) if self._candidate else ""
         lines = [Text(line, "dim", overflow="ellipsis", no_wrap=True) for line in self._outcomes]
         stage_s = format_duration(time.monotonic() - self._stage_began)
-        now = min(p.launched() + 1, p.target)
         lines += [
-            Text(f"trial {self._number} ({now}/{p.target})  {self._stage}  {stage_s}", "bold"),
+            Text(f"trial {self._number} ({p.counted()})  {self._stage}  {stage_s}", "bold"),
             Text(f"  {settings}", overflow="ellipsis", no_wrap=True),
-            Text(f"elapsed {format_duration(time.monotonic() - p.began)}, remaining about {p.remaining()}, "
+            Text(f"elapsed {format_duration(time.monotonic() - p.began)}, remaining {p.remaining()}, "
                  f"best so far {p.best()}", "green"),
         ]  # fmt: skip
         return Group(*lines)
 
 
 @contextmanager
-def terminal_observer(
-    console: Console, problem: Problem, past: list[Trial], target: int, expected_trial_s: float
-) -> Iterator[Observer]:
+def terminal_observer(console: Console, problem: Problem, past: list[Trial], ahead: Ahead) -> Iterator[Observer]:
     """The observer for this console: a live view on a terminal, plain lines elsewhere."""
-    progress = _Progress(problem, past, target, expected_trial_s)
+    progress = _Progress(problem, past, ahead)
     if not console.is_terminal:
         yield PlainObserver(console, progress)
         return
@@ -143,5 +157,6 @@ class TerminalSession:
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
 
-    def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:
-        return terminal_observer(self._console, plan.problem, past, target, plan.expected_trial_s)
+    def watching(self, plan: Plan, past: list[Trial], target: int, finals: int) -> AbstractContextManager[Observer]:
+        ahead = Ahead(target, finals, plan.expected_trial_s)
+        return terminal_observer(self._console, plan.problem, past, ahead)

@@ -9,7 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "export.kinds": ["parse_kind"],
-        "export.write": ["export_trial", "write_exports"],
+        "export.docker_script": ["broken", "docker_command"],
+        "export.write": ["export_trial", "exported_text", "write_exports"],
         "guard.loop": ["Door", "run_guard"],
         "ladder": ["Ladder", "load_ladder"],
         "proxy.app": ["Proxy"],

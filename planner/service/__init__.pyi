@@ -1,5 +1,8 @@
 from planner.service.export.kinds import parse_kind as parse_kind
+from planner.service.export.docker_script import broken as broken
+from planner.service.export.docker_script import docker_command as docker_command
 from planner.service.export.write import export_trial as export_trial
+from planner.service.export.write import exported_text as exported_text
 from planner.service.export.write import write_exports as write_exports
 from planner.service.guard.loop import Door as Door
 from planner.service.guard.loop import run_guard as run_guard

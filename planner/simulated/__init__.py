@@ -1,6 +1,6 @@
 """A simulated engine: vLLM's scheduler and memory rules in virtual time, at the pace of the speed model.
 
-In: a deployment and a load. Out: request records and a start log; over HTTP: `python -m planner.simulated serve`.
+In: a deployment and a load. Out: request records and a start log; over HTTP: `planner simulate`.
 It has no weights and answers with filler text; everything it shows says SIMULATED. Read `scheduler.py` first.
 """
 
@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "load": ["simulate_load"],
+        "serve": ["ServeAsk", "serve_simulated"],
         "start": ["start_engine", "start_seconds"],
     },
 )

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from dataclasses import replace
 
-from planner.engine import ResolvedEngine, flag, knows, parse_flags, parse_version, resolve, settings
-from planner.errors import EngineError, EngineOutOfMemory, InputError
-from planner.estimate import Deployment
-from planner.hardware import Placement, find_gpu
-from planner.model import load_model
-from planner.simulated.scheduler import SimulatedEngine
-from planner.simulated.start import start_engine
-from planner.simulated.start_log import start_log
-from planner.units import parse_bytes
-
-GRACE_S = 1
-"""Seconds that open streams may continue after SIGTERM."""
-_NOT_REACHED = ("# cuda blocks", "KV cache size")
-"""Texts of the first log line (V0, V1) that an engine without enough memory does not reach."""
+from planner.engine import parse_flags
+from planner.errors import InputError
+from planner.simulated.serve import ServeAsk, serve_simulated
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until stopped. Exit code 1: refused, as vLLM would refuse it; 2: the command line is wrong."""
     try:
-        return _serve(*_parser().parse_known_args(argv))
+        options, vllm_flags = _parser().parse_known_args(argv)
+        config, unknown = parse_flags(vllm_flags)
+        asked = {name: value for name, value in vars(options).items() if name not in {"command", "vllm_version"}}
+        return serve_simulated(ServeAsk(**asked, version=options.vllm_version), config, unknown)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -49,60 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--start-delay", type=float, default=0.0, help="real seconds before the server listens")
     serve.add_argument("--seed", type=int, default=0)
     return parser
-
-
-def _serve(options: argparse.Namespace, vllm_flags: list[str]) -> int:
-    version = parse_version(options.vllm_version)
-    config, unknown = parse_flags(vllm_flags)
-    unknown += [flag(field) for field in settings(config) if not knows(version, field)]
-    if unknown:
-        raise InputError(f"unrecognized arguments: {' '.join(unknown)}")
-    if options.speedup <= 0:
-        raise InputError(f"--speedup {options.speedup} must be above 0")
-    model, gpu = load_model(options.model), find_gpu(options.gpu)
-    if options.gpu_memory:
-        gpu = replace(gpu, memory_bytes=parse_bytes(options.gpu_memory))
-    placement = Placement(gpu, options.num_gpus, options.interconnect)
-    deployment = Deployment.of(model, placement, resolve(settings(config), model, gpu, version))
-    log = start_log(model, gpu, deployment.engine, deployment.memory)
-    try:
-        simulated = start_engine(deployment, options.seed)
-    except EngineError as error:
-        _print_refusal(log, error)
-        return 1
-    print(*log, sep="\n", file=sys.stderr, flush=True)
-    time.sleep(options.start_delay)
-    _listen(options, deployment.engine, simulated)
-    return 0
-
-
-def _listen(options: argparse.Namespace, engine: ResolvedEngine, simulated: SimulatedEngine) -> None:
-    import uvicorn  # an optional extra; the rest of this program works without it
-
-    from planner.simulated.server import build_app
-
-    name = options.served_model_name or options.model
-    app = build_app(name, engine, simulated, options.speedup)
-    print(f"SIMULATED vLLM API server on http://{options.host}:{options.port}", file=sys.stderr, flush=True)
-    uvicorn.run(
-        app,
-        host=options.host,
-        port=options.port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-
-
-def _print_refusal(log: list[str], error: EngineError) -> None:
-    """Print the log up to where this engine stops, then the error as at the end of vLLM's traceback."""
-    printed = log[:2]
-    if isinstance(error, EngineOutOfMemory):
-        stop = next((i for i, line in enumerate(log) if any(text in line for text in _NOT_REACHED)), len(log))
-        printed = log[:stop]
-    kind = "torch.OutOfMemoryError" if str(error).startswith("CUDA") else "ValueError"
-    print(*printed, f"ERROR 01-01 00:00:00 [engine.py:448] {kind}: {error}", sep="\n", file=sys.stderr)
-    print("RuntimeError: Engine process failed to start. See stack trace for the root cause.", file=sys.stderr)
 
 
 if __name__ == "__main__":

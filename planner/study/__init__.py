@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
-        "described": ["IMAGES"],
+        "commented": ["write_commented"],
+        "described": ["IMAGES", "asked_version"],
         "forecast": ["Forecast"],
         "grid": ["Grid"],
         "identity": ["asked_of", "changes_between", "in_one_line"],
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "objective": ["Objective", "judge"],
         "problem": ["CPU_KV_ENV", "Problem"],
+        "question": ["Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of", "setup_of_default"],
         "source": ["StudySource"],
         "space": ["SearchSpace", "layouts_left_out"],

@@ -3,7 +3,9 @@ from planner.study.candidate import ENV_PREFIX as ENV_PREFIX
 from planner.study.candidate import LAYOUT as LAYOUT
 from planner.study.candidate import MODEL as MODEL
 from planner.study.candidate import Value as Value
+from planner.study.commented import write_commented as write_commented
 from planner.study.described import IMAGES as IMAGES
+from planner.study.described import asked_version as asked_version
 from planner.study.forecast import Forecast as Forecast
 from planner.study.grid import Grid as Grid
 from planner.study.identity import asked_of as asked_of
@@ -23,6 +25,8 @@ from planner.study.objective import Objective as Objective
 from planner.study.objective import judge as judge
 from planner.study.problem import CPU_KV_ENV as CPU_KV_ENV
 from planner.study.problem import Problem as Problem
+from planner.study.question import Question as Question
+from planner.study.question import with_question as with_question
 from planner.study.setup import calibrated as calibrated
 from planner.study.setup import explore as explore
 from planner.study.setup import setup_of as setup_of

@@ -22,6 +22,7 @@ from planner.files import convert, load_named
 from planner.hardware import Interconnect, find_gpu
 from planner.model import load_model
 from planner.study.identity import readable_name
+from planner.study.question import AS_IT_IS, Question, with_question
 from planner.study.source import StudySource
 from planner.study.space import SearchSpace
 from planner.study.spec import StudySpec
@@ -33,8 +34,8 @@ USUAL_INTERCONNECT: Interconnect = "pcie"
 """How cards are taken to be joined where nobody says."""
 
 
-def described_study(source: StudySource, given: EngineConfig) -> StudySpec:
-    """A study without a YAML file: the space for this card and version, and a chat workload cut to the context."""
+def described_study(source: StudySource, given: EngineConfig, question: Question = AS_IT_IS) -> StudySpec:
+    """A study without a YAML file: the space for this card and version, and a workload cut to the context."""
     model, gpu = source.model, source.gpu
     if model is None or gpu is None:
         raise InputError("--model and --gpu go together: both are needed without a study.yaml")
@@ -58,20 +59,22 @@ def described_study(source: StudySource, given: EngineConfig) -> StudySpec:
         "workload": "chat",
     }
     made = convert(data, StudySpec, "command line")
-    workload = load_named("chat", Workload, Path(), "workloads")
-    context = min(given.max_model_len or spec.max_context_tokens, spec.max_context_tokens)
-    return msgspec.structs.replace(
+    made = msgspec.structs.replace(
         made,
         search_space=load_named(space, SearchSpace, Path(), "search_spaces"),
-        workload=cut_to_context(workload, context),
+        workload=load_named("chat", Workload, Path(), "workloads"),
     )
+    asked = with_question(made, question)
+    context = min(given.max_model_len or spec.max_context_tokens, spec.max_context_tokens)
+    assert isinstance(asked.workload, Workload)
+    return msgspec.structs.replace(asked, workload=cut_to_context(asked.workload, context))
 
 
-def described_name(spec: StudySpec, given: EngineConfig, levers: str | None) -> str:
+def described_name(spec: StudySpec, given: EngineConfig, levers: str | None, question: Question = AS_IT_IS) -> str:
     """Name of a described study: model, count, card and version, and a digest of what is unusual. Raises InputError."""
     (variant,) = spec.models.values()
     hardware = spec.hardware
-    unusual: dict[str, Any] = settings(given)
+    unusual: dict[str, Any] = {**settings(given), **question.said}
     if hardware.interconnect != USUAL_INTERCONNECT:
         unusual["interconnect"] = hardware.interconnect
     if levers is not None:

@@ -15,6 +15,7 @@ from planner.files import YAML_BYTES, convert, decode, did_you_mean, load_named,
 from planner.hardware import find_gpu
 from planner.study.described import asked_version, described_name, described_study
 from planner.study.identity import asked_of, changes_between, in_one_line
+from planner.study.question import AS_IT_IS, Question, with_question
 from planner.study.source import StudySource
 from planner.study.space import SearchSpace
 from planner.study.space import with_levers as space_with_levers
@@ -44,7 +45,12 @@ def load(path: Path | None) -> tuple[StudySpec, Path]:
 
 
 def read_study(
-    source: StudySource, given: EngineConfig, levers: str | None = None, *, launches: bool = False
+    source: StudySource,
+    given: EngineConfig,
+    levers: str | None = None,
+    question: Question = AS_IT_IS,
+    *,
+    launches: bool = False,
 ) -> FoundStudy:
     """The study that a source means, with vLLM's flags `given` and the groups of `levers` searched. Raises InputError.
 
@@ -56,18 +62,24 @@ def read_study(
             f"to go on with one write its path: {STUDIES_FOLDER}/{source.name}"
         )
     if source.is_described:
-        spec = described_study(source, given)
+        spec = described_study(source, given, question)
         spec = with_levers(with_settings(spec, given), levers)
-        name = source.name or described_name(spec, given, levers)
+        name = source.name or described_name(spec, given, levers, question)
         return FoundStudy(_named(spec, name), Path(STUDIES_FOLDER) / name)
-    return read_loaded(FoundStudy(*load(source.study)), source, given, levers, launches=launches)
+    return read_loaded(FoundStudy(*load(source.study)), source, given, levers, question, launches=launches)
 
 
 def read_loaded(
-    loaded: FoundStudy, source: StudySource, given: EngineConfig, levers: str | None = None, *, launches: bool = False
+    loaded: FoundStudy,
+    source: StudySource,
+    given: EngineConfig,
+    levers: str | None = None,
+    question: Question = AS_IT_IS,
+    *,
+    launches: bool = False,
 ) -> FoundStudy:
     """A study that is loaded, with what a source says beside its name, vLLM's flags and levers. Raises InputError."""
-    spec, folder = _overridden(loaded.spec, source, launches), loaded.folder
+    spec, folder = with_question(_overridden(loaded.spec, source, launches), question), loaded.folder
     changes = tuple(changes_between(asked_of(loaded.spec), asked_of(spec)))
     spec = with_levers(with_settings(spec, given), levers)
     if source.name is not None:

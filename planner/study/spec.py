@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.engine import EngineConfig
+from planner.engine import EngineConfig, settings, words_of
 from planner.files import refuse_secrets
 from planner.hardware import Interconnect
 from planner.study.objective import Objective
@@ -115,12 +115,13 @@ DOCKER_SHM_BYTES = 64 * MIB
 class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the container is run, in the trials and in the exported script."""
 
-    image: str
+    image: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]\S*$(?!\n)")]
+    """Image of vLLM, as `docker run` takes it."""
     runtime: str | None = "nvidia"
     """Docker runtime; null if there are no GPUs."""
     model_mount: str = "/model"
     """Where model directories are mounted: PATH becomes MODEL_MOUNT/NAME."""
-    container_port: Positive = 8000
+    container_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
     ipc: Literal["host", "private"] = "host"
     shm_size: Bytes | None = None
     """Size of /dev/shm in bytes; used only with private ipc."""
@@ -201,7 +202,9 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def deployment_words(self) -> str:
-        """`Qwen3-8B on 2 x RTX 4090 (pcie), vLLM 0.33.0`: the models, the cards and the version."""
+        """`Qwen3-8B on 2 x RTX 4090 (pcie), vLLM 0.33.0, dtype half`: models, cards, version and fixed settings."""
         models = " or ".join(dict.fromkeys(variant.basename for variant in self.models.values()))
         hardware = self.hardware
-        return f"{models} on {hardware.num_gpus} x {hardware.gpu} ({hardware.interconnect}), vLLM {self.engine.version}"
+        cards = f"{hardware.num_gpus} x {hardware.gpu} ({hardware.interconnect})"
+        fixed = [f"{name} {words_of(value)}" for name, value in settings(self.engine.settings).items()]
+        return ", ".join([f"{models} on {cards}", f"vLLM {self.engine.version}", *fixed])

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Heat",
             "changed_settings",
             "chosen_trial",
+            "expected_heats",
             "finalists",
             "heats",
             "judge_finals",

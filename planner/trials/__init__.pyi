@@ -6,6 +6,7 @@ from planner.trials.finals import Finals as Finals
 from planner.trials.finals import Heat as Heat
 from planner.trials.finals import changed_settings as changed_settings
 from planner.trials.finals import chosen_trial as chosen_trial
+from planner.trials.finals import expected_heats as expected_heats
 from planner.trials.finals import finalists as finalists
 from planner.trials.finals import heats as heats
 from planner.trials.finals import judge_finals as judge_finals

@@ -93,6 +93,17 @@ def heats(problem: Problem, trials: Sequence[Trial]) -> list[Heat]:
     return []
 
 
+def expected_heats(problem: Problem, launches: int) -> tuple[int, int]:
+    """Launches of the finals after a search of so many: those that all finalists run in, and the most there may be."""
+    competing = min(launches, MOST_FINALISTS + 1)
+    if problem.objective.is_known:
+        return KNOWN_ROUNDS * competing, KNOWN_ROUNDS * competing
+    if competing < 2:
+        return 0, 0
+    rounds = least_rounds(competing)
+    return rounds * competing, rounds * competing + 2 * (MOST_ROUNDS - rounds)
+
+
 def most_heats(problem: Problem, to_do: Sequence[Heat]) -> int:
     """Most launches of finals that begin with `to_do`; 0 if there is nothing to do."""
     if not to_do or problem.objective.is_known:

@@ -11,8 +11,9 @@ from pathlib import Path
 from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
 from planner.hardware import find_gpu, read_gpus
-from planner.launch import engine_answers, make_backend, trial_runs
+from planner.launch import ContainerRun, engine_answers, make_backend, trial_runs
 from planner.study import Forecast, Problem, StudySpec, Workspace
+from planner.trials import expected_heats
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
 from planner.units import format_duration
@@ -61,7 +62,14 @@ class Plan:
     records: tuple[Record, ...] = ()
     """Recorded launches that a replay answers from; empty if engines are launched."""
     expected_trial_s: float = 0.0
-    """Expected seconds of one launch and its load; 0 if the time is negligible."""
+    """Expected seconds of one launch and its load; 0 if no engine is launched."""
+    has_finals: bool = True
+    """Whether the best trials and the default are measured again at the end."""
+
+    @property
+    def num_finals(self) -> int:
+        """Launches of the finals that are expected: the rounds in which all finalists run."""
+        return expected_heats(self.problem, self.target)[0] if self.has_finals else 0
 
     @property
     def problem(self) -> Problem:
@@ -72,8 +80,15 @@ class Plan:
         if self.backend == REPLAY:
             return "seconds"
         if not self.expected_trial_s:
-            return "under a minute"
-        return f"about {format_duration(self.expected_trial_s * self.target)} for {self.target} trials"
+            return "seconds for each trial: no engine is launched"
+        search_s, finals_s = self.expected_trial_s * self.target, self.expected_trial_s * self.num_finals
+        if not self.num_finals:
+            return f"about {format_duration(search_s)} for {self.target} trials"
+        most = expected_heats(self.problem, self.target)[1]
+        until = f", up to {most} until the answer is sure" if most > self.num_finals else ""
+        trials = f"{self.target} trials {format_duration(search_s)}"
+        finals = f"finals {format_duration(finals_s)} ({self.num_finals} launches{until})"
+        return f"about {format_duration(search_s + finals_s)}: {trials}, {finals}"
 
     @property
     def first_launch(self) -> list[list[str]]:
@@ -83,10 +98,17 @@ class Plan:
         if self.backend == "process":
             backend = make_backend(self.problem, self.workspace, self.backend)
             return [list(argv) for argv in backend.commands(self.problem.default, 0)]
-        return [run.argv() for run in trial_runs(self.problem, self.problem.default, 0)]
+        return [run.argv() for run in self.first_runs]
+
+    @property
+    def first_runs(self) -> list[ContainerRun]:
+        """The default's containers, one per instance; empty where none would be launched."""
+        return [] if self.backend in {"process", REPLAY} else trial_runs(self.problem, self.problem.default, 0)
 
 
-def make_plan(spec: StudySpec, folder: Path, target: int, backend: str, hosts: Hosts | None = None) -> Plan:
+def make_plan(
+    spec: StudySpec, folder: Path, target: int, backend: str, hosts: Hosts | None = None, has_finals: bool = True
+) -> Plan:
     """Plan a study whose results are kept in `folder`. `backend` is one of BACKENDS. Raises InputError."""
     workspace = Workspace(folder, simulated=backend == "simulated")
     forecast = Forecast(Problem.of(spec), load_calibrations(workspace.calibration_path))
@@ -97,16 +119,24 @@ def make_plan(spec: StudySpec, folder: Path, target: int, backend: str, hosts: H
         workspace=workspace,
         hosts=hosts,
         expected_trial_s=expected_trial_s(forecast, backend),
+        has_finals=has_finals,
     )
 
 
-def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path) -> Plan:
+def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path, has_finals: bool = True) -> Plan:
     """Plan the same loop on the launches recorded in `path`. Raises InputError."""
     problem = Problem.of(spec)
     records = read_records(path, problem)
     forecast = limited_to(problem, records)
     workspace = Workspace(folder, simulated=False)
-    return Plan(forecast=forecast, target=target, backend=REPLAY, workspace=workspace, records=tuple(records))
+    return Plan(
+        forecast=forecast,
+        target=target,
+        backend=REPLAY,
+        workspace=workspace,
+        records=tuple(records),
+        has_finals=has_finals,
+    )
 
 
 def choose_backend(spec: StudySpec, backend: str | None) -> str:

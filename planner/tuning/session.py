@@ -51,8 +51,11 @@ class SessionObserver(Protocol):
     def say(self, line: str) -> None:
         """Show one line to the user."""
 
-    def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:
-        """Observer of the launches that follow `past`, until there are `target` of them."""
+    def watching(self, plan: Plan, past: list[Trial], target: int, finals: int) -> AbstractContextManager[Observer]:
+        """Observer of the launches that follow `past`: until there are `target`, then so many launches of the finals.
+
+        How many launches the finals take is known when the search is over; before it is what is expected.
+        """
 
 
 class NobodyWatches:
@@ -60,7 +63,13 @@ class NobodyWatches:
 
     def say(self, line: str) -> None: ...
 
-    def watching(self, plan: Plan, past: list[Trial], target: int) -> AbstractContextManager[Observer]:  # noqa: ARG002
+    def watching(
+        self,
+        plan: Plan,  # noqa: ARG002
+        past: list[Trial],  # noqa: ARG002
+        target: int,  # noqa: ARG002
+        finals: int,  # noqa: ARG002
+    ) -> AbstractContextManager[Observer]:
         return nullcontext(self)
 
     def started(self, number: int, candidate: Candidate) -> None: ...
@@ -95,7 +104,6 @@ def tune_study(
     observer: SessionObserver,
     storage: str | None = None,
     *,
-    has_finals: bool = True,
     before_launch: Callable[[], None] | None = None,
 ) -> Outcome:
     """Search, then measure the best again. Call it from the main thread: SIGTERM and Ctrl-C stop the engines.
@@ -109,7 +117,7 @@ def tune_study(
         interrupted = False
         try:
             with executors(plan, search, observer.say, before_launch) as (make_executor, gate):
-                _search_and_finals(plan, observer, search, make_executor, gate, has_finals)
+                _search_and_finals(plan, observer, search, make_executor, gate)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -120,9 +128,7 @@ def tune_study(
         return Outcome(forecast=search.forecast, trials=search.trials(), interrupted=interrupted)
 
 
-def replay_study(
-    plan: Plan, observer: SessionObserver, storage: str | None = None, *, has_finals: bool = True
-) -> Outcome:
+def replay_study(plan: Plan, observer: SessionObserver, storage: str | None = None) -> Outcome:
     """Run the same loop on recorded launches. Nothing is launched, and without a storage nothing is kept."""
     search = Search.open(plan.forecast, storage)
     measure = replayed(plan.problem, plan.records)
@@ -130,7 +136,7 @@ def replay_study(
     def make_executor(watcher: Observer) -> Executor:
         return LocalExecutor(plan.problem, measure, watcher.stage, plan.backend)
 
-    _search_and_finals(plan, observer, search, make_executor, no_gate, has_finals)
+    _search_and_finals(plan, observer, search, make_executor, no_gate)
     return Outcome(forecast=search.forecast, trials=search.trials())
 
 
@@ -140,10 +146,9 @@ def _search_and_finals(
     search: Search,
     make_executor: MakeExecutor,
     gate: Callable[[], None],
-    has_finals: bool,
 ) -> None:
     problem, target = plan.problem, plan.target
-    with observer.watching(plan, searched(search.trials()), target) as watcher:
+    with observer.watching(plan, searched(search.trials()), target, plan.num_finals) as watcher:
         executor = make_executor(watcher)
         if num_launched(searched(search.trials())) < target:
             run_checks(problem, search, executor, watcher)
@@ -154,7 +159,7 @@ def _search_and_finals(
         observer.say("the search ends early: no feasible combination is left that may win")
     with search.store.alone_for("quality"):
         gate()
-    if has_finals:
+    if plan.has_finals:
         _finals(plan, observer, search, make_executor)
 
 
@@ -171,7 +176,7 @@ def _finals(plan: Plan, observer: SessionObserver, search: Search, make_executor
             observer.say(f"finals: trials {names} again, {len(to_do)} launches in turn{until}, on fresh prompts")
         begun = True
         last_round = max(heat.rerun.round for heat in to_do)
-        with observer.watching(plan, trials, num_launched(trials) + len(to_do)) as watcher:
+        with observer.watching(plan, trials, num_launched(trials), len(to_do)) as watcher:
             after = run_finals(problem, search, make_executor(watcher), watcher, last_round)
         if len(after) == len(trials):  # another planner has what is left
             return

@@ -66,6 +66,9 @@ GOOD = {
     "--compare": ("small,Qwen/Qwen3-0.6B", "small"),
     "--storage": ("sqlite:///kept.db", "sqlite://", "postgresql://u:p@127.0.0.1:notaport/db", "mysql://x", "x://y"),
     "--requests": ("requests.jsonl",),
+    "--workload": ("chat", "nothing"),
+    "--objective": ("tpot_p50", "output_throughput=1,ttft_p95=0.3"),
+    "--fail-on": ("ttft_p95:5%", "output_throughput:0%"),
     "--slo": ("ttft_p95=2s", "e2el_p95=30s,queue_p99=1s"),
 }
 URLS = (
@@ -86,6 +89,10 @@ SHARES_ODD, SHARE_MISSING = (0.05, 0.4), 0.03
 """Share of values that are odd in a list, and of options whose value is left out."""
 OFTEN = ("estimate", "tune", "doctor", "bench", "report") * 2
 """Commands that are drawn more often than the others: they have the most options."""
+
+
+LAST = {"tune": ("--dry-run",), "simulate": ("--speedup", "0")}
+"""Words at the end of a command's list with which it launches nothing, and serves nothing."""
 
 
 def commands() -> dict[str, Any]:
@@ -134,7 +141,9 @@ def _value(random_: random.Random, option: str, share_odd: float) -> str:
 def harmless(words: list[str]) -> list[str]:
     """The list without what would run for long or change more than the folder it runs in."""
     words = [word for word in words if word not in FOLLOWING]
-    return [*words, "--dry-run"] if words[0] == "tune" else words
+    if words[0] == "init":  # else it writes beside the folder
+        words = [word for word in words if word != ".."]
+    return [*words, *LAST.get(words[0], ())]
 
 
 @contextlib.contextmanager

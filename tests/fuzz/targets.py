@@ -20,8 +20,9 @@ import msgspec
 import optuna
 from rich.console import Console
 
+from planner.benchmark.ask import BenchAsk, workload_of
 from planner.benchmark.client.events import StreamedAnswer, error_message
-from planner.benchmark.run import BenchAsk, compare_files, workload_of
+from planner.benchmark.run import compare_files
 from planner.benchmark.session import plans_of
 from planner.doctor.flags import flags_in
 from planner.doctor.models import index_of
@@ -271,7 +272,7 @@ def quality_prompts(data: bytes) -> None:
 def bench_result(data: bytes) -> None:
     """`bench compare`."""
     path = written(data, "result.json")
-    show(*compare_files(path, path))
+    show(*compare_files(path, path).tables)
 
 
 # --- what planner keeps ---

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.fuzz.arguments import commands, drawn, faults, harmless
 
+pytestmark = pytest.mark.filterwarnings("ignore")
 DRAWS = 2000
 
 
@@ -25,4 +28,6 @@ def test_every_command_and_every_option_is_drawn() -> None:
 
 def test_what_would_run_for_long_is_left_out() -> None:
     assert harmless(["tune", "study.yaml"])[-1] == "--dry-run"
+    assert harmless(["simulate", "--speedup", "2"])[-2:] == ["--speedup", "0"]
+    assert harmless(["init", ".."]) == ["init"]
     assert harmless(["log", "x", "--follow", "-f"]) == ["log", "x"]

@@ -170,7 +170,7 @@ def test_no_secret_is_written_anywhere(study: Path) -> None:
     told.write_text(logs["dead"].read_text().replace("<VLLM_API_KEY>", canaries.secrets["VLLM_API_KEY"]))
     told.chmod(0o600)
     reports = [["report", str(study), *options] for options in ([], ["--json"], ["--html"])]
-    reports.append(["report", str(study), "--jsonl", str(folder / "trials.jsonl")])
+    reports.append(["report", str(study), "--jsonl", "-o", str(folder / "trials.jsonl")])
     exports = {kind: folder / f"export-{kind}" for kind in get_args(ExportKind)}
     written = [["export", str(study), "--kind", kind, "-o", str(path)] for kind, path in exports.items()]
     others = [["candidates", str(study)], *([*tune, "--dry-run", "--backend", name] for name in ("process", "docker"))]

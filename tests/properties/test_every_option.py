@@ -42,11 +42,18 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "compare": ("named", "named --compare small,Qwen/Qwen3-4B"),
         "layouts": ("named", "named --layouts"),
         "log": ("named", "named --calibrate start.log"),
+        "output": ("named", "named --output answer.txt"),
     },
     "tune": {
         **STUDY_OPTIONS,
         "trials": ("named", "named --trials 7"),
-        "backend": ("named", "named --backend process"),
+        "workload": ("named", "named --workload chat"),
+        "concurrency": ("named", "named --concurrency 9"),
+        "slo": ("named", "named --slo ttft_p95=2s"),
+        "objective": ("named", "named --objective tpot_p50"),
+        "image": ("named", "named --image mine:1"),
+        "output": ("named", "named --output answer.txt"),
+        "backend": ("named", "named --backend simulated"),
         "storage": ("named", "named --storage sqlite:///other.db"),
         "ray": ("named", "named --ray auto"),
         "exclusive": ("named --ray auto", "named --ray auto --exclusive"),
@@ -65,10 +72,12 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "doctor": {
         **STUDY_OPTIONS,
         "backend": ("named", "named --backend process"),
+        "output": ("named", "named --output answer.txt"),
         "quiet": (DESCRIBED.partition(" --vllm")[0], f"{DESCRIBED.partition(' --vllm')[0]} --quiet"),
         "as_json": ("named", "named --json"),
     },
 }
+VERSIONS = ("0.33.0", "0.11.0", "0.8.5")
 LIVE = {"host memory", "CPUs", "/dev/shm", "ulimits", "disk", "ports"}  # noqa: S108  (a check's name)
 """Checks of the doctor whose findings change from one moment to the next."""
 
@@ -144,16 +153,16 @@ def test_a_dry_run_launches_nothing_and_a_run_does_not_say_only_its_plan(run: Ru
     assert (real[0], "first launch:" in real[1], "trial 0 (1/2)" in real[1]) == (0, False, True)
 
 
-@pytest.mark.parametrize("version", ["0.33.0", "0.11.0", "0.8.5"])
 @pytest.mark.usefixtures("folder")
-def test_a_tuned_folder_changes_no_other_answer(run: Run, version: str) -> None:
+def test_a_tuned_folder_changes_no_other_answer(run: Run) -> None:
     """What a run left in the working folder is not read by a question that does not name it."""
-    described = f"--model Qwen/Qwen3-14B --gpu 'RTX 3090' --num-gpus 2 --vllm-version {version}"
-    before = [answer(run, command, f"{described} --json") for command in ("estimate", "doctor")]
-    assert run("tune --model Qwen/Qwen3-14B --gpu 'RTX 3090' --num-gpus 2 --vllm-version 0.33.0 --max-model-len 8192 "
-               "--backend simulated --trials 1 --no-finals")[0] in {0, 3}  # fmt: skip
+    described = "--model Qwen/Qwen3-14B --gpu 'RTX 3090' --num-gpus 2 --vllm-version"
+    lines = [(command, f"{described} {version} --json") for command in ("estimate", "doctor") for version in VERSIONS]
+    before = [answer(run, *line) for line in lines]
+    tuned = f"tune {described} 0.33.0 --max-model-len 8192 --backend simulated --trials 1 --no-finals"
+    assert run(tuned)[0] == 0
     assert list(Path("studies").iterdir())
-    assert [answer(run, command, f"{described} --json") for command in ("estimate", "doctor")] == before
-    code, out, _ = run(f"tune {described} --dry-run")
-    assert code == 0
-    assert f"vllm/vllm-openai:v{version}" in out
+    assert [answer(run, *line) for line in lines] == before
+    for version in VERSIONS:
+        code, out, _ = run(f"tune {described} {version} --dry-run")
+        assert (code, f"vllm/vllm-openai:v{version}" in out) == (0, True)

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from planner.engine import HEAD_BYTES, Lines, LogEvent, LogLine, LogReader, LogReport, is_binary
 from planner.errors import BackendError, InputError
-from planner.files import redactor
+from planner.files import open_without_waiting, redactor
 
 POLL_S = 0.5
 _GZIP = b"\x1f\x8b"
@@ -58,7 +58,7 @@ class LogFile:
             if follow and str(self.path) != "-":
                 yield from self._followed()
             else:
-                with open(0, "rb", closefd=False) if str(self.path) == "-" else self.path.open("rb") as file:
+                with open(0, "rb", closefd=False) if str(self.path) == "-" else open_without_waiting(self.path) as file:
                     yield from _unpacked(file)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(f"{self.name}: its gzip data is damaged or ends too early: {error}") from None
@@ -68,7 +68,7 @@ class LogFile:
     def _followed(self) -> Iterator[bytes]:
         """Pieces that are appended; a file that was replaced or cut short is read from its beginning again."""
         while True:
-            with self.path.open("rb") as file:
+            with open_without_waiting(self.path) as file:
                 if file.peek(2)[:2] == _GZIP:
                     raise InputError(f"{self.name}: is gzip, which cannot be followed")
                 opened = os.fstat(file.fileno())

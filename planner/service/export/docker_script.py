@@ -19,7 +19,7 @@ def run_sh(problem: Problem, trial: Trial, default: Trial | None) -> str:
     """A bash script that starts the service of this trial."""
     runs = service_runs(problem, trial.candidate)
     head = header(problem, trial, default, cache_words(problem), port_plan(problem, trial.candidate))
-    commands = "\n\n".join(_command(run) for run in runs)
+    commands = "\n\n".join(docker_command(run) for run in runs)
     return f"#!/usr/bin/env bash\n{head}\nset -euo pipefail\n{demanded(problem)}\n{commands}\n"
 
 
@@ -50,14 +50,15 @@ def demanded(problem: Problem) -> str:
     return "".join(f': "${{{name}:?is not set, the engine needs it}}"\n' for name in problem.spec.engine.pass_env)
 
 
-def _command(run: ContainerRun) -> str:
+def docker_command(run: ContainerRun) -> str:
+    """The container's `docker run` over several lines, to be pasted into a shell."""
     lines = ["docker run " + " ".join(map(shlex.quote, run.options()[0]))]
     lines += [" ".join(map(shlex.quote, option)) for option in run.options()[1:]]
     return broken([*lines, shlex.quote(run.image)], run.command)
 
 
 def broken(lines: list[str], args: tuple[str, ...]) -> str:
-    """A command over several lines: the given `lines`, then one for each flag with its values."""
+    """A command over several lines, to be pasted into a shell: the given `lines`, then one for each flag."""
     lines = list(lines)
     for word in args:
         if word.startswith("--"):

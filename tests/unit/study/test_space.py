@@ -179,5 +179,9 @@ def test_a_group_the_space_lacks_is_named() -> None:
 def test_a_setting_stands_in_one_section() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"levers\.max_num_seqs: is under search too"):
         _space(levers={"max_num_seqs": [1]})
+    with pytest.raises(msgspec.ValidationError, match=r"fixed\.block_size: is under search too"):
+        _space(fixed={"block_size": 16}, search={"block_size": [16, 32]})
+    with pytest.raises(msgspec.ValidationError, match=r"fixed\.max_num_seqs: is under levers too"):
+        _space(fixed={"max_num_seqs": 4}, search={"block_size": [16]}, levers={"max_num_seqs": [1, 2]})
     with pytest.raises(msgspec.ValidationError, match=r"levers\.nonsense: unknown"):
         _space(levers={"nonsense": [1]})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from planner.errors import InputError
-from planner.report.stored import report_trials
+from planner.report.stored import report_lines
 from planner.study.problem import Problem
 from planner.trials.trial import Trial, default_trial
 from planner.tuning.executor import LocalExecutor
@@ -147,7 +147,7 @@ def test_the_projects_own_trials_are_replayed(
 ) -> None:
     trials = tune(make_problem(search_space=SIX), 4)
     path = tmp_path / "trials.jsonl"
-    report_trials(make_problem(search_space=SIX).spec, tmp_path, False, storage, path)
+    path.write_text(report_lines(make_problem(search_space=SIX).spec, tmp_path, False, storage), "utf-8")
     again = [trial for trial in replay(make_problem(search_space=SIX), path, watcher) if trial.was_launched]
     assert {(t.candidate.key, t.value) for t in again} == {(t.candidate.key, t.value) for t in trials}
     assert all(trial.provenance.simulated for trial in again)

@@ -1,0 +1,72 @@
+"""`planner init`: a study.yaml with a comment above every key, ready for `planner tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.cli.completion import workloads
+from planner.cli.options import (
+    LOAD,
+    STUDY,
+    GpuOption,
+    InterconnectOption,
+    ModelOption,
+    NameOption,
+    SloOption,
+    VersionOption,
+)
+from planner.errors import InputError
+
+
+def init(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder for the study.yaml; by default a new one under studies/."),
+    ] = None,
+    model: ModelOption = None,
+    gpu: GpuOption = None,
+    num_gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--num-gpus", help="Number of cards; by default those seen here, else 1.", min=1, rich_help_panel=STUDY
+        ),
+    ] = None,
+    interconnect: InterconnectOption = None,
+    vllm_version: VersionOption = None,
+    name: NameOption = None,
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            "--workload", help="Shipped load, or a YAML file; chat.", autocompletion=workloads, rich_help_panel=LOAD
+        ),
+    ] = None,
+    slo: SloOption = None,
+) -> None:
+    """Write a study.yaml in which every key is explained, for the cards here or those named. Overwrites nothing."""
+    from planner.study import Question, StudySource, write_commented
+
+    if model is None:
+        raise InputError("init: name the model, for example --model Qwen/Qwen3-8B (planner models)")
+    gpu, num_gpus = _cards(gpu, num_gpus)
+    source = StudySource(
+        model=model, gpu=gpu, num_gpus=num_gpus, interconnect=interconnect, version=vllm_version, name=name
+    )
+    path = write_commented(folder, source, Question(workload=workload, slo=slo))
+    typer.echo(f"wrote {path}; next: planner tune {path.parent} --dry-run")
+
+
+def _cards(gpu: str | None, num_gpus: int | None) -> tuple[str, int]:
+    """The card and how many: those named, else those seen here. Raises InputError."""
+    if gpu is not None:
+        return gpu, num_gpus or 1
+    from planner.hardware import detect_gpus
+
+    names = [card.name for card in detect_gpus()]
+    if not names:
+        raise InputError("init: no card is visible here; name one, for example --gpu 'RTX 4090' (planner gpus)")
+    if len(set(names)) > 1:
+        raise InputError(f"init: different cards are here ({', '.join(names)}); name one with --gpu")
+    return names[0], num_gpus or len(names)
