@@ -34,7 +34,7 @@ from planner.engine.log.known_warnings import NOTES, Note
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
 from planner.engine.versions import ATTENTION_BACKEND_FLAG_SINCE, SINCE, UNTIL
 from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
-from planner.model.config_json import KNOWN_FAMILIES
+from planner.model.families import FAMILIES
 from planner.service.guard.decisions import EVENTS
 from planner.service.guard.events import METRICS as GUARD_METRICS
 
@@ -156,7 +156,7 @@ def _versions(field: str) -> str:
 
 
 def model_types() -> str:
-    return f"Known values of `model_type` in config.json: {', '.join(f'`{name}`' for name in sorted(KNOWN_FAMILIES))}."
+    return f"Known values of `model_type` in config.json: {', '.join(f'`{name}`' for name in sorted(FAMILIES))}."
 
 
 # --- what a guard tells, in guard.md ---

@@ -10,13 +10,15 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.errors import InputError
 from planner.files import near_names, parse_json, read_text
-from planner.model.checkpoint import StoredTensor, index_bytes, read_tensors
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from planner.model.checkpoint import StoredTensor
 
 
 def load_model(source: str, name: str | None = None) -> ModelSpec:
@@ -48,6 +50,8 @@ def local_model(source: str) -> ModelSpec | None:
 
 def _from_directory(path: Path, name: str) -> ModelSpec:
     """The model of a config.json and the files beside it: hf_quant_config.json, weights, their index."""
+    from planner.model.checkpoint import index_bytes, read_tensors
+
     config = dict(_read_json(path))
     beside = path.parent / MODELOPT_FILE
     if not config.get("quantization_config") and os.path.isfile(beside):

@@ -18,8 +18,8 @@ from planner.model.modules import Module
 from planner.model.quantization import read_quantization
 from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.model.stack import read_layers
+from planner.model.vision import ENLARGED_ROPE_FACTOR, VisionTower, vision_tower
 from planner.model.vision import FAMILIES as TOWERS
-from planner.model.vision import VisionTower, vision_tower
 
 UNKNOWN_POSITIONS = 131072
 """Context length in tokens, assumed where config.json gives none."""
@@ -50,7 +50,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         positions = whole(
             scaling.get("original_max_position_embeddings", positions), f"{name}: config.json: original positions"
         )
-    stretches = rope_type in {"yarn", "linear", "dynamic"}
+    stretches = rope_type in {"yarn", "linear", "dynamic"} and family_name != "gemma3"
     layers = read_layers(keys, family)
     tower_family = outer_type if outer_type in TOWERS or outer_type == "gemma4_unified" else family_name
     vision = vision_tower(config, tower_family) if has_vision_tower else None
@@ -69,6 +69,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         torch_dtype=_torch_dtype(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype")),
         quantization=read_quantization(config.get("quantization_config"), name),
         rope_factor=_factor(scaling.get("factor", 1.0), name) if stretches else 1.0,
+        rope_table_factor=ENLARGED_ROPE_FACTOR if vision is not None and vision.video_frames else 1,
         has_vision_tower=has_vision_tower,
         vision=vision,
         tower=tower,

@@ -6,8 +6,9 @@ vllm@0.32 model_executor/models or of transformers 5 models/ (where vLLM runs tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from planner.model.layers import QkNorm
 
@@ -17,8 +18,7 @@ Shape = Literal["decoder", "nemotron", "gemma4", "gemma3n", "bert", "whisper"]
 """Which reader builds the layers; `decoder` serves nearly all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(msgspec.Struct, frozen=True, kw_only=True):
     qk_norm: QkNorm = "none"
     qk_norm_key: str = ""
     """Key of config.json that turns the norms on; empty: they are always there."""
@@ -60,8 +60,8 @@ _MLA = Family(score_bias_key="topk_method")
 FAMILIES: dict[str, Family] = {
     # llama.py and classes that are like it
     **dict.fromkeys(("llama", "mistral", "mistral3", "ministral", "ministral3", "internlm2", "internlm3", "phi3",
-                     "granite", "glm", "smollm3", "llava", "seed_oss", "ernie4_5", "minicpm", "mimo", "helium", "cwm",
-                     "arcee_gated", "exaone", "solar", "orion", "telechat2"), _DENSE),
+                     "granite", "glm", "smollm3", "llava", "seed_oss", "ernie4_5", "minicpm", "mimo", "helium", "cwm"),
+                    _DENSE),
     "gemma": Family(ties=True),
     "gemma2": Family(num_norms=4, ties=True, pattern=2),
     "gemma3": Family(num_norms=4, ties=True, qk_norm="head", pattern=6),

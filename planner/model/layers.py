@@ -7,8 +7,9 @@ in `layer_modules.py`, the KV cache in `planner/estimate/memory/kv_cache.py`. No
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from planner.model.modules import Module
 
@@ -19,8 +20,7 @@ QkNorm = Literal["none", "head", "heads", "row"]
 """Norms of queries and keys: none; one vector of head_dim for all heads; one per head; one over the whole row."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attention:
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """Attention with a key and a value per KV head and token."""
 
     num_heads: int
@@ -49,12 +49,13 @@ class Attention:
     """Width of the rotary embedding's table; 0: none."""
     rope_theta: float = 0.0
     """Base of the rotary embedding; layers with the same base and width share one table."""
+    rope_factor: float = 1.0
+    """Times the positions of its table exceed the model's own, by linear scaling (Gemma 3's full layers)."""
     name: str = "self_attn"
     """Module of the layer that holds it, as the checkpoint spells it; so for all mixers and feed-forwards."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentAttention:
+class LatentAttention(msgspec.Struct, frozen=True, kw_only=True):
     """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): one compressed key-value vector for all heads."""
 
     num_heads: int
@@ -70,8 +71,7 @@ class LatentAttention:
     name: str = "self_attn"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indexer:
+class Indexer(msgspec.Struct, frozen=True, kw_only=True):
     """The lightning indexer of sparse attention (DeepSeek-V3.2, GLM-5; vllm@0.33 models/deepseek_v2.py:Indexer)."""
 
     num_heads: int
@@ -81,8 +81,7 @@ class Indexer:
     """Whether it takes the choice of an earlier layer, and has neither weights nor cache (GLM-5.2)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeltaNet:
+class DeltaNet(msgspec.Struct, frozen=True, kw_only=True):
     """A gated delta net (Qwen3-Next, arXiv:2412.06464) or Kimi delta attention: a state of fixed size per request."""
 
     num_key_heads: int
@@ -110,8 +109,7 @@ class DeltaNet:
         return self.num_value_heads * self.value_head_dim
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mamba:
+class Mamba(msgspec.Struct, frozen=True, kw_only=True):
     """A Mamba (arXiv:2312.00752) or Mamba-2 (arXiv:2405.21060) state space: a state of fixed size per request."""
 
     version: Literal[1, 2]
@@ -143,8 +141,7 @@ class Mamba:
         return self.inner + (2 * self.num_groups * self.state_size if self.version == 2 else 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShortConvolution:
+class ShortConvolution(msgspec.Struct, frozen=True, kw_only=True):
     """A gated short convolution (LFM2): a state of kernel_size - 1 tokens per request."""
 
     width: int
@@ -153,8 +150,7 @@ class ShortConvolution:
     name: str = "conv"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LightningAttention:
+class LightningAttention(msgspec.Struct, frozen=True, kw_only=True):
     """Linear attention with a fixed decay (MiniMax-01): a state of heads x head_dim x head_dim per request."""
 
     num_heads: int
@@ -167,8 +163,7 @@ State = DeltaNet | Mamba | ShortConvolution | LightningAttention
 Mixer = Attention | LatentAttention | State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mlp:
+class Mlp(msgspec.Struct, frozen=True, kw_only=True):
     """A dense feed-forward: gate, up and down, or up and down only."""
 
     intermediate_size: int
@@ -177,8 +172,7 @@ class Mlp:
     name: str = "mlp"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experts:
+class Experts(msgspec.Struct, frozen=True, kw_only=True):
     """A mixture of experts with its router and shared experts."""
 
     num_experts: int
@@ -209,8 +203,7 @@ class Experts:
 FeedForward = Mlp | Experts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
     mixers: tuple[Mixer, ...]
     """One in most models; two side by side in Falcon-H1; none in a layer that only feeds forward (Nemotron-H)."""
     feed_forwards: tuple[FeedForward, ...]
@@ -223,8 +216,7 @@ class Layer:
     """Further weights (Gemma's per-layer input, Gemma 3n's AltUp)."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerStack:
+class LayerStack(msgspec.Struct, frozen=True):
     """Layers in order: the different kinds, and one number per layer, so that a hundred equal ones cost as one."""
 
     kinds: tuple[Layer, ...]

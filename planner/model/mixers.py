@@ -57,7 +57,7 @@ def attention_at(keys: Keys, family: Family, index: int, reach: Reach, has_rope:
             keys.number("swa_num_key_value_heads", default=groups),
         )
     values = keys.number("swa_v_head_dim" if swa else "v_head_dim", "v_head_dim", default=width)
-    rotary, theta = rope_of(keys, width, reach)
+    rotary, theta, stretch = rope_of(keys, width, reach)
     has_norm = not family.qk_norm_key or keys.flag(family.qk_norm_key)
     return Attention(
         num_heads=heads,
@@ -73,6 +73,7 @@ def attention_at(keys: Keys, family: Family, index: int, reach: Reach, has_rope:
         has_sinks=family.has_sinks or (swa and keys.flag("add_swa_attention_sink_bias")),
         rotary_dim=rotary if has_rope else 0,
         rope_theta=theta if has_rope else 0.0,
+        rope_factor=stretch,
     )
 
 
@@ -93,21 +94,26 @@ def window_of(keys: Keys, reach: Reach) -> int | None:
     return keys.number("attention_chunk_size", default=8192) if reach == "chunked" else None
 
 
-def rope_of(keys: Keys, width: int, reach: Reach) -> tuple[int, float]:
-    """Width and base of the rotary embedding's table (layers/rotary_embedding/__init__.py:get_rope)."""
+def rope_of(keys: Keys, width: int, reach: Reach) -> tuple[int, float, float]:
+    """Width and base of the rotary table, and how far it is stretched (layers/rotary_embedding/__init__.py:get_rope)."""
     parameters: Any = keys.value("rope_parameters", "rope_scaling") or {}
     if not isinstance(parameters, Mapping):
-        return width, 0.0
+        return width, 0.0, 1.0
     name = "sliding_attention" if reach == "sliding" else "full_attention"
     own = parameters.get(name)
     parameters = own if isinstance(own, Mapping) else parameters
     theta = parameters.get("rope_theta") or keys.value("rope_theta") or 10000.0
-    if reach == "sliding" and own is None:
-        theta = keys.value("rope_local_base_freq", "swa_rope_theta", "local_rope_theta") or theta
+    local = keys.value("rope_local_base_freq", "swa_rope_theta", "local_rope_theta")
+    if reach == "sliding" and own is None and local is not None:
+        theta, parameters = local, {}
     factor = parameters.get("partial_rotary_factor") or keys.value("partial_rotary_factor", "rotary_pct") or 1.0
     rotary = keys.value("rotary_dim") or width * factor
-    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (theta, rotary))
-    return (max(0, min(int(rotary), width)), float(theta)) if is_number else (width, 0.0)
+    linear = parameters.get("rope_type", parameters.get("type")) in {"linear", "dynamic"}
+    stretch = parameters.get("factor", 1.0) if linear else 1.0
+    figures = (theta, rotary, stretch)
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in figures):
+        return width, 0.0, 1.0
+    return max(0, min(int(rotary), width)), float(theta), float(stretch)
 
 
 def latent_attention(keys: Keys, index: int) -> LatentAttention:

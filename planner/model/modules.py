@@ -8,15 +8,15 @@ Source: vllm@0.32 model_executor/layers/linear.py, layers/fused_moe/layer.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Cut = Literal["outputs", "inputs", "whole"]
 """What tensor parallelism divides; `whole`: each rank holds all of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """One tensor of the checkpoint: `pieces` that stay whole on a rank (heads, or single rows), each `width` rows."""
 
     name: str
@@ -28,8 +28,7 @@ class Part:
         return max(1, self.pieces // ranks) * self.width if self.pieces else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
     inputs: int
     cut: Cut

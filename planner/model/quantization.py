@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any, Literal
+
+import msgspec
 
 from planner.errors import InputError
 from planner.model.keys import whole
@@ -22,8 +23,7 @@ Packing = Literal["int", "gptq", "awq", "fp8", "nvfp4", "mxfp4", "bitsandbytes",
 """How a weight lies in memory; `planner/estimate/memory/weights.py` knows the tensors of each."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scheme:
+class Scheme(msgspec.Struct, frozen=True, kw_only=True):
     """How one weight is stored."""
 
     packing: Packing
@@ -38,8 +38,7 @@ class Scheme:
     """What the width of an MXFP4 expert is padded to on each rank, which the card's kernel decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """Names of modules, whole or as patterns. Patterns match from the beginning, as `re.match` does."""
 
     exact: frozenset[str] = frozenset()
@@ -51,8 +50,7 @@ class Names:
         return any(name in self.exact or (compiled is not None and compiled.match(name)) for name in names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
+class Quantization(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     """quantization_config.quant_method, for example awq or fp8; never guessed from a repository's name."""
     bits: int = 4

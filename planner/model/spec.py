@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from planner.model.held import Held
 from planner.model.layers import (
     Attention,
     DeltaNet,
@@ -21,6 +20,9 @@ from planner.model.layers import (
 from planner.model.modules import Module
 from planner.model.quantization import Quantization
 from planner.model.vision import VisionTower
+
+if TYPE_CHECKING:
+    from planner.model.held import Held
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
 _Kind = TypeVar("_Kind", bound=Mixer | FeedForward)
@@ -46,6 +48,8 @@ class ModelSpec:
     quantization: Quantization | None
     rope_factor: float
     """Factor by which rope scaling (yarn, linear, dynamic) extends the context; 1 without scaling."""
+    rope_table_factor: int
+    """Times the positions of the rotary tables exceed the context: models with videos have larger tables."""
     has_vision_tower: bool
     """Whether there are weights beside the language model: a vision or audio tower."""
     vision: VisionTower | None
@@ -70,6 +74,14 @@ class ModelSpec:
     def max_context_tokens(self) -> int:
         """vLLM's derived limit of max_model_len, in tokens (vllm@0.8.5 config.py:_get_and_verify_max_len)."""
         return int(self.max_position_embeddings * self.rope_factor)
+
+    def without_tower(self) -> ModelSpec:
+        """The language model alone, as vLLM holds it with language_model_only or without any image, video and audio.
+
+        Source: vllm@0.24 models/interfaces.py:_mark_tower_model; measured: a tower is then neither loaded nor profiled.
+        """
+        held = None if self.held is None else replace(self.held, beside=0)
+        return replace(self, has_vision_tower=False, vision=None, tower=(), is_tower_rough=False, held=held)
 
     def mixers(self, kind: type[_Kind]) -> Iterator[_Kind]:
         """Mixers of one class, one of each kind of layer."""

@@ -7,7 +7,7 @@ transformers' configuration classes of the same names.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from planner.model.families import Family
 from planner.model.feeds import experts_at, mlp_at, num_experts

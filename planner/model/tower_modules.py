@@ -9,15 +9,15 @@ llava.py, intern_vit.py, internvl.py; transformers models/gemma4/modeling_gemma4
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from planner.model.modules import Module, by_inputs, by_outputs, norm, plain, whole
 from planner.model.vision import VisionTower
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Style:
+class _Style(msgspec.Struct, frozen=True, kw_only=True):
     """How a family's tower is built."""
 
     has_bias: bool = True
@@ -33,7 +33,7 @@ class _Style:
 
 _QWEN = _Style(at="visual.blocks")
 STYLES = {
-    "qwen2_vl": _QWEN, "qwen2_5_vl": replace(_QWEN, has_norm_bias=False),
+    "qwen2_vl": _QWEN, "qwen2_5_vl": msgspec.structs.replace(_QWEN, has_norm_bias=False),
     **dict.fromkeys(("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), _QWEN),
     "gemma3": _Style(),
     "gemma4": _Style(has_bias=False, has_norm_bias=False, is_replicated=True, norms=4),
@@ -58,7 +58,7 @@ def tower_modules(
     width = _number(config.get("out_hidden_size"), text_hidden_size)
     modules += _projector(tower, style, family, width)
     if style.is_replicated:
-        modules = [replace(module, cut="whole") for module in modules]
+        modules = [msgspec.structs.replace(module, cut="whole") for module in modules]
     return tuple(modules)
 
 

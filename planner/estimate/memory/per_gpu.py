@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+from msgspec import structs
+
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
 from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, ResolvedEngine
@@ -330,7 +332,7 @@ def as_served(model: ModelSpec, engine: ResolvedEngine, gpu: GpuSpec) -> ModelSp
     """
     own = model.quantization
     if own is not None and own.method == "mxfp4" and own.scheme is not None and gpu.compute_capability[0] != 9:
-        return replace(model, quantization=replace(own, scheme=replace(own.scheme, width_multiple=128)))
+        return replace(model, quantization=structs.replace(own, scheme=structs.replace(own.scheme, width_multiple=128)))
     if own is not None or engine.quantization not in ONLINE_QUANTIZATION:
         return model
     if engine.quantization == "gguf" and model.checkpoint_bytes is None:

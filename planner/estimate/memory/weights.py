@@ -10,14 +10,15 @@ layers/quantization/{awq,gptq}.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from planner.estimate.memory.allocator import allocated_bytes
 from planner.model import (
     DTYPE_BYTES,
-    ENLARGED_ROPE_FACTOR,
     Attention,
     LatentAttention,
     Layer,
@@ -164,7 +165,7 @@ def rank_tensor_bytes(
     if is_first:
         for module in model.beside:
             yield from _module(module, None, itemsize, tp, expert_parallel)
-    tables: set[tuple[int, float]] = set()
+    tables: set[tuple[int, float, float]] = set()
     sizes: dict[tuple[Any, ...], tuple[list[int], list[int]]] = {}
     for number, layer in enumerate(model.layers.part(first_layer, num_layers), first_layer):
         modules = modules_of(layer, hidden)
@@ -185,7 +186,7 @@ def rank_tensor_bytes(
         yield from sizes[key][0]
         for table in rope_tables(layer) - tables:  # one cos/sin table, shared by all layers with the same base
             tables.add(table)
-            yield _table_bytes(model, table[0], itemsize)
+            yield _table_bytes(model, table, itemsize)
         yield from sizes[key][1]
     if is_last:
         yield hidden * itemsize
@@ -255,20 +256,21 @@ def _names(module: Module, number: int, is_fused: bool) -> list[str]:
     return [f"{prefix}{number}.{name.lstrip('.')}" for prefix in LAYER_PREFIXES for name in own]
 
 
-def rope_tables(layer: Layer) -> set[tuple[int, float]]:
-    """Width and base of the rotary tables that a layer's mixers read (layers/rotary_embedding: _ROPE_DICT)."""
-    found: set[tuple[int, float]] = set()
+def rope_tables(layer: Layer) -> set[tuple[int, float, float]]:
+    """Width, base and stretch of the rotary tables of a layer's mixers (layers/rotary_embedding: _ROPE_DICT)."""
+    found: set[tuple[int, float, float]] = set()
     for mixer in layer.mixers:
         if isinstance(mixer, Attention) and mixer.rotary_dim:
-            found.add((mixer.rotary_dim, mixer.rope_theta))
+            found.add((mixer.rotary_dim, mixer.rope_theta, mixer.rope_factor))
         if isinstance(mixer, LatentAttention) and mixer.has_rope:
-            found.add((mixer.qk_rope_head_dim, 0.0))
+            found.add((mixer.qk_rope_head_dim, 0.0, 1.0))
     return found
 
 
-def _table_bytes(model: ModelSpec, width: int, itemsize: int) -> int:
-    factor = ENLARGED_ROPE_FACTOR if model.vision is not None and model.vision.video_frames else 1
-    return factor * model.max_context_tokens * width * itemsize
+def _table_bytes(model: ModelSpec, table: tuple[int, float, float], itemsize: int) -> int:
+    width, _, stretch = table
+    positions = max(model.max_context_tokens, int(model.max_position_embeddings * stretch))
+    return model.rope_table_factor * positions * width * itemsize
 
 
 def _module(
