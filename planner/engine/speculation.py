@@ -33,7 +33,9 @@ class Speculation:
     model: str | None
     """Name or path of the drafter; None if the model drafts for itself."""
     num_tokens: int
-    """Tokens proposed at once."""
+    """Tokens proposed at once; one per layer for multi-token prediction if the flag does not say."""
+    tensor_parallel_size: int | None = None
+    """Ranks that share a draft model; None: those of the model."""
 
 
 @lru_cache(maxsize=32)
@@ -45,15 +47,19 @@ def speculation_of(text: str | None) -> Speculation | None:
         found = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InputError(f"speculative_config: is not a JSON object: {error}") from None
-    tokens, model = found.get("num_speculative_tokens", 0), found.get("model")
-    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 <= tokens <= MOST_TOKENS:
-        raise InputError(f"speculative_config: num_speculative_tokens: {tokens!r} is not from 0 to {MOST_TOKENS}")
+    tokens, model = found.get("num_speculative_tokens"), found.get("model")
     method = str(found.get("method") or _method_of(str(model or "")))
     drafting: Drafting = "mtp" if method.endswith("_mtp") else _METHODS.get(method, "model")
+    if tokens is None:
+        tokens = int(drafting == "mtp")
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 <= tokens <= MOST_TOKENS:
+        raise InputError(f"speculative_config: num_speculative_tokens: {tokens!r} is not from 0 to {MOST_TOKENS}")
     if drafting == "dflash" and "dflash2" in str(model or "").lower():
         drafting = "dflash2"
     is_own = model is None or model in _METHODS
-    return Speculation(method, drafting, None if is_own else str(model), tokens)
+    ranks = found.get("draft_tensor_parallel_size")
+    shared = ranks if isinstance(ranks, int) and not isinstance(ranks, bool) and ranks > 0 else None
+    return Speculation(method, drafting, None if is_own else str(model), tokens, shared)
 
 
 def _method_of(model: str) -> str:

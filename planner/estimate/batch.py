@@ -159,6 +159,115 @@ def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constrain
             unmodelled.append(f"{name} is not modelled: the estimate is without it")
             continue
         try:
+            document = answer(msgspec.json.decode(line))
+        except (ValueError, RecursionError) as error:
+            document = {"id": None, "error": f"is not JSON: {error}"}
+        yield msgspec.json.encode(document).decode()
+
+
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a stream, one in memory at a time. Raises InputError for a line longer than LINE_BYTES."""
+    number = 1
+    while line := stream.readline(LINE_BYTES):
+        if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+            raise InputError(f"--requests: line {number} is longer than {LINE_BYTES >> 20} MiB")
+        yield line
+        number += 1
+
+
+def _document(request: EstimateRequest) -> dict[str, Any]:
+    return judge_request(request).document(request.id)
+
+
+def judge_request(request: EstimateRequest) -> Answer:
+    """Look up the model and card that a request names, and judge the deployment. Raises InputError."""
+    model = _model(request)
+    gpu, notes = card_of(request.gpu)
+    settings, refused, unmodelled = read_flags(request.engine)
+    version = supported_version(request.vllm_version, "vllm_version")
+    world = (settings.get("tensor_parallel_size") or 1) * (settings.get("pipeline_parallel_size") or 1)
+    placement = Placement(
+        gpu,
+        request.num_gpus or world,
+        request.gpu.interconnect or interconnect_of(request.gpu.name or ""),
+        None if request.host_memory_gib is None else round(request.host_memory_gib * GIB),
+    )
+    unknown = tuple(unknown_flags(settings, version))
+    found = Setup(model=model, placement=placement, version=version, settings=settings, refused=unknown).answer()
+    return replace(found, violated=(*refused, *found.violated), notes=(*found.notes, *notes, *unmodelled))
+
+
+def _model(request: EstimateRequest) -> ModelSpec:
+    if isinstance(request.model, str):
+        model = load_model(request.model)
+    else:
+        config = request.model
+        model = spec_from_config(config, str(config.get("_name_or_path") or "model"))
+    return model if request.weights_bytes is None else replace(model, checkpoint_bytes=request.weights_bytes)
+
+
+def _one_line(error: msgspec.ValidationError) -> str:
+    message, _, path = str(error).partition(" - at `$")
+    return f"{path.strip('.`')}: {message}" if path else message
+
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+
+ALIASES = {
+    "device_memory_utilization": "gpu_memory_utilization", "kv_cache_memory": "kv_cache_memory_bytes",
+    "tp": "tensor_parallel_size", "pp": "pipeline_parallel_size", "dp": "data_parallel_size", "q": "quantization",
+    "VLLM_ATTENTION_BACKEND": "attention_backend",
+}  # fmt: skip
+NO_MEMORY = {
+    "model", "served_model_name", "tokenizer", "tokenizer_mode", "host", "port", "api_key", "seed", "revision",
+    "disable_log_requests", "disable_log_stats", "enable_log_requests", "chat_template", "download_dir",
+    "uvicorn_log_level", "distributed_executor_backend", "enable_auto_tool_choice", "tool_call_parser",
+    "reasoning_parser", "enable_reasoning", "response_role", "max_log_len", "allowed_origins", "generation_config",
+    "override_generation_config", "stream_interval", "guided_decoding_backend", "max_logprobs", "root_path",
+    "ssl_keyfile", "ssl_certfile", "ignore_patterns", "task", "disable_uvicorn_access_log",
+    "disable_frontend_multiprocessing", "collect_detailed_traces", "otlp_traces_endpoint", "tokenizer_pool_size",
+    "middleware", "allow_credentials", "return_tokens_as_token_ids", "enable_server_load_tracking",
+    "disable_async_output_proc", "preemption_mode", "scheduling_policy", "enable_force_include_usage",
+    "max_parallel_loading_workers", "use_tqdm_on_load", "safetensors_load_strategy", "config_format", "hf_token",
+}  # fmt: skip
+"""Flags that do not affect memory."""
+DRAFTS = "speculative_config"
+"""Flag that adds a drafter; a mapping is written as the JSON that vLLM's command line takes."""
+_WHOLE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kmgtKMGT])")
+_SCALE = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_RANGE = re.compile(r"Expected `\w+` (?:<|>)=? |Invalid enum value")
+
+
+def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constraint], list[str]]:
+    """Returns settings by EngineConfig's names, what vLLM's command line refuses, and notes on what is not modelled.
+
+    Raises InputError for a misspelt flag or a value of the wrong type.
+    """
+    settings: dict[str, Any] = {}
+    refused: list[Constraint] = []
+    unmodelled: list[str] = []
+    for key, value in given.items():
+        name = key.lstrip("-").replace("-", "_")
+        name = ALIASES.get(name, name)
+        if value is None or name in NO_MEMORY or name == USE_V1_ENV:
+            continue
+        if name.startswith("no_") and name[3:] in FIELDS and isinstance(value, bool):
+            name, value = name[3:], not value
+        if name == DRAFTS and isinstance(value, Mapping):
+            value = msgspec.json.encode(value).decode()
+        if name not in FIELDS:
+            near = near_names(name, FIELDS, most=1, cutoff=0.9)
+            if near:
+                raise InputError(f"engine.{key}: unknown; {near[0]} is meant?")
+            if name == DRAFTS and (text := _drafter(value)) is not None:
+                settings[name] = text
+                unmodelled.append(
+                    "the drafter's KV cache and buffers are not modelled; its weights are, if its config is here"
+                )
+            else:
+                unmodelled.append(f"{name} is not modelled: the estimate is without it")
+            continue
+        try:
             settings[name] = _setting(name, value)
         except msgspec.ValidationError as error:
             message = str(error).partition(" - at")[0]

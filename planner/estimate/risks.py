@@ -103,13 +103,12 @@ def _drafter_hints(engine: ResolvedEngine) -> list[str]:
     speculation = engine.speculation
     if speculation is None or speculation.drafting == "none":
         return []
-    found = ["speculative_config: the drafter's KV cache is counted, its weights and buffers are not"]
     if drafter_is_guessed(speculation):
-        found.append(
-            f"the drafter {speculation.model} is neither a directory nor a shipped model: the layers of its KV cache "
-            "are guessed, and the number of requests with them"
-        )
-    return found
+        return [
+            f"the drafter {speculation.model} is neither a directory nor a shipped model: its weights are not counted, "
+            "the layers of its KV cache are guessed, and the number of requests with them"
+        ]
+    return ["speculative_config: the drafter's weights and KV cache are counted, its buffers are not"]
 
 
 def _unmodelled(model: ModelSpec) -> list[str]:

@@ -1,5 +1,5 @@
 from planner.model.catalog import load_model as load_model
-from planner.model.catalog import local_model as local_model
+from planner.model.catalog import load_offline as load_offline
 from planner.model.catalog import shipped_names as shipped_names
 from planner.model.catalog import shipped_sources as shipped_sources
 from planner.model.checkpoint import read_safetensors_header as read_safetensors_header

@@ -42,10 +42,11 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
     return spec_from_config(shipped_config(source), name or source)
 
 
-def local_model(source: str) -> ModelSpec | None:
-    """The model of a directory or a shipped name, without asking the Hub; None if there is neither."""
-    is_here = os.path.isfile(Path(os.path.expanduser(source)) / "config.json")
-    return load_model(source) if is_here or _shipped_name(source) is not None else None
+def load_offline(source: str) -> ModelSpec:
+    """A model from a directory, a config.json or a shipped name; the Hub is not asked. Raises InputError."""
+    if not os.path.exists(os.path.expanduser(source)) and _shipped_name(source) is None:
+        raise InputError(f"model {source!r}: no such directory, config.json or shipped name; {near_models(source)}")
+    return load_model(source)
 
 
 def _from_directory(path: Path, name: str) -> ModelSpec:

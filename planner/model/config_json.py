@@ -61,6 +61,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         is_known=family_name in FAMILIES and keys.value(*POSITIONS) is not None,
         layers=layers,
         beside=_beside(keys, family, len(layers)),
+        num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
         has_head=family.shape != "bert",
         hidden_size=keys.number(*WIDTHS),
         vocab_size=keys.number("vocab_size"),
@@ -74,7 +75,6 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         vision=vision,
         tower=tower,
         is_tower_rough=is_tower_rough,
-        num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
         checkpoint_bytes=None,
     )
 

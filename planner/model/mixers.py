@@ -95,7 +95,7 @@ def window_of(keys: Keys, reach: Reach) -> int | None:
 
 
 def rope_of(keys: Keys, width: int, reach: Reach) -> tuple[int, float, float]:
-    """Width and base of the rotary table, and how far it is stretched (layers/rotary_embedding/__init__.py:get_rope)."""
+    """Width, base and stretch of the rotary table (layers/rotary_embedding/__init__.py:get_rope)."""
     parameters: Any = keys.value("rope_parameters", "rope_scaling") or {}
     if not isinstance(parameters, Mapping):
         return width, 0.0, 1.0

@@ -38,6 +38,8 @@ class ModelSpec:
     """Every layer with its own figures. The properties below sum them up: the first of a kind, the widest width."""
     beside: tuple[Module, ...]
     """Weights of the first pipeline stage besides the token embedding: positions, per-layer inputs, an encoder."""
+    num_mtp_layers: int
+    """Layers for multi-token prediction in the checkpoint, which are loaded if speculative_config asks for them."""
     has_head: bool
     """Whether there is a head that gives logits; encoders have none."""
     hidden_size: int
@@ -58,8 +60,6 @@ class ModelSpec:
     """Weights of the tower and of what projects it to the language model; empty if nothing is known of it."""
     is_tower_rough: bool
     """Whether the tower's weights are reckoned from its depth and width only, as its family is not known."""
-    num_mtp_layers: int = 0
-    """Layers for multi-token prediction that the checkpoint brings; they are loaded if speculative decoding asks."""
     checkpoint_bytes: int | None
     """Total bytes of all tensors, from the safetensors headers or their index; None if only config.json is known."""
     held: Held | None = None

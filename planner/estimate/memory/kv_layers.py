@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from planner.engine import Speculation
+from planner.estimate.memory.drafter import draft_model
 from planner.model import (
     DTYPE_BYTES,
     Attention,
@@ -22,7 +23,6 @@ from planner.model import (
     ModelSpec,
     ShortConvolution,
     State,
-    local_model,
 )
 
 CacheKind = Literal["full", "sliding", "cross", "state"]
@@ -174,7 +174,7 @@ def drafter_is_guessed(speculation: Speculation | None) -> bool:
     """Whether the drafter's layers are assumed, as neither a directory nor a shipped name says what they are."""
     if speculation is None or speculation.model is None or speculation.drafting in ("none", "mtp"):
         return False
-    return local_model(speculation.model) is None
+    return draft_model(speculation) is None
 
 
 def _drafter_caches(model: ModelSpec, form: KvFormat, first: int) -> list[LayerCache]:
@@ -182,7 +182,7 @@ def _drafter_caches(model: ModelSpec, form: KvFormat, first: int) -> list[LayerC
     speculation = form.speculation
     if speculation is None or speculation.drafting == "none":
         return []
-    known = local_model(speculation.model) if speculation.model is not None else None
+    known = draft_model(speculation)
     if known is not None:
         plain = replace(form, speculation=None)
         return [replace(cache, layer=first + cache.layer) for cache in layer_caches(known, plain)]

@@ -23,6 +23,7 @@ from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
 from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
+from planner.estimate.memory.drafter import drafter_bytes
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import KvDivision, SizeMeaning, kv_division
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
@@ -302,6 +303,8 @@ def _rank_memory(
         engine.enable_expert_parallel,
     )
     weights: Any = columns.floor(columns.maximum(loaded - engine.cpu_offload_bytes, 0))
+    if engine.speculative_config is not None:
+        weights = weights + drafter_bytes(model, engine, rank)
     if rank.is_first and model.vision is not None:
         weights = weights + _deepstack_bytes(model, engine)
     activations = activation_bytes(model, placement.gpu, engine, rank)

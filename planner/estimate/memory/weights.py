@@ -302,6 +302,11 @@ def _module(
         yield count * outputs * own
 
 
+def module_bytes(module: Module, itemsize: int, tensor_parallel_size: int) -> int:
+    """Bytes of an unquantised module on one rank."""
+    return sum(_module(module, None, itemsize, tensor_parallel_size))
+
+
 def _halved(scheme: Scheme, inputs: int) -> Scheme:
     """AWQ's scheme with groups halved until they fit an expert's share (vllm@0.32 quantization/moe_wna16.py)."""
     group = scheme.group_size
