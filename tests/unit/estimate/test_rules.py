@@ -70,10 +70,6 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         "attention heads (32) must be divisible by tensor parallel size (3)",
     ),
     "KV heads divide": (deployment("Qwen/Qwen3-14B", num_gpus=5, tensor_parallel_size=5), "8 KV heads cannot"),
-    "stages have layers": (
-        deployment(num_gpus=64, pipeline_parallel_size=37),
-        "is above the model's number of layers (36)",
-    ),
     "shards align": (
         deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
         "The input size is not aligned with the quantized weight shape",
