@@ -86,8 +86,11 @@ def read_quantization(config: Mapping[str, Any] | None, name: str) -> Quantizati
     if not config:
         return None
     where = f"{name}: config.json: quantization_config"
-    if isinstance(config.get("quantization"), Mapping):  # hf_quant_config.json
-        config = {"quant_method": "modelopt", **config["quantization"]}
+    nested = config.get("quantization")
+    if isinstance(nested, Mapping):  # hf_quant_config.json; vLLM follows its KV cache only if it names its producer
+        is_named = _is_by_modelopt(config) or config.get("quant_method")
+        asked = nested if is_named else {key: value for key, value in nested.items() if "kv_cache" not in key}
+        config = {"quant_method": "modelopt", **asked}
     method = config.get("quant_method") or _implied(config)
     reader = READERS.get(str(method))
     if reader is None:
@@ -97,9 +100,12 @@ def read_quantization(config: Mapping[str, Any] | None, name: str) -> Quantizati
 
 def _implied(config: Mapping[str, Any]) -> str | None:
     """Method of a block without quant_method that vLLM accepts (config/model.py:_verify_quantization)."""
+    return "modelopt" if _is_by_modelopt(config) or config.get("quant_algo") else None
+
+
+def _is_by_modelopt(config: Mapping[str, Any]) -> bool:
     producer = config.get("producer")
-    by_modelopt = isinstance(producer, Mapping) and producer.get("name") == "modelopt"
-    return "modelopt" if by_modelopt or config.get("quant_algo") else None
+    return isinstance(producer, Mapping) and producer.get("name") == "modelopt"
 
 
 def _group(value: Any, where: str) -> int:

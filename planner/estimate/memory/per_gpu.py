@@ -203,12 +203,8 @@ def estimate_memory(
     graphs = graph_bytes(model, placement, engine) * (1.0 if calibration is None else calibration.graph_ratio)
     charges_graphs = _charges_graphs(model, engine)
     room = budget - (graphs if charges_graphs else 0.0)
-    kinds = distinct_ranks(
-        model.num_hidden_layers,
-        engine.tensor_parallel_size,
-        engine.pipeline_parallel_size,
-        one_samples=engine.generation == "V0",
-    )
+    tp, pp = engine.tensor_parallel_size, engine.pipeline_parallel_size
+    kinds = distinct_ranks(model.num_hidden_layers, tp, pp, one_samples=engine.generation == "V0")
     divisions = [kv_division(model, engine, rank) for rank in kinds]
     ranks = tuple(
         _rank_memory(model, placement, engine, calibration, rank, room, division.block_bytes)

@@ -50,6 +50,10 @@ MODELOPT = quantised(quant_method="modelopt", quant_algo="FP8", kv_cache_scheme=
          "nvfp4"),
         (quantised(quant_algo="FP8", producer={"name": "modelopt"}, kv_cache_quant_algo="FP8"), "H100 80GB", "0.24.0",
          None, "auto"),  # names no quant_method
+        (quantised(quantization={"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}), "H100 80GB", "0.24.0", None,
+         "auto"),  # an hf_quant_config.json that names no producer
+        (quantised(producer={"name": "modelopt"}, quantization={"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}),
+         "H100 80GB", "0.24.0", None, "fp8"),
         (SPARSE, "H100 80GB", "0.24.0", "fp8", "fp8_ds_mla"),
         (SPARSE, "B200", "0.24.0", "fp8", "fp8"),
         (SPARSE, "B200", "0.16.0", "fp8", "fp8_ds_mla"),

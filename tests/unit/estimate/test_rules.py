@@ -65,6 +65,10 @@ NGRAM = '{"method": "ngram", "num_speculative_tokens": 4}'
 UNCHUNKED = "max_num_batched_tokens >= max_model_len without chunked prefill"
 BROKEN: dict[str, tuple[Deployment, str]] = {
     "enough GPUs": (deployment(num_gpus=3, instances=2, tensor_parallel_size=2), "2 x 2 GPUs are needed, 3 are there"),
+    "stages have layers": (
+        deployment(num_gpus=64, pipeline_parallel_size=64),
+        "pipeline_parallel_size (64) is above the model's number of layers",
+    ),
     "heads divide": (
         deployment(num_gpus=3, tensor_parallel_size=3),
         "attention heads (32) must be divisible by tensor parallel size (3)",

@@ -73,7 +73,12 @@ def test_a_scheme_for_the_kv_cache_turns_auto_into_fp8() -> None:
     groups = {"g": {"targets": ["Linear"], "weights": NVFP4}}
     assert read(quant_method="compressed-tensors", config_groups=groups, kv_cache_scheme=scheme).kv_cache_dtype == "fp8"
     assert read(quant_method="compressed-tensors", config_groups=groups, kv_cache_scheme=None).kv_cache_dtype is None
-    assert read(quantization={"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}).kv_cache_dtype == "fp8"
+    assert (
+        read(
+            producer={"name": "modelopt"}, quantization={"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+        ).kv_cache_dtype
+        == "fp8"
+    )
 
 
 def test_packings_follow_from_type_and_bits() -> None:

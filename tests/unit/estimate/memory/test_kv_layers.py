@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from planner.engine.speculation import speculation_of
@@ -34,7 +34,7 @@ def test_bytes_of_one_head_and_token(kind: str, num_bytes: int) -> None:
     [
         (QWEN35_27B, 1, 0, 48 * 128 * 128 * 4 + 3 * 10240 * 2),
         (QWEN35_27B, 2, 3, 24 * 128 * 128 * 4 + 6 * 5120 * 2),
-        (replace(QWEN35_27B, state_dtype=None), 1, 0, 48 * 128 * 128 * 2 + 3 * 10240 * 2),
+        (msgspec.structs.replace(QWEN35_27B, state_dtype=None), 1, 0, 48 * 128 * 128 * 2 + 3 * 10240 * 2),
         (Mamba(version=2, inner=8192, state_size=128, kernel_size=4, num_heads=128), 4, 0,
          32 * 64 * 128 * 2 + (8192 + 2 * 4 * 128) // 4 * 3 * 2),  # one group for four ranks is copied
         (Mamba(version=1, inner=8192, state_size=16, kernel_size=4), 1, 3, 8192 * 16 * 2 + 8192 * 3 * 2),
