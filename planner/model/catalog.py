@@ -31,6 +31,8 @@ def load_model(source: str, name: str | None = None) -> ModelSpec:
         path = path / "config.json"
         if not os.path.isfile(path):
             raise InputError(f"{source}: a directory without config.json; copy the model's config.json there")
+    if os.path.isfile(path) and path.suffix == ".gguf":
+        return _from_gguf(path, name or path.stem)
     if os.path.isfile(path):
         return _from_directory(path, name or path.parent.name)
     full = _shipped_name(source)
@@ -58,9 +60,20 @@ def _from_directory(path: Path, name: str) -> ModelSpec:
     if not config.get("quantization_config") and os.path.isfile(beside):
         config["quantization_config"] = _read_json(beside)
     model = spec_from_config(config, name)
+    if os.path.isfile(path.parent / POOLING_FILE):
+        model = replace(model, has_head=False)
     if (tensors := read_tensors(path.parent)) is not None:
         return with_tensors(model, tensors)
     return replace(model, checkpoint_bytes=index_bytes(path.parent))
+
+
+def _from_gguf(path: Path, name: str) -> ModelSpec:
+    """The model of a GGUF file, whose weights stay quantised in memory."""
+    from planner.model.gguf import read_gguf
+    from planner.model.quantization import GGUF
+
+    config, num_bytes = read_gguf(path)
+    return replace(spec_from_config(config, name), checkpoint_bytes=num_bytes, quantization=GGUF)
 
 
 def with_tensors(model: ModelSpec, found: tuple[Mapping[str, StoredTensor], int] | None) -> ModelSpec:
@@ -73,6 +86,9 @@ def with_tensors(model: ModelSpec, found: tuple[Mapping[str, StoredTensor], int]
     return replace(model, checkpoint_bytes=total, held=held_weights(tensors, model.layers, model.hidden_size))
 
 
+POOLING_FILE = "modules.json"
+"""What sentence-transformers puts beside an embedding model, which vLLM then loads without its head (vllm@0.32
+transformers_utils/config.py:get_pooling_config)."""
 MODELOPT_FILE = "hf_quant_config.json"
 """Where ModelOpt says how it quantised (vllm@0.32 transformers_utils/config.py:get_hf_file_to_dict)."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

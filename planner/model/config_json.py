@@ -40,7 +40,8 @@ def spec_from_config(config: Mapping[str, Any], name: str) -> ModelSpec:
 def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
     outer, (config, model_type) = config, language_model(config)
     outer_type, family_name = str(outer.get("model_type", "")), model_type.removesuffix("_text")
-    has_vision_tower = any(outer.get(key) not in (None, False) for key in TOWER_KEYS)
+    tower_family = SAME_TOWER.get(outer_type, outer_type if outer_type in TOWERS else family_name)
+    has_vision_tower = _has_tower(config, tower_family, outer.get("architectures"))
     config = with_defaults(config, model_type)
     keys, family = Keys({**config, "model_type": family_name}, name), FAMILIES.get(family_name, UNKNOWN)
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
@@ -52,7 +53,6 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         )
     stretches = rope_type in {"yarn", "linear", "dynamic"} and family_name != "gemma3"
     layers = read_layers(keys, family)
-    tower_family = outer_type if outer_type in TOWERS or outer_type == "gemma4_unified" else family_name
     vision = vision_tower(config, tower_family) if has_vision_tower else None
     tower, is_tower_rough = _tower(vision, tower_family, config, keys) if has_vision_tower else ((), False)
     return ModelSpec(
@@ -62,7 +62,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         layers=layers,
         beside=_beside(keys, family, len(layers)),
         num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
-        has_head=family.shape != "bert",
+        has_head=family.shape != "bert" and not _pools(outer.get("architectures")),
         hidden_size=keys.number(*WIDTHS),
         vocab_size=keys.number("vocab_size"),
         max_position_embeddings=positions,
@@ -87,6 +87,17 @@ def _beside(keys: Keys, family: Family, num_layers: int) -> tuple[Module, ...]:
     return embedding_modules(keys, family, num_layers)
 
 
+def _has_tower(config: Mapping[str, Any], family: str, named: Any) -> bool:
+    """Whether vLLM loads more than a language model; some families have a class for the language model alone."""
+    is_alone = family in TOWERS and isinstance(named, list) and str([*named, ""][0]).endswith("ForCausalLM")
+    return not is_alone and any(config.get(key) not in (None, False) for key in TOWER_KEYS)
+
+
+SAME_TOWER = {"gemma4_unified": "gemma4_unified", "qwen2_5_omni": "qwen2_5_vl", "qwen3_omni_moe": "qwen3_vl_moe",
+              "qwen2_5_omni_thinker": "qwen2_5_vl", "qwen3_omni_moe_thinker": "qwen3_vl_moe"}  # fmt: skip
+"""Family of the vision tower of classes that have another's."""
+
+
 def _tower(
     vision: VisionTower | None, family: str, config: Mapping[str, Any], keys: Keys
 ) -> tuple[tuple[Module, ...], bool]:
@@ -100,6 +111,13 @@ def _tower(
     return (*modules, *rough), bool(rough)
 
 
+def _pools(named: Any) -> bool:
+    """Whether the class gives vectors or labels, so that vLLM loads no head (vllm@0.32 models/adapters.py)."""
+    return isinstance(named, list) and POOLS.search(str([*named, ""][0])) is not None
+
+
+POOLS = re.compile(r"(ForSequenceClassification|ForTokenClassification|ForRewardModel|(?<!LMHead)(?<!Chat)Model)$")
+"""Names of classes without a head for tokens."""
 TOWER_KEYS = ("vision_config", "vision_tower", "audio_tower", "audio_config", "sound_config")
 """Keys of a config.json whose model has weights beside the language model."""
 NESTED = ("text_config", "llm_config", "thinker_config", "language_config")

@@ -86,11 +86,10 @@ def read_quantization(config: Mapping[str, Any] | None, name: str) -> Quantizati
     if not config:
         return None
     where = f"{name}: config.json: quantization_config"
-    nested = config.get("quantization")
-    if isinstance(nested, Mapping):  # hf_quant_config.json; vLLM follows its KV cache only if it names its producer
-        is_named = _is_by_modelopt(config) or config.get("quant_method")
-        asked = nested if is_named else {key: value for key, value in nested.items() if "kv_cache" not in key}
-        config = {"quant_method": "modelopt", **asked}
+    if isinstance(config.get("quantization"), Mapping):  # hf_quant_config.json
+        if _implied(config) is None:  # vLLM takes no notice of it then (config/model.py:_parse_quant_hf_config)
+            return None
+        config = {"quant_method": "modelopt", **config["quantization"]}
     method = config.get("quant_method") or _implied(config)
     reader = READERS.get(str(method))
     if reader is None:
@@ -331,6 +330,8 @@ def _unknown(config: Mapping[str, Any], _where: str) -> Quantization:
     )  # fmt: skip
 
 
+GGUF = Quantization(method="gguf", scheme=Scheme(packing="gguf"))
+"""A GGUF file's quantisation; the file's size is the weights' size."""
 READERS = {
     "awq": _awq, "gptq": _gptq, "fp8": _fp8, "bitsandbytes": _bitsandbytes, "mxfp4": _mxfp4, "modelopt": _modelopt,
     "compressed-tensors": _compressed_tensors, "auto-round": _auto_round, "auto_round": _auto_round,

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
+from msgspec import structs
+
 from planner.errors import InputError
 from planner.model.families import Family
 from planner.model.feeds import experts_at, feed_forward_at, mlp_at
@@ -27,8 +29,9 @@ WORDS: dict[str, Kind] = {
 }  # fmt: skip
 """What config.json's words for kinds of layers mean (transformers configuration_utils.py:ALLOWED_LAYER_TYPES)."""
 LISTS = ("layer_types", "layers_block_type")
-NEMOTRON = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
-"""Letters of nemotron_h's hybrid_override_pattern (models/nemotron_h.py)."""
+NEMOTRON = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe", "linear_attention": "mamba",
+            "full_attention": "attention"}  # fmt: skip
+"""Letters of nemotron_h's hybrid_override_pattern (models/nemotron_h.py), and words of transformers for its layers."""
 
 
 def read_layers(keys: Keys, family: Family) -> LayerStack:
@@ -167,12 +170,14 @@ def _nemotron(keys: Keys, family: Family) -> LayerStack:
     words = keys.list_of("layers_block_type", count) or keys.list_of("layer_types", count)
     if words is None and isinstance(pattern, str):
         words = [NEMOTRON.get(letter, letter) for letter in pattern]
+    words = words and [NEMOTRON.get(str(word), str(word)) for word in words]
     if words is None:
         raise InputError(f"{keys.name}: config.json: neither hybrid_override_pattern nor layers_block_type is there")
     build = partial(Layer, num_norms=1)
+    attention = partial(attention_at, keys, family, 0, "full", has_rope=False)
     made = {
         "mamba": lambda: build(mixers=(state_mixer(keys, family),), feed_forwards=()),
-        "attention": lambda: build(mixers=(attention_at(keys, family, 0, "full", has_rope=False),), feed_forwards=()),
+        "attention": lambda: build(mixers=(structs.replace(attention(), name="mixer"),), feed_forwards=()),
         "mlp": lambda: build(mixers=(), feed_forwards=(mlp_at(keys, family, 0),)),
         "moe": lambda: build(mixers=(), feed_forwards=(experts_at(keys, family, 0),)),
     }

@@ -143,6 +143,16 @@ def test_hybrid_layers_are_counted() -> None:
     assert spec.model_type == "qwen3_5"
 
 
+def test_embedding_models_have_no_head(tmp_path: Path) -> None:
+    """By their class, or by the file that sentence-transformers puts beside an ordinary one."""
+    names = ("LlamaForCausalLM", "LlamaModel", "LlamaForSequenceClassification", "GPT2LMHeadModel")
+    heads = [spec_from_config({**CONFIG, "architectures": [name]}, "m").has_head for name in names]
+    assert heads == [True, False, False, True]
+    whole = weight_bytes(load_model(str(_folder(tmp_path))), "bfloat16", 1)
+    (tmp_path / "modules.json").write_text("[]", "utf-8")
+    assert whole - weight_bytes(load_model(str(tmp_path)), "bfloat16", 1) == pytest.approx(1024 * 64 * 2, rel=0.1)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null"])
 def test_garbage_instead_of_json_is_one_line_with_the_path(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)

@@ -36,7 +36,8 @@ CASES: list[tuple[dict[str, Any], str, int]] = [
     ({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["*.self_attn*"]}, "mlp.up_proj", 8),
     ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "mlp.up_proj", 4),
     ({"quant_algo": "NVFP4", "producer": {"name": "modelopt"}}, "mlp.up_proj", 4),
-    ({"quantization": {"quant_algo": "FP8", "exclude_modules": ["model.layers.3.mlp*"]}}, "mlp.up_proj", 16),
+    ({"producer": {"name": "modelopt"}, "quantization": {
+        "quant_algo": "FP8", "exclude_modules": ["model.layers.3.mlp*"]}}, "mlp.up_proj", 16),
     ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": {
         LAYER + "mlp.up_proj": {"quant_algo": "W4A16_NVFP4", "group_size": 16},
         LAYER + "self_attn.q_proj": {"quant_algo": "FP8"}}}, "self_attn.q_proj", 8),
@@ -73,12 +74,9 @@ def test_a_scheme_for_the_kv_cache_turns_auto_into_fp8() -> None:
     groups = {"g": {"targets": ["Linear"], "weights": NVFP4}}
     assert read(quant_method="compressed-tensors", config_groups=groups, kv_cache_scheme=scheme).kv_cache_dtype == "fp8"
     assert read(quant_method="compressed-tensors", config_groups=groups, kv_cache_scheme=None).kv_cache_dtype is None
-    assert (
-        read(
-            producer={"name": "modelopt"}, quantization={"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
-        ).kv_cache_dtype
-        == "fp8"
-    )
+    beside = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+    assert read(producer={"name": "modelopt"}, quantization=beside).kv_cache_dtype == "fp8"
+    assert read_quantization({"quantization": beside}, "m") is None  # vLLM wants ModelOpt named as its maker
 
 
 def test_packings_follow_from_type_and_bits() -> None:
