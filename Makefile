@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test prove tune-cpu check audit ranges dist container format docs schemas accuracy race race-packages faults soak fuzz bench clean
+.PHONY: tune test prove tune-cpu check audit ranges dist container format docs schemas accuracy race race-packages faults soak fuzz bench oracle clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -57,7 +57,7 @@ ranges: $(VENV)/.dev
 dist: $(VENV)/.dev
 	$(BIN)/python -m tests.dist
 
-## The container image planner:latest, for hosts without Python 3.11: docs/container.md.
+## The container image planner:latest, for hosts without Python 3.11: docs/install.md.
 container:
 	docker build -t planner .
 
@@ -99,6 +99,11 @@ faults: $(VENV)/.dev
 ## The same page's long study: 300 trials in containers, 100 000 requests. Takes about an hour; not part of CI.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.soak --write
+
+## tests/golden/oracle: what vLLM's own engine says of every config.json there. Needs a Docker Engine and an hour; not part of CI.
+oracle: $(VENV)/.dev
+	$(PYTHON) tests/images/build.py image
+	$(BIN)/python -m tools.oracle
 
 ## Two minutes of fuzzing for everything that planner reads; atheris where it installs, else hypothesis alone.
 fuzz: $(VENV)/.dev

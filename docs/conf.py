@@ -49,6 +49,7 @@ class Site(StandaloneHTMLBuilder):
 def setup(app: Any) -> None:
     def add_navigation(app: Any, page: str, source: list[str]) -> None:
         source[0] = source[0].replace("](../README.md)", "](index.md)")  # the README is the index of the repository
+        source[0] = re.sub(r"\[([^]]*)\]\(\.\./[A-Z]+(?:\.md)?\)", r"\1", source[0])  # beside it, and not of the site
         if page == "index":
             for caption, named in navigation(source[0], set(app.env.found_docs)).items():
                 source[0] += "\n".join(["\n```{toctree}", ":hidden:", f":caption: {caption}", *named, "```\n"])

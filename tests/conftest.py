@@ -35,6 +35,7 @@ ON_DOCKER = (
     "tests/integration/test_*_on_docker.py",
     "tests/integration/test_*_on_vllm.py",
     "tests/integration/test_compile_cache.py",
+    "tests/integration/test_container_of_planner.py",
     "tests/integration/test_docker_tune.py",
     "tests/integration/test_guard_loop.py",
     "tests/integration/test_image_digest.py",

@@ -28,11 +28,11 @@ import typer.main
 from planner.cli.examples import EXAMPLES, FLAGS
 from planner.cli.main import app
 from planner.engine.config import FIELDS, EngineConfig
+from planner.engine.flag_table import lifespan
 from planner.engine.flags import ATTENTION_BACKEND_ENV, flag
 from planner.engine.levers import lever_of
 from planner.engine.log.known_warnings import NOTES, Note
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
-from planner.engine.versions import ATTENTION_BACKEND_FLAG_SINCE, SINCE, UNTIL
 from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
 from planner.model.families import FAMILIES
 from planner.service.guard.decisions import EVENTS
@@ -64,16 +64,35 @@ def cli_page() -> str:
         table(("command", "what it does"), ((f"[`{name}`](#{name})", _text(c)) for name, c in commands.items())),
         *(_section(name, command) for name, command in commands.items()),
         HABITS,
+        table(("code", "meaning"), EXIT_CODES),
+        "More on each: [errors.md](errors.md#exit-codes).",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 HABITS = """## Habits
 
-Results go to stdout; errors, and progress on a terminal, to stderr. Exit codes are in
-[errors.md](errors.md#exit-codes). `--json` prints one document ([formats.md](formats.md#answers-of-commands)), but
-`bench --json FILE` writes it. `--quiet` leaves out plan and progress. `NO_COLOR` and `COLUMNS` are respected.
-`planner --install-completion` makes the shell complete commands, options, cards and shipped models."""
+Results go to stdout; errors, and progress on a terminal, to stderr. `--json` prints one document on stdout
+([formats.md](formats.md#answers-of-commands)). `-o FILE` writes what would be printed to FILE instead, be it a table,
+JSON, JSON Lines or a page: whole, when the command has ended; `-o -` is stdout. `export -o` and `report --html -o`
+write to FILE what they otherwise put into the study's folder. `--quiet` leaves out plan and progress. `NO_COLOR` and
+`COLUMNS` are respected. `planner --install-completion` makes the shell complete commands, options and their values:
+cards, models, studies, loads, metrics, and the words of every enumeration, vLLM's flags included.
+
+## Exit codes"""
+EXIT_CODES = (
+    ("0", "done, and the answer is good"),
+    ("1", "something else than what was typed: no Docker Engine, no image, a full disk, a server that does not answer"),
+    ("2", "what was typed is wrong: one line says what, and what is allowed"),
+    (
+        "3",
+        "done, and the answer is bad: `estimate` it will not start; `tune` nothing to deploy; `doctor` a problem; "
+        "`bench` a limit broken, or with `--compare --fail-on` a metric surely worse than allowed; `log` a failure; "
+        "`verify` a difference; `fleet` no number of hosts is enough",
+    ),
+    ("4, 5", "`bench`: out of memory or server dead; the client was the bottleneck"),
+    ("130", "interrupted"),
+)
 
 
 def _section(name: str, command: Any) -> str:
@@ -143,12 +162,13 @@ _LIMITS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
 
 def _versions(field: str) -> str:
     parts = []
-    if field in SINCE:
-        parts.append(f"since {SINCE[field]}")
-    if field in UNTIL:
-        parts.append(f"before {UNTIL[field]}")
+    since, until = lifespan(flag(field))
     if field == "attention_backend":
-        parts.append(f"before {ATTENTION_BACKEND_FLAG_SINCE} as `{ATTENTION_BACKEND_ENV}`")
+        return f"before {since} as `{ATTENTION_BACKEND_ENV}`"
+    if since is not None:
+        parts.append(f"since {since}")
+    if until is not None:
+        parts.append(f"before {until}")
     return ", ".join(parts)
 
 

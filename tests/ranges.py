@@ -81,6 +81,7 @@ def install(python: Path, versions: str, venv: Path) -> str:
          "--resolution", RESOLUTIONS[versions], "--upgrade", "--output-file", pins),
         ("pip", "install", "--python", venv, "--only-binary", ":all:", "--requirements", pins, "--constraints", pins,
          "--requirements", "pyproject.toml", "--extra", "test"),
+        ("pip", "install", "--python", venv, "--no-deps", "--editable", "."),
     )  # fmt: skip
     for words in steps:
         done = uv(*words)

@@ -19,10 +19,10 @@ import typer.main
 
 from planner import errors
 from planner.benchmark.metric import LATENCIES, METRICS, RATES, STATISTICS
-from planner.cli.main import app
+from planner.cli.main import TAKE_FLAGS, app
 from planner.cli.schemas import SCHEMAS, json_schema
 from planner.engine.config import FIELDS
-from planner.engine.flags import parse_flags
+from planner.engine.flags import flag
 from planner.engine.levers import LEVERS
 from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
 from planner.engine.log.report import read_log
@@ -37,7 +37,7 @@ from planner.report.log.document import log_document
 from planner.service.ladder import Ladder, Policy, Rung
 from planner.study.space import SearchSpace
 from planner.study.spec import SamplerSpec, StudySpec
-from tests import docs_make
+from tests import docs_make, pictures
 from tests.forecasts import forecast_of
 
 ROOT = docs_make.ROOT
@@ -133,9 +133,9 @@ def test_every_key_of_a_fleet_is_documented() -> None:
     assert not sorted(key for key in keys if not is_named(key, page("fleet.md")))
 
 
-def test_every_package_is_in_the_tree_of_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    tree = readme.partition("## Where things are\n\n```\n")[2].partition("```")[0]
+def test_every_package_is_in_the_tree_of_contributing() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    tree = contributing.partition("## Where things are\n\n```\n")[2].partition("```")[0]
     assert len(tree.splitlines()) <= 20
     for path in (ROOT / "planner").glob("[a-z]*/"):
         assert re.search(rf"\b{path.name}/", tree), path.name
@@ -181,6 +181,7 @@ def test_every_verdict_is_documented() -> None:
     for verdict in get_args(Verdict):
         assert f"| {verdict} |" in (ROOT / "README.md").read_text("utf-8")
         assert f"| `{verdict}` |" in page("README.zh.md")
+        assert f"| {verdict} |" in page("estimate.md")
 
 
 def test_keys_of_requests_and_answers_are_documented() -> None:
@@ -235,6 +236,13 @@ def test_every_lever_is_documented(lever: str) -> None:
     assert f"| `{lever}` |" in page("search-spaces.md")
 
 
+@pytest.mark.parametrize("path", sorted(pictures.paths()), ids=lambda path: path.name)
+def test_a_picture_shows_what_is_printed(path: Path) -> None:
+    now = pictures.words(pictures.picture(pictures.paths()[path]))
+    assert pictures.words(path.read_text("utf-8")) == now, "run: python -m tests.pictures"
+    assert "@font-face" not in path.read_text("utf-8")
+
+
 # --- links, examples ---
 
 
@@ -287,17 +295,18 @@ def test_shown_commands_exist(path: Path) -> None:
     """Also those that are not run: command, options and the values of options are the real ones."""
     group: Any = typer.main.get_command(app)
     for words in docs_make.commands(path.read_text("utf-8")):
-        _, rest = parse_flags(words)
-        assert rest[0] in group.commands, words
-        group.commands[rest[0]].make_context(rest[0], rest[1:])
+        name, *rest = words
+        assert name in group.commands, words
+        group.commands[name].make_context(name, rest)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_mentioned_commands_exist(path: Path) -> None:
     group: Any = typer.main.get_command(app)
     for words in docs_make.mentioned(path.read_text("utf-8")):
-        _, (name, *rest) = parse_flags(words)
+        name, *rest = words
         known = {"--help", *(option for known in group.commands[name].params for option in known.opts)}
+        known |= set(map(flag, FIELDS)) if name in TAKE_FLAGS else set()
         assert {word for word in rest if re.match("--?[a-z]", word)} <= known, words
 
 

@@ -31,7 +31,6 @@ def doctor(
 ) -> None:
     """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
     from planner.doctor import doctor_view, document, examine, exit_code, parse_backend, read_case
-    from planner.engine import flag, settings
     from planner.files import pretty_json
     from planner.launch import with_version_here
     from planner.study import is_study_near, read_study
@@ -42,7 +41,7 @@ def doctor(
         source, words = with_version_here(source, chosen)
         study = read_study(source, context.obj, launches=chosen == "docker")
         spec, folder = study.spec, study.folder
-    elif about := [*source.said, *map(flag, settings(context.obj))]:
+    elif about := [*source.said, *context.obj.names]:
         raise InputError(f"{', '.join(about)}: of which study? name one, or describe it with --model and --gpu")
     case = read_case(spec, folder, chosen)
     if words and not quiet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -69,15 +70,17 @@ def estimate(
         return
     if log is not None and asked:
         raise InputError(f"--calibrate learns for one estimate; leave out {' and '.join(asked)}")
+    from planner.engine import merged
     from planner.estimate import nearest_fixes
     from planner.files import pretty_json
     from planner.study import calibrated, explore, read_study, setup_of
 
     study = read_study(source, context.obj)
-    spec = study.spec
-    found = explore(spec, context.obj, fit, sweep or [], compare, layouts)
+    spec, given = study.spec, study.flags.settings
+    found = explore(spec, given, fit, sweep or [], compare, layouts)
     if found is None:
-        setup = calibrated(setup_of(spec, context.obj), study.folder if study.is_read else None, log)
+        setup = calibrated(setup_of(spec, given), study.folder if study.is_read else None, log)
+        setup = replace(setup, flags=merged(setup.flags, study.flags))
         answer = setup.answer()
         fixes = nearest_fixes(setup, answer)
     if as_json and found is not None:
@@ -98,11 +101,10 @@ def _answer_requests(
     context: typer.Context, source: StudySource, requests: typer.FileBinaryRead, others: list[str]
 ) -> None:
     """Answer a file of requests, each of which says everything; refuse what else was asked beside it."""
-    from planner.engine import flag, settings
     from planner.estimate import answer_lines, lines_of
 
     study = ["STUDY"] if source.study is not None else []
-    if others := [*others, *study, *source.said, *map(flag, settings(context.obj))]:
+    if others := [*others, *study, *source.said, *context.obj.names]:
         raise InputError(f"--requests answers its file only; leave out {', '.join(others)}")
     for line in answer_lines(lines_of(requests)):
         typer.echo(line)

@@ -6,6 +6,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "estimate": (
         ("planner estimate --model Qwen/Qwen3-8B --gpu 'RTX 3090' --max-model-len 16384", "without a study"),
         ("planner estimate studies/qwen3-32b-awq-4x2080ti --max-num-seqs 64 --json", "a study, with another setting"),
+        ("planner estimate --gpu H200 vllm serve Qwen/Qwen3-8B --max-model-len 16k --port 8000", "a pasted line"),
         ("planner estimate studies/qwen3-32b-awq-4x2080ti --fit max_model_len", "the longest context that starts"),
         ("planner estimate studies/qwen3-32b-awq-4x2080ti --compare awq,Qwen/Qwen3-8B --layouts", "side by side"),
     ),

@@ -89,12 +89,7 @@ _register()
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; an error that is expected is one line on stderr and its exit code.
-
-    vLLM's own flags are taken out first, by the names of EngineConfig's fields, and reach the command as context.obj.
-    """
-    from planner.engine import parse_flags, settings
-
+    """Run the command line; an error that is expected is one line on stderr and its exit code."""
     words = sys.argv[1:] if argv is None else argv
     code: object = 0
     try:
@@ -104,12 +99,7 @@ def main(argv: list[str] | None = None) -> None:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not end the program
         refuse_empty(words)
-        given, rest = parse_flags(words)
-        if settings(given) and not TAKE_FLAGS & set(rest[:1]):
-            raise InputError(
-                f"command line: {', '.join(settings(given))}: only {', '.join(sorted(TAKE_FLAGS))} take vLLM's flags"
-            )
-        code = app(rest, obj=given, standalone_mode=False)
+        code = app(words, standalone_mode=False)
         sys.stdout.flush()
     except PlannerError as error:
         typer.echo(f"planner: {error}", err=True)
@@ -148,15 +138,14 @@ def _tell_no_room(error: OSError) -> None:
 
 def _usage_words(error: Any) -> str:
     """One line on a word that the command line does not know, with what may be meant; empty where help was printed."""
-    from planner.engine import FIELDS, SHORT_FLAGS, flag
+    from planner.engine import is_flag_name
     from planner.files import did_you_mean
 
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
     if context is None or option is None or not hasattr(error, "possibilities"):
         return " ".join(error.format_message().split())
     known = [word for parameter in context.command.params for word in parameter.opts]
-    if context.info_name in TAKE_FLAGS:
-        known += map(flag, FIELDS)
-    short = SHORT_FLAGS.get(f"-{str(option).strip('-')}")
-    hint = did_you_mean(str(option), known) if short not in known else f"; did you mean {short}?"
+    hint = did_you_mean(str(option), known)
+    if not hint and is_flag_name(str(option).partition("=")[0]):
+        hint = f"; only {', '.join(sorted(TAKE_FLAGS))} take vLLM's flags"
     return f"{context.info_name}: no such option: {option}{hint}"

@@ -11,19 +11,37 @@ import typer
 from typer.core import TyperCommand
 
 from planner.cli.completion import cards, metrics, models, one_of, several_of, studies, workloads
+from planner.errors import InputError
 from planner.study import StudySource
 
 
 class TakesFlags(TyperCommand):
-    """A command after which vLLM's own flags may follow: the shell completes them too."""
+    """A command after which vLLM's own flags may follow: the shell completes them too.
+
+    They reach the command as context.obj, a `planner.engine.TypedWords`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from planner.cli.words import OwnOptions, PartedWords, part
+        from planner.engine import TypedWords
+
+        options = OwnOptions.of(self.params)
+        try:
+            parted = part(args, options)
+        except InputError:
+            if not ctx.resilient_parsing:  # else the shell asks for completions of an unfinished line
+                raise
+            parted = PartedWords(own=args)
+        ctx.obj = TypedWords(tuple(parted.vllm), parted.env, tuple(sorted(options.names)))
+        return super().parse_args(ctx, parted.own)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        from planner.engine import FIELDS, flag
+        from planner.engine import NEWEST, release_of
 
         found = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):
             item = type(super().shell_complete(ctx, "--help")[0])  # a class that typer keeps to itself
-            found += [item(word) for word in map(flag, FIELDS) if word.startswith(incomplete)]
+            found += [item(word) for word in release_of(NEWEST).flags if word.startswith(incomplete)]
         return found
 
 

@@ -55,10 +55,11 @@ def simulate(
 
     if model is None or gpu is None:
         raise InputError("simulate: name the model and the card, as --model Qwen/Qwen3-8B --gpu 'RTX 4090'")
+    version = asked_version(vllm_version)
     asked = ServeAsk(
         model=model, gpu=gpu, num_gpus=num_gpus or 1, gpu_memory=gpu_memory, interconnect=interconnect or "pcie",
-        version=str(asked_version(vllm_version)), host=host, port=port, served_model_name=served_model_name,
+        version=str(version), host=host, port=port, served_model_name=served_model_name,
         speedup=speedup, start_delay=start_delay, seed=seed,
     )  # fmt: skip
-    if code := serve_simulated(asked, context.obj):
+    if code := serve_simulated(asked, context.obj.read(version).settings):
         raise typer.Exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,8 @@ from planner.cli.options import (
 from planner.errors import InputError
 from planner.study import StudySource
 
+UNTIL_WORDS = "0.5%, with the sampler planner"
+
 
 @takes_study
 def tune(
@@ -35,6 +38,19 @@ def tune(
             "--trials", help="Launches in all, including those of earlier runs.", min=1, rich_help_panel=LIMITS
         ),
     ] = 30,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            help="Expected gain of the most promising launch, as 0.5%, below which the search ends by itself.",
+            show_default=UNTIL_WORDS,
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Launch all trials, whatever they may gain.", rich_help_panel=LIMITS),
+    ] = False,
     finals: Annotated[
         bool,
         typer.Option(
@@ -147,8 +163,10 @@ def tune(
     from planner.launch import with_version_here
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
-    from planner.tuning import Hosts, choose_backend, make_plan, plan_replay
+    from planner.tuning import Hosts, choose_backend, make_plan, plan_replay, until_of
 
+    if keep_going and until is not None:
+        raise InputError("--keep-going and --until contradict each other; leave out one")
     if ray is None and (exclusive or mixed):
         raise InputError("--exclusive and --mixed are about the hosts of --ray")
     beside = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
@@ -169,6 +187,7 @@ def tune(
         else:
             chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
+    plan = replace(plan, until=None if keep_going else until_of(spec, until))
     how = Carried(storage=storage, has_checks=checks)
     if words and not quiet:
         typer.echo(words, err=True)

@@ -46,6 +46,10 @@ class Carried:
         """Lines of the plan on what is not as usual."""
         prompts = None if plan.problem.spec.quality is None else plan.problem.spec.quality.prompts
         lines = [f"quality     answers compared on {prompts}"] if prompts is not None else []
+        if plan.until is not None:
+            lines.append(
+                f"until       no launch is expected to gain {plan.until * 100:g} %, or all trials are launched"
+            )
         if plan.hosts is not None:
             lines.append(f"hosts       {plan.hosts.words}")
         lines += [] if plan.has_finals else ["finals      none"]
@@ -61,6 +65,7 @@ class Carried:
         spec = plan.problem.spec
         return {
             "trials": plan.target,
+            "until": plan.until,
             "backend": plan.backend,
             "results": self.results(plan),
             "sampler": spec.sampler.name,

@@ -19,24 +19,32 @@ from planner.doctor.models import models
 from planner.errors import BackendError
 from planner.study import StudySpec
 
+VLLM = "vllm"
+"""vLLM's own program."""
+
 
 def quick_checks(case: Case) -> list[Check]:
-    """Engine, cards, models, image and its version, space: what is wrong or doubtful of them, problems first."""
-    found = [
-        docker_checks.engine(case),
-        docker_checks.nvidia_runtime(case),
-        gpu_checks.driver(case),
-        gpu_checks.cards(case),
-        gpu_checks.memory(case),
-        host_checks.disk(case),
-        *models(case),
-        docker_checks.image(case),
-        docker_checks.cuda(case),
-        flag_checks.program_found(case),
-        _version(case),
-    ]
+    """Engine, cards, models, image and its version, space: what is wrong or doubtful of them, problems first.
+
+    Of a program of the user's own (`engine.command`) it is not known whether it needs a card: cards are not checked.
+    """
+    found = [docker_checks.engine(case), host_checks.disk(case), *models(case), flag_checks.program_found(case)]
+    if not _has_own_program(case):
+        found += [
+            docker_checks.nvidia_runtime(case),
+            gpu_checks.driver(case),
+            gpu_checks.cards(case),
+            gpu_checks.memory(case),
+            docker_checks.image(case),
+            docker_checks.cuda(case),
+            _version(case),
+        ]
     order = {"problem": 0, "warning": 1}
     return sorted((one for one in found if one is not None and one.status in order), key=lambda one: order[one.status])
+
+
+def _has_own_program(case: Case) -> bool:
+    return case.backend == "process" and case.spec is not None and Path(case.spec.engine.command[0]).name != VLLM
 
 
 def _version(case: Case) -> Check | None:

@@ -43,7 +43,7 @@ def models(case: Case) -> list[Check]:
 
 
 def _variant(case: Case, name: str, variant: ModelVariant) -> Check:
-    title, folder = f"model {name}", variant.folder
+    title, folder = "model" if name == "model" else f"model {name}", variant.folder
     if not variant.is_directory:
         return _hub(case, title, name, variant)
     if not os.path.isdir(folder):

@@ -9,6 +9,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "command.arity": ["is_flag_name", "unknown_anywhere", "value_count"],
+        "command.manifests": ["is_manifest", "read_manifest"],
+        "command.mapping": ["read_mapping"],
+        "command.meaning": ["Unmodelled", "VllmFlags", "merged", "read_extra_args", "read_flags"],
+        "command.pasted": ["StartLine", "is_start", "read_line"],
+        "command.typed": ["TypedWords", "sizes_of", "tensor_parallel_words"],
+        "command.words": ["unknown_words"],
         "config": ["BOOLEANS", "EngineConfig", "FIELDS", "convert_settings", "settings", "words_of"],
         "defaults": [
             "LONG_CONTEXT",
@@ -18,7 +25,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "reads_fp8",
             "resolve",
         ],
-        "flags": ["NOT_COMPILED", "SHORT_FLAGS", "compile_cache_env", "flag", "parse_flags", "serve_args", "serve_env"],
+        "flag_table": ["release_of"],
+        "flags": [
+            "NOT_COMPILED",
+            "SHORT_FLAGS",
+            "compile_cache_env",
+            "flag",
+            "parse_flags",
+            "refused_choice",
+            "serve_args",
+            "serve_env",
+        ],
         "kv_defaults": ["keeps_state_per_block"],
         "levers": ["LEVERS", "Lever", "lever_of", "parse_levers"],
         "log.diagnosis": ["diagnose"],

@@ -23,9 +23,10 @@ Gib = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 KvCacheDtype = Literal[
     "auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "fp8_per_token_head",
     "int8_per_token_head", "int4_per_token_head", "nvfp4", "nvfp4_4over6", "nvfp4_ds_mla", "turboquant_k8v4",
-    "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc", "ultraquant_4bit",
+    "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc", "octave_k3v3", "octave_k3v3_compact",
+    "octave_k3v4", "ultraquant_4bit",
 ]  # fmt: skip
-"""Values of kv_cache_dtype by vllm@0.32.0 serve --help; older versions know only the first ones."""
+"""Values of kv_cache_dtype that some release takes (vllm@0.33.0 config/cache.py); which takes which: flag_table.py."""
 
 
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):

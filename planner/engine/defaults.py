@@ -28,6 +28,7 @@ from planner.engine.versions import (
     ASYNC_SCHEDULING_SINCE,
     ASYNC_WITH_NGRAM_SINCE,
     ASYNC_WITH_STAGES_SINCE,
+    CHUNKED_PREFILL_FORCED_UNTIL,
     DEFAULTS_CUT_SINCE,
     FLASHINFER_ON_TURING_UNTIL,
     GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE,
@@ -178,7 +179,8 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
 
     max_model_len = column("max_model_len", model.max_context_tokens)
     chunked_default = True if generation == "V1" else max_model_len > LONG_CONTEXT
-    chunked = column("enable_chunked_prefill", chunked_default)
+    is_forced = generation == "V1" and version < CHUNKED_PREFILL_FORCED_UNTIL
+    chunked = True if is_forced else column("enable_chunked_prefill", chunked_default)
     batched, seqs = _scheduler_defaults(generation, gpu, version, max_model_len, chunked)
     batched = columns.maximum(batched, least_batched_tokens(model, version))
     kv_cache_dtype = resolve_kv_cache_dtype(settings.get("kv_cache_dtype"), model, gpu, version)
@@ -227,6 +229,12 @@ def _scheduler_defaults(
     if generation == "V0":
         chunk = 512 if version < V0_LONG_CHUNKS_SINCE else 2048
         return columns.where(chunked, chunk, columns.maximum(max_model_len, 2048)), 256
+    batched, seqs = _v1_defaults(gpu, version)
+    return columns.where(chunked, batched, columns.maximum(max_model_len, batched)), seqs
+
+
+def _v1_defaults(gpu: GpuSpec, version: Version) -> tuple[int, int]:
+    """The same of V1 with chunked prefill; without it a step holds at least one prompt of max_model_len."""
     if gpu.is_cpu:
         return 2048, 128
     if gpu.memory_bytes >= 160 * GIB and version >= LARGEST_BATCH_SINCE:

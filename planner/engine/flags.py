@@ -8,16 +8,14 @@ from typing import Any
 from packaging.version import Version
 
 from planner.engine.config import BOOLEANS, FIELDS, EngineConfig, convert_settings, settings
-from planner.engine.versions import ATTENTION_BACKEND_FLAG_SINCE, BOOLEAN_OPTIONAL_SINCE, STORE_TRUE_UNTIL, knows
+from planner.engine.flag_table import VllmFlag, release_of
+from planner.engine.versions import ATTENTION_BACKEND, knows
 from planner.errors import InputError
 from planner.files import half_width
 
 _BOOLEAN_WORDS = {"true", "false"}
 # The attention backend was an environment variable before it was a flag.
 ATTENTION_BACKEND_ENV = "VLLM_ATTENTION_BACKEND"
-# Booleans: `--x` alone (False: leave out), or `--x` / `--no-x`.
-_ALWAYS_OPTIONAL = {"enable_prefix_caching"}
-_LONG_STORE_TRUE = {"enforce_eager", "trust_remote_code"}
 
 
 def flag(field: str) -> str:
@@ -30,31 +28,50 @@ def serve_args(engine: EngineConfig, version: Version) -> list[str]:
     Raises InputError if the version does not know one of them.
     """
     args: list[str] = []
+    release = release_of(version)
     for field, value in settings(engine).items():
         if not knows(version, field):
             raise InputError(f"{flag(field)} is not a flag of vLLM {version}; leave {field} out")
-        if field == "attention_backend" and version < ATTENTION_BACKEND_FLAG_SINCE:
+        found = release.flag(flag(field))
+        if found is None:  # the attention backend, which is a variable of the environment then
             continue
-        args += _spell(field, value, version)
+        if (refused := refused_value(found, value)) is not None:
+            raise InputError(f"{field}: {refused} of vLLM {version}")
+        args += _spell(found, value)
     return args
 
 
-def _spell(field: str, value: str | int | float | bool, version: Version) -> list[str]:
+def refused_value(found: VllmFlag, value: Any) -> str | None:
+    """What is wrong with a value that the release does not take, in argparse's words; None if nothing is known."""
+    if not found.choices or str(value) in found.choices or found.name in OPEN:
+        return None
+    return f"invalid choice: {str(value)!r} (choose from {', '.join(found.choices)})"
+
+
+def refused_choice(version: Version, field: str, value: Any) -> str | None:
+    """What is wrong with a setting's value in this version; None if nothing is known to be."""
+    found = release_of(version).flag(flag(field))
+    return None if found is None or isinstance(value, bool) else refused_value(found, value)
+
+
+OPEN = frozenset(map(flag, ("quantization", "load_format")))
+"""Flags to whose values a plugin may add its own, so that no value is known to be refused."""
+
+
+def _spell(found: VllmFlag, value: str | int | float | bool) -> list[str]:
     if not isinstance(value, bool):
-        return [flag(field), f"{value:.12g}" if isinstance(value, float) else str(value)]
+        return [found.name, f"{value:.12g}" if isinstance(value, float) else str(value)]
     if value:
-        return [flag(field)]
-    if field not in _ALWAYS_OPTIONAL and version < BOOLEAN_OPTIONAL_SINCE:
-        # 0.6 and 0.7: --enable-chunked-prefill=False is the only boolean that takes a value; the rest are store_true.
-        return [f"{flag(field)}=False"] if field == "enable_chunked_prefill" else []
-    if field in _LONG_STORE_TRUE and version < STORE_TRUE_UNTIL:
-        return []
-    return ["--no-" + field.replace("_", "-")]
+        return [found.name]
+    if found.kind == "store_boolean":
+        return [f"{found.name}=False"]
+    # a release without the --no- form can only leave the flag out
+    return ["--no-" + found.name[2:]] if found.kind == "bool_optional" else []
 
 
 def serve_env(engine: EngineConfig, version: Version) -> dict[str, str]:
     """Environment variables for the settings that this version takes through its environment."""
-    if engine.attention_backend and version < ATTENTION_BACKEND_FLAG_SINCE:
+    if engine.attention_backend and not release_of(version).knows(flag(ATTENTION_BACKEND)):
         return {ATTENTION_BACKEND_ENV: engine.attention_backend}
     return {}
 

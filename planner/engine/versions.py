@@ -1,4 +1,4 @@
-"""Changes between releases of vLLM: settings that came and went, and facts that other modules use.
+"""Changes between releases of vLLM: facts that other modules use. Which flags a release has: flag_table.py.
 
 No other module of planner writes a version of vLLM. A fact that several modules use is a property of
 `ResolvedEngine`.
@@ -8,30 +8,8 @@ from __future__ import annotations
 
 from packaging.version import InvalidVersion, Version
 
+from planner.engine.flag_table import every_flag, release_of
 from planner.errors import InputError
-
-# First version that knows a setting, and first that no longer does, read in vllm/engine/arg_utils.py of the wheels.
-# Where wheels in between were not read, the cautious end: omitting a flag is better than passing one that is refused.
-SINCE: dict[str, str] = {
-    "enable_expert_parallel": "0.8.3",
-    "data_parallel_size": "0.8.3",
-    "max_num_partial_prefills": "0.7.3",
-    "max_long_partial_prefills": "0.7.3",
-    "long_prefill_token_threshold": "0.7.3",
-    "kv_cache_memory_bytes": "0.10.2",
-    "async_scheduling": "0.10.0",
-    "max_cudagraph_capture_size": "0.11.1",
-    "optimization_level": "0.12.0",
-    "speculative_config": "0.8.3",
-}
-UNTIL: dict[str, str] = {
-    "swap_space": "0.18.0",
-    "num_scheduler_steps": "0.10.0",
-    "max_seq_len_to_capture": "0.11.1",
-    "scheduler_delay_factor": "0.11.0",
-    "max_num_partial_prefills": "0.27.0",
-    "max_long_partial_prefills": "0.27.0",
-}
 
 # --- facts of releases, each with its source ---
 # `X_SINCE`: true from this release on. `X_UNTIL`: true of every release before this one. Where wheels in between were
@@ -52,16 +30,12 @@ IMAGE_FITS_CONTEXT_UNTIL = Version("0.7.0")
 # 0.8
 V1_DEFAULT_SINCE = Version("0.8.0")
 """V1 serves unless something forces V0 (vllm@0.8.5 engine/arg_utils.py:_is_v1_supported_oracle)."""
-BOOLEAN_OPTIONAL_SINCE = Version("0.8.3")
-"""Most boolean flags have a `--no-` form, argparse.BooleanOptionalAction (engine/arg_utils.py)."""
 MANY_SEQS_UNTIL = Version("0.8.4.dev0")
 """V1's default max_num_seqs is 1024 on every card (engine/arg_utils.py:_set_default_args_v1)."""
 LARGE_BATCH_BY_MEMORY_SINCE = Version("0.8.5")
 """V1 picks the cards with larger batches by memory instead of name (vllm@0.8.5 engine/arg_utils.py)."""
 
 # 0.9
-STORE_TRUE_UNTIL = Version("0.9.0")
-"""Some boolean flags have no `--no-` form yet (engine/arg_utils.py)."""
 HALF_FALLBACK_SINCE = Version("0.9.0")
 """dtype auto turns bfloat16 into float16 on cards that lack it (vllm@0.8.5 config.py:_get_and_verify_dtype does not,
 0.9.2 does)."""
@@ -92,6 +66,9 @@ CONFIG_FILE_LISTS_SINCE = Version("0.10.2")
 V1_ONLY_SINCE = Version("0.11.0")
 """V0 is removed, so what V1 cannot serve is refused or gets another attention backend, as an fp8 KV cache does
 (vllm@0.11.2 has no V0 and no VLLM_USE_V1)."""
+CHUNKED_PREFILL_FORCED_UNTIL = Version("0.11.1")
+"""V1 chunks prefills whatever was asked (vllm@0.8.0..0.11.0 engine/arg_utils.py:_set_default_args_v1); from this
+release on an engine that does not gets max_num_batched_tokens of at least max_model_len by default."""
 TRITON_ATTN_NAMED_SINCE = Version("0.11.0")
 """The Triton backend is TRITON_ATTN; before, V1 called it TRITON_ATTN_VLLM_V1 (vllm@0.10.2 platforms/cuda.py)."""
 SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
@@ -134,8 +111,6 @@ FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
 FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
 FP8_KV_ON_ADA_SINCE = Version("0.12.0")
 """V1 picks by itself a backend that serves an fp8 KV cache below compute capability 9.0."""
-ATTENTION_BACKEND_FLAG_SINCE = Version("0.13.0")
-"""The attention backend is a flag; before, an environment variable only (engine/arg_utils.py)."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 """Marlin's kernels run on compute capability 7.5 (vLLM's pull request 29901)."""
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
@@ -212,6 +187,8 @@ SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
 
 
+ATTENTION_BACKEND = "attention_backend"
+"""The setting that every release takes, first by a variable of the environment."""
 MOST_VERSION = 100
 """Most characters of a version; Python refuses to convert numbers of thousands of digits."""
 OLDEST, NEWEST = Version("0.6.0"), Version("0.33.0")
@@ -255,6 +232,10 @@ def version_doubt(version: Version) -> str | None:
 
 
 def knows(version: Version, field: str) -> bool:
-    """Whether `vllm serve` of this version accepts the setting."""
-    since, until = SINCE.get(field), UNTIL.get(field)
-    return (since is None or version >= Version(since)) and (until is None or version < Version(until))
+    """Whether this version accepts the setting; the attention backend is a variable before it is a flag.
+
+    The table of flags says so (flag_table.py); what is no flag in it, as a variable of the environment, is accepted. A
+    version that is not in it has the flags of the nearest earlier one.
+    """
+    name = "--" + field.replace("_", "-")
+    return field == ATTENTION_BACKEND or name not in every_flag() or release_of(version).knows(name)

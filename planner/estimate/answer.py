@@ -15,11 +15,19 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint
-from planner.engine import ResolvedEngine, flag, knows, resolve
+from planner.engine import (
+    ResolvedEngine,
+    Unmodelled,
+    VllmFlags,
+    flag,
+    knows,
+    refused_choice,
+    resolve,
+)
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.intervals import Doubts
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
-from planner.estimate.risks import dangers, hints
+from planner.estimate.risks import dangers, hints, kv_dangers
 from planner.estimate.rules import check
 from planner.files import pretty_json
 from planner.hardware import Placement
@@ -28,6 +36,7 @@ from planner.units import to_gib
 
 Verdict = Literal["starts", "at risk", "will not start", "cannot say"]
 
+NO_FLAGS = VllmFlags()
 DIGITS = 4
 """Decimal places of GiB figures in documents, as in vLLM's log of the weights."""
 
@@ -41,6 +50,10 @@ class Answer:
     """Risks that may make it fail, at start or under load."""
     notes: tuple[str, ...] = ()
     """What is wasted or not modelled; notes do not change the verdict."""
+    unmodelled: tuple[Unmodelled, ...] = ()
+    """Flags that move memory in a way that is not modelled; the KV cache's interval is wider by what they may take."""
+    set_aside: tuple[str, ...] = ()
+    """Flags that move no GPU memory."""
 
     @property
     def verdict(self) -> Verdict:
@@ -52,7 +65,8 @@ class Answer:
 
     @property
     def reasons(self) -> list[str]:
-        return [*(constraint.message for constraint in self.violated), *self.dangers, *self.notes]
+        doubts = [doubt.words for doubt in self.unmodelled]
+        return [*(constraint.message for constraint in self.violated), *self.dangers, *doubts, *self.notes]
 
     @property
     def kv_tokens_interval(self) -> tuple[int, int]:
@@ -91,6 +105,10 @@ class Answer:
         }
         if len(memory.ranks) > 1:
             document["ranks"] = [_rank_document(rank) for rank in memory.ranks]
+        if self.unmodelled:
+            document["doubts"] = [{"flags": list(one.flags), "reason": one.reason} for one in self.unmodelled]
+        if self.set_aside:
+            document["set_aside"] = list(self.set_aside)
         return document
 
     def to_json(self, name: str | int) -> str:
@@ -121,6 +139,8 @@ class Setup:
     """Settings that vLLM's command line refuses, whatever the other settings are."""
     calibrations: Calibrations = field(default_factory=dict)
     """Corrections learned from engine starts on this machine."""
+    flags: VllmFlags = NO_FLAGS
+    """Flags that the engine gets beside its settings."""
 
     def deployment(self, changes: Mapping[str, Any] | None = None) -> Deployment:
         """The deployment with `changes` applied. A value may be an array, one entry per candidate; None: not passed."""
@@ -129,12 +149,41 @@ class Setup:
         return Deployment.of(self.model, self.placement, engine, self.instances, self.calibrations)
 
     def answer(self) -> Answer:
-        return answer_of(self.deployment(), self.refused)
+        """The answer with these settings. A max_model_len of auto is the longest context that fits, as vLLM picks it.
+
+        Source: vllm@0.14.0 v1/core/kv_cache_utils.py: it cuts max_model_len to what the KV cache holds.
+        """
+        found = self._answer(None)
+        if not self.flags.is_context_auto:
+            return found
+        longest = int(found.deployment.engine.max_model_len)
+        low, high, best = 0, longest, found
+        if found.violated:
+            while high - low > 1:
+                middle = (low + high) // 2
+                tried = self._answer(middle)
+                low, high, best = (low, middle, best) if tried.violated else (middle, high, tried)
+        if best.violated:
+            return found
+        fits = best.deployment.engine.max_model_len
+        adapts = kv_dangers(best.deployment) if best.deployment.memory.kv_interval_bytes[0] > 0 else []
+        return replace(
+            best,
+            dangers=tuple(danger for danger in best.dangers if danger not in adapts),  # less memory, less context
+            notes=(f"max_model_len auto: {fits} of {longest} tokens fit", *best.notes),
+        )
+
+    def _answer(self, max_model_len: int | None) -> Answer:
+        changes = {"max_model_len": max_model_len} if max_model_len is not None else None
+        return answer_of(self.deployment(changes), self.refused, self.flags)
 
     def answers(self, names: Sequence[str], points: Sequence[Sequence[Any]]) -> list[Answer]:
         """One answer per point, a value for each name. Numeric settings of many points are judged as arrays."""
         if len(points) <= FEW_POINTS:
-            return [answer_of(self.deployment(dict(zip(names, point, strict=True))), self.refused) for point in points]
+            return [
+                answer_of(self.deployment(dict(zip(names, point, strict=True))), self.refused, self.flags)
+                for point in points
+            ]
         import numpy as np
 
         found: dict[int, Answer] = {}
@@ -148,7 +197,7 @@ class Setup:
                 if i not in words:
                     changes[name] = np.asarray([points[row][i] for row in rows])
             deployment = self.deployment(changes)
-            found |= {row: answer_of(one_of(deployment, i), self.refused) for i, row in enumerate(rows)}
+            found |= {row: answer_of(one_of(deployment, i), self.refused, self.flags) for i, row in enumerate(rows)}
         return [found[row] for row in range(len(points))]
 
 
@@ -185,25 +234,45 @@ def _entry(value: Any, index: int) -> Any:
     return _one(value, index) if isinstance(value, Doubts) else value
 
 
-def answer_of(deployment: Deployment, refused: Sequence[Constraint] = ()) -> Answer:
-    """Judge a deployment; `refused` holds what vLLM's command line already refuses."""
+def answer_of(deployment: Deployment, refused: Sequence[Constraint] = (), flags: VllmFlags = NO_FLAGS) -> Answer:
+    """Judge a deployment; `refused` holds what vLLM's command line already refuses, `flags` what it gets beside."""
+    reads_images = deployment.model.has_vision_tower
+    doubts = tuple(one for one in flags.doubts if reads_images or not one.images_only)
+    deployment = _widened(deployment, sum(one.share for one in doubts))
     broken = check(deployment)
     doubtful = {STARTS_ANYWAY} if deployment.model.is_modelled else {STARTS_ANYWAY, OUT_OF_MEMORY}
     return Answer(
         deployment,
-        violated=(*refused, *(c for c in broken if c.kind not in doubtful)),
+        violated=(*refused, *_refused(flags), *(c for c in broken if c.kind not in doubtful)),
         dangers=(*(c.message for c in broken if c.kind in doubtful), *dangers(deployment)),
-        notes=tuple(hints(deployment)),
+        notes=(*hints(deployment), *flags.notes),
+        unmodelled=doubts,
+        set_aside=flags.set_aside,
     )
 
 
+def _widened(deployment: Deployment, share: float) -> Deployment:
+    """The deployment with a wider interval of the KV cache, by a share of the card that something else may take."""
+    if not share:
+        return deployment
+    memory = deployment.memory
+    widened = replace(memory, uncertainty_bytes=memory.uncertainty_bytes + min(share, 1.0) * memory.total_bytes)
+    return replace(deployment, memory=widened)
+
+
+def _refused(flags: VllmFlags) -> list[Constraint]:
+    return [Constraint("flags of this version", 1.0, f"vllm: error: {problem}") for problem in flags.refused]
+
+
 def unknown_flags(settings: Mapping[str, Any], version: Version) -> list[Constraint]:
-    """Settings that this version's command line does not know, in argparse's words."""
-    unknown = [name for name, value in settings.items() if value is not None and not knows(version, name)]
-    return [
-        Constraint("flags of this version", 1.0, f"vllm: error: unrecognized arguments: {flag(name)} (vLLM {version})")
-        for name in unknown
-    ]
+    """Settings, or values of them, that this version's command line does not know, in argparse's words."""
+    found: list[str] = []
+    for name, value in settings.items():
+        if value is not None and not knows(version, name):
+            found.append(f"unrecognized arguments: {flag(name)} (vLLM {version})")
+        elif value is not None and (problem := refused_choice(version, name, value)) is not None:
+            found.append(f"argument {flag(name)}: {problem} (vLLM {version})")
+    return [Constraint("flags of this version", 1.0, f"vllm: error: {words}") for words in found]
 
 
 def _gib(num_bytes: Any) -> float:

@@ -6,18 +6,16 @@ are still answered.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
-from planner.constraints import Constraint
-from planner.engine import FIELDS, USE_V1_ENV, EngineConfig, supported_version
+from planner.engine import USE_V1_ENV, read_mapping, supported_version
 from planner.errors import InputError, PlannerError
 from planner.estimate.answer import Answer, Setup, unknown_flags
-from planner.files import LINE_BYTES, near_names
+from planner.files import LINE_BYTES
 from planner.hardware import Amount, GpuRequest, Placement, card_of, interconnect_of
 from planner.model import ModelSpec, load_model, spec_from_config
 from planner.units import GIB
@@ -50,13 +48,18 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"id": name, "error": f"cannot be judged: {type(error).__name__}: {error}"}
 
 
+BOM = b"\xef\xbb\xbf"
+"""Mark that Windows editors put before UTF-8."""
+
+
 def answer_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
     """Yield one JSON line per line that is not blank."""
     for line in lines:
-        if not line.strip():
+        text = line.encode() if isinstance(line, str) else line
+        if not text.removeprefix(BOM).strip():
             continue
         try:
-            document = answer(msgspec.json.decode(line))
+            document = answer(msgspec.json.decode(text.removeprefix(BOM)))
         except (ValueError, RecursionError) as error:
             document = {"id": None, "error": f"is not JSON: {error}"}
         yield msgspec.json.encode(document).decode()
@@ -80,8 +83,9 @@ def judge_request(request: EstimateRequest) -> Answer:
     """Look up the model and card that a request names, and judge the deployment. Raises InputError."""
     model = _model(request)
     gpu, notes = card_of(request.gpu)
-    settings, refused, unmodelled = read_flags(request.engine)
     version = supported_version(request.vllm_version, "vllm_version")
+    read = read_mapping({key: value for key, value in request.engine.items() if key != USE_V1_ENV}, version)
+    settings = {**read.settings, **_forced_generation(request.engine)}
     world = (settings.get("tensor_parallel_size") or 1) * (settings.get("pipeline_parallel_size") or 1)
     placement = Placement(
         gpu,
@@ -90,8 +94,11 @@ def judge_request(request: EstimateRequest) -> Answer:
         None if request.host_memory_gib is None else round(request.host_memory_gib * GIB),
     )
     unknown = tuple(unknown_flags(settings, version))
-    found = Setup(model=model, placement=placement, version=version, settings=settings, refused=unknown).answer()
-    return replace(found, violated=(*refused, *found.violated), notes=(*found.notes, *notes, *unmodelled))
+    setup = Setup(
+        model=model, placement=placement, version=version, settings=settings, refused=unknown, flags=read.flags
+    )
+    found = setup.answer()
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def _model(request: EstimateRequest) -> ModelSpec:
@@ -108,72 +115,11 @@ def _one_line(error: msgspec.ValidationError) -> str:
     return f"{path.strip('.`')}: {message}" if path else message
 
 
-# --- flags -----------------------------------------------------------------------------------------------------------
-
-ALIASES = {
-    "device_memory_utilization": "gpu_memory_utilization", "kv_cache_memory": "kv_cache_memory_bytes",
-    "tp": "tensor_parallel_size", "pp": "pipeline_parallel_size", "dp": "data_parallel_size", "q": "quantization",
-    "VLLM_ATTENTION_BACKEND": "attention_backend",
-}  # fmt: skip
-NO_MEMORY = {
-    "model", "served_model_name", "tokenizer", "tokenizer_mode", "host", "port", "api_key", "seed", "revision",
-    "disable_log_requests", "disable_log_stats", "enable_log_requests", "chat_template", "download_dir",
-    "uvicorn_log_level", "distributed_executor_backend", "enable_auto_tool_choice", "tool_call_parser",
-    "reasoning_parser", "enable_reasoning", "response_role", "max_log_len", "allowed_origins", "generation_config",
-    "override_generation_config", "stream_interval", "guided_decoding_backend", "max_logprobs", "root_path",
-    "ssl_keyfile", "ssl_certfile", "ignore_patterns", "task", "disable_uvicorn_access_log",
-    "disable_frontend_multiprocessing", "collect_detailed_traces", "otlp_traces_endpoint", "tokenizer_pool_size",
-    "middleware", "allow_credentials", "return_tokens_as_token_ids", "enable_server_load_tracking",
-    "disable_async_output_proc", "preemption_mode", "scheduling_policy", "enable_force_include_usage",
-    "max_parallel_loading_workers", "use_tqdm_on_load", "safetensors_load_strategy", "config_format", "hf_token",
-}  # fmt: skip
-"""Flags that do not affect memory."""
-DRAFTS = "speculative_config"
-"""Flag that adds a drafter; a mapping is written as the JSON that vLLM's command line takes."""
-_WHOLE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kmgtKMGT])")
-_SCALE = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_RANGE = re.compile(r"Expected `\w+` (?:<|>)=? |Invalid enum value")
-
-
-def read_flags(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Constraint], list[str]]:
-    """Returns settings by EngineConfig's names, what vLLM's command line refuses, and notes on what is not modelled.
-
-    Raises InputError for a misspelt flag or a value of the wrong type.
-    """
-    settings: dict[str, Any] = {}
-    refused: list[Constraint] = []
-    unmodelled: list[str] = []
-    for key, value in given.items():
-        name = key.lstrip("-").replace("-", "_")
-        name = ALIASES.get(name, name)
-        if value is None or name in NO_MEMORY or name == USE_V1_ENV:
-            continue
-        if name.startswith("no_") and name[3:] in FIELDS and isinstance(value, bool):
-            name, value = name[3:], not value
-        if name == DRAFTS and isinstance(value, Mapping):
-            value = msgspec.json.encode(value).decode()
-        if name not in FIELDS:
-            near = near_names(name, FIELDS, most=1, cutoff=0.9)
-            if near:
-                raise InputError(f"engine.{key}: unknown; {near[0]} is meant?")
-            unmodelled.append(f"{name} is not modelled: the estimate is without it")
-            continue
-        try:
-            settings[name] = _setting(name, value)
-        except msgspec.ValidationError as error:
-            message = str(error).partition(" - at")[0]
-            if not _RANGE.match(message):
-                raise InputError(f"engine.{key}: {message}") from None
-            refused.append(Constraint("values of flags", 1.0, f"vllm: error: {name}: {value!r}: {message}"))
-    if USE_V1_ENV in given:
-        settings[USE_V1_ENV] = str(given[USE_V1_ENV])
-    return settings, refused, unmodelled
-
-
-def _setting(name: str, value: Any) -> Any:
-    """One typed value; `16k` and `16K` are read as vLLM reads them (utils: human_readable_int)."""
-    if isinstance(value, str) and (match := _WHOLE.fullmatch(value)):
-        value = round(float(match[1]) * _SCALE[match[2]])
-    if isinstance(value, list | dict):
-        raise InputError(f"engine.{name}: a list or mapping is not a value of this setting")
-    return getattr(msgspec.convert({name: value}, EngineConfig, strict=False), name)
+def _forced_generation(engine: Mapping[str, Any]) -> dict[str, str]:
+    """VLLM_USE_V1 among the flags, kept under its own name. Raises InputError for a value that vLLM cannot read."""
+    text = str(engine.get(USE_V1_ENV, "")).strip()
+    if USE_V1_ENV not in engine:
+        return {}
+    if text not in {"0", "1"}:
+        raise InputError(f"engine.{USE_V1_ENV}: {text!r}: allowed are 0 and 1")
+    return {USE_V1_ENV: text}

@@ -106,7 +106,7 @@ def _judge_values(setup: Setup, name: str, values: Sequence[Any]) -> tuple[Any, 
         rule = violations(deployment, len(values))
         if setup.refused:
             rule = np.maximum(rule, 0)
-        return rule, lambda row: answer_of(one_of(deployment, row), setup.refused)
+        return rule, lambda row: answer_of(one_of(deployment, row), setup.refused, setup.flags)
     answers = setup.answers([name], [(value,) for value in values])
     rule = np.asarray([0 if answer.violated else -1 for answer in answers])
     return rule, lambda row: answers[row]

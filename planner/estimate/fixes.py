@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import Any
 
-from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows, words_of
+from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows, refused_choice, words_of
 from planner.estimate.answer import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
 from planner.estimate.rules import violations
 from planner.units import format_count, format_gib, to_gib
@@ -99,7 +99,11 @@ def nearest_fixes(setup: Setup, base: Answer | None = None) -> list[Fix]:
 def _starting(setup: Setup, base: Answer) -> list[Fix]:
     """Changes that make it start. If no single one does, each is combined with the changes needed in any case."""
     needed: dict[str, Any] = {}
-    unknown = [name for name in setup.settings if not knows(setup.version, name)]
+    unknown = [
+        name
+        for name, value in setup.settings.items()
+        if not knows(setup.version, name) or refused_choice(setup.version, name, value) is not None
+    ]
     if unknown and any(constraint in unknown_flags(setup.settings, setup.version) for constraint in base.violated):
         needed = dict.fromkeys(unknown)
     for _ in range(MOST_NEEDED):
@@ -204,14 +208,14 @@ def _answers_in_order(setup: Setup, names: Sequence[str], points: Sequence[Point
     are_words = not COLUMNS.issuperset(names) or any(value is None for point in points for value in point)
     if are_words or len(points) <= FEW_POINTS:
         for row, point in enumerate(points):
-            yield row, answer_of(setup.deployment(dict(zip(names, point, strict=True))), setup.refused)
+            yield row, answer_of(setup.deployment(dict(zip(names, point, strict=True))), setup.refused, setup.flags)
         return
     import numpy as np
 
     deployment = setup.deployment({name: np.asarray([point[i] for point in points]) for i, name in enumerate(names)})
     rows = np.flatnonzero(violations(deployment, len(points)) < 0).tolist()
     for row in rows[:: max(1, len(rows) // FEW)]:
-        yield row, answer_of(one_of(deployment, row), setup.refused)
+        yield row, answer_of(one_of(deployment, row), setup.refused, setup.flags)
 
 
 FEW = 64

@@ -35,7 +35,7 @@ def dangers(deployment: Deployment) -> list[str]:
             f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
             "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens"
         )
-    return found + _host_dangers(deployment) + _doubts(deployment) + _flashinfer_dangers(deployment)
+    return found + _host_dangers(deployment) + kv_dangers(deployment) + _flashinfer_dangers(deployment)
 
 
 def _host_dangers(d: Deployment) -> list[str]:
@@ -130,7 +130,7 @@ def _unmodelled(model: ModelSpec) -> list[str]:
     return found
 
 
-def _doubts(d: Deployment) -> list[str]:
+def kv_dangers(d: Deployment) -> list[str]:
     """Danger that the KV cache holds one request by the best estimate, but not at the low end of its interval."""
     low, high = (float(end) for end in d.memory.kv_interval_bytes)
     needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * stages_counted(d)

@@ -1,7 +1,7 @@
 """Find candidates that cannot work: `check(deployment) -> violated constraints`, `violations(...)` over arrays.
 
 A rule computes an excess: at most 0 if it is kept (Optuna's sign), a scalar or an array over candidates. Its message is
-the one that vLLM itself would print, if vLLM prints one. Nothing here launches anything.
+the one that vLLM itself would print, if vLLM prints one.
 
 Source: the validations of vllm@0.8.5 config.py, worker/worker.py and layers/quantization/*.py, and their successors.
 """
@@ -32,13 +32,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
 TURING_PREFIX_BLOCK_SIZES = (16, 32)
 """Block sizes for which the Triton prefix-prefill kernel compiles on sm_75 (block size 8 does not)."""
 PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
 MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
                   "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
-"""Least capability by quantization method; vllm@0.8.5 model_executor/layers/quantization/*.py:get_min_capability."""
+"""Least capability by quantization method; vllm@0.8.5 layers/quantization/*.py:get_min_capability."""
 SERVED_BY = {"awq": {"auto_awq", "marlin", "moe_wna16", "humming"},
              "gptq": {"auto_gptq", "marlin", "moe_wna16", "humming"},
              "mxfp4": {"gpt_oss_mxfp4", "humming"}}  # fmt: skip
@@ -141,10 +140,8 @@ def quantization_conflict(model: ModelSpec, asked: str | None) -> str | None:
     method = model.quantization.method
     if asked == method or asked.startswith(f"{method}_") or asked in SERVED_BY.get(method, ()):
         return None
-    return (
-        f"Quantization method specified in the model config ({method}) does not match the quantization method "
-        f"specified in the `quantization` argument ({asked})."
-    )
+    words = f"Quantization method specified in the model config ({method}) does not match the quantization method"
+    return f"{words} specified in the `quantization` argument ({asked})."
 
 
 def _quantized_dtype(d: Deployment) -> bool:

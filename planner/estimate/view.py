@@ -191,7 +191,10 @@ def _capacity(answer: Answer) -> list[RenderableType]:
     ]
     if high > low:
         lines.append(
-            Text(f"90 %       {_gib(low)} to {format_gib(high)}, {format_count(few)} to {format_count(many)} tokens")
+            Text(
+                f"likely     {_gib(low)} to {format_gib(high)}, {format_count(few)} to {format_count(many)} tokens "
+                "(90 % interval)"
+            )
         )
     each = " each" if d.instances > 1 else ""
     concurrency = f"{float(memory.max_concurrency):.2f} requests of {d.engine.max_model_len} tokens at once{each}"
@@ -203,9 +206,12 @@ def _verdict_words(answer: Answer) -> str:
 
 
 def _reasons(answer: Answer) -> list[RenderableType]:
-    rows = [("no", f"{constraint.name}: {constraint.message}", "red") for constraint in answer.violated]
+    rows = [("broken", f"{constraint.name}: {constraint.message}", "red") for constraint in answer.violated]
     rows += [("risk", danger, "yellow") for danger in answer.dangers]
+    rows += [("doubt", doubt.words, "yellow") for doubt in answer.unmodelled]
     rows += [("note", note, "dim") for note in answer.notes]
+    if answer.set_aside:
+        rows.append(("note", f"no effect on GPU memory: {', '.join(answer.set_aside)}", "dim"))
     return [_hanging(rows)] if rows else []
 
 

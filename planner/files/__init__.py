@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "redaction": ["is_private", "is_secret", "private_log", "redact", "redact_log", "redactor", "refuse_secrets"],
         "shipped": ["load_named", "shipped_files"],
         "spelling": ["did_you_mean", "half_width", "near_names"],
-        "structured": ["convert", "decode", "encode", "parse_json", "pretty_json"],
+        "structured": ["convert", "decode", "decode_all", "encode", "parse_json", "pretty_json"],
         "writing": ["NO_ROOM", "write_whole"],
     },
 )

@@ -21,6 +21,7 @@ from planner.files.spelling import half_width as half_width
 from planner.files.spelling import near_names as near_names
 from planner.files.structured import convert as convert
 from planner.files.structured import decode as decode
+from planner.files.structured import decode_all as decode_all
 from planner.files.structured import encode as encode
 from planner.files.structured import parse_json as parse_json
 from planner.files.structured import pretty_json as pretty_json

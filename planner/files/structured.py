@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -73,8 +73,24 @@ for _tag in ("int", "float"):
 
 def decode(text: str, kind: type[T], where: str) -> T:
     """YAML text to a value of `kind`. Raises InputError: `file: key.path: what is wrong`."""
+    return convert(_read(text, where, lambda loader: loader.get_single_data()), kind, where)
+
+
+def decode_all(text: str, where: str) -> list[Any]:
+    """Every document of a YAML text, as plain values. Raises InputError."""
+
+    def documents(loader: _Loader) -> list[Any]:
+        found = []
+        while loader.check_data():  # type: ignore[no-untyped-call]
+            found.append(loader.get_data())
+        return found
+
+    return convert(_read(text, where, documents), list[Any], where)
+
+
+def _read(text: str, where: str, read: Callable[[_Loader], Any]) -> Any:
     try:
-        data = _Loader(text).get_single_data()
+        return read(_Loader(text))
     except yaml.YAMLError as error:
         raise InputError(f"{where}: is not YAML: {error}") from None
     except (
@@ -85,7 +101,6 @@ def decode(text: str, kind: type[T], where: str) -> T:
         RecursionError,
     ) as error:  # a value that does not fit its tag
         raise InputError(f"{where}: is not YAML: a value has the wrong form: {error}") from None
-    return convert(data, kind, where)
 
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

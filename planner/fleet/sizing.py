@@ -109,7 +109,7 @@ def size_fleet(
     elif smallest > 1:
         why = f"the capacity of an instance, {instance.capacity:.3g} requests/s: the peak fills {least:.2f} hosts"
     else:
-        why = "nothing: one host is the least there can be"
+        why = "one host is enough, and there cannot be fewer"
     return Sizing(smallest + lost, observe(smallest + lost), observe(smallest), why)
 
 

@@ -78,7 +78,7 @@ def _facts(plan: FleetPlan, one: Sized) -> list[tuple[str, str]]:
     found = [
         ("cards each", str(one.layout.cards)),
         ("req/s each", f"{one.layout.instance.capacity:.3g}"),
-        ("knee", str(one.layout.instance.knee)),
+        ("full", str(one.layout.instance.knee)),
         ("instances", format_count(one.num_instances) if is_able else ""),
         ("hosts", format_count(one.num_hosts) if is_able else "none"),
         ("at mean", f"{one.utilisation(one.demand.mean_rate_per_s):.0%}" if is_able else ""),

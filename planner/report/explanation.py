@@ -95,10 +95,10 @@ def limit_of(forecast: Forecast, candidate: Candidate) -> str:
     tokens = workload.mean_input_tokens + workload.mean_output_tokens / 2
     running = float(running_seqs(d.engine, d.memory, offered, tokens, 0.0))
     if running >= offered:
-        return f"all {offered:.0f} offered requests run at once: more load, or a faster step, is the next lever"
+        return f"all {offered:.0f} offered requests run at once; only more load or a faster step would raise throughput"
     if running >= float(d.engine.max_num_seqs):
         return f"max_num_seqs lets {running:.0f} of {offered:.0f} requests run at once"
     return (
-        f"the KV cache holds about {running:.0f} of {offered:.0f} requests at once: more of it (a smaller model or KV "
-        "dtype, more cards) is the next lever"
+        f"the KV cache holds about {running:.0f} of {offered:.0f} requests at once; a larger one would help: a smaller "
+        "model or KV dtype, or more cards"
     )

@@ -83,7 +83,7 @@ def feasible_words(forecast: Forecast) -> str:
     total, feasible = len(forecast.grid.indices), len(forecast.grid.feasible_rows)
     return (
         f"{format_count(total)} combinations of the search space: {format_count(feasible)} feasible, "
-        f"{format_count(total - feasible)} ruled out before any launch"
+        f"{format_count(total - feasible)} infeasible by rules before any launch"
     )
 
 

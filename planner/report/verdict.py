@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from planner.engine import words_of
 from planner.report.explanation import effects, explained, limit_of, model_fit
 from planner.statistics import Difference
-from planner.study import Forecast, Objective, Problem
+from planner.study import Forecast, Objective, Problem, Value
 from planner.trials import (
     BANNERS,
     SHORT_NAMES,
@@ -122,7 +122,9 @@ def _equals(objective: Objective, finals: Finals | None) -> tuple[str, ...]:
     best = max(figure, key=lambda number: figure[number])
     if figure[best] <= figure[finals.winner.trial.number]:
         return ()
-    return (f"not trial {best}: it is not surely better, and of equals the one that changes the fewest settings wins",)
+    return (
+        f"trial {best} measured better, but not surely: of equals the one that changes the fewest settings is deployed",
+    )
 
 
 def _of_what(objective: Objective) -> str:
@@ -140,16 +142,20 @@ def _reasons(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tupl
     problem = forecast.problem
     found = effects(forecast, searched(trials))[:MOST_EFFECTS]
     mattered = "; ".join(
-        f"{SHORT_NAMES.get(e.name, e.name)} {words_of(e.worst)} -> {words_of(e.best)}: {e.gain:+.0%}" for e in found
+        f"{SHORT_NAMES.get(e.name, e.name)} {_setting(e.worst)} -> {_setting(e.best)}: {e.gain:+.0%}" for e in found
     )
     what = f" for {metric}" if (metric := explained(problem.objective)) else ""
     lines = [f"what mattered{what} (worst to best value, on average): {mattered or 'nothing by 1 % or more'}"]
-    lines.append(f"limit: {limit_of(forecast, winner.candidate)}")
+    lines.append(f"bottleneck: {limit_of(forecast, winner.candidate)}")
     fit = None if problem.objective.is_known else model_fit(searched(trials))
     if fit is not None:
         rank = "" if math.isnan(fit.tau) else f", rank correlation {fit.tau:.2f}"
         lines.append(f"speed model: {fit.error:.0%} off before any launch (median of {fit.count} trials){rank}")
     return tuple(lines)
+
+
+def _setting(value: Value) -> str:
+    return "default" if value is None else words_of(value)
 
 
 def banners(trials: Sequence[Trial]) -> list[str]:

@@ -21,6 +21,7 @@ from planner.simulated.scheduler import SimulatedEngine
 from planner.simulated.start import start_engine
 from planner.simulated.start_log import start_log
 from planner.units import parse_bytes
+from planner.version import install_hint
 
 GRACE_S = 1
 """Seconds that open streams may continue after SIGTERM."""
@@ -64,7 +65,7 @@ def serve_simulated(asked: ServeAsk, config: EngineConfig, unknown: Sequence[str
     if not 0 <= asked.start_delay <= MOST_DELAY_S:
         raise InputError(f"--start-delay {asked.start_delay:g}: allowed are seconds from 0 to {MOST_DELAY_S:g}")
     if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("starlette") is None:
-        raise InputError("the HTTP server needs uvicorn and starlette: pip install 'planner[server]'")
+        raise InputError(f"the HTTP server needs uvicorn and starlette: {install_hint('server')}")
     model, gpu = load_model(asked.model), find_gpu(asked.gpu)
     if asked.gpu_memory:
         gpu = replace(gpu, memory_bytes=_bytes(asked.gpu_memory))

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "load_study",
             "read_loaded",
             "read_study",
+            "with_flags",
             "with_levers",
             "with_prompts",
             "with_sampler",

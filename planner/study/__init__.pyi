@@ -18,6 +18,7 @@ from planner.study.loading import load as load
 from planner.study.loading import load_study as load_study
 from planner.study.loading import read_loaded as read_loaded
 from planner.study.loading import read_study as read_study
+from planner.study.loading import with_flags as with_flags
 from planner.study.loading import with_levers as with_levers
 from planner.study.loading import with_prompts as with_prompts
 from planner.study.loading import with_sampler as with_sampler

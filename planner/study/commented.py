@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from planner.benchmark import split_slo
-from planner.engine import EngineConfig, settings
+from planner.engine import EngineConfig, VllmFlags, settings
 from planner.errors import InputError
 from planner.files import convert, load_named, shipped_files, write_whole
 from planner.study.described import described_name, described_study
@@ -158,7 +158,7 @@ def write_commented(folder: Path | None, source: StudySource, question: Question
     """
     spec = described_study(source, EngineConfig(), question)
     name = source.name or (None if folder is None else _as_name(folder.absolute().name))
-    name = name or described_name(spec, EngineConfig(), None, question)
+    name = name or described_name(spec, VllmFlags(), None, question)
     spec = msgspec.structs.replace(spec, name=convert(name, Name, "--name"))
     path = (folder or Path(STUDIES_FOLDER) / spec.name) / STUDY_FILE
     if path.exists():

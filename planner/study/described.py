@@ -12,6 +12,7 @@ from planner.engine import (
     LATEST,
     NEWEST,
     EngineConfig,
+    VllmFlags,
     generation_of,
     parse_levers,
     settings,
@@ -70,11 +71,12 @@ def described_study(source: StudySource, given: EngineConfig, question: Question
     return msgspec.structs.replace(asked, workload=cut_to_context(asked.workload, context))
 
 
-def described_name(spec: StudySpec, given: EngineConfig, levers: str | None, question: Question = AS_IT_IS) -> str:
+def described_name(spec: StudySpec, flags: VllmFlags, levers: str | None, question: Question = AS_IT_IS) -> str:
     """Name of a described study: model, count, card and version, and a digest of what is unusual. Raises InputError."""
     (variant,) = spec.models.values()
     hardware = spec.hardware
-    unusual: dict[str, Any] = {**settings(given), **question.said}
+    unusual: dict[str, Any] = {**settings(flags.settings), **question.said}
+    unusual |= {key: value for key, value in (("extra_args", flags.extra_args), ("env", flags.env)) if value}
     if hardware.interconnect != USUAL_INTERCONNECT:
         unusual["interconnect"] = hardware.interconnect
     if levers is not None:

@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from packaging.version import Version
 
-from planner.engine import EngineConfig, parse_levers, parse_version, settings
+from planner.engine import (
+    EngineConfig,
+    TypedWords,
+    VllmFlags,
+    flag,
+    parse_levers,
+    parse_version,
+    refused_choice,
+    settings,
+    supported_version,
+)
 from planner.errors import InputError
 from planner.files import YAML_BYTES, convert, decode, did_you_mean, load_named, read_text
 from planner.hardware import find_gpu
@@ -23,6 +34,10 @@ from planner.study.spec import ContainerSpec, HardwareSpec, ModelVariant, Name, 
 from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE, find_study, study_folders
 from planner.workload import Workload
 
+Given = EngineConfig | TypedWords
+"""What is said to vLLM beside a study: settings from Python, or words of a command line."""
+NO_FLAGS = VllmFlags()
+
 
 @dataclass(frozen=True, slots=True)
 class FoundStudy:
@@ -34,6 +49,8 @@ class FoundStudy:
     """Whether `folder` is where its study.yaml was read from; else it may hold anything, or not exist."""
     changes: tuple[str, ...] = ()
     """What options beside the study's name changed in it."""
+    flags: VllmFlags = NO_FLAGS
+    """vLLM's words beside the study, as its version reads them; they are in `spec` already."""
 
 
 def load(path: Path | None) -> tuple[StudySpec, Path]:
@@ -46,7 +63,7 @@ def load(path: Path | None) -> tuple[StudySpec, Path]:
 
 def read_study(
     source: StudySource,
-    given: EngineConfig,
+    given: Given,
     levers: str | None = None,
     question: Question = AS_IT_IS,
     *,
@@ -62,17 +79,18 @@ def read_study(
             f"to go on with one write its path: {STUDIES_FOLDER}/{source.name}"
         )
     if source.is_described:
-        spec = described_study(source, given, question)
-        spec = with_levers(with_settings(spec, given), levers)
-        name = source.name or described_name(spec, given, levers, question)
-        return FoundStudy(_named(spec, name), Path(STUDIES_FOLDER) / name)
+        flags = _flags_of(given, asked_version(source.version))
+        spec = described_study(source, flags.settings, question)
+        spec = with_levers(with_flags(spec, flags, launches=launches), levers)
+        name = source.name or described_name(spec, flags, levers, question)
+        return FoundStudy(_named(spec, name), Path(STUDIES_FOLDER) / name, flags=flags)
     return read_loaded(FoundStudy(*load(source.study)), source, given, levers, question, launches=launches)
 
 
 def read_loaded(
     loaded: FoundStudy,
     source: StudySource,
-    given: EngineConfig,
+    given: Given,
     levers: str | None = None,
     question: Question = AS_IT_IS,
     *,
@@ -81,10 +99,15 @@ def read_loaded(
     """A study that is loaded, with what a source says beside its name, vLLM's flags and levers. Raises InputError."""
     spec, folder = with_question(_overridden(loaded.spec, source, launches), question), loaded.folder
     changes = tuple(changes_between(asked_of(loaded.spec), asked_of(spec)))
-    spec = with_levers(with_settings(spec, given), levers)
+    flags = _flags_of(given, supported_version(spec.engine.version, f"{spec.name}: engine.version"))
+    spec = with_levers(with_flags(spec, flags, launches=launches), levers)
     if source.name is not None:
         spec, folder = _named(spec, source.name), Path(STUDIES_FOLDER) / source.name
-    return FoundStudy(spec, folder, is_read=source.name is None, changes=changes)
+    return FoundStudy(spec, folder, is_read=source.name is None, changes=changes, flags=flags)
+
+
+def _flags_of(given: Given, version: Version) -> VllmFlags:
+    return VllmFlags(settings=given) if isinstance(given, EngineConfig) else given.read(version)
 
 
 def continued(found: FoundStudy) -> FoundStudy:
@@ -190,6 +213,24 @@ def with_sampler(spec: StudySpec, sampler: str | None, seed: int | None) -> Stud
     chosen = {key: value for key, value in (("name", sampler), ("seed", seed)) if value is not None}
     sampler_spec = convert({**msgspec.to_builtins(spec.sampler), **chosen}, type(spec.sampler), "--sampler")
     return msgspec.structs.replace(spec, sampler=sampler_spec)
+
+
+def with_flags(spec: StudySpec, flags: VllmFlags, *, launches: bool = False) -> StudySpec:
+    """The study with all that vLLM's words say: settings fixed, other flags passed on, variables set.
+
+    Raises InputError for a value that the study's version refuses, if an engine is to be launched.
+    """
+    spec = with_settings(spec, flags.settings)
+    version = parse_version(spec.engine.version)
+    problems = (
+        f"argument {flag(name)}: {problem}"
+        for name, value in settings(spec.engine.settings).items()
+        if (problem := refused_choice(version, name, value)) is not None
+    )
+    if launches and (refused := [*problems, *flags.refused]):
+        raise InputError(f"{spec.name}: {'; '.join(refused)} (vLLM {version})")
+    args, env = [*spec.engine.extra_args, *flags.extra_args], {**spec.engine.env, **flags.env}
+    return msgspec.structs.replace(spec, engine=msgspec.structs.replace(spec.engine, extra_args=args, env=env))
 
 
 def _under(variant: ModelVariant, given: EngineConfig) -> ModelVariant:

@@ -18,7 +18,7 @@ from packaging.version import Version
 
 from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
-from planner.engine import FIELDS, USE_V1_ENV, knows, resolve, settings, supported_version
+from planner.engine import FIELDS, USE_V1_ENV, VllmFlags, knows, read_extra_args, resolve, settings, supported_version
 from planner.errors import InputError
 from planner.estimate import Calibrations, Deployment
 from planner.hardware import GpuSpec, Placement, find_gpu
@@ -41,6 +41,9 @@ CPU_KV_ENV = "VLLM_CPU_KVCACHE_SPACE"
 """Environment variable for the KV cache of vLLM's CPU backend, in GiB (platforms/cpu.py)."""
 
 
+NO_FLAGS = VllmFlags()
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """What a study asks, resolved. What is learned from starts is not part of it: callers give calibrations."""
@@ -57,6 +60,8 @@ class Problem:
     """The candidate that is tried first."""
     left_out: tuple[str, ...] = ()
     """Searched settings that this vLLM version does not know. They are neither searched nor written."""
+    passed: VllmFlags = NO_FLAGS
+    """What engine.extra_args says. Settings among them are as fixed as those under engine.settings."""
     recorded: NDArray[np.int64] | None = None
     """Rows of the grid that may be tried where a table is replayed, in ascending order; None: all."""
 
@@ -74,8 +79,9 @@ class Problem:
         if spec.hardware.gpu_memory is not None:
             gpu = replace(gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         models = {name: _model(name, variant) for name, variant in spec.models.items()}
-        choices, left_out = _choices(spec, space, version)
-        return cls(spec, space, workload, version, gpu, models, choices, choices.default_candidate(), left_out)
+        passed = read_extra_args(spec.engine.extra_args, version, f"{spec.name}: engine.extra_args")
+        choices, left_out = _choices(spec, space, version, settings(passed.settings))
+        return cls(spec, space, workload, version, gpu, models, choices, choices.default_candidate(), left_out, passed)
 
     def with_spec(self, spec: StudySpec) -> Problem:
         """The same problem under a spec that changes no candidate: another sampler, image or seed."""
@@ -180,12 +186,16 @@ class Problem:
         )
 
 
-def _choices(spec: StudySpec, space: SearchSpace, version: Version) -> tuple[Choices, tuple[str, ...]]:
-    """What is searched, and the searched settings that this version does not know. Raises InputError."""
-    fixed = {**settings(space.fixed), **settings(spec.engine.settings)}
-    searched: dict[str, list[Value]] = {
-        key: space.values(key) for key in space.search if key not in settings(spec.engine.settings)
-    }
+def _choices(
+    spec: StudySpec, space: SearchSpace, version: Version, passed: Mapping[str, Any]
+) -> tuple[Choices, tuple[str, ...]]:
+    """What is searched, and the searched settings that this version does not know. Raises InputError.
+
+    `passed` holds the settings that engine.extra_args fixes.
+    """
+    by_hand = {**settings(spec.engine.settings), **passed}
+    fixed = {**settings(space.fixed), **by_hand}
+    searched: dict[str, list[Value]] = {key: space.values(key) for key in space.search if key not in by_hand}
     if len(spec.models) > 1:
         searched.setdefault(MODEL, list(spec.models))
     for name in searched.get(MODEL, []):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from platformdirs import user_data_path
 
+from planner.benchmark import MAX_MODEL_LEN
 from planner.engine import USE_V1_ENV, EngineConfig, settings
 from planner.errors import InputError
 from planner.estimate import Fit, Setup, SideBySide, Sweep, calibration_key, fit, layouts_of, sweep, unknown_flags
@@ -53,6 +54,8 @@ def setup_of_default(forecast: Forecast) -> Setup:
 
 def _setup(problem: Problem, candidate: Candidate) -> Setup:
     passed = settings(candidate.engine)
+    if problem.passed.is_context_auto:
+        passed.pop(MAX_MODEL_LEN, None)
     pool = problem.deployment(candidate).engine.kv_cache_memory_bytes
     passed |= {name: value for name, value in candidate.env if name == USE_V1_ENV}
     return Setup(
@@ -62,6 +65,7 @@ def _setup(problem: Problem, candidate: Candidate) -> Setup:
         settings=passed if pool is None else {**passed, "kv_cache_memory_bytes": pool},  # an environment variable's too
         instances=candidate.layout.instances,
         refused=tuple(unknown_flags(passed, problem.version)),
+        flags=problem.passed,
     )
 
 

@@ -102,6 +102,10 @@ class Blocks:
         value = float(contrast @ self._effects)
         spread = float(contrast @ self._covariance @ contrast)
         half = t_quantile(self._degrees, level) * math.sqrt(self._variance * spread) if self._degrees else math.inf
-        low, high = (math.expm1(min(end, MOST_LOG)) for end in (value - half, value + half))
-        words = f"{self._launches[one]} launches against {self._launches[other]}"
-        return Difference(math.expm1(value), low, high, words)
+        gain, low, high = (_share(end) for end in (value, value - half, value + half))
+        return Difference(gain, low, high, f"{self._launches[one]} launches against {self._launches[other]}")
+
+
+def _share(log: float) -> float:
+    """A difference of logarithms as a share, without the last digits, in which least squares would show a -0.0 %."""
+    return round(math.expm1(min(log, MOST_LOG)), 12) + 0.0

@@ -11,7 +11,7 @@ REPLAYED_BANNER = "REPLAYED: answered from a file of earlier launches, nothing i
 BANNERS = {"simulated": SIMULATED_BANNER, "replay": REPLAYED_BANNER}
 """Banner by backend."""
 ABOUT = "~"
-ABOUT_NOTE = "~ given up early, surely not the best: estimates"
+ABOUT_NOTE = "~ given up early, when it was sure not to be the best: estimated values"
 SHORT_NAMES = {
     "max_num_seqs": "seqs",
     "max_num_batched_tokens": "tokens",

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "replay": ["BACKEND"],
         "search.claims": ["shown"],
         "search.stored": ["stored_trials"],
+        "search.stopping": ["until_of"],
         "search.surrogate": ["Surrogate"],
         "session": ["NobodyWatches", "Outcome", "replay_study", "tune_study", "write_study"],
     },

@@ -10,6 +10,7 @@ from planner.tuning.plan import plan_replay as plan_replay
 from planner.tuning.replay import BACKEND as BACKEND
 from planner.tuning.search.claims import shown as shown
 from planner.tuning.search.stored import stored_trials as stored_trials
+from planner.tuning.search.stopping import until_of as until_of
 from planner.tuning.search.surrogate import Surrogate as Surrogate
 from planner.tuning.session import NobodyWatches as NobodyWatches
 from planner.tuning.session import Outcome as Outcome

@@ -64,6 +64,8 @@ class Plan:
     expected_trial_s: float = 0.0
     """Expected seconds of one launch and its load; 0 if no engine is launched."""
     has_finals: bool = True
+    until: float | None = None
+    """Expected gain, as a share, below which the search ends before its target; None: it does not."""
     """Whether the best trials and the default are measured again at the end."""
 
     @property

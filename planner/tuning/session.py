@@ -148,6 +148,7 @@ def _search_and_finals(
     gate: Callable[[], None],
 ) -> None:
     problem, target = plan.problem, plan.target
+    search.until = plan.until
     with observer.watching(plan, searched(search.trials()), target, plan.num_finals) as watcher:
         executor = make_executor(watcher)
         if num_launched(searched(search.trials())) < target:
@@ -155,7 +156,9 @@ def _search_and_finals(
             for line in hosts_words(problem, search.trials()):
                 observer.say(line)
         run_study(problem, search, executor, target, watcher)
-    if num_launched(searched(search.trials())) < target:
+    if search.ended is not None:
+        observer.say(search.ended.words(target, plan.until or 0.0))
+    elif num_launched(searched(search.trials())) < target:
         observer.say("the search ends early: no feasible combination is left that may win")
     with search.store.alone_for("quality"):
         gate()

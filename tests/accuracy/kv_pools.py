@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from planner.engine import parse_version, resolve
-from planner.estimate.batch import read_flags
 from planner.estimate.memory.kv_cache import KvDivision, kv_division
 from planner.estimate.memory.weights import Rank
 from planner.hardware import GpuRequest, card_of
@@ -75,7 +74,9 @@ def load_pools(path: Path = POOLS) -> Iterator[PoolStart]:
 
 def _start(record: dict[str, Any], config: dict[str, Any]) -> PoolStart:
     model = spec_from_config(config, record["model"])
-    settings, _, _ = read_flags(record["engine"])
+    settings = dict(record["engine"])
+    if "speculative_config" in settings:
+        settings["speculative_config"] = json.dumps(settings["speculative_config"])
     gpu, _ = card_of(msgspec.convert(record["gpu"], GpuRequest))
     engine = resolve(settings, model, gpu, parse_version(record["vllm_version"]))
     rank = Rank(0, 0, 0, len(model.layers), is_first=True, is_last=True, samples=True)

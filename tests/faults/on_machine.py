@@ -85,7 +85,17 @@ def running(
     """A planner that tunes, killed at the end where it still runs; and what it has written."""
     with tempfile.TemporaryFile() as file:
         process = subprocess.Popen(
-            [*PLANNER, "tune", str(study), "--trials", str(trials), "--backend", "process", "--no-finals"],
+            [
+                *PLANNER,
+                "tune",
+                str(study),
+                "--trials",
+                str(trials),
+                "--backend",
+                "process",
+                "--no-finals",
+                "--no-checks",
+            ],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

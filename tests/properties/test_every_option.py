@@ -47,6 +47,8 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "tune": {
         **STUDY_OPTIONS,
         "trials": ("named", "named --trials 7"),
+        "until": ("named", "named --until 2%"),
+        "keep_going": ("named", "named --keep-going"),
         "workload": ("named", "named --workload chat"),
         "concurrency": ("named", "named --concurrency 9"),
         "slo": ("named", "named --slo ttft_p95=2s"),

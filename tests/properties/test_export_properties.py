@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from planner.engine.config import FIELDS, EngineConfig
-from planner.engine.versions import SINCE, UNTIL
+from planner.engine.flag_table import lifespan, release_of
+from planner.engine.flags import flag
 from planner.errors import InputError
 from planner.files.structured import convert
 from planner.service.export.kinds import ExportKind, exported
@@ -27,7 +28,9 @@ from tests.forecasts import forecast_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VERSIONS = sorted(
-    {"0.6.6", "0.7.0", "0.8.0", "0.8.5", "0.9.2", "0.33.0", "0.13.0", *SINCE.values(), *UNTIL.values()}, key=Version
+    {version for field in FIELDS for version in lifespan(flag(field)) if version is not None}
+    | {"0.6.6", "0.7.0", "0.8.0", "0.8.5", "0.9.2", "0.33.0", "0.13.0"},
+    key=Version,
 )
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "dtype": st.sampled_from(["half", "bfloat16"]),
@@ -65,8 +68,7 @@ def flags_of(version: str) -> frozenset[str]:
     if listed.exists():
         words = listed.read_text("utf-8").split()
         return frozenset(word.removeprefix("--") for word in words if word.startswith("--"))
-    now = Version(version)
-    known = [f for f in FIELDS if Version(SINCE.get(f, "0")) <= now < Version(UNTIL.get(f, "9999"))]
+    known = [f for f in FIELDS if release_of(Version(version)).knows(flag(f))]
     return frozenset(name for f in known for name in (f.replace("_", "-"), "no-" + f.replace("_", "-")))
 
 

@@ -53,7 +53,7 @@ def hostile_changes(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "models": {"small": {"path": draw(PATHS), "architecture": "Qwen/Qwen3-8B"}},
         "engine__env": {"GREETING": draw(HOSTILE), "OTHER": draw(HOSTILE)},
-        "engine__extra_args": ["--chat-template", draw(WORDS), "--override", draw(WORDS)],
+        "engine__extra_args": ["--chat-template", draw(WORDS), "--own-flag", draw(WORDS)],
         "container": {"image": draw(WORDS), "model_mount": "/models"},
         "search_space": {"search": {"layout": [draw(st.sampled_from(["1xtp2", "2xtp1"]))]}},
     }
@@ -149,7 +149,7 @@ def test_a_parser_reads_the_very_words(hostile: Any, changes: dict[str, Any]) ->
         assert launched.volumes == run.volumes
 
     config = yaml.safe_load(engine_yaml(problem, trial, None))
-    assert [config["chat-template"], config["override"]] == changes["engine__extra_args"][1::2]
+    assert [config["chat-template"], config["own-flag"]] == changes["engine__extra_args"][1::2]
 
 
 def unit_words(line: str) -> list[str]:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from planner.engine.config import FIELDS
+from planner.engine.flag_table import lifespan
 from planner.engine.flags import flag
 from planner.engine.log.lines import LogLine, parsed
 from planner.engine.log.patterns import (
@@ -30,7 +31,7 @@ from planner.engine.log.patterns import (
     Cause,
     Kind,
 )
-from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE, SINCE, UNTIL
+from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE
 from planner.errors import EngineCrashed, EngineRejected
 
 MAX_WORDS = 400
@@ -79,10 +80,11 @@ def _spans(words: str) -> list[str]:
     said = []
     for name in FIELDS:
         if re.search(rf"{flag(name)}\b", words):
-            if name in SINCE:
-                said.append(f"{flag(name)} is known since {SINCE[name]}.")
-            if name in UNTIL:
-                said.append(f"{flag(name)} is gone since {UNTIL[name]}.")
+            since, until = lifespan(flag(name))
+            if since is not None:
+                said.append(f"{flag(name)} is known since {since}.")
+            if until is not None:
+                said.append(f"{flag(name)} is gone since {until}.")
     return said
 
 

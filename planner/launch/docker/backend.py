@@ -19,6 +19,7 @@ from planner.launch.docker.door import ANSWER_TIMEOUT_S, LOOK_TIMEOUT_S, _line, 
 from planner.launch.docker.image import image_of
 from planner.launch.docker.instance import ContainerInstance, _remove
 from planner.launch.docker.outages import AWAY, Outages
+from planner.launch.docker.surroundings import surroundings
 from planner.launch.ownership import is_left_over
 from planner.launch.runs import LAUNCHER_LABEL, STUDY_LABEL, TRIAL_LABEL, trial_runs
 from planner.study import Candidate, Problem
@@ -35,6 +36,9 @@ class DockerBackend:
         self._log_dir = log_dir
         self._outages = Outages()
         self._images: dict[str, str] = {}
+        self._surroundings = surroundings()
+        if self._surroundings:
+            self._surroundings.check()
         with mapped():
             self._client = docker.from_env(timeout=ANSWER_TIMEOUT_S)
             self._looks = docker.from_env(timeout=LOOK_TIMEOUT_S)
@@ -44,6 +48,8 @@ class DockerBackend:
 
     def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
         runs = trial_runs(self._problem, candidate, number)
+        if self._surroundings:
+            self._surroundings.check(runs[0].volumes)
         logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(len(runs))]
         self._remove_labelled(f"{TRIAL_LABEL}={number}")  # left by a launch that was disturbed
         self._make_cache(runs[0])

@@ -13,6 +13,7 @@ from planner.files import is_secret, redact
 from planner.launch.container import GUARD_LABEL, ContainerRun
 from planner.launch.docker.door import mapped
 from planner.launch.docker.instance import LOG_TAIL_LINES, STOP_TIMEOUT_S, ContainerInstance
+from planner.launch.docker.surroundings import surroundings
 from planner.study import DOCKER_SHM_BYTES
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class OwnContainer:
         self.name = name
         self._service = service
         self._passed = passed
+        self._surroundings = surroundings()
         with mapped():
             self._client = docker.from_env(timeout=30)
 
@@ -66,7 +68,12 @@ class OwnContainer:
         )
 
     def launch(self, run: ContainerRun) -> None:
-        """Start it in place of the one that is there. Raises BackendError; then there is none."""
+        """Start it in place of the one that is there. Raises BackendError; then there is none.
+
+        Raises InputError where planner's own container lacks what an engine beside it needs.
+        """
+        if self._surroundings:
+            self._surroundings.check(run.volumes)
         self.remove()
         with mapped():
             container = self._client.containers.create(**run.to_docker_kwargs())

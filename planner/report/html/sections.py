@@ -292,5 +292,5 @@ def _ruled_out(forecast: Forecast) -> Section:
     words = [sentence(feasible_words(forecast))]
     if problem.left_out:
         words.append(sentence(left_out_words(problem)))
-    rules = table("What was ruled out, by the first rule that is broken", ("rule", "combinations", "share"), rows)
+    rules = table("Infeasible combinations, by the first rule that is broken", ("rule", "combinations", "share"), rows)
     return Section("ruled-out", "Ruled out", words=tuple(words), tables=(rules,) if rows else ())

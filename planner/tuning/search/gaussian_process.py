@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ SLOPE_STD = 0.35
 RESIDUAL_STDS = (0.02, 0.05, 0.1, 0.2, 0.3)
 """Candidates for the process's standard deviation. The likeliest is taken; the prior favours RESIDUAL_STD."""
 RESIDUAL_STD, RESIDUAL_DOUBT = 0.10, 0.8
+SWITCH_STD = 0.14
+"""Prior on the error of what each value of a switch or word is predicted to do, as a standard deviation of the log: the
+difference of two values is believed to 20 %, since on most cards nobody has measured it."""
 LENGTH_SCALES = (0.3, 0.7, 1.5, 4.0)
 """Candidates for each dimension's length scale, in units of a searched range. A long one makes it hardly matter."""
 LENGTH_DOUBT = 1.0
@@ -28,6 +32,8 @@ CERTAIN = 1e-9
 """Standard deviation of a value that is known exactly."""
 
 Array = NDArray[np.float64]
+Switches: TypeAlias = tuple[tuple[int, ...], ...]
+"""Columns of the points that hold one switch or word each."""
 
 
 def _log(powers: Mapping[str, float], metrics: Mapping[str, Array]) -> Array:
@@ -43,19 +49,20 @@ def _learned(
     seen: Mapping[str, Array],
     points: Array,
     predicted: Mapping[str, Array],
-    noise: float,
-    shared: Array | float,
+    noise: tuple[float, Array | float],
+    switches: Switches,
 ) -> _Posterior:
     """Posterior of a product of metrics at `points`, given its measured `logs` and the metrics' predictions at both.
 
-    The context length is known before a launch and is used unchanged.
+    `noise`: the standard deviation of a launch, and the covariance of what several of them shared. The context length
+    is known before a launch and is used unchanged.
     """
     sure = {name: power for name, power in powers.items() if name == MAX_MODEL_LEN}
     unsure = {name: power for name, power in powers.items() if name not in sure}
     sure_known, sure_points = _log(sure, seen), _log(sure, predicted)
     if not unsure:
         return _Posterior(sure_points, np.full(len(points), CERTAIN), sure_known)
-    found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), noise, shared)
+    found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), *noise, switches)
     return _Posterior(found.mean + sure_points, found.std, found.at_known + sure_known)
 
 
@@ -85,18 +92,22 @@ class _Posterior:
 
 @dataclass(frozen=True, slots=True)
 class _Kernel:
-    """Kernel of a level, a slope on the prediction, and a Matern 5/2 with a length scale per dimension."""
+    """Kernel of a level, a slope on the prediction, an effect of each value of a switch, and a Matern 5/2 with a length
+    scale per dimension.
+    """
 
     std: float
     noise: float
     lengths: tuple[float, ...]
+    switches: Switches = ()
 
     def between(self, a: Array, b: Array, slope_a: Array, slope_b: Array) -> Array:
         difference = (a[:, None, :] - b[None, :, :]) / np.asarray(self.lengths)
         distance = np.sqrt(5 * (difference**2).sum(axis=2))
         matern = (1 + distance + distance**2 / 3) * np.exp(-distance)
         trend = OFFSET_STD**2 + SLOPE_STD**2 * np.outer(slope_a, slope_b)
-        return np.asarray(self.std**2 * matern + trend)
+        same = sum(np.all(a[:, None, columns] == b[None, :, columns], axis=2) for columns in map(list, self.switches))
+        return np.asarray(self.std**2 * matern + trend + SWITCH_STD**2 * same)
 
     @property
     def log_prior(self) -> float:
@@ -115,6 +126,7 @@ def _posterior(
     predicted: Array,
     noise: float,
     shared: Array | float = 0.0,
+    switches: Switches = (),
 ) -> _Posterior:
     """Posterior of a metric's logarithm at `points`, given measured `logs` at `known` and the model's logs at both.
 
@@ -123,18 +135,20 @@ def _posterior(
     middle = float(predicted_known.mean())
     slope_known, slope = predicted_known - middle, predicted - middle
     residuals = logs - predicted_known
-    kernel = _likeliest(known, residuals, slope_known, noise, shared)
+    kernel = _likeliest(known, residuals, slope_known, noise, shared, switches)
     covariance = kernel.between(known, known, slope_known, slope_known)
     factor = np.linalg.cholesky(covariance + kernel.noise**2 * np.eye(len(known)) + shared)
     weights = np.linalg.solve(factor.T, np.linalg.solve(factor, residuals))
     cross = kernel.between(points, known, slope, slope_known)
     explained = np.linalg.solve(factor, cross.T)
-    alone = kernel.std**2 + OFFSET_STD**2 + SLOPE_STD**2 * slope**2
+    alone = kernel.std**2 + OFFSET_STD**2 + SLOPE_STD**2 * slope**2 + len(switches) * SWITCH_STD**2
     std = np.sqrt(np.maximum(alone - (explained**2).sum(axis=0), 1e-12))
     return _Posterior(predicted + cross @ weights, std, predicted_known + covariance @ weights)
 
 
-def _likeliest(known: Array, residuals: Array, slopes: Array, noise: float, shared: Array | float) -> _Kernel:
+def _likeliest(
+    known: Array, residuals: Array, slopes: Array, noise: float, shared: Array | float, switches: Switches
+) -> _Kernel:
     """Kernel of largest posterior by coordinate ascent: first the standard deviation, then each length scale, twice."""
 
     def score(kernel: _Kernel) -> float:
@@ -147,13 +161,16 @@ def _likeliest(known: Array, residuals: Array, slopes: Array, noise: float, shar
     dimensions = known.shape[1]
     noises = [noise * factor for factor in NOISE_FACTORS]
     best = max(
-        (_Kernel(std, noise, (length,) * dimensions) for std in RESIDUAL_STDS for length in LENGTH_SCALES), key=score
+        (_Kernel(std, noise, (length,) * dimensions, switches) for std in RESIDUAL_STDS for length in LENGTH_SCALES),
+        key=score,
     )
     for _ in range(2):
         for i in range(dimensions):
             tried = [(*best.lengths[:i], length, *best.lengths[i + 1 :]) for length in LENGTH_SCALES]
-            best = max((_Kernel(best.std, best.noise, lengths) for lengths in tried), key=score)
-        best = max((_Kernel(std, level, best.lengths) for std in RESIDUAL_STDS for level in noises), key=score)
+            best = max((_Kernel(best.std, best.noise, lengths, switches) for lengths in tried), key=score)
+        best = max(
+            (_Kernel(std, level, best.lengths, switches) for std in RESIDUAL_STDS for level in noises), key=score
+        )
     return best
 
 

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from planner.estimate import MemoryFigures
 from planner.study import Candidate, Forecast, Learned
-from planner.trials import Heat, Rerun, Trial
+from planner.trials import Heat, Rerun, Trial, searched
 from planner.tuning.search.samplers import (
     FeasibleSampler,
     Situation,
@@ -27,6 +27,7 @@ from planner.tuning.search.samplers import (
     may_win,
     untried_rows,
 )
+from planner.tuning.search.stopping import Enough, enough
 from planner.tuning.search.store import CANDIDATE, RERUN, StudyStore, rerun_of, under_way
 
 MAX_ASKS_IN_A_ROW, MAX_ASKS_OF_GP = 50, 1
@@ -47,6 +48,10 @@ class Search:
         self._study = store.study
         self._study.sampler = sampler
         self._rounds_here: set[tuple[str, int]] = set()
+        self.until: float | None = None
+        """Expected gain, as a share, below which no further candidate is asked; None: all feasible ones may be."""
+        self.ended: Enough | None = None
+        """Why no further candidate was asked though some are left; None if that did not happen."""
 
     @classmethod
     def open(cls, forecast: Forecast, storage: str | None) -> Search:
@@ -111,6 +116,10 @@ class Search:
             return self._begin_default()
         if open_rows.size == 0 or not may_win(self.forecast, open_rows, past):
             return None
+        if self.until is not None:
+            self.ended = enough(self.forecast, open_rows, searched(past), self.until)
+            if self.ended is not None:
+                return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
             trial = self._ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -26,11 +26,12 @@ from planner.benchmark import Metric
 from planner.engine import FIELDS, NOT_COMPILED
 from planner.estimate import Coefficients, no_effect
 from planner.hardware import Machine
-from planner.study import Candidate, Forecast
+from planner.study import Candidate, Forecast, Value
 from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, Trial, as_on_one_host, launch_noise, shared_effects
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
     Array,
+    Switches,
     _expected_gain,
     _expected_improvement,
     _learned,
@@ -45,6 +46,10 @@ LIMIT_NOISE = 0.1
 RATE_NOISE = math.hypot(PRIOR_NOISE, LAUNCH_NOISE)
 """Noise of a rate from one launch to another, as a standard deviation of the log."""
 FAILURE_LENGTH_SCALE = 0.25
+PROBED_AFTER = 2
+"""Measured trials, the default and the model's favourite, after which unlaunched values of switches are checked."""
+MOST_WRONG = 0.6
+"""Largest loss, as a logarithm, by which the model may be wrong about one value; three times the doubt about it."""
 MOST_LEARNED = 128
 """Most trials that are learned from; few studies have more."""
 FIRST_START_S = 60.0
@@ -53,14 +58,31 @@ WARM_SHARE = 0.6
 """Fraction of the start-up time if the code is in the compile cache: 28.6 s instead of 45 s of V1 0.24 on H200."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the surrogate would launch next, and what it expects of all that is left."""
+
+    row: int
+    is_probe: bool = False
+    """Whether the row checks a value of a switch or word that was never launched."""
+    gain: float | None = None
+    """Expected gain of the most promising row over the best so far, as a share; None if that cannot be said yet, or the
+    objective is known before a launch."""
+
+
 class Surrogate:
     def __init__(self, forecast: Forecast) -> None:
         self._forecast, self._problem = forecast, forecast.problem
         self._sign = forecast.problem.objective.sign
         self._names = self._relevant_names()
         self._features: Array | None = None
+        self._switches = self._switch_columns()
 
     def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
+        """The row to launch next; see `outlook`."""
+        return self.outlook(rows, past, pending).row
+
+    def outlook(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> Outlook:
         """The row of largest expected improvement per second; the model's favourite while nothing is measured.
 
         `pending` candidates are under way on other engines and count as trials that ended as expected.
@@ -74,18 +96,46 @@ class Surrogate:
         if not measured:
             predicted = {name: column[rows] for name, column in grid.items()}
             value = self._sign * _log(objective.powers, predicted)
-            return int(rows[np.argmax(value + np.log(self._kept(predicted)))])
+            return Outlook(int(rows[np.argmax(value + np.log(self._kept(predicted)))]))
         known = np.array([self._candidate_features(t.candidate) for t in measured])
         rows = self._new_points(rows, known)
         seen = self._predicted(measured, coefficients)
         points = np.vstack([self._grid_features()[rows], known])  # measured ones may turn out differently next time
         predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
+        believed, chance = self._learned_from(measured, known, seen, points, predicted)
+        count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
+        mean, std = self._sign * believed.mean[:count], believed.std[:count]
+        chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
+        if not acceptable.any():
+            return Outlook(int(rows[np.argmax(chance * np.exp(mean - mean.mean()))]))
+        if len(measured) >= PROBED_AFTER:
+            probe = self._probe(points[:count], known, mean + np.log(np.maximum(chance, 1e-12)))
+            if probe is not None:
+                return Outlook(int(rows[probe]), is_probe=True)
+        if objective.is_known:
+            gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
+            share = None
+        else:
+            gain = _expected_improvement(mean, std, (self._sign * believed.at_known)[acceptable].max()) * chance
+            share = math.expm1(float(gain.max()))
+        per_s = gain / self._expected_s(rows, grid["output_throughput"][rows], measured)
+        return Outlook(int(rows[np.argmax(per_s)]), gain=share)
+
+    def _learned_from(
+        self,
+        measured: Sequence[Trial],
+        known: Array,
+        seen: Mapping[str, Array],
+        points: Array,
+        predicted: Mapping[str, Array],
+    ) -> tuple[_Posterior, Array]:
+        """What is believed of the objective at the points, and the chance that the limits are kept there."""
+        objective = self._problem.objective
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
-            return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared)
+            return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches)
 
-        believed = posterior(objective.powers, [t.value or 1.0 for t in measured], noise)
         chance = np.ones(len(points))
         for name, limit in objective.limits.items():
             if all(t.metrics.get(name, 0.0) > 0 for t in measured):
@@ -94,16 +144,7 @@ class Surrogate:
                 limited = posterior({name: 1.0}, [t.metrics[name] for t in measured], spread)
                 room = metric.sign * (limited.mean - math.log(limit))
                 chance = chance * _normal_cdf(room / np.hypot(limited.std, spread))
-        count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
-        mean, std = self._sign * believed.mean[:count], believed.std[:count]
-        chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
-        if not acceptable.any():
-            return int(rows[np.argmax(chance * np.exp(mean - mean.mean()))])
-        if objective.is_known:
-            gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable])
-        else:
-            gain = _expected_improvement(mean, std, (self._sign * believed.at_known)[acceptable].max())
-        return int(rows[np.argmax(gain * chance / self._expected_s(rows, grid["output_throughput"][rows], measured))])
+        return posterior(objective.powers, [t.value or 1.0 for t in measured], noise), chance
 
     def believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
         """Logarithm of the objective, or of a metric, at these rows of the grid, as learned from all measured trials.
@@ -125,7 +166,7 @@ class Surrogate:
         seen = self._predicted(measured, coefficients)
         points = self._grid_features()[rows]
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
-        return _learned(powers, known, np.log(values), seen, points, predicted, noise, shared).mean
+        return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches).mean
 
     def _telling(self, past: Sequence[Trial]) -> list[Trial]:
         """Trials to learn from: all, or if there are too many the default, the best and the latest.
@@ -215,6 +256,24 @@ class Surrogate:
         is_warm = np.array([grid.indices[row, shaping].tobytes() in seen for row in rows])
         return np.where(is_warm, warm_s, cold_s)
 
+    def _probe(self, points: Array, known: Array, worth: Array) -> int | None:
+        """The best point with a value of a switch or word that no measured one has; None if there is none to check.
+
+        What nobody launched cannot correct the model, and where the model is wrong about one switch every launch lands
+        on the same side of it. A value believed to lose more than MOST_WRONG is left out.
+        """
+        best: dict[int, float] = {}
+        for columns in map(list, self._switches):
+            seen = {point.tobytes() for point in known[:, columns]}
+            for value in np.unique(points[:, columns], axis=0):
+                if value.tobytes() in seen:
+                    continue
+                having = np.flatnonzero((points[:, columns] == value).all(axis=1))
+                favourite = int(having[np.argmax(worth[having])])
+                if worth[favourite] > worth.max() - MOST_WRONG:
+                    best[favourite] = float(worth[favourite])
+        return max(best, key=lambda point: best[point], default=None)
+
     def _new_points(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.int64]:
         """`rows` without those that differ from a measured one only in what has no effect; all rows if none is left."""
         measured = {point.tobytes() for point in np.round(known, 9)}
@@ -229,6 +288,17 @@ class Surrogate:
         idle = no_effect(self._problem.deployment(self._problem.default).engine, self._problem.version)
         searched = self._problem.choices.searched
         return [name for name in searched if len(searched[name]) > 1 and name not in idle]
+
+    def _switch_columns(self) -> Switches:
+        """Columns of each relevant name whose values are no numbers, in the order of the features."""
+        found, first = [], 0
+        for name in self._names:
+            values = self._problem.choices.searched[name]
+            width = self._encode(name, values).shape[1]
+            if is_switch(values):
+                found.append(tuple(range(first, first + width)))
+            first += width
+        return tuple(found)
 
     def _grid_features(self) -> Array:
         if self._features is None:
@@ -266,6 +336,11 @@ class Surrogate:
             return ((numbers - low) / (high - low))[:, None]
         words = [repr(value) for value in known]
         return np.array([[float(repr(value) == word) / math.sqrt(2) for word in words] for value in values])
+
+
+def is_switch(values: Sequence[Value]) -> bool:
+    """Whether a setting with these values is switched or named, instead of counted."""
+    return not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
 def _measured(past: Sequence[Trial]) -> list[Trial]:

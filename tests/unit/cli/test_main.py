@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -76,8 +77,8 @@ BAD_INPUTS = [
     (f"estimate {TARGET} --model Qwen/Qwen3-8B --gpu H200", "not both"),
     ("estimate --model Qwen/Qwen3-8B --gpu H200 --vllm-version newest", "'newest' is not a version"),
     ("estimate --model Qwen/Qwen3-8B --gpu H200 --interconnect string", "Invalid enum value 'string'"),
-    (f"estimate {TARGET} --max-num-seqs many", "max_num_seqs: Expected `int"),
-    (f"estimate {TARGET} --max-num-seqs", "max_num_seqs: --max-num-seqs needs a value"),
+    (f"estimate {TARGET} --max-num-seqs many", "argument --max-num-seqs: invalid int value: 'many'"),
+    (f"estimate {TARGET} --max-num-seqs", "argument --max-num-seqs: expected one argument"),
     (f"estimate {TARGET} --gpu-memory-utilization 1.2", "gpu_memory_utilization: Expected `float` <= 1.0"),
     (f"estimate {TARGET} --dtype int3", "dtype: Invalid enum value 'int3'"),
     (f"tune {TARGET} --backend cloud", "--backend cloud: allowed: docker, process, simulated"),
@@ -171,8 +172,7 @@ def test_tune_writes_everything_and_the_same_words_continue(run: Run, study: Pat
     assert load_ladder(ladder)[0].source.startswith("SIMULATED")
     code, out, _ = run("tune --backend simulated --trials 4")
     assert code == 0
-    assert "trial 3 (4/12)" in out, "with the finals"
-    assert "(5/12)" in out
+    assert "trial 3 (4/16)" in out, "with the finals"
     assert "finals: trials " in out
     assert "Finals: measured again in turn, on fresh prompts" in out
     assert "(1/4)" not in out
@@ -378,3 +378,22 @@ def test_every_shipped_space_has_candidates_for_every_group(run: Run, gpu: str, 
     )
     assert code == 0, err
     assert not re.search(r": 0 feasible", out), out
+
+
+# --- files that are none ---
+
+
+def test_a_log_that_nobody_writes_to_is_empty(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code, out, err = run("log pipe")
+    assert (code, out, err) == (2, "", "planner: pipe: is empty\n")
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1"])
+def test_a_port_of_a_ladder_is_a_port(run: Run, study: Path, port: str) -> None:
+    assert run(f"tune {study} --backend simulated --trials 2 --no-finals --quiet")[0] == 0
+    ladder = study.parent / "simulated" / "ladder.yaml"
+    Path("mine.yaml").write_text(re.sub(r"host_port: \d+", f"host_port: {port}", ladder.read_text("utf-8"), count=1))
+    code, out, err = run("guard mine.yaml")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "host_port: Expected `int`" in err

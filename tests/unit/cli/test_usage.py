@@ -10,7 +10,7 @@ from planner.cli.usage import USAGE_ERROR
 
 
 @pytest.mark.parametrize(
-    "words", [["estimat"], ["estimate", "--trails"], ["tune", "--backend"], ["bench", "a", "--concurrency", "x"]]
+    "words", [["estimat"], ["candidates", "--trails"], ["tune", "--backend"], ["bench", "a", "--concurrency", "x"]]
 )
 def test_every_usage_error_is_one(words: list[str]) -> None:
     with pytest.raises(USAGE_ERROR) as caught:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -24,6 +26,15 @@ from planner.units import GIB
 Study = Callable[..., dict[str, Any]]
 
 
+@cache
+def vllm_program() -> str:
+    """A program of vLLM's name, which is only looked for here."""
+    path = Path(mkdtemp()) / "vllm"
+    path.write_text("#!/bin/sh\n", "utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
 def facts(
     name: str = "NVIDIA GeForce RTX 2080 Ti", total: float = 21.48, free: float = 21.4, count: int = 4
 ) -> GpuFacts:
@@ -38,7 +49,7 @@ def facts(
 @pytest.fixture
 def case(study_data: Study, tmp_path: Path) -> Callable[..., Case]:
     def build(gpus: GpuFacts, **changes: Any) -> Case:
-        spec = convert(study_data(engine__command=["true"], **changes), StudySpec, "study.yaml")
+        spec = convert(study_data(engine__command=[vllm_program()], **changes), StudySpec, "study.yaml")
         return read_case(spec, tmp_path, "process", gpus)
 
     return build
@@ -83,7 +94,7 @@ def test_the_version_of_an_image_is_held_against_the_study(case: Callable[..., C
 def test_all_problems_are_one_error_that_says_how_to_go_on(
     study_data: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = convert(study_data(engine__command=["true"]), StudySpec, "study.yaml")
+    spec = convert(study_data(engine__command=[vllm_program()]), StudySpec, "study.yaml")
     monkeypatch.setattr(
         before_launch,
         "read_case",
@@ -97,6 +108,11 @@ def test_all_problems_are_one_error_that_says_how_to_go_on(
     )
     (line,) = check_before_launch(spec, tmp_path, "process")
     assert line.startswith("warning: model small: Qwen/Qwen3-8B is a Hub name")
+
+
+def test_a_program_of_ones_own_may_need_no_card(study_data: Study, tmp_path: Path) -> None:
+    spec = convert(study_data(engine__command=["true"]), StudySpec, "study.yaml")
+    assert problems(read_case(spec, tmp_path, "process", facts(count=0))) == {}
 
 
 def test_words_name_the_check_and_the_fix(case: Callable[..., Case]) -> None:

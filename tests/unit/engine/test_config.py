@@ -10,7 +10,7 @@ import pytest
 from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
 from planner.engine.flags import flag, parse_flags, serve_args, serve_env
 from planner.engine.levers import LEVERS, lever_of, parse_levers
-from planner.engine.versions import SINCE, UNTIL, knows, parse_version
+from planner.engine.versions import knows, parse_version
 from planner.errors import InputError
 from tests.places import GOLDEN
 
@@ -45,6 +45,14 @@ COMMON = "--dtype half --tensor-parallel-size 2 --gpu-memory-utilization 0.95 --
         *(
             (
                 version,
+                "--enable-chunked-prefill=False --no-enable-prefix-caching --disable-custom-all-reduce",
+                {"VLLM_ATTENTION_BACKEND": "XFORMERS"},
+            )
+            for version in ("0.8.3", "0.8.4")
+        ),
+        *(
+            (
+                version,
                 "--no-enable-chunked-prefill --no-enable-prefix-caching --no-enforce-eager "
                 "--disable-custom-all-reduce --attention-backend XFORMERS --no-trust-remote-code",
                 {},
@@ -60,7 +68,7 @@ def test_golden_command_lines(version: str, words: str, env: dict[str, str]) -> 
 
 
 def _sample(field: str) -> Any:
-    for value in (False, 1, "auto", "{}"):
+    for value in (False, 16, 1, "auto", "{}"):
         try:
             return getattr(convert_settings({field: value}, ""), field)
         except InputError:
@@ -106,10 +114,6 @@ def test_every_flag_exists_exactly_where_the_version_has_it(field: str, version:
 def test_a_setting_the_version_lacks_is_refused_by_name(field: str, version: str) -> None:
     with pytest.raises(InputError, match=rf"{flag(field)} is not a flag of vLLM {version}; leave {field} out"):
         serve_args(EngineConfig(**{field: _sample(field)}), parse_version(version))
-
-
-def test_the_version_tables_name_settings_only() -> None:
-    assert {*SINCE, *UNTIL} <= set(FIELDS)
 
 
 def test_none_is_not_passed_and_zero_is() -> None:

@@ -15,8 +15,9 @@ from packaging.version import Version
 
 from planner.engine import defaults, versions
 from planner.engine.defaults import generation_of, resolve
+from planner.engine.flag_table import release_of, releases
 from planner.engine.log.report import read_log
-from planner.engine.versions import NEWEST, SINCE, UNTIL, parse_version, supported_version, version_doubt
+from planner.engine.versions import NEWEST, parse_version, supported_version, version_doubt
 from planner.errors import InputError
 from planner.estimate.memory.overheads import GRAPH_BYTES_PER_LAYER, num_cuda_graphs
 from planner.hardware.by_name import find_gpu
@@ -30,6 +31,7 @@ TABLE = PACKAGE / "engine" / "versions.py"
 FACTS = {
     name: value
     for name, value in vars(versions).items()
+    if name not in {"OLDEST", "NEWEST"}  # which bound the table
     if isinstance(value, Version) or (isinstance(value, tuple) and all(isinstance(end, Version) for end in value))
 }
 SMALL = load_model("Qwen/Qwen3-8B")
@@ -56,7 +58,7 @@ def _is_assigned(node: ast.AST) -> bool:
 
 
 def test_no_other_module_writes_a_version_of_vllm() -> None:
-    """Without an exception: `SINCE` and `UNTIL`, the versions of settings, stand in the table's module too."""
+    """Without an exception: which release has a flag stands in a table, data/vllm-flags.json."""
     modules = [path for path in PACKAGE.rglob("*.py") if path != TABLE]
     found = {str(path): list(_versions_written(ast.parse(path.read_text("utf-8")))) for path in modules}
     assert {name: lines for name, lines in found.items() if lines} == {}
@@ -88,9 +90,7 @@ def test_a_fact_says_what_it_is_stands_in_order_and_is_used() -> None:
     assert set(FACTS) <= words
 
 
-def test_settings_come_before_they_go() -> None:
-    for name in SINCE.keys() & UNTIL.keys():
-        assert Version(SINCE[name]) < Version(UNTIL[name])
+def test_facts_begin_before_they_end() -> None:
     for name in [name for name, value in FACTS.items() if isinstance(value, tuple)]:
         assert FACTS[name][0] < FACTS[name][1]
 
@@ -210,11 +210,12 @@ def _flags(version: str) -> set[str]:
 def test_recorded_flags_show_the_forms_of_booleans() -> None:
     later = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", HELP))
     for version, known in {"0.6.6": _flags("0.6.6"), "0.8.5": _flags("0.8.5"), "0.32.0": later}.items():
-        at = parse_version(version)
-        assert ("--no-enable-chunked-prefill" in known) == (at >= versions.BOOLEAN_OPTIONAL_SINCE)
-        assert ("--no-enforce-eager" not in known) == (at < versions.STORE_TRUE_UNTIL)
-        assert ("--no-trust-remote-code" not in known) == (at < versions.STORE_TRUE_UNTIL)
-        assert ("--attention-backend" in known) == (at >= versions.ATTENTION_BACKEND_FLAG_SINCE)
+        release = release_of(parse_version(version))
+        for name in ("enable-chunked-prefill", "enforce-eager", "trust-remote-code", "enable-prefix-caching"):
+            found = release.flag(f"--{name}")
+            assert found is not None
+            assert (f"--no-{name}" in known) == (found.kind == "bool_optional"), (version, name)
+        assert ("--attention-backend" in known) == release.knows("--attention-backend")
 
 
 def test_recorded_help_and_metrics_show_later_defaults_and_names() -> None:
@@ -258,4 +259,4 @@ def test_a_version_that_cannot_be_judged_is_one_line(text: str, words: str) -> N
 
 def test_no_recorded_fact_is_newer_than_the_newest() -> None:
     facts = [value for value in vars(versions).values() if isinstance(value, Version)]
-    assert max([*facts, *map(Version, [*SINCE.values(), *UNTIL.values()])]) == NEWEST
+    assert max([*facts, *map(Version, releases())]) == NEWEST

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.estimate.batch import answer, answer_lines, read_flags
+from planner.estimate.batch import answer, answer_lines
 from planner.hardware.by_name import GpuRequest, card_of, interconnect_of
 from planner.units import GIB
 
@@ -88,15 +88,25 @@ def test_the_usual_interconnect(name: str, expected: str) -> None:
     assert interconnect_of(name) == expected
 
 
-def test_flags_are_read_as_vllm_reads_them() -> None:
-    settings, refused, unmodelled = read_flags(
-        {"--max-model-len": "16k", "max_num_batched_tokens": "2K", "no-enable-prefix-caching": True, "port": 8000,
-         "speculative_config": {"method": "eagle"}, "gpu_memory_utilization": 1.2}
-    )  # fmt: skip
-    assert settings == {"max_model_len": 16000, "max_num_batched_tokens": 2048, "enable_prefix_caching": False,
-                        "speculative_config": '{"method":"eagle"}'}  # fmt: skip
-    assert [constraint.name for constraint in refused] == ["values of flags"]
-    assert unmodelled == []
+def test_flags_have_the_effects_that_they_have_on_a_command_line() -> None:
+    engine = {"max-model-len": "16k", "port": 8000, "enable_lora": True, "limit_mm_per_prompt": {"image": 1}}
+    found = answer(request(engine=engine, vllm_version="0.24.0"))
+    assert found["set_aside"] == ["--port"]
+    assert [doubt["flags"] for doubt in found["doubts"]] == [["--enable-lora"]]  # this model reads no images
+    plain = answer(request(engine={"max-model-len": "16k"}, vllm_version="0.24.0"))
+    assert "doubts" not in plain
+    assert found["kv_cache_gib_interval"][0] < plain["kv_cache_gib_interval"][0]
+    assert found["kv_cache_gib"] == plain["kv_cache_gib"]
+
+
+def test_a_context_of_auto_is_what_fits() -> None:
+    small = {"gpu_memory_utilization": 0.85}
+    full = answer(request(engine=small, vllm_version="0.24.0"))
+    found = answer(request(engine={**small, "max_model_len": "auto"}, vllm_version="0.24.0"))
+    assert full["verdict"] == "will not start"
+    assert found["verdict"] == "starts"
+    (words,) = [reason for reason in found["reasons"] if reason.startswith("max_model_len auto: ")]
+    assert words == f"max_model_len auto: {found['kv_tokens']} of 40960 tokens fit"
 
 
 def test_a_value_out_of_range_will_not_start() -> None:
@@ -114,6 +124,9 @@ def test_a_value_out_of_range_will_not_start() -> None:
         (request(model="no/such-model"), "no such directory"),
         (request(engine={"max_num_batch_tokens": 2048}), "max_num_batched_tokens is meant?"),
         (request(engine={"max_num_seqs": "many"}), "engine.max_num_seqs"),
+        (request(engine={"max-num-seqs": 1, "max_num_seqs": 2}), "max-num-seqs and max_num_seqs are one flag"),
+        (request(engine={"": 1}), "is no name of a flag"),
+        (request(engine={"VLLM_USE_V1": "maybe"}), "VLLM_USE_V1: 'maybe': allowed are 0 and 1"),
         (request(gpu={"memory": 24}), "unknown field `memory`"),
         (request(extra=1), "unknown field `extra`"),
         (7, "Expected `object`"),

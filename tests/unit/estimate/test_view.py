@@ -71,7 +71,7 @@ def test_the_interval_is_shown_in_gib_and_tokens() -> None:
     answer = setup_for().answer()
     low, high = answer.kv_tokens_interval
     assert low < answer.deployment.memory.kv_tokens < high
-    line = next(line for line in drawn(estimate_view(answer)).splitlines() if line.startswith("90 %"))
+    line = next(line for line in drawn(estimate_view(answer)).splitlines() if line.startswith("likely"))
     assert f"{high:,}".replace(",", " ") + " tokens" in line
 
 
@@ -84,7 +84,7 @@ def test_a_heat_map_has_colours_only_in_a_terminal() -> None:
     assert all(len(line) <= 80 for line in plain.splitlines())
     smallest = swept.answers[0].deployment.memory.kv_tokens
     assert f"{smallest:,}".replace(",", " ") in plain
-    assert "a    will not start: breaks 'max_num_batched_tokens >= max_num_seqs'" in plain
+    assert "a will not start: breaks 'max_num_batched_tokens >= max_num_seqs'" in " ".join(plain.split())
 
 
 def test_one_setting_is_a_table_with_the_broken_rule() -> None:

@@ -278,7 +278,7 @@ def test_a_narrow_terminal_gets_blocks(run: Run, monkeypatch: pytest.MonkeyPatch
         (f"--rate 4 --slo nothing {NUMBERS}", "NAME=LIMIT"),
         (
             f"--rate 4 --slo itl_p95=2 {NUMBERS}",
-            "slo.itl_p95: is no metric with a limit; allowed: queue_mean, ",
+            "slo.itl_p95: is no metric with a limit; did you mean ",
         ),
         (f"--rate 4 --slo tpot_p95=2 {NUMBERS}", "says nothing of tpot"),
         (f"--rate 0 --slo e2el_p95=2 {NUMBERS}", "demand.rate"),

@@ -130,7 +130,7 @@ def test_origins_name_the_machine_or_say_that_nobody_did(make_problem: Make, lau
         == UNSAID[1]
     )
     assert feasible_words(forecast_of(problem)).startswith(
-        "8 combinations of the search space: 8 feasible, 0 ruled out"
+        "8 combinations of the search space: 8 feasible, 0 infeasible by rules"
     )
 
 

@@ -1,0 +1,224 @@
+"""A whole line that starts vLLM, as people paste it: `read_line(words)` -> its model, version, environment and words.
+
+Reads `vllm serve MODEL ...`, `python -m vllm.entrypoints.openai.api_server ...`, `docker run ... IMAGE ...` (podman and
+nerdctl too), each with assignments before it, within `bash -c "..."`, or as one quoted text with line continuations.
+Starts nothing and looks nothing up.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from planner.engine.command.arity import positionals
+from planner.errors import InputError
+
+MODULE = "vllm.entrypoints."
+ENGINES = frozenset({"docker", "podman", "nerdctl"})
+SHELLS = frozenset({"bash", "sh", "zsh", "dash"})
+RUNNERS = frozenset(
+    {"sudo", "env", "exec", "nohup", "time", "uv", "uvx", "numactl", "nice", "poetry", "pipenv", "conda"}
+)
+"""Programs that run the words after them."""
+ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+VERSION_TAG = re.compile(r"v?(\d+\.\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?:[-+_].*)?")
+ENDS = re.compile(r"(\||\|\||&|&&|;|\d?>.*|<.*)")
+"""Words of a shell after which the command is over."""
+NOTHING = frozenset({"\\", "$", "\n"})
+"""Words that copying leaves behind: a continuation without its line end, a prompt."""
+ALONE = frozenset({
+    "detach", "interactive", "tty", "rm", "privileged", "init", "read-only", "publish-all", "no-healthcheck",
+    "oom-kill-disable", "sig-proxy", "disable-content-trust", "quiet", "replace", "rmi", "no-hosts", "http-proxy",
+    "help",
+})  # fmt: skip
+"""Options of `docker run` and `podman run` that take no value (docs.docker.com/reference/cli/docker/container/run)."""
+ALONE_SHORT = frozenset("ditPq")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartLine:
+    """What a line says of the engine that it starts."""
+
+    words: tuple[str, ...]
+    """vLLM's own words, without the model."""
+    model: str | None = None
+    version: str | None = None
+    """The version that the image's tag names; None if there is none."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    num_gpus: int | None = None
+    """How many cards the line gives to the engine; None if it does not say."""
+
+
+def is_start(words: Sequence[str]) -> bool:
+    """Whether these words begin a line that starts vLLM."""
+    if not words:
+        return False
+    if len(words) == 1 and " " in words[0].strip():
+        return is_start(split_line(words[0]))
+    first, second = PurePosixPath(words[0]).name, words[1] if len(words) > 1 else ""
+    if ASSIGNMENT.fullmatch(words[0]) or first in RUNNERS or first in SHELLS:
+        return _engine_at(words) is not None or _container_at(words) is not None or second.startswith("-")
+    return (
+        (first == "vllm" and second == "serve")
+        or (first == "serve" and len(words) > 1)
+        or (first in ENGINES and "run" in words[1:3])
+        or (first.startswith("python") and second == "-m")
+    )
+
+
+def split_line(text: str) -> list[str]:
+    """The words of a line as a shell splits it, up to a pipe, a redirection or the next command. Raises InputError."""
+    joined = re.sub(r"\\\s*\n", " ", text)
+    try:
+        words = [word for word in shlex.split(joined) if word not in NOTHING]
+    except ValueError as error:
+        raise InputError(f"the pasted line: {error}: {text[:60]!r}") from None
+    return words
+
+
+def read_line(words: Sequence[str]) -> StartLine:
+    """Read a line for which `is_start` holds. Raises InputError if it starts no vLLM."""
+    if len(words) == 1 and " " in words[0].strip():
+        words = split_line(words[0])
+    return _read(_until_end([word for word in words if word.strip() not in NOTHING]))
+
+
+def _read(words: Sequence[str]) -> StartLine:
+    env: dict[str, str] = {}
+    while words and (match := ASSIGNMENT.fullmatch(words[0])):
+        env[match[1]] = match[2]
+        words = words[1:]
+    if (at := _container_at(words)) is not None:
+        found = _container(words[at:])
+    elif (at := _engine_at(words)) is not None:
+        found = _engine(words[at:])
+    elif words and PurePosixPath(words[0]).name in SHELLS:
+        found = of_command(words)
+    else:
+        raise InputError(f"{' '.join(words[:3])}: starts no vLLM: write vllm serve MODEL, or docker run ... IMAGE ...")
+    return replace(found, env={**env, **found.env}, num_gpus=found.num_gpus or _visible(env))
+
+
+def _until_end(words: Sequence[str]) -> list[str]:
+    end = next((number for number, word in enumerate(words) if ENDS.fullmatch(word)), len(words))
+    return list(words[:end])
+
+
+def _engine_at(words: Sequence[str]) -> int | None:
+    """Where `vllm serve` or `python -m vllm...` begins."""
+    for number, word in enumerate(words):
+        after = words[number + 1] if number + 1 < len(words) else ""
+        name = PurePosixPath(word).name
+        if (name == "vllm" and after == "serve") or (number == 0 and name == "serve"):
+            return number
+        if after == "-m" and number + 2 < len(words) and words[number + 2].startswith(MODULE):
+            return number
+    return None
+
+
+def _container_at(words: Sequence[str]) -> int | None:
+    places = (
+        number
+        for number, word in enumerate(words)
+        if PurePosixPath(word).name in ENGINES and "run" in words[number + 1 : number + 3]
+    )
+    return next(places, None)
+
+
+def _engine(words: Sequence[str]) -> StartLine:
+    first = PurePosixPath(words[0]).name
+    skipped = 3 if words[1] == "-m" else 1 if first == "serve" else 2
+    return of_flags(words[skipped:])
+
+
+def of_flags(words: Sequence[str]) -> StartLine:
+    """The words after `vllm serve`, or of a container whose image starts vLLM."""
+    model, left = None, []
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if word == "--model" and queue:
+            model = queue.pop(0)
+        elif word.startswith("--model="):
+            model = word.partition("=")[2]
+        else:
+            left.append(word)
+    places = positionals(left)
+    if model is None and places:
+        model = left[places[0]]
+        del left[places[0]]
+    return StartLine(words=tuple(left), model=model)
+
+
+def of_command(words: Sequence[str]) -> StartLine:
+    """The command of a container: vLLM with its flags, a shell that starts it, or flags alone."""
+    if words and PurePosixPath(words[0]).name in SHELLS:
+        script = next((word for word in words[1:] if not word.startswith("-")), "")
+        for part in re.split(r"&&|;|\n(?!\s*--)", re.sub(r"\\\s*\n", " ", script)):
+            if part.strip() and (is_start(inner := split_line(part)) or _engine_at(inner) is not None):
+                return _read(_until_end(inner))
+        return StartLine(words=())
+    if (at := _engine_at(words)) is not None:
+        return _engine(words[at:])
+    return of_flags(words)
+
+
+def version_of(image: str) -> str | None:
+    """The version that an image's tag names; None for latest, nightly and other programs' tags."""
+    name, colon, tag = image.rpartition(":")
+    match = VERSION_TAG.fullmatch(tag)
+    return match[1] if colon and match and "vllm" in name else None
+
+
+def _container(words: Sequence[str]) -> StartLine:
+    """`docker run OPTIONS IMAGE COMMAND`."""
+    env: dict[str, str] = {}
+    cards: int | None = None
+    entrypoint: list[str] = []
+    queue = list(words[list(words).index("run") + 1 :])
+    while queue and queue[0].startswith("-"):
+        name, value = _option(queue)
+        if name in {"e", "env"} and (match := ASSIGNMENT.fullmatch(value)):
+            env[match[1]] = match[2]
+        elif name == "gpus":
+            cards = cards_of(value)
+        elif name == "entrypoint":
+            entrypoint = split_line(value)
+    if not queue:
+        raise InputError(f"{' '.join(words[:2])}: names no image")
+    image, command = queue[0], queue[1:]
+    found = of_command([*entrypoint, *command])
+    return replace(found, version=version_of(image), env={**env, **found.env}, num_gpus=cards or _visible(env))
+
+
+def _option(queue: list[str]) -> tuple[str, str]:
+    """Take one option of `docker run` with its value from the queue."""
+    word = queue.pop(0)
+    if word.startswith("--"):
+        name, equals, value = word[2:].partition("=")
+        return name, value if equals or name in ALONE or not queue else queue.pop(0)
+    letters = word[1:]
+    while letters and letters[0] in ALONE_SHORT:
+        letters = letters[1:]
+    if not letters:
+        return word[1:], ""
+    value = letters[1:].removeprefix("=")
+    return letters[0], value if value or not queue else queue.pop(0)
+
+
+def cards_of(text: str) -> int | None:
+    """The number of cards in `2`, `device=0,1` or `"device=0"`; None for all."""
+    plain = text.strip("'\"")
+    if plain.isdigit():
+        return int(plain)
+    match = re.search(r"device=([^\"']+)", plain)
+    return len(match[1].split(",")) if match else None
+
+
+def _visible(env: Mapping[str, str]) -> int | None:
+    devices = env.get(VISIBLE, "")
+    return len(devices.split(",")) if re.fullmatch(r"[\w-]+(,[\w-]+)*", devices) else None

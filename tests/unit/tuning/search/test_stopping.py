@@ -1,0 +1,81 @@
+"""A search ends once nothing is left that is worth a launch, and not before what it takes for granted was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from planner.errors import InputError
+from planner.study.problem import Problem
+from planner.trials.trial import num_launched, searched
+from planner.tuning.executor import LocalExecutor
+from planner.tuning.loop import run_study
+from planner.tuning.search.samplers import untried_rows
+from planner.tuning.search.search import Search
+from planner.tuning.search.stopping import LEAST_MEASURED, UNTIL, enough, parse_until, until_of
+from planner.tuning.search.surrogate import Surrogate
+from tests.forecasts import forecast_of
+from tests.race.worlds import CHUNKED, World, world
+
+Make = Callable[..., Problem]
+
+
+def searched_until(made: World, until: float | None, target: int, watcher: Any) -> Search:
+    search = Search.open(forecast_of(made.problem), None)
+    search.until = until
+    executor = LocalExecutor(made.problem, made.measure(1), watcher.stage, "replay")
+    run_study(made.problem, search, executor, target, watcher)
+    return search
+
+
+@pytest.fixture(scope="module")
+def made() -> World:
+    return world("switch-mild", 1)
+
+
+def test_a_search_ends_by_itself_and_says_why(made: World, watcher: Any) -> None:
+    search = searched_until(made, 0.02, 30, watcher)
+    assert search.ended is not None
+    assert LEAST_MEASURED <= search.ended.launched == num_launched(searched(search.trials())) < 30
+    assert search.ended.gain < 0.02
+    words = search.ended.words(30, 0.02)
+    assert words.startswith(f"stopped after {search.ended.launched} of 30 launches: ")
+    assert "less than 2 % (--until); --keep-going searches on" in words
+
+
+def test_what_the_model_takes_for_granted_is_launched_before_it_ends(made: World, watcher: Any) -> None:
+    """The model says that chunked prefill costs 22 %; here it gives 8 %. It is checked among the first launches."""
+    trials = searched_until(made, 0.02, 30, watcher).trials()
+    values = [made.problem.choices.value_of(trial.candidate, CHUNKED) for trial in trials[:6]]
+    assert {True, False} <= set(values)
+    best = min(made.regret(trial.candidate) for trial in trials)
+    assert best < 0.05
+
+
+def test_nothing_ends_while_a_value_was_never_launched(made: World, watcher: Any) -> None:
+    forecast, problem = forecast_of(made.problem), made.problem
+    trials = searched_until(made, None, 12, watcher).trials()
+    one_sided = [trial for trial in trials if problem.choices.value_of(trial.candidate, CHUNKED) is not True]
+    outlook = Surrogate(forecast).outlook(untried_rows(forecast, one_sided), one_sided)
+    assert outlook.is_probe
+    assert problem.choices.params(forecast.grid.indices[outlook.row])[CHUNKED] is True
+    assert enough(forecast, untried_rows(forecast, one_sided), one_sided, 0.5) is None
+
+
+def test_without_a_bar_all_trials_are_launched(made: World, watcher: Any) -> None:
+    search = searched_until(made, None, 9, watcher)
+    assert (num_launched(search.trials()), search.ended) == (9, None)
+
+
+@pytest.mark.parametrize("text", ["0.5", "0%", "-1%", "51%", "nan%", "much", "%"])
+def test_a_bar_is_a_percentage(text: str) -> None:
+    with pytest.raises(InputError, match=r"^--until .*: allowed is a percentage above 0 and up to 50"):
+        parse_until(text)
+
+
+def test_our_own_sampler_has_a_bar_by_itself(make_problem: Make) -> None:
+    assert until_of(make_problem().spec, None) == UNTIL
+    assert until_of(make_problem(sampler={"name": "grid"}).spec, None) is None
+    assert until_of(make_problem(sampler={"name": "grid"}).spec, "2%") == pytest.approx(0.02)
