@@ -96,11 +96,10 @@ def _kv_heads(d: Deployment) -> int:
 
 
 def _shards(d: Deployment) -> int:
-    """Sum of the remainders when the vocabulary, the MLP and quantisation groups are split over the ranks."""
+    """Sum of the remainders when vocabulary, MLP and quantisation groups are split; vLLM pads MXFP4 experts itself."""
     tp, quantization = d.engine.tensor_parallel_size, d.model.quantization
     rest = padded_vocab_size(d.model) % tp + d.model.intermediate_size % tp
-    pads = quantization is not None and quantization.method == "mxfp4"  # vLLM pads such experts on each rank
-    if quantization is not None and quantization.group_size > 0 and not rest and not pads:
+    if quantization is not None and quantization.group_size > 0 and quantization.method != "mxfp4" and not rest:
         queries = d.model.num_attention_heads * d.model.head_dim
         rest = sum(width // tp % quantization.group_size for width in (d.model.intermediate_size, queries))
     return rest

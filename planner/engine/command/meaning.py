@@ -85,6 +85,8 @@ class VllmFlags:
     notes: tuple[str, ...] = ()
     is_context_auto: bool = False
     """Whether max_model_len is to be as large as memory allows."""
+    without: frozenset[str] = frozenset()
+    """Kinds of input that no prompt may have (image, video, audio); what only reads them is not loaded."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that a pasted line sets for the engine."""
 
@@ -193,16 +195,35 @@ def _meant(
         refused=tuple(refused),
         notes=tuple(notes),
         is_context_auto=found.is_auto,
+        without=effects.without,
     )
 
 
 def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect] = ()) -> VllmFlags:
     """What flags that are no settings do to memory. `further`: the effect of the speculative config if there is one."""
+    given = list(given)
     effects = [(one.flag.name, effect_of(one)) for one in given] + [(flag(DRAFT), effect) for effect in further]
     return VllmFlags(
+        without=_without(given),
         set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
         doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),
     )
+
+
+INPUTS = frozenset({"image", "video", "audio"})
+
+
+def _without(given: Iterable[GivenFlag]) -> frozenset[str]:
+    """Kinds of input that limit_mm_per_prompt sets to 0; all with language_model_only."""
+    found: frozenset[str] = frozenset()
+    for one in given:
+        if one.flag.field == "language_model_only" and not one.is_off:
+            return INPUTS
+        if one.flag.field == "limit_mm_per_prompt" and one.values:
+            written = _scalar(one.values[-1])
+            limits = written if isinstance(written, dict) else {}
+            found = frozenset(kind for kind in INPUTS if limits.get(kind) == 0)
+    return found
 
 
 def _passed(given: Iterable[GivenFlag]) -> list[GivenFlag]:
@@ -274,6 +295,7 @@ def merged(first: VllmFlags, then: VllmFlags) -> VllmFlags:
     return VllmFlags(
         settings=msgspec.structs.replace(first.settings, **settings(then.settings)),
         extra_args=_once(first.extra_args, then.extra_args),
+        without=first.without | then.without,
         set_aside=_once(first.set_aside, then.set_aside),
         replaced=_once(first.replaced, then.replaced),
         doubts=_once(first.doubts, then.doubts),

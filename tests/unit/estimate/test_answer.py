@@ -1,4 +1,4 @@
-"""One deployment judged: the verdict's three words, and the document."""
+"""One deployment judged: the verdict's four words, and the document."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
+from planner.engine.command.meaning import read_flags
 from planner.estimate.answer import Answer, Setup, unknown_flags
 from planner.hardware.by_name import find_gpu
 from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
+from planner.model.config_json import spec_from_config
 from planner.units import GIB
 
 TARGET = {
@@ -93,3 +95,52 @@ def test_the_real_start_of_the_target_is_met() -> None:
         max_num_batched_tokens=32768, gpu_memory_utilization=0.96, enable_chunked_prefill=False, swap_space=64.0
     )
     assert answer.document(1)["kv_blocks"] == pytest.approx(13414, rel=0.01)
+
+
+WARP: dict[str, Any] = {
+    "model_type": "warp", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("card", "changes"),
+    [
+        ("H100 80GB", {}),
+        ("RTX 3060", {}),  # by its guessed weights it would not fit; that is no more than a danger
+        ("H100 80GB", {"model_type": "llama", "quantization_config": {"quant_method": "quark"}}),
+    ],
+)
+def test_what_is_not_modelled_is_neither_exact_nor_said_to_start(card: str, changes: dict[str, Any]) -> None:
+    spec = spec_from_config({**WARP, **changes}, "m")
+    setup = Setup(model=spec, placement=Placement(find_gpu(card)), version=Version("0.24.0"), settings={})
+    found = setup.answer()
+    assert found.verdict == "cannot say"
+    assert not found.violated
+    assert any("is not modelled" in reason for reason in found.reasons)
+    document = found.document("m")
+    low, high = document["weights_gib_interval"]
+    assert high - low > document["weights_gib"]
+
+
+def test_a_rule_that_needs_no_memory_refuses_what_is_not_modelled() -> None:
+    spec, card = spec_from_config(WARP, "m"), Placement(find_gpu("H100 80GB"))
+    setup = Setup(model=spec, placement=card, version=Version("0.24.0"), settings={"max_model_len": 100000})
+    assert setup.answer().verdict == "will not start"
+
+
+def test_a_tower_that_no_prompt_needs_is_not_loaded() -> None:
+    """Qwen2.5-VL takes images and videos: it loses its tower only if both are forbidden."""
+    model, card = load_model("Qwen/Qwen2.5-VL-7B-Instruct"), Placement(find_gpu("H200"))
+
+    def weights(version: str = "0.24.0", *words: str) -> float:
+        flags = read_flags(words, Version(version))
+        setup = Setup(model=model, placement=card, version=Version(version), settings={}, flags=flags)
+        return float(setup.answer().deployment.memory.weight_bytes) / GIB
+
+    whole = weights()
+    assert weights("0.24.0", "--limit-mm-per-prompt", '{"image": 0}') == whole
+    assert weights("0.9.0", "--limit-mm-per-prompt", '{"image": 0, "video": 0}') > whole - 0.5
+    bare = [weights("0.24.0", "--limit-mm-per-prompt", '{"image": 0, "video": 0}'),
+            weights("0.24.0", "--language-model-only")]  # fmt: skip
+    assert bare == [pytest.approx(whole - 1.25, abs=0.05)] * 2
