@@ -99,16 +99,14 @@ def hints(deployment: Deployment) -> list[str]:
 
 
 def _drafter_hints(engine: ResolvedEngine) -> list[str]:
-    """What is counted of a drafter, and what is assumed of it."""
+    """What is assumed of a drafter whose config.json is not here."""
     speculation = engine.speculation
-    if speculation is None or speculation.drafting == "none":
+    if speculation is None or not drafter_is_guessed(speculation):
         return []
-    if drafter_is_guessed(speculation):
-        return [
-            f"the drafter {speculation.model} is neither a directory nor a shipped model: its weights are not counted, "
-            "the layers of its KV cache are guessed, and the number of requests with them"
-        ]
-    return ["speculative_config: the drafter's weights and KV cache are counted, its buffers are not"]
+    return [
+        f"the drafter {speculation.model} is neither a directory nor a shipped model: its weights are not counted, "
+        "the layers of its KV cache are guessed, and the number of requests with them"
+    ]
 
 
 def _unmodelled(model: ModelSpec) -> list[str]:
