@@ -88,6 +88,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "SNAPSHOT_AFTER_NCCL_SINCE",
             "STEADY_GRAPHS_SINCE",
             "TIMESTAMPED_VIDEO",
+            "TOWER_LEFT_OUT_SINCE",
             "TRITON_ATTN_NAMED_SINCE",
             "TRITON_TOP_K_SINCE",
             "VIDEO_ALONE_SINCE",

@@ -106,6 +106,7 @@ from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE
 from planner.engine.versions import SNAPSHOT_AFTER_NCCL_SINCE as SNAPSHOT_AFTER_NCCL_SINCE
 from planner.engine.versions import STEADY_GRAPHS_SINCE as STEADY_GRAPHS_SINCE
 from planner.engine.versions import TIMESTAMPED_VIDEO as TIMESTAMPED_VIDEO
+from planner.engine.versions import TOWER_LEFT_OUT_SINCE as TOWER_LEFT_OUT_SINCE
 from planner.engine.versions import TRITON_ATTN_NAMED_SINCE as TRITON_ATTN_NAMED_SINCE
 from planner.engine.versions import TRITON_TOP_K_SINCE as TRITON_TOP_K_SINCE
 from planner.engine.versions import VIDEO_ALONE_SINCE as VIDEO_ALONE_SINCE

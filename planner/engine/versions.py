@@ -59,6 +59,9 @@ GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE = Version("0.10.0")
 """V1 captures CUDA graphs up to twice max_num_seqs; before, always up to the largest (vLLM's pull request 20628)."""
 KV_USAGE_RENAMED_SINCE = Version("0.10.0")
 """The metrics of the KV cache have no `gpu_` in their names (0.9.2 writes both names, 0.14.1 only these)."""
+TOWER_LEFT_OUT_SINCE = Version("0.10.1")
+"""A tower is not loaded if no prompt may have images or videos (vllm@0.10.1 models/qwen2_5_vl.py, gemma3_mm.py; for all
+models measured at 0.24.0)."""
 CONFIG_FILE_LISTS_SINCE = Version("0.10.2")
 """A file for `--config` may hold lists; the wheel of 0.9.2 accepts none."""
 

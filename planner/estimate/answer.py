@@ -16,6 +16,7 @@ from packaging.version import Version
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint
 from planner.engine import (
+    TOWER_LEFT_OUT_SINCE,
     ResolvedEngine,
     Unmodelled,
     VllmFlags,
@@ -37,9 +38,6 @@ from planner.units import to_gib
 Verdict = Literal["starts", "at risk", "will not start", "cannot say"]
 
 NO_FLAGS = VllmFlags()
-TOWER_LEFT_OUT_SINCE = Version("0.10.1")
-"""A tower is not loaded if no prompt may have images or videos (vllm@0.10.1 models/qwen2_5_vl.py, gemma3_mm.py; for all
-models measured at 0.24.0)."""
 DIGITS = 4
 """Decimal places of GiB figures in documents, as in vLLM's log of the weights."""
 
