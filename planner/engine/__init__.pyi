@@ -37,6 +37,7 @@ from planner.engine.flags import parse_flags as parse_flags
 from planner.engine.flags import refused_choice as refused_choice
 from planner.engine.flags import serve_args as serve_args
 from planner.engine.flags import serve_env as serve_env
+from planner.engine.kv_defaults import keeps_state_per_block as keeps_state_per_block
 from planner.engine.levers import LEVERS as LEVERS
 from planner.engine.levers import Lever as Lever
 from planner.engine.levers import lever_of as lever_of
@@ -71,10 +72,16 @@ from planner.engine.metrics_page import parse_telemetry as parse_telemetry
 from planner.engine.metrics_page import read_gauges as read_gauges
 from planner.engine.metrics_page import read_ttft as read_ttft
 from planner.engine.metrics_page import ttft_quantile as ttft_quantile
+from planner.engine.speculation import Speculation as Speculation
+from planner.engine.speculation import speculation_of as speculation_of
+from planner.engine.versions import BATCHES_IN_FLIGHT_SINCE as BATCHES_IN_FLIGHT_SINCE
+from planner.engine.versions import BLOCK_ALIGNED_BY_SIZE_SINCE as BLOCK_ALIGNED_BY_SIZE_SINCE
 from planner.engine.versions import COMPILE_COUNTS_SINCE as COMPILE_COUNTS_SINCE
+from planner.engine.versions import CONCURRENCY_BY_BLOCKS_SINCE as CONCURRENCY_BY_BLOCKS_SINCE
 from planner.engine.versions import CONFIG_FILE_LISTS_SINCE as CONFIG_FILE_LISTS_SINCE
 from planner.engine.versions import CONFIG_FILE_SINCE as CONFIG_FILE_SINCE
 from planner.engine.versions import CONTEXT_IN_BUDGET_UNTIL as CONTEXT_IN_BUDGET_UNTIL
+from planner.engine.versions import DELTA_CHECKPOINT_SINCE as DELTA_CHECKPOINT_SINCE
 from planner.engine.versions import ERRORS_NESTED_SINCE as ERRORS_NESTED_SINCE
 from planner.engine.versions import FP8_KV_ON_ADA_SINCE as FP8_KV_ON_ADA_SINCE
 from planner.engine.versions import FRAGMENTS_COUNTED_UNTIL as FRAGMENTS_COUNTED_UNTIL
@@ -84,7 +91,12 @@ from planner.engine.versions import FUSED_ROTARY_SINCE as FUSED_ROTARY_SINCE
 from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE as GRAPHS_IN_BUDGET_SINCE
 from planner.engine.versions import HYBRID_KV_SINCE as HYBRID_KV_SINCE
 from planner.engine.versions import IMAGE_FITS_CONTEXT_UNTIL as IMAGE_FITS_CONTEXT_UNTIL
+from planner.engine.versions import KV_SIZE_BY_REQUESTS_SINCE as KV_SIZE_BY_REQUESTS_SINCE
 from planner.engine.versions import KV_USAGE_RENAMED_SINCE as KV_USAGE_RENAMED_SINCE
+from planner.engine.versions import MAMBA2_CHECKPOINT_SINCE as MAMBA2_CHECKPOINT_SINCE
+from planner.engine.versions import MAMBA_ALIGN_SINCE as MAMBA_ALIGN_SINCE
+from planner.engine.versions import MAMBA_BLOCKS_CHECKED_SINCE as MAMBA_BLOCKS_CHECKED_SINCE
+from planner.engine.versions import MLA_HYBRID_BLOCK_SINCE as MLA_HYBRID_BLOCK_SINCE
 from planner.engine.versions import LATEST as LATEST
 from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TORCH_SINCE
 from planner.engine.versions import NEWEST as NEWEST
@@ -99,6 +111,8 @@ from planner.engine.versions import TRITON_ATTN_NAMED_SINCE as TRITON_ATTN_NAMED
 from planner.engine.versions import TRITON_TOP_K_SINCE as TRITON_TOP_K_SINCE
 from planner.engine.versions import VIDEO_ALONE_SINCE as VIDEO_ALONE_SINCE
 from planner.engine.versions import WHOLE_MODEL_CHECKED as WHOLE_MODEL_CHECKED
+from planner.engine.versions import WIDER_GROUPS_SINCE as WIDER_GROUPS_SINCE
+from planner.engine.versions import WIDE_GROUPS_SINCE as WIDE_GROUPS_SINCE
 from planner.engine.versions import knows as knows
 from planner.engine.versions import parse_version as parse_version
 from planner.engine.versions import supported_version as supported_version

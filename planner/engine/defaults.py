@@ -17,6 +17,13 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, IntColumn
+from planner.engine.kv_defaults import (
+    default_block_size,
+    least_batched_tokens,
+    prefix_caching,
+    resolve_kv_cache_dtype,
+)
+from planner.engine.speculation import Speculation, speculation_of
 from planner.engine.versions import (
     ASYNC_SCHEDULING_SINCE,
     ASYNC_WITH_NGRAM_SINCE,
@@ -47,6 +54,8 @@ USE_V1_ENV = "VLLM_USE_V1"
 """Environment variable that forces V0 ("0") if a version has both engines; it is kept among the settings."""
 LONG_CONTEXT = 32768
 """Largest max_model_len, in tokens, at which V0 does not turn chunked prefill on by itself."""
+UNIFIED_MEMORY = ("GB10", "Thor")
+"""Cards that share the host's memory, of which NVML reports none."""
 BIG_CARD_BYTES = 70 * GIB
 """Memory from which V1 gives a card larger batches, since 0.8.5."""
 
@@ -62,6 +71,7 @@ class ResolvedEngine:
     tensor_parallel_size: int
     pipeline_parallel_size: int
     kv_cache_dtype: str
+    """As stored: what the checkpoint asks for instead of `auto`, `fp8_ds_mla` for the rows of sparse attention."""
     attention_backend: str
     max_model_len: IntColumn
     max_num_seqs: IntColumn
@@ -94,6 +104,11 @@ class ResolvedEngine:
     @property
     def num_gpus(self) -> int:
         return self.world_size * self.data_parallel_size
+
+    @property
+    def speculation(self) -> Speculation | None:
+        """Speculative decoding; None without it."""
+        return speculation_of(self.speculative_config)
 
     @property
     def swap_space_bytes(self) -> FloatColumn:
@@ -167,6 +182,8 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
     is_forced = generation == "V1" and version < CHUNKED_PREFILL_FORCED_UNTIL
     chunked = True if is_forced else column("enable_chunked_prefill", chunked_default)
     batched, seqs = _scheduler_defaults(generation, gpu, version, max_model_len, chunked)
+    batched = columns.maximum(batched, least_batched_tokens(model, version))
+    kv_cache_dtype = resolve_kv_cache_dtype(settings.get("kv_cache_dtype"), model, gpu, version)
     if generation == "V1" and version >= DEFAULTS_CUT_SINCE:
         asked = column("max_num_seqs", seqs)
         batched = columns.minimum(batched, asked * max_model_len)
@@ -179,17 +196,17 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         quantization=settings.get("quantization") or _kernel_of(model, gpu, version),
         tensor_parallel_size=settings.get("tensor_parallel_size") or 1,
         pipeline_parallel_size=settings.get("pipeline_parallel_size") or 1,
-        kv_cache_dtype=settings.get("kv_cache_dtype") or "auto",
+        kv_cache_dtype=kv_cache_dtype,
         attention_backend=settings.get("attention_backend")
-        or default_backend(generation, gpu, version, settings.get("kv_cache_dtype") or "auto"),
+        or default_backend(generation, gpu, version, kv_cache_dtype),
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=column("max_num_batched_tokens", batched),
         gpu_memory_utilization=column("gpu_memory_utilization", 0.92 if version >= HIGHER_UTILIZATION_SINCE else 0.90),
-        block_size=column("block_size", 128 if gpu.is_cpu else 16),
+        block_size=column("block_size", default_block_size(model, gpu, version, kv_cache_dtype)),
         swap_space=column("swap_space", 4.0 if generation == "V0" else 0.0),
         enable_chunked_prefill=chunked,
-        enable_prefix_caching=column("enable_prefix_caching", generation == "V1"),
+        enable_prefix_caching=prefix_caching(settings.get("enable_prefix_caching"), model, version, generation == "V1"),
         enforce_eager=column("enforce_eager", False) | (column("optimization_level", 2) == 0),  # O0: no graphs either
         max_seq_len_to_capture=columns.minimum(column("max_seq_len_to_capture", 8192), max_model_len),
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
@@ -240,7 +257,13 @@ def _refuses_async(version: Version, num_stages: int, speculates: bool) -> bool:
 
 
 def _is_big(gpu: GpuSpec, version: Version) -> bool:
-    """Whether the card gets larger batches: decided by name up to 0.8.4, by memory since; not the A100 since 0.9."""
+    """Whether the card gets larger batches: decided by name up to 0.8.4, by memory since; not the A100 since 0.9.
+
+    Not the GB10 either: NVML reports no memory of its own for it, and 0.33 excludes it in so many words (two starts of
+    0.25.1 raise max_num_batched_tokens from 2048).
+    """
+    if any(name in gpu.name for name in UNIFIED_MEMORY):
+        return False
     if version < LARGE_BATCH_BY_MEMORY_SINCE:
         return "H100" in gpu.name or "H200" in gpu.name
     is_small = gpu.name.startswith("A100") and version >= SMALL_BATCH_ON_A100_SINCE

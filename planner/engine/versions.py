@@ -41,6 +41,9 @@ HALF_FALLBACK_SINCE = Version("0.9.0")
 0.9.2 does)."""
 SMALL_BATCH_ON_A100_SINCE = Version("0.9.0")
 """V1 gives the A100, of any memory, the batches of small cards (vllm@0.9.2 excludes it by name)."""
+CONCURRENCY_BY_BLOCKS_SINCE = Version("0.9.1")
+"""V1's maximum concurrency counts whole blocks of a request; before, tokens over max_model_len (v1/core/
+kv_cache_utils.py:get_max_concurrency_for_kv_cache_config, which 0.9.0 does not have)."""
 CONTEXT_IN_BUDGET_UNTIL = Version("0.9.0")
 """V1 subtracts the CUDA context and other processes from the budget (vllm@0.8.5 v1/worker/gpu_worker.py)."""
 
@@ -85,7 +88,30 @@ get_max_video_tokens)."""
 ERRORS_NESTED_SINCE = Version("0.11.0")
 """A response with an error has it under the key `error`."""
 
-# 0.12 to 0.17
+# 0.12 to 0.18
+MAMBA_PREFIX_ALL = (Version("0.11.0"), Version("0.32.0"))
+"""From the first version and before the second, prefix caching keeps a Mamba state per block of tokens (mode `all`,
+models that are SupportsMambaPrefixCaching); 0.10.2 turns prefix caching off, 0.32.0 config/cache.py has no `all`."""
+WIDE_GROUPS_SINCE = Version("0.12.0")
+"""Groups of KV cache layers are as wide as the commonest kind if that has less than 1.25 times the layers of the rarest
+one (v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size; 0.11.2 never does)."""
+WIDER_GROUPS_SINCE = Version("0.18.0")
+"""That ratio is 1.5 (0.17.1 has 1.25)."""
+MODELOPT_KV_SCHEME_SINCE = Version("0.14.0")
+"""kv_cache_dtype auto follows a modelopt checkpoint (utils/torch_utils.py:get_kv_cache_quant_algo_string; 0.13.0 does
+not have it)."""
+KV_SCHEME_SINCE = Version("0.16.0")
+"""kv_cache_dtype auto follows a compressed-tensors checkpoint's kv_cache_scheme (layers/attention/attention.py; 0.14.1
+does not, 0.15 was not read)."""
+MAMBA_ALIGN_SINCE = Version("0.16.0")
+"""Prefix caching works for every hybrid model: two states per request, mode `align`; and speculative tokens have states
+of their own (v1/kv_cache_interface.py:MambaSpec; 0.14.1 has neither, 0.15 was not read)."""
+FLASHINFER_SPARSE_MLA_SINCE = Version("0.17.0")
+"""On compute capability 10.x sparse attention with an fp8 KV cache runs on FlashInfer, which stores plain fp8
+(platforms/cuda.py:_get_backend_priorities)."""
+FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
+"""Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
+FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
 FP8_KV_ON_ADA_SINCE = Version("0.12.0")
 """V1 picks by itself a backend that serves an fp8 KV cache below compute capability 9.0."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
@@ -102,6 +128,9 @@ TRITON_TOP_K_SINCE = Version("0.16.0")
 """Top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
 
 # 0.20
+KV_SIZE_BY_REQUESTS_SINCE = Version("0.20.1")
+""""GPU KV cache size" is concurrency times max_model_len; before, blocks over groups times the smallest block (0.20.0
+and 0.20.1 v1/core/kv_cache_utils.py)."""
 HIGHER_UTILIZATION_SINCE = Version("0.20.0")
 """The default gpu_memory_utilization is 0.92 instead of 0.90 (vllm@0.20.2 has 0.92, 0.14.1 has 0.90)."""
 DEFAULTS_CUT_SINCE = Version("0.20.0")
@@ -121,6 +150,16 @@ FUSED_MLP_SINCE = Version("0.20.0")
 MORE_OUTSIDE_TORCH_SINCE = Version("0.20.0")
 """An engine alone on a card of compute capability 9.0 takes more memory outside torch (recorded starts of 0.24)."""
 
+MAMBA_BLOCKS_CHECKED_SINCE = Version("0.20.0")
+"""The engine refuses more sequences than it has KV cache blocks for Mamba states, if it captures full graphs
+(config/compilation.py:resolve_cudagraph_mode_and_sizes; 0.19.1 captures fewer graphs instead)."""
+BLOCK_ALIGNED_BY_SIZE_SINCE = Version("0.20.0")
+"""A hybrid's block is a multiple of block_size, before of the kernel's own (0.20.0 platforms/interface.py:
+_align_hybrid_block_size, 0.18.0 models/config.py)."""
+PREFIX_LM_BATCH_SINCE = Version("0.22.0")
+"""The default max_num_batched_tokens holds the largest image or video of a model that sees it whole (engine/
+arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""
+
 # 0.23 and later
 SECOND_RUNNER_SINCE = Version("0.23.0")
 """Model runner V2 serves some architectures (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES)."""
@@ -130,6 +169,21 @@ FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
 ASYNC_WITH_NGRAM_SINCE = Version("0.25.0")
 """Asynchronous scheduling works with n-gram speculative decoding; before it is refused, later it depends on the model
 runner (vllm@0.24.0, 0.33.0 config/vllm.py)."""
+BATCHES_IN_FLIGHT_SINCE = Version("0.26.0")
+"""Windows and chunks reserve KV cache for every batch in flight, two of them with asynchronous scheduling
+(config/vllm.py:max_in_flight_tokens; 0.25.1 reserves one)."""
+HYBRID_PREFIX_SINCE = Version("0.26.0")
+"""Prefix caching is on by default for hybrid models (config/model.py:is_prefix_caching_supported; off in 0.25.1)."""
+MLA_HYBRID_BLOCK_SINCE = Version("0.27.0")
+"""The block of a hybrid with latent attention is a multiple of 128 tokens (platforms/interface.py; 0.26.0 has no such
+line)."""
+MAMBA2_CHECKPOINT_SINCE = Version("0.32.0")
+"""A prefill of Mamba-2 keeps one more state in mode `align` (layers/mamba/mamba_mixer2.py:get_kv_cache_spec)."""
+DELTA_CHECKPOINT_SINCE = Version("0.33.0")
+"""So does a gated delta net (layers/mamba/gdn/qwen_gdn_linear_attn.py; 0.32.0 does not)."""
+GLM_FP8_KV_SINCE = Version("0.32.0")
+"""kv_cache_dtype auto is fp8 for GLM with sparse attention on compute capability 10.x (models/config.py:
+GlmMoeDsaForCausalLM)."""
 SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
 """Model runner V2 serves every architecture."""
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")

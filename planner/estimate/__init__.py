@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "explore": ["SideBySide", "Fit", "Sweep", "fit", "layouts_of", "sweep"],
         "fixes": ["nearest_fixes"],
         "memory.calibration": [
+            "ImpossibleCalibrationError",
             "SAME_CARD_FRACTION",
             "calibrate",
             "load_calibrations",

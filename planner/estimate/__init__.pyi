@@ -11,6 +11,7 @@ from planner.estimate.explore import fit as fit
 from planner.estimate.explore import layouts_of as layouts_of
 from planner.estimate.explore import sweep as sweep
 from planner.estimate.fixes import nearest_fixes as nearest_fixes
+from planner.estimate.memory.calibration import ImpossibleCalibrationError as ImpossibleCalibrationError
 from planner.estimate.memory.calibration import SAME_CARD_FRACTION as SAME_CARD_FRACTION
 from planner.estimate.memory.calibration import calibrate as calibrate
 from planner.estimate.memory.calibration import load_calibrations as load_calibrations

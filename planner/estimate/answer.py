@@ -74,6 +74,8 @@ class Answer:
         """Lower and upper end of the 90 % interval of the KV cache size, in tokens."""
         memory = self.deployment.memory
         low, high = memory.kv_interval_bytes
+        if not memory.kv_block_bytes:  # the model keeps no KV cache
+            return 0, 0
         blocks = (int(low // memory.kv_block_bytes), int(high // memory.kv_block_bytes))
         return int(replace(memory, num_blocks=blocks[0]).kv_tokens), int(
             replace(memory, num_blocks=blocks[1]).kv_tokens

@@ -171,6 +171,8 @@ def _needed_step(setup: Setup, base: Answer) -> dict[str, Any] | None:
 def _gaining(setup: Setup, base: Answer) -> Iterator[Fix]:
     """Per move the first point with the share ENOUGH of its gain; for max_num_seqs also the nearest if much smaller."""
     now = float(base.deployment.memory.kv_tokens)
+    if not now:  # an encoder keeps no KV cache
+        return
     for names, points in _moves(setup, base, for_starting=False):
         answers = {
             row: answer
@@ -243,7 +245,11 @@ def _moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tup
 def _all_moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
     engine, model, gpu = base.deployment.engine, setup.model, setup.placement.gpu
     batched, length = int(engine.max_num_batched_tokens), int(engine.max_model_len)
-    yield ("max_num_seqs",), _each(_halvings(int(engine.max_num_seqs), 1 if for_starting else 8))
+    seqs = _halvings(int(engine.max_num_seqs), 1 if for_starting else 8)
+    blocks = int(base.deployment.memory.num_blocks)
+    if base.deployment.memory.has_states and 0 < blocks < int(engine.max_num_seqs):  # as vLLM's message advises
+        seqs = sorted({blocks, *seqs}, reverse=True)
+    yield ("max_num_seqs",), _each(seqs)
     smaller = [tokens for tokens in _halvings(batched, 512) if tokens >= int(engine.max_num_seqs)]
     if not engine.enable_chunked_prefill:
         yield ("enable_chunked_prefill", "max_num_batched_tokens"), [(True, n) for n in (*smaller, 2048) if n < length]

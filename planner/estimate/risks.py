@@ -9,7 +9,9 @@ from packaging.version import Version
 
 from planner.engine import ResolvedEngine, knows, version_doubt
 from planner.estimate.deployment import Deployment
-from planner.estimate.rules import pinned_bytes, stages_counted
+from planner.estimate.kv_rules import stages_counted
+from planner.estimate.memory.kv_layers import drafter_is_guessed
+from planner.estimate.rules import pinned_bytes
 from planner.model import ModelSpec
 from planner.units import GIB, MIB, format_gib
 
@@ -88,9 +90,23 @@ def hints(deployment: Deployment) -> list[str]:
                 f"a batch with one sequence over max_seq_len_to_capture ({engine.max_seq_len_to_capture}) runs "
                 "without CUDA graphs"
             )
-    if memory.max_concurrency < 2:
+    found += _drafter_hints(engine)
+    if not memory.kv_block_bytes:
+        found.append("the model keeps no KV cache: its attention sees the whole input at once")
+    elif memory.max_concurrency < 2:
         found.append(f"only {memory.max_concurrency:.2f} requests of full length fit the KV cache at once")
     return found
+
+
+def _drafter_hints(engine: ResolvedEngine) -> list[str]:
+    """What is assumed of a drafter whose config.json is not here."""
+    speculation = engine.speculation
+    if speculation is None or not drafter_is_guessed(speculation):
+        return []
+    return [
+        f"the drafter {speculation.model} is neither a directory nor a shipped model: its weights are not counted, "
+        "the layers of its KV cache are guessed, and the number of requests with them"
+    ]
 
 
 def _unmodelled(model: ModelSpec) -> list[str]:

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
-from planner.engine import TRITON_ATTN_NAMED_SINCE, WHOLE_MODEL_CHECKED, reads_fp8
+from planner.engine import TRITON_ATTN_NAMED_SINCE, reads_fp8
 from planner.estimate.deployment import Deployment
-from planner.estimate.memory.per_gpu import WATERMARK_FRACTION
+from planner.estimate.kv_rules import (
+    capacity_message,
+    lacks_one_request,
+    no_blocks,
+    states_without_block,
+    under_watermark,
+)
 from planner.estimate.memory.weights import padded_vocab_size
 from planner.hardware import GpuSpec
 from planner.model import ModelSpec
@@ -256,57 +262,12 @@ def _kv_on_card(d: Deployment) -> Any:
     return d.memory.kv_cache_bytes + d.memory.weight_bytes - d.memory.total_bytes
 
 
-def _no_blocks(d: Deployment) -> Any:
-    return 1 - d.memory.num_blocks
-
-
-def _kv_capacity(d: Deployment) -> Any:
-    if d.engine.generation == "V1":
-        return d.memory.request_blocks * stages_counted(d) - d.memory.num_blocks
-    return d.engine.max_model_len - _capacity_tokens(d)
-
-
-def stages_counted(d: Deployment) -> int:
-    """Number of pipeline stages whose layers V1's check counts on one rank: 1, or all in versions with a regression.
-
-    Source: vllm@0.14.0..0.16.0 v1/core/kv_cache_utils.py:get_kv_cache_configs.
-    """
-    first, until = WHOLE_MODEL_CHECKED
-    return d.engine.pipeline_parallel_size if first <= d.engine.version < until else 1
-
-
-def _capacity_tokens(d: Deployment) -> Any:
-    return d.memory.num_blocks // d.engine.pipeline_parallel_size * d.engine.block_size
-
-
-def _watermark(d: Deployment) -> Any:
-    """Blocks that a full-length prompt lacks: V0 admits a prompt only into 99 % of the blocks (A2.9)."""
-    if d.engine.generation != "V0":
-        return 0
-    needed = columns.ceil(d.engine.max_model_len / d.engine.block_size)
-    return needed - columns.floor((1 - WATERMARK_FRACTION) * d.memory.num_blocks)
-
-
 def _outside(d: Deployment) -> Any:
     return 0 if d.gpu.is_cpu else -d.memory.spare_outside_bytes
 
 
 def _workload(d: Deployment) -> Any:
     return d.workload_tokens - d.engine.max_model_len
-
-
-def _kv_message(d: Deployment) -> str:
-    length, stored = d.engine.max_model_len, _capacity_tokens(d)
-    if d.engine.generation == "V0":
-        return (
-            f"The model's max seq len ({length}) is larger than the maximum number of tokens that can be stored in "
-            f"KV cache ({stored}). Try increasing `gpu_memory_utilization` or decreasing `max_model_len`"
-        )
-    needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * stages_counted(d)
-    return (
-        f"To serve at least one request with the models's max seq len ({length}), ({format_gib(needed)} KV cache is "
-        f"needed, which is larger than the available KV cache memory ({format_gib(d.memory.kv_cache_bytes)})."
-    )
 
 
 def _capability(gpu: GpuSpec) -> str:
@@ -383,11 +344,16 @@ RULES: tuple[Rule, ...] = (
          lambda d: f"CUDA out of memory while allocating the KV cache: {format_gib(d.memory.kv_cache_bytes)} beside "
                    f"{format_gib(d.memory.weight_bytes)} of weights on {format_gib(d.memory.total_bytes)}",
          OUT_OF_MEMORY),
-    Rule("KV cache has blocks", _no_blocks,
+    Rule("KV cache has blocks", no_blocks,
          lambda _: "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when "
                    "initializing the engine.", OUT_OF_MEMORY),
-    Rule("KV cache holds one request", _kv_capacity, _kv_message, OUT_OF_MEMORY),
-    Rule("V0 admits a full-length prompt", _watermark,
+    Rule("KV cache holds one request", lacks_one_request, capacity_message, OUT_OF_MEMORY),
+    Rule("max_num_seqs fits the Mamba cache blocks", states_without_block,
+         lambda d: f"max_num_seqs ({d.engine.max_num_seqs}) exceeds available Mamba cache blocks "
+                   f"({d.memory.num_blocks}). Each decode sequence requires one Mamba cache block, so CUDA graph "
+                   f"capture cannot proceed. Please lower max_num_seqs to at most {d.memory.num_blocks} or increase "
+                   "gpu_memory_utilization."),
+    Rule("V0 admits a full-length prompt", under_watermark,
          lambda d: f"starts, but no prompt of {d.engine.max_model_len} tokens is ever admitted: V0 keeps 1 % of the "
                    f"{format_count(float(d.memory.num_blocks))} blocks free", STARTS_ANYWAY),
     Rule("CUDA graphs fit outside the budget", _outside,

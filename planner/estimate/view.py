@@ -178,6 +178,9 @@ def _bar(rows: list[Row], d: Deployment) -> Text:
 
 def _capacity(answer: Answer) -> list[RenderableType]:
     d, memory = answer.deployment, answer.deployment.memory
+    verdict = Text(f"verdict    {_verdict_words(answer)}", _STYLES[answer.verdict])
+    if not memory.kv_block_bytes:
+        return [Text("KV cache   none: each request is computed in one step"), verdict]
     low, high = memory.kv_interval_bytes
     few, many = answer.kv_tokens_interval
     lines: list[RenderableType] = [
@@ -195,8 +198,11 @@ def _capacity(answer: Answer) -> list[RenderableType]:
         )
     each = " each" if d.instances > 1 else ""
     concurrency = f"{float(memory.max_concurrency):.2f} requests of {d.engine.max_model_len} tokens at once{each}"
-    verdict = "starts, at risk" if answer.verdict == "at risk" else answer.verdict
-    return [*lines, Text(f"capacity   {concurrency}"), Text(f"verdict    {verdict}", _STYLES[answer.verdict])]
+    return [*lines, Text(f"capacity   {concurrency}"), verdict]
+
+
+def _verdict_words(answer: Answer) -> str:
+    return "starts, at risk" if answer.verdict == "at risk" else answer.verdict
 
 
 def _reasons(answer: Answer) -> list[RenderableType]:

@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Mamba",
             "Mlp",
             "ShortConvolution",
+            "State",
         ],
         "modules": ["Module", "Part"],
         "quantization": ["Quantization", "Scheme"],

@@ -92,6 +92,8 @@ class DeltaNet(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens under the short convolution; the state keeps one less."""
     is_kimi: bool = False
     """Kimi delta attention: convolutions of queries, keys and values apart, gates through a low rank."""
+    state_dtype: str | None = None
+    """dtype of the recurrent state; None: as the model's."""
     is_interleaved: bool = False
     """Whether projections lie interleaved by group of heads (Qwen3-Next), not one after the other (Qwen3.5)."""
     name: str = "linear_attn"
@@ -123,6 +125,10 @@ class Mamba(msgspec.Struct, frozen=True, kw_only=True):
     has_bias: bool = False
     has_conv_bias: bool = True
     has_gated_norm: bool = True
+    state_dtype: str | None = None
+    """dtype of the recurrent state; None: as the model's."""
+    chunk_size: int = 2048
+    """Tokens that the kernel takes at once; mamba_cache_mode `all` keeps a state at multiples of it."""
     name: str = "mixer"
 
     @property
@@ -152,7 +158,9 @@ class LightningAttention(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "self_attn"
 
 
-Mixer = Attention | LatentAttention | DeltaNet | Mamba | ShortConvolution | LightningAttention
+State = DeltaNet | Mamba | ShortConvolution | LightningAttention
+"""Mixers that keep a state of fixed size per request instead of a key and a value per token."""
+Mixer = Attention | LatentAttention | State
 
 
 class Mlp(msgspec.Struct, frozen=True, kw_only=True):

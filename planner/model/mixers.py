@@ -164,8 +164,21 @@ def state_mixer(keys: Keys, family: Family) -> Mixer:
                 num_value_heads=keys.number("linear_num_value_heads"),
                 value_head_dim=keys.number("linear_value_head_dim"),
                 kernel_size=keys.number("linear_conv_kernel_dim", default=4),
+                state_dtype=_state_dtype(keys, "mamba_ssm_dtype"),
                 is_interleaved=keys.value("model_type") == "qwen3_next",
             )
+
+
+def _state_dtype(keys: Keys, key: str) -> str | None:
+    """dtype of the states by config.json; vllm@0.24 models/config.py: Qwen3_5ForConditionalGenerationConfig and
+    NemotronHForCausalLMConfig read it, other classes keep the model's."""
+    named = keys.value(key)
+    return named if named in ("float32", "float16", "bfloat16") else None
+
+
+def _chunk_size(keys: Keys) -> int:
+    """vllm@0.24 config/model.py:get_mamba_chunk_size."""
+    return keys.number("mamba_chunk_size", "chunk_size", default=2048)
 
 
 def _kimi(keys: Keys) -> DeltaNet:
@@ -175,7 +188,8 @@ def _kimi(keys: Keys) -> DeltaNet:
     heads, width = inner.number("num_heads"), inner.number("head_dim")
     return DeltaNet(
         num_key_heads=heads, key_head_dim=width, num_value_heads=heads, value_head_dim=width,
-        kernel_size=inner.number("short_conv_kernel_size", default=4), is_kimi=True, name="self_attn",
+        kernel_size=inner.number("short_conv_kernel_size", default=4), is_kimi=True, state_dtype="float32",
+        name="self_attn",
     )  # fmt: skip
 
 
@@ -193,6 +207,8 @@ def _mamba2(keys: Keys, family: Family) -> Mamba:
             num_groups=keys.number("n_groups", default=8),
             has_bias=keys.flag("use_bias"),
             has_conv_bias=keys.flag("use_conv_bias", default=True),
+            state_dtype=_state_dtype(keys, "mamba_ssm_cache_dtype") or "float32",
+            chunk_size=_chunk_size(keys),
         )
     named = keys.value("mamba_d_ssm")
     inner = keys.number("mamba_d_ssm") if named is not None else keys.number("mamba_expand", default=2) * hidden
@@ -206,6 +222,7 @@ def _mamba2(keys: Keys, family: Family) -> Mamba:
         has_bias=keys.flag("mamba_proj_bias"),
         has_conv_bias=keys.flag("mamba_conv_bias", default=True),
         has_gated_norm=keys.flag("mamba_rms_norm", default=True),
+        chunk_size=_chunk_size(keys),
         name="mamba",
     )
 

@@ -99,9 +99,12 @@ def read_quantization(config: Mapping[str, Any] | None, name: str) -> Quantizati
 
 def _implied(config: Mapping[str, Any]) -> str | None:
     """Method of a block without quant_method that vLLM accepts (config/model.py:_verify_quantization)."""
+    return "modelopt" if _is_by_modelopt(config) or config.get("quant_algo") else None
+
+
+def _is_by_modelopt(config: Mapping[str, Any]) -> bool:
     producer = config.get("producer")
-    by_modelopt = isinstance(producer, Mapping) and producer.get("name") == "modelopt"
-    return "modelopt" if by_modelopt or config.get("quant_algo") else None
+    return isinstance(producer, Mapping) and producer.get("name") == "modelopt"
 
 
 def _group(value: Any, where: str) -> int:
@@ -248,15 +251,24 @@ def _modelopt(config: Mapping[str, Any], where: str) -> Quantization:
     bits, group = (scheme.bits, scheme.group_size) if scheme else (4, 16)
     return Quantization(
         method=str(config.get("quant_method") or "modelopt"), bits=bits, group_size=group, scheme=scheme,
-        rules=tuple(rules), reaches_tower=scheme is not None, kv_cache_dtype=_kv_dtype(config),
+        rules=tuple(rules), reaches_tower=scheme is not None, kv_cache_dtype=_modelopt_kv_dtype(config),
     )  # fmt: skip
 
 
-def _kv_dtype(config: Mapping[str, Any]) -> str | None:
-    """fp8 if the checkpoint brings scales for an FP8 KV cache (kv_cache_scheme, kv_cache_quant_algo)."""
-    scheme = config.get("kv_cache_scheme")
-    is_fp8 = isinstance(scheme, Mapping) and scheme.get("num_bits") == 8 and scheme.get("type") == "float"
-    return "fp8" if is_fp8 or str(config.get("kv_cache_quant_algo")).upper() == "FP8" else None
+def _modelopt_kv_dtype(config: Mapping[str, Any]) -> str | None:
+    """kv_cache_dtype that the checkpoint asks for (utils/torch_utils.py:get_kv_cache_quant_algo_string).
+
+    It must name its quant_method, which others accept without.
+    """
+    if not str(config.get("quant_method")).startswith("modelopt"):
+        return None
+    asked = config.get("kv_cache_scheme") or config.get("kv_cache_quant_algo")
+    if isinstance(asked, Mapping):
+        if asked.get("type") != "float":
+            return None
+        is_static_fp8 = asked.get("num_bits") == 8 and asked.get("dynamic") is False
+        return "fp8" if is_static_fp8 else "nvfp4" if asked.get("num_bits") == 4 else None
+    return {"fp8": "fp8", "nvfp4": "nvfp4"}.get(str(asked).lower())
 
 
 def _tensors_scheme(weights: Mapping[str, Any], where: str) -> Scheme:
@@ -303,7 +315,8 @@ def _compressed_tensors(config: Mapping[str, Any], where: str) -> Quantization:
     bits, group_size = (scheme.bits, scheme.group_size) if scheme else (4, -1)
     return Quantization(
         method="compressed-tensors", bits=bits, group_size=group_size, scheme=scheme, rules=tuple(rules),
-        block_size=scheme.block_size if scheme else None, reaches_tower=True, kv_cache_dtype=_kv_dtype(config),
+        block_size=scheme.block_size if scheme else None, reaches_tower=True,
+        kv_cache_dtype="fp8" if config.get("kv_cache_scheme") else None,  # layers/attention/attention.py
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from planner.model.layers import (
     LayerStack,
     Mixer,
     Mlp,
+    State,
 )
 from planner.model.modules import Module
 from planner.model.quantization import Quantization
@@ -157,6 +158,11 @@ class ModelSpec:
     @property
     def latent_attention(self) -> LatentAttention | None:
         return next(self.mixers(LatentAttention), None)
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether layers keep a state per request instead of a KV cache of tokens."""
+        return any(isinstance(mixer, State) for layer in self.layers.kinds for mixer in layer.mixers)
 
     @property
     def delta_net(self) -> DeltaNet | None:

@@ -62,7 +62,7 @@ def _log_v0(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, memory: Memo
         f"the current vLLM instance can use total_gpu_memory ({to_gib(m.total_bytes):.2f}GiB) x "
         f"gpu_memory_utilization ({float(engine.gpu_memory_utilization):.2f}) = {to_gib(float(m.budget_bytes)):.2f}GiB"
     )
-    cpu_blocks = int(m.pinned_host_bytes / engine.world_size / m.kv_block_bytes)
+    cpu_blocks = int(m.pinned_host_bytes / engine.world_size / (m.kv_block_bytes or 1))
     lines += [
         _line("cuda.py:228", f"Using {backend} backend."),
         _line("model_runner.py:1108", f"Starting to load model {model.name}..."),

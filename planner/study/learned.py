@@ -9,6 +9,7 @@ from planner.estimate import (
     Calibration,
     Calibrations,
     Deployment,
+    ImpossibleCalibrationError,
     MemoryFigures,
     calibrate,
     calibration_key,
@@ -24,11 +25,19 @@ class Learned:
     calibrations: Calibrations = field(default_factory=dict)
     of_hosts: Mapping[str, Mapping[str | None, Calibration]] = field(default_factory=dict)
     """Calibrations by key, then by the host's name; None is the only host of a study without several."""
+    refused: tuple[str, ...] = ()
+    """In words, starts whose figures cannot be and which taught nothing."""
 
     def learn(self, deployment: Deployment, real: MemoryFigures, source: str, host: str | None = None) -> Learned:
-        """The value after one more start of this deployment; `self` if its log had no memory figures to learn from."""
+        """The value after one more start of this deployment; `self` if its log had no memory figures to learn from.
+
+        Raises InputError if the start was on another card.
+        """
         plain = estimate_memory(deployment.model, deployment.placement, deployment.engine)
-        calibration = calibrate(plain, real, source)
+        try:
+            calibration = calibrate(plain, real, source)
+        except ImpossibleCalibrationError as error:
+            return replace(self, refused=(*self.refused, str(error)))
         if calibration is None:
             return self
         key = calibration_key(deployment.placement, deployment.engine)

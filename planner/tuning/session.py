@@ -123,6 +123,8 @@ def tune_study(
         finally:
             if search.learned.calibrations:
                 save_calibrations(workspace.calibration_path, search.learned.calibrations)
+            for refusal in search.learned.refused:
+                observer.say(f"nothing learned of {refusal}")
         return Outcome(forecast=search.forecast, trials=search.trials(), interrupted=interrupted)
 
 

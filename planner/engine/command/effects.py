@@ -95,7 +95,7 @@ UNMODELLED: dict[str, tuple[float, str]] = {
         qlora_adapter_name_or_path enable_prompt_adapter max_prompt_adapters max_prompt_adapter_token
         prompt_adapters""",
     ),
-    "a draft takes memory for its weights and KV cache, which is not modelled": (
+    "a draft takes memory for buffers, and for weights if its config is not here, which are not modelled": (
         0.15,
         """speculative_config speculative_model speculative_model_quantization speculative_draft_tensor_parallel_size
         speculative_max_model_len num_speculative_tokens ngram_prompt_lookup_max ngram_prompt_lookup_min spec_method

@@ -1,7 +1,8 @@
 """Learn what a machine really used: `calibrate(estimate, real) -> Calibration`, kept in a JSON file and applied later.
 
-A start-up log gives the size of the KV cache. Its difference from our estimate is charged to the non-torch memory, the
-component that differs from machine to machine; activation peak and graphs are corrected if the log has their figures.
+A start-up log gives the size of the KV cache, best in GiB ("Available KV cache memory"). Its difference from our
+estimate is charged to the non-torch memory, the component that differs from machine to machine; activation peak and
+graphs are corrected if the log has their figures.
 There is one calibration per card, number of ranks, interconnect and vLLM version.
 """
 
@@ -15,20 +16,29 @@ import msgspec
 
 from planner.engine import StartFacts
 from planner.errors import InputError
+from planner.estimate.memory.intervals import CALIBRATED_BYTES, LOG_STEP_BYTES
 from planner.estimate.memory.per_gpu import Calibration, Calibrations, MemoryEstimate, MemoryFigures
 from planner.files import read_bytes, write_whole
 from planner.units import MOST_BYTES, format_gib
 
 MOST_RATIO = 1000.0
 """Largest plausible ratio of real to predicted graph memory; more means a damaged file."""
+CERTAIN_WIDTHS = 2.0
+"""Half widths of the KV cache's 90 % interval beyond which a difference is no error of the estimate any more."""
+MOST_NON_TORCH_FRACTION = 0.5
+"""Largest plausible memory outside torch as a fraction of the card."""
 SAME_CARD_FRACTION = 0.1
 """Cards of one kind report total memory that differs by less than this fraction."""
+
+
+class ImpossibleCalibrationError(InputError):
+    """A start's figures cannot belong to the settings that they are compared with; nothing is learned from it."""
 
 
 def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Calibration | None:
     """Compare an uncalibrated estimate with a start of the same settings; None if its log gives no KV cache size.
 
-    Raises InputError if the log is of another card.
+    Raises InputError if the log is of another card, ImpossibleCalibrationError if no such card can have its figures.
     """
     kv_bytes = _kv_cache_bytes(estimate, real)
     if kv_bytes is None or not estimate.total_bytes:
@@ -47,9 +57,11 @@ def calibrate(estimate: MemoryEstimate, real: MemoryFigures, source: str) -> Cal
     graphs = float(estimate.graph_bytes)
     charged = graphs if estimate.graphs_in_budget else 0.0
     ratio = real.graph_bytes / graphs if real.graph_bytes and real.graph_bytes > 0 and graphs > 0 else 1.0
+    non_torch = budget - float(estimate.weight_bytes) - activations - offset - charged - kv_bytes
+    _refuse_impossible(estimate, total, kv_bytes, non_torch, source)
     return Calibration(
         total_bytes=total,
-        non_torch_bytes=budget - float(estimate.weight_bytes) - activations - offset - charged - kv_bytes,
+        non_torch_bytes=non_torch,
         activation_offset_bytes=offset,
         graph_ratio=ratio,
         source=source,
@@ -66,13 +78,43 @@ def strictest(several: Sequence[Calibration]) -> Calibration:
     )
 
 
+def _refuse_impossible(estimate: MemoryEstimate, total: int, kv_bytes: float, non_torch: float, source: str) -> None:
+    """Raise ImpossibleCalibrationError for a KV cache larger than the card, or memory outside torch that cannot be."""
+    room = total - float(estimate.weight_bytes)
+    if kv_bytes > room:
+        raise ImpossibleCalibrationError(
+            f"{source}: its KV cache of {format_gib(kv_bytes)} does not fit beside {format_gib(estimate.weight_bytes)} "
+            f"of weights on a card of {format_gib(total)}: the log is of another model or of other settings"
+        )
+    noise = CERTAIN_WIDTHS * float(estimate.uncertainty_bytes) + CALIBRATED_BYTES
+    if not -noise <= non_torch <= MOST_NON_TORCH_FRACTION * total:
+        raise ImpossibleCalibrationError(
+            f"{source}: its KV cache of {format_gib(kv_bytes)} would mean {format_gib(non_torch)} outside torch, which "
+            "cannot be: the log is of another model or of other settings"
+        )
+
+
 def _kv_cache_bytes(estimate: MemoryEstimate, real: MemoryFigures) -> float | None:
-    block_bytes = float(estimate.kv_block_bytes)
+    """The logged GiB; made exact by the logged blocks or tokens where these agree with it, or these alone."""
+    counted = _counted_bytes(estimate, real)
+    if real.kv_cache_bytes is None:
+        return counted
+    logged = float(real.kv_cache_bytes)
+    if counted is not None and 0 <= logged + LOG_STEP_BYTES - counted <= 2 * LOG_STEP_BYTES + estimate.kv_block_bytes:
+        return counted
+    return logged
+
+
+def _counted_bytes(estimate: MemoryEstimate, real: MemoryFigures) -> float | None:
+    """Bytes of the logged blocks, or of the logged tokens as this version's log means them."""
+    block_bytes, tokens = float(estimate.kv_block_bytes), real.kv_tokens
     if real.num_blocks is not None:
         return real.num_blocks * block_bytes
-    if real.kv_tokens is not None:
-        return real.kv_tokens / float(estimate.block_size) * estimate.num_kv_groups * block_bytes
-    return None if real.kv_cache_bytes is None else float(real.kv_cache_bytes)
+    if tokens is None:
+        return None
+    if estimate.size_means == "requests":
+        return tokens / float(estimate.max_model_len) * float(estimate.request_blocks) * block_bytes
+    return tokens / float(estimate.block_size) * estimate.num_kv_groups * block_bytes
 
 
 def load_calibrations(path: Path) -> dict[str, Calibration]:

@@ -7,45 +7,33 @@ Source: vllm@0.32 models/qwen3_5_mtp.py, deepseek_mtp.py, glm4_moe_mtp.py; v1/sp
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
-from planner.engine import ResolvedEngine
+from planner.engine import ResolvedEngine, Speculation
 from planner.errors import InputError
 from planner.estimate.memory.weights import Rank, module_bytes, rank_weight_bytes
 from planner.model import DTYPE_BYTES, Attention, LatentAttention, Layer, ModelSpec, Part, load_offline, modules_of
 from planner.model import Module as WeightModule
 
-MTP_METHODS = {"mtp", "deepseek_mtp", "qwen3_next_mtp", "qwen3_5_mtp", "glm4_moe_mtp", "ernie_mtp", "mimo_mtp",
-               "nemotron_h_mtp", "longcat_flash_mtp"}  # fmt: skip
-"""Methods whose drafter is in the model's own checkpoint (vllm@0.32 config/speculative.py:MTPModelTypes)."""
-
 
 def drafter_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> int:
     """Bytes of the drafter on a rank; it runs on the last pipeline stage."""
-    if engine.speculative_config is None or not rank.is_last:
+    speculation = engine.speculation
+    if speculation is None or not rank.is_last:
         return 0
-    config = spoken(engine.speculative_config)
-    if config.get("method") in MTP_METHODS and not config.get("model"):
+    if speculation.drafting == "mtp" and speculation.model is None:
         return mtp_bytes(model, engine.dtype, engine.tensor_parallel_size)
-    draft = draft_model(config)
+    draft = draft_model(speculation)
     if draft is None:
         return 0
-    tp = config.get("draft_tensor_parallel_size")
-    ranks = tp if isinstance(tp, int) and tp in (1, engine.tensor_parallel_size) else engine.tensor_parallel_size
+    ranks = 1 if speculation.tensor_parallel_size == 1 else engine.tensor_parallel_size
     whole = Rank(0, 0, 0, draft.num_hidden_layers, True, True, samples=True)
     return rank_weight_bytes(draft, engine.dtype, ranks, 1, whole)
 
 
-def spoken(speculative_config: str) -> Mapping[str, Any]:
-    """The settings of speculative_config; empty if they are no JSON object, which other rules refuse."""
-    try:
-        found = json.loads(speculative_config)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def draft_model(speculation: Speculation | None) -> ModelSpec | None:
+    """The draft model's spec if it is a directory here or a shipped name; None otherwise, and for n-grams."""
+    return None if speculation is None or speculation.model is None else _draft(speculation.model)
 
 
 @lru_cache(maxsize=64)
@@ -54,12 +42,6 @@ def _draft(source: str) -> ModelSpec | None:
         return load_offline(source)
     except InputError:
         return None
-
-
-def draft_model(config: Mapping[str, Any]) -> ModelSpec | None:
-    """The draft model's spec if it is a directory here or a shipped name; None otherwise, and for n-grams."""
-    source = config.get("model")
-    return _draft(source) if isinstance(source, str) else None
 
 
 @lru_cache(maxsize=64)

@@ -25,7 +25,7 @@ from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, R
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
 from planner.estimate.memory.drafter import drafter_bytes
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
-from planner.estimate.memory.kv_cache import kv_group
+from planner.estimate.memory.kv_cache import KvDivision, SizeMeaning, kv_division
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
 from planner.hardware import GpuSpec, Placement
@@ -74,12 +74,18 @@ class MemoryEstimate:
     graphs_in_budget: bool
     """Whether the engine subtracts (its estimate of) the graphs from the budget."""
     kv_block_bytes: IntColumn
+    """Bytes of one block over the layers of a group; 0 if the model keeps no KV cache."""
     block_size: IntColumn
+    """Tokens of the smallest block; in a hybrid model it is raised until it holds a state."""
     num_blocks: IntColumn
     num_kv_groups: int
-    """Number of groups of layers with blocks of their own; 1 unless kinds of attention are mixed."""
+    """Number of groups of layers with blocks of their own; 1 unless kinds of layers are mixed."""
     request_blocks: IntColumn
     """Number of blocks of one request of max_model_len tokens, over all groups."""
+    has_states: bool = False
+    """Whether a request keeps states in blocks of their own (Mamba, gated delta nets, short convolutions)."""
+    size_means: SizeMeaning = "blocks"
+    """What this version's log means by the KV cache's size in tokens."""
     max_model_len: IntColumn
     ranks: tuple[RankMemory, ...] = ()
     """Rank 0 and the ranks whose memory may differ from it."""
@@ -109,14 +115,24 @@ class MemoryEstimate:
 
     @property
     def kv_tokens(self) -> IntColumn:
-        """KV cache of one instance in tokens; vLLM's own 'GPU KV cache size'."""
+        """KV cache of one instance in tokens, as this version's log counts it; its own 'GPU KV cache size'."""
+        if self.size_means != "requests":
+            return self.block_tokens
+        tokens: IntColumn = columns.floor(self.max_concurrency * self.max_model_len)
+        return tokens
+
+    @property
+    def block_tokens(self) -> IntColumn:
+        """Tokens of all blocks of one instance; of a group's share where layers of several kinds share the pool."""
         return self.num_blocks // self.num_kv_groups * self.block_size
 
     @property
     def max_concurrency(self) -> FloatColumn:
-        """Number of requests of full length that fit at once; vLLM's own 'Maximum concurrency'."""
-        if self.num_kv_groups == 1:
-            return self.kv_tokens / self.max_model_len
+        """Number of requests of full length that fit at once; vLLM's own 'Maximum concurrency'. 0 without KV cache."""
+        if self.size_means == "tokens":
+            return self.block_tokens / self.max_model_len
+        if not columns.is_array(self.request_blocks) and not self.request_blocks:
+            return 0.0
         return self.num_blocks / self.request_blocks
 
     @property
@@ -187,20 +203,20 @@ def estimate_memory(
     graphs = graph_bytes(model, placement, engine) * (1.0 if calibration is None else calibration.graph_ratio)
     charges_graphs = _charges_graphs(model, engine)
     room = budget - (graphs if charges_graphs else 0.0)
-    kinds = distinct_ranks(
-        model.num_hidden_layers,
-        engine.tensor_parallel_size,
-        engine.pipeline_parallel_size,
-        one_samples=engine.generation == "V0",
+    tp, pp = engine.tensor_parallel_size, engine.pipeline_parallel_size
+    kinds = distinct_ranks(model.num_hidden_layers, tp, pp, one_samples=engine.generation == "V0")
+    divisions = [kv_division(model, engine, rank) for rank in kinds]
+    ranks = tuple(
+        _rank_memory(model, placement, engine, calibration, rank, room, division.block_bytes)
+        for rank, division in zip(kinds, divisions, strict=True)
     )
-    ranks = tuple(_rank_memory(model, placement, engine, calibration, rank, room) for rank in kinds)
-    first, group = ranks[0], kv_group(model, engine, kinds[0].num_layers)
+    first, group = ranks[0], divisions[0]
     if calibration is not None:
         width = calibrated_doubts(first.activation_bytes, graphs)
     else:
         width = doubts(model, placement, engine, kinds[0], first.weight_bytes, first.activation_bytes, graphs)
-    uncertainty = 0.0 if engine.kv_cache_memory_bytes is not None else width.kv_cache_bytes(charges_graphs)
-    swap_bytes = engine.swap_space_bytes if engine.generation == "V0" else 0.0
+    is_known = engine.kv_cache_memory_bytes is not None or _is_none(group.block_bytes)
+    uncertainty = 0.0 if is_known else width.kv_cache_bytes(charges_graphs)
     return MemoryEstimate(
         total_bytes=total,
         budget_bytes=budget,
@@ -215,16 +231,18 @@ def estimate_memory(
         context_in_budget=context_in_budget(engine),
         graphs_in_budget=charges_graphs,
         kv_block_bytes=group.block_bytes,
-        block_size=engine.block_size,
+        block_size=group.block_size,
         num_blocks=_num_blocks(engine, ranks),
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
+        has_states=group.has_states,
+        size_means=group.size_means,
         max_model_len=engine.max_model_len,
         ranks=ranks,
         doubts=width,
         uncertainty_bytes=uncertainty,
         calibrated_on=None if calibration is None else calibration.source,
-        pinned_host_bytes=swap_bytes // group.block_bytes * group.block_bytes * engine.world_size,
+        pinned_host_bytes=_pinned_bytes(engine, group),
     )
 
 
@@ -235,8 +253,26 @@ def _charges_graphs(model: ModelSpec, engine: ResolvedEngine) -> bool:
     )
 
 
+def _pinned_bytes(engine: ResolvedEngine, division: KvDivision) -> FloatColumn:
+    """Host memory of V0's swap space, in whole blocks of all ranks."""
+    if engine.generation != "V0" or _is_none(division.block_bytes):
+        return 0.0
+    return engine.swap_space_bytes // division.block_bytes * division.block_bytes * engine.world_size
+
+
+def _is_none(block_bytes: IntColumn) -> bool:
+    """Whether the model keeps no KV cache, as encoders do."""
+    return not columns.is_array(block_bytes) and not block_bytes
+
+
 def _num_blocks(engine: ResolvedEngine, ranks: Sequence[RankMemory]) -> IntColumn:
-    """Number of KV cache blocks: that of the rank with the least room, or num_gpu_blocks_override."""
+    """Number of KV cache blocks: that of the rank with the least room, or num_gpu_blocks_override.
+
+    A model that keeps none has one (vllm@0.32 v1/core/kv_cache_utils.py:get_kv_cache_config_from_groups).
+    """
+    ranks = [rank for rank in ranks if not _is_none(rank.block_bytes)]
+    if not ranks:
+        return 1
     blocks: Any = reduce(columns.minimum, (columns.maximum(r.available_bytes, 0) // r.block_bytes for r in ranks))
     if engine.num_gpu_blocks_override is not None:
         blocks = engine.num_gpu_blocks_override
@@ -251,6 +287,7 @@ def _rank_memory(
     calibration: Calibration | None,
     rank: Rank,
     room: FloatColumn,
+    block_bytes: IntColumn,
 ) -> RankMemory:
     """Components of one rank; `room` is the budget minus what is charged for graphs, in bytes."""
     loaded = rank_weight_bytes(
@@ -274,7 +311,6 @@ def _rank_memory(
     available = room - weights - non_torch - activations
     if engine.kv_cache_memory_bytes is not None:
         available = engine.kv_cache_memory_bytes
-    block_bytes = kv_group(model, engine, rank.num_layers).block_bytes
     return RankMemory(rank.number, weights, non_torch, activations, available, block_bytes)
 
 
@@ -316,7 +352,8 @@ ONLINE_QUANTIZATION = {
 
 def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine) -> MemoryEstimate:
     """The CPU backend sizes its KV cache by a setting, not by what is left."""
-    group = kv_group(model, engine, model.num_hidden_layers)
+    whole = Rank(0, 0, 0, model.num_hidden_layers, is_first=True, is_last=True, samples=True)
+    group = kv_division(model, engine, whole)
     kv_bytes = CPU_KV_BYTES if engine.kv_cache_memory_bytes is None else engine.kv_cache_memory_bytes
     weights = weight_bytes(model, engine.dtype, engine.tensor_parallel_size)
     return MemoryEstimate(
@@ -330,10 +367,12 @@ def _estimate_cpu(model: ModelSpec, engine: ResolvedEngine) -> MemoryEstimate:
         context_in_budget=True,
         graphs_in_budget=False,
         kv_block_bytes=group.block_bytes,
-        block_size=engine.block_size,
-        num_blocks=kv_bytes // group.block_bytes,
+        block_size=group.block_size,
+        num_blocks=1 if _is_none(group.block_bytes) else kv_bytes // group.block_bytes,
         num_kv_groups=group.num_groups,
         request_blocks=group.request_blocks,
+        has_states=group.has_states,
+        size_means=group.size_means,
         max_model_len=engine.max_model_len,
         doubts=Doubts(),
         uncertainty_bytes=0.0,

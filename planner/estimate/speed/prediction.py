@@ -115,7 +115,7 @@ def running_seqs(
 ) -> Any:
     """Number of sequences that run at once: the least of the concurrency, max_num_seqs and what fits the KV cache."""
     kept_free = WATERMARK_FRACTION if engine.generation == "V0" else 0.0
-    room = np.asarray(memory.kv_tokens) * (1 - kept_free) - shared_tokens
+    room = np.asarray(memory.block_tokens) * (1 - kept_free) - shared_tokens
     fit = np.maximum(room / (tokens_per_seq - shared_tokens), 1.0)
     return np.minimum(np.minimum(concurrency, engine.max_num_seqs), fit)
 

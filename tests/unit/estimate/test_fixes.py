@@ -122,3 +122,10 @@ def test_an_fp8_kv_cache_is_offered_only_where_it_is_served() -> None:
 def test_a_fix_as_a_document() -> None:
     fix = nearest_fixes(setup_for(**CASES["wastes"]))[-1]
     assert set(fix.document()) == {"changes", "verdict", "kv_cache_gib_gained", "kv_tokens_gained", "text"}
+
+
+def test_too_many_sequences_for_the_states_are_cut_to_the_blocks() -> None:
+    hybrid = setup_for("Qwen/Qwen3-Next-80B-A3B-Instruct", "H200", 2, "0.24.0", tensor_parallel_size=2,
+                       max_model_len=4096, num_gpu_blocks_override=100)  # fmt: skip
+    changes = [fix.changes for fix in nearest_fixes(hybrid) if fix.makes_it_start]
+    assert {"max_num_seqs": 100} in changes

@@ -26,6 +26,7 @@ from tests.places import ROOT
 
 STUDIES = sorted((ROOT / "studies").glob("*/study.yaml"))
 FP16, AWQ = "Qwen/Qwen3-8B", "Qwen/Qwen3-32B-AWQ"
+HYBRID = "Qwen/Qwen3-Next-80B-A3B-Instruct"
 TURING, AMPERE = "RTX 2080 Ti 22GB", "A100 80GB"
 
 
@@ -139,6 +140,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(AWQ, max_model_len=32768, max_num_batched_tokens=512, max_num_seqs=8, enable_chunked_prefill=True),
         "The model's max seq len (32768) is larger than the maximum number of tokens that can be stored in KV cache (",
     ),
+    "max_num_seqs fits the Mamba cache blocks": (
+        deployment(HYBRID, "H200", "0.24.0", num_gpus=2, tensor_parallel_size=2, num_gpu_blocks_override=100),
+        "max_num_seqs (1024) exceeds available Mamba cache blocks (100).",
+    ),
     "V0 admits a full-length prompt": (_exactly_full(), "starts, but no prompt of"),
     "CUDA graphs fit outside the budget": (
         deployment(gpu_memory_utilization=0.99),
@@ -193,6 +198,14 @@ def test_the_same_deployment_without_the_fault_starts() -> None:
         deployment(FP16, AMPERE, "0.24.0", enforce_eager=True, optimization_level=0),
         deployment(FP16, AMPERE, "0.24.0", optimization_level=1, max_cudagraph_capture_size=1024),
         deployment(FP16, AMPERE, "0.11.2", attention_backend="TRITON_ATTN"),
+        *(
+            deployment(HYBRID, "H200", version, num_gpus=2, tensor_parallel_size=2, num_gpu_blocks_override=100, **more)
+            for version, more in (
+                ("0.24.0", {"max_num_seqs": 100}),
+                ("0.24.0", {"enforce_eager": True}),
+                ("0.19.1", {}),
+            )
+        ),
     ],
 )
 def test_rules_are_kept_at_their_very_limit(kept: Deployment) -> None:

@@ -21,3 +21,13 @@ def test_of_several_hosts_the_strictest_counts(make_problem: Callable[..., Probl
     ((key, strictest),) = both.calibrations.items()
     assert strictest == both.of_host("b")[key] == both.of_host("unknown")[key]
     assert both.of_host("a") == one.calibrations
+
+
+def test_figures_that_cannot_be_teach_nothing_and_are_told(make_problem: Callable[..., Problem]) -> None:
+    problem = make_problem()
+    deployment = problem.deployment(problem.default)
+    blocks = 40 * int(deployment.memory.num_blocks)
+    refused = Learned().learn(deployment, MemoryFigures(num_blocks=blocks), "a start on a")
+    assert refused.calibrations == {}
+    (words,) = refused.refused
+    assert words.startswith("a start on a: its KV cache of ")

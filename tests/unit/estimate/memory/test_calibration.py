@@ -12,11 +12,18 @@ from planner.engine.defaults import resolve
 from planner.engine.log.start_facts import read_start_facts
 from planner.engine.versions import parse_version
 from planner.errors import InputError
-from planner.estimate.memory.calibration import calibrate, load_calibrations, real_figures, save_calibrations
+from planner.estimate.memory.calibration import (
+    ImpossibleCalibrationError,
+    calibrate,
+    load_calibrations,
+    real_figures,
+    save_calibrations,
+)
 from planner.estimate.memory.per_gpu import Calibration, MemoryEstimate, MemoryFigures, estimate_memory
 from planner.hardware.by_name import find_gpu
 from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
+from planner.units import GIB
 from tests.places import GOLDEN
 
 LOGS = GOLDEN / "logs" / "vllm-0.8.5-v0-h200"
@@ -105,3 +112,40 @@ def _is_cold_twin(record: Any, warm: Any) -> bool:
     same = record["id"].startswith("h200-v1-024c-q8") and record["request"]["model"] == warm["request"]["model"]
     engine = record["request"]["engine"]
     return same and not engine.get("enforce_eager") and "kv_cache_dtype" not in engine
+
+
+def gpt_oss() -> MemoryEstimate:
+    """Windows and full attention share the pool of gpt-oss; its log counts requests times their length."""
+    model, gpu = load_model("openai/gpt-oss-20b"), find_gpu("H100 80GB")
+    settings = {"max_model_len": 131072, "gpu_memory_utilization": 0.9}
+    engine = resolve(settings, model, gpu, parse_version("0.23.1"))
+    return estimate_memory(model, Placement(gpu), engine)
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [MemoryFigures(kv_cache_bytes=55.5 * GIB, kv_tokens=2_279_965), MemoryFigures(kv_cache_bytes=55.5 * GIB),
+     MemoryFigures(kv_cache_bytes=55.5 * GIB, num_blocks=2928), MemoryFigures(kv_tokens=2_279_965)],
+    ids=["GiB and tokens", "GiB", "GiB and blocks of another size", "tokens"],
+)  # fmt: skip
+def test_the_logged_gib_decide_and_tokens_mean_what_the_version_means(figures: MemoryFigures) -> None:
+    """Tokens times groups would be 104 GiB on a card of 79, and 49 GiB less than nothing outside torch."""
+    before = gpt_oss()
+    learned = calibrate(before, figures, "a start")
+    assert learned is not None
+    left = float(before.kv_cache_bytes) + float(before.non_torch_bytes) - learned.non_torch_bytes
+    assert left == pytest.approx(55.5 * GIB, rel=0.02)
+    assert abs(learned.non_torch_bytes) < 1.5 * GIB
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [(MemoryFigures(kv_cache_bytes=104.27 * GIB), "104.27 GiB does not fit beside"),
+     (MemoryFigures(num_blocks=300_000), "GiB does not fit beside"),
+     (MemoryFigures(kv_cache_bytes=62 * GIB), "outside torch, which cannot be"),
+     (MemoryFigures(kv_cache_bytes=1 * GIB), "outside torch, which cannot be")],
+)  # fmt: skip
+def test_figures_that_no_card_can_have_are_refused(figures: MemoryFigures, words: str) -> None:
+    with pytest.raises(ImpossibleCalibrationError, match="a start: its KV cache of") as error:
+        calibrate(gpt_oss(), figures, "a start")
+    assert words in str(error.value)

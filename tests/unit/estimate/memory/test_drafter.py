@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from planner.engine import parse_version, resolve
+from planner.engine import parse_version, resolve, speculation_of
 from planner.estimate.memory.drafter import draft_model, drafter_bytes
 from planner.estimate.memory.weights import distinct_ranks
 from planner.hardware import find_gpu
@@ -48,5 +48,5 @@ def test_a_draft_model_weighs_what_it_weighs_alone() -> None:
 
 @pytest.mark.parametrize("config", [{"method": "ngram"}, {"method": "eagle3", "model": "/nowhere/else"}, {"model": 7}])
 def test_a_drafter_that_is_not_at_hand_adds_nothing(config: dict[str, Any]) -> None:
-    assert draft_model(config) is None
+    assert draft_model(speculation_of(json.dumps(config))) is None
     assert added(load_model("Qwen/Qwen3-8B"), **config) == 0
