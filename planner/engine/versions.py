@@ -87,33 +87,19 @@ TIMESTAMPED_VIDEO = (Version("0.11.0"), Version("0.13.0"))
 get_max_video_tokens)."""
 ERRORS_NESTED_SINCE = Version("0.11.0")
 """A response with an error has it under the key `error`."""
-
-# 0.12 to 0.18
 MAMBA_PREFIX_ALL = (Version("0.11.0"), Version("0.32.0"))
 """From the first version and before the second, prefix caching keeps a Mamba state per block of tokens (mode `all`,
 models that are SupportsMambaPrefixCaching); 0.10.2 turns prefix caching off, 0.32.0 config/cache.py has no `all`."""
+
+# 0.12 to 0.18
 WIDE_GROUPS_SINCE = Version("0.12.0")
 """Groups of KV cache layers are as wide as the commonest kind if that has less than 1.25 times the layers of the rarest
 one (v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size; 0.11.2 never does)."""
-WIDER_GROUPS_SINCE = Version("0.18.0")
-"""That ratio is 1.5 (0.17.1 has 1.25)."""
+FP8_KV_ON_ADA_SINCE = Version("0.12.0")
+"""V1 picks by itself a backend that serves an fp8 KV cache below compute capability 9.0."""
 MODELOPT_KV_SCHEME_SINCE = Version("0.14.0")
 """kv_cache_dtype auto follows a modelopt checkpoint (utils/torch_utils.py:get_kv_cache_quant_algo_string; 0.13.0 does
 not have it)."""
-KV_SCHEME_SINCE = Version("0.16.0")
-"""kv_cache_dtype auto follows a compressed-tensors checkpoint's kv_cache_scheme (layers/attention/attention.py; 0.14.1
-does not, 0.15 was not read)."""
-MAMBA_ALIGN_SINCE = Version("0.16.0")
-"""Prefix caching works for every hybrid model: two states per request, mode `align`; and speculative tokens have states
-of their own (v1/kv_cache_interface.py:MambaSpec; 0.14.1 has neither, 0.15 was not read)."""
-FLASHINFER_SPARSE_MLA_SINCE = Version("0.17.0")
-"""On compute capability 10.x sparse attention with an fp8 KV cache runs on FlashInfer, which stores plain fp8
-(platforms/cuda.py:_get_backend_priorities)."""
-FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
-"""Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
-FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
-FP8_KV_ON_ADA_SINCE = Version("0.12.0")
-"""V1 picks by itself a backend that serves an fp8 KV cache below compute capability 9.0."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 """Marlin's kernels run on compute capability 7.5 (vLLM's pull request 29901)."""
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
@@ -121,13 +107,27 @@ ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
 """From the first version and before the second, a pipeline stage had to hold a request's KV cache of every layer
 (vLLM's pull request 33698)."""
+KV_SCHEME_SINCE = Version("0.16.0")
+"""kv_cache_dtype auto follows a compressed-tensors checkpoint's kv_cache_scheme (layers/attention/attention.py; 0.14.1
+does not, 0.15 was not read)."""
+MAMBA_ALIGN_SINCE = Version("0.16.0")
+"""Prefix caching works for every hybrid model: two states per request, mode `align`; and speculative tokens have states
+of their own (v1/kv_cache_interface.py:MambaSpec; 0.14.1 has neither, 0.15 was not read)."""
 ASYNC_WITH_STAGES_SINCE = Version("0.16.0")
 """Asynchronous scheduling works with pipeline parallelism (vllm@0.14.1, 0.16.0 config/vllm.py; those between were not
 read)."""
 TRITON_TOP_K_SINCE = Version("0.16.0")
 """Top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
+FLASHINFER_SPARSE_MLA_SINCE = Version("0.17.0")
+"""On compute capability 10.x sparse attention with an fp8 KV cache runs on FlashInfer, which stores plain fp8
+(platforms/cuda.py:_get_backend_priorities)."""
+WIDER_GROUPS_SINCE = Version("0.18.0")
+"""That ratio is 1.5 (0.17.1 has 1.25)."""
+FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
+"""Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
+FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
 
-# 0.20
+# 0.20 to 0.22
 KV_SIZE_BY_REQUESTS_SINCE = Version("0.20.1")
 """"GPU KV cache size" is concurrency times max_model_len; before, blocks over groups times the smallest block (0.20.0
 and 0.20.1 v1/core/kv_cache_utils.py)."""
@@ -149,7 +149,6 @@ FUSED_MLP_SINCE = Version("0.20.0")
 """The MLP's all-reduce holds no tensor of its own (five starts of 0.24)."""
 MORE_OUTSIDE_TORCH_SINCE = Version("0.20.0")
 """An engine alone on a card of compute capability 9.0 takes more memory outside torch (recorded starts of 0.24)."""
-
 MAMBA_BLOCKS_CHECKED_SINCE = Version("0.20.0")
 """The engine refuses more sequences than it has KV cache blocks for Mamba states, if it captures full graphs
 (config/compilation.py:resolve_cudagraph_mode_and_sizes; 0.19.1 captures fewer graphs instead)."""
@@ -177,17 +176,17 @@ HYBRID_PREFIX_SINCE = Version("0.26.0")
 MLA_HYBRID_BLOCK_SINCE = Version("0.27.0")
 """The block of a hybrid with latent attention is a multiple of 128 tokens (platforms/interface.py; 0.26.0 has no such
 line)."""
-MAMBA2_CHECKPOINT_SINCE = Version("0.32.0")
-"""A prefill of Mamba-2 keeps one more state in mode `align` (layers/mamba/mamba_mixer2.py:get_kv_cache_spec)."""
-DELTA_CHECKPOINT_SINCE = Version("0.33.0")
-"""So does a gated delta net (layers/mamba/gdn/qwen_gdn_linear_attn.py; 0.32.0 does not)."""
-GLM_FP8_KV_SINCE = Version("0.32.0")
-"""kv_cache_dtype auto is fp8 for GLM with sparse attention on compute capability 10.x (models/config.py:
-GlmMoeDsaForCausalLM)."""
 SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
 """Model runner V2 serves every architecture."""
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
+MAMBA2_CHECKPOINT_SINCE = Version("0.32.0")
+"""A prefill of Mamba-2 keeps one more state in mode `align` (layers/mamba/mamba_mixer2.py:get_kv_cache_spec)."""
+GLM_FP8_KV_SINCE = Version("0.32.0")
+"""kv_cache_dtype auto is fp8 for GLM with sparse attention on compute capability 10.x (models/config.py:
+GlmMoeDsaForCausalLM)."""
+DELTA_CHECKPOINT_SINCE = Version("0.33.0")
+"""So does a gated delta net (layers/mamba/gdn/qwen_gdn_linear_attn.py; 0.32.0 does not)."""
 
 
 ATTENTION_BACKEND = "attention_backend"
