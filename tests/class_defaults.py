@@ -22,6 +22,9 @@ READERS = ("config_json", "feeds", "keys", "mixers", "special_stacks", "stack")
 LEFT_OUT = {"num_hidden_layers", "hidden_size", "d_model", "decoder_layers", "encoder_layers", "n_layer", "model_type"}
 """Without its number of layers and its width a config.json is damaged, not brief."""
 
+ALWAYS_WRITTEN = {("mistral", "sliding_window")}
+"""Keys of a model type that every saved config.json holds, null included; left out by hand, they mean none."""
+
 
 class _Class:
     def __init__(self, node: ast.ClassDef) -> None:
@@ -97,6 +100,7 @@ def main(folders: list[Path]) -> None:
         if one.model_type is None or family not in FAMILIES or one.model_type in table:
             continue
         values = {k: v for k, v in _inherited(name, classes).items() if k in keys and isinstance(v, bool | int | str)}
+        values = {key: value for key, value in values.items() if (one.model_type, key) not in ALWAYS_WRITTEN}
         if "vocab_size" in values:
             table[one.model_type] = dict(sorted(values.items()))
     source = f"transformers {version[1] if version else ''}, src/transformers/models/*/configuration_*.py"
