@@ -30,8 +30,8 @@ def shell(page: str) -> list[str]:
 
 
 def figures(text: str) -> Counter[str]:
-    """Numbers with what makes them differ between languages taken out: words, signs of intervals, links' targets."""
-    plain = re.sub(r"\]\([^)]*\)", "]", text)
+    """Numbers with what makes them differ between languages taken out: words, signs, links' targets, comments."""
+    plain = re.sub(r"\]\([^)]*\)|<!--.*?-->", "]", text)
     return Counter(re.findall(r"(?<![\w.-])\d+(?:\.\d+)*", plain))
 
 
