@@ -479,7 +479,7 @@ def run_planner(scene: Scene, act: Callable[[Scene], None]) -> tuple[int, str]:
     argv = [sys.executable, "-c", scene.waits.program, "tune", str(scene.study), "--trials", f"{scene.num_trials}"]
     with tempfile.TemporaryFile() as output:
         scene.planner = subprocess.Popen(
-            [*argv, "--backend", "docker", "--no-finals"],
+            [*argv, "--backend", "docker", "--no-finals", "--no-checks"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -152,7 +152,7 @@ def _run(kind: Sweep, there: Place, env: Mapping[str, str], killed_after_s: floa
     argv = [*PLANNER, "tune", str(there.study), "--trials", str(there.num_trials), "--backend", kind.backend]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [*argv, "--no-finals"],
+            [*argv, "--no-finals", "--no-checks"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
