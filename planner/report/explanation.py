@@ -14,6 +14,7 @@ from statistics import median
 import numpy as np
 
 from planner.benchmark import Metric
+from planner.engine import FIELDS
 from planner.estimate import most_in_flight, running_seqs
 from planner.statistics import kendall_tau
 from planner.study import Candidate, Forecast, Objective, Value
@@ -35,6 +36,8 @@ class Effect:
     """Gain of the best value over the worst, as a share."""
     levels: tuple[tuple[Value, float], ...]
     """Each value's gain over the worst as a share, in the order of the search space."""
+    is_launched: bool
+    """Whether the best and the worst value were both measured; else the effect is a prediction that nobody checked."""
 
 
 def effects(forecast: Forecast, trials: Sequence[Trial]) -> list[Effect]:
@@ -54,8 +57,21 @@ def effects(forecast: Forecast, trials: Sequence[Trial]) -> list[Effect]:
         gain = math.expm1(means[best] - means[worst])
         if gain >= LEAST_EFFECT:
             levels = [(values[i], math.expm1(mean - means[worst])) for i, mean in zip(present, means, strict=True)]
-            found.append(Effect(name, values[present[best]], values[present[worst]], gain, tuple(levels)))
+            ends = values[present[best]], values[present[worst]]
+            found.append(Effect(name, *ends, gain, tuple(levels), set(ends) <= _launched(forecast, trials, name)))
     return sorted(found, key=lambda effect: -effect.gain)
+
+
+def _launched(forecast: Forecast, trials: Sequence[Trial], name: str) -> set[Value]:
+    """Values of a searched setting that were measured; what is left to the engine counts as what the engine takes."""
+    problem, found = forecast.problem, set()
+    for trial in trials:
+        if trial.outcome == "measured":
+            value = problem.choices.value_of(trial.candidate, name)
+            if value is None and name in FIELDS:
+                value = getattr(forecast.deployment(trial.candidate).engine, name, None)
+            found.add(value)
+    return found
 
 
 def explained(objective: Objective) -> str | None:

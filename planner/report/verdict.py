@@ -141,11 +141,18 @@ def _reasons(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tupl
     """What mattered, what limits the winner, and how accurate the speed model was."""
     problem = forecast.problem
     found = effects(forecast, searched(trials))[:MOST_EFFECTS]
-    mattered = "; ".join(
-        f"{SHORT_NAMES.get(e.name, e.name)} {_setting(e.worst)} -> {_setting(e.best)}: {e.gain:+.0%}" for e in found
-    )
+    told = {
+        is_launched: "; ".join(
+            f"{SHORT_NAMES.get(e.name, e.name)} {_setting(e.worst)} -> {_setting(e.best)}: {e.gain:+.0%}"
+            for e in found
+            if e.is_launched == is_launched
+        )
+        for is_launched in (True, False)
+    }
     what = f" for {metric}" if (metric := explained(problem.objective)) else ""
-    lines = [f"what mattered{what} (worst to best value, on average): {mattered or 'nothing by 1 % or more'}"]
+    lines = [f"what mattered{what} (worst to best value, on average): {told[True] or 'nothing by 1 % or more'}"]
+    if told[False]:
+        lines.append(f"predicted, not launched on both sides: {told[False]}")
     lines.append(f"bottleneck: {limit_of(forecast, winner.candidate)}")
     fit = None if problem.objective.is_known else model_fit(searched(trials))
     if fit is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.benchmark import LATENCIES
-from planner.report.explanation import effects, explained
+from planner.report.explanation import Effect, effects, explained
 from planner.report.findings import PERCENTILES, distributions, memory_fits, memory_words, value_fits
 from planner.report.html.labels import marked_value, objective_axis, ratio, sentence, short_percent, value_word
 from planner.report.html.page import PageFigure, Section, Table, table
@@ -26,7 +26,7 @@ def effects_section(forecast: Forecast, trials: Sequence[Trial]) -> Section:
     metric = explained(problem.objective) or problem.objective.name
     words = (
         f"What each setting does to {metric}, averaged over all feasible values of the others, as the search's own "
-        "model has learned it from all trials."
+        "model has learned it from all trials; predicted: the best and the worst value were not both launched."
     )
     if not found:
         return Section("effects", "What mattered", words=(words, "Nothing matters by 1 % or more."))
@@ -35,17 +35,24 @@ def effects_section(forecast: Forecast, trials: Sequence[Trial]) -> Section:
         f"Effect of each value on {metric}, over the setting's worst",
         ("setting", "effect", "values"),
         [
-            (e.name, f"{e.gain:+.1%}", "; ".join(f"{value_word(value)} {gain:+.1%}" for value, gain in e.levels))
+            (_named(e), f"{e.gain:+.1%}", "; ".join(f"{value_word(value)} {gain:+.1%}" for value, gain in e.levels))
             for e in found
         ],
         ("values",),
     )
     drawn = bars(
         caption,
-        [(e.name, e.gain, f"{e.name}: {value_word(e.worst)} to {value_word(e.best)}, {e.gain:+.1%}") for e in found],
+        [
+            (_named(e), e.gain, f"{_named(e)}: {value_word(e.worst)} to {value_word(e.best)}, {e.gain:+.1%}")
+            for e in found
+        ],
         Axis("best value over worst", short_percent),
     )
     return Section("effects", "What mattered", words=(words,), figures=(PageFigure(caption, drawn, numbers),))
+
+
+def _named(effect: Effect) -> str:
+    return effect.name if effect.is_launched else f"{effect.name} (predicted)"
 
 
 def predictions_section(problem: Problem, trials: Sequence[Trial]) -> Section:

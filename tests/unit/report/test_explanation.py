@@ -26,6 +26,17 @@ def test_what_is_measured_to_matter_comes_first(make_problem: Make, tune: Any) -
     assert "swap_space" not in {effect.name for effect in found}
 
 
+def test_what_nobody_launched_is_called_predicted(make_problem: Make, tune: Any) -> None:
+    problem = make_problem(search_space={"search": SEARCH}, workload__num_requests=64)
+    trials = tune(problem, 8)
+    few = [t for t in trials if problem.choices.value_of(t.candidate, "max_num_seqs") != 2]
+    by_name = {effect.name: effect for effect in effects(forecast_of(problem), few)}
+    assert not by_name["max_num_seqs"].is_launched
+    told = next(e for e in effects(forecast_of(problem), trials) if e.name == "max_num_seqs")
+    launched = {problem.choices.value_of(t.candidate, "max_num_seqs") for t in trials}
+    assert told.is_launched == ({told.best, told.worst} <= launched)
+
+
 @pytest.mark.parametrize(
     ("settings", "workload", "words"),
     [
