@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import planner
+from planner.engine.command.pasted import ASSIGNMENT, VERSION_TAG
 from planner.engine.log.lines import _WARNING
 from planner.engine.log.patterns import EXCEPTION, FACTS, FAILURES, REFUSALS
 from planner.engine.log.settings import _PAIR, _QUALIFIED
@@ -34,7 +35,7 @@ LEAST_S = 0.002
 SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
 
 
-WHOLE = {one.pattern for one in (EXCEPTION, HUB_NAME, _PAIR, _QUALIFIED, _QUANTITY, _WARNING)}
+WHOLE = {one.pattern for one in (ASSIGNMENT, EXCEPTION, HUB_NAME, VERSION_TAG, _PAIR, _QUALIFIED, _QUANTITY, _WARNING)}
 """Not searched, but matched at the beginning."""
 
 

@@ -42,7 +42,7 @@ WORKLOAD = [
 
 def by_planner(url: str, seed: int, folder: Path) -> dict[str, Any]:
     path = folder / f"planner-{seed}.json"
-    command = [*PLANNER, "bench", url, *WORKLOAD, "--repeats", "1", "--seed", str(seed), "--json", str(path)]
+    command = [*PLANNER, "bench", url, *WORKLOAD, "--repeats", "1", "--seed", str(seed), "--json", "-o", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850)
     assert done.returncode in (0, 5), done.stdout + done.stderr  # 5: engine and client share these few cores
     return dict(json.loads(path.read_text()))

@@ -200,5 +200,5 @@ def test_a_killed_planners_logs_are_redacted_by_the_next(study: Path) -> None:
     first.kill()
     first.wait()
     assert [path.stat().st_mode & 0o077 for path in canaries.found()] == [0]
-    assert canaries.run(words) == [0], canaries.said.decode()
+    assert canaries.run(words) == [3], "its one trial fails, so there is nothing to deploy"
     assert canaries.found() == []

@@ -36,7 +36,7 @@ def url() -> Iterator[str]:
 
 
 def start(study: Path, url: str, log: Path, *more: str, program: Sequence[str] = PLANNER) -> subprocess.Popen[bytes]:
-    argv = [*program, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", *more]
+    argv = [*program, "tune", str(study), "--trials", str(TRIALS), "--backend", "process", "--keep-going", *more]
     with log.open("wb") as output:
         return subprocess.Popen(
             [*argv, "--storage", url],

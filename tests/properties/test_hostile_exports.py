@@ -54,7 +54,7 @@ def hostile_changes(draw: st.DrawFn) -> dict[str, Any]:
         "models": {"small": {"path": draw(PATHS), "architecture": "Qwen/Qwen3-8B"}},
         "engine__env": {"GREETING": draw(HOSTILE), "OTHER": draw(HOSTILE)},
         "engine__extra_args": ["--chat-template", draw(WORDS), "--own-flag", draw(WORDS)],
-        "container": {"image": draw(WORDS), "model_mount": "/models"},
+        "container": {"image": f"x{''.join(draw(WORDS).split())}", "model_mount": "/models"},
         "search_space": {"search": {"layout": [draw(st.sampled_from(["1xtp2", "2xtp1"]))]}},
     }
 

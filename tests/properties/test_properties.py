@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from planner.engine.config import FIELDS, EngineConfig, KvCacheDtype
 from planner.engine.config import settings as settings_of
 from planner.engine.defaults import resolve
-from planner.engine.flags import parse_flags, serve_args, serve_env
+from planner.engine.flag_table import release_of
+from planner.engine.flags import parse_flags, refused_value, serve_args, serve_env
 from planner.engine.versions import knows, parse_version
 from planner.estimate.memory.allocator import allocated_bytes
 from planner.estimate.memory.per_gpu import MemoryEstimate, estimate_memory
@@ -142,7 +143,12 @@ engines = _engines()
 
 
 def _known(engine: EngineConfig, version: Any) -> EngineConfig:
-    return EngineConfig(**{name: value for name, value in settings_of(engine).items() if knows(version, name)})
+    """The settings that this version takes, with values that it takes."""
+    known = {name: value for name, value in settings_of(engine).items() if knows(version, name)}
+    dtype = release_of(version).flag("--kv-cache-dtype")
+    if "kv_cache_dtype" in known and refused_value(dtype, known["kv_cache_dtype"]) is not None:
+        del known["kv_cache_dtype"]
+    return EngineConfig(**known)
 
 
 @examples
@@ -209,7 +215,7 @@ studies = st.builds(
         HardwareSpec, gpu=texts, num_gpus=numbers, gpu_memory=st.none() | st.integers(0, 2**50).map(Bytes)
     ),
     engine=st.builds(EngineSpec, version=texts, settings=engines, env=st.dictionaries(variables, texts, max_size=2)),
-    container=st.none() | st.builds(ContainerSpec, image=texts),
+    container=st.none() | st.builds(ContainerSpec, image=texts.map(lambda text: f"i{''.join(text.split())}")),
     serve=st.builds(ServeSpec, name=names, restart=st.sampled_from(["no", "always"])),  # a bare no is a YAML boolean
     search_space=texts | spaces,
     workload=texts | workloads,

@@ -12,7 +12,7 @@ from planner.errors import InputError
 from planner.files import decode_all
 
 _HEAD = re.compile(r"^(services|kind|apiVersion):", re.MULTILINE)
-_DEFAULT = re.compile(r"\$\{\w+:?-([^}]*)\}")
+_DEFAULT = re.compile(r"\$\{\w{1,100}:?-([^}]{0,500})\}")
 """A variable with a default: `${PORT:-8000}`."""
 GPU_RESOURCE = "nvidia.com/gpu"
 

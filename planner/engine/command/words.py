@@ -27,7 +27,7 @@ from planner.engine.flag_table import (
 from planner.engine.flags import refused_value
 from planner.files import half_width, near_names
 
-UNRESOLVED = re.compile(r"\$(\w+|\{[^}]*\}|\()")
+UNRESOLVED = re.compile(r"\$(\w|\{[^}]{0,500}\}|\()")
 """A variable or a command of a shell whose value is not known here."""
 IGNORED = re.compile(r"ignored explicit argument '(.*)'", re.DOTALL)
 AMBIGUOUS = re.compile(r"ambiguous option: (\S+?)(?:=.*)? could match (.*)", re.DOTALL)
