@@ -32,6 +32,7 @@ from planner.service.ladder import Ladder
 from planner.study.problem import Problem
 from planner.study.spec import StudySpec
 from planner.trials.trial import Trial
+from tests.forecasts import forecast_of
 
 PIECES = [
     "'", '"', "\\", "$", "`", "$(touch owned)", "`touch owned`", "${HOME}", "$$", "%", "%n", "%%", "{", "}", "{{ x }}",
@@ -142,7 +143,7 @@ def test_a_parser_reads_the_very_words(hostile: Any, changes: dict[str, Any]) ->
     assert interpolated(container["args"]) == list(runs[0].command)
     assert {one["name"]: interpolated(one["value"]) for one in container["env"]} == runs[0].env
 
-    ladder = decode(ladder_yaml(problem, trial, None), Ladder, "ladder.yaml")
+    ladder = decode(ladder_yaml(forecast_of(problem), trial, None), Ladder, "ladder.yaml")
     for index, run in enumerate(runs):
         launched = ladder.run_of(index, 0)
         assert (launched.image, launched.command, launched.env) == (run.image, run.command, run.env)

@@ -196,7 +196,7 @@ workloads = st.builds(
 spaces = st.builds(
     SearchSpace,
     name=texts,
-    fixed=engines,
+    fixed=engines.map(lambda engine: msgspec.structs.replace(engine, max_num_seqs=None)),  # which is searched
     search=st.fixed_dictionaries(
         {},
         optional={
@@ -212,7 +212,7 @@ studies = st.builds(
     description=texts,
     models=st.dictionaries(names, st.builds(ModelVariant, path=texts, settings=engines), min_size=1, max_size=2),
     hardware=st.builds(
-        HardwareSpec, gpu=texts, num_gpus=numbers, gpu_memory=st.none() | st.integers(0, 2**50).map(Bytes)
+        HardwareSpec, gpu=texts, num_gpus=numbers, gpu_memory=st.none() | st.integers(2**20, 2**50).map(Bytes)
     ),
     engine=st.builds(EngineSpec, version=texts, settings=engines, env=st.dictionaries(variables, texts, max_size=2)),
     container=st.none() | st.builds(ContainerSpec, image=texts.map(lambda text: f"i{''.join(text.split())}")),
