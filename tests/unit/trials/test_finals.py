@@ -136,7 +136,7 @@ def test_why_not_the_one_with_the_better_figure_is_said(trials: tuple[Problem, l
         verdict = judged(forecast_of(problem), rerun_of(problem, seen, values))
         assert verdict.trial is not None
         assert verdict.trial.number in {1, 2}
-        told.append(verdict.reasons[0].startswith(f"not trial {higher}: it is not surely better"))
+        told.append(verdict.reasons[0].startswith(f"trial {higher} measured better, but not surely"))
         assert told[-1] == (verdict.trial.number != higher)
     assert sorted(told) == [False, True]
 
