@@ -1,4 +1,4 @@
-"""What `planner bench` was asked: the options as written, and the workload that they make.
+"""The question put to `planner bench`: the options as written, and the workload that they make.
 
 In: `BenchAsk`. Out: a `Workload` with its recorded prompts. An option that would change nothing is an error.
 """

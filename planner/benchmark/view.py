@@ -140,7 +140,7 @@ def comparison_table(
 
 
 def tolerance_words(tolerance: Tolerance, comparison: BenchComparison) -> str:
-    """What came of one `--fail-on`, with the figure that was judged."""
+    """The verdict on one `--fail-on`, with the figure that was judged."""
     sure = (
         f"surely worse by {comparison.surely_worse_by:.1%} at least"
         if comparison.is_judged and comparison.surely_worse_by > 0

@@ -1,4 +1,4 @@
-"""What the shell offers after an option: enumerations, cards, models, studies, metrics, values of vLLM's flags.
+"""The values that the shell offers after an option: enumerations, cards, models, studies, metrics, vLLM's values.
 
 In: the word so far. Out: whole words. Heavy imports happen inside the functions: the shell waits for each answer.
 """

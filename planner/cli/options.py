@@ -198,7 +198,7 @@ def takes_study(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given_options(context: typer.Context) -> dict[str, str]:
-    """What the command line itself says, by parameter: the option's longest spelling, or the argument's name."""
+    """The parameters that the command line itself names: the option's longest spelling, or the argument's name."""
     found = {}
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")

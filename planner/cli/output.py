@@ -23,7 +23,7 @@ STDOUT = Path("-")
 
 
 class _Kept(io.StringIO):
-    """What a command prints while it is kept for a file."""
+    """A command's printed text, kept in memory until it is written to a file."""
 
 
 def is_kept() -> bool:

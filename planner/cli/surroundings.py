@@ -1,4 +1,4 @@
-"""What a command line needs around it: words that are not empty, open streams, a terminal that has a width.
+"""The conditions that a command line needs: words that are not empty, open streams, a terminal that has a width.
 
 In: the words typed, this process's streams and environment. Out: nothing, or an InputError of one line.
 """

@@ -126,7 +126,7 @@ def show_plan(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None:
 
 
 def show_first_launch(plan: Plan, how: Carried, as_json: bool) -> None:
-    """What a dry run prints after the plan. Exit code 3: nothing can be launched."""
+    """Print the commands of the first launch, after a dry run's plan. Exit code 3: nothing can be launched."""
     infeasible = infeasible_words(plan.forecast)
     launch = [] if infeasible is not None else plan.first_launch
     if as_json:

@@ -1,4 +1,4 @@
-"""What typer raises for a command line that it does not understand, whichever of the allowed releases is installed."""
+"""The exception that typer raises for a command line that it does not understand, in every allowed release."""
 
 from __future__ import annotations
 

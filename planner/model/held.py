@@ -34,8 +34,6 @@ LEAVES = {
     "in_proj_ba": "in_proj_b", "gate_proj_blocks": "gate_proj", "query": "q_proj", "key": "k_proj", "value": "v_proj",
 }  # fmt: skip
 """Other names of the same tensors."""
-PLAIN = {"BF16", "F16", "F32"}
-"""Types of tensors that are loaded in the model's own dtype, here 16 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from planner.model.layers import (
     Attention,
-    DeltaNet,
     Experts,
     FeedForward,
     LatentAttention,
@@ -137,15 +136,6 @@ class ModelSpec:
         return max(windows, default=None)
 
     @property
-    def num_sliding_layers(self) -> int:
-        """Number of layers that attend only to the window; the others attend to everything."""
-        return sum(
-            number
-            for layer, number in self.layers.counts()
-            if any(isinstance(mixer, Attention) and mixer.reach == "sliding" for mixer in layer.mixers)
-        )
-
-    @property
     def experts(self) -> Experts | None:
         """The mixture of experts; None in a dense model."""
         return next(self.feed_forwards(Experts), None)
@@ -163,11 +153,6 @@ class ModelSpec:
     def is_hybrid(self) -> bool:
         """Whether layers keep a state per request instead of a KV cache of tokens."""
         return any(isinstance(mixer, State) for layer in self.layers.kinds for mixer in layer.mixers)
-
-    @property
-    def delta_net(self) -> DeltaNet | None:
-        """The linear-attention layers' figures; `count(DeltaNet)` says how many there are."""
-        return next(self.mixers(DeltaNet), None)
 
 
 ATTENTIONS: tuple[type[Attention] | type[LatentAttention], ...] = (Attention, LatentAttention)
