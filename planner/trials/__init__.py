@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "blocks": ["MOST_ROUNDS", "least_rounds"],
-        "engine_time": ["EngineTime", "engine_s", "engine_time", "wall_s"],
+        "durations": ["EngineTime", "engine_s", "engine_time", "wall_s"],
         "finals": [
             "MOST_FINALISTS",
             "Finalist",

@@ -14,7 +14,7 @@ import pytest
 from planner.errors import InputError
 from planner.study.problem import Problem
 from planner.trials import engine_s, expected_heats, heats, num_launched, searched
-from planner.trials.engine_time import wall_s
+from planner.trials.durations import wall_s
 from planner.tuning.budget import LONGER, Budget, Clock, budget_of
 from planner.tuning.plan import Plan, make_plan
 from planner.tuning.session import NobodyWatches, tune_study

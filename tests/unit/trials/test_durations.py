@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from planner.study.problem import Problem
-from planner.trials.engine_time import engine_s, engine_time, wall_s
+from planner.trials.durations import engine_s, engine_time, wall_s
 from planner.trials.trial import ALONE, Rerun, Trial
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
