@@ -191,16 +191,17 @@ def _latency(trial: Trial, name: str) -> str:
 
 
 def conclusion(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
-    """The best against the engine's defaults, in words and numbers."""
-    problem, verdict = forecast.problem, judged(forecast, trials)
+    """The best against the engine's defaults, in words and numbers, and what it took."""
+    problem, verdict, took = forecast.problem, judged(forecast, trials), engine_time(trials).words
+    time = [Text(f"engine time: {took}")] if took else []
     parts: list[RenderableType] = [] if verdict.finals is None else [Fitted(_finals_table(problem, verdict.finals))]
     if verdict.trial is None:
-        return Group(*parts, Text(verdict.sentence, "bold red"), *_banners(trials))
+        return Group(*parts, Text(verdict.sentence, "bold red"), *time, *_banners(trials))
     parts += [Text(verdict.sentence, "bold green"), Text(f"      {describe(problem, verdict.trial.candidate)}")]
     parts += [Text(line) for line in (verdict.against, *verdict.reasons) if line is not None]
     if verdict.answers is not None:
         parts.append(Text(verdict.answers, "bold"))
-    return Group(*parts, *_banners([verdict.trial]))
+    return Group(*parts, *time, *_banners([verdict.trial]))
 
 
 def further_facts(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
@@ -219,7 +220,6 @@ def further_facts(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType
     lines = []
     if found := launches(problem, trials):
         lines.append(f"progress: {progress_words(problem, found)}")
-        lines.append(f"engine time: {engine_time(trials).words}")
     if points := front(problem, trials, USUAL_FRONT):
         numbers = ", ".join(f"{_mark(p.trial)}{p.trial.number}" for p in points)
         lines.append(f"Pareto front of {' and '.join(USUAL_FRONT)}: trials {numbers}")

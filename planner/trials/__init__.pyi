@@ -1,3 +1,4 @@
+from planner.trials.blocks import LEAST_ROUNDS as LEAST_ROUNDS
 from planner.trials.blocks import MOST_ROUNDS as MOST_ROUNDS
 from planner.trials.blocks import least_rounds as least_rounds
 from planner.trials.durations import EngineTime as EngineTime

@@ -15,6 +15,7 @@ from statistics import fmean
 from planner.errors import InputError
 from planner.study import Problem, StudySpec
 from planner.trials import (
+    LEAST_ROUNDS,
     Trial,
     engine_s,
     expected_heats,
@@ -109,8 +110,11 @@ class Clock:
         """Launches of the finals to keep time for, should one more candidate be launched and compete."""
         if not self._has_finals:
             return 0
-        most = expected_heats(self._problem, num_launched(searched(trials)) + 1)[0]
-        return min(most, max(len(heats(self._problem, trials)) + least_rounds(4), 2 * least_rounds(2)))
+        now, usual = (
+            len(heats(self._problem, trials)),
+            expected_heats(self._problem, num_launched(searched(trials)) + 1),
+        )
+        return max(now, min(usual[0], max(now + LEAST_ROUNDS, 2 * least_rounds(2))))
 
     def may_begin(self, trials: Sequence[Trial], under_way: int = 0) -> bool:
         """Whether one more candidate may be launched and the finals still have room. The first launch always may."""

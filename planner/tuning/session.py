@@ -158,10 +158,10 @@ def _search_and_finals(
                 observer.say(line)
         run_study(problem, search, executor, target, watcher, None if clock is None else clock.may_begin)
     found = search.trials()
-    if clock is not None and num_launched(searched(found)) < target and not clock.may_begin(found):
-        observer.say(clock.ended_words(found, target))
-    elif search.ended is not None:
+    if search.ended is not None:
         observer.say(search.ended.words(target, plan.until or 0.0))
+    elif clock is not None and num_launched(searched(found)) < target and not clock.may_begin(found):
+        observer.say(clock.ended_words(found, target))
     elif num_launched(searched(found)) < target:
         observer.say("the search ends early: no feasible combination is left that may win")
     with search.store.alone_for("quality"):
