@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 else:
     np = LazyModule("numpy")
 
+SWAP_SPACE, PREEMPTION = "swap_space", "preemption"
+"""The setting that V0 uses only where its flag --preemption-mode is passed, which is no setting of ours."""
 TIED = 1e-3
 """Share of the best predicted objective by which a class may be below it and still be tied at the top."""
 
@@ -114,7 +116,8 @@ def _table(forecast: Forecast) -> NDArray[np.float64]:
     searched, load = problem.choices.searched, heaviest(problem)
     words: dict[str, float] = {}
     default = {name: problem.choices.value_of(problem.default, name) for name in searched}
-    last = _columns(problem.default.model, forecast.deployment(problem.default), default, load)
+    kept = {SWAP_SPACE} if any(PREEMPTION in argument for argument in problem.spec.engine.extra_args) else set()
+    last = _columns(problem.default.model, forecast.deployment(problem.default), default, load, kept)
     table = np.zeros((len(indices) + 1, len(last)))
 
     def fill(rows: Any, values: Mapping[str, Any]) -> None:
@@ -129,17 +132,23 @@ def _table(forecast: Forecast) -> NDArray[np.float64]:
             given[name] = (
                 np.asarray(values)[indices[rows, position]] if is_number else values[indices[rows[0], position]]
             )
-        fill(rows, _columns(str(given.get(MODEL) or ""), deployment, given, load))
+        fill(rows, _columns(str(given.get(MODEL) or ""), deployment, given, load, kept))
     return table
 
 
-def _columns(model: str, deployment: Deployment, given: Mapping[str, Any], load: Workload) -> dict[str, Any]:
-    """What the load sees of one deployment, which may have columns, under the searched settings' names and others."""
+def _columns(
+    model: str, deployment: Deployment, given: Mapping[str, Any], load: Workload, kept: Collection[str]
+) -> dict[str, Any]:
+    """What the load sees of one deployment, which may have columns, under the searched settings' names and others.
+
+    `kept`: settings that are seen whole.
+    """
     from planner.estimate import seen_by  # imports NumPy, which `planner estimate` does not need
 
     engine = {name: value for name, value in given.items() if name in FIELDS}
     rest = {name: model if name == MODEL else value for name, value in given.items() if name not in FIELDS}
-    return {**dict.fromkeys(given), **rest, **seen_by(deployment, load, engine)}
+    whole = {name: value for name, value in engine.items() if name in kept}
+    return {**dict.fromkeys(given), **rest, **seen_by(deployment, load, engine), **whole}
 
 
 def _number(words: dict[str, float], name: str, value: Any) -> float:

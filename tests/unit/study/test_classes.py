@@ -70,6 +70,12 @@ def test_memory_that_the_load_can_fill_keeps_classes_apart(make_problem: Make) -
     assert Forecast(make_problem(search_space=space, workload=full)).classes.count == 4
 
 
+def test_swap_space_is_kept_where_the_engine_swaps(make_problem: Make) -> None:
+    swaps = make_problem(search_space=SEQS, engine__extra_args=["--preemption-mode", "swap"])
+    assert Forecast(swaps).classes.count == 8
+    assert "swap_space" not in Forecast(swaps).classes.notes
+
+
 def test_a_further_load_counts(make_problem: Make) -> None:
     problem = make_problem(search_space=SEQS, also_at=[1, 32])
     assert heaviest(problem).concurrency == 32

@@ -46,7 +46,8 @@ def trials(make_problem: Make, tune: Any, kept: dict[str, Any]) -> tuple[Problem
 
 
 def with_values(trials: Sequence[Trial], *values: float) -> list[Trial]:
-    return [replace(trial, value=v, repeat_values=(v,)) for trial, v in zip(trials, values, strict=True)]
+    pairs = zip(trials, values, strict=True)
+    return [replace(trial, value=v, repeat_values=(v,), stopped_at=None) for trial, v in pairs]
 
 
 def rerun_of(problem: Problem, trials: list[Trial], values: dict[int, Sequence[float]]) -> list[Trial]:
