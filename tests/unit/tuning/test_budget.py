@@ -81,7 +81,7 @@ def test_a_study_says_hours_above_zero(make_problem: Make, written: dict[str, An
 
 def test_the_search_ends_when_the_finals_need_the_rest(make_problem: Make, tmp_path: Path) -> None:
     problem, observer = make_problem(), Said()
-    plan = plan_of(problem, tmp_path, 18)
+    plan = plan_of(problem, tmp_path, 14)
     trials = tune_study(plan, observer).trials
     launched = num_launched(searched(trials))
     assert 1 < launched < 8
