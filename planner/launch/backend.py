@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-
+from planner.benchmark import Access, Asker, NoAnswer
 from planner.engine import classify, diagnose
 from planner.errors import Disturbed, EngineStartTimeout, PlannerError
 from planner.study import Candidate
 
 POLL_S = 0.5
+HEALTH_TIMEOUT_S = 5.0
+"""Seconds in which /health must be answered as a whole."""
 PORT_IN_USE = "port in use"
 """Name of a cause that `planner/engine/log/` knows."""
 
@@ -135,16 +136,18 @@ def keep_earlier_log(path: Path) -> None:
 
 def wait_until_ready(instance: EngineInstance, deadline: float) -> None:
     """Wait until `/health` answers 200; vLLM answers only after the engine is up. Raises EngineError, or Disturbed."""
-    with httpx.Client(trust_env=False, timeout=5.0) as client:
+    with Asker(Access(), timeout_s=HEALTH_TIMEOUT_S) as asker:
         while True:
             if instance.is_running() is False:
                 raise death_of(instance)
             try:
-                if client.get(f"{instance.base_url}/health").status_code == httpx.codes.OK:
+                answer = asker.ask("GET", f"{instance.base_url}/health")
+                if answer.is_ok:
                     return
-            except httpx.TransportError:
-                pass  # not listening yet
+                said = f"status {answer.status}"
+            except NoAnswer as error:
+                said = str(error)  # most often: nobody listens yet
             if time.monotonic() > deadline:
                 log = instance.log_text()
-                raise EngineStartTimeout("not ready in time; see the log's end", log[-4000:])
+                raise EngineStartTimeout(f"not ready in time: /health: {said}; see the log's end", log[-4000:])
             time.sleep(POLL_S)
