@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -84,17 +85,28 @@ def _server(proxy: Proxy, host: str, port: int) -> tuple[uvicorn.Server, socket.
 def _limited_protocol(limits: ProxyLimits) -> type[asyncio.Protocol]:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+    open_of: Counter[str] = Counter()
+
     class Limited(HttpToolsProtocol):
-        """Closes a connection if a request's headers are too large or too slow, or if its client takes nothing."""
+        """Closes a connection if a request's headers are too large or too slow, if its client takes nothing, or has
+        too many. Trailers count as headers do, and are dropped: what reads them later takes them for headers."""
 
         _late: asyncio.TimerHandle | None = None
         _stalled: asyncio.TimerHandle | None = None
         _num_bytes = 0
+        """Bytes received that are no body: of the head, then since the last piece of the body."""
         _is_in_head = True
+        _came_on = False
+        """Whether the head was complete, or a piece of the body came, in this read."""
+        _peer = ""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            self._peer = str((transport.get_extra_info("peername") or ("",))[0])
+            open_of[self._peer] += 1
             self._wait_for_head()
+            if open_of[self._peer] > limits.max_connections_per_client:
+                transport.close()
 
         def _wait_for_head(self) -> None:
             self._is_in_head, self._num_bytes = True, 0
@@ -102,19 +114,29 @@ def _limited_protocol(limits: ProxyLimits) -> type[asyncio.Protocol]:
                 self._late = self.loop.call_later(limits.header_s, self.transport.close)
 
         def data_received(self, data: bytes) -> None:
+            self._came_on = False
             super().data_received(data)
-            if self._is_in_head:
+            if not self._came_on:
                 self._num_bytes += len(data)
-                if self._num_bytes > limits.max_header_bytes and not self.transport.is_closing():
+            if self._num_bytes > limits.max_header_bytes and not self.transport.is_closing():
+                if self._is_in_head:
                     self.transport.write(_TOO_LARGE)
-                    self.transport.close()
+                self.transport.close()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if self._is_in_head:
+                super().on_header(name, value)
+
+        def on_body(self, body: bytes) -> None:
+            self._num_bytes, self._came_on = 0, True
+            super().on_body(body)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self._wait_for_head()
 
         def on_headers_complete(self) -> None:
-            self._is_in_head = False
+            self._is_in_head, self._num_bytes, self._came_on = False, 0, True
             self._stop_clock()
             super().on_headers_complete()
 
@@ -131,6 +153,9 @@ def _limited_protocol(limits: ProxyLimits) -> type[asyncio.Protocol]:
             self._stop_clock()
             if self._stalled is not None:
                 self._stalled.cancel()
+            open_of[self._peer] -= 1
+            if not open_of[self._peer]:
+                del open_of[self._peer]
             super().connection_lost(exc)
 
         def _stop_clock(self) -> None:
