@@ -17,6 +17,8 @@ from planner.study import Candidate
 POLL_S = 0.5
 HEALTH_TIMEOUT_S = 5.0
 """Seconds in which /health must be answered as a whole."""
+REACH_ATTEMPTS = 10
+"""Questions, POLL_S apart, after which an engine that runs counts as cut off."""
 PORT_IN_USE = "port in use"
 """Name of a cause that `planner/engine/log/` knows."""
 
@@ -67,12 +69,38 @@ class Server:
         return all(instance.is_running() is not False for instance in self.instances)
 
     def check(self) -> None:
-        """Raise the cause of death of an instance that has died, if any; waits until the state is known."""
+        """Raise the cause of death of an instance that has died, if any; waits until the state is known.
+
+        Raises Disturbed for one that runs and cannot be reached: a network that was cut is no setting's fault.
+        """
         for instance in self.instances:
-            while (is_running := instance.is_running()) is None:
-                time.sleep(POLL_S)
-            if not is_running:
-                raise death_of(instance)
+            _check_runs(instance)
+        with Asker(Access(), timeout_s=HEALTH_TIMEOUT_S) as asker:
+            for instance in self.instances:
+                _check_reached(asker, instance)
+
+
+def _check_runs(instance: EngineInstance) -> None:
+    while (is_running := instance.is_running()) is None:
+        time.sleep(POLL_S)
+    if not is_running:
+        raise death_of(instance)
+
+
+def _check_reached(asker: Asker, instance: EngineInstance) -> None:
+    """Ask until there is any answer; a hung engine, which takes the question and says nothing, counts as reached."""
+    for attempt in range(REACH_ATTEMPTS):
+        if attempt:
+            time.sleep(POLL_S)
+        try:
+            asker.ask("GET", f"{instance.base_url}/health")
+            return
+        except NoAnswer as error:
+            if not error.is_cut:
+                return
+            said = str(error)
+        _check_runs(instance)
+    raise Disturbed(f"it runs and cannot be reached at {instance.base_url}: {said}")
 
 
 def death_of(instance: EngineInstance) -> PlannerError:

@@ -29,12 +29,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1", "")
 class NoAnswer(BenchmarkError):  # noqa: N818  (the words of the error tree)
     """No whole answer: nobody listens, the time is over, too many bytes, not HTTP, compressed although not asked for.
 
-    `kind`: the same without any part of the URL, which may hold a secret.
+    `kind`: the same without any part of the URL, which may hold a secret. `is_cut`: whether there was no connection, or
+    it was lost.
     """
 
-    def __init__(self, message: str, kind: str = "") -> None:
+    def __init__(self, message: str, kind: str = "", *, is_cut: bool = False) -> None:
         super().__init__(message)
         self.kind = kind or message
+        self.is_cut = is_cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ async def ask_server(
     except TimeoutError:
         raise NoAnswer(f"no whole answer in {timeout_s:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-        raise NoAnswer(str(error) or type(error).__name__, type(error).__name__) from None
+        kind = type(error).__name__
+        is_cut = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+        raise NoAnswer(str(error) or kind, kind, is_cut=is_cut) from None
 
 
 class Asker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from planner.errors import EngineStartTimeout
+from planner.errors import Disturbed, EngineOutOfMemory, EngineStartTimeout
 from planner.launch import backend
-from planner.launch.backend import Ending, wait_until_ready
+from planner.launch.backend import Ending, Server, wait_until_ready
 from tests.evil_servers import HEAD, body, dribble, flood, once, serving
 
 
@@ -53,6 +54,49 @@ def test_no_answer_of_health_keeps_the_planner(evil: str, monkeypatch: pytest.Mo
     with serving(answer) as url, pytest.raises(EngineStartTimeout, match=said) as told:
         wait_until_ready(Running(url), time.monotonic() + 0.5)
     assert told.value.log_tail == "INFO: loading"
+
+
+def unreachable() -> str:
+    """URL of a port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_an_engine_that_runs_and_cannot_be_reached_is_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "POLL_S", 0.01)
+    with pytest.raises(Disturbed, match="runs and cannot be reached"):
+        Server((Running(unreachable()),), 1.0).check()
+    with serving(once(b"")) as url, pytest.raises(Disturbed, match="runs and cannot be reached"):
+        Server((Running(url),), 1.0).check()  # as a forwarded port whose network is gone
+
+
+@pytest.mark.parametrize("answer", [body(b""), body(b"").replace(b"200 OK", b"500 Dead")])
+def test_an_engine_that_answers_anything_is_reached(answer: bytes) -> None:
+    with serving(once(answer)) as url:
+        Server((Running(url),), 1.0).check()
+
+
+def test_a_hung_engine_is_no_network_that_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "HEALTH_TIMEOUT_S", 0.1)
+    with serving(lambda _, ended: ended.wait() and None) as url:
+        Server((Running(url),), 1.0).check()
+
+
+def test_an_engine_that_dies_meanwhile_has_its_own_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "POLL_S", 0.01)
+
+    class Dying(Running):
+        asked = 0
+
+        def is_running(self) -> bool:
+            self.asked += 1
+            return self.asked < 3
+
+        def log_text(self) -> str:
+            return "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+    with pytest.raises(EngineOutOfMemory):
+        Server((Dying(unreachable()),), 1.0).check()
 
 
 def test_a_whole_answer_is_ready() -> None:
