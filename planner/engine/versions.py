@@ -102,6 +102,12 @@ MODELOPT_KV_SCHEME_SINCE = Version("0.14.0")
 not have it)."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 """Marlin's kernels run on compute capability 7.5 (vLLM's pull request 29901)."""
+SHARED_WORKSPACE_SINCE = Version("0.14.0")
+"""Buffers of the fused experts outlive a layer and are shared by all (fused_moe/modular_kernel.py takes them from
+v1/worker/workspace.py; 0.11.2 does not)."""
+WORKSPACE_CHUNKED_UNTIL = Version("0.18.0")
+"""They take at most VLLM_FUSED_MOE_CHUNK_SIZE tokens at once (fused_moe/modular_kernel.py; 0.17.0 has it, 0.19.0 has
+not)."""
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 """Asynchronous scheduling is on by default (vllm@0.14.1 config/vllm.py)."""
 WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
