@@ -105,9 +105,6 @@ MARLIN_ON_TURING_SINCE = Version("0.14.0")
 SHARED_WORKSPACE_SINCE = Version("0.14.0")
 """Buffers of the fused experts outlive a layer and are shared by all (fused_moe/modular_kernel.py takes them from
 v1/worker/workspace.py; 0.11.2 does not)."""
-WORKSPACE_CHUNKED_UNTIL = Version("0.18.0")
-"""They take at most VLLM_FUSED_MOE_CHUNK_SIZE tokens at once (fused_moe/modular_kernel.py; 0.17.0 has it, 0.19.0 has
-not)."""
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 """Asynchronous scheduling is on by default (vllm@0.14.1 config/vllm.py)."""
 WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
@@ -127,6 +124,9 @@ TRITON_TOP_K_SINCE = Version("0.16.0")
 FLASHINFER_SPARSE_MLA_SINCE = Version("0.17.0")
 """On compute capability 10.x sparse attention with an fp8 KV cache runs on FlashInfer, which stores plain fp8
 (platforms/cuda.py:_get_backend_priorities)."""
+WORKSPACE_CHUNKED_UNTIL = Version("0.18.0")
+"""They take at most VLLM_FUSED_MOE_CHUNK_SIZE tokens at once (fused_moe/modular_kernel.py; 0.17.0 has it, 0.19.0 has
+not)."""
 WIDER_GROUPS_SINCE = Version("0.18.0")
 """That ratio is 1.5 (0.17.1 has 1.25)."""
 FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")

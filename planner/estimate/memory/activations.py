@@ -18,7 +18,7 @@ from planner.engine import (
     TRITON_TOP_K_SINCE,
     ResolvedEngine,
 )
-from planner.estimate.memory.image_encoder import encoder_bytes
+from planner.estimate.memory.image_encoder import encoder_bytes, is_counted
 from planner.estimate.memory.live_sets import experts_workspace_bytes, layer_bytes
 from planner.estimate.memory.weights import Rank, padded_vocab_size
 from planner.hardware import GpuSpec
@@ -56,7 +56,9 @@ def activation_bytes(
     if compiles:
         text = columns.maximum(text, compile_bytes(model, engine, rank))
     encoder, kept = encoder_bytes(model, engine) if rank.is_first else (0.0, 0.0)
-    return columns.maximum(encoder + workspace * (encoder > 0), text + kept)
+    if model.vision is not None and is_counted(model.vision, engine):  # the others' figures are of whole starts
+        encoder = encoder + workspace
+    return columns.maximum(encoder, text + kept)
 
 
 def cublas_bytes(gpu: GpuSpec) -> int:

@@ -44,7 +44,7 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
     tokens = items * item_tokens
     patches = tokens * tower.merged_patches
     width = model.hidden_size * (1 + tower.deepstack_levels) * itemsize
-    if tower.video_frames and engine.version >= FUSED_ROTARY_SINCE:
+    if is_counted(tower, engine):
         peak = patches * _values_per_patch(tower, engine.tensor_parallel_size) * itemsize
         peak = peak + tokens * (width - model.hidden_size * itemsize)  # features for the first layers wait for the last
     else:
@@ -56,6 +56,11 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
     if tower.deepstack_levels and first <= engine.version < until:
         return peak, (_TIMESTAMP_FACTOR + 1) * _QWEN3_VIDEO_TOKENS * width
     return peak, tokens * width
+
+
+def is_counted(tower: VisionTower, engine: ResolvedEngine) -> bool:
+    """Whether the tower's live set is counted tensor by tensor, not taken from a few starts."""
+    return tower.video_frames > 0 and engine.version >= FUSED_ROTARY_SINCE
 
 
 _FRAMES_PER_PATCH, _COLOURS = 2, 3

@@ -22,8 +22,8 @@ FUSED_MLP_HIDDEN_STATES = 3.5
 """Number of hidden states alive beside the MLP's widest tensors: 2.8 to 4.3 in five starts of 0.24 on 1 to 4 cards,
 where the all-reduce adds none."""
 STATE_HIDDEN_STATES = 5
-"""Number of hidden states alive beside the tensors of a layer with a state: 3.8 to 6 in four starts of 0.24, of granite,
-two of Nemotron and Qwen3-Next."""
+"""Number of hidden states alive beside the tensors of a layer with a state: 3.8 to 6 in four starts of 0.24, of
+Granite, Nemotron (two) and Qwen3-Next."""
 MOE_CHUNK_TOKENS = 32768
 """Tokens that the fused experts take at once (VLLM_FUSED_MOE_CHUNK_SIZE)."""
 LATENT_WORKSPACE_TOKENS = 64 * 1024
