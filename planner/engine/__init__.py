@@ -70,6 +70,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "FULL_GRAPHS_SINCE",
             "FUSED_MLP_SINCE",
             "FUSED_ROTARY_SINCE",
+            "GEMMA4_CHUNKS_SINCE",
             "GRAPHS_IN_BUDGET_SINCE",
             "HYBRID_KV_SINCE",
             "IMAGE_FITS_CONTEXT_UNTIL",

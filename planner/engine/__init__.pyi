@@ -88,6 +88,7 @@ from planner.engine.versions import FRAGMENTS_COUNTED_UNTIL as FRAGMENTS_COUNTED
 from planner.engine.versions import FULL_GRAPHS_SINCE as FULL_GRAPHS_SINCE
 from planner.engine.versions import FUSED_MLP_SINCE as FUSED_MLP_SINCE
 from planner.engine.versions import FUSED_ROTARY_SINCE as FUSED_ROTARY_SINCE
+from planner.engine.versions import GEMMA4_CHUNKS_SINCE as GEMMA4_CHUNKS_SINCE
 from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE as GRAPHS_IN_BUDGET_SINCE
 from planner.engine.versions import HYBRID_KV_SINCE as HYBRID_KV_SINCE
 from planner.engine.versions import IMAGE_FITS_CONTEXT_UNTIL as IMAGE_FITS_CONTEXT_UNTIL

@@ -161,6 +161,9 @@ MAMBA_BLOCKS_CHECKED_SINCE = Version("0.20.0")
 BLOCK_ALIGNED_BY_SIZE_SINCE = Version("0.20.0")
 """A hybrid's block is a multiple of block_size, before of the kernel's own (0.20.0 platforms/interface.py:
 _align_hybrid_block_size, 0.18.0 models/config.py)."""
+GEMMA4_CHUNKS_SINCE = Version("0.22.0")
+"""Gemma 4's tower takes few frames of a video at once on a small card (models/gemma4_mm.py:_encoder_chunk; 0.20.0 does
+not, 0.21 was not read)."""
 PREFIX_LM_BATCH_SINCE = Version("0.22.0")
 """The default max_num_batched_tokens holds the largest image or video of a model that sees it whole (engine/
 arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""

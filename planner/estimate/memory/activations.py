@@ -99,12 +99,12 @@ the fewest rows that this kernel takes; fewer are sorted (v1/sample/ops/topk_top
 
 
 def _sampler_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> Any:
-    """Bytes of the sampler's dummy run: the hidden states, and per row what one logit takes."""
+    """Bytes of the sampler's dummy run: the hidden states, and per row what one logit takes; none without a head."""
     tokens = engine.max_num_batched_tokens
     rows = columns.minimum(engine.max_num_seqs, tokens)
     if model.has_vision_tower and engine.generation == "V0":  # few prompts of the largest image each
         rows = columns.minimum(rows, columns.maximum(tokens // VISION_TOKENS_PER_PROMPT, 1))
-    if not rank.samples:
+    if not rank.samples or not model.has_head:
         rows = rows * 0
     sorts = _sort_bytes_per_logit(rows) * rows
     values: Any = sorts

@@ -14,11 +14,13 @@ from typing import Any
 from planner import arrays as columns
 from planner.engine import (
     FUSED_ROTARY_SINCE,
+    GEMMA4_CHUNKS_SINCE,
     IMAGE_FITS_CONTEXT_UNTIL,
     TIMESTAMPED_VIDEO,
     VIDEO_ALONE_SINCE,
     ResolvedEngine,
 )
+from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, ModelSpec, VisionTower
 
 _QWEN3_VIDEO_TOKENS = 12288
@@ -56,6 +58,26 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
     if tower.deepstack_levels and first <= engine.version < until:
         return peak, (_TIMESTAMP_FACTOR + 1) * _QWEN3_VIDEO_TOKENS * width
     return peak, tokens * width
+
+
+def position_rows_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> float:
+    """Bytes that Gemma 4's tower takes at most to look up where patches lie; 0 for other towers.
+
+    Releases of transformers differ: some make one-hot rows of every position, of 8 bytes and again of 2, others look
+    them up. A video of the profile has 32 frames of 630 patches; since 0.22 vLLM takes as many frames at once as fit a
+    tenth of the card (models/gemma4_mm.py:_encoder_chunk). 3.90 GiB in a start on B300; two starts of the same settings
+    on GB10 were 3.4 GiB apart.
+    """
+    if model.vision is None or model.model_type != "gemma4":
+        return 0.0
+    per_frame = _GEMMA4_FRAME_PATCHES * 2 * _GEMMA4_POSITIONS
+    frames = _GEMMA4_FRAMES
+    if engine.version >= GEMMA4_CHUNKS_SINCE:
+        frames = max(1, min(frames, int(gpu.memory_bytes / 10 / (2 * 8 * per_frame))))
+    return float(frames * per_frame * (8 + 2))
+
+
+_GEMMA4_FRAMES, _GEMMA4_FRAME_PATCHES, _GEMMA4_POSITIONS = 32, 630, 10240
 
 
 def is_counted(tower: VisionTower, engine: ResolvedEngine) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,12 +10,12 @@ import pytest
 from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
 from planner.estimate.memory.activations import cublas_bytes
-from planner.estimate.memory.image_encoder import encoder_bytes
+from planner.estimate.memory.image_encoder import encoder_bytes, position_rows_bytes
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
-from planner.units import MIB
+from planner.units import GIB, MIB
 
 H200 = find_gpu("H200")
 QWEN3_5: dict[str, Any] = {
@@ -59,3 +60,14 @@ def test_ranks_split_the_projections_alone() -> None:
     model = spec_from_config(QWEN3_5, "qwen3.5")
     one, two = _peak_mib(model), _peak_mib(model, ranks=2)
     assert one - two == pytest.approx(65536 * 8 * 1152 / 2 * 2 / MIB)
+
+
+@pytest.mark.parametrize(
+    ("card", "version", "gib"), [("B200", "0.26.0", 3.85), ("RTX 3090", "0.26.0", 1.44), ("RTX 3090", "0.20.0", 3.85)]
+)
+def test_gemma_4_may_take_one_hot_rows_of_every_position(card: str, version: str, gib: float) -> None:
+    """B300's start took 3.90 GiB, with pixels and cuBLAS; 12 frames at once fit a tenth of a 24 GB card."""
+    model, gpu = load_model("google/gemma-3-12b-it"), find_gpu(card)
+    engine = resolve({"max_model_len": 8192}, model, gpu, parse_version(version))
+    assert position_rows_bytes(model, gpu, engine) == 0
+    assert position_rows_bytes(replace(model, model_type="gemma4"), gpu, engine) / GIB == pytest.approx(gib, abs=0.01)
