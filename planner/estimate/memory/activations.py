@@ -19,7 +19,7 @@ from planner.engine import (
     ResolvedEngine,
 )
 from planner.estimate.memory.image_encoder import encoder_bytes, is_counted
-from planner.estimate.memory.live_sets import experts_workspace_bytes, layer_bytes
+from planner.estimate.memory.live_sets import layer_bytes, shared_workspace_bytes
 from planner.estimate.memory.weights import Rank, padded_vocab_size
 from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, ModelSpec
@@ -46,13 +46,13 @@ def activation_bytes(
 
     `compiles`: the compile cache is cold, as in a first start.
 
-    Counts: the widest live set of one decoder layer for N tokens, the buffers that the experts share, the sampler (on
+    Counts: the widest live set of one decoder layer for N tokens, the buffers that layers share, the sampler (on
     rank 0 in V0), the cuBLAS workspace. Ignores: allocator fragmentation (vLLM does too).
     """
     layer = layer_bytes(model, engine, engine.max_num_batched_tokens)
     sampler = _sampler_bytes(model, engine, rank)
     workspace = cublas_bytes(gpu)
-    text = columns.maximum(layer, sampler) + workspace + experts_workspace_bytes(model, gpu, engine)
+    text = columns.maximum(layer, sampler) + workspace + shared_workspace_bytes(model, gpu, engine)
     if compiles:
         text = columns.maximum(text, compile_bytes(model, engine, rank))
     encoder, kept = encoder_bytes(model, engine) if rank.is_first else (0.0, 0.0)

@@ -15,6 +15,7 @@ from planner.engine import FUSED_MLP_SINCE, SHARED_WORKSPACE_SINCE, WORKSPACE_CH
 from planner.estimate.memory.weights import kv_heads_per_rank
 from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, DeltaNet, Experts, LatentAttention, Mamba, ModelSpec
+from planner.units import MIB
 
 AWQ_DEQUANTIZE_TOKENS = 256
 """From this many tokens per step, vLLM's AWQ kernel dequantises the whole weight shard first (quantization/awq.py)."""
@@ -49,8 +50,29 @@ def shares_workspace(engine: ResolvedEngine) -> bool:
     return engine.generation == "V1" and engine.version >= SHARED_WORKSPACE_SINCE
 
 
+def shared_workspace_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> FloatColumn:
+    """Bytes of the buffer that the layers of a rank share and that outlives them: what its largest user asks for."""
+    sparse: Any = 0
+    if shares_workspace(engine):
+        for mixer in model.mixers(LatentAttention):
+            sparse = columns.maximum(sparse, _indexer_workspace_bytes(mixer, engine))
+    shared: FloatColumn = columns.maximum(sparse, experts_workspace_bytes(model, gpu, engine))
+    return shared
+
+
+def _indexer_workspace_bytes(mixer: LatentAttention, engine: ResolvedEngine) -> Any:
+    """Bytes of gathered keys and their scales of the sparse indexer; what attention gathers then is a little less.
+
+    Source: vllm@0.24.0 v1/attention/backends/mla/indexer.py:get_max_prefill_buffer_size,
+    model_executor/layers/sparse_attn_indexer.py.
+    """
+    if mixer.indexer is None:
+        return 0
+    return INDEXER_CONTEXTS * engine.max_model_len * (mixer.indexer.head_dim + 4)
+
+
 def experts_workspace_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> FloatColumn:
-    """Bytes of the two buffers that all fused experts of a rank share, and that outlive each layer.
+    """Bytes of the two buffers that all fused experts of a rank share.
 
     One holds each token's copies after the first matrix or after the second, the other after the activation.
     Kernels of FlashInfer and Triton's for MXFP4 keep buffers of their own, which are freed.
@@ -157,6 +179,8 @@ def _latent_bytes(mixer: LatentAttention, model: ModelSpec, engine: ResolvedEngi
     queries = heads * (mixer.qk_nope_head_dim + mixer.qk_rope_head_dim)
     beside = tokens * (queries + mixer.kv_lora_rank + mixer.qk_rope_head_dim + 2 * model.hidden_size)
     unpacked: Any = 0
+    if mixer.indexer is not None:
+        return itemsize * beside + INDEXER_LOGITS_BYTES
     if engine.generation == "V1":
         by_seqs = engine.max_num_seqs * LATENT_BLOCK_TOKENS
         earlier = columns.minimum(columns.maximum(8 * engine.max_model_len, 4 * by_seqs), LATENT_WORKSPACE_TOKENS)
@@ -164,6 +188,9 @@ def _latent_bytes(mixer: LatentAttention, model: ModelSpec, engine: ResolvedEngi
     return itemsize * (beside + unpacked)
 
 
+INDEXER_CONTEXTS, INDEXER_LOGITS_BYTES = 40, 512 * MIB
+"""Contexts of max_model_len that the sparse indexer gathers at once, and the logits that it takes in the profile
+(VLLM_SPARSE_INDEXER_MAX_LOGITS_MB)."""
 LATENT_BLOCK_TOKENS = 16
 """Block size in that bound, which matters above 1024 sequences only."""
 

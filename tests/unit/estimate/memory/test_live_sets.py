@@ -8,7 +8,7 @@ import pytest
 
 from planner.engine.defaults import ResolvedEngine, resolve
 from planner.engine.versions import parse_version
-from planner.estimate.memory.live_sets import experts_workspace_bytes, layer_bytes
+from planner.estimate.memory.live_sets import experts_workspace_bytes, layer_bytes, shared_workspace_bytes
 from planner.hardware.by_name import find_gpu
 from planner.model.catalog import load_model
 from planner.model.config_json import spec_from_config
@@ -16,16 +16,14 @@ from planner.units import MIB
 
 H200, BLACKWELL = find_gpu("H200"), find_gpu("B200")
 MOE, NEXT, OSS = load_model("qwen3-30b-a3b"), load_model("qwen3-next-80b-a3b-thinking"), load_model("gpt-oss-20b")
-LATENT = spec_from_config(
-    {
-        "model_type": "deepseek_v2", "hidden_size": 2048, "num_hidden_layers": 27, "num_attention_heads": 16,
-        "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "q_lora_rank": None,
-        "intermediate_size": 10944, "moe_intermediate_size": 1408, "n_routed_experts": 64, "num_experts_per_tok": 6,
-        "n_shared_experts": 2, "first_k_dense_replace": 1, "moe_layer_freq": 1, "vocab_size": 102400,
-        "max_position_embeddings": 163840,
-    },
-    "deepseek-v2-lite",
-)  # fmt: skip
+LATENT_CONFIG = {
+    "model_type": "deepseek_v2", "hidden_size": 2048, "num_hidden_layers": 27, "num_attention_heads": 16,
+    "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "q_lora_rank": None,
+    "intermediate_size": 10944, "moe_intermediate_size": 1408, "n_routed_experts": 64, "num_experts_per_tok": 6,
+    "n_shared_experts": 2, "first_k_dense_replace": 1, "moe_layer_freq": 1, "vocab_size": 102400,
+    "max_position_embeddings": 163840,
+}  # fmt: skip
+LATENT = spec_from_config(LATENT_CONFIG, "deepseek-v2-lite")
 
 
 def _engine(version: str = "0.24.0", **settings: object) -> ResolvedEngine:
@@ -96,3 +94,15 @@ def test_mamba_2_copies_what_the_convolution_reads_twice() -> None:
 def test_norms_of_queries_run_in_fp32_until_the_compiler_fuses_them() -> None:
     narrow = load_model("qwen3-0.6b")
     assert layer_bytes(narrow, _engine("0.19.0"), 8192) > layer_bytes(narrow, _engine("0.24.0"), 8192)
+
+
+def test_a_sparse_indexer_gathers_forty_contexts_and_scores_them() -> None:
+    """DeepSeek-V3.2 by vLLM's own comment: 40 x 163840 x 132 bytes = 825 MB; and 512 MiB of logits."""
+    sparse = spec_from_config(
+        {**LATENT_CONFIG, "model_type": "deepseek_v32", "index_n_heads": 64, "index_head_dim": 128, "index_topk": 2048},
+        "sparse",
+    )
+    engine = _engine(max_model_len=163840)
+    assert shared_workspace_bytes(sparse, H200, engine) == 865_075_200
+    assert shared_workspace_bytes(LATENT, H200, engine) == experts_workspace_bytes(LATENT, H200, engine)
+    assert layer_bytes(sparse, engine, 512) == 512 * MIB + 2 * 512 * (16 * 192 + 512 + 64 + 2 * 2048)
