@@ -171,3 +171,17 @@ def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
 def test_an_unknown_name_lists_near_ones() -> None:
     with pytest.raises(InputError, match=r"near names: .*Qwen/Qwen3-8B"):
         load_model("Qwen/Qwen3-9B")
+
+
+def test_the_outer_config_decides_whether_head_and_embedding_are_one() -> None:
+    inner = {**CONFIG, "tie_word_embeddings": False}
+    for outer, ties in ((True, True), (False, False), (None, False)):
+        config = {"model_type": "mistral3", "tie_word_embeddings": outer, "text_config": inner}
+        assert spec_from_config(config, "m").tie_word_embeddings is ties, outer
+
+
+def test_a_tower_of_which_nothing_is_known_leaves_the_answer_open() -> None:
+    config = {**CONFIG, "model_type": "granite", "encoder_config": {"num_layers": 10}}
+    assert not spec_from_config(config, "m").is_modelled
+    reckoned = {**CONFIG, "model_type": "kimi_vl", "vision_config": {"vt_hidden_size": 64, "vt_num_hidden_layers": 2}}
+    assert spec_from_config({**reckoned, "text_config": CONFIG}, "m").is_modelled
