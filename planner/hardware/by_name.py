@@ -31,7 +31,8 @@ def _plain(text: str) -> str:
 
 
 _DRESS = re.compile(
-    r"nvidia|geforce|tesla|graphics|generation|blackwell|(?<=laptop) gpu|(server|workstation) edition|hbm\d\w?|sxm\d( ac)?|\d+ ?gi?b?\b"
+    r"nvidia|geforce|tesla|graphics|generation|blackwell|(?<=laptop) gpu|(server|workstation) edition|hbm\d\w?"
+    r"|sxm\d( ac)?|\d+ ?gi?b?\b"
 )
 _SIZE = re.compile(r"(\d{1,6}) ?gi?b?\b", re.IGNORECASE)
 

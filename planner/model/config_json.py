@@ -61,7 +61,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
     return ModelSpec(
         name=name,
         model_type=family_name,
-        is_known=family.is_known and keys.value(*POSITIONS) is not None,
+        is_known=family.is_known and outer_type not in OWN_CLASSES and keys.value(*POSITIONS) is not None,
         layers=layers,
         beside=_beside(keys, family, len(layers)),
         num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
@@ -78,7 +78,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         vision=vision,
         tower=tower,
         is_tower_rough=is_tower_rough,
-        lacks_tower=lacks_tower,
+        lacks_tower=lacks_tower or _has_other_parts(outer),
         checkpoint_bytes=None,
     )
 
@@ -112,6 +112,18 @@ SAME_TOWER = {"gemma4_unified": "gemma4_unified", "qwen2_5_omni": "qwen2_5_vl", 
               "qwen2_5_omni_thinker": "qwen2_5_vl", "qwen3_omni_moe_thinker": "qwen3_vl_moe",
               "shieldgemma2": "gemma3"}  # fmt: skip
 """Family of the vision tower of classes that have another's."""
+
+
+OWN_CLASSES = {"kimi_k3"}
+"""Outer types whose class builds another language model than their nested config's type says (vllm@0.32)."""
+SPEECH = ("talker_config", "token2wav_config", "code2wav_config")
+"""Configs of parts that speak, which vLLM does not load with a model that hears and sees."""
+
+
+def _has_other_parts(outer: Mapping[str, Any]) -> bool:
+    """Whether it names a part with a class of its own that is neither a language model nor a tower known here."""
+    parts = (key for key, value in outer.items() if isinstance(value, Mapping) and value.get("model_type"))
+    return any(key.endswith("_config") and key not in {*NESTED, *TOWER_KEYS, *SPEECH} for key in parts)
 
 
 def _tower(

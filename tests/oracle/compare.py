@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +103,26 @@ def request(case: Case, folder: str) -> dict[str, Any]:
     }
 
 
-def differences(path: Path) -> dict[str, str]:
-    """By aspect the first difference between planner and the golden file, in words."""
+@cache
+def said(path: Path) -> tuple[tuple[Case, dict[str, Any]], ...]:
+    """Every question that vLLM answered, with planner's answer."""
     asked = list(cases(path))
     with tempfile.TemporaryDirectory() as folder:
         for name in ("config", "hf_quant_config"):
             source = CONFIGS / (f"{path.stem}.json" if name == "config" else f"{path.stem}.{name}.json")
             if source.exists():
                 shutil.copy(source, Path(folder, f"{name}.json"))
-        lines = list(answer_lines(json.dumps(request(case, folder)) for case in asked))
+        lines = answer_lines(json.dumps(request(case, folder)) for case in asked)
+        answers = [json.loads(line.replace(Path(folder).name, "MODEL")) for line in lines]
+    return tuple(zip(asked, answers, strict=True))
+
+
+def differences(path: Path) -> dict[str, str]:
+    """By aspect the first difference between planner and the golden file, in words."""
     found: dict[str, str] = {}
-    for case, line in zip(asked, lines, strict=True):
-        for aspect, words in _differ(case, json.loads(line)):
-            found.setdefault(aspect, f"tp {case.tensor_parallel_size}: {words}".replace(Path(folder).name, "MODEL"))
+    for case, answer in said(path):
+        for aspect, words in _differ(case, answer):
+            found.setdefault(aspect, f"tp {case.tensor_parallel_size}: {words}")
     return found
 
 
