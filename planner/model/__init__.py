@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "State",
             "without_shared_keys",
         ],
-        "modules": ["Module", "Part"],
+        "modules": ["Module", "Part", "by_outputs", "whole"],
         "quantization": ["Quantization", "Scheme"],
         "spec": ["DTYPE_BYTES", "ModelSpec"],
         "vision": ["ENLARGED_ROPE_FACTOR", "VisionTower"],

@@ -21,6 +21,8 @@ from planner.model.layers import State as State
 from planner.model.layers import without_shared_keys as without_shared_keys
 from planner.model.modules import Module as Module
 from planner.model.modules import Part as Part
+from planner.model.modules import by_outputs as by_outputs
+from planner.model.modules import whole as whole
 from planner.model.quantization import Quantization as Quantization
 from planner.model.quantization import Scheme as Scheme
 from planner.model.spec import DTYPE_BYTES as DTYPE_BYTES

@@ -65,6 +65,8 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         layers=layers,
         beside=_beside(keys, family, len(layers)),
         num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
+        draft_vocab_size=keys.number("draft_vocab_size", default=0, least=0),
+        num_draft_states=_draft_states(config),
         has_head=family.shape != "bert" and not _pools(outer.get("architectures")),
         hidden_size=keys.number(*WIDTHS),
         vocab_size=keys.number("vocab_size"),
@@ -112,6 +114,17 @@ SAME_TOWER = {"gemma4_unified": "gemma4_unified", "qwen2_5_omni": "qwen2_5_vl", 
               "qwen2_5_omni_thinker": "qwen2_5_vl", "qwen3_omni_moe_thinker": "qwen3_vl_moe",
               "shieldgemma2": "gemma3"}  # fmt: skip
 """Family of the vision tower of classes that have another's."""
+
+
+def _draft_states(config: Mapping[str, Any]) -> int:
+    """Layers whose states a drafter takes (vllm@0.32 models/llama_eagle3.py, qwen3_dflash.py)."""
+    if isinstance(number := config.get("num_aux_hidden_states"), int):
+        return number
+    for key, ids in (("eagle_config", "eagle_aux_hidden_state_layer_ids"), ("dflash_config", "target_layer_ids")):
+        own = config.get(key)
+        if isinstance(own, Mapping) and isinstance(own.get(ids), list):
+            return len(own[ids])
+    return 0
 
 
 OWN_CLASSES = {"kimi_k3"}

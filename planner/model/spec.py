@@ -39,6 +39,10 @@ class ModelSpec:
     """Weights of the first pipeline stage besides the token embedding: positions, per-layer inputs, an encoder."""
     num_mtp_layers: int
     """Layers for multi-token prediction in the checkpoint, which are loaded if speculative_config asks for them."""
+    draft_vocab_size: int
+    """Tokens that a drafter's head knows, if they are fewer than its model's; 0: config.json does not say."""
+    num_draft_states: int
+    """Layers of the drafted model whose states a drafter takes; 0: config.json does not say."""
     has_head: bool
     """Whether there is a head that gives logits; encoders have none."""
     hidden_size: int
