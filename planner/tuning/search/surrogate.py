@@ -3,9 +3,9 @@
 In: the grid's open rows, the finished trials. Out: one row. The speed model is first fitted to the trials
 (`speed_fit.py`). The process then learns log(measured) - log(predicted). It includes a slope on log(predicted), so
 the data overrule a model that ranks wrongly. The row chosen has the largest expected improvement per expected second
-of engine time, times the probability that the limits are kept, weighed down near settings that failed to serve. What
-is known before a launch is not learned: an objective of max_model_len alone has exact improvements, and the
-probabilities lead to the border of the limits. Pure NumPy; knows nothing of optuna.
+of engine time, times the probabilities that the engine starts (`starts.py`) and that the limits are kept. What is
+known before a launch is not learned: an objective of max_model_len alone has exact improvements, and the probabilities
+lead to the border of the limits. Pure NumPy; knows nothing of optuna.
 
 Source: Jones et al. 1998, Efficient Global Optimization (expected improvement); Gardner et al. 2014, Bayesian
 Optimization with Inequality Constraints; Rasmussen & Williams 2006, ch. 2 and 5.
@@ -40,12 +40,12 @@ from planner.tuning.search.gaussian_process import (
     _Posterior,
 )
 from planner.tuning.search.speed_fit import fit_coefficients
+from planner.tuning.search.starts import Starts, is_worth_the_risk
 
 LIMIT_NOISE = 0.1
 """Noise of a latency percentile, as a standard deviation of the log."""
 RATE_NOISE = math.hypot(PRIOR_NOISE, LAUNCH_NOISE)
 """Noise of a rate from one launch to another, as a standard deviation of the log."""
-FAILURE_LENGTH_SCALE = 0.25
 PROBED_AFTER = 2
 """Measured trials, the default and the model's favourite, after which unlaunched values of switches are checked."""
 MOST_WRONG = 0.6
@@ -76,6 +76,7 @@ class Surrogate:
         self._sign = forecast.problem.objective.sign
         self._names = self._relevant_names()
         self._features: Array | None = None
+        self._starting: Starts | None = None
         self._switches = self._switch_columns()
 
     def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
@@ -89,6 +90,10 @@ class Surrogate:
         """
         objective = self._problem.objective
         past = self._telling([as_on_one_host(self._problem, trial) for trial in past])
+        starts = self._starts(rows, past)
+        launched = [trial for trial in past if trial.was_launched]
+        safe = is_worth_the_risk(starts, sum(t.outcome == "failed" for t in launched), len(launched))
+        rows, starts = rows[safe], starts[safe]
         past = [*past, *self._as_believed(pending, past)]
         coefficients = fit_coefficients(self._forecast, past)
         grid = self._forecast.grid.predicted(coefficients)
@@ -96,16 +101,17 @@ class Surrogate:
         if not measured:
             predicted = {name: column[rows] for name, column in grid.items()}
             value = self._sign * _log(objective.powers, predicted)
-            return Outlook(int(rows[np.argmax(value + np.log(self._kept(predicted)))]))
+            return Outlook(int(rows[np.argmax(value + np.log(self._kept(predicted) * starts))]))
         known = np.array([self._candidate_features(t.candidate) for t in measured])
-        rows = self._new_points(rows, known)
+        is_new = self._are_new(rows, known)
+        rows, starts = rows[is_new], starts[is_new]
         seen = self._predicted(measured, coefficients)
         points = np.vstack([self._grid_features()[rows], known])  # measured ones may turn out differently next time
         predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
         believed, chance = self._learned_from(measured, known, seen, points, predicted)
         count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
         mean, std = self._sign * believed.mean[:count], believed.std[:count]
-        chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
+        chance, again = chance[:count] * starts, chance[count:]
         if not acceptable.any():
             return Outlook(int(rows[np.argmax(chance * np.exp(mean - mean.mean()))]))
         if len(measured) >= PROBED_AFTER:
@@ -223,14 +229,11 @@ class Surrogate:
             chance = chance * _normal_cdf(room)
         return np.maximum(chance, 1e-12)
 
-    def _serves(self, points: Array, past: Sequence[Trial]) -> Array:
-        """Probability of serving at all, which is lower near settings that failed to serve."""
-        chance = np.ones(len(points))
-        for trial in past:
-            if trial.outcome == "failed":
-                distance = np.linalg.norm(points - self._candidate_features(trial.candidate), axis=1)
-                chance = chance * (1 - np.exp(-0.5 * (distance / FAILURE_LENGTH_SCALE) ** 2))
-        return chance
+    def _starts(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> Array:
+        """Probability that each row serves.  # (len(rows),)"""
+        if self._starting is None:
+            self._starting = Starts(self._forecast, self._grid_features(), self._candidate_features)
+        return self._starting.chances(rows, past)
 
     def _expected_s(self, rows: NDArray[np.int64], throughput: Array, measured: Sequence[Trial]) -> Array:
         """Expected engine seconds of a launch: its start, and its load, which takes longer at lower throughput."""
@@ -274,12 +277,12 @@ class Surrogate:
                     best[favourite] = float(worth[favourite])
         return max(best, key=lambda point: best[point], default=None)
 
-    def _new_points(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.int64]:
-        """`rows` without those that differ from a measured one only in what has no effect; all rows if none is left."""
+    def _are_new(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.bool_]:
+        """Which rows differ from every measured one in more than what has no effect; all of them if none does."""
         measured = {point.tobytes() for point in np.round(known, 9)}
         points = np.round(self._grid_features()[rows], 9)
         new = np.array([point.tobytes() not in measured for point in points])
-        return rows[new] if new.any() else rows
+        return new if new.any() else np.ones(len(rows), dtype=bool)
 
     # --- candidates as points: numbers on their scale to [0, 1], words one-hot ---
 
