@@ -96,7 +96,7 @@ def _laplace(covariance: Array, mean: Array, signs: Array) -> _Mode:
 def _mode_at(covariance: Array, latent: Array, signs: Array, score: float) -> _Mode:
     slopes, roots = signs * _sigmoid(-signs * latent), np.sqrt(_sigmoid(latent) * _sigmoid(-latent))
     factor = np.linalg.cholesky(np.eye(len(latent)) + roots[:, None] * covariance * roots)
-    return _Mode(slopes, roots, factor, score - float(np.log(np.diag(factor)).sum()))
+    return _Mode(slopes, roots, np.asarray(factor, dtype=np.float64), score - float(np.log(np.diag(factor)).sum()))
 
 
 def _distances(a: Array, b: Array) -> Array:

@@ -99,8 +99,8 @@ class Search:
         """The next trial's number and candidate; None if every feasible combination that may win was tried.
 
         A trial that an earlier run or a dead planner left unfinished comes first, under its own number. For engines
-        side by side ask several times before the first `tell`: no candidate is asked twice, and our own sampler spreads
-        its proposals out.
+        side by side ask several times before the first `tell`: our own sampler spreads its proposals out. It may ask
+        for a leader again whose next launch may change which one is best; no other candidate is asked twice.
         """
         asked = self.store.asked()
         running, taken = under_way(asked), {frozen.number for frozen in self.store.taken(asked)}
@@ -124,7 +124,8 @@ class Search:
             trial = self._ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)
             violated = self.forecast.check(candidate)
-            if not violated and self._problem.row_of(candidate) in open_rows:
+            is_ours = isinstance(self._sampler, FeasibleSampler)  # which may launch a leader again
+            if not violated and (is_ours or self._problem.row_of(candidate) in open_rows):
                 return self.store.begin(trial, candidate)
             self.store.reject(trial, violated)
         return self._begin_row(self._nearest(open_rows, candidate))

@@ -29,6 +29,10 @@ USUAL = 0.93
 """Chance that a candidate starts whose memory surely suffices: nothing is known of what else may fail. A guess."""
 SAFE = 0.75
 """Chance of starting that is always enough for a launch. A guess."""
+RATHER = 0.5
+"""Chance of starting from which a launch is worth its risk while few have failed."""
+MUCH_SPARED = 3.0
+"""Failed launches fewer than expected of rows drawn at random, from which more is risked."""
 SUREST = 0.25
 """Share of the rows that may be launched after more failures than expected."""
 
@@ -76,16 +80,21 @@ class Starts:
 
 
 def is_worth_the_risk(chances: Array, failed: int, launched: int) -> NDArray[np.bool_]:
-    """Whether a launch fails no likelier than that of a row drawn at random, or is SAFE anyway.
+    """Whether each row is sure enough to be launched, so that no more launches fail than of rows drawn at random.
 
     An improvement believed large would else justify one failed launch after the other, since each lowers the chances
-    beside it by little. If more of the `launched` have `failed` than of rows drawn at random, the chances of what is
-    chosen are too high: then only the surest quarter is worth it. True for at least one row.  # (len(chances),)
+    beside it by little. While fewer of the `launched` have `failed` than of rows drawn at random, any row will do that
+    starts rather than not; with as many, one that fails no likelier than a row drawn at random, or is SAFE anyway; with
+    more, the surest ones, since the chances of what is chosen are then too high. True for at least one row.
+
+    # (len(chances),)
     """
     at_random = float(chances.mean())
-    if failed > max(1.0, launched * (1 - at_random)):
+    spared = launched * (1 - at_random) - failed
+    if spared < 0:
         return np.asarray(chances >= np.quantile(chances, 1 - SUREST))
-    return np.asarray(chances >= min(SAFE, at_random))
+    bar = min(SAFE, at_random)
+    return np.asarray(chances >= (min(bar, RATHER) if spared > MUCH_SPARED else bar))
 
 
 def _margins(deployment: Deployment, count: int) -> Array:
