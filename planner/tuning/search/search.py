@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from planner.estimate import MemoryFigures
 from planner.study import Candidate, Forecast, Learned
 from planner.trials import Heat, Rerun, Trial, searched
+from planner.tuning.search.outlooks import Outlooks
 from planner.tuning.search.samplers import (
     FeasibleSampler,
     Situation,
@@ -48,6 +49,7 @@ class Search:
         self._study = store.study
         self._study.sampler = sampler
         self._rounds_here: set[tuple[str, int]] = set()
+        self._outlooks = Outlooks()
         self.until: float | None = None
         """Expected gain, as a share, below which no further candidate is asked; None: all feasible ones may be."""
         self.ended: Enough | None = None
@@ -111,13 +113,13 @@ class Search:
         past, pending = self.trials(), [candidate for _, candidate in running]
         open_rows = untried_rows(self.forecast, past, pending)
         if isinstance(self._sampler, FeasibleSampler):
-            self._sampler.situation = Situation(self.forecast, open_rows, past, pending)
+            self._sampler.situation = Situation(self.forecast, open_rows, past, pending, self._outlooks)
         if self._problem.default not in (*(trial.candidate for trial in past), *pending):
             return self._begin_default()
         if open_rows.size == 0 or not may_win(self.forecast, open_rows, past):
             return None
         if self.until is not None:
-            self.ended = enough(self.forecast, open_rows, searched(past), self.until)
+            self.ended = enough(self.forecast, open_rows, searched(past), self.until, self._outlooks)
             if self.ended is not None:
                 return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
