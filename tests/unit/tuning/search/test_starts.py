@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from planner.study import Problem
+from planner.trials import Trial
 from planner.tuning.search.starts import SAFE, SUREST, USUAL, Starts, is_worth_the_risk
 from planner.tuning.search.surrogate import Surrogate
 from tests.forecasts import forecast_of, grid_of
-from tests.unit.tuning.search.test_surrogate import _trial
 
 Make = Callable[..., Problem]
 SEARCH = {"max_num_seqs": [8, 32, 128], "gpu_memory_utilization": [0.80, 0.90, 0.96, 0.97], "block_size": [16, 32]}
+
+
+def _trial(trial: Trial, problem: Problem, row: int, has_started: bool) -> Trial:
+    """The trial as if this row had been launched."""
+    candidate = problem.choices.candidate(problem.choices.params(grid_of(problem).indices[row]))
+    return replace(trial, candidate=candidate, outcome="measured" if has_started else "failed")
 
 
 def _starts(problem: Problem) -> Starts:
@@ -35,14 +43,15 @@ def test_before_any_launch_tight_memory_is_the_doubt(make_problem: Make) -> None
     assert chances[tight].max() < chances[roomy].min()
 
 
-def test_one_failure_tells_of_all_that_is_as_tight(make_problem: Make) -> None:
+def test_one_failure_tells_of_all_that_is_as_tight(make_problem: Make, launch: Any) -> None:
     """Launched with 8 sequences, it lowers the chance with 128 at the same memory more than where there is room."""
     problem = make_problem(search_space={"search": SEARCH})
     rows, starts = grid_of(problem).feasible_rows, _starts(problem)
     tight, roomy = (_having(problem, "gpu_memory_utilization", value) for value in (0.96, 0.80))
     many = _having(problem, "max_num_seqs", 128)
-    failed = _trial(problem, int(rows[tight & ~many][0]), None)
-    fine = _trial(problem, int(rows[roomy & ~many][0]), 100.0)
+    trial = launch(problem, 1)[0]
+    failed = _trial(trial, problem, int(rows[tight & ~many][0]), has_started=False)
+    fine = _trial(trial, problem, int(rows[roomy & ~many][0]), has_started=True)
     before, after = starts.chances(rows, []), starts.chances(rows, [failed, fine])
     fallen = after / before
     assert fallen[tight & many].max() < fallen[roomy & many].min()
