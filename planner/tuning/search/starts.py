@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 USUAL = 0.93
 """Chance that a candidate starts whose memory surely suffices: nothing is known of what else may fail. A guess."""
 SAFE = 0.75
-"""Chance of starting that is always enough for a launch. A guess."""
+"""Chance of starting that is enough for a launch after a failure. A guess."""
 RATHER = 0.5
 """Chance of starting from which a launch is worth its risk while few have failed."""
 MUCH_SPARED = 3.0
@@ -83,9 +83,9 @@ def is_worth_the_risk(chances: Array, failed: int, launched: int) -> NDArray[np.
     """Whether each row is sure enough to be launched, so that no more launches fail than of rows drawn at random.
 
     An improvement believed large would else justify one failed launch after the other, since each lowers the chances
-    beside it by little. While fewer of the `launched` have `failed` than of rows drawn at random, any row will do that
-    starts rather than not; with as many, one that fails no likelier than a row drawn at random, or is SAFE anyway; with
-    more, the surest ones, since the chances of what is chosen are then too high. True for at least one row.
+    beside it by little. While none of the `launched` has `failed`, or far fewer than of rows drawn at random, any row
+    will do that starts rather than not; with as many, one that fails no likelier than a row drawn at random, or is SAFE
+    anyway; with more, the surest ones, since the chances of what is chosen are then too high. True for at least one row.
 
     # (len(chances),)
     """
@@ -94,7 +94,7 @@ def is_worth_the_risk(chances: Array, failed: int, launched: int) -> NDArray[np.
     if spared < 0:
         return np.asarray(chances >= np.quantile(chances, 1 - SUREST))
     bar = min(SAFE, at_random)
-    return np.asarray(chances >= (min(bar, RATHER) if spared > MUCH_SPARED else bar))
+    return np.asarray(chances >= (min(bar, RATHER) if not failed or spared > MUCH_SPARED else bar))
 
 
 def _margins(deployment: Deployment, count: int) -> Array:

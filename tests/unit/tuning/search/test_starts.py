@@ -59,7 +59,9 @@ def test_one_failure_tells_of_all_that_is_as_tight(make_problem: Make, launch: A
 
 def test_while_few_failed_what_starts_rather_than_not_is_launched() -> None:
     chances = np.array([0.2, 0.55, 0.8, 0.85])  # 40 of 100 rows drawn at random fail
-    assert is_worth_the_risk(chances, 0, 10).tolist() == [False, True, True, True]
+    assert is_worth_the_risk(chances, 0, 1).tolist() == [False, True, True, True]
+    assert is_worth_the_risk(chances, 1, 20).tolist() == [False, True, True, True]
+    assert is_worth_the_risk(chances, 1, 6).tolist() == [False, False, True, True]
 
 
 def test_with_as_many_failures_no_launch_is_riskier_than_a_random_one() -> None:
