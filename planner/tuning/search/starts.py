@@ -85,7 +85,7 @@ def is_worth_the_risk(chances: Array, failed: int, launched: int) -> NDArray[np.
     An improvement believed large would else justify one failed launch after the other, since each lowers the chances
     beside it by little. While none of the `launched` has `failed`, or far fewer than of rows drawn at random, any row
     will do that starts rather than not; with as many, one that fails no likelier than a row drawn at random, or is SAFE
-    anyway; with more, the surest ones, since the chances of what is chosen are then too high. True for at least one row.
+    anyway; with more, the surest, since the chances of what is chosen are then too high. True for at least one row.
 
     # (len(chances),)
     """
