@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "commented": ["write_commented"],
         "described": ["IMAGES", "asked_version"],
         "forecast": ["Forecast"],
-        "grid": ["Grid"],
+        "grid": ["Grid", "metrics_of"],
         "identity": ["asked_of", "changes_between", "in_one_line"],
         "learned": ["Learned"],
         "loading": [

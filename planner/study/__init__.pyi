@@ -10,6 +10,7 @@ from planner.study.described import IMAGES as IMAGES
 from planner.study.described import asked_version as asked_version
 from planner.study.forecast import Forecast as Forecast
 from planner.study.grid import Grid as Grid
+from planner.study.grid import metrics_of as metrics_of
 from planner.study.identity import asked_of as asked_of
 from planner.study.identity import changes_between as changes_between
 from planner.study.identity import in_one_line as in_one_line

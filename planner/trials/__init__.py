@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "uncrowded",
             "unmeasured",
         ],
+        "noise": ["LAUNCH_NOISE", "PRIOR_NOISE", "PRIOR_WEIGHT", "launch_noise"],
         "pareto": ["FrontPoint", "USUAL_FRONT", "front", "parse_metrics"],
         "quality": [
             "Agreement",
@@ -51,14 +52,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "racing": [
             "Bar",
-            "LAUNCH_NOISE",
             "NO_RACE",
-            "PRIOR_NOISE",
-            "PRIOR_WEIGHT",
             "Repeats",
             "SURE",
             "bar_of",
-            "launch_noise",
             "race",
             "share_of",
         ],
@@ -79,6 +76,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "leveled",
             "num_launched",
             "searched",
+            "standings",
         ],
         "wording": [
             "ABOUT",

@@ -26,6 +26,10 @@ from planner.trials.host_speeds import speeds_by_host as speeds_by_host
 from planner.trials.host_speeds import speeds_of as speeds_of
 from planner.trials.host_speeds import uncrowded as uncrowded
 from planner.trials.host_speeds import unmeasured as unmeasured
+from planner.trials.noise import LAUNCH_NOISE as LAUNCH_NOISE
+from planner.trials.noise import PRIOR_NOISE as PRIOR_NOISE
+from planner.trials.noise import PRIOR_WEIGHT as PRIOR_WEIGHT
+from planner.trials.noise import launch_noise as launch_noise
 from planner.trials.pareto import FrontPoint as FrontPoint
 from planner.trials.pareto import USUAL_FRONT as USUAL_FRONT
 from planner.trials.pareto import front as front
@@ -42,14 +46,10 @@ from planner.trials.quality import numerics as numerics
 from planner.trials.quality import quality_words as quality_words
 from planner.trials.quality import refused_numerics as refused_numerics
 from planner.trials.racing import Bar as Bar
-from planner.trials.racing import LAUNCH_NOISE as LAUNCH_NOISE
 from planner.trials.racing import NO_RACE as NO_RACE
-from planner.trials.racing import PRIOR_NOISE as PRIOR_NOISE
-from planner.trials.racing import PRIOR_WEIGHT as PRIOR_WEIGHT
 from planner.trials.racing import Repeats as Repeats
 from planner.trials.racing import SURE as SURE
 from planner.trials.racing import bar_of as bar_of
-from planner.trials.racing import launch_noise as launch_noise
 from planner.trials.racing import race as race
 from planner.trials.racing import share_of as share_of
 from planner.trials.trial import ALONE as ALONE
@@ -68,6 +68,7 @@ from planner.trials.trial import gain as gain
 from planner.trials.trial import leveled as leveled
 from planner.trials.trial import num_launched as num_launched
 from planner.trials.trial import searched as searched
+from planner.trials.trial import standings as standings
 from planner.trials.wording import ABOUT as ABOUT
 from planner.trials.wording import ABOUT_NOTE as ABOUT_NOTE
 from planner.trials.wording import BANNERS as BANNERS

@@ -17,9 +17,10 @@ from planner.engine import FIELDS
 from planner.statistics import Difference
 from planner.study import Problem
 from planner.trials.blocks import MOST_ROUNDS, Blocks, least_rounds, level_for, undecided
-from planner.trials.racing import Repeats, launch_noise
+from planner.trials.noise import launch_noise
+from planner.trials.racing import Repeats
 from planner.trials.rivals import worth_measuring
-from planner.trials.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
+from planner.trials.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, searched, standings
 
 MOST_FINALISTS = 3
 """Most candidates measured again in the finals; the default is always added."""
@@ -44,14 +45,12 @@ def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     if best is None or not best.value:
         return []
     sign, is_known = problem.objective.sign, problem.objective.is_known
-    good = [t for t in searched(trials) if t.is_acceptable and t.stopped_at is None and t.value and t.value > 0]
-    values = {t.number: leveled(problem, t) or 1.0 for t in good}
-    good.sort(key=lambda t: -sign * values[t.number])
-    near = [t for t in good if is_known or sign * math.log(values[t.number] / values[best.number]) >= -CLOSE]
+    good = standings(problem, trials)
+    near = [s.trial for s in good if s.trial.value and (is_known or sign * (s.log - good[0].log) >= -CLOSE)]
     default = default_trial(problem, trials)
     rivals = [t for t in near if t is not default][:MOST_FINALISTS]
     if not is_known:
-        logs = [sign * math.log(values[trial.number]) for trial in rivals]
+        logs = [sign * s.log for trial in rivals for s in good if s.trial is trial]
         rivals = rivals[: worth_measuring(logs, launch_noise(searched(trials), problem.spec.repeats))]
     if default is not None and default.is_acceptable:
         return [default, *rivals] if rivals or is_known else []

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from planner.statistics import CONFIDENCE, Difference
 from planner.study import Problem
 from planner.trials.finals import CLOSE
-from planner.trials.racing import launch_noise, pooled
+from planner.trials.noise import launch_noise, pooled
 from planner.trials.trial import ALONE, TOGETHER, Trial, default_trial
 
 MOST_SLOWED = CLOSE

@@ -19,23 +19,15 @@ from typing import Protocol
 from planner.benchmark import RATES, STOPPED, BenchmarkResult, LoadWatch, Moment, Pace, Projection, RequestRecord
 from planner.study import Candidate, Problem, judge
 from planner.trials.latency_bounds import Bounds, has_bound
+from planner.trials.noise import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, noise_std, pooled
 from planner.trials.quality import RULE, numerics
 from planner.trials.trial import Trial, best_trial, searched
 from planner.workload import RequestPlan, Workload
 
-PRIOR_NOISE = 0.02
-"""Standard deviation of log throughput between repeats of one setting; 2 % was measured on idle machines."""
-LAUNCH_NOISE = 0.02
-"""Standard deviation of log throughput between launches of one setting, which no repeat shows.
-
-0.7 to 4 % were measured on GPUs.
-"""
 PRIOR_PACE_NOISE = 0.04
 """Standard deviation of the log of a load's pace from one part to another (`progress.Projection.doubt`); 0.01 to 0.08
 were simulated.
 """
-PRIOR_WEIGHT = 4
-"""Weight of each prior on noise, in equivalent repeats."""
 SURE = 3.0
 """Gap between a candidate and the best, in standard deviations, that decides a look. It is Pocock's bound for 20 looks,
 with a chance of one in 100 that a candidate as good as the best is given up.
@@ -151,33 +143,12 @@ def _stays(problem: Problem, trial: Trial, candidate: Candidate) -> bool:
     return key in {numerics(problem, problem.default), numerics(problem, candidate)}
 
 
-def launch_noise(trials: Sequence[Trial], repeats: int) -> float:
-    """Standard deviation of the log of one launch's value: what its repeats average out, and what they cannot."""
-    return math.hypot(noise_std(trials) / math.sqrt(repeats), LAUNCH_NOISE)
-
-
-def noise_std(trials: Sequence[Trial]) -> float:
-    """Standard deviation of the log of one repeat, pooled over the trials that have several."""
-    return pooled(PRIOR_NOISE, [trial.repeat_values for trial in trials])
-
-
 def _noise_of_differences(trials: Sequence[Trial], best: Trial) -> float:
     """Standard deviation of the log of one repeat over the best's with the same prompts, whose effect cancels."""
     pairs = [(trial.repeat_values, best.repeat_values) for trial in searched(trials) if trial is not best]
     ratios = [[a / b for a, b in zip(values, bests, strict=False)] for values, bests in pairs]
     prior = PRIOR_NOISE if any(len(group) > 1 for group in ratios) else noise_std([best])
     return pooled(math.sqrt(2) * prior, ratios)
-
-
-def pooled(prior: float, groups: Sequence[Sequence[float]]) -> float:
-    """Standard deviation of logarithms within groups, pooled with a prior of weight PRIOR_WEIGHT."""
-    squares, degrees = PRIOR_WEIGHT * prior**2, float(PRIOR_WEIGHT)
-    for group in groups:
-        logs = [math.log(value) for value in group if value > 0]
-        if len(logs) > 1:
-            squares += sum((value - fmean(logs)) ** 2 for value in logs)
-            degrees += len(logs) - 1
-    return math.sqrt(squares / degrees)
 
 
 class _Race:

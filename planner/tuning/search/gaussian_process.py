@@ -1,10 +1,10 @@
-"""The Gaussian process on the speed model's residuals: kernel, posterior and expected improvement."""
+"""The Gaussian process on the speed model's residuals: kernels, posterior averaged over them, gain of a launch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -14,10 +14,13 @@ from planner.benchmark import MAX_MODEL_LEN
 
 OFFSET_STD = 0.4
 """Prior on the error of the predictions' overall level, as a standard deviation of the log."""
-SLOPE_STD = 0.35
-"""Prior on the error of the predicted spread, as a standard deviation; three of them make the prediction worthless."""
+SLOPE_STDS = (0.35, 1.5)
+"""Prior on the error of the predicted spread, as a standard deviation: of a model that ranks about right, and of one
+that may rank the wrong way round. An error of -1 makes the prediction worthless. The data weigh the two."""
+DISTRUST = 0.3
+"""How likely the second is before any launch, relative to the first. A guess."""
 RESIDUAL_STDS = (0.02, 0.05, 0.1, 0.2, 0.3)
-"""Candidates for the process's standard deviation. The likeliest is taken; the prior favours RESIDUAL_STD."""
+"""Candidates for the process's standard deviation. The prior favours RESIDUAL_STD."""
 RESIDUAL_STD, RESIDUAL_DOUBT = 0.10, 0.8
 SWITCH_STD = 0.14
 """Prior on the error of what each value of a switch or word is predicted to do, as a standard deviation of the log: the
@@ -28,6 +31,10 @@ LENGTH_DOUBT = 1.0
 """Prior standard deviation of a length scale's logarithm, around a scale of 1."""
 NOISE_FACTORS, NOISE_DOUBT = (0.5, 1.0, 2.0, 4.0), 0.7
 """Candidates for the noise, as multiples of the expected noise, and the prior's standard deviation of their log."""
+AVERAGED = 6
+"""Kernels that a posterior is averaged over."""
+SAME = 1e-9
+"""Square of a distance at which two values of a switch are the same."""
 CERTAIN = 1e-9
 """Standard deviation of a value that is known exactly."""
 
@@ -42,13 +49,64 @@ def _log(powers: Mapping[str, float], metrics: Mapping[str, Array]) -> Array:
     return np.asarray(sum(logs))
 
 
+def _along(powers: Mapping[str, float], slopes: Mapping[str, Array]) -> Array:
+    """Slopes of the logarithm of the product of these metrics, each to its power."""
+    return np.asarray(sum(power * slopes[name] for name, power in powers.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Predicted:
+    """What the speed model says of some candidates, and how far it is in doubt."""
+
+    metrics: Mapping[str, Array]
+    """Prediction of each metric.  # each (count,)"""
+    slopes: Mapping[str, Array]
+    """Change of its logarithm for one standard deviation of each coefficient.  # each (count, num_factors)"""
+
+    def at(self, rows: NDArray[np.int64]) -> _Predicted:
+        """The same of these rows only."""
+        metrics = {name: column[rows] for name, column in self.metrics.items()}
+        return _Predicted(metrics, {name: slopes[rows] for name, slopes in self.slopes.items()})
+
+    def before(self, others: _Predicted) -> _Predicted:
+        """These candidates, then the others."""
+        return _Predicted(
+            {name: np.concatenate([column, others.metrics[name]]) for name, column in self.metrics.items()},
+            {name: np.concatenate([slopes, others.slopes[name]]) for name, slopes in self.slopes.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """Doubt that is the same in every kernel: of values of switches, and of the model's coefficients."""
+
+    switches: Switches = ()
+    known: Array | None = None
+    """Slopes of the measured candidates.  # (num_measured, num_factors)"""
+    points: Array | None = None
+    """Slopes of the points.  # (num_points, num_factors)"""
+
+    def between(self, a: Array, b: Array, along_a: Array | None, along_b: Array | None) -> Array:
+        """Covariance of the points a and b that it makes.  # (len(a), len(b))"""
+        covariance = np.full((len(a), len(b)), OFFSET_STD**2)
+        for columns in map(list, self.switches):
+            covariance += SWITCH_STD**2 * (_squares(a[:, columns], b[:, columns]) < SAME)
+        return covariance if along_a is None or along_b is None else np.asarray(covariance + along_a @ along_b.T)
+
+    @property
+    def alone(self) -> Array | float:
+        """Variance of each point that it makes."""
+        along = 0.0 if self.points is None else (self.points**2).sum(axis=1)
+        return np.asarray(OFFSET_STD**2 + len(self.switches) * SWITCH_STD**2 + along)
+
+
 def _learned(
     powers: Mapping[str, float],
     known: Array,
     logs: Array,
-    seen: Mapping[str, Array],
+    seen: _Predicted,
     points: Array,
-    predicted: Mapping[str, Array],
+    predicted: _Predicted,
     noise: tuple[float, Array | float],
     switches: Switches,
 ) -> _Posterior:
@@ -59,11 +117,13 @@ def _learned(
     """
     sure = {name: power for name, power in powers.items() if name == MAX_MODEL_LEN}
     unsure = {name: power for name, power in powers.items() if name not in sure}
-    sure_known, sure_points = _log(sure, seen), _log(sure, predicted)
+    sure_known, sure_points = _log(sure, seen.metrics), _log(sure, predicted.metrics)
     if not unsure:
-        return _Posterior(sure_points, np.full(len(points), CERTAIN), sure_known)
-    found = _posterior(known, logs - sure_known, _log(unsure, seen), points, _log(unsure, predicted), *noise, switches)
-    return _Posterior(found.mean + sure_points, found.std, found.at_known + sure_known)
+        return _Posterior(sure_points, np.full(len(points), CERTAIN), sure_known, CERTAIN**2 * np.eye(len(known)))
+    doubt = _Doubt(switches, _along(unsure, seen.slopes), _along(unsure, predicted.slopes))
+    expected = _log(unsure, seen.metrics), _log(unsure, predicted.metrics)
+    found = _posterior(known, logs - sure_known, expected[0], points, expected[1], *noise, doubt)
+    return replace(found, mean=found.mean + sure_points, at_known=found.at_known + sure_known)
 
 
 def _expected_gain(values: Array, kept: Array, chances: Array) -> Array:
@@ -88,34 +148,48 @@ class _Posterior:
     """Standard deviation of the logarithm at the points.  # (num_points,)"""
     at_known: Array
     """Mean at the measured candidates, with the noise smoothed out.  # (num_measured,)"""
+    doubt_at_known: Array
+    """Covariance of the logarithms at the measured candidates.  # (num_measured, num_measured)"""
+    noise: float = CERTAIN
+    """Standard deviation of the logarithm of one launch's value, as learned."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kernel:
-    """Kernel of a level, a slope on the prediction, an effect of each value of a switch, and a Matern 5/2 with a length
-    scale per dimension.
-    """
+    """Kernel of a slope on the prediction and a Matern 5/2 with a length scale per dimension."""
 
     std: float
     noise: float
     lengths: tuple[float, ...]
-    switches: Switches = ()
+    slope_std: float = SLOPE_STDS[0]
 
-    def between(self, a: Array, b: Array, slope_a: Array, slope_b: Array) -> Array:
-        difference = (a[:, None, :] - b[None, :, :]) / np.asarray(self.lengths)
-        distance = np.sqrt(5 * (difference**2).sum(axis=2))
+    def between(self, squares: Array, slopes: Array) -> Array:
+        """Covariance of points at these squared distances, in length scales, with these products of slopes."""
+        distance = np.sqrt(5 * squares)
         matern = (1 + distance + distance**2 / 3) * np.exp(-distance)
-        trend = OFFSET_STD**2 + SLOPE_STD**2 * np.outer(slope_a, slope_b)
-        same = sum(np.all(a[:, None, columns] == b[None, :, columns], axis=2) for columns in map(list, self.switches))
-        return np.asarray(self.std**2 * matern + trend + SWITCH_STD**2 * same)
+        return np.asarray(self.std**2 * matern + self.slope_std**2 * slopes)
 
     @property
     def log_prior(self) -> float:
         lengths = sum((math.log(length) / LENGTH_DOUBT) ** 2 for length in self.lengths)
-        return -0.5 * (lengths + (math.log(self.std / RESIDUAL_STD) / RESIDUAL_DOUBT) ** 2)
+        trust = 0.0 if self.slope_std == SLOPE_STDS[0] else math.log(DISTRUST)
+        return trust - 0.5 * (lengths + (math.log(self.std / RESIDUAL_STD) / RESIDUAL_DOUBT) ** 2)
 
     def log_noise_prior(self, expected: float) -> float:
         return -0.5 * (math.log(self.noise / expected) / NOISE_DOUBT) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was measured, for the choice of kernels."""
+
+    known: Array
+    residuals: Array
+    slopes: Array
+    noise: float
+    """Expected standard deviation of a launch."""
+    rest: Array
+    """Covariance that is the same in every kernel.  # (num_measured, num_measured)"""
 
 
 def _posterior(
@@ -126,59 +200,127 @@ def _posterior(
     predicted: Array,
     noise: float,
     shared: Array | float = 0.0,
-    switches: Switches = (),
+    doubt: _Doubt = _Doubt(),
 ) -> _Posterior:
     """Posterior of a metric's logarithm at `points`, given measured `logs` at `known` and the model's logs at both.
 
-    `shared` is the covariance of other effects on the measured values, which the points do not have.
+    It is averaged over the likeliest kernels; `doubt` is the same in all. `shared` is the covariance of other effects
+    on the measured values, which the points do not have.
     """
     middle = float(predicted_known.mean())
     slope_known, slope = predicted_known - middle, predicted - middle
-    residuals = logs - predicted_known
-    kernel = _likeliest(known, residuals, slope_known, noise, shared, switches)
-    covariance = kernel.between(known, known, slope_known, slope_known)
-    factor = np.linalg.cholesky(covariance + kernel.noise**2 * np.eye(len(known)) + shared)
-    weights = np.linalg.solve(factor.T, np.linalg.solve(factor, residuals))
-    cross = kernel.between(points, known, slope, slope_known)
-    explained = np.linalg.solve(factor, cross.T)
-    alone = kernel.std**2 + OFFSET_STD**2 + SLOPE_STD**2 * slope**2 + len(switches) * SWITCH_STD**2
-    std = np.sqrt(np.maximum(alone - (explained**2).sum(axis=0), 1e-12))
-    return _Posterior(predicted + cross @ weights, std, predicted_known + covariance @ weights)
+    fixed = doubt.between(known, known, doubt.known, doubt.known)
+    seen = _Seen(known, logs - predicted_known, slope_known, noise, fixed + shared)
+    fixed_cross = doubt.between(points, known, doubt.points, doubt.known)
+    mean, second, at_known, noises = np.zeros(len(points)), np.zeros(len(points)), np.zeros(len(known)), 0.0
+    doubt_known = np.zeros((len(known), len(known)))
+    for weight, kernel in _likely(seen):
+        near, far = known / np.asarray(kernel.lengths), points / np.asarray(kernel.lengths)
+        covariance = fixed + kernel.between(_squares(near, near), np.outer(slope_known, slope_known))
+        factor = np.linalg.cholesky(covariance + kernel.noise**2 * np.eye(len(known)) + shared)
+        weights = np.linalg.solve(factor.T, np.linalg.solve(factor, seen.residuals))
+        cross = fixed_cross + kernel.between(_squares(far, near), np.outer(slope, slope_known))
+        explained = np.linalg.solve(factor, cross.T)
+        alone = kernel.std**2 + kernel.slope_std**2 * slope**2 + doubt.alone
+        one, there, inner = cross @ weights, covariance @ weights, np.linalg.solve(factor, covariance)
+        mean += weight * one
+        second += weight * (one**2 + np.maximum(alone - (explained**2).sum(axis=0), 1e-12))
+        at_known += weight * there
+        doubt_known += weight * (np.outer(there, there) + covariance - inner.T @ inner)
+        noises += weight * kernel.noise
+    std = np.sqrt(np.maximum(second - mean**2, 1e-12))
+    doubt_known -= np.outer(at_known, at_known)
+    return _Posterior(predicted + mean, std, predicted_known + at_known, doubt_known, noises)
 
 
-def _likeliest(
-    known: Array, residuals: Array, slopes: Array, noise: float, shared: Array | float, switches: Switches
-) -> _Kernel:
-    """Kernel of largest posterior by coordinate ascent: first the standard deviation, then each length scale, twice."""
+def _likely(seen: _Seen) -> list[tuple[float, _Kernel]]:
+    """The likeliest kernels with their weights, which sum to 1.
+
+    They are found by coordinate ascent: first the standard deviation, then each length scale, twice. All that it passes
+    compete, by prior and likelihood.
+    """
+    count, dimensions = seen.known.shape
+    squares = np.stack([_squares(seen.known[:, [i]], seen.known[:, [i]]) for i in range(dimensions)] or [_none(count)])
+    slopes = np.outer(seen.slopes, seen.slopes)
+    scores: dict[_Kernel, float] = {}
 
     def score(kernel: _Kernel) -> float:
-        covariance = kernel.between(known, known, slopes, slopes) + kernel.noise**2 * np.eye(len(known)) + shared
-        factor = np.linalg.cholesky(covariance)
-        whitened = np.linalg.solve(factor, residuals)
-        likelihood = -0.5 * float(whitened @ whitened) - float(np.log(np.diag(factor)).sum())
-        return likelihood + kernel.log_prior + kernel.log_noise_prior(noise)
+        if kernel not in scores:
+            scaled = np.tensordot(np.array(kernel.lengths) ** -2.0, squares, 1) if dimensions else squares[0]
+            covariance = kernel.between(scaled, slopes) + kernel.noise**2 * np.eye(count) + seen.rest
+            factor = np.linalg.cholesky(covariance)
+            whitened = np.linalg.solve(factor, seen.residuals)
+            likelihood = -0.5 * float(whitened @ whitened) - float(np.log(np.diag(factor)).sum())
+            scores[kernel] = likelihood + kernel.log_prior + kernel.log_noise_prior(seen.noise)
+        return scores[kernel]
 
-    dimensions = known.shape[1]
-    noises = [noise * factor for factor in NOISE_FACTORS]
+    noises = [seen.noise * factor for factor in NOISE_FACTORS]
     best = max(
-        (_Kernel(std, noise, (length,) * dimensions, switches) for std in RESIDUAL_STDS for length in LENGTH_SCALES),
+        (
+            _Kernel(std, seen.noise, (length,) * dimensions, slope)
+            for std in RESIDUAL_STDS
+            for length in LENGTH_SCALES
+            for slope in SLOPE_STDS
+        ),
         key=score,
     )
     for _ in range(2):
         for i in range(dimensions):
             tried = [(*best.lengths[:i], length, *best.lengths[i + 1 :]) for length in LENGTH_SCALES]
-            best = max((_Kernel(best.std, best.noise, lengths, switches) for lengths in tried), key=score)
+            best = max((replace(best, lengths=lengths) for lengths in tried), key=score)
         best = max(
-            (_Kernel(std, level, best.lengths, switches) for std in RESIDUAL_STDS for level in noises), key=score
+            (
+                replace(best, std=std, noise=level, slope_std=slope)
+                for std in RESIDUAL_STDS
+                for level in noises
+                for slope in SLOPE_STDS
+            ),
+            key=score,
         )
-    return best
+    chosen = sorted(scores, key=lambda kernel: -scores[kernel])[:AVERAGED]
+    weights = np.exp(np.array([scores[kernel] for kernel in chosen]) - scores[best])
+    return list(zip((weights / weights.sum()).tolist(), chosen, strict=True))
+
+
+def _squares(a: Array, b: Array) -> Array:
+    """Squares of the distances.  # (len(a), len(b))"""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T
+    return np.maximum(squares, 0.0)
+
+
+def _none(count: int) -> Array:
+    return np.zeros((count, count))
 
 
 def _normal_cdf(z: Array) -> Array:
     return np.asarray(0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2))))
 
 
-def _expected_improvement(mean: Array, std: Array, best: float) -> Array:
+def _expected_improvement(mean: Array, std: Array, best: float | Array) -> Array:
     z = (mean - best) / std
     density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     return np.asarray((mean - best) * _normal_cdf(z) + std * density)
+
+
+def _moved(std: Array, noise: float) -> Array:
+    """Standard deviation by which one launch with this noise moves the mean believed of what was launched.
+
+    Source: Frazier, Powell & Dayanik 2009, 10.1287/ijoc.1080.0314 (knowledge gradient, independent beliefs).
+    """
+    return np.asarray(std**2 / np.hypot(std, noise))
+
+
+def _expected_change(mean: Array, doubt: Array, noise: float) -> Array:
+    """Expected gain of the best mean if each of these, all launched before, were launched once more.  # (len(mean),)
+
+    Launching the leader may show that the second is better; launching another, that it leads. `doubt` is their
+    covariance: what moves both alike changes nothing. Source: as `_moved`.
+    """
+    if len(mean) < 2:
+        return np.zeros(len(mean))
+    leader, second = np.argsort(-mean)[:2]
+    rival = np.full(len(mean), leader)
+    rival[leader] = second
+    own = np.diag(doubt)
+    moved = np.abs(own - doubt[np.arange(len(mean)), rival]) / np.sqrt(np.maximum(own + noise**2, CERTAIN**2))
+    return _expected_improvement(-np.abs(mean - mean[rival]), np.maximum(moved, CERTAIN), 0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 from planner.errors import InputError, PlannerError
 from planner.study import Candidate, Forecast, Problem
 from planner.trials import Trial, best_trial, numerics, refused_numerics
-from planner.tuning.search.surrogate import Surrogate
+from planner.tuning.search.outlooks import Outlooks
 from planner.version import install_hint
 
 
@@ -37,6 +37,8 @@ class Situation:
     """The finished trials, oldest first."""
     pending: Sequence[Candidate]
     """Candidates under way on other engines."""
+    outlooks: Outlooks = field(default_factory=Outlooks)
+    """What the surrogate expects, shared with the rule that stops."""
 
 
 class FeasibleSampler(BaseSampler):
@@ -68,7 +70,7 @@ class FeasibleSampler(BaseSampler):
             return int(situation.rows[0])
         if self._name == "random":
             return int(self._rng.choice(situation.rows))
-        return Surrogate(situation.forecast).choose(situation.rows, situation.past, situation.pending)
+        return situation.outlooks.of(situation.forecast, situation.rows, situation.past, situation.pending).row
 
     def sample_independent(
         self,

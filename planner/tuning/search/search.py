@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from planner.estimate import MemoryFigures
 from planner.study import Candidate, Forecast, Learned
 from planner.trials import Heat, Rerun, Trial, searched
+from planner.tuning.search.outlooks import Outlooks
 from planner.tuning.search.samplers import (
     FeasibleSampler,
     Situation,
@@ -48,6 +49,7 @@ class Search:
         self._study = store.study
         self._study.sampler = sampler
         self._rounds_here: set[tuple[str, int]] = set()
+        self._outlooks = Outlooks()
         self.until: float | None = None
         """Expected gain, as a share, below which no further candidate is asked; None: all feasible ones may be."""
         self.ended: Enough | None = None
@@ -99,8 +101,8 @@ class Search:
         """The next trial's number and candidate; None if every feasible combination that may win was tried.
 
         A trial that an earlier run or a dead planner left unfinished comes first, under its own number. For engines
-        side by side ask several times before the first `tell`: no candidate is asked twice, and our own sampler spreads
-        its proposals out.
+        side by side ask several times before the first `tell`: our own sampler spreads its proposals out. It may ask
+        for a leader again whose next launch may change which one is best; no other candidate is asked twice.
         """
         asked = self.store.asked()
         running, taken = under_way(asked), {frozen.number for frozen in self.store.taken(asked)}
@@ -111,20 +113,21 @@ class Search:
         past, pending = self.trials(), [candidate for _, candidate in running]
         open_rows = untried_rows(self.forecast, past, pending)
         if isinstance(self._sampler, FeasibleSampler):
-            self._sampler.situation = Situation(self.forecast, open_rows, past, pending)
+            self._sampler.situation = Situation(self.forecast, open_rows, past, pending, self._outlooks)
         if self._problem.default not in (*(trial.candidate for trial in past), *pending):
             return self._begin_default()
         if open_rows.size == 0 or not may_win(self.forecast, open_rows, past):
             return None
         if self.until is not None:
-            self.ended = enough(self.forecast, open_rows, searched(past), self.until)
+            self.ended = enough(self.forecast, open_rows, searched(past), self.until, self._outlooks)
             if self.ended is not None:
                 return None
         for _ in range(MAX_ASKS_OF_GP if self._problem.spec.sampler.name == "gp" else MAX_ASKS_IN_A_ROW):
             trial = self._ask(distributions(self._problem))
             candidate = self._problem.choices.candidate(trial.params)
             violated = self.forecast.check(candidate)
-            if not violated and self._problem.row_of(candidate) in open_rows:
+            is_ours = isinstance(self._sampler, FeasibleSampler)  # which may launch a leader again
+            if not violated and (is_ours or self._problem.row_of(candidate) in open_rows):
                 return self.store.begin(trial, candidate)
             self.store.reject(trial, violated)
         return self._begin_row(self._nearest(open_rows, candidate))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from planner.errors import InputError
 from planner.study import Forecast, Problem, StudySpec
 from planner.trials import Trial, launch_noise, leveled
-from planner.tuning.search.surrogate import Surrogate
+from planner.tuning.search.outlooks import Outlooks
 
 UNTIL = 0.005
 """Expected gain of the most promising launch, as a share, below which a search ends by itself."""
@@ -98,15 +98,27 @@ def parse_until(text: str) -> float:
     return share
 
 
-def enough(forecast: Forecast, rows: NDArray[np.int64], past: Sequence[Trial], until: float) -> Enough | None:
-    """The reason to stop; None if the search should go on. `past`: the finished trials of the search."""
+def enough(
+    forecast: Forecast,
+    rows: NDArray[np.int64],
+    past: Sequence[Trial],
+    until: float,
+    outlooks: Outlooks | None = None,
+) -> Enough | None:
+    """The reason to stop; None if the search should go on. `past`: the finished trials of the search.
+
+    An earlier look is at what was open then. `outlooks` that the sampler has too are not computed again.
+    """
     measured = [trial for trial in past if trial.outcome == "measured"]
     if len(measured) < LEAST_MEASURED or rows.size == 0:
         return None
-    gains = []
+    gains, outlooks, problem = [], outlooks or Outlooks(), forecast.problem
     for look in range(LOOKS):
-        seen = past[: len(past) - look]
-        gain = Surrogate(forecast).outlook(rows, seen).gain
+        before, since = past[: len(past) - look], past[len(past) - look :]
+        since_rows = [row for trial in since if (row := problem.row_of(trial.candidate)) is not None]
+        tried = [problem.row_of(trial.candidate) for trial in before]
+        opened = np.array([row for row in since_rows if row not in tried], dtype=np.int64)
+        gain = outlooks.of(forecast, np.union1d(rows, opened), before).gain
         if gain is None or gain >= until:
             return None
         gains.append(gain)

@@ -1,11 +1,11 @@
 """Choose the feasible combination to launch next, with a Gaussian process on the errors of the speed model.
 
-In: the grid's open rows, the finished trials. Out: one row. The speed model is first fitted to the trials
-(`speed_fit.py`). The process then learns log(measured) - log(predicted). It includes a slope on log(predicted), so
+In: the grid's open rows, the finished trials. Out: one row. The process learns log(measured) - log(predicted). It
+includes the doubt about each of the speed model's coefficients (`speed_doubts.py`) and a slope on log(predicted), so
 the data overrule a model that ranks wrongly. The row chosen has the largest expected improvement per expected second
-of engine time, times the probability that the limits are kept, weighed down near settings that failed to serve. What
-is known before a launch is not learned: an objective of max_model_len alone has exact improvements, and the
-probabilities lead to the border of the limits. Pure NumPy; knows nothing of optuna.
+of engine time, times the probabilities that the engine starts (`starts.py`) and that the limits are kept. What is
+known before a launch is not learned: an objective of max_model_len alone has exact improvements, and the probabilities
+lead to the border of the limits. Pure NumPy; knows nothing of optuna.
 
 Source: Jones et al. 1998, Efficient Global Optimization (expected improvement); Gardner et al. 2014, Bayesian
 Optimization with Inequality Constraints; Rasmussen & Williams 2006, ch. 2 and 5.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from planner.benchmark import Metric
 from planner.engine import FIELDS, NOT_COMPILED
-from planner.estimate import Coefficients, no_effect
+from planner.estimate import no_effect
 from planner.hardware import Machine
 from planner.study import Candidate, Forecast, Value
 from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, Trial, as_on_one_host, launch_noise, shared_effects
@@ -32,20 +33,23 @@ from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
     Array,
     Switches,
+    _expected_change,
     _expected_gain,
     _expected_improvement,
     _learned,
     _log,
+    _moved,
     _normal_cdf,
     _Posterior,
+    _Predicted,
 )
-from planner.tuning.search.speed_fit import fit_coefficients
+from planner.tuning.search.speed_doubts import SpeedDoubts
+from planner.tuning.search.starts import Starts, is_worth_the_risk
 
 LIMIT_NOISE = 0.1
 """Noise of a latency percentile, as a standard deviation of the log."""
 RATE_NOISE = math.hypot(PRIOR_NOISE, LAUNCH_NOISE)
 """Noise of a rate from one launch to another, as a standard deviation of the log."""
-FAILURE_LENGTH_SCALE = 0.25
 PROBED_AFTER = 2
 """Measured trials, the default and the model's favourite, after which unlaunched values of switches are checked."""
 MOST_WRONG = 0.6
@@ -65,6 +69,8 @@ class Outlook:
     row: int
     is_probe: bool = False
     """Whether the row checks a value of a switch or word that was never launched."""
+    is_again: bool = False
+    """Whether the row was launched before: what the next launch shows of it may change which one is best."""
     gain: float | None = None
     """Expected gain of the most promising row over the best so far, as a share; None if that cannot be said yet, or the
     objective is known before a launch."""
@@ -76,6 +82,9 @@ class Surrogate:
         self._sign = forecast.problem.objective.sign
         self._names = self._relevant_names()
         self._features: Array | None = None
+        self._starting: Starts | None = None
+        self._speed_doubts = SpeedDoubts(forecast)
+        self._beside_grid: dict[str, dict[str, float]] = {}
         self._switches = self._switch_columns()
 
     def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
@@ -85,52 +94,74 @@ class Surrogate:
     def outlook(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> Outlook:
         """The row of largest expected improvement per second; the model's favourite while nothing is measured.
 
+        Improvement is of the mean believed, which a noisy launch moves only a little. A row that was launched before is
+        launched again where that may change which one is best, by more than any new one is expected to gain.
         `pending` candidates are under way on other engines and count as trials that ended as expected.
         """
         objective = self._problem.objective
         past = self._telling([as_on_one_host(self._problem, trial) for trial in past])
+        starts = self._starts(rows, past)
+        launched = [trial for trial in past if trial.was_launched]
+        safe = is_worth_the_risk(starts, sum(t.outcome == "failed" for t in launched), len(launched))
+        rows, starts = rows[safe], starts[safe]
         past = [*past, *self._as_believed(pending, past)]
-        coefficients = fit_coefficients(self._forecast, past)
-        grid = self._forecast.grid.predicted(coefficients)
         measured = _measured(past)
         if not measured:
-            predicted = {name: column[rows] for name, column in grid.items()}
+            predicted = self._predicted_grid.at(rows).metrics
             value = self._sign * _log(objective.powers, predicted)
-            return Outlook(int(rows[np.argmax(value + np.log(self._kept(predicted)))]))
+            return Outlook(int(rows[np.argmax(value + np.log(self._kept(predicted) * starts))]))
         known = np.array([self._candidate_features(t.candidate) for t in measured])
-        rows = self._new_points(rows, known)
-        seen = self._predicted(measured, coefficients)
+        is_new = self._are_new(rows, known)
+        rows, starts = rows[is_new], starts[is_new]
         points = np.vstack([self._grid_features()[rows], known])  # measured ones may turn out differently next time
-        predicted = {name: np.concatenate([column[rows], seen[name]]) for name, column in grid.items()}
-        believed, chance = self._learned_from(measured, known, seen, points, predicted)
+        believed, chance = self._learned_from(measured, known, rows, points)
         count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
         mean, std = self._sign * believed.mean[:count], believed.std[:count]
-        chance, again = chance[:count] * self._serves(points[:count], past), chance[count:]
+        chance, again = chance[:count] * starts, chance[count:]
         if not acceptable.any():
             return Outlook(int(rows[np.argmax(chance * np.exp(mean - mean.mean()))]))
         if len(measured) >= PROBED_AFTER:
             probe = self._probe(points[:count], known, mean + np.log(np.maximum(chance, 1e-12)))
             if probe is not None:
                 return Outlook(int(rows[probe]), is_probe=True)
+        seconds = self._expected_s(rows, measured)
         if objective.is_known:
             gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
-            share = None
-        else:
-            gain = _expected_improvement(mean, std, (self._sign * believed.at_known)[acceptable].max()) * chance
-            share = math.expm1(float(gain.max()))
-        per_s = gain / self._expected_s(rows, grid["output_throughput"][rows], measured)
-        return Outlook(int(rows[np.argmax(per_s)]), gain=share)
+            return Outlook(int(rows[np.argmax(gain / seconds)]))
+        leaders = self._sign * believed.at_known
+        best = float(leaders[acceptable].max())
+        share = math.expm1(float((_expected_improvement(mean, std, best) * chance).max()))
+        shown = _expected_improvement(mean, _moved(std, believed.noise), best) * chance / seconds
+        old, at = self._seen_rows(measured)
+        if not len(old):
+            return Outlook(int(rows[np.argmax(shown)]), gain=share)
+        change = _expected_change(leaders[at], believed.doubt_at_known[np.ix_(at, at)], believed.noise) * again[at]
+        change = change / self._expected_s(old, measured)
+        is_again = change.max() > shown.max()
+        row = int(old[np.argmax(change)] if is_again else rows[np.argmax(shown)])
+        return Outlook(row, is_again=bool(is_again), gain=share)
+
+    def _seen_rows(self, measured: Sequence[Trial]) -> tuple[NDArray[np.int64], list[int]]:
+        """Rows that were measured and kept every limit, and the position of one trial of each."""
+        at: dict[int, int] = {}
+        for i, trial in enumerate(measured):
+            row = self._problem.row_of(trial.candidate)
+            if row is not None and trial.is_acceptable and trial.stopped_at is None:
+                at.setdefault(row, i)
+        return np.array(list(at), dtype=np.int64), list(at.values())
 
     def _learned_from(
         self,
         measured: Sequence[Trial],
         known: Array,
-        seen: Mapping[str, Array],
+        rows: NDArray[np.int64],
         points: Array,
-        predicted: Mapping[str, Array],
     ) -> tuple[_Posterior, Array]:
-        """What is believed of the objective at the points, and the chance that the limits are kept there."""
-        objective = self._problem.objective
+        """What is believed of the objective at the points, which are those of the rows and then the measured ones, and
+        the chance that the limits are kept there.
+        """
+        objective, seen = self._problem.objective, self._predicted(measured)
+        predicted = self._predicted_grid.at(rows).before(seen)
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
@@ -156,14 +187,12 @@ class Surrogate:
     def _believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
         powers = self._problem.objective.powers if metric is None else {metric: 1.0}
         measured = [t for t in _measured(past) if metric is None or t.metrics.get(metric, 0.0) > 0]
-        coefficients = fit_coefficients(self._forecast, measured)
-        grid = self._forecast.grid.predicted(coefficients)
-        predicted = {name: column[rows] for name, column in grid.items()}
+        predicted = self._predicted_grid.at(rows)
         if not measured:
-            return _log(powers, predicted)
+            return _log(powers, predicted.metrics)
         known = np.array([self._candidate_features(t.candidate) for t in measured])
         values = [(t.value or 1.0) if metric is None else t.metrics[metric] for t in measured]
-        seen = self._predicted(measured, coefficients)
+        seen = self._predicted(measured)
         points = self._grid_features()[rows]
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
         return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches).mean
@@ -192,7 +221,6 @@ class Surrogate:
         rows = np.array([self._problem.row_of(candidate) for candidate in candidates])
         values = np.exp(self._believed(rows, past))
         limits = {name: np.exp(self._believed(rows, past, name)) for name in self._problem.objective.limits}
-        coefficients = fit_coefficients(self._forecast, measured)
         return [
             replace(
                 measured[-1],
@@ -203,17 +231,34 @@ class Surrogate:
                 start_s=0.0,
                 provenance=replace(measured[-1].provenance, machine=Machine()),
                 metrics={
-                    **self._forecast.predicted(candidate, coefficients),
+                    **self._forecast.predicted(candidate),
                     **{name: float(limit[i]) for name, limit in limits.items()},
                 },
             )
             for i, candidate in enumerate(candidates)
         ]
 
-    def _predicted(self, trials: Sequence[Trial], coefficients: Coefficients) -> dict[str, Array]:
-        """Predicted metrics of the trials.  # each (len(trials),)"""
-        each = [self._forecast.predicted(trial.candidate, coefficients) for trial in trials]
-        return {name: np.array([metrics[name] for metrics in each]) for name in each[0]}
+    @cached_property
+    def _predicted_grid(self) -> _Predicted:
+        """What the speed model says of every row of the grid."""
+        return _Predicted(self._forecast.grid.predicted(), self._speed_doubts.grid)
+
+    def _predicted(self, trials: Sequence[Trial]) -> _Predicted:
+        """What the speed model says of the trials' candidates."""
+        metrics = [self._metrics_of(trial.candidate) for trial in trials]
+        slopes = [self._speed_doubts.of(trial.candidate) for trial in trials]
+        return _Predicted(
+            {name: np.array([each[name] for each in metrics]) for name in metrics[0]},
+            {name: np.stack([each[name] for each in slopes]) for name in slopes[0]},
+        )
+
+    def _metrics_of(self, candidate: Candidate) -> Mapping[str, float]:
+        row = self._problem.row_of(candidate)
+        if row is not None:
+            return {name: float(column[row]) for name, column in self._predicted_grid.metrics.items()}
+        if candidate.key not in self._beside_grid:
+            self._beside_grid[candidate.key] = self._forecast.predicted(candidate)
+        return self._beside_grid[candidate.key]
 
     def _kept(self, predicted: Mapping[str, Array]) -> Array:
         """Probability that all limits are kept, by the speed model alone."""
@@ -223,19 +268,18 @@ class Surrogate:
             chance = chance * _normal_cdf(room)
         return np.maximum(chance, 1e-12)
 
-    def _serves(self, points: Array, past: Sequence[Trial]) -> Array:
-        """Probability of serving at all, which is lower near settings that failed to serve."""
-        chance = np.ones(len(points))
-        for trial in past:
-            if trial.outcome == "failed":
-                distance = np.linalg.norm(points - self._candidate_features(trial.candidate), axis=1)
-                chance = chance * (1 - np.exp(-0.5 * (distance / FAILURE_LENGTH_SCALE) ** 2))
-        return chance
+    def _starts(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> Array:
+        """Probability that each row serves.  # (len(rows),)"""
+        if self._starting is None:
+            self._starting = Starts(self._forecast, self._grid_features(), self._candidate_features)
+        return self._starting.chances(rows, past)
 
-    def _expected_s(self, rows: NDArray[np.int64], throughput: Array, measured: Sequence[Trial]) -> Array:
+    def _expected_s(self, rows: NDArray[np.int64], measured: Sequence[Trial]) -> Array:
         """Expected engine seconds of a launch: its start, and its load, which takes longer at lower throughput."""
-        tokens = [t.benchmark_s * t.metrics.get("output_throughput", 0.0) for t in measured]
-        return self._expected_start_s(rows, measured) + sum(tokens) / len(tokens) / np.maximum(throughput, 1e-9)
+        expected = [self._metrics_of(trial.candidate)["output_throughput"] for trial in measured]
+        loads = [t.benchmark_s * throughput for t, throughput in zip(measured, expected, strict=True)]
+        throughput = self._predicted_grid.metrics["output_throughput"][rows]
+        return self._expected_start_s(rows, measured) + fmean(loads) / np.maximum(throughput, 1e-9)
 
     def _expected_start_s(self, rows: NDArray[np.int64], measured: Sequence[Trial]) -> Array:
         """Expected start-up seconds; fewer if an engine of the same compiled shape filled the compile cache before."""
@@ -274,12 +318,12 @@ class Surrogate:
                     best[favourite] = float(worth[favourite])
         return max(best, key=lambda point: best[point], default=None)
 
-    def _new_points(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.int64]:
-        """`rows` without those that differ from a measured one only in what has no effect; all rows if none is left."""
+    def _are_new(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.bool_]:
+        """Which rows differ from every measured one in more than what has no effect; all of them if none does."""
         measured = {point.tobytes() for point in np.round(known, 9)}
         points = np.round(self._grid_features()[rows], 9)
         new = np.array([point.tobytes() not in measured for point in points])
-        return rows[new] if new.any() else rows
+        return new if new.any() else np.ones(len(rows), dtype=bool)
 
     # --- candidates as points: numbers on their scale to [0, 1], words one-hot ---
 

@@ -74,7 +74,7 @@ def test_what_the_model_takes_for_granted_is_launched_before_it_ends(made: World
     values = [made.problem.choices.value_of(trial.candidate, CHUNKED) for trial in trials[:6]]
     assert {True, False} <= set(values)
     best = min(made.regret(trial.candidate) for trial in trials)
-    assert best < 0.05
+    assert best < 0.1  # 0.25 on the other side
 
 
 def test_nothing_ends_while_a_value_was_never_launched(made: World, watcher: Any) -> None:

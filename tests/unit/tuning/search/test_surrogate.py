@@ -274,3 +274,14 @@ def test_a_shape_that_was_compiled_before_starts_sooner(problem: Problem) -> Non
 def _same_but(problem: Problem, row: int, params: dict[str, Any], but: str) -> bool:
     others = problem.choices.params(grid_of(problem).indices[row])
     return all(others[name] == value for name, value in params.items() if name != but)
+
+
+def test_a_leader_is_launched_again_where_launches_differ_much(problem: Problem) -> None:
+    """Many sequences were launched, some twice with 30 % between the launches; few sequences are far behind."""
+    grid, rows, predicted = grid_of(problem), grid_of(problem).feasible_rows, throughput(problem)
+    many = [int(row) for row in rows if problem.choices.params(grid.indices[row])["max_num_seqs"] >= 32]
+    past = [_trial(problem, row, float(predicted[row]), i) for i, row in enumerate(many)]
+    past += [_trial(problem, row, float(predicted[row]) * 1.3, 100 + i) for i, row in enumerate(many[-6:])]
+    outlook = Surrogate(forecast_of(problem)).outlook(untried_rows(forecast_of(problem), past), past)
+    assert outlook.is_again
+    assert outlook.row in many
