@@ -6,6 +6,7 @@ from planner.engine.command.manifests import read_manifest as read_manifest
 from planner.engine.command.mapping import read_mapping as read_mapping
 from planner.engine.command.meaning import Unmodelled as Unmodelled
 from planner.engine.command.meaning import VllmFlags as VllmFlags
+from planner.engine.command.meaning import draft_doubts as draft_doubts
 from planner.engine.command.meaning import merged as merged
 from planner.engine.command.meaning import read_extra_args as read_extra_args
 from planner.engine.command.meaning import read_flags as read_flags
@@ -29,11 +30,10 @@ from planner.engine.defaults import generation_of as generation_of
 from planner.engine.defaults import reads_fp8 as reads_fp8
 from planner.engine.defaults import resolve as resolve
 from planner.engine.flag_table import release_of as release_of
+from planner.engine.flag_table import short_names as short_names
 from planner.engine.flags import NOT_COMPILED as NOT_COMPILED
-from planner.engine.flags import SHORT_FLAGS as SHORT_FLAGS
 from planner.engine.flags import compile_cache_env as compile_cache_env
 from planner.engine.flags import flag as flag
-from planner.engine.flags import parse_flags as parse_flags
 from planner.engine.flags import refused_choice as refused_choice
 from planner.engine.flags import serve_args as serve_args
 from planner.engine.flags import serve_env as serve_env

@@ -111,6 +111,11 @@ def test_all_that_is_wrong_is_one_line_with_the_version() -> None:
         ("--max-num-seqs 0", "max_num_seqs: Expected `int` >= 1, got '0'"),
         ("--max-num-seqs $SEQS", "max_num_seqs: $SEQS is a variable whose value is not known here"),
         ("--dtype int3", "dtype: Invalid enum value 'int3'"),
+        ("--gpu-memory-utilization 1.5", "gpu_memory_utilization: Expected `float` <= 1.0"),
+        ("--gpu-memory-utilization nan", "gpu_memory_utilization: "),
+        ("--max-num-seqs", "argument --max-num-seqs: expected one argument"),
+        ("--enforce-eager=perhaps", "argument --enforce-eager/--no-enforce-eager: ignored explicit argument 'perhaps'"),
+        ("--no-max-num-seqs 3", "unrecognized arguments: --no-max-num-seqs 3"),
     ],
 )
 def test_a_setting_that_cannot_be(line: str, words: str) -> None:
