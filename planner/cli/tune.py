@@ -188,7 +188,7 @@ def tune(
             chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
     plan = replace(plan, until=None if keep_going else until_of(spec, until))
-    how = Carried(storage=storage, has_checks=checks)
+    how = Carried(storage=storage, has_checks=checks, replaced=study.flags.replaced)
     if words and not quiet:
         typer.echo(words, err=True)
     show_plan(plan, how, quiet, as_json)

@@ -4,6 +4,7 @@ from planner.engine.command.arity import value_count as value_count
 from planner.engine.command.manifests import is_manifest as is_manifest
 from planner.engine.command.manifests import read_manifest as read_manifest
 from planner.engine.command.mapping import read_mapping as read_mapping
+from planner.engine.command.meaning import SECRET_FLAGS as SECRET_FLAGS
 from planner.engine.command.meaning import Unmodelled as Unmodelled
 from planner.engine.command.meaning import VllmFlags as VllmFlags
 from planner.engine.command.meaning import draft_doubts as draft_doubts

@@ -32,6 +32,7 @@ REPLACED = ("model", "served_model_name", "host", "port", "uds", "config")
 """Flags that planner writes itself when it starts an engine; `config` is read, and its flags are passed instead."""
 SECRETS = ("api_key", "hf_token")
 """Flags whose value is a secret: not passed on and not written; name their variable under pass_env."""
+SECRET_FLAGS = frozenset(map(flag, SECRETS))
 DRAFT = "speculative_config"
 DRAFT_PARTS = {
     "spec_method": "method",
