@@ -72,16 +72,20 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
     _refuse_dashes(words)
     is_ours = all(not word.startswith("-") or word.partition("=")[0] in options.names - {"-q"} for word in words)
     if is_ours and not any(_may_be_line(word) for word in words):
-        return PartedWords(own=list(words))  # nothing for vLLM: its table need not be read
-    from planner.engine import is_start, value_count
+        found = PartedWords(own=list(words))  # nothing for vLLM: its table need not be read
+        _give_model(found, options)
+        return found
+    from planner.engine import is_left_behind, is_start, value_count
 
     found = PartedWords()
     queue = list(words)
     while queue:
         word = queue[0]
-        if _is_own(queue, options):
+        if is_left_behind(word):
+            queue.pop(0)  # a prompt, or the blank after a backslash
+        elif _is_own(queue, options):
             found.own += _taken(queue, 2 if _needs_value(word, options) else 1)
-        elif word.startswith("-") and word != STDIN:
+        elif word.startswith("-") and word != STDIN and not _is_text_of_flags(word):
             found.vllm += _taken(queue, 1 + value_count(queue, 0))
         elif is_start(queue):
             _add_line(queue, options, found)
@@ -116,6 +120,12 @@ def _is_own(queue: Sequence[str], options: OwnOptions) -> bool:
     return word.startswith("-") and word.partition("=")[0] in options.names
 
 
+def _is_text_of_flags(word: str) -> bool:
+    """Whether one word holds a flag and its value, `--model M --port 80`, as where quotes stand around a whole line."""
+    name, space, _ = word.partition(" ")
+    return bool(space) and "=" not in name
+
+
 def _needs_value(word: str, options: OwnOptions) -> bool:
     return "=" not in word and word in options.valued
 
@@ -123,7 +133,14 @@ def _needs_value(word: str, options: OwnOptions) -> bool:
 def _may_be_line(word: str) -> bool:
     """Whether a word could begin a pasted line or be the file that holds one: cheap, and true too often."""
     name = os.path.basename(word)
-    return " " in word or "=" in word or name.startswith("python") or name in _STARTS or _is_manifest(word)
+    return (
+        word in {"\\", "$"}
+        or " " in word
+        or "=" in word
+        or name.startswith("python")
+        or name in _STARTS
+        or _is_manifest(word)
+    )
 
 
 _STARTS = {
@@ -216,10 +233,14 @@ def _is_value(words: Sequence[str], number: int, options: OwnOptions) -> bool:
 
 
 def _is_model(word: str) -> bool:
-    """Whether a word is no path of a study but a model's folder, or its name on the Hub: ORGANISATION/NAME."""
+    """Whether a word is no path of a study but a model: its folder, a shipped name, or ORGANISATION/NAME on the Hub."""
     if os.path.exists(word):
         return os.path.isfile(os.path.join(word, "config.json"))
-    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", word) is not None and not word.startswith(f"{STUDIES_FOLDER}/")
+    from planner.model import is_shipped
+
+    return is_shipped(word) or (
+        re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", word) is not None and not word.startswith(f"{STUDIES_FOLDER}/")
+    )
 
 
 def _refuse_unknown(found: PartedWords, options: OwnOptions) -> None:

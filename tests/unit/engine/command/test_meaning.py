@@ -9,7 +9,8 @@ import pytest
 from packaging.version import Version
 
 from planner.engine.command.meaning import VllmFlags, merged, read_extra_args, read_flags
-from planner.engine.command.pasted import is_start, of_flags, read_line, split_line
+from planner.engine.command.pasted import is_start, of_flags, read_line
+from planner.engine.command.shell import split_line
 from planner.engine.config import EngineConfig, settings
 from planner.errors import InputError
 from tests.places import GOLDEN
