@@ -83,6 +83,8 @@ class Problem:
         if isinstance(space, str) or isinstance(workload, str):
             raise TypeError("search space and workload must be read first (files.load_study)")
         _check_loads(spec.also_at, workload)
+        if (forced := spec.engine.env.get(USE_V1_ENV, "0").strip()) not in {"0", "1"}:
+            raise InputError(f"{spec.name}: engine.env.{USE_V1_ENV}: {forced!r}: allowed are 0 and 1")
         version, gpu = (
             supported_version(spec.engine.version, f"{spec.name}: engine.version"),
             find_gpu(spec.hardware.gpu),
