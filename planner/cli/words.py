@@ -78,11 +78,11 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
     from planner.engine import is_left_behind, is_start, value_count
 
     found = PartedWords()
-    queue = list(words)
+    queue, left = list(words), list[str]()
     while queue:
         word = queue[0]
         if is_left_behind(word):
-            queue.pop(0)  # a prompt, or the blank after a backslash
+            left += _taken(queue, 1)  # a prompt, or the blank after a backslash
         elif _is_own(queue, options):
             found.own += _taken(queue, 2 if _needs_value(word, options) else 1)
         elif word.startswith("-") and word != STDIN and not _is_text_of_flags(word):
@@ -94,6 +94,8 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
             _add_manifest(_taken(queue, 1)[0], found)
         else:
             found.own += _taken(queue, 1)
+    if left and not found.vllm:  # nothing was pasted: the word was meant as something
+        raise InputError(f"command line: {left[0]!r} is no word for planner; is it a variable that is not set?")
     _give_model(found, options)
     _refuse_unknown(found, options)
     return found

@@ -72,6 +72,12 @@ def test_a_line_may_be_pasted_as_it_was_copied(words: list[str]) -> None:
     assert found.vllm == ["--port", "80", "--tensor-parallel-size", "1"]
 
 
+@pytest.mark.parametrize("words", [[" "], ["$"], ["study", "\\"], [" ", "--json"]])
+def test_a_blank_without_a_line_is_refused(words: list[str]) -> None:
+    with pytest.raises(InputError, match="is no word for planner; is it a variable that is not set"):
+        _part(*words)
+
+
 def test_planners_own_options_win() -> None:
     line = "docker run --gpus 4 vllm/vllm-openai:v0.9.2 org/model -tp 2"
     found = _part("--model", "m", "--num-gpus", "8", "--vllm-version", "0.24.0", line)
