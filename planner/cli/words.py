@@ -75,10 +75,10 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
         found = PartedWords(own=list(words))  # nothing for vLLM: its table need not be read
         _give_model(found, options)
         return found
-    from planner.engine import is_left_behind, is_start, value_count
+    from planner.engine import is_left_behind, is_start, read_line, value_count
 
     found = PartedWords()
-    queue, left = list(words), list[str]()
+    queue, left, lines = list(words), list[str](), list[Any]()
     while queue:
         word = queue[0]
         if is_left_behind(word):
@@ -87,6 +87,8 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
             found.own += _taken(queue, 2 if _needs_value(word, options) else 1)
         elif word.startswith("-") and word != STDIN and not _is_text_of_flags(word):
             found.vllm += _taken(queue, 1 + value_count(queue, 0))
+        elif len(word.split()) > 1 and is_start([word]):
+            lines.append(read_line(_taken(queue, 1)))  # one quoted text; what follows it is not part of it
         elif is_start(queue):
             _add_line(queue, options, found)
             break
@@ -94,6 +96,10 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
             _add_manifest(_taken(queue, 1)[0], found)
         else:
             found.own += _taken(queue, 1)
+    if len(lines) > 1:
+        raise InputError("command line: two lines that start vLLM; paste one")
+    for line in lines:  # at last, since planner's own options win
+        _add_start(line, found)
     if left and not found.vllm:  # nothing was pasted: the word was meant as something
         raise InputError(f"command line: {left[0]!r} is no word for planner; is it a variable that is not set?")
     _give_model(found, options)
@@ -211,11 +217,12 @@ def _add_start(line: Any, found: PartedWords) -> None:
         found.own += [MODEL, line.model]
     if line.version is not None and not found.has(VERSION):
         found.own += [VERSION, line.version]
-    version = found.value(VERSION)
-    tensor, needed = sizes_of(line.words, NEWEST if version in {None, LATEST} else parse_version(str(version)))
+    asked = found.value(VERSION)
+    version = NEWEST if asked in {None, LATEST} else parse_version(str(asked))
+    tensor, needed = sizes_of((*line.words, *found.vllm), version)
     if not found.has(NUM_GPUS):
         found.own += [NUM_GPUS, str(line.num_gpus or needed)]
-    found.vllm += [*line.words, *(tensor_parallel_words() if tensor is None else ())]
+    found.vllm[:0] = [*line.words, *(tensor_parallel_words() if tensor is None else ())]  # what is typed wins, as last
     found.env |= line.env
 
 

@@ -72,6 +72,18 @@ def test_a_line_may_be_pasted_as_it_was_copied(words: list[str]) -> None:
     assert found.vllm == ["--port", "80", "--tensor-parallel-size", "1"]
 
 
+def test_options_may_follow_a_quoted_line() -> None:
+    line = "vllm serve org/model --port 80 -tp 2"
+    for words in ((line, "--gpu", "H200", "--max-num-seqs", "4"), ("--max-num-seqs", "4", "--gpu", "H200", line)):
+        found = _part(*words)
+        assert found.own == ["--gpu", "H200", "--model", "org/model", "--num-gpus", "2"]
+        assert found.vllm == ["--port", "80", "-tp", "2", "--max-num-seqs", "4"], "so that what is typed wins"
+    with pytest.raises(InputError, match="two lines that start vLLM; paste one"):
+        _part(line, line)
+    assert _part("vllm serve o/m", "--gpu", "H200", "-tp", "4").own[-2:] == ["--num-gpus", "4"]
+    assert _part(line, "--model", "m", "--num-gpus", "8").own == ["--model", "m", "--num-gpus", "8"]
+
+
 @pytest.mark.parametrize("words", [[" "], ["$"], ["study", "\\"], [" ", "--json"]])
 def test_a_blank_without_a_line_is_refused(words: list[str]) -> None:
     with pytest.raises(InputError, match="is no word for planner; is it a variable that is not set"):
