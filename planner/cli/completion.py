@@ -79,10 +79,10 @@ def studies(incomplete: str) -> list[str]:
 
 def flag_values(word: str) -> list[str] | None:
     """The values that a vLLM flag may have: empty if they are not few, None for a word that takes no value."""
-    from planner.engine import FIELDS, SHORT_FLAGS, EngineConfig, flag
+    from planner.engine import FIELDS, EngineConfig, flag, short_names
 
     flags = {flag(field): field for field in FIELDS}
-    field = flags.get(SHORT_FLAGS.get(word, word))
+    field = flags.get(short_names().get(word, word))
     if field is None:
         return None
     kinds = list(_parts(get_type_hints(EngineConfig)[field]))

@@ -46,7 +46,8 @@ def init(
     slo: SloOption = None,
 ) -> None:
     """Write a study.yaml in which every key is explained, for the cards here or those named. Overwrites nothing."""
-    from planner.study import Question, StudySource, write_commented
+    from planner.report import infeasible_words
+    from planner.study import Forecast, Problem, Question, StudySource, load_study, write_commented
 
     if model is None:
         raise InputError("init: name the model, for example --model Qwen/Qwen3-8B (planner models)")
@@ -56,6 +57,8 @@ def init(
     )
     path = write_commented(folder, source, Question(workload=workload, slo=slo))
     typer.echo(f"wrote {path}; next: planner tune {path.parent} --dry-run")
+    if (words := infeasible_words(Forecast(Problem.of(load_study(path))))) is not None:
+        typer.echo(f"as it stands, {words}; such a setting goes under engine.settings")
 
 
 def _cards(gpu: str | None, num_gpus: int | None) -> tuple[str, int]:

@@ -61,5 +61,5 @@ def simulate(
         version=str(version), host=host, port=port, served_model_name=served_model_name,
         speedup=speedup, start_delay=start_delay, seed=seed,
     )  # fmt: skip
-    if code := serve_simulated(asked, context.obj.read(version).settings):
+    if code := serve_simulated(asked, context.obj.read(version)):
         raise typer.Exit(code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from planner.cli.output import is_kept
 from planner.doctor import check_before_launch
+from planner.engine import SECRET_FLAGS
 from planner.files import pretty_json
 from planner.report import (
     TerminalSession,
@@ -24,7 +25,7 @@ from planner.report import (
     trials_table,
 )
 from planner.service import broken, docker_command, write_exports
-from planner.study import Workspace
+from planner.study import StudySpec, Workspace
 from planner.terminal import make_console
 from planner.tuning import BACKEND as REPLAY
 from planner.tuning import Outcome, Plan, replay_study, shown, tune_study, write_study
@@ -41,6 +42,8 @@ class Carried:
 
     storage: str | None
     has_checks: bool
+    replaced: tuple[str, ...] = ()
+    """vLLM's flags beside the study whose place planner's own take, by name."""
 
     def words(self, plan: Plan) -> list[str]:
         """Lines of the plan on what is not as usual."""
@@ -55,6 +58,7 @@ class Carried:
         if plan.hosts is not None:
             lines.append(f"hosts       {plan.hosts.words}")
         lines += [] if plan.has_finals else ["finals      none"]
+        lines += [f"replaced    {words}" for words in replaced_words(self.replaced, plan.problem.spec)]
         return lines if self.has_checks else [*lines, "checks      none before the first launch"]
 
     def results(self, plan: Plan) -> str:
@@ -78,7 +82,23 @@ class Carried:
             "checks": self.has_checks,
             "quality_prompts": None if spec.quality is None else spec.quality.prompts,
             "hosts": None if plan.hosts is None else plan.hosts.words,
+            "replaced": list(self.replaced),
         }
+
+
+def replaced_words(flags: Sequence[str], spec: StudySpec) -> list[str]:
+    """What becomes of flags that a pasted line has and no launch gets: its address and name, and its secrets."""
+    secrets = [flag for flag in flags if flag in SECRET_FLAGS]
+    others = [flag for flag in flags if flag not in SECRET_FLAGS]
+    lines = []
+    if others:
+        lines.append(
+            f"{', '.join(others)}: planner gives each launch its own; the service is {spec.serve.name} on "
+            f"port {spec.serve.host_port} (serve in study.yaml)"
+        )
+    if secrets:
+        lines.append(f"{', '.join(secrets)}: no secret is written; name its variable under engine.pass_env")
+    return lines
 
 
 def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None:

@@ -72,17 +72,23 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
     _refuse_dashes(words)
     is_ours = all(not word.startswith("-") or word.partition("=")[0] in options.names - {"-q"} for word in words)
     if is_ours and not any(_may_be_line(word) for word in words):
-        return PartedWords(own=list(words))  # nothing for vLLM: its table need not be read
-    from planner.engine import is_start, value_count
+        found = PartedWords(own=list(words))  # nothing for vLLM: its table need not be read
+        _give_model(found, options)
+        return found
+    from planner.engine import is_left_behind, is_start, read_line, value_count
 
     found = PartedWords()
-    queue = list(words)
+    queue, left, lines = list(words), list[str](), list[Any]()
     while queue:
         word = queue[0]
-        if _is_own(queue, options):
+        if is_left_behind(word):
+            left += _taken(queue, 1)  # a prompt, or the blank after a backslash
+        elif _is_own(queue, options):
             found.own += _taken(queue, 2 if _needs_value(word, options) else 1)
-        elif word.startswith("-") and word != STDIN:
+        elif word.startswith("-") and word != STDIN and not _is_text_of_flags(word):
             found.vllm += _taken(queue, 1 + value_count(queue, 0))
+        elif len(word.split()) > 1 and is_start([word]):
+            lines.append(read_line(_taken(queue, 1)))  # one quoted text; what follows it is not part of it
         elif is_start(queue):
             _add_line(queue, options, found)
             break
@@ -90,6 +96,12 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
             _add_manifest(_taken(queue, 1)[0], found)
         else:
             found.own += _taken(queue, 1)
+    if len(lines) > 1:
+        raise InputError("command line: two lines that start vLLM; paste one")
+    for line in lines:  # at last, since planner's own options win
+        _add_start(line, found)
+    if left and not found.vllm:  # nothing was pasted: the word was meant as something
+        raise InputError(f"command line: {left[0]!r} is no word for planner; is it a variable that is not set?")
     _give_model(found, options)
     _refuse_unknown(found, options)
     return found
@@ -116,6 +128,12 @@ def _is_own(queue: Sequence[str], options: OwnOptions) -> bool:
     return word.startswith("-") and word.partition("=")[0] in options.names
 
 
+def _is_text_of_flags(word: str) -> bool:
+    """Whether one word holds a flag and its value, `--model M --port 80`, as where quotes stand around a whole line."""
+    name, space, _ = word.partition(" ")
+    return bool(space) and "=" not in name
+
+
 def _needs_value(word: str, options: OwnOptions) -> bool:
     return "=" not in word and word in options.valued
 
@@ -123,7 +141,14 @@ def _needs_value(word: str, options: OwnOptions) -> bool:
 def _may_be_line(word: str) -> bool:
     """Whether a word could begin a pasted line or be the file that holds one: cheap, and true too often."""
     name = os.path.basename(word)
-    return " " in word or "=" in word or name.startswith("python") or name in _STARTS or _is_manifest(word)
+    return (
+        word in {"\\", "$"}
+        or " " in word
+        or "=" in word
+        or name.startswith("python")
+        or name in _STARTS
+        or _is_manifest(word)
+    )
 
 
 _STARTS = {
@@ -192,11 +217,12 @@ def _add_start(line: Any, found: PartedWords) -> None:
         found.own += [MODEL, line.model]
     if line.version is not None and not found.has(VERSION):
         found.own += [VERSION, line.version]
-    version = found.value(VERSION)
-    tensor, needed = sizes_of(line.words, NEWEST if version in {None, LATEST} else parse_version(str(version)))
+    asked = found.value(VERSION)
+    version = NEWEST if asked in {None, LATEST} else parse_version(str(asked))
+    tensor, needed = sizes_of((*line.words, *found.vllm), version)
     if not found.has(NUM_GPUS):
         found.own += [NUM_GPUS, str(line.num_gpus or needed)]
-    found.vllm += [*line.words, *(tensor_parallel_words() if tensor is None else ())]
+    found.vllm[:0] = [*line.words, *(tensor_parallel_words() if tensor is None else ())]  # what is typed wins, as last
     found.env |= line.env
 
 
@@ -216,10 +242,14 @@ def _is_value(words: Sequence[str], number: int, options: OwnOptions) -> bool:
 
 
 def _is_model(word: str) -> bool:
-    """Whether a word is no path of a study but a model's folder, or its name on the Hub: ORGANISATION/NAME."""
+    """Whether a word is no path of a study but a model: its folder, a shipped name, or ORGANISATION/NAME on the Hub."""
     if os.path.exists(word):
         return os.path.isfile(os.path.join(word, "config.json"))
-    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", word) is not None and not word.startswith(f"{STUDIES_FOLDER}/")
+    from planner.model import is_shipped
+
+    return is_shipped(word) or (
+        re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", word) is not None and not word.startswith(f"{STUDIES_FOLDER}/")
+    )
 
 
 def _refuse_unknown(found: PartedWords, options: OwnOptions) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from planner.doctor.check import Case, Check, skipped
-from planner.engine import parse_version
+from planner.engine import parse_version, release_of
 from planner.errors import BackendError, InputError
 from planner.files import redact
 from planner.launch import ImageFacts, ProcessBackend, engine_args, given, run_to_end
@@ -180,7 +180,25 @@ def flags(case: Case, program: Program | None) -> Check | None:
         words = ", ".join(f"{flag} (near: {found[0]})" if found else flag for flag, found in near.items())
         fix = "leave them out of the study, or write the engine.version of this image"
         return Check(name, "problem", f"the engine does not know {words}", fix)
-    return Check(name, "ok", f"all {len(used)} of the study are among the engine's {len(program.flags)}")
+    finding = f"all {len(used)} of the study are among the engine's {len(program.flags)}"
+    return Check(name, "ok", "; ".join([finding, *beside_table(program)]))
+
+
+OF_HELP = frozenset({"--help", "--json-arg", "--version"})
+"""Words of vLLM's help that are no flags of an engine; --json-arg is its example (vllm@0.32.0 engine/arg_utils.py)."""
+
+
+def beside_table(program: Program) -> list[str]:
+    """How an engine's flags differ from those of its release in planner's table: a build of its own may have others."""
+    try:
+        release = release_of(parse_version(program.version))
+    except InputError:
+        return []
+    if not release.is_exact:
+        return []
+    more, fewer = sorted(program.flags - release.names - OF_HELP), sorted(release.names - program.flags - OF_HELP)
+    words = [f"vLLM {release.version} has not its {', '.join(more)}"] if more else []
+    return [*words, f"it lacks {', '.join(fewer)} of vLLM {release.version}"] if fewer else words
 
 
 def flag_name(word: str) -> str:

@@ -4,8 +4,10 @@ from planner.engine.command.arity import value_count as value_count
 from planner.engine.command.manifests import is_manifest as is_manifest
 from planner.engine.command.manifests import read_manifest as read_manifest
 from planner.engine.command.mapping import read_mapping as read_mapping
+from planner.engine.command.meaning import SECRET_FLAGS as SECRET_FLAGS
 from planner.engine.command.meaning import Unmodelled as Unmodelled
 from planner.engine.command.meaning import VllmFlags as VllmFlags
+from planner.engine.command.meaning import draft_doubts as draft_doubts
 from planner.engine.command.meaning import merged as merged
 from planner.engine.command.meaning import read_extra_args as read_extra_args
 from planner.engine.command.meaning import read_flags as read_flags
@@ -15,6 +17,7 @@ from planner.engine.command.pasted import read_line as read_line
 from planner.engine.command.typed import TypedWords as TypedWords
 from planner.engine.command.typed import sizes_of as sizes_of
 from planner.engine.command.typed import tensor_parallel_words as tensor_parallel_words
+from planner.engine.command.shell import is_left_behind as is_left_behind
 from planner.engine.command.words import unknown_words as unknown_words
 from planner.engine.config import BOOLEANS as BOOLEANS
 from planner.engine.config import EngineConfig as EngineConfig
@@ -29,11 +32,10 @@ from planner.engine.defaults import generation_of as generation_of
 from planner.engine.defaults import reads_fp8 as reads_fp8
 from planner.engine.defaults import resolve as resolve
 from planner.engine.flag_table import release_of as release_of
+from planner.engine.flag_table import short_names as short_names
 from planner.engine.flags import NOT_COMPILED as NOT_COMPILED
-from planner.engine.flags import SHORT_FLAGS as SHORT_FLAGS
 from planner.engine.flags import compile_cache_env as compile_cache_env
 from planner.engine.flags import flag as flag
-from planner.engine.flags import parse_flags as parse_flags
 from planner.engine.flags import refused_choice as refused_choice
 from planner.engine.flags import serve_args as serve_args
 from planner.engine.flags import serve_env as serve_env

@@ -116,6 +116,12 @@ class Release:
         """By name, in alphabetical order."""
         return {name: self._flag(name, row) for name, row in _table().flags.items() if self.knows(name)}
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every long name that the release's help shows, `--no-x` among them."""
+        every = (name for flag in self.flags.values() for name in (flag.name, *flag.also, *flag.negatives(self.rules)))
+        return frozenset(name for name in every if name.startswith("--"))
+
     def knows(self, name: str) -> bool:
         """Whether the release has a flag of this full name."""
         row = _table().flags.get(name)

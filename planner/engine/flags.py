@@ -1,19 +1,16 @@
-"""vLLM's command line in both directions: settings spelled as `vllm serve` flags of a version, and flags read back."""
+"""Settings spelled as `vllm serve` flags and variables of a version. `command.meaning` reads such words back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from packaging.version import Version
 
-from planner.engine.config import BOOLEANS, FIELDS, EngineConfig, convert_settings, settings
+from planner.engine.config import EngineConfig, settings
 from planner.engine.flag_table import VllmFlag, release_of
 from planner.engine.versions import ATTENTION_BACKEND, knows
 from planner.errors import InputError
-from planner.files import half_width
 
-_BOOLEAN_WORDS = {"true", "false"}
 # The attention backend was an environment variable before it was a flag.
 ATTENTION_BACKEND_ENV = "VLLM_ATTENTION_BACKEND"
 
@@ -97,42 +94,3 @@ def compile_cache_env(folder: str) -> dict[str, str]:
         "FLASHINFER_WORKSPACE_BASE": f"{folder}/flashinfer",
         "CUDA_CACHE_PATH": f"{folder}/cuda",
     }
-
-
-SHORT_FLAGS = {f"-{kind[0]}p": flag(f"{kind}_parallel_size") for kind in ("tensor", "pipeline", "data")}
-"""vLLM's own short flags (vllm@0.8.5, 0.32.0 engine/arg_utils.py), without its -q, which is --quiet here."""
-_OTHER_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
-"""Characters that editors, chats and Chinese keyboards write instead of a hyphen."""
-
-
-def parse_flags(args: Iterable[str]) -> tuple[EngineConfig, list[str]]:
-    """Read `--max-num-seqs 64 --enforce-eager --no-enable-prefix-caching` into settings; other words are returned.
-
-    Raises InputError for a missing value, a value of the wrong type, and a dash that is no hyphen.
-    """
-    values: dict[str, Any] = {}
-    rest: list[str] = []
-    queue = list(args)
-    while queue:
-        word = queue.pop(0)
-        if word[:1] in _OTHER_DASHES:
-            plain = "--" + word.lstrip("-" + _OTHER_DASHES)
-            raise InputError(f"command line: {word}: {word[0]} is no hyphen; write {plain}")
-        word = SHORT_FLAGS.get(word, word)
-        name, _, inline = word.removeprefix("--").partition("=")
-        field, negated = name.replace("-", "_"), False
-        if field.startswith("no_") and field[3:] in FIELDS:
-            field, negated = field[3:], True
-        if not word.startswith("--") or field not in FIELDS:
-            rest.append(word)
-        elif negated:
-            values[field] = "false"
-        elif inline:
-            values[field] = half_width(inline)
-        elif queue and not queue[0].startswith("--") and (field not in BOOLEANS or queue[0].lower() in _BOOLEAN_WORDS):
-            values[field] = half_width(queue.pop(0))
-        elif field not in BOOLEANS:
-            raise InputError(f"command line: {field}: {word} needs a value")
-        else:
-            values[field] = "true"
-    return convert_settings(values, "command line"), rest

@@ -126,9 +126,34 @@ def convert(data: Any, kind: type[T], where: str) -> T:
         return msgspec.convert(data, kind, dec_hook=_decode_unit)
     except msgspec.ValidationError as error:
         path, message = explained(error, kind)
-        raise InputError(f"{where}: {path + ': ' if path else ''}{message}") from None
+        hint = _hint_of_exponent(_at(data, path)) if "got `str`" in message else ""
+        raise InputError(f"{where}: {path + ': ' if path else ''}{message}{hint}") from None
     except (ArithmeticError, ValueError, RecursionError) as error:  # for example an integer too large to print
         raise InputError(f"{where}: {error}") from None
+
+
+_EXPONENT = re.compile(r"([+-]?\d{1,40})(\.\d{0,40})?[eE]([+-]?)(\d{1,4})")
+"""A number that YAML 1.1 reads as text: its exponent has no sign, or its mantissa no point."""
+
+
+def _hint_of_exponent(value: Any) -> str:
+    """How to write a number that YAML took for text; empty for any other value."""
+    match = _EXPONENT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return ""
+    return f"; YAML reads {value} as text: write {match[1]}{match[2] or '.0'}e{match[3] or '+'}{match[4]}"
+
+
+def _at(data: Any, path: str) -> Any:
+    """The value at a path of an error, `loads[0].rate`; None if it is not there."""
+    for key in re.findall(r"[^.\[\]]+", path):
+        if isinstance(data, Mapping):
+            data = data.get(key)
+        elif isinstance(data, list) and key.isdigit() and int(key) < len(data):
+            data = data[int(key)]
+        else:
+            return None
+    return data
 
 
 def _decode_unit(kind: type, value: Any) -> Any:

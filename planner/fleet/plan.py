@@ -236,6 +236,8 @@ def _figures(interval: Interval) -> dict[str, float | None]:
 
 def plan_fleet(spec: FleetSpec, folder: Path, storage: str | None = None, on_try: OnTry = lambda *_: None) -> FleetPlan:
     """Size every layout for the demand. Raises InputError if the files lack something."""
+    if storage is not None and not any(layout.study for layout in spec.layouts):
+        raise InputError("--storage is about a study's trials, and there is no study")
     demand = demand_of(spec.demand, *_prompts(spec, folder))
     sized = []
     for layout in layouts_of(spec.layouts, spec.host, spec.limits, folder, storage):

@@ -50,6 +50,8 @@ class DemandSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError("rate or trace: exactly one of them says what is asked of the fleet")
         if self.trace is not None and (self.peak != 1 or self.burstiness != 1):
             raise ValueError("peak and burstiness are of a rate; a trace has its own")
+        if self.trace is None and self.trace_speed != 1:
+            raise ValueError("trace_speed is of a trace; a rate has its own pace")
         if self.peak_window <= 0:
             raise ValueError("peak_window must be above 0")
         for name in ("rate", "peak", "trace_speed"):
@@ -70,6 +72,8 @@ class HostSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Power of the site over that of its hosts."""
 
     def __post_init__(self) -> None:
+        if self.pue != 1 and self.idle_watts is None:
+            raise ValueError("pue is a factor on idle_watts and busy_watts, which are missing")
         if (self.idle_watts is None) != (self.busy_watts is None):
             raise ValueError("idle_watts and busy_watts go together")
         if self.idle_watts is not None and self.busy_watts is not None and self.busy_watts < self.idle_watts:

@@ -1,3 +1,4 @@
+from planner.model.catalog import is_shipped as is_shipped
 from planner.model.catalog import load_model as load_model
 from planner.model.catalog import load_offline as load_offline
 from planner.model.catalog import shipped_names as shipped_names

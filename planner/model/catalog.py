@@ -112,6 +112,11 @@ def _shipped_name(name: str) -> str | None:
     return name if name in names else by_short.get(name.rstrip("/").rpartition("/")[2].lower())
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a model ships under this name, with or without its organisation, or under a path's last name."""
+    return _shipped_name(name) is not None
+
+
 def near_models(name: str) -> str:
     """The end of an error message: the shipped names closest to this one."""
     said = name.rstrip("/")

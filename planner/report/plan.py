@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from planner.engine import version_doubt
 from planner.estimate import nearest_fixes
 from planner.launch import downloads_words
-from planner.study import Forecast, Problem, layouts_left_out, setup_of_default, tied_at_top
+from planner.study import MODEL, Forecast, Problem, layouts_left_out, setup_of_default, tied_at_top
 from planner.trials import Trial, chosen_trial, outcome_text, searched
 from planner.units import format_count
 
@@ -28,7 +28,16 @@ def left_out_lines(problem: Problem) -> list[str]:
 def plan_notes(problem: Problem, backend: str = "") -> list[str]:
     """Doubts that a person should know before a launch; `backend` is empty where nothing is launched."""
     downloads = downloads_words(problem.spec) if backend == "docker" else None
-    return [words for words in (version_doubt(problem.version), downloads) if words is not None]
+    found = [words for words in (version_doubt(problem.version), downloads) if words is not None]
+    return [*found, *unmodelled_words(problem)]
+
+
+def unmodelled_words(problem: Problem) -> list[str]:
+    """The flags of any candidate that move memory in a way that is not modelled, a line for each reason."""
+    choices = problem.choices
+    varied = [{name: value} for name in (MODEL, "speculative_config") for value in choices.searched.get(name, [])]
+    candidates = [problem.default, *(choices.candidate(params) for params in varied)]
+    return [one.words for one in dict.fromkeys(one for each in candidates for one in problem.doubts(each))]
 
 
 def differing_words(forecast: Forecast) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from planner.engine import parse_flags
+from planner.engine import parse_version, read_flags
 from planner.errors import InputError
 from planner.simulated.serve import ServeAsk, serve_simulated
 
@@ -14,9 +14,9 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until stopped. Exit code 1: refused, as vLLM would refuse it; 2: the command line is wrong."""
     try:
         options, vllm_flags = _parser().parse_known_args(argv)
-        config, unknown = parse_flags(vllm_flags)
+        flags = read_flags(vllm_flags, parse_version(options.vllm_version))
         asked = {name: value for name, value in vars(options).items() if name not in {"command", "vllm_version"}}
-        return serve_simulated(ServeAsk(**asked, version=options.vllm_version), config, unknown)
+        return serve_simulated(ServeAsk(**asked, version=options.vllm_version), flags)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -8,13 +8,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from planner.engine import EngineConfig, ResolvedEngine, flag, knows, parse_version, resolve, settings
+from planner.engine import ResolvedEngine, VllmFlags, parse_version, settings
 from planner.errors import EngineError, EngineOutOfMemory, InputError
-from planner.estimate import Deployment
+from planner.estimate import Setup, unknown_flags
 from planner.hardware import Interconnect, Placement, find_gpu
 from planner.model import load_model
 from planner.simulated.scheduler import SimulatedEngine
@@ -51,15 +50,15 @@ class ServeAsk:
     seed: int = 0
 
 
-def serve_simulated(asked: ServeAsk, config: EngineConfig, unknown: Sequence[str] = ()) -> int:
+def serve_simulated(asked: ServeAsk, flags: VllmFlags) -> int:
     """Serve until stopped. Returns 1 if vLLM would refuse to start. Raises InputError.
 
-    `unknown`: words of the command line that are no flag; vLLM's own flags that the version lacks are added.
+    `flags`: vLLM's words as the asked version reads them; those that are not simulated are named on stderr.
     """
-    version = parse_version(asked.version)
-    unknown = [*unknown, *(flag(field) for field in settings(config) if not knows(version, field))]
-    if unknown:
-        raise InputError(f"unrecognized arguments: {' '.join(unknown)}")
+    version, given = parse_version(asked.version), settings(flags.settings)
+    refused = [f"vllm: error: {problem} (vLLM {version})" for problem in flags.refused]
+    if refused := [*(constraint.message for constraint in unknown_flags(given, version)), *refused]:
+        raise InputError("; ".join(refused))
     if not 0 < asked.speedup <= MOST_SPEEDUP:
         raise InputError(f"--speedup {asked.speedup:g}: allowed is a number above 0, at most {MOST_SPEEDUP:g}")
     if not 0 <= asked.start_delay <= MOST_DELAY_S:
@@ -70,7 +69,10 @@ def serve_simulated(asked: ServeAsk, config: EngineConfig, unknown: Sequence[str
     if asked.gpu_memory:
         gpu = replace(gpu, memory_bytes=_bytes(asked.gpu_memory))
     placement = Placement(gpu, asked.num_gpus, _joined(asked.interconnect))
-    deployment = Deployment.of(model, placement, resolve(settings(config), model, gpu, version))
+    setup = Setup(model=model, placement=placement, version=version, settings=given, flags=flags)
+    deployment = setup.answer().deployment if flags.is_context_auto else setup.deployment()
+    for doubt in flags.doubts:
+        print(f"SIMULATED without {', '.join(doubt.flags)}", file=sys.stderr, flush=True)
     log = start_log(model, gpu, deployment.engine, deployment.memory)
     try:
         simulated = start_engine(deployment, asked.seed)

@@ -24,6 +24,7 @@ from planner.engine import (
 from planner.errors import InputError
 from planner.files import YAML_BYTES, convert, decode, did_you_mean, load_named, read_text
 from planner.hardware import find_gpu
+from planner.model import is_shipped
 from planner.study.described import asked_version, described_name, described_study
 from planner.study.identity import asked_of, changes_between, in_one_line
 from planner.study.question import AS_IT_IS, Question, with_question
@@ -58,6 +59,8 @@ def load(path: Path | None) -> tuple[StudySpec, Path]:
     found = find_study(path)
     if path is not None and not found.exists() and (near := did_you_mean(str(path), study_folders())):
         raise InputError(f"{path}: no such study{near}")
+    if path is not None and not found.exists() and is_shipped(str(path)):
+        raise InputError(f"{path}: is a model, no study; name its card too: --model {path} --gpu CARD (planner gpus)")
     return load_study(found), found.parent
 
 

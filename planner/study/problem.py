@@ -18,7 +18,18 @@ from packaging.version import Version
 
 from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
-from planner.engine import FIELDS, USE_V1_ENV, VllmFlags, knows, read_extra_args, resolve, settings, supported_version
+from planner.engine import (
+    FIELDS,
+    USE_V1_ENV,
+    Unmodelled,
+    VllmFlags,
+    draft_doubts,
+    knows,
+    read_extra_args,
+    resolve,
+    settings,
+    supported_version,
+)
 from planner.errors import InputError
 from planner.estimate import Calibrations, Deployment
 from planner.hardware import GpuSpec, Placement, find_gpu
@@ -72,6 +83,8 @@ class Problem:
         if isinstance(space, str) or isinstance(workload, str):
             raise TypeError("search space and workload must be read first (files.load_study)")
         _check_loads(spec.also_at, workload)
+        if (forced := spec.engine.env.get(USE_V1_ENV, "0").strip()) not in {"0", "1"}:
+            raise InputError(f"{spec.name}: engine.env.{USE_V1_ENV}: {forced!r}: allowed are 0 and 1")
         version, gpu = (
             supported_version(spec.engine.version, f"{spec.name}: engine.version"),
             find_gpu(spec.hardware.gpu),
@@ -123,6 +136,12 @@ class Problem:
         Raises InputError if it names a model that the study lacks.
         """
         return self._deployment(candidate, settings(candidate.engine), calibrations)
+
+    def doubts(self, candidate: Candidate) -> tuple[Unmodelled, ...]:
+        """The candidate's flags that move memory in a way that is not modelled."""
+        found = dict.fromkeys((*self.passed.doubts, *draft_doubts(candidate.engine)))
+        reads_images = self.models[candidate.model].has_vision_tower
+        return tuple(one for one in found if reads_images or not one.images_only)
 
     @property
     def default_is_engines(self) -> bool:

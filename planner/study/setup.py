@@ -65,7 +65,7 @@ def _setup(problem: Problem, candidate: Candidate) -> Setup:
         settings=passed if pool is None else {**passed, "kv_cache_memory_bytes": pool},  # an environment variable's too
         instances=candidate.layout.instances,
         refused=tuple(unknown_flags(passed, problem.version)),
-        flags=problem.passed,
+        flags=replace(problem.passed, doubts=problem.doubts(candidate)),
     )
 
 

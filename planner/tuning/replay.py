@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.benchmark import MEASURING, BenchmarkResult, OnStage, read_metrics
-from planner.engine import FIELDS, parse_flags, settings
+from planner.engine import FIELDS, read_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
 from planner.files import convert, parse_json, read_text
 from planner.study import ENV_PREFIX, LAYOUT, MODEL, Candidate, Forecast, Problem, Value
@@ -161,10 +161,10 @@ def _candidate(config: dict[str, Any], problem: Problem, where: str) -> Candidat
     if not isinstance(extra_args, list):
         raise InputError(f"{where}: config.{EXTRA_ARGS}: is no list")
     try:
-        given, rest = parse_flags(extra_args)
-        if rest:
-            raise InputError(f"{EXTRA_ARGS}: {rest[0]} is no flag that planner knows")
-        return problem.choices.candidate({**values, **settings(given)})
+        given = read_flags(map(str, extra_args), problem.version, EXTRA_ARGS)
+        if given.extra_args:  # what it measured may differ by them, and no candidate of a grid has them
+            raise InputError(f"{EXTRA_ARGS}: {given.extra_args[0]} is no setting of a search space")
+        return problem.choices.candidate({**values, **settings(given.settings)})
     except (InputError, ValueError, KeyError) as error:
         raise InputError(f"{where}: config: {error}") from None
 

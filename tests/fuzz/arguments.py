@@ -50,7 +50,9 @@ ODD = (
     '{"a": 1}', "[" * 2000, "a=b", "=", "a,b", ",", ",,", "..", "1..2", "1,2,3", "max_num_seqs=1..4",
     "pipeline_parallel_size=1..64", "max_model_len", "\u3000", "\u2014max", "\uff18", "\U0001f600", "\x1b[2J", "a\nb",
     "%s", "{x}", "[red]x[/red]", "[/]", "ttft_p95=2s", "ttft_p95", "ttft_p95=", "2s", "5min", "24GiB", "1xtp2", "C:\\x",
-    "$HOME", "*", "'", '"', "\\",
+    "$HOME", "*", "'", '"', "\\", "$", "^", "`", "#", "A=1", "A=1 ", "export A=1;", "vllm serve 'x", "$ vllm serve",
+    "vllm serve Qwen/Qwen3-8B --port 1", "# a\n$ vllm serve o/m \\\n # b\n --x 1", "o/m --port", "--model o/m --port 1",
+    "--port 80", "A=1 o/m", "docker run", "docker run x", "bash -c", "bash -c ''", "```\n```", "&&", "a && b; c",
 )  # fmt: skip
 GOOD = {
     "--model": ("Qwen/Qwen3-8B", "Qwen/Qwen3-0.6B", "qwen3-8b"),

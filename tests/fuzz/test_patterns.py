@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 import planner
-from planner.engine.command.pasted import ASSIGNMENT, VERSION_TAG
+from planner.engine.command.pasted import MODEL_NAME, VERSION_TAG
+from planner.engine.command.shell import ASSIGNMENT, FENCE, PROMPT
 from planner.engine.log.lines import _WARNING
 from planner.engine.log.patterns import EXCEPTION, FACTS, FAILURES, REFUSALS
 from planner.engine.log.settings import _PAIR, _QUALIFIED
@@ -35,7 +36,12 @@ LEAST_S = 0.002
 SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
 
 
-WHOLE = {one.pattern for one in (ASSIGNMENT, EXCEPTION, HUB_NAME, VERSION_TAG, _PAIR, _QUALIFIED, _QUANTITY, _WARNING)}
+WHOLE = {
+    one.pattern
+    for one in (
+        ASSIGNMENT, EXCEPTION, FENCE, HUB_NAME, MODEL_NAME, PROMPT, VERSION_TAG, _PAIR, _QUALIFIED, _QUANTITY, _WARNING,
+    )
+}  # fmt: skip
 """Not searched, but matched at the beginning."""
 
 

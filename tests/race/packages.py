@@ -24,9 +24,11 @@ from typing import Any
 
 import msgspec
 import yaml
+from packaging.version import Version
 
+from planner.engine.command.meaning import read_extra_args
+from planner.engine.command.pasted import read_line
 from planner.engine.config import EngineConfig, convert_settings, settings
-from planner.engine.flags import parse_flags
 from planner.model.catalog import shipped_config
 from planner.study.candidate import Candidate, Value
 from tests.race import table_engine
@@ -86,7 +88,7 @@ class Tuner:
         export = ["--study_name", "race", "--storage", "sqlite:///out/study.db", "--output", "best.yaml"]
         _call([*cli, "export", *export], folder, {**env, **hub})
 
-    def exported(self, folder: Path) -> EngineConfig:
+    def exported(self, folder: Path, version: Version) -> EngineConfig:  # noqa: ARG002
         return convert_settings(yaml.safe_load((folder / "best.yaml").read_text("utf-8")), "best.yaml")
 
     def measured(self, folder: Path) -> dict[int, float]:
@@ -140,8 +142,9 @@ class Optimizer:
     def _result(self, folder: Path) -> dict[str, Any]:
         return json.loads(self._result_path(folder).read_text("utf-8"))
 
-    def exported(self, folder: Path) -> EngineConfig:
-        return parse_flags(shlex.split((folder / "best.txt").read_text("utf-8")))[0]
+    def exported(self, folder: Path, version: Version) -> EngineConfig:
+        line = (folder / "best.txt").read_text("utf-8")
+        return read_extra_args(read_line([line]).words, version, "best.txt").settings
 
     def measured(self, folder: Path) -> dict[int, float]:
         result = self._result(folder)
@@ -246,7 +249,7 @@ def run(name: str, landscape: Landscape, seed: int, folder: Path) -> PackageRun:
     ledger = [json.loads(line) for line in (folder / table_engine.LAUNCHES_FILE).read_text("utf-8").splitlines()]
     seen = [None if line["metrics"] is None else line["metrics"][METRIC] for line in ledger]
     measured = contestant.measured(folder)
-    exported = contestant.exported(folder)
+    exported = contestant.exported(folder, landscape.problem.version)
     found = choices.candidate({name: getattr(exported, name) for name in choices.names})
     if landscape.problem.row_of(found) is None:  # its baseline: no flags
         found = landscape.problem.default

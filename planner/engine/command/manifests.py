@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from planner.engine.command.pasted import VISIBLE, StartLine, cards_of, of_command, split_line, version_of
+from planner.engine.command.pasted import VISIBLE, StartLine, cards_of, of_command, version_of
+from planner.engine.command.shell import split_line
 from planner.errors import InputError
 from planner.files import decode_all
 

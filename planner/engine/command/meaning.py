@@ -32,6 +32,7 @@ REPLACED = ("model", "served_model_name", "host", "port", "uds", "config")
 """Flags that planner writes itself when it starts an engine; `config` is read, and its flags are passed instead."""
 SECRETS = ("api_key", "hf_token")
 """Flags whose value is a secret: not passed on and not written; name their variable under pass_env."""
+SECRET_FLAGS = frozenset(map(flag, SECRETS))
 DRAFT = "speculative_config"
 DRAFT_PARTS = {
     "spec_method": "method",
@@ -208,6 +209,11 @@ def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect]
         set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
         doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),
     )
+
+
+def draft_doubts(engine: EngineConfig) -> tuple[Unmodelled, ...]:
+    """What a draft among the settings does to memory beside what is modelled; empty without one."""
+    return _doubts([(flag(DRAFT), EFFECTS[DRAFT])]) if engine.speculative_config is not None else ()
 
 
 INPUTS = frozenset({"image", "video", "audio"})

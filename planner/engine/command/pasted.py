@@ -1,19 +1,20 @@
 """A whole line that starts vLLM, as people paste it: `read_line(words)` -> its model, version, environment and words.
 
 Reads `vllm serve MODEL ...`, `python -m vllm.entrypoints.openai.api_server ...`, `docker run ... IMAGE ...` (podman and
-nerdctl too), each with assignments before it, within `bash -c "..."`, or as one quoted text with line continuations.
+nerdctl too), each with assignments before it, within `bash -c "..."`, or as one quoted text (`shell.py`). A model or
+flags alone, after which `vllm serve` was lost, are read where they stand in such a text or after an assignment.
 Starts nothing and looks nothing up.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from planner.engine.command.arity import positionals
+from planner.engine.command.arity import is_flag, positionals
+from planner.engine.command.shell import ASSIGNMENT, assigned, commands, is_left_behind, split_line
 from planner.errors import InputError
 
 MODULE = "vllm.entrypoints."
@@ -23,12 +24,11 @@ RUNNERS = frozenset(
     {"sudo", "env", "exec", "nohup", "time", "uv", "uvx", "numactl", "nice", "poetry", "pipenv", "conda"}
 )
 """Programs that run the words after them."""
-ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+MODEL_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+|/[\w./-]+")
+"""A model on the Hub, ORGANISATION/NAME, or a folder's whole path."""
 VERSION_TAG = re.compile(r"v?(\d+\.\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?:[-+_].*)?")
 ENDS = re.compile(r"(\||\|\||&|&&|;|\d?>.*|<.*)")
 """Words of a shell after which the command is over."""
-NOTHING = frozenset({"\\", "$", "\n"})
-"""Words that copying leaves behind: a continuation without its line end, a prompt."""
 ALONE = frozenset({
     "detach", "interactive", "tty", "rm", "privileged", "init", "read-only", "publish-all", "no-healthcheck",
     "oom-kill-disable", "sig-proxy", "disable-content-trust", "quiet", "replace", "rmi", "no-hosts", "http-proxy",
@@ -57,8 +57,44 @@ def is_start(words: Sequence[str]) -> bool:
     """Whether these words begin a line that starts vLLM."""
     if not words:
         return False
-    if len(words) == 1 and " " in words[0].strip():
-        return is_start(split_line(words[0]))
+    if _is_text(words):
+        return any(_is_start_in_text(one) for one in commands(words[0]))
+    words = _without_rest(words)
+    return bool(words) and (_is_start(words) or (ASSIGNMENT.fullmatch(words[0]) is not None and _is_bare(words)))
+
+
+def _is_text(words: Sequence[str]) -> bool:
+    return len(words) == 1 and bool(re.search(r"\s", words[0].strip()))
+
+
+def _without_rest(words: Sequence[str]) -> list[str]:
+    """The words without what copying left behind, and with the `serve` that was lost after `vllm`."""
+    found = [word for word in words if not is_left_behind(word)]
+    after = found[1] if len(found) > 1 else ""
+    if found and PurePosixPath(found[0]).name == "vllm" and (is_flag(after) or MODEL_NAME.fullmatch(after)):
+        found.insert(1, "serve")
+    return found
+
+
+def _is_start_in_text(words: Sequence[str]) -> bool:
+    words = _without_rest(words)
+    return bool(words) and (_is_start(words) or _is_bare(words))
+
+
+def _is_bare(words: Sequence[str]) -> bool:
+    """Whether words are a model with flags, or flags with --model, after which `vllm serve` was lost."""
+    left = _bare(words)
+    has_model = bool(left) and MODEL_NAME.fullmatch(left[0]) is not None and (len(left) == 1 or is_flag(left[1]))
+    return has_model or any(word.partition("=")[0] == "--model" for word in left[:1])
+
+
+def _bare(words: Sequence[str]) -> list[str]:
+    """The words after variables."""
+    first = next((number for number, word in enumerate(words) if not ASSIGNMENT.fullmatch(word)), len(words))
+    return list(words[first:])
+
+
+def _is_start(words: Sequence[str]) -> bool:
     first, second = PurePosixPath(words[0]).name, words[1] if len(words) > 1 else ""
     if ASSIGNMENT.fullmatch(words[0]) or first in RUNNERS or first in SHELLS:
         return _engine_at(words) is not None or _container_at(words) is not None or second.startswith("-")
@@ -70,21 +106,18 @@ def is_start(words: Sequence[str]) -> bool:
     )
 
 
-def split_line(text: str) -> list[str]:
-    """The words of a line as a shell splits it, up to a pipe, a redirection or the next command. Raises InputError."""
-    joined = re.sub(r"\\\s*\n", " ", text)
-    try:
-        words = [word for word in shlex.split(joined) if word not in NOTHING]
-    except ValueError as error:
-        raise InputError(f"the pasted line: {error}: {text[:60]!r}") from None
-    return words
-
-
 def read_line(words: Sequence[str]) -> StartLine:
-    """Read a line for which `is_start` holds. Raises InputError if it starts no vLLM."""
-    if len(words) == 1 and " " in words[0].strip():
-        words = split_line(words[0])
-    return _read(_until_end([word for word in words if word.strip() not in NOTHING]))
+    """Read a line for which `is_start` holds; of a text the first command that does. Raises InputError if none does."""
+    if not _is_text(words):
+        return _read(_until_end(_without_rest(words)))
+    env: dict[str, str] = {}
+    for command in commands(words[0]):
+        if (given := assigned(command)) is not None:
+            env |= given
+        elif _is_start_in_text(command):
+            found = _read(_until_end(_without_rest(command)))
+            return replace(found, env={**env, **found.env}, num_gpus=found.num_gpus or _visible(env))
+    return _read(_until_end(split_line(words[0])))
 
 
 def _read(words: Sequence[str]) -> StartLine:
@@ -98,6 +131,8 @@ def _read(words: Sequence[str]) -> StartLine:
         found = _engine(words[at:])
     elif words and PurePosixPath(words[0]).name in SHELLS:
         found = of_command(words)
+    elif _is_bare(words):
+        found = of_flags(words)
     else:
         raise InputError(f"{' '.join(words[:3])}: starts no vLLM: write vllm serve MODEL, or docker run ... IMAGE ...")
     return replace(found, env={**env, **found.env}, num_gpus=found.num_gpus or _visible(env))
@@ -158,9 +193,13 @@ def of_command(words: Sequence[str]) -> StartLine:
     """The command of a container: vLLM with its flags, a shell that starts it, or flags alone."""
     if words and PurePosixPath(words[0]).name in SHELLS:
         script = next((word for word in words[1:] if not word.startswith("-")), "")
-        for part in re.split(r"&&|;|\n(?!\s*--)", re.sub(r"\\\s*\n", " ", script)):
-            if part.strip() and (is_start(inner := split_line(part)) or _engine_at(inner) is not None):
-                return _read(_until_end(inner))
+        env: dict[str, str] = {}
+        for inner in commands(script):
+            if (given := assigned(inner)) is not None:
+                env |= given
+            elif _is_start(inner) or _engine_at(inner) is not None:
+                found = _read(_until_end(inner))
+                return replace(found, env={**env, **found.env})
         return StartLine(words=())
     if (at := _engine_at(words)) is not None:
         return _engine(words[at:])

@@ -23,6 +23,7 @@ def header(problem: Problem, trial: Trial, default: Trial | None, *further: str)
         f"latencies: {', '.join(f'{n} {format_ms(trial.metrics[n])}' for n in LATENCIES_SHOWN if n in trial.metrics)}",
         f"load: {_load(problem)}",
         f"memory per GPU: {_memory(trial)}",
+        *(f"in doubt: {one.words}" for one in problem.doubts(trial.candidate)),
         f"{provenance.finished_at}, planner {provenance.planner_version}, backend {provenance.backend}",
         quality_words(problem, trial) or "",
         _image(trial),

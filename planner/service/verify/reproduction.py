@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from planner.benchmark import METRICS, RATES, Metric
-from planner.engine import BOOLEANS, SettingsReader, flag, is_same, parse_flags, settings
+from planner.engine import BOOLEANS, EngineConfig, SettingsReader, flag, is_same, settings
 from planner.estimate import MemoryFigures
 from planner.launch import ContainerRun
 from planner.study import Objective
@@ -68,9 +68,9 @@ def compare_runs(expected: ContainerRun, found: ContainerRun) -> list[Reproducti
     ]
 
 
-def compare_arguments(expected: ContainerRun, log: SettingsReader) -> list[ReproductionCheck]:
-    """The differences between the exported settings and those that the engine's log reports."""
-    wanted = settings(parse_flags(expected.command)[0])
+def compare_arguments(expected: EngineConfig, log: SettingsReader) -> list[ReproductionCheck]:
+    """The differences between the settings that were exported and those that the engine's log reports."""
+    wanted = settings(expected)
     names = [name for name in log.asked if name in wanted or not log.has_all]
     return [
         _setting(flag(name), str(wanted.get(name, NOTHING)), str(log.asked[name]))

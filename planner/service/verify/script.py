@@ -227,7 +227,8 @@ def _verify(
             with serving(starts, problem.spec.engine.start_timeout, logs) as server:
                 log = server.instances[0].log_text()
                 known = {check.name for check in checks}
-                checks += [c for c in compare_arguments(expected[0], read_settings(log)) if c.name not in known]
+                asked = compare_arguments(trial.candidate.engine, read_settings(log))
+                checks += [check for check in asked if check.name not in known]
                 checks += compare_memory(trial.real_memory, real_figures(read_start_facts(log)))
                 measured = measure_server(problem, trial.candidate, server, on_stage, repeats)
         except (EngineError, BenchmarkError) as error:

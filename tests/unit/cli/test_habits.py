@@ -240,6 +240,21 @@ def test_a_study_in_json_and_quietly(run: Run, study: Path) -> None:
     assert study.exists()
 
 
+def test_a_plan_says_what_becomes_of_a_pasted_address(run: Run, study: Path) -> None:
+    pasted = "--host 0.0.0.0 --port 9000 --served-model-name q --api-key k --seed 3"
+    code, out, _ = run(f"tune {study} --dry-run {pasted}")
+    assert code == 0
+    lines = [line.split(None, 1)[1] for line in out.splitlines() if line.startswith("replaced")]
+    assert lines == [
+        "--host, --port, --served-model-name: planner gives each launch its own; the service is vllm on port 8000 "
+        "(serve in study.yaml)",
+        "--api-key: no secret is written; name its variable under engine.pass_env",
+    ]
+    document = json.loads(run(f"tune {study} --dry-run --json {pasted}")[1])
+    assert document["replaced"] == ["--host", "--port", "--served-model-name", "--api-key"]
+    assert "--port 9000" not in " ".join(document["first_launch"][0])
+
+
 def test_a_plan_in_json_has_the_first_launch(run: Run, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     code, out, err = run(f"tune {study} --backend docker --dry-run --json --quiet")

@@ -33,6 +33,11 @@ def _part(*words: str) -> PartedWords:
         ("study -q awq", "study", "-q awq"),
         ("--gpu H200 org/model --port 80", "--gpu H200 --model org/model", "--port 80"),
         ("study --seed 1", "study --seed 1", ""),
+        ("--gpu H200 org/model", "--gpu H200 --model org/model", ""),
+        ("--gpu H200 qwen3-8b", "--gpu H200 --model qwen3-8b", ""),
+        ("--gpu H200 /nowhere/Qwen3-8B", "--gpu H200 --model /nowhere/Qwen3-8B", ""),
+        ("--gpu H200 study", "--gpu H200 study", ""),
+        ("--gpu H200 org/model \\ --port 80", "--gpu H200 --model org/model", "--port 80"),
     ],
 )
 def test_words_are_parted(line: str, own: str, vllm: str) -> None:
@@ -48,6 +53,41 @@ def test_a_pasted_line_gives_model_version_cards_and_tensor_parallel_size() -> N
     ]  # fmt: skip
     assert found.vllm == ["-pp", "2", "--seed", "1", "--tensor-parallel-size", "1"]
     assert found.env == {"VLLM_USE_V1": "0"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["$", "vllm", "serve", "org/model", "--port", "80"],
+        ["A=1", "org/model", "--port", "80"],
+        ["vllm", "org/model", " ", "--port", "80"],
+        ["org/model --port 80"],
+        ["--model org/model --port 80"],
+        ["me@host:~$ vllm serve org/model \\\n --port 80"],
+    ],
+)
+def test_a_line_may_be_pasted_as_it_was_copied(words: list[str]) -> None:
+    found = _part("--gpu", "H200", *words)
+    assert found.own == ["--gpu", "H200", "--model", "org/model", "--num-gpus", "1"]
+    assert found.vllm == ["--port", "80", "--tensor-parallel-size", "1"]
+
+
+def test_options_may_follow_a_quoted_line() -> None:
+    line = "vllm serve org/model --port 80 -tp 2"
+    for words in ((line, "--gpu", "H200", "--max-num-seqs", "4"), ("--max-num-seqs", "4", "--gpu", "H200", line)):
+        found = _part(*words)
+        assert found.own == ["--gpu", "H200", "--model", "org/model", "--num-gpus", "2"]
+        assert found.vllm == ["--port", "80", "-tp", "2", "--max-num-seqs", "4"], "so that what is typed wins"
+    with pytest.raises(InputError, match="two lines that start vLLM; paste one"):
+        _part(line, line)
+    assert _part("vllm serve o/m", "--gpu", "H200", "-tp", "4").own[-2:] == ["--num-gpus", "4"]
+    assert _part(line, "--model", "m", "--num-gpus", "8").own == ["--model", "m", "--num-gpus", "8"]
+
+
+@pytest.mark.parametrize("words", [[" "], ["$"], ["study", "\\"], [" ", "--json"]])
+def test_a_blank_without_a_line_is_refused(words: list[str]) -> None:
+    with pytest.raises(InputError, match="is no word for planner; is it a variable that is not set"):
+        _part(*words)
 
 
 def test_planners_own_options_win() -> None:

@@ -286,6 +286,18 @@ def test_a_usage_of_all_flags_is_enough() -> None:
     assert len(flag_checks.flags_in(usage)) > 400
 
 
+def test_an_engines_flags_are_held_against_the_table_of_its_release() -> None:
+    help_of_032 = flag_checks.flags_in(HELP)
+    assert flag_checks.beside_table(flag_checks.Program("0.32.0+cpu", help_of_032)) == []
+    changed = help_of_032 - {"--seed"} | {"--own-flag"}
+    assert flag_checks.beside_table(flag_checks.Program("0.32.0", changed)) == [
+        "vLLM 0.32.0 has not its --own-flag",
+        "it lacks --seed of vLLM 0.32.0",
+    ]
+    for version in ("", "0.32.5.dev1", "nightly"):
+        assert flag_checks.beside_table(flag_checks.Program(version, changed)) == []
+
+
 @pytest.mark.parametrize(
     ("word", "name"),
     [

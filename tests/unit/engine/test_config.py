@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
-from planner.engine.flags import flag, parse_flags, serve_args, serve_env
+from planner.engine.config import FIELDS, EngineConfig, convert_settings
+from planner.engine.flags import flag, serve_args, serve_env
 from planner.engine.levers import LEVERS, lever_of, parse_levers
 from planner.engine.versions import knows, parse_version
 from planner.errors import InputError
@@ -120,31 +120,6 @@ def test_none_is_not_passed_and_zero_is() -> None:
     engine = EngineConfig(swap_space=0, long_prefill_token_threshold=0)
     assert serve_args(engine, parse_version("v0.8.5")) == ["--swap-space", "0", "--long-prefill-token-threshold", "0"]
     assert serve_args(EngineConfig(), parse_version("0.8.5")) == []
-
-
-def test_flags_are_taken_out_and_the_rest_is_left_in_order() -> None:
-    line = "tune my-study --max-num-seqs=64 --trials 5 --no-enable-prefix-caching --enforce-eager --backend simulated"
-    given, rest = parse_flags(line.split())
-    assert settings(given) == {"max_num_seqs": 64, "enable_prefix_caching": False, "enforce_eager": True}
-    assert rest == ["tune", "my-study", "--trials", "5", "--backend", "simulated"]
-
-
-@pytest.mark.parametrize(
-    ("words", "field"),
-    [
-        ("--max-num-seqs many", "max_num_seqs"),
-        ("--max-num-seqs 0", "max_num_seqs"),
-        ("--max-num-seqs", "max_num_seqs"),
-        ("--gpu-memory-utilization 1.5", "gpu_memory_utilization"),
-        ("--gpu-memory-utilization nan", "gpu_memory_utilization"),
-        ("--dtype int3", "dtype"),
-        ("--no-swap-space", "swap_space"),
-        ("--enforce-eager=perhaps", "enforce_eager"),
-    ],
-)
-def test_a_value_of_the_wrong_type_names_the_setting(words: str, field: str) -> None:
-    with pytest.raises(InputError, match=f"^command line: {field}: "):
-        parse_flags(words.split())
 
 
 def test_a_version_that_is_none() -> None:

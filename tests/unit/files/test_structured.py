@@ -198,3 +198,12 @@ def test_aliases_that_repeat_and_contain_themselves_are_read_once() -> None:
     )
     with pytest.raises(InputError):
         decode(laughs, StudySpec, "study.yaml")
+
+
+def test_a_number_that_yaml_reads_as_text_comes_with_its_spelling(study_data: Callable[..., dict[str, Any]]) -> None:
+    text = yaml.safe_dump(study_data()).replace("workload:", "workload:\n  request_rate: 1e12")
+    with pytest.raises(InputError, match=r"request_rate: Expected .*; YAML reads 1e12 as text: write 1\.0e\+12$"):
+        decode(text, StudySpec, "study.yaml")
+    with pytest.raises(InputError, match=r"repeats: Expected `int`, got `str`$"):
+        decode(yaml.safe_dump(study_data(repeats="two")), StudySpec, "study.yaml")
+    assert yaml.safe_load("1.0e+12") == 1e12

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from planner.engine import EngineConfig
+from planner.engine import EngineConfig, VllmFlags
 from planner.errors import InputError
+from planner.simulated.__main__ import main
 from planner.simulated.serve import ServeAsk, serve_simulated
 from tests.places import ROOT
 
@@ -40,10 +41,35 @@ def test_what_it_does_not_take_is_one_line(run: Run, line: str, words: str) -> N
 
 def test_what_vllm_refuses_ends_like_vllm(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ServeAsk(model="qwen3-8b", gpu="RTX 3090", version="0.8.5")
-    assert serve_simulated(asked, EngineConfig(gpu_memory_utilization=0.3)) == 1
+    assert serve_simulated(asked, VllmFlags(settings=EngineConfig(gpu_memory_utilization=0.3))) == 1
     assert "Engine process failed to start" in capsys.readouterr().err
-    with pytest.raises(InputError, match="unrecognized arguments: --nothing"):
-        serve_simulated(asked, EngineConfig(), ["--nothing"])
+    with pytest.raises(InputError, match="invalid choice: 'hocus'"):
+        serve_simulated(asked, VllmFlags(refused=("argument --dtype: invalid choice: 'hocus'",)))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--nothing --max-num-seqs 8", "unrecognized arguments: --nothing"),
+        ("--async-scheduling", "unrecognized arguments: --async-scheduling (since 0.10.0)"),
+        ("--max-num-seqs 16k", "argument --max-num-seqs: invalid int value: '16k' (vLLM 0.8.5)"),
+        ("--kv-cache-dtype nvfp4", "argument --kv-cache-dtype: invalid choice: 'nvfp4'"),
+    ],
+)
+def test_the_process_reads_flags_by_the_rules_of_its_version(
+    capsys: pytest.CaptureFixture[str], words: str, said: str
+) -> None:
+    line = "serve --model qwen3-8b --gpu H200 --vllm-version 0.8.5"
+    assert main([*line.split(), *words.split()]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_not_simulated_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "serve --model qwen3-8b --gpu H200 --vllm-version 0.33.0 --gpu-memory-utilization 0.05 --enable-lora"
+    assert main([*line.split(), "--max-model-len", "4k", "-tp", "1"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("SIMULATED without --enable-lora\n")
+    assert "Engine process failed to start" in err
 
 
 def test_the_command_serves(tmp_path: object) -> None:  # noqa: ARG001

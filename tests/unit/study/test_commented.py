@@ -111,3 +111,10 @@ def test_a_load_of_ones_own_is_written_into_it(run: Run) -> None:
     assert run(f"{LINE} --workload load.yaml")[0] == 0
     workload: Any = load_study(Path("mine")).workload
     assert (workload.concurrency, workload.num_requests, workload.request_rate) == (3, 9, 2.0)
+
+
+def test_a_study_that_could_not_start_is_written_and_says_so(run: Run) -> None:
+    code, out, err = run("init one --model Qwen/Qwen3-8B --gpu 'RTX 4090' --vllm-version 0.33.0")
+    assert (code, err, out.count("\n")) == (0, "", 2)
+    assert "as it stands, no combination can start: " in out
+    assert "what would start: max_model_len 40960 -> " in out

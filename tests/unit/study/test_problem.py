@@ -156,3 +156,9 @@ def test_an_environment_that_forces_v0_is_heeded(make_problem: Make) -> None:
     engine = v0.deployment(v0.default).engine
     assert (engine.generation, engine.attention_backend) == ("V0", "FLASH_ATTN")
     assert {d.engine.generation for _, d in grid_of(v0).groups} == {"V0"}
+
+
+def test_a_generation_that_vllm_cannot_read_is_refused(make_problem: Make) -> None:
+    with pytest.raises(InputError, match=r"^tiny: engine\.env\.VLLM_USE_V1: 'maybe': allowed are 0 and 1$"):
+        make_problem(engine__env={"VLLM_USE_V1": "maybe"})
+    assert make_problem(engine__env={"VLLM_USE_V1": "1"}).version

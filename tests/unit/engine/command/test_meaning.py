@@ -9,7 +9,8 @@ import pytest
 from packaging.version import Version
 
 from planner.engine.command.meaning import VllmFlags, merged, read_extra_args, read_flags
-from planner.engine.command.pasted import is_start, of_flags, read_line, split_line
+from planner.engine.command.pasted import is_start, of_flags, read_line
+from planner.engine.command.shell import split_line
 from planner.engine.config import EngineConfig, settings
 from planner.errors import InputError
 from tests.places import GOLDEN
@@ -111,6 +112,11 @@ def test_all_that_is_wrong_is_one_line_with_the_version() -> None:
         ("--max-num-seqs 0", "max_num_seqs: Expected `int` >= 1, got '0'"),
         ("--max-num-seqs $SEQS", "max_num_seqs: $SEQS is a variable whose value is not known here"),
         ("--dtype int3", "dtype: Invalid enum value 'int3'"),
+        ("--gpu-memory-utilization 1.5", "gpu_memory_utilization: Expected `float` <= 1.0"),
+        ("--gpu-memory-utilization nan", "gpu_memory_utilization: "),
+        ("--max-num-seqs", "argument --max-num-seqs: expected one argument"),
+        ("--enforce-eager=perhaps", "argument --enforce-eager/--no-enforce-eager: ignored explicit argument 'perhaps'"),
+        ("--no-max-num-seqs 3", "unrecognized arguments: --no-max-num-seqs 3"),
     ],
 )
 def test_a_setting_that_cannot_be(line: str, words: str) -> None:

@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from planner.engine.command.pasted import StartLine, cards_of, is_start, read_line, split_line, version_of
+from planner.engine.command.pasted import StartLine, cards_of, is_start, read_line, version_of
+from planner.engine.command.shell import split_line
 from planner.errors import InputError
 
 FLAGS = ("--port", "80", "-tp", "2")

@@ -51,6 +51,13 @@ def test_bash_reads_the_script_as_the_argv(odd: Problem, launch: Any, tmp_path: 
     assert len(launched) == 2
 
 
+def test_the_header_names_flags_that_are_not_modelled(make_problem: Make, launch: Any) -> None:
+    problem = make_problem(engine__extra_args=["--enable-lora"])
+    line = "# in doubt: --enable-lora: LoRA adapters take memory, which is not modelled\n"
+    assert line in run_sh(problem, launch(problem)[0], None)
+    assert "in doubt" not in run_sh(make_problem(), launch(make_problem())[0], None)
+
+
 def test_a_generated_script_is_valid_and_clean(make_problem: Make, launch: Any, tmp_path: Path) -> None:
     problem = make_problem(models={"small": {"path": "/my models/Qwen3", "architecture": "Qwen/Qwen3-8B"}})
     script = tmp_path / "run.sh"

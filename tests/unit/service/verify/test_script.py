@@ -166,14 +166,12 @@ def test_the_log_tells_what_was_asked() -> None:
 
 
 def test_settings_that_were_not_asked_so_are_named(make_problem: Make) -> None:
-    problem = make_problem()
-    (run, _) = service_runs(problem, problem.default)
-    run = structs.replace(run, command=(*run.command, "--max-num-seqs", "16", "--gpu-memory-utilization", "0.90"))
-    assert compare_arguments(run, read_settings(NAMESPACE)) == [], "dtype half, 0.90; defaults are not judged"
+    engine = structs.replace(make_problem().default.engine, max_num_seqs=16, gpu_memory_utilization=0.90)
+    assert compare_arguments(engine, read_settings(NAMESPACE)) == [], "dtype half, 0.90; defaults are not judged"
     other = NAMESPACE.replace("max_num_seqs=16", "max_num_seqs=256")
-    assert names(compare_arguments(run, read_settings(other))) == {"--max-num-seqs": ("16", "256")}
+    assert names(compare_arguments(engine, read_settings(other))) == {"--max-num-seqs": ("16", "256")}
     unusual = "non-default args: {'max_model_len': 4096, 'dtype': 'float16', 'block_size': 32, 'port': 8000}\n"
-    assert names(compare_arguments(run, read_settings(unusual))) == {"--block-size": ("nothing", "32")}
+    assert names(compare_arguments(engine, read_settings(unusual))) == {"--block-size": ("nothing", "32")}
 
 
 # --- memory and numbers
