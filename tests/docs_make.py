@@ -31,8 +31,9 @@ from planner.engine.config import FIELDS, EngineConfig
 from planner.engine.flag_table import lifespan
 from planner.engine.flags import ATTENTION_BACKEND_ENV, flag
 from planner.engine.levers import lever_of
+from planner.engine.log.causes import CAUSES
 from planner.engine.log.known_warnings import NOTES, Note
-from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
+from planner.engine.log.patterns import PHASE_ADVICE
 from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
 from planner.model.families import FAMILIES
 from planner.service.guard.decisions import EVENTS

@@ -39,12 +39,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "kv_defaults": ["keeps_state_per_block"],
         "levers": ["LEVERS", "Lever", "lever_of", "parse_levers"],
         "log.diagnosis": ["diagnose"],
-        "log.failures": ["FailureInLog", "classify"],
         "log.lines": ["HEAD_BYTES", "LogLine", "Lines", "is_binary", "parsed"],
         "log.report": ["LogEvent", "LogReader", "LogReport", "SeenNote", "Status"],
         "log.serving": ["RunSummary"],
         "log.settings": ["SettingDifference", "Scalar", "SettingsReader", "differences", "is_same", "read_settings"],
         "log.start_facts": ["StartFacts", "StartTimes", "read_start_facts"],
+        "log.verdict": ["FailureInLog", "classify"],
         "metrics_page": [
             "COUNTERS",
             "EngineTelemetry",

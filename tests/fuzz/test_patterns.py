@@ -19,8 +19,9 @@ import pytest
 
 import planner
 from planner.engine.command.pasted import ASSIGNMENT, VERSION_TAG
+from planner.engine.log.causes import CAUSES
 from planner.engine.log.lines import _WARNING
-from planner.engine.log.patterns import EXCEPTION, FACTS, FAILURES, REFUSALS
+from planner.engine.log.patterns import EXCEPTION, FACTS
 from planner.engine.log.settings import _PAIR, _QUALIFIED
 from planner.model.catalog import HUB_NAME
 from planner.units import _QUANTITY
@@ -45,7 +46,10 @@ def patterns() -> dict[str, re.Pattern[Any]]:
         if module.name not in SKIPPED:
             for name, value in vars(importlib.import_module(module.name)).items():
                 found |= {one.pattern: one for one in _in(value) if not name.startswith("__")}
-    tables = [*(text for _, text in (*FAILURES, *REFUSALS)), *(text for texts in FACTS.values() for text in texts)]
+    tables = [
+        *(text for cause in CAUSES.values() for text in (*cause.signs, *cause.said)),
+        *(text for texts in FACTS.values() for text in texts),
+    ]
     return {str(text): one for text, one in (found | {text: re.compile(text) for text in tables}).items()}
 
 

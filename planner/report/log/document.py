@@ -18,7 +18,8 @@ NOT_UP = 3
 
 
 def exit_code_of(report: LogReport) -> int:
-    return NOT_UP if report.status in ("failed", "starting") else 0
+    is_ended_early = report.status == "ended" and not report.was_up
+    return NOT_UP if report.status in ("failed", "starting") or is_ended_early else 0
 
 
 # --- JSON ---

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from planner.engine.config import FIELDS
+from planner.engine.log.causes import CAUSES, RAISED
 from planner.engine.log.known_warnings import NOTES, note_of
 from planner.engine.log.lines import Lines, lines_of
-from planner.engine.log.patterns import CAUSES, FAILURES, LOGGED_AS, PHASE_ADVICE, PHASES, REFUSALS, SETTINGS
+from planner.engine.log.patterns import FRAME_PHASES, LOGGED_AS, PHASE_ADVICE, PHASES, SETTINGS
 from planner.engine.log.report import LogReader, LogReport, read_log
 from planner.engine.log.serving import RunSummary
 from planner.engine.log.settings import SettingDifference, differences
@@ -236,13 +237,15 @@ def test_every_note_has_a_message_and_a_name_of_its_own() -> None:
 
 
 def test_tables_name_only_what_exists() -> None:
-    assert {cause for cause, _ in (*FAILURES, *REFUSALS)} < set(CAUSES)
-    assert set(PHASE_ADVICE) == {phase for _, phase in PHASES}
+    assert {cause for cause, *_ in RAISED} < set(CAUSES)
+    assert set(PHASE_ADVICE) == {phase for _, phase in (*FRAME_PHASES, *PHASES)}
     assert {*LOGGED_AS.values(), *(name for name, _ in SETTINGS)} < set(FIELDS)
     ours = " ".join([*(c.advice for c in CAUSES.values()), *PHASE_ADVICE.values(), *(n.advice for n in NOTES)])
     others = {
         "hf_overrides", "fix_mistral_regex", "gptq_marlin", "benchmark_moe", "disable_hybrid_kv_cache_manager",
-        "gpu_p2p_access_cache", "min_p", "logit_bias", "expandable_segments", "k_scale", "top_p",
+        "compilation_config", "enable_log_requests", "mm_processor_kwargs", "limit_mm_per_prompt", "sm_120", "sm_121",
+            "torch_compile_cache", "kv_offloading_size", "max_lora_rank", "num_gpus", "session_latest", "min_p", "top_p",
+            "gpu_p2p_access_cache", "logit_bias", "expandable_segments", "k_scale",
     }  # fmt: skip
     assert set(re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", ours)) - others <= set(FIELDS)
 
