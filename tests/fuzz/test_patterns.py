@@ -21,7 +21,7 @@ import planner
 from planner.engine.command.pasted import ASSIGNMENT, VERSION_TAG
 from planner.engine.log.causes import CAUSES
 from planner.engine.log.lines import _WARNING
-from planner.engine.log.patterns import EXCEPTION, FACTS
+from planner.engine.log.patterns import EXCEPTION, FACTS, FATAL, LATER_NOISE, has_trouble
 from planner.engine.log.settings import _PAIR, _QUALIFIED
 from planner.model.catalog import HUB_NAME
 from planner.units import _QUANTITY
@@ -51,6 +51,13 @@ def patterns() -> dict[str, re.Pattern[Any]]:
         *(text for texts in FACTS.values() for text in texts),
     ]
     return {str(text): one for text, one in (found | {text: re.compile(text) for text in tables}).items()}
+
+
+def test_every_sign_of_a_failure_has_a_word_that_lets_it_be_searched() -> None:
+    signs = [sign for cause in CAUSES.values() for sign in cause.signs]
+    for sign in (*signs, LATER_NOISE.pattern, FATAL.pattern):
+        for text in {"".join(pieces(parser.parse(sign), choice)) for choice in range(40)}:
+            assert has_trouble(text) or not re.search(sign, text), (sign, text)
 
 
 def _in(value: Any) -> Iterator[re.Pattern[Any]]:

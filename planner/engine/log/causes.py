@@ -90,11 +90,11 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     # ------------------------------------------------------------ flags and settings
     Cause("bad flag", EngineRejected, "setting",
           "Correct or remove the flag; `vllm serve --help` of the version that runs lists what it takes.",
-          (r"^(?:vllm(?: serve)?|\S+\.py): error: (?P<words>.+)",
+          (r"(?:^|\s)(?:vllm(?: serve)?|[\w-]{1,60}\.py): error: (?P<words>.+)",
            rf"^\s+(?P<field_words>(?:{_PYDANTIC}).*?)(?: \[type=\w+, .*)?$"),
           (r"Unknown architecture modifier|invalid tool call parser|invalid reasoning parser",)),
     Cause("bad setting", EngineRejected, "setting", "Change the setting that the message names.",
-          (r"^\s+Value error, (?P<words>.+?)(?: \[type=\w+, .*)?$",)),
+          (r"(?:^|\s)Value error, (?P<words>.+?)(?: \[type=\w+, .*)?$",)),
     Cause("batch too small", EngineRejected, "setting",
           "Raise max_num_batched_tokens to at least max_num_seqs and, without chunked prefill, to max_model_len; or "
           "turn enable_chunked_prefill on.",
@@ -216,7 +216,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "(12.9 for sm_120). " + _NEWER + ", set FLASHINFER_CUDA_ARCH_LIST, or rm -r ~/.cache/flashinfer. Without it: "
           "VLLM_USE_FLASHINFER_SAMPLER=0 and attention backend FLASH_ATTN.",
           (r"No supported CUDA architectures found for major|FlashInfer requires GPUs with sm",
-           r"Ninja build failed|Could not find nvcc|nvcc fatal|CUDA_HOME environment variable is not set")),
+           r"Ninja build failed|Could not find nvcc|nvcc fatal|CUDA_HOME environment variable is not set",
+           r"No such file or directory: '[\w/.-]{0,100}\b(?:ninja|nvcc)'")),
     Cause("Triton cannot compile", EngineCrashed, "environment",
           "Triton's compiler failed on a kernel for this card: take a newer vLLM with its triton (new cards need "
           "3.3 or later; Volta and Turing another kernel), or rule the kernel out: another attention backend, "
@@ -348,6 +349,10 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "signal, or a crash in native code.",
           said=(r"output_handler failed|engine core .{0,300}unexpectedly|Engine core proc .{0,300} died|EngineDead"
                 r"|died unexpectedly|fatal signal from worker|MQLLMEngine is already dead|exit code: -?[1-9]",)),
+    Cause("reason not in this log", EngineCrashed, "engine",
+          "Another process failed first and its words are missing here: give the whole log (docker logs without "
+          "--tail), or that of the other node or process.",
+          said=(r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)",)),
     Cause("not in the table", EngineCrashed, "engine", "Its own words are all that is known."),
 )}  # fmt: skip
 """By weight: of several causes in one log the first counts. A rank that runs out of memory makes the others fail in
@@ -373,7 +378,7 @@ RAISED: tuple[Rule, ...] = (
         r"/(?:transformers|huggingface_hub|requests)/",
         "start",
     ),
-    ("torch.compile", r"\w+", r"/torch/_(?:dynamo/(?!eval_frame)|inductor|functorch)/", ""),
+    ("torch.compile", r"\w+", r"/torch/_(?:dynamo/(?!eval_frame)|inductor/|functorch/)", ""),
     ("request ended the engine", r"\w+", r"/vllm/(?!lib\w{0,2}/|bin/)", "load"),
     (
         "bad setting",

@@ -21,6 +21,7 @@ from planner.engine.log.patterns import (
     SERVING,
     SILENT_NAMES,
     UNDER_LOAD,
+    has_trouble,
 )
 from planner.engine.log.tracebacks import Part, Trace, Tracebacks
 from planner.engine.log.verdict import INDEX, UNKNOWN, FailureInLog, classify, one_line, signs_of
@@ -138,8 +139,9 @@ class FailureReader:
             self._raised = next((self._candidate(*found, line) for found in signs_of(text)), None)
         elif part is Part.OTHER:
             self._finish(line)
-            is_noise = bool(line.is_trouble and LATER_NOISE.search(text))
-            is_cause = line.is_trouble and self._look(line, is_noise)
+            is_trouble = line.is_trouble and has_trouble(text)
+            is_noise = is_trouble and LATER_NOISE.search(text) is not None
+            is_cause = is_trouble and self._look(line, is_noise)
             is_error = line.level in ("ERROR", "CRITICAL") or (not line.level and is_noise)
             if self._error is None and is_error and "exit code: -15" not in text:  # a worker that was told to end
                 self._error, self._error_number = text, line.number

@@ -29,7 +29,7 @@ _WORD = r"(?:\[[^\]\n]{1,100}\]|[\w./@:]{1,100})"
 _CUSTOM = re.compile(
     r"\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?Z?\]?"
     rf"(?P<before>(?:[ |-]{{1,3}}{_WORD}){{0,5}}?)[ |-]{{1,3}}"
-    r"\[?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\]?"
+    r"\[?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\]?(?! \d\d-\d\d \d\d:)"
     r"(?P<after>(?: {1,3}\[[^\]\n]{1,100}\]){0,4})[ |:>-]{0,8}(?P<text>.*)"
 )
 

@@ -34,7 +34,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-
 _BARE = ("(", "INFO", "WARNING", "ERROR", "DEBUG")
 # `(VllmWorkerProcess pid=12)`, `(Worker rank=1 pid=12)`, `(EngineCore_DP0 pid=1)`, `(RayWorkerWrapper pid=1, ip=x)`.
 _PROCESS = re.compile(
-    r"\((?:([A-Za-z_][\w.-]{0,100}(?: [\w=]{1,60}){0,4}?) pid=\d+|(raylet))(?:, ip=[^)\s]{1,60})?\) ?"
+    r"\((?:([A-Za-z_][\w.:-]{0,100}(?: [\w=]{1,60}){0,4}?) pid=\d+|(raylet))(?:, ip=[^)\s]{1,60})?\) ?"
 )
 # `ERROR 11-22 07:10:00 [core.py:12] ` since 0.7.3, `... 07:10:00 worker.py:267] ` before.
 _LEVEL = re.compile(
@@ -156,7 +156,7 @@ class Lines:
 
     def _ended(self, row: str, is_cut: bool = False) -> Iterator[LogLine]:
         self.count += 1
-        if row.startswith(_BARE) and not self._joined and not is_cut and row.isprintable():
+        if row.startswith(_BARE) and not self._joined and not is_cut and row.isprintable() and row[-2:] != "^M":
             yield _line(row, self.count, is_cut=False)
             return
         whole = True

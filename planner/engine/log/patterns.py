@@ -62,6 +62,24 @@ LATER_NOISE = re.compile(
 CHAINED = re.compile(r"^\s*(?:The above exception was the direct cause|During handling of the above exception)")
 """Lines between two exceptions of one chain; the last of the chain says most."""
 FRAME = re.compile(r'\s*(?:\|\s*)?File "(?P<frame>[^"]{1,500}", line \d{1,9}(?:, in .{1,200})?)$')
+_TROUBLE = (
+    "error", "fail", "exception", "cannot", "can't", "unable", "not ", "no ", "fatal", "killed", "died", "dead",
+    "exceed", "timed out", "timeout", "memory", "undefined", "invalid", "support", "already", "larger", "signal",
+    "sigs", "caught", "require", "least", "terminat", "please", "start a new", "attempt", "trace", "status",
+    "pending", "fault", "exit", "encountered", "must", "unique", "version", "driver", "sufficient", "unexpected",
+    "changed", "abort", "input", "less ", "gloo", "nccl", "connect", "barrier", "didn't", "exc.", "cuh", "nrt_",
+    "interpreter", "closed", "feasible", "bounds", "mismatch", "too old", "nvidia-", "unsatisfied", "libcuda",
+    "extra ", "sigf", "sigb", "siga", "sigi", "sigk",
+)  # fmt: skip
+"""Every line that can match a sign, LATER_NOISE or FATAL has one of these, in lower case (tests/fuzz)."""
+
+
+def has_trouble(text: str) -> bool:
+    """Whether a line can match a sign of a failure; cheaper than to search for each."""
+    text = text.lower()
+    return any(word in text for word in _TROUBLE)
+
+
 VLLM_FRAME = re.compile(r"[/\\]vllm[/\\](?!lib\w{0,2}[/\\]|bin[/\\])")
 """Paths of vLLM's own code, not of a folder of that name that holds an environment."""
 REASON = re.compile(r"(?i)\b(?:fatal|error|undefined|not defined|not found|failed|unsupported|no such|cannot)\b")

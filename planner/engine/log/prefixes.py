@@ -1,7 +1,7 @@
 """Take off a row what launchers put before it: `Prefixes.strip(row) -> (row, whether the next row goes on)`.
 
 Known are docker compose, docker logs -t, CRI, kubectl --prefix, journald, syslog, ts, pm2 and Docker Desktop. Any other
-is learned: what stands before the level in LEARN_AFTER rows of vLLM's logger is taken off the rows without a level too.
+is learned: what stands before the level in a row of vLLM's logger, and begins LEARN_AFTER rows, is taken off all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 LEARN_AFTER = 3
 """Number of rows that must begin alike, digits apart, until their beginning counts as a prefix."""
 MOST_LEARNED = 8
-MOST_CANDIDATES = 100
+MOST_CANDIDATES = 8
 LONGEST_PREFIX = 120
 
 _STAMP = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
@@ -20,8 +20,8 @@ _KNOWN = re.compile(
     r"(?:\[pod/[^\]\s]{1,300}\] )?"  # kubectl logs --prefix
     r"(?:\d{1,5}\|[\w.-]{1,100} +\| )?"  # pm2
     r"(?:[\w.-]{0,100} +\| )?"  # docker compose
-    rf"(?:{_STAMP} (?:std(?:out|err) (?P<cri>[FP]) |\| )?(?:\S{{1,100}} [\w.@/-]{{1,100}}\[\d{{1,9}}\]: )?)?"
-    rf"(?:{_SYSLOG} (?:\S{{1,100}} [\w.@/-]{{1,100}}(?:\[\d{{1,9}}\])?: )?)?"
+    rf"(?:{_STAMP}:? (?:std(?:out|err) (?P<cri>[FP]) |\| )?(?:\S{{1,100}} [\w.@/-]{{1,100}}\[\d{{1,9}}\]: )?)?"
+    rf"(?:{_SYSLOG} (?:[^\s:/]{{1,100}} [\w.@/-]{{1,100}}(?:\[\d{{1,9}}\])?: )?)?"
     r"(?:\[rank\d{1,5}\]: ?)?"  # torch
 )
 _CUSTOM_LEVEL = re.compile(rf"{_STAMP} ?[\[|,:-]|{_STAMP} [\w.-]{{0,100}} ?-? ?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
@@ -37,7 +37,7 @@ class Prefixes:
     """Knows the prefixes of one log, and learns others."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
+        self._counts: dict[re.Pattern[str], int] = {}
         self._learned: list[re.Pattern[str]] = []
 
     def strip(self, row: str) -> tuple[str, bool]:
@@ -54,14 +54,19 @@ class Prefixes:
         return row, is_partial
 
     def _learn(self, row: str) -> None:
+        for like, count in self._counts.items():
+            if like.match(row):
+                self._counts[like] = count + 1
+                if count + 1 >= LEARN_AFTER:
+                    self._learned.append(like)
+                    del self._counts[like]
+                return
         match = _LEVEL.search(row[: 3 * LONGEST_PREFIX])
         if match is None or not 0 < match.start() <= LONGEST_PREFIX:
             return
         head = row[: match.start()]
         if any(word in head for word in _PROGRESS):
             return  # a progress bar, which ends without a newline
-        like = re.sub(r"\d+", r"\\d+", re.escape(head))
-        if len(self._counts) < MOST_CANDIDATES or like in self._counts:
-            self._counts[like] = self._counts.get(like, 0) + 1
-            if self._counts[like] == LEARN_AFTER:
-                self._learned.append(re.compile(like))
+        if len(self._counts) >= MOST_CANDIDATES:
+            del self._counts[min(self._counts, key=self._counts.__getitem__)]
+        self._counts[re.compile(re.sub(r"\d+", r"\\d+", re.escape(head)))] = 1

@@ -27,6 +27,7 @@ from planner.engine.log.patterns import (
     STOPPED,
     TOLD,
     VLLM_FRAME,
+    has_trouble,
     is_routine,
 )
 from planner.engine.log.serving import RunReader, RunSummary
@@ -165,7 +166,7 @@ class _Start:
         if self.told is None and self.fatal is None and line.is_trouble and TOLD.search(text):
             self.told, self.is_stopped = line, True
             return True, "stop"
-        if not self.is_stopped and line.level != "INFO" and FATAL.search(text):
+        if not self.is_stopped and line.level != "INFO" and has_trouble(text) and FATAL.search(text):
             self.fatal = self.fatal or line
             return True, "error"
         if is_cause:
