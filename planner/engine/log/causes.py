@@ -1,4 +1,4 @@
-"""The table of failures: `CAUSES` by weight, each with its signs, whose fault it is and the cure; `RAISED` for others.
+"""The table of failures: `CAUSES` by weight, each with its signs, whose fault it is and the cure.
 
 Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0, and in public logs of 0.6 to 0.33.
 """
@@ -15,9 +15,10 @@ from planner.engine.versions import V1_ONLY_SINCE
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
 
 Kind = type[EngineError]
-Fault = Literal["setting", "model", "environment", "machine", "request", "engine", "outside"]
-"""`setting`: other flags start. `environment`: installation, image, driver or Ray cluster; no setting mends it.
-`machine`: cards, memory, disks or network. `outside`: another process or a person. `engine`: vLLM's own or unknown."""
+Fault = Literal["setting", "model", "environment", "kernel", "machine", "request", "engine", "outside"]
+"""`setting`: other flags start. `environment`: installation, image, driver or Ray cluster. `kernel`: one that this
+card or image cannot build or run, so that other settings may avoid it. `machine`: cards, memory, disks or network.
+`outside`: another process or a person. `engine`: vLLM's own or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Cause:
     """Regular expressions, searched in the exception that ended the engine only: its name and message."""
     is_weak: bool = False
     """Whether an exception of no table says more than the signs: they are consequences of most failures."""
+    is_outside: bool = False
+    """Whether any settings would have failed: tune launches again and stops if that fails too; guard keeps its rung."""
     later: tuple[Version, str] | None = None
     """A version, and the advice from this version on."""
 
@@ -146,12 +149,14 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "update (nvidia-smi must work).",
           (r"Error 80[0-9]: |unsupported display driver / cuda driver combination|forward compatibility was attempted",
            r"NVIDIA driver on your system is too old|CUDA driver version is insufficient|unsupported toolchain",
-           r"Driver/library version mismatch|NVMLError_\w{3,40}|nvidia-container-cli: |unsatisfied condition: cuda")),
+           r"Driver/library version mismatch|NVMLError_\w{3,40}|nvidia-container-cli: |unsatisfied condition: cuda"),
+          is_outside=True),
     Cause("card named by UUID", EngineCrashed, "environment",
           "This version reads CUDA_VISIBLE_DEVICES as numbers: give indices (0,1) instead of GPU- or MIG-UUIDs, or "
           "take a newer vLLM.",
-          (r"invalid literal for int\(\) with base 10: '(?:GPU|MIG)-",)),
-    Cause("no kernel for this card", EngineCrashed, "environment",
+          (r"invalid literal for int\(\) with base 10: '(?:GPU|MIG)-",),
+          is_outside=True),
+    Cause("no kernel for this card", EngineCrashed, "kernel",
           "This wheel or image has no code for the card's compute capability: take the image for the newest CUDA (new "
           "cards) or an older vLLM (old cards), or build vLLM with TORCH_CUDA_ARCH_LIST set to the card's.",
           (r"no kernel image is available|is not compatible with the current PyTorch installation",
@@ -180,12 +185,14 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     Cause("no user entry", EngineCrashed, "environment",
           "The container runs under a user number that /etc/passwd does not have: set USER, HOME and "
           "TORCHINDUCTOR_CACHE_DIR to a writable folder, add the user, or run as root.",
-          (r"getpwuid\(\): uid not found|no username set in the environment",)),
+          (r"getpwuid\(\): uid not found|no username set in the environment",),
+          is_outside=True),
     Cause("CUDA before fork", EngineCrashed, "environment",
           "The process used CUDA before vLLM forked its workers: set VLLM_WORKER_MULTIPROC_METHOD=spawn, guard the "
           "script by if __name__ == '__main__', and do not touch torch.cuda before.",
           (r"Cannot re-initialize CUDA in forked subprocess|start a new process before the\s+current process has",
-           r"An attempt has been made to start a new process before|signal only works in main thread")),
+           r"An attempt has been made to start a new process before|signal only works in main thread"),
+          is_outside=True),
     Cause("broken installation", EngineCrashed, "environment",
           "A module or library is missing, or packages of different builds are mixed: install vLLM alone into a fresh "
           "environment (uv pip install vllm --torch-backend=auto), with the torch and transformers that it pins, or "
@@ -202,23 +209,23 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "(VLLM_CACHE_ROOT), also the mounted one, or start once with VLLM_DISABLE_COMPILE_CACHE=1.",
           (r"failed to get the hash of the compiled graph|torch_aot_compile/\S{1,200}(?:Error|corrupt)",),
           (r"Error (?:loading|deserializing) .{0,60}(?:compile|AOT)|Bytecode object .{0,40}version mismatch",)),
-    Cause("no C compiler", EngineCrashed, "environment",
+    Cause("no C compiler", EngineCrashed, "kernel",
           "Triton and Inductor compile on this machine: install gcc and the headers of libc and Python (apt install "
           "build-essential python3-dev), or set CC; the image vllm/vllm-openai has them.",
           (r"Failed to find C compiler|fatal error: [\w/.]{1,80}\.h: No such file|cannot find -lcuda\b",),
           (r"CalledProcessError: Command '\[?'?[\w/.-]{0,120}(?:gcc|clang|/cc|g\+\+)\b",)),
-    Cause("ptxas does not know the card", EngineCrashed, "environment",
+    Cause("ptxas does not know the card", EngineCrashed, "kernel",
           "The ptxas in Triton's package is older than the card: set TRITON_PTXAS_PATH=/usr/local/cuda/bin/ptxas "
           "(CUDA 12.9 or 13 for sm_120 and sm_121). " + _NEWER + ".",
           (r"(?P<words>ptxas fatal\s{0,5}: .+)", r"PTXASError|Internal Triton PTX codegen error")),
-    Cause("FlashInfer cannot compile", EngineCrashed, "environment",
+    Cause("FlashInfer cannot compile", EngineCrashed, "kernel",
           "FlashInfer compiles kernels at the start with nvcc: the CUDA toolkit (CUDA_HOME, nvcc) must know the card "
           "(12.9 for sm_120). " + _NEWER + ", set FLASHINFER_CUDA_ARCH_LIST, or rm -r ~/.cache/flashinfer. Without it: "
           "VLLM_USE_FLASHINFER_SAMPLER=0 and attention backend FLASH_ATTN.",
           (r"No supported CUDA architectures found for major|FlashInfer requires GPUs with sm",
            r"Ninja build failed|Could not find nvcc|nvcc fatal|CUDA_HOME environment variable is not set",
            r"No such file or directory: '[\w/.-]{0,100}\b(?:ninja|nvcc)'")),
-    Cause("Triton cannot compile", EngineCrashed, "environment",
+    Cause("Triton cannot compile", EngineCrashed, "kernel",
           "Triton's compiler failed on a kernel for this card: take a newer vLLM with its triton (new cards need "
           "3.3 or later; Volta and Turing another kernel), or rule the kernel out: another attention backend, "
           "quantization or enforce_eager.",
@@ -226,7 +233,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     # ------------------------------------------------------------ the machine
     Cause("port in use", EngineCrashed, "outside",
           "Another process, perhaps an earlier engine, listens on the port: stop it or choose another --port.",
-          (r"(?i:address already in use)",)),
+          (r"(?i:address already in use)",),
+          is_outside=True),
     Cause("shared memory too small", EngineCrashed, "machine",
           "Start the container with --ipc=host or --shm-size=8g.",
           (r"Insufficient space in /dev/shm|insufficient shared memory|/dev/shm.{0,300}No space|Bus error",
@@ -235,12 +243,14 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     Cause("no card in a Ray worker", EngineCrashed, "environment",
           "Ray gave this process no card: ask for it (num_gpus of the actor, or a placement group with GPUs), start "
           "ray with --num-gpus, and set no CUDA_VISIBLE_DEVICES that Ray then overrides; ray status shows the cards of "
-          "each node."),
+          "each node.",
+          is_outside=True),
     Cause("no card visible", EngineCrashed, "environment",
           "Start the container with --gpus all and the NVIDIA runtime, and check nvidia-smi inside it; planner gpus "
           "says what is seen here.",
           (r"No CUDA GPUs are available|Failed to infer device type|Found no NVIDIA driver|libcuda\.so",
-           r"Device string must not be empty|Can't initialize NVML")),
+           r"Device string must not be empty|Can't initialize NVML"),
+          is_outside=True),
     Cause("Ray has no place", EngineCrashed, "environment",
           "The Ray cluster has fewer free cards than tensor_parallel_size x pipeline_parallel_size: ray status; start "
           "Ray on every node with its cards, end other jobs, and set VLLM_HOST_IP so that each node has one address.",
@@ -271,7 +281,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           (r"Failed to execute the model status=|NRT_\w{3,40}|Execution Out-Of-Bounds",)),
     Cause("memory changed while profiling", EngineCrashed, "outside",
           "Another process released or took memory of the card during the start: start engines one after the other.",
-          (r"Error in memory profiling",)),
+          (r"Error in memory profiling",),
+          is_outside=True),
     Cause("address not there", EngineCrashed, "setting",
           "No interface of this machine or container has the address: leave --host out, or 0.0.0.0 inside a "
           "container.",
@@ -282,10 +293,12 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           said=(r"Permission denied|\[Errno 13\]|Read-only file system",)),
     Cause("disk full", EngineCrashed, "machine",
           "Free space where caches and models lie (HF_HOME, VLLM_CACHE_ROOT, /tmp).",
-          said=(r"No space left on device|\[Errno 28\]|Disk quota exceeded",)),
+          said=(r"No space left on device|\[Errno 28\]|Disk quota exceeded",),
+          is_outside=True),
     Cause("too many open files", EngineCrashed, "machine",
           "Start with a higher limit: ulimit -n 65536, docker run --ulimit nofile=65536.",
-          said=(r"Too many open files|\[Errno 24\]",)),
+          said=(r"Too many open files|\[Errno 24\]",),
+          is_outside=True),
     Cause("start took too long", EngineCrashed, "machine",
           "Raise VLLM_ENGINE_READY_TIMEOUT_S (VLLM_RPC_TIMEOUT for V0), or read the weights from a faster disk.",
           said=(r"(?i)timed out waiting for (?:new )?engine|Engine process .{0,300}timed? ?out",)),
@@ -335,7 +348,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           is_weak=True),
     Cause("told to end", EngineCrashed, "outside",
           "Something ended it from outside (SIGTERM, Ctrl-C): raise the time that a liveness or start-up probe, "
-          "systemd (TimeoutStartSec) or a script grants; the estimate of planner says how long a start takes."),
+          "systemd (TimeoutStartSec) or a script grants; the estimate of planner says how long a start takes.",
+          is_outside=True),
     Cause("killed", EngineCrashed, "machine",
           "A process was ended from outside, most often because the host's memory ran out: see dmesg, and lower "
           "swap_space, cpu_offload_gb or the number of engines.",
@@ -357,43 +371,3 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
 )}  # fmt: skip
 """By weight: of several causes in one log the first counts. A rank that runs out of memory makes the others fail in
 NCCL, often before it logs its own error."""
-
-Rule = tuple[str, str, str, str]
-RAISED: tuple[Rule, ...] = (
-    ("compile cache", r"ValueError|TypeError|FileNotFoundError|EOFError|UnpicklingError", r"torch_compile_cache/", ""),
-    ("broken installation", r"AttributeError", r"/triton/|/transformers/|/torchvision/|/tokenizers/", ""),
-    ("accelerator's compiler", r"\w+", r"/(?:libneuronxla|neuronx\w*|torch_xla)/", "start"),
-    ("device error", r"\w+", r"/(?:libneuronxla|neuronx\w*|torch_xla)/", "load"),
-    ("FlashInfer cannot compile", r"\w+", r"/flashinfer/(?:jit|compilation_context)|/torch/utils/cpp_extension", ""),
-    ("Triton cannot compile", r"\w+", r"/triton/(?:compiler|backends)/", ""),
-    (
-        "checkpoint does not fit the code",
-        r"KeyError|AssertionError|ValueError|RuntimeError|AttributeError|IndexError",
-        r", in \w*(?:load_weights?|weight_loader|load_\w{1,40}_weights?|_load_module)\w*$",
-        "start",
-    ),
-    (
-        "model files",
-        r"OSError|ConnectionError|\w*HTTPError|HFValidationError|JSONDecodeError",
-        r"/(?:transformers|huggingface_hub|requests)/",
-        "start",
-    ),
-    ("torch.compile", r"\w+", r"/torch/_(?:dynamo/(?!eval_frame)|inductor/|functorch/)", ""),
-    ("request ended the engine", r"\w+", r"/vllm/(?!lib\w{0,2}/|bin/)", "load"),
-    (
-        "bad setting",
-        r"ValueError|AssertionError|NotImplementedError|KeyError|TypeError|\w*ValidationError|Exception",
-        r"/vllm/(?:config|engine/arg_utils|entrypoints|platforms|plugins|transformers_utils|reasoning|tool_parsers)",
-        "start",
-    ),
-    ("model's code failed", r"\w+", r"/vllm/model_executor/models/|/transformers_modules/|/vllm/multimodal/", "start"),
-    ("bad setting", r"ValueError|NotImplementedError", "", "begin"),
-    (
-        "fault inside vLLM",
-        r"AttributeError|TypeError|KeyError|IndexError|AssertionError|UnboundLocalError|NameError",
-        r"/vllm/(?!lib\w{0,2}/|bin/)",
-        "start",
-    ),
-)
-"""(cause, name of the exception, frame among the last ones of its traceback, when) for exceptions whose words are in no
-table; the first counts. When: `begin` before anything was loaded, `start` before it served, `load` while it served."""

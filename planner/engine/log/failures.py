@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from planner.engine.log.causes import CAUSES, RAISED, Cause
+from planner.engine.log.causes import CAUSES, Cause
 from planner.engine.log.lines import LogLine
 from planner.engine.log.patterns import (
     EXCEPTION,
@@ -23,6 +23,7 @@ from planner.engine.log.patterns import (
     UNDER_LOAD,
     has_trouble,
 )
+from planner.engine.log.raised import RAISED
 from planner.engine.log.tracebacks import Part, Trace, Tracebacks
 from planner.engine.log.verdict import INDEX, UNKNOWN, FailureInLog, classify, one_line, signs_of
 from planner.errors import EngineCrashed, EngineRejected

@@ -82,7 +82,7 @@ UP = (
     "INFO 11-23 18:24:00 [api_server.py:1043] vLLM API server version 0.8.5\n"
     "INFO:     Application startup complete.\n"
     "INFO 11-23 18:25:05 [metrics.py:486] Avg prompt throughput: 1.0 tokens/s, Avg generation throughput: 2.0 "
-    "tokens/s, Running: 3 reqs, Swapped: 0 reqs, Pending: 4 reqs, GPU KV cache usage: 99.9%, CPU KV cache usage: 5.0%.\n"
+    "tokens/s, Running: 3 reqs, Swapped: 0 reqs, Pending: 4 reqs, GPU KV cache usage: 99.9%, CPU KV cache usage: 5%.\n"
 )
 OOM = (
     "ERROR 11-23 18:26:00 [engine.py:160] Traceback (most recent call last):\n"

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from planner.engine.config import FIELDS
-from planner.engine.log.causes import CAUSES, RAISED
+from planner.engine.log.causes import CAUSES
 from planner.engine.log.known_warnings import NOTES, note_of
 from planner.engine.log.lines import Lines, lines_of
 from planner.engine.log.patterns import FRAME_PHASES, LOGGED_AS, PHASE_ADVICE, PHASES, SETTINGS
+from planner.engine.log.raised import RAISED
 from planner.engine.log.report import LogReader, LogReport, read_log
 from planner.engine.log.serving import RunSummary
 from planner.engine.log.settings import SettingDifference, differences
