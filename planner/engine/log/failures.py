@@ -13,6 +13,7 @@ from planner.engine.log.lines import LogLine
 from planner.engine.log.patterns import (
     EXCEPTION,
     FRAME_PHASES,
+    HARMLESS,
     LATER_NOISE,
     PHASES,
     RAY,
@@ -144,7 +145,7 @@ class FailureReader:
             is_noise = is_trouble and LATER_NOISE.search(text) is not None
             is_cause = is_trouble and self._look(line, is_noise)
             is_error = line.level in ("ERROR", "CRITICAL") or (not line.level and is_noise)
-            if self._error is None and is_error and "exit code: -15" not in text:  # a worker that was told to end
+            if self._error is None and is_error and not HARMLESS.search(text):
                 self._error, self._error_number = text, line.number
             self._phase_of(text, PHASES)
             if SERVING.search(text):

@@ -80,6 +80,8 @@ def has_trouble(text: str) -> bool:
     return any(word in text for word in _TROUBLE)
 
 
+HARMLESS = re.compile(r"exit code: -15|^Cannot use FA version \d is not supported due to")
+"""Lines of ERROR that name no cause: a worker that was told to end, and what every start on Turing prints."""
 VLLM_FRAME = re.compile(r"[/\\]vllm[/\\](?!lib\w{0,2}[/\\]|bin[/\\])")
 """Paths of vLLM's own code, not of a folder of that name that holds an environment."""
 REASON = re.compile(r"(?i)\b(?:fatal|error|undefined|not defined|not found|failed|unsupported|no such|cannot)\b")

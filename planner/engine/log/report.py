@@ -334,7 +334,7 @@ class LogReader:
             self._close_group()
             self._group, self._group_text, self._group_number = group, line.text, line.number
             self._group_known = False
-        self._group_known |= is_known(line.text)
+        self._group_known |= is_known(line.text) or note_of(line.text) is not None
         if EXCEPTION.fullmatch(line.text):
             self._group_text = line.text
 
