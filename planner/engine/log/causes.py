@@ -362,11 +362,14 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "The engine's process ended without a word while the server went on: often the host's memory (dmesg), a "
           "signal, or a crash in native code.",
           said=(r"output_handler failed|engine core .{0,300}unexpectedly|Engine core proc .{0,300} died|EngineDead"
-                r"|died unexpectedly|fatal signal from worker|MQLLMEngine is already dead|exit code: -?[1-9]",)),
+                r"|died unexpectedly|Engine process .{0,40}died|Engine loop has died|fatal signal from worker",
+                r"MQLLMEngine is already dead|exit code: -?[1-9]",)),
     Cause("reason not in this log", EngineCrashed, "engine",
           "Another process failed first and its words are missing here: give the whole log (docker logs without "
           "--tail), or that of the other node or process.",
-          said=(r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)",)),
+          (r"Inspect the stacktrace to find the original error: (?P<words>.+)",),
+          (r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)",),
+          is_weak=True),
     Cause("not in the table", EngineCrashed, "engine", "Its own words are all that is known."),
 )}  # fmt: skip
 """By weight: of several causes in one log the first counts. A rank that runs out of memory makes the others fail in

@@ -41,6 +41,8 @@ MOST_EXCEPTIONS = 8
 
 _RAISED = tuple((name, re.compile(exception), re.compile(place), when) for name, exception, place, when in RAISED)
 _NO_CARD, _NO_CARD_IN_RAY = "no card visible", "no card in a Ray worker"
+_QUOTING = ("bad setting", "reason not in this log")
+"""Causes whose message quotes another: pydantic that of a settings check, V0's client that of the engine."""
 _SIGNALS = {137: 9, -9: 9, 135: 7, -7: 7, 139: 11, -11: 11, 134: 6, -6: 6}
 
 
@@ -126,7 +128,7 @@ class FailureReader:
         """Take in a line that only a serving engine writes."""
         self.pass_by(line)
         self.has_served, self.phase = True, UNDER_LOAD
-        self._since_served = _Found()
+        self._forget(line.text)
 
     def feed(self, line: LogLine) -> bool:
         """Take a line in; returns whether it names a cause."""
@@ -150,11 +152,16 @@ class FailureReader:
             self._phase_of(text, PHASES)
             if SERVING.search(text):
                 self.has_served = True
-                self._since_served = _Found()
+                self._forget(text)
         if text.strip() and line.level != "WARNING":
             self._said = text
         self._before = text
         return is_cause
+
+    def _forget(self, text: str) -> None:
+        """Forget what stands before a line of a serving engine, unless it generates nothing: it may be dead already."""
+        if "Avg generation throughput: 0.0 tokens/s" not in text:
+            self._since_served = _Found()
 
     def _phase_of(self, text: str, phases: tuple[tuple[re.Pattern[str], str], ...]) -> None:
         for pattern, phase in phases:
@@ -265,7 +272,7 @@ class FailureReader:
         if found.cause is not None:
             cause = CAUSES[found.cause]
             kind = cause.kind
-            if cause.name == "bad setting":  # pydantic wraps the message of a settings check
+            if cause.name in _QUOTING:
                 special = classify(found.words)
                 cause = cause if special.name == UNKNOWN else special
             if cause.name == _NO_CARD and self.is_ray:

@@ -58,6 +58,7 @@ LATER_NOISE = re.compile(
     r"|^(?:\w+\.)*TimeoutError$|^EOFError\b|: Traceback \(most recent call last\):$|RayTaskError|AsyncEngineDeadError"
     r"|Error in inspecting model|died unexpectedly|the TorchScript interpreter|exception in a background process"
     r"|DistStoreError: .{0,80}timed out after|Hit an exception\b"
+    r"|Engine loop is not running|^NoneType: None$|Engine process \(pid \d+\) died|No heartbeat received from MQ"
 )
 CHAINED = re.compile(r"^\s*(?:The above exception was the direct cause|During handling of the above exception)")
 """Lines between two exceptions of one chain; the last of the chain says most."""
@@ -68,6 +69,7 @@ _TROUBLE = (
     "sigs", "caught", "require", "least", "terminat", "please", "start a new", "attempt", "trace", "status",
     "pending", "fault", "exit", "encountered", "must", "unique", "version", "driver", "sufficient", "unexpected",
     "changed", "abort", "input", "less ", "gloo", "nccl", "connect", "barrier", "didn't", "exc.", "cuh", "nrt_",
+    "nonetype",
     "interpreter", "closed", "feasible", "bounds", "mismatch", "too old", "nvidia-", "unsatisfied", "libcuda",
     "extra ", "sigf", "sigb", "siga", "sigi", "sigk",
 )  # fmt: skip
@@ -80,8 +82,10 @@ def has_trouble(text: str) -> bool:
     return any(word in text for word in _TROUBLE)
 
 
-HARMLESS = re.compile(r"exit code: -15|^Cannot use FA version \d is not supported due to")
-"""Lines of ERROR that name no cause: a worker that was told to end, and what every start on Turing prints."""
+HARMLESS = re.compile(
+    r"exit code: -15|^Dumping (?:input data|scheduler)|^Cannot use FA version \d is not supported due to"
+)
+"""Lines of ERROR that name no cause: a worker that was told to end, what every start on Turing prints, dumps."""
 VLLM_FRAME = re.compile(r"[/\\]vllm[/\\](?!lib\w{0,2}[/\\]|bin[/\\])")
 """Paths of vLLM's own code, not of a folder of that name that holds an environment."""
 REASON = re.compile(r"(?i)\b(?:fatal|error|undefined|not defined|not found|failed|unsupported|no such|cannot)\b")

@@ -109,6 +109,32 @@ def test_a_server_that_served_and_died_has_failed(end: str, expected: str) -> No
     assert (report.status, cause(report), exit_code_of(report)) == ("failed", expected, 3)
 
 
+def test_statistics_of_a_dead_engine_do_not_hide_why_it_died() -> None:
+    """V0's server goes on to print its last figures, with nothing generated, until it sees that the engine is dead."""
+    idle = (
+        "INFO 11-23 18:26:00 [metrics.py:486] Avg prompt throughput: 6.5 tokens/s, Avg generation throughput: 0.0 "
+        "tokens/s, Running: 1 reqs\n"
+    )
+    death = (
+        '  File "/x/vllm/engine/llm_engine.py", line 1, in step\n'
+        "    output = self.run()\n"
+        "IndexError: list index out of range\n"
+    )
+    report = read(UP + death + idle + V0_DEAD)
+    assert report.failure is not None
+    assert report.failure.words == "IndexError: list index out of range"
+    assert cause(report) == "request ended the engine"
+
+
+def test_the_original_error_that_a_client_quotes_is_the_cause() -> None:
+    said = (
+        "ERROR 03-17 08:02:04 serving_chat.py:596] vllm.engine.multiprocessing.MQEngineDeadError: Engine loop is not "
+        "running. Inspect the stacktrace to find the original error: RuntimeError('CUDA error: an illegal memory "
+        "access was encountered').\n"
+    )
+    assert cause(read(UP + said + V0_DEAD)) == "CUDA error"
+
+
 def test_that_vllm_kills_itself_is_not_the_hosts_memory() -> None:
     """As 0.7 and 0.8 do after any failure of V1; the shell then says Killed."""
     raised = "ERROR 02-04 23:21:45 core.py:210] ValueError: a shape that does not fit\n"
