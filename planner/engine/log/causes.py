@@ -76,7 +76,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "Lower max_num_batched_tokens, max_num_seqs or gpu_memory_utilization. planner estimate with these "
           "settings says what fits.",
           (r"CUDA out of memory occurred when warming up", r"(?:CUDA|HIP|XPU) out of memory",
-           r"CUDA (?:driver )?error: out of memory|Cuda failure 2 'out of memory'|CUBLAS_STATUS_ALLOC_FAILED")),
+           r"CUDA (?:driver )?error: out of memory|Cuda failure 2 'out of memory'|CUBLAS_STATUS_ALLOC_FAILED",
+           r"Triton Error \[CUDA\]: out of memory")),
     Cause("host memory too small", EngineOutOfMemory, "machine",
           "Give the machine or container more memory, or ask for less: VLLM_CPU_KVCACHE_SPACE or "
           "gpu_memory_utilization on a CPU, swap_space and cpu_offload_gb on cards.",
@@ -129,18 +130,22 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
            r"does not appear to have a file named|Cannot find any model weights|Cannot access gated repo"),
           (r"(?<!object file: )No such file or directory|FileNotFoundError|is not a local folder|401 Client Error",
            r"GatedRepo|Can't load (?:the configuration|tokenizer|config|image processor)|Temporary failure in name",
-           r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound|MaxRetryError")),
+           r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound|MaxRetryError",
+           r"RepositoryNotFound|RevisionNotFound|404 Client Error|No supported config format|Weights only load",
+           r"UnpicklingError|JSONDecodeError")),
     Cause("model not supported", EngineRejected, "model",
           "This version does not know the architecture: take a newer vLLM, or set trust_remote_code if the model "
           "brings its own code.",
           (r"Model architectures .{0,300} are not supported",),
-          (r"(?i)does not recognize this architecture|architectures? .{0,300}not supp|trust_remote_code",)),
+          (r"(?i)does not recognize this architecture|unrecognized (?:configuration class|model in)",
+           r"(?i)unknown gguf model_type|architectures? .{0,300}not supp|trust_remote_code",)),
     Cause("checkpoint does not fit the code", EngineRejected, "model",
           "The names or shapes of the weights are not those of vLLM's class: take the newest vLLM and transformers, "
           "or another quantisation of the model; an adapter goes to --lora-modules.",
           (r"There is no module or parameter named|[Ff]ollowing weights were not initialized from",),
           (r"KeyError: '\S{0,100}(?:layers|experts|lm_head|visual|weight|scale|mlp|attn)\S{0,100}'",
-           r"size mismatch|shape of .{0,80}(?:does not match|mismatch)|param_data\.shape == loaded_weight\.shape"
+           r"size mismatch for|in the model's quantization config",
+           r"shape of .{0,80}(?:does not match|mismatch)|param_data\.shape == loaded_weight\.shape"
            r"|Attempted to load weight .{0,100}into parameter")),
     # ------------------------------------------------------------ what the card or the driver cannot do
     Cause("driver does not fit", EngineCrashed, "environment",
@@ -159,13 +164,14 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     Cause("no kernel for this card", EngineCrashed, "kernel",
           "This wheel or image has no code for the card's compute capability: take the image for the newest CUDA (new "
           "cards) or an older vLLM (old cards), or build vLLM with TORCH_CUDA_ARCH_LIST set to the card's.",
-          (r"no kernel image is available|is not compatible with the current PyTorch installation",
+          (r"no kernel image is available|device kernel image is invalid",
+           r"is not compatible with the current PyTorch installation",
            r"cudaErrorNoKernelImageForDevice|cutlass_\w{1,60} not supported on this|No compiled cutlass_")),
     Cause("card not capable", EngineRejected, "setting",
           "The card lacks what these settings ask: try dtype half, another attention backend "
           "(VLLM_ATTENTION_BACKEND), kv_cache_dtype auto, or a quantization that the card runs.",
           (r"FlashAttention only supports Ampere|For FP8 input, output must have dtype",
-           r"out of resource: shared memory|type fp8\w+ not supported in this architecture"),
+           r"out of resource: shared memory|fp8\w+ not supported in this architecture"),
           (r"not supported for the current GPU|Bfloat16 is only supported|Invalid attention backend",
            r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not|Min(?:imum)? "
            r"capability|Failed to find a kernel that can implement|does not support the deployment configuration"),
@@ -202,7 +208,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           (r"No module named|\.so[.\d]{0,12}: cannot open shared object|cannot import name|ImportError|"
            r"ModuleNotFoundError|PackageNotFoundError|DistributionNotFound",
            r"module '[\w.]{1,80}' has no attribute|has no attribute 'all_special_tokens_extended'|VersionConflict"
-           r"|is required for a normal functioning of this module|operator \w{1,20}::\w{1,60} does not exist")),
+           r"|is required for a normal functioning of this module|operator \w{1,20}::\w{1,60} does not exist",
+           r"\bpip3? install \S|package is not found|is not installed")),
     # ------------------------------------------------------------ compilers on the machine
     Cause("compile cache", EngineCrashed, "machine",
           "What torch.compile left on disk is damaged or of another version: rm -r ~/.cache/vllm/torch_compile_cache "
@@ -262,7 +269,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "graphs are at fault; then another attention backend, or a newer vLLM. dmesg | grep Xid tells of broken "
           "cards.",
           (r"CUDA error: .+|HIP error: .+|cudaError\w{4,40}|CUBLAS_STATUS_\w{1,40}|CUDNN_STATUS_\w{1,40}"
-           r"|cuda(?:Malloc|Memcpy|IpcOpenMemHandle)\w{0,20} failed|custom_all_reduce\.cuh:\d{1,6}",)),
+           r"|cuda(?:Malloc|Memcpy|IpcOpenMemHandle)\w{0,20} failed|custom_all_reduce\.cuh:\d{1,6}",
+           r"unable to find an engine to execute|NVML_SUCCESS == r",)),
     Cause("NCCL", EngineCrashed, "machine",
           "Cards or ranks cannot talk: run once with NCCL_DEBUG=INFO; then --ipc=host, disable_custom_all_reduce, "
           "NCCL_P2P_DISABLE=1 or, between machines, NCCL_SOCKET_IFNAME.",
@@ -362,13 +370,14 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "The engine's process ended without a word while the server went on: often the host's memory (dmesg), a "
           "signal, or a crash in native code.",
           said=(r"output_handler failed|engine core .{0,300}unexpectedly|Engine core proc .{0,300} died|EngineDead"
-                r"|died unexpectedly|Engine process .{0,40}died|Engine loop has died|fatal signal from worker",
-                r"MQLLMEngine is already dead|exit code: -?[1-9]",)),
+           r"|died unexpectedly|Engine process .{0,40}died|Engine loop has died|fatal signal from worker",
+           r"MQLLMEngine is already dead|exit code: -?[1-9]",)),
     Cause("reason not in this log", EngineCrashed, "engine",
           "Another process failed first and its words are missing here: give the whole log (docker logs without "
           "--tail), or that of the other node or process.",
           (r"Inspect the stacktrace to find the original error: (?P<words>.+)",),
-          (r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)",),
+          (r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)",
+           r"EngineCore failed to start|WorkerProc failed to start|exception in a background process"),
           is_weak=True),
     Cause("not in the table", EngineCrashed, "engine", "Its own words are all that is known."),
 )}  # fmt: skip

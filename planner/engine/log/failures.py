@@ -81,9 +81,9 @@ class _Found:
         return strong or self._exception() or (known[0] if known else None)
 
     def _exception(self) -> _Candidate | None:
-        """The first exception that the table knows by its words or frames, else the first."""
-        known = (one for one in self.exceptions if _cause_of(one).name != UNKNOWN)
-        return next(known, self.exceptions[0] if self.exceptions else None)
+        """The first exception whose words the table knows, else the one whose frames say most, else the first."""
+        known = (one for one in self.exceptions if classify(one.words, f"{one.name}: ").name != UNKNOWN)
+        return next(known, min(self.exceptions, key=_rule_of, default=None))
 
     def take(self, found: _Candidate) -> None:
         """Keep an exception: a later one of the same chain takes the place of the earlier."""
@@ -306,13 +306,17 @@ class FailureReader:
 def _cause_of(found: _Candidate) -> Cause:
     """Classify an exception by its words, else by its name, its frames and when it was raised."""
     cause = classify(found.words, f"{found.name}: ")
-    if cause.name != UNKNOWN:
-        return cause
+    rule = _rule_of(found)
+    return CAUSES[_RAISED[rule][0]] if cause.name == UNKNOWN and rule < len(_RAISED) else cause
+
+
+def _rule_of(found: _Candidate) -> int:
+    """Number of the first rule that names the cause of an exception; their count if none does."""
     now = {"", "load"} if found.has_served else {"", "start", *(["begin"] if found.phase is None else [])}
-    for name, exception, place, when in _RAISED:
+    for index, (_, exception, place, when) in enumerate(_RAISED):
         if when in now and exception.fullmatch(found.name) and (not place.pattern or _is_among(place, found.frames)):
-            return CAUSES[name]
-    return CAUSES[UNKNOWN]
+            return index
+    return len(_RAISED)
 
 
 def _is_among(place: re.Pattern[str], frames: tuple[str, ...]) -> bool:

@@ -69,7 +69,7 @@ _TROUBLE = (
     "sigs", "caught", "require", "least", "terminat", "please", "start a new", "attempt", "trace", "status",
     "pending", "fault", "exit", "encountered", "must", "unique", "version", "driver", "sufficient", "unexpected",
     "changed", "abort", "input", "less ", "gloo", "nccl", "connect", "barrier", "didn't", "exc.", "cuh", "nrt_",
-    "nonetype",
+    "nonetype", "nvml",
     "interpreter", "closed", "feasible", "bounds", "mismatch", "too old", "nvidia-", "unsatisfied", "libcuda",
     "extra ", "sigf", "sigb", "siga", "sigi", "sigk",
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 Rule = tuple[str, str, str, str]
 RAISED: tuple[Rule, ...] = (
     ("compile cache", r"ValueError|TypeError|FileNotFoundError|EOFError|UnpicklingError", r"torch_compile_cache/", ""),
-    ("broken installation", r"AttributeError", r"/triton/|/transformers/|/torchvision/|/tokenizers/", ""),
+    ("broken installation", r"AttributeError|TypeError", r"/triton/|/transformers/|/torchvision/|/tokenizers/", ""),
     ("accelerator's compiler", r"\w+", r"/(?:libneuronxla|neuronx\w*|torch_xla)/", "start"),
     ("device error", r"\w+", r"/(?:libneuronxla|neuronx\w*|torch_xla)/", "load"),
     ("FlashInfer cannot compile", r"\w+", r"/flashinfer/(?:jit|compilation_context)|/torch/utils/cpp_extension", ""),
@@ -30,11 +30,23 @@ RAISED: tuple[Rule, ...] = (
         r"/vllm/(?:config|engine/arg_utils|entrypoints|platforms|plugins|transformers_utils|reasoning|tool_parsers)",
         "start",
     ),
-    ("model's code failed", r"\w+", r"/vllm/model_executor/models/|/transformers_modules/|/vllm/multimodal/", "start"),
+    (
+        "model's code failed",
+        r"\w+",
+        r"/vllm/(?:model_executor/models|multimodal|inputs)/|/transformers_modules/",
+        "start",
+    ),
+    (
+        "checkpoint does not fit the code",
+        r"ValueError|RuntimeError|NotImplementedError",
+        r"/vllm/.{0,60}/model_loader/",
+        "start",
+    ),
+    ("bad setting", r"ValueError|NotImplementedError", r"/vllm/(?!lib\w{0,2}/|bin/)", "start"),
     ("bad setting", r"ValueError|NotImplementedError", "", "begin"),
     (
         "fault inside vLLM",
-        r"AttributeError|TypeError|KeyError|IndexError|AssertionError|UnboundLocalError|NameError",
+        r"AttributeError|TypeError|KeyError|IndexError|AssertionError|UnboundLocalError|NameError|RuntimeError",
         r"/vllm/(?!lib\w{0,2}/|bin/)",
         "start",
     ),

@@ -102,7 +102,7 @@ class Tracebacks:
             trace.is_chained = True
         elif "Traceback (most recent call last)" in bare:
             trace.group += bare.startswith("Traceback") and not trace.is_chained
-            trace.is_chained = False
+            trace.is_chained, trace.source = False, ""
             trace.frames.clear()
         elif EXCEPTION.fullmatch(bare) is None:
             trace.source = bare
