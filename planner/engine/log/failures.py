@@ -25,7 +25,7 @@ from planner.engine.log.patterns import (
     has_trouble,
 )
 from planner.engine.log.raised import RAISED
-from planner.engine.log.tracebacks import Part, Trace, Tracebacks
+from planner.engine.log.tracebacks import Traceback, TracebackPart, Tracebacks
 from planner.engine.log.verdict import INDEX, UNKNOWN, FailureInLog, classify, one_line, signs_of
 from planner.errors import EngineCrashed, EngineRejected
 
@@ -135,13 +135,18 @@ class FailureReader:
         text, is_cause = line.text, False
         self._last_number = line.number
         self.is_ray = self.is_ray or bool(line.process and RAY.match(line.process)) or "[ray_" in line.where
-        part = self._tracebacks.feed(line) if line.level != "WARNING" else Part.OTHER
-        self.is_frame = part is not Part.OTHER
-        if part is Part.FRAME:
+        part = self._tracebacks.feed(line) if line.level != "WARNING" else TracebackPart.OTHER
+        self.is_frame = part is not TracebackPart.OTHER
+        if part is TracebackPart.FRAME:
             self._phase_of(text, FRAME_PHASES)
-        elif part is Part.SOURCE and line.is_trouble and self._raised is None and text.lstrip().startswith("raise "):
+        elif (
+            part is TracebackPart.SOURCE
+            and line.is_trouble
+            and self._raised is None
+            and text.lstrip().startswith("raise ")
+        ):
             self._raised = next((self._candidate(*found, line) for found in signs_of(text)), None)
-        elif part is Part.OTHER:
+        elif part is TracebackPart.OTHER:
             self._finish(line)
             is_trouble = line.is_trouble and has_trouble(text)
             is_noise = is_trouble and LATER_NOISE.search(text) is not None
@@ -244,7 +249,7 @@ class FailureReader:
         if self._waiting:
             self._waiting = [candidate for candidate in self._waiting if candidate.lines_left > 0]
 
-    def _exception_words(self, match: re.Match[str], trace: Trace) -> str:
+    def _exception_words(self, match: re.Match[str], trace: Traceback) -> str:
         name, words = match["name"].rpartition(".")[2], match["words"]
         if words is None:  # a bare assert: its source line says what was asked
             return one_line(f"{name}: {trace.source}" if trace.source else name)

@@ -1,4 +1,4 @@
-"""Rows of vLLM whose logger has another format: JSON, or one of the user's own -> `Record`s.
+"""Rows of vLLM whose logger has another format: JSON, or one of the user's own -> `LoggedRecord`s.
 
 vLLM 0.33 writes JSON with --logging-config.formatter json (asctime, levelname, name, vllm_process_name, message) and
 OpenTelemetry's names; VLLM_LOGGING_CONFIG_PATH allows any format of Python's logging.
@@ -35,7 +35,7 @@ _CUSTOM = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LoggedRecord:
     """What a row says, in the terms of `LogLine`; a message with line ends gives several."""
 
     process: str
@@ -45,18 +45,18 @@ class Record:
     where: str
 
 
-def records_of(row: str) -> list[Record]:
+def records_of(row: str) -> list[LoggedRecord]:
     """The records of a row in JSON or another format; empty if it is neither."""
     if row.startswith("{"):
         return _of_json(row)
     if match := _CUSTOM.match(row):
         place = re.findall(r"[\w.]{3,}", match["before"] + match["after"])
         named = next((word for word in place if word.startswith("vllm") or word.endswith(".py")), "")
-        return [Record("", match["level"], match["text"].rstrip(), _when(row), f"[{named}]" if named else "")]
+        return [LoggedRecord("", match["level"], match["text"].rstrip(), _when(row), f"[{named}]" if named else "")]
     return []
 
 
-def _of_json(row: str) -> list[Record]:
+def _of_json(row: str) -> list[LoggedRecord]:
     try:
         found = msgspec.json.decode(row)
     except (ValueError, RecursionError):
@@ -71,7 +71,9 @@ def _of_json(row: str) -> list[Record]:
     rows = [*message.split("\n"), *(line for key in _TRACE for line in _first(found, (key,)).split("\n") if line)]
     when = _when(_first(found, _TIME))
     where = f"[{place}]" if place.startswith("vllm") or place.endswith(".py") else ""
-    return [Record("" if process == "MainProcess" else process, level, text.rstrip(), when, where) for text in rows]
+    return [
+        LoggedRecord("" if process == "MainProcess" else process, level, text.rstrip(), when, where) for text in rows
+    ]
 
 
 def _first(found: Mapping[str, Any], names: tuple[str, ...]) -> str:

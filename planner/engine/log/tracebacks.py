@@ -1,4 +1,4 @@
-"""Follow Python's tracebacks through a log, each process for itself: `Tracebacks.feed(line) -> Part`.
+"""Follow Python's tracebacks through a log, each process for itself: `Tracebacks.feed(line) -> TracebackPart`.
 
 Frames and source lines name no cause, so the readers of failures pass them by; the frames say where one was raised.
 """
@@ -18,7 +18,7 @@ MOST_PROCESSES = 64
 _MARKS = "^~- |"
 
 
-class Part(Enum):
+class TracebackPart(Enum):
     """What a line is to a traceback."""
 
     FRAME = auto()
@@ -27,7 +27,7 @@ class Part(Enum):
 
 
 @dataclass(slots=True)
-class Trace:
+class Traceback:
     """The traceback that a process is writing, or wrote last."""
 
     frames: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_FRAMES))
@@ -49,19 +49,19 @@ class Tracebacks:
     """Folds lines into the last traceback of each process."""
 
     def __init__(self) -> None:
-        self._traces: dict[str, Trace] = {}
-        self.last: Trace | None = None
+        self._traces: dict[str, Traceback] = {}
+        self.last: Traceback | None = None
         """The traceback that the line before was part of; None if it was of none."""
 
-    def of(self, line: LogLine) -> Trace:
+    def of(self, line: LogLine) -> Traceback:
         trace = self._traces.get(line.process)
         if trace is None:
             if len(self._traces) >= MOST_PROCESSES:
                 del self._traces[next(iter(self._traces))]
-            trace = self._traces[line.process] = Trace()
+            trace = self._traces[line.process] = Traceback()
         return trace
 
-    def feed(self, line: LogLine) -> Part:
+    def feed(self, line: LogLine) -> TracebackPart:
         """Take a line in that is no warning and no routine."""
         trace, text = self.of(line), line.text
         block = (line.level, line.when, line.where)
@@ -70,34 +70,34 @@ class Tracebacks:
             trace.group += not trace.is_chained
         part = self._part(trace, text)
         if text.strip():
-            self.last = trace if part is not Part.OTHER else None
+            self.last = trace if part is not TracebackPart.OTHER else None
         return part
 
-    def _part(self, trace: Trace, text: str) -> Part:
+    def _part(self, trace: Traceback, text: str) -> TracebackPart:
         bare = text.strip()
         if not bare:
-            return Part.OTHER
+            return TracebackPart.OTHER
         if match := FRAME.match(text):
             trace.frames.append(match["frame"])
             trace.indent, trace.is_in_frame, trace.is_below_frame = len(text) - len(text.lstrip()), True, True
             trace.is_open = True
-            return Part.FRAME
+            return TracebackPart.FRAME
         if not bare.strip(_MARKS):
-            return Part.SOURCE
+            return TracebackPart.SOURCE
         if bare.startswith("raise "):
             trace.is_below_frame = False
-            return Part.SOURCE
+            return TracebackPart.SOURCE
         if trace.is_in_frame:
             indent = len(text) - len(text.lstrip())
             is_first, trace.is_below_frame = trace.is_below_frame, False
             if indent > trace.indent or (is_first and trace.indent == 0 and EXCEPTION.fullmatch(bare) is None):
                 trace.source = bare
-                return Part.SOURCE
+                return TracebackPart.SOURCE
             trace.is_in_frame = False
         self._between(trace, bare)
-        return Part.OTHER
+        return TracebackPart.OTHER
 
-    def _between(self, trace: Trace, bare: str) -> None:
+    def _between(self, trace: Traceback, bare: str) -> None:
         if CHAINED.match(bare):
             trace.is_chained = True
         elif "Traceback (most recent call last)" in bare:

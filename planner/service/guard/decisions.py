@@ -19,17 +19,9 @@ Phase = Literal["down", "starting", "serving"]
 Action = Literal["remove", "launch", "probe"]
 """Remove the container; launch the state's rung in place of whatever is there; or ask for one token."""
 Kind = Literal[
-    "out of memory",
-    "killed",
-    "environment",
-    "refused",
-    "failed start",
-    "start timeout",
-    "crashed",
-    "unhealthy",
-    "stuck",
-    "gone",
-]
+    "out of memory", "killed", "environment", "refused", "failed start", "start timeout", "crashed", "unhealthy",
+    "stuck", "gone",
+]  # fmt: skip
 START_FAILURES = ("refused", "failed start")
 HOUR_S = 3600.0
 GAP_S = 60.0
@@ -47,7 +39,7 @@ class Death:
     is_out_of_memory_kill: bool = False
     """Whether the kernel killed one of its processes at the memory limit."""
     is_outside: bool = False
-    """Whether the machine, its installation or somebody else is at fault, and no rung."""
+    """Whether no rung is at fault, but the machine, its installation or somebody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

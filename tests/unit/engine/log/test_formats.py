@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from planner.engine.log.formats import Record, records_of
+from planner.engine.log.formats import LoggedRecord, records_of
 from planner.engine.log.lines import Lines, LogLine, lines_of
 from planner.engine.log.report import LogReader, LogReport
 from tests.places import GOLDEN
@@ -62,7 +62,7 @@ def test_opentelemetrys_names_and_a_traceback_within() -> None:
         "exception": "Traceback (most recent call last):\nValueError: no",
     }
     assert records_of(json.dumps(row)) == [
-        Record("", "CRITICAL", text, "11-22 07:10:00", "[vllm.v1.engine.core]")
+        LoggedRecord("", "CRITICAL", text, "11-22 07:10:00", "[vllm.v1.engine.core]")
         for text in ("EngineCore failed to start.", "Traceback (most recent call last):", "ValueError: no")
     ]
 
