@@ -25,7 +25,7 @@ from planner.engine.log.patterns import (
     has_trouble,
 )
 from planner.engine.log.raised import RAISED
-from planner.engine.log.tracebacks import Traceback, TracebackPart, Tracebacks
+from planner.engine.log.tracebacks import Piece, Traceback, Tracebacks
 from planner.engine.log.verdict import INDEX, UNKNOWN, FailureInLog, classify, one_line, signs_of
 from planner.errors import EngineCrashed, EngineRejected
 
@@ -135,18 +135,13 @@ class FailureReader:
         text, is_cause = line.text, False
         self._last_number = line.number
         self.is_ray = self.is_ray or bool(line.process and RAY.match(line.process)) or "[ray_" in line.where
-        part = self._tracebacks.feed(line) if line.level != "WARNING" else TracebackPart.OTHER
-        self.is_frame = part is not TracebackPart.OTHER
-        if part is TracebackPart.FRAME:
+        part = self._tracebacks.feed(line) if line.level != "WARNING" else Piece.OTHER
+        self.is_frame = part is not Piece.OTHER
+        if part is Piece.FRAME:
             self._phase_of(text, FRAME_PHASES)
-        elif (
-            part is TracebackPart.SOURCE
-            and line.is_trouble
-            and self._raised is None
-            and text.lstrip().startswith("raise ")
-        ):
+        elif part is Piece.SOURCE and line.is_trouble and self._raised is None and text.lstrip().startswith("raise "):
             self._raised = next((self._candidate(*found, line) for found in signs_of(text)), None)
-        elif part is TracebackPart.OTHER:
+        elif part is Piece.OTHER:
             self._finish(line)
             is_trouble = line.is_trouble and has_trouble(text)
             is_noise = is_trouble and LATER_NOISE.search(text) is not None

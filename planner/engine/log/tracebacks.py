@@ -1,4 +1,4 @@
-"""Follow Python's tracebacks through a log, each process for itself: `Tracebacks.feed(line) -> TracebackPart`.
+"""Follow Python's tracebacks through a log, each process for itself: `Tracebacks.feed(line) -> Piece`.
 
 Frames and source lines name no cause, so the readers of failures pass them by; the frames say where one was raised.
 """
@@ -18,7 +18,7 @@ MOST_PROCESSES = 64
 _MARKS = "^~- |"
 
 
-class TracebackPart(Enum):
+class Piece(Enum):
     """What a line is to a traceback."""
 
     FRAME = auto()
@@ -61,7 +61,7 @@ class Tracebacks:
             trace = self._traces[line.process] = Traceback()
         return trace
 
-    def feed(self, line: LogLine) -> TracebackPart:
+    def feed(self, line: LogLine) -> Piece:
         """Take a line in that is no warning and no routine."""
         trace, text = self.of(line), line.text
         block = (line.level, line.when, line.where)
@@ -70,32 +70,32 @@ class Tracebacks:
             trace.group += not trace.is_chained
         part = self._part(trace, text)
         if text.strip():
-            self.last = trace if part is not TracebackPart.OTHER else None
+            self.last = trace if part is not Piece.OTHER else None
         return part
 
-    def _part(self, trace: Traceback, text: str) -> TracebackPart:
+    def _part(self, trace: Traceback, text: str) -> Piece:
         bare = text.strip()
         if not bare:
-            return TracebackPart.OTHER
+            return Piece.OTHER
         if match := FRAME.match(text):
             trace.frames.append(match["frame"])
             trace.indent, trace.is_in_frame, trace.is_below_frame = len(text) - len(text.lstrip()), True, True
             trace.is_open = True
-            return TracebackPart.FRAME
+            return Piece.FRAME
         if not bare.strip(_MARKS):
-            return TracebackPart.SOURCE
+            return Piece.SOURCE
         if bare.startswith("raise "):
             trace.is_below_frame = False
-            return TracebackPart.SOURCE
+            return Piece.SOURCE
         if trace.is_in_frame:
             indent = len(text) - len(text.lstrip())
             is_first, trace.is_below_frame = trace.is_below_frame, False
             if indent > trace.indent or (is_first and trace.indent == 0 and EXCEPTION.fullmatch(bare) is None):
                 trace.source = bare
-                return TracebackPart.SOURCE
+                return Piece.SOURCE
             trace.is_in_frame = False
         self._between(trace, bare)
-        return TracebackPart.OTHER
+        return Piece.OTHER
 
     def _between(self, trace: Traceback, bare: str) -> None:
         if CHAINED.match(bare):
