@@ -21,8 +21,9 @@ import planner
 from planner.engine.command.pasted import ASSIGNMENT, VERSION_TAG
 from planner.engine.log.causes import CAUSES
 from planner.engine.log.lines import _WARNING
-from planner.engine.log.patterns import EXCEPTION, FACTS, FATAL, LATER_NOISE, has_trouble
+from planner.engine.log.patterns import EXCEPTION, FACTS, FATAL, FRAME, LATER_NOISE, has_trouble
 from planner.engine.log.settings import _PAIR, _QUALIFIED
+from planner.engine.log.verdict import _ANY_SIGN
 from planner.model.catalog import HUB_NAME
 from planner.units import _QUANTITY
 
@@ -36,7 +37,9 @@ LEAST_S = 0.002
 SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
 
 
-WHOLE = {one.pattern for one in (ASSIGNMENT, EXCEPTION, HUB_NAME, VERSION_TAG, _PAIR, _QUALIFIED, _QUANTITY, _WARNING)}
+WHOLE = {
+    one.pattern for one in (ASSIGNMENT, EXCEPTION, FRAME, HUB_NAME, VERSION_TAG, _PAIR, _QUALIFIED, _QUANTITY, _WARNING)
+}
 """Not searched, but matched at the beginning."""
 
 
@@ -50,6 +53,7 @@ def patterns() -> dict[str, re.Pattern[Any]]:
         *(text for cause in CAUSES.values() for text in (*cause.signs, *cause.said)),
         *(text for texts in FACTS.values() for text in texts),
     ]
+    found.pop(_ANY_SIGN.pattern)  # the alternatives are searched one by one
     return {str(text): one for text, one in (found | {text: re.compile(text) for text in tables}).items()}
 
 

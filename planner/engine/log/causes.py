@@ -171,7 +171,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "The card lacks what these settings ask: try dtype half, another attention backend "
           "(VLLM_ATTENTION_BACKEND), kv_cache_dtype auto, or a quantization that the card runs.",
           (r"FlashAttention only supports Ampere|For FP8 input, output must have dtype",
-           r"out of resource: shared memory|fp8\w+ not supported in this architecture"),
+           r"out of resource: shared memory|fp8\w{1,20} not supported in this architecture"),
           (r"not supported for the current GPU|Bfloat16 is only supported|Invalid attention backend",
            r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not|Min(?:imum)? "
            r"capability|Failed to find a kernel that can implement|does not support the deployment configuration"),

@@ -62,7 +62,7 @@ LATER_NOISE = re.compile(
 )
 CHAINED = re.compile(r"^\s*(?:The above exception was the direct cause|During handling of the above exception)")
 """Lines between two exceptions of one chain; the last of the chain says most."""
-FRAME = re.compile(r'\s*(?:\|\s*)?File "(?P<frame>[^"]{1,500}", line \d{1,9}(?:, in .{1,200})?)$')
+FRAME = re.compile(r'\s{0,200}(?:\|\s{0,20})?File "(?P<frame>[^"]{1,500}", line \d{1,9}(?:, in .{1,200})?)$')
 _TROUBLE = (
     "error", "fail", "exception", "cannot", "can't", "unable", "not ", "no ", "fatal", "killed", "died", "dead",
     "exceed", "timed out", "timeout", "memory", "undefined", "invalid", "support", "already", "larger", "signal",
