@@ -1,4 +1,4 @@
-"""Waiting for an engine: whatever its /health sends, the wait ends by its deadline; whose fault it is that one ended."""
+"""Waiting for an engine: whatever /health sends, it ends by its deadline; and whose fault it is that one ended."""
 
 from __future__ import annotations
 
