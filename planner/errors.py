@@ -51,6 +51,8 @@ class EngineError(PlannerError):
     """The engine did not serve this configuration. `log_tail`: the end of its log; `start_s`: seconds spent, if known.
 
     If the engine ended: its exit code `ended_with`, if known, and whether it was `oom_killed` by its container's limit.
+    `cause`: name of the class of failures in the table of `planner/engine/log/causes.py`; empty if it was not read.
+    `is_outside`: no setting is at fault, but the machine, its installation or somebody else.
     """
 
     def __init__(
@@ -61,12 +63,16 @@ class EngineError(PlannerError):
         *,
         ended_with: int | None = None,
         oom_killed: bool = False,
+        cause: str = "",
+        is_outside: bool = False,
     ) -> None:
         super().__init__(message)
         self.log_tail = log_tail
         self.start_s = start_s
         self.ended_with = ended_with
         self.oom_killed = oom_killed
+        self.cause = cause
+        self.is_outside = is_outside
 
 
 class EngineRejected(EngineError):  # noqa: N818  (the tree's own words)

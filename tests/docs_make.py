@@ -31,8 +31,9 @@ from planner.engine.config import FIELDS, EngineConfig
 from planner.engine.flag_table import lifespan
 from planner.engine.flags import ATTENTION_BACKEND_ENV, flag
 from planner.engine.levers import lever_of
+from planner.engine.log.causes import CAUSES, Cause
 from planner.engine.log.known_warnings import NOTES, Note
-from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
+from planner.engine.log.patterns import PHASE_ADVICE
 from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
 from planner.model.families import FAMILIES
 from planner.service.guard.decisions import EVENTS
@@ -216,10 +217,17 @@ def _advice(note: Note) -> str:
     return note.advice if note.later is None else f"{note.advice} Since {note.later[0]}: {note.later[1]}"
 
 
+def _cure(cause: Cause) -> str:
+    return cause.advice if cause.later is None else f"{cause.advice} Since {cause.later[0]}: {cause.later[1]}"
+
+
 def causes_table() -> str:
-    phases = ((phase_name(phase), "EngineOutOfMemory", advice) for phase, advice in PHASE_ADVICE.items())
-    named = ((cause.name, cause.kind.__name__, cause.advice) for cause in CAUSES.values())
-    return table(("cause", "error", "what to change"), [*named, *phases])
+    phases = ((phase_name(phase), "EngineOutOfMemory", "setting", advice) for phase, advice in PHASE_ADVICE.items())
+    named = (
+        (cause.name, cause.kind.__name__, f"{cause.fault}{', any settings' if cause.is_outside else ''}", _cure(cause))
+        for cause in CAUSES.values()
+    )
+    return table(("cause", "error", "at fault", "what to change"), [*named, *phases])
 
 
 # --- the speed model's coefficients, in performance-model.md ---
@@ -257,7 +265,7 @@ def with_advice(page: str) -> str:
 
 def advice_table(names: Iterable[str]) -> str:
     """Raises KeyError for a name that `planner log` does not use."""
-    known = {cause.name: cause.advice for cause in CAUSES.values()}
+    known = {cause.name: _cure(cause) for cause in CAUSES.values()}
     known |= {phase_name(phase): advice for phase, advice in PHASE_ADVICE.items()}
     known |= {note.name: f"{note.meaning} {_advice(note)}" for note in NOTES}
     return table(("`planner log` says", "what to change"), ((name, known[name]) for name in names))

@@ -24,7 +24,8 @@ from planner.cli.schemas import SCHEMAS, json_schema
 from planner.engine.config import FIELDS
 from planner.engine.flags import flag
 from planner.engine.levers import LEVERS
-from planner.engine.log.patterns import CAUSES, PHASE_ADVICE
+from planner.engine.log.causes import CAUSES
+from planner.engine.log.patterns import PHASE_ADVICE
 from planner.engine.log.report import read_log
 from planner.estimate.answer import Verdict
 from planner.estimate.batch import EstimateRequest, answer

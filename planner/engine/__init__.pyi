@@ -44,9 +44,8 @@ from planner.engine.levers import LEVERS as LEVERS
 from planner.engine.levers import Lever as Lever
 from planner.engine.levers import lever_of as lever_of
 from planner.engine.levers import parse_levers as parse_levers
+from planner.engine.log.advice import advise as advise
 from planner.engine.log.diagnosis import diagnose as diagnose
-from planner.engine.log.failures import FailureInLog as FailureInLog
-from planner.engine.log.failures import classify as classify
 from planner.engine.log.lines import HEAD_BYTES as HEAD_BYTES
 from planner.engine.log.lines import LogLine as LogLine
 from planner.engine.log.lines import Lines as Lines
@@ -67,6 +66,8 @@ from planner.engine.log.settings import read_settings as read_settings
 from planner.engine.log.start_facts import StartFacts as StartFacts
 from planner.engine.log.start_facts import StartTimes as StartTimes
 from planner.engine.log.start_facts import read_start_facts as read_start_facts
+from planner.engine.log.verdict import FailureInLog as FailureInLog
+from planner.engine.log.verdict import classify as classify
 from planner.engine.metrics_page import COUNTERS as COUNTERS
 from planner.engine.metrics_page import EngineTelemetry as EngineTelemetry
 from planner.engine.metrics_page import difference as difference

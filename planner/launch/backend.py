@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from planner.benchmark import Access, Asker, NoAnswer
-from planner.engine import classify, diagnose
+from planner.engine import diagnose
 from planner.errors import Disturbed, EngineStartTimeout, PlannerError
 from planner.study import Candidate
 
@@ -109,9 +109,9 @@ def death_of(instance: EngineInstance) -> PlannerError:
     if ending.disturbance is not None:
         return Disturbed(ending.disturbance)
     error = diagnose(instance.log_text(), ending.exit_code, ending.oom_killed)
-    if classify(str(error)).name == PORT_IN_USE:  # the port was free when the engine was launched
+    if error.cause == PORT_IN_USE:  # the port was free when the engine was launched
         return Disturbed(f"another process took its port: {error}")
-    return error
+    return Disturbed(f"{error.cause}: {error}") if error.is_outside else error
 
 
 class Backend(Protocol):

@@ -20,9 +20,11 @@ import pytest
 import planner
 from planner.engine.command.pasted import MODEL_NAME, VERSION_TAG
 from planner.engine.command.shell import ASSIGNMENT, FENCE, PROMPT
+from planner.engine.log.causes import CAUSES
 from planner.engine.log.lines import _WARNING
-from planner.engine.log.patterns import EXCEPTION, FACTS, FAILURES, REFUSALS
+from planner.engine.log.patterns import EXCEPTION, FACTS, FATAL, FRAME, LATER_NOISE, has_trouble
 from planner.engine.log.settings import _PAIR, _QUALIFIED
+from planner.engine.log.verdict import _ANY_SIGN
 from planner.model.catalog import HUB_NAME
 from planner.units import _QUANTITY
 
@@ -39,7 +41,8 @@ SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
 WHOLE = {
     one.pattern
     for one in (
-        ASSIGNMENT, EXCEPTION, FENCE, HUB_NAME, MODEL_NAME, PROMPT, VERSION_TAG, _PAIR, _QUALIFIED, _QUANTITY, _WARNING,
+        ASSIGNMENT, EXCEPTION, FENCE, FRAME, HUB_NAME, MODEL_NAME, PROMPT, VERSION_TAG, _PAIR, _QUALIFIED, _QUANTITY,
+        _WARNING,
     )
 }  # fmt: skip
 """Not searched, but matched at the beginning."""
@@ -51,8 +54,19 @@ def patterns() -> dict[str, re.Pattern[Any]]:
         if module.name not in SKIPPED:
             for name, value in vars(importlib.import_module(module.name)).items():
                 found |= {one.pattern: one for one in _in(value) if not name.startswith("__")}
-    tables = [*(text for _, text in (*FAILURES, *REFUSALS)), *(text for texts in FACTS.values() for text in texts)]
+    tables = [
+        *(text for cause in CAUSES.values() for text in (*cause.signs, *cause.said)),
+        *(text for texts in FACTS.values() for text in texts),
+    ]
+    found.pop(_ANY_SIGN.pattern)  # the alternatives are searched one by one
     return {str(text): one for text, one in (found | {text: re.compile(text) for text in tables}).items()}
+
+
+def test_every_sign_of_a_failure_has_a_word_that_lets_it_be_searched() -> None:
+    signs = [sign for cause in CAUSES.values() for sign in cause.signs]
+    for sign in (*signs, LATER_NOISE.pattern, FATAL.pattern):
+        for text in {"".join(pieces(parser.parse(sign), choice)) for choice in range(40)}:
+            assert has_trouble(text) or not re.search(sign, text), (sign, text)
 
 
 def _in(value: Any) -> Iterator[re.Pattern[Any]]:

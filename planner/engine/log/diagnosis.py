@@ -31,4 +31,5 @@ def diagnose(log_text: str, exit_code: int | None = None, oom_killed: bool = Fal
     if oom_killed:
         words = f"killed for using more host memory than its container may (OOMKilled, exit code {exit_code})"
         return EngineOutOfMemory(words, tail, ended_with=exit_code, oom_killed=True)
-    return found.kind(found.words, tail, ended_with=exit_code)
+    cause = found.cause
+    return found.kind(found.words, tail, ended_with=exit_code, cause=cause.name, is_outside=cause.is_outside)

@@ -1,7 +1,7 @@
 """Known warnings of vLLM, each with its meaning and what to do about it: `NOTES`. They are listed nowhere else.
 
 Texts read in the wheels of 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 (CPU) and 0.33.0; `versions` are those of
-them that have the message, so it may be in the versions between too.
+them that have the message, so it may be in the versions between too; a single one was seen in a public log.
 """
 
 from __future__ import annotations
@@ -103,6 +103,45 @@ NOTES: tuple[Note, ...] = (
     Note("GPTQ kernel faulty", "act", r"4-bit gptq_gemm kernel for GPTQ is buggy",
          "vLLM's own warning: answers may be wrong.",
          "Leave the quantization flag out so that gptq_marlin is taken.", "0.12"),
+    Note("no FlashAttention 2 on this card", "harmless", r"^Cannot use FA version \d is not supported due to",
+         "Logged as an error at every start on cards below compute capability 8.0 (Turing, Volta), which then take "
+         "another attention backend.", "Nothing to do; the settings show which backend runs.", "0.10 and later"),
+    Note("few multiprocessors", "harmless", r"Not enough SMs to use max_autotune_gemm mode",
+         "torch does not try its matrix kernels one by one on a card with few multiprocessors.", "Nothing to do.",
+         "torch"),
+    Note("batch bounded by drafts", "act", r"^max_num_scheduled_tokens is set to \d+ based on the speculative decoding",
+         "Draft tokens take part of each batch.",
+         "Raise max_num_batched_tokens by max_num_seqs x num_speculative_tokens, or lower one of these.",
+         "0.25"),
+    Note("drafts by one layer", "know", r"^Enabling num_speculative_tokens > 1 will run multiple times of forward",
+         "One MTP layer drafts several tokens in turn, each less likely to be accepted than the one before.",
+         "Compare the acceptance rate in the log with num_speculative_tokens 1.", "0.25"),
+    Note("reasoning tokens unknown", "know", r"^Auto-initialization of reasoning token IDs failed",
+         "The reasoning parser names no start and end token, so the length of thoughts cannot be bounded.",
+         "Nothing to do unless a thinking budget is used.", "0.25"),
+    Note("graphs in pieces", "know", r"^CUDAGraphMode\.\w+ is not supported with .{0,300}setting cudagraph_mode=",
+         "The attention backend cannot be captured in whole graphs with these settings, so steps take more launches.",
+         "Another attention_backend may allow whole graphs; the line names what this one allows.", "0.25"),
+    Note("FlashInfer not tuned", "know", r"^No FlashInfer autotune cache entries",
+         "FlashInfer takes default kernels where it finds no tuning for this card and shape.",
+         "Nothing to set; keep the cache folder between starts where it was tuned.", "0.25"),
+    Note("more cards than Ray has", "act", r"number of required \w+ exceeds the total number of available",
+         "Ray's cluster has fewer cards than the layout asks, and the engine waits for more.",
+         "ray status; start Ray on the other nodes, or lower tensor_parallel_size x pipeline_parallel_size.",
+         "0.8"),
+    Note("chunked images off", "know", r"^Forcing --disable_chunked_mm_input",
+         "Images are prefilled whole, because tokens of an image look at each other.",
+         "max_num_batched_tokens must hold the largest image.", "0.25"),
+    Note("methods missing", "harmless", r"^Methods .{0,300} not implemented in <vllm",
+         "V1's worker lacks methods that only V0 calls.", "Nothing to do.", "0.8"),
+    Note("vLLM's kernels not imported", "know", r"^Failed to import from vllm\._\w+:",
+         "Compiled kernels of vLLM cannot be loaded; usual where a plug-in of another accelerator runs.",
+         "On an NVIDIA card reinstall vLLM into a fresh environment.", "0.16"),
+    Note("address by fallback", "know", r"Unable to resolve hostname to a \(local\) address",
+         "Gloo takes the loopback address, as the machine's name has no address.",
+         "Nothing to do on one machine; on several set GLOO_SOCKET_IFNAME.", "torch"),
+    Note("batch of the server", "harmless", r"^Setting max_num_batched_tokens to \d+ for \w+ usage context",
+         "The default for an API server.", "Set max_num_batched_tokens to choose.", "0.7"),
     Note("FlashAttention-2 unsupported", "know", r"^Cannot use FlashAttention(?:-2)? backend",
          "The card, dtype, head size or block size rules FlashAttention out; XFormers takes its place (V0).",
          "Expected on Turing and Volta (below 8.0). Elsewhere the line names the reason; dtype half or "

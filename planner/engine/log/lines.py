@@ -1,7 +1,7 @@
 """Cut a log into lines: `Lines.feed(bytes)` and `lines_of(text)` yield `LogLine`s with their process and level.
 
-Removes what surrounds vLLM's own text: colours, progress bars, prefixes of launchers, docker compose, kubectl and
-journald, and Docker's JSON format. Knows no message of vLLM.
+Removes what surrounds vLLM's own text: colours, progress bars, Docker's JSON format, and with `prefixes.py` what
+launchers put before each row. `formats.py` reads other formats of its logger. Knows no message of vLLM.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import msgspec
 from packaging.version import InvalidVersion, Version
 
+from planner.engine.log.formats import records_of
+from planner.engine.log.prefixes import Prefixes
+
 MAX_ROW = 1 << 16
 """Most characters kept of a row; the rest is dropped, so that a file without newlines does not fill the memory."""
 MAX_VERSION = 100
@@ -22,24 +25,26 @@ HEAD_BYTES = 1 << 16
 BINARY_SHARE = 0.1
 """Largest share of non-text bytes among the first HEAD_BYTES; a file with more is not a log."""
 
+_OTHER_FORMATS = frozenset("{[0123456789")
+"""First characters of rows that may be JSON or in a format of the user's own."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # Control characters that a terminal would act on; tabs and line ends stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-# `vllm-1  | `, `2026-11-22T07:10:00.123Z `, `Nov 22 07:10:00 host docker[12]: `.
-_PREFIX = re.compile(
-    r"(?:[\w.-]+ +\| )?(?:\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) (?P<cri>[FP]) )?)?"
-    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+\[\d+\]: )?"
-)
 # Rows that start with one of these have no prefix; most rows do.
 _BARE = ("(", "INFO", "WARNING", "ERROR", "DEBUG")
-# `(VllmWorkerProcess pid=12)`, `(VllmWorker rank=1 pid=12)`, `(Worker_TP0 pid=1)`, `(EngineCore_DP0 pid=1)`, ...
-_PROCESS = re.compile(r"\(([A-Za-z_][\w.-]*(?: [\w=]+)*?) pid=\d+\)\s*")
+# `(VllmWorkerProcess pid=12)`, `(Worker rank=1 pid=12)`, `(EngineCore_DP0 pid=1)`, `(RayWorkerWrapper pid=1, ip=x)`.
+_PROCESS = re.compile(
+    r"\((?:([A-Za-z_][\w.:-]{0,100}(?: [\w=]{1,60}){0,4}?) pid=\d+|(raylet))(?:, ip=[^)\s]{1,60})?\) ?"
+)
 # `ERROR 11-22 07:10:00 [core.py:12] ` since 0.7.3, `... 07:10:00 worker.py:267] ` before.
 _LEVEL = re.compile(
     r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d-\d\d \d\d:\d\d:\d\d) "
     r"(\[[^\]\n]{0,200}:\d{1,9}\]|[\w./-]{1,200}:\d{1,9}\]) ?(.*)"
 )
-_UVICORN = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+(.*)")
+# Uvicorn's format, and Python's own where nothing was configured: `ERROR:vllm.engine:...`.
+_UVICORN = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL):(?:\s+|[A-Za-z][\w.]{0,100}:)(.*)")
+_PLACE = re.compile(r"(?:\[[\w/-]{1,80}\.py:\d{1,6}\]|\[rank\d{1,5}\]:) ?(?!\[?W\d{4} )")
+_LOGGED = re.compile(rb"(?:INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d |Traceback \(most recent call last\)")
 # Warnings of torch (`[rank0]:[W1122 07:20:56.1 socket.cpp:204]`, `W1122 09:03:18.5 1 triton.py:53]`) and of Python.
 _WARNING = re.compile(r"(?:\[rank\d+\]:\s*)?\[?W\d{4} |.*\b[A-Z]\w*Warning: |\s+warnings\.warn")
 
@@ -81,14 +86,24 @@ def plain(text: str) -> str:
 def _line(text: str, number: int, is_cut: bool) -> LogLine:
     process = ""
     while match := _PROCESS.match(text):  # a launcher's own prefix may come before the worker's
-        process, text = match[1], text[match.end() :]
+        process, text = match[1] or match[2], text[match.end() :]
     if not text.startswith("INFO:  ") and (
         match := _LEVEL.search(text)
     ):  # not always at the start: progress bars end without a newline
         inner = _PROCESS.search(text[: match.start()])
-        return LogLine(inner[1] if inner else process, match[1], match[4].rstrip(), number, match[2], match[3], is_cut)
+        return LogLine(
+            (inner[1] or inner[2]) if inner else process,
+            match[1],
+            match[4].rstrip(),
+            number,
+            match[2],
+            match[3],
+            is_cut,
+        )
     if match := _UVICORN.match(text):
         return LogLine(process, match[1], match[2].rstrip(), number, is_cut=is_cut)
+    if text.startswith("[") and (match := _PLACE.match(text)):  # a row whose beginning was lost
+        return LogLine(process, "", text[match.end() :].rstrip(), number, is_cut=is_cut)
     level = "WARNING" if _WARNING.match(text) else ""
     return LogLine(process, level, text.rstrip(), number, is_cut=is_cut)
 
@@ -107,6 +122,8 @@ class Lines:
         self._head = b""
         self._row = ""
         self._joined = ""
+        self._prefixes = Prefixes()
+        self._is_wide = False
         self.count = 0
         """Number of rows so far."""
 
@@ -115,8 +132,10 @@ class Lines:
             chunk = self._head = self._head + chunk
             if len(chunk) < len(codecs.BOM_UTF16):
                 return
-            is_wide = chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell's > writes
-            self._decoder = codecs.getincrementaldecoder("utf-16" if is_wide else "utf-8-sig")("replace")
+            self._is_wide = chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell's > writes
+            self._decoder = codecs.getincrementaldecoder("utf-16" if self._is_wide else "utf-8-sig")("replace")
+        if not self._is_wide and b"\0" in chunk:  # what copytruncate of logrotate leaves before the next row
+            chunk = chunk.replace(b"\0", b"")
         yield from self._cut(self._decoder.decode(chunk))
 
     def end(self) -> Iterator[LogLine]:
@@ -137,7 +156,7 @@ class Lines:
 
     def _ended(self, row: str, is_cut: bool = False) -> Iterator[LogLine]:
         self.count += 1
-        if row.startswith(_BARE) and not self._joined and not is_cut and row.isprintable():
+        if row.startswith(_BARE) and not self._joined and not is_cut and row.isprintable() and row[-2:] != "^M":
             yield _line(row, self.count, is_cut=False)
             return
         whole = True
@@ -149,8 +168,8 @@ class Lines:
             else:
                 whole, row = row.endswith("\n"), row.removesuffix("\n")
         row = plain(row)
-        if (match := _PREFIX.match(row)) and match.end():
-            whole, row = whole and match["cri"] != "P", row[match.end() :]
+        row, is_partial = self._prefixes.strip(row)
+        whole = whole and not is_partial
         row, self._joined = (self._joined + row)[:MAX_ROW], ""
         if whole or is_cut:
             yield from _parts(row, self.count, is_cut)
@@ -159,7 +178,11 @@ class Lines:
 
 
 def _parts(row: str, number: int, is_cut: bool = False) -> Iterator[LogLine]:
-    *before, last = plain(row.removesuffix("\r")).split("\r")
+    if row[:1] in _OTHER_FORMATS and (records := records_of(row)):
+        for one in records:
+            yield LogLine(one.process, one.level, one.text, number, one.when, one.where, is_cut)
+        return
+    *before, last = plain(row.rstrip("\r").removesuffix("^M")).split("\r")
     for part in before:
         yield _line(part, number, is_cut=False)
     yield _line(last, number, is_cut)
@@ -172,10 +195,11 @@ def lines_of(text: str) -> Iterator[LogLine]:
 
 
 def is_binary(head: bytes) -> bool:
-    """Whether a file that begins with `head` is not text."""
+    """Whether a file that begins with `head` is not text; zeros before the text and rubbish after rows of vLLM are."""
     head = head[:HEAD_BYTES]
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _LOGGED.search(head):
         return False
+    head = head.lstrip(b"\0")
     odd = head.count(b"\0") + head.decode("utf-8", "replace").count("\ufffd")
     return odd > BINARY_SHARE * len(head)
 

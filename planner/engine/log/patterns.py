@@ -1,4 +1,6 @@
-"""All patterns of vLLM's log except `known_warnings.py`: failures and what to change, figures, settings, run time.
+"""Patterns of vLLM's log: what surrounds failures, figures, settings, run time.
+
+`causes.py` has the failures themselves, `known_warnings.py` the warnings.
 
 Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0, in the notes on the versions
 between and in real logs. All are searched in a line without its prefix.
@@ -8,184 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
 
 NUMBER = r"(-?\d[\d,]{0,20}(?:\.\d{1,20})?)"
 """A number, bounded like all gaps below, so that a search takes time linear in the line's length (tests/fuzz)."""
 
 # ---------------------------------------------------------------- failures
-
-Kind = type[EngineError]
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """A class of failures; `name` is shown to people."""
-
-    name: str
-    kind: Kind
-    advice: str
-    """What to change, in one or two sentences."""
-
-
-CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
-    Cause("KV cache too small", EngineOutOfMemory,
-          "Lower max_model_len or raise gpu_memory_utilization; more cards (tensor_parallel_size), a quantised model "
-          "or an fp8 kv_cache_dtype leave more. planner estimate --fit max_model_len finds the longest that fits."),
-    Cause("no room for a KV cache", EngineOutOfMemory,
-          "Weights and the profile's peak fill the budget: raise gpu_memory_utilization, lower "
-          "max_num_batched_tokens, or use more cards or a smaller model. planner estimate with these settings says "
-          "what fits."),
-    Cause("card already in use", EngineOutOfMemory,
-          "Another process holds memory of the card (nvidia-smi): end it, or lower gpu_memory_utilization below the "
-          "free share."),
-    Cause("host memory too small", EngineOutOfMemory,
-          "Give the machine or container more memory, or ask for less: VLLM_CPU_KVCACHE_SPACE or "
-          "gpu_memory_utilization on a CPU, swap_space and cpu_offload_gb on cards."),
-    Cause("out of memory", EngineOutOfMemory,
-          "Lower max_num_batched_tokens, max_num_seqs or gpu_memory_utilization. planner estimate with these "
-          "settings says what fits."),
-    Cause("bad flag", EngineRejected,
-          "Correct or remove the flag; `vllm serve --help` of the version that runs lists what it takes."),
-    Cause("bad setting", EngineRejected, "Change the setting that the message names."),
-    Cause("batch too small", EngineRejected,
-          "Raise max_num_batched_tokens to at least max_num_seqs and, without chunked prefill, to max_model_len; or "
-          "turn enable_chunked_prefill on."),
-    Cause("context too long", EngineRejected,
-          "Lower max_model_len to the model's own length, or scale its rope (hf_overrides)."),
-    Cause("layout impossible", EngineRejected,
-          "Choose a tensor_parallel_size that divides the model's heads and is at most the number of visible cards."),
-    Cause("model files", EngineRejected,
-          "Check the path as the container sees it (a volume?) and that config.json, tokenizer and weights are "
-          "there; for a name on the Hub: network, HF_TOKEN, and the terms of a gated model."),
-    Cause("model not supported", EngineRejected,
-          "This version does not know the architecture: take a newer vLLM, or set trust_remote_code if the model "
-          "brings its own code."),
-    Cause("card not capable", EngineRejected,
-          "The card lacks what these settings ask: try dtype half, another attention_backend, kv_cache_dtype auto, "
-          "or a quantization that the card runs."),
-    Cause("port in use", EngineCrashed,
-          "Another process, perhaps an earlier engine, listens on the port: stop it or choose another --port."),
-    Cause("address not there", EngineCrashed,
-          "No interface of this machine or container has the address: leave --host out, or 0.0.0.0 inside a "
-          "container."),
-    Cause("permission", EngineCrashed,
-          "The engine's user may not do this: check the owner of mounted folders and caches (HF_HOME, "
-          "VLLM_CACHE_ROOT), and take a port above 1023."),
-    Cause("disk full", EngineCrashed, "Free space where caches and models lie (HF_HOME, VLLM_CACHE_ROOT, /tmp)."),
-    Cause("too many open files", EngineCrashed,
-          "Start with a higher limit: ulimit -n 65536, docker run --ulimit nofile=65536."),
-    Cause("shared memory too small", EngineCrashed, "Start the container with --ipc=host or --shm-size=8g."),
-    Cause("no card visible", EngineCrashed,
-          "Start the container with --gpus all and the NVIDIA runtime, and check nvidia-smi inside it; planner gpus "
-          "says what is seen here."),
-    Cause("NCCL", EngineCrashed,
-          "Cards or ranks cannot talk: run once with NCCL_DEBUG=INFO; then --ipc=host, disable_custom_all_reduce, "
-          "NCCL_P2P_DISABLE=1 or, between machines, NCCL_SOCKET_IFNAME."),
-    Cause("ranks hang", EngineCrashed,
-          "A rank did not answer in time: look for the first error above; else try disable_custom_all_reduce or "
-          "NCCL_P2P_DISABLE=1, and NCCL_DEBUG=INFO to see where."),
-    Cause("start took too long", EngineCrashed,
-          "Raise VLLM_ENGINE_READY_TIMEOUT_S (VLLM_RPC_TIMEOUT for V0), or read the weights from a faster disk."),
-    Cause("CUDA error", EngineCrashed,
-          "Driver, kernel and card do not fit together: check the driver's version against the image's CUDA; run "
-          "once with CUDA_LAUNCH_BLOCKING=1, and with enforce_eager, to see whether graphs are at fault."),
-    Cause("memory changed while profiling", EngineCrashed,
-          "Another process released or took memory of the card during the start: start engines one after the other."),
-    Cause("killed", EngineCrashed,
-          "A process was ended from outside, most often because the host's memory ran out: see dmesg, and lower "
-          "swap_space, cpu_offload_gb or the number of engines."),
-    Cause("engine process gone", EngineCrashed,
-          "The engine's process ended without a word while the server went on: often the host's memory (dmesg), a "
-          "signal, or a crash in native code."),
-    Cause("not in the table", EngineCrashed, "Its own words are all that is known."),
-)}  # fmt: skip
-
-_PYDANTIC = r"Input should be|Extra inputs are|Unexpected keyword|Field required|Unable to parse"
-
-FAILURES: tuple[tuple[str, str], ...] = (
-    # The KV cache is too small, or would be.
-    ("KV cache too small", r"larger than the maximum number of tokens that can be stored in KV cache"),
-    ("KV cache too small", r"To serve at least one request with the model"),
-    ("no room for a KV cache", r"No available memory for the cache blocks"),
-    ("no room for a KV cache", r"Cannot auto-fit max_model_len: not enough GPU memory"),
-    ("card already in use", r"Free memory on device .{0,300}on startup is less than"),
-    ("host memory too small", r"Available memory on node .{0,300}less than desired CPU memory utilization"),
-    ("host memory too small", r"on kv cache allocation is less than requested memory for kv"),
-    ("host memory too small", r"Aborted due to the lack of CPU swap space"),
-    # An allocation failed.
-    ("out of memory", r"CUDA out of memory occurred when warming up"),
-    ("out of memory", r"(?:CUDA|HIP|XPU) out of memory"),
-    ("out of memory", r"CUDA error: out of memory|Cuda failure 2 'out of memory'|CUBLAS_STATUS_ALLOC_FAILED"),
-    # Flags, as argparse and pydantic say it.
-    ("bad flag", r"^(?:vllm(?: serve)?|\S+\.py): error: (?P<words>.+)"),
-    ("bad setting", r"^\s+Value error, (?P<words>.+?)(?: \[type=\w+, .*)?$"),
-    ("bad flag", rf"^\s+(?P<field_words>(?:{_PYDANTIC}).*?)(?: \[type=\w+, .*)?$"),
-    # Models.
-    ("model files", r"Repo id must be|is not a valid model identifier|Invalid repository ID or local directory"),
-    ("model files", r"does not appear to have a file named|Cannot find any model weights|Cannot access gated repo"),
-    ("model not supported", r"Model architectures .{0,300} (?:are not supported|failed to be inspected)"),
-    # What this GPU or machine cannot do, said as a RuntimeError or by a compiler.
-    ("card not capable", r"FlashAttention only supports Ampere|For FP8 input, output must have dtype"),
-    ("card not capable", r"out of resource: shared memory|type fp8\w+ not supported in this architecture"),
-    ("layout impossible", r"is less than than max local gpu count|to less than max local gpu count"),
-    # The machine under it.
-    ("port in use", r"(?i)address already in use"),
-    (
-        "shared memory too small",
-        r"Insufficient space in /dev/shm|insufficient shared memory|/dev/shm.{0,300}No space|Bus error",
-    ),
-    (
-        "shared memory too small",
-        r"unable to (?:open|mmap|resize|allocate) shared memory|Error while creating shared memory",
-    ),
-    ("no card visible", r"No CUDA GPUs are available|Failed to infer device type|Found no NVIDIA driver|libcuda\.so"),
-    ("NCCL", r"NCCL error|ncclUnhandled\w+|ncclSystemError|ncclInternalError|ncclRemoteError"),
-    ("CUDA error", r"CUDA error: .+|CUDA driver version is insufficient|no kernel image is available"),
-    ("memory changed while profiling", r"Error in memory profiling"),
-    ("host memory too small", r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|Cannot allocate memory"),
-    ("host memory too small", r"^MemoryError\b"),
-    ("killed", r"died, exit code: -(?:9|7|11|6)\b|^Killed\b|^Segmentation fault"),
-)
-"""(cause, pattern) by weight; the first that occurs anywhere counts: a rank that runs out of memory makes the others
-fail in NCCL, often before it logs its own error. A group `words` is the message."""
-
-REFUSALS: tuple[tuple[str, str], ...] = (
-    ("host memory too small", r"Too large swap space|The worker already uses .{0,300} of CPU memory"),
-    ("card already in use", r"Free memory on device|Externally held weights on device"),
-    (
-        "batch too small",
-        r"max_num_batched_tokens .{0,300}(?:is smaller than max_model_len|must be greater than or equal)",
-    ),
-    ("context too long", r"User-specified max_model_len|is greater than the derived max_model_len"),
-    ("layout impossible", r"must be divisible by tensor parallel size|is not divisible by|num_kv_heads % tp_size"),
-    ("layout impossible", r"larger than the number of available GPUs|Unable to load Ray|aligned with the quantized"),
-    ("card not capable", r"not supported for the current GPU|Bfloat16 is only supported|Invalid attention backend"),
-    ("card not capable", r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not"),
-    ("model files", r"No such file or directory|FileNotFoundError|is not a local folder|401 Client Error|GatedRepo"),
-    ("model files", r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound"),
-    (
-        "model not supported",
-        r"(?i)does not recognize this architecture|architectures? .{0,300}not supp|trust_remote_code",
-    ),
-    ("permission", r"Permission denied|\[Errno 13\]|Read-only file system"),
-    ("address not there", r"Cannot assign requested address|\[Errno 99\]|Name or service not known"),
-    ("disk full", r"No space left on device|\[Errno 28\]|Disk quota exceeded"),
-    ("too many open files", r"Too many open files|\[Errno 24\]"),
-    ("start took too long", r"(?i)timed out waiting for (?:new )?engine|Engine process .{0,300}timed? ?out"),
-    (
-        "ranks hang",
-        r"RPC call to .{0,300} timed out|collective operation timeout|Watchdog caught|MQLLMEngine didn't reply",
-    ),
-    ("killed", r"killed \(exit code|bus error \(exit code"),
-    (
-        "engine process gone",
-        r"output_handler failed|engine core .{0,300}unexpectedly|Engine core proc .{0,300} died|EngineDead",
-    ),
-)
-"""(cause, pattern) for messages that match none of FAILURES: those of an exception or of a silent death."""
 
 PHASE_ADVICE: Mapping[str, str] = {
     "loading weights": "The weights do not fit: more cards (tensor_parallel_size), a quantised model or "
@@ -223,14 +52,53 @@ LATER_NOISE = re.compile(
     r"|MQClientClosed|Background loop has errored|Worker proc .{0,300} died|WorkerProc initialization failed"
     r"|AsyncLLM output_handler failed|exit code: -15|Executor failed|Worker processes are not running"
     r"|CancelledError|worker died|BrokenPipeError|EngineGenerateError|ConnectionResetError"
-    r"|(?:RPC call to|MQLLMEngine|RPCServer) .{0,300}(?:timed out|reply within)"
+    r"|(?:RPC call to|MQLLMEngine|RPCServer) .{0,300}(?:timed out|reply within)|ActorDiedError"
+    r"|The actor (?:died|is dead)"
+    r"|RuntimeError: cancelled$|fatal signal from worker|MQLLMEngine is already dead|failed to be inspected"
+    r"|^(?:\w+\.)*TimeoutError$|^EOFError\b|: Traceback \(most recent call last\):$|RayTaskError|AsyncEngineDeadError"
+    r"|Error in inspecting model|died unexpectedly|the TorchScript interpreter|exception in a background process"
+    r"|DistStoreError: .{0,80}timed out after|Hit an exception\b"
+    r"|Engine loop is not running|^NoneType: None$|Engine process \(pid \d+\) died|No heartbeat received from MQ"
 )
+CHAINED = re.compile(r"^\s*(?:The above exception was the direct cause|During handling of the above exception)")
+"""Lines between two exceptions of one chain; the last of the chain says most."""
+FRAME = re.compile(r'\s{0,200}(?:\|\s{0,20})?File "(?P<frame>[^"]{1,500}", line \d{1,9}(?:, in .{1,200})?)$')
+_TROUBLE = (
+    "error", "fail", "exception", "cannot", "can't", "unable", "not ", "no ", "fatal", "killed", "died", "dead",
+    "exceed", "timed out", "timeout", "memory", "undefined", "invalid", "support", "already", "larger", "signal",
+    "sigs", "caught", "require", "least", "terminat", "please", "start a new", "attempt", "trace", "status",
+    "pending", "fault", "exit", "encountered", "must", "unique", "version", "driver", "sufficient", "unexpected",
+    "changed", "abort", "input", "less ", "gloo", "nccl", "connect", "barrier", "didn't", "exc.", "cuh", "nrt_",
+    "nonetype", "nvml",
+    "interpreter", "closed", "feasible", "bounds", "mismatch", "too old", "nvidia-", "unsatisfied", "libcuda",
+    "extra ", "sigf", "sigb", "siga", "sigi", "sigk",
+)  # fmt: skip
+"""Every line that can match a sign, LATER_NOISE or FATAL has one of these, in lower case (tests/fuzz)."""
+
+
+def has_trouble(text: str) -> bool:
+    """Whether a line can match a sign of a failure; cheaper than to search for each."""
+    text = text.lower()
+    return any(word in text for word in _TROUBLE)
+
+
+HARMLESS = re.compile(
+    r"exit code: -15|^Dumping (?:input data|scheduler)|^Cannot use FA version \d is not supported due to"
+)
+"""Lines of ERROR that name no cause: a worker that was told to end, what every start on Turing prints, dumps."""
+VLLM_FRAME = re.compile(r"[/\\]vllm[/\\](?!lib\w{0,2}[/\\]|bin[/\\])")
+"""Paths of vLLM's own code, not of a folder of that name that holds an environment."""
+REASON = re.compile(r"(?i)\b(?:fatal|error|undefined|not defined|not found|failed|unsupported|no such|cannot)\b")
+"""Words of the lines below a message that holds no reason itself."""
 FATAL = re.compile(
     r"EngineDeadError|EngineCore (?:failed to start|encountered an? (?:issue|fatal error))|Engine loop has died"
     r"|(?:Engine core|Worker) proc .{0,300} died|engine core exited unexpectedly|Background loop has errored"
     r"|Engine (?:core initialization failed|process failed to start|background task failed)"
     r"|died, exit code: -(?!15\b)\d|WorkerProc (?:failed|hit an exception)|^Fatal Python error|^Segmentation fault"
-    r"|^Killed\b"
+    r"|^Killed\b|fatal signal from worker|MQLLMEngine is already dead|died unexpectedly"
+    r"|SIG(?:SEGV|ABRT|BUS|FPE) received"
+    r"|^terminate called after throwing|watchdog thread terminated|ActorDiedError|The actor (?:died|is dead)"
+    r"|Engine core hit an exception|EngineCore hit an exception|engine process is dead"
 )
 """Lines after which the engine no longer serves; an error without one may be of a single request."""
 # Exceptions caused by the configuration: during a start they come from checks, and recur at each start.
@@ -259,16 +127,27 @@ STOPPED = re.compile(
     r"^\[shutdown\] API server: shutdown triggered|^Shutting down FastAPI HTTP server|is gracefully shutting down"
 )
 """Lines of an engine that was told to end: errors after it are no failure."""
-PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+TOLD = re.compile(
+    r"^KeyboardInterrupt\b|^(?:Received|Got|Caught) (?:signal )?(?:SIGTERM|SIGINT|15\b)|Received (?:SIGTERM|SIGINT)\b"
+    r"|^Received shutdown signal|^slurmstepd: error: .{0,200}(?:CANCELLED|DUE TO TIME LIMIT)"
+)
+"""Lines of a process that a signal ended, also before it served."""
+RAY = re.compile(r"^(?:Ray\w*Worker|_MapWorker|ServeReplica|DPEngineCoreActor|raylet)")
+"""Names of processes that Ray started."""
+FRAME_PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), phase)
     for pattern, phase in (
-        # Frames of the traceback.
         (r", in load_model$", "loading weights"),
         (r", in (?:profile_run|determine_num_available_blocks|determine_available_memory)$", "profiling"),
         (r", in (?:initialize_kv_cache|_?allocate_kv_cache\w*|_init_cache_engine)$", "allocating the KV cache"),
         (r", in capture_model$", "graph capture"),
         (r", in (?:_dummy_sampler_run|_dummy_pooler_run)$", "sampler warm-up"),
-        # Lines of the log.
+    )
+)
+"""Phases by the frames of a traceback."""
+PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), phase)
+    for pattern, phase in (
         (r"^Starting to load model|^Loading model from scratch", "loading weights"),
         (r"[Mm]odel (?:loading|weights) took|^Loading weights took", "profiling"),
         (r"# \w+ blocks: |KV cache size: |Available KV cache memory", "allocating the KV cache"),

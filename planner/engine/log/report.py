@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from planner.engine.log.failures import FailureInLog, FailureReader, classify, is_known, one_line
+from planner.engine.log.failures import FailureReader
 from planner.engine.log.known_warnings import Note, note_of
 from planner.engine.log.lines import LogLine, lines_of
 from planner.engine.log.patterns import (
@@ -25,11 +25,15 @@ from planner.engine.log.patterns import (
     SIMULATED,
     STARTED,
     STOPPED,
+    TOLD,
+    VLLM_FRAME,
+    has_trouble,
     is_routine,
 )
 from planner.engine.log.serving import RunReader, RunSummary
 from planner.engine.log.settings import Scalar, SettingDifference, SettingsReader
 from planner.engine.log.start_facts import FactsReader, StartFacts, StartTimes
+from planner.engine.log.verdict import FailureInLog, classify, is_known, one_line, told_to_end
 
 Status = Literal["starting", "up", "ended", "failed"]
 """State of the engine. `ended`: it was told to end, and did so in order."""
@@ -116,6 +120,8 @@ class LogReport:
     run: RunSummary | None
     counts: Counts
     samples: tuple[Sample, ...]
+    was_up: bool
+    """Whether it served, or could have, at any time of this start."""
     num_starts: int
     earlier: tuple[EarlierStart, ...]
     is_simulated: bool
@@ -134,6 +140,8 @@ class _Start:
         self.url: str | None = None
         self.fatal: LogLine | None = None
         """The first line after which the engine could no longer serve."""
+        self.told: LogLine | None = None
+        """The first line that says that a signal ended it."""
         self.first = self.ready = self.last = ""
 
     def feed(self, line: LogLine) -> tuple[bool, EventKind | None]:
@@ -153,7 +161,12 @@ class _Start:
         told, is_setting = self.facts.feed(line), self.settings.feed(line)
         if (kind := self._milestone(line, text)) is not None:
             return True, kind
-        if not self.is_stopped and line.level != "INFO" and FATAL.search(text):
+        if self.failures.is_frame:
+            return VLLM_FRAME.search(text) is not None, None
+        if self.told is None and self.fatal is None and line.is_trouble and TOLD.search(text):
+            self.told, self.is_stopped = line, True
+            return True, "stop"
+        if not self.is_stopped and line.level != "INFO" and has_trouble(text) and FATAL.search(text):
             self.fatal = self.fatal or line
             return True, "error"
         if is_cause:
@@ -188,8 +201,8 @@ class _Start:
             if self.fatal or (is_dead and not self.is_stopped):
                 return "failed", self.failures.failure(is_server=True) or self._silent_death(exit_code)
             return "ended" if self.is_stopped or exit_code is not None else "up", None
-        if self.is_stopped:
-            return "ended", None
+        if self.is_stopped and (found is None or self.told is None or self._is_after_told(found)):
+            return "ended", None if self.told is None else told_to_end(self.told, self.phase, self.lasted_s())
         if self.fatal or is_dead or (found is not None and not is_running):
             return "failed", found or self._silent_death(exit_code)
         return "starting", None
@@ -202,15 +215,35 @@ class _Start:
             death, words=one_line(self.fatal.text), number=self.fatal.number, cause=classify(self.fatal.text)
         )
 
+    @property
+    def phase(self) -> str | None:
+        return self.failures.phase
+
+    def _is_after_told(self, found: FailureInLog) -> bool:
+        return self.told is not None and (found.number or 0) >= self.told.number
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether this start served, failed or ended, so that a banner that follows is of another."""
+        return self.is_serving or self.is_stopped or self.fatal is not None
+
     def start_s(self) -> float | None:
-        if not self.first or not self.ready:
-            return None
-        try:  # the log has no year; a leap year has every day
-            began, ready = (datetime.strptime(f"2000-{w}", "%Y-%m-%d %H:%M:%S") for w in (self.first, self.ready))
-        except ValueError:
-            return None
-        seconds = (ready - began).total_seconds()
-        return seconds if seconds >= 0 else None
+        return _seconds(self.first, self.ready)
+
+    def lasted_s(self) -> float | None:
+        return _seconds(self.first, self.last)
+
+
+def _seconds(first: str, last: str) -> float | None:
+    """Seconds between two times of the log, which has no year; None if one is missing or they are not in order."""
+    if not first or not last:
+        return None
+    try:  # a leap year has every day
+        began, ended = (datetime.strptime(f"2000-{when}", "%Y-%m-%d %H:%M:%S") for when in (first, last))
+    except ValueError:
+        return None
+    seconds = (ended - began).total_seconds()
+    return seconds if seconds >= 0 else None
 
 
 class _Tally:
@@ -249,7 +282,7 @@ class LogReader:
 
     def feed(self, line: LogLine) -> LogEvent | None:
         self._lines += 1
-        if self._start.is_named and STARTED.search(line.text):
+        if (self._start.is_named or self._start.is_ended) and STARTED.search(line.text):
             self._restart(line)
         understood, kind = self._start.feed(line)
         note = self._note(line) if kind in ("error", "setting") or (kind is None and not understood) else None
@@ -301,7 +334,7 @@ class LogReader:
             self._close_group()
             self._group, self._group_text, self._group_number = group, line.text, line.number
             self._group_known = False
-        self._group_known |= is_known(line.text)
+        self._group_known |= is_known(line.text) or note_of(line.text) is not None
         if EXCEPTION.fullmatch(line.text):
             self._group_text = line.text
 
@@ -334,6 +367,7 @@ class LogReader:
             run=start.run.summary(facts.engine_generation == "V0"),
             counts=Counts(self._lines, self._understood, self._warnings.total, self._errors.total),
             samples=(*self._warnings.most(), *self._errors.most()),
+            was_up=start.is_serving or start.has_routes or status == "up",
             num_starts=self._num_starts + 1,
             earlier=tuple(self._earlier),
             is_simulated=start.is_simulated,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from planner.engine import LogEvent, LogReport, SeenNote
+from planner.engine import LogEvent, LogReport, SeenNote, advise
 
 if TYPE_CHECKING:
     from planner.report.log.beside_study import StudyComparison
@@ -18,7 +18,8 @@ NOT_UP = 3
 
 
 def exit_code_of(report: LogReport) -> int:
-    return NOT_UP if report.status in ("failed", "starting") else 0
+    is_ended_early = report.status == "ended" and not report.was_up
+    return NOT_UP if report.status in ("failed", "starting") or is_ended_early else 0
 
 
 # --- JSON ---
@@ -48,10 +49,11 @@ def log_document(report: LogReport, source: str, compared: StudyComparison | Non
         else {
             "kind": failure.kind.__name__,
             "cause": failure.cause.name,
+            "fault": failure.cause.fault,
             "phase": failure.phase,
             "line": failure.number,
             "words": failure.words,
-            "advice": failure.advice(report.facts.vllm_version),
+            "advice": advise(report),
         },
         "run": None if report.run is None else asdict(report.run),
         "counts": asdict(report.counts),

@@ -148,7 +148,7 @@ def read_source(source: Source, follow: bool = False, on_event: Callable[[LogEve
             for chunk in source.chunks(follow):
                 if is_first and is_binary(chunk):
                     raise InputError(f"{source.name}: is binary, not a log")
-                is_first = False
+                is_first = is_first and not chunk.strip(b"\0")
                 for line in lines.feed(chunk):
                     take(line)
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from planner.engine import (
     StartFacts,
     StartTimes,
     Status,
+    advise,
     words_of,
 )
 from planner.trials import SIMULATED_BANNER
@@ -53,7 +54,7 @@ def log_view(report: LogReport, name: str, compared: StudyComparison | None = No
     if report.is_simulated:
         parts.insert(0, Text(SIMULATED_BANNER, "bold yellow"))
     if report.failure is not None:
-        parts.append(_failure(report.failure, report.facts.vllm_version))
+        parts.append(_failure(report.failure, advise(report)))
     parts.append(_rows([*_start(report), *_capacity(report.facts, compared), *_run(report.run)]))
     if memory := _memory(report.facts, compared):
         parts.append(memory)
@@ -92,14 +93,14 @@ def _rows(rows: Iterable[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def _failure(failure: FailureInLog, version: str | None) -> Table:
+def _failure(failure: FailureInLog, advice: str) -> Table:
     phase = f", {'' if failure.phase == 'under load' else 'while '}{failure.phase}" if failure.phase else ""
     line = f" (line {failure.number})" if failure.number else ""
     return _rows(
         [
             ("cause", Text(f"{failure.cause.name}{phase}{line}", "bold red")),
             ("it says", failure.words),
-            ("change", Text(failure.advice(version), "bold")),
+            ("change", Text(advice, "bold")),
         ]
     )
 

@@ -19,8 +19,9 @@ Phase = Literal["down", "starting", "serving"]
 Action = Literal["remove", "launch", "probe"]
 """Remove the container; launch the state's rung in place of whatever is there; or ask for one token."""
 Kind = Literal[
-    "out of memory", "killed", "refused", "failed start", "start timeout", "crashed", "unhealthy", "stuck", "gone"
-]
+    "out of memory", "killed", "environment", "refused", "failed start", "start timeout", "crashed", "unhealthy",
+    "stuck", "gone",
+]  # fmt: skip
 START_FAILURES = ("refused", "failed start")
 HOUR_S = 3600.0
 GAP_S = 60.0
@@ -37,6 +38,8 @@ class Death:
     exit_code: int | None = None
     is_out_of_memory_kill: bool = False
     """Whether the kernel killed one of its processes at the memory limit."""
+    is_outside: bool = False
+    """Whether no rung is at fault, but the machine, its installation or somebody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,8 @@ def quiet_s(policy: Policy, state: State) -> float:
 def kind_of(death: Death, had_served: bool) -> Kind:
     if death.is_out_of_memory_kill or death.error == "EngineOutOfMemory":
         return "out of memory"
+    if death.is_outside:
+        return "environment"
     if death.error == "EngineRejected" and not had_served:
         return "refused"
     if death.exit_code in (137, -9):

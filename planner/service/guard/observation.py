@@ -179,4 +179,5 @@ def _death_of(error: EngineError, exit_code: int | None, is_out_of_memory_kill: 
         words=f"{kill if is_out_of_memory_kill else ''}{error}",
         exit_code=exit_code,
         is_out_of_memory_kill=is_out_of_memory_kill,
+        is_outside=error.is_outside,
     )

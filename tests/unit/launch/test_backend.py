@@ -1,19 +1,22 @@
-"""Waiting for an engine: whatever its /health sends, the wait ends by its deadline, with what was seen."""
+"""Waiting for an engine: whatever /health sends, it ends by its deadline; and whose fault it is that one ended."""
 
 from __future__ import annotations
 
 import gzip
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from planner.errors import Disturbed, EngineOutOfMemory, EngineStartTimeout
+from planner.errors import Disturbed, EngineOutOfMemory, EngineRejected, EngineStartTimeout, PlannerError
 from planner.launch import backend
 from planner.launch.backend import Ending, Server, wait_until_ready
+from planner.launch.process import ProcessBackend
 from tests.evil_servers import HEAD, body, dribble, flood, once, serving
 
 
@@ -102,3 +105,30 @@ def test_an_engine_that_dies_meanwhile_has_its_own_cause(monkeypatch: pytest.Mon
 def test_a_whole_answer_is_ready() -> None:
     with serving(once(body(b""))) as url:
         wait_until_ready(Running(url), time.monotonic() + 60)
+
+
+# ---------------------------------------------------------------- whose fault an end is
+
+DRIVER = "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 803: system has unsupported display driver"
+PORT = "OSError: [Errno 98] Address already in use"
+HEADS = "ValueError: Total number of attention heads (40) must be divisible by tensor parallel size (3)."
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        (DRIVER, Disturbed, "driver does not fit: "),
+        (PORT, Disturbed, "another process took its port: "),
+        (HEADS, EngineRejected, "Total number of attention heads"),
+    ],
+)
+def test_an_engine_that_no_settings_would_start_is_launched_again(
+    make_problem: Callable[..., Any], tmp_path: Path, said: str, kind: type[PlannerError], words: str
+) -> None:
+    """A process that says why and ends, as vLLM does."""
+    problem = make_problem(engine__command=[sys.executable, "-c", f"import sys; print({said!r}); sys.exit(1)"])
+    backend = ProcessBackend(problem, tmp_path / "logs", tmp_path / "cache")
+    with pytest.raises(kind) as raised, backend.serve(problem.default, 0):
+        pass
+    assert type(raised.value) is kind
+    assert str(raised.value).startswith(words)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from planner.engine.config import FIELDS
+from planner.engine.log.causes import CAUSES
 from planner.engine.log.known_warnings import NOTES, note_of
 from planner.engine.log.lines import Lines, lines_of
-from planner.engine.log.patterns import CAUSES, FAILURES, LOGGED_AS, PHASE_ADVICE, PHASES, REFUSALS, SETTINGS
+from planner.engine.log.patterns import FRAME_PHASES, LOGGED_AS, PHASE_ADVICE, PHASES, SETTINGS
+from planner.engine.log.raised import RAISED
 from planner.engine.log.report import LogReader, LogReport, read_log
 from planner.engine.log.serving import RunSummary
 from planner.engine.log.settings import SettingDifference, differences
@@ -236,13 +238,16 @@ def test_every_note_has_a_message_and_a_name_of_its_own() -> None:
 
 
 def test_tables_name_only_what_exists() -> None:
-    assert {cause for cause, _ in (*FAILURES, *REFUSALS)} < set(CAUSES)
-    assert set(PHASE_ADVICE) == {phase for _, phase in PHASES}
+    assert {cause for cause, *_ in RAISED} < set(CAUSES)
+    assert set(PHASE_ADVICE) == {phase for _, phase in (*FRAME_PHASES, *PHASES)}
     assert {*LOGGED_AS.values(), *(name for name, _ in SETTINGS)} < set(FIELDS)
     ours = " ".join([*(c.advice for c in CAUSES.values()), *PHASE_ADVICE.values(), *(n.advice for n in NOTES)])
     others = {
         "hf_overrides", "fix_mistral_regex", "gptq_marlin", "benchmark_moe", "disable_hybrid_kv_cache_manager",
-        "gpu_p2p_access_cache", "min_p", "logit_bias", "expandable_segments", "k_scale", "top_p",
+        "compilation_config", "enable_log_requests", "num_speculative_tokens", "mm_processor_kwargs",
+        "limit_mm_per_prompt", "sm_120", "sm_121",
+        "torch_compile_cache", "kv_offloading_size", "max_lora_rank", "num_gpus", "session_latest", "min_p",
+        "gpu_p2p_access_cache", "logit_bias", "expandable_segments", "k_scale", "top_p",
     }  # fmt: skip
     assert set(re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", ours)) - others <= set(FIELDS)
 
@@ -391,6 +396,21 @@ def test_unknown_warnings_are_counted_and_not_guessed() -> None:
     assert report.notes == ()
     assert report.counts.unknown_warnings == 20
     assert [(sample.text, sample.times) for sample in report.samples] == [("A novelty of version 0.99, number 0", 20)]
+
+
+def test_what_every_start_on_turing_prints_as_an_error_is_harmless() -> None:
+    line = (
+        "(EngineCore pid=9) ERROR 11-23 18:25:00 [fa_utils.py:57] Cannot use FA version 2 is not supported due to FA2 "
+        "is only supported on devices with compute capability >= 8\n"
+    )
+    report = read_log(UP + line)
+    assert (report.status, report.counts.unknown_errors) == ("up", 0)
+    assert [(seen.note.name, seen.note.weight) for seen in report.notes] == [
+        ("no FlashAttention 2 on this card", "harmless")
+    ]
+    died = read_log(line + "INFO 11-23 18:25:01 [x.py:1] more\n", exit_code=1).failure
+    assert died is not None
+    assert "FA2" not in died.words
 
 
 def test_preemptions_of_v0_are_its_last_count() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import msgspec
@@ -302,6 +302,8 @@ def test_a_kernels_kill_at_the_memory_limit_is_out_of_memory_whatever_the_log_sa
         (REFUSED, True, "crashed"),
         (KILLED, True, "killed"),
         (CRASHED, False, "failed start"),
+        (replace(CRASHED, is_outside=True), False, "environment"),
+        (replace(REFUSED, is_outside=True), False, "environment"),
         (CRASHED, True, "crashed"),
         (OUT_OF_MEMORY, True, "out of memory"),
     ],
