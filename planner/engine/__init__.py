@@ -57,6 +57,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "speculation": ["Speculation", "speculation_of"],
         "versions": [
             "BATCHES_IN_FLIGHT_SINCE",
+            "BITSANDBYTES_ALONE_SINCE",
             "BLOCK_ALIGNED_BY_SIZE_SINCE",
             "COMPILE_COUNTS_SINCE",
             "CONCURRENCY_BY_BLOCKS_SINCE",

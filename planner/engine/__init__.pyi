@@ -75,6 +75,7 @@ from planner.engine.metrics_page import ttft_quantile as ttft_quantile
 from planner.engine.speculation import Speculation as Speculation
 from planner.engine.speculation import speculation_of as speculation_of
 from planner.engine.versions import BATCHES_IN_FLIGHT_SINCE as BATCHES_IN_FLIGHT_SINCE
+from planner.engine.versions import BITSANDBYTES_ALONE_SINCE as BITSANDBYTES_ALONE_SINCE
 from planner.engine.versions import BLOCK_ALIGNED_BY_SIZE_SINCE as BLOCK_ALIGNED_BY_SIZE_SINCE
 from planner.engine.versions import COMPILE_COUNTS_SINCE as COMPILE_COUNTS_SINCE
 from planner.engine.versions import CONCURRENCY_BY_BLOCKS_SINCE as CONCURRENCY_BY_BLOCKS_SINCE

