@@ -99,6 +99,13 @@ from planner.engine.versions import MAMBA_ALIGN_SINCE as MAMBA_ALIGN_SINCE
 from planner.engine.versions import MAMBA_BLOCKS_CHECKED_SINCE as MAMBA_BLOCKS_CHECKED_SINCE
 from planner.engine.versions import MLA_HYBRID_BLOCK_SINCE as MLA_HYBRID_BLOCK_SINCE
 from planner.engine.versions import LATEST as LATEST
+from planner.engine.versions import TENSORS_ON_TURING_SINCE as TENSORS_ON_TURING_SINCE
+from planner.engine.versions import MARLIN_ON_TURING_SINCE as MARLIN_ON_TURING_SINCE
+from planner.engine.versions import NVFP4_ON_TURING_SINCE as NVFP4_ON_TURING_SINCE
+from planner.engine.versions import PLAIN_AWQ_IN_BFLOAT16_SINCE as PLAIN_AWQ_IN_BFLOAT16_SINCE
+from planner.engine.versions import MODELOPT_FP8_ON_AMPERE_SINCE as MODELOPT_FP8_ON_AMPERE_SINCE
+from planner.engine.versions import NVFP4_MARLIN_SINCE as NVFP4_MARLIN_SINCE
+from planner.engine.versions import V1_ONLY_SINCE as V1_ONLY_SINCE
 from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TORCH_SINCE
 from planner.engine.versions import NEWEST as NEWEST
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE

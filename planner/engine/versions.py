@@ -47,6 +47,9 @@ SMALL_BATCH_ON_A100_SINCE = Version("0.9.0")
 CONCURRENCY_BY_BLOCKS_SINCE = Version("0.9.1")
 """V1's maximum concurrency counts whole blocks of a request; before, tokens over max_model_len (v1/core/
 kv_cache_utils.py:get_max_concurrency_for_kv_cache_config, which 0.9.0 does not have)."""
+NVFP4_MARLIN_SINCE = Version("0.9.0")
+"""NVFP4 weights run on Marlin from compute capability 8.0 on (0.11.2 layers/quantization/modelopt.py; 0.8.5 asks for
+10.0; those between were not read)."""
 CONTEXT_IN_BUDGET_UNTIL = Version("0.9.0")
 """V1 subtracts the CUDA context and other processes from the budget (vllm@0.8.5 v1/worker/gpu_worker.py)."""
 
@@ -103,6 +106,9 @@ FP8_KV_ON_ADA_SINCE = Version("0.12.0")
 MODELOPT_KV_SCHEME_SINCE = Version("0.14.0")
 """kv_cache_dtype auto follows a modelopt checkpoint (utils/torch_utils.py:get_kv_cache_quant_algo_string; 0.13.0 does
 not have it)."""
+TENSORS_ON_TURING_SINCE = Version("0.12.0")
+"""compressed-tensors with 4- or 8-bit integers as weights alone run on compute capability 7.5 (vLLM's pull request
+29732; 0.11.2 asks for 8.0)."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 """Marlin's kernels run on compute capability 7.5 (vLLM's pull request 29901)."""
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
@@ -129,6 +135,10 @@ WIDER_GROUPS_SINCE = Version("0.18.0")
 FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
 """Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
 FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
+
+NVFP4_ON_TURING_SINCE = Version("0.17.0")
+"""NVFP4 weights run on compute capability 7.5 (0.17.0 layers/quantization/modelopt.py; 0.14.0 refuses them, vLLM's
+issue 32838; those between were not read)."""
 
 # 0.20 to 0.22
 KV_SIZE_BY_REQUESTS_SINCE = Version("0.20.1")
@@ -163,6 +173,9 @@ PREFIX_LM_BATCH_SINCE = Version("0.22.0")
 arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""
 
 # 0.23 and later
+PLAIN_AWQ_IN_BFLOAT16_SINCE = Version("0.24.0")
+"""The plain kernels of AWQ and GPTQ compute in bfloat16 too (layers/quantization/auto_awq.py; 0.20.0 has awq.py,
+float16 alone; those between were not read)."""
 SECOND_RUNNER_SINCE = Version("0.23.0")
 """Model runner V2 serves some architectures (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES)."""
 FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
@@ -179,6 +192,9 @@ HYBRID_PREFIX_SINCE = Version("0.26.0")
 MLA_HYBRID_BLOCK_SINCE = Version("0.27.0")
 """The block of a hybrid with latent attention is a multiple of 128 tokens (platforms/interface.py; 0.26.0 has no such
 line)."""
+MODELOPT_FP8_ON_AMPERE_SINCE = Version("0.27.0")
+"""ModelOpt's FP8 runs on compute capability 8.0 (0.27.1 layers/quantization/modelopt.py; 0.24.0 asks for 8.9; those
+between were not read)."""
 SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
 """Model runner V2 serves every architecture."""
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
