@@ -197,8 +197,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         tensor_parallel_size=settings.get("tensor_parallel_size") or 1,
         pipeline_parallel_size=settings.get("pipeline_parallel_size") or 1,
         kv_cache_dtype=kv_cache_dtype,
-        attention_backend=settings.get("attention_backend")
-        or default_backend(generation, gpu, version, kv_cache_dtype),
+        attention_backend=_named_backend(settings) or default_backend(generation, gpu, version, kv_cache_dtype),
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=column("max_num_batched_tokens", batched),
@@ -268,6 +267,15 @@ def _is_big(gpu: GpuSpec, version: Version) -> bool:
         return "H100" in gpu.name or "H200" in gpu.name
     is_small = gpu.name.startswith("A100") and version >= SMALL_BATCH_ON_A100_SINCE
     return gpu.memory_bytes >= BIG_CARD_BYTES and not is_small
+
+
+def _named_backend(settings: Mapping[str, Any]) -> str | None:
+    """The attention backend that a setting names, in capitals as vLLM reads it; None for `auto`.
+
+    Source: vllm@0.24.0 config/attention.py:validate_backend_before.
+    """
+    name = str(settings.get("attention_backend") or "auto").upper()
+    return None if name == "AUTO" else name
 
 
 def resolve_dtype(dtype: str | None, model: ModelSpec, gpu: GpuSpec, version: Version) -> str:

@@ -25,6 +25,7 @@ from planner.engine import (
     refused_choice,
     resolve,
 )
+from planner.estimate.chance import HOPELESS, OPEN_RULES, start_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.intervals import Doubts
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
@@ -47,6 +48,8 @@ class Answer:
     deployment: Deployment
     violated: tuple[Constraint, ...]
     """Rules it breaks, in the order in which vLLM would check them; empty if it starts."""
+    lacking: tuple[Constraint, ...] = ()
+    """Rules of memory that it breaks by the best estimate, while its doubt leaves the start open."""
     dangers: tuple[Danger, ...] = ()
     """Risks that may make it fail, at start or under load."""
     notes: tuple[str, ...] = ()
@@ -62,7 +65,12 @@ class Answer:
             return "will not start"
         if not self.deployment.model.is_modelled:
             return "cannot say"
-        return "at risk" if self.dangers else "starts"
+        return "at risk" if self.dangers or self.lacking else "starts"
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether it breaks no rule by the best estimate."""
+        return not self.violated and not self.lacking
 
     @property
     def reasons(self) -> list[str]:
@@ -168,12 +176,12 @@ class Setup:
             return found
         longest = int(found.deployment.engine.max_model_len)
         low, high, best = 0, longest, found
-        if found.violated:
+        if not found.is_likely:
             while high - low > 1:
                 middle = (low + high) // 2
                 tried = self._answer(middle)
-                low, high, best = (low, middle, best) if tried.violated else (middle, high, tried)
-        if best.violated:
+                low, high, best = (middle, high, tried) if tried.is_likely else (low, middle, best)
+        if not best.is_likely:
             return found
         fits = best.deployment.engine.max_model_len
         adapts = kv_dangers(best.deployment) if best.deployment.memory.kv_interval_bytes[0] > 0 else []
@@ -248,13 +256,22 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = (), flags:
     """Judge a deployment; `refused` holds what vLLM's command line already refuses, `flags` what it gets beside."""
     reads_images = deployment.model.has_vision_tower
     doubts = tuple(one for one in flags.doubts if reads_images or not one.images_only)
-    deployment = _widened(deployment, sum(one.share for one in doubts))
     broken = check(deployment)
     doubtful = {STARTS_ANYWAY} if deployment.model.is_modelled else {STARTS_ANYWAY, OUT_OF_MEMORY}
+    lacking = tuple(c for c in broken if c.kind not in doubtful and c.name in OPEN_RULES)
+    chance = start_chance(deployment) if lacking and not deployment.gpu.is_cpu else 0.0
+    if chance < HOPELESS:
+        lacking = ()
+    violated = (*refused, *_refused(flags), *(c for c in broken if c.kind not in doubtful and c not in lacking))
+    may = f"by the best estimate; with its doubt about {round(10 * chance) or 1} of 10 such starts succeed"
+    found = [*(Danger(c.name, f"{c.message.rstrip('.')} ({may})") for c in lacking)]
+    found += [Danger(c.name, c.message) for c in broken if c.kind in doubtful]
+    deployment = _widened(deployment, sum(one.share for one in doubts))
     return Answer(
         deployment,
-        violated=(*refused, *_refused(flags), *(c for c in broken if c.kind not in doubtful)),
-        dangers=(*(Danger(c.name, c.message) for c in broken if c.kind in doubtful), *dangers(deployment)),
+        violated=violated,
+        lacking=lacking,
+        dangers=(*found, *dangers(deployment)),
         notes=(*hints(deployment), *flags.notes),
         unmodelled=doubts,
         set_aside=flags.set_aside,

@@ -137,7 +137,7 @@ def _change_words(name: str, now: Any, value: Any) -> str:
 def nearest_fixes(setup: Setup, base: Answer | None = None) -> list[Fix]:
     """At most MOST_FIXES changes, best first; an empty list if no change gains anything or makes it start."""
     base = base or setup.answer()
-    if base.violated:
+    if not base.is_likely:
         return _starting(setup, base)
     if base.verdict == "cannot say":
         return []
@@ -158,7 +158,7 @@ Good: TypeAlias = Callable[[Answer], bool]
 
 def works(answer: Answer) -> bool:
     """Whether an answer is worth printing: it starts, perhaps at risk."""
-    return answer.verdict in {"starts", "at risk"}
+    return answer.is_likely and answer.verdict != "cannot say"
 
 
 def is_safe(answer: Answer) -> bool:
@@ -219,7 +219,8 @@ def _search(setup: Setup, base: Answer, is_good: Good) -> tuple[list[Tried], lis
                 good = _first(here, move, is_good)
                 if good is not None:
                     found.append(({**changes, **good[0]}, good[1]))
-                further += [] if good is not None and is_safe(good[1]) else _steps(here, changes, move, answer, seen)
+                if len(move.further) > 1 or good is None or not is_safe(good[1]):
+                    further += _steps(here, changes, move, answer, seen)
         if len([pair for pair in found if is_safe(pair[1])]) >= ENOUGH_SAFE or not further:
             break
         nearer += further
@@ -235,7 +236,7 @@ def _steps(setup: Setup, changes: Point, move: Move, base: Answer, seen: list[Po
             continue
         seen.append(together)
         answer = changed(setup, point).answer()
-        if _distance(answer) < _distance(base):
+        if not is_safe(answer) and _distance(answer) < _distance(base):
             yield together, answer
 
 
@@ -346,7 +347,7 @@ def _worth_it(better: Sequence[Fix]) -> list[Fix]:
 def _fix(setup: Setup, base: Answer, changes: Point, answer: Answer) -> Fix:
     engine = base.deployment.engine
     was = {name: before(setup, engine, name) for name in changes}
-    return Fix(changes, was, base, answer, cost_words(setup, changes, was, answer), bool(base.violated))
+    return Fix(changes, was, base, answer, cost_words(setup, changes, was, answer), not base.is_likely)
 
 
 def _signed(number: int) -> str:

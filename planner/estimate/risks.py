@@ -10,6 +10,7 @@ from typing import Self
 from packaging.version import Version
 
 from planner.engine import ResolvedEngine, knows, version_doubt
+from planner.estimate.chance import SURE, outside_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import stages_counted
 from planner.estimate.memory.kv_layers import drafter_is_guessed
@@ -46,6 +47,7 @@ class Danger(str):
 def dangers(deployment: Deployment) -> list[Danger]:
     """What may make a deployment fail that should start, at start or under load. One candidate, not arrays."""
     memory, found = deployment.memory, []
+    chance = 1.0 if deployment.gpu.is_cpu else outside_chance(deployment)
     if not deployment.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
         found.append(
             Danger(
@@ -55,6 +57,12 @@ def dangers(deployment: Deployment) -> list[Danger]:
                 "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens",
             )
         )
+    elif chance < SURE:
+        least = max(float(memory.graph_bytes) - float(memory.doubts.graphs), 0.0)
+        most = float(memory.graph_bytes) + float(memory.doubts.graphs)
+        there = float(memory.spare_outside_bytes) + float(memory.graph_bytes)
+        words = f"the CUDA graphs take {format_gib(least)} to {format_gib(most)}; {format_gib(there)} are there for"
+        found.append(Danger(TIGHT, f"{words} them outside the budget"))
     return found + _host_dangers(deployment) + kv_dangers(deployment) + _flashinfer_dangers(deployment)
 
 
