@@ -16,6 +16,7 @@ from planner.engine.command.typed import TypedWords as TypedWords
 from planner.engine.command.typed import sizes_of as sizes_of
 from planner.engine.command.typed import tensor_parallel_words as tensor_parallel_words
 from planner.engine.command.words import unknown_words as unknown_words
+from planner.engine.adapters import Lora as Lora
 from planner.engine.config import BOOLEANS as BOOLEANS
 from planner.engine.config import EngineConfig as EngineConfig
 from planner.engine.config import FIELDS as FIELDS
@@ -23,6 +24,7 @@ from planner.engine.config import convert_settings as convert_settings
 from planner.engine.config import settings as settings
 from planner.engine.config import words_of as words_of
 from planner.engine.defaults import LONG_CONTEXT as LONG_CONTEXT
+from planner.engine.defaults import LORA as LORA
 from planner.engine.defaults import ResolvedEngine as ResolvedEngine
 from planner.engine.defaults import USE_V1_ENV as USE_V1_ENV
 from planner.engine.defaults import generation_of as generation_of
@@ -108,6 +110,8 @@ from planner.engine.versions import NVFP4_MARLIN_SINCE as NVFP4_MARLIN_SINCE
 from planner.engine.versions import V1_ONLY_SINCE as V1_ONLY_SINCE
 from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TORCH_SINCE
 from planner.engine.versions import NEWEST as NEWEST
+from planner.engine.versions import OFFLOAD_ON_SECOND_RUNNER_SINCE as OFFLOAD_ON_SECOND_RUNNER_SINCE
+from planner.engine.versions import OFFLOAD_WITH_ONE_KIND as OFFLOAD_WITH_ONE_KIND
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE
 from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE

@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, IntColumn
+from planner.engine.adapters import Lora
 from planner.engine.kv_defaults import (
     default_block_size,
     least_batched_tokens,
@@ -52,6 +53,8 @@ Generation = Literal["V0", "V1"]
 
 USE_V1_ENV = "VLLM_USE_V1"
 """Environment variable that forces V0 ("0") if a version has both engines; it is kept among the settings."""
+LORA = "lora"
+"""Key of a `Lora` among the settings: flags that together are one value, and no setting of their own."""
 LONG_CONTEXT = 32768
 """Largest max_model_len, in tokens, at which V0 does not turn chunked prefill on by itself."""
 UNIFIED_MEMORY = ("GB10", "Thor")
@@ -95,6 +98,8 @@ class ResolvedEngine:
     optimization_level: IntColumn | None
     speculative_config: str | None
     num_gpu_blocks_override: IntColumn | None
+    lora: Lora | None = None
+    """Room for LoRA adapters; None without them."""
 
     @property
     def world_size(self) -> int:
@@ -217,6 +222,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         max_cudagraph_capture_size=settings.get("max_cudagraph_capture_size"),
         optimization_level=settings.get("optimization_level"),
         speculative_config=settings.get("speculative_config"),
+        lora=settings.get(LORA),
         async_scheduling=column("async_scheduling", _is_async(settings, gpu, version)),
     )
 

@@ -172,6 +172,10 @@ PREFIX_LM_BATCH_SINCE = Version("0.22.0")
 """The default max_num_batched_tokens holds the largest image or video of a model that sees it whole (engine/
 arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""
 
+OFFLOAD_WITH_ONE_KIND = (Version("0.9.0"), Version("0.20.0"))
+"""From the first version and before the second, V1 refuses to offload weights of a model with several kinds of layers
+(v1/worker/gpu_model_runner.py:may_reinitialize_input_batch of 0.11.2, 0.17.0, 0.19.0; 0.20.0 has no such check)."""
+
 # 0.23 and later
 PLAIN_AWQ_IN_BFLOAT16_SINCE = Version("0.24.0")
 """The plain kernels of AWQ and GPTQ compute in bfloat16 too (layers/quantization/auto_awq.py; 0.20.0 has awq.py,
@@ -199,6 +203,9 @@ SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
 """Model runner V2 serves every architecture."""
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
+OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.32.0")
+"""Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.32.0 v1/worker/gpu/model_runner.py has
+an offloader, 0.24.0 and 0.27.1 have none; those between were not read)."""
 MAMBA2_CHECKPOINT_SINCE = Version("0.32.0")
 """A prefill of Mamba-2 keeps one more state in mode `align` (layers/mamba/mamba_mixer2.py:get_kv_cache_spec)."""
 GLM_FP8_KV_SINCE = Version("0.32.0")

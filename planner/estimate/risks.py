@@ -13,7 +13,10 @@ from planner.engine import ResolvedEngine, knows, version_doubt
 from planner.estimate.chance import SURE, outside_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import stages_counted
+from planner.estimate.memory.adapters import lora_bytes
 from planner.estimate.memory.kv_layers import drafter_is_guessed
+from planner.estimate.memory.per_gpu import offloaded_bytes
+from planner.estimate.memory.weights import Rank
 from planner.estimate.rules import pinned_bytes
 from planner.model import ModelSpec
 from planner.units import GIB, MIB, format_gib
@@ -120,6 +123,7 @@ def hints(deployment: Deployment) -> list[str]:
                 "without CUDA graphs"
             )
     found += _drafter_hints(engine)
+    found += _feature_hints(deployment)
     if not memory.kv_block_bytes:
         found.append("the model keeps no KV cache: its attention sees the whole input at once")
     elif memory.max_concurrency < 2:
@@ -136,6 +140,27 @@ def _drafter_hints(engine: ResolvedEngine) -> list[str]:
         f"the drafter {speculation.model} is neither a directory nor a shipped model: its weights are not counted, "
         "the layers of its KV cache are guessed, and the number of requests with them"
     ]
+
+
+def _feature_hints(d: Deployment) -> list[str]:
+    """What features do to the weights' figure: room for adapters, offloading that is ignored."""
+    found = []
+    if d.engine.lora is not None:
+        room = lora_bytes(d.model, d.engine, _whole(d.model))
+        found.append(
+            f"room for {d.engine.lora.max_loras} LoRA adapters of rank {d.engine.lora.max_rank} is part of the "
+            f"weights: {format_gib(room / d.engine.pipeline_parallel_size)}"
+        )
+    if float(d.engine.cpu_offload_gb) and not float(offloaded_bytes(d.model, d.engine)):
+        found.append(
+            f"cpu_offload_gb is uncertain: model runner V2 of vLLM {d.engine.version}, which serves this model, does "
+            "not read it, so the weights stay on the card (VLLM_USE_V2_MODEL_RUNNER=0 takes the first runner)"
+        )
+    return found
+
+
+def _whole(model: ModelSpec) -> Rank:
+    return Rank(0, 0, 0, model.num_hidden_layers, True, True, samples=True)
 
 
 def _unmodelled(model: ModelSpec) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
+from planner.engine import OFFLOAD_WITH_ONE_KIND
 from planner.estimate import kernel_rules as kernels
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import (
@@ -121,6 +122,14 @@ def _steps(d: Deployment) -> Any:
     return multi & (d.engine.attention_backend == "XFORMERS")
 
 
+def _offload(d: Deployment) -> Any:
+    """Whether V1 would have to make its batch anew for several kinds of KV cache, which it refuses while offloading."""
+    first, until = OFFLOAD_WITH_ONE_KIND
+    if d.engine.generation != "V1" or d.gpu.is_cpu or not first <= d.engine.version < until:
+        return False
+    return (d.engine.cpu_offload_gb > 0) & (d.memory.num_kv_groups > 1)
+
+
 def _asynchronous(d: Deployment) -> Any:
     """Whether async_scheduling is set together with a setting that it does not support."""
     return d.engine.async_scheduling if d.engine.refuses_async_scheduling else 0
@@ -215,6 +224,9 @@ RULES: tuple[Rule, ...] = (
     Rule("nvfp4 KV cache on this card", kernels.lacks_fp4_cache,
          lambda d: f"--kv-cache-dtype {d.engine.kv_cache_dtype} requires sm100f, please try a different dtype or "
                    "remove"),
+    Rule("offloading with one kind of layers", _offload,
+         lambda _: "Cannot re-initialize the input batch when CPU weight offloading is enabled. See "
+                   "https://github.com/vllm-project/vllm/pull/18298 for more details."),
     Rule("asynchronous scheduling alone", _asynchronous,
          lambda d: f"Async scheduling is not supported with "
                    f"{'pipeline_parallel_size > 1' if d.engine.pipeline_parallel_size > 1 else 'ngram'}"),

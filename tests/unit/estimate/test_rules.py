@@ -134,6 +134,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(FP16, "H200", "0.24.0", kv_cache_dtype="fp8", dtype="half"),
         "For FP16/BF16 input, output must have the same dtype as inputs.",
     ),
+    "offloading with one kind of layers": (
+        deployment("google/gemma-3-12b-it", AMPERE, "0.17.0", dtype="bfloat16", cpu_offload_gb=4.0),
+        "Cannot re-initialize the input batch when CPU weight offloading is enabled.",
+    ),
     "asynchronous scheduling alone": (
         deployment(FP16, AMPERE, "0.24.0", async_scheduling=True, speculative_config=NGRAM),
         "Async scheduling is not supported with ngram",
