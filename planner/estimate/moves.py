@@ -324,7 +324,8 @@ def hardware(setup: Setup, base: Answer) -> Iterator[Move]:
 
 
 def _larger(gpu: GpuSpec) -> list[GpuSpec]:
-    newer = [c for c in GPUS if not c.is_cpu and c.compute_capability >= gpu.compute_capability]
+    bought = [c for c in GPUS if not c.is_cpu and not any(word in c.name for word in NOT_ALONE)]
+    newer = [c for c in bought if c.compute_capability >= gpu.compute_capability]
     rate = LEAST_AS_FAST * gpu.memory_bandwidth_bytes_per_s
     fast = [c for c in newer if c.memory_bandwidth_bytes_per_s >= rate]
     wider = [c for c in fast if c.memory_bytes > gpu.memory_bytes * LEAST_LARGER]
@@ -334,6 +335,8 @@ def _larger(gpu: GpuSpec) -> list[GpuSpec]:
     return [by_size[size] for size in sorted(by_size)]
 
 
+NOT_ALONE = ("Laptop", "GB10", "Thor", "GH200")
+"""Words in the names of cards that come with a machine."""
 LEAST_LARGER, LEAST_AS_FAST = 1.1, 0.8
 """Memory and memory bandwidth of another card over those of this one from which it is offered."""
 

@@ -170,9 +170,12 @@ def _unmodelled(model: ModelSpec) -> list[str]:
         kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
         is_measured = model.held is not None or model.checkpoint_bytes is not None
         weights = "weights are the checkpoint's" if is_measured else "weights are a guess"
+        settles = "the log of one start settles it"
+        if not is_measured:
+            settles = "the headers of its safetensors files and the log of one start settle it"
         found.append(
             f"this architecture is not modelled ({kind}): taken for an ordinary decoder; {weights}, "
-            "the KV cache is a guess"
+            f"the KV cache is a guess; {settles} (planner log reads it)"
         )
     if model.quantization is not None and not model.quantization.is_modelled:
         found.append(
