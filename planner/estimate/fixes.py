@@ -109,9 +109,13 @@ class Fix:
         """Speed in tokens per second where there was none before, else its change if there is one."""
         if self.makes_it_start:
             return self.pace.words if self.pace is not None else ""
-        if self.pace_ratio is None or abs(self.pace_ratio - 1) < PACE_SHOWN:
+        now = pace_of(self.base)
+        if now is None or self.pace is None:
             return ""
-        return f"predicted speed {self.pace_ratio - 1:+.0%}"
+        together, alone = self.pace.together / now.together - 1, self.pace.alone / now.alone - 1
+        words = [f"predicted speed {together:+.0%}"] if abs(together) >= PACE_SHOWN else []
+        words += [f"of one request {alone:+.0%}"] if abs(alone) >= PACE_SHOWN else []
+        return ", ".join(words)
 
     def document(self) -> dict[str, Any]:
         """The fix as docs/formats.md describes it."""
