@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ask": ["BenchAsk", "refuse_contradictions"],
         "client.access": ["Access", "engine_access"],
+        "client.asking": ["Asker", "HttpAnswer", "NoAnswer", "ask_server"],
         "document": ["read_metrics"],
         "load.target": ["target_of"],
         "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],

@@ -2,6 +2,10 @@ from planner.benchmark.ask import BenchAsk as BenchAsk
 from planner.benchmark.ask import refuse_contradictions as refuse_contradictions
 from planner.benchmark.client.access import Access as Access
 from planner.benchmark.client.access import engine_access as engine_access
+from planner.benchmark.client.asking import Asker as Asker
+from planner.benchmark.client.asking import HttpAnswer as HttpAnswer
+from planner.benchmark.client.asking import NoAnswer as NoAnswer
+from planner.benchmark.client.asking import ask_server as ask_server
 from planner.benchmark.document import read_metrics as read_metrics
 from planner.benchmark.load.target import target_of as target_of
 from planner.benchmark.load.progress import LoadWatch as LoadWatch

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 import re
 import subprocess
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from planner.doctor.check import Case, Check, skipped
 from planner.engine import parse_version
 from planner.errors import BackendError, InputError
 from planner.files import redact
-from planner.launch import ImageFacts, ProcessBackend, engine_args, run_to_end
+from planner.launch import ImageFacts, ProcessBackend, engine_args, given, run_to_end
 from planner.study import IMAGES, StudySpec
 
 ALL_FLAGS = "--help=all"
@@ -112,7 +111,7 @@ def _of_command(spec: StudySpec) -> Program:
         try:
             ended = subprocess.run(
                 argv, capture_output=True, text=True, check=False, timeout=HELP_TIMEOUT_S,
-                stdin=subprocess.DEVNULL, env={**os.environ, **spec.engine.env},
+                stdin=subprocess.DEVNULL, env={**given(spec.engine.pass_env), **spec.engine.env},
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BackendError(f"{' '.join(argv)}: {error}") from None

@@ -7,6 +7,7 @@ from planner.files.reading import YAML_BYTES as YAML_BYTES
 from planner.files.reading import open_without_waiting as open_without_waiting
 from planner.files.reading import read_bytes as read_bytes
 from planner.files.reading import read_text as read_text
+from planner.files.redaction import has_user_info as has_user_info
 from planner.files.redaction import is_private as is_private
 from planner.files.redaction import is_secret as is_secret
 from planner.files.redaction import private_log as private_log

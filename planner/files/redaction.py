@@ -1,8 +1,8 @@
 """Secrets: which names hold them, and texts without their values. A secret's value is never written: not to a study,
 its storage, an export, nor the log of an engine that prints its environment.
 
-In: names of environment variables and flags, and the output of engines and servers. Out: whether a name is secret; a
-ValueError that says what to write instead; the same text with `<NAME>` in place of values from our environment.
+In: names and values of environment variables and flags, and the output of engines and servers. Out: whether a name is
+secret; a ValueError that says what to write instead; the same text with `<NAME>` in place of our environment's values.
 """
 
 from __future__ import annotations
@@ -10,34 +10,103 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-_SECRET = re.compile(r"(^|_)(TOKEN|API_KEY|ACCESS_KEY(_ID)?|SECRET|PASSWORD|PASSWD|CREDENTIALS)$", re.IGNORECASE)
+_SECRET = re.compile(
+    r"""TOKEN(_?\d+)?$|SECRET(?!ARY)|(?<!BY)PASS(?!_?THR|IVE)|CREDENTIAL|(^|_)PAT$|(?<!^X)AUTH(?!OR(?!I))|PRIVATE
+    |(?<!^OLD)(?<!^)PWD$  # MYSQL_PWD, but neither PWD nor OLDPWD
+    |(?<!^)KEYS?(_ID)?(_?\d+)?$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SECRET_JSON_KEY = re.compile(
+    r"^(hf_|auth_|access_|bearer_)?token$|api_?key$|access_?key(_id)?$|secret|passw(or)?d$|credential", re.IGNORECASE
+)
+"""Keys in JSON arguments; there, `eos_token` and `cache_key` are ordinary."""
+_USER_INFO = re.compile(r"\A[a-z][a-z0-9+.-]*://([^/?#\s]*)@", re.IGNORECASE)
+_ASSIGNED = re.compile(r"(?:^|[\s;&|])([A-Za-z_][A-Za-z0-9_]*)=(?!\$)\S")
 SECRET_FLAGS = {"--api-key": "VLLM_API_KEY", "--hf-token": "HF_TOKEN"}
 """Flags of `vllm serve` whose value is a secret -> the environment variable that can replace the flag."""
+ORDINARY_FLAGS = ("--allow-credentials",)
+"""Flags that are named like secrets and are none."""
+LEAST_ABBREVIATION = len("--api-k")
+"""Least characters of an abbreviated flag that is taken for one of SECRET_FLAGS."""
 LEAST_LENGTH = 8
 """Least characters of a value to redact; shorter ones (EMPTY, 1) occur in any log as ordinary words."""
 PIECE_BYTES = 1 << 20
 
 
 def is_secret(variable: str) -> bool:
-    """Whether an environment variable of this name holds a secret: HF_TOKEN, VLLM_API_KEY, AWS_SECRET_ACCESS_KEY."""
+    """Whether a variable of this name holds a secret: HF_TOKEN, OPENAI_KEY, PGPASSWORD, MYSQL_PWD, GITHUB_PAT."""
     return _SECRET.search(variable) is not None
 
 
-def refuse_secrets(variables: Iterable[str], args: Iterable[str]) -> None:
-    """Raises ValueError if a variable or flag would write a secret to a file, or a variable's name is not valid."""
-    for name in variables:
+def has_user_info(value: str) -> bool:
+    """Whether a value is a URL with a user, and so most often a password: `http://user:password@proxy:3128`."""
+    return _USER_INFO.match(value) is not None
+
+
+def refuse_secrets(variables: Mapping[str, str], args: Sequence[str], command: Sequence[str] = ()) -> None:
+    """Raise ValueError if a variable, flag or word would write a secret to a file, or a variable's name is not valid.
+
+    `variables`: values by name. `args`: flags of the engine. `command`: words of the program that starts it.
+    """
+    for name, value in variables.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(f"env.{name!a}: is no name of a variable: letters, digits and _")
-        if is_secret(name):
+        if is_secret(name) or has_user_info(value):
             raise ValueError(f"env.{name}: a secret's value is not written; name it in pass_env instead: [{name}]")
-    for flag in (word.partition("=")[0] for word in args):
-        variable = SECRET_FLAGS.get(flag.replace("_", "-"))
-        if variable is not None:
+    for word in args:
+        flag, _, value = word.partition("=")
+        if not word.startswith("-"):
+            flag, value = "", word
+        if (variable := _variable_of(flag)) is not None:
             raise ValueError(f"extra_args: {flag}: a secret's value is not written; name it in pass_env: [{variable}]")
+        if (key := _secret_key(value)) is not None:
+            raise ValueError(f"extra_args: {key} in {flag or 'JSON'}: a secret's value is not written; use pass_env")
+        if has_user_info(value):
+            raise ValueError(f"extra_args: {flag or 'a URL'}: names a user; a secret's value is not written: pass_env")
+    for word in command:
+        for name in _ASSIGNED.findall(word):
+            if is_secret(name):
+                raise ValueError(f"command: {name}=...: a secret's value is not written; name it in pass_env: [{name}]")
+        flag = word.partition("=")[0]
+        if (variable := _variable_of(flag)) is not None:
+            raise ValueError(f"command: {flag}: a secret's value is not written; name it in pass_env: [{variable}]")
+
+
+def _variable_of(flag: str) -> str | None:
+    """Variable that replaces a flag whose value is a secret; None for any other flag. argparse takes abbreviations."""
+    flag = flag.replace("_", "-")
+    if not flag.startswith("--") or flag in ORDINARY_FLAGS or flag.startswith("--no-"):
+        return None
+    if len(flag) >= LEAST_ABBREVIATION:
+        for whole, variable in SECRET_FLAGS.items():
+            if whole.startswith(flag):
+                return variable
+    name = flag[2:].replace("-", "_").upper()
+    return name if is_secret(name) else None
+
+
+def _secret_key(text: str) -> str | None:
+    """First key of a JSON argument whose value is a secret."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        waiting = [json.loads(text)]
+    except (ValueError, RecursionError):
+        return None
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            for key, value in part.items():
+                if isinstance(value, str) and value and _SECRET_JSON_KEY.search(str(key)):
+                    return str(key)
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return None
 
 
 # --- texts without them -----------------------------------------------------------------------------------------------
@@ -61,15 +130,24 @@ def redact(text: str, names: Iterable[str] = ()) -> str:
 
 def _values(names: Iterable[str], further: Mapping[str, str]) -> list[tuple[str, str]]:
     """Pairs of a value (plain, JSON-escaped and URL-quoted) and its replacement `<NAME>`; longest first."""
-    wanted = {*names, *filter(is_secret, os.environ)}
+    wanted = {*names, *(name for name, value in os.environ.items() if is_secret(name) or has_user_info(value))}
     found = {name: os.environ[name] for name in wanted if name in os.environ} | dict(further)
+    pieces = {name: passwords for name, value in found.items() if (passwords := _passwords(value))}
     forms = {
         form: f"<{name}>"
-        for name, value in found.items()
+        for name, whole in found.items()
+        for value in (whole, *pieces.get(name, ()))
         if len(value) >= LEAST_LENGTH
         for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))
     }
     return sorted(forms.items(), key=lambda pair: -len(pair[0]))
+
+
+def _passwords(value: str) -> list[str]:
+    """The password in a value that is a URL, as written and decoded."""
+    found = _USER_INFO.match(value)
+    password = "" if found is None else found[1].partition(":")[2]
+    return [password, unquote(password)] if password else []
 
 
 def private_log(path: Path) -> int:

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "docker.image": ["ImageFacts"],
         "docker.instance": ["container_log"],
         "docker.named": ["ContainerFacts", "NamedContainers", "OwnContainer"],
+        "environment": ["given"],
         "interruption": ["sigterm_as_interrupt"],
         "machine": ["cards_of", "image_here", "machine_of", "make_backend"],
         "model_files": ["warm_models"],

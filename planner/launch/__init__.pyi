@@ -18,6 +18,7 @@ from planner.launch.docker.instance import container_log as container_log
 from planner.launch.docker.named import ContainerFacts as ContainerFacts
 from planner.launch.docker.named import NamedContainers as NamedContainers
 from planner.launch.docker.named import OwnContainer as OwnContainer
+from planner.launch.environment import given as given
 from planner.launch.interruption import sigterm_as_interrupt as sigterm_as_interrupt
 from planner.launch.machine import cards_of as cards_of
 from planner.launch.machine import image_here as image_here

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-
+from planner.benchmark import Access, Asker, NoAnswer
 from planner.engine import classify, diagnose
 from planner.errors import Disturbed, EngineStartTimeout, PlannerError
 from planner.study import Candidate
 
 POLL_S = 0.5
+HEALTH_TIMEOUT_S = 5.0
+"""Seconds in which /health must be answered as a whole."""
+REACH_ATTEMPTS = 10
+"""Questions, POLL_S apart, after which an engine that runs counts as cut off."""
 PORT_IN_USE = "port in use"
 """Name of a cause that `planner/engine/log/` knows."""
 
@@ -66,12 +69,38 @@ class Server:
         return all(instance.is_running() is not False for instance in self.instances)
 
     def check(self) -> None:
-        """Raise the cause of death of an instance that has died, if any; waits until the state is known."""
+        """Raise the cause of death of an instance that has died, if any; waits until the state is known.
+
+        Raises Disturbed for one that runs and cannot be reached: a network that was cut is no setting's fault.
+        """
         for instance in self.instances:
-            while (is_running := instance.is_running()) is None:
-                time.sleep(POLL_S)
-            if not is_running:
-                raise death_of(instance)
+            _check_runs(instance)
+        with Asker(Access(), timeout_s=HEALTH_TIMEOUT_S) as asker:
+            for instance in self.instances:
+                _check_reached(asker, instance)
+
+
+def _check_runs(instance: EngineInstance) -> None:
+    while (is_running := instance.is_running()) is None:
+        time.sleep(POLL_S)
+    if not is_running:
+        raise death_of(instance)
+
+
+def _check_reached(asker: Asker, instance: EngineInstance) -> None:
+    """Ask until there is any answer; a hung engine, which takes the question and says nothing, counts as reached."""
+    for attempt in range(REACH_ATTEMPTS):
+        if attempt:
+            time.sleep(POLL_S)
+        try:
+            asker.ask("GET", f"{instance.base_url}/health")
+            return
+        except NoAnswer as error:
+            if not error.is_cut:
+                return
+            said = str(error)
+        _check_runs(instance)
+    raise Disturbed(f"it runs and cannot be reached at {instance.base_url}: {said}")
 
 
 def death_of(instance: EngineInstance) -> PlannerError:
@@ -135,16 +164,18 @@ def keep_earlier_log(path: Path) -> None:
 
 def wait_until_ready(instance: EngineInstance, deadline: float) -> None:
     """Wait until `/health` answers 200; vLLM answers only after the engine is up. Raises EngineError, or Disturbed."""
-    with httpx.Client(trust_env=False, timeout=5.0) as client:
+    with Asker(Access(), timeout_s=HEALTH_TIMEOUT_S) as asker:
         while True:
             if instance.is_running() is False:
                 raise death_of(instance)
             try:
-                if client.get(f"{instance.base_url}/health").status_code == httpx.codes.OK:
+                answer = asker.ask("GET", f"{instance.base_url}/health")
+                if answer.is_ok:
                     return
-            except httpx.TransportError:
-                pass  # not listening yet
+                said = f"status {answer.status}"
+            except NoAnswer as error:
+                said = str(error)  # most often: nobody listens yet
             if time.monotonic() > deadline:
                 log = instance.log_text()
-                raise EngineStartTimeout("not ready in time; see the log's end", log[-4000:])
+                raise EngineStartTimeout(f"not ready in time: /health: {said}; see the log's end", log[-4000:])
             time.sleep(POLL_S)

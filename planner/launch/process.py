@@ -18,6 +18,7 @@ import psutil
 from planner.errors import BackendError
 from planner.files import is_private, private_log, redact, redact_log
 from planner.launch.backend import Ending, Server, keep_earlier_log, serving
+from planner.launch.environment import given
 from planner.launch.ownership import LAUNCHER, is_left_over
 from planner.launch.runs import cache_env, engine_args, engine_env, gpu_ids
 from planner.study import Candidate, Problem
@@ -110,7 +111,8 @@ class ProcessBackend:
     def _env(self, candidate: Candidate, instance: int) -> dict[str, str]:
         cache = cache_env(self._problem, str(self._cache_dir))
         marks = {STUDY_ENV: self._problem.spec.name, LAUNCHER_ENV: LAUNCHER.id}
-        env = {**cache, **os.environ, **engine_env(self._problem, candidate), **marks}
+        given_env = given(self._problem.spec.engine.pass_env)
+        env = {**cache, **given_env, **engine_env(self._problem, candidate), **marks}
         cards = gpu_ids(self._problem, candidate, instance)
         if cards is not None and not self._problem.gpu.is_cpu:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))

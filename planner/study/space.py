@@ -74,9 +74,9 @@ def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
     if key not in FIELDS and key not in {LAYOUT, MODEL} and not key.startswith(ENV_PREFIX):
         allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
         raise ValueError(f"{where}: unknown; allowed: {allowed}{did_you_mean(key, (*FIELDS, LAYOUT, MODEL))}")
-    if key.startswith(ENV_PREFIX):
-        refuse_secrets([key.removeprefix(ENV_PREFIX)], [])
     values = _values(choice)
+    if key.startswith(ENV_PREFIX):
+        refuse_secrets({key.removeprefix(ENV_PREFIX): str(value) for value in values[:1]}, [])
     if not values:
         raise ValueError(f"{where}: has no values")
     if len(values) > MOST_VALUES:

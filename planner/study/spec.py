@@ -103,7 +103,7 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Whether to keep what the engine compiles for the next launch, in a volume or a folder of the study."""
 
     def __post_init__(self) -> None:
-        refuse_secrets(self.env, self.extra_args)
+        refuse_secrets(self.env, self.extra_args, self.command)
         if both := sorted(set(self.env) & set(self.pass_env)):
             raise ValueError(f"pass_env: {both[0]} is under env too; name it once")
 

@@ -17,10 +17,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
 import msgspec
 
-from planner.benchmark import engine_access
+from planner.benchmark import Asker, NoAnswer, engine_access
 from planner.errors import EngineError, InputError
 from planner.files import read_text, redact
 from planner.launch import Backend, Server
@@ -203,18 +202,18 @@ def ask(base_url: str, model: str, prompts: Sequence[str], max_tokens: int, asks
     if asks_logprobs:
         body |= {"logprobs": 1, "return_tokens_as_token_ids": True}
     access = engine_access()
-    with httpx.Client(trust_env=False, timeout=REQUEST_TIMEOUT_S, headers=access.headers) as client:
-        return [_ask(client, base_url, {**body, "prompt": prompt}) for prompt in prompts]
+    with Asker(access, timeout_s=REQUEST_TIMEOUT_S) as asker:
+        return [_ask(asker, base_url, {**body, "prompt": prompt}) for prompt in prompts]
 
 
-def _ask(client: httpx.Client, base_url: str, body: dict[str, Any]) -> PromptAnswer:
+def _ask(asker: Asker, base_url: str, body: dict[str, Any]) -> PromptAnswer:
     try:
-        response = client.post(f"{base_url}/v1/completions", json=body)
-    except httpx.HTTPError as error:
-        raise NoAnswers(f"no answer to a prompt: {type(error).__name__} {error}") from None
-    if response.status_code != httpx.codes.OK:
-        raise NoAnswers(f"no answer to a prompt: HTTP {response.status_code} {redact(response.text)[:LAST_WORDS]}")
-    return read_answer(response.text)
+        answer = asker.ask("POST", f"{base_url}/v1/completions", body)
+    except NoAnswer as error:
+        raise NoAnswers(f"no answer to a prompt: {error}") from None
+    if not answer.is_ok:
+        raise NoAnswers(f"no answer to a prompt: HTTP {answer.status} {redact(answer.text)[:LAST_WORDS]}")
+    return read_answer(answer.text)
 
 
 def read_answer(text: str) -> PromptAnswer:

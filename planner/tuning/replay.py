@@ -29,6 +29,8 @@ from planner.tuning.measure import STARTING, Measure, Measurement
 EXTRA_ARGS = "extra_args"
 BACKEND = "replay"
 """Backend named in the provenance of a replayed trial."""
+MOST = 1e12
+"""Largest figure taken as a measurement, in whatever unit; a larger one is damage."""
 _ERRORS: dict[str, type[EngineError]] = {
     kind.__name__: kind for kind in (EngineCrashed, EngineOutOfMemory, EngineRejected, EngineStartTimeout)
 }
@@ -86,14 +88,29 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
     data = parse_json(text, where)
     if not isinstance(data, dict):
         raise InputError(f"{where}: is no mapping")
-    record = _of_trial(as_on_one_host(problem, convert(data, Trial, where))) if "candidate" in data else None
-    if record is None and "candidate" not in data:
-        record = _of_line(convert(data, RecordedLine, where), problem, where)
+    if "candidate" in data:
+        trial = convert(data, Trial, where)
+        _refuse_impossible({"start_s": trial.start_s, "benchmark_s": trial.benchmark_s, **trial.metrics}, where)
+        record = _of_trial(as_on_one_host(problem, trial))
+    else:
+        line = convert(data, RecordedLine, where)
+        figures = {"start_s": line.start_s, "benchmark_s": line.benchmark_s, "preemptions": line.preemptions}
+        _refuse_impossible({**figures, **{f"metrics.{key}": value for key, value in line.metrics.items()}}, where)
+        if line.outcome == "measured" and line.metrics.get("duration") == 0:
+            raise InputError(f"{where}: metrics.duration: 0 s, in which nothing was measured; allowed is more than 0")
+        record = _of_line(line, problem, where)
     if record is not None and record.result is not None:
         known = {*record.result.metrics, *problem.known(record.candidate)}
         if missing := [name for name in problem.objective.powers if name not in known]:
             raise InputError(f"{where}: metrics: has no {missing[0]}, which the study's objective needs")
     return [] if record is None else [record]
+
+
+def _refuse_impossible(figures: dict[str, float | None], where: str) -> None:
+    """Raise InputError for a figure that no measurement can have: negative, infinite, not a number, beyond MOST."""
+    for name, value in figures.items():
+        if value is not None and not 0 <= value <= MOST:
+            raise InputError(f"{where}: {name}: {value:g} cannot be; allowed is 0 to {MOST:g}")
 
 
 def _of_trial(trial: Trial) -> Record | None:

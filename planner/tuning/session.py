@@ -33,7 +33,8 @@ from planner.tuning.quality_gate import Gate, Say
 from planner.tuning.replay import replayed
 from planner.tuning.search.claims import is_shared
 from planner.tuning.search.search import Search
-from planner.tuning.search.store import StudyStore, storage_kept
+from planner.tuning.search.storage import storage_kept
+from planner.tuning.search.store import StudyStore
 from planner.version import install_hint
 
 if TYPE_CHECKING:

@@ -219,7 +219,7 @@ def events(data: bytes) -> None:
             continue
         assert answer.prompt_tokens >= 0
         assert answer.completion_tokens is None or answer.completion_tokens < 1 << 32
-        ended.append((answer.texts, answer.usage, answer.finish_reason, answer.done, answer.verdict()))
+        ended.append((answer.texts, answer.usage, answer.finish_reason, answer.done, answer.verdict(8, 8)))
     assert ended[0] == ended[1] == ended[2]
     error_message(data)
 

@@ -60,6 +60,12 @@ class Canaries:
             "VLLM_API_KEY": f"sk-canary-{mark}",
             "HF_TOKEN": f'hf_canary"{mark}/+x',  # written otherwise in JSON and in a URL
             "PLANNER_ODD_NAME": f"canary-by-name-{mark}",  # secret only because the study passes it on
+            "PGPASSWORD": f"canary-{mark}",  # from here on, what no engine may see at all
+            "GITHUB_PAT": f"canary-{mark}",
+            "HTTPS_PROXY": f"http://planner:canary-{mark}@127.0.0.1:9",
+            "DATABASE_URL": f"postgresql://planner:canary-{mark}@127.0.0.1:9/x",
+            "PLANNER_WEBHOOK": f"https://127.0.0.1:9/canary-{mark}",
+            "SOME_SETTING": f"canary-{mark}",
         }
         self.needle = mark.encode()
         self.argvs: list[str] = []

@@ -54,7 +54,9 @@ def test_the_finals_measure_again_over_http(tmp_path: Path) -> None:
     assert len(searched(trials)) == 4
     if again:  # else the default was the best, and nothing came near it
         assert "Finals: measured again in turn, on fresh prompts" in done.stdout
-        assert {trial.rerun.round for trial in again if trial.rerun} == {0, 1}
+        rounds = {trial.rerun.round for trial in again if trial.rerun}
+        assert rounds == set(range(len(rounds)))
+        assert 3 <= len(rounds) <= 6
         assert {len(trial.repeat_values) for trial in again} == {2}
         assert all(trial.outcome == "measured" for trial in again)
     else:

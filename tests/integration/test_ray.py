@@ -172,7 +172,7 @@ def test_a_node_is_killed_in_the_middle(cluster: Any, tmp_path: Path) -> None:
 ENGINE = f"""\
 #!/bin/sh
 exec {sys.executable} -m planner.simulated serve --gpu "RTX 2080 Ti 22GB" --num-gpus 2 --vllm-version 0.8.5 \\
-  --speedup $SPEEDUP --model "$@"
+  --speedup $VLLM_SPEEDUP --model "$@"
 """
 
 
@@ -183,7 +183,7 @@ def add_node(cluster: Any, tmp_path: Path, name: str, speedup: float, num_gpus: 
     engine = programs / "engine"
     engine.write_text(ENGINE)
     engine.chmod(0o755)
-    env = {"PATH": f"{programs}:{os.environ['PATH']}", "SPEEDUP": str(speedup), "NODE": name}
+    env = {"PATH": f"{programs}:{os.environ['PATH']}", "VLLM_SPEEDUP": str(speedup), "NODE": name}
     cluster.add_node(num_cpus=1, num_gpus=num_gpus, env_vars=env)
     return engine
 

@@ -115,15 +115,26 @@ class StreamedAnswer:
     def completion_tokens(self) -> int | None:
         return self.usage.completion_tokens if self.usage is not None else None
 
-    def verdict(self) -> str | None:
-        """The error of an answer that has ended, or None where it is complete."""
+    def verdict(self, most_input: int, most_output: int) -> str | None:
+        """The error of an answer that has ended, or None where it is complete and its usage can be true.
+
+        `most_input`: tokens that the request can have, `most_output`: tokens that were asked for.
+        """
         if self.error is not None:
             return self.error
         if not self.done:
             return CUT_STREAM
         if self.usage is None or self.usage.completion_tokens is None:
             return NO_USAGE
-        return None if self.chunk_s else NO_TOKENS
+        if not self.chunk_s:
+            return NO_TOKENS
+        events = len(self.chunk_s)
+        counted = self.usage.completion_tokens
+        if not events // 2 <= counted <= max(most_output, events):  # some events have no token, as the last one
+            return f"false usage: {counted} tokens in {events} events, of {most_output} asked for"
+        if self.usage.prompt_tokens > most_input:
+            return f"false usage: a prompt of {self.usage.prompt_tokens} tokens, where at most {most_input} were sent"
+        return None
 
 
 def error_message(body: bytes) -> str:

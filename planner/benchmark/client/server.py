@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import httpx
-import msgspec
-
 from planner.benchmark.client.access import Access
-from planner.benchmark.client.telemetry import OPEN, _client, fetch_telemetry
+from planner.benchmark.client.asking import Asker, HttpAnswer, NoAnswer, asker_of
+from planner.benchmark.client.telemetry import OPEN, fetch_telemetry
 from planner.errors import BenchmarkError
 
 # --- what a server can do ---------------------------------------------------------------------------------------------
@@ -21,6 +19,8 @@ from planner.errors import BenchmarkError
 UNCHECKED_VOCAB_SIZE = 32_000
 """Vocabulary size assumed for servers that take any token id; every current vocabulary has these ids."""
 _MAX_VOCAB_SIZE = 1 << 20
+PROBE_TIMEOUT_S = 60.0
+"""Seconds in which one question must be answered; a server's first request may compile kernels."""
 IGNORE_EOS: dict[str, Any] = {"ignore_eos": True}
 
 
@@ -50,24 +50,24 @@ def probe_server(
 ) -> ServerFacts:
     """Find out what the server serves and which requests it takes. Raises BenchmarkError if it does not answer."""
     url = base_url.rstrip("/").removesuffix("/v1")
-    with _client(url, access) as client:
+    with asker_of(url, access, PROBE_TIMEOUT_S) as asker:
         try:
-            listed = client.get(url + "/v1/models")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            listed = asker.ask("GET", url + "/v1/models")
+        except NoAnswer as error:
             hint = "; name its authority with --ca-file, or --insecure" if "CERTIFICATE" in str(error) else ""
             raise BenchmarkError(f"{url} does not answer: {error}{hint}") from None
         models = _models(listed)
-        if listed.status_code in (401, 403):
+        if listed.status in (401, 403):
             raise BenchmarkError(f"{url} asks for an API key; name the variable that has it with --api-key-env")
         if model is None and not models:
-            raise BenchmarkError(f"{url}/v1/models names no model ({listed.status_code}); name one with --model")
+            raise BenchmarkError(f"{url}/v1/models names no model ({listed.status}); name one with --model")
         name = model or str(models[0]["id"])
         served = next((one for one in models if one["id"] == name), {})
-        version = _json(client, "GET", url + "/version").get("version")
-        tokenizes = "count" in _json(client, "POST", url + "/tokenize", {"model": name, "prompt": "a"})
-        ignores_eos = _ask(client, url, endpoint, name, "a", **IGNORE_EOS) or not _ask(client, url, endpoint, name, "a")
+        version = _json(asker, "GET", url + "/version").get("version")
+        tokenizes = "count" in _json(asker, "POST", url + "/tokenize", {"model": name, "prompt": "a"})
+        ignores_eos = _ask(asker, url, endpoint, name, "a", **IGNORE_EOS) or not _ask(asker, url, endpoint, name, "a")
         if endpoint == "completions" and vocab_size is None:
-            vocab_size = find_vocab_size(lambda token: _ask(client, url, endpoint, name, [token]))
+            vocab_size = find_vocab_size(lambda token: _ask(asker, url, endpoint, name, [token]))
         return ServerFacts(
             base_url=url,
             model=name,
@@ -97,47 +97,44 @@ def find_vocab_size(takes: Callable[[int], bool]) -> int | None:
 
 def count_tokens(facts: ServerFacts, prompts: Sequence[str], is_chat: bool) -> list[int]:
     """Number of tokens of each prompt by the server's own tokenizer, including those of a chat template."""
-    with _client(facts.base_url, facts.access) as client:
+    with asker_of(facts.base_url, facts.access, PROBE_TIMEOUT_S) as asker:
         counts = []
         for prompt in prompts:
             asked = {"messages": [{"role": "user", "content": prompt}]} if is_chat else {"prompt": prompt}
-            answer = _json(client, "POST", facts.base_url + "/tokenize", {"model": facts.model, **asked})
+            answer = _json(asker, "POST", facts.base_url + "/tokenize", {"model": facts.model, **asked})
             if not isinstance(answer.get("count"), int):
                 raise BenchmarkError(f"{facts.base_url}/tokenize gave no count")
             counts.append(answer["count"])
         return counts
 
 
-def _models(response: httpx.Response) -> list[dict[str, Any]]:
-    try:
-        data = response.json().get("data", [])
-    except (ValueError, AttributeError, RecursionError):
-        return []
+def _models(answer: HttpAnswer) -> list[dict[str, Any]]:
+    data = answer.json().get("data", [])
     return [one for one in data if isinstance(one, dict) and "id" in one] if isinstance(data, list) else []
 
 
-def _json(client: httpx.Client, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _json(asker: Asker, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """JSON object of the answer; empty if there is none."""
     try:
-        content = msgspec.json.decode(client.request(method, url, json=body).raise_for_status().content)
-    except (httpx.HTTPError, ValueError, RecursionError):
+        answer = asker.ask(method, url, body)
+    except NoAnswer:
         return {}
-    return content if isinstance(content, dict) else {}
+    return answer.json() if answer.is_ok else {}
 
 
-def _ask(client: httpx.Client, url: str, endpoint: str, model: str, prompt: str | list[int], **fields: Any) -> bool:
+def _ask(asker: Asker, url: str, endpoint: str, model: str, prompt: str | list[int], **fields: Any) -> bool:
     """Whether a request of one token is answered."""
     asked: dict[str, Any] = {"model": model, "max_tokens": 1, "temperature": 0.0, **fields}
     if endpoint == "chat":
         body = {**asked, "messages": [{"role": "user", "content": prompt}]}
-        return bool(_json(client, "POST", url + "/v1/chat/completions", body))
-    return bool(_json(client, "POST", url + "/v1/completions", {**asked, "prompt": prompt}))
+        return bool(_json(asker, "POST", url + "/v1/chat/completions", body))
+    return bool(_json(asker, "POST", url + "/v1/completions", {**asked, "prompt": prompt}))
 
 
 def answers(facts: ServerFacts, timeout_s: float = 5.0) -> bool:
     """Whether the server still answers."""
-    try:
-        with _client(facts.base_url, facts.access) as client:
-            return client.get(facts.base_url + "/v1/models", timeout=timeout_s).status_code < 500
-    except httpx.HTTPError:
-        return False
+    with asker_of(facts.base_url, facts.access, timeout_s) as asker:
+        try:
+            return asker.ask("GET", facts.base_url + "/v1/models").status < 500
+        except NoAnswer:
+            return False

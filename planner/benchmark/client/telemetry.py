@@ -6,11 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import httpx
-
 from planner.benchmark.client.access import Access
+from planner.benchmark.client.asking import Asker, NoAnswer
 from planner.engine import EngineTelemetry, parse_telemetry, read_gauges
-from planner.errors import InputError
 
 OPEN = Access()
 """No key, public authorities."""
@@ -20,28 +18,24 @@ PAGE_TIMEOUT_S = 5.0
 
 
 def fetch_telemetry(base_url: str, access: Access = OPEN, timeout_s: float = PAGE_TIMEOUT_S) -> EngineTelemetry | None:
-    """Metrics of a server (`http://host:port`); None if it does not answer or has none."""
+    """Metrics of a server (`http://host:port`); None if it does not answer within `timeout_s` seconds or has none."""
+    with Asker(access, timeout_s=timeout_s) as asker:
+        return _telemetry(asker, base_url.rstrip("/"))
+
+
+def _telemetry(asker: Asker, base_url: str) -> EngineTelemetry | None:
     try:
-        with _client(base_url, access, timeout_s) as client:
-            return parse_telemetry(_page(client, base_url.rstrip("/") + "/metrics"))
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return parse_telemetry(_page(asker, base_url))
+    except (NoAnswer, ValueError):
         return None
 
 
-MAX_PAGE_BYTES = 16 << 20
-"""Largest metrics page accepted, in bytes; the page of a real server has 54 kB."""
-
-
-def _page(client: httpx.Client, url: str) -> str:
-    """Text of a page. Raises httpx.HTTPError, or ValueError for a page larger than MAX_PAGE_BYTES."""
-    content = b""
-    with client.stream("GET", url) as response:
-        response.raise_for_status()
-        for chunk in response.iter_bytes():
-            content += chunk
-            if len(content) > MAX_PAGE_BYTES:
-                raise ValueError(f"{url}: a page of more than {MAX_PAGE_BYTES >> 20} MiB")
-    return content.decode("utf-8", "replace")
+def _page(asker: Asker, base_url: str) -> str:
+    """Text of a server's metrics page. Raises NoAnswer, also for a page that the server refuses."""
+    answer = asker.ask("GET", base_url + "/metrics")
+    if not answer.is_ok:
+        raise NoAnswer(f"{base_url}/metrics: status {answer.status}")
+    return answer.text
 
 
 WATCH_S = 1.0
@@ -67,12 +61,12 @@ class GaugeWatch:
         self._thread.join()
 
     def _run(self) -> None:
-        with _client("", self.access, PAGE_TIMEOUT_S) as client:
+        with Asker(self.access, timeout_s=PAGE_TIMEOUT_S) as asker:
             while not self._ended.wait(self.every_s):
                 for url in self.base_urls:
                     try:
-                        read = read_gauges(_page(client, url + "/metrics"))
-                    except (httpx.HTTPError, ValueError):
+                        read = read_gauges(_page(asker, url))
+                    except (NoAnswer, ValueError):
                         continue
                     for field, value in read.items():
                         self.peaks[field] = max(value, self.peaks.get(field, 0.0))
@@ -86,24 +80,11 @@ def wait_until_idle(
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Wait until no server runs or queues a request. False if one is still busy; one without metrics counts as idle."""
-    for _ in range(max(1, round(timeout_s / every_s))):
-        said = [fetch_telemetry(url, access) for url in base_urls]
-        if not sum((one.num_requests_running or 0) + (one.num_requests_waiting or 0) for one in said if one):
-            return True
-        if timeout_s > 0:
-            sleep(every_s)
+    with Asker(access, timeout_s=PAGE_TIMEOUT_S) as asker:
+        for _ in range(max(1, round(timeout_s / every_s))):
+            said = [_telemetry(asker, url.rstrip("/")) for url in base_urls]
+            if not sum((one.num_requests_running or 0) + (one.num_requests_waiting or 0) for one in said if one):
+                return True
+            if timeout_s > 0:
+                sleep(every_s)
     return False
-
-
-_PROBE_TIMEOUT_S = 60.0
-
-
-def _client(url: str, access: Access, timeout_s: float | None = None) -> httpx.Client:
-    """HTTP client without a proxy for this machine, and for pages read during a load (those with a timeout)."""
-    try:
-        host = httpx.URL(url).host
-    except (httpx.InvalidURL, UnicodeError):
-        raise InputError(f"{url[:60]!a}: is no URL; for example http://localhost:8000") from None
-    is_near = timeout_s is not None or host in ("127.0.0.1", "localhost", "::1", "")
-    timeout_s = _PROBE_TIMEOUT_S if timeout_s is None else timeout_s
-    return httpx.Client(timeout=timeout_s, trust_env=not is_near, headers=access.headers, verify=access.tls)

@@ -221,6 +221,8 @@ class _Load:
             await asyncio.sleep(_BACK_OFF_S)
 
 
+TEMPLATE_TOKENS = 4096
+"""Most tokens that a server's chat template adds to a prompt; a byte of the prompt itself is one token at most."""
 _HEADERS = {"content-type": "application/json", "accept": "text/event-stream"}
 
 
@@ -240,7 +242,7 @@ async def _request(
         async with asyncio.timeout(target.timeout_s):
             response = await connections.handle_async_request(request)
         if response.status_code == 200:
-            error = answer.verdict()
+            error = answer.verdict(len(body) + TEMPLATE_TOKENS, plan.output_tokens)
         else:
             error = f"http {response.status_code}: {error_message(response.content)}"
     except (*HTTPX_ERRORS, TimeoutError, OSError, msgspec.MsgspecError) as caught:

@@ -18,6 +18,7 @@ import httpx
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from planner.benchmark import NoAnswer, ask_server
 from planner.errors import BackendError
 from planner.service.guard.decisions import GuardEvent, Seen, State
 
@@ -142,18 +143,19 @@ class Reporter:
 
     async def _post_all(self, url: str) -> None:
         """Post events one after the other, so that they arrive in order."""
-        async with httpx.AsyncClient(timeout=WEBHOOK_TIMEOUT_S) as client:
+        async with httpx.AsyncClient() as client:
             while (waiting := await self._queue.get()) is not None:
                 container, event, line = waiting
                 try:
-                    answer = await client.post(url, content=line, headers={"content-type": "application/json"})
-                    answer.raise_for_status()
-                except httpx.HTTPStatusError as error:
-                    what = f"status {error.response.status_code}"  # its own message has the URL, often a secret
-                except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    what = type(error).__name__
+                    answer = await ask_server(
+                        client, "POST", url, msgspec.json.decode(line), timeout_s=WEBHOOK_TIMEOUT_S
+                    )
+                except NoAnswer as error:
+                    what = error.kind
                 else:
-                    continue
+                    if answer.is_success:
+                        continue
+                    what = f"status {answer.status}"
                 reason = f"{event.name}: {what}"
                 self.tell(container, GuardEvent(name="webhook_failed", rung=event.rung, reason=reason))
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import httpx
 
-from planner.benchmark import Access
+from planner.benchmark import Access, HttpAnswer, NoAnswer, ask_server
 from planner.engine import diagnose, parse_telemetry, read_ttft, ttft_quantile
 from planner.errors import EngineError
 from planner.launch import ContainerFacts, ContainerRun, OwnContainer
@@ -44,9 +44,7 @@ class Watch:
         """What the server said to a probe that it does not take."""
         self._container = container
         self._access = access
-        self._client = httpx.AsyncClient(
-            base_url=self.base_url, headers=access.headers, timeout=HTTP_TIMEOUT_S, trust_env=False
-        )
+        self._client = httpx.AsyncClient(base_url=self.base_url, headers=access.headers, trust_env=False)
         self._forget("")
 
     def _forget(self, started: str) -> None:
@@ -101,20 +99,17 @@ class Watch:
         """What is wrong with the server's health (empty if nothing), and its metrics page."""
         health, metrics = await asyncio.gather(self._get("/health"), self._get("/metrics"))
         trouble = self._probe_trouble
-        if isinstance(health, str):
+        if isinstance(health, NoAnswer):
             trouble = f"/health: {health}"
-        elif health.status_code != httpx.codes.OK:
-            trouble = f"/health: status {health.status_code}"
-        is_page = isinstance(metrics, httpx.Response) and metrics.status_code == httpx.codes.OK
-        return trouble, metrics.text if isinstance(metrics, httpx.Response) and is_page else ""
+        elif not health.is_ok:
+            trouble = f"/health: status {health.status}"
+        return trouble, metrics.text if isinstance(metrics, HttpAnswer) and metrics.is_ok else ""
 
-    async def _get(self, path: str) -> httpx.Response | str:
+    async def _get(self, path: str) -> HttpAnswer | NoAnswer:
         try:
-            return await self._client.get(path)
-        except httpx.TimeoutException:
-            return f"no answer in {HTTP_TIMEOUT_S:.0f} s"
-        except httpx.HTTPError as error:
-            return str(error) or type(error).__name__
+            return await ask_server(self._client, "GET", path, timeout_s=HTTP_TIMEOUT_S)
+        except NoAnswer as error:
+            return error
 
     def _with_metrics(self, seen: Seen, page: str) -> Seen:
         try:
@@ -144,19 +139,19 @@ class Watch:
         """Probe without a time limit: the policy decides how long it may take."""
         try:
             if self._model is None:
-                listed = await self._client.get("/v1/models")
-                self._model = str(listed.raise_for_status().json()["data"][0]["id"])
-            body = {"model": self._model, "prompt": "a", "max_tokens": 1}
-            answer = await self._client.post("/v1/completions", json=body, timeout=None)
-        except httpx.HTTPStatusError as error:
-            answer = error.response
-        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+                answer = await ask_server(self._client, "GET", "/v1/models", timeout_s=HTTP_TIMEOUT_S)
+                if answer.is_ok:
+                    self._model = str(answer.json()["data"][0]["id"])
+            if self._model is not None:
+                body = {"model": self._model, "prompt": "a", "max_tokens": 1}
+                answer = await ask_server(self._client, "POST", "/v1/completions", body, timeout_s=None)
+        except (NoAnswer, LookupError, TypeError) as error:
             self._probe_trouble = f"probe: {error or type(error).__name__}"
             return
-        if answer.is_server_error:
-            self._probe_trouble = f"probe: status {answer.status_code}"
-        elif answer.is_client_error:
-            self.probe_refusal = f"status {answer.status_code}: {self._access.redact(answer.text)[:200]}"
+        if answer.status >= 500:
+            self._probe_trouble = f"probe: status {answer.status}"
+        elif answer.status >= 400:
+            self.probe_refusal = f"status {answer.status}: {self._access.redact(answer.text)[:200]}"
             self._probe_trouble = ""
         else:
             self._probes_answered += 1

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
 
-from planner.service.proxy.context_limit import CHAT, COMPLETIONS
+from planner.service.proxy.context_limit import CHAT, COMPLETIONS, num_sequences
 from planner.service.proxy.instances import Instances, ProxiedInstance, addresses_of
 from planner.service.proxy.request import (
     ProxyLimits,
@@ -103,6 +103,7 @@ class Proxy:
             request = read_head(scope, self.also, self.limits.max_header_bytes)
             await self._read_body(scope, receive, parts)
             request.body = b"".join(parts)
+            self._refuse_many(request)
             await self._answer(request, receive, send)
         except Refused as refused:
             await refused.send(send, closes=True)
@@ -134,6 +135,14 @@ class Proxy:
                         raise unavailable("the bodies of the requests under way are too large together")
         except TimeoutError:
             raise Refused(408, "timeout", f"the body did not come within {self.limits.body_s:g} s") from None
+
+    def _refuse_many(self, request: ProxyRequest) -> None:
+        """Raise Refused for a request that asks for more answers than one request may."""
+        if request.method == "POST" and (count := num_sequences(request.body)) > self.limits.max_sequences:
+            most = self.limits.max_sequences
+            raise Refused(
+                400, "too_many_sequences", f"the request asks for {count} answers; at most {most} are allowed"
+            )
 
     async def _answer(self, request: ProxyRequest, receive: Receive, send: Send) -> None:
         """Ask an instance and pass its answer on, until the client goes."""

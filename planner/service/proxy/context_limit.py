@@ -18,6 +18,8 @@ ANSWER_TOKENS = 1024
 """Tokens kept for an answer when turns are left out and max_tokens is not usable; at most a quarter of the context."""
 TEMPLATE_TOKENS = 256
 """Tokens that a chat template may add beyond what the body's own bytes cover."""
+MOST_COUNTED = 8
+"""Most prompts of one request that are counted; the engine judges the others, which have fewer characters."""
 _MEDIA = re.compile(rb'"(?:image_url|input_audio|video_url|audio_url|image_embeds|image)"')
 _NESTED = re.compile(rb"\[\s*[\[\"]")
 
@@ -50,7 +52,19 @@ class Asked:
         return self.path == CHAT
 
 
+class _Lists(msgspec.Struct):
+    """The parts of a request that may make many of one."""
+
+    prompt: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
+    documents: msgspec.Raw = msgspec.Raw()
+    text_2: msgspec.Raw = msgspec.Raw()
+    n: int | None = None
+    best_of: int | None = None
+
+
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_lists = msgspec.json.Decoder(_Lists).decode
 
 
 def read_request(path: str, body: bytes) -> Asked | None:
@@ -66,6 +80,26 @@ def read_request(path: str, body: bytes) -> Asked | None:
         return None
     max_tokens = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
     return Asked(path, asked.model, prompt, len(body), max_tokens)
+
+
+def num_sequences(body: bytes) -> int:
+    """Answers that a request asks for: its prompts, inputs or documents, times `n` or `best_of`. 1 if it is no JSON."""
+    try:
+        asked = _decode_lists(body)
+    except msgspec.MsgspecError:
+        return 1
+    many = max(_length(part) for part in (asked.prompt, asked.input, asked.documents, asked.text_2))
+    return many * max(1, asked.n or 1, asked.best_of or 1)
+
+
+def _length(raw: msgspec.Raw) -> int:
+    """Elements of a JSON list of texts or of lists; 1 for anything else, a list of token ids too."""
+    if not _NESTED.match(bytes(raw)):
+        return 1
+    try:
+        return len(msgspec.json.decode(raw, type=list[msgspec.Raw]))
+    except msgspec.MsgspecError:
+        return 1
 
 
 def answer_tokens(asked: Asked, context_tokens: int) -> int:
@@ -96,10 +130,10 @@ def surely_fits(asked: Asked, most_tokens: int) -> bool:
 
 
 def tokenize_bodies(asked: Asked, body: bytes) -> list[bytes]:
-    """Bodies to send to /tokenize, one per prompt. Raises MsgspecError if the prompt is not text."""
+    """Bodies to send to /tokenize, one per prompt, of many the longest. Raises MsgspecError if a prompt is no text."""
     if not asked.is_chat:
         prompts = msgspec.json.decode(asked.prompt, type=str | list[str])
-        texts = [prompts] if isinstance(prompts, str) else prompts
+        texts = [prompts] if isinstance(prompts, str) else sorted(prompts, key=len)[-MOST_COUNTED:]
         return [msgspec.json.encode({"model": asked.model, "prompt": text}) for text in texts]
     kept = ("model", "messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
     content = msgspec.json.decode(body, type=dict[str, msgspec.Raw])

@@ -46,6 +46,10 @@ class ProxyLimits:
     """Most bytes in the bodies of all requests under way together."""
     max_header_bytes: int = 32 * 1024
     max_connections: int = 2048
+    max_connections_per_client: int = 1024
+    """Most connections of one address, so that one client cannot take all; a gateway before the door is one client."""
+    max_sequences: int = 1024
+    """Most answers that one request may ask for: its prompts or inputs, times `n`."""
     max_queued: int = 256
     """Most requests that wait for an instance; further ones are refused at once."""
     queue_s: float = 30.0
@@ -114,7 +118,8 @@ class ProxyRequest:
 def read_head(scope: Scope, also: Collection[str], max_header_bytes: int) -> ProxyRequest:
     """The request in a scope. Raises Refused unless its path belongs to the API or is exactly one of `also`."""
     method, path = scope["method"], scope["raw_path"].decode("ascii", "replace")
-    is_open = _PATH.fullmatch(path) and ".." not in path and path not in CLOSED_PATHS
+    is_plain = not any(part.strip(".") == "" for part in path[1:].split("/"))  # else servers may take it for another
+    is_open = _PATH.fullmatch(path) and is_plain and path not in CLOSED_PATHS
     if not is_open and path not in also:
         raise Refused(404, "not_found", f"{path[:200]} is not served here")
     if method not in METHODS:

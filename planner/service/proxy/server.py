@@ -1,21 +1,18 @@
 """The front door listens: `serve_proxy(proxy, host, port)` until told to stop, `proxy_in_thread` beside other work.
 
-uvicorn serves (`pip install 'vllm-planner[server]'`). It does not limit the size of headers or the time they take, so
-that is done here.
+uvicorn serves (`pip install 'vllm-planner[server]'`), with the limits of `limited_protocol.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from planner.errors import BackendError, InputError
 from planner.service.proxy.app import Proxy
-from planner.service.proxy.request import ProxyLimits
 from planner.version import install_hint
 
 if TYPE_CHECKING:
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 GRACE_S = 5
 """Seconds that open streams may go on after the door was closed."""
 BACKLOG = 2048
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 def serve_proxy(proxy: Proxy, host: str, port: int) -> None:
@@ -52,6 +48,8 @@ def proxy_in_thread(proxy: Proxy, host: str, port: int) -> Iterator[str]:
 def _server(proxy: Proxy, host: str, port: int) -> tuple[uvicorn.Server, socket.socket]:
     try:
         import uvicorn
+
+        from planner.service.proxy.limited_protocol import limited_by
     except ImportError:
         raise InputError(f"the front door needs uvicorn: {install_hint('server')}") from None
     # The protocol must be named: asyncio sets TCP_NODELAY on such sockets only, without it a first token is 40 ms late.
@@ -65,7 +63,7 @@ def _server(proxy: Proxy, host: str, port: int) -> tuple[uvicorn.Server, socket.
     limits = proxy.limits
     config = uvicorn.Config(
         proxy,
-        http=_limited_protocol(limits),
+        http=limited_by(limits),
         ws="none",
         lifespan="on",
         log_level="critical",
@@ -79,63 +77,3 @@ def _server(proxy: Proxy, host: str, port: int) -> tuple[uvicorn.Server, socket.
         timeout_graceful_shutdown=GRACE_S,
     )
     return uvicorn.Server(config), listener
-
-
-def _limited_protocol(limits: ProxyLimits) -> type[asyncio.Protocol]:
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class Limited(HttpToolsProtocol):
-        """Closes a connection if a request's headers are too large or too slow, or if its client takes nothing."""
-
-        _late: asyncio.TimerHandle | None = None
-        _stalled: asyncio.TimerHandle | None = None
-        _num_bytes = 0
-        _is_in_head = True
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._wait_for_head()
-
-        def _wait_for_head(self) -> None:
-            self._is_in_head, self._num_bytes = True, 0
-            if self._late is None:
-                self._late = self.loop.call_later(limits.header_s, self.transport.close)
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self._is_in_head:
-                self._num_bytes += len(data)
-                if self._num_bytes > limits.max_header_bytes and not self.transport.is_closing():
-                    self.transport.write(_TOO_LARGE)
-                    self.transport.close()
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._wait_for_head()
-
-        def on_headers_complete(self) -> None:
-            self._is_in_head = False
-            self._stop_clock()
-            super().on_headers_complete()
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._stalled = self.loop.call_later(limits.idle_s, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            if self._stalled is not None:
-                self._stalled.cancel()
-            super().resume_writing()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_clock()
-            if self._stalled is not None:
-                self._stalled.cancel()
-            super().connection_lost(exc)
-
-        def _stop_clock(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-
-    return Limited

@@ -10,10 +10,12 @@ Source: PostgreSQL, Explicit Locking, advisory locks; Gray & Cheriton 1989, Leas
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from urllib.parse import unquote
 
 import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
@@ -48,13 +50,27 @@ def is_shared(url: str | None) -> bool:
 
 
 def shown(url: str | None) -> str:
-    """A storage's URL without its password, to show to people."""
+    """A storage's URL to show to people: without user, password and query, each of which may hold a secret."""
     if url is None:
         return "in memory"
     try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        parsed = sqlalchemy.make_url(url)
     except (SQLAlchemyError, ValueError):
         return "no URL"
+    host = None if parsed.host is None else parsed.host.rpartition("@")[2]  # of a password with an @ that is not quoted
+    plain = sqlalchemy.URL.create(parsed.drivername, host=host, port=parsed.port, database=parsed.database)
+    return plain.render_as_string()
+
+
+def without_secrets(error: BaseException, url: str | None) -> str:
+    """A driver's error in short, without what it may quote of the URL's user, password and query."""
+    text = in_short(error)
+    address, _, query = (url or "").partition("?")
+    user_info = address.partition("://")[2].rpartition("@")[0]
+    for piece in sorted(re.split(r"[:@&=/]", f"{user_info}&{query}"), key=len, reverse=True):
+        if len(piece) > 2:
+            text = text.replace(piece, "***").replace(unquote(piece), "***")
+    return text
 
 
 class Claims:
@@ -68,12 +84,12 @@ class Claims:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._key = int.from_bytes(hashlib.blake2b(study.encode(), digest_size=8).digest(), "big", signed=True)
-        self._shown = shown(url)
+        self._url = url
         if self.is_shared and url is not None:
             try:
                 self._engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
             except ImportError as error:
-                raise InputError(f"storage {self._shown}: needs {error.name}: {install_hint('postgresql')}") from None
+                raise InputError(f"storage {shown(url)}: needs {error.name}: {install_hint('postgresql')}") from None
 
     def alone(self) -> AbstractContextManager[None]:
         """Context in which no other planner takes a trial. Raises BackendError if the server is lost."""
@@ -89,7 +105,8 @@ class Claims:
             connection = self._engine.connect()
             connection.execute(sqlalchemy.text("select pg_advisory_lock(:key)"), {"key": key})
         except SQLAlchemyError as error:
-            raise BackendError(f"storage {self._shown}: does not answer: {in_short(error)}") from None
+            words = without_secrets(error, self._url)
+            raise BackendError(f"storage {shown(self._url)}: does not answer: {words}") from None
         try:
             yield
         finally:

@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
 import optuna
-import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from planner.constraints import Constraint
-from planner.errors import BackendError, InputError, in_short
+from planner.errors import BackendError, InputError
 from planner.study import Candidate, Problem, asked_of, changes_between, in_one_line
 from planner.trials import QualityVerdict, Rerun, Trial, judged, on_par
-from planner.tuning.search.claims import Claims, shown
+from planner.tuning.search.claims import Claims
 from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit
+from planner.tuning.search.storage import created, found
 
 RECORD, CANDIDATE, RERUN = "record", "candidate", "rerun"
 """User attributes of a trial."""
@@ -41,46 +40,38 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 class StudyStore:
     """One study in one storage, by default in memory. Raises InputError if the stored study has another definition."""
 
-    def __init__(self, problem: Problem, storage: str | None) -> None:
+    def __init__(self, problem: Problem, storage: str | None, *, creates: bool = True) -> None:
+        """`creates`: whether to make what is missing; without it the storage is read and never written."""
         self._problem = problem
         self._asked_here: set[int] = set()
         self._decoded: dict[int, Trial | None] = {}
         """Finished trials by number. Each is decoded once, as a finished trial does not change."""
         self._claims = Claims(storage, problem.spec.name, self._beat)
-        self.study = self._opened(storage)
+        name, direction = problem.spec.name, problem.objective.direction
+        self.study = created(storage, name, direction, self.alone()) if creates or not storage else found(storage, name)
         """Optuna's study, which is asked for new trials."""
+        if not creates:
+            self._refuse_changed()
+            return
         with self.alone():  # else another starting planner could find no definition
             self.study.set_metric_names([with_unit(problem.objective.name)])
             self._check_definition()
             if self.study.user_attrs.get(ABOUT) != (about := study_words(problem)):
                 self.study.set_user_attr(ABOUT, about)
 
-    def _opened(self, storage: str | None) -> optuna.Study:
-        try:
-            _refuse_foreign(storage)
-            with self.alone():  # the first planner creates the tables
-                return optuna.create_study(
-                    study_name=self._problem.spec.name,
-                    storage=storage,
-                    direction=self._problem.objective.direction,
-                    load_if_exists=True,
-                )
-        except RuntimeError as error:  # tables of another Optuna version; its message says what to do
-            words = str(error).replace("$STORAGE_URL", shown(storage))
-            raise InputError(f"storage {shown(storage)}: {words}") from None
-        except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
-            raise InputError(f"storage {shown(storage)}: cannot be opened: {in_short(error)}") from None
-
     def _check_definition(self) -> None:
         """Raise InputError if the definition has changed: trials of other loads or machines would not be comparable."""
-        now = definition(self._problem)
-        stored = self.study.user_attrs.get(DEFINITION)
-        changed = changes_between(stored or {}, now)
-        if changed and not self.trials():  # nothing is measured yet, so nothing becomes incomparable
-            self.study.set_user_attr(DEFINITION, now)
+        if self._changed() and not self.trials():  # nothing is measured yet, so nothing becomes incomparable
+            self.study.set_user_attr(DEFINITION, definition(self._problem))
             for frozen in self.asked():
                 self.study.tell(frozen.number, state=TrialState.FAIL)
-        elif changed:
+        self._refuse_changed()
+
+    def _changed(self) -> list[str]:
+        return changes_between(self.study.user_attrs.get(DEFINITION) or {}, definition(self._problem))
+
+    def _refuse_changed(self) -> None:
+        if (changed := self._changed()) and self.trials():
             raise InputError(
                 f"{self._problem.spec.name}: {in_one_line(changed)}: changed since this study began, so its trials "
                 "would not compare; give the study a new name (tune --name), or undo the change"
@@ -222,33 +213,6 @@ class StudyStore:
                     continue
                 if (trial := record_of(frozen)) is not None:
                     self._store(trial, self.handle(frozen.number))
-
-
-# --- the storage ---
-
-
-@contextmanager
-def storage_kept() -> Iterator[None]:
-    """Raise BackendError if the storage cannot be read or written, as on a full disk: it is no fault of a trial."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        causes = (getattr(cause, "orig", None) for cause in (error, error.__cause__, error.__context__))
-        words = str(next((cause for cause in causes if cause is not None), error))
-        raise BackendError(
-            f"the study's storage: {words}; finished trials are kept: mend that, then the same command continues"
-        ) from None
-
-
-def _refuse_foreign(storage: str | None) -> None:
-    """Raise InputError for an SQLite file of another program, since Optuna would write its tables into it."""
-    if storage is None or not storage.startswith("sqlite:"):
-        return
-    engine = sqlalchemy.create_engine(storage)
-    tables = sqlalchemy.inspect(engine).get_table_names()
-    engine.dispose()
-    if tables and "studies" not in tables:
-        raise InputError(f"storage {shown(storage)}: a database of something else, with tables {', '.join(tables[:5])}")
 
 
 # --- what a stored trial says ---

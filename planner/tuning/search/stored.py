@@ -23,4 +23,4 @@ def stored_trials(
         hint = "" if is_simulated else "; for simulated ones add --simulated"
         raise InputError(f"{workspace.folder}: no trials yet: run planner tune first{hint}")
     with working("reading the trials"):
-        return problem, StudyStore(problem, storage or workspace.default_storage).trials()
+        return problem, StudyStore(problem, storage or workspace.default_storage, creates=False).trials()

@@ -31,18 +31,48 @@ VALUE = "hf_0123456789abcdef"
 
 @pytest.mark.parametrize(
     "name",
-    ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "PASSWORD"],
-)
+    [
+        "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "PASSWORD",
+        "PGPASSWORD", "GITHUB_PAT", "SECRET_KEY", "APIKEY", "OPENAI_KEY", "AZURE_STORAGE_KEY", "PRIVATE_KEY",
+        "MYSQL_PWD", "HF_TOKEN_2", "S3_ACCESS_KEY_ID", "SSH_PASSPHRASE", "BASIC_AUTH", "DB_PASS",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+    ],
+)  # fmt: skip
 def test_names_of_secrets(name: str) -> None:
     assert is_secret(name)
     assert is_secret(name.lower())
 
 
 @pytest.mark.parametrize(
-    "name", ["TOKENIZERS_PARALLELISM", "VLLM_MAX_TOKENS", "HF_HOME", "VLLM_API_KEY_FILE", "NCCL_SECRETARY", "KEY"]
-)
+    "name",
+    [
+        "TOKENIZERS_PARALLELISM", "VLLM_MAX_TOKENS", "HF_HOME", "VLLM_API_KEY_FILE", "NCCL_SECRETARY", "KEY", "PWD",
+        "OLDPWD", "XAUTHORITY", "VLLM_BYPASS_CHECK", "NVIDIA_PASSTHROUGH", "COMPAT", "AUTHOR", "VLLM_AUTOTUNE",
+    ],
+)  # fmt: skip
 def test_names_of_none(name: str) -> None:
     assert not is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"extra_args": ["--allow-credentials", "--ssl-keyfile", "/key.pem", "--tokenizer", "a/b"]},
+        {
+            "extra_args": [
+                "--hf-overrides",
+                '{"eos_token": "</s>", "max_tokens": 3}',
+                "--allowed-origins",
+                '["http://a"]',
+            ]
+        },
+        {"extra_args": ["--max-num-batched-tokens=4096"]},
+        {"command": ["bash", "-c", "HF_TOKEN=$MY_TOKEN VLLM_USE_V1=0 exec vllm serve $0"]},
+        {"env": {"HTTPS_PROXY": "http://proxy:3128", "VLLM_ATTENTION_BACKEND": "XFORMERS"}},
+    ],
+)
+def test_what_only_sounds_like_a_secret_is_taken(make_problem: Make, engine: dict[str, Any]) -> None:
+    assert make_problem(**{f"engine__{key}": value for key, value in engine.items()})
 
 
 @pytest.mark.parametrize(
@@ -52,6 +82,21 @@ def test_names_of_none(name: str) -> None:
         ({"engine__extra_args": ["--api-key", VALUE]}, r"extra_args: --api-key: .* pass_env: \[VLLM_API_KEY\]"),
         ({"engine__extra_args": [f"--hf_token={VALUE}"]}, r"extra_args: --hf_token: .* pass_env: \[HF_TOKEN\]"),
         ({"search_space": {"search": {"env.HF_TOKEN": [VALUE]}}}, "env.HF_TOKEN"),
+        ({"engine__env": {"HTTPS_PROXY": f"http://u:{VALUE}@proxy:3128"}}, r"env.HTTPS_PROXY: .* pass_env"),
+        ({"engine__env": {"DATABASE_URL": f"postgres://u:{VALUE}@h/d"}}, r"env.DATABASE_URL: .* pass_env"),
+        ({"engine__extra_args": ["--api-ke", VALUE]}, r"extra_args: --api-ke: .* pass_env: \[VLLM_API_KEY\]"),
+        ({"engine__extra_args": ["--ssl-keyfile-password", VALUE]}, r"extra_args: --ssl-keyfile-password: "),
+        (
+            {"engine__extra_args": ["--model-loader-extra-config", f'{{"token": "{VALUE}"}}']},
+            "extra_args: token in JSON",
+        ),
+        (
+            {"engine__extra_args": [f'--kv-transfer-config={{"a": [{{"password": "{VALUE}"}}]}}']},
+            "extra_args: password in",
+        ),
+        ({"engine__extra_args": ["--download-dir", f"s3://u:{VALUE}@host/x"]}, "extra_args: a URL"),
+        ({"engine__command": ["bash", "-c", f"A=1 HF_TOKEN={VALUE} vllm serve $0"]}, r"command: HF_TOKEN=\.\.\.: "),
+        ({"engine__command": ["vllm", "serve", f"--api-key={VALUE}"]}, "command: --api-key: "),
         ({"engine__env": {"A": "1"}, "engine__pass_env": ["A"]}, "pass_env: A is under env too"),
         ({"engine__pass_env": ["A=1"]}, "pass_env"),
     ],
@@ -152,8 +197,6 @@ def test_a_log_in_anothers_place_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_storages_password_is_not_repeated(make_problem: Make) -> None:
-    with pytest.raises(
-        InputError, match=r"^storage nonsense://me:\*\*\*@db\.example/studies: cannot be opened"
-    ) as caught:
+    with pytest.raises(InputError, match=r"^storage nonsense://db\.example/studies: cannot be opened") as caught:
         Search.open(forecast_of(make_problem()), "nonsense://me:hf-secret-word@db.example/studies")
     assert "secret-word" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,36 @@ def test_a_bad_line_is_named(make_problem: Make, write: Write, bad: Any, message
     with pytest.raises(InputError, match=rf"^{path}:2: ") as caught:
         read_records(path, make_problem(search_space=SIX))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, -1.0, 1e308])
+@pytest.mark.parametrize("where", ["metrics.output_throughput", "metrics.p50_ttft_ms", "metrics.completed", "start_s"])
+def test_a_figure_that_cannot_be_is_refused(make_problem: Make, write: Write, where: str, figure: float) -> None:
+    said = line(8, 16, 100.0)
+    (said["metrics"] if where.startswith("metrics.") else said)[where.removeprefix("metrics.")] = figure
+    with pytest.raises(InputError, match=rf"launches.jsonl:1: {where}\b"):
+        read_records(write(said), make_problem(search_space=SIX))
+
+
+def test_a_measurement_of_no_time_is_refused(make_problem: Make, write: Write) -> None:
+    said = line(8, 16, 100.0)
+    said["metrics"]["duration"] = 0
+    with pytest.raises(InputError, match=r"metrics\.duration: 0 s"):
+        read_records(write(said), make_problem(search_space=SIX))
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, -1.0, 1e308])
+def test_an_own_trial_whose_figures_cannot_be_is_refused(
+    make_problem: Make, tune: Any, storage: str, tmp_path: Path, figure: float
+) -> None:
+    problem = make_problem(search_space=SIX)
+    tune(problem, 1)
+    trial = json.loads(report_lines(problem.spec, tmp_path, False, storage).splitlines()[0])
+    trial["metrics"]["output_throughput"] = figure
+    path = tmp_path / "trials.jsonl"
+    path.write_text(json.dumps(trial), "utf-8")
+    with pytest.raises(InputError, match=r"trials.jsonl:1: output_throughput\b"):
+        read_records(path, problem)
 
 
 def test_a_table_of_something_else_is_refused(make_problem: Make, write: Write) -> None:

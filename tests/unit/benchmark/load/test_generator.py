@@ -288,7 +288,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
 
 # ---------------------------------------------------------------- the stream
 
-EVENTS = (token(), token(""), token("\u00e9"), usage(8, 5), DONE)
+EVENTS = (token(), token(""), token("\u00e9"), usage(8, 2), DONE)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_wherever_the_bytes_are_cut(pieces: list[bytes]) -> None:
     record = one(wire(*pieces))
     assert record.error is None
     assert len(record.chunk_s) == 3  # an empty text is a token too
-    assert (record.input_tokens, record.output_tokens) == (8, 5)  # usage counts, not the chunks
+    assert (record.input_tokens, record.output_tokens) == (8, 2)  # usage counts, not the chunks
 
 
 def test_every_cut_of_the_bytes_reads_the_same() -> None:
@@ -331,7 +331,7 @@ def test_every_cut_of_the_bytes_reads_the_same() -> None:
     async def read_all() -> list[tuple[int, bool, Any]]:
         return [await read(cut) for cut in range(len(whole))]
 
-    assert all(found == (3, True, _Usage(8, 5)) for found in asyncio.run(read_all()))
+    assert all(found == (3, True, _Usage(8, 2)) for found in asyncio.run(read_all()))
 
 
 # ---------------------------------------------------------------- failures
@@ -353,6 +353,12 @@ def test_http_errors_carry_the_message(body: bytes) -> None:
     assert (record.chunk_s, record.output_tokens) == ((), 0)
 
 
+def test_a_prompt_cannot_have_more_tokens_than_bytes() -> None:
+    record = one(stream(*[token()] * 3, usage(2**31 - 1, 3), DONE))
+    assert record.error is not None
+    assert record.error.startswith("false usage: a prompt of 2147483647 tokens, where at most ")
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -368,6 +374,14 @@ def test_http_errors_carry_the_message(body: bytes) -> None:
             stream(token(), event({"choices": [], "usage": {"prompt_tokens": 8}}), DONE), "no usage", id="half"
         ),
         pytest.param(stream(usage(8, 0), DONE), "no tokens", id="no tokens"),
+        pytest.param(
+            stream(*[token()] * 3, usage(8, 2**31 - 1), DONE),
+            "false usage: 2147483647 tokens in 3 events, of 3 asked for",
+            id="more than asked for",
+        ),
+        pytest.param(
+            stream(*[token()] * 8, usage(8, 1), DONE), "false usage: 1 tokens in 8 events, of 3 asked for", id="fewer"
+        ),
         pytest.param(stream(b"data: {oops\n\n"), "bad event", id="bad JSON"),
         pytest.param(stream(b"data: [1]\n\n"), "bad event", id="not an object"),
         pytest.param(

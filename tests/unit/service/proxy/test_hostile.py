@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
 
+from planner.service.proxy.context_limit import num_sequences
 from planner.service.proxy.request import ProxyLimits
 from tests.unit.service.proxy.test_app import PATIENCE_S, WELL, door, raw, scripted, wait_until
 
@@ -67,7 +69,13 @@ def test_only_our_engine_is_asked_whatever_the_target_and_the_host(first_line: b
         ]
 
 
-@pytest.mark.parametrize("target", [b"//example.com/v1/models", b"/v1/..\\metrics", b"/v1//../metrics", b"*"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"//example.com/v1/models", b"/v1/..\\metrics", b"/v1//../metrics", b"*", b"/v1/load_lora_adapter",
+        b"/v1/load_lora_adapter/", b"/v1//load_lora_adapter", b"/v1/./load_lora_adapter", b"/v1/load%5Flora_adapter",
+    ],
+)  # fmt: skip
 def test_paths_that_are_not_the_apis(target: bytes) -> None:
     with scripted(WELL) as (server,), door(server.url, limits=BRIEF) as (url, _):
         assert raw(url, b"GET %s HTTP/1.1\r\nhost: a\r\n\r\n" % target).startswith(b"HTTP/1.1 404 ")
@@ -82,6 +90,76 @@ def test_a_trailer_is_no_header_and_a_line_end_in_a_query_stays_written() -> Non
         assert posted.endswith(b"\r\ncontent-length: 5\r\n\r\nhello")
         assert queried.startswith(b"GET /v1/models?a=%0d%0aevil:%20x HTTP/1.1\r\n")
         assert b"evil" not in posted
+
+
+def test_a_trailer_in_the_first_read_is_no_header_either() -> None:
+    whole = POST + b"transfer-encoding: chunked\r\n\r\n0\r\nauthorization: Bearer evil\r\n\r\n"
+    with scripted(WELL) as (server,), door(server.url, limits=BRIEF) as (url, _):
+        raw(url, whole)
+        (posted,) = server.requests
+        assert b"evil" not in posted
+
+
+@pytest.mark.parametrize("endless", [b"x-1: " + b"a" * 1000 + b"\r\n", b"a" * 1000], ids=["trailers", "one trailer"])
+def test_trailers_without_end_are_cut_off(endless: bytes) -> None:
+    """None of them is kept: the door closes once they have more bytes than headers may have."""
+    sent = 0
+    with scripted(WELL) as (server,), door(server.url, limits=BRIEF) as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+            connection.sendall(POST + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-0: ")
+            with contextlib.suppress(OSError):
+                while sent < 100_000_000:
+                    connection.sendall(endless)
+                    sent += len(endless)
+        assert sent < 100_000_000
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"prompt": [%s]}' % b",".join([b'"a"'] * 2000),
+        b'{"prompt": [%s]}' % b",".join([b"[1]"] * 2000),
+        b'{"prompt": "a", "n": 2000}',
+        b'{"prompt": ["a", "b"], "best_of": 1000}',
+        b'{"input": [%s]}' % b",".join([b'"a"'] * 2000),
+        b'{"query": "a", "documents": [%s]}' % b",".join([b'"a"'] * 2000),
+    ],
+)
+def test_one_request_does_not_become_thousands(content: bytes) -> None:
+    with scripted(WELL) as (server,), door(server.url, limits=BRIEF) as (url, _):
+        answer = raw(url, POST + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(content) + content)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"too_many_sequences" in answer
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"prompt": "a"}', b'{"prompt": [%s]}' % b",".join([b"1"] * 5000), b"{", b'{"n": 1}']
+)
+def test_one_request_is_one(content: bytes) -> None:
+    assert num_sequences(content) == 1
+
+
+def test_one_client_cannot_take_all_connections() -> None:
+    """Those beyond its limit are closed without a word; once it has fewer, it is served again."""
+    asked = b"GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+
+    def answered(url: str) -> bytes:
+        try:
+            return raw(url, asked)
+        except ConnectionError:
+            return b""
+
+    limits = ProxyLimits(max_connections_per_client=4)
+    with scripted(WELL) as (server,), door(server.url, limits=limits) as (url, _), contextlib.ExitStack() as idle:
+        host, port = url.removeprefix("http://").split(":")
+        for _ in range(4):
+            idle.enter_context(socket.create_connection((host, int(port)), timeout=PATIENCE_S))
+        wait_until(lambda: answered(url) == b"")
+        idle.close()
+        wait_until(lambda: answered(url).startswith(b"HTTP/1.1 200 "))
 
 
 @pytest.mark.parametrize("head", [b"", POST + b"content-length: 5000\r\n\r\n"], ids=["headers", "body"])
