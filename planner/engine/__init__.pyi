@@ -91,6 +91,7 @@ from planner.engine.versions import FRAGMENTS_COUNTED_UNTIL as FRAGMENTS_COUNTED
 from planner.engine.versions import FULL_GRAPHS_SINCE as FULL_GRAPHS_SINCE
 from planner.engine.versions import FUSED_MLP_SINCE as FUSED_MLP_SINCE
 from planner.engine.versions import FUSED_ROTARY_SINCE as FUSED_ROTARY_SINCE
+from planner.engine.versions import GEMMA4_CHUNKS_SINCE as GEMMA4_CHUNKS_SINCE
 from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE as GRAPHS_IN_BUDGET_SINCE
 from planner.engine.versions import HYBRID_KV_SINCE as HYBRID_KV_SINCE
 from planner.engine.versions import IMAGE_FITS_CONTEXT_UNTIL as IMAGE_FITS_CONTEXT_UNTIL
@@ -116,6 +117,7 @@ from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE
 from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE
 from planner.engine.versions import SNAPSHOT_AFTER_NCCL_SINCE as SNAPSHOT_AFTER_NCCL_SINCE
+from planner.engine.versions import SHARED_WORKSPACE_SINCE as SHARED_WORKSPACE_SINCE
 from planner.engine.versions import STEADY_GRAPHS_SINCE as STEADY_GRAPHS_SINCE
 from planner.engine.versions import TIMESTAMPED_VIDEO as TIMESTAMPED_VIDEO
 from planner.engine.versions import TOWER_LEFT_OUT_SINCE as TOWER_LEFT_OUT_SINCE
@@ -125,6 +127,7 @@ from planner.engine.versions import VIDEO_ALONE_SINCE as VIDEO_ALONE_SINCE
 from planner.engine.versions import WHOLE_MODEL_CHECKED as WHOLE_MODEL_CHECKED
 from planner.engine.versions import WIDER_GROUPS_SINCE as WIDER_GROUPS_SINCE
 from planner.engine.versions import WIDE_GROUPS_SINCE as WIDE_GROUPS_SINCE
+from planner.engine.versions import WORKSPACE_CHUNKED_UNTIL as WORKSPACE_CHUNKED_UNTIL
 from planner.engine.versions import knows as knows
 from planner.engine.versions import parse_version as parse_version
 from planner.engine.versions import supported_version as supported_version

@@ -57,8 +57,6 @@ LORA = "lora"
 """Key of a `Lora` among the settings: flags that together are one value, and no setting of their own."""
 LONG_CONTEXT = 32768
 """Largest max_model_len, in tokens, at which V0 does not turn chunked prefill on by itself."""
-UNIFIED_MEMORY = ("GB10", "Thor")
-"""Cards that share the host's memory, of which NVML reports none."""
 BIG_CARD_BYTES = 70 * GIB
 """Memory from which V1 gives a card larger batches, since 0.8.5."""
 
@@ -267,7 +265,7 @@ def _is_big(gpu: GpuSpec, version: Version) -> bool:
     Not the GB10 either: NVML reports no memory of its own for it, and 0.33 excludes it in so many words (two starts of
     0.25.1 raise max_num_batched_tokens from 2048).
     """
-    if any(name in gpu.name for name in UNIFIED_MEMORY):
+    if gpu.shares_host_memory:
         return False
     if version < LARGE_BATCH_BY_MEMORY_SINCE:
         return "H100" in gpu.name or "H200" in gpu.name

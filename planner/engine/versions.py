@@ -111,6 +111,9 @@ TENSORS_ON_TURING_SINCE = Version("0.12.0")
 29732; 0.11.2 asks for 8.0)."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 """Marlin's kernels run on compute capability 7.5 (vLLM's pull request 29901)."""
+SHARED_WORKSPACE_SINCE = Version("0.14.0")
+"""Buffers of the fused experts outlive a layer and are shared by all (fused_moe/modular_kernel.py takes them from
+v1/worker/workspace.py; 0.11.2 does not)."""
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 """Asynchronous scheduling is on by default (vllm@0.14.1 config/vllm.py)."""
 WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
@@ -130,6 +133,9 @@ TRITON_TOP_K_SINCE = Version("0.16.0")
 FLASHINFER_SPARSE_MLA_SINCE = Version("0.17.0")
 """On compute capability 10.x sparse attention with an fp8 KV cache runs on FlashInfer, which stores plain fp8
 (platforms/cuda.py:_get_backend_priorities)."""
+WORKSPACE_CHUNKED_UNTIL = Version("0.18.0")
+"""They take at most VLLM_FUSED_MOE_CHUNK_SIZE tokens at once (fused_moe/modular_kernel.py; 0.17.0 has it, 0.19.0 has
+not)."""
 WIDER_GROUPS_SINCE = Version("0.18.0")
 """That ratio is 1.5 (0.17.1 has 1.25)."""
 FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
@@ -168,6 +174,9 @@ MAMBA_BLOCKS_CHECKED_SINCE = Version("0.20.0")
 BLOCK_ALIGNED_BY_SIZE_SINCE = Version("0.20.0")
 """A hybrid's block is a multiple of block_size, before of the kernel's own (0.20.0 platforms/interface.py:
 _align_hybrid_block_size, 0.18.0 models/config.py)."""
+GEMMA4_CHUNKS_SINCE = Version("0.22.0")
+"""Gemma 4's tower takes few frames of a video at once on a small card (models/gemma4_mm.py:_encoder_chunk; 0.20.0 does
+not, 0.21 was not read)."""
 PREFIX_LM_BATCH_SINCE = Version("0.22.0")
 """The default max_num_batched_tokens holds the largest image or video of a model that sees it whole (engine/
 arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""

@@ -163,12 +163,14 @@ class Setup:
         return Deployment.of(model, self.placement, engine, self.instances, self.calibrations)
 
     def _loaded(self) -> ModelSpec:
-        """The model without its tower, if no prompt may have what the tower reads."""
+        """The model without its tower, if no prompt may have what the tower reads; with images alone, if no videos."""
         vision = self.model.vision
         read = {"image"} | ({"video"} if vision is not None and vision.video_frames else set())
         read |= {"audio"} if self.model.is_tower_rough else set()
         leaves_out = self.version >= TOWER_LEFT_OUT_SINCE and read <= self.flags.without
-        return self.model.without_tower() if leaves_out and self.model.has_vision_tower else self.model
+        if leaves_out and self.model.has_vision_tower:
+            return self.model.without_tower()
+        return self.model.without_videos() if "video" in self.flags.without else self.model
 
     def answer(self) -> Answer:
         """The answer with these settings. A max_model_len of auto is the longest context that fits, as vLLM picks it.

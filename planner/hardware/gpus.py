@@ -33,9 +33,20 @@ class GpuSpec:
     def is_cpu(self) -> bool:
         return self.compute_capability == (0, 0)
 
+    @property
+    def shares_host_memory(self) -> bool:
+        """Whether the card has no memory of its own but the host's (GB10, Jetson Thor), as CUDA's `integrated` says."""
+        return self.compute_capability in INTEGRATED_CAPABILITIES or any(name in self.name for name in INTEGRATED)
+
     def document(self) -> dict[str, Any]:
         """The card as `planner gpus --json` prints it."""
         return {**asdict(self), "compute_capability": ".".join(map(str, self.compute_capability))}
+
+
+INTEGRATED = ("GB10", "Thor", "Orin")
+"""Words in the names of cards that share the host's memory, of which NVML reports none."""
+INTEGRATED_CAPABILITIES = {(8, 7), (11, 0), (12, 1)}
+"""Compute capabilities of Orin, Thor and GB10, which no other card has."""
 
 
 class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

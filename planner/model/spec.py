@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from planner.model.held import Held
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
+SHORTEST_VIDEO_FRAMES = 2
+"""Frames that make a token of a video, which then takes what an image does."""
 _Kind = TypeVar("_Kind", bound=Mixer | FeedForward)
 
 
@@ -81,6 +83,13 @@ class ModelSpec:
         """
         held = None if self.held is None else replace(self.held, beside=0)
         return replace(self, has_vision_tower=False, vision=None, tower=(), is_tower_rough=False, held=held)
+
+    def without_videos(self) -> ModelSpec:
+        """The same model, whose profile run takes the largest image instead of a longer video."""
+        vision = self.vision
+        if vision is None or vision.video_frames <= SHORTEST_VIDEO_FRAMES:
+            return self
+        return replace(self, vision=replace(vision, video_frames=SHORTEST_VIDEO_FRAMES))
 
     def mixers(self, kind: type[_Kind]) -> Iterator[_Kind]:
         """Mixers of one class, one of each kind of layer."""

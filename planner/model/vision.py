@@ -25,6 +25,8 @@ class VisionTower:
     """Number of layers besides the last whose features go to the language model (Qwen3-VL)."""
     video_frames: int = 0
     """Most frames in the profile run's video, each as large as the largest image; 0: the model takes no video."""
+    has_positions: bool = False
+    """Whether it adds a learned embedding of each patch's position, interpolated to the image (Qwen3-VL)."""
 
 
 _QWEN2 = VisionTower(
@@ -40,8 +42,9 @@ _PIXTRAL = VisionTower(
     item_patches=12100,
 )  # fmt: skip
 _QWEN3 = replace(  # its processor limits a whole video to less than the largest image; modelled as two frames
-    _QWEN2, hidden_size=1152, depth=27, intermediate_size=4304, patch_size=16, deepstack_levels=3, video_frames=2
-)
+    _QWEN2, hidden_size=1152, depth=27, intermediate_size=4304, patch_size=16, deepstack_levels=3, video_frames=2,
+    has_positions=True,
+)  # fmt: skip
 _CLIP = replace(_PIXTRAL, is_gated=False, merged_patches=1, item_patches=576)
 FAMILIES: dict[str, VisionTower] = {
     "qwen2_vl": _QWEN2,

@@ -23,7 +23,7 @@ from planner.units import MOST_BYTES, format_gib
 
 MOST_RATIO = 1000.0
 """Largest plausible ratio of real to predicted graph memory; more means a damaged file."""
-CERTAIN_WIDTHS = 2.0
+CERTAIN_WIDTHS = 3.0
 """Half widths of the KV cache's 90 % interval beyond which a difference is no error of the estimate any more."""
 MOST_NON_TORCH_FRACTION = 0.5
 """Largest plausible memory outside torch as a fraction of the card."""

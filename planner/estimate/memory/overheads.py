@@ -27,6 +27,11 @@ _NVLINK_BYTES = {2: 1.82 * GIB, 4: 2.91 * GIB, 8: 2.35 * GIB}
 _NVLINK_OTHER_RANKS_BYTES = {2: 1.57 * GIB, 4: 2.13 * GIB}
 """Non-torch memory of ranks other than 0, which hold less of NCCL's buffers."""
 _AFTER_NCCL_BYTES = {"pcie": 0.10 * GIB, "nvlink": 0.55 * GIB}
+HOST_BYTES = 2.0 * GIB
+"""What the host's processes take between the engine's two snapshots, where the card's memory is the host's: free memory
+is then the host's available memory (vllm@0.24.0 utils/mem_utils.py:MemorySnapshot.measure), so kernels, compilers and
+pinned buffers count. Median of nine starts on GB10 of 0.18 to 0.25 with up to 8192 tokens a step: 1.2 to 3.7 GiB; two
+starts of the same settings were 3.4 GiB apart."""
 CONTEXT_BYTES = 0.30 * GIB
 """CUDA context of one process; only V1 of 0.8 subtracts it from the budget, elsewhere it must fit outside."""
 
@@ -52,10 +57,12 @@ def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
 def non_torch_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool = True) -> float:
     """Bytes that a rank's process takes outside torch after the engine's first snapshot."""
     context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
+    if placement.gpu.shares_host_memory and engine.generation == "V1":
+        context += HOST_BYTES
     if engine.world_size == 1:
         on_hopper = placement.gpu.compute_capability >= (9, 0)
         if engine.version >= MORE_OUTSIDE_TORCH_SINCE and on_hopper:
-            return _ALONE_ON_HOPPER_LATER_BYTES
+            return context + _ALONE_ON_HOPPER_LATER_BYTES
         return context + (_ALONE_ON_HOPPER_BYTES if on_hopper else _ALONE_BYTES)
     bridged = placement.bridged(engine.world_size)
     if engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
@@ -66,13 +73,19 @@ def non_torch_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: boo
     return context + (most if is_rank_0 else _NVLINK_OTHER_RANKS_BYTES.get(engine.world_size, most))
 
 
-def largest_graph_tokens(engine: ResolvedEngine) -> IntColumn:
-    """Largest batch in tokens that V1 captures a graph for, unless max_cudagraph_capture_size sets another one.
+def largest_graph_tokens(engine: ResolvedEngine, model: ModelSpec | None = None) -> IntColumn:
+    """Largest batch in tokens that V1 captures a graph for; max_cudagraph_capture_size sets another one if `model`.
 
-    Source: vllm@0.8.5 config.py:_set_cudagraph_sizes; vllm@0.11.2 config/vllm.py:_set_cudagraph_sizes.
+    Source: vllm@0.8.5 config.py:_set_cudagraph_sizes; vllm@0.11.2 config/vllm.py:_set_cudagraph_sizes;
+    models/config.py:GptOssForCausalLMConfig.
     """
     largest: IntColumn = LARGEST_GRAPH_TOKENS
-    if engine.graphs_follow_max_num_seqs:
+    asked = engine.max_cudagraph_capture_size if model is not None else None
+    if engine.graphs_follow_max_num_seqs and asked is not None:
+        largest = asked
+    elif model is not None and model.model_type == "gpt_oss" and engine.graphs_follow_max_num_seqs:
+        largest = LARGEST_GPT_OSS_GRAPH_TOKENS
+    elif engine.graphs_follow_max_num_seqs:
         largest = columns.minimum(2 * engine.max_num_seqs, largest)
     fits: IntColumn = columns.minimum(largest, engine.max_num_batched_tokens)
     return fits
@@ -84,17 +97,25 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
     V0 captures one for each batch size up to max_num_seqs, V1 one for each up to `largest_graph_tokens`. Since 0.11
     these are piecewise graphs for mixed batches, and full graphs for decoding up to max_num_seqs come on top.
     """
+    piecewise, full = captured_sizes(engine)
+    counts: IntColumn = piecewise + full
+    return counts
+
+
+def captured_sizes(engine: ResolvedEngine, model: ModelSpec | None = None) -> tuple[IntColumn, IntColumn]:
+    """Number of piecewise graphs (in V0 of all), and of full graphs for decoding."""
     seqs, tokens = engine.max_num_seqs, engine.max_num_batched_tokens
+    full: Any = 0
     if engine.generation == "V0":
-        counts = _num_sizes(seqs)
+        piecewise = _num_sizes(seqs)
     else:
-        largest: Any = largest_graph_tokens(engine)
+        largest: Any = largest_graph_tokens(engine, model)
         if engine.graphs_follow_max_num_seqs and engine.max_cudagraph_capture_size is not None:
             largest = columns.minimum(engine.max_cudagraph_capture_size, tokens)
-        counts = _num_sizes(largest)
+        piecewise = _num_sizes(largest)
         if engine.version >= FULL_GRAPHS_SINCE:
-            counts = counts + _num_sizes(columns.minimum(seqs, largest))
-    return columns.where(engine.enforce_eager, 0, counts)
+            full = _num_sizes(columns.minimum(seqs, largest))
+    return columns.where(engine.enforce_eager, 0, piecewise), columns.where(engine.enforce_eager, 0, full)
 
 
 def _num_sizes(largest: Any) -> Any:
@@ -104,7 +125,8 @@ def _num_sizes(largest: Any) -> Any:
     return small + middle + columns.ceil(columns.maximum(largest - 256, 0) / 16)
 
 
-LARGEST_GRAPH_TOKENS = 512
+LARGEST_GRAPH_TOKENS, LARGEST_GPT_OSS_GRAPH_TOKENS = 512, 1024
+"""Largest captured batches, in tokens; gpt-oss has its own, whatever max_num_seqs is."""
 GRAPH_BYTES_PER_LAYER = {"V0": 0.2 * MIB, "V1": 0.22 * MIB}
 """Bytes of one graph per layer, from real starts: 0.26 GiB for 35 graphs of 36 layers (V0), 0.15-1.01 GiB (V1)."""
 NCCL_GRAPH_BYTES = {"V0": 23 * MIB, "V1": 11 * MIB}

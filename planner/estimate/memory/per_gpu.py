@@ -21,15 +21,11 @@ from msgspec import structs
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.engine import (
-    GRAPHS_IN_BUDGET_SINCE,
-    OFFLOAD_ON_SECOND_RUNNER_SINCE,
-    SECOND_RUNNER_GRAPHS_SINCE,
-    ResolvedEngine,
-)
+from planner.engine import OFFLOAD_ON_SECOND_RUNNER_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
 from planner.estimate.memory.adapters import lora_bytes
 from planner.estimate.memory.drafter import drafter_bytes
+from planner.estimate.memory.graph_estimate import charges_graphs, estimated_graph_bytes
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import KvDivision, SizeMeaning, kv_division
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
@@ -73,7 +69,8 @@ class MemoryEstimate:
     compiling_bytes: FloatColumn = 0.0
     """Part of the activations that only a cold compile cache takes; with a warm one it goes to the KV cache."""
     graph_bytes: FloatColumn
-    """CUDA graphs; captured after the KV cache is allocated, and outside the budget before 0.20."""
+    """CUDA graphs; captured after the KV cache is allocated, and outside the budget before 0.20. Where the first runner
+    charges the budget for them: what it estimates, which is mostly a little less than what they take."""
     context_bytes: float
     """The CUDA context and what else is on the card before the engine's first snapshot."""
     context_in_budget: bool
@@ -206,9 +203,9 @@ def estimate_memory(
         placement = replace(placement, gpu=measured)
     total = placement.gpu.memory_bytes
     budget = total * engine.gpu_memory_utilization
-    graphs = graph_bytes(model, placement, engine) * (1.0 if calibration is None else calibration.graph_ratio)
-    charges_graphs = _charges_graphs(model, engine)
-    room = budget - (graphs if charges_graphs else 0.0)
+    graphs = _graph_bytes(model, placement, engine) * (1.0 if calibration is None else calibration.graph_ratio)
+    is_charged = charges_graphs(model, engine)
+    room = budget - (graphs if is_charged else 0.0)
     tp, pp = engine.tensor_parallel_size, engine.pipeline_parallel_size
     kinds = distinct_ranks(model.num_hidden_layers, tp, pp, one_samples=engine.generation == "V0")
     divisions = [kv_division(model, engine, rank) for rank in kinds]
@@ -222,7 +219,7 @@ def estimate_memory(
     else:
         width = doubts(model, placement, engine, kinds[0], first.weight_bytes, first.activation_bytes, graphs)
     is_known = engine.kv_cache_memory_bytes is not None or _is_none(group.block_bytes)
-    uncertainty = 0.0 if is_known else width.kv_cache_bytes(charges_graphs)
+    uncertainty = 0.0 if is_known else width.kv_cache_bytes(is_charged)
     return MemoryEstimate(
         total_bytes=total,
         budget_bytes=budget,
@@ -235,7 +232,7 @@ def estimate_memory(
         graph_bytes=graphs,
         context_bytes=context_bytes(placement, engine),
         context_in_budget=context_in_budget(engine),
-        graphs_in_budget=charges_graphs,
+        graphs_in_budget=is_charged,
         kv_block_bytes=group.block_bytes,
         block_size=group.block_size,
         num_blocks=_num_blocks(engine, ranks),
@@ -252,11 +249,10 @@ def estimate_memory(
     )
 
 
-def _charges_graphs(model: ModelSpec, engine: ResolvedEngine) -> bool:
-    """Whether the engine subtracts its own estimate of the CUDA graphs from the budget."""
-    return engine.version >= GRAPHS_IN_BUDGET_SINCE and (
-        not uses_second_runner(model, engine) or engine.version >= SECOND_RUNNER_GRAPHS_SINCE
-    )
+def _graph_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine) -> FloatColumn:
+    """The graphs' bytes, or what the first runner takes them for where it charges the budget for them."""
+    estimates = charges_graphs(model, engine) and not uses_second_runner(model, engine)
+    return (estimated_graph_bytes if estimates else graph_bytes)(model, placement, engine)
 
 
 def _pinned_bytes(engine: ResolvedEngine, division: KvDivision) -> FloatColumn:

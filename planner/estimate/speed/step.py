@@ -17,8 +17,8 @@ from typing import Any
 from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, plain
 from planner.engine import ResolvedEngine
-from planner.estimate.memory.activations import AWQ_DEQUANTIZE_TOKENS
 from planner.estimate.memory.kv_cache import kv_bytes_per_token
+from planner.estimate.memory.live_sets import AWQ_DEQUANTIZE_TOKENS
 from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.per_gpu import as_served
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes

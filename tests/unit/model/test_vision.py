@@ -62,11 +62,14 @@ def test_text_models_have_no_encoder() -> None:
     assert peak_and_kept(spec_from_config(shipped_config("Qwen/Qwen3-8B"), "text")) == (0.0, 0.0)
 
 
-def test_tensor_parallelism_cuts_most_of_the_peak() -> None:
+def test_tensor_parallelism_cuts_the_projections_and_no_hidden_state() -> None:
+    """Qwen2.5-VL's MLP: three projections of 3420 beside five hidden states of 1280, pixels and rotary tables."""
     spec = model("qwen2_5_vl")
     alone, kept = peak_and_kept(spec)
     four, kept_by_four = peak_and_kept(spec, tensor_parallel_size=4)
-    assert alone / 4 < four < alone / 2
+    patches = 2 * 16384 * 4
+    assert alone - four == patches * 3 * 3420 * 0.75 * 2
+    assert alone / 2 < four < 0.6 * alone
     assert kept == kept_by_four
 
 
