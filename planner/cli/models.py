@@ -37,7 +37,7 @@ def models(as_json: JsonOption = False) -> None:
             format_gib(size, 1),
             str(model.max_context_tokens),
             "" if model.quantization is None else model.quantization.method,
-            source,
+            source.partition(" (")[0],  # where exactly: --json
         )
         for (model, source), size in zip(rows, sizes, strict=True)
     ]

@@ -113,9 +113,11 @@ from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TOR
 from planner.engine.versions import NEWEST as NEWEST
 from planner.engine.versions import OFFLOAD_ON_SECOND_RUNNER_SINCE as OFFLOAD_ON_SECOND_RUNNER_SINCE
 from planner.engine.versions import OFFLOAD_WITH_ONE_KIND as OFFLOAD_WITH_ONE_KIND
+from planner.engine.versions import PLAIN_MROPE_SINCE as PLAIN_MROPE_SINCE
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE
 from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE
+from planner.engine.versions import SHARED_KEYS_LEFT_OUT_SINCE as SHARED_KEYS_LEFT_OUT_SINCE
 from planner.engine.versions import SNAPSHOT_AFTER_NCCL_SINCE as SNAPSHOT_AFTER_NCCL_SINCE
 from planner.engine.versions import SHARED_WORKSPACE_SINCE as SHARED_WORKSPACE_SINCE
 from planner.engine.versions import STEADY_GRAPHS_SINCE as STEADY_GRAPHS_SINCE

@@ -74,13 +74,20 @@ def default_block_size(model: ModelSpec, gpu: GpuSpec, version: Version, kv_cach
     return 16
 
 
+ATTENTION_FREE = {"mamba", "falcon_mamba", "mamba2"}
+"""Types whose class is IsAttentionFree (vllm@0.32 models/mamba.py, mamba2.py)."""
+
+
 def prefix_caching(asked: Any, model: ModelSpec, version: Version, is_v1: bool) -> Any:
-    """Whether prefix caching is on: hybrid models have it by default since 0.26, and could not have it at first."""
+    """Whether prefix caching is on: hybrid models have it by default since 0.26, and could not have it at first.
+
+    Classes without attention have it only if asked (vllm@0.32 config/model.py:is_prefix_caching_supported).
+    """
     if not model.is_hybrid:
         return is_v1 if asked is None else asked
     if not is_v1 or (version < MAMBA_ALIGN_SINCE and not keeps_state_per_block(model, version)):
         return False
-    return version >= HYBRID_PREFIX_SINCE if asked is None else asked
+    return version >= HYBRID_PREFIX_SINCE and model.model_type not in ATTENTION_FREE if asked is None else asked
 
 
 def keeps_state_per_block(model: ModelSpec, version: Version) -> bool:

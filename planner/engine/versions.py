@@ -215,11 +215,16 @@ SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.32.0")
 """Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.32.0 v1/worker/gpu/model_runner.py has
 an offloader, 0.24.0 and 0.27.1 have none; those between were not read)."""
+SHARED_KEYS_LEFT_OUT_SINCE = Version("0.30.0")
+"""Layers of Gemma 3n that read another's KV cache have queries only (models/gemma3n.py; 0.29.0 has all three)."""
 MAMBA2_CHECKPOINT_SINCE = Version("0.32.0")
 """A prefill of Mamba-2 keeps one more state in mode `align` (layers/mamba/mamba_mixer2.py:get_kv_cache_spec)."""
 GLM_FP8_KV_SINCE = Version("0.32.0")
 """kv_cache_dtype auto is fp8 for GLM with sparse attention on compute capability 10.x (models/config.py:
 GlmMoeDsaForCausalLM)."""
+PLAIN_MROPE_SINCE = Version("0.32.0")
+"""Rotary tables of Qwen3-VL and Qwen3.5 have a row per position instead of four, unless videos are pruned (models/
+qwen3_vl.py:mrope_positions_factor; 0.31.0 does not have it)."""
 DELTA_CHECKPOINT_SINCE = Version("0.33.0")
 """So does a gated delta net (layers/mamba/gdn/qwen_gdn_linear_attn.py; 0.32.0 does not)."""
 

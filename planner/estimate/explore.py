@@ -276,7 +276,7 @@ class SideBySide:
 
 def layouts_of(setup: Setup) -> list[Setup]:
     """One instance on all cards, two on half of them each, and so on, if the tensor parallel size divides the heads."""
-    heads = setup.model.num_attention_heads
+    heads = setup.model.num_attention_heads if setup.model.attends else 0
     cards = setup.placement.num_gpus
     shared = [(count, cards // count) for count in range(1, cards + 1) if cards % count == 0]
     alone = {name: value for name, value in setup.settings.items() if name != "pipeline_parallel_size"}

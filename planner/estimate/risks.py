@@ -14,6 +14,7 @@ from planner.estimate.chance import SURE, outside_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import stages_counted
 from planner.estimate.memory.adapters import lora_bytes
+from planner.estimate.memory.drafter import dense_layers
 from planner.estimate.memory.kv_layers import drafter_is_guessed
 from planner.estimate.memory.per_gpu import offloaded_bytes
 from planner.estimate.memory.weights import Rank
@@ -122,7 +123,7 @@ def hints(deployment: Deployment) -> list[str]:
                 f"a batch with one sequence over max_seq_len_to_capture ({engine.max_seq_len_to_capture}) runs "
                 "without CUDA graphs"
             )
-    found += _drafter_hints(engine)
+    found += _drafter_hints(model, engine)
     found += _feature_hints(deployment)
     if not memory.kv_block_bytes:
         found.append("the model keeps no KV cache: its attention sees the whole input at once")
@@ -131,13 +132,15 @@ def hints(deployment: Deployment) -> list[str]:
     return found
 
 
-def _drafter_hints(engine: ResolvedEngine) -> list[str]:
+def _drafter_hints(model: ModelSpec, engine: ResolvedEngine) -> list[str]:
     """What is assumed of a drafter whose config.json is not here."""
     speculation = engine.speculation
     if speculation is None or not drafter_is_guessed(speculation):
         return []
+    is_like = speculation.drafting == "eagle" and bool(dense_layers(model))
+    weights = "taken for one layer like the model's" if is_like else "not counted"
     return [
-        f"the drafter {speculation.model} is neither a directory nor a shipped model: its weights are not counted, "
+        f"the drafter {speculation.model} is neither a directory nor a shipped model: its weights are {weights}, "
         "the layers of its KV cache are guessed, and the number of requests with them"
     ]
 

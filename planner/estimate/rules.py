@@ -74,7 +74,7 @@ def _stages(d: Deployment) -> int:
 
 
 def _heads(d: Deployment) -> int:
-    return d.model.num_attention_heads % d.engine.tensor_parallel_size
+    return d.model.num_attention_heads % d.engine.tensor_parallel_size if d.model.attends else 0
 
 
 def _kv_heads(d: Deployment) -> int:

@@ -31,7 +31,8 @@ def _plain(text: str) -> str:
 
 
 _DRESS = re.compile(
-    r"nvidia|geforce|tesla|graphics|generation|blackwell|(server|workstation) edition|hbm\d\w?|sxm\d( ac)?|\d+ ?gi?b?\b"
+    r"nvidia|geforce|tesla|graphics|generation|blackwell|(?<=laptop) gpu|(server|workstation) edition|hbm\d\w?"
+    r"|sxm\d( ac)?|\d+ ?gi?b?\b"
 )
 _SIZE = re.compile(r"(\d{1,6}) ?gi?b?\b", re.IGNORECASE)
 
@@ -56,12 +57,17 @@ def _refuse_old(name: str) -> None:
             )
 
 
+MACHINES = {"dgxspark": "GB10", "jetsonthor": "Thor", "jetsonagxthor": "Thor"}
+"""Cards of machines that people name instead of the card."""
+
+
 def find_gpu(name: str) -> GpuSpec:
     """The card of that name. Case, spaces and RTX are ignored; the memory may be left out where only one size exists.
 
     Raises InputError listing near names.
     """
     alike = []
+    name = MACHINES.get(_plain(name), name)
     for gpu in GPUS:
         if _short(_plain(gpu.name)) == _short(_plain(name)):
             return gpu

@@ -16,10 +16,14 @@ from planner.model.layers import LayerStack as LayerStack
 from planner.model.layers import LightningAttention as LightningAttention
 from planner.model.layers import Mamba as Mamba
 from planner.model.layers import Mlp as Mlp
+from planner.model.layers import PER_LAYER_INPUTS as PER_LAYER_INPUTS
 from planner.model.layers import ShortConvolution as ShortConvolution
 from planner.model.layers import State as State
+from planner.model.layers import without_shared_keys as without_shared_keys
 from planner.model.modules import Module as Module
 from planner.model.modules import Part as Part
+from planner.model.modules import by_outputs as by_outputs
+from planner.model.modules import whole as whole
 from planner.model.quantization import Quantization as Quantization
 from planner.model.quantization import Scheme as Scheme
 from planner.model.spec import DTYPE_BYTES as DTYPE_BYTES

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +97,12 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def shipped_names() -> list[str]:
-    return sorted(_shipped())
+    return sorted({*_shipped(), *_published()})
 
 
 def shipped_sources() -> list[tuple[str, str]]:
     """Every shipped name, with the source of its figures."""
-    return [(name, str(entry.get("_source", ""))) for name, entry in sorted(_shipped().items())]
+    return [(name, str(_entry(name).get("_source", ""))) for name in shipped_names()]
 
 
 def variants_of(name: str) -> list[str]:
@@ -125,15 +126,15 @@ def _without_method(name: str) -> str:
 
 def _shipped_name(name: str) -> str | None:
     """The full shipped name for a name with or without its organisation; None if nothing is shipped under it."""
-    table = _shipped()
-    by_short = {full.rpartition("/")[2].lower(): full for full in table}
-    return name if name in table else by_short.get(name.rstrip("/").rpartition("/")[2].lower())
+    names = shipped_names()
+    by_short = {full.rpartition("/")[2].lower(): full for full in names}
+    return name if name in names else by_short.get(name.rstrip("/").rpartition("/")[2].lower())
 
 
 def near_models(name: str) -> str:
     """The end of an error message: the shipped names closest to this one."""
     said = name.rstrip("/")
-    spelled = {full if "/" in said else full.rpartition("/")[2]: full for full in _shipped()}
+    spelled = {full if "/" in said else full.rpartition("/")[2]: full for full in shipped_names()}
     near = [spelled[found] for found in near_names(said, spelled, cutoff=0.5)]
     return f"near names: {', '.join(near)}" if near else "planner models lists the names"
 
@@ -143,10 +144,24 @@ def shipped_config(name: str) -> Mapping[str, Any]:
     full = _shipped_name(name)
     if full is None:
         raise InputError(f"model {name!r}: no such directory, config.json or shipped name; {near_models(name)}")
-    table = _shipped()
-    entry = dict(table[full])
+    entry = dict(_entry(full))
     base = entry.pop("_base", None)
-    return {**table[base], **entry} if base else entry
+    return {**_entry(base), **entry} if base else entry
+
+
+def _entry(name: str) -> Mapping[str, Any]:
+    """What is shipped under a full name: figures of models.json, or a whole config.json of the folder `published`."""
+    if (found := _shipped().get(name)) is not None:
+        return found
+    config: dict[str, Any] = json.loads(_published()[name].read_text("utf-8"))
+    return config
+
+
+@cache
+def _published() -> dict[str, Traversable]:
+    """Whole config.json files by the model's name; one is only read when it is asked for."""
+    folder = resources.files("planner").joinpath("data/published")
+    return {path.name.removesuffix(".json").replace("--", "/", 1): path for path in folder.iterdir()}
 
 
 @cache

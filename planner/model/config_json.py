@@ -25,7 +25,7 @@ UNKNOWN_POSITIONS = 131072
 """Context length in tokens, assumed where config.json gives none."""
 POSITIONS = ("max_position_embeddings", "max_target_positions", "n_positions", "seq_length", "max_sequence_length")
 """Keys of the context length (vllm@0.32 config/model.py:_get_and_verify_max_len)."""
-UNKNOWN = Family()
+UNKNOWN = Family(is_known=False)
 """Figures of an ordinary decoder, for a model_type that is not known."""
 
 
@@ -40,7 +40,7 @@ def spec_from_config(config: Mapping[str, Any], name: str) -> ModelSpec:
 def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
     outer, (config, model_type) = config, language_model(config)
     outer_type, family_name = str(outer.get("model_type", "")), model_type.removesuffix("_text")
-    tower_family = SAME_TOWER.get(outer_type, outer_type if outer_type in TOWERS else family_name)
+    tower_family = SAME_TOWER.get(outer_type, outer_type.removesuffix("_text") or family_name)
     has_vision_tower = _has_tower(config, tower_family, outer.get("architectures"))
     config = with_defaults(config, model_type)
     keys, family = Keys({**config, "model_type": family_name}, name), FAMILIES.get(family_name, UNKNOWN)
@@ -54,19 +54,24 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
     stretches = rope_type in {"yarn", "linear", "dynamic"} and family_name != "gemma3"
     layers = read_layers(keys, family)
     vision = vision_tower(config, tower_family) if has_vision_tower else None
-    tower, is_tower_rough = _tower(vision, tower_family, config, keys) if has_vision_tower else ((), False)
+    families = (tower_family, outer_type)
+    tower, is_tower_rough, lacks_tower = (
+        _tower(vision, families, config, keys) if has_vision_tower else ((), False, False)
+    )
     return ModelSpec(
         name=name,
         model_type=family_name,
-        is_known=family_name in FAMILIES and keys.value(*POSITIONS) is not None,
+        is_known=family.is_known and outer_type not in OWN_CLASSES and keys.value(*POSITIONS) is not None,
         layers=layers,
         beside=_beside(keys, family, len(layers)),
         num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
+        draft_vocab_size=keys.number("draft_vocab_size", default=0, least=0),
+        num_draft_states=_draft_states(config),
         has_head=family.shape != "bert" and not _pools(outer.get("architectures")),
         hidden_size=keys.number(*WIDTHS),
         vocab_size=keys.number("vocab_size"),
         max_position_embeddings=positions,
-        tie_word_embeddings=keys.flag("tie_word_embeddings", default=family.ties),
+        tie_word_embeddings=_ties(outer, keys, family),
         torch_dtype=_torch_dtype(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype")),
         quantization=read_quantization(config.get("quantization_config"), name),
         rope_factor=_factor(scaling.get("factor", 1.0), name) if stretches else 1.0,
@@ -75,8 +80,20 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         vision=vision,
         tower=tower,
         is_tower_rough=is_tower_rough,
+        lacks_tower=lacks_tower or _has_other_parts(outer),
         checkpoint_bytes=None,
     )
+
+
+def _ties(outer: Mapping[str, Any], keys: Keys, family: Family) -> bool:
+    """Whether head and embedding are one; the outer config decides over that of its language model.
+
+    Source: vllm@0.32 config/vllm.py:with_hf_config, so since 0.16.0, which takes transformers 5.
+    """
+    is_nested = any(isinstance(outer.get(key), Mapping) for key in NESTED)
+    if is_nested and outer.get("tie_word_embeddings") is not None:
+        return bool(outer["tie_word_embeddings"])
+    return keys.flag("tie_word_embeddings", default=family.ties)
 
 
 def _beside(keys: Keys, family: Family, num_layers: int) -> tuple[Module, ...]:
@@ -94,21 +111,62 @@ def _has_tower(config: Mapping[str, Any], family: str, named: Any) -> bool:
 
 
 SAME_TOWER = {"gemma4_unified": "gemma4_unified", "qwen2_5_omni": "qwen2_5_vl", "qwen3_omni_moe": "qwen3_vl_moe",
-              "qwen2_5_omni_thinker": "qwen2_5_vl", "qwen3_omni_moe_thinker": "qwen3_vl_moe"}  # fmt: skip
+              "qwen2_5_omni_thinker": "qwen2_5_vl", "qwen3_omni_moe_thinker": "qwen3_vl_moe",
+              "shieldgemma2": "gemma3"}  # fmt: skip
 """Family of the vision tower of classes that have another's."""
 
 
+def _draft_states(config: Mapping[str, Any]) -> int:
+    """Layers whose states a drafter takes (vllm@0.32 models/llama_eagle3.py, qwen3_dflash.py)."""
+    if isinstance(number := config.get("num_aux_hidden_states"), int):
+        return number
+    for key, ids in (("eagle_config", "eagle_aux_hidden_state_layer_ids"), ("dflash_config", "target_layer_ids")):
+        own = config.get(key)
+        if isinstance(own, Mapping) and isinstance(own.get(ids), list):
+            return len(own[ids])
+    return 0
+
+
+OWN_CLASSES = {"kimi_k3"}
+"""Outer types whose class builds another language model than their nested config's type says (vllm@0.32)."""
+SPEECH = ("talker_config", "token2wav_config", "code2wav_config")
+"""Configs of parts that speak, which vLLM does not load with a model that hears and sees."""
+
+
+def _has_other_parts(outer: Mapping[str, Any]) -> bool:
+    """Whether it names a part with a class of its own that is neither a language model nor a tower known here."""
+    parts = (key for key, value in outer.items() if isinstance(value, Mapping) and value.get("model_type"))
+    return any(key.endswith("_config") and key not in {*NESTED, *TOWER_KEYS, *SPEECH} for key in parts)
+
+
 def _tower(
-    vision: VisionTower | None, family: str, config: Mapping[str, Any], keys: Keys
-) -> tuple[tuple[Module, ...], bool]:
-    """Modules of the towers, and whether they are only reckoned, as the family is not known."""
+    vision: VisionTower | None, families: tuple[str, str], config: Mapping[str, Any], keys: Keys
+) -> tuple[tuple[Module, ...], bool, bool]:
+    """Modules of the towers, whether some are only reckoned, as the family is not known, and whether some are missing.
+
+    `families`: whose vision tower it is, and the model_type that has the audio tower.
+    """
+    from planner.model.audio_modules import audio_modules
     from planner.model.tower_modules import rough_tower, tower_modules
 
-    named, width = config.get("vision_config"), keys.number(*WIDTHS)
-    modules = tower_modules(vision, family, named if isinstance(named, Mapping) else {}, width)
-    others = [config.get(key) for key in TOWER_KEYS if key != "vision_config" or not modules]
-    rough = [module for other in others if isinstance(other, Mapping) for module in rough_tower(other, width)]
-    return (*modules, *rough), bool(rough)
+    width = keys.number(*WIDTHS)
+    found: list[Module] = []
+    is_rough = lacks = False
+    for key in TOWER_KEYS:
+        if config.get(key) in (None, False) or (key == "vision_tower" and config.get("vision_config")):
+            continue
+        named = config[key] if isinstance(config[key], Mapping) else {}
+        modules: tuple[Module, ...] = ()
+        if key in {"vision_config", "vision_tower"}:
+            modules = tower_modules(vision, families[0], named, width)
+        elif key == "audio_config" and named:
+            modules = audio_modules(named, families[1], width)
+        if not modules and key in RECKONED:
+            modules = rough_tower(named, width)
+            is_rough = is_rough or bool(modules)
+        lacks = lacks or not modules
+        found += modules
+    return tuple(found), is_rough, lacks
 
 
 def _pools(named: Any) -> bool:
@@ -118,9 +176,12 @@ def _pools(named: Any) -> bool:
 
 POOLS = re.compile(r"(ForSequenceClassification|ForTokenClassification|ForRewardModel|(?<!LMHead)(?<!Chat)Model)$")
 """Names of classes without a head for tokens."""
-TOWER_KEYS = ("vision_config", "vision_tower", "audio_tower", "audio_config", "sound_config")
+TOWER_KEYS = ("vision_config", "vision_tower", "audio_tower", "audio_config", "sound_config", "encoder_config",
+              "qformer_config")  # fmt: skip
 """Keys of a config.json whose model has weights beside the language model."""
-NESTED = ("text_config", "llm_config", "thinker_config", "language_config")
+RECKONED = TOWER_KEYS[:5]
+"""Those whose towers are reckoned from their depth and width where the family is not known."""
+NESTED = ("text_config", "llm_config", "thinker_config", "language_config", "vlm_config")
 """Keys under which a config.json holds that of its language model; that of Qwen's omni models lies two deep."""
 LANGUAGE_MODELS = {
     "mistral3": "mistral", "llava": "llama", "llava_next": "llama", "internvl_chat": "qwen2", "qwen2_5_omni": "qwen2",

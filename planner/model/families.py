@@ -14,11 +14,13 @@ from planner.model.layers import QkNorm
 
 State = Literal["none", "delta", "kimi", "mamba1", "mamba2", "conv", "lightning"]
 """What layers that are no attention are."""
-Shape = Literal["decoder", "nemotron", "gemma4", "gemma3n", "bert", "whisper"]
+Shape = Literal["decoder", "nemotron", "gemma4", "gemma3n", "bert", "whisper", "mamba"]
 """Which reader builds the layers; `decoder` serves nearly all."""
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
+    is_known: bool = True
+    """False: the figures of an ordinary decoder, for a model_type that is not below; nothing exact follows."""
     qk_norm: QkNorm = "none"
     qk_norm_key: str = ""
     """Key of config.json that turns the norms on; empty: they are always there."""
@@ -50,6 +52,10 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     pattern: int = 0
     """Every so many layers one has full attention, the others slide, where config.json says nothing of it; 0: none."""
     has_learned_positions: bool = False
+    expands_keys: bool = False
+    """Whether latent attention caches the keys and values of every head (MiniCPM3)."""
+    rotary_share: float = 1.0
+    """Part of a head that is rotated where config.json says nothing of it."""
 
 
 _DENSE = Family()
@@ -74,14 +80,13 @@ FAMILIES: dict[str, Family] = {
     "cohere2": Family(num_norms=1, ties=True, pattern=4),
     **dict.fromkeys(("qwen2", "qwen2_vl", "qwen2_5_vl", "qwen2_audio", "qwen2_5_omni"), _BIAS),
     **dict.fromkeys(("qwen3", "qwen3_vl", "qwen3_asr"), _HEAD),
-    # opt.py, starcoder2.py, gpt_neox.py, falcon.py, gpt_bigcode.py
+    # opt.py, starcoder2.py, gpt_neox.py, falcon.py
     "opt": Family(is_gated=False, has_mlp_bias=True, has_output_bias=True, has_bias=True, ties=True,
                   has_learned_positions=True),
     "starcoder2": Family(is_gated=False, has_mlp_bias=True, has_output_bias=True, has_bias=True, ties=True),
     "gpt_neox": Family(is_gated=False, has_mlp_bias=True, has_output_bias=True),
     "falcon": Family(is_gated=False, bias_keys=("bias",), mlp_bias_keys=("bias",), output_bias_keys=("bias",),
                      ties=True),
-    "gpt_bigcode": Family(is_gated=False, has_mlp_bias=True, has_output_bias=True, ties=True),
     "arcee": Family(is_gated=False),
     "apertus": Family(is_gated=False, qk_norm="head"),
     # mixtures of experts
@@ -93,6 +98,7 @@ FAMILIES: dict[str, Family] = {
     "gpt_oss": Family(has_bias=True, has_output_bias=True, has_sinks=True, pattern=2),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm4_moe_lite"), _MLA),
     "glm_moe_dsa": _MLA,
+    "minicpm3": Family(expands_keys=True, ties=True),
     **dict.fromkeys(("glm4_moe", "glm4v_moe"),
                     Family(qk_norm="head", qk_norm_key="use_qk_norm", score_bias_key="*", router_itemsize=4)),
     "minimax_m2": Family(qk_norm="row", score_bias_key="use_routing_bias", router_itemsize=4,
@@ -104,7 +110,8 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("mimo_v2", "mimo_v2_flash"), Family(score_bias_key="*")),
     # hybrids of attention and states
     **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_moe"),
-                    Family(qk_norm="head", state="delta", has_gate=True, has_shared_gate=True)),
+                    Family(qk_norm="head", state="delta", has_gate=True, has_shared_gate=True,
+                           rotary_share=0.25)),
     "kimi_linear": Family(state="kimi", score_bias_key="*", experts_name="block_sparse_moe"),
     "nemotron_h": Family(shape="nemotron", state="mamba2", is_gated=False, score_bias_key="*", router_itemsize=2,
                          experts_name="mixer", mlp_name="mixer"),
@@ -120,5 +127,7 @@ FAMILIES: dict[str, Family] = {
     "gemma3n": Family(shape="gemma3n", num_norms=4, qk_norm="head", ties=True, pattern=5),
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "modernbert"), Family(shape="bert")),
     "whisper": Family(shape="whisper"),
+    **dict.fromkeys(("mamba", "falcon_mamba"), Family(shape="mamba", state="mamba1", ties=True)),
+    "mamba2": Family(shape="mamba", state="mamba2"),
 }  # fmt: skip
 """Known families; a model_type that is not here is counted as an ordinary decoder and never called exact."""

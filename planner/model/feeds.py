@@ -60,13 +60,14 @@ def _is_in_step(keys: Keys, index: int) -> bool:
     return index % keys.number("moe_layer_freq", default=1) == 0
 
 
-def mlp_width(keys: Keys, index: int) -> int:
+def mlp_width(keys: Keys, family: Family, index: int) -> int:
     """Width of a dense layer's MLP. LFM2 derives it from its own key (models/lfm2.py:Lfm2MLP)."""
     if keys.value("intermediate_size_mlp") is not None:  # Llama 4
         return keys.number("intermediate_size_mlp")
     names = ("ffn_dim", "intermediate_size", "n_inner", "block_ff_dim", "decoder_ffn_dim", "ffn_hidden_size")
     if keys.value(*names) is None:
-        return keys.number_at(index, *names[1:2], default=4 * keys.number(*WIDTHS) if _is_gpt(keys) else None)
+        fourfold = _is_gpt(keys) or not family.is_known
+        return keys.number_at(index, *names[1:2], default=4 * keys.number(*WIDTHS) if fourfold else None)
     width = keys.number_at(index, *names)
     if keys.value("block_auto_adjust_ff_dim") is not None:
         if not keys.flag("block_auto_adjust_ff_dim"):
@@ -86,7 +87,7 @@ def _is_gpt(keys: Keys) -> bool:
 def mlp_at(keys: Keys, family: Family, index: int) -> Mlp:
     """The dense MLP of layer `index`."""
     return Mlp(
-        intermediate_size=mlp_width(keys, index),
+        intermediate_size=mlp_width(keys, family, index),
         is_gated=family.is_gated,
         has_bias=family.has_mlp_bias or keys.has(*family.mlp_bias_keys),
         name=family.mlp_name,

@@ -7,12 +7,16 @@ in `layer_modules.py`, the KV cache in `planner/estimate/memory/kv_cache.py`. No
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
+from msgspec import structs
 
 from planner.model.modules import Module
 
+PER_LAYER_INPUTS = "embed_tokens_per_layer"
+"""Module that embeds the layers' own inputs (Gemma 3n and 4)."""
 Reach = Literal["full", "sliding", "chunked", "encoder", "cross"]
 """Tokens that an attention layer looks at: all before; those in a window; those of its chunk; all of the input at once,
 without a KV cache (encoders); another model's output (Whisper's decoder), with a KV cache of its length."""
@@ -51,6 +55,8 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the rotary embedding; layers with the same base and width share one table."""
     rope_factor: float = 1.0
     """Times the positions of its table exceed the model's own, by linear scaling (Gemma 3's full layers)."""
+    low_rank: LatentAttention | None = None
+    """Its projections where they go through low ranks though the cache holds every head's keys (MiniCPM3)."""
     name: str = "self_attn"
     """Module of the layer that holds it, as the checkpoint spells it; so for all mixers and feed-forwards."""
 
@@ -246,3 +252,16 @@ class LayerStack(msgspec.Struct, frozen=True):
     def counts(self) -> list[tuple[Layer, int]]:
         """Each kind with the number of its layers."""
         return [(kind, self.order.count(number)) for number, kind in enumerate(self.kinds)]
+
+
+@lru_cache(maxsize=16)
+def without_shared_keys(layers: LayerStack) -> LayerStack:
+    """The stack without the projections of keys and values that a layer has no use for, as it reads another's cache."""
+    return LayerStack(tuple(map(_without_keys, layers.kinds)), layers.order)
+
+
+def _without_keys(layer: Layer) -> Layer:
+    mixers = tuple(
+        structs.replace(mixer, keeps_keys=False) if isinstance(mixer, Attention) else mixer for mixer in layer.mixers
+    )
+    return structs.replace(layer, mixers=mixers)

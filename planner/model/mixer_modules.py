@@ -38,6 +38,9 @@ def mixer_modules(mixer: Mixer, hidden_size: int) -> Iterator[Module]:
 
 def _attention(mixer: Attention, hidden: int) -> Iterator[Module]:
     """QKVParallelLinear, RowParallelLinear and the norms of queries and keys (models/qwen3.py, qwen3_next.py)."""
+    if mixer.low_rank is not None:  # models/minicpm3.py
+        yield from (module for module in _latent(mixer.low_rank, hidden) if not module.is_copy)
+        return
     at, queries = mixer.name, mixer.num_heads * mixer.head_dim
     own_gate = mixer.gate_width not in (0, queries)
     query_width = mixer.head_dim * (2 if mixer.gate_width == queries else 1)

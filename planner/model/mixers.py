@@ -57,7 +57,7 @@ def attention_at(keys: Keys, family: Family, index: int, reach: Reach, has_rope:
             keys.number("swa_num_key_value_heads", default=groups),
         )
     values = keys.number("swa_v_head_dim" if swa else "v_head_dim", "v_head_dim", default=width)
-    rotary, theta, stretch = rope_of(keys, width, reach)
+    rotary, theta, stretch = rope_of(keys, width, reach, family.rotary_share)
     has_norm = not family.qk_norm_key or keys.flag(family.qk_norm_key)
     return Attention(
         num_heads=heads,
@@ -94,8 +94,11 @@ def window_of(keys: Keys, reach: Reach) -> int | None:
     return keys.number("attention_chunk_size", default=8192) if reach == "chunked" else None
 
 
-def rope_of(keys: Keys, width: int, reach: Reach) -> tuple[int, float, float]:
-    """Width, base and stretch of the rotary table (layers/rotary_embedding/__init__.py:get_rope)."""
+def rope_of(keys: Keys, width: int, reach: Reach, share: float = 1.0) -> tuple[int, float, float]:
+    """Width, base and stretch of the rotary table (layers/rotary_embedding/__init__.py:get_rope).
+
+    `share`: part of the head that is rotated where config.json does not say.
+    """
     parameters: Any = keys.value("rope_parameters", "rope_scaling") or {}
     if not isinstance(parameters, Mapping):
         return width, 0.0, 1.0
@@ -106,7 +109,7 @@ def rope_of(keys: Keys, width: int, reach: Reach) -> tuple[int, float, float]:
     local = keys.value("rope_local_base_freq", "swa_rope_theta", "local_rope_theta")
     if reach == "sliding" and own is None and local is not None:
         theta, parameters = local, {}
-    factor = parameters.get("partial_rotary_factor") or keys.value("partial_rotary_factor", "rotary_pct") or 1.0
+    factor = parameters.get("partial_rotary_factor") or keys.value("partial_rotary_factor", "rotary_pct") or share
     rotary = keys.value("rotary_dim") or width * factor
     linear = parameters.get("rope_type", parameters.get("type")) in {"linear", "dynamic"}
     stretch = parameters.get("factor", 1.0) if linear else 1.0
@@ -140,6 +143,17 @@ def latent_attention(keys: Keys, index: int) -> LatentAttention:
     )
 
 
+def expanded_attention(keys: Keys, index: int) -> Attention:
+    """Latent attention whose cache holds keys and values of every head, both as wide as keys (models/minicpm3.py)."""
+    own = latent_attention(keys, index)
+    width = own.qk_nope_head_dim + own.qk_rope_head_dim
+    _, theta, stretch = rope_of(keys, own.qk_rope_head_dim, "full")
+    return Attention(
+        num_heads=own.num_heads, num_kv_heads=own.num_heads, head_dim=width, v_head_dim=width, low_rank=own,
+        rotary_dim=own.qk_rope_head_dim, rope_theta=theta, rope_factor=stretch,
+    )  # fmt: skip
+
+
 def state_mixer(keys: Keys, family: Family) -> Mixer:
     """What the layers are that are no attention."""
     match family.state:
@@ -148,7 +162,7 @@ def state_mixer(keys: Keys, family: Family) -> Mixer:
         case "mamba2":
             return _mamba2(keys, family)
         case "mamba1":
-            return _mamba1(keys)
+            return _mamba1_alone(keys) if family.shape == "mamba" else _mamba1(keys)
         case "conv":
             return ShortConvolution(
                 width=keys.number("conv_dim", "hidden_size"),
@@ -194,20 +208,21 @@ def _kimi(keys: Keys) -> DeltaNet:
 
 
 def _mamba2(keys: Keys, family: Family) -> Mamba:
-    """Mamba-2 by the keys of nemotron_h, or of bamba, granitemoehybrid and falcon_h1 (models/*.py)."""
+    """Mamba-2 by the keys of nemotron_h or mamba2, or of bamba, granitemoehybrid and falcon_h1 (models/*.py)."""
     hidden = keys.number("hidden_size")
-    if family.shape == "nemotron":
-        heads = keys.number("mamba_num_heads")
+    if family.shape in {"nemotron", "mamba"}:
+        heads = keys.number("mamba_num_heads", "num_heads")
+        state_dtype = "float32" if family.shape == "nemotron" else None
         return Mamba(
             version=2,
-            inner=heads * keys.number("mamba_head_dim"),
-            state_size=keys.number("ssm_state_size"),
+            inner=heads * keys.number("mamba_head_dim", "head_dim"),
+            state_size=keys.number("ssm_state_size", "state_size"),
             kernel_size=keys.number("conv_kernel", default=4),
             num_heads=heads,
             num_groups=keys.number("n_groups", default=8),
             has_bias=keys.flag("use_bias"),
             has_conv_bias=keys.flag("use_conv_bias", default=True),
-            state_dtype=_state_dtype(keys, "mamba_ssm_cache_dtype") or "float32",
+            state_dtype=_state_dtype(keys, "mamba_ssm_cache_dtype") or state_dtype,
             chunk_size=_chunk_size(keys),
         )
     named = keys.value("mamba_d_ssm")
@@ -240,4 +255,20 @@ def _mamba1(keys: Keys) -> Mamba:
         has_bias=keys.flag("mamba_proj_bias"),
         has_conv_bias=keys.flag("mamba_conv_bias", default=True),
         name="mamba",
+    )
+
+
+def _mamba1_alone(keys: Keys) -> Mamba:
+    """Mamba by the keys of mamba and falcon_mamba; norms of time step, B and C have no weights (models/mamba.py)."""
+    hidden = keys.number("hidden_size")
+    rank = keys.value("time_step_rank")
+    return Mamba(
+        version=1,
+        inner=keys.number("intermediate_size", default=keys.number("expand", default=2) * hidden),
+        state_size=keys.number("state_size", default=16),
+        kernel_size=keys.number("conv_kernel", default=4),
+        dt_rank=-(-hidden // 16) if rank in (None, "auto") else keys.number("time_step_rank"),
+        has_bias=keys.flag("use_bias"),
+        has_conv_bias=keys.flag("use_conv_bias", default=True),
+        has_gated_norm=False,
     )

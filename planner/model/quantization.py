@@ -85,24 +85,26 @@ class Quantization(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_quantization(config: Mapping[str, Any] | None, name: str) -> Quantization | None:
-    """Read quantization_config; None without one. Raises InputError for a method that vLLM does not have."""
+    """Read quantization_config; None where vLLM takes no notice of it. Raises InputError for an unknown method.
+
+    A block of ModelOpt's that names no quant_method counts only in the form of hf_quant_config.json; any other is
+    loaded as if it were not there (vllm@0.32 transformers_utils/model_arch_config_convertor.py:
+    _normalize_quantization_config).
+    """
     if not config:
         return None
     where = f"{name}: config.json: quantization_config"
     if isinstance(config.get("quantization"), Mapping):  # hf_quant_config.json
-        if _implied(config) is None:  # vLLM takes no notice of it then (config/model.py:_parse_quant_hf_config)
+        if not _is_by_modelopt(config) and not config.get("quant_method"):
             return None
         config = {"quant_method": "modelopt", **config["quantization"]}
-    method = config.get("quant_method") or _implied(config)
+    method = config.get("quant_method")
+    if not method and (config.get("quant_algo") or _is_by_modelopt(config)):
+        return None
     reader = READERS.get(str(method))
     if reader is None:
         raise InputError(f"{where}.quant_method: {reprlib.repr(method)}; known: {', '.join(READERS)}")
     return reader(config, where)
-
-
-def _implied(config: Mapping[str, Any]) -> str | None:
-    """Method of a block without quant_method that vLLM accepts (config/model.py:_verify_quantization)."""
-    return "modelopt" if _is_by_modelopt(config) or config.get("quant_algo") else None
 
 
 def _is_by_modelopt(config: Mapping[str, Any]) -> bool:
@@ -200,7 +202,7 @@ def _fp8(config: Mapping[str, Any], where: str) -> Quantization:
     kept = _within(_texts(config, "ignored_layers", "modules_to_not_convert"))
     return Quantization(
         method=str(config.get("quant_method")), bits=8, group_size=-1, block_size=scheme.block_size, scheme=scheme,
-        rules=_kept(kept),
+        rules=_kept(kept), reaches_tower=True,
     )  # fmt: skip
 
 

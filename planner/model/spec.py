@@ -41,6 +41,10 @@ class ModelSpec:
     """Weights of the first pipeline stage besides the token embedding: positions, per-layer inputs, an encoder."""
     num_mtp_layers: int
     """Layers for multi-token prediction in the checkpoint, which are loaded if speculative_config asks for them."""
+    draft_vocab_size: int
+    """Tokens that a drafter's head knows, if they are fewer than its model's; 0: config.json does not say."""
+    num_draft_states: int
+    """Layers of the drafted model whose states a drafter takes; 0: config.json does not say."""
     has_head: bool
     """Whether there is a head that gives logits; encoders have none."""
     hidden_size: int
@@ -61,6 +65,8 @@ class ModelSpec:
     """Weights of the tower and of what projects it to the language model; empty if nothing is known of it."""
     is_tower_rough: bool
     """Whether the tower's weights are reckoned from its depth and width only, as its family is not known."""
+    lacks_tower: bool
+    """Whether there is a tower of whose weights nothing is known, not even its depth."""
     checkpoint_bytes: int | None
     """Total bytes of all tensors, from the safetensors headers or their index; None if only config.json is known."""
     held: Held | None = None
@@ -69,7 +75,8 @@ class ModelSpec:
     @property
     def is_modelled(self) -> bool:
         """Whether the architecture and the quantisation are known, so that weights and KV cache may be relied on."""
-        return self.is_known and (self.quantization is None or self.quantization.is_modelled)
+        is_quantisation_known = self.quantization is None or self.quantization.is_modelled
+        return self.is_known and is_quantisation_known and not (self.lacks_tower and self.checkpoint_bytes is None)
 
     @property
     def max_context_tokens(self) -> int:
@@ -82,7 +89,9 @@ class ModelSpec:
         Source: vllm@0.24 models/interfaces.py:_mark_tower_model; measured: a tower is then neither loaded nor profiled.
         """
         held = None if self.held is None else replace(self.held, beside=0)
-        return replace(self, has_vision_tower=False, vision=None, tower=(), is_tower_rough=False, held=held)
+        return replace(
+            self, has_vision_tower=False, vision=None, tower=(), is_tower_rough=False, lacks_tower=False, held=held
+        )
 
     def without_videos(self) -> ModelSpec:
         """The same model, whose profile run takes the largest image instead of a longer video."""
@@ -121,6 +130,11 @@ class ModelSpec:
     def num_attention_heads(self) -> int:
         """Most query heads of a layer; 1 in a model without attention."""
         return max((mixer.num_heads for kind in ATTENTIONS for mixer in self.mixers(kind)), default=1)
+
+    @property
+    def attends(self) -> bool:
+        """Whether a layer attends; in Mamba and Mamba-2 none does."""
+        return any(True for kind in ATTENTIONS for _ in self.mixers(kind))
 
     @property
     def num_key_value_heads(self) -> int:

@@ -13,8 +13,8 @@ from planner.model.families import Family
 from planner.model.feeds import experts_at, mlp_at, num_experts
 from planner.model.keys import Keys
 from planner.model.layer_modules import modules_of
-from planner.model.layers import Attention, FeedForward, Layer, LayerStack, Mlp, Reach
-from planner.model.mixers import attention_at, head_dim
+from planner.model.layers import PER_LAYER_INPUTS, Attention, FeedForward, Layer, LayerStack, Mlp, Reach
+from planner.model.mixers import attention_at, head_dim, state_mixer
 from planner.model.modules import Module, Part, by_inputs, by_outputs, norm, plain, whole
 
 GEMMA4_GLOBAL_HEAD_DIM = 512
@@ -30,6 +30,8 @@ def special_layers(keys: Keys, family: Family) -> LayerStack:
             return _gemma(keys, family)
         case "bert":
             return _bert(keys)
+        case "mamba":
+            return _mamba(keys, family)
         case _:
             return _whisper(keys)
 
@@ -126,7 +128,7 @@ def _per_layer_embedding(keys: Keys, family: Family, num_layers: int) -> tuple[M
         return ()
     rows = keys.number("vocab_size_per_layer_input", "vocab_size")
     found = [
-        Module((Part("embed_tokens_per_layer", rows),), width * num_layers, "outputs", is_quantizable=False),
+        Module((Part(PER_LAYER_INPUTS, rows),), width * num_layers, "outputs", is_quantizable=False),
         by_outputs("per_layer_model_projection", width * num_layers, hidden),
         plain("per_layer_projection_norm", width),
     ]
@@ -142,19 +144,30 @@ def _has_norm_bias(keys: Keys) -> bool:
 
 
 def _bert(keys: Keys) -> LayerStack:
-    """Encoders: no KV cache, biases everywhere and a plain MLP; ModernBERT is gated and has no biases."""
+    """Encoders: no KV cache, biases everywhere and a plain MLP; ModernBERT is gated, rotates, and has no biases."""
     modern, heads = keys.value("model_type") == "modernbert", keys.number("num_attention_heads")
     width = head_dim(keys)
+    rotary = (width, 1.0) if modern else (0, 0.0)
     attention = Attention(
         num_heads=heads, num_kv_heads=heads, head_dim=width, v_head_dim=width, reach="encoder",
         has_bias=not modern or keys.flag("attention_bias"), has_output_bias=not modern or keys.flag("attention_bias"),
-        name="attn" if modern else "attention",
+        rotary_dim=rotary[0], rope_theta=rotary[1], name="attn" if modern else "attention",
     )  # fmt: skip
     mlp = Mlp(
         intermediate_size=keys.number("intermediate_size"), is_gated=modern,
         has_bias=not modern or keys.flag("mlp_bias"), name="mlp" if modern else "output",
     )  # fmt: skip
     layer = Layer(mixers=(attention,), feed_forwards=(mlp,), has_norm_bias=_has_norm_bias(keys))
+    if not modern:
+        return LayerStack.of([layer] * keys.number("num_hidden_layers"))
+    local = replace(layer, mixers=(replace(attention, rope_theta=2.0),))  # layers with a window have another base
+    step = keys.number("global_attn_every_n_layers", default=3)
+    return LayerStack.of(local if n % step else layer for n in range(keys.number("num_hidden_layers")))
+
+
+def _mamba(keys: Keys, family: Family) -> LayerStack:
+    """Mamba, Falcon-Mamba and Mamba-2: every layer is a state and one norm (models/mamba.py, mamba2.py)."""
+    layer = Layer(mixers=(state_mixer(keys, family),), feed_forwards=(), num_norms=1)
     return LayerStack.of([layer] * keys.number("num_hidden_layers"))
 
 

@@ -17,7 +17,7 @@ from planner.model.families import Family
 from planner.model.feeds import experts_at, feed_forward_at, mlp_at
 from planner.model.keys import Keys, whole
 from planner.model.layers import FeedForward, Layer, LayerStack, Mixer
-from planner.model.mixers import attention_at, latent_attention, state_mixer
+from planner.model.mixers import attention_at, expanded_attention, latent_attention, state_mixer
 
 Kind = Literal["full", "sliding", "chunked", "state"]
 WORDS: dict[str, Kind] = {
@@ -44,6 +44,8 @@ def read_layers(keys: Keys, family: Family) -> LayerStack:
         return special_layers(keys, family)
     count = keys.number("num_hidden_layers", "n_layer", "num_layers", "n_layers")
     kinds = layer_kinds(keys, family, count)
+    if not family.is_known and not keys.has("linear_num_key_heads"):  # a state of which nothing is known
+        kinds = ["full" if kind == "state" else kind for kind in kinds]
     rope = keys.list_of("no_rope_layers", count)
     is_latent = keys.has("kv_lora_rank")
     state = state_mixer(keys, family) if "state" in kinds else None
@@ -76,6 +78,8 @@ def _layer(
     if kind == "state":
         assert state is not None
         mixers = (state,)
+    elif is_latent and family.expands_keys:
+        mixers = (expanded_attention(keys, index),)
     elif is_latent:
         mixers = (latent_attention(keys, index),)
     else:
@@ -95,10 +99,10 @@ def _routes(feeds: tuple[FeedForward, ...]) -> bool:
 def layer_kinds(keys: Keys, family: Family, count: int) -> list[Kind]:
     """The kind of each of `count` layers."""
     if counts := keys.value("layer_types_count"):  # shipped entries
-        return _counted(keys, dict(counts), count)
+        return _counted(keys, family, dict(counts), count)
     for key in LISTS:
         if (words := keys.list_of(key, count)) is not None:
-            return [_kind(keys, str(word)) for word in words]
+            return [_kind(keys, family, str(word)) for word in words]
     if family.state != "none":
         attending = _attending(keys, count)
         if family.state == "mamba2" and keys.value("model_type") == "falcon_h1":
@@ -118,7 +122,10 @@ def _every(keys: Keys, key: str, count: int) -> list[bool]:
     return [(index + 1) % step != 0 for index in range(count)]
 
 
-def _kind(keys: Keys, word: str) -> Kind:
+def _kind(keys: Keys, family: Family, word: str) -> Kind:
+    """The kind that a word means; a word that is new says nothing of a family that is not known anyway."""
+    if word not in WORDS and not family.is_known:
+        return "full"
     if word not in WORDS:
         known = ", ".join(WORDS)
         raise InputError(f"{keys.name}: this architecture is not modelled: layer_types: {word!r}; known: {known}")
@@ -126,12 +133,12 @@ def _kind(keys: Keys, word: str) -> Kind:
     return "full" if slides and not keys.has("sliding_window", "sliding_window_size") else WORDS[word]
 
 
-def _counted(keys: Keys, counts: Mapping[str, int], count: int) -> list[Kind]:
+def _counted(keys: Keys, family: Family, counts: Mapping[str, int], count: int) -> list[Kind]:
     """Kinds in order of a shipped entry's `layer_types_count`; which layers they are does not matter to sums."""
     kinds: list[Kind] = []
     for word, number in counts.items():
         where = f"{keys.name}: config.json: layers of {word}"
-        kinds += [_kind(keys, word)] * whole(number, where, 0, count)
+        kinds += [_kind(keys, family, word)] * whole(number, where, 0, count)
     return (kinds + ["full"] * count)[:count]
 
 

@@ -23,6 +23,8 @@ class VisionTower:
     """Number of patches in the largest image that the processor lets through."""
     deepstack_levels: int = 0
     """Number of layers besides the last whose features go to the language model (Qwen3-VL)."""
+    has_plain_rope: bool = False
+    """Whether the language model's rotary tables are not enlarged, in releases that know of it (Qwen3-VL, 3.5)."""
     video_frames: int = 0
     """Most frames in the profile run's video, each as large as the largest image; 0: the model takes no video."""
     has_positions: bool = False
@@ -43,7 +45,7 @@ _PIXTRAL = VisionTower(
 )  # fmt: skip
 _QWEN3 = replace(  # its processor limits a whole video to less than the largest image; modelled as two frames
     _QWEN2, hidden_size=1152, depth=27, intermediate_size=4304, patch_size=16, deepstack_levels=3, video_frames=2,
-    has_positions=True,
+    has_positions=True, has_plain_rope=True,
 )  # fmt: skip
 _CLIP = replace(_PIXTRAL, is_gated=False, merged_patches=1, item_patches=576)
 FAMILIES: dict[str, VisionTower] = {

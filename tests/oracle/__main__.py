@@ -1,7 +1,7 @@
 """`python -m tests.oracle`: where planner's estimate differs from vLLM's own engine, name by name.
 
 --shrink takes from tests/golden/oracle/known-differences.json what agrees now. --add also adds what differs: only for
-golden files that are new.
+golden files that are new. --page writes docs/models.md: each model type, and how its figures were proven.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from tests.oracle.compare import differences, golden_files, key_of, known_differences, write_known
+from tests.oracle.page import PAGE, models_page
 
 
 def main() -> None:
@@ -17,7 +18,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names with this in them")
     parser.add_argument("--shrink", action="store_true", help="take what agrees now from the list")
     parser.add_argument("--add", action="store_true", help="add what differs to the list")
+    parser.add_argument("--page", action="store_true", help="write docs/models.md")
     asked = parser.parse_args()
+    if asked.page:
+        PAGE.write_text(models_page(), "utf-8")
+        return
     known = known_differences()
     files = [path for path in golden_files() if asked.only in key_of(path)]
     differing = 0

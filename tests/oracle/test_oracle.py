@@ -21,6 +21,7 @@ from tests.oracle.compare import (
     known_differences,
     weights_gib,
 )
+from tests.oracle.page import PAGE, models_page
 from tests.places import ROOT
 
 TOOL = ROOT / "tools" / "oracle"
@@ -134,6 +135,11 @@ def test_the_engine_without_a_card_agrees_with_one_on_a_card(name: str) -> None:
     golden = json.loads((ORACLE / "0.32.0" / f"{name}.json").read_text("utf-8"))
     logged = LOGGED[name]["weights_gib"]
     assert weights_gib(golden["answers"][0]["tensor_parallel"]["1"]) == pytest.approx(logged, rel=0.005)
+
+
+def test_the_page_of_model_types_is_made_from_these_files() -> None:
+    """`python -m tests.oracle --page` writes it."""
+    assert PAGE.read_text("utf-8") == models_page()
 
 
 def test_a_stub_that_is_called_fails_loudly(fakes: ModuleType) -> None:

@@ -21,7 +21,7 @@ from msgspec import structs
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.engine import OFFLOAD_ON_SECOND_RUNNER_SINCE, ResolvedEngine
+from planner.engine import OFFLOAD_ON_SECOND_RUNNER_SINCE, PLAIN_MROPE_SINCE, SHARED_KEYS_LEFT_OUT_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
 from planner.estimate.memory.adapters import lora_bytes
 from planner.estimate.memory.drafter import drafter_bytes
@@ -31,7 +31,7 @@ from planner.estimate.memory.kv_cache import KvDivision, SizeMeaning, kv_divisio
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
 from planner.hardware import GpuSpec, Placement
-from planner.model import DTYPE_BYTES, ModelSpec, Quantization, Scheme
+from planner.model import DTYPE_BYTES, PER_LAYER_INPUTS, ModelSpec, Quantization, Scheme, without_shared_keys
 from planner.units import GIB
 
 WATERMARK_FRACTION = 0.01
@@ -304,8 +304,8 @@ def _rank_memory(
     weights = weights + lora_bytes(model, engine, rank)
     if engine.speculative_config is not None:
         weights = weights + drafter_bytes(model, engine, rank)
-    if rank.is_first and model.vision is not None:
-        weights = weights + _deepstack_bytes(model, engine)
+    if rank.is_first and model.has_vision_tower:
+        weights = weights + _image_buffer_bytes(model, engine)
     activations = activation_bytes(model, placement.gpu, engine, rank)
     non_torch = non_torch_bytes(placement, engine, rank.number == 0)
     if calibration is not None:
@@ -323,21 +323,28 @@ def offloaded_bytes(model: ModelSpec, engine: ResolvedEngine) -> FloatColumn:
     return 0.0 if ignores else engine.cpu_offload_bytes
 
 
-def _deepstack_bytes(model: ModelSpec, engine: ResolvedEngine) -> IntColumn:
-    """Buffers that hold an image's features for the first layers, one per level, made with the model.
+def _image_buffer_bytes(model: ModelSpec, engine: ResolvedEngine) -> IntColumn:
+    """Buffers of max_num_batched_tokens rows that are made with a model that takes images.
 
-    Source: vllm@0.24.0 models/qwen3_vl.py: deepstack_input_embeds, of max_num_batched_tokens rows each.
+    They hold an image's features for the first layers, one per level, and the layers' own inputs of Gemma 3n and 4.
+    Source: vllm@0.24.0 models/qwen3_vl.py: deepstack_input_embeds; gemma3n_mm.py, gemma4_mm.py: per_layer_embeddings.
     """
     levels = model.vision.deepstack_levels if model.vision is not None else 0
-    return levels * engine.max_num_batched_tokens * model.hidden_size * DTYPE_BYTES[engine.dtype]
+    inputs = sum(module.inputs for module in model.beside if module.name == PER_LAYER_INPUTS)
+    return (levels * model.hidden_size + inputs) * engine.max_num_batched_tokens * DTYPE_BYTES[engine.dtype]
 
 
 def as_served(model: ModelSpec, engine: ResolvedEngine, gpu: GpuSpec) -> ModelSpec:
     """The model as the engine holds it: `--quantization` may quantise an ordinary checkpoint while loading.
 
     MXFP4 experts are padded as the card's kernel wants them: Triton's on compute capability 9.0, else Marlin's or
-    TensorRT-LLM's (vllm@0.32 fused_moe/oracle/mxfp4.py).
+    TensorRT-LLM's (vllm@0.32 fused_moe/oracle/mxfp4.py). Rotary tables of Qwen3-VL and 3.5 have one row per position
+    since 0.32 (models/qwen3_vl.py:mrope_positions_factor).
     """
+    if model.vision is not None and model.vision.has_plain_rope and engine.version >= PLAIN_MROPE_SINCE:
+        model = replace(model, rope_table_factor=1)
+    if model.model_type == "gemma3n" and engine.version >= SHARED_KEYS_LEFT_OUT_SINCE:
+        model = replace(model, layers=without_shared_keys(model.layers))
     own = model.quantization
     if own is not None and own.method == "mxfp4" and own.scheme is not None and gpu.compute_capability[0] != 9:
         return replace(model, quantization=structs.replace(own, scheme=structs.replace(own.scheme, width_multiple=128)))

@@ -296,7 +296,8 @@ def _module(
         if scheme.packing == "mxfp4":
             outputs, inputs = _padded(scheme, module, outputs, inputs)
         if scheme.packing == "awq" and module.copies:
-            scheme = _halved(scheme, inputs)
+            width = outputs // len(module.parts) if module.cut == "outputs" else inputs
+            scheme = _halved(scheme, width)
         yield from (count * size for size in _quantised(scheme, itemsize, inputs, outputs))
     if module.has_bias:
         yield count * outputs * own
@@ -307,10 +308,13 @@ def module_bytes(module: Module, itemsize: int, tensor_parallel_size: int) -> in
     return sum(_module(module, None, itemsize, tensor_parallel_size))
 
 
-def _halved(scheme: Scheme, inputs: int) -> Scheme:
-    """AWQ's scheme with groups halved until they fit an expert's share (vllm@0.32 quantization/moe_wna16.py)."""
+def _halved(scheme: Scheme, width: int) -> Scheme:
+    """AWQ's scheme with groups halved until they fit a rank's share of an expert's width, for all of its weights.
+
+    Source: vllm@0.32 quantization/moe_wna16.py:MoeWNA16Method.create_weights.
+    """
     group = scheme.group_size
-    while group > 1 and inputs % group:
+    while group > 1 and width % group:
         group //= 2
     return scheme if group == scheme.group_size else replace(scheme, group_size=group)
 

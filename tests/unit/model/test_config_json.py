@@ -15,6 +15,7 @@ from planner.estimate.memory.weights import weight_bytes
 from planner.model.catalog import load_model, shipped_config, shipped_names, shipped_sources
 from planner.model.config_json import spec_from_config
 from planner.model.layers import DeltaNet
+from tests.places import GOLDEN, ROOT
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -56,10 +57,13 @@ def test_every_shipped_name_loads_with_and_without_its_organisation() -> None:
 
 
 def test_shipped_models_are_as_large_as_their_names_and_cards_say() -> None:
-    """In billions of parameters; names round, and leave out a vision tower or an embedding."""
+    """In billions of parameters; names round, and leave out a vision tower, an embedding or a rotary table."""
     said = {"Mixtral-8x7B": 46.7, "gpt-oss-20b": 20.9, "gpt-oss-120b": 116.8, "GLM-4.5-Air": 106, "Large-Instruct": 123,
             "DeepSeek-R1": 671, "DeepSeek-V3": 671, "phi-4": 14.7, "Llama-3.2-1B": 1.24, "Qwen2.5-VL-3B": 3.75,
-            "Distill-Qwen-1.5B": 1.78, "Qwen2.5-VL-7B": 8.3, "Qwen2-VL-7B": 8.3}  # fmt: skip
+            "Distill-Qwen-1.5B": 1.78, "Qwen2.5-VL-7B": 8.3, "Qwen2-VL-7B": 8.3,
+            "Qwen3-VL-2B": 2.26, "Qwen3-VL-4B": 4.57, "Qwen3-VL-8B": 8.9, "Scout": 109, "Maverick": 400,
+            "Kimi-K2": 1026, "GLM-5": 744, "MiniMax-M2": 229, "MiMo-V2-Flash": 309, "DeepSeek-V2-Lite": 15.7,
+            "h-small": 32.2, "Hunyuan-A13B": 80.4, "whisper-large": 1.54, "Kimi-K2.5": 0.0}  # fmt: skip
     for name in shipped_names():
         config = {**shipped_config(name), "quantization_config": None}
         billions = weight_bytes(spec_from_config(config, name), "float16", 1) / 2e9
@@ -69,6 +73,24 @@ def test_shipped_models_are_as_large_as_their_names_and_cards_say() -> None:
             wanted = 0.0
         if wanted or label:
             assert billions == pytest.approx(wanted or float(label[1]), rel=0.03 if wanted else 0.1), name
+
+
+def test_a_published_config_is_the_one_that_the_engine_was_asked_about() -> None:
+    """Those that say so are made from another's by leaving its quantisation out; nobody asked the engine about them."""
+    configs = GOLDEN / "oracle" / "configs"
+    compared = 0
+    for published in sorted((ROOT / "planner" / "data" / "published").glob("*.json")):
+        paths = [configs / f"{prefix}{published.name}" for prefix in ("", "case-", "made-")]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            continue
+        shipped, asked = json.loads(published.read_text("utf-8")), json.loads(path.read_text("utf-8"))
+        beside = path.with_name(f"{path.stem}.hf_quant_config.json")
+        if not asked.get("quantization_config") and beside.exists():
+            asked["quantization_config"] = json.loads(beside.read_text("utf-8"))
+        assert {key: value for key, value in shipped.items() if key != "_source"} == asked, published.name
+        compared += 1
+    assert compared > 50
 
 
 def test_every_shipped_model_says_where_its_figures_are_from() -> None:
@@ -171,3 +193,17 @@ def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
 def test_an_unknown_name_lists_near_ones() -> None:
     with pytest.raises(InputError, match=r"near names: .*Qwen/Qwen3-8B"):
         load_model("Qwen/Qwen3-9B")
+
+
+def test_the_outer_config_decides_whether_head_and_embedding_are_one() -> None:
+    inner = {**CONFIG, "tie_word_embeddings": False}
+    for outer, ties in ((True, True), (False, False), (None, False)):
+        config = {"model_type": "mistral3", "tie_word_embeddings": outer, "text_config": inner}
+        assert spec_from_config(config, "m").tie_word_embeddings is ties, outer
+
+
+def test_a_tower_of_which_nothing_is_known_leaves_the_answer_open() -> None:
+    config = {**CONFIG, "model_type": "granite", "encoder_config": {"num_layers": 10}}
+    assert not spec_from_config(config, "m").is_modelled
+    reckoned = {**CONFIG, "model_type": "kimi_vl", "vision_config": {"vt_hidden_size": 64, "vt_num_hidden_layers": 2}}
+    assert spec_from_config({**reckoned, "text_config": CONFIG}, "m").is_modelled

@@ -35,7 +35,6 @@ CASES: list[tuple[dict[str, Any], str, int]] = [
     ({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["*.self_attn*"]}, "self_attn.q_proj", 16),
     ({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["*.self_attn*"]}, "mlp.up_proj", 8),
     ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "mlp.up_proj", 4),
-    ({"quant_algo": "NVFP4", "producer": {"name": "modelopt"}}, "mlp.up_proj", 4),
     ({"producer": {"name": "modelopt"}, "quantization": {
         "quant_algo": "FP8", "exclude_modules": ["model.layers.3.mlp*"]}}, "mlp.up_proj", 16),
     ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": {
@@ -76,6 +75,7 @@ def test_a_scheme_for_the_kv_cache_turns_auto_into_fp8() -> None:
     assert read(quant_method="compressed-tensors", config_groups=groups, kv_cache_scheme=None).kv_cache_dtype is None
     beside = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
     assert read(producer={"name": "modelopt"}, quantization=beside).kv_cache_dtype == "fp8"
+    assert read_quantization({"quant_algo": "NVFP4", "producer": {"name": "modelopt"}}, "m") is None  # no quant_method
     assert read_quantization({"quantization": beside}, "m") is None  # vLLM wants ModelOpt named as its maker
 
 

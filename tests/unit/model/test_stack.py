@@ -120,7 +120,10 @@ def test_lfm2_and_granite_have_widths_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "x", "layer_types": ["hyper_attention"] * 8}, "this architecture is not modelled: layer_types"),
+        (
+            {"model_type": "qwen3", "layer_types": ["hyper_attention"] * 8},
+            "this architecture is not modelled: layer_types",
+        ),
         ({"model_type": "llama", "layer_types": ["full_attention"]}, "layer_types: 1 entries for 8 layers"),
         ({"model_type": "nemotron_h"}, "neither hybrid_override_pattern nor layers_block_type"),
         ({"model_type": "nemotron_h", "hybrid_override_pattern": "MMMMMMMX"}, "layer 'X' is not modelled"),
@@ -131,3 +134,25 @@ def test_what_is_not_understood_names_its_key(changes: dict[str, Any], message: 
     with pytest.raises(InputError) as caught:
         spec(**changes)
     assert message in str(caught.value)
+
+
+def test_a_class_without_attention_has_no_heads_to_divide() -> None:
+    alone = {"model_type": "mamba2", "num_heads": 8, "head_dim": 16, "state_size": 16, "n_groups": 1}
+    found = spec(**{**SIZES, **alone, "num_attention_heads": None, "intermediate_size": None})
+    assert not found.attends
+    assert [letter(layer) for layer in found.layers] == ["r"] * 8
+    assert spec(model_type="llama").attends
+
+
+def test_a_type_that_is_not_known_is_read_as_a_decoder_whatever_its_words() -> None:
+    found = spec(model_type="x", layer_types=["hyper_attention"] * 8, intermediate_size=None)
+    assert not found.is_modelled
+    assert {letter(layer) for layer in found.layers} == {"f"}
+    assert found.intermediate_size == 4 * 64
+
+
+def test_keys_of_low_rank_are_cached_for_every_head_in_minicpm3_only() -> None:
+    ranks = {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16}
+    attention = next(spec(model_type="minicpm3", **ranks).mixers(Attention))
+    assert (attention.num_kv_heads, attention.head_dim, attention.v_head_dim) == (4, 24, 24)
+    assert spec(model_type="deepseek_v3", **ranks).latent_attention is not None

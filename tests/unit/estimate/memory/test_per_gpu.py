@@ -11,7 +11,7 @@ import pytest
 from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
 from planner.estimate.deployment import Deployment
-from planner.estimate.memory.per_gpu import MemoryEstimate, estimate_memory
+from planner.estimate.memory.per_gpu import MemoryEstimate, as_served, estimate_memory
 from planner.estimate.rules import check
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import Interconnect
@@ -159,3 +159,14 @@ def test_the_rank_with_the_least_room_decides_the_blocks() -> None:
     first, last = memory.ranks
     assert last.activation_bytes > first.activation_bytes
     assert memory.num_blocks == last.available_bytes // last.block_bytes < first.available_bytes // first.block_bytes
+
+
+def test_rotary_tables_of_qwen3_vl_have_a_row_per_position_since_0_32() -> None:
+    card = find_gpu("H200")
+
+    def factor(name: str, version: str) -> int:
+        model = load_model(name)
+        return as_served(model, resolve({}, model, card, parse_version(version)), card).rope_table_factor
+
+    assert [factor("Qwen/Qwen3-VL-30B-A3B-Instruct", version) for version in ("0.31.0", "0.32.0")] == [4, 1]
+    assert factor("Qwen/Qwen2.5-VL-7B-Instruct", "0.32.0") == 4
