@@ -102,6 +102,8 @@ def tune(
     seed: int | None = None,
     until: str | None = None,
     keep_going: bool = False,
+    hours: float | None = None,
+    budget: float | None = None,
     finals: bool = True,
     checks: bool = True,
     quiet: bool = True,
@@ -118,8 +120,9 @@ def tune(
     `backend` is docker, process or simulated. Results go to `folder`, by default the folder of the study's file, else
     studies/NAME; a folder that holds another study is refused. `checks`: whether the machine is checked before the
     first launch, as `planner doctor` does. The search ends by itself once no launch is expected to gain `until` ("0.5%"
-    with the sampler planner), unless `keep_going`. `quiet` suppresses what the command prints. Call it from the main
-    thread: SIGTERM and Ctrl-C stop the engines and then raise KeyboardInterrupt; finished trials are kept. Raises
+    with the sampler planner), unless `keep_going`. `hours` of wall clock and a `budget` of GPU hours bound all launches
+    of the study, earlier calls and the finals included. `quiet` suppresses what the command prints. Call it from the
+    main thread: SIGTERM and Ctrl-C stop the engines and then raise KeyboardInterrupt; finished trials are kept. Raises
     InputError, BackendError.
     """
     from planner.doctor import check_before_launch
@@ -128,7 +131,7 @@ def tune(
     from planner.service import write_exports
     from planner.terminal import make_console
     from planner.trials import chosen_trial, default_trial
-    from planner.tuning import NobodyWatches, choose_backend, make_plan, tune_study, until_of, write_study
+    from planner.tuning import NobodyWatches, budget_of, choose_backend, make_plan, tune_study, until_of, write_study
 
     given = convert_settings(dict(settings), "tune")
     source = _source(study, model, gpu, num_gpus, interconnect, vllm_version, name)
@@ -138,7 +141,8 @@ def tune(
     asked = continued(asked)
     spec = with_sampler(asked.spec, sampler, seed)
     plan = make_plan(spec, asked.folder, trials, choose_backend(spec, backend), has_finals=finals)
-    plan = replace(plan, until=None if keep_going else until_of(spec, until))
+    until_share = None if keep_going else until_of(spec, until)
+    plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
     problem, workspace = plan.problem, plan.workspace
     console = make_console()
     if not quiet:

@@ -13,6 +13,8 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+HOUR_S = 3600.0
+
 _BYTE_UNITS = {
     "": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": GIB << 10,
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,

@@ -83,7 +83,7 @@ container: {image: "vllm/vllm-openai:v0.8.5"}
 search_space:
   search:
     layout: [2xtp1, 1xtp2]
-    max_num_seqs: [8, 32]
+    max_num_seqs: [2, 3]
     block_size: [16, 32]
 workload: {concurrency: 4, num_requests: 6, input_tokens: 64, output_tokens: 16}
 """

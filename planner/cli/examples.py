@@ -16,6 +16,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "tune": (
         ("planner tune studies/qwen3-32b-awq-4x2080ti --trials 30", "launch and measure; the same words continue"),
+        ("planner tune studies/qwen3-32b-awq-4x2080ti --hours 8", "as far as a night reaches, finals included"),
         ("planner tune studies/qwen3-32b-awq-4x2080ti --dry-run", "the plan and the first launch"),
         ("planner tune studies/qwen3-32b-awq-4x2080ti --slo ttft_p95=2s --concurrency 16 --dry-run", "another load"),
         ("planner tune --model Qwen/Qwen3-8B --gpu 'RTX 4090' --backend simulated --quiet --json", "a try-out"),

@@ -51,6 +51,22 @@ def tune(
         bool,
         typer.Option("--keep-going", help="Launch all trials, whatever they may gain.", rich_help_panel=LIMITS),
     ] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            "--hours",
+            help="Most hours of wall clock for all launches, earlier runs and the finals included.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget",
+            help="Most GPU hours, counted alike: the hours of a launch times the study's cards.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     finals: Annotated[
         bool,
         typer.Option(
@@ -163,7 +179,7 @@ def tune(
     from planner.launch import with_version_here
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
-    from planner.tuning import Hosts, choose_backend, make_plan, plan_replay, until_of
+    from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, until_of
 
     if keep_going and until is not None:
         raise InputError("--keep-going and --until contradict each other; leave out one")
@@ -187,7 +203,8 @@ def tune(
         else:
             chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
-    plan = replace(plan, until=None if keep_going else until_of(spec, until))
+    until_share = None if keep_going else until_of(spec, until)
+    plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
     how = Carried(storage=storage, has_checks=checks)
     if words and not quiet:
         typer.echo(words, err=True)

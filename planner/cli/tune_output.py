@@ -50,6 +50,8 @@ class Carried:
             lines.append(
                 f"until       no launch is expected to gain {plan.until * 100:g} %, or all trials are launched"
             )
+        if (budget := plan.budget_words) is not None:
+            lines.append(f"budget      {budget}")
         if plan.hosts is not None:
             lines.append(f"hosts       {plan.hosts.words}")
         lines += [] if plan.has_finals else ["finals      none"]
@@ -66,6 +68,8 @@ class Carried:
         return {
             "trials": plan.target,
             "until": plan.until,
+            "hours": plan.budget.hours,
+            "gpu_hours": plan.budget.gpu_hours,
             "backend": plan.backend,
             "results": self.results(plan),
             "sampler": spec.sampler.name,

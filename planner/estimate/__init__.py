@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "estimate_memory",
         ],
         "memory.weights": ["weight_bytes"],
+        "relevance": ["RELEVANCE_OF", "seen_by"],
         "risks": ["SAFE_SPARE_BYTES", "dangers", "memory_danger", "no_effect", "shm_danger"],
         "kernel_rules": ["quantization_conflict"],
         "rules": ["RULES", "check", "violations"],

@@ -28,6 +28,8 @@ from planner.estimate.memory.per_gpu import WATERMARK_FRACTION as WATERMARK_FRAC
 from planner.estimate.memory.per_gpu import calibration_key as calibration_key
 from planner.estimate.memory.per_gpu import estimate_memory as estimate_memory
 from planner.estimate.memory.weights import weight_bytes as weight_bytes
+from planner.estimate.relevance import RELEVANCE_OF as RELEVANCE_OF
+from planner.estimate.relevance import seen_by as seen_by
 from planner.estimate.risks import SAFE_SPARE_BYTES as SAFE_SPARE_BYTES
 from planner.estimate.risks import dangers as dangers
 from planner.estimate.risks import memory_danger as memory_danger

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from planner.report.plan import infeasible_words, left_out_lines, nothing_words, plan_notes
 from planner.statistics import Difference
-from planner.study import Forecast, Problem
+from planner.study import Forecast, Problem, tied_at_top
 from planner.trials import (
     Trial,
     all_metrics,
     chosen_trial,
     default_trial,
+    engine_time,
     judge_finals,
     measured_again,
     neighbours,
@@ -37,6 +39,8 @@ def plan_document(forecast: Forecast, backend: str = "") -> dict[str, Any]:
         "candidates": total,
         "feasible": feasible,
         "infeasible": total - feasible,
+        "differing": forecast.classes.count,
+        "tied_at_top": tied_at_top(forecast),
         "infeasible_by_rule": dict(grid.removed_by()),
         "nothing_to_launch": infeasible_words(forecast),
     }
@@ -57,7 +61,9 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
         "objective": problem.objective.words,
         "simulated": any(trial.provenance.simulated for trial in trials),
         "launches": num_launched(searched(trials)),
+        "engine_s": asdict(engine_time(trials)),
         "measured_again": finals is not None,
+        "finals_over": finals is not None and finals.is_over,
         "deploy": None if chosen is None else _brief(problem, trials, chosen),
         "nothing_to_deploy": nothing_words(Forecast(problem), trials),
         "default": None if default is None else _brief(problem, trials, default),

@@ -17,6 +17,7 @@ from planner.engine import FIELDS, words_of
 from planner.report.verdict import judged
 from planner.study import Candidate, Forecast, Problem, Value
 from planner.trials import Trial, all_metrics, best_trial, default_trial, judge_finals, leveled, searched
+from planner.trials import engine_s as seconds_of
 from planner.units import format_count, format_duration
 from planner.workload import in_words, shape_of
 
@@ -56,7 +57,7 @@ def launches(problem: Problem, trials: Sequence[Trial]) -> list[Launch]:
     for trial in searched(trials):
         if not trial.was_launched:
             continue
-        engine_s += trial.start_s + trial.benchmark_s
+        engine_s += seconds_of(trial)
         value = leveled(problem, trial) if trial.stopped_at is None else None
         if value is not None and trial.is_acceptable and (best is None or problem.objective.better(value, best)):
             best = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ class Ahead:
     """Launches of the finals after them, as far as is known."""
     trial_s: float
     """Expected seconds of a launch; 0: not known."""
+    most_s: float = math.inf
+    """Most seconds that the study's budget leaves."""
 
 
 class _Progress:
@@ -52,8 +55,9 @@ class _Progress:
 
     def remaining(self) -> str:
         per_launch = (time.monotonic() - self.began) / self.ran if self.ran else self.ahead.trial_s
-        left = self.total - self.launched()
-        return f"about {format_duration(left * per_launch)}" if per_launch else "not known yet"
+        left_s = (self.total - self.launched()) * per_launch
+        most_s = max(self.ahead.most_s - (time.monotonic() - self.began), 0.0)
+        return f"about {format_duration(min(left_s, most_s))}" if per_launch else "not known yet"
 
     def best(self) -> str:
         best = best_trial(self.problem, self.trials)
@@ -158,5 +162,6 @@ class TerminalSession:
         self._console.print(line, markup=False, soft_wrap=True)
 
     def watching(self, plan: Plan, past: list[Trial], target: int, finals: int) -> AbstractContextManager[Observer]:
-        ahead = Ahead(target, finals, plan.expected_trial_s)
+        clock = plan.clock(past) if plan.expected_trial_s else None  # virtual hours say nothing of ours
+        ahead = Ahead(target, finals, plan.expected_trial_s, math.inf if clock is None else clock.left_s(past))
         return terminal_observer(self._console, plan.problem, past, ahead)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from planner.engine import version_doubt
 from planner.estimate import nearest_fixes
 from planner.launch import downloads_words
-from planner.study import Forecast, Problem, layouts_left_out, setup_of_default
+from planner.study import Forecast, Problem, layouts_left_out, setup_of_default, tied_at_top
 from planner.trials import Trial, chosen_trial, outcome_text, searched
+from planner.units import format_count
 
 
 def left_out_lines(problem: Problem) -> list[str]:
@@ -28,6 +29,13 @@ def plan_notes(problem: Problem, backend: str = "") -> list[str]:
     """Doubts that a person should know before a launch; `backend` is empty where nothing is launched."""
     downloads = downloads_words(problem.spec) if backend == "docker" else None
     return [words for words in (version_doubt(problem.version), downloads) if words is not None]
+
+
+def differing_words(forecast: Forecast) -> str:
+    """How many feasible combinations differ under the load, and how many of these the speed model calls the best."""
+    count, tied = forecast.classes.count, tied_at_top(forecast)
+    top = f"{format_count(tied)} tied at the top" if tied > 1 else "one of them at the top"
+    return f"{format_count(count)} under this load, {top} by the speed model"
 
 
 def infeasible_words(forecast: Forecast) -> str | None:

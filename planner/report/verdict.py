@@ -35,6 +35,8 @@ MOST_EFFECTS = 4
 NONE_KEPT = "no trial kept every limit; see the reasons in the table"
 NONE_KEPT_AGAIN = "no finalist kept every limit again: more trials may find one, or the limits leave no room"
 
+UNSURE = "the finals are not over: further rounds would make this surer; the same command with more hours runs them"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -74,6 +76,7 @@ def judged(forecast: Forecast, trials: Sequence[Trial]) -> Verdict:
         against=against,
         reasons=(
             *_equals(problem.objective, finals),
+            *([] if finals is None or finals.is_over else [UNSURE]),
             *_reasons(forecast, trials, winner),
             *hosts_words(problem, trials),
         ),

@@ -22,7 +22,7 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
-from planner.report.plan import infeasible_words, left_out_lines, plan_notes
+from planner.report.plan import differing_words, infeasible_words, left_out_lines, plan_notes
 from planner.report.verdict import banners, gain_words, interval, judged
 from planner.study import Candidate, Forecast, Problem
 from planner.terminal import Fitted
@@ -39,6 +39,7 @@ from planner.trials import (
     chosen_trial,
     default_trial,
     describe,
+    engine_time,
     front,
     leveled,
     outcome_text,
@@ -68,13 +69,15 @@ def plan_view(
     infeasible = infeasible_words(forecast)
     idle = no_effect(problem.deployment(problem.default).engine, problem.version)
     for name, values in problem.choices.searched.items():
-        note = f"no effect on speed: {idle[name]}" if name in idle else ""
+        note = f"no effect on speed: {idle[name]}" if name in idle else forecast.classes.notes.get(name, "")
         table.add_row(name, ", ".join("default" if v is None else words_of(v) for v in values), note)
     lines = [
         f"candidates  {format_count(len(grid.indices))}: {format_count(len(grid.feasible_rows))} feasible, "
         f"{format_count(len(grid.indices) - len(grid.feasible_rows))} infeasible",
         *(f"            {format_count(count):>7} by rule: {name}" for name, count in grid.removed_by().items()),
     ]
+    if infeasible is None:
+        lines.append(f"differing   {differing_words(forecast)}")
     lines += [f"left out    {words}" for words in left_out_lines(problem)]
     lines += [f"note        {words}" for words in plan_notes(problem, backend)]
     limits = problem.objective.limits_words
@@ -188,16 +191,17 @@ def _latency(trial: Trial, name: str) -> str:
 
 
 def conclusion(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
-    """The best against the engine's defaults, in words and numbers."""
-    problem, verdict = forecast.problem, judged(forecast, trials)
+    """The best against the engine's defaults, in words and numbers, and what it took."""
+    problem, verdict, took = forecast.problem, judged(forecast, trials), engine_time(trials).words
+    time = [Text(f"engine time: {took}")] if took else []
     parts: list[RenderableType] = [] if verdict.finals is None else [Fitted(_finals_table(problem, verdict.finals))]
     if verdict.trial is None:
-        return Group(*parts, Text(verdict.sentence, "bold red"), *_banners(trials))
+        return Group(*parts, Text(verdict.sentence, "bold red"), *time, *_banners(trials))
     parts += [Text(verdict.sentence, "bold green"), Text(f"      {describe(problem, verdict.trial.candidate)}")]
     parts += [Text(line) for line in (verdict.against, *verdict.reasons) if line is not None]
     if verdict.answers is not None:
         parts.append(Text(verdict.answers, "bold"))
-    return Group(*parts, *_banners([verdict.trial]))
+    return Group(*parts, *time, *_banners([verdict.trial]))
 
 
 def further_facts(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:

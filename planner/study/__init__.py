@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
+        "classes": ["Classes", "tied_at_top"],
         "commented": ["write_commented"],
         "described": ["IMAGES", "asked_version"],
         "forecast": ["Forecast"],

@@ -3,6 +3,8 @@ from planner.study.candidate import ENV_PREFIX as ENV_PREFIX
 from planner.study.candidate import LAYOUT as LAYOUT
 from planner.study.candidate import MODEL as MODEL
 from planner.study.candidate import Value as Value
+from planner.study.classes import Classes as Classes
+from planner.study.classes import tied_at_top as tied_at_top
 from planner.study.commented import write_commented as write_commented
 from planner.study.described import IMAGES as IMAGES
 from planner.study.described import asked_version as asked_version

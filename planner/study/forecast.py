@@ -14,6 +14,7 @@ from planner.arrays import LazyModule
 from planner.constraints import Constraint
 from planner.estimate import Calibrations, Deployment, check
 from planner.study.candidate import Candidate
+from planner.study.classes import Classes
 from planner.study.grid import NOT_RECORDED, Grid, metrics_of
 from planner.study.problem import Problem
 
@@ -64,3 +65,8 @@ class Forecast:
     def grid(self) -> Grid:
         """Every combination, judged."""
         return Grid.of(self.problem, self.calibrations)
+
+    @cached_property
+    def classes(self) -> Classes:
+        """The feasible combinations, those together that run alike under the load."""
+        return Classes.of(self)

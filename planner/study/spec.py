@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,6 +156,23 @@ class SamplerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
 
 
+Hours = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
+
+
+class BudgetSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Most time for all launches, the finals included; whichever is used up first ends the search."""
+
+    hours: Hours | None = None
+    """Hours of wall clock."""
+    gpu_hours: Hours | None = None
+    """Hours of GPUs: a launch takes its time on all cards of the study."""
+
+    def __post_init__(self) -> None:
+        for key in ("hours", "gpu_hours"):
+            if math.isnan(getattr(self, key) or 0.0):
+                raise ValueError(f"{key}: is no number")
+
+
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -197,6 +215,7 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     also_at: list[Rate] = []
     """Further loads, measured once per launch after the repeats: rates if the workload has one, else concurrencies."""
     sampler: SamplerSpec = SamplerSpec()
+    budget: BudgetSpec = BudgetSpec()
     quality: QualitySpec | None = msgspec.field(default_factory=QualitySpec)
     """The quality gate's settings; null: no gate."""
 

@@ -8,7 +8,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "blocks": ["MOST_ROUNDS", "least_rounds"],
+        "blocks": ["LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds"],
+        "durations": ["EngineTime", "engine_s", "engine_time", "wall_s"],
         "finals": [
             "MOST_FINALISTS",
             "Finalist",

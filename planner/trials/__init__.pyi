@@ -1,5 +1,10 @@
+from planner.trials.blocks import LEAST_ROUNDS as LEAST_ROUNDS
 from planner.trials.blocks import MOST_ROUNDS as MOST_ROUNDS
 from planner.trials.blocks import least_rounds as least_rounds
+from planner.trials.durations import EngineTime as EngineTime
+from planner.trials.durations import engine_s as engine_s
+from planner.trials.durations import engine_time as engine_time
+from planner.trials.durations import wall_s as wall_s
 from planner.trials.finals import MOST_FINALISTS as MOST_FINALISTS
 from planner.trials.finals import Finalist as Finalist
 from planner.trials.finals import Finals as Finals

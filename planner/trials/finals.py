@@ -17,11 +17,14 @@ from planner.engine import FIELDS
 from planner.statistics import Difference
 from planner.study import Problem
 from planner.trials.blocks import MOST_ROUNDS, Blocks, least_rounds, level_for, undecided
-from planner.trials.racing import Repeats
+from planner.trials.racing import Repeats, launch_noise
+from planner.trials.rivals import worth_measuring
 from planner.trials.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, leveled, searched
 
 MOST_FINALISTS = 3
 """Most candidates measured again in the finals; the default is always added."""
+USUAL_FINALISTS = 2
+"""Candidates that are expected to be measured again: of equals whose launches differ by 2 % a third is not worth it."""
 CLOSE = 0.04
 """Largest gap to the best trial, as a share, at which a trial of the search competes: it may be as good."""
 KNOWN_ROUNDS = 2
@@ -31,9 +34,10 @@ FRESH = 1000
 
 
 def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
-    """The default where it was measured, then the best trial and those close to it, best first; empty without a rival.
+    """The default where it was measured, then the best trial and those that may well be better, best first.
 
-    If the objective is known before a launch, the finals are about the limits. Then every trial counts as close,
+    Empty without a rival. A rival is at most CLOSE behind and has an expected gain that is worth its launches. If the
+    objective is known before a launch, the finals are about the limits. Then every trial counts as close,
     because the next best may keep limits that the best breaks, and a single trial is measured again too.
     """
     best = best_trial(problem, trials)
@@ -46,6 +50,9 @@ def finalists(problem: Problem, trials: Sequence[Trial]) -> list[Trial]:
     near = [t for t in good if is_known or sign * math.log(values[t.number] / values[best.number]) >= -CLOSE]
     default = default_trial(problem, trials)
     rivals = [t for t in near if t is not default][:MOST_FINALISTS]
+    if not is_known:
+        logs = [sign * math.log(values[trial.number]) for trial in rivals]
+        rivals = rivals[: worth_measuring(logs, launch_noise(searched(trials), problem.spec.repeats))]
     if default is not None and default.is_acceptable:
         return [default, *rivals] if rivals or is_known else []
     return rivals if len(rivals) > 1 or is_known else []
@@ -94,14 +101,15 @@ def heats(problem: Problem, trials: Sequence[Trial]) -> list[Heat]:
 
 
 def expected_heats(problem: Problem, launches: int) -> tuple[int, int]:
-    """Launches of the finals after a search of so many: those that all finalists run in, and the most there may be."""
-    competing = min(launches, MOST_FINALISTS + 1)
+    """Launches of the finals after a search of so many: those expected in the first rounds, and the most of all."""
+    most = min(launches, MOST_FINALISTS + 1)
     if problem.objective.is_known:
-        return KNOWN_ROUNDS * competing, KNOWN_ROUNDS * competing
-    if competing < 2:
+        return KNOWN_ROUNDS * most, KNOWN_ROUNDS * most
+    if most < 2:
         return 0, 0
-    rounds = least_rounds(competing)
-    return rounds * competing, rounds * competing + 2 * (MOST_ROUNDS - rounds)
+    usual = min(launches, USUAL_FINALISTS + 1)
+    counts = [least_rounds(count) * count + 2 * (MOST_ROUNDS - least_rounds(count)) for count in range(2, most + 1)]
+    return least_rounds(usual) * usual, max(counts)
 
 
 def most_heats(problem: Problem, to_do: Sequence[Heat]) -> int:
@@ -162,17 +170,22 @@ class Finals:
     winner: Finalist | None
     """The simplest finalist that none surely beats; None if none kept every limit again."""
     keeps_default: bool
+    is_over: bool = True
+    """Whether no further round would be launched; False where the time was over before the answer was sure."""
 
 
 def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
-    """The verdict; None while the finals of the present finalists are not over, or if there are none."""
-    chosen = finalists(problem, trials)
-    if not chosen or heats(problem, trials):
+    """The verdict; None if there are no finals of the present finalists, or not all of them ran in the first rounds.
+
+    Further rounds make it surer. Whether they are left out is no matter of what was seen, so the intervals hold.
+    """
+    chosen, to_do = finalists(problem, trials), heats(problem, trials)
+    if not chosen or any(heat.rerun.round < _least_rounds(problem, len(chosen)) for heat in to_do):
         return None
     found = _measured_again(problem, trials, chosen)
     able = [finalist for finalist in found if finalist.is_acceptable]
     if not able:
-        return Finals(tuple(found), None, keeps_default=False)
+        return Finals(tuple(found), None, keeps_default=False, is_over=not to_do)
     blocks, level = Blocks(_logs(able)), level_for(len(able) - 1)
     default = default_trial(problem, trials)
     if able[0].trial is default:
@@ -186,7 +199,7 @@ def judge_finals(problem: Problem, trials: Sequence[Trial]) -> Finals | None:
 
     by_simplicity = sorted(able, key=lambda f: (len(changed_settings(problem, f.trial)), f.trial.number))
     winner = next(f for f in by_simplicity if not any(beats(other, f) for other in able if other is not f))
-    return Finals(tuple(found), winner, keeps_default=winner.trial is default)
+    return Finals(tuple(found), winner, keeps_default=winner.trial is default, is_over=not to_do)
 
 
 def _measured_again(problem: Problem, trials: Sequence[Trial], chosen: Sequence[Trial]) -> list[Finalist]:

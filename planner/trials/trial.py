@@ -97,6 +97,9 @@ class Trial:
     failed_requests: int = 0
     start_s: float = 0.0
     benchmark_s: float = 0.0
+    """Seconds from the engine's readiness to the end of the load, the warm-up included."""
+    warmup_s: float = 0.0
+    """Seconds of the warm-up; 0 in trials of older versions."""
     failure: Failure | None = None
     disturbances: tuple[str, ...] = ()
     """Outside causes that ended earlier launches of this trial, after which it was launched again."""

@@ -1,3 +1,5 @@
+from planner.tuning.budget import Budget as Budget
+from planner.tuning.budget import budget_of as budget_of
 from planner.tuning.loop import Observer as Observer
 from planner.tuning.measure import Measurement as Measurement
 from planner.tuning.measure import STARTING as STARTING

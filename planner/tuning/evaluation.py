@@ -121,5 +121,6 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         failed_requests=sum(result.failed for result in measurement.results),
         start_s=measurement.start_s,
         benchmark_s=measurement.benchmark_s,
+        warmup_s=measurement.warmup_s,
         provenance=replace(trial.provenance, simulated=measurement.simulated),
     )

@@ -47,13 +47,24 @@ class Observer(Protocol):
     def finished(self, trial: Trial) -> None: ...
 
 
-def run_study(problem: Problem, search: Search, executor: Executor, target: int, observer: Observer) -> list[Trial]:
-    """Launch until this study has `target` launched trials, including those of earlier runs. Returns all its trials."""
+def run_study(
+    problem: Problem,
+    search: Search,
+    executor: Executor,
+    target: int,
+    observer: Observer,
+    may_begin: Callable[[list[Trial], int], bool] | None = None,
+) -> list[Trial]:
+    """Launch until this study has `target` launched trials, including those of earlier runs. Returns all its trials.
+
+    `may_begin` is asked before each launch, with all trials and the number under way, whether there is time for it.
+    """
 
     def more() -> Work | None:
         every = search.trials()
         trials = searched(every)
-        if num_launched(trials) + search.num_under_way() >= target:
+        under_way = search.num_under_way()
+        if num_launched(trials) + under_way >= target or (may_begin is not None and not may_begin(every, under_way)):
             return None
         asked = search.ask()
         if asked is None:

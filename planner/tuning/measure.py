@@ -56,6 +56,8 @@ class Measurement:
     start_s: float
     benchmark_s: float
     preemptions: int | None
+    warmup_s: float = 0.0
+    """Part of `benchmark_s` that the warm-up took."""
     simulated: bool = False
     stopped_at: float | None = None
     """Fraction of all repeats after which the launch was given up; None if it was not."""
@@ -114,6 +116,13 @@ def measure_server(
 ) -> Measurement:
     """Measure the study's workload on a ready server. Raises what `Server.check` does; BenchmarkError if no figures."""
     began = time.monotonic()
+    measuring_since: list[float] = []
+
+    def stage(name: str, done: int, total: int) -> None:
+        if name == MEASURING and not measuring_since:
+            measuring_since.append(time.monotonic())
+        on_stage(name, done, total)
+
     first_log = server.instances[0].log_text()
     is_simulated = SIMULATED in first_log[:SIMULATED_WITHIN]
 
@@ -126,7 +135,7 @@ def measure_server(
             repeats=[plan_requests(problem.workload, first + i) for i in range(asked.count)],
             is_enough=lambda done: asked.race.is_enough(_results(done), asked.count),
             watch_of=lambda done, plans: asked.race.watch(_results(done), plans),
-            on_stage=on_stage,
+            on_stage=stage,
             engine=server,
         )
 
@@ -150,6 +159,7 @@ def measure_server(
         facts=facts,
         start_s=server.start_s,
         benchmark_s=time.monotonic() - began,
+        warmup_s=(measuring_since[0] if measuring_since else began) - began,
         preemptions=sum(preemptions) if preemptions else None,
         simulated=is_simulated,
         stopped_at=share_of(asked, results),
@@ -224,16 +234,18 @@ def simulated(forecast: Forecast) -> Measure:
         on_stage(STARTING, 0, 0)
         d = forecast.deployment(candidate)
         on_stage(MEASURING, 0, problem.workload.num_requests)
-        preemptions = 0
+        preemptions, warmup_s = 0, 0.0
 
         def run(repeat: int) -> EndedEarly:
-            nonlocal preemptions
+            nonlocal preemptions, warmup_s
             workload = msgspec.structs.replace(problem.workload, seed=problem.workload.seed + repeat)
             pace = SEEDS_PER_TRIAL * number + workload.seed
             engines = [start_engine(d, pace + i) for i in range(d.instances)]
             records, counters = simulate_load(engines, workload)
             preemptions += counters.preemptions
-            return EndedEarly(plan_requests(workload), records, before_s=min(record.started_s for record in records))
+            before_s = min(record.started_s for record in records)
+            warmup_s += before_s
+            return EndedEarly(plan_requests(workload), records, before_s=before_s)
 
         results, benchmark_s, errors = race_through(problem.workload, repeats, run)
         at_loads = []
@@ -248,6 +260,7 @@ def simulated(forecast: Forecast) -> Measure:
             facts=None,
             start_s=start_seconds(d.model, d.engine, d.memory),
             benchmark_s=benchmark_s,
+            warmup_s=warmup_s,
             preemptions=preemptions,
             simulated=True,
             stopped_at=share_of(repeats, results),

@@ -5,6 +5,7 @@ In: a study and the options given. Out: a `Plan`. Nothing is launched, stored or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from planner.estimate import load_calibrations
 from planner.hardware import find_gpu, read_gpus
 from planner.launch import ContainerRun, engine_answers, make_backend, trial_runs
 from planner.study import Forecast, Problem, StudySpec, Workspace
-from planner.trials import expected_heats
+from planner.trials import Trial, expected_heats
+from planner.tuning.budget import Budget, Clock, budget_of
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
 from planner.units import format_duration
@@ -63,15 +65,33 @@ class Plan:
     """Recorded launches that a replay answers from; empty if engines are launched."""
     expected_trial_s: float = 0.0
     """Expected seconds of one launch and its load; 0 if no engine is launched."""
+    launch_s: float = 0.0
+    """The same also where a launch only says how long it takes: what a budget is reckoned with."""
     has_finals: bool = True
+    """Whether the best trials and the default are measured again at the end."""
     until: float | None = None
     """Expected gain, as a share, below which the search ends before its target; None: it does not."""
-    """Whether the best trials and the default are measured again at the end."""
+    budget: Budget = Budget()  # noqa: RUF009  (a frozen value)
+    """Most time for all launches, the finals included."""
 
     @property
     def num_finals(self) -> int:
         """Launches of the finals that are expected: the rounds in which all finalists run."""
-        return expected_heats(self.problem, self.target)[0] if self.has_finals else 0
+        return self._finals_after(self.num_expected)
+
+    def _finals_after(self, launches: int) -> int:
+        return expected_heats(self.problem, launches)[0] if self.has_finals else 0
+
+    @property
+    def num_expected(self) -> int:
+        """Launches of the search that the budget is expected to have room for beside the finals; at least the first."""
+        most_s = self.budget.launches_s(self.problem.spec.hardware.num_gpus)
+        fits = (n for n in range(self.target, 1, -1) if self.launch_s * (n + self._finals_after(n)) <= most_s)
+        return next(fits, 1)
+
+    def clock(self, past: Sequence[Trial]) -> Clock | None:
+        """What says how much of the budget is left after these trials of earlier runs; None without a budget."""
+        return Clock(self.problem, self.budget, self.launch_s, past, self.has_finals) if self.budget.is_set else None
 
     @property
     def problem(self) -> Problem:
@@ -83,14 +103,30 @@ class Plan:
             return "seconds"
         if not self.expected_trial_s:
             return "seconds for each trial: no engine is launched"
-        search_s, finals_s = self.expected_trial_s * self.target, self.expected_trial_s * self.num_finals
+        count = self.num_expected
+        search_s, finals_s = self.expected_trial_s * count, self.expected_trial_s * self.num_finals
+        fewer = f" of {self.target}, as far as the budget reaches" if count < self.target else ""
+        trials = f"{count} trial{'s' if count > 1 else ''}{fewer}"
         if not self.num_finals:
-            return f"about {format_duration(search_s)} for {self.target} trials"
-        most = expected_heats(self.problem, self.target)[1]
+            return f"about {format_duration(search_s)} for {trials}"
+        most = expected_heats(self.problem, count)[1]
         until = f", up to {most} until the answer is sure" if most > self.num_finals else ""
-        trials = f"{self.target} trials {format_duration(search_s)}"
         finals = f"finals {format_duration(finals_s)} ({self.num_finals} launches{until})"
-        return f"about {format_duration(search_s + finals_s)}: {trials}, {finals}"
+        return f"about {format_duration(search_s + finals_s)}: {trials} {format_duration(search_s)}, {finals}"
+
+    @property
+    def budget_words(self) -> str | None:
+        """The budget in one line, with a warning if nothing can be compared in it; None without one."""
+        if not self.budget.is_set:
+            return None
+        words = f"{self.budget.words} for all launches, earlier runs and the finals included"
+        least = 2 + self._finals_after(2)
+        if self.num_expected > 1 or self.target == 1:
+            return words
+        return (
+            f"{words}: too little to compare anything: the default, one other and their finals are {least} launches "
+            f"of about {format_duration(self.launch_s)}"
+        )
 
     @property
     def first_launch(self) -> list[list[str]]:
@@ -114,14 +150,17 @@ def make_plan(
     """Plan a study whose results are kept in `folder`. `backend` is one of BACKENDS. Raises InputError."""
     workspace = Workspace(folder, simulated=backend == "simulated")
     forecast = Forecast(Problem.of(spec), load_calibrations(workspace.calibration_path))
+    launch_s = expected_trial_s(forecast)
     return Plan(
         forecast=forecast,
         target=target,
         backend=backend,
         workspace=workspace,
         hosts=hosts,
-        expected_trial_s=expected_trial_s(forecast, backend),
+        expected_trial_s=0.0 if backend == "simulated" else launch_s,
+        launch_s=launch_s,
         has_finals=has_finals,
+        budget=budget_of(spec),
     )
 
 
@@ -137,7 +176,9 @@ def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path, has_fina
         backend=REPLAY,
         workspace=workspace,
         records=tuple(records),
+        launch_s=expected_trial_s(forecast),
         has_finals=has_finals,
+        budget=budget_of(spec),
     )
 
 
@@ -155,10 +196,8 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
     return "docker"
 
 
-def expected_trial_s(forecast: Forecast, backend: str) -> float:
+def expected_trial_s(forecast: Forecast) -> float:
     """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction."""
-    if backend == "simulated":
-        return 0.0
     problem, workload = forecast.problem, forecast.problem.workload
     predicted = max(forecast.predicted(problem.default)["output_throughput"], 1e-6)
     requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests

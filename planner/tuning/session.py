@@ -24,7 +24,8 @@ from planner.launch import (
     warm_models,
 )
 from planner.study import STUDY_FILE, Candidate, Forecast, Problem, StudySpec, Workspace
-from planner.trials import Trial, heats, hosts_words, most_heats, num_launched, searched
+from planner.trials import Trial, heats, hosts_words, judge_finals, most_heats, num_launched, searched
+from planner.tuning.budget import Clock
 from planner.tuning.executor import Executor, LocalExecutor
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, measure_here, simulated
@@ -149,28 +150,37 @@ def _search_and_finals(
     gate: Callable[[], None],
 ) -> None:
     problem, target = plan.problem, plan.target
-    search.until = plan.until
+    search.until, clock = plan.until, plan.clock(search.trials())
     with observer.watching(plan, searched(search.trials()), target, plan.num_finals) as watcher:
         executor = make_executor(watcher)
         if num_launched(searched(search.trials())) < target:
             run_checks(problem, search, executor, watcher)
             for line in hosts_words(problem, search.trials()):
                 observer.say(line)
-        run_study(problem, search, executor, target, watcher)
+        run_study(problem, search, executor, target, watcher, None if clock is None else clock.may_begin)
+    found = search.trials()
     if search.ended is not None:
         observer.say(search.ended.words(target, plan.until or 0.0))
-    elif num_launched(searched(search.trials())) < target:
+    elif clock is not None and num_launched(searched(found)) < target and not clock.may_begin(found):
+        observer.say(clock.ended_words(found, target))
+    elif num_launched(searched(found)) < target:
         observer.say("the search ends early: no feasible combination is left that may win")
     with search.store.alone_for("quality"):
         gate()
     if plan.has_finals:
-        _finals(plan, observer, search, make_executor)
+        _finals(plan, observer, search, make_executor, clock)
 
 
-def _finals(plan: Plan, observer: SessionObserver, search: Search, make_executor: MakeExecutor) -> None:
-    """The rounds that all finalists run in, then one more at a time until the answer is sure."""
+def _finals(
+    plan: Plan, observer: SessionObserver, search: Search, make_executor: MakeExecutor, clock: Clock | None
+) -> None:
+    """The rounds that all finalists run in, then one more at a time until the answer is sure or the time is over."""
     problem, begun = plan.problem, False
     while to_do := heats(problem, trials := search.trials()):
+        is_first = judge_finals(problem, trials) is None
+        if clock is not None and not clock.may_begin_finals(trials, len(to_do), is_first):
+            observer.say(clock.unsure_words(trials, len(to_do), is_first))
+            return
         names = " ".join(str(number) for number in sorted({heat.trial.number for heat in to_do}))
         if begun:
             observer.say(f"finals: not sure yet, trials {names} again")

@@ -1,6 +1,6 @@
 """An engine with a fault: `python engine.py FAULT MARKER ARGS...`. The simulated engine, but for what is wrong with it.
 
-Only the candidate with `--max-num-seqs 32` has the fault, and only once where it is none of its own:
+Only the candidate with `--max-num-seqs 6` has the fault, and only once where it is none of its own:
 MARKER is the file that says it has happened, MARKER.load that the load is under way, MARKER.done, of somebody outside,
 that it may go on. Everything else is `python -m planner.simulated`.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import planner.simulated.server as server
 from planner.simulated.__main__ import main
 
-FAULTY_SEQS = "32"
+FAULTY_SEQS = "6"
 BEFORE_FAULT = 12
 """Completions answered before a fault under load: the warm-up and some of the load."""
 OUT_OF_MEMORY = (

@@ -412,7 +412,7 @@ def write_study(folder: Path, image: str, fault: str, memory_limit: str | None =
           env: {{FAULT: {fault}, MARKER: /dev/shm/{name}.met}}
           extra_args: [--vllm-version, 0.8.5, --host, 0.0.0.0, --speedup, "2000"]
         container: {{image: {image!r}, runtime: null, ulimits: {{}}{limit}}}
-        search_space: {{search: {changes.get("search", "{max_num_seqs: [8, 32]}")}}}
+        search_space: {{search: {changes.get("search", "{max_num_seqs: [7, 6]}")}}}
         repeats: 1
         quality: null
         racing: false

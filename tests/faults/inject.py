@@ -36,7 +36,7 @@ PLANNER = [sys.executable, "-c", "from planner.cli.main import main; main()"]
 TRIALS = 4
 START_TIMEOUT_S, NEVER_STARTS_S, REQUEST_TIMEOUT_S = 300, 15, 60
 """Of engines on a machine that may be busy, and of a study in which one never starts."""
-FAULTY_SEQS = 32
+FAULTY_SEQS = 6
 LIMIT_S = 600
 """A run that takes longer hangs."""
 GONE_WITHIN_S = 120.0
@@ -179,7 +179,7 @@ def write_study(folder: Path, fault: str) -> Path:
           start_timeout: {known.start_timeout_s}s
           command: {command!r}
         container: {{image: "vllm/vllm-openai:v0.8.5"}}
-        search_space: {{search: {{max_num_seqs: [8, 16, 32]}}}}
+        search_space: {{search: {{max_num_seqs: [5, 7, 6]}}}}
         repeats: 1
         racing: {str(known.is_raced).lower()}
         workload:

@@ -9,7 +9,7 @@ from typing import Any
 
 from planner.cli.main import main
 
-FAULTY = "--max-num-seqs 32"
+FAULTY = "--max-num-seqs 6"
 
 
 def kill_before_launch(event: str, args: tuple[Any, ...]) -> None:

@@ -33,8 +33,8 @@ MADE = "soak"
 BEGIN = begin_of(MADE)
 """Of its part of the page."""
 WARMUP_REQUESTS = 4
-SEARCH = f"{{max_num_seqs: {[*range(4, 84, 4)]}, gpu_memory_utilization: {[u / 100 for u in range(80, 97)]}}}"
-"""340 combinations, and the default."""
+SEARCH = f"{{max_num_seqs: [4, 5, 6, 7], gpu_memory_utilization: {[u / 1000 for u in range(800, 970, 2)]}}}"
+"""340 combinations that differ, and the default."""
 LOOK_EVERY_S = 0.5
 MOST_GROWTH = 0.1
 """Of resident memory from the second quarter to the last: records of trials are kept, some KiB each."""

@@ -94,7 +94,7 @@ def write_simulated_server_study(folder: Path, speedup: int = 2000) -> Path:
         search_space:
           search:
             layout: [1xtp2, 2xtp1]
-            max_num_seqs: [8, 64]
+            max_num_seqs: [7, 64]
             gpu_memory_utilization: [0.8, 0.9]
         workload: {{concurrency: 8, num_requests: 24, input_tokens: 256, output_tokens: 32}}
         """)

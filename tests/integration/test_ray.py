@@ -191,7 +191,7 @@ def add_node(cluster: Any, tmp_path: Path, name: str, speedup: float, num_gpus: 
 def write_study(folder: Path) -> Path:
     path = write_simulated_server_study(folder)
     text = re.sub("command: .*", "command: [engine]", path.read_text())
-    path.write_text(text.replace("max_num_seqs: [8, 64]", "max_num_seqs: [1, 2, 64]").replace(", 2xtp1", ""))
+    path.write_text(text.replace("max_num_seqs: [7, 64]", "max_num_seqs: [1, 2, 64]").replace(", 2xtp1", ""))
     return path
 
 

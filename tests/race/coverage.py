@@ -18,7 +18,9 @@ NUM_FINALS = 2000
 CASES = {
     "three rivals like the default": (0.0, 0.0, 0.0),
     "one rival like the default": (0.0,),
+    "two rivals like the default": (0.0, 0.0),
     "+5, +4 and +3 %": (0.05, 0.04, 0.03),
+    "+5 and +4 %": (0.05, 0.04),
     "+5 % alone": (0.05,),
     "three rivals 1 % worse": (-0.01, -0.01, -0.01),
 }

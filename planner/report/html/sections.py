@@ -33,6 +33,7 @@ from planner.trials import (
     all_metrics,
     default_trial,
     describe,
+    engine_time,
     front,
     leveled,
     outcome_text,
@@ -186,7 +187,7 @@ def _progress(problem: Problem, trials: Sequence[Trial]) -> Section | None:
     return Section(
         "progress",
         "The best so far",
-        words=(sentence(progress_words(problem, found)),),
+        words=(sentence(progress_words(problem, found)), sentence(f"engine time: {engine_time(trials).words}")),
         figures=(
             figure("Best so far over launches", lambda launch: launch.count, Axis("launches", lambda v: f"{v:.0f}")),
             figure("Best so far over the time engines ran", lambda launch: launch.engine_s / unit_s, time),

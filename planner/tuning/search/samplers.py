@@ -122,7 +122,10 @@ def make_sampler(problem: Problem) -> BaseSampler:
 
 
 def untried_rows(forecast: Forecast, past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> NDArray[np.int64]:
-    """Feasible rows of the grid that no trial has tried, without those whose answers the quality gate refused."""
+    """Of each class of feasible rows that no trial has tried, the one nearest to the engine's defaults.
+
+    Left out are those whose answers the quality gate refused.
+    """
     problem, rows = forecast.problem, forecast.grid.feasible_rows
     refused = refused_numerics(problem, past)
     if refused:
@@ -130,9 +133,12 @@ def untried_rows(forecast: Forecast, past: Sequence[Trial], pending: Sequence[Ca
         groups = [(members, choices.candidate(choices.params(grid.indices[members[0]]))) for members, _ in grid.groups]
         bad = [members for members, first in groups if numerics(problem, first) in refused]
         rows = rows[~np.isin(rows, np.concatenate(bad))] if bad else rows
-    had = [*(trial.candidate for trial in past), *pending]
+    had, classes = [*(trial.candidate for trial in past), *pending], forecast.classes
     tried = {row for candidate in had if (row := problem.row_of(candidate)) is not None}
-    return rows[~np.isin(rows, list(tried))] if tried else rows
+    known = {number for row in tried if (number := classes.of_row(row)) is not None}
+    if problem.default in had and classes.default is not None:
+        known.add(classes.default)
+    return classes.nearest(classes.without(rows, known))
 
 
 def may_win(forecast: Forecast, rows: NDArray[np.int64], past: Sequence[Trial]) -> bool:

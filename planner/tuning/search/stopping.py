@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.errors import InputError
-from planner.study import Forecast, StudySpec
-from planner.trials import Trial
+from planner.study import Forecast, Problem, StudySpec
+from planner.trials import Trial, launch_noise, leveled
 from planner.tuning.search.surrogate import Surrogate
 
 UNTIL = 0.005
 """Expected gain of the most promising launch, as a share, below which a search ends by itself."""
 LEAST_MEASURED = 6
 """Fewest measured trials of a search that ends by itself."""
+LEAST_ALIKE = 3
+"""Fewest trials as good as the best that are called a plateau."""
 LOOKS = 2
 """Launches in a row after which so little must be expected."""
 
@@ -36,18 +38,52 @@ def until_of(spec: StudySpec, asked: str | None) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Plateau:
+    """How many trials cannot be told from the best by one launch each."""
+
+    alike: int
+    """Trials within `noise` of the best, itself included."""
+    measured: int
+    """Trials that kept the limits and ran to their end."""
+    noise: float
+    """Standard deviation of the logarithm of one launch's value."""
+
+    @classmethod
+    def of(cls, problem: Problem, past: Sequence[Trial]) -> Plateau:
+        whole = [trial for trial in past if trial.is_acceptable and trial.stopped_at is None and trial.value]
+        logs = [problem.objective.sign * math.log(leveled(problem, trial) or 1.0) for trial in whole]
+        noise = launch_noise(past, problem.spec.repeats)
+        bar = max(logs, default=0.0) - noise
+        return cls(sum(log >= bar for log in logs), len(whole), noise)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether half of the trials are as good as the best, and at least LEAST_ALIKE."""
+        return self.alike >= max(LEAST_ALIKE, self.measured / 2)
+
+    @property
+    def words(self) -> str:
+        return (
+            f"a plateau: {self.alike} of {self.measured} launches lie within {self.noise:.1%} of the best, "
+            "the noise of a launch"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Enough:
     """Why a search ended before its last trial."""
 
     gain: float
     """Expected gain of the most promising launch that is left, as a share."""
     launched: int
+    plateau: Plateau
 
     def words(self, target: int, until: float) -> str:
         """`stopped after 11 of 30 launches: ...`."""
+        plateau = f"; {self.plateau.words}" if self.plateau.is_one else ""
         return (
             f"stopped after {self.launched} of {target} launches: the most promising one left is expected to give "
-            f"{self.gain:+.1%}, less than {until * 100:g} % (--until); --keep-going searches on"
+            f"{self.gain:+.1%}, less than {until * 100:g} % (--until); --keep-going searches on{plateau}"
         )
 
 
@@ -74,4 +110,5 @@ def enough(forecast: Forecast, rows: NDArray[np.int64], past: Sequence[Trial], u
         if gain is None or gain >= until:
             return None
         gains.append(gain)
-    return Enough(gains[0], len([trial for trial in past if trial.was_launched]))
+    launched = len([trial for trial in past if trial.was_launched])
+    return Enough(gains[0], launched, Plateau.of(forecast.problem, past))

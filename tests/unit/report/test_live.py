@@ -70,3 +70,5 @@ def test_the_time_that_remains_includes_the_finals(make_problem: Make, launch: A
         progress.add(replace(first, rerun=Rerun(of=0, series="0,1", round=0)))
     assert progress.remaining() == "about 0 s"
     assert _Progress(problem, [], Ahead(2, 4, 0.0)).remaining() == "not known yet"
+    assert _Progress(problem, [], Ahead(2, 4, 60.0, most_s=200.0)).remaining().startswith("about 3 min")
+    assert _Progress(problem, [], Ahead(2, 4, 60.0, most_s=-10.0)).remaining() == "about 0 s"

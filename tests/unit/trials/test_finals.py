@@ -11,7 +11,7 @@ import pytest
 from planner.benchmark.metric import Metric
 from planner.benchmark.slo import Limit
 from planner.errors import EngineCrashed
-from planner.report.verdict import judged
+from planner.report.verdict import UNSURE, judged
 from planner.service.export.header import header
 from planner.study.problem import Problem
 from planner.trials.blocks import LEAST_ROUNDS, MOST_ROUNDS
@@ -46,7 +46,8 @@ def trials(make_problem: Make, tune: Any, kept: dict[str, Any]) -> tuple[Problem
 
 
 def with_values(trials: Sequence[Trial], *values: float) -> list[Trial]:
-    return [replace(trial, value=v, repeat_values=(v,)) for trial, v in zip(trials, values, strict=True)]
+    pairs = zip(trials, values, strict=True)
+    return [replace(trial, value=v, repeat_values=(v,), stopped_at=None) for trial, v in pairs]
 
 
 def rerun_of(problem: Problem, trials: list[Trial], values: dict[int, Sequence[float]]) -> list[Trial]:
@@ -108,6 +109,33 @@ def test_a_clear_winner_wins_with_its_interval(trials: tuple[Problem, list[Trial
     assert gain.low < 0.40 < gain.high < 0.45
     assert [len(f.values) for f in finals.finalists] == [LEAST_ROUNDS] * 3, "it was sure at once"
     assert chosen_trial(problem, rerun_of(problem, seen, values)) is seen[1]
+
+
+def test_when_the_time_is_over_before_it_is_sure_there_is_a_verdict(trials: tuple[Problem, list[Trial]]) -> None:
+    """The first rounds are enough for one, which says that it could be surer."""
+    problem, found = trials
+    seen = with_values(found, 100, 150, 149, 120)
+    values = {0: [100, 108, 95], 1: [104, 99, 107], 2: [99, 105, 104]}
+    done = list(seen)
+    while (heat := heats(problem, done)[0]).rerun.round < LEAST_ROUNDS:
+        assert judge_finals(problem, done) is None
+        value = float(values[heat.rerun.of][heat.rerun.round])
+        done.append(replace(heat.trial, number=100 + len(done), rerun=heat.rerun, value=value, repeat_values=(value,)))
+    finals = judge_finals(problem, done)
+    assert finals is not None
+    assert (finals.is_over, finals.keeps_default) == (False, True)
+    assert UNSURE in judged(forecast_of(problem), done).reasons
+    over = rerun_of(problem, done, {number: [100.0] for number in values})
+    assert UNSURE not in judged(forecast_of(problem), over).reasons
+
+
+def test_equals_compete_as_far_as_they_are_worth_it(trials: tuple[Problem, list[Trial]]) -> None:
+    """Launches that differ by 2 % and repeats by 2 %: of three equals the third is not worth three launches."""
+    problem, found = trials
+    assert [t.number for t in finalists(problem, with_values(found, 100, 150, 150, 150))] == [0, 1, 2]
+    assert [t.number for t in finalists(problem, with_values(found, 100, 150, 146, 145))] == [0, 1]
+    wild = [replace(t, repeat_values=(t.value * 0.8, t.value * 1.2)) for t in with_values(found, 100, 150, 150, 150)]
+    assert [t.number for t in finalists(problem, wild)] == [0, 1, 2, 3]
 
 
 def test_what_is_exported_quotes_the_finals(trials: tuple[Problem, list[Trial]]) -> None:

@@ -24,10 +24,10 @@ def planned(make_problem: Make, tmp_path: Path, target: int, **options: Any) -> 
 
 def test_the_finals_are_in_the_plans_time(make_problem: Make, tmp_path: Path) -> None:
     plan = planned(make_problem, tmp_path, 30)
-    assert plan.num_finals == 12, "three rounds of the default and three others"
-    search, finals = (format_duration(count * plan.expected_trial_s) for count in (30, 12))
-    both = format_duration(42 * plan.expected_trial_s)
-    words = f"about {both}: 30 trials {search}, finals {finals} (12 launches, up to 18 until the answer is sure)"
+    assert plan.num_finals == 9, "three rounds of the default and two others"
+    search, finals = (format_duration(count * plan.expected_trial_s) for count in (30, 9))
+    both = format_duration(39 * plan.expected_trial_s)
+    words = f"about {both}: 30 trials {search}, finals {finals} (9 launches, up to 18 until the answer is sure)"
     assert plan.time_words == words
     assert planned(make_problem, tmp_path, 2).num_finals == 8, "four rounds of two"
     assert planned(make_problem, tmp_path, 1).num_finals == 0, "the default alone has no rival"

@@ -31,7 +31,7 @@ from tests.forecasts import forecast_of, grid_of
 Make = Callable[..., Problem]
 pytestmark = pytest.mark.timeout(600)  # a combination that is never marked as tried would be asked for ever
 SAMPLERS = ("planner", "tpe", "random", "grid")
-FOUR = {"search": {"max_num_seqs": [8, 32], "block_size": [16, 32]}}
+FOUR = {"search": {"max_num_seqs": [2, 3], "block_size": [16, 32]}}
 
 
 def _stored(storage: str) -> optuna.Study:
@@ -56,10 +56,11 @@ def test_infeasible_combinations_are_never_launched(make_problem: Make, tune: An
     problem = make_problem(
         sampler={"name": sampler},
         search_space={"search": {"block_size": [16, 32], "max_num_batched_tokens": [1024, 2048, 4096, 8192]}},
+        workload__input_tokens=2000,
     )
     assert len(grid_of(problem).feasible_rows) == 4
     tune(problem, 12, observer=watcher)
-    assert len(watcher.asked) == 5  # and the default
+    assert len(watcher.asked) == 4  # the default, alike the first, and the others
     assert {candidate.engine.max_num_batched_tokens for _, candidate in watcher.asked} == {None, 4096, 8192}
 
 
@@ -250,7 +251,8 @@ def test_a_batch_is_asked_before_the_first_is_told(make_problem: Make) -> None:
 
 
 def test_what_is_under_way_is_no_reason_for_a_twin(make_problem: Make, watcher: Any) -> None:
-    problem = make_problem(search_space={"search": {"max_num_seqs": list(range(1, 65))}})
+    space = {"search": {"max_num_seqs": list(range(1, 65))}}
+    problem = make_problem(search_space=space, workload__concurrency=64, workload__num_requests=64)
     past = run_study(
         problem,
         Search.open(forecast_of(problem), "sqlite://"),
@@ -334,3 +336,26 @@ def test_a_stored_trial_whose_host_had_no_speed_is_refused(make_problem: Make, l
     attributes = {RECORD: msgspec.json.encode(trial).decode()}
     with pytest.raises(InputError, match=r"its record cannot be read: .*host_speed"):
         record_of(optuna.trial.create_trial(value=1.0, user_attrs=attributes))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_of_what_runs_alike_one_is_launched(make_problem: Make, tune: Any, sampler: str) -> None:
+    """Four requests in flight: 8, 64 and the default's 256 sequences are one, and nothing is ever swapped."""
+    space = {"search": {"max_num_seqs": [2, 8, 64], "swap_space": [0, 4], "block_size": [16, 32]}}
+    trials = tune(make_problem(sampler={"name": sampler}, search_space=space), 12)
+    launched = {(t.candidate.engine.max_num_seqs, t.candidate.engine.block_size) for t in trials if t.was_launched}
+    assert launched == {(None, None), (2, 16), (2, 32), (8, 32)}
+    assert {trial.candidate.engine.swap_space for trial in trials} == {None, 4}  # vLLM's own is 4
+    assert len(trials) == 4
+
+
+def test_what_is_under_way_stands_for_its_class(make_problem: Make) -> None:
+    forecast = forecast_of(make_problem(search_space={"search": {"max_num_seqs": [2, 8, 64]}}))
+    choices = forecast.problem.choices
+    two, many = (choices.candidate({"max_num_seqs": number}) for number in (2, 64))
+    assert len(untried_rows(forecast, ())) == 2
+    assert [choices.params(forecast.grid.indices[row]) for row in untried_rows(forecast, (), [two])] == [
+        {"max_num_seqs": 8}
+    ]
+    assert len(untried_rows(forecast, (), [two, many])) == 0
+    assert len(untried_rows(forecast, (), [forecast.problem.default])) == 1

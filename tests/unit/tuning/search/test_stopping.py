@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.search import Search
-from planner.tuning.search.stopping import LEAST_MEASURED, UNTIL, enough, parse_until, until_of
+from planner.tuning.search.stopping import LEAST_MEASURED, UNTIL, Plateau, enough, parse_until, until_of
 from planner.tuning.search.surrogate import Surrogate
 from tests.forecasts import forecast_of
 from tests.race.worlds import CHUNKED, World, world
@@ -43,6 +44,28 @@ def test_a_search_ends_by_itself_and_says_why(made: World, watcher: Any) -> None
     words = search.ended.words(30, 0.02)
     assert words.startswith(f"stopped after {search.ended.launched} of 30 launches: ")
     assert "less than 2 % (--until); --keep-going searches on" in words
+    assert ("a plateau" in words) == search.ended.plateau.is_one
+
+
+@pytest.mark.parametrize(
+    ("values", "alike", "is_one"),
+    [
+        ((100, 101, 99, 100, 80), 4, True),
+        ((100, 150, 149, 80, 70), 2, False),
+        ((100, 100, 100, 50, 50, 50, 50, 50), 3, False),
+        ((100,), 1, False),
+        ((), 0, False),
+    ],
+)
+def test_half_of_the_launches_as_good_as_the_best_are_a_plateau(
+    make_problem: Make, launch: Any, values: tuple[float, ...], alike: int, is_one: bool
+) -> None:
+    problem = make_problem()
+    (trial,) = launch(problem)
+    past = [replace(trial, number=i, value=float(v), repeat_values=(float(v),)) for i, v in enumerate(values)]
+    found = Plateau.of(problem, past)
+    assert (found.alike, found.measured, found.is_one) == (alike, len(values), is_one)
+    assert found.words.startswith(f"a plateau: {alike} of {len(values)} launches lie within 2.8% of the best")
 
 
 def test_what_the_model_takes_for_granted_is_launched_before_it_ends(made: World, watcher: Any) -> None:
