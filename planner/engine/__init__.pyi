@@ -19,6 +19,7 @@ from planner.engine.command.typed import sizes_of as sizes_of
 from planner.engine.command.typed import tensor_parallel_words as tensor_parallel_words
 from planner.engine.command.shell import is_left_behind as is_left_behind
 from planner.engine.command.words import unknown_words as unknown_words
+from planner.engine.adapters import Lora as Lora
 from planner.engine.config import BOOLEANS as BOOLEANS
 from planner.engine.config import EngineConfig as EngineConfig
 from planner.engine.config import FIELDS as FIELDS
@@ -26,6 +27,7 @@ from planner.engine.config import convert_settings as convert_settings
 from planner.engine.config import settings as settings
 from planner.engine.config import words_of as words_of
 from planner.engine.defaults import LONG_CONTEXT as LONG_CONTEXT
+from planner.engine.defaults import LORA as LORA
 from planner.engine.defaults import ResolvedEngine as ResolvedEngine
 from planner.engine.defaults import USE_V1_ENV as USE_V1_ENV
 from planner.engine.defaults import generation_of as generation_of
@@ -78,6 +80,7 @@ from planner.engine.metrics_page import ttft_quantile as ttft_quantile
 from planner.engine.speculation import Speculation as Speculation
 from planner.engine.speculation import speculation_of as speculation_of
 from planner.engine.versions import BATCHES_IN_FLIGHT_SINCE as BATCHES_IN_FLIGHT_SINCE
+from planner.engine.versions import BITSANDBYTES_ALONE_SINCE as BITSANDBYTES_ALONE_SINCE
 from planner.engine.versions import BLOCK_ALIGNED_BY_SIZE_SINCE as BLOCK_ALIGNED_BY_SIZE_SINCE
 from planner.engine.versions import COMPILE_COUNTS_SINCE as COMPILE_COUNTS_SINCE
 from planner.engine.versions import CONCURRENCY_BY_BLOCKS_SINCE as CONCURRENCY_BY_BLOCKS_SINCE
@@ -102,8 +105,17 @@ from planner.engine.versions import MAMBA_ALIGN_SINCE as MAMBA_ALIGN_SINCE
 from planner.engine.versions import MAMBA_BLOCKS_CHECKED_SINCE as MAMBA_BLOCKS_CHECKED_SINCE
 from planner.engine.versions import MLA_HYBRID_BLOCK_SINCE as MLA_HYBRID_BLOCK_SINCE
 from planner.engine.versions import LATEST as LATEST
+from planner.engine.versions import TENSORS_ON_TURING_SINCE as TENSORS_ON_TURING_SINCE
+from planner.engine.versions import MARLIN_ON_TURING_SINCE as MARLIN_ON_TURING_SINCE
+from planner.engine.versions import NVFP4_ON_TURING_SINCE as NVFP4_ON_TURING_SINCE
+from planner.engine.versions import PLAIN_AWQ_IN_BFLOAT16_SINCE as PLAIN_AWQ_IN_BFLOAT16_SINCE
+from planner.engine.versions import MODELOPT_FP8_ON_AMPERE_SINCE as MODELOPT_FP8_ON_AMPERE_SINCE
+from planner.engine.versions import NVFP4_MARLIN_SINCE as NVFP4_MARLIN_SINCE
+from planner.engine.versions import V1_ONLY_SINCE as V1_ONLY_SINCE
 from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TORCH_SINCE
 from planner.engine.versions import NEWEST as NEWEST
+from planner.engine.versions import OFFLOAD_ON_SECOND_RUNNER_SINCE as OFFLOAD_ON_SECOND_RUNNER_SINCE
+from planner.engine.versions import OFFLOAD_WITH_ONE_KIND as OFFLOAD_WITH_ONE_KIND
 from planner.engine.versions import PLAIN_MROPE_SINCE as PLAIN_MROPE_SINCE
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE

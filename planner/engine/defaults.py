@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, IntColumn
+from planner.engine.adapters import Lora
 from planner.engine.kv_defaults import (
     default_block_size,
     least_batched_tokens,
@@ -52,6 +53,8 @@ Generation = Literal["V0", "V1"]
 
 USE_V1_ENV = "VLLM_USE_V1"
 """Environment variable that forces V0 ("0") if a version has both engines; it is kept among the settings."""
+LORA = "lora"
+"""Key of a `Lora` among the settings: flags that together are one value, and no setting of their own."""
 LONG_CONTEXT = 32768
 """Largest max_model_len, in tokens, at which V0 does not turn chunked prefill on by itself."""
 BIG_CARD_BYTES = 70 * GIB
@@ -93,6 +96,8 @@ class ResolvedEngine:
     optimization_level: IntColumn | None
     speculative_config: str | None
     num_gpu_blocks_override: IntColumn | None
+    lora: Lora | None = None
+    """Room for LoRA adapters; None without them."""
 
     @property
     def world_size(self) -> int:
@@ -195,8 +200,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         tensor_parallel_size=settings.get("tensor_parallel_size") or 1,
         pipeline_parallel_size=settings.get("pipeline_parallel_size") or 1,
         kv_cache_dtype=kv_cache_dtype,
-        attention_backend=settings.get("attention_backend")
-        or default_backend(generation, gpu, version, kv_cache_dtype),
+        attention_backend=_named_backend(settings) or default_backend(generation, gpu, version, kv_cache_dtype),
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=column("max_num_batched_tokens", batched),
@@ -216,6 +220,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         max_cudagraph_capture_size=settings.get("max_cudagraph_capture_size"),
         optimization_level=settings.get("optimization_level"),
         speculative_config=settings.get("speculative_config"),
+        lora=settings.get(LORA),
         async_scheduling=column("async_scheduling", _is_async(settings, gpu, version)),
     )
 
@@ -266,6 +271,15 @@ def _is_big(gpu: GpuSpec, version: Version) -> bool:
         return "H100" in gpu.name or "H200" in gpu.name
     is_small = gpu.name.startswith("A100") and version >= SMALL_BATCH_ON_A100_SINCE
     return gpu.memory_bytes >= BIG_CARD_BYTES and not is_small
+
+
+def _named_backend(settings: Mapping[str, Any]) -> str | None:
+    """The attention backend that a setting names, in capitals as vLLM reads it; None for `auto`.
+
+    Source: vllm@0.24.0 config/attention.py:validate_backend_before.
+    """
+    name = str(settings.get("attention_backend") or "auto").upper()
+    return None if name == "AUTO" else name
 
 
 def resolve_dtype(dtype: str | None, model: ModelSpec, gpu: GpuSpec, version: Version) -> str:

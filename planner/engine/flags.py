@@ -40,7 +40,10 @@ def serve_args(engine: EngineConfig, version: Version) -> list[str]:
 
 def refused_value(found: VllmFlag, value: Any) -> str | None:
     """What is wrong with a value that the release does not take, in argparse's words; None if nothing is known."""
-    if not found.choices or str(value) in found.choices or found.name in OPEN:
+    if (known := OPEN.get(found.name)) is not None:
+        is_known = str(value) in found.choices or str(value) in known.split()
+        return None if is_known else UNKNOWN[found.name].format(value)
+    if not found.choices or str(value) in found.choices:
         return None
     return f"invalid choice: {str(value)!r} (choose from {', '.join(found.choices)})"
 
@@ -51,8 +54,23 @@ def refused_choice(version: Version, field: str, value: Any) -> str | None:
     return None if found is None or isinstance(value, bool) else refused_value(found, value)
 
 
-OPEN = frozenset(map(flag, ("quantization", "load_format")))
-"""Flags to whose values a plugin may add its own, so that no value is known to be refused."""
+OPEN = {
+    flag("quantization"): "aqlm auto-round auto_awq auto_gptq awq awq_marlin bitblas bitsandbytes compressed-tensors "
+    "cpu_awq deepseek_v4_fp8 deepspeedfp experts_int8 fbgemm_fp8 fp8 fp8_per_block fp8_per_channel fp8_per_tensor "
+    "fp_quant gguf gpt_oss_mxfp4 gptq gptq_bitblas gptq_marlin gptq_marlin_24 hqq humming inc "
+    "int8_per_channel_weight_only ipex marlin modelopt modelopt_fp4 modelopt_mixed modelopt_mxfp8 "
+    "moe_wna16 mxfp4 mxfp8 nvfp4 nvfp4_per_token online petit_nvfp4 ptpc_fp8 qqq quark rtn torchao "
+    "tpu_int8",
+    flag("load_format"): "auto bitsandbytes dummy fastsafetensors gguf hf instanttensor mistral modelexpress npcache "
+    "pt runai_streamer runai_streamer_sharded safetensors sharded_state tensorizer",
+}
+"""Flags to whose values a plugin may add its own, and the values of vllm@0.6.6 to 0.32.0 (layers/quantization/
+__init__.py, model_loader/__init__.py): any of them is taken in any release, as a plugin may bring it back."""
+UNKNOWN = {
+    flag("quantization"): "Unknown quantization method: {}",
+    flag("load_format"): "Load format `{}` is not supported",
+}
+"""vLLM's words for any other (vllm@0.24.0 config/model.py, model_loader/__init__.py)."""
 
 
 def _spell(found: VllmFlag, value: str | int | float | bool) -> list[str]:

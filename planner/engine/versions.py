@@ -28,6 +28,9 @@ IMAGE_FITS_CONTEXT_UNTIL = Version("0.7.0")
 """vLLM refuses an image larger than the context, so it had to be made smaller (mm_processor_kwargs)."""
 
 # 0.8
+BITSANDBYTES_ALONE_SINCE = Version("0.8.5")
+"""`--quantization bitsandbytes` sets the load format by itself (vllm@0.8.5 engine/arg_utils.py:create_load_config;
+releases before were not read)."""
 V1_DEFAULT_SINCE = Version("0.8.0")
 """V1 serves unless something forces V0 (vllm@0.8.5 engine/arg_utils.py:_is_v1_supported_oracle)."""
 MANY_SEQS_UNTIL = Version("0.8.4.dev0")
@@ -44,6 +47,9 @@ SMALL_BATCH_ON_A100_SINCE = Version("0.9.0")
 CONCURRENCY_BY_BLOCKS_SINCE = Version("0.9.1")
 """V1's maximum concurrency counts whole blocks of a request; before, tokens over max_model_len (v1/core/
 kv_cache_utils.py:get_max_concurrency_for_kv_cache_config, which 0.9.0 does not have)."""
+NVFP4_MARLIN_SINCE = Version("0.9.0")
+"""NVFP4 weights run on Marlin from compute capability 8.0 on (0.11.2 layers/quantization/modelopt.py; 0.8.5 asks for
+10.0; those between were not read)."""
 CONTEXT_IN_BUDGET_UNTIL = Version("0.9.0")
 """V1 subtracts the CUDA context and other processes from the budget (vllm@0.8.5 v1/worker/gpu_worker.py)."""
 
@@ -100,6 +106,9 @@ FP8_KV_ON_ADA_SINCE = Version("0.12.0")
 MODELOPT_KV_SCHEME_SINCE = Version("0.14.0")
 """kv_cache_dtype auto follows a modelopt checkpoint (utils/torch_utils.py:get_kv_cache_quant_algo_string; 0.13.0 does
 not have it)."""
+TENSORS_ON_TURING_SINCE = Version("0.12.0")
+"""compressed-tensors with 4- or 8-bit integers as weights alone run on compute capability 7.5 (vLLM's pull request
+29732; 0.11.2 asks for 8.0)."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 """Marlin's kernels run on compute capability 7.5 (vLLM's pull request 29901)."""
 SHARED_WORKSPACE_SINCE = Version("0.14.0")
@@ -132,6 +141,10 @@ WIDER_GROUPS_SINCE = Version("0.18.0")
 FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
 """Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
 FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
+
+NVFP4_ON_TURING_SINCE = Version("0.17.0")
+"""NVFP4 weights run on compute capability 7.5 (0.17.0 layers/quantization/modelopt.py; 0.14.0 refuses them, vLLM's
+issue 32838; those between were not read)."""
 
 # 0.20 to 0.22
 KV_SIZE_BY_REQUESTS_SINCE = Version("0.20.1")
@@ -168,7 +181,14 @@ PREFIX_LM_BATCH_SINCE = Version("0.22.0")
 """The default max_num_batched_tokens holds the largest image or video of a model that sees it whole (engine/
 arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""
 
+OFFLOAD_WITH_ONE_KIND = (Version("0.9.0"), Version("0.20.0"))
+"""From the first version and before the second, V1 refuses to offload weights of a model with several kinds of layers
+(v1/worker/gpu_model_runner.py:may_reinitialize_input_batch of 0.11.2, 0.17.0, 0.19.0; 0.20.0 has no such check)."""
+
 # 0.23 and later
+PLAIN_AWQ_IN_BFLOAT16_SINCE = Version("0.24.0")
+"""The plain kernels of AWQ and GPTQ compute in bfloat16 too (layers/quantization/auto_awq.py; 0.20.0 has awq.py,
+float16 alone; those between were not read)."""
 SECOND_RUNNER_SINCE = Version("0.23.0")
 """Model runner V2 serves some architectures (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES)."""
 FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
@@ -185,10 +205,16 @@ HYBRID_PREFIX_SINCE = Version("0.26.0")
 MLA_HYBRID_BLOCK_SINCE = Version("0.27.0")
 """The block of a hybrid with latent attention is a multiple of 128 tokens (platforms/interface.py; 0.26.0 has no such
 line)."""
+MODELOPT_FP8_ON_AMPERE_SINCE = Version("0.27.0")
+"""ModelOpt's FP8 runs on compute capability 8.0 (0.27.1 layers/quantization/modelopt.py; 0.24.0 asks for 8.9; those
+between were not read)."""
 SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
 """Model runner V2 serves every architecture."""
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
+OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.32.0")
+"""Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.32.0 v1/worker/gpu/model_runner.py has
+an offloader, 0.24.0 and 0.27.1 have none; those between were not read)."""
 SHARED_KEYS_LEFT_OUT_SINCE = Version("0.30.0")
 """Layers of Gemma 3n that read another's KV cache have queries only (models/gemma3n.py; 0.29.0 has all three)."""
 MAMBA2_CHECKPOINT_SINCE = Version("0.32.0")

@@ -37,9 +37,9 @@ from planner.estimate.risks import dangers as dangers
 from planner.estimate.risks import memory_danger as memory_danger
 from planner.estimate.risks import no_effect as no_effect
 from planner.estimate.risks import shm_danger as shm_danger
+from planner.estimate.kernel_rules import quantization_conflict as quantization_conflict
 from planner.estimate.rules import RULES as RULES
 from planner.estimate.rules import check as check
-from planner.estimate.rules import quantization_conflict as quantization_conflict
 from planner.estimate.rules import violations as violations
 from planner.estimate.speed.coefficients import Coefficients as Coefficients
 from planner.estimate.speed.coefficients import default_coefficients as default_coefficients

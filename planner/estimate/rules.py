@@ -3,7 +3,7 @@
 A rule computes an excess: at most 0 if it is kept (Optuna's sign), a scalar or an array over candidates. Its message is
 the one that vLLM itself would print, if vLLM prints one.
 
-Source: the validations of vllm@0.8.5 config.py, worker/worker.py and layers/quantization/*.py, and their successors.
+Source: the validations of vllm@0.8.5 config.py and worker/worker.py, and their successors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
-from planner.engine import TRITON_ATTN_NAMED_SINCE, reads_fp8
+from planner.engine import OFFLOAD_WITH_ONE_KIND
+from planner.estimate import kernel_rules as kernels
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import (
     capacity_message,
@@ -24,25 +25,11 @@ from planner.estimate.kv_rules import (
     under_watermark,
 )
 from planner.estimate.memory.weights import padded_vocab_size
-from planner.hardware import GpuSpec
-from planner.model import ModelSpec
 from planner.units import GIB, format_count, format_gib
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-TURING_PREFIX_BLOCK_SIZES = (16, 32)
-"""Block sizes for which the Triton prefix-prefill kernel compiles on sm_75 (block size 8 does not)."""
-PAGED_ATTENTION_BLOCK_SIZES = (8, 16, 32)
-MIN_CAPABILITY = {"awq": (7, 5), "gptq": (6, 0), "awq_marlin": (8, 0), "gptq_marlin": (8, 0), "marlin": (8, 0),
-                  "fp8": (8, 0), "bitsandbytes": (7, 0)}  # fmt: skip
-"""Least capability by quantization method; vllm@0.8.5 layers/quantization/*.py:get_min_capability."""
-SERVED_BY = {"awq": {"auto_awq", "marlin", "moe_wna16", "humming"},
-             "gptq": {"auto_gptq", "marlin", "moe_wna16", "humming"},
-             "mxfp4": {"gpt_oss_mxfp4", "humming"}}  # fmt: skip
-"""Further methods that load a checkpoint, beside its own and that method's kernels (`awq_marlin`): vllm@0.8.5, 0.32.0
-layers/quantization/*.py:override_quantization_method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,36 +104,6 @@ def _shards_message(d: Deployment) -> str:
     )
 
 
-def _dtype(d: Deployment) -> bool:
-    return d.engine.dtype == "bfloat16" and not d.gpu.is_cpu and d.gpu.compute_capability < (8, 0)
-
-
-def _quantization(d: Deployment) -> bool:
-    least = MIN_CAPABILITY.get(d.engine.quantization or "", (0, 0))
-    if d.engine.runs_marlin_on_turing:
-        least = min(least, (7, 5))
-    return d.gpu.compute_capability < least and not d.gpu.is_cpu
-
-
-def _declared(d: Deployment) -> bool:
-    return not d.gpu.is_cpu and quantization_conflict(d.model, d.engine.quantization) is not None
-
-
-def quantization_conflict(model: ModelSpec, asked: str | None) -> str | None:
-    """vLLM's message if config.json names another method (vllm@0.8.5, 0.32.0 config:_verify_quantization), or None."""
-    if model.quantization is None or asked is None:
-        return None
-    method = model.quantization.method
-    if asked == method or asked.startswith(f"{method}_") or asked in SERVED_BY.get(method, ()):
-        return None
-    words = f"Quantization method specified in the model config ({method}) does not match the quantization method"
-    return f"{words} specified in the `quantization` argument ({asked})."
-
-
-def _quantized_dtype(d: Deployment) -> bool:
-    return d.engine.quantization in {"awq", "gptq"} and d.engine.dtype == "bfloat16" and d.engine.generation == "V0"
-
-
 def _context(d: Deployment) -> Any:
     return d.engine.max_model_len - d.model.max_context_tokens
 
@@ -165,55 +122,12 @@ def _steps(d: Deployment) -> Any:
     return multi & (d.engine.attention_backend == "XFORMERS")
 
 
-def _on_old_v0(d: Deployment) -> bool:
-    return d.engine.generation == "V0" and d.gpu.compute_capability < (8, 0) and not d.gpu.is_cpu
-
-
-def _uses_prefix_kernel(d: Deployment) -> Any:
-    return d.engine.enable_chunked_prefill | d.engine.enable_prefix_caching
-
-
-def _block_size(d: Deployment) -> Any:
-    if d.engine.generation != "V0":
-        return 0
-    block = d.engine.block_size
-    allowed = columns.isin(block, PAGED_ATTENTION_BLOCK_SIZES)
-    if _on_old_v0(d):
-        allowed = allowed & (columns.invert(_uses_prefix_kernel(d)) | columns.isin(block, TURING_PREFIX_BLOCK_SIZES))
-    return columns.invert(allowed)
-
-
-def _fp8_kv(d: Deployment) -> Any:
-    kind = d.engine.kv_cache_dtype
-    if not _on_old_v0(d) or kind not in {"fp8", "fp8_e4m3"}:
-        return 0
-    return _uses_prefix_kernel(d)
-
-
-def _fp8_kv_backend(d: Deployment) -> bool:
-    """Whether V1's attention backend cannot read an fp8 KV cache on this card.
-
-    Source: vllm@0.14.1, 0.24.0 v1/attention/backends/{flash_attn,flex_attention,triton_attn}.py.
-    """
-    backend, capability = d.engine.attention_backend, d.gpu.compute_capability
-    if d.engine.generation != "V1" or d.gpu.is_cpu or not d.engine.kv_cache_dtype.startswith("fp8"):
+def _offload(d: Deployment) -> Any:
+    """Whether V1 would have to make its batch anew for several kinds of KV cache, which it refuses while offloading."""
+    first, until = OFFLOAD_WITH_ONE_KIND
+    if d.engine.generation != "V1" or d.gpu.is_cpu or not first <= d.engine.version < until:
         return False
-    return (
-        backend == "FLEX_ATTENTION"
-        or (backend == "TRITON_ATTN" and capability < (8, 9))
-        or (backend == "FLASH_ATTN" and not reads_fp8(d.gpu) and d.engine.has_v1_only)
-    )
-
-
-def _fp8_kv_float16(d: Deployment) -> bool:
-    """Whether FlashAttention 3 would have to compute an fp8 KV cache into float16; it fails in the first forward pass.
-
-    It computes an fp8 KV cache into bfloat16 only.
-
-    Source: 2 of 2 such starts of vllm 0.24.0 on H200 (vllm-flash-attn hopper/flash_api.cpp:mha_fwd).
-    """
-    reads = d.engine.generation == "V1" and d.engine.attention_backend == "FLASH_ATTN" and reads_fp8(d.gpu)
-    return reads and d.engine.kv_cache_dtype.startswith("fp8") and d.engine.dtype == "float16"
+    return (d.engine.cpu_offload_gb > 0) & (d.memory.num_kv_groups > 1)
 
 
 def _asynchronous(d: Deployment) -> Any:
@@ -226,18 +140,6 @@ def _idle_graph_settings(d: Deployment) -> Any:
     graphs, level = d.engine.max_cudagraph_capture_size, d.engine.optimization_level
     is_said = (graphs is not None) | (columns.invert(level == 0) if level is not None else False)
     return d.engine.enforce_eager & is_said
-
-
-def _backend(d: Deployment) -> bool:
-    if d.engine.generation == "V1" and not d.gpu.is_cpu:
-        return (d.engine.attention_backend == "FLASH_ATTN" and d.gpu.compute_capability < (8, 0)) or (
-            d.engine.attention_backend == "TRITON_ATTN" and d.engine.version < TRITON_ATTN_NAMED_SINCE
-        )
-    return (
-        d.engine.generation == "V0"
-        and not d.gpu.is_cpu
-        and d.engine.attention_backend not in {"XFORMERS", "FLASH_ATTN", "FLASHINFER"}
-    ) or (_on_old_v0(d) and d.engine.attention_backend == "FLASHINFER")
 
 
 def _swap_space(d: Deployment) -> Any:
@@ -270,10 +172,6 @@ def _workload(d: Deployment) -> Any:
     return d.workload_tokens - d.engine.max_model_len
 
 
-def _capability(gpu: GpuSpec) -> str:
-    return f"{gpu.compute_capability[0]}{gpu.compute_capability[1]}"
-
-
 RULES: tuple[Rule, ...] = (
     Rule("enough GPUs", _gpus,
          lambda d: f"{d.instances} x {d.engine.num_gpus} GPUs are needed, {d.placement.num_gpus} are there (vLLM: "
@@ -289,18 +187,17 @@ RULES: tuple[Rule, ...] = (
                    f"{d.engine.tensor_parallel_size}"),
     Rule("shards align", _shards,
          _shards_message),
-    Rule("quantization as declared", _declared,
-         lambda d: quantization_conflict(d.model, d.engine.quantization) or ""),
-    Rule("dtype of quantization", _quantized_dtype,
-         lambda d: f"torch.bfloat16 is not supported for quantization method {d.engine.quantization}. Supported "
-                   "dtypes: [torch.float16]"),
-    Rule("dtype on this card", _dtype,
+    Rule("quantization as declared", kernels.is_declared_otherwise,
+         lambda d: kernels.quantization_conflict(d.model, d.engine.quantization) or ""),
+    Rule("dtype of quantization", kernels.lacks_dtype,
+         kernels.dtype_message),
+    Rule("dtype on this card", kernels.lacks_bfloat16,
          lambda d: "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. "
                    f"{d.gpu.name} has {d.gpu.compute_capability[0]}.{d.gpu.compute_capability[1]}; pass dtype half"),
-    Rule("quantization on this card", _quantization,
-         lambda d: f"The quantization method {d.engine.quantization} is not supported for the current GPU. Minimum "
-                   f"capability: {''.join(map(str, MIN_CAPABILITY[d.engine.quantization or '']))}. Current "
-                   f"capability: {_capability(d.gpu)}."),
+    Rule("quantization on this card", kernels.lacks_method,
+         kernels.method_message),
+    Rule("quantization scheme on this card", kernels.lacks_scheme,
+         kernels.scheme_message),
     Rule("context of the model", _context,
          lambda d: f"max_model_len ({d.engine.max_model_len}) is greater than the derived max_model_len "
                    f"({d.model.max_context_tokens})"),
@@ -313,26 +210,31 @@ RULES: tuple[Rule, ...] = (
                    "max_num_batched_tokens and makes vLLM reject longer sequences."),
     Rule("multi-step needs another backend", _steps,
          lambda d: f"num_scheduler_steps > 1 is not supported for attention backend: {d.engine.attention_backend}"),
-    Rule("block size has a kernel", _block_size,
-         lambda d: f"block_size {d.engine.block_size} has no kernel here; with chunked prefill or prefix caching "
-                   "below compute capability 8.0 it must be 16 or 32"),
-    Rule("fp8 KV cache on this card", _fp8_kv,
+    Rule("block size has a kernel", kernels.lacks_block_size,
+         kernels.block_size_message),
+    Rule("fp8 KV cache on this card", kernels.lacks_fp8_prefix_kernel,
          lambda _: "type fp8e4nv not supported in this architecture: fp8_e4m3 KV cache needs chunked prefill and "
                    "prefix caching off here"),
-    Rule("fp8 KV cache of this backend", _fp8_kv_backend,
+    Rule("fp8 KV cache of this backend", kernels.lacks_fp8_backend,
          lambda d: f"{d.engine.attention_backend} has no kernel for kv_cache_dtype {d.engine.kv_cache_dtype} on "
                    f"compute capability {'.'.join(map(str, d.gpu.compute_capability))}"),
-    Rule("fp8 KV cache in bfloat16", _fp8_kv_float16,
+    Rule("fp8 KV cache in bfloat16", kernels.lacks_fp8_in_half,
          lambda _: "For FP16/BF16 input, output must have the same dtype as inputs. For FP8 input, output must have "
                    "dtype BF16: on this card an fp8 KV cache needs dtype bfloat16"),
+    Rule("nvfp4 KV cache on this card", kernels.lacks_fp4_cache,
+         lambda d: f"--kv-cache-dtype {d.engine.kv_cache_dtype} requires sm100f, please try a different dtype or "
+                   "remove"),
+    Rule("offloading with one kind of layers", _offload,
+         lambda _: "Cannot re-initialize the input batch when CPU weight offloading is enabled. See "
+                   "https://github.com/vllm-project/vllm/pull/18298 for more details."),
     Rule("asynchronous scheduling alone", _asynchronous,
          lambda d: f"Async scheduling is not supported with "
                    f"{'pipeline_parallel_size > 1' if d.engine.pipeline_parallel_size > 1 else 'ngram'}"),
     Rule("graph settings need graphs", _idle_graph_settings,
          lambda _: "enforce_eager leaves out graphs and compilation: max_cudagraph_capture_size and "
                    "optimization_level change nothing", STARTS_ANYWAY),
-    Rule("attention backend", _backend,
-         lambda d: f"Invalid attention backend for cuda on {d.gpu.name}: {d.engine.attention_backend}"),
+    Rule("attention backend", kernels.lacks_backend,
+         kernels.backend_message),
     Rule("swap space fits host memory", _swap_space,
          lambda d: f"Too large swap space. {pinned_bytes(d) / GIB:.2f} GiB out of the "
                    f"{(d.placement.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap "

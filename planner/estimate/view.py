@@ -59,7 +59,7 @@ def estimate_view(answer: Answer, fixes: Sequence[Fix] = ()) -> RenderableType:
         parts.append(_bar(rows, d))
     parts += [*_capacity(answer), *_reasons(answer)]
     if fixes:
-        parts.append(Text("fixes" if answer.verdict == "will not start" else "to gain", "bold"))
+        parts.append(Text("fixes" if any(fix.makes_it_start for fix in fixes) else "to gain", "bold"))
         parts.append(_hanging([("", fix.text, "") for fix in fixes]))
     return Group(*parts)
 

@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "catalog": ["is_shipped", "load_model", "load_offline", "shipped_names", "shipped_sources"],
+        "catalog": ["is_shipped", "load_model", "load_offline", "shipped_names", "shipped_sources", "variants_of"],
         "checkpoint": ["read_safetensors_header"],
         "config_json": ["spec_from_config"],
         "layer_modules": ["modules_of"],

@@ -3,6 +3,7 @@ from planner.model.catalog import load_model as load_model
 from planner.model.catalog import load_offline as load_offline
 from planner.model.catalog import shipped_names as shipped_names
 from planner.model.catalog import shipped_sources as shipped_sources
+from planner.model.catalog import variants_of as variants_of
 from planner.model.checkpoint import read_safetensors_header as read_safetensors_header
 from planner.model.config_json import spec_from_config as spec_from_config
 from planner.model.layer_modules import modules_of as modules_of

@@ -105,6 +105,25 @@ def shipped_sources() -> list[tuple[str, str]]:
     return [(name, str(_entry(name).get("_source", ""))) for name in shipped_names()]
 
 
+def variants_of(name: str) -> list[str]:
+    """Shipped names of the same model in another quantisation or in none, with or without its organisation's name."""
+    wanted, own = _without_method(name), name.rstrip("/").rpartition("/")[2].lower()
+    return [
+        full
+        for full in sorted(_shipped())
+        if _without_method(full) == wanted and full.rpartition("/")[2].lower() != own
+    ]
+
+
+METHOD_IN_NAME = re.compile(r"(-(awq|fp8|gptq|int[48]|nvfp4|mxfp4|w[48]a(8|16)|dynamic|quantized))+$")
+"""How repositories' names end if their weights are quantised."""
+
+
+def _without_method(name: str) -> str:
+    short = name.rstrip("/").rpartition("/")[2].lower().removeprefix("meta-")
+    return METHOD_IN_NAME.sub("", short)
+
+
 def _shipped_name(name: str) -> str | None:
     """The full shipped name for a name with or without its organisation; None if nothing is shipped under it."""
     names = shipped_names()

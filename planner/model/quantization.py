@@ -68,6 +68,9 @@ class Quantization(msgspec.Struct, frozen=True, kw_only=True):
     """Whether rules are compared with the names of vLLM's fused modules only (AWQ's substrings)."""
     kv_cache_dtype: str | None = None
     """What the checkpoint makes of kv_cache_dtype `auto`, for example fp8; None: it leaves it alone."""
+    activation_scheme: str = ""
+    """Kind of compressed-tensors' ordinary scheme, weights and activations together: WNA16, W4A8, int8, fp8, NVFP4,
+    MXFP4; empty for other methods."""
     is_modelled: bool = True
     """Whether the method's memory is known; False: weights lie between its bits and 16."""
 
@@ -312,14 +315,29 @@ def _compressed_tensors(config: Mapping[str, Any], where: str) -> Quantization:
     rules = list(_kept(_tensors_names(_texts(config, "ignore")))) + _target_rules(config, where)
     groups = dict(config.get("config_groups") or {}).values()
     ordinary = [group for group in groups if CLASSES & set(_texts(group, "targets")) or not group.get("targets")]
-    weights = next((group["weights"] for group in ordinary if group.get("weights")), None)
+    weighted: Mapping[str, Any] = next((group for group in ordinary if group.get("weights")), {})
+    weights = weighted.get("weights")
     scheme = _tensors_scheme(weights or {}, where) if weights or not rules else None
     bits, group_size = (scheme.bits, scheme.group_size) if scheme else (4, -1)
     return Quantization(
         method="compressed-tensors", bits=bits, group_size=group_size, scheme=scheme, rules=tuple(rules),
         block_size=scheme.block_size if scheme else None, reaches_tower=True,
         kv_cache_dtype="fp8" if config.get("kv_cache_scheme") else None,  # layers/attention/attention.py
+        activation_scheme=_activation_scheme(weighted),
     )  # fmt: skip
+
+
+def _activation_scheme(group: Mapping[str, Any]) -> str:
+    """Kind of a group's scheme (compressed_tensors/compressed_tensors.py:_get_scheme_from_parts)."""
+    weights, inputs = group.get("weights"), group.get("input_activations")
+    if not isinstance(weights, Mapping):
+        return ""
+    bits = weights.get("num_bits")
+    if weights.get("type") == "float":
+        return "fp8" if bits != 4 else "MXFP4" if weights.get("group_size") == 32 else "NVFP4"
+    if not isinstance(inputs, Mapping):
+        return "WNA16"
+    return "W4A8" if bits == 4 else "int8"
 
 
 def _unknown(config: Mapping[str, Any], _where: str) -> Quantization:

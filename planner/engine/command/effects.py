@@ -87,13 +87,16 @@ SET_ASIDE: dict[str, str] = {
 """Flags without an effect on GPU memory, by what they are about."""
 
 UNMODELLED: dict[str, tuple[float, str]] = {
-    "LoRA adapters take memory, which is not modelled": (
+    "room for LoRA adapters is counted with the weights; what they take in activations and graphs is not modelled": (
+        0.01,
+        """enable_lora max_loras max_lora_rank lora_modules fully_sharded_loras default_mm_loras max_lora_cls_labels
+        lora_target_modules specialize_active_lora""",
+    ),
+    "adapters of this kind take memory, which is not modelled": (
         0.1,
-        """enable_lora max_loras max_lora_rank lora_dtype lora_extra_vocab_size lora_modules lora_target_modules
-        fully_sharded_loras enable_lora_bias long_lora_scaling_factors default_mm_loras max_lora_cls_labels
-        enable_mixed_moe_lora_format enable_moe_shared_loras enable_tower_connector_lora specialize_active_lora
-        qlora_adapter_name_or_path enable_prompt_adapter max_prompt_adapters max_prompt_adapter_token
-        prompt_adapters""",
+        """lora_dtype lora_extra_vocab_size enable_lora_bias long_lora_scaling_factors enable_mixed_moe_lora_format
+        enable_moe_shared_loras enable_tower_connector_lora qlora_adapter_name_or_path enable_prompt_adapter
+        max_prompt_adapters max_prompt_adapter_token prompt_adapters""",
     ),
     "a draft takes memory for buffers, and for weights if its config is not here, which are not modelled": (
         0.15,

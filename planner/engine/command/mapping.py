@@ -51,6 +51,7 @@ class MappedFlags:
             doubts=(*found.doubts, *own),
             refused=tuple(self.refused),
             is_context_auto=self.is_context_auto,
+            lora=found.lora,
             without=found.without,
         )
 

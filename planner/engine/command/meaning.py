@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from packaging.version import Version
 
+from planner.engine.adapters import Lora
 from planner.engine.command.arity import full_name, is_flag
 from planner.engine.command.config_file import with_config_file
 from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of
@@ -88,6 +89,8 @@ class VllmFlags:
     """Whether max_model_len is to be as large as memory allows."""
     without: frozenset[str] = frozenset()
     """Kinds of input that no prompt may have (image, video, audio); what only reads them is not loaded."""
+    lora: Lora | None = None
+    """Room for LoRA adapters; None without them."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that a pasted line sets for the engine."""
 
@@ -197,6 +200,7 @@ def _meant(
         notes=tuple(notes),
         is_context_auto=found.is_auto,
         without=effects.without,
+        lora=effects.lora,
     )
 
 
@@ -206,6 +210,7 @@ def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect]
     effects = [(one.flag.name, effect_of(one)) for one in given] + [(flag(DRAFT), effect) for effect in further]
     return VllmFlags(
         without=_without(given),
+        lora=_lora(given),
         set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
         doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),
     )
@@ -214,6 +219,25 @@ def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect]
 def draft_doubts(engine: EngineConfig) -> tuple[Unmodelled, ...]:
     """What a draft among the settings does to memory beside what is modelled; empty without one."""
     return _doubts([(flag(DRAFT), EFFECTS[DRAFT])]) if engine.speculative_config is not None else ()
+
+
+def _lora(given: Iterable[GivenFlag]) -> Lora | None:
+    """Room for LoRA adapters if they are enabled; a flag that is not given has vLLM's default."""
+    last = {one.flag.field: one for one in given}
+    enabled = last.get("enable_lora")
+    if enabled is None or enabled.is_off:
+        return None
+
+    def number(name: str, default: int) -> int:
+        one = last.get(name)
+        return int(one.values[-1]) if one is not None and one.values and one.values[-1].isdigit() else default
+
+    sharded = last.get("fully_sharded_loras")
+    return Lora(
+        number("max_loras", 1),
+        number("max_lora_rank", 16),
+        sharded is not None and not sharded.is_off,
+    )
 
 
 INPUTS = frozenset({"image", "video", "audio"})
@@ -302,6 +326,7 @@ def merged(first: VllmFlags, then: VllmFlags) -> VllmFlags:
         settings=msgspec.structs.replace(first.settings, **settings(then.settings)),
         extra_args=_once(first.extra_args, then.extra_args),
         without=first.without | then.without,
+        lora=then.lora or first.lora,
         set_aside=_once(first.set_aside, then.set_aside),
         replaced=_once(first.replaced, then.replaced),
         doubts=_once(first.doubts, then.doubts),

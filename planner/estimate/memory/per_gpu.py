@@ -21,8 +21,9 @@ from msgspec import structs
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
-from planner.engine import PLAIN_MROPE_SINCE, SHARED_KEYS_LEFT_OUT_SINCE, ResolvedEngine
+from planner.engine import OFFLOAD_ON_SECOND_RUNNER_SINCE, PLAIN_MROPE_SINCE, SHARED_KEYS_LEFT_OUT_SINCE, ResolvedEngine
 from planner.estimate.memory.activations import activation_bytes, uses_second_runner
+from planner.estimate.memory.adapters import lora_bytes
 from planner.estimate.memory.drafter import drafter_bytes
 from planner.estimate.memory.graph_estimate import charges_graphs, estimated_graph_bytes
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
@@ -299,7 +300,8 @@ def _rank_memory(
         rank,
         engine.enable_expert_parallel,
     )
-    weights: Any = columns.floor(columns.maximum(loaded - engine.cpu_offload_bytes, 0))
+    weights: Any = columns.floor(columns.maximum(loaded - offloaded_bytes(model, engine), 0))
+    weights = weights + lora_bytes(model, engine, rank)
     if engine.speculative_config is not None:
         weights = weights + drafter_bytes(model, engine, rank)
     if rank.is_first and model.has_vision_tower:
@@ -313,6 +315,12 @@ def _rank_memory(
     if engine.kv_cache_memory_bytes is not None:
         available = engine.kv_cache_memory_bytes
     return RankMemory(rank.number, weights, non_torch, activations, available, block_bytes)
+
+
+def offloaded_bytes(model: ModelSpec, engine: ResolvedEngine) -> FloatColumn:
+    """Bytes of weights that cpu_offload_gb takes off each card; 0 where the model runner ignores it."""
+    ignores = uses_second_runner(model, engine) and engine.version < OFFLOAD_ON_SECOND_RUNNER_SINCE
+    return 0.0 if ignores else engine.cpu_offload_bytes
 
 
 def _image_buffer_bytes(model: ModelSpec, engine: ResolvedEngine) -> IntColumn:

@@ -14,13 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from planner import arrays as columns
 from planner.arrays import BoolColumn, FloatColumn, plain
 from planner.engine import ResolvedEngine
 from planner.estimate.memory.kv_cache import kv_bytes_per_token
 from planner.estimate.memory.live_sets import AWQ_DEQUANTIZE_TOKENS
 from planner.estimate.memory.overheads import largest_graph_tokens
+from planner.estimate.memory.per_gpu import as_served
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
 from planner.hardware import GpuSpec, Placement
@@ -86,6 +86,7 @@ class StepModel:
         coefficients: Coefficients | None = None,
     ) -> None:
         self.engine, gpu = engine, placement.gpu
+        model = as_served(model, engine, gpu)
         self.coefficients = c = coefficients or default_coefficients(engine, gpu)
         tp, pp, itemsize = engine.tensor_parallel_size, engine.pipeline_parallel_size, DTYPE_BYTES[engine.dtype]
         layers, hidden = model.num_hidden_layers / pp, model.hidden_size
@@ -119,19 +120,19 @@ class StepModel:
     def seconds(self, step: Step) -> FloatColumn:
         """Duration of the step in seconds; launches run ahead of the card, so the slower of the two counts."""
         c = self.coefficients
-        tokens = np.asarray(step.prefill_tokens) + step.decode_seqs
+        tokens = step.prefill_tokens + step.decode_seqs
         graphed = self.is_graphed(step)
-        padded = np.where(graphed, np.ceil(tokens / GRAPH_PADDING) * GRAPH_PADDING, tokens)
-        rows = np.asarray(step.sampled_prefills) + step.decode_seqs
-        continued = np.logical_or(self.engine.enable_chunked_prefill, step.continues_prefix)
-        pair_s = np.where(continued, self._continued_pair_s, self._fresh_pair_s)
+        padded = columns.where(graphed, columns.ceil(tokens / GRAPH_PADDING) * GRAPH_PADDING, tokens)
+        rows = step.sampled_prefills + step.decode_seqs
+        continued = self.engine.enable_chunked_prefill | step.continues_prefix
+        pair_s = columns.where(continued, self._continued_pair_s, self._fresh_pair_s)
         device_s = self._linear_s(padded) + self._head_s(rows) + rows * self._row_s
         device_s = device_s + step.prefill_pairs * pair_s + step.context_tokens * self._context_token_s
         device_s = device_s + self._num_reduces * (self._reduce_latency_s + padded * self._reduce_s_per_token)
-        step_s = np.maximum(device_s, np.where(graphed, c.graph_launch_s, self._launch_s))
+        step_s = columns.maximum(device_s, columns.where(graphed, c.graph_launch_s, self._launch_s))
         host_s = self._host_s + c.host_s_per_seq * rows
         duration_s: FloatColumn = plain(
-            np.where(self.engine.async_scheduling, np.maximum(step_s, host_s), step_s + host_s)
+            columns.where(self.engine.async_scheduling, columns.maximum(step_s, host_s), step_s + host_s)
         )
         return duration_s
 
@@ -141,38 +142,40 @@ class StepModel:
         Source: vllm@0.8.5 worker/model_runner.py:_use_captured_graph; V1 v1/worker/gpu_model_runner.py:execute_model.
         """
         engine = self.engine
-        tokens = np.asarray(step.prefill_tokens) + step.decode_seqs
+        tokens = step.prefill_tokens + step.decode_seqs
         if engine.generation == "V1":
             fits = tokens <= largest_graph_tokens(engine)
         else:  # V0 captures every size that max_num_seqs needs
-            short = np.asarray(step.longest_tokens) <= np.asarray(engine.max_seq_len_to_capture)
-            fits = (np.asarray(step.prefill_tokens) == 0) & short
-        graphed: BoolColumn = plain(fits & ~np.asarray(engine.enforce_eager))
+            short = step.longest_tokens <= engine.max_seq_len_to_capture
+            fits = (step.prefill_tokens == 0) & short
+        graphed: BoolColumn = plain(fits & columns.invert(engine.enforce_eager))
         return graphed
 
     def _linear_s(self, tokens: Any) -> Any:
         """Seconds of all linear layers of the decoder for this number of tokens."""
         c, flop = self.coefficients, 2 * self._linear_params * tokens / self._num_stages
         gemm_s = flop / (self._peak * c.gemm_efficiency)
-        read_bytes = self._linear_bytes - self._expert_bytes * (1 - self._expert_share) ** np.maximum(tokens, 1.0)
+        read_bytes = self._linear_bytes - self._expert_bytes * (1 - self._expert_share) ** columns.maximum(tokens, 1.0)
         if self._kernel == "dense":
-            return np.maximum(read_bytes / (self._bandwidth * c.bandwidth_efficiency), gemm_s)
+            return columns.maximum(read_bytes / (self._bandwidth * c.bandwidth_efficiency), gemm_s)
         if self._kernel == "marlin":
-            return np.maximum(read_bytes / (self._bandwidth * c.marlin_efficiency), gemm_s)
-        tiled = np.ceil(np.asarray(tokens) / c.fused_tile_rows) * c.fused_tile_rows
+            return columns.maximum(read_bytes / (self._bandwidth * c.marlin_efficiency), gemm_s)
+        tiled = columns.ceil(tokens / c.fused_tile_rows) * c.fused_tile_rows
         fused_flop = 2 * self._linear_params * tiled / self._num_stages
-        fused_s = np.maximum(
+        fused_s = columns.maximum(
             self._linear_bytes / (self._bandwidth * c.fused_bandwidth_efficiency),
             fused_flop / (self._peak * c.fused_gemm_efficiency),
         )
         moved = self._linear_bytes + 2 * self._dense_bytes  # packed read, 16-bit written, and read by the GEMM
         dequantised_s = moved / (self._bandwidth * c.bandwidth_efficiency) + gemm_s
-        return np.where(tokens < DEQUANTIZE_TOKENS[self._kernel], fused_s, dequantised_s)
+        return columns.where(tokens < DEQUANTIZE_TOKENS[self._kernel], fused_s, dequantised_s)
 
     def _head_s(self, rows: Any) -> Any:
         c = self.coefficients
         read_s = self._head_bytes / (self._bandwidth * c.bandwidth_efficiency)
-        return np.where(rows > 0, np.maximum(read_s, self._head_flop * rows / (self._peak * c.gemm_efficiency)), 0.0)
+        return columns.where(
+            rows > 0, columns.maximum(read_s, self._head_flop * rows / (self._peak * c.gemm_efficiency)), 0.0
+        )
 
 
 def _linear_params(model: ModelSpec) -> tuple[float, float, float]:

@@ -152,7 +152,9 @@ def test_what_is_written_is_known_to_the_release_and_read_back(version: str) -> 
         ("0.6.6", "kv_cache_dtype", "turboquant_k8v4", True),
         ("0.20.2", "kv_cache_dtype", "nvfp4", False),
         ("0.33.0", "kv_cache_dtype", "nvfp4", False),
-        ("0.8.5", "quantization", "a_plugins_own", False),
+        ("0.26.0", "quantization", "gguf", False),
+        ("0.26.0", "quantization", "a_typing_eror", True),
+        ("0.8.5", "load_format", "hocus", True),
         ("0.6.6", "block_size", 7, True),
     ],
 )
@@ -160,7 +162,7 @@ def test_values_have_releases_too(version: str, field: str, value: Any, is_refus
     now = Version(version)
     assert (refused_choice(now, field, value) is not None) == is_refused
     if is_refused:
-        with pytest.raises(InputError, match="invalid choice"):
+        with pytest.raises(InputError, match=r"invalid choice|Unknown quantization|Load format"):
             serve_args(convert_settings({field: value}, ""), now)
 
 

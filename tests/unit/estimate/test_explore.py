@@ -38,7 +38,7 @@ def setup_for(**settings: Any) -> Setup:
 
 def starts(setup: Setup, **changes: Any) -> bool:
     answer = replace(setup, settings={**setup.settings, **changes}).answer()
-    return not answer.violated and not any("is ever admitted" in danger for danger in answer.dangers)
+    return answer.is_likely and not any("is ever admitted" in danger for danger in answer.dangers)
 
 
 def test_the_longest_context_has_a_gap_below_where_v0_chunks_by_itself() -> None:

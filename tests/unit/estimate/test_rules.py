@@ -18,6 +18,7 @@ from planner.hardware.by_name import find_gpu
 from planner.hardware.placement import Placement
 from planner.model.catalog import load_model, shipped_config
 from planner.model.config_json import spec_from_config
+from planner.model.quantization import read_quantization
 from planner.study.loading import load_study
 from planner.study.problem import Problem
 from planner.units import GIB, MIB
@@ -61,6 +62,14 @@ def _exactly_full() -> Deployment:
     return deployment(**same, gpu_memory_utilization=0.95, max_model_len=int(tokens))
 
 
+def _in_four_bits() -> Deployment:
+    """The same model as compressed-tensors with integers of 4 bits, which 0.8.5 serves from 8.0 on."""
+    group = {"weights": {"num_bits": 4, "group_size": 128, "type": "int"}, "targets": ["Linear"]}
+    config = {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}}
+    d = deployment()
+    return replace(d, model=replace(d.model, quantization=read_quantization(config, "made")))
+
+
 NGRAM = '{"method": "ngram", "num_speculative_tokens": 4}'
 UNCHUNKED = "max_num_batched_tokens >= max_model_len without chunked prefill"
 BROKEN: dict[str, tuple[Deployment, str]] = {
@@ -86,6 +95,14 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "quantization on this card": (
         deployment(AWQ, quantization="awq_marlin"),
         "awq_marlin is not supported for the current GPU. Minimum capability: 80. Current capability: 75.",
+    ),
+    "quantization scheme on this card": (
+        _in_four_bits(),
+        "Quantization scheme is not supported for the current GPU. Min capability: 80. Current capability: 75.",
+    ),
+    "nvfp4 KV cache on this card": (
+        deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="nvfp4"),
+        "--kv-cache-dtype nvfp4 requires sm100f",
     ),
     "dtype of quantization": (
         deployment("Qwen/Qwen2.5-7B-Instruct-AWQ", AMPERE, "0.6.6", dtype="bfloat16", quantization="awq"),
@@ -116,6 +133,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "fp8 KV cache in bfloat16": (
         deployment(FP16, "H200", "0.24.0", kv_cache_dtype="fp8", dtype="half"),
         "For FP16/BF16 input, output must have the same dtype as inputs.",
+    ),
+    "offloading with one kind of layers": (
+        deployment("google/gemma-3-12b-it", AMPERE, "0.17.0", dtype="bfloat16", cpu_offload_gb=4.0),
+        "Cannot re-initialize the input batch when CPU weight offloading is enabled.",
     ),
     "asynchronous scheduling alone": (
         deployment(FP16, AMPERE, "0.24.0", async_scheduling=True, speculative_config=NGRAM),

@@ -56,7 +56,7 @@ def test_heads_that_do_not_divide_come_with_a_number_that_does(make_problem: Mak
     words = infeasible_words(Forecast(problem))
     assert words is not None
     assert "attention heads (32) must be divisible by tensor parallel size (3)" in words
-    assert "what would start: tensor_parallel_size 3 -> 2" in words
+    assert "what would start: tensor_parallel_size 3 -> 1, pipeline_parallel_size 1 -> 3: starts" in words
     assert infeasible_words(Forecast(make_problem())) is None
 
 

@@ -93,7 +93,8 @@ def test_other_flags_are_passed_on_except_those_that_planner_writes() -> None:
     assert set(found.replaced) == {"--port", "--host", "--served-model-name", "--api-key"}
     assert set(found.set_aside) == {"--port", "--host", "--served-model-name", "--api-key", "--seed"}
     assert [doubt.words for doubt in found.doubts] == [
-        "--enable-lora: LoRA adapters take memory, which is not modelled"
+        "--enable-lora: room for LoRA adapters is counted with the weights; what they take in activations and graphs "
+        "is not modelled"
     ]
 
 
