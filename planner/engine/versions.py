@@ -52,6 +52,9 @@ NVFP4_MARLIN_SINCE = Version("0.9.0")
 10.0; those between were not read)."""
 CONTEXT_IN_BUDGET_UNTIL = Version("0.9.0")
 """V1 subtracts the CUDA context and other processes from the budget (vllm@0.8.5 v1/worker/gpu_worker.py)."""
+OFFLOAD_WITH_ONE_KIND = (Version("0.9.0"), Version("0.20.0"))
+"""From the first version and before the second, V1 refuses to offload weights of a model with several kinds of layers
+(v1/worker/gpu_model_runner.py:may_reinitialize_input_batch of 0.11.2, 0.17.0, 0.19.0; 0.20.0 has no such check)."""
 
 # 0.10
 V1_ON_TURING_SINCE = Version("0.10.0")
@@ -103,12 +106,16 @@ WIDE_GROUPS_SINCE = Version("0.12.0")
 one (v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size; 0.11.2 never does)."""
 FP8_KV_ON_ADA_SINCE = Version("0.12.0")
 """V1 picks by itself a backend that serves an fp8 KV cache below compute capability 9.0."""
-MODELOPT_KV_SCHEME_SINCE = Version("0.14.0")
-"""kv_cache_dtype auto follows a modelopt checkpoint (utils/torch_utils.py:get_kv_cache_quant_algo_string; 0.13.0 does
-not have it)."""
 TENSORS_ON_TURING_SINCE = Version("0.12.0")
 """compressed-tensors with 4- or 8-bit integers as weights alone run on compute capability 7.5 (vLLM's pull request
 29732; 0.11.2 asks for 8.0)."""
+COMPILATION_MODE_SINCE = Version("0.12.0")
+"""compilation_config's `mode` replaces `level` (vllm@0.12.0 config/compilation.py)."""
+ATTENTION_BACKEND_FLAG_SINCE = Version("0.13.0")
+"""`--attention-backend` is a flag; before, VLLM_ATTENTION_BACKEND (data/vllm-flags.json)."""
+MODELOPT_KV_SCHEME_SINCE = Version("0.14.0")
+"""kv_cache_dtype auto follows a modelopt checkpoint (utils/torch_utils.py:get_kv_cache_quant_algo_string; 0.13.0 does
+not have it)."""
 MARLIN_ON_TURING_SINCE = Version("0.14.0")
 """Marlin's kernels run on compute capability 7.5 (vLLM's pull request 29901)."""
 SHARED_WORKSPACE_SINCE = Version("0.14.0")
@@ -133,6 +140,9 @@ TRITON_TOP_K_SINCE = Version("0.16.0")
 FLASHINFER_SPARSE_MLA_SINCE = Version("0.17.0")
 """On compute capability 10.x sparse attention with an fp8 KV cache runs on FlashInfer, which stores plain fp8
 (platforms/cuda.py:_get_backend_priorities)."""
+NVFP4_ON_TURING_SINCE = Version("0.17.0")
+"""NVFP4 weights run on compute capability 7.5 (0.17.0 layers/quantization/modelopt.py; 0.14.0 refuses them, vLLM's
+issue 32838; those between were not read)."""
 WORKSPACE_CHUNKED_UNTIL = Version("0.18.0")
 """They take at most VLLM_FUSED_MOE_CHUNK_SIZE tokens at once (fused_moe/modular_kernel.py; 0.17.0 has it, 0.19.0 has
 not)."""
@@ -142,9 +152,6 @@ FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
 """Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
 FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
 
-NVFP4_ON_TURING_SINCE = Version("0.17.0")
-"""NVFP4 weights run on compute capability 7.5 (0.17.0 layers/quantization/modelopt.py; 0.14.0 refuses them, vLLM's
-issue 32838; those between were not read)."""
 
 # 0.20 to 0.22
 KV_SIZE_BY_REQUESTS_SINCE = Version("0.20.1")
@@ -181,19 +188,16 @@ PREFIX_LM_BATCH_SINCE = Version("0.22.0")
 """The default max_num_batched_tokens holds the largest image or video of a model that sees it whole (engine/
 arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""
 
-OFFLOAD_WITH_ONE_KIND = (Version("0.9.0"), Version("0.20.0"))
-"""From the first version and before the second, V1 refuses to offload weights of a model with several kinds of layers
-(v1/worker/gpu_model_runner.py:may_reinitialize_input_batch of 0.11.2, 0.17.0, 0.19.0; 0.20.0 has no such check)."""
 
 # 0.23 and later
-PLAIN_AWQ_IN_BFLOAT16_SINCE = Version("0.24.0")
-"""The plain kernels of AWQ and GPTQ compute in bfloat16 too (layers/quantization/auto_awq.py; 0.20.0 has awq.py,
-float16 alone; those between were not read)."""
 SECOND_RUNNER_SINCE = Version("0.23.0")
 """Model runner V2 serves some architectures (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES)."""
 FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
 """V1 prefers FlashInfer on compute capability 7.5, where starts are known to fail; Triton works (vLLM's issue 47549).
 """
+PLAIN_AWQ_IN_BFLOAT16_SINCE = Version("0.24.0")
+"""The plain kernels of AWQ and GPTQ compute in bfloat16 too (layers/quantization/auto_awq.py; 0.20.0 has awq.py,
+float16 alone; those between were not read)."""
 ASYNC_WITH_NGRAM_SINCE = Version("0.25.0")
 """Asynchronous scheduling works with n-gram speculative decoding; before it is refused, later it depends on the model
 runner (vllm@0.24.0, 0.33.0 config/vllm.py)."""
@@ -212,9 +216,6 @@ SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
 """Model runner V2 serves every architecture."""
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
 """Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
-OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.32.0")
-"""Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.32.0 v1/worker/gpu/model_runner.py has
-an offloader, 0.24.0 and 0.27.1 have none; those between were not read)."""
 SHARED_KEYS_LEFT_OUT_SINCE = Version("0.30.0")
 """Layers of Gemma 3n that read another's KV cache have queries only (models/gemma3n.py; 0.29.0 has all three)."""
 MAMBA2_CHECKPOINT_SINCE = Version("0.32.0")
@@ -225,6 +226,9 @@ GlmMoeDsaForCausalLM)."""
 PLAIN_MROPE_SINCE = Version("0.32.0")
 """Rotary tables of Qwen3-VL and Qwen3.5 have a row per position instead of four, unless videos are pruned (models/
 qwen3_vl.py:mrope_positions_factor; 0.31.0 does not have it)."""
+OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.32.0")
+"""Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.32.0 v1/worker/gpu/model_runner.py has
+an offloader, 0.24.0 and 0.27.1 have none; those between were not read)."""
 DELTA_CHECKPOINT_SINCE = Version("0.33.0")
 """So does a gated delta net (layers/mamba/gdn/qwen_gdn_linear_attn.py; 0.32.0 does not)."""
 

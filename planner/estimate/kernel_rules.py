@@ -160,7 +160,8 @@ def quantization_conflict(model: ModelSpec, asked: str | None) -> str | None:
     if asked is None:
         return None
     if model.quantization is None:
-        return f"Cannot find the config file for {asked}" if asked in NEEDS_FILE else None
+        is_missing = asked in NEEDS_FILE and not model.has_quantization_file
+        return f"Cannot find the config file for {asked}" if is_missing else None
     method = model.quantization.method
     if asked == method or asked.startswith(f"{method}_") or asked in SERVED_BY.get(method, ()):
         return None

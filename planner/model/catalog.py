@@ -61,6 +61,8 @@ def _from_directory(path: Path, name: str) -> ModelSpec:
     if not config.get("quantization_config") and os.path.isfile(beside):
         config["quantization_config"] = _read_json(beside)
     model = spec_from_config(config, name)
+    if any(os.path.isfile(path.parent / file) for file in QUANTIZATION_FILES):
+        model = replace(model, has_quantization_file=True)
     if os.path.isfile(path.parent / POOLING_FILE):
         model = replace(model, has_head=False)
     if (tensors := read_tensors(path.parent)) is not None:
@@ -90,6 +92,9 @@ def with_tensors(model: ModelSpec, found: tuple[Mapping[str, StoredTensor], int]
 POOLING_FILE = "modules.json"
 """What sentence-transformers puts beside an embedding model, which vLLM then loads without its head (vllm@0.32
 transformers_utils/config.py:get_pooling_config)."""
+QUANTIZATION_FILES = ("quant_config.json", "quantize_config.json")
+"""Where old checkpoints of AWQ and GPTQ say how they were quantised (vllm@0.8.5 quantization/awq.py and gptq.py:
+get_config_filenames)."""
 MODELOPT_FILE = "hf_quant_config.json"
 """Where ModelOpt says how it quantised (vllm@0.32 transformers_utils/config.py:get_hf_file_to_dict)."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

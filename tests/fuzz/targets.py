@@ -107,7 +107,7 @@ def study(data: bytes) -> None:
 
 def judge(spec: StudySpec) -> None:
     problem = Problem.of(spec)
-    expected_trial_s(forecast_of(problem), "docker")
+    expected_trial_s(forecast_of(problem))
     show(plan_view(forecast_of(problem), "somewhere", "soon", "docker", 30))
 
 

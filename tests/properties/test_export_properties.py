@@ -80,7 +80,8 @@ def written_flags(kind: ExportKind, text: str) -> set[str]:
         keys = {key for rung in yaml.safe_load(text)["rungs"] for key in rung["settings"]}
         words = {key.replace("_", "-") for key in keys - {"attention_backend"}}  # a setting, however it is passed
     else:
-        words = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]*)", text))
+        code = "\n".join(line for line in text.splitlines() if not line.startswith("# in doubt: "))
+        words = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]*)", code))
     ours = {field.replace("_", "-") for field in FIELDS}
     return {word for word in words if word in ours or word.removeprefix("no-") in ours}
 

@@ -114,10 +114,9 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "swap_space": st.integers(0, 64).map(float),
     "cpu_offload_gb": st.integers(0, 640).map(lambda tenths: tenths / 10),
     "scheduler_delay_factor": st.integers(0, 20).map(lambda tenths: tenths / 10),
-    **dict.fromkeys(
-        ("quantization", "attention_backend", "load_format"),
-        st.from_regex(r"[a-zA-Z][a-zA-Z0-9_.-]{0,12}", fullmatch=True),
-    ),
+    "quantization": st.sampled_from(["awq", "gptq", "fp8", "compressed-tensors", "bitsandbytes"]),
+    "load_format": st.sampled_from(["auto", "dummy", "safetensors", "npcache"]),
+    "attention_backend": st.from_regex(r"[a-zA-Z][a-zA-Z0-9_.-]{0,12}", fullmatch=True),
     "kv_cache_dtype": st.sampled_from(get_args(KvCacheDtype)),
 }
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from packaging.version import Version
 
-from planner.engine.versions import V1_ONLY_SINCE
+from planner.engine.versions import ATTENTION_BACKEND_FLAG_SINCE, COMPILATION_MODE_SINCE, V1_ONLY_SINCE
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
 
 Kind = type[EngineError]
@@ -47,8 +47,6 @@ class Cause:
 
 
 _PYDANTIC = r"Input should be|Extra inputs are|Unexpected keyword|Field required|Unable to parse"
-_BACKEND_FLAG_SINCE = Version("0.13.0")
-"""First version with --attention-backend; VLLM_ATTENTION_BACKEND before."""
 _NEWER = "Take a newer vLLM image, whose compilers know the card"
 
 CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
@@ -175,13 +173,13 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           (r"not supported for the current GPU|Bfloat16 is only supported|Invalid attention backend",
            r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not|Min(?:imum)? "
            r"capability|Failed to find a kernel that can implement|does not support the deployment configuration"),
-          later=(_BACKEND_FLAG_SINCE,
+          later=(ATTENTION_BACKEND_FLAG_SINCE,
                  "The card lacks what these settings ask: try dtype half, another attention_backend, kv_cache_dtype "
                  "auto, or a quantization that the card runs.")),
     Cause("attention backend not valid", EngineRejected, "setting",
           "Leave VLLM_ATTENTION_BACKEND out, or name a backend that the message does not rule out.",
           said=(r"Selected backend .{0,200}not valid|Unknown attention backend|Unrecognized attention backend",),
-          later=(_BACKEND_FLAG_SINCE,
+          later=(ATTENTION_BACKEND_FLAG_SINCE,
                  "Leave --attention-backend out, or name a backend that the message does not rule out.")),
     Cause("no unified addresses (WSL)", EngineRejected, "machine",
           "WSL2 has no pinned memory that cards can address: leave cpu_offload_gb and KV offloading out and set "
@@ -315,7 +313,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "torch.compile cannot trace or compile this model here: rm -r ~/.cache/vllm/torch_compile_cache, a newer "
           "vLLM, or do without: enforce_eager, or compilation_config level 0.",
           (r"torch\._dynamo\.exc\.|torch\._inductor\.exc\.",), is_weak=True,
-          later=(Version("0.12.0"),
+          later=(COMPILATION_MODE_SINCE,
                  "torch.compile cannot trace or compile this model here: rm -r ~/.cache/vllm/torch_compile_cache, a "
                  "newer vLLM, or do without: enforce_eager, or --compilation-config.mode=0.")),
     Cause("accelerator's compiler", EngineCrashed, "engine",

@@ -135,7 +135,7 @@ def _interruptible() -> Iterator[None]:
 
 def read_source(source: Source, follow: bool = False, on_event: Callable[[LogEvent], None] | None = None) -> LogReport:
     """Read a log to its end, or follow it until Ctrl-C or SIGTERM. Raises InputError if it is not a log of vLLM."""
-    reader, lines, is_first, redacted = LogReader(), Lines(), True, redactor()
+    reader, lines, is_first, is_blank, redacted = LogReader(), Lines(), True, True, redactor()
 
     def take(line: LogLine) -> None:
         text = redacted(line.text)
@@ -148,7 +148,7 @@ def read_source(source: Source, follow: bool = False, on_event: Callable[[LogEve
             for chunk in source.chunks(follow):
                 if is_first and is_binary(chunk):
                     raise InputError(f"{source.name}: is binary, not a log")
-                is_first = is_first and not chunk.strip(b"\0")
+                is_first, is_blank = False, is_blank and not chunk.strip(b"\0")
                 for line in lines.feed(chunk):
                     take(line)
     except KeyboardInterrupt:
@@ -156,8 +156,8 @@ def read_source(source: Source, follow: bool = False, on_event: Callable[[LogEve
             raise
     for line in lines.end():
         take(line)
-    if is_first:
-        raise InputError(f"{source.name}: is empty")
+    if is_blank:
+        raise InputError(f"{source.name}: is {'empty' if is_first else 'binary, not a log'}")
     if not reader.is_vllm:
         raise InputError(f"{source.name}: none of its {lines.count} lines is of a vLLM log")
     exit_code = source.exit_code()

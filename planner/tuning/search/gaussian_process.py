@@ -35,6 +35,8 @@ AVERAGED = 6
 """Kernels that a posterior is averaged over."""
 SAME = 1e-9
 """Square of a distance at which two values of a switch are the same."""
+JITTER = 1e-10
+"""First addition to a covariance that is not positive definite, as a share of its mean variance."""
 CERTAIN = 1e-9
 """Standard deviation of a value that is known exactly."""
 
@@ -217,7 +219,7 @@ def _posterior(
     for weight, kernel in _likely(seen):
         near, far = known / np.asarray(kernel.lengths), points / np.asarray(kernel.lengths)
         covariance = fixed + kernel.between(_squares(near, near), np.outer(slope_known, slope_known))
-        factor = np.linalg.cholesky(covariance + kernel.noise**2 * np.eye(len(known)) + shared)
+        factor = cholesky(covariance + kernel.noise**2 * np.eye(len(known)) + shared)
         weights = np.linalg.solve(factor.T, np.linalg.solve(factor, seen.residuals))
         cross = fixed_cross + kernel.between(_squares(far, near), np.outer(slope, slope_known))
         explained = np.linalg.solve(factor, cross.T)
@@ -248,7 +250,7 @@ def _likely(seen: _Seen) -> list[tuple[float, _Kernel]]:
         if kernel not in scores:
             scaled = np.tensordot(np.array(kernel.lengths) ** -2.0, squares, 1) if dimensions else squares[0]
             covariance = kernel.between(scaled, slopes) + kernel.noise**2 * np.eye(count) + seen.rest
-            factor = np.linalg.cholesky(covariance)
+            factor = cholesky(covariance)
             whitened = np.linalg.solve(factor, seen.residuals)
             likelihood = -0.5 * float(whitened @ whitened) - float(np.log(np.diag(factor)).sum())
             scores[kernel] = likelihood + kernel.log_prior + kernel.log_noise_prior(seen.noise)
@@ -280,6 +282,22 @@ def _likely(seen: _Seen) -> list[tuple[float, _Kernel]]:
     chosen = sorted(scores, key=lambda kernel: -scores[kernel])[:AVERAGED]
     weights = np.exp(np.array([scores[kernel] for kernel in chosen]) - scores[best])
     return list(zip((weights / weights.sum()).tolist(), chosen, strict=True))
+
+
+def cholesky(covariance: Array) -> Array:
+    """Lower triangular factor of a covariance; of one that rounding has made indefinite, with a little more variance.
+
+    Source: Neal 1999, Regression and Classification Using Gaussian Process Priors (jitter).
+    """
+    jitter = 0.0
+    while True:
+        try:
+            factor = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+            return np.asarray(factor, dtype=np.float64)
+        except np.linalg.LinAlgError:
+            jitter = max(10 * jitter, JITTER * float(np.diag(covariance).mean()))
+            if not np.isfinite(jitter) or jitter > 1e6:
+                raise
 
 
 def _squares(a: Array, b: Array) -> Array:

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 
 USUAL = 0.93
 """Chance that a candidate starts whose memory surely suffices: nothing is known of what else may fail. A guess."""
+LEAST_SPREAD = 0.05
+"""Least spread of the logarithm of the promised values that counts as one unit of distance."""
 SAFE = 0.75
 """Chance of starting that is enough for a launch after a failure. A guess."""
 RATHER = 0.5
@@ -48,8 +50,8 @@ class Starts:
             self._margins[rows] = _margins(deployment, len(rows))
         promised = self._logs(forecast.grid.predicted())
         feasible = promised[forecast.grid.feasible_rows]
-        self._middle, self._spread = float(feasible.mean()), max(4 * float(feasible.std()), 1e-9)
-        self._promised = (promised - self._middle) / self._spread
+        self._middle, self._spread = float(feasible.mean()), max(4 * float(feasible.std()), LEAST_SPREAD)
+        self._promised = self._scaled(promised)
 
     def chances(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> Array:
         """Probability that each row serves.  # (len(rows),)"""
@@ -58,6 +60,9 @@ class Starts:
         points = np.column_stack([self._features[rows], self._margins[rows] / MOST_MARGIN, self._promised[rows]])
         started = np.array([trial.outcome == "measured" for trial in launched], dtype=bool)
         return learned_chances(points, _believed(self._margins[rows]), known, _believed(margins), started)
+
+    def _scaled(self, logs: Array) -> Array:
+        return np.asarray(np.clip((logs - self._middle) / self._spread, -1.0, 1.0))
 
     def _logs(self, metrics: Mapping[str, Any]) -> Array:
         """Logarithm of the objective for these predicted metrics."""
@@ -71,7 +76,7 @@ class Starts:
             if row is None:
                 margin = _margins(self._forecast.deployment(trial.candidate), 1)[0]
                 logs = float(self._logs(self._forecast.predicted(trial.candidate)))
-                promised = (logs - self._middle) / self._spread
+                promised = float(self._scaled(np.array(logs)))
             else:
                 margin, promised = self._margins[row], self._promised[row]
             points.append(np.concatenate([self._features_of(trial.candidate), margin / MOST_MARGIN, [promised]]))

@@ -114,7 +114,7 @@ BAD_INPUTS = [
     ("estimate empty.yaml", "empty.yaml: Expected `object`, got `null`"),
     (f"{BAD_CONFIG}/json", "config.json: is not JSON"),
     (f"{BAD_CONFIG}/list", "config.json: is not a JSON object"),
-    (f"{BAD_CONFIG}/type", "num_hidden_layers: None is no number; looked for"),
+    (f"{BAD_CONFIG}/type", "hidden_size: None is not a positive whole number"),
     (f"{BAD_CONFIG}/empty", "num_hidden_layers: None is no number; looked for"),
     (f"{BAD_CONFIG}/shape", "num_hidden_layers: 'many' is not a positive whole number"),
     (f"{BAD_CONFIG}/none", "garbage/none: a directory without config.json"),
@@ -172,7 +172,7 @@ def test_tune_writes_everything_and_the_same_words_continue(run: Run, study: Pat
     assert load_ladder(ladder)[0].source.startswith("SIMULATED")
     code, out, _ = run("tune --backend simulated --trials 4")
     assert code == 0
-    assert "trial 3 (4/16)" in out, "with the finals"
+    assert "trial 3 (4/13)" in out, "with the finals of three"
     assert "finals: trials " in out
     assert "Finals: measured again in turn, on fresh prompts" in out
     assert "(1/4)" not in out

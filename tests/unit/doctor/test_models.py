@@ -145,7 +145,7 @@ def test_an_unfinished_download_is_a_warning(look: Any, folder: Path) -> None:
         (AWQ, "awq_marlin", None),
         (AWQ, "gptq", "(awq) does not match the quantization method specified in the `quantization` argument (gptq)"),
         (PLAIN, "fp8", None),
-        (PLAIN, "awq", "the study asks for awq, config.json declares no quantisation"),
+        (PLAIN, "awq", "Cannot find the config file for awq"),
     ],
 )
 def test_quantisation_is_held_against_what_is_declared(

@@ -68,7 +68,7 @@ def test_golden_command_lines(version: str, words: str, env: dict[str, str]) -> 
 
 
 def _sample(field: str) -> Any:
-    for value in (False, 16, 1, "auto", "{}"):
+    for value in (False, 16, 1, "awq" if field == "quantization" else "auto", "{}"):
         try:
             return getattr(convert_settings({field: value}, ""), field)
         except InputError:

@@ -240,7 +240,7 @@ def test_idle_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
         answers = iter(running)
         slept: list[float] = []
         page = lambda *_: EngineTelemetry(num_requests_running=next(answers))  # noqa: E731
-        monkeypatch.setattr(f"{wait_until_idle.__module__}.fetch_telemetry", page)
+        monkeypatch.setattr(f"{wait_until_idle.__module__}._telemetry", page)
         assert wait_until_idle(["x"], 1.0, every_s=0.5, sleep=slept.append) is (running[-1] in (0, None))
         return slept
 

@@ -30,9 +30,11 @@ def test_a_newer_release_is_a_doubt(make_problem: Make) -> None:
 
 
 def test_flags_that_are_not_modelled_are_said(make_problem: Make) -> None:
-    lora = ["--enable-lora", "--max-loras", "4", "--limit-mm-per-prompt", '{"image": 2}', "--seed", "3"]
-    problem = make_problem(engine__extra_args=lora)
-    assert plan_notes(problem) == ["--enable-lora, --max-loras: LoRA adapters take memory, which is not modelled"]
+    given = ["--enable-sleep-mode", "--limit-mm-per-prompt", '{"image": 2}', "--seed", "3"]
+    problem = make_problem(engine__extra_args=given)
+    assert plan_notes(problem) == [
+        "--enable-sleep-mode: its allocator may hold the weights twice while they are loaded, which is not modelled"
+    ]
     draft = '{"method": "ngram", "num_speculative_tokens": 3}'
     searched = make_problem(search_space={"search": {"speculative_config": [None, draft]}})
     (note,) = plan_notes(searched)

@@ -52,8 +52,8 @@ def test_bash_reads_the_script_as_the_argv(odd: Problem, launch: Any, tmp_path: 
 
 
 def test_the_header_names_flags_that_are_not_modelled(make_problem: Make, launch: Any) -> None:
-    problem = make_problem(engine__extra_args=["--enable-lora"])
-    line = "# in doubt: --enable-lora: LoRA adapters take memory, which is not modelled\n"
+    problem = make_problem(engine__extra_args=["--kv-transfer-config", "{}"])
+    line = "# in doubt: --kv-transfer-config: the transfer of the KV cache may keep buffers on the card, which are not "
     assert line in run_sh(problem, launch(problem)[0], None)
     assert "in doubt" not in run_sh(make_problem(), launch(make_problem())[0], None)
 

@@ -65,7 +65,9 @@ def test_half_of_the_launches_as_good_as_the_best_are_a_plateau(
     past = [replace(trial, number=i, value=float(v), repeat_values=(float(v),)) for i, v in enumerate(values)]
     found = Plateau.of(problem, past)
     assert (found.alike, found.measured, found.is_one) == (alike, len(values), is_one)
-    assert found.words.startswith(f"a plateau: {alike} of {len(values)} launches lie within 2.8% of the best")
+    assert found.words.startswith(
+        f"a plateau: {alike} of {len(values)} launches lie within {found.noise:.1%} of the best"
+    )
 
 
 def test_what_the_model_takes_for_granted_is_launched_before_it_ends(made: World, watcher: Any) -> None:
