@@ -116,7 +116,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "scheduler_delay_factor": st.integers(0, 20).map(lambda tenths: tenths / 10),
     "quantization": st.sampled_from(["awq", "gptq", "fp8", "compressed-tensors", "bitsandbytes"]),
     "load_format": st.sampled_from(["auto", "dummy", "safetensors", "npcache"]),
-    "attention_backend": st.from_regex(r"[a-zA-Z][a-zA-Z0-9_.-]{0,12}", fullmatch=True),
+    "attention_backend": st.from_regex(r"[A-Z][A-Z0-9_]{0,12}", fullmatch=True),
     "kv_cache_dtype": st.sampled_from(get_args(KvCacheDtype)),
 }
 

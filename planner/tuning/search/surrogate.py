@@ -14,7 +14,6 @@ Optimization with Inequality Constraints; Rasmussen & Williams 2006, ch. 2 and 5
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -44,6 +43,7 @@ from planner.tuning.search.gaussian_process import (
     _Posterior,
     _Predicted,
 )
+from planner.tuning.search.leaders import leaders_of
 from planner.tuning.search.speed_doubts import SpeedDoubts
 from planner.tuning.search.starts import Starts, is_worth_the_risk
 
@@ -59,10 +59,6 @@ MOST_LEARNED = 128
 """Most trials that are learned from; few studies have more."""
 FIRST_START_S = 60.0
 """Assumed start-up time of a launch, in seconds, before any was seen."""
-AGAIN_AFTER = 8
-"""Candidates that are measured before a leader is launched again."""
-MOST_LAUNCHES = 3
-"""Most launches of one candidate in a search."""
 WARM_SHARE = 0.6
 """Fraction of the start-up time if the code is in the compile cache: 28.6 s instead of 45 s of V1 0.24 on H200."""
 
@@ -137,7 +133,7 @@ class Surrogate:
         best = float(leaders[acceptable].max())
         share = math.expm1(float((_expected_improvement(mean, std, best) * chance).max()))
         shown = _expected_improvement(mean, _moved(std, believed.noise), best) * chance / seconds
-        old, at = self._leaders(measured, pending)
+        old, at = leaders_of(self._problem, measured, pending)
         if not len(old):
             return Outlook(int(rows[np.argmax(shown)]), gain=share)
         change = _expected_change(leaders[at], believed.doubt_at_known[np.ix_(at, at)], believed.noise) * again[at]
@@ -145,24 +141,6 @@ class Surrogate:
         is_again = change.max() > shown.max()
         row = int(old[np.argmax(change)] if is_again else rows[np.argmax(shown)])
         return Outlook(row, is_again=bool(is_again), gain=share)
-
-    def _leaders(self, measured: Sequence[Trial], pending: Sequence[Candidate]) -> tuple[NDArray[np.int64], list[int]]:
-        """Rows that may be launched again, and the position of one trial of each: measured, and every limit kept.
-
-        None before AGAIN_AFTER candidates were measured: in a small space all are tried first, and the finals measure
-        the leaders again in any case. None more than MOST_LAUNCHES times, and none that is under way.
-        """
-        rows = [self._problem.row_of(trial.candidate) for trial in measured]
-        launches = Counter(row for row in rows if row is not None)
-        if len(launches) < AGAIN_AFTER:
-            return np.array([], dtype=np.int64), []
-        busy = {self._problem.row_of(candidate) for candidate in pending}
-        at: dict[int, int] = {}
-        for i, (row, trial) in enumerate(zip(rows, measured, strict=True)):
-            is_whole = trial.is_acceptable and trial.stopped_at is None
-            if row is not None and is_whole and row not in busy and launches[row] < MOST_LAUNCHES:
-                at.setdefault(row, i)
-        return np.array(list(at), dtype=np.int64), list(at.values())
 
     def _learned_from(
         self,
