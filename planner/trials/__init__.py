@@ -59,6 +59,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "race",
             "share_of",
         ],
+        "ranking": ["best_trial", "standings"],
         "trial": [
             "ALONE",
             "AtLoad",
@@ -70,13 +71,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "all_metrics",
             "as_measured",
             "as_on_one_host",
-            "best_trial",
             "default_trial",
             "gain",
             "leveled",
             "num_launched",
             "searched",
-            "standings",
         ],
         "wording": [
             "ABOUT",

@@ -52,6 +52,8 @@ from planner.trials.racing import SURE as SURE
 from planner.trials.racing import bar_of as bar_of
 from planner.trials.racing import race as race
 from planner.trials.racing import share_of as share_of
+from planner.trials.ranking import best_trial as best_trial
+from planner.trials.ranking import standings as standings
 from planner.trials.trial import ALONE as ALONE
 from planner.trials.trial import AtLoad as AtLoad
 from planner.trials.trial import Failure as Failure
@@ -62,13 +64,11 @@ from planner.trials.trial import Trial as Trial
 from planner.trials.trial import all_metrics as all_metrics
 from planner.trials.trial import as_measured as as_measured
 from planner.trials.trial import as_on_one_host as as_on_one_host
-from planner.trials.trial import best_trial as best_trial
 from planner.trials.trial import default_trial as default_trial
 from planner.trials.trial import gain as gain
 from planner.trials.trial import leveled as leveled
 from planner.trials.trial import num_launched as num_launched
 from planner.trials.trial import searched as searched
-from planner.trials.trial import standings as standings
 from planner.trials.wording import ABOUT as ABOUT
 from planner.trials.wording import ABOUT_NOTE as ABOUT_NOTE
 from planner.trials.wording import BANNERS as BANNERS

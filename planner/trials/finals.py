@@ -19,8 +19,9 @@ from planner.study import Problem
 from planner.trials.blocks import MOST_ROUNDS, Blocks, least_rounds, level_for, undecided
 from planner.trials.noise import launch_noise
 from planner.trials.racing import Repeats
+from planner.trials.ranking import best_trial, standings
 from planner.trials.rivals import worth_measuring
-from planner.trials.trial import Rerun, Trial, as_on_one_host, best_trial, default_trial, searched, standings
+from planner.trials.trial import Rerun, Trial, as_on_one_host, default_trial, searched
 
 MOST_FINALISTS = 3
 """Most candidates measured again in the finals; the default is always added."""

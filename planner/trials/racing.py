@@ -21,7 +21,8 @@ from planner.study import Candidate, Problem, judge
 from planner.trials.latency_bounds import Bounds, has_bound
 from planner.trials.noise import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_WEIGHT, noise_std, pooled
 from planner.trials.quality import RULE, numerics
-from planner.trials.trial import Trial, best_trial, searched
+from planner.trials.ranking import best_trial
+from planner.trials.trial import Trial, searched
 from planner.workload import RequestPlan, Workload
 
 PRIOR_PACE_NOISE = 0.04

@@ -27,7 +27,7 @@ from planner.launch.docker.backend import DockerBackend
 from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.study.spec import SamplerSpec
-from planner.trials.trial import best_trial
+from planner.trials.ranking import best_trial
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.measure import live

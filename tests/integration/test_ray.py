@@ -22,7 +22,8 @@ import pytest
 from planner.study.loading import load_study
 from planner.study.problem import Problem
 from planner.trials.host_speeds import neighbours, on_par, speeds_by_host
-from planner.trials.trial import best_trial, searched
+from planner.trials.ranking import best_trial
+from planner.trials.trial import searched
 from planner.tuning.loop import run_study
 from planner.tuning.ray import executor as ray_hosts
 from planner.tuning.search.search import Search

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.study.candidate import Candidate
-from planner.trials.trial import Trial, best_trial
+from planner.trials.ranking import best_trial
+from planner.trials.trial import Trial
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.replay import BACKEND, replayed

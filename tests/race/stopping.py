@@ -23,7 +23,8 @@ from planner.study.loading import load_study
 from planner.study.problem import Problem
 from planner.study.spec import SamplerSpec, StudySpec
 from planner.trials.racing import Repeats, share_of
-from planner.trials.trial import Trial, best_trial
+from planner.trials.ranking import best_trial
+from planner.trials.trial import Trial
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.measure import EndedEarly, Measurement, race_through

@@ -26,7 +26,8 @@ from planner.trials.finals import (
     most_heats,
 )
 from planner.trials.racing import Repeats
-from planner.trials.trial import Rerun, Trial, best_trial, default_trial, searched
+from planner.trials.ranking import best_trial
+from planner.trials.trial import Rerun, Trial, default_trial, searched
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals
 from planner.tuning.measure import Measurement, simulated

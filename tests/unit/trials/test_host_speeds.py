@@ -18,7 +18,8 @@ from planner.study.problem import Problem
 from planner.trials.finals import finalists, heats, judge_finals
 from planner.trials.host_speeds import doubtful, hosts_words, neighbours, on_par, speeds_by_host, unmeasured
 from planner.trials.racing import bar_of
-from planner.trials.trial import ALONE, TOGETHER, Rerun, Trial, best_trial, leveled, searched
+from planner.trials.ranking import best_trial
+from planner.trials.trial import ALONE, TOGETHER, Rerun, Trial, leveled, searched
 from planner.tuning.executor import LocalExecutor, Work
 from planner.tuning.loop import run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, simulated

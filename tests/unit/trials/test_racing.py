@@ -19,7 +19,8 @@ from planner.study.candidate import Candidate
 from planner.study.problem import Problem
 from planner.trials.finals import finalists
 from planner.trials.racing import LAUNCH_NOISE, PRIOR_NOISE, PRIOR_PACE_NOISE, Race, bar_of, noise_std, race
-from planner.trials.trial import Trial, best_trial
+from planner.trials.ranking import best_trial
+from planner.trials.trial import Trial
 from planner.trials.wording import outcome_text
 from planner.tuning.evaluation import evaluate
 from planner.tuning.executor import LocalExecutor

@@ -22,7 +22,8 @@ from planner.report.view import conclusion
 from planner.study.problem import Problem
 from planner.trials.finals import judge_finals
 from planner.trials.racing import Repeats
-from planner.trials.trial import best_trial, default_trial
+from planner.trials.ranking import best_trial
+from planner.trials.trial import default_trial
 from planner.tuning.evaluation import LAUNCHES_OF_A_TRIAL
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_finals, run_study

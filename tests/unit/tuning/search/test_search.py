@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from planner.errors import EngineOutOfMemory, InputError
 from planner.study.problem import Problem
 from planner.trials.racing import Repeats
-from planner.trials.trial import best_trial
+from planner.trials.ranking import best_trial
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated

@@ -11,7 +11,8 @@ import pytest
 from planner.constraints import Constraint
 from planner.study import Problem
 from planner.trials.finals import finalists
-from planner.trials.trial import Trial, best_trial
+from planner.trials.ranking import best_trial
+from planner.trials.trial import Trial
 
 Make = Callable[..., Problem]
 
