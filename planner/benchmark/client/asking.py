@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self
 
 import httpx
 import msgspec
-from anyio.from_thread import start_blocking_portal
 
 from planner.benchmark.client.access import Access
 from planner.errors import BenchmarkError, InputError
@@ -104,33 +101,36 @@ async def ask_server(
 
 
 class Asker:
-    """Asks from plain code while its context is open; the connections live on an event loop in a thread of its own."""
+    """Asks from plain code while its context is open, in a thread in which no event loop runs.
+
+    The loop is the thread's own, so that an interrupt ends a question as it ends any other call.
+    """
 
     def __init__(
         self, access: Access, *, timeout_s: float, trusts_env: bool = False, most_bytes: int = MOST_BYTES
     ) -> None:
-        self._client = partial(httpx.AsyncClient, trust_env=trusts_env, headers=access.headers, verify=access.tls)
+        self._runner = asyncio.Runner()
+        self._client = httpx.AsyncClient(trust_env=trusts_env, headers=access.headers, verify=access.tls)
         self._timeout_s = timeout_s
         self._most_bytes = most_bytes
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._portal = stack.enter_context(start_blocking_portal())
-            self._opened = stack.enter_context(self._portal.wrap_async_context_manager(self._client()))
-            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)  # type: ignore[arg-type]
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None or issubclass(kind, Exception):  # after an interrupt the loop cancels what is under way
+                self._runner.run(self._client.aclose())
+        finally:
+            self._runner.close()
 
     def ask(
         self, method: str, url: str, body: dict[str, Any] | None = None, *, timeout_s: float | None = None
     ) -> HttpAnswer:
         """Ask once, within `timeout_s` seconds if given, else within the asker's own. Raises NoAnswer."""
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        asked = partial(ask_server, self._opened, timeout_s=timeout_s, most_bytes=self._most_bytes)
-        return self._portal.call(asked, method, url, body)
+        asked = ask_server(self._client, method, url, body, timeout_s=timeout_s, most_bytes=self._most_bytes)
+        return self._runner.run(asked)
 
 
 def asker_of(url: str, access: Access, timeout_s: float) -> Asker:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -85,12 +87,30 @@ def test_a_coroutine_asks_the_same() -> None:
         assert asyncio.run(_ask_from_a_loop(url)) == "ok"
 
 
-def test_a_plain_call_works_where_a_loop_runs() -> None:
-    async def inside() -> str:
-        with serving(once(body(b"ok"))) as url, Asker(Access(), timeout_s=60) as asker:
-            return asker.ask("GET", url).text
+INTERRUPTED = """
+import os, signal, sys, threading
+from planner.benchmark.client.access import Access
+from planner.benchmark.client.asking import Asker
+from planner.launch import sigterm_as_interrupt
+with sigterm_as_interrupt():
+    try:
+        with Asker(Access(), timeout_s=600) as asker:
+            threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGTERM)).start()
+            asker.ask("GET", sys.argv[1])
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
 
-    assert asyncio.run(inside()) == "ok"
+
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.01, 0.5])
+def test_a_signal_ends_a_question(after_s: float) -> None:
+    """Also where it comes while the question is only being made; a server that never answers keeps nobody."""
+    with serving(lambda _, ended: ended.wait() and None) as url:
+        done = subprocess.run(
+            [sys.executable, "-c", INTERRUPTED, url, str(after_s)],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    assert done.stdout == "interrupted\n", done.stderr
 
 
 def test_what_is_no_url_is_said() -> None:
