@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import optuna
 import sqlalchemy
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from planner.errors import BackendError, InputError
 from planner.tuning.search.claims import shown, without_secrets
@@ -32,20 +32,20 @@ LOCK_WAIT_S = 120
 def created(
     storage: str | None, name: str, direction: Literal["maximize", "minimize"], alone: AbstractContextManager[None]
 ) -> optuna.Study:
-    """The study, created if there is none. Raises InputError for a storage that cannot be opened or is foreign.
+    """The study, created if there is none. Raises InputError for a storage that cannot be opened or is foreign,
+    BackendError for a server that does not answer.
 
     `alone`: context in which no other planner creates tables.
     """
-    with _told(storage):
+    with _told(storage), alone:
         if storage is not None:
             _refuse_foreign(storage)
-        with alone:
-            return optuna.create_study(
-                study_name=name,
-                storage=None if storage is None else _rdb(storage),
-                direction=direction,
-                load_if_exists=True,
-            )
+        return optuna.create_study(
+            study_name=name,
+            storage=None if storage is None else _rdb(storage),
+            direction=direction,
+            load_if_exists=True,
+        )
 
 
 def found(storage: str, name: str) -> optuna.Study:
@@ -94,6 +94,11 @@ def _told(storage: str | None) -> Iterator[None]:
     except RuntimeError as error:  # tables of another Optuna version; its message says what to do
         words = str(error).replace("$STORAGE_URL", shown(storage))
         raise InputError(f"storage {shown(storage)}: {words}") from None
+    except OperationalError as error:
+        words = without_secrets(error, storage)
+        if storage is not None and _file_of(storage) is None:
+            raise BackendError(f"storage {shown(storage)}: does not answer: {words}") from None
+        raise InputError(f"storage {shown(storage)}: cannot be opened: {words}") from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
         raise InputError(f"storage {shown(storage)}: cannot be opened: {without_secrets(error, storage)}") from None
 
