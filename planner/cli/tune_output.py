@@ -87,7 +87,7 @@ class Carried:
 
 
 def replaced_words(flags: Sequence[str], spec: StudySpec) -> list[str]:
-    """What becomes of flags that a pasted line has and no launch gets: its address and name, and its secrets."""
+    """Lines that say what becomes of a pasted line's address, name and secrets, which no launch gets."""
     secrets = [flag for flag in flags if flag in SECRET_FLAGS]
     others = [flag for flag in flags if flag not in SECRET_FLAGS]
     lines = []

@@ -1,4 +1,4 @@
-"""What `--enable-lora` asks for: `Lora`, as many adapters of as high a rank as the engine keeps room for on the cards.
+"""`Lora`: the adapters, and their rank, for which `--enable-lora` makes the engine keep room on the cards.
 
 In: nothing; `command/meaning.py` reads the flags. Says nothing of memory.
 Source: vllm@0.24.0 config/lora.py:LoRAConfig.

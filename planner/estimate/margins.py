@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from planner import arrays as columns
 from planner.arrays import FloatColumn
+from planner.estimate.chance import NINETY_PERCENT
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import stages_counted
 from planner.estimate.risks import SAFE_SPARE_BYTES
@@ -15,8 +16,6 @@ from planner.units import MIB
 
 MOST_MARGIN = 6.0
 """Largest margin that is told apart from others, in standard deviations."""
-HALF_WIDTHS = 1.645
-"""Half width of a 90 % interval, in standard deviations of the normal distribution."""
 LEAST_DOUBT_BYTES = 1 * MIB
 """Least standard deviation of a memory margin, in bytes: a log says no more than hundredths of a GiB."""
 
@@ -37,6 +36,6 @@ def start_margins(d: Deployment) -> tuple[FloatColumn, FloatColumn]:
 
 
 def _margin(spare_bytes: FloatColumn, half_width_bytes: FloatColumn) -> FloatColumn:
-    doubt = columns.maximum(half_width_bytes / HALF_WIDTHS, LEAST_DOUBT_BYTES)
+    doubt = columns.maximum(half_width_bytes / NINETY_PERCENT, LEAST_DOUBT_BYTES)
     margin: FloatColumn = columns.clip(spare_bytes / doubt, -MOST_MARGIN, MOST_MARGIN)
     return margin

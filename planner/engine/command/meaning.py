@@ -217,7 +217,7 @@ def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect]
 
 
 def draft_doubts(engine: EngineConfig) -> tuple[Unmodelled, ...]:
-    """What a draft among the settings does to memory beside what is modelled; empty without one."""
+    """Doubts about what a draft among the settings takes beside what is modelled; empty without one."""
     return _doubts([(flag(DRAFT), EFFECTS[DRAFT])]) if engine.speculative_config is not None else ()
 
 

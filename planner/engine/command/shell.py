@@ -17,7 +17,7 @@ PROMPT = re.compile(
     r"\s*(?:\([\w.-]{1,60}\)\s*)?(?:[\w.-]{1,60}@[^\s$#%>]{1,200}(?:[ \t][^\s$#%>]{1,200})?\s?[$#%>]"
     r"|\[[^\]\n]{1,200}\][$#%]|PS [^>\n]{0,200}>|[A-Za-z]:\\[^>\n]{0,200}>|[$%>❯➜])\s+"
 )
-"""What a shell prints before words that are typed: `$`, `(venv) $`, `user@host:~$`, `[root@host ~]#`, `PS C:\\>`."""
+"""Prompts of shells, before words that are typed: `$`, `(venv) $`, `user@host:~$`, `[root@host ~]#`, `PS C:\\>`."""
 FENCE = re.compile(r"\s*(```|~~~)[\w-]*\s*")
 CONTINUED = re.compile(r"[\\`^][ \t]*(\r?\n|$)")
 """A character that continues a line in bash, PowerShell or cmd, at the line's end."""

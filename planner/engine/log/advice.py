@@ -29,7 +29,7 @@ _OF_MEMORY = frozenset({"out of memory", "no room for a KV cache", "KV cache too
 
 
 def advise(report: LogReport) -> str:
-    """What to change, in sentences; empty if the log shows no failure."""
+    """Advice on the failure, in sentences; empty if the log shows no failure."""
     failure = report.failure
     if failure is None:
         return ""
@@ -96,7 +96,7 @@ def _shortage(report: LogReport, settings: Mapping[str, Scalar]) -> str:
 
 
 def _already(said: str, settings: Mapping[str, Scalar]) -> str:
-    """Which of the settings that the advice names are set so already."""
+    """Settings that the advice names and the log shows to be set so already."""
     names = [name for name, value in settings.items() if value is True and re.search(rf"\b{name}\b", said)]
     if str(settings.get("kv_cache_dtype", "")).startswith("fp8") and "fp8 kv_cache_dtype" in said:
         names.append("kv_cache_dtype")

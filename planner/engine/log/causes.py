@@ -29,7 +29,7 @@ class Cause:
     kind: Kind
     fault: Fault
     advice: str
-    """What to change, in one or two sentences."""
+    """Advice on what to change, in one or two sentences."""
     signs: tuple[str, ...] = ()
     """Regular expressions, searched in every line that may tell of trouble; a group `words` is the message."""
     said: tuple[str, ...] = ()
@@ -379,5 +379,5 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           is_weak=True),
     Cause("not in the table", EngineCrashed, "engine", "Its own words are all that is known."),
 )}  # fmt: skip
-"""By weight: of several causes in one log the first counts. A rank that runs out of memory makes the others fail in
+"""Causes by weight: of several in one log the first counts. A rank that runs out of memory makes the others fail in
 NCCL, often before it logs its own error."""

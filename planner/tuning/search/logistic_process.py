@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.tuning.search.gaussian_process import _squares
+
 Array = NDArray[np.float64]
 
 LEVEL_STD = 1.0
@@ -40,7 +42,7 @@ def learned_chances(
     logits, seen = _logit(prior), _logit(known_prior)
     middle = known.mean(axis=0)
     points, known = points - middle, known - middle
-    apart, apart_known = _distances(points, known), _distances(known, known)
+    apart, apart_known = np.sqrt(_squares(points, known)), np.sqrt(_squares(known, known))
     along, along_known = points @ known.T, known @ known.T
     far = (points**2).sum(axis=1)
     chances, evidences = [], []
@@ -97,11 +99,6 @@ def _mode_at(covariance: Array, latent: Array, signs: Array, score: float) -> _M
     slopes, roots = signs * _sigmoid(-signs * latent), np.sqrt(_sigmoid(latent) * _sigmoid(-latent))
     factor = np.linalg.cholesky(np.eye(len(latent)) + roots[:, None] * covariance * roots)
     return _Mode(slopes, roots, np.asarray(factor, dtype=np.float64), score - float(np.log(np.diag(factor)).sum()))
-
-
-def _distances(a: Array, b: Array) -> Array:
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares, 0.0))
 
 
 def _matern(distances: Array) -> Array:
