@@ -113,7 +113,7 @@ OPTIONS: dict[str, Table] = {
     },
     "log": {
         "target": ("start.log", "other.log"),
-        **_after("start.log", study="--study named", as_json="--json", output="-o answer.txt"),
+        **_after("start.log", study="--study named", gpu="--gpu H200", as_json="--json", output="-o answer.txt"),
         "follow": ("-", "- --follow"),
         "trial": ("start.log --study named --simulated", "start.log --study named --simulated --trial 9"),
         "simulated": ("start.log --study named --trial 1", "start.log --study named --trial 1 --simulated"),
