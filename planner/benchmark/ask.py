@@ -15,17 +15,18 @@ import msgspec
 
 from planner.benchmark.capacity.stress import preset
 from planner.errors import InputError
-from planner.files import PROMPTS_BYTES, convert, load_named, read_text
+from planner.files import convert, load_named
 from planner.units import parse_seconds
 from planner.workload import (
     MOST_REQUESTS,
+    SUFFIXES,
     ClosedLoop,
     GivenPrompt,
     OpenLoop,
     Replay,
     Shape,
     Workload,
-    read_prompts,
+    read_traffic,
 )
 
 DEFAULT_WORKLOAD = "chat"
@@ -91,7 +92,7 @@ def workload_of(asked: BenchAsk) -> tuple[Workload, list[GivenPrompt]]:
     if workload.prompts is None:
         return workload, []
     path = folder / workload.prompts
-    prompts = _prompts_of(path)
+    prompts = list(read_traffic(path).requests)
     if asked.concurrency is not None:
         prompts = [msgspec.structs.replace(prompt, arrival_s=None) for prompt in prompts]
     return workload, prompts
@@ -114,21 +115,11 @@ def _seconds(option: str, text: str) -> float:
     return seconds
 
 
-def _prompts_of(path: Path) -> list[GivenPrompt]:
-    """Recorded prompts of a JSONL file. Raises InputError."""
-    text = read_text(path, PROMPTS_BYTES)
-    try:
-        return read_prompts(text)
-    except (ValueError, RecursionError) as error:
-        allowed = "lines of {prompt or input_tokens, output_tokens, arrival_s}, or ShareGPT"
-        raise InputError(f"{path}: {error}; allowed: {allowed}") from None
-
-
 def _named(name: str) -> tuple[Workload, Path]:
     """Workload by file or shipped name, and the folder its paths are relative to. A JSONL file is itself a workload."""
     path = Path(name)
-    if path.suffix in (".jsonl", ".json") and os.path.isfile(path):
-        count = min(len(_prompts_of(path)), MOST_REQUESTS)
+    if path.suffix.lower() in SUFFIXES and os.path.isfile(path):
+        count = min(len(read_traffic(path).requests), MOST_REQUESTS)
         return Workload(name=path.stem, concurrency=16, num_requests=count, prompts=path.name), path.parent
     return load_named(path.name, Workload, path.parent, "workloads"), path.parent
 

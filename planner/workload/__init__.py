@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "prompts": ["prompt_token_ids", "prompt_words"],
-        "recorded": ["GivenPrompt", "read_prompts"],
+        "recorded": ["GivenPrompt", "Traffic"],
         "shapes": [
             "ClosedLoop",
             "OpenLoop",
@@ -23,9 +23,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "sweep",
             "workload_at",
         ],
+        "traces.reading": ["SUFFIXES", "parse_traffic", "read_traffic"],
         "workload": [
             "Lengths",
             "MOST_REQUESTS",
+            "PromptBlocks",
             "Rate",
             "RequestPlan",
             "Workload",

@@ -1,7 +1,7 @@
 from planner.workload.prompts import prompt_token_ids as prompt_token_ids
 from planner.workload.prompts import prompt_words as prompt_words
 from planner.workload.recorded import GivenPrompt as GivenPrompt
-from planner.workload.recorded import read_prompts as read_prompts
+from planner.workload.recorded import Traffic as Traffic
 from planner.workload.shapes import ClosedLoop as ClosedLoop
 from planner.workload.shapes import OpenLoop as OpenLoop
 from planner.workload.shapes import Replay as Replay
@@ -13,8 +13,12 @@ from planner.workload.shapes import limit_of as limit_of
 from planner.workload.shapes import shape_of as shape_of
 from planner.workload.shapes import sweep as sweep
 from planner.workload.shapes import workload_at as workload_at
+from planner.workload.traces.reading import SUFFIXES as SUFFIXES
+from planner.workload.traces.reading import parse_traffic as parse_traffic
+from planner.workload.traces.reading import read_traffic as read_traffic
 from planner.workload.workload import Lengths as Lengths
 from planner.workload.workload import MOST_REQUESTS as MOST_REQUESTS
+from planner.workload.workload import PromptBlocks as PromptBlocks
 from planner.workload.workload import Rate as Rate
 from planner.workload.workload import RequestPlan as RequestPlan
 from planner.workload.workload import Workload as Workload

@@ -173,6 +173,16 @@ def _longest_planned(workload: Workload) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptBlocks:
+    """What a prompt is made of: equal ids within one `salt` are equal tokens, all else differs."""
+
+    ids: tuple[int, ...]
+    tokens: int
+    """Tokens of a block; the last may be shorter."""
+    salt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RequestPlan:
     index: int
     """Number of the request, distinct over warm-up (negative) and all repeats, so that no prompt is sent twice."""
@@ -183,6 +193,8 @@ class RequestPlan:
     """Number of the conversation. Its plans follow each other; each prompt begins with the one before."""
     prompt: str | None = None
     """The text of a given prompt; None: the prompt is generated from the lengths."""
+    blocks: PromptBlocks | None = None
+    """Blocks of a generated prompt, some of which other prompts have too; None: the prompt has none."""
     due_s: float | None = None
     """When the trace sent the request, in seconds after its first one; None without a trace."""
 
@@ -216,6 +228,7 @@ def plan_given(workload: Workload, prompts: Sequence[GivenPrompt], repeat: int =
             given.output_tokens or int(drawn),
             0,
             prompt=given.prompt,
+            blocks=PromptBlocks(given.hash_ids, given.block_tokens, repeat) if given.hash_ids else None,
             due_s=None if given.arrival_s is None else given.arrival_s - start_s,
         )
         for i, (given, drawn) in enumerate(zip(chosen, outputs, strict=True))
