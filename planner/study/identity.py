@@ -44,6 +44,8 @@ def asked_of(spec: StudySpec) -> dict[str, Any]:
     for key in WAITING:
         asked["engine"].pop(key)
     asked["hardware"].pop("gpu_ids")  # all cards of a study are alike
+    if asked["workload"].get("window") == "start":  # older studies, stored without a window, must continue
+        asked["workload"].pop("window")
     if not spec.objective.weights:  # older studies, stored without weights, must continue
         asked["objective"].pop("weights")
     for name, variant in spec.models.items():

@@ -9,6 +9,8 @@ import msgspec
 
 MOST_TOKENS = 2**31 - 1
 MOST_ARRIVAL_S = 1e9
+TOKENS_PER_WORD = 1.3
+"""Approximate tokens per word of English text, for texts whose tokens a file does not count."""
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 
 

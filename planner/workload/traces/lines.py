@@ -11,10 +11,8 @@ import msgspec
 
 from planner.errors import InputError
 from planner.files import explained
-from planner.workload.recorded import GivenPrompt
+from planner.workload.recorded import TOKENS_PER_WORD, GivenPrompt
 
-TOKENS_PER_WORD = 1.3
-"""Approximate tokens per word of English text, for answers whose tokens a file does not count."""
 MILLISECONDS_FROM = 1e11
 """A number of seconds since 1970 is below this until the year 5138, one of milliseconds above it since 1973."""
 

@@ -1,0 +1,83 @@
+"""What is in recorded traffic, and the workload that sends a window of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from planner.files import decode, encode
+from planner.workload.recorded import GivenPrompt
+from planner.workload.survey import hit_rate, surveyed, window_words, windowed, workload_keys
+from planner.workload.traces.reading import parse_traffic, read_traffic
+from planner.workload.workload import Lengths, Workload
+from tests.places import ROOT
+
+TRACES = ROOT / "tests" / "golden" / "traces"
+
+
+def lines(*found: dict[str, object]) -> str:
+    return "\n".join(json.dumps(one) for one in found)
+
+
+def test_lengths_arrivals_and_the_busiest_minute() -> None:
+    quiet = [{"input_tokens": 100, "output_tokens": 10, "arrival_s": 10.0 * i} for i in range(61)]
+    busy = [{"input_tokens": 900, "output_tokens": 90, "arrival_s": 300 + i / 2} for i in range(39)]
+    seen = surveyed(parse_traffic(lines(*quiet, *busy), "f").requests)
+    assert (seen.num_requests, seen.duration_s) == (100, 600.0)
+    assert seen.rate_per_s == pytest.approx(99 / 600)
+    assert (seen.inputs.p50, seen.inputs.p90, seen.inputs.most) == (100, 900, 900)
+    assert seen.outputs is not None
+    assert seen.outputs.mean == pytest.approx(0.61 * 10 + 0.39 * 90)
+    assert seen.peak_rate_per_s == pytest.approx((39 + 7) / 60, rel=0.03)
+    assert 240 <= (seen.peak_start_s or 0) <= 300
+    assert seen.gap_cv is not None
+    assert seen.gap_cv > 0.5
+    assert seen.hit_rate is None
+
+
+def test_even_gaps_do_not_vary_and_one_request_has_none() -> None:
+    even = [GivenPrompt(None, 1, float(i), 5) for i in range(9)]
+    assert surveyed(even).gap_cv == 0
+    assert surveyed(even[:1]).rate_per_s is None
+    assert surveyed([GivenPrompt(None, None, 1.0, 5)] * 3).outputs is None
+
+
+def test_shared_blocks_count_from_the_first_token_on() -> None:
+    first = GivenPrompt(None, 1, 0.0, 1100, (1, 2, 3), 512)
+    same_start = GivenPrompt(None, 1, 1.0, 1500, (1, 2, 4), 512)
+    only_middle = GivenPrompt(None, 1, 2.0, 1500, (9, 2, 4), 512)
+    assert hit_rate([first, same_start], 512) == pytest.approx(1024 / 2600)
+    assert hit_rate([first, only_middle], 512) == 0
+    # The last token is always computed: of 1024 equal tokens 63 blocks of 16 are found.
+    whole = GivenPrompt(None, 1, 0.0, 1024, (1, 2), 512)
+    assert hit_rate([whole, whole], 16) == pytest.approx(1008 / 2048)
+    assert hit_rate([whole, whole], 512) == pytest.approx(512 / 2048)
+
+
+def test_texts_share_what_their_first_words_share() -> None:
+    system = " ".join(f"word{i}" for i in range(48))
+    texts = [GivenPrompt(f"{system} question {i} of many", 5) for i in range(4)]
+    found = hit_rate(texts, 16)
+    assert found is not None
+    assert 0.4 < found < 0.75
+    assert hit_rate([GivenPrompt("a b c"), GivenPrompt(None, 5, None, 9)], 16) is None
+
+
+@pytest.mark.parametrize("name", [path.name for path in TRACES.iterdir() if path.suffix != ".md"])
+def test_the_workload_of_an_excerpt_is_read_back(name: str) -> None:
+    traffic = read_traffic(TRACES / name)
+    written = windowed(traffic, f"../{name}", "typical", 6)
+    assert decode(encode(workload_keys(written)), Workload, "w.yaml") == written
+    assert written.prompts == f"../{name}"
+    assert written.num_requests == min(6, len(traffic.requests))
+
+
+def test_a_window_says_what_it_cannot_show() -> None:
+    traffic = read_traffic(TRACES / "mooncake.jsonl")
+    words = window_words(traffic, "busiest", 6)
+    assert words.startswith("busiest window of 6 of 60 requests cannot show the rest: ")
+    assert "prefix hits 14%, of all 47%" in words
+    assert window_words(traffic, "busiest", 60) == ""
+    assert isinstance(windowed(traffic, "a.jsonl").input_tokens, Lengths)
+    assert windowed(traffic, "a.jsonl").num_requests == 60
