@@ -76,7 +76,7 @@ def workload(
     if output == STDOUT:
         typer.echo(encode(workload_keys(written)), nl=False)
         return
-    seen, cannot_show = surveyed(traffic.requests), window_words(traffic, chosen, written.num_requests)
+    seen, cannot_show = surveyed(traffic.requests), window_words(traffic.requests, chosen, written.num_requests)
     if output is not None:
         write_output(output, encode(workload_keys(written)))
         typer.echo(f"wrote {output}", err=True)

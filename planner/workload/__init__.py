@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "loading": ["at_folder", "load_workload", "predictable"],
         "prompts": ["prompt_token_ids", "prompt_words"],
         "recorded": ["GivenPrompt", "Traffic"],
         "shapes": [
@@ -33,7 +34,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "windowed",
             "workload_keys",
         ],
-        "traces.reading": ["SUFFIXES", "parse_traffic", "read_traffic"],
+        "traces.reading": ["parse_traffic", "read_again", "read_traffic"],
         "view": ["traffic_document", "traffic_table"],
         "windows": ["Window", "parse_window"],
         "workload": [

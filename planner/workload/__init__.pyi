@@ -1,3 +1,6 @@
+from planner.workload.loading import at_folder as at_folder
+from planner.workload.loading import load_workload as load_workload
+from planner.workload.loading import predictable as predictable
 from planner.workload.prompts import prompt_token_ids as prompt_token_ids
 from planner.workload.prompts import prompt_words as prompt_words
 from planner.workload.recorded import GivenPrompt as GivenPrompt
@@ -21,8 +24,8 @@ from planner.workload.survey import window_of as window_of
 from planner.workload.survey import window_words as window_words
 from planner.workload.survey import windowed as windowed
 from planner.workload.survey import workload_keys as workload_keys
-from planner.workload.traces.reading import SUFFIXES as SUFFIXES
 from planner.workload.traces.reading import parse_traffic as parse_traffic
+from planner.workload.traces.reading import read_again as read_again
 from planner.workload.traces.reading import read_traffic as read_traffic
 from planner.workload.view import traffic_document as traffic_document
 from planner.workload.view import traffic_table as traffic_table

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from planner.workload.recorded import TOKENS_PER_WORD, GivenPrompt, Traffic
+from planner.workload.recorded import GivenPrompt, Traffic
 from planner.workload.windows import WINDOW_REQUESTS, Window, length_of, window_start
 from planner.workload.workload import Lengths, Workload
 
@@ -47,7 +47,7 @@ class Survey:
     inputs: Spread
     outputs: Spread | None
     has_texts: bool
-    """Whether prompts are texts whose tokens were not counted: lengths are then words."""
+    """Whether prompts are texts whose tokens were not counted: their lengths are about right."""
     duration_s: float | None
     rate_per_s: float | None
     gap_cv: float | None
@@ -149,8 +149,7 @@ def block_hashes(given: GivenPrompt, block_tokens: int) -> list[int]:
         ends = range(block_tokens, length_of(given) + 1, block_tokens)
         return [hash((given.hash_ids[(end - 1) // given.block_tokens], end)) for end in ends]
     words = (given.prompt or "").split()
-    per_token = len(words) / length_of(given) if given.input_tokens else 1 / TOKENS_PER_WORD
-    size = max(1, round(block_tokens * per_token))
+    size = max(1, round(block_tokens * len(words) / length_of(given)))
     hashes: list[int] = []
     for start in range(0, len(words) - size + 1, size):
         hashes.append(hash((hashes[-1] if hashes else 0, *words[start : start + size])))
@@ -166,15 +165,15 @@ def windowed(traffic: Traffic, prompts: str, window: Window = "busiest", count: 
     Lengths and sharing are those of the window, for predictions and the warm-up.
     """
     count = min(count or WINDOW_REQUESTS, len(traffic.requests))
-    seen = surveyed(window_of(traffic, window, count))
+    seen = surveyed(window_of(traffic.requests, window, count))
     return Workload(
         name=_name(prompts),
         prompts=prompts,
         window=window,
         concurrency=CONCURRENCY,
         num_requests=count,
-        input_tokens=_lengths(seen.inputs),
-        output_tokens=_lengths(seen.outputs) if seen.outputs is not None else 128,
+        input_tokens=token_lengths(seen.inputs),
+        output_tokens=token_lengths(seen.outputs) if seen.outputs is not None else 128,
         shared_prefix_tokens=round((seen.hit_rate or 0.0) * seen.inputs.mean),
     )
 
@@ -190,28 +189,29 @@ def workload_keys(workload: Workload) -> dict[str, Any]:
     }
 
 
-def window_of(traffic: Traffic, window: Window, count: int) -> tuple[GivenPrompt, ...]:
+def window_of(requests: Sequence[GivenPrompt], window: Window, count: int) -> Sequence[GivenPrompt]:
     """The requests of a window of `count`."""
-    start = window_start(traffic.requests, count, window)
-    return traffic.requests[start : start + count]
+    start = window_start(requests, count, window)
+    return requests[start : start + count]
 
 
 def _name(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2].partition(".")[0] or "traffic"
 
 
-def _lengths(spread: Spread) -> int | Lengths:
+def token_lengths(spread: Spread) -> int | Lengths:
+    """Lengths with this spread, as a workload has them."""
     low, high = max(1, spread.least), max(1, spread.most)
     if low == high:
         return low
     return Lengths(low, high, max(low, spread.p50), round(min(10.0, max(0.01, spread.sigma)), 3))
 
 
-def window_words(traffic: Traffic, window: Window, count: int) -> str:
+def window_words(requests: Sequence[GivenPrompt], window: Window, count: int) -> str:
     """What a window cannot show of the whole, in one line; empty where it is the whole."""
-    if count >= len(traffic.requests):
+    if window == "start" or count >= len(requests):
         return ""
-    part, whole = surveyed(window_of(traffic, window, count)), surveyed(traffic.requests)
+    part, whole = surveyed(window_of(requests, window, count)), surveyed(requests)
     pairs: list[tuple[str, float | None, float | None, Callable[[float], str]]] = [
         ("requests/s", part.rate_per_s, whole.rate_per_s, lambda x: f"{x:.3g}"),
         ("input p99", part.inputs.p99, whole.inputs.p99, lambda x: f"{x:.0f}"),
@@ -220,4 +220,4 @@ def window_words(traffic: Traffic, window: Window, count: int) -> str:
     told = [f"{name} {say(a)}, of all {say(b)}" for name, a, b, say in pairs if a is not None and b is not None]
     if part.duration_s is not None and whole.duration_s is not None:
         told.insert(0, f"{part.duration_s:.0f} s of {whole.duration_s:.0f} s")
-    return f"{window} window of {count} of {len(traffic.requests)} requests cannot show the rest: {'; '.join(told)}"
+    return f"{window} window of {count} of {len(requests)} requests cannot show the rest: {'; '.join(told)}"

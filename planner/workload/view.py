@@ -17,8 +17,7 @@ COLUMNS = ("", "p50", "p90", "p99", "mean", "longest")
 
 def traffic_table(name: str, traffic: Traffic, seen: Survey, cannot_show: str) -> BenchTable:
     """A table of the lengths; below it arrivals, sharing, and what the window cannot show."""
-    unit = "words" if seen.has_texts else "tokens"
-    rows = [_row(f"input {unit}", seen.inputs)]
+    rows = [_row("input tokens" + (", about" if seen.has_texts else ""), seen.inputs)]
     if seen.outputs is not None:
         rows.append(_row("output tokens", seen.outputs))
     lasts = "" if seen.duration_s is None else f" in {format_duration(seen.duration_s)}"

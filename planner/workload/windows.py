@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Literal, TypeAlias, get_args
 
 from planner.errors import InputError
-from planner.workload.recorded import GivenPrompt
+from planner.workload.recorded import TOKENS_PER_WORD, GivenPrompt
 
 Window: TypeAlias = Literal["start", "busiest", "typical"]
 WINDOW_REQUESTS = 256
@@ -53,8 +53,8 @@ def _slack(requests: Sequence[GivenPrompt], count: int) -> list[float]:
 
 
 def length_of(given: GivenPrompt) -> int:
-    """Tokens of a prompt; of a text that was not counted its words."""
-    return given.input_tokens or max(1, len((given.prompt or "").split()))
+    """Tokens of a prompt, at least 1; of a text that was not counted about as many as its words make."""
+    return given.input_tokens or max(1, round(len((given.prompt or "").split()) * TOKENS_PER_WORD))
 
 
 def _features(requests: Sequence[GivenPrompt], start: int, count: int) -> tuple[float, float, float]:

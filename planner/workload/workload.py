@@ -19,7 +19,8 @@ import msgspec
 from planner.arrays import LazyModule
 from planner.units import Seconds
 from planner.workload.recorded import MOST_TOKENS, GivenPrompt, Tokens
-from planner.workload.windows import Window, length_of, window_start
+from planner.workload.traces.reading import read_again
+from planner.workload.windows import Window, window_start
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +88,9 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Burstiness of arrivals, as vLLM defines it: 1 is Poisson, below 1 comes in bursts, infinity is constant gaps."""
     start_rate: Rate | None = None
     """Rate at the start, in requests per second; it rises linearly to `request_rate`, reached at the last request."""
+    replay: bool | None = None
+    """Whether prompts are sent when they arrived, whatever the rate says; false: in a closed loop or at the rate. By
+    default when they arrived, unless there is a rate."""
     trace_speed: Rate = 1.0
     """Speed at which a trace is sent, as a multiple of the recorded speed."""
     max_concurrency: Positive | None = None
@@ -203,7 +207,12 @@ class RequestPlan:
 
 
 def plan_requests(workload: Workload, repeat: int = 0) -> list[RequestPlan]:
-    """The measured requests of one repeat: the same for every candidate (paired comparison), new in every repeat."""
+    """The measured requests of one repeat: the same for every candidate (paired comparison), new in every repeat.
+
+    Of recorded prompts the file is read, once. Raises InputError if it cannot be, ValueError if they run out.
+    """
+    if workload.prompts is not None:
+        return plan_given(workload, read_again(workload.prompts), repeat)
     first = repeat * workload.num_requests
     return _plan(workload, range(first, first + workload.num_requests), stream=1 + repeat)
 
@@ -233,7 +242,7 @@ def plan_given(workload: Workload, prompts: Sequence[GivenPrompt], repeat: int =
     return [
         RequestPlan(
             first + i,
-            length_of(given),
+            given.input_tokens or max(1, len((given.prompt or "").split())),
             given.output_tokens or int(drawn),
             0,
             prompt=given.prompt,

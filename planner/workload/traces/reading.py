@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,20 @@ FORMATS = (
 def read_traffic(path: Path) -> Traffic:
     """Raises InputError."""
     return parse_traffic(read_text(path, PROMPTS_BYTES), str(path))
+
+
+def read_again(path: str) -> tuple[GivenPrompt, ...]:
+    """The requests of a file that is read once, unless it has changed since. Raises InputError."""
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    return _kept(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=2)
+def _kept(path: str, changed_ns: int, size: int) -> tuple[GivenPrompt, ...]:  # noqa: ARG001
+    return read_traffic(Path(path)).requests
 
 
 def parse_traffic(text: str, where: str) -> Traffic:

@@ -75,9 +75,9 @@ def test_the_workload_of_an_excerpt_is_read_back(name: str) -> None:
 
 def test_a_window_says_what_it_cannot_show() -> None:
     traffic = read_traffic(TRACES / "mooncake.jsonl")
-    words = window_words(traffic, "busiest", 6)
+    words = window_words(traffic.requests, "busiest", 6)
     assert words.startswith("busiest window of 6 of 60 requests cannot show the rest: ")
     assert "prefix hits 14%, of all 47%" in words
-    assert window_words(traffic, "busiest", 60) == ""
+    assert window_words(traffic.requests, "busiest", 60) == ""
     assert isinstance(windowed(traffic, "a.jsonl").input_tokens, Lengths)
     assert windowed(traffic, "a.jsonl").num_requests == 60
