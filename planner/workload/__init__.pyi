@@ -1,6 +1,7 @@
 from planner.workload.loading import at_folder as at_folder
 from planner.workload.loading import load_workload as load_workload
 from planner.workload.loading import predictable as predictable
+from planner.workload.loading import window_note as window_note
 from planner.workload.prompts import prompt_token_ids as prompt_token_ids
 from planner.workload.prompts import prompt_words as prompt_words
 from planner.workload.recorded import GivenPrompt as GivenPrompt

@@ -13,8 +13,8 @@ import msgspec
 
 from planner.errors import InputError
 from planner.files import load_named
-from planner.workload.survey import surveyed, token_lengths, window_of, windowed
-from planner.workload.traces.reading import SUFFIXES, read_traffic
+from planner.workload.survey import surveyed, token_lengths, window_of, window_words, windowed
+from planner.workload.traces.reading import SUFFIXES, read_again, read_traffic
 from planner.workload.workload import Workload
 
 
@@ -42,7 +42,7 @@ def predictable(workload: Workload) -> Workload:
     if workload.prompts is None:
         return workload
     path = Path(workload.prompts).absolute()
-    requests = read_traffic(path).requests
+    requests = read_again(str(path))
     count = min(workload.num_requests, len(requests))
     seen = surveyed(window_of(requests, workload.window, count))
     found = msgspec.structs.replace(
@@ -60,3 +60,10 @@ def predictable(workload: Workload) -> Workload:
     if workload.replay is not None or workload.request_rate is not None or seen.rate_per_s is None:
         return found
     return msgspec.structs.replace(found, replay=True, request_rate=seen.rate_per_s * workload.trace_speed)
+
+
+def window_note(workload: Workload | str) -> str:
+    """What the workload's window of its prompts cannot show, in one line; empty where it is the whole."""
+    if isinstance(workload, str) or workload.prompts is None:
+        return ""
+    return window_words(read_again(workload.prompts), workload.window, workload.num_requests)

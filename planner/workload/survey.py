@@ -200,11 +200,17 @@ def _name(path: str) -> str:
 
 
 def token_lengths(spread: Spread) -> int | Lengths:
-    """Lengths with this spread, as a workload has them."""
+    """Lognormal lengths within the same limits, with the same mean and the same spread of the logarithms."""
     low, high = max(1, spread.least), max(1, spread.most)
     if low == high:
         return low
-    return Lengths(low, high, max(low, spread.p50), round(min(10.0, max(0.01, spread.sigma)), 3))
+    sigma = round(min(10.0, max(0.01, spread.sigma)), 3)
+    least, most = low, high
+    while least < most:  # the mean grows with the median
+        median = (least + most) // 2
+        tried = Workload(concurrency=1, num_requests=1, input_tokens=Lengths(low, high, median, sigma))
+        least, most = (median + 1, most) if tried.mean_input_tokens < spread.mean else (least, median)
+    return Lengths(low, high, least, sigma)
 
 
 def window_words(requests: Sequence[GivenPrompt], window: Window, count: int) -> str:

@@ -81,3 +81,9 @@ def test_a_window_says_what_it_cannot_show() -> None:
     assert window_words(traffic.requests, "busiest", 60) == ""
     assert isinstance(windowed(traffic, "a.jsonl").input_tokens, Lengths)
     assert windowed(traffic, "a.jsonl").num_requests == 60
+
+
+@pytest.mark.parametrize("lengths", [[100] * 50 + [900] * 10, [10, 20, 4000, 4100, 4200, 4300], [5, 6], [7]])
+def test_a_workloads_lengths_have_the_mean_of_the_traffic(lengths: list[int]) -> None:
+    written = windowed(parse_traffic(lines(*({"input_tokens": one} for one in lengths)), "f"), "f.jsonl")
+    assert written.mean_input_tokens == pytest.approx(sum(lengths) / len(lengths), rel=0.1)
