@@ -63,6 +63,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "workload": (
         ("planner workload conversation_trace.jsonl", "what is in it"),
         ("planner workload azure.csv --window typical --num-requests 400 -o mine.yaml", "for bench and tune"),
+        ("planner workload http://localhost:8000 --for 10min -o mine.yaml", "from a running server's counters"),
     ),
     "simulate": (
         ("planner simulate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --max-num-seqs 64", "http://127.0.0.1:8000"),

@@ -64,6 +64,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "read_ttft",
             "ttft_quantile",
         ],
+        "served": [
+            "ANSWERS",
+            "Histogram",
+            "LATENCY",
+            "PROMPTS",
+            "ServedMeanwhile",
+            "ServedSoFar",
+            "read_served",
+            "served_between",
+        ],
         "speculation": ["Speculation", "speculation_of"],
         "versions": [
             "BATCHES_IN_FLIGHT_SINCE",

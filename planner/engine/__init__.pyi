@@ -77,6 +77,14 @@ from planner.engine.metrics_page import parse_telemetry as parse_telemetry
 from planner.engine.metrics_page import read_gauges as read_gauges
 from planner.engine.metrics_page import read_ttft as read_ttft
 from planner.engine.metrics_page import ttft_quantile as ttft_quantile
+from planner.engine.served import ANSWERS as ANSWERS
+from planner.engine.served import Histogram as Histogram
+from planner.engine.served import LATENCY as LATENCY
+from planner.engine.served import PROMPTS as PROMPTS
+from planner.engine.served import ServedMeanwhile as ServedMeanwhile
+from planner.engine.served import ServedSoFar as ServedSoFar
+from planner.engine.served import read_served as read_served
+from planner.engine.served import served_between as served_between
 from planner.engine.speculation import Speculation as Speculation
 from planner.engine.speculation import speculation_of as speculation_of
 from planner.engine.versions import BATCHES_IN_FLIGHT_SINCE as BATCHES_IN_FLIGHT_SINCE

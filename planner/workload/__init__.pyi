@@ -21,6 +21,7 @@ from planner.workload.survey import Spread as Spread
 from planner.workload.survey import Survey as Survey
 from planner.workload.survey import block_hashes as block_hashes
 from planner.workload.survey import surveyed as surveyed
+from planner.workload.survey import token_lengths as token_lengths
 from planner.workload.survey import window_of as window_of
 from planner.workload.survey import window_words as window_words
 from planner.workload.survey import windowed as windowed
@@ -28,6 +29,7 @@ from planner.workload.survey import workload_keys as workload_keys
 from planner.workload.traces.reading import parse_traffic as parse_traffic
 from planner.workload.traces.reading import read_again as read_again
 from planner.workload.traces.reading import read_traffic as read_traffic
+from planner.workload.view import Found as Found
 from planner.workload.view import traffic_document as traffic_document
 from planner.workload.view import traffic_table as traffic_table
 from planner.workload.windows import Window as Window

@@ -59,6 +59,8 @@ class Survey:
     """Share of the prompts' tokens that a prefix cache without limit finds, with blocks of ENGINE_BLOCK tokens."""
     coarse_hit_rate: float | None
     """The same with blocks of COARSE_BLOCK tokens."""
+    in_flight: float | None = None
+    """Mean number of requests in a server at once."""
 
 
 def surveyed(requests: Sequence[GivenPrompt]) -> Survey:

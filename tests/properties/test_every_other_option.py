@@ -148,7 +148,8 @@ OPTIONS: dict[str, Table] = {
         "quiet": (FLEET, f"{FLEET} --quiet"),
     },
     "workload": {
-        "file": ("traffic.jsonl", "trace.jsonl"),
+        "source": ("traffic.jsonl", "trace.jsonl"),
+        "duration": ("traffic.jsonl", "traffic.jsonl --for 1s"),
         **_after("traffic.jsonl", as_json="--json", output="-o mine.yaml"),
         **_after(
             "traffic.jsonl --num-requests 5 -o -", window="--window start", num_requests="--num-requests 7",
