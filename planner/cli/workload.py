@@ -99,7 +99,7 @@ def _recorded(source: str, window: str, num_requests: int | None, output: Path |
     file, chosen = Path(source), parse_window(window)
     traffic = read_traffic(file)
     folder = Path() if output is None or output == STDOUT else output.parent
-    workload = windowed(traffic, os.path.relpath(file.absolute(), folder.absolute()), chosen, num_requests)
+    workload = windowed(traffic.requests, os.path.relpath(file.absolute(), folder.absolute()), chosen, num_requests)
     cannot_show = window_words(traffic.requests, chosen, workload.num_requests)
     seen = surveyed(traffic.requests)
     return file.name, Found(traffic.kind, seen, workload, traffic.left_out, traffic.is_cut, cannot_show)

@@ -58,6 +58,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "metrics_page": [
             "COUNTERS",
             "EngineTelemetry",
+            "Histogram",
             "difference",
             "parse_telemetry",
             "read_gauges",
@@ -66,7 +67,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "served": [
             "ANSWERS",
-            "Histogram",
             "LATENCY",
             "PROMPTS",
             "ServedMeanwhile",

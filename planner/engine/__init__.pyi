@@ -72,13 +72,13 @@ from planner.engine.log.verdict import FailureInLog as FailureInLog
 from planner.engine.log.verdict import classify as classify
 from planner.engine.metrics_page import COUNTERS as COUNTERS
 from planner.engine.metrics_page import EngineTelemetry as EngineTelemetry
+from planner.engine.metrics_page import Histogram as Histogram
 from planner.engine.metrics_page import difference as difference
 from planner.engine.metrics_page import parse_telemetry as parse_telemetry
 from planner.engine.metrics_page import read_gauges as read_gauges
 from planner.engine.metrics_page import read_ttft as read_ttft
 from planner.engine.metrics_page import ttft_quantile as ttft_quantile
 from planner.engine.served import ANSWERS as ANSWERS
-from planner.engine.served import Histogram as Histogram
 from planner.engine.served import LATENCY as LATENCY
 from planner.engine.served import PROMPTS as PROMPTS
 from planner.engine.served import ServedMeanwhile as ServedMeanwhile

@@ -6,41 +6,12 @@ vllm/engine/metrics.py of 0.6.6 and 0.8.5 (V0), and of vllm/v1/metrics/loggers.p
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from planner.engine.metrics_page import parse_telemetry
+from planner.engine.metrics_page import Histogram, parse_telemetry, read_histogram
 
 PROMPTS, ANSWERS = "vllm:request_prompt_tokens", "vllm:request_generation_tokens"
 LATENCY = "vllm:e2e_request_latency_seconds"
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Requests so far by upper bound, and the sum of what was counted."""
-
-    buckets: Mapping[float, float]
-    total: float
-    count: float
-
-    def since(self, before: Histogram) -> Histogram:
-        """Growth since an earlier reading. Raises ValueError if the counts have gone back: the engine was restarted."""
-        if self.count < before.count:
-            raise ValueError("the engine was restarted meanwhile")
-        grown = {bound: count - before.buckets.get(bound, 0.0) for bound, count in self.buckets.items()}
-        return Histogram(grown, self.total - before.total, self.count - before.count)
-
-    def parts(self) -> list[tuple[float, float, float]]:
-        """(above, up to, number of requests) of each bucket that has any; the last bound may be infinite."""
-        found, below, low = [], 0.0, 0.0
-        for bound in sorted(self.buckets):
-            if self.buckets[bound] > below:
-                found.append((low, bound, self.buckets[bound] - below))
-            low, below = bound, self.buckets[bound]
-        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +42,7 @@ class ServedMeanwhile:
 def read_served(text: str) -> ServedSoFar:
     """Read a page. Raises ValueError if it is none, or has no histogram of lengths."""
     telemetry = parse_telemetry(text)
-    found = {name: _histogram(text, name) for name in (PROMPTS, ANSWERS, LATENCY)}
+    found = {name: read_histogram(text, name) for name in (PROMPTS, ANSWERS, LATENCY)}
     prompts, answers = found[PROMPTS], found[ANSWERS]
     if prompts is None or answers is None:
         raise ValueError(f"has no {PROMPTS} and {ANSWERS}, by which vLLM counts lengths")
@@ -96,21 +67,3 @@ def served_between(before: ServedSoFar, after: ServedSoFar, seconds: float) -> S
         in_flight=None if latency is None else latency.total / seconds,
         hit_rate=hits / queries if queries > 0 else None,
     )
-
-
-def _histogram(text: str, name: str) -> Histogram | None:
-    buckets: dict[float, float] = {}
-    sums = {"_sum": 0.0, "_count": 0.0}
-    for family in text_string_to_metric_families(text):
-        if family.name != name:
-            continue
-        for sample in family.samples:
-            kind = sample.name.removeprefix(name)
-            if kind == "_bucket":
-                bound = float(sample.labels["le"])
-                buckets[bound] = buckets.get(bound, 0.0) + sample.value
-            elif kind in sums:
-                sums[kind] += sample.value
-    if not buckets or not all(math.isfinite(one) for one in sums.values()):
-        return None
-    return Histogram(buckets, sums["_sum"], sums["_count"])

@@ -14,7 +14,7 @@ import msgspec
 from planner.errors import InputError
 from planner.files import load_named
 from planner.workload.survey import surveyed, token_lengths, window_of, window_words, windowed
-from planner.workload.traces.reading import SUFFIXES, read_again, read_traffic
+from planner.workload.traces.reading import SUFFIXES, read_again
 from planner.workload.workload import Workload
 
 
@@ -22,7 +22,7 @@ def load_workload(name: str, folder: Path, num_requests: int | None = None) -> W
     """The workload of this name. `num_requests`: of a window of traffic, where the name is a file of it."""
     path = folder / name
     if path.suffix.lower() in SUFFIXES and os.path.isfile(path):
-        return windowed(read_traffic(path), str(path), "busiest", num_requests)
+        return windowed(read_again(str(path)), str(path), "busiest", num_requests)
     return at_folder(load_named(name, Workload, folder, "workloads"), path.parent)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from planner.workload.recorded import GivenPrompt, Traffic
+from planner.workload.recorded import GivenPrompt
 from planner.workload.windows import WINDOW_REQUESTS, Window, length_of, window_start
 from planner.workload.workload import Lengths, Workload
 
@@ -133,6 +133,8 @@ def hit_rate(requests: Sequence[GivenPrompt], block_tokens: int) -> float | None
     """
     if not all(one.hash_ids or one.prompt is not None for one in requests):
         return None
+    if (ids := _by_ids(requests, block_tokens)) is not None:
+        return ids
     seen: set[int] = set()
     hits = total = 0
     for one in requests:
@@ -141,6 +143,21 @@ def hit_rate(requests: Sequence[GivenPrompt], block_tokens: int) -> float | None
         found = next((i for i, block in enumerate(hashes) if block not in seen), len(hashes))
         hits += min(found, (length - 1) // block_tokens) * block_tokens
         seen.update(hashes)
+        total += length
+    return hits / total
+
+
+def _by_ids(requests: Sequence[GivenPrompt], block_tokens: int) -> float | None:
+    """`hit_rate` where whole blocks of the cache make a block with an id: an id is looked up, not each block in it."""
+    if not all(one.hash_ids and one.block_tokens % block_tokens == 0 for one in requests):
+        return None
+    seen: set[int] = set()
+    hits = total = 0
+    for one in requests:
+        length = length_of(one)
+        known = next((i for i, block in enumerate(one.hash_ids) if block not in seen), len(one.hash_ids))
+        hits += min(known * one.block_tokens, length - 1) // block_tokens * block_tokens
+        seen.update(one.hash_ids)
         total += length
     return hits / total
 
@@ -161,13 +178,15 @@ def block_hashes(given: GivenPrompt, block_tokens: int) -> list[int]:
 # --- a workload that sends it -----------------------------------------------------------------------------------------
 
 
-def windowed(traffic: Traffic, prompts: str, window: Window = "busiest", count: int | None = None) -> Workload:
+def windowed(
+    requests: Sequence[GivenPrompt], prompts: str, window: Window = "busiest", count: int | None = None
+) -> Workload:
     """The workload that sends a window of a file. `prompts`: its path, as the workload is to name it.
 
     Lengths and sharing are those of the window, for predictions and the warm-up.
     """
-    count = min(count or WINDOW_REQUESTS, len(traffic.requests))
-    seen = surveyed(window_of(traffic.requests, window, count))
+    count = min(count or WINDOW_REQUESTS, len(requests))
+    seen = surveyed(window_of(requests, window, count))
     return Workload(
         name=_name(prompts),
         prompts=prompts,

