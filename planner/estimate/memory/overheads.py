@@ -16,6 +16,7 @@ from planner.engine import (
     ResolvedEngine,
 )
 from planner.estimate.memory.graph_sizes import decoded_at_once, num_rounded_sizes, tokens_of_full_batch
+from planner.estimate.memory.host_memory import pinned_bytes
 from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import GIB, MIB
@@ -57,8 +58,17 @@ def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
     return context
 
 
-def non_torch_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool = True) -> float:
+def non_torch_bytes(
+    model: ModelSpec, placement: Placement, engine: ResolvedEngine, is_rank_0: bool = True
+) -> FloatColumn:
     """Bytes that a rank's process takes outside torch after the engine's first snapshot."""
+    outside = _process_bytes(placement, engine, is_rank_0)
+    if placement.gpu.shares_host_memory:
+        outside = outside + pinned_bytes(model, engine)
+    return outside
+
+
+def _process_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool) -> FloatColumn:
     context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
     if placement.gpu.shares_host_memory and engine.generation == "V1":
         context += HOST_BYTES

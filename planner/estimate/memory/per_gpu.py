@@ -47,7 +47,7 @@ class RankMemory:
 
     number: int
     weight_bytes: int
-    non_torch_bytes: float
+    non_torch_bytes: FloatColumn
     activation_bytes: FloatColumn
     available_bytes: FloatColumn
     block_bytes: IntColumn
@@ -63,7 +63,7 @@ class MemoryEstimate:
     total_bytes: int
     budget_bytes: FloatColumn
     weight_bytes: int
-    non_torch_bytes: float
+    non_torch_bytes: FloatColumn
     """Memory that the process took outside torch since the engine's first snapshot: NCCL, lazily loaded kernels."""
     activation_bytes: FloatColumn
     """Peak of the profile run above the weights."""
@@ -308,7 +308,7 @@ def _rank_memory(
     if rank.is_first and model.has_vision_tower:
         weights = weights + _image_buffer_bytes(model, engine)
     activations = activation_bytes(model, placement.gpu, engine, rank)
-    non_torch = non_torch_bytes(placement, engine, rank.number == 0)
+    non_torch = non_torch_bytes(model, placement, engine, rank.number == 0)
     if calibration is not None:
         activations = activations + calibration.activation_offset_bytes
         non_torch = calibration.non_torch_bytes
