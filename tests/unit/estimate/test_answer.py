@@ -104,6 +104,23 @@ WARP: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        # widths that a guess has, and vLLM's own layers may not: their shards need not align
+        ({"intermediate_size": 14337}, {"tensor_parallel_size": 2}),
+        # states of a guess on a card that its guessed weights fill
+        ({"num_hidden_layers": 4, "layer_types": ["linear_attention"] * 4, "hidden_size": 16384}, {}),
+    ],
+)
+def test_a_guess_refuses_nothing(changes: dict[str, Any], settings: dict[str, Any]) -> None:
+    spec = spec_from_config({**WARP, **changes}, "m")
+    placement = Placement(find_gpu("RTX 3060"), settings.get("tensor_parallel_size", 1))
+    found = Setup(model=spec, placement=placement, version=Version("0.24.0"), settings=settings).answer()
+    assert (found.verdict, found.violated) == ("cannot say", ())
+    assert found.dangers
+
+
+@pytest.mark.parametrize(
     ("card", "changes"),
     [
         ("H100 80GB", {}),

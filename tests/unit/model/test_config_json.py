@@ -69,7 +69,8 @@ def test_shipped_models_are_as_large_as_their_names_and_cards_say() -> None:
             "Ministral-3-14B": 13.95, "Codestral-22B": 22.2, "Mixtral-8x22B": 140.6, "gemma-2-2b": 2.61,
             "gemma-2-9b": 9.24, "gemma-2-27b": 27.2, "gemma-3-4b": 4.3, "gemma-3-270m": 0.27,
             "Qwen3-Embedding-0.6B": 0.596, "Qwen3-Embedding-4B": 4.02, "Qwen3-Embedding-8B": 7.57,
-            "Qwen3-Reranker-8B": 8.19, "Qwen3-Coder-Next": 79.7, "DeepSeek-V3.1": 671, "R1-0528-Qwen3-8B": 8.2, "Phi-4-mini": 3.84,
+            "Qwen3-Reranker-8B": 8.19, "Qwen3-Coder-Next": 79.7, "DeepSeek-V3.1": 671, "R1-0528-Qwen3-8B": 8.2,
+            "Phi-4-mini": 3.84,
             "Phi-3.5-mini": 3.82, "SmolLM2-1.7B": 1.71, "Seed-OSS-36B": 36.15, "bge-m3": 0.568, "reranker-v2-m3": 0.568,
             "reranker-large": 0.56, "reranker-base": 0.278, "arctic-embed-l": 0.568, "multilingual-e5-large": 0.56,
             "multilingual-e5-base": 0.278, "bge-large-en": 0.335, "bge-base-en": 0.11, "bge-small-en": 0.0334,
@@ -226,3 +227,13 @@ def test_a_tower_of_which_nothing_is_known_leaves_the_answer_open() -> None:
     assert not spec_from_config(config, "m").is_modelled
     reckoned = {**CONFIG, "model_type": "kimi_vl", "vision_config": {"vt_hidden_size": 64, "vt_num_hidden_layers": 2}}
     assert spec_from_config({**reckoned, "text_config": CONFIG}, "m").is_modelled
+
+
+def test_an_architecture_that_is_not_modelled_is_called_so_where_its_keys_are_missing() -> None:
+    """LongCat's widths have names of their own. A known family's missing key is the file's fault."""
+    longcat = json.loads((GOLDEN / "oracle" / "configs" / "default-longcat_flash.json").read_text("utf-8"))
+    with pytest.raises(InputError, match=r"not modelled \(model_type longcat_flash\)$"):
+        spec_from_config(longcat, "m")
+    with pytest.raises(InputError) as caught:
+        spec_from_config({"model_type": "llama", "num_hidden_layers": 2}, "m")
+    assert "not modelled" not in str(caught.value)
