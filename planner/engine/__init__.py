@@ -64,6 +64,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "read_ttft",
             "ttft_quantile",
         ],
+        "model_classes": ["MissingClass", "without_class"],
         "speculation": ["Speculation", "speculation_of"],
         "versions": [
             "BATCHES_IN_FLIGHT_SINCE",

@@ -77,6 +77,8 @@ from planner.engine.metrics_page import parse_telemetry as parse_telemetry
 from planner.engine.metrics_page import read_gauges as read_gauges
 from planner.engine.metrics_page import read_ttft as read_ttft
 from planner.engine.metrics_page import ttft_quantile as ttft_quantile
+from planner.engine.model_classes import MissingClass as MissingClass
+from planner.engine.model_classes import without_class as without_class
 from planner.engine.speculation import Speculation as Speculation
 from planner.engine.speculation import speculation_of as speculation_of
 from planner.engine.versions import BATCHES_IN_FLIGHT_SINCE as BATCHES_IN_FLIGHT_SINCE

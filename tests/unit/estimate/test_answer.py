@@ -103,6 +103,18 @@ WARP: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("version", "verdict"), [("0.14.1", "at risk"), ("0.24.0", "starts")])
+def test_a_release_without_a_class_for_the_model_is_a_risk(version: str, verdict: str) -> None:
+    placement = Placement(find_gpu("H200"))
+    settings = {"max_model_len": 8192, "max_num_seqs": 64}
+    model = load_model("Qwen/Qwen3.5-27B")
+    found = Setup(model=model, placement=placement, version=Version(version), settings=settings).answer()
+    assert found.verdict == verdict
+    assert any("no class for model_type qwen3_5, 0.18.0 has one" in reason for reason in found.reasons) == (
+        verdict == "at risk"
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "settings"),
     [
