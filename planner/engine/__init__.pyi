@@ -86,6 +86,8 @@ from planner.engine.served import ServedMeanwhile as ServedMeanwhile
 from planner.engine.served import ServedSoFar as ServedSoFar
 from planner.engine.served import read_served as read_served
 from planner.engine.served import served_between as served_between
+from planner.engine.model_classes import MissingClass as MissingClass
+from planner.engine.model_classes import without_class as without_class
 from planner.engine.speculation import Speculation as Speculation
 from planner.engine.speculation import speculation_of as speculation_of
 from planner.engine.versions import BATCHES_IN_FLIGHT_SINCE as BATCHES_IN_FLIGHT_SINCE
@@ -101,6 +103,9 @@ from planner.engine.versions import ERRORS_NESTED_SINCE as ERRORS_NESTED_SINCE
 from planner.engine.versions import FP8_KV_ON_ADA_SINCE as FP8_KV_ON_ADA_SINCE
 from planner.engine.versions import FRAGMENTS_COUNTED_UNTIL as FRAGMENTS_COUNTED_UNTIL
 from planner.engine.versions import FULL_GRAPHS_SINCE as FULL_GRAPHS_SINCE
+from planner.engine.versions import GRAPHS_FOLLOW_DRAFTS_SINCE as GRAPHS_FOLLOW_DRAFTS_SINCE
+from planner.engine.versions import GRAPHS_OF_DRAFT_BATCHES_SINCE as GRAPHS_OF_DRAFT_BATCHES_SINCE
+from planner.engine.versions import LORA_GRAPHS_SINCE as LORA_GRAPHS_SINCE
 from planner.engine.versions import FUSED_MLP_SINCE as FUSED_MLP_SINCE
 from planner.engine.versions import FUSED_ROTARY_SINCE as FUSED_ROTARY_SINCE
 from planner.engine.versions import GEMMA4_CHUNKS_SINCE as GEMMA4_CHUNKS_SINCE
@@ -126,8 +131,11 @@ from planner.engine.versions import NEWEST as NEWEST
 from planner.engine.versions import OFFLOAD_ON_SECOND_RUNNER_SINCE as OFFLOAD_ON_SECOND_RUNNER_SINCE
 from planner.engine.versions import OFFLOAD_WITH_ONE_KIND as OFFLOAD_WITH_ONE_KIND
 from planner.engine.versions import PLAIN_MROPE_SINCE as PLAIN_MROPE_SINCE
+from planner.engine.versions import SECOND_RUNNER_DRAFTS_SINCE as SECOND_RUNNER_DRAFTS_SINCE
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
+from planner.engine.versions import SECOND_RUNNER_FOR_DENSE_SINCE as SECOND_RUNNER_FOR_DENSE_SINCE
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE
+from planner.engine.versions import SECOND_RUNNER_QUANTISED_SINCE as SECOND_RUNNER_QUANTISED_SINCE
 from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE
 from planner.engine.versions import SHARED_KEYS_LEFT_OUT_SINCE as SHARED_KEYS_LEFT_OUT_SINCE
 from planner.engine.versions import SNAPSHOT_AFTER_NCCL_SINCE as SNAPSHOT_AFTER_NCCL_SINCE

@@ -89,6 +89,9 @@ NCCL, 0.11.2 after)."""
 FULL_GRAPHS_SINCE = Version("0.11.0")
 """V1 captures full graphs for decoding beside the piecewise ones (vllm@0.11.2: cudagraph_mode is FULL_AND_PIECEWISE if
 the backend supports it)."""
+LORA_GRAPHS_SINCE = Version("0.11.1")
+"""With LoRA each graph is captured with and without adapters (config/compilation.py:cudagraph_specialize_lora; 0.11.0
+does not have it)."""
 FUSED_ROTARY_SINCE = Version("0.11.0")
 """Qwen's vision towers rotate queries and keys in a fused kernel (one to three recorded starts)."""
 TIMESTAMPED_VIDEO = (Version("0.11.0"), Version("0.13.0"))
@@ -113,6 +116,9 @@ COMPILATION_MODE_SINCE = Version("0.12.0")
 """compilation_config's `mode` replaces `level` (vllm@0.12.0 config/compilation.py)."""
 ATTENTION_BACKEND_FLAG_SINCE = Version("0.13.0")
 """`--attention-backend` is a flag; before, VLLM_ATTENTION_BACKEND (data/vllm-flags.json)."""
+GRAPHS_FOLLOW_DRAFTS_SINCE = Version("0.13.0")
+"""V1 captures CUDA graphs up to twice the tokens that max_num_seqs requests decode at once, drafted ones too, in
+multiples of a request's (config/vllm.py:_set_cudagraph_sizes; 0.12.0 counts one token per request)."""
 MODELOPT_KV_SCHEME_SINCE = Version("0.14.0")
 """kv_cache_dtype auto follows a modelopt checkpoint (utils/torch_utils.py:get_kv_cache_quant_algo_string; 0.13.0 does
 not have it)."""
@@ -191,13 +197,26 @@ arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)
 
 # 0.23 and later
 SECOND_RUNNER_SINCE = Version("0.23.0")
-"""Model runner V2 serves some architectures (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES)."""
+"""Model runner V2 serves some architectures (config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES), unquantised."""
+SECOND_RUNNER_QUANTISED_SINCE = Version("0.24.0")
+"""Model runner V2 serves quantised weights, and some mixtures of experts (config/vllm.py:
+_is_default_v2_model_runner_model)."""
+SECOND_RUNNER_DRAFTS_SINCE = {
+    "eagle": Version("0.23.0"), "eagle3": Version("0.23.0"), "mtp": Version("0.23.0"), "dflash": Version("0.24.0"),
+    "dspark": Version("0.25.0"), "draft_model": Version("0.31.0"), "ngram": Version("0.32.0"),
+    "ngram_gpu": Version("0.32.0"), "medusa": Version("0.33.0"), "mlp_speculator": Version("0.33.0"),
+}  # fmt: skip
+"""First version whose model runner V2 knows a method of speculative decoding; the first runner takes the others
+(config/vllm.py:_get_v2_model_runner_unsupported_features, read in 0.23.0 to 0.33.0)."""
 FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
 """V1 prefers FlashInfer on compute capability 7.5, where starts are known to fail; Triton works (vLLM's issue 47549).
 """
 PLAIN_AWQ_IN_BFLOAT16_SINCE = Version("0.24.0")
 """The plain kernels of AWQ and GPTQ compute in bfloat16 too (layers/quantization/auto_awq.py; 0.20.0 has awq.py,
 float16 alone; those between were not read)."""
+SECOND_RUNNER_FOR_DENSE_SINCE = Version("0.25.0")
+"""Model runner V2 serves every model without experts and without states (config/vllm.py:
+_is_default_v2_model_runner_model; 0.24.0 asks for the architecture)."""
 ASYNC_WITH_NGRAM_SINCE = Version("0.25.0")
 """Asynchronous scheduling works with n-gram speculative decoding; before it is refused, later it depends on the model
 runner (vllm@0.24.0, 0.33.0 config/vllm.py)."""
@@ -212,9 +231,12 @@ line)."""
 MODELOPT_FP8_ON_AMPERE_SINCE = Version("0.27.0")
 """ModelOpt's FP8 runs on compute capability 8.0 (0.27.1 layers/quantization/modelopt.py; 0.24.0 asks for 8.9; those
 between were not read)."""
-SECOND_RUNNER_FOR_ALL_SINCE = Version("0.30.0")
-"""Model runner V2 serves every architecture."""
-SECOND_RUNNER_GRAPHS_SINCE = Version("0.30.0")
+GRAPHS_OF_DRAFT_BATCHES_SINCE = Version("0.29.0")
+"""The captured sizes include those of 1, 2, 4, 8 ... requests that decode with their drafts (config/vllm.py:
+_set_cudagraph_sizes; 0.28.0 does not)."""
+SECOND_RUNNER_FOR_ALL_SINCE = Version("0.29.0")
+"""Model runner V2 serves every architecture (config/vllm.py:use_v2_model_runner; 0.28.0 asks for the architecture)."""
+SECOND_RUNNER_GRAPHS_SINCE = Version("0.29.0")
 """Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
 SHARED_KEYS_LEFT_OUT_SINCE = Version("0.30.0")
 """Layers of Gemma 3n that read another's KV cache have queries only (models/gemma3n.py; 0.29.0 has all three)."""

@@ -26,7 +26,7 @@ from planner.engine import (
     refused_choice,
     resolve,
 )
-from planner.estimate.chance import HOPELESS, OPEN_RULES, start_chance
+from planner.estimate.chance import GUESSED_RULES, HOPELESS, OPEN_RULES, start_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.memory.intervals import Doubts
 from planner.estimate.memory.kv_layers import drafter_is_guessed
@@ -263,15 +263,15 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = (), flags:
     reads_images = deployment.model.has_vision_tower
     doubts = tuple(one for one in flags.doubts if reads_images or not one.images_only)
     broken = check(deployment)
-    doubtful = {STARTS_ANYWAY} if deployment.model.is_modelled else {STARTS_ANYWAY, OUT_OF_MEMORY}
-    lacking = tuple(c for c in broken if c.kind not in doubtful and c.name in OPEN_RULES)
+    doubtful = [c for c in broken if c.kind == STARTS_ANYWAY or _is_guessed(c, deployment)]
+    lacking = tuple(c for c in broken if c not in doubtful and c.name in OPEN_RULES)
     chance = start_chance(deployment) if lacking and not deployment.gpu.is_cpu else 0.0
     if chance < HOPELESS:
         lacking = ()
-    violated = (*refused, *_refused(flags), *(c for c in broken if c.kind not in doubtful and c not in lacking))
+    violated = (*refused, *_refused(flags), *(c for c in broken if c not in doubtful and c not in lacking))
     may = f"by the best estimate; with its doubt about {round(10 * chance) or 1} of 10 such starts succeed"
     found = [*(Danger(c.name, f"{c.message.rstrip('.')} ({may})") for c in lacking)]
-    found += [Danger(c.name, c.message) for c in broken if c.kind in doubtful]
+    found += [Danger(c.name, c.message) for c in doubtful]
     deployment = _widened(deployment, sum(_share(one, deployment) for one in doubts))
     return Answer(
         deployment,
@@ -282,6 +282,11 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = (), flags:
         unmodelled=doubts,
         set_aside=flags.set_aside,
     )
+
+
+def _is_guessed(broken: Constraint, deployment: Deployment) -> bool:
+    """Whether a broken rule rests on figures of an architecture that is not modelled, so that it refuses nothing."""
+    return not deployment.model.is_modelled and (broken.kind == OUT_OF_MEMORY or broken.name in GUESSED_RULES)
 
 
 def _share(doubt: Unmodelled, deployment: Deployment) -> float:

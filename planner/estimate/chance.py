@@ -18,6 +18,9 @@ HOPELESS, SURE = 1 / 3, 0.9
 18 recorded starts that failed for memory 15 are refused so, and none is called safe (tests/accuracy)."""
 OPEN_RULES = frozenset({"KV cache has blocks", "KV cache holds one request", "CUDA graphs fit outside the budget"})
 """Rules whose excess is an estimate with a doubt; the others are sure."""
+GUESSED_RULES = frozenset({"shards align", "max_num_seqs fits the Mamba cache blocks"})
+"""Rules beside those of memory that rest on a guess where the architecture is not modelled: widths of its layers, and
+states of layers that may keep none."""
 
 
 def start_chance(d: Deployment) -> float:

@@ -9,7 +9,7 @@ from typing import Self
 
 from packaging.version import Version
 
-from planner.engine import ResolvedEngine, knows, version_doubt
+from planner.engine import ResolvedEngine, knows, version_doubt, without_class
 from planner.estimate.chance import SURE, outside_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import stages_counted
@@ -67,7 +67,17 @@ def dangers(deployment: Deployment) -> list[Danger]:
         there = float(memory.spare_outside_bytes) + float(memory.graph_bytes)
         words = f"the CUDA graphs take {format_gib(least)} to {format_gib(most)}; {format_gib(there)} are there for"
         found.append(Danger(TIGHT, f"{words} them outside the budget"))
-    return found + _host_dangers(deployment) + kv_dangers(deployment) + _flashinfer_dangers(deployment)
+    found += [*_host_dangers(deployment), *kv_dangers(deployment), *_flashinfer_dangers(deployment)]
+    return found + _class_dangers(deployment)
+
+
+def _class_dangers(d: Deployment) -> list[Danger]:
+    """Danger that the release has no class of its own for the model, and refuses it unless transformers' one serves."""
+    missing = without_class(d.model.model_type, d.engine.version)
+    if missing is None:
+        return []
+    words = f"vLLM {d.engine.version} has no class for model_type {d.model.model_type}, {missing.first_with} has one"
+    return [Danger("model class", f"{words}: it is refused, unless the class of transformers can stand in")]
 
 
 def _host_dangers(d: Deployment) -> list[Danger]:

@@ -146,7 +146,8 @@ def near_models(name: str) -> str:
     said = name.rstrip("/")
     spelled = {full if "/" in said else full.rpartition("/")[2]: full for full in shipped_names()}
     near = [spelled[found] for found in near_names(said, spelled, cutoff=0.5)]
-    return f"near names: {', '.join(near)}" if near else "planner models lists the names"
+    known = f"near names: {', '.join(near)}" if near else "planner models lists the names"
+    return f"{known}; a directory with the model's config.json works for every model"
 
 
 def shipped_config(name: str) -> Mapping[str, Any]:

@@ -33,6 +33,11 @@ def spec_from_config(config: Mapping[str, Any], name: str) -> ModelSpec:
     """A spec from the mapping of a config.json. Raises InputError for a key that is missing or not understood."""
     try:
         return _spec(config, name)
+    except InputError as error:
+        said = language_model(config)[1] if isinstance(config.get("model_type"), str) else ""
+        if not said or FAMILIES.get(said.removesuffix("_text"), UNKNOWN).is_known:
+            raise
+        raise InputError(f"{error}; this architecture is not modelled (model_type {said})") from None
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{name}: config.json: a value has the wrong form: {error}") from None
 

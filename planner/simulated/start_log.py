@@ -54,9 +54,10 @@ def _log_v0(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine, memory: Memo
     backends = {"XFORMERS": "XFormers", "FLASH_ATTN": "Flash Attention", "FLASHINFER": "FlashInfer"}
     backend = backends.get(engine.attention_backend, engine.attention_backend)
     split = (
-        f"model weights take {to_gib(m.weight_bytes):.2f}GiB; non_torch_memory takes {to_gib(m.non_torch_bytes):.2f}"
-        f"GiB; PyTorch activation peak memory takes {to_gib(float(m.activation_bytes)):.2f}GiB; the rest of the memory "
-        f"reserved for KV Cache is {to_gib(float(m.kv_cache_bytes)):.2f}GiB."
+        f"model weights take {to_gib(m.weight_bytes):.2f}GiB; "
+        f"non_torch_memory takes {to_gib(float(m.non_torch_bytes)):.2f}GiB; "
+        f"PyTorch activation peak memory takes {to_gib(float(m.activation_bytes)):.2f}GiB; "
+        f"the rest of the memory reserved for KV Cache is {to_gib(float(m.kv_cache_bytes)):.2f}GiB."
     )
     budget = (
         f"the current vLLM instance can use total_gpu_memory ({to_gib(m.total_bytes):.2f}GiB) x "

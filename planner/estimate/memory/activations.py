@@ -13,13 +13,12 @@ from planner import arrays as columns
 from planner.arrays import FloatColumn
 from planner.engine import (
     COMPILE_COUNTS_SINCE,
-    SECOND_RUNNER_FOR_ALL_SINCE,
-    SECOND_RUNNER_SINCE,
     TRITON_TOP_K_SINCE,
     ResolvedEngine,
 )
 from planner.estimate.memory.image_encoder import encoder_bytes, is_counted
 from planner.estimate.memory.live_sets import layer_bytes, shared_workspace_bytes
+from planner.estimate.memory.model_runner import uses_second_runner
 from planner.estimate.memory.weights import Rank, padded_vocab_size
 from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, ModelSpec
@@ -27,16 +26,6 @@ from planner.units import MIB
 
 CUBLAS_WORKSPACE_BYTES = {7: 8 * MIB, 8: 8 * MIB, 9: 32 * MIB, 10: 32 * MIB, 12: 32 * MIB}
 """cuBLAS workspace by major compute capability; torch aten/src/ATen/cuda/CUDABlas.cpp:parseChosenWorkspaceSize."""
-SECOND_RUNNER_TYPES = {"qwen3", "llama", "mistral", "qwen2_moe", "deepseek_v2"}
-"""Architectures that model runner V2 serves first (vllm@0.24.0 config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES).
-"""
-
-
-def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
-    """Whether model runner V2 runs this model: some architectures first, later all."""
-    if engine.version < SECOND_RUNNER_SINCE:
-        return False
-    return engine.version >= SECOND_RUNNER_FOR_ALL_SINCE or model.model_type in SECOND_RUNNER_TYPES
 
 
 def activation_bytes(

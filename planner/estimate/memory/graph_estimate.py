@@ -14,8 +14,10 @@ from typing import Any
 from planner import arrays as columns
 from planner.arrays import FloatColumn
 from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, ResolvedEngine
-from planner.estimate.memory.activations import cublas_bytes, uses_second_runner
+from planner.estimate.memory.activations import cublas_bytes
+from planner.estimate.memory.graph_sizes import decoded_at_once
 from planner.estimate.memory.live_sets import layer_bytes
+from planner.estimate.memory.model_runner import uses_second_runner
 from planner.estimate.memory.overheads import captured_sizes, largest_graph_tokens
 from planner.hardware import Placement
 from planner.model import Attention, ModelSpec
@@ -69,7 +71,7 @@ def _split_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine)
     """Bytes of the split outputs of the largest decoding batch; only FlashAttention 3 has them."""
     if placement.gpu.compute_capability[0] != 9 or engine.attention_backend not in {"FLASH_ATTN", "FLASH_ATTN_VLLM_V1"}:
         return 0.0
-    rows = columns.minimum(engine.max_num_seqs, largest_graph_tokens(engine, model))
+    rows = columns.minimum(engine.max_num_seqs * decoded_at_once(engine), largest_graph_tokens(engine, model))
     mixers = [mixer for mixer in model.mixers(Attention) if mixer.head_dim <= MOST_HEAD_DIM]
     width = max((mixer.num_heads * mixer.head_dim for mixer in mixers), default=0) // engine.tensor_parallel_size
     return columns.where(rows <= MOST_SPLIT_ROWS, 4.0 * MOST_SPLITS * rows * width, 0.0)

@@ -39,10 +39,7 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
     tower, itemsize = model.vision, DTYPE_BYTES[engine.dtype]
     if tower is None:
         return 0.0, 0.0
-    item_tokens = _item_tokens(tower, engine)
-    items = columns.maximum(engine.max_num_batched_tokens // item_tokens, 1)
-    if engine.generation == "V0":
-        items = columns.minimum(items, engine.max_num_seqs)
+    items, item_tokens = profiled_items(tower, engine)
     tokens = items * item_tokens
     patches = tokens * tower.merged_patches
     width = model.hidden_size * (1 + tower.deepstack_levels) * itemsize
@@ -58,6 +55,22 @@ def encoder_bytes(model: ModelSpec, engine: ResolvedEngine) -> tuple[Any, Any]:
     if tower.deepstack_levels and first <= engine.version < until:
         return peak, (_TIMESTAMP_FACTOR + 1) * _QWEN3_VIDEO_TOKENS * width
     return peak, tokens * width
+
+
+def profiled_items(tower: VisionTower, engine: ResolvedEngine) -> tuple[Any, Any]:
+    """Number of items of the largest size that the profile run encodes at once, and the tokens of one."""
+    item_tokens = _item_tokens(tower, engine)
+    items = columns.maximum(engine.max_num_batched_tokens // item_tokens, 1)
+    if engine.generation == "V0":
+        items = columns.minimum(items, engine.max_num_seqs)
+    return items, item_tokens
+
+
+def pixels_bytes(tower: VisionTower, engine: ResolvedEngine) -> Any:
+    """Bytes of the pixels of all items that the profile run encodes, as one of Qwen's towers reads them."""
+    items, item_tokens = profiled_items(tower, engine)
+    per_patch = _COLOURS * _FRAMES_PER_PATCH * tower.patch_size**2
+    return items * item_tokens * tower.merged_patches * per_patch * DTYPE_BYTES[engine.dtype]
 
 
 def position_rows_bytes(model: ModelSpec, gpu: GpuSpec, engine: ResolvedEngine) -> float:

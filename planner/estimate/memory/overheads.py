@@ -9,10 +9,14 @@ from planner.arrays import FloatColumn, IntColumn
 from planner.engine import (
     CONTEXT_IN_BUDGET_UNTIL,
     FULL_GRAPHS_SINCE,
+    GRAPHS_FOLLOW_DRAFTS_SINCE,
+    LORA_GRAPHS_SINCE,
     MORE_OUTSIDE_TORCH_SINCE,
     SNAPSHOT_AFTER_NCCL_SINCE,
     ResolvedEngine,
 )
+from planner.estimate.memory.graph_sizes import decoded_at_once, num_rounded_sizes, tokens_of_full_batch
+from planner.estimate.memory.host_memory import pinned_bytes
 from planner.hardware import Placement
 from planner.model import ModelSpec
 from planner.units import GIB, MIB
@@ -54,8 +58,17 @@ def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
     return context
 
 
-def non_torch_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool = True) -> float:
+def non_torch_bytes(
+    model: ModelSpec, placement: Placement, engine: ResolvedEngine, is_rank_0: bool = True
+) -> FloatColumn:
     """Bytes that a rank's process takes outside torch after the engine's first snapshot."""
+    outside = _process_bytes(placement, engine, is_rank_0)
+    if placement.gpu.shares_host_memory:
+        outside = outside + pinned_bytes(model, engine)
+    return outside
+
+
+def _process_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool) -> FloatColumn:
     context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
     if placement.gpu.shares_host_memory and engine.generation == "V1":
         context += HOST_BYTES
@@ -86,7 +99,7 @@ def largest_graph_tokens(engine: ResolvedEngine, model: ModelSpec | None = None)
     elif model is not None and model.model_type == "gpt_oss" and engine.graphs_follow_max_num_seqs:
         largest = LARGEST_GPT_OSS_GRAPH_TOKENS
     elif engine.graphs_follow_max_num_seqs:
-        largest = columns.minimum(2 * engine.max_num_seqs, largest)
+        largest = columns.minimum(2 * tokens_of_full_batch(engine), largest)
     fits: IntColumn = columns.minimum(largest, engine.max_num_batched_tokens)
     return fits
 
@@ -95,7 +108,8 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
     """Number of CUDA graphs that the engine captures; 0 with enforce_eager.
 
     V0 captures one for each batch size up to max_num_seqs, V1 one for each up to `largest_graph_tokens`. Since 0.11
-    these are piecewise graphs for mixed batches, and full graphs for decoding up to max_num_seqs come on top.
+    these are piecewise graphs for mixed batches, and full graphs for decoding up to max_num_seqs come on top; with LoRA
+    each is captured with and without adapters.
     """
     piecewise, full = captured_sizes(engine)
     counts: IntColumn = piecewise + full
@@ -115,6 +129,12 @@ def captured_sizes(engine: ResolvedEngine, model: ModelSpec | None = None) -> tu
         piecewise = _num_sizes(largest)
         if engine.version >= FULL_GRAPHS_SINCE:
             full = _num_sizes(columns.minimum(seqs, largest))
+            if (at_once := decoded_at_once(engine)) > 1:
+                full = num_rounded_sizes(engine, at_once, columns.minimum(seqs * at_once, largest))
+                if engine.version >= GRAPHS_FOLLOW_DRAFTS_SINCE:
+                    piecewise = num_rounded_sizes(engine, 1, largest)
+        if engine.lora is not None and engine.version >= LORA_GRAPHS_SINCE:
+            piecewise, full = 2 * piecewise, 2 * full
     return columns.where(engine.enforce_eager, 0, piecewise), columns.where(engine.enforce_eager, 0, full)
 
 

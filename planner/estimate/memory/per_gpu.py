@@ -22,12 +22,13 @@ from msgspec import structs
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
 from planner.engine import OFFLOAD_ON_SECOND_RUNNER_SINCE, PLAIN_MROPE_SINCE, SHARED_KEYS_LEFT_OUT_SINCE, ResolvedEngine
-from planner.estimate.memory.activations import activation_bytes, uses_second_runner
+from planner.estimate.memory.activations import activation_bytes
 from planner.estimate.memory.adapters import lora_bytes
 from planner.estimate.memory.drafter import drafter_bytes
 from planner.estimate.memory.graph_estimate import charges_graphs, estimated_graph_bytes
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import KvDivision, SizeMeaning, kv_division
+from planner.estimate.memory.model_runner import uses_second_runner
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
 from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
 from planner.hardware import GpuSpec, Placement
@@ -46,7 +47,7 @@ class RankMemory:
 
     number: int
     weight_bytes: int
-    non_torch_bytes: float
+    non_torch_bytes: FloatColumn
     activation_bytes: FloatColumn
     available_bytes: FloatColumn
     block_bytes: IntColumn
@@ -62,7 +63,7 @@ class MemoryEstimate:
     total_bytes: int
     budget_bytes: FloatColumn
     weight_bytes: int
-    non_torch_bytes: float
+    non_torch_bytes: FloatColumn
     """Memory that the process took outside torch since the engine's first snapshot: NCCL, lazily loaded kernels."""
     activation_bytes: FloatColumn
     """Peak of the profile run above the weights."""
@@ -307,7 +308,7 @@ def _rank_memory(
     if rank.is_first and model.has_vision_tower:
         weights = weights + _image_buffer_bytes(model, engine)
     activations = activation_bytes(model, placement.gpu, engine, rank)
-    non_torch = non_torch_bytes(placement, engine, rank.number == 0)
+    non_torch = non_torch_bytes(model, placement, engine, rank.number == 0)
     if calibration is not None:
         activations = activations + calibration.activation_offset_bytes
         non_torch = calibration.non_torch_bytes

@@ -73,7 +73,7 @@ def test_help_shows_the_examples(run: Run, name: str) -> None:
         ("planner estimate --gpu RTX\\ 309", {"RTX\\ 3090", "RTX\\ 3090\\ Ti"}),
         ("planner tune --max-num-seqs ", {""}),
         ("planner bench --endpoint c", {"completions", "chat"}),
-        ("planner estimate --model openai/gpt", {"openai/gpt-oss-20b", "openai/gpt-oss-120b"}),
+        ("planner estimate --model openai/gpt-oss-1", {"openai/gpt-oss-120b"}),
         ("planner tune --kv-cache-m", {"--kv-cache-memory-bytes", "--kv-cache-metrics", "--kv-cache-metrics-sample"}),
         ("planner tune --nonsense --max-num-s", {"--max-num-seqs", "--max-num-scheduled-tokens"}),
         ("planner report --kv-", {""}),

@@ -103,6 +103,35 @@ WARP: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("version", "verdict"), [("0.14.1", "at risk"), ("0.24.0", "starts")])
+def test_a_release_without_a_class_for_the_model_is_a_risk(version: str, verdict: str) -> None:
+    placement = Placement(find_gpu("H200"))
+    settings = {"max_model_len": 8192, "max_num_seqs": 64}
+    model = load_model("Qwen/Qwen3.5-27B")
+    found = Setup(model=model, placement=placement, version=Version(version), settings=settings).answer()
+    assert found.verdict == verdict
+    assert any("no class for model_type qwen3_5, 0.18.0 has one" in reason for reason in found.reasons) == (
+        verdict == "at risk"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        # widths that a guess has, and vLLM's own layers may not: their shards need not align
+        ({"intermediate_size": 14337}, {"tensor_parallel_size": 2}),
+        # states of a guess on a card that its guessed weights fill
+        ({"num_hidden_layers": 4, "layer_types": ["linear_attention"] * 4, "hidden_size": 16384}, {}),
+    ],
+)
+def test_a_guess_refuses_nothing(changes: dict[str, Any], settings: dict[str, Any]) -> None:
+    spec = spec_from_config({**WARP, **changes}, "m")
+    placement = Placement(find_gpu("RTX 3060"), settings.get("tensor_parallel_size", 1))
+    found = Setup(model=spec, placement=placement, version=Version("0.24.0"), settings=settings).answer()
+    assert (found.verdict, found.violated) == ("cannot say", ())
+    assert found.dangers
+
+
 @pytest.mark.parametrize(
     ("card", "changes"),
     [

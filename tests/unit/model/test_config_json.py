@@ -63,7 +63,19 @@ def test_shipped_models_are_as_large_as_their_names_and_cards_say() -> None:
             "Distill-Qwen-1.5B": 1.78, "Qwen2.5-VL-7B": 8.3, "Qwen2-VL-7B": 8.3,
             "Qwen3-VL-2B": 2.26, "Qwen3-VL-4B": 4.57, "Qwen3-VL-8B": 8.9, "Scout": 109, "Maverick": 400,
             "Kimi-K2": 1026, "GLM-5": 744, "MiniMax-M2": 229, "MiMo-V2-Flash": 309, "DeepSeek-V2-Lite": 15.7,
-            "h-small": 32.2, "Hunyuan-A13B": 80.4, "whisper-large": 1.54, "Kimi-K2.5": 0.0}  # fmt: skip
+            "h-small": 32.2, "Hunyuan-A13B": 80.4, "whisper-large": 1.54, "Kimi-K2.5": 0.0,
+            "GLM-4.5": 352.8, "GLM-4.6": 352.8, "GLM-4.7": 352.8, "GLM-4.7-Flash": 29.9, "Mistral-Small-3.": 24.0,
+            "Devstral-Small": 23.6, "Ministral-8B": 8.02, "Ministral-3-3B": 3.85, "Ministral-3-8B": 8.92,
+            "Ministral-3-14B": 13.95, "Codestral-22B": 22.2, "Mixtral-8x22B": 140.6, "gemma-2-2b": 2.61,
+            "gemma-2-9b": 9.24, "gemma-2-27b": 27.2, "gemma-3-4b": 4.3, "gemma-3-270m": 0.27,
+            "Qwen3-Embedding-0.6B": 0.596, "Qwen3-Embedding-4B": 4.02, "Qwen3-Embedding-8B": 7.57,
+            "Qwen3-Reranker-8B": 8.19, "Qwen3-Coder-Next": 79.7, "DeepSeek-V3.1": 671, "R1-0528-Qwen3-8B": 8.2,
+            "Phi-4-mini": 3.84,
+            "Phi-3.5-mini": 3.82, "SmolLM2-1.7B": 1.71, "Seed-OSS-36B": 36.15, "bge-m3": 0.568, "reranker-v2-m3": 0.568,
+            "reranker-large": 0.56, "reranker-base": 0.278, "arctic-embed-l": 0.568, "multilingual-e5-large": 0.56,
+            "multilingual-e5-base": 0.278, "bge-large-en": 0.335, "bge-base-en": 0.11, "bge-small-en": 0.0334,
+            "e5-large-v2": 0.335, "e5-base-v2": 0.11, "e5-small-v2": 0.0334, "MiniLM-L6": 0.0227, "MiniLM-L12": 0.0334,
+            "e5-mistral-7b": 7.11, "Nemotron-70B": 70.6, "safeguard-20b": 20.9, "safeguard-120b": 116.8}  # fmt: skip
     for name in shipped_names():
         config = {**shipped_config(name), "quantization_config": None}
         billions = weight_bytes(spec_from_config(config, name), "float16", 1) / 2e9
@@ -91,6 +103,14 @@ def test_a_published_config_is_the_one_that_the_engine_was_asked_about() -> None
         assert {key: value for key, value in shipped.items() if key != "_source"} == asked, published.name
         compared += 1
     assert compared > 50
+
+
+def test_models_that_give_vectors_have_no_head_and_encoders_no_kv_cache() -> None:
+    """Qwen3-Embedding-8B loads 0.62e9 parameters less than Qwen3-8B; a reranker of Qwen3 answers with tokens."""
+    assert not load_model("Qwen/Qwen3-Embedding-8B").has_head
+    assert load_model("Qwen/Qwen3-Reranker-8B").has_head
+    assert not load_model("BAAI/bge-m3").has_head
+    assert load_model("mistralai/Ministral-3-8B-Instruct-2512-BF16").max_context_tokens == 262144
 
 
 def test_every_shipped_model_says_where_its_figures_are_from() -> None:
@@ -207,3 +227,13 @@ def test_a_tower_of_which_nothing_is_known_leaves_the_answer_open() -> None:
     assert not spec_from_config(config, "m").is_modelled
     reckoned = {**CONFIG, "model_type": "kimi_vl", "vision_config": {"vt_hidden_size": 64, "vt_num_hidden_layers": 2}}
     assert spec_from_config({**reckoned, "text_config": CONFIG}, "m").is_modelled
+
+
+def test_an_architecture_that_is_not_modelled_is_called_so_where_its_keys_are_missing() -> None:
+    """LongCat's widths have names of their own. A known family's missing key is the file's fault."""
+    longcat = json.loads((GOLDEN / "oracle" / "configs" / "default-longcat_flash.json").read_text("utf-8"))
+    with pytest.raises(InputError, match=r"not modelled \(model_type longcat_flash\)$"):
+        spec_from_config(longcat, "m")
+    with pytest.raises(InputError) as caught:
+        spec_from_config({"model_type": "llama", "num_hidden_layers": 2}, "m")
+    assert "not modelled" not in str(caught.value)

@@ -25,7 +25,7 @@ def test_a_bridged_pair_of_two_is_nvlink_and_of_four_is_not(gpu: str, version: s
         placement = Placement(card, ranks, joined)
         found[joined] = (
             context_bytes(placement, engine),
-            non_torch_bytes(placement, engine),
+            non_torch_bytes(model, placement, engine),
             float(graph_bytes(model, placement, engine)),
         )
     assert found["nvlink-pairs"] == found["nvlink" if ranks == 2 else "pcie"]
