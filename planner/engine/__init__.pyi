@@ -117,9 +117,17 @@ from planner.engine.versions import NEWEST as NEWEST
 from planner.engine.versions import OFFLOAD_ON_SECOND_RUNNER_SINCE as OFFLOAD_ON_SECOND_RUNNER_SINCE
 from planner.engine.versions import OFFLOAD_WITH_ONE_KIND as OFFLOAD_WITH_ONE_KIND
 from planner.engine.versions import PLAIN_MROPE_SINCE as PLAIN_MROPE_SINCE
+from planner.engine.versions import DRAFTS_ON_SECOND_RUNNER_SINCE as DRAFTS_ON_SECOND_RUNNER_SINCE
+from planner.engine.versions import REJECTION_INVERTS_SINCE as REJECTION_INVERTS_SINCE
+from planner.engine.versions import REJECTION_KEEPS_RAW_SINCE as REJECTION_KEEPS_RAW_SINCE
+from planner.engine.versions import REJECTION_WITH_BONUS_SINCE as REJECTION_WITH_BONUS_SINCE
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
+from planner.engine.versions import SECOND_RUNNER_FOR_DENSE_SINCE as SECOND_RUNNER_FOR_DENSE_SINCE
+from planner.engine.versions import SECOND_RUNNER_FOR_QUANTISED_SINCE as SECOND_RUNNER_FOR_QUANTISED_SINCE
+from planner.engine.versions import SECOND_RUNNER_FOR_THREE_SINCE as SECOND_RUNNER_FOR_THREE_SINCE
 from planner.engine.versions import SECOND_RUNNER_GRAPHS_SINCE as SECOND_RUNNER_GRAPHS_SINCE
 from planner.engine.versions import SECOND_RUNNER_SINCE as SECOND_RUNNER_SINCE
+from planner.engine.versions import SECOND_RUNNER_STAGED_EAGLE_SINCE as SECOND_RUNNER_STAGED_EAGLE_SINCE
 from planner.engine.versions import SHARED_KEYS_LEFT_OUT_SINCE as SHARED_KEYS_LEFT_OUT_SINCE
 from planner.engine.versions import SNAPSHOT_AFTER_NCCL_SINCE as SNAPSHOT_AFTER_NCCL_SINCE
 from planner.engine.versions import SHARED_WORKSPACE_SINCE as SHARED_WORKSPACE_SINCE

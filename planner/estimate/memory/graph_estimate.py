@@ -14,9 +14,10 @@ from typing import Any
 from planner import arrays as columns
 from planner.arrays import FloatColumn
 from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, ResolvedEngine
-from planner.estimate.memory.activations import cublas_bytes, uses_second_runner
+from planner.estimate.memory.activations import cublas_bytes
 from planner.estimate.memory.live_sets import layer_bytes
 from planner.estimate.memory.overheads import captured_sizes, largest_graph_tokens
+from planner.estimate.memory.runners import uses_second_runner
 from planner.hardware import Placement
 from planner.model import Attention, ModelSpec
 from planner.units import MIB

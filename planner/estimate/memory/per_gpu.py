@@ -22,13 +22,14 @@ from msgspec import structs
 from planner import arrays as columns
 from planner.arrays import FloatColumn, IntColumn
 from planner.engine import OFFLOAD_ON_SECOND_RUNNER_SINCE, PLAIN_MROPE_SINCE, SHARED_KEYS_LEFT_OUT_SINCE, ResolvedEngine
-from planner.estimate.memory.activations import activation_bytes, uses_second_runner
+from planner.estimate.memory.activations import activation_bytes
 from planner.estimate.memory.adapters import lora_bytes
 from planner.estimate.memory.drafter import drafter_bytes
 from planner.estimate.memory.graph_estimate import charges_graphs, estimated_graph_bytes
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import KvDivision, SizeMeaning, kv_division
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
+from planner.estimate.memory.runners import uses_second_runner
 from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
 from planner.hardware import GpuSpec, Placement
 from planner.model import DTYPE_BYTES, PER_LAYER_INPUTS, ModelSpec, Quantization, Scheme, without_shared_keys
