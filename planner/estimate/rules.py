@@ -153,6 +153,10 @@ def pinned_bytes(d: Deployment) -> Any:
     return d.engine.swap_space_bytes * d.engine.tensor_parallel_size * d.instances
 
 
+def _free_at_start(d: Deployment) -> Any:
+    return 0 if d.gpu.is_cpu else d.lacking_at_start_bytes
+
+
 def _weights(d: Deployment) -> Any:
     return 0 if d.gpu.is_cpu else d.memory.fullest_weight_bytes - d.memory.total_bytes
 
@@ -239,6 +243,11 @@ RULES: tuple[Rule, ...] = (
          lambda d: f"Too large swap space. {pinned_bytes(d) / GIB:.2f} GiB out of the "
                    f"{(d.placement.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap "
                    "space."),
+    Rule("free memory at the start", _free_at_start,
+         lambda d: f"Free memory on device ({format_gib(d.memory.total_bytes - d.memory.context_bytes)} of "
+                   f"{format_gib(d.memory.total_bytes)}) on startup is less than desired GPU memory utilization "
+                   f"({d.engine.gpu_memory_utilization:g}, {format_gib(d.memory.budget_bytes)}). Decrease GPU memory "
+                   "utilization or reduce GPU memory used by other processes.", OUT_OF_MEMORY),
     Rule("weights fit", _weights,
          lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.fullest_weight_bytes)} on a "
                    f"card of {format_gib(d.memory.total_bytes)}", OUT_OF_MEMORY),

@@ -116,7 +116,14 @@ class Problem:
         """The cards of one host as the study describes them."""
         hardware, container = self.spec.hardware, self.spec.container
         shm_bytes = container.shm_bytes if container else None
-        return Placement(self.gpu, hardware.num_gpus, hardware.interconnect, hardware.host_memory, shm_bytes)
+        return Placement(
+            self.gpu,
+            hardware.num_gpus,
+            hardware.interconnect,
+            hardware.host_memory,
+            shm_bytes,
+            int(hardware.gpu_used or 0),
+        )
 
     @cached_property
     def objective(self) -> Objective:
