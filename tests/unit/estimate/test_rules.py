@@ -89,6 +89,18 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
         "The input size is not aligned with the quantized weight shape",
     ),
+    "experts to share out": (
+        deployment(version="0.24.0", gpu="A100 40GB", num_gpus=2, tensor_parallel_size=2, enable_expert_parallel=True),
+        "Number of experts in the model must be greater than 0",
+    ),
+    "a drafter that is known": (
+        deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "oracle"}'),
+        "Unsupported speculative method: 'oracle'",
+    ),
+    "tokens of the drafter": (
+        deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "ngram"}'),
+        "num_speculative_tokens must be provided",
+    ),
     "quantization as declared": (
         deployment(AWQ, quantization="gptq"),
         "specified in the model config (awq) does not match the quantization method specified in the",
