@@ -102,6 +102,9 @@ ERRORS_NESTED_SINCE = Version("0.11.0")
 MAMBA_PREFIX_ALL = (Version("0.11.0"), Version("0.32.0"))
 """From the first version and before the second, prefix caching keeps a Mamba state per block of tokens (mode `all`,
 models that are SupportsMambaPrefixCaching); 0.10.2 turns prefix caching off, 0.32.0 config/cache.py has no `all`."""
+REJECTION_WITH_BONUS_SINCE = Version("0.11.2")
+"""The first runner's profile run samples draft and bonus tokens together (v1/sample/rejection_sampler.py:forward, which
+takes twice the rows; 0.11.0 does not)."""
 
 # 0.12 to 0.18
 WIDE_GROUPS_SINCE = Version("0.12.0")
@@ -129,6 +132,8 @@ SHARED_WORKSPACE_SINCE = Version("0.14.0")
 v1/worker/workspace.py; 0.11.2 does not)."""
 ASYNC_SCHEDULING_SINCE = Version("0.14.0")
 """Asynchronous scheduling is on by default (vllm@0.14.1 config/vllm.py)."""
+REJECTION_KEEPS_RAW_SINCE = Version("0.14.1")
+"""The rejection sampler keeps the raw logits of the drafts beside those that it changes (0.13.0 does not)."""
 WHOLE_MODEL_CHECKED = (Version("0.14.0.dev0"), Version("0.17.0.dev0"))
 """From the first version and before the second, a pipeline stage had to hold a request's KV cache of every layer
 (vLLM's pull request 33698)."""
@@ -154,6 +159,9 @@ WORKSPACE_CHUNKED_UNTIL = Version("0.18.0")
 not)."""
 WIDER_GROUPS_SINCE = Version("0.18.0")
 """That ratio is 1.5 (0.17.1 has 1.25)."""
+REJECTION_INVERTS_SINCE = Version("0.18.0")
+"""It keeps its random numbers and their inverses (v1/sample/rejection_sampler.py:sample_recovered_tokens; 0.16.0 has
+no inverses)."""
 FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
 """Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
 FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
@@ -193,21 +201,15 @@ not, 0.21 was not read)."""
 PREFIX_LM_BATCH_SINCE = Version("0.22.0")
 """The default max_num_batched_tokens holds the largest image or video of a model that sees it whole (engine/
 arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""
+SECOND_RUNNER_SINCE = Version("0.22.0")
+"""Model runner V2 serves one architecture (config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES; 0.21 was not read)."""
 
 
 # 0.23 and later
-SECOND_RUNNER_SINCE = Version("0.23.0")
-"""Model runner V2 serves some architectures (config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES), unquantised."""
-SECOND_RUNNER_QUANTISED_SINCE = Version("0.24.0")
-"""Model runner V2 serves quantised weights, and some mixtures of experts (config/vllm.py:
-_is_default_v2_model_runner_model)."""
-SECOND_RUNNER_DRAFTS_SINCE = {
-    "eagle": Version("0.23.0"), "eagle3": Version("0.23.0"), "mtp": Version("0.23.0"), "dflash": Version("0.24.0"),
-    "dspark": Version("0.25.0"), "draft_model": Version("0.31.0"), "ngram": Version("0.32.0"),
-    "ngram_gpu": Version("0.32.0"), "medusa": Version("0.33.0"), "mlp_speculator": Version("0.33.0"),
-}  # fmt: skip
-"""First version whose model runner V2 knows a method of speculative decoding; the first runner takes the others
-(config/vllm.py:_get_v2_model_runner_unsupported_features, read in 0.23.0 to 0.33.0)."""
+SECOND_RUNNER_FOR_THREE_SINCE = Version("0.23.0")
+"""It serves three architectures, unquantised (the same place)."""
+SECOND_RUNNER_FOR_QUANTISED_SINCE = Version("0.24.0")
+"""It serves six architectures, quantised too (the same place), and DFlash drafters."""
 FLASHINFER_ON_TURING_UNTIL = Version("0.24.0")
 """V1 prefers FlashInfer on compute capability 7.5, where starts are known to fail; Triton works (vLLM's issue 47549).
 """
@@ -215,8 +217,7 @@ PLAIN_AWQ_IN_BFLOAT16_SINCE = Version("0.24.0")
 """The plain kernels of AWQ and GPTQ compute in bfloat16 too (layers/quantization/auto_awq.py; 0.20.0 has awq.py,
 float16 alone; those between were not read)."""
 SECOND_RUNNER_FOR_DENSE_SINCE = Version("0.25.0")
-"""Model runner V2 serves every model without experts and without states (config/vllm.py:
-_is_default_v2_model_runner_model; 0.24.0 asks for the architecture)."""
+"""Model runner V2 serves every model without experts and states (config/vllm.py:_is_default_v2_model_runner_model)."""
 ASYNC_WITH_NGRAM_SINCE = Version("0.25.0")
 """Asynchronous scheduling works with n-gram speculative decoding; before it is refused, later it depends on the model
 runner (vllm@0.24.0, 0.33.0 config/vllm.py)."""
@@ -231,13 +232,27 @@ line)."""
 MODELOPT_FP8_ON_AMPERE_SINCE = Version("0.27.0")
 """ModelOpt's FP8 runs on compute capability 8.0 (0.27.1 layers/quantization/modelopt.py; 0.24.0 asks for 8.9; those
 between were not read)."""
+OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.28.0")
+"""Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.28.0 v1/worker/gpu/model_runner.py has
+an offloader, 0.27.1 has none)."""
 GRAPHS_OF_DRAFT_BATCHES_SINCE = Version("0.29.0")
 """The captured sizes include those of 1, 2, 4, 8 ... requests that decode with their drafts (config/vllm.py:
 _set_cudagraph_sizes; 0.28.0 does not)."""
 SECOND_RUNNER_FOR_ALL_SINCE = Version("0.29.0")
-"""Model runner V2 serves every architecture (config/vllm.py:use_v2_model_runner; 0.28.0 asks for the architecture)."""
+"""Model runner V2 serves every architecture (config/vllm.py:use_v2_model_runner; 0.28.0 asks for the model)."""
 SECOND_RUNNER_GRAPHS_SINCE = Version("0.29.0")
-"""Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory)."""
+"""Model runner V2 estimates its graphs; before, as 0 bytes (v1/worker/gpu/model_runner.py:profile_cudagraph_memory;
+0.28.0 returns 0)."""
+SECOND_RUNNER_STAGED_EAGLE_SINCE = Version("0.30.0")
+"""Model runner V2 serves EAGLE-3 with pipeline stages (config/vllm.py:_get_v2_model_runner_unsupported_features)."""
+DRAFTS_ON_SECOND_RUNNER_SINCE = {
+    "dflash": SECOND_RUNNER_FOR_QUANTISED_SINCE, "dflash2": SECOND_RUNNER_FOR_QUANTISED_SINCE,
+    "dspark": SECOND_RUNNER_FOR_DENSE_SINCE,
+    "draft_model": Version("0.31.0"), "ngram": Version("0.32.0"), "ngram_gpu": Version("0.32.0"),
+    "medusa": Version("0.33.0"), "mlp_speculator": Version("0.33.0"),
+}  # fmt: skip
+"""Methods of speculative decoding that model runner V2 did not serve at first (the same place). EAGLE and multi-token
+prediction it always served, `suffix` it does not in 0.33."""
 SHARED_KEYS_LEFT_OUT_SINCE = Version("0.30.0")
 """Layers of Gemma 3n that read another's KV cache have queries only (models/gemma3n.py; 0.29.0 has all three)."""
 MAMBA2_CHECKPOINT_SINCE = Version("0.32.0")
@@ -248,9 +263,6 @@ GlmMoeDsaForCausalLM)."""
 PLAIN_MROPE_SINCE = Version("0.32.0")
 """Rotary tables of Qwen3-VL and Qwen3.5 have a row per position instead of four, unless videos are pruned (models/
 qwen3_vl.py:mrope_positions_factor; 0.31.0 does not have it)."""
-OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.32.0")
-"""Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.32.0 v1/worker/gpu/model_runner.py has
-an offloader, 0.24.0 and 0.27.1 have none; those between were not read)."""
 DELTA_CHECKPOINT_SINCE = Version("0.33.0")
 """So does a gated delta net (layers/mamba/gdn/qwen_gdn_linear_attn.py; 0.32.0 does not)."""
 

@@ -13,6 +13,7 @@ from planner.estimate.explore import sweep as sweep
 from planner.estimate.fixes import Fix as Fix
 from planner.estimate.fixes import nearest_fixes as nearest_fixes
 from planner.estimate.fixes import works as works
+from planner.estimate.loaded import loaded_model as loaded_model
 from planner.estimate.moves import changed as changed
 from planner.estimate.margins import MOST_MARGIN as MOST_MARGIN
 from planner.estimate.margins import start_margins as start_margins

@@ -17,7 +17,6 @@ from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint
 from planner.engine import (
     LORA,
-    TOWER_LEFT_OUT_SINCE,
     ResolvedEngine,
     Unmodelled,
     VllmFlags,
@@ -28,6 +27,7 @@ from planner.engine import (
 )
 from planner.estimate.chance import GUESSED_RULES, HOPELESS, OPEN_RULES, start_chance
 from planner.estimate.deployment import Deployment
+from planner.estimate.loaded import loaded_model, loading_danger
 from planner.estimate.memory.intervals import Doubts
 from planner.estimate.memory.kv_layers import drafter_is_guessed
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, RankMemory
@@ -158,19 +158,9 @@ class Setup:
         settings = {**self.settings, **(changes or {})}
         if self.flags.lora is not None:
             settings[LORA] = self.flags.lora
-        model = self._loaded()
+        model = loaded_model(self.model, self.flags, self.version)
         engine = resolve(settings, model, self.placement.gpu, self.version)
         return Deployment.of(model, self.placement, engine, self.instances, self.calibrations)
-
-    def _loaded(self) -> ModelSpec:
-        """The model without its tower, if no prompt may have what the tower reads; with images alone, if no videos."""
-        vision = self.model.vision
-        read = {"image"} | ({"video"} if vision is not None and vision.video_frames else set())
-        read |= {"audio"} if self.model.is_tower_rough else set()
-        leaves_out = self.version >= TOWER_LEFT_OUT_SINCE and read <= self.flags.without
-        if leaves_out and self.model.has_vision_tower:
-            return self.model.without_tower()
-        return self.model.without_videos() if "video" in self.flags.without else self.model
 
     def answer(self) -> Answer:
         """The answer with these settings. A max_model_len of auto is the longest context that fits, as vLLM picks it.
@@ -272,6 +262,8 @@ def answer_of(deployment: Deployment, refused: Sequence[Constraint] = (), flags:
     may = f"by the best estimate; with its doubt about {round(10 * chance) or 1} of 10 such starts succeed"
     found = [*(Danger(c.name, f"{c.message.rstrip('.')} ({may})") for c in lacking)]
     found += [Danger(c.name, c.message) for c in doubtful]
+    if (loading := loading_danger(deployment, flags)) is not None:
+        found.append(loading)
     deployment = _widened(deployment, sum(_share(one, deployment) for one in doubts))
     return Answer(
         deployment,

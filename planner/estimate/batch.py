@@ -92,6 +92,7 @@ def judge_request(request: EstimateRequest) -> Answer:
         request.num_gpus or world,
         request.gpu.interconnect or interconnect_of(request.gpu.name or ""),
         None if request.host_memory_gib is None else round(request.host_memory_gib * GIB),
+        used_bytes=round(request.gpu.used_gib * GIB),
     )
     unknown = tuple(unknown_flags(settings, version))
     setup = Setup(

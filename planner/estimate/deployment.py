@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.arrays import FloatColumn
 from planner.engine import ResolvedEngine
 from planner.estimate.memory.per_gpu import Calibrations, MemoryEstimate, calibration_key, estimate_memory
 from planner.hardware import GpuSpec, Placement
@@ -42,6 +43,18 @@ class Deployment:
             memory=estimate_memory(model, placement, engine, calibration),
             workload_tokens=workload_tokens,
         )
+
+    @property
+    def lacking_at_start_bytes(self) -> FloatColumn:
+        """Bytes that a card lacks of the budget when the engine starts; at most 0 where nothing else is on the card.
+
+        Source: vllm@0.11.0 v1/worker/gpu_worker.py:init_device, 0.24.0 v1/worker/utils.py:request_memory. V0 does not
+        look, and V1 of 0.8 takes what others hold out of the budget.
+        """
+        memory = self.memory
+        if not self.placement.used_bytes or memory.context_in_budget or self.engine.generation == "V0":
+            return 0.0
+        return memory.budget_bytes + memory.context_bytes - memory.total_bytes
 
     @property
     def gpu(self) -> GpuSpec:

@@ -17,6 +17,7 @@ from planner.engine import (
     BITSANDBYTES_ALONE_SINCE,
     FP8_KV_ON_ADA_SINCE,
     ResolvedEngine,
+    flag,
     knows,
     refused_choice,
 )
@@ -30,6 +31,8 @@ MODEL, GPU, NUM_GPUS, INSTANCES = "model", "gpu", "num_gpus", "instances"
 """Names of changes that are no settings of the engine."""
 LARGEST_UTILIZATION = 0.97
 """Largest gpu_memory_utilization advised; the driver and other programs need the rest."""
+DRAFT = "speculative_config"
+"""The setting of a drafter, which may be left out."""
 HARDWARE = frozenset({GPU, NUM_GPUS})
 
 
@@ -86,8 +89,12 @@ def changed(setup: Setup, changes: Point) -> Setup:
             settings.pop("quantization", None)  # it named the other checkpoint's method
     gone = {constraint.message for constraint in unknown_flags(setup.settings, setup.version)}
     kept = tuple(constraint for constraint in setup.refused if constraint.message not in gone)
+    flags = setup.flags
+    if DRAFT in setup.settings and DRAFT not in settings:
+        flags = replace(flags, doubts=tuple(doubt for doubt in flags.doubts if flag(DRAFT) not in doubt.flags))
     return replace(
         setup,
+        flags=flags,
         model=model,
         placement=replace(placement, num_gpus=num_gpus),
         instances=instances,
@@ -269,7 +276,7 @@ def _other_backend(setup: Setup, base: Answer) -> Move:
 
 
 def _left_out(setup: Setup) -> list[Move]:
-    named = ("attention_backend", "kv_cache_dtype", "quantization", "async_scheduling")
+    named = ("attention_backend", "kv_cache_dtype", "quantization", "async_scheduling", DRAFT)
     return [Move(({name: None},)) for name in named if setup.settings.get(name) is not None]
 
 

@@ -11,7 +11,7 @@ from math import ceil, log2
 from typing import Any
 
 from planner.estimate.answer import Answer, Setup
-from planner.estimate.moves import GPU, INSTANCES, MODEL, NUM_GPUS
+from planner.estimate.moves import DRAFT, GPU, INSTANCES, MODEL, NUM_GPUS
 from planner.units import format_count, format_gib
 
 UNKNOWN_SPEED = ("bitsandbytes", "gguf")
@@ -77,7 +77,7 @@ def cost_words(setup: Setup, changes: Mapping[str, Any], before: Mapping[str, An
 def _cost(setup: Setup, name: str, value: Any, before: Any, answer: Answer) -> str:
     """What one change costs, in words; empty if nothing."""
     if value is None:
-        return ""
+        return "no drafter, each request decodes slower" if name == DRAFT else ""
     engine, memory = answer.deployment.engine, answer.deployment.memory
     match name:
         case "max_num_seqs":
@@ -117,7 +117,7 @@ def loss_of(setup: Setup, changes: Mapping[str, Any], before: Mapping[str, Any],
 
 def _loss(setup: Setup, name: str, before: Any, value: Any) -> float:
     if value is None or name not in LOSSES:
-        return 0.0
+        return DRAFTER_LOSS if name == DRAFT else 0.0
     weight = LOSSES[name]
     if name == "max_model_len" and setup.settings.get(name) is None:
         weight = UNASKED_CONTEXT_LOSS
@@ -139,6 +139,8 @@ UNASKED_CONTEXT_LOSS = 1.0
 """Cost of halving a context that nobody asked for."""
 SLOW_KERNEL_LOSS = 1.5
 """More, for kernels that are known to be slow."""
+DRAFTER_LOSS = 0.8
+"""Cost of going without a drafter."""
 DANGER_LOSS = 3.0
 CHEAP_LOSS = 1.5
 """Loss up to which a change is so small that nobody needs other cards."""

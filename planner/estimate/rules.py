@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
 from planner.engine import OFFLOAD_WITH_ONE_KIND
+from planner.estimate import draft_rules as drafts
 from planner.estimate import kernel_rules as kernels
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import (
@@ -153,6 +154,10 @@ def pinned_bytes(d: Deployment) -> Any:
     return d.engine.swap_space_bytes * d.engine.tensor_parallel_size * d.instances
 
 
+def _free_at_start(d: Deployment) -> Any:
+    return 0 if d.gpu.is_cpu else d.lacking_at_start_bytes
+
+
 def _weights(d: Deployment) -> Any:
     return 0 if d.gpu.is_cpu else d.memory.fullest_weight_bytes - d.memory.total_bytes
 
@@ -187,6 +192,12 @@ RULES: tuple[Rule, ...] = (
                    f"{d.engine.tensor_parallel_size}"),
     Rule("shards align", _shards,
          _shards_message),
+    Rule("experts to share out", drafts.lacks_experts,
+         lambda _: "Number of experts in the model must be greater than 0 when expert parallelism is enabled."),
+    Rule("a drafter that is known", drafts.is_no_method, drafts.method_message),
+    Rule("tokens of the drafter", drafts.lacks_draft_tokens,
+         lambda _: "num_speculative_tokens must be provided with speculative model unless the draft model config "
+                   "contains an n_predict parameter."),
     Rule("quantization as declared", kernels.is_declared_otherwise,
          lambda d: kernels.quantization_conflict(d.model, d.engine.quantization) or ""),
     Rule("dtype of quantization", kernels.lacks_dtype,
@@ -239,6 +250,11 @@ RULES: tuple[Rule, ...] = (
          lambda d: f"Too large swap space. {pinned_bytes(d) / GIB:.2f} GiB out of the "
                    f"{(d.placement.host_memory_bytes or 0) / GIB:.2f} GiB total CPU memory is allocated for the swap "
                    "space."),
+    Rule("free memory at the start", _free_at_start,
+         lambda d: f"Free memory on device ({format_gib(d.memory.total_bytes - d.memory.context_bytes)} of "
+                   f"{format_gib(d.memory.total_bytes)}) on startup is less than desired GPU memory utilization "
+                   f"({d.engine.gpu_memory_utilization:g}, {format_gib(d.memory.budget_bytes)}). Decrease GPU memory "
+                   "utilization or reduce GPU memory used by other processes.", OUT_OF_MEMORY),
     Rule("weights fit", _weights,
          lambda d: f"CUDA out of memory while loading the weights: {format_gib(d.memory.fullest_weight_bytes)} on a "
                    f"card of {format_gib(d.memory.total_bytes)}", OUT_OF_MEMORY),

@@ -67,8 +67,12 @@ MACHINES = {"dgxspark": "GB10", "jetsonthor": "Thor", "jetsonagxthor": "Thor"}
 def find_gpu(name: str) -> GpuSpec:
     """The card of that name. Case, spaces and RTX are ignored; the memory may be left out where only one size exists.
 
+    Several names with + between them are different cards of one host, of which the weakest decides.
+
     Raises InputError listing near names.
     """
+    if UNLIKE in name:
+        return weakest([find_gpu(one.strip()) for one in name.split(UNLIKE)])
     alike = []
     name = MACHINES.get(_plain(name), name)
     for gpu in GPUS:
@@ -82,6 +86,26 @@ def find_gpu(name: str) -> GpuSpec:
         return alike[0]
     _refuse_old(name)
     raise InputError(f"GPU {name!r} is not known{_near_cards(name, [gpu.name for gpu in alike])}")
+
+
+UNLIKE = "+"
+"""Between the names of different cards in one host: `RTX 3090 + RTX A5000`."""
+
+
+def weakest(cards: Sequence[GpuSpec]) -> GpuSpec:
+    """What a group of different cards can do together: the least of each figure, as the same share goes to each.
+
+    Every rank takes its own card's share of memory, and the pool is that of the rank with the least room
+    (vllm@0.24.0 v1/core/kv_cache_utils.py:get_kv_cache_configs); a step waits for the slowest.
+    """
+    smallest = min(cards, key=lambda card: card.memory_bytes)
+    return replace(
+        smallest,
+        name=f" {UNLIKE} ".join(dict.fromkeys(card.name for card in cards)),
+        memory_bandwidth_bytes_per_s=min(card.memory_bandwidth_bytes_per_s for card in cards),
+        peak_flop_per_s=min(card.peak_flop_per_s for card in cards),
+        compute_capability=min(card.compute_capability for card in cards),
+    )
 
 
 def recognise(name: str, memory_bytes: int) -> GpuSpec:
@@ -122,6 +146,8 @@ class GpuRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     name: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     memory_gib: Amount | None = None
     """Memory of one card as CUDA reports it, in GiB. A size from LABELS_GIB is read as the label; CUDA shows less."""
+    used_gib: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+    """Memory of each card that other processes hold, in GiB: a desktop, a second server."""
     interconnect: Interconnect | None = None
     compute_capability: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d$")] | None = None
 
@@ -152,6 +178,12 @@ VISIBLE_SHARE = 0.98
 def card_of(request: GpuRequest) -> tuple[GpuSpec, list[str]]:
     """The requested card, and one note per guess about it. Raises InputError if its memory is needed but not given."""
     name = request.name or ""
+    if UNLIKE in name:
+        asked = [msgspec.structs.replace(request, name=one.strip()) for one in name.split(UNLIKE)]
+        found = [card_of(one) for one in asked]
+        card = weakest([card for card, _ in found])
+        guesses = dict.fromkeys(note for _, several in found for note in several)
+        return card, [*guesses, f"of different cards the smallest decides: {format_gib(card.memory_bytes)} of each"]
     plain = _NOISE.sub("", name.lower())
     label = _label_gib(request)
     known = [gpu for gpu in GPUS if plain and _NOISE.sub("", gpu.name.lower()) == plain]

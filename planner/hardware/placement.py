@@ -20,6 +20,9 @@ class Placement:
     shm_bytes: int | None = None
     """Size of the container's own /dev/shm; None: the host's, or not known."""
 
+    used_bytes: int = 0
+    """Memory of each card that other processes hold: a desktop, a second server."""
+
     def bridged(self, ranks: int) -> bool:
         """Whether NVLink joins all cards of a group of that many ranks; bridged pairs join a group of two only."""
         return self.interconnect == "nvlink" or (self.interconnect == "nvlink-pairs" and ranks == 2)

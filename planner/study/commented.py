@@ -41,6 +41,7 @@ WORDS: dict[str, str] = {
     "hardware.gpu": "A card's name as planner gpus lists it, or CPU.",
     "hardware.num_gpus": "Number of cards to use.",
     "hardware.gpu_memory": "Memory of one card as CUDA reports it, as 23.58GiB, where the table is wrong.",
+    "hardware.gpu_used": "Memory of each card that others hold, as 1.5GiB for a desktop; none by default.",
     "hardware.gpu_ids": "Indices of the cards to use, as [2, 3]; by default the first num_gpus.",
     "hardware.interconnect": "How the cards are joined: pcie, nvlink, nvlink-pairs or none.",
     "hardware.host_memory": "Memory of the host that engines may use, as 64GiB; by default what it has.",

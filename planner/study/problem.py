@@ -20,6 +20,7 @@ from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
 from planner.engine import (
     FIELDS,
+    LORA,
     USE_V1_ENV,
     Unmodelled,
     VllmFlags,
@@ -31,7 +32,7 @@ from planner.engine import (
     supported_version,
 )
 from planner.errors import InputError
-from planner.estimate import Calibrations, Deployment
+from planner.estimate import Calibrations, Deployment, loaded_model
 from planner.hardware import GpuSpec, Placement, find_gpu
 from planner.model import ModelSpec, load_model
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
@@ -91,8 +92,8 @@ class Problem:
         )
         if spec.hardware.gpu_memory is not None:
             gpu = replace(gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
-        models = {name: _model(name, variant) for name, variant in spec.models.items()}
         passed = read_extra_args(spec.engine.extra_args, version, f"{spec.name}: engine.extra_args")
+        models = {name: loaded_model(_model(name, one), passed, version) for name, one in spec.models.items()}
         choices, left_out = _choices(spec, space, version, settings(passed.settings))
         return cls(spec, space, workload, version, gpu, models, choices, choices.default_candidate(), left_out, passed)
 
@@ -115,7 +116,14 @@ class Problem:
         """The cards of one host as the study describes them."""
         hardware, container = self.spec.hardware, self.spec.container
         shm_bytes = container.shm_bytes if container else None
-        return Placement(self.gpu, hardware.num_gpus, hardware.interconnect, hardware.host_memory, shm_bytes)
+        return Placement(
+            self.gpu,
+            hardware.num_gpus,
+            hardware.interconnect,
+            hardware.host_memory,
+            shm_bytes,
+            int(hardware.gpu_used or 0),
+        )
 
     @cached_property
     def objective(self) -> Objective:
@@ -195,6 +203,8 @@ class Problem:
             columns = {**columns, "kv_cache_memory_bytes": _whole_gib(env[CPU_KV_ENV]) * GIB}
         if USE_V1_ENV in env:
             columns = {**columns, USE_V1_ENV: env[USE_V1_ENV]}
+        if self.passed.lora is not None:
+            columns = {**columns, LORA: self.passed.lora}
         return Deployment.of(
             model,
             self.placement,

@@ -71,6 +71,8 @@ class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     num_gpus: Positive = 1
     gpu_memory: Bytes | None = None
     """Total memory of one card in bytes as CUDA reports it, if known better than from the table."""
+    gpu_used: Bytes | None = None
+    """Memory of each card in bytes that other processes hold; none by default."""
     gpu_ids: Annotated[tuple[NonNegative, ...], msgspec.Meta(min_length=1)] | None = None
     """Indices of the machine's cards to use, as the driver counts them; by default the first `num_gpus`."""
     interconnect: Interconnect = "pcie"
@@ -78,7 +80,7 @@ class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     cpu_cores: Positive | None = None
 
     def __post_init__(self) -> None:
-        _refuse_without_unit(gpu_memory=self.gpu_memory, host_memory=self.host_memory)
+        _refuse_without_unit(gpu_memory=self.gpu_memory, gpu_used=self.gpu_used, host_memory=self.host_memory)
         if self.gpu_ids is not None and len(set(self.gpu_ids)) != self.num_gpus:
             raise ValueError(f"gpu_ids: {len(set(self.gpu_ids))} different cards; num_gpus is {self.num_gpus}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ class Comparison:
     observed: float
     is_covered: bool | None
     """Whether the 90 % interval holds what was observed; None where there is no interval."""
+    half_width: float = 0.0
+    """Half width of that interval."""
 
     @property
     def error(self) -> float:
@@ -61,6 +64,10 @@ class Start:
     assumed: tuple[str, ...]
     answer: dict[str, Any]
     comparisons: tuple[Comparison, ...]
+    source: str = ""
+    """Where the log is from; all starts of one repository, thread or run of our own are one source."""
+    cards: int = 1
+    is_hopper: bool = False
 
     @property
     def has_card(self) -> bool:
@@ -79,13 +86,15 @@ class Start:
         return next((c for c in self.comparisons if c.component == component), None)
 
 
-def load_starts(path: Path = STARTS) -> list[Start]:
+def load_starts(path: Path = STARTS, is_hidden: bool = False) -> list[Start]:
+    """The starts of a file, answered. `is_hidden`: as if the models' types were not known."""
     document = json.loads(path.read_text("utf-8"))
-    return [_start(record, document["models"]) for record in document["records"]]
+    return [_start(record, document["models"], is_hidden) for record in document["records"]]
 
 
-def _start(record: dict[str, Any], models: dict[str, dict[str, Any]]) -> Start:
-    request = {"id": record["id"], **record["request"], "model": _config(record["request"]["model"], models)}
+def _start(record: dict[str, Any], models: dict[str, dict[str, Any]], is_hidden: bool = False) -> Start:
+    config = _config(record["request"]["model"], models)
+    request = {"id": record["id"], **record["request"], "model": _hidden(config) if is_hidden else config}
     found = answer(request)
     has_card = not {"gpu", "any gpu"} & set(record["assumed"])
     return Start(
@@ -96,7 +105,22 @@ def _start(record: dict[str, Any], models: dict[str, dict[str, Any]]) -> Start:
         assumed=tuple(record["assumed"]),
         answer=found,
         comparisons=tuple(_compare(found, record["observed"], has_card)) if "error" not in found else (),
+        source=_source(record["source"]),
+        cards=record["request"].get("num_gpus") or 1,
+        is_hopper=bool(re.search(r"H\d{2,3}", record["request"]["gpu"].get("name") or "")),
     )
+
+
+def _hidden(config: dict[str, Any]) -> dict[str, Any]:
+    """The same config.json under a type that nobody knows."""
+    hidden = {**config, "model_type": "unheard_of", "architectures": ["UnheardOfForCausalLM"]}
+    parts = {key: part for key, part in config.items() if isinstance(part, dict) and "model_type" in part}
+    return hidden | {key: {**part, "model_type": "unheard_of"} for key, part in parts.items() if "vision" not in key}
+
+
+def _source(text: str) -> str:
+    """The repository or thread of a public log; a run of our own, and an unnamed repository, by its whole words."""
+    return re.split(r"[@: (]", text)[0] if text.startswith("github.com") else text
 
 
 def _config(name: str, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -125,7 +149,8 @@ def _compare(found: dict[str, Any], observed: dict[str, Any], has_card: bool) ->
         if real is None or real <= 0 or (component.startswith("KV") and not has_card):
             continue
         low, high = _interval(found, key)
-        yield Comparison(component, float(found[key]), float(real), low <= real <= high if high > low else None)
+        is_covered = low <= real <= high if high > low else None
+        yield Comparison(component, float(found[key]), float(real), is_covered, max(high - float(found[key]), 0.0))
 
 
 def _interval(found: dict[str, Any], key: str) -> tuple[float, float]:

@@ -13,12 +13,15 @@ from planner import arrays as columns
 from planner.arrays import FloatColumn
 from planner.engine import (
     COMPILE_COUNTS_SINCE,
+    REJECTION_INVERTS_SINCE,
+    REJECTION_KEEPS_RAW_SINCE,
+    REJECTION_WITH_BONUS_SINCE,
     TRITON_TOP_K_SINCE,
     ResolvedEngine,
 )
 from planner.estimate.memory.image_encoder import encoder_bytes, is_counted
 from planner.estimate.memory.live_sets import layer_bytes, shared_workspace_bytes
-from planner.estimate.memory.model_runner import uses_second_runner
+from planner.estimate.memory.runners import uses_second_runner
 from planner.estimate.memory.weights import Rank, padded_vocab_size
 from planner.hardware import GpuSpec
 from planner.model import DTYPE_BYTES, ModelSpec
@@ -82,6 +85,12 @@ FIRST_RUNNER_BYTES_PER_LOGIT = 14.0
 """Bytes per logit of the first runner: 16-bit logits, fp32 logits, probabilities and random numbers (vllm@0.24.0
 v1/sample/ops/topk_topp_sampler.py:forward_native). With the kernel's buffer it is exact in three starts of 0.24 with
 128, 256 and 1024 sequences."""
+REJECTION_BYTES_PER_LOGIT = 26.0
+"""The same of its rejection sampler, which runs after the sampler with a drafter: 16-bit logits of a draft token and a
+bonus token (4), those of the bonus token (2), its raw fp32 logits (4), the draft's raw fp32 logits (4), a copy (4),
+its probabilities (4) and random numbers (4); since 0.18 their inverses too (vllm@0.16.0, 0.26.0 v1/worker/
+gpu_model_runner.py:_dummy_sampler_run, v1/sample/rejection_sampler.py:forward, rejection_sample). Model runner V2 does
+not profile it (v1/worker/gpu/model_runner.py:_dummy_sampler_run)."""
 TRITON_PROGRAMS, TRITON_ROWS = 132, 8
 """Most rows of the top-k kernel's fp32 buffer, one per multiprocessor (132 on Hopper, 48 to 170 on other cards), and
 the fewest rows that this kernel takes; fewer are sorted (v1/sample/ops/topk_topp_triton.py)."""
@@ -101,7 +110,13 @@ def _sampler_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> Any:
         values = SECOND_RUNNER_BYTES_PER_LOGIT * rows
     elif engine.version >= TRITON_TOP_K_SINCE:
         buffer = 4 * columns.minimum(rows, TRITON_PROGRAMS)
-        values = columns.where(rows >= TRITON_ROWS, FIRST_RUNNER_BYTES_PER_LOGIT * rows + buffer, sorts)
+        per_logit = FIRST_RUNNER_BYTES_PER_LOGIT
+        if engine.speculation is not None:
+            per_logit = REJECTION_BYTES_PER_LOGIT + 4 * (engine.version >= REJECTION_INVERTS_SINCE)
+            buffer = 0 * buffer  # less than what is made after it
+        values = columns.where(rows >= TRITON_ROWS, per_logit * rows + buffer, sorts)
+    elif engine.speculation is not None and engine.version >= REJECTION_WITH_BONUS_SINCE:
+        values = sorts + (8 + 4 * (engine.version >= REJECTION_KEEPS_RAW_SINCE)) * rows
     return DTYPE_BYTES[engine.dtype] * tokens * model.hidden_size + values * model.vocab_size
 
 

@@ -17,8 +17,8 @@ from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, R
 from planner.estimate.memory.activations import cublas_bytes
 from planner.estimate.memory.graph_sizes import decoded_at_once
 from planner.estimate.memory.live_sets import layer_bytes
-from planner.estimate.memory.model_runner import uses_second_runner
 from planner.estimate.memory.overheads import captured_sizes, largest_graph_tokens
+from planner.estimate.memory.runners import uses_second_runner
 from planner.hardware import Placement
 from planner.model import Attention, ModelSpec
 from planner.units import MIB

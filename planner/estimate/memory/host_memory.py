@@ -12,7 +12,7 @@ from planner import arrays as columns
 from planner.arrays import FloatColumn
 from planner.engine import ResolvedEngine
 from planner.estimate.memory.image_encoder import is_counted, pixels_bytes, profiled_items
-from planner.estimate.memory.model_runner import uses_second_runner
+from planner.estimate.memory.runners import uses_second_runner
 from planner.model import DTYPE_BYTES, ModelSpec
 
 

@@ -115,7 +115,11 @@ def doubts(
     peak = 0.05 * GIB + 0.05 * activations + without_compiling
     if gpu.compute_capability[0] != 9:
         peak = peak + OTHER_KERNEL_FRACTION * experts_workspace_bytes(model, gpu, engine)
-    alone, bridged = engine.world_size == 1, placement.bridged(engine.world_size)
+    ranks = engine.world_size
+    if engine.data_parallel_size > 1 and model.experts is not None:  # the replicas exchange tokens for their experts
+        peak = peak + engine.data_parallel_size * experts_workspace_bytes(model, gpu, engine)
+        ranks *= engine.data_parallel_size
+    alone, bridged = ranks == 1, placement.bridged(ranks)
     outside: FloatColumn = (0.2 if alone else 0.8 if bridged else 0.25) * GIB
     if gpu.shares_host_memory:
         outside = UNIFIED_BYTES + UNIFIED_FRACTION * activations

@@ -33,7 +33,7 @@ from planner.engine import (
     keeps_state_per_block,
 )
 from planner.estimate.memory.kv_layers import KvFormat, LayerCache, layer_caches
-from planner.estimate.memory.model_runner import uses_second_runner
+from planner.estimate.memory.runners import uses_second_runner
 from planner.estimate.memory.weights import Rank, layers_per_stage
 from planner.model import DeltaNet, Mamba, ModelSpec
 

@@ -51,11 +51,11 @@ def context_in_budget(engine: ResolvedEngine) -> bool:
 
 
 def context_bytes(placement: Placement, engine: ResolvedEngine) -> float:
-    """Bytes on the card before the engine's first snapshot: the CUDA context and, since 0.11, NCCL's buffers."""
+    """Bytes on the card before the engine's first snapshot: other processes', the CUDA context, NCCL's since 0.11."""
     context = _CONTEXT_ON_HOPPER_BYTES if placement.gpu.compute_capability >= (9, 0) else CONTEXT_BYTES
     if engine.world_size > 1 and placement.bridged(engine.world_size) and engine.version >= SNAPSHOT_AFTER_NCCL_SINCE:
         context += _NCCL_BEFORE_SNAPSHOT_BYTES
-    return context
+    return context + placement.used_bytes
 
 
 def non_torch_bytes(
@@ -69,7 +69,7 @@ def non_torch_bytes(
 
 
 def _process_bytes(placement: Placement, engine: ResolvedEngine, is_rank_0: bool) -> FloatColumn:
-    context = CONTEXT_BYTES if context_in_budget(engine) else 0.0
+    context = CONTEXT_BYTES + placement.used_bytes if context_in_budget(engine) else 0.0
     if placement.gpu.shares_host_memory and engine.generation == "V1":
         context += HOST_BYTES
     if engine.world_size == 1:

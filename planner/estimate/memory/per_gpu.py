@@ -28,9 +28,9 @@ from planner.estimate.memory.drafter import drafter_bytes
 from planner.estimate.memory.graph_estimate import charges_graphs, estimated_graph_bytes
 from planner.estimate.memory.intervals import Doubts, calibrated_doubts, doubts
 from planner.estimate.memory.kv_cache import KvDivision, SizeMeaning, kv_division
-from planner.estimate.memory.model_runner import uses_second_runner
 from planner.estimate.memory.overheads import context_bytes, context_in_budget, graph_bytes, non_torch_bytes
-from planner.estimate.memory.weights import Rank, distinct_ranks, rank_weight_bytes, weight_bytes
+from planner.estimate.memory.runners import uses_second_runner
+from planner.estimate.memory.weights import ExpertSplit, Rank, distinct_ranks, rank_weight_bytes, weight_bytes
 from planner.hardware import GpuSpec, Placement
 from planner.model import DTYPE_BYTES, PER_LAYER_INPUTS, ModelSpec, Quantization, Scheme, without_shared_keys
 from planner.units import GIB
@@ -299,7 +299,7 @@ def _rank_memory(
         engine.tensor_parallel_size,
         engine.pipeline_parallel_size,
         rank,
-        engine.enable_expert_parallel,
+        ExpertSplit(engine.data_parallel_size, engine.enable_expert_parallel),
     )
     weights: Any = columns.floor(columns.maximum(loaded - offloaded_bytes(model, engine), 0))
     weights = weights + lora_bytes(model, engine, rank)

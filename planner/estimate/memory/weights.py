@@ -89,18 +89,30 @@ def distinct_ranks(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class ExpertSplit:
+    """How routed experts are shared out, over the ranks of all data-parallel replicas together.
+
+    Source: vllm@0.8.5 fused_moe/layer.py:FusedMoE; 0.11.0..0.32.0 fused_moe/config.py:FusedMoEParallelConfig.make.
+    """
+
+    replicas: int = 1
+    """data_parallel_size: each rank holds a share of tensor x data parallel ranks; the rest of a model is in each."""
+    is_whole: bool = False
+    """Whether ranks hold whole experts (enable_expert_parallel) instead of a part of each."""
+
+
 def weight_bytes(
     model: ModelSpec,
     dtype: str,
     tensor_parallel_size: int,
     pipeline_parallel_size: int = 1,
-    expert_parallel: bool = False,
+    experts: ExpertSplit = ExpertSplit(),
 ) -> int:
     """Bytes that torch counts as allocated after loading, on the fullest rank."""
     ranks = distinct_ranks(model.num_hidden_layers, tensor_parallel_size, pipeline_parallel_size, one_samples=False)
     return max(
-        rank_weight_bytes(model, dtype, tensor_parallel_size, pipeline_parallel_size, rank, expert_parallel)
-        for rank in ranks
+        rank_weight_bytes(model, dtype, tensor_parallel_size, pipeline_parallel_size, rank, experts) for rank in ranks
     )
 
 
@@ -111,7 +123,7 @@ def rank_weight_bytes(
     tensor_parallel_size: int,
     pipeline_parallel_size: int,
     rank: Rank,
-    expert_parallel: bool = False,
+    experts: ExpertSplit = ExpertSplit(),
 ) -> int:
     """Bytes that torch counts as allocated after loading, on one rank.
 
@@ -123,7 +135,7 @@ def rank_weight_bytes(
     if not model.is_known and model.held is None and model.checkpoint_bytes is not None:
         return model.checkpoint_bytes // (tensor_parallel_size * pipeline_parallel_size)
     tensors = rank_tensor_bytes(
-        model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, expert_parallel,
+        model, dtype, tensor_parallel_size, rank.num_layers, rank.is_first, rank.is_last, experts,
         rank.first_layer,
     )  # fmt: skip
     beside = _beside_the_language_model(model, dtype) // tensor_parallel_size if rank.is_first else 0
@@ -149,7 +161,7 @@ def rank_tensor_bytes(
     num_layers: int,
     is_first: bool,
     is_last: bool,
-    expert_parallel: bool = False,
+    experts: ExpertSplit = ExpertSplit(),
     first_layer: int = 0,
 ) -> Iterator[int]:
     """Sizes of a rank's tensors in order of creation: embedding, layers, last norm, head."""
@@ -164,7 +176,7 @@ def rank_tensor_bytes(
         yield vocabulary
     if is_first:
         for module in model.beside:
-            yield from _module(module, None, itemsize, tp, expert_parallel)
+            yield from _module(module, None, itemsize, tp, experts)
     tables: set[tuple[int, float, float]] = set()
     sizes: dict[tuple[Any, ...], tuple[list[int], list[int]]] = {}
     for number, layer in enumerate(model.layers.part(first_layer, num_layers), first_layer):
@@ -174,7 +186,7 @@ def rank_tensor_bytes(
         key = (layer, schemes, held)
         if key not in sizes:
             bytes_of = [
-                list(_module(module, scheme, itemsize, _ranks(model, module, tp), expert_parallel, stored))
+                list(_module(module, scheme, itemsize, _ranks(model, module, tp), experts, stored))
                 for module, scheme, stored in zip(modules, schemes, held, strict=True)
                 if model.quantization is not None or not module.is_copy
             ]
@@ -274,16 +286,22 @@ def _table_bytes(model: ModelSpec, table: tuple[int, float, float], itemsize: in
 
 
 def _module(
-    module: Module, scheme: Scheme | None, itemsize: int, tp: int, expert_parallel: bool = False, held: int = 0
+    module: Module,
+    scheme: Scheme | None,
+    itemsize: int,
+    tp: int,
+    experts: ExpertSplit = ExpertSplit(),
+    held: int = 0,
 ) -> Iterator[int]:
     """Bytes of a module's tensors on a rank: its weight, or the tensors of its quantised form; then the bias.
 
-    Tensor parallelism cuts every expert; expert parallelism gives each rank whole experts. `held`: bytes of the module
-    in the checkpoint, 0 if they are not known; MXFP4 experts are padded, whatever the checkpoint holds.
+    Tensor parallelism cuts every expert, expert parallelism gives each rank whole ones; replicas share them too.
+    `held`: bytes of the module in the checkpoint, 0 if they are not known; MXFP4 experts are padded, whatever it holds.
     """
     count = 1
     if module.copies:
-        count, tp = (-(-module.copies // tp), 1) if expert_parallel else (module.copies, tp)
+        tp = tp * experts.replicas
+        count, tp = (-(-module.copies // tp), 1) if experts.is_whole else (module.copies, tp)
     outputs, inputs = module.shape(tp)
     if held and (scheme is None or scheme.packing != "mxfp4"):
         rows, columns = module.shape(1)

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
+from planner.engine.command.meaning import read_flags
+from planner.errors import InputError
 from planner.estimate.answer import Setup, unknown_flags
 from planner.estimate.fixes import Fix, nearest_fixes
 from planner.estimate.moves import BOUNDS
@@ -49,6 +51,7 @@ def anew(setup: Setup, fix: Fix) -> Setup:
         settings=named,
         instances=instances,
         refused=tuple(unknown_flags(named, setup.version)),
+        flags=setup.flags,
     )
 
 
@@ -223,6 +226,62 @@ def test_every_fix_of_any_question_starts_within_its_bounds(where: tuple[Any, ..
         assert keeps_its_word(setup, fix), fix.text
         assert is_sensible(setup, fix), fix.text
         assert ("at risk (" in fix.text) == (fix.makes_it_start and fix.answer.verdict == "at risk")
+
+
+MTP = '{"method": "mtp", "num_speculative_tokens": 3}'
+EAGLE = '{"method": "eagle3", "model": "a/eagle3", "num_speculative_tokens": 3}'
+DRAFT = '{"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3}'
+NGRAM = '{"method": "ngram", "num_speculative_tokens": 3}'
+FEATURES: tuple[tuple[dict[str, Any], list[str], float], ...] = (
+    ({}, ["--enable-lora", "--max-loras", "8", "--max-lora-rank", "128"], 0.0),
+    ({}, ["--enable-sleep-mode"], 0.0),
+    ({}, [], 3.0),
+    ({"speculative_config": NGRAM}, [], 0.0),
+    ({"speculative_config": EAGLE}, [], 0.0),
+    ({"speculative_config": DRAFT}, [], 0.0),
+    ({"speculative_config": MTP, "max_num_seqs": 1024}, [], 0.0),
+    ({"data_parallel_size": 2, "enable_expert_parallel": True}, [], 0.0),
+    ({"cpu_offload_gb": 8.0}, [], 0.0),
+    ({"kv_cache_memory_bytes": 30 * GIB}, [], 0.0),
+    ({"kv_cache_dtype": "fp8"}, [], 0.0),
+    ({"kv_cache_dtype": "nvfp4"}, [], 0.0),
+    ({"kv_cache_dtype": "int8_per_token_head"}, [], 0.0),
+    ({"kv_cache_dtype": "turboquant_4bit_nc"}, [], 0.0),
+    ({}, ["--compilation-config", '{"cudagraph_mode": "PIECEWISE"}'], 0.0),
+)
+"""Settings, flags beside them, memory that others hold in GiB."""
+SERVED = ("Qwen/Qwen3-14B", "Qwen/Qwen3-30B-A3B", "Qwen/Qwen3.6-27B-FP8", "google/gemma-3-27b-it")
+PLACES = ("RTX 4090", "RTX 5090", "RTX 3090 + A100 40GB", "H100 80GB")
+RELEASES = ("0.8.5", "0.11.0", "0.24.0", "0.28.0", "0.32.0")
+
+
+@settings(max_examples=12, derandomize=True, deadline=None)
+@given(*map(st.sampled_from, (FEATURES, SERVED, PLACES, RELEASES)), st.sampled_from((1, 2)))
+def test_every_fix_starts_whatever_else_takes_memory(
+    feature: tuple[dict[str, Any], list[str], float], model: str, place: str, version: str, num_gpus: int
+) -> None:
+    said, words, used_gib = feature
+    plain = setup_for(model, place, num_gpus, version, max_model_len=16384, **said)
+    try:
+        flags = read_flags(words, plain.version)
+    except InputError:  # a release that lacks the flag
+        return
+    setup = replace(plain, flags=flags, placement=replace(plain.placement, used_bytes=round(used_gib * GIB)))
+    for fix in nearest_fixes(setup):
+        assert fix.answer.verdict in {"starts", "at risk"}, fix.text
+        assert keeps_its_word(setup, fix), fix.text
+        assert is_sensible(setup, fix), fix.text
+
+
+def test_going_without_a_drafter_is_a_fix_where_it_takes_the_room() -> None:
+    draft = DRAFT.replace("0.6B", "4B")
+    fixes = nearest_fixes(
+        setup_for("Qwen/Qwen3-8B", "RTX 4090", 1, "0.24.0", max_model_len=16384, speculative_config=draft)
+    )
+    without = [fix for fix in fixes if "speculative_config" in fix.changes]
+    assert without
+    assert all(fix.answer.deployment.engine.speculation is None for fix in without)
+    assert "no drafter" in without[0].text
 
 
 def test_an_fp8_kv_cache_is_offered_only_where_it_is_served() -> None:

@@ -41,6 +41,7 @@ def deployment(
     host_gib: int | None = None,
     workload_tokens: int = 0,
     shm_mib: int | None = None,
+    used_gib: int = 0,
     **settings: Any,
 ) -> Deployment:
     """A deployment that starts, unless an argument breaks it."""
@@ -51,6 +52,7 @@ def deployment(
         num_gpus,
         host_memory_bytes=None if host_gib is None else host_gib * GIB,
         shm_bytes=None if shm_mib is None else shm_mib * MIB,
+        used_bytes=used_gib * GIB,
     )
     return Deployment.of(spec, placement, engine, instances, workload_tokens=workload_tokens)
 
@@ -86,6 +88,18 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "shards align": (
         deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
         "The input size is not aligned with the quantized weight shape",
+    ),
+    "experts to share out": (
+        deployment(version="0.24.0", gpu="A100 40GB", num_gpus=2, tensor_parallel_size=2, enable_expert_parallel=True),
+        "Number of experts in the model must be greater than 0",
+    ),
+    "a drafter that is known": (
+        deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "oracle"}'),
+        "Unsupported speculative method: 'oracle'",
+    ),
+    "tokens of the drafter": (
+        deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "ngram"}'),
+        "num_speculative_tokens must be provided",
     ),
     "quantization as declared": (
         deployment(AWQ, quantization="gptq"),
@@ -150,6 +164,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "swap space fits host memory": (
         deployment(num_gpus=2, instances=2, swap_space=23, host_gib=64),
         "Too large swap space. 46.00 GiB out of the 64.00 GiB total CPU memory",
+    ),
+    "free memory at the start": (
+        deployment(gpu="H200", version="0.24.0", used_gib=20),
+        "is less than desired GPU memory utilization (0.92, ",
     ),
     "weights fit": (deployment("Qwen/Qwen3-32B"), "CUDA out of memory while loading the weights"),
     "KV cache fits the card": (

@@ -40,7 +40,9 @@ def row(text: str, name: str) -> str:
     return next(line for line in text.splitlines() if f"│ {name}" in line)
 
 
-@pytest.mark.parametrize(("version", "where"), [("0.8.5", "outside"), ("0.10.2", "outside"), ("0.22.0", "inside")])
+@pytest.mark.parametrize(
+    ("version", "where"), [("0.8.5", "outside"), ("0.10.2", "outside"), ("0.21.0", "inside"), ("0.22.0", "outside")]
+)
 def test_graphs_are_where_this_version_counts_them(version: str, where: str) -> None:
     setup = setup_for(model="Qwen/Qwen3-8B", gpu="A100 40GB", version=version, num_gpus=1)
     assert where in row(drawn(estimate_view(setup.answer())), "CUDA graphs")

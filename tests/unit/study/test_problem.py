@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planner.engine.config import EngineConfig
 from planner.errors import InputError
 from planner.estimate.rules import RULES, check
 from planner.study.candidate import Layout
 from planner.study.problem import Problem
+from planner.study.setup import setup_of
 from planner.units import GIB
 from tests.forecasts import forecast_of, grid_of
 
@@ -162,3 +164,16 @@ def test_a_generation_that_vllm_cannot_read_is_refused(make_problem: Make) -> No
     with pytest.raises(InputError, match=r"^tiny: engine\.env\.VLLM_USE_V1: 'maybe': allowed are 0 and 1$"):
         make_problem(engine__env={"VLLM_USE_V1": "maybe"})
     assert make_problem(engine__env={"VLLM_USE_V1": "1"}).version
+
+
+def test_room_for_adapters_among_the_further_flags_takes_candidates_away(make_problem: Make) -> None:
+    """As `planner estimate` judges the same study: every candidate lacks what the adapters take."""
+    words = ["--enable-lora", "--max-loras", "4", "--max-lora-rank", "64"]
+    plain, adapted = make_problem(), make_problem(engine__extra_args=words)
+    weights = [problem.deployment(problem.default).memory.weight_bytes for problem in (plain, adapted)]
+    room = weights[1] - weights[0]
+    assert room > 0
+    judged = setup_of(adapted.spec, EngineConfig()).answer().deployment.memory.weight_bytes
+    assert judged == weights[1]
+    huge = make_problem(engine__extra_args=["--enable-lora", "--max-loras", "64", "--max-lora-rank", "512"])
+    assert len(grid_of(huge).feasible_rows) < len(grid_of(plain).feasible_rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from planner.estimate.memory.weights import (
+    ExpertSplit,
     distinct_ranks,
     layers_per_stage,
     rank_tensor_bytes,
@@ -83,3 +84,18 @@ def test_the_ends_of_a_pipeline_hold_embedding_and_head() -> None:
     sizes = [rank_weight_bytes(model, "float16", 1, 2, rank) for rank in (first, last)]
     assert sum(sizes) == pytest.approx(weight_bytes(model, "float16", 1), rel=0.01)
     assert weight_bytes(model, "float16", 1, 2) == max(sizes)
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_data_parallel_replicas_share_their_experts(is_whole: bool) -> None:
+    """vllm@0.11.0 fused_moe/config.py: experts are cut, or given out whole, over tensor x data parallel ranks."""
+    model = load_model("Qwen/Qwen3-30B-A3B")
+    alone = weight_bytes(model, "bfloat16", 1)
+    experts = model.experts
+    assert experts is not None
+    routed = 2 * 48 * 3 * experts.num_experts * experts.intermediate_size * model.hidden_size
+    for replicas in (2, 4):
+        shared = weight_bytes(model, "bfloat16", 1, experts=ExpertSplit(replicas, is_whole))
+        assert alone - shared == pytest.approx(routed * (1 - 1 / replicas), rel=0.001)
+    dense = load_model("Qwen/Qwen3-8B")
+    assert weight_bytes(dense, "bfloat16", 1, experts=ExpertSplit(4)) == weight_bytes(dense, "bfloat16", 1)
