@@ -58,6 +58,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "metrics_page": [
             "COUNTERS",
             "EngineTelemetry",
+            "Histogram",
             "difference",
             "parse_telemetry",
             "read_gauges",
@@ -65,6 +66,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "ttft_quantile",
         ],
         "model_classes": ["MissingClass", "without_class"],
+        "served": [
+            "ANSWERS",
+            "LATENCY",
+            "PROMPTS",
+            "ServedMeanwhile",
+            "ServedSoFar",
+            "read_served",
+            "served_between",
+        ],
         "speculation": ["Speculation", "speculation_of"],
         "versions": [
             "BATCHES_IN_FLIGHT_SINCE",

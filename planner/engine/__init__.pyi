@@ -73,6 +73,7 @@ from planner.engine.log.verdict import FailureInLog as FailureInLog
 from planner.engine.log.verdict import classify as classify
 from planner.engine.metrics_page import COUNTERS as COUNTERS
 from planner.engine.metrics_page import EngineTelemetry as EngineTelemetry
+from planner.engine.metrics_page import Histogram as Histogram
 from planner.engine.metrics_page import difference as difference
 from planner.engine.metrics_page import parse_telemetry as parse_telemetry
 from planner.engine.metrics_page import read_gauges as read_gauges
@@ -80,6 +81,13 @@ from planner.engine.metrics_page import read_ttft as read_ttft
 from planner.engine.metrics_page import ttft_quantile as ttft_quantile
 from planner.engine.model_classes import MissingClass as MissingClass
 from planner.engine.model_classes import without_class as without_class
+from planner.engine.served import ANSWERS as ANSWERS
+from planner.engine.served import LATENCY as LATENCY
+from planner.engine.served import PROMPTS as PROMPTS
+from planner.engine.served import ServedMeanwhile as ServedMeanwhile
+from planner.engine.served import ServedSoFar as ServedSoFar
+from planner.engine.served import read_served as read_served
+from planner.engine.served import served_between as served_between
 from planner.engine.speculation import Speculation as Speculation
 from planner.engine.speculation import speculation_of as speculation_of
 from planner.engine.versions import BATCHES_IN_FLIGHT_SINCE as BATCHES_IN_FLIGHT_SINCE
