@@ -33,7 +33,8 @@ def test_flags_that_are_not_modelled_are_said(make_problem: Make) -> None:
     given = ["--enable-sleep-mode", "--limit-mm-per-prompt", '{"image": 2}', "--seed", "3"]
     problem = make_problem(engine__extra_args=given)
     assert plan_notes(problem) == [
-        "--enable-sleep-mode: its allocator keeps what is freed while the weights are loaded; after that nothing differs"
+        "--enable-sleep-mode: its allocator keeps what is freed while the weights are loaded; after that nothing "
+        "differs"
     ]
     draft = '{"method": "ngram", "num_speculative_tokens": 3}'
     searched = make_problem(search_space={"search": {"speculative_config": [None, draft]}})
