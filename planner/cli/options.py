@@ -145,6 +145,15 @@ SloOption = Annotated[
         rich_help_panel=LIMITS,
     ),
 ]
+ObjectiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        help="Metric to improve, or weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
+        autocompletion=metrics(),
+        rich_help_panel=LIMITS,
+    ),
+]
 StorageOption = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.completion import metrics, one_of
+from planner.cli.completion import one_of
 from planner.cli.options import (
     CLUSTER,
     LIMITS,
@@ -17,6 +17,7 @@ from planner.cli.options import (
     SEARCH,
     JsonOption,
     LeversOption,
+    ObjectiveOption,
     QuietOption,
     SloOption,
     WorkloadOption,
@@ -99,15 +100,7 @@ def tune(
         ),
     ] = None,
     slo: SloOption = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            "--objective",
-            help="Metric to improve, or weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
-            autocompletion=metrics(),
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
+    objective: ObjectiveOption = None,
     image: Annotated[
         str | None,
         typer.Option("--image", help="Image of vLLM to run, in place of the study's.", rich_help_panel=CLUSTER),
@@ -206,8 +199,8 @@ def tune(
     until_share = None if keep_going else until_of(spec, until)
     plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
     how = Carried(storage=storage, has_checks=checks, replaced=study.flags.replaced)
-    if words and not quiet:
-        typer.echo(words, err=True)
+    for line in () if quiet else filter(None, (words, *study.notes)):
+        typer.echo(line, err=True)
     show_plan(plan, how, quiet, as_json)
     if dry_run:
         show_first_launch(plan, how, as_json)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from planner.report.plan import infeasible_words, left_out_lines, nothing_words, plan_notes
+from planner.report.questions import asked_anew
 from planner.statistics import Difference
 from planner.study import Forecast, Problem, tied_at_top
 from planner.trials import (
@@ -59,6 +60,8 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
     return {
         "study": problem.spec.name,
         "objective": problem.objective.words,
+        "limits": dict(problem.objective.limits),
+        "asked_anew": asked_anew(problem, trials),
         "simulated": any(trial.provenance.simulated for trial in trials),
         "launches": num_launched(searched(trials)),
         "engine_s": asdict(engine_time(trials)),

@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "described": ["IMAGES", "asked_version"],
         "forecast": ["Forecast"],
         "grid": ["Grid", "metrics_of"],
-        "identity": ["asked_of", "changes_between", "in_one_line"],
+        "identity": ["OBJECTIVE", "asked_of", "changes_between", "in_one_line", "measured_of"],
         "learned": ["Learned"],
         "loading": [
             "FoundStudy",
@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "with_prompts",
             "with_sampler",
         ],
-        "objective": ["Objective", "judge"],
+        "objective": ["COMPLETE", "Objective", "judge", "judge_limits"],
         "problem": ["CPU_KV_ENV", "Problem"],
         "question": ["Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of", "setup_of_default"],

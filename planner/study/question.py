@@ -38,6 +38,11 @@ class Question:
         """The options that were given, by name."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
+    @property
+    def measured(self) -> dict[str, str | int]:
+        """Those of them that change what is measured; limits and objective only judge it."""
+        return {key: value for key, value in self.said.items() if key not in {"slo", "objective"}}
+
 
 AS_IT_IS = Question()
 """Nothing in place of what the study says."""

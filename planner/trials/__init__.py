@@ -60,6 +60,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "share_of",
         ],
         "ranking": ["best_trial", "standings"],
+        "rejudging": ["competes", "other_questions", "rejudged"],
         "trial": [
             "ALONE",
             "AtLoad",

@@ -54,6 +54,9 @@ from planner.trials.racing import race as race
 from planner.trials.racing import share_of as share_of
 from planner.trials.ranking import best_trial as best_trial
 from planner.trials.ranking import standings as standings
+from planner.trials.rejudging import competes as competes
+from planner.trials.rejudging import other_questions as other_questions
+from planner.trials.rejudging import rejudged as rejudged
 from planner.trials.trial import ALONE as ALONE
 from planner.trials.trial import AtLoad as AtLoad
 from planner.trials.trial import Failure as Failure
