@@ -12,6 +12,7 @@ from planner.statistics import Difference
 from planner.study import Forecast, Problem, tied_at_top
 from planner.trials import (
     Trial,
+    alike_words,
     all_metrics,
     chosen_trial,
     default_trial,
@@ -20,6 +21,8 @@ from planner.trials import (
     measured_again,
     neighbours,
     num_launched,
+    price_words,
+    risk_words,
     searched,
     speeds_by_host,
 )
@@ -73,6 +76,9 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
         "keeps_default": chosen is not None and default is not None and chosen.number == default.number,
         **_hosts(problem, trials),
         "gain": None if gain is None else _shares(gain),
+        "price": None if chosen is None else price_words(problem, trials, chosen),
+        "at_risk": None if chosen is None else risk_words(problem, chosen),
+        "as_good": None if chosen is None else alike_words(problem, trials, chosen),
         "finals": [
             {"trial": number, "values": list(finalist.values), "kept_limits": finalist.is_acceptable}
             for number, finalist in finalists.items()

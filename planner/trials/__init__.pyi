@@ -1,3 +1,7 @@
+from planner.trials.beside import alike_words as alike_words
+from planner.trials.beside import price_between as price_between
+from planner.trials.beside import price_words as price_words
+from planner.trials.beside import risk_words as risk_words
 from planner.trials.blocks import LEAST_ROUNDS as LEAST_ROUNDS
 from planner.trials.blocks import MOST_ROUNDS as MOST_ROUNDS
 from planner.trials.blocks import least_rounds as least_rounds
