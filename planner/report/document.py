@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from planner.report.plan import infeasible_words, left_out_lines, nothing_words, plan_notes
+from planner.report.plan import expected_words, infeasible_words, left_out_lines, nothing_words, plan_notes
 from planner.report.questions import asked_anew
 from planner.statistics import Difference
 from planner.study import Forecast, Problem, tied_at_top
@@ -40,6 +40,7 @@ def plan_document(forecast: Forecast, backend: str = "") -> dict[str, Any]:
         "notes": [*left_out_lines(problem), *plan_notes(problem, backend)],
         "objective": problem.objective.words,
         "limits": dict(problem.objective.limits),
+        "expected": expected_words(forecast),
         "candidates": total,
         "feasible": feasible,
         "infeasible": total - feasible,

@@ -22,7 +22,7 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
-from planner.report.plan import differing_words, infeasible_words, left_out_lines, plan_notes
+from planner.report.plan import differing_words, expected_words, infeasible_words, left_out_lines, plan_notes
 from planner.report.questions import asked_anew
 from planner.report.verdict import banners, gain_words, interval, judged
 from planner.study import Candidate, Forecast, Problem
@@ -83,6 +83,8 @@ def plan_view(
     lines += [f"note        {words}" for words in plan_notes(problem, backend)]
     limits = problem.objective.limits_words
     lines.append(f"objective   {problem.objective.words}{f'; {limits}' if limits else ''}")
+    if (expected := expected_words(forecast)) is not None:
+        lines.append(f"expected    {expected}")
     if backend:
         sampler = problem.spec.sampler
         seed = f" (seed {sampler.seed})" if sampler.seed else ""

@@ -21,6 +21,7 @@ def header(problem: Problem, trial: Trial, default: Trial | None, *further: str)
         f"study {problem.spec.name}, trial {trial.number}, layout {trial.candidate.layout}",
         f"{mark}{figures}{_gain(problem, trial, default)}{', in the finals' if trial.rerun is not None else ''}",
         f"latencies: {', '.join(f'{n} {format_ms(trial.metrics[n])}' for n in LATENCIES_SHOWN if n in trial.metrics)}",
+        f"asked: {problem.objective.question}",
         _price(problem, trial, default),
         risk_words(problem, trial) or "",
         f"load: {_load(problem)}",

@@ -64,7 +64,7 @@ def test_heads_that_do_not_divide_come_with_a_number_that_does(make_problem: Mak
 
 
 def test_the_nearest_of_the_trials_that_broke_a_limit_is_named(make_problem: Make, launch: Any) -> None:
-    problem = make_problem(objective={"slo": {"ttft_p95": "1us"}})
+    problem = make_problem(objective={"slo": {"ttft_p95": "10ms"}})
     trials = launch(problem, 3)
     words = nothing_words(Forecast(problem), trials)
     assert words is not None
