@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from planner.cli.completion import cards, metrics, models, one_of, several_of, studies, workloads
+from planner.cli.completion import cards, metrics, models, objectives, one_of, several_of, studies, workloads
 from planner.errors import InputError
 from planner.study import StudySource
 
@@ -149,8 +149,9 @@ ObjectiveOption = Annotated[
     str | None,
     typer.Option(
         "--objective",
-        help="Metric to improve, or weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
-        autocompletion=metrics(),
+        help="What to improve: throughput, latency (e2el_p95), cost (per token: throughput), another metric, or "
+        "weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
+        autocompletion=objectives,
         rich_help_panel=LIMITS,
     ),
 ]

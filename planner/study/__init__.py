@@ -31,7 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "objective": ["COMPLETE", "Objective", "judge", "judge_limits"],
         "problem": ["CPU_KV_ENV", "Problem"],
-        "question": ["Question", "with_question"],
+        "question": ["RECIPES", "Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of", "setup_of_default"],
         "source": ["StudySource"],
         "space": ["SearchSpace", "layouts_left_out"],

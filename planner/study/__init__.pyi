@@ -33,6 +33,7 @@ from planner.study.objective import judge as judge
 from planner.study.objective import judge_limits as judge_limits
 from planner.study.problem import CPU_KV_ENV as CPU_KV_ENV
 from planner.study.problem import Problem as Problem
+from planner.study.question import RECIPES as RECIPES
 from planner.study.question import Question as Question
 from planner.study.question import with_question as with_question
 from planner.study.setup import calibrated as calibrated
