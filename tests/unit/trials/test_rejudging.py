@@ -12,6 +12,7 @@ import pytest
 
 from planner.study.problem import Problem
 from planner.trials.racing import Repeats
+from planner.trials.ranking import best_trial
 from planner.trials.rejudging import competes, other_questions, rejudged
 from planner.trials.trial import Trial
 from planner.tuning.evaluation import evaluate
@@ -91,9 +92,15 @@ def test_what_was_not_measured_is_not_kept(make_problem: Make, launch: Any) -> N
 def test_who_was_given_up_for_another_question_does_not_compete(make_problem: Make, launch: Any) -> None:
     first, problem = make_problem(objective=FIRST), make_problem(objective=OTHERS[1])
     kept, given_up = launch(first, 2)
-    given_up = replace(given_up, stopped_at=0.5)
+    given_up = replace(given_up, stopped_at=0.5, value=9.0)
     assert competes(first, given_up)
     assert not competes(problem, given_up)
     assert competes(problem, kept)
+    again = replace(
+        given_up, number=2, stopped_at=None, value=1e-6, repeat_values=(1e-6,), asked=problem.objective.asked
+    )
+    best = best_trial(problem, [kept, given_up, again])
+    assert best is not None
+    assert best.number == 2, "it is judged by the launch for this question alone"
     assert other_questions(problem, [kept, given_up]) == ["output_throughput; ttft_p95 at most 9 s"]
     assert other_questions(first, [kept, given_up]) == []
