@@ -87,10 +87,10 @@ class Expectation:
 
 @lru_cache(maxsize=2)
 def expected_of_limits(forecast: Forecast) -> Expectation | None:
-    """What is expected of the study's limits; None without limits, or where nothing can be launched."""
+    """What is expected of the study's limits; None without limits, for a trace, or where nothing can be launched."""
     problem, rows = forecast.problem, forecast.grid.feasible_rows
     limits = problem.objective.limits
-    if not limits or rows.size == 0:
+    if not limits or rows.size == 0 or problem.workload.replay:  # a trace has its own load
         return None
     workload = problem.workload
     load = float(workload.request_rate or workload.concurrency)

@@ -49,6 +49,7 @@ ENUMERATIONS: dict[str, set[str]] = {
     "router": literal(FleetSpec, "router"),
     "backend": set(BACKENDS),
     "trim": {"oldest"},
+    "window": literal(Workload, "window"),
     "slo": {f"{metric}=" for metric in METRICS},
     "objective": {*RECIPES, *GOALS},
     "pareto": set(METRICS),
