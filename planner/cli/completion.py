@@ -40,6 +40,14 @@ def metrics(ending: str = "") -> Complete:
     return complete
 
 
+def objectives(incomplete: str) -> list[str]:
+    """Completion of `--objective`: what people call it, then the metrics."""
+    from planner.benchmark import GOALS
+    from planner.study import RECIPES
+
+    return several_of(*RECIPES, *GOALS)(incomplete)
+
+
 def compared_metrics(incomplete: str) -> list[str]:
     """Completion of `--fail-on`: the metrics that a comparison has."""
     from planner.benchmark import HEADLINES

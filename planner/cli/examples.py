@@ -38,6 +38,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("planner report studies/qwen3-32b-awq-4x2080ti", "the trials so far"),
         ("planner report studies/qwen3-32b-awq-4x2080ti --jsonl -o trials.jsonl", "for tune --replay"),
         ("planner report studies/qwen3-32b-awq-4x2080ti --pareto ttft_p95,output_throughput", "what none beats"),
+        ("planner report studies/qwen3-32b-awq-4x2080ti --slo ttft_p95=60s", "the same trials under other limits"),
     ),
     "export": (
         ("planner export studies/qwen3-32b-awq-4x2080ti", "the best as run.sh"),

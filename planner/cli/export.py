@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from planner.cli.completion import one_of
-from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption, StorageOption, StudyArgument
+from planner.cli.options import (
+    OUTPUT,
+    TRIALS,
+    JsonOption,
+    ObjectiveOption,
+    SimulatedOption,
+    SloOption,
+    StorageOption,
+    StudyArgument,
+)
 from planner.cli.output import STDOUT
 from planner.errors import InputError
 
@@ -30,6 +39,8 @@ def export(
             rich_help_panel=OUTPUT,
         ),
     ] = "script",
+    slo: SloOption = None,
+    objective: ObjectiveOption = None,
     simulated: SimulatedOption = False,
     storage: StorageOption = None,
     as_json: JsonOption = False,
@@ -46,12 +57,13 @@ def export(
     """Write the trial to deploy (or another) as text that runs it: Docker, Kubernetes, planner guard or vLLM itself."""
     from planner.files import pretty_json
     from planner.service import export_trial, exported_text, parse_kind
-    from planner.study import load
+    from planner.study import Question, load, with_question
 
     chosen = parse_kind(kind)
     if as_json and output == STDOUT:
         raise InputError("--json says where the text was written; with -o - the text itself is on stdout: drop one")
     spec, folder = load(study)
+    spec = with_question(spec, Question(slo=slo, objective=objective))
     if output == STDOUT:
         typer.echo(exported_text(spec, folder, chosen, trial, simulated, storage), nl=False)
         return

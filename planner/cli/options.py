@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from planner.cli.completion import cards, metrics, models, one_of, several_of, studies, workloads
+from planner.cli.completion import cards, metrics, models, objectives, one_of, several_of, studies, workloads
 from planner.errors import InputError
 from planner.study import StudySource
 
@@ -142,6 +142,16 @@ SloOption = Annotated[
         "--slo",
         help="Limits to keep: ttft_p95=10s,output_throughput=500.",
         autocompletion=metrics("="),
+        rich_help_panel=LIMITS,
+    ),
+]
+ObjectiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        help="What to improve: throughput, latency (e2el_p95), cost (per token: throughput), another metric, or "
+        "weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
+        autocompletion=objectives,
         rich_help_panel=LIMITS,
     ),
 ]

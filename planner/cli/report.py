@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from planner.cli.completion import metrics
-from planner.cli.options import OUTPUT, TRIALS, JsonOption, OutputOption, SimulatedOption, StorageOption, StudyArgument
+from planner.cli.options import (
+    OUTPUT,
+    TRIALS,
+    JsonOption,
+    ObjectiveOption,
+    OutputOption,
+    SimulatedOption,
+    SloOption,
+    StorageOption,
+    StudyArgument,
+)
 from planner.cli.output import kept, write_output
 from planner.errors import InputError
 
@@ -23,6 +33,8 @@ def report(
             rich_help_panel=TRIALS,
         ),
     ] = None,
+    slo: SloOption = None,
+    objective: ObjectiveOption = None,
     simulated: SimulatedOption = False,
     storage: StorageOption = None,
     html: Annotated[
@@ -39,14 +51,18 @@ def report(
     as_json: JsonOption = False,
     output: OutputOption = None,
 ) -> None:
-    """The trials of a study so far and what they say; as a page with --html; as JSONL, --replay reads them back."""
+    """The trials of a study so far and what they say; as a page with --html; as JSONL, --replay reads them back.
+
+    With --slo or --objective the same trials answer another question; nothing is launched.
+    """
     from planner.report import print_report, report_document, report_lines, report_page
-    from planner.study import Workspace, load
+    from planner.study import Question, Workspace, load, with_question
     from planner.trials import parse_metrics
 
     if sum((html, jsonl, as_json)) > 1:
         raise InputError("--html, --json and --jsonl: one at a time")
     spec, folder = load(study)
+    spec = with_question(spec, Question(slo=slo, objective=objective))
     metrics = parse_metrics(pareto) if pareto else ()
     if html and output is None:
         path = Workspace(folder, simulated).page_path

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.completion import metrics, one_of
+from planner.cli.completion import one_of
 from planner.cli.options import (
     CLUSTER,
     LIMITS,
@@ -17,6 +17,7 @@ from planner.cli.options import (
     SEARCH,
     JsonOption,
     LeversOption,
+    ObjectiveOption,
     QuietOption,
     SloOption,
     WorkloadOption,
@@ -99,15 +100,7 @@ def tune(
         ),
     ] = None,
     slo: SloOption = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            "--objective",
-            help="Metric to improve, or weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
-            autocompletion=metrics(),
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
+    objective: ObjectiveOption = None,
     image: Annotated[
         str | None,
         typer.Option("--image", help="Image of vLLM to run, in place of the study's.", rich_help_panel=CLUSTER),
@@ -207,7 +200,7 @@ def tune(
     until_share = None if keep_going else until_of(spec, until)
     plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
     how = Carried(storage=storage, has_checks=checks, replaced=study.flags.replaced)
-    for line in (words, window_note(spec.workload)):
+    for line in (words, *study.notes, window_note(spec.workload)):
         if line and not quiet:
             typer.echo(line, err=True)
     show_plan(plan, how, quiet, as_json)

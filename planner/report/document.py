@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from planner.report.plan import infeasible_words, left_out_lines, nothing_words, plan_notes
+from planner.report.plan import expected_words, infeasible_words, left_out_lines, nothing_words, plan_notes
+from planner.report.questions import asked_anew
 from planner.statistics import Difference
 from planner.study import Forecast, Problem, tied_at_top
 from planner.trials import (
     Trial,
+    alike_words,
     all_metrics,
     chosen_trial,
     default_trial,
@@ -19,6 +21,8 @@ from planner.trials import (
     measured_again,
     neighbours,
     num_launched,
+    price_words,
+    risk_words,
     searched,
     speeds_by_host,
 )
@@ -36,6 +40,7 @@ def plan_document(forecast: Forecast, backend: str = "") -> dict[str, Any]:
         "notes": [*left_out_lines(problem), *plan_notes(problem, backend)],
         "objective": problem.objective.words,
         "limits": dict(problem.objective.limits),
+        "expected": expected_words(forecast),
         "candidates": total,
         "feasible": feasible,
         "infeasible": total - feasible,
@@ -59,6 +64,8 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
     return {
         "study": problem.spec.name,
         "objective": problem.objective.words,
+        "limits": dict(problem.objective.limits),
+        "asked_anew": asked_anew(problem, trials),
         "simulated": any(trial.provenance.simulated for trial in trials),
         "launches": num_launched(searched(trials)),
         "engine_s": asdict(engine_time(trials)),
@@ -70,6 +77,9 @@ def summary(problem: Problem, trials: Sequence[Trial]) -> dict[str, Any]:
         "keeps_default": chosen is not None and default is not None and chosen.number == default.number,
         **_hosts(problem, trials),
         "gain": None if gain is None else _shares(gain),
+        "price": None if chosen is None else price_words(problem, trials, chosen),
+        "at_risk": None if chosen is None else risk_words(problem, chosen),
+        "as_good": None if chosen is None else alike_words(problem, trials, chosen),
         "finals": [
             {"trial": number, "values": list(finalist.values), "kept_limits": finalist.is_acceptable}
             for number, finalist in finalists.items()

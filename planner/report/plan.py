@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.constraints import Constraint
 from planner.engine import version_doubt
 from planner.estimate import nearest_fixes
 from planner.launch import downloads_words
 from planner.study import MODEL, Forecast, Problem, layouts_left_out, setup_of_default, tied_at_top
-from planner.trials import Trial, chosen_trial, outcome_text, searched
+from planner.trials import Trial, chosen_trial, describe, outcome_text, searched
+from planner.tuning import expected_of_limits
 from planner.units import format_count
+
+MANY = 10
+"""Excess over a limit, as a share of it, from which on it is said as a multiple."""
 
 
 def left_out_lines(problem: Problem) -> list[str]:
@@ -47,6 +52,12 @@ def differing_words(forecast: Forecast) -> str:
     return f"{format_count(count)} under this load, {top} by the speed model"
 
 
+def expected_words(forecast: Forecast) -> str | None:
+    """What the speed model expects of the study's limits before any launch; None without limits."""
+    expected = expected_of_limits(forecast)
+    return None if expected is None else f"{expected.words} (by the speed model, before any launch)"
+
+
 def infeasible_words(forecast: Forecast) -> str | None:
     """Why no combination of the search space can be launched, and what would start; None if one can."""
     if len(forecast.grid.feasible_rows):
@@ -70,9 +81,21 @@ def nothing_words(forecast: Forecast, trials: Sequence[Trial]) -> str | None:
             return words
         reasons = [outcome_text(problem, trial) for trial in searched(trials)][:1]
         return f"no trial could be measured{': ' + reasons[0] if reasons else ''}; planner log explains an engine's log"
-    nearest = min(measured, key=lambda trial: sum(max(0.0, one.excess) for one in trial.constraints))
-    broken = ", ".join(one.message for one in nearest.constraints if one.excess > 0) or "not in the finals"
+    nearest = min(measured, key=lambda trial: sum(max(0.0, one.excess) for one in _worst(trials, trial).values()))
+    broken = ", ".join(f"{one.message}, {_missed(one)}" for one in _worst(trials, nearest).values() if one.excess > 0)
     return (
-        f"no trial kept every limit; the nearest is trial {nearest.number}: {broken}; "
-        "loosen that limit, or lower the load"
+        f"no trial kept every limit; the nearest is trial {nearest.number} ({describe(problem, nearest.candidate)}): "
+        f"{broken or 'not measured again in the finals'}; loosen that limit, or lower the load (--concurrency)"
     )
+
+
+def _missed(limit: Constraint) -> str:
+    """By how much a limit is missed, as a share of it or as a multiple."""
+    return f"missed by {limit.excess:.0%}" if limit.excess < MANY else f"{format_count(1 + limit.excess)} times as much"
+
+
+def _worst(trials: Sequence[Trial], trial: Trial) -> dict[str, Constraint]:
+    """Each limit of a trial as its worst launch kept or broke it, those of the finals included."""
+    launches = [trial, *(each for each in trials if each.rerun is not None and each.rerun.of == trial.number)]
+    found = sorted((one for each in launches for one in each.constraints), key=lambda one: one.excess)
+    return {one.name: one for one in found}

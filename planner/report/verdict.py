@@ -20,6 +20,7 @@ from planner.trials import (
     Finalist,
     Finals,
     Trial,
+    alike_words,
     all_metrics,
     best_trial,
     default_trial,
@@ -27,7 +28,9 @@ from planner.trials import (
     hosts_words,
     judge_finals,
     outcome_text,
+    price_words,
     quality_words,
+    risk_words,
     searched,
 )
 
@@ -75,12 +78,23 @@ def judged(forecast: Forecast, trials: Sequence[Trial]) -> Verdict:
         finals=finals,
         against=against,
         reasons=(
+            *filter(None, _beside(forecast, trials, winner)),
             *_equals(problem.objective, finals),
             *([] if finals is None or finals.is_over else [UNSURE]),
             *_reasons(forecast, trials, winner),
             *hosts_words(problem, trials),
         ),
         answers=quality_words(problem, winner),
+    )
+
+
+def _beside(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tuple[str | None, ...]:
+    """What the gain costs, what the estimate doubts, and what is as good."""
+    problem = forecast.problem
+    return (
+        price_words(problem, trials, winner),
+        risk_words(problem, winner, forecast.calibrations),
+        alike_words(problem, trials, winner),
     )
 
 

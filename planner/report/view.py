@@ -22,7 +22,8 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
-from planner.report.plan import differing_words, infeasible_words, left_out_lines, plan_notes
+from planner.report.plan import differing_words, expected_words, infeasible_words, left_out_lines, plan_notes
+from planner.report.questions import asked_anew
 from planner.report.verdict import banners, gain_words, interval, judged
 from planner.study import Candidate, Forecast, Problem
 from planner.terminal import Fitted
@@ -82,6 +83,8 @@ def plan_view(
     lines += [f"note        {words}" for words in plan_notes(problem, backend)]
     limits = problem.objective.limits_words
     lines.append(f"objective   {problem.objective.words}{f'; {limits}' if limits else ''}")
+    if (expected := expected_words(forecast)) is not None:
+        lines.append(f"expected    {expected}")
     if backend:
         sampler = problem.spec.sampler
         seed = f" (seed {sampler.seed})" if sampler.seed else ""
@@ -196,9 +199,11 @@ def conclusion(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
     time = [Text(f"engine time: {took}")] if took else []
     parts: list[RenderableType] = [] if verdict.finals is None else [Fitted(_finals_table(problem, verdict.finals))]
     if verdict.trial is None:
-        return Group(*parts, Text(verdict.sentence, "bold red"), *time, *_banners(trials))
+        anew = [Text(line) for line in asked_anew(problem, trials)]
+        return Group(*parts, Text(verdict.sentence, "bold red"), *anew, *time, *_banners(trials))
     parts += [Text(verdict.sentence, "bold green"), Text(f"      {describe(problem, verdict.trial.candidate)}")]
     parts += [Text(line) for line in (verdict.against, *verdict.reasons) if line is not None]
+    parts += [Text(line) for line in asked_anew(problem, trials)]
     if verdict.answers is not None:
         parts.append(Text(verdict.answers, "bold"))
     return Group(*parts, *time, *_banners([verdict.trial]))

@@ -11,9 +11,11 @@ from planner.study.described import asked_version as asked_version
 from planner.study.forecast import Forecast as Forecast
 from planner.study.grid import Grid as Grid
 from planner.study.grid import metrics_of as metrics_of
+from planner.study.identity import OBJECTIVE as OBJECTIVE
 from planner.study.identity import asked_of as asked_of
 from planner.study.identity import changes_between as changes_between
 from planner.study.identity import in_one_line as in_one_line
+from planner.study.identity import measured_of as measured_of
 from planner.study.learned import Learned as Learned
 from planner.study.loading import FoundStudy as FoundStudy
 from planner.study.loading import continued as continued
@@ -25,10 +27,13 @@ from planner.study.loading import with_flags as with_flags
 from planner.study.loading import with_levers as with_levers
 from planner.study.loading import with_prompts as with_prompts
 from planner.study.loading import with_sampler as with_sampler
+from planner.study.objective import COMPLETE as COMPLETE
 from planner.study.objective import Objective as Objective
 from planner.study.objective import judge as judge
+from planner.study.objective import judge_limits as judge_limits
 from planner.study.problem import CPU_KV_ENV as CPU_KV_ENV
 from planner.study.problem import Problem as Problem
+from planner.study.question import RECIPES as RECIPES
 from planner.study.question import Question as Question
 from planner.study.question import with_question as with_question
 from planner.study.setup import calibrated as calibrated

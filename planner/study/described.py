@@ -72,10 +72,13 @@ def described_study(source: StudySource, given: EngineConfig, question: Question
 
 
 def described_name(spec: StudySpec, flags: VllmFlags, levers: str | None, question: Question = AS_IT_IS) -> str:
-    """Name of a described study: model, count, card and version, and a digest of what is unusual. Raises InputError."""
+    """Name of a described study: model, count, card and version, and a digest of what is unusual in what it measures.
+
+    Raises InputError.
+    """
     (variant,) = spec.models.values()
     hardware = spec.hardware
-    unusual: dict[str, Any] = {**settings(flags.settings), **question.said}
+    unusual: dict[str, Any] = {**settings(flags.settings), **question.measured}
     unusual |= {key: value for key, value in (("extra_args", flags.extra_args), ("env", flags.env)) if value}
     if hardware.interconnect != USUAL_INTERCONNECT:
         unusual["interconnect"] = hardware.interconnect

@@ -18,6 +18,8 @@ from planner.study.spec import StudySpec
 
 ASKED = ("models", "hardware", "engine", "container", "search_space", "workload", "objective", "repeats")
 """Parts of a study on which its answer depends. How it is searched (`sampler`) and served is not in them."""
+OBJECTIVE = "objective"
+"""The one part of these that says what one wants of the trials, and not what they measure."""
 WAITING = ("start_timeout", "command", "compile_cache", "pass_env")
 """Keys of `engine` that change no result: time limits, the start command, the compile cache and passed variables."""
 LATER = {"window": "start", "replay": None}
@@ -42,8 +44,16 @@ def readable_name(parts: Sequence[str], unusual: Mapping[str, Any]) -> str:
     return f"{plain[: LONGEST_NAME - DIGEST - 1].rstrip('-._')}-{digest}"
 
 
+def measured_of(spec: StudySpec) -> dict[str, Any]:
+    """What a study measures: engine, cards and load, as plain values. Its trials compare while these stay equal.
+
+    The objective and its limits are not in it: every trial holds its percentiles, so the same trials answer others.
+    """
+    return {key: value for key, value in asked_of(spec).items() if key != OBJECTIVE}
+
+
 def asked_of(spec: StudySpec) -> dict[str, Any]:
-    """The parts of a study on which its answer depends, as plain values. Its trials compare while these stay equal."""
+    """The parts of a study on which its answer depends, as plain values: what it measures, and its objective."""
     asked = {key: msgspec.to_builtins(getattr(spec, key), enc_hook=float) for key in ASKED}
     for key in WAITING:
         asked["engine"].pop(key)

@@ -26,7 +26,7 @@ from planner.files import YAML_BYTES, convert, decode, did_you_mean, load_named,
 from planner.hardware import find_gpu
 from planner.model import is_shipped
 from planner.study.described import asked_version, described_name, described_study
-from planner.study.identity import asked_of, changes_between, in_one_line
+from planner.study.identity import changes_between, in_one_line, measured_of
 from planner.study.question import AS_IT_IS, Question, with_question
 from planner.study.source import StudySource
 from planner.study.space import SearchSpace
@@ -50,6 +50,8 @@ class FoundStudy:
     """Whether `folder` is where its study.yaml was read from; else it may hold anything, or not exist."""
     changes: tuple[str, ...] = ()
     """What options beside the study's name changed in it."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it continues, a sentence each."""
     flags: VllmFlags = NO_FLAGS
     """vLLM's words beside the study, as its version reads them; they are in `spec` already."""
 
@@ -101,7 +103,7 @@ def read_loaded(
 ) -> FoundStudy:
     """A study that is loaded, with what a source says beside its name, vLLM's flags and levers. Raises InputError."""
     spec, folder = with_question(_overridden(loaded.spec, source, launches), question), loaded.folder
-    changes = tuple(changes_between(asked_of(loaded.spec), asked_of(spec)))
+    changes = tuple(changes_between(measured_of(loaded.spec), measured_of(spec)))
     flags = _flags_of(given, supported_version(spec.engine.version, f"{spec.name}: engine.version"))
     spec = with_levers(with_flags(spec, flags, launches=launches), levers)
     if source.name is not None:
@@ -116,6 +118,8 @@ def _flags_of(given: Given, version: Version) -> VllmFlags:
 def continued(found: FoundStudy) -> FoundStudy:
     """The study as its folder already holds it, so that what was written by hand since counts; else `found` itself.
 
+    What is asked of its trials, the objective and its limits, stays that of `found`.
+
     Raises InputError if the folder holds another study: its trials would be taken for answers to this one.
     """
     path = found.folder / STUDY_FILE
@@ -129,12 +133,21 @@ def continued(found: FoundStudy) -> FoundStudy:
     if not path.exists():
         return found
     stored = load_study(path)
-    if changes := changes_between(asked_of(stored), asked_of(found.spec)):
+    if changes := changes_between(measured_of(stored), measured_of(found.spec)):
         raise InputError(
             f"{path}: is of another study: {in_one_line(changes)}; planner tune {found.folder} goes on with it, "
             "--name NAME starts another"
         )
-    return replace(found, spec=_named(stored, found.spec.name))
+    asked = msgspec.structs.replace(stored, objective=found.spec.objective)
+    notes = () if stored.objective.asked == asked.objective.asked else (_other_question(path, stored, asked),)
+    return replace(found, spec=_named(asked, found.spec.name), notes=notes)
+
+
+def _other_question(path: Path, stored: StudySpec, asked: StudySpec) -> str:
+    return (
+        f"{path} asks {stored.objective.question}; this command asks {asked.objective.question}: stored trials are "
+        "judged for that, and none is launched again for it"
+    )
 
 
 def _named(spec: StudySpec, name: str) -> StudySpec:

@@ -20,9 +20,12 @@ from planner.benchmark import (
     parse_limits,
 )
 from planner.constraints import Constraint
+from planner.files import convert, parse_json
 
 SCORE = "score"
 """Name of the value of a weighted set of metrics."""
+COMPLETE = "requests complete"
+"""Name of the constraint on the share of requests that fail, which every objective has."""
 LEAST = 1e-9
 """Stands in for a metric of 0, which has no logarithm."""
 
@@ -42,6 +45,11 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     slo: dict[str, WrittenLimit] = {}
     """Upper limits on latencies, in seconds, and lower limits on rates, per second; kept as numbers."""
 
+    @classmethod
+    def read(cls, text: str) -> Objective:
+        """The objective that `asked` wrote. Raises InputError."""
+        return convert(parse_json(text, "objective"), cls, "objective")
+
     def __post_init__(self) -> None:
         if self.metric is not None and self.weights:
             raise ValueError("metric and weights: allowed is one of them")
@@ -57,6 +65,11 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                     f"weights.{name}: {weight:g} is not a number above 0, at most 1e6 (latencies are minimised anyway)"
                 )
         msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo))
+
+    @property
+    def asked(self) -> str:
+        """The objective and its limits as JSON, the same text for the same question; `read` reads it back."""
+        return msgspec.json.encode(msgspec.to_builtins(self, enc_hook=float), order="sorted").decode()
 
     @property
     def limits(self) -> dict[str, float]:
@@ -124,6 +137,11 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """The limits: `output_throughput at least 500.0 tok/s, ttft_p95 at most 2 s`; empty without limits."""
         return ", ".join(limit.words for limit in limits_of(self.limits))
 
+    @property
+    def question(self) -> str:
+        """The objective with its limits: `output_throughput; ttft_p95 at most 2 s`."""
+        return "; ".join(filter(None, (self.words, self.limits_words)))
+
     def format(self, value: float) -> str:
         return f"{value:.4g} points" if self.metric is None else Metric.parse(self.metric).format(value)
 
@@ -142,13 +160,12 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 def judge(objective: Objective, result: BenchmarkResult) -> tuple[float | None, tuple[Constraint, ...]]:
     """The objective's value (None if the run lacks a metric of it) and all constraints, kept or not."""
-    constraints = [
-        limit.judge(result.metrics[limit.metric.name])
-        for limit in limits_of(objective.limits)
-        if limit.metric.name in result.metrics
-    ]
     failed = result.failed / (result.completed + result.failed)
-    constraints.append(
-        Constraint("requests complete", failed - MAX_FAILED_FRACTION, f"{failed:.0%} of the requests failed")
-    )
-    return objective.value(result.metrics), tuple(constraints)
+    complete = Constraint(COMPLETE, failed - MAX_FAILED_FRACTION, f"{failed:.0%} of the requests failed")
+    return objective.value(result.metrics), (*judge_limits(objective, result.metrics), complete)
+
+
+def judge_limits(objective: Objective, metrics: Mapping[str, float]) -> list[Constraint]:
+    """The limits on the metrics that a run has, kept or not."""
+    limits = [limit for limit in limits_of(objective.limits) if limit.metric.name in metrics]
+    return [limit.judge(metrics[limit.metric.name]) for limit in limits]

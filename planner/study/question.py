@@ -18,6 +18,9 @@ from planner.study.objective import Objective
 from planner.study.spec import ContainerSpec, StudySpec
 from planner.workload import Workload, load_workload, predictable, workload_at
 
+RECIPES = {"throughput": "output_throughput", "latency": "e2el_p95", "cost": "output_throughput"}
+"""Objectives by what people call them. Cards are fixed, so the price of a token falls as throughput rises."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -30,13 +33,18 @@ class Question:
     slo: str | None = None
     """Limits such as `ttft_p95=2s,tpot_p95=50ms`; the study's own are replaced."""
     objective: str | None = None
-    """A metric, or metrics with weights such as `output_throughput=1,ttft_p95=0.3`."""
+    """A metric, one of RECIPES, or metrics with weights such as `output_throughput=1,ttft_p95=0.3`."""
     image: str | None = None
 
     @property
     def said(self) -> dict[str, str | int]:
         """The options that were given, by name."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @property
+    def measured(self) -> dict[str, str | int]:
+        """Those of them that change what is measured; limits and objective only judge it."""
+        return {key: value for key, value in self.said.items() if key not in {"slo", "objective"}}
 
 
 AS_IT_IS = Question()
@@ -85,7 +93,7 @@ def _objective(objective: Objective, question: Question) -> Objective:
 def _goal(text: str) -> dict[str, Any]:
     """`tpot_p50` as a metric, `output_throughput=1,ttft_p95=0.3` as weights. Raises InputError."""
     if "=" not in text:
-        return {"metric": text.strip(), "weights": {}}
+        return {"metric": RECIPES.get(text.strip(), text.strip()), "weights": {}}
     weights: dict[str, float] = {}
     for name, _, weight in (part.partition("=") for part in text.split(",")):
         try:

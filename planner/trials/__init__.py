@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "beside": ["alike_words", "price_between", "price_words", "risk_words"],
         "blocks": ["LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds"],
         "durations": ["EngineTime", "engine_s", "engine_time", "wall_s"],
         "finals": [
@@ -60,6 +61,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "share_of",
         ],
         "ranking": ["best_trial", "standings"],
+        "rejudging": ["competes", "other_questions", "rejudged"],
         "trial": [
             "ALONE",
             "AtLoad",

@@ -1,3 +1,7 @@
+from planner.trials.beside import alike_words as alike_words
+from planner.trials.beside import price_between as price_between
+from planner.trials.beside import price_words as price_words
+from planner.trials.beside import risk_words as risk_words
 from planner.trials.blocks import LEAST_ROUNDS as LEAST_ROUNDS
 from planner.trials.blocks import MOST_ROUNDS as MOST_ROUNDS
 from planner.trials.blocks import least_rounds as least_rounds
@@ -54,6 +58,9 @@ from planner.trials.racing import race as race
 from planner.trials.racing import share_of as share_of
 from planner.trials.ranking import best_trial as best_trial
 from planner.trials.ranking import standings as standings
+from planner.trials.rejudging import competes as competes
+from planner.trials.rejudging import other_questions as other_questions
+from planner.trials.rejudging import rejudged as rejudged
 from planner.trials.trial import ALONE as ALONE
 from planner.trials.trial import AtLoad as AtLoad
 from planner.trials.trial import Failure as Failure

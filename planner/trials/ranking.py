@@ -12,6 +12,7 @@ from statistics import fmean, median
 
 from planner.study import Problem
 from planner.trials.noise import launch_noise
+from planner.trials.rejudging import competes
 from planner.trials.trial import Trial, as_on_one_host, leveled, searched
 
 MODEL_ERROR, MODEL_WEIGHT = 0.1, 4
@@ -47,7 +48,7 @@ def standings(problem: Problem, trials: Sequence[Trial]) -> list[Standing]:
     """
     launches: dict[str, list[Trial]] = {}
     for trial in searched(trials):
-        if trial.was_launched:
+        if trial.was_launched and competes(problem, trial):
             launches.setdefault(trial.candidate.key, []).append(trial)
     able = [
         each

@@ -85,6 +85,10 @@ class Trial:
     real_memory: MemoryFigures | None
     metrics: dict[str, float] = field(default_factory=dict)
     """Means over the repeats, by the names of metrics.METRICS."""
+    repeat_metrics: tuple[dict[str, float], ...] = ()
+    """The same of each repeat, for judging it under other limits; empty in trials of older versions."""
+    asked: str = ""
+    """The objective and limits that it was measured for (`Objective.asked`); empty in trials of older versions."""
     repeat_values: tuple[float, ...] = ()
     """Value of the objective for each repeat that ran to its end."""
     stopped_at: float | None = None

@@ -113,6 +113,8 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         constraints=tuple(worst.values()),
         real_memory=real_figures(measurement.facts),
         metrics=measurement.metrics(),
+        repeat_metrics=tuple(measurement.only_metrics(result) for result in measurement.results),
+        asked=problem.objective.asked,
         repeat_values=tuple(whole),
         stopped_at=measurement.stopped_at,
         pace_errors=measurement.pace_errors,

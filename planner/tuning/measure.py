@@ -65,6 +65,11 @@ class Measurement:
     """`progress.pace_error` of each repeat that has one."""
     at_loads: tuple[AtLoad, ...] = ()
 
+    @staticmethod
+    def only_metrics(result: BenchmarkResult) -> dict[str, float]:
+        """Metrics of one repeat under the names of METRICS."""
+        return {name: result.metrics[name] for name in METRICS if name in result.metrics}
+
     def metrics(self) -> dict[str, float]:
         """Mean of each metric over the repeats."""
         names = [name for name in METRICS if all(name in result.metrics for result in self.results)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.benchmark import MEASURING, BenchmarkResult, OnStage, read_metrics
+from planner.benchmark import MAX_FAILED_FRACTION, MEASURING, BenchmarkResult, OnStage, read_metrics
 from planner.engine import FIELDS, read_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
 from planner.files import convert, parse_json, read_text
-from planner.study import ENV_PREFIX, LAYOUT, MODEL, Candidate, Forecast, Problem, Value
+from planner.study import COMPLETE, ENV_PREFIX, LAYOUT, MODEL, Candidate, Forecast, Problem, Value
 from planner.trials import TOGETHER, AtLoad, Failure, Repeats, Trial, as_on_one_host
 from planner.tuning.measure import STARTING, Measure, Measurement
 
@@ -60,12 +60,13 @@ class RecordedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Result of one launch of a candidate; `result` is None if the launch failed."""
+    """Results of one launch of a candidate."""
 
     candidate: Candidate
     start_s: float
     benchmark_s: float
-    result: BenchmarkResult | None = None
+    results: tuple[BenchmarkResult, ...] = ()
+    """One for each repeat that the record holds; empty if the launch failed."""
     failure: Failure | None = None
     preemptions: int | None = None
     simulated: bool = False
@@ -99,8 +100,8 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
         if line.outcome == "measured" and line.metrics.get("duration") == 0:
             raise InputError(f"{where}: metrics.duration: 0 s, in which nothing was measured; allowed is more than 0")
         record = _of_line(line, problem, where)
-    if record is not None and record.result is not None:
-        known = {*record.result.metrics, *problem.known(record.candidate)}
+    if record is not None and record.results:
+        known = {*record.results[0].metrics, *problem.known(record.candidate)}
         if missing := [name for name in problem.objective.powers if name not in known]:
             raise InputError(f"{where}: metrics: has no {missing[0]}, which the study's objective needs")
     return [] if record is None else [record]
@@ -118,17 +119,35 @@ def _of_trial(trial: Trial) -> Record | None:
     is_crowded = trial.rerun is not None and trial.rerun.series.startswith(TOGETHER)
     if not trial.was_launched or is_crowded:
         return None
-    result = _result(trial.metrics, trial.benchmark_s, 0, trial.failed_requests) if trial.metrics else None
     return Record(
         candidate=trial.candidate,
         start_s=trial.start_s,
         benchmark_s=trial.benchmark_s,
-        result=result,
+        results=_repeats(trial) if trial.metrics else (),
         failure=trial.failure,
         preemptions=trial.preemptions,
         simulated=trial.provenance.simulated,
         stopped_at=trial.stopped_at,
         at_loads=trial.at_loads,
+    )
+
+
+def _repeats(trial: Trial) -> tuple[BenchmarkResult, ...]:
+    """The trial's repeats, or one of its means where an older version kept no more.
+
+    Its failed requests are those of the first repeat, with the share of the worst, as only this share is kept.
+    """
+    runs = trial.repeat_metrics or (trial.metrics,)
+    share = next((c.excess + MAX_FAILED_FRACTION for c in trial.constraints if c.name == COMPLETE), 0.0)
+    failed = [trial.failed_requests, *[0] * (len(runs) - 1)]
+    served = round(failed[0] * (1 - share) / share) if share > 0 else 0
+    whole = len(trial.repeat_values) if trial.repeat_metrics and trial.stopped_at is not None else len(runs)
+    return tuple(
+        replace(
+            _result(run, trial.benchmark_s / len(runs), served if number == 0 else 0, failed[number]),
+            share=1.0 if number < whole else float(trial.stopped_at or 0.0),
+        )
+        for number, run in enumerate(runs)
     )
 
 
@@ -147,7 +166,7 @@ def _of_line(line: RecordedLine, problem: Problem, where: str) -> Record | None:
         candidate=candidate,
         start_s=line.start_s,
         benchmark_s=benchmark_s,
-        result=_result(read_metrics(line.metrics), duration_s, *counts),
+        results=(_result(read_metrics(line.metrics), duration_s, *counts),),
         preemptions=None if line.preemptions is None else int(line.preemptions),
     )
 
@@ -231,14 +250,14 @@ def replayed(problem: Problem, records: Sequence[Record]) -> Measure:
         known = table[candidate.key]
         drawn = np.random.default_rng([seed, number, zlib.crc32(candidate.key.encode())]).integers(len(known))
         record = known[int(drawn)]
-        if record.result is None:
+        if not record.results:
             failure = record.failure
             assert failure is not None
             kind = _ERRORS.get(failure.kind, EngineCrashed)
             raise kind(failure.message, failure.log_tail, record.start_s)
-        on_stage(MEASURING, record.result.completed, record.result.completed)
+        on_stage(MEASURING, record.results[0].completed, record.results[0].completed)
         return Measurement(
-            results=(record.result,),
+            results=record.results,
             telemetry=(),
             facts=None,
             start_s=record.start_s,

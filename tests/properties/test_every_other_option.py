@@ -91,7 +91,8 @@ OPTIONS: dict[str, Table] = {
         **_after(
             "named --simulated",
             pareto="--pareto ttft_p95,tpot_p95", storage="--storage sqlite:///other.db", html="--html",
-            jsonl="--jsonl", as_json="--json", output="-o answer.txt",
+            jsonl="--jsonl", as_json="--json", output="-o answer.txt", slo="--slo ttft_p95=1ms",
+            objective="--objective tpot_p50",
         ),
     },
     "export": {
@@ -100,7 +101,7 @@ OPTIONS: dict[str, Table] = {
         **_after(
             "named --simulated",
             trial="--trial 0", kind="--kind compose", storage="--storage sqlite:///other.db", as_json="--json",
-            output="-o mine.sh",
+            output="-o mine.sh", slo="--slo ttft_p95=1ms", objective="--objective tpot_p50",
         ),
     },
     "guard": {

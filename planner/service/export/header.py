@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planner.launch import gpu_ids
 from planner.study import Candidate, Problem
-from planner.trials import Trial, all_metrics, gain, quality_words
+from planner.trials import Trial, all_metrics, gain, price_between, quality_words, risk_words
 from planner.units import format_count, format_gib, format_ms
 from planner.workload import in_words, shape_of
 
@@ -21,6 +21,9 @@ def header(problem: Problem, trial: Trial, default: Trial | None, *further: str)
         f"study {problem.spec.name}, trial {trial.number}, layout {trial.candidate.layout}",
         f"{mark}{figures}{_gain(problem, trial, default)}{', in the finals' if trial.rerun is not None else ''}",
         f"latencies: {', '.join(f'{n} {format_ms(trial.metrics[n])}' for n in LATENCIES_SHOWN if n in trial.metrics)}",
+        f"asked: {problem.objective.question}",
+        _price(problem, trial, default),
+        risk_words(problem, trial) or "",
         f"load: {_load(problem)}",
         f"memory per GPU: {_memory(trial)}",
         *(f"in doubt: {one.words}" for one in problem.doubts(trial.candidate)),
@@ -48,6 +51,12 @@ def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
         return ""
     words = problem.objective.format(default.value)
     return f" (engine defaults: {words}, {gain(problem, trial, default):+.1%})"
+
+
+def _price(problem: Problem, trial: Trial, default: Trial | None) -> str:
+    if default is None or default.number == trial.number or default.outcome != "measured":
+        return ""
+    return price_between(problem, default, trial)
 
 
 def _image(trial: Trial) -> str:

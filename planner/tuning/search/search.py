@@ -16,9 +16,10 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from planner.errors import InputError
 from planner.estimate import MemoryFigures
 from planner.study import Candidate, Forecast, Learned
-from planner.trials import Heat, Rerun, Trial, searched
+from planner.trials import Heat, Rerun, Trial, competes, searched
 from planner.tuning.search.outlooks import Outlooks
 from planner.tuning.search.samplers import (
     FeasibleSampler,
@@ -61,8 +62,14 @@ class Search:
 
         Raises InputError if the stored study has another definition or the sampler is not installed.
         """
-        sampler = make_sampler(forecast.problem)
-        return cls(forecast, StudyStore(forecast.problem, storage), sampler)
+        sampler, store = make_sampler(forecast.problem), StudyStore(forecast.problem, storage)
+        if not isinstance(sampler, FeasibleSampler) and not store.is_first_question:
+            raise InputError(
+                f"{forecast.problem.spec.name}: --sampler {forecast.problem.spec.sampler.name}: learns from the values "
+                "that Optuna stored, which are of the study's first objective and limits; allowed under others: "
+                "planner, random, grid"
+            )
+        return cls(forecast, store, sampler)
 
     # --- the store's, for the loop ---
 
@@ -110,7 +117,8 @@ class Search:
             if number not in taken:
                 self.store.claim(self.store.handle(number))
                 return number, candidate
-        past, pending = self.trials(), [candidate for _, candidate in running]
+        past = [trial for trial in self.trials() if competes(self._problem, trial)]
+        pending = [candidate for _, candidate in running]
         open_rows = untried_rows(self.forecast, past, pending)
         if isinstance(self._sampler, FeasibleSampler):
             self._sampler.situation = Situation(self.forecast, open_rows, past, pending, self._outlooks)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -20,8 +21,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from planner.constraints import Constraint
 from planner.errors import BackendError, InputError
-from planner.study import Candidate, Problem, asked_of, changes_between, in_one_line
-from planner.trials import QualityVerdict, Rerun, Trial, judged, on_par
+from planner.files import convert
+from planner.study import (
+    OBJECTIVE,
+    Candidate,
+    Forecast,
+    Objective,
+    Problem,
+    asked_of,
+    changes_between,
+    in_one_line,
+    measured_of,
+)
+from planner.trials import QualityVerdict, Rerun, Trial, judged, on_par, rejudged
 from planner.tuning.search.claims import Claims
 from planner.tuning.search.dashboard_attributes import study_words, trial_attributes, with_unit
 from planner.tuning.search.storage import created, found
@@ -38,11 +50,15 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class StudyStore:
-    """One study in one storage, by default in memory. Raises InputError if the stored study has another definition."""
+    """One study in one storage, by default in memory. Raises InputError if the stored study measured something else.
+
+    Its trials are judged for the problem's question, whatever they were measured for. Optuna's own values and
+    constraints stay those of the first question, whose direction the stored study has.
+    """
 
     def __init__(self, problem: Problem, storage: str | None, *, creates: bool = True) -> None:
         """`creates`: whether to make what is missing; without it the storage is read and never written."""
-        self._problem = problem
+        self._problem, self._forecast = problem, Forecast(problem)
         self._asked_here: set[int] = set()
         self._decoded: dict[int, Trial | None] = {}
         """Finished trials by number. Each is decoded once, as a finished trial does not change."""
@@ -54,28 +70,41 @@ class StudyStore:
             self._refuse_changed()
             return
         with self.alone():  # else another starting planner could find no definition
-            self.study.set_metric_names([with_unit(problem.objective.name)])
             self._check_definition()
+            if self.is_first_question:
+                self.study.set_metric_names([with_unit(problem.objective.name)])
             if self.study.user_attrs.get(ABOUT) != (about := study_words(problem)):
                 self.study.set_user_attr(ABOUT, about)
 
     def _check_definition(self) -> None:
         """Raise InputError if the definition has changed: trials of other loads or machines would not be comparable."""
-        if self._changed() and not self.trials():  # nothing is measured yet, so nothing becomes incomparable
-            self.study.set_user_attr(DEFINITION, definition(self._problem))
-            for frozen in self.asked():
-                self.study.tell(frozen.number, state=TrialState.FAIL)
-        self._refuse_changed()
-
-    def _changed(self) -> list[str]:
-        return changes_between(self.study.user_attrs.get(DEFINITION) or {}, definition(self._problem))
+        stored, now = self.study.user_attrs.get(DEFINITION) or {}, definition(self._problem)
+        if stored != now and not self._records():  # nothing is measured yet, so nothing becomes incomparable
+            self.study.set_user_attr(DEFINITION, now)
+            if changes_between(_measured(stored), _measured(now)):
+                for frozen in self.asked():
+                    self.study.tell(frozen.number, state=TrialState.FAIL)
+        else:
+            self._refuse_changed()
 
     def _refuse_changed(self) -> None:
-        if (changed := self._changed()) and self.trials():
+        stored = self.study.user_attrs.get(DEFINITION) or {}
+        if (changed := changes_between(_measured(stored), measured(self._problem))) and self._records():
             raise InputError(
                 f"{self._problem.spec.name}: {in_one_line(changed)}: changed since this study began, so its trials "
                 "would not compare; give the study a new name (tune --name), or undo the change"
             )
+
+    # --- what is asked ---
+
+    @property
+    def is_first_question(self) -> bool:
+        """Whether the problem asks what the stored study was begun for, so that Optuna's own values answer it."""
+        return self._first_question().asked == self._problem.objective.asked
+
+    def _first_question(self) -> Objective:
+        stored = (self.study.user_attrs.get(DEFINITION) or {}).get(OBJECTIVE)
+        return self._problem.objective if stored is None else convert(stored, Objective, "stored objective")
 
     # --- what is known ---
 
@@ -87,12 +116,18 @@ class StudyStore:
         return on_par(self._problem, judged(self._problem, self._records(), self.verdicts()))
 
     def _records(self) -> list[Trial]:
-        known = self._decoded
+        known, first = self._decoded, self._first_question().asked
         finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         for frozen in finished:
             if frozen.number not in known:
-                known[frozen.number] = record_of(frozen)
+                known[frozen.number] = self._as_asked(record_of(frozen), first)
         return [trial for frozen in finished if (trial := known[frozen.number]) is not None]
+
+    def _as_asked(self, trial: Trial | None, first: str) -> Trial | None:
+        """A record judged for the problem's question; one of an older version was measured for the first question."""
+        if trial is None:
+            return None
+        return rejudged(self._forecast, trial if trial.asked else replace(trial, asked=first))
 
     def verdicts(self) -> list[QualityVerdict]:
         """Verdicts of the quality gate so far, one for each set of numerics."""
@@ -194,12 +229,16 @@ class StudyStore:
         handle.set_user_attr(RECORD, msgspec.json.encode(trial).decode())
         for name, value in trial_attributes(self._problem, trial).items():
             handle.set_user_attr(name, value)
-        for constraint in trial.constraints:
+        told = trial
+        if not self.is_first_question:
+            spec = msgspec.structs.replace(self._problem.spec, objective=self._first_question())
+            told = rejudged(Forecast(replace(self._problem, spec=spec)), trial)
+        for constraint in told.constraints:
             handle.set_constraint(constraint.name, constraint.excess)
         if trial.outcome == "failed":
             handle.set_constraint("engine serves", 1.0)
-        if trial.value is not None and math.isfinite(trial.value):
-            self.study.tell(trial.number, trial.value)
+        if told.value is not None and math.isfinite(told.value):
+            self.study.tell(trial.number, told.value)
         else:
             self.study.tell(trial.number, state=TrialState.PRUNED)
 
@@ -241,5 +280,14 @@ def record_of(frozen: FrozenTrial) -> Trial | None:
 
 
 def definition(problem: Problem) -> dict[str, Any]:
+    """What a study was begun with, as plain values by key: what it measures and what was asked first."""
+    return {**asked_of(problem.spec), **measured(problem)}
+
+
+def measured(problem: Problem) -> dict[str, Any]:
     """What must not change while a study runs, as plain values by key."""
-    return {**asked_of(problem.spec), "search_space": msgspec.to_builtins(problem.choices.searched, enc_hook=float)}
+    return {**measured_of(problem.spec), "search_space": msgspec.to_builtins(problem.choices.searched, enc_hook=float)}
+
+
+def _measured(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stored.items() if key != OBJECTIVE}

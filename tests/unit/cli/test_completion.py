@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from planner.benchmark.capacity.stress import PRESETS
-from planner.benchmark.metric import HEADLINES, METRICS
+from planner.benchmark.metric import GOALS, HEADLINES, METRICS
 from planner.cli.completion import cards, flag_values, models, several_of, studies, workloads
 from planner.cli.main import app
 from planner.cli.schemas import SCHEMAS
@@ -17,6 +17,7 @@ from planner.engine.levers import LEVERS
 from planner.fleet.spec import FleetSpec
 from planner.hardware import GPUS, Interconnect
 from planner.service.export.kinds import ExportKind
+from planner.study.question import RECIPES
 from planner.study.spec import SamplerSpec
 from planner.tuning.plan import BACKENDS
 from planner.workload import Workload
@@ -50,7 +51,7 @@ ENUMERATIONS: dict[str, set[str]] = {
     "trim": {"oldest"},
     "window": literal(Workload, "window"),
     "slo": {f"{metric}=" for metric in METRICS},
-    "objective": set(METRICS),
+    "objective": {*RECIPES, *GOALS},
     "pareto": set(METRICS),
     "fail_on": {f"{metric}:" for metric in HEADLINES},
 }

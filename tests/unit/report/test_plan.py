@@ -11,6 +11,7 @@ import pytest
 from planner.engine import NEWEST
 from planner.report.plan import infeasible_words, left_out_lines, nothing_words, plan_notes
 from planner.study.forecast import Forecast
+from planner.trials.wording import describe
 
 Make = Callable[..., Any]
 
@@ -64,10 +65,13 @@ def test_heads_that_do_not_divide_come_with_a_number_that_does(make_problem: Mak
 
 
 def test_the_nearest_of_the_trials_that_broke_a_limit_is_named(make_problem: Make, launch: Any) -> None:
-    problem = make_problem(objective={"slo": {"ttft_p95": "1us"}})
+    problem = make_problem(objective={"slo": {"ttft_p95": "10ms"}})
     trials = launch(problem, 3)
     words = nothing_words(Forecast(problem), trials)
     assert words is not None
     assert words.startswith("no trial kept every limit; the nearest is trial ")
-    assert "ttft_p95" in words
+    nearest = min(trials, key=lambda trial: trial.metrics["ttft_p95"])
+    (excess,) = (one.excess for one in nearest.constraints if one.name == "slo ttft_p95")
+    assert f"trial {nearest.number} ({describe(problem, nearest.candidate)}): ttft_p95 is " in words
+    assert f", missed by {excess:.0%};" in words
     assert nothing_words(Forecast(make_problem()), launch(make_problem(), 3)) is None

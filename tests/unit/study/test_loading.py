@@ -15,6 +15,7 @@ from planner.errors import InputError
 from planner.files.structured import encode
 from planner.study.identity import asked_of
 from planner.study.loading import FoundStudy, continued, load_study, read_study
+from planner.study.question import Question
 from planner.study.source import StudySource
 
 NOTHING = EngineConfig()
@@ -91,6 +92,23 @@ def test_the_same_description_goes_on_with_what_is_stored() -> None:
     assert asked_of(continued(found).spec) == asked_of(found.spec)
     path.write_text(encode(found.spec).replace("host_port: 8000", "host_port: 9999"), "utf-8")
     assert continued(found).spec.serve.host_port == 9999  # written by hand since, and no other question
+
+
+def test_other_limits_are_another_question_of_the_same_study() -> None:
+    """One name and folder whatever is asked; what this command asks counts, and a note says so."""
+    first = described()
+    first.folder.mkdir(parents=True)
+    (first.folder / "study.yaml").write_text(encode(first.spec), "utf-8")
+    source = StudySource(**DESCRIBED)
+    asked = read_study(source, EngineConfig(), question=Question(slo="ttft_p95=2s", objective="tpot_p50"))
+    assert asked.folder == first.folder
+    found = continued(asked)
+    assert (found.spec.objective.metric, found.spec.objective.limits) == ("tpot_p50", {"ttft_p95": 2.0})
+    assert found.notes[0].startswith(
+        f"{first.folder / 'study.yaml'} asks output_throughput; this command asks tpot_p50;"
+    )
+    assert continued(described()).notes == ()
+    assert read_study(source, EngineConfig(), question=Question(concurrency=3)).folder != first.folder
 
 
 def test_a_folder_of_another_study_is_refused_with_the_difference() -> None:

@@ -28,6 +28,10 @@ def test_each_part_replaces_the_studys(make_problem: Make) -> None:
     assert limits.metric == "ttft_p95", "the goal stays"
     goal = with_question(spec, Question(objective="tpot_p50")).objective
     assert (goal.metric, goal.limits) == ("tpot_p50", {"tpot_p95": 1.0})
+    assert with_question(spec, Question(objective="latency")).objective.metric == "e2el_p95"
+    assert {with_question(spec, Question(objective=name)).objective.metric for name in ("cost", "throughput")} == {
+        "output_throughput"
+    }
     weights = with_question(spec, Question(objective="output_throughput=1,ttft_p95=0.3")).objective
     assert (weights.metric, weights.weights) == (None, {"output_throughput": 1.0, "ttft_p95": 0.3})
     assert with_question(spec, Question(image="mine:1")).container.image == "mine:1"

@@ -203,7 +203,6 @@ def test_optuna_sees_values_parameters_and_attributes(make_problem: Make, tune: 
     [
         ({"workload__concurrency": 5}, "workload"),
         ({"hardware__gpu_memory": "21GiB"}, "hardware"),
-        ({"objective__metric": "ttft_p50"}, "objective"),
         ({"engine__env": {"A": "1"}}, "engine"),
         ({"repeats": 2}, "repeats"),
         ({"search_space": FOUR}, "search_space"),
@@ -216,6 +215,39 @@ def test_a_changed_definition_is_refused_by_key(
     with pytest.raises(InputError, match=rf"^tiny: {key}[.:].*: changed since this study began") as caught:
         tune(make_problem(**changes), 2)
     assert "\n" not in str(caught.value)
+
+
+def test_another_objective_continues_the_same_study_and_judges_every_trial(make_problem: Make, tune: Any) -> None:
+    first = tune(make_problem(objective__slo={"ttft_p95": "9s"}), 3)
+    asked = make_problem(objective={"metric": "ttft_p50", "slo": {"tpot_p95": "1ms"}})
+    trials = tune(asked, 4)
+    assert [trial.candidate for trial in trials[:3]] == [trial.candidate for trial in first]
+    assert [trial.value for trial in trials] == [trial.metrics["ttft_p50"] for trial in trials]
+    assert {constraint.name for trial in trials for constraint in trial.constraints} == {
+        "slo tpot_p95",
+        "requests complete",
+    }
+    assert not any(trial.is_acceptable for trial in trials)
+    assert len({trial.candidate.key for trial in trials}) == 4
+    back = tune(make_problem(objective__slo={"ttft_p95": "9s"}), 4)
+    assert back[:3] == first
+    assert back[3].value == back[3].metrics["output_throughput"]
+
+
+@pytest.mark.parametrize("sampler", ["tpe"])
+def test_a_sampler_that_reads_optunas_values_answers_the_first_question_alone(
+    make_problem: Make, tune: Any, storage: str, sampler: str
+) -> None:
+    tune(make_problem(), 2)
+    spec = {"sampler": {"name": sampler}, "objective__metric": "ttft_p50"}
+    with pytest.raises(
+        InputError, match=rf"^tiny: --sampler {sampler}: .* allowed under others: planner, random, grid"
+    ):
+        tune(make_problem(**spec), 3)
+    tune(make_problem(objective__metric="ttft_p50"), 3)
+    stored = optuna.load_study(study_name="tiny", storage=storage)
+    values = [trial.value for trial in stored.get_trials(states=(TrialState.COMPLETE,))]
+    assert values == [trial.metrics["output_throughput"] for trial in tune(make_problem(), 3)]
 
 
 def test_a_study_without_results_may_still_change(make_problem: Make, tune: Any, storage: str) -> None:
