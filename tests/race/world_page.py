@@ -17,6 +17,7 @@ RIGHT = "right"
 OURS, RIVALS = "planner", ("random", "tpe", "gp")
 BUDGETS = (6, 12, 30)
 CLOSE = 0.02
+ENOUGH_SEEDS = 30
 FALSE_STOP = 0.03
 """Regret added by stopping above which a stop was false."""
 ByWorld = Mapping[str, Mapping[str, Mapping[int, Run]]]
@@ -78,8 +79,14 @@ def differences(runs: ByWorld, rival: str, budget: int) -> dict[str, Difference]
 
 def answer(runs: ByWorld) -> str:
     """What the race says, in a few sentences, from the runs alone."""
-    seeds = max(len(searchers.get(OURS, {})) for searchers in runs.values())
-    lines = [f"**In {len(runs)} made worlds (SIMULATED, {seeds} seeds each)**, after 6, 12 and 30 launches:", ""]
+    seeds = min(len(searchers.get(OURS, {})) for searchers in runs.values())
+    lines = [f"**In {len(runs)} made worlds (SIMULATED, seeds: {seeds} or more)**, after 6, 12 and 30 launches:", ""]
+    if seeds < ENOUGH_SEEDS:
+        lines = [
+            f"These are {seeds} seeds, fewer than the {ENOUGH_SEEDS} of a whole race: little is sure yet.",
+            "",
+            *lines,
+        ]
     for rival in RIVALS:
         found = [(name, n, one) for n in BUDGETS for name, one in differences(runs, rival, n).items()]
         if not found:
