@@ -110,7 +110,8 @@ fuzz: $(VENV)/.dev
 	$(BIN)/pip install --quiet --editable '.[fuzz]' || true
 	$(BIN)/python -m tests.fuzz
 
-## docs/search.md: every searcher on every recorded landscape, 50 seeds. Installs PyTorch for Optuna's GP.
+## docs/search.md: every searcher in made worlds and on recorded landscapes, 30 seeds, in hours. Finished runs are kept
+## in build/race-runs.jsonl, where an interrupted race goes on; delete it for a new one. Installs PyTorch for Optuna's GP.
 race: $(VENV)/.race
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.race --write docs/search.md
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import fmean, median
 from typing import Literal
 
@@ -23,8 +24,12 @@ Numerics = tuple[tuple[str, str], ...]
 Outcome = Literal["passed", "failed", "not compared"]
 
 
+@lru_cache(maxsize=1024)
 def numerics(problem: Problem, candidate: Candidate) -> Numerics:
-    """What can change a candidate's answers, as the engine will resolve it: `auto` equals the value it stands for."""
+    """What can change a candidate's answers, as the engine will resolve it: `auto` equals the value it stands for.
+
+    Each choice of a search compares those of all trials, so the latest are kept.
+    """
     engine = problem.deployment(candidate).engine
     resolved = (engine.dtype, str(engine.quantization), engine.kv_cache_dtype)
     return ((MODEL, candidate.model), *zip(("dtype", "quantization", "kv_cache_dtype"), resolved, strict=True))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -11,12 +13,17 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.benchmark.metric import METRICS, Metric
 from planner.benchmark.metrics import BenchmarkResult
+from planner.benchmark.session import OnStage
 from planner.study.candidate import Candidate
 from planner.study.loading import load_study
 from planner.study.objective import judge
 from planner.study.problem import Problem
-from planner.tuning.replay import Record, limited_to, read_records
+from planner.trials.noise import LAUNCH_NOISE, pooled
+from planner.trials.racing import Repeats
+from planner.tuning.measure import Measure, Measurement
+from planner.tuning.replay import Record, limited_to, read_records, replayed
 from tests.forecasts import forecast_of
 
 FOLDER = Path(__file__).parents[1] / "golden" / "landscapes"
@@ -62,6 +69,30 @@ class Landscape:
         results = [[r.result.metrics[metric] for r in several if r.result] for several in self.by_candidate.values()]
         return np.array([values[:2] for values in results if len(values) > 1]).reshape(-1, 2)
 
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of the logarithm between two launches of a candidate: the table's own, pooled with the
+        product's prior, which is all there is where no candidate has two.
+        """
+        return pooled(LAUNCH_NOISE, self.pairs.tolist())
+
+    def measure(self, problem: Problem) -> Measure:
+        """Measure by reading the table, for a problem with the seed of the sampler. Noise is in every launch: of
+        several repeats one is drawn, and to the only repeat of a candidate a draw of the table's noise is added.
+        """
+        measure, noise, seed = replayed(problem, self.records), self.noise, problem.spec.sampler.seed
+
+        def noisy(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
+            found = measure(candidate, number, on_stage, repeats)
+            if len(self.by_candidate[candidate.key]) > 1:
+                return found
+            draw = np.random.default_rng([seed, number, zlib.crc32(candidate.key.encode()), 1])
+            off = float(draw.normal()) * noise
+            results = tuple(_moved(result, off) for result in found.results)
+            return replace(found, results=results, benchmark_s=found.benchmark_s * math.exp(-off))
+
+        return noisy
+
     @property
     def is_noisy(self) -> bool:
         """Judged where five candidates or more were launched twice."""
@@ -97,6 +128,15 @@ class Landscape:
         metric = self.problem.spec.objective.metric
         predicted = [forecast_of(self.problem).predicted(candidates[key])[metric] for key in keys]
         return np.array(predicted), np.array([self.true_values[key] for key in keys])
+
+
+def _moved(result: BenchmarkResult, off: float) -> BenchmarkResult:
+    """The result of a launch that is faster by this logarithm: rates grow, latencies shrink."""
+    metrics = {
+        name: value * math.exp(off * Metric.parse(name).sign) if name in METRICS else value
+        for name, value in result.metrics.items()
+    }
+    return replace(result, metrics=metrics, duration_s=result.duration_s * math.exp(-off))
 
 
 def mean_of(results: Sequence[BenchmarkResult]) -> BenchmarkResult:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.study.candidate import Candidate
+from planner.study.problem import Problem
 from planner.trials.ranking import best_trial
 from planner.trials.trial import Trial
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
-from planner.tuning.replay import BACKEND, replayed
+from planner.tuning.measure import Measure
+from planner.tuning.replay import BACKEND
+from planner.tuning.search.search import Search
+from planner.tuning.search.stopping import until_of
 from planner.tuning.search.surrogate import Surrogate
 from tests.forecasts import forecast_of
-from tests.race.landscapes import Landscape, load
+from tests.race.landscapes import Landscape
 from tests.race.searchers import make_searcher
+
+MakeMeasure = Callable[[Problem], Measure]
+Regret = Callable[[Candidate], float]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,10 @@ class Run:
     """Of the best seen so far, after each launch; 1 while nothing kept every limit."""
     seconds: tuple[float, ...]
     """Engine seconds so far: starts and benchmarks, failed ones too."""
+    failed: tuple[bool, ...] = ()
+    """Whether each launch failed; empty where it was not noted."""
+    stopped: int | None = None
+    """Launches after which the stopping rule would have ended the search; None: it would not, or has no say."""
 
     def after(self, launches: int) -> float:
         """A searcher that stopped early keeps its last choice."""
@@ -53,21 +61,38 @@ class Quiet:
 QUIET = Quiet()
 
 
-def run(landscape: Landscape, searcher: str, seed: int, launches: int) -> Run:
-    problem, search = make_searcher(searcher, landscape.problem, seed)
-    trials = run_study(
-        problem,
-        search,
-        LocalExecutor(problem, replayed(problem, landscape.records), QUIET.stage, BACKEND),
-        launches,
-        QUIET,
-    )  # type: ignore[arg-type]
+class Watched(Search):
+    """A search that goes on where the stopping rule would have ended it, and remembers where that was."""
+
+    stopped: int | None = None
+
+    def ask(self) -> tuple[int, Candidate] | None:
+        self.until = until_of(self.forecast.problem.spec, None) if self.stopped is None else None
+        asked = super().ask()
+        if asked is None and self.until is not None and self.ended is not None:
+            self.stopped, self.until = self.ended.launched, None
+            asked = super().ask()
+        return asked
+
+
+def race(problem: Problem, name: str, seed: int, measure: MakeMeasure, launches: int, regret: Regret) -> Run:
+    """One searcher in the loop of a real study, all launches through; the choice after each is the product's own."""
+    problem, search = make_searcher(name, problem, seed, Watched)
+    executor = LocalExecutor(problem, measure(problem), QUIET.stage, BACKEND)
+    trials = run_study(problem, search, executor, launches, QUIET)  # type: ignore[arg-type]
     launched = [trial for trial in trials if trial.was_launched]
     best = [best_trial(problem, launched[: i + 1]) for i in range(len(launched))]
     return Run(
-        regret=tuple(1.0 if one is None else landscape.regret(one.candidate) for one in best),
+        regret=tuple(1.0 if one is None else regret(one.candidate) for one in best),
         seconds=tuple(np.cumsum([trial.start_s + trial.benchmark_s for trial in launched]).tolist()),
+        failed=tuple(trial.outcome == "failed" for trial in launched),
+        stopped=search.stopped if isinstance(search, Watched) else None,
     )
+
+
+def run(landscape: Landscape, searcher: str, seed: int, launches: int) -> Run:
+    """One searcher on one landscape, with noise in every launch."""
+    return race(landscape.problem, searcher, seed, landscape.measure, launches, landscape.regret)
 
 
 def believed_after(landscape: Landscape, launches: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -76,7 +101,7 @@ def believed_after(landscape: Landscape, launches: int) -> tuple[NDArray[np.floa
     trials = run_study(
         problem,
         search,
-        LocalExecutor(problem, replayed(problem, landscape.records), QUIET.stage, BACKEND),
+        LocalExecutor(problem, landscape.measure(problem), QUIET.stage, BACKEND),
         launches,
         QUIET,
     )  # type: ignore[arg-type]
@@ -84,26 +109,6 @@ def believed_after(landscape: Landscape, launches: int) -> tuple[NDArray[np.floa
     known = {key: row for key, row in rows.items() if row is not None and key in landscape.true_values}
     believed = Surrogate(forecast_of(problem)).believed(np.array(list(known.values())), trials)
     return believed, np.array([landscape.true_values[key] for key in known])
-
-
-_loaded = cache(load)
-
-
-def _job(job: tuple[Path, str, int, int]) -> Run:
-    folder, searcher, seed, launches = job
-    return run(_loaded(folder), searcher, seed, launches)
-
-
-def run_all(
-    folders: Sequence[Path], searchers: Sequence[str], seeds: Iterable[int], launches: int, processes: int
-) -> dict[tuple[Path, str], list[Run]]:
-    """Every searcher on every landscape with every seed."""
-    jobs = [(folder, name, seed, launches) for folder in folders for name in searchers for seed in seeds]
-    found: dict[tuple[Path, str], list[Run]] = {}
-    with ProcessPoolExecutor(processes) as pool:
-        for (folder, name, *_), one in zip(jobs, pool.map(_job, jobs, chunksize=5), strict=True):
-            found.setdefault((folder, name), []).append(one)
-    return found
 
 
 def percentiles(values: Sequence[float], *ranks: float) -> NDArray[np.float64]:

@@ -199,8 +199,8 @@ LABELS = {
 }  # fmt: skip
 
 
-def make_searcher(name: str, problem: Problem, seed: int) -> tuple[Problem, Searcher]:
-    """The searcher, and the problem with that sampler and seed."""
+def make_searcher(name: str, problem: Problem, seed: int, kind: type[Search] = Search) -> tuple[Problem, Searcher]:
+    """The searcher, and the problem with that sampler and seed. Our own are of this kind of `Search`."""
     sampler = msgspec.structs.replace(problem.spec.sampler, name=name if name in OURS else "random", seed=seed)
     seeded = problem.with_spec(msgspec.structs.replace(problem.spec, sampler=sampler))
-    return seeded, EMULATED[name](seeded) if name in EMULATED else Search.open(forecast_of(seeded), None)
+    return seeded, EMULATED[name](seeded) if name in EMULATED else kind.open(forecast_of(seeded), None)

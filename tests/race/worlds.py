@@ -2,7 +2,7 @@
 
 In: a name and a seed. Out: a `World`: the true value of every feasible combination, and a measure with launch noise. A
 world's truth is the cold speed model times a smooth random field, drawn anew for each seed, times the change that its
-name says.
+name says. Combinations that run alike under the load (`planner.study.classes`) are alike in truth.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +28,15 @@ from planner.trials.racing import Repeats
 from planner.tuning.measure import Measure, Measurement
 
 STUDY = Path(__file__).parents[1] / "golden" / "worlds"
+LARGE_STUDY = Path(__file__).parents[2] / "studies" / "qwen3-32b-awq-4x2080ti"
+"""The first user's whole search space, more than 10 000 feasible combinations: worlds whose name starts with LARGE."""
+LARGE = "large"
 MODEL_ERROR = 0.05
 """Standard deviation of the smooth field by which the model is wrong everywhere, as a logarithm."""
 LAUNCH_NOISE = 0.02
 START_S = 90.0
 CHUNKED = "enable_chunked_prefill"
+SEQS, TOKENS, MEMORY = "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization"
 WORLDS = (
     "right",
     "switch-mild",
@@ -42,22 +47,31 @@ WORLDS = (
     "failing-anywhere",
     "flat",
     "flat-top",
+    "needle",
+    "large",
+    "large-switch-mild",
 )
 """`right`: but for MODEL_ERROR. `switch-mild`: chunked prefill gives 8 % where the model says that it costs 22 %.
 `switch-sign`: its effect turned round. `noisy`: launches differ by 10 %, with heavy tails. `upside-down`: what the
-model likes least is best. `failing`: the model's favourite corner of 30 % does not start; `failing-anywhere`: any 30 %.
-`flat`: nothing matters; `flat-top`: nothing above the middle does."""
+model likes least is best. `failing`: the 30 % with the most sequences, tokens and memory do not start;
+`failing-anywhere`: any 30 %. `flat`: nothing matters; `flat-top`: nothing above the middle does. `needle`: a narrow
+hill, 25 % above all else, where the model expects least. `large`: twice MODEL_ERROR on LARGE_STUDY;
+`large-switch-mild`: `switch-mild` there."""
 
 
 @dataclass(frozen=True)
 class World:
-    problem: Problem
+    forecast: Forecast
     values: NDArray[np.float64]
     """Logarithm of each grid row's true value; NaN where it does not start.  # (num_candidates,)"""
     default: float
     """Logarithm of the default's true value."""
     noise: float
     has_heavy_tails: bool = False
+
+    @property
+    def problem(self) -> Problem:
+        return self.forecast.problem
 
     @property
     def best(self) -> float:
@@ -74,7 +88,7 @@ class World:
 
     def measure(self, seed: int) -> Measure:
         """A measure whose noise depends on seed, trial number and candidate: the same for all searchers."""
-        forecast, workload = Forecast(self.problem), self.problem.workload
+        forecast, workload = self.forecast, self.problem.workload
         tokens = workload.num_requests * workload.mean_output_tokens
 
         def measure(candidate: Candidate, number: int, on_stage: object, repeats: Repeats) -> Measurement:  # noqa: ARG001
@@ -108,25 +122,24 @@ class World:
 
 
 @cache
-def _problem() -> tuple[Problem, Forecast]:
-    problem = Problem.of(load_study(STUDY))
-    return problem, Forecast(problem)
+def _forecast(study: Path) -> Forecast:
+    return Forecast(Problem.of(load_study(study)))
 
 
 def world(name: str, seed: int) -> World:
     """The world of this name. Raises KeyError for a name that is not in WORLDS."""
-    problem, forecast = _problem()
-    grid, rows = forecast.grid, forecast.grid.feasible_rows
+    forecast = _forecast(LARGE_STUDY if name.startswith(LARGE) else STUDY)
+    problem, grid, rows = forecast.problem, forecast.grid, forecast.grid.feasible_rows
     believed = np.log(np.maximum(grid.predicted()["output_throughput"], 1e-9))
     values = believed + _smooth(grid.indices, seed, MODEL_ERROR)
     place = problem.choices.names.index(CHUNKED)
-    is_chunked = np.array(problem.choices.searched[CHUNKED])[grid.indices[:, place]]
+    is_chunked = _column(problem, CHUNKED, grid.indices)
     draw = np.random.default_rng([seed, 3])
     noise, has_heavy_tails = LAUNCH_NOISE, False
     match name:
         case "right":
             pass
-        case "switch-mild":
+        case "switch-mild" | "large-switch-mild":
             values = values + 0.30 * is_chunked
         case "switch-sign":
             effect = believed - believed[_other_side(grid.indices, place)]
@@ -138,21 +151,42 @@ def world(name: str, seed: int) -> World:
         case "upside-down":
             values = 2 * believed[rows].mean() - believed + _smooth(grid.indices, seed, MODEL_ERROR)
         case "failing":
-            score = believed + _smooth(grid.indices, seed, 0.15)
-            values[score >= np.quantile(score[rows], 0.7)] = np.nan
+            sizes = {key: _column(problem, key, grid.indices) for key in (SEQS, TOKENS, MEMORY)}
+            score = np.log(sizes[SEQS]) / 3 + np.log(sizes[TOKENS]) / 4 + (sizes[MEMORY] > 0.92) * 0.6
+            score += _smooth(grid.indices, seed, 0.15)
+            values[score >= np.quantile(score[forecast.classes.nearest(rows)], 0.7)] = np.nan
         case "failing-anywhere":
             values[draw.random(len(values)) < 0.3] = np.nan
         case "flat":
             values = believed[rows].max() + draw.normal(0, 0.003, len(values))
         case "flat-top":
             values = np.minimum(believed, np.quantile(believed[rows], 0.6)) + draw.normal(0, 0.003, len(values))
+        case "needle":
+            least = rows[np.argmin(believed[rows])]
+            points = grid.indices / np.maximum(grid.indices.max(axis=0), 1)
+            hill = np.exp(-((points - points[least]) ** 2).sum(axis=1) / (2 * 0.25**2))
+            values = values + hill * (values[rows].max() + math.log(1.25) - values[least])
+        case "large":
+            values = believed + _smooth(grid.indices, seed, 2 * MODEL_ERROR)
         case _:
             raise KeyError(name)
     values[np.setdiff1d(np.arange(len(values)), rows)] = np.nan
+    classes = forecast.classes
+    nearest = {classes.of_row(int(row)): row for row in classes.nearest(rows)}
+    values[classes.rows] = values[[nearest[number] for number in classes.numbers]]
     default = float(np.log(forecast.predicted(problem.default)["output_throughput"]))
     if name.startswith("flat"):
         default = float(np.nanmax(values)) - 0.004
-    return World(problem, values, default, noise, has_heavy_tails)
+    if classes.default is not None:
+        alike = classes.rows[classes.numbers == classes.default]
+        default = default if math.isnan(values[alike[0]]) else float(values[alike[0]])
+        values[alike] = default
+    return World(forecast, values, default, noise, has_heavy_tails)
+
+
+def _column(problem: Problem, name: str, indices: NDArray[np.int32]) -> NDArray[Any]:
+    """The value of a setting in each row."""
+    return np.array(problem.choices.searched[name])[indices[:, problem.choices.names.index(name)]]
 
 
 def _other_side(indices: NDArray[np.int32], place: int) -> NDArray[np.int64]:

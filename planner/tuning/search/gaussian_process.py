@@ -279,7 +279,10 @@ def _likely(seen: _Seen) -> list[tuple[float, _Kernel]]:
             ),
             key=score,
         )
-    chosen = sorted(scores, key=lambda kernel: -scores[kernel])[:AVERAGED]
+    likeliest: dict[tuple[float, float], _Kernel] = {}
+    for kernel in sorted(scores, key=lambda kernel: -scores[kernel]):
+        likeliest.setdefault((kernel.std, kernel.slope_std), kernel)
+    chosen = list(likeliest.values())[:AVERAGED]
     weights = np.exp(np.array([scores[kernel] for kernel in chosen]) - scores[best])
     return list(zip((weights / weights.sum()).tolist(), chosen, strict=True))
 

@@ -55,6 +55,9 @@ PROBED_AFTER = 2
 """Measured trials, the default and the model's favourite, after which unlaunched values of switches are checked."""
 MOST_WRONG = 0.6
 """Largest loss, as a logarithm, by which the model may be wrong about one value; three times the doubt about it."""
+NOTHING_LEFT = 0.0005
+"""Expected gain of any launch, as a share, below which a search that goes on tests its model where that is least sure:
+what it believes gives no further reason to choose."""
 MOST_LEARNED = 128
 """Most trials that are learned from; few studies have more."""
 FIRST_START_S = 60.0
@@ -96,7 +99,8 @@ class Surrogate:
         """The row of largest expected improvement per second; the model's favourite while nothing is measured.
 
         Improvement is of the mean believed, which a noisy launch moves only a little. A row that was launched before is
-        launched again where that may change which one is best, by more than any new one is expected to gain.
+        launched again where that may change which one is best, by more than any new one is expected to gain. Where
+        neither is expected to give NOTHING_LEFT, the model itself is tested: the row in most doubt is launched.
         `pending` candidates are under way on other engines and count as trials that ended as expected.
         """
         objective = self._problem.objective
@@ -134,9 +138,11 @@ class Surrogate:
         share = math.expm1(float((_expected_improvement(mean, std, best) * chance).max()))
         shown = _expected_improvement(mean, _moved(std, believed.noise), best) * chance / seconds
         old, at = leaders_of(self._problem, measured, pending)
+        change = _expected_change(leaders[at], believed.doubt_at_known[np.ix_(at, at)], believed.noise) * again[at]
+        if share < NOTHING_LEFT and change.max(initial=0.0) < NOTHING_LEFT:
+            return Outlook(int(rows[np.argmax(std * chance / seconds)]), gain=share)
         if not len(old):
             return Outlook(int(rows[np.argmax(shown)]), gain=share)
-        change = _expected_change(leaders[at], believed.doubt_at_known[np.ix_(at, at)], believed.noise) * again[at]
         change = change / self._expected_s(old, measured)
         is_again = change.max() > shown.max()
         row = int(old[np.argmax(change)] if is_again else rows[np.argmax(shown)])

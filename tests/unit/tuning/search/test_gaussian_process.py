@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.tuning.search.gaussian_process import _Doubt, _expected_change, _likely, _moved, _posterior, _Seen
+from planner.tuning.search.gaussian_process import (
+    SLOPE_STDS,
+    _Doubt,
+    _expected_change,
+    _likely,
+    _moved,
+    _posterior,
+    _Seen,
+)
 
 
 def test_a_few_launches_overrule_a_model_that_ranks_the_wrong_way_round() -> None:
@@ -23,6 +31,17 @@ def test_kernels_are_averaged() -> None:
     assert sum(weight for weight, _ in kernels) == pytest.approx(1)
     assert len(kernels) > 1
     assert max(weight for weight, _ in kernels) < 0.9
+
+
+def test_what_is_averaged_differs_in_more_than_length_scales() -> None:
+    """In many dimensions hundreds of kernels differ by a hair; they leave room for one that distrusts the ranking."""
+    known = np.eye(5)[:4]
+    seen = _Seen(known, np.array([-0.28, -0.5, 0.09, 0.06]), np.array([0.07, 0.13, -0.12, -0.11]), 0.02, np.eye(4) / 9)
+    kernels = _likely(seen)
+    kinds = [(kernel.std, kernel.slope_std) for _, kernel in kernels]
+    assert len(set(kinds)) == len(kinds)
+    for slope in SLOPE_STDS:
+        assert sum(weight for weight, kernel in kernels if kernel.slope_std == slope) > 0.05
 
 
 def test_a_launch_corrects_all_that_depend_on_its_coefficient() -> None:

@@ -13,6 +13,7 @@ from planner.constraints import Constraint
 from planner.estimate.memory.calibration import predicted_figures
 from planner.study.problem import Problem
 from planner.trials.trial import Provenance, Trial
+from planner.tuning.search import surrogate
 from planner.tuning.search.gaussian_process import _expected_gain, _expected_improvement, _posterior
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.surrogate import Surrogate
@@ -125,7 +126,8 @@ def test_a_broken_limit_is_no_best(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("metric", ["ttft_p50", "output_throughput"])
-def test_latencies_are_minimised(make_problem: Make, metric: str) -> None:
+def test_latencies_are_minimised(make_problem: Make, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surrogate, "NOTHING_LEFT", 0.0)  # else it tests its model: no other can be better by much
     problem = make_problem(search_space={"search": SEARCH}, objective={"metric": metric})
     past = []
     for number, row in enumerate(grid_of(problem).feasible_rows[::4]):
@@ -285,3 +287,28 @@ def test_a_leader_is_launched_again_where_launches_differ_much(problem: Problem)
     outlook = Surrogate(forecast_of(problem)).outlook(untried_rows(forecast_of(problem), past), past)
     assert outlook.is_again
     assert outlook.row in many
+
+
+def test_where_nothing_more_is_expected_the_model_is_tested_far_from_what_was_launched(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the model likes was measured and was as predicted: the next launch is no neighbour of these."""
+    forecast = forecast_of(problem)
+    rows = forecast.classes.nearest(forecast.grid.feasible_rows)
+    predicted = forecast.grid.predicted()["output_throughput"]
+    ranked = rows[np.argsort(-predicted[rows])]
+    past = [_trial(problem, int(row), float(predicted[row]), i) for i, row in enumerate(ranked[:6])]
+    left = untried_rows(forecast, past)
+
+    def doubt(row: int) -> float:
+        """Steps from the nearest launched row."""
+        indices = forecast.grid.indices
+        return float(np.abs(indices[ranked[:6]] - indices[row]).sum(axis=1).min())
+
+    monkeypatch.setattr(surrogate, "NOTHING_LEFT", 1.0)
+    tested = Surrogate(forecast).outlook(left, past)
+    monkeypatch.setattr(surrogate, "NOTHING_LEFT", 0.0)
+    promising = Surrogate(forecast).outlook(left, past)
+    assert tested.gain == promising.gain
+    assert not tested.is_again
+    assert doubt(tested.row) > doubt(promising.row)
