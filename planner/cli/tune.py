@@ -205,7 +205,7 @@ def tune(
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
     until_share = None if keep_going else until_of(spec, until)
     plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
-    how = Carried(storage=storage, has_checks=checks, replaced=study.flags.replaced)
+    how = Carried(storage=storage, has_checks=checks, has_file=not source.is_described, replaced=study.flags.replaced)
     if words and not quiet:
         typer.echo(words, err=True)
     show_plan(plan, how, quiet, as_json)

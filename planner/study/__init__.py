@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "with_sampler",
         ],
         "objective": ["Objective", "judge"],
+        "places": ["OPTIONS", "Places"],
         "problem": ["CPU_KV_ENV", "Problem"],
         "question": ["Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of", "setup_of_default"],

@@ -27,6 +27,8 @@ from planner.study.loading import with_prompts as with_prompts
 from planner.study.loading import with_sampler as with_sampler
 from planner.study.objective import Objective as Objective
 from planner.study.objective import judge as judge
+from planner.study.places import OPTIONS as OPTIONS
+from planner.study.places import Places as Places
 from planner.study.problem import CPU_KV_ENV as CPU_KV_ENV
 from planner.study.problem import Problem as Problem
 from planner.study.question import Question as Question
