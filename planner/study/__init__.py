@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
+        "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "Layout", "MODEL", "Value"],
         "classes": ["Classes", "tied_at_top"],
         "commented": ["write_commented"],
         "described": ["IMAGES", "asked_version"],

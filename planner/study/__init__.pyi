@@ -1,6 +1,7 @@
 from planner.study.candidate import Candidate as Candidate
 from planner.study.candidate import ENV_PREFIX as ENV_PREFIX
 from planner.study.candidate import LAYOUT as LAYOUT
+from planner.study.candidate import Layout as Layout
 from planner.study.candidate import MODEL as MODEL
 from planner.study.candidate import Value as Value
 from planner.study.classes import Classes as Classes
