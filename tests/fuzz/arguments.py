@@ -92,8 +92,8 @@ COUNTS = ("1", "2", "4096", "auto", "0.9")
 FOLLOWING = {"--follow", "-f"}
 SHARES_ODD, SHARE_MISSING = (0.05, 0.4), 0.03
 """Share of values that are odd in a list, and of options whose value is left out."""
-LIMIT_S = 120.0
-"""Seconds after which a list counts as one that does not end; the slowest takes a few on an idle machine."""
+LIMIT_S = 600.0
+"""Seconds after which a list counts as one that does not end: only a hang takes as long, also on a busy machine."""
 OFTEN = ("estimate", "tune", "doctor", "bench", "report") * 2
 """Commands that are drawn more often than the others: they have the most options."""
 
