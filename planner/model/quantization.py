@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from typing import Any, Literal
 
@@ -40,15 +40,35 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Names(msgspec.Struct, frozen=True):
-    """Names of modules, whole or as patterns. Patterns match from the beginning, as `re.match` does."""
+    """Names of modules: whole, by their parts, or as patterns. Patterns match from the beginning, as `re.match` does.
+
+    Checkpoints list up to a thousand names, so that what needs no pattern is kept without one.
+    """
 
     exact: frozenset[str] = frozenset()
+    within: frozenset[str] = frozenset()
+    """Names that stand anywhere in a module's path, as whole components."""
+    inside: tuple[str, ...] = ()
+    """Texts that stand anywhere in a module's path."""
     pattern: str = ""
 
     def match(self, names: Iterable[str]) -> bool:
         """Whether one of these names of a module is among them."""
         compiled = re.compile(self.pattern) if self.pattern else None
-        return any(name in self.exact or (compiled is not None and compiled.match(name)) for name in names)
+        return any(
+            name in self.exact
+            or any(text in name for text in self.inside)
+            or not self.within.isdisjoint(_runs(name) if self.within else ())
+            or (compiled is not None and compiled.match(name) is not None)
+            for name in names
+        )
+
+
+def _runs(name: str) -> Iterator[str]:
+    """Every run of whole components of a path: a, a.b, b of a.b."""
+    ends = [index for index, letter in enumerate(name) if letter == "."] + [len(name)]
+    for start in (0, *(end + 1 for end in ends[:-1])):
+        yield from (name[start:end] for end in ends if end >= start)
 
 
 class Quantization(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,18 +159,18 @@ def _checked(pattern: str) -> str:
 
 def _within(names: Iterable[str]) -> Names:
     """Names that stand anywhere in a module's path, whole components (layers/quantization/utils/quant_utils.py)."""
-    return names_of(rf"(?:.*\.)?{re.escape(name)}(?:\..*)?$" for name in names)
+    return Names(within=frozenset(names))
 
 
 def _kept(names: Names) -> tuple[tuple[Names, Scheme | None], ...]:
-    return ((names, None),) if names.pattern or names.exact else ()
+    return ((names, None),) if names != Names() else ()
 
 
 def _awq(config: Mapping[str, Any], where: str) -> Quantization:
     """AWQ: modules_to_not_convert are parts of names (auto_awq.py:is_layer_skipped)."""
     bits = whole(config.get("bits", config.get("w_bit", 4)), f"{where}.bits", 1, MOST_BITS)
     group = _group(config.get("group_size", config.get("q_group_size", 128)), where)
-    kept = names_of(f".*{re.escape(text)}" for text in _texts(config, "modules_to_not_convert"))
+    kept = Names(inside=tuple(_texts(config, "modules_to_not_convert")))
     scheme = Scheme(packing="awq", bits=bits, group_size=group)
     return Quantization(
         method="awq", bits=bits, group_size=group, scheme=scheme, rules=_kept(kept), names_fused=True
@@ -241,8 +261,7 @@ def _modelopt(config: Mapping[str, Any], where: str) -> Quantization:
     """ModelOpt: quant_algo; MIXED_PRECISION lists every module (modelopt.py:ModelOptMixedPrecisionConfig)."""
     algorithm = str(config.get("quant_algo") or ("NVFP4" if config.get("quant_method") != "modelopt_fp8" else "FP8"))
     kept = _texts(config, "ignore", "exclude_modules")
-    rules = list(_kept(names_of([*(f".*{re.escape(t.rstrip('*'))}" for t in kept if "*" not in t.rstrip("*")),
-                                 *(translate(text) for text in kept)])))  # fmt: skip
+    rules = list(_kept(_modelopt_names(kept)))
     scheme: Scheme | None = None
     if algorithm.upper().startswith("MIXED"):
         groups: dict[Scheme | None, set[str]] = {}
@@ -261,6 +280,16 @@ def _modelopt(config: Mapping[str, Any], where: str) -> Quantization:
         method=str(config.get("quant_method") or "modelopt"), bits=bits, group_size=group, scheme=scheme,
         rules=tuple(rules), reaches_tower=scheme is not None, kv_cache_dtype=_modelopt_kv_dtype(config),
     )  # fmt: skip
+
+
+def _modelopt_names(texts: Sequence[str]) -> Names:
+    """Texts that stand anywhere in a module's path, without stars at their end, and globs (vllm@0.32 modelopt.py)."""
+    plain = [text.rstrip("*") for text in texts]
+    globs = [text for text, stem in zip(texts, plain, strict=True) if set("*?[") & set(stem)]
+    return Names(
+        inside=tuple(stem for stem in plain if "*" not in stem),
+        pattern="|".join(f"(?:{translate(text)})" for text in globs),
+    )
 
 
 def _modelopt_kv_dtype(config: Mapping[str, Any]) -> str | None:
@@ -311,7 +340,7 @@ def _tensors_names(texts: Iterable[str]) -> Names:
     """Whole names, and patterns after `re:` (compressed_tensors/utils.py:check_equal_or_regex_match)."""
     texts = list(texts)
     patterns = names_of(text[3:] for text in texts if text.startswith("re:")).pattern
-    return Names(frozenset(text for text in texts if not text.startswith("re:")), patterns)
+    return Names(exact=frozenset(text for text in texts if not text.startswith("re:")), pattern=patterns)
 
 
 def _compressed_tensors(config: Mapping[str, Any], where: str) -> Quantization:

@@ -12,6 +12,7 @@ import textwrap
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import docker
 import msgspec
@@ -161,3 +162,25 @@ def signal_engine_core(container: Container, number: signal.Signals) -> None:
     )
     code, output = container.exec_run(["python3", "-c", script])
     assert (code, output.split()) == (0, [b"1"]), output
+
+
+TRIAL_SCRIPT = "trial-1.sh"
+TOLERANCE = "95"
+"""In per cent: engine, client and other processes share few cores, so that flags and memory are evidence, not speed."""
+
+
+def export_trial(study: Path) -> None:
+    """Export trial 1 beside the study: its flags are all written out."""
+    export = [*PLANNER, "export", str(study), "--trial", "1", "-o", str(study.parent / TRIAL_SCRIPT)]
+    subprocess.run(export, check=True, capture_output=True, timeout=600)
+
+
+def verify(script: Path, *options: str) -> tuple[int, str, str]:
+    command = [*PLANNER, "verify", str(script), "--tolerance", TOLERANCE, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+def checks_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The checks of a verification by name."""
+    return {check["name"]: check for check in document["checks"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -11,7 +12,16 @@ import httpx
 import pytest
 
 from planner.study.loading import load_study
-from tests.integration.studies import containers_of, trials_of, tune, write_cpu_study
+from tests.integration.studies import (
+    TRIAL_SCRIPT,
+    checks_of,
+    containers_of,
+    export_trial,
+    trials_of,
+    tune,
+    verify,
+    write_cpu_study,
+)
 
 pytestmark = [pytest.mark.container, pytest.mark.vllm]
 
@@ -35,8 +45,8 @@ def test_tune_on_real_vllm_then_run_the_exported_script(docker_client: docker.Do
 
     trials = trials_of(study)
     assert all(str(trial.provenance.machine.image_digest).startswith("sha256:") for trial in trials)
-    assert [trial.outcome for trial in trials] == ["measured"] * 3
-    assert len({trial.candidate.key for trial in trials}) == 3
+    assert [trial.outcome for trial in trials] == ["measured"] * 2
+    assert len({trial.candidate.key for trial in trials}) == 2
     assert trials[0].candidate.engine.max_num_seqs is None, "trial 0 is the engine's own defaults"
     assert all(trial.value is not None and trial.value > 0 for trial in trials)
     # What vLLM itself reports is what we predicted: 1 GiB of KV cache.
@@ -56,6 +66,19 @@ def test_tune_on_real_vllm_then_run_the_exported_script(docker_client: docker.Do
         assert answer.json()["usage"]["completion_tokens"] >= 1
     finally:
         docker_client.containers.get(spec.serve.name).remove(force=True)
+
+
+def test_the_exported_script_reproduces_its_trial(docker_client: docker.DockerClient, tuned: Path) -> None:
+    export_trial(tuned)
+    code, out, err = verify(tuned.parent / TRIAL_SCRIPT, "--json")
+    assert code == 0, out + err
+    document = json.loads(out)
+    assert (document["reproduced"], document["trial"], document["failure"]) == (True, 1, None)
+    checks = checks_of(document)
+    assert set(checks) == {"kv_tokens", "output_throughput"}, "no setting differs"
+    assert checks["kv_tokens"]["found"] == "262 144"
+    assert "SIMULATED" not in out
+    assert not docker_client.containers.list(all=True, filters={"name": load_study(tuned).serve.name})
 
 
 @pytest.mark.usefixtures("docker_client")

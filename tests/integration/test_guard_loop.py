@@ -130,6 +130,7 @@ def test_a_second_guard_is_refused_and_so_is_a_name_that_is_anothers(
     assert guard.complete() == 4
 
 
+@pytest.mark.prove
 def test_a_paused_and_a_removed_container_serve_again(make_guard: Callable[..., Guard]) -> None:
     guard = make_guard(FITS, policy=SOON_UNHEALTHY).start()
     guard.wait_for("serving")
@@ -145,6 +146,7 @@ def test_a_paused_and_a_removed_container_serve_again(make_guard: Callable[..., 
     assert guard.complete() == 4
 
 
+@pytest.mark.prove
 def test_a_port_that_is_taken_is_told_and_tried_again(make_guard: Callable[..., Guard]) -> None:
     blocker = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     guard = make_guard(FITS, {"max_num_seqs": 4}, host_port=blocker.server_port)
@@ -153,6 +155,7 @@ def test_a_port_that_is_taken_is_told_and_tried_again(make_guard: Callable[..., 
     assert guard.wait_for("serving")["rung"] == 0, "no fault of the rung"
 
 
+@pytest.mark.prove
 def test_its_own_death_in_a_start_and_another_ladder(make_guard: Callable[..., Guard]) -> None:
     guard = make_guard(FITS, {"max_num_seqs": 4}, policy=msgspec.structs.replace(POLICY, quiet=Seconds(600))).start()
     guard.wait_for("launched")
@@ -174,6 +177,7 @@ def test_its_own_death_in_a_start_and_another_ladder(make_guard: Callable[..., G
     assert "4" in guard.container.attrs["Args"], "from the next start on"
 
 
+@pytest.mark.prove
 def test_instances_are_guarded_each_for_itself(
     make_guard: Callable[..., Guard], docker_client: docker.DockerClient
 ) -> None:

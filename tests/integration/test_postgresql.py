@@ -76,6 +76,7 @@ def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
     assert processes_of(study) == []
 
 
+@pytest.mark.prove
 def test_one_is_killed_and_the_other_takes_over(url: str, tmp_path: Path) -> None:
     study = write_simulated_server_study(tmp_path / "study", speedup=5)
     logs = [tmp_path / f"{i}.log" for i in range(2)]

@@ -148,6 +148,7 @@ def test_a_host_that_cannot_keep_logs_is_left_out(
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.prove
 def test_a_node_is_killed_in_the_middle(cluster: Any, tmp_path: Path) -> None:
     nodes = [cluster.add_node(num_cpus=1, num_gpus=2) for _ in range(2)]
     study, log = write_simulated_server_study(tmp_path / "study", speedup=20), tmp_path / "log"

@@ -8,27 +8,20 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
 
 from planner.study.loading import load_study
-from tests.integration.studies import PLANNER
+from tests.integration.studies import PLANNER, TRIAL_SCRIPT, checks_of, export_trial, verify
 
-pytestmark = [pytest.mark.container, pytest.mark.vllm]
-
-TOLERANCE = "20"
-"""Engine, client and whatever else runs share few cores here: only flags and memory are certain, not speeds."""
-
-SCRIPT = "trial-1.sh"
+pytestmark = [pytest.mark.prove, pytest.mark.container, pytest.mark.vllm]
 
 
 @pytest.fixture(scope="module")
 def study(tuned: Path) -> Path:
-    """A tuned study, and its trial 1 exported beside it: its flags are all written out."""
-    export = [*PLANNER, "export", str(tuned), "--trial", "1", "-o", str(tuned.parent / SCRIPT)]
-    subprocess.run(export, check=True, capture_output=True, timeout=600)
+    """A tuned study, and its trial 1 exported beside it."""
+    export_trial(tuned)
     return tuned
 
 
@@ -44,33 +37,9 @@ def names(client: docker.DockerClient, name: str) -> list[str]:
     return [one.name for one in client.containers.list(all=True, filters={"name": name})]
 
 
-def verify(script: Path, *options: str) -> tuple[int, str, str]:
-    command = [*PLANNER, "verify", str(script), "--tolerance", TOLERANCE, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850, stdin=subprocess.DEVNULL)
-    return done.returncode, done.stdout, done.stderr
-
-
-def by_name(document: dict[str, Any]) -> dict[str, Any]:
-    return {check["name"]: check for check in document["checks"]}
-
-
-@pytest.mark.usefixtures("nothing_left")
-def test_the_exported_script_reproduces_its_trial(study: Path) -> None:
-    code, out, err = verify(study.parent / SCRIPT, "--json")
-    assert code == 0, out + err
-    document = json.loads(out)
-    assert (document["reproduced"], document["trial"], document["failure"]) == (True, 1, None)
-    checks = by_name(document)
-    assert set(checks) == {"kv_tokens", "output_throughput"}, "no setting differs"
-    assert checks["kv_tokens"]["found"] == "262 144"
-    assert checks["output_throughput"]["verdict"] == "same"
-    assert "SIMULATED" not in out
-
-
-@pytest.mark.prove
 @pytest.mark.usefixtures("nothing_left")
 def test_a_changed_script_does_not_and_what_was_changed_is_named(study: Path, tmp_path: Path) -> None:
-    text = (study.parent / SCRIPT).read_text()
+    text = (study.parent / TRIAL_SCRIPT).read_text()
     changed = text.replace("--max-model-len 1024", "--max-model-len 512").replace(
         "_KVCACHE_SPACE=1", "_KVCACHE_SPACE=2"
     )
@@ -92,21 +61,20 @@ def test_a_changed_script_does_not_and_what_was_changed_is_named(study: Path, tm
     assert "not reproduced: -e VLLM_CPU_KVCACHE_SPACE, --max-model-len, --seed, kv_tokens" in out
 
 
-@pytest.mark.prove
 def test_a_script_whose_engine_refuses_says_why(study: Path, nothing_left: str, tmp_path: Path) -> None:
-    text = (study.parent / SCRIPT).read_text()
+    text = (study.parent / TRIAL_SCRIPT).read_text()
     script = tmp_path / "refused.sh"
     script.write_text(text.replace("--max-model-len 1024", "--max-model-len 300000"))
     code, out, err = verify(script, "--study", str(study), "--json")
     assert code == 3, out + err
     document = json.loads(out)
     assert "300000" in document["failure"]
-    assert by_name(document)["--max-model-len"]["found"] == "300000"
+    assert checks_of(document)["--max-model-len"]["found"] == "300000"
     assert nothing_left
 
 
 def test_interrupted_it_leaves_nothing(docker_client: docker.DockerClient, study: Path, nothing_left: str) -> None:
-    command = [*PLANNER, "verify", str(study.parent / SCRIPT)]
+    command = [*PLANNER, "verify", str(study.parent / TRIAL_SCRIPT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 600
         while not names(docker_client, nothing_left):
@@ -123,7 +91,7 @@ def test_a_container_of_that_name_is_nobody_elses_to_remove(
 ) -> None:
     mine = docker_client.containers.create(vllm_image, name=nothing_left)
     try:
-        code, _, err = verify(study.parent / SCRIPT)
+        code, _, err = verify(study.parent / TRIAL_SCRIPT)
         assert code == 1
         assert f"container {nothing_left} is there already" in err
         assert names(docker_client, nothing_left) == [nothing_left]

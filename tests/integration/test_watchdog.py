@@ -90,6 +90,7 @@ def test_the_engine_of_a_killed_planner_is_removed_and_no_other(tmp_path: Path) 
         assert of_another_study.poll() is None
 
 
+@pytest.mark.prove
 def test_the_next_run_cleans_up_where_the_watchdog_was_killed_too(tmp_path: Path) -> None:
     study = write_simulated_server_study(tmp_path, speedup=20)
     with tuning(study) as planner:
