@@ -34,10 +34,12 @@ from planner.engine.levers import lever_of
 from planner.engine.log.causes import CAUSES, Cause
 from planner.engine.log.known_warnings import NOTES, Note
 from planner.engine.log.patterns import PHASE_ADVICE
+from planner.engine.log.verdict import UNKNOWN
 from planner.estimate.speed.coefficients import CPU, V0, V1, Coefficients
 from planner.model.families import FAMILIES
 from planner.service.guard.decisions import EVENTS
 from planner.service.guard.events import METRICS as GUARD_METRICS
+from tests.raised import classified
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -230,6 +232,16 @@ def causes_table() -> str:
     return table(("cause", "error", "at fault", "what to change"), [*named, *phases])
 
 
+def raised_table() -> str:
+    """Per part of vLLM: how many of its exceptions have a cause, and the most frequent ones."""
+    rows = []
+    for part, causes in classified().items():
+        known = causes.total() - causes[UNKNOWN]
+        most = ", ".join(f"{name} {count}" for name, count in causes.most_common(3) if name != UNKNOWN)
+        rows.append((f"`{part}`", f"{known} of {causes.total()}", most))
+    return table(("part of vLLM", "with a cause", "most often"), rows)
+
+
 # --- the speed model's coefficients, in performance-model.md ---
 
 
@@ -394,6 +406,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "events": ("guard.md", guard_events),
     "guard metrics": ("guard.md", guard_metrics),
     "warnings": ("log.md", warnings_table),
+    "raised": ("log.md", raised_table),
     "causes": ("log.md", causes_table),
     "coefficients": ("performance-model.md", coefficients_table),
 }

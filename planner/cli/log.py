@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.completion import studies
-from planner.cli.options import OUTPUT, TRIALS, JsonOption, SimulatedOption
+from planner.cli.completion import cards, studies
+from planner.cli.options import OUTPUT, STUDY, TRIALS, JsonOption, SimulatedOption
 
 
 def log(
@@ -35,11 +35,20 @@ def log(
             rich_help_panel=TRIALS,
         ),
     ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu",
+            help="Card of a failed start, for fixes; by default the known cards with the memory that the log shows.",
+            autocompletion=cards,
+            rich_help_panel=STUDY,
+        ),
+    ] = None,
     simulated: SimulatedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """What a vLLM log says: settings, memory, warnings and failures with what to change, throughput."""
     from planner.cli.log_output import run_log
 
-    if code := run_log(target, follow, study, trial, simulated, as_json, typer.echo):
+    if code := run_log(target, follow, study, trial, gpu, simulated, as_json, typer.echo):
         raise typer.Exit(code)

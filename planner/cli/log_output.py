@@ -19,6 +19,7 @@ from planner.report import (
     log_view,
     open_log,
     read_source,
+    remedies,
 )
 from planner.terminal import make_console
 
@@ -28,6 +29,7 @@ def run_log(
     follow: bool,
     study: Path | None,
     trial: int | None,
+    gpu: str | None,
     is_simulated: bool,
     as_json: bool,
     echo: Callable[[str], None],
@@ -46,12 +48,13 @@ def run_log(
 
     with open_log(target) as source:
         report, name = read_source(source, follow, show if follow else None), source.name
+    estimated = remedies(report, gpu, study)
     compared = None
     if study is not None:
         compared = compare_with_study(report, study, trial, is_simulated)
     if as_json:
-        found = log_document(report, name, compared)
+        found = log_document(report, name, compared, estimated)
         echo(json_line({"event": "report", **found}) if follow else msgspec.json.format(json_line(found)))
     else:
-        console.print(log_view(report, name, compared))
+        console.print(log_view(report, name, compared, estimated))
     return exit_code_of(report)

@@ -47,7 +47,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "kv_defaults": ["keeps_state_per_block"],
         "levers": ["LEVERS", "Lever", "lever_of", "parse_levers"],
-        "log.advice": ["advise"],
+        "log.advice": ["advise", "card_gib"],
         "log.diagnosis": ["diagnose"],
         "log.lines": ["HEAD_BYTES", "LogLine", "Lines", "is_binary", "parsed"],
         "log.report": ["LogEvent", "LogReader", "LogReport", "SeenNote", "Status"],

@@ -47,6 +47,7 @@ from planner.engine.levers import Lever as Lever
 from planner.engine.levers import lever_of as lever_of
 from planner.engine.levers import parse_levers as parse_levers
 from planner.engine.log.advice import advise as advise
+from planner.engine.log.advice import card_gib as card_gib
 from planner.engine.log.diagnosis import diagnose as diagnose
 from planner.engine.log.lines import HEAD_BYTES as HEAD_BYTES
 from planner.engine.log.lines import LogLine as LogLine

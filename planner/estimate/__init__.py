@@ -13,7 +13,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "batch": ["answer_lines", "lines_of"],
         "deployment": ["Deployment"],
         "explore": ["SideBySide", "Fit", "Sweep", "fit", "layouts_of", "sweep"],
-        "fixes": ["nearest_fixes"],
+        "fixes": ["Fix", "nearest_fixes", "works"],
+        "moves": ["changed"],
         "margins": ["MOST_MARGIN", "start_margins"],
         "memory.calibration": [
             "ImpossibleCalibrationError",

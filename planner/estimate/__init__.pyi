@@ -10,7 +10,10 @@ from planner.estimate.explore import Sweep as Sweep
 from planner.estimate.explore import fit as fit
 from planner.estimate.explore import layouts_of as layouts_of
 from planner.estimate.explore import sweep as sweep
+from planner.estimate.fixes import Fix as Fix
 from planner.estimate.fixes import nearest_fixes as nearest_fixes
+from planner.estimate.fixes import works as works
+from planner.estimate.moves import changed as changed
 from planner.estimate.margins import MOST_MARGIN as MOST_MARGIN
 from planner.estimate.margins import start_margins as start_margins
 from planner.estimate.memory.calibration import ImpossibleCalibrationError as ImpossibleCalibrationError

@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "by_name": ["Amount", "GpuRequest", "card_of", "find_gpu", "interconnect_of", "recognise"],
+        "by_name": ["Amount", "GpuRequest", "card_of", "cards_of_memory", "find_gpu", "interconnect_of", "recognise"],
         "cards": ["CARDS_FREE_WITHIN_S", "Cards", "held_cards"],
         "cores": ["CORES_FREE_WITHIN_S", "POLL_S", "parse_cpuset", "take_cores"],
         "driver": ["Card", "GpuFacts", "detect_gpus", "read_gpus"],

@@ -1,6 +1,7 @@
 from planner.hardware.by_name import Amount as Amount
 from planner.hardware.by_name import GpuRequest as GpuRequest
 from planner.hardware.by_name import card_of as card_of
+from planner.hardware.by_name import cards_of_memory as cards_of_memory
 from planner.hardware.by_name import find_gpu as find_gpu
 from planner.hardware.by_name import interconnect_of as interconnect_of
 from planner.hardware.by_name import recognise as recognise

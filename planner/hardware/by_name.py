@@ -24,6 +24,9 @@ TOO_OLD = {"6.0": ("P100",), "6.1": ("P40", "P4", "GTX 1080 Ti", "GTX 1080", "GT
 MEMORY_TOLERANCE = 0.1
 """Largest relative difference between a card's memory and the table's: turning ECC on takes a sixteenth."""
 
+SAME_MEMORY = 0.02
+"""Largest relative difference between the memory that a log shows and the table's, where that is reckoned."""
+
 
 def _plain(text: str) -> str:
     """A card's name in lower case, without spaces, punctuation and the words that drivers add."""
@@ -94,6 +97,12 @@ def recognise(name: str, memory_bytes: int) -> GpuSpec:
         if fitting:
             return replace(min(fitting, key=lambda gpu: abs(gpu.memory_bytes - memory_bytes)), source="driver")
     raise InputError(f"GPU {name!r} with {format_gib(memory_bytes)} is not known{_near_cards(name)}")
+
+
+def cards_of_memory(memory_bytes: float) -> list[GpuSpec]:
+    """The cards whose memory, as CUDA reports it, is this one to SAME_MEMORY; the nearest first."""
+    near = [gpu for gpu in GPUS if abs(gpu.memory_bytes - memory_bytes) <= SAME_MEMORY * memory_bytes]
+    return sorted(near, key=lambda gpu: abs(gpu.memory_bytes - memory_bytes))
 
 
 def _near_cards(name: str, alike: Sequence[str] = ()) -> str:

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "live": ["TerminalSession"],
         "log.beside_study": ["compare_with_study"],
         "log.document": ["event_json", "exit_code_of", "json_line", "log_document"],
+        "log.remedies": ["remedies"],
         "log.source": ["open_log", "read_source"],
         "log.view": ["event_text", "log_view"],
         "plan": ["infeasible_words", "nothing_words"],

@@ -6,6 +6,7 @@ from planner.report.log.document import event_json as event_json
 from planner.report.log.document import exit_code_of as exit_code_of
 from planner.report.log.document import json_line as json_line
 from planner.report.log.document import log_document as log_document
+from planner.report.log.remedies import remedies as remedies
 from planner.report.log.source import open_log as open_log
 from planner.report.log.source import read_source as read_source
 from planner.report.log.view import event_text as event_text

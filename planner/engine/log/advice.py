@@ -41,7 +41,7 @@ def advise(report: LogReport) -> str:
     return " ".join(word for word in (said, *more, _already(said, settings)) if word)
 
 
-def _card_gib(report: LogReport) -> float | None:
+def card_gib(report: LogReport) -> float | None:
     """Memory of the card in GiB, as the log or torch's message says it."""
     if report.facts.total_bytes is not None:
         return report.facts.total_bytes / GIB
@@ -58,18 +58,18 @@ def _utilization(report: LogReport, settings: Mapping[str, Scalar]) -> float:
 
 def _weights_too_large(report: LogReport, settings: Mapping[str, Scalar]) -> str:
     """Sentences for weights that alone exceed what vLLM may use of the card; empty if they do not, or it is unknown."""
-    card_gib, weights_bytes = _card_gib(report), report.facts.weights_bytes
-    if card_gib is None or weights_bytes is None or not card_gib:
+    total_gib, weights_bytes = card_gib(report), report.facts.weights_bytes
+    if total_gib is None or weights_bytes is None or not total_gib:
         return ""
     weights_gib, share = weights_bytes / GIB, _utilization(report, settings)
-    if weights_gib < share * card_gib:
+    if weights_gib < share * total_gib:
         return ""
     said = (
         f"The weights alone ({weights_gib:.2f} GiB) are more than gpu_memory_utilization {share:g} allows of the card "
-        f"({share * card_gib:.2f} of {card_gib:.2f} GiB), so no smaller batch helps: a quantised model, more cards "
+        f"({share * total_gib:.2f} of {total_gib:.2f} GiB), so no smaller batch helps: a quantised model, more cards "
         "(tensor_parallel_size) or cpu_offload_gb."
     )
-    least = math.ceil(weights_gib / card_gib * 100 + 2) / 100
+    least = math.ceil(weights_gib / total_gib * 100 + 2) / 100
     if least <= MOST_UTILIZATION and share < least:
         return f"{said} A gpu_memory_utilization above {least:.2f} would hold them, with next to no KV cache."
     return said
@@ -82,8 +82,8 @@ def _shortage(report: LogReport, settings: Mapping[str, Scalar]) -> str:
         return ""
     needed_gib, has_gib = float(match[1]), float(match[2])
     said = [f"It lacks {needed_gib - has_gib:.2f} GiB."]
-    if (card_gib := _card_gib(report)) is not None and card_gib > 0:
-        share = math.ceil((_utilization(report, settings) + (needed_gib - has_gib) / card_gib) * 100) / 100
+    if (total_gib := card_gib(report)) is not None and total_gib > 0:
+        share = math.ceil((_utilization(report, settings) + (needed_gib - has_gib) / total_gib) * 100) / 100
         said.append(
             f"gpu_memory_utilization {share:.2f} closes the gap if that much of the card is free."
             if share <= MOST_UTILIZATION

@@ -11,6 +11,7 @@ from planner.engine import LogEvent, LogReport, SeenNote, advise
 
 if TYPE_CHECKING:
     from planner.report.log.beside_study import StudyComparison
+    from planner.report.log.remedies import Remedies
 
 
 NOT_UP = 3
@@ -25,7 +26,9 @@ def exit_code_of(report: LogReport) -> int:
 # --- JSON ---
 
 
-def log_document(report: LogReport, source: str, compared: StudyComparison | None = None) -> dict[str, Any]:
+def log_document(
+    report: LogReport, source: str, compared: StudyComparison | None = None, estimated: Remedies | None = None
+) -> dict[str, Any]:
     """The report as docs/log.md describes it: bytes, seconds, shares of one."""
     failure = report.failure
     found: dict[str, Any] = {
@@ -54,6 +57,7 @@ def log_document(report: LogReport, source: str, compared: StudyComparison | Non
             "line": failure.number,
             "words": failure.words,
             "advice": advise(report),
+            "estimate": None if estimated is None else estimated.document(),
         },
         "run": None if report.run is None else asdict(report.run),
         "counts": asdict(report.counts),

@@ -28,6 +28,7 @@ from planner.units import format_count, format_duration, to_gib
 
 if TYPE_CHECKING:
     from planner.report.log.beside_study import ComparedFigure, StudyComparison
+    from planner.report.log.remedies import Remedies
 
 
 LABEL_WIDTH = 10
@@ -48,13 +49,17 @@ _COMPONENTS = {
 _EVENT_STYLES = {"note": "yellow", "error": "red", "up": "green", "stop": "bold", "start": "bold", "run": "dim"}
 
 
-def log_view(report: LogReport, name: str, compared: StudyComparison | None = None) -> RenderableType:
+def log_view(
+    report: LogReport, name: str, compared: StudyComparison | None = None, estimated: Remedies | None = None
+) -> RenderableType:
     """The whole report, from what became of the engine to what was not understood."""
     parts: list[RenderableType] = [_title(report, name)]
     if report.is_simulated:
         parts.insert(0, Text(SIMULATED_BANNER, "bold yellow"))
     if report.failure is not None:
         parts.append(_failure(report.failure, advise(report)))
+    if estimated is not None:
+        parts.append(_rows(_estimated(estimated)))
     parts.append(_rows([*_start(report), *_capacity(report.facts, compared), *_run(report.run)]))
     if memory := _memory(report.facts, compared):
         parts.append(memory)
@@ -103,6 +108,17 @@ def _failure(failure: FailureInLog, advice: str) -> Table:
             ("change", Text(advice, "bold")),
         ]
     )
+
+
+def _estimated(found: Remedies) -> list[tuple[str, str | Text]]:
+    """What the memory estimate says of the settings as they were, then the changes with which it expects a start."""
+    if found.reason:
+        return [("estimate", f"none: {found.reason}")]
+    rows: list[tuple[str, str | Text]] = [("estimate", f"{found.verdict} ({found.basis})")]
+    rows += [("" if number else "fixes", fix.text) for number, fix in enumerate(found.fixes)]
+    if not found.fixes and found.verdict == "will not start":
+        rows.append(("fixes", "none near these settings"))
+    return rows
 
 
 def _start(report: LogReport) -> list[tuple[str, str | Text]]:
