@@ -289,7 +289,7 @@ def phase_name(phase: str) -> str:
 
 # --- commands shown with their output ---
 
-SHOWN = ("estimate", "candidates", "fleet", "log", "schema", "gpus", "models")
+SHOWN = ("estimate", "candidates", "fleet", "log", "schema", "gpus", "models", "workload")
 """Commands that are cheap and write nothing: what the docs show of them is run."""
 TOLD = {"tune": ("simulated", "--dry-run"), "report": ("--simulated",), "export": ("--simulated",),
         "fleet": ("--simulated",)}  # fmt: skip

@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "measure_again",
             "no_watch",
         ],
+        "watched": ["watch_server"],
         "slo": ["Limit", "MAX_FAILED_FRACTION", "WrittenLimit", "limits_of", "parse_limits", "split_slo"],
     },
 )

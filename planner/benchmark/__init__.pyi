@@ -40,6 +40,7 @@ from planner.benchmark.session import fault_of as fault_of
 from planner.benchmark.session import measure as measure
 from planner.benchmark.session import measure_again as measure_again
 from planner.benchmark.session import no_watch as no_watch
+from planner.benchmark.watched import watch_server as watch_server
 from planner.benchmark.slo import Limit as Limit
 from planner.benchmark.slo import MAX_FAILED_FRACTION as MAX_FAILED_FRACTION
 from planner.benchmark.slo import WrittenLimit as WrittenLimit

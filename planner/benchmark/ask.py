@@ -5,7 +5,6 @@ In: `BenchAsk`. Out: a `Workload` with its recorded prompts. An option that woul
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,17 @@ import msgspec
 
 from planner.benchmark.capacity.stress import preset
 from planner.errors import InputError
-from planner.files import PROMPTS_BYTES, convert, load_named, read_text
+from planner.files import convert
 from planner.units import parse_seconds
 from planner.workload import (
-    MOST_REQUESTS,
     ClosedLoop,
     GivenPrompt,
     OpenLoop,
     Replay,
     Shape,
     Workload,
-    read_prompts,
+    load_workload,
+    read_again,
 )
 
 DEFAULT_WORKLOAD = "chat"
@@ -75,10 +74,16 @@ def workload_of(asked: BenchAsk) -> tuple[Workload, list[GivenPrompt]]:
     if asked.concurrency is not None and asked.request_rate is not None:
         raise InputError("--concurrency is a closed loop's, --request-rate an open one's; a limit is --max-concurrency")
     named = asked.workload or DEFAULT_WORKLOAD
-    workload, folder = (preset(asked.preset), Path()) if asked.preset is not None else _named(named)
+    if asked.preset is not None:
+        workload = preset(asked.preset)
+    else:
+        path = Path(named)
+        workload = load_workload(path.name, path.parent, asked.num_requests)
     changes: dict[str, Any] = {name: value for name in OVERLAID if (value := getattr(asked, name)) is not None}
     if asked.concurrency is not None:
         changes |= {"request_rate": None, "start_rate": None}
+    if workload.prompts is not None and (asked.concurrency is not None or asked.request_rate is not None):
+        changes["replay"] = False
     if asked.preset is not None and asked.concurrency is not None and asked.num_requests is None:
         changes["num_requests"] = asked.concurrency
     changes |= {
@@ -90,10 +95,11 @@ def workload_of(asked: BenchAsk) -> tuple[Workload, list[GivenPrompt]]:
     workload = convert(data, Workload, f"workload {workload.name}")
     if workload.prompts is None:
         return workload, []
-    path = folder / workload.prompts
-    prompts = _prompts_of(path)
-    if asked.concurrency is not None:
-        prompts = [msgspec.structs.replace(prompt, arrival_s=None) for prompt in prompts]
+    prompts = list(read_again(workload.prompts))
+    if workload.replay and any(prompt.arrival_s is None for prompt in prompts):
+        raise InputError(
+            f"{workload.prompts}: a line has no arrival, and replay: true sends requests when they arrived"
+        )
     return workload, prompts
 
 
@@ -112,25 +118,6 @@ def _seconds(option: str, text: str) -> float:
     if option == "--timeout" and seconds <= 0:
         raise InputError(f"{option} {text}: no request can end in no time; allowed is a duration above 0, as 10min")
     return seconds
-
-
-def _prompts_of(path: Path) -> list[GivenPrompt]:
-    """Recorded prompts of a JSONL file. Raises InputError."""
-    text = read_text(path, PROMPTS_BYTES)
-    try:
-        return read_prompts(text)
-    except (ValueError, RecursionError) as error:
-        allowed = "lines of {prompt or input_tokens, output_tokens, arrival_s}, or ShareGPT"
-        raise InputError(f"{path}: {error}; allowed: {allowed}") from None
-
-
-def _named(name: str) -> tuple[Workload, Path]:
-    """Workload by file or shipped name, and the folder its paths are relative to. A JSONL file is itself a workload."""
-    path = Path(name)
-    if path.suffix in (".jsonl", ".json") and os.path.isfile(path):
-        count = min(len(_prompts_of(path)), MOST_REQUESTS)
-        return Workload(name=path.stem, concurrency=16, num_requests=count, prompts=path.name), path.parent
-    return load_named(path.name, Workload, path.parent, "workloads"), path.parent
 
 
 # --- what would change nothing ----------------------------------------------------------------------------------------

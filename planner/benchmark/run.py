@@ -40,7 +40,7 @@ from planner.errors import InputError
 from planner.files import read_text, write_whole
 from planner.model import load_model
 from planner.terminal import BenchTable
-from planner.workload import ClosedLoop, OpenLoop, Shape, Workload, shape_of, sweep
+from planner.workload import ClosedLoop, OpenLoop, Shape, Workload, shape_of, sweep, window_words
 
 EXIT_LIMITS_BROKEN, EXIT_CLIENT_AT_FAULT = 3, 5
 MAX_CONCURRENCY, MAX_RATE = 4096.0, 10_000.0
@@ -57,6 +57,8 @@ class BenchOutcome:
 def run_bench(asked: BenchAsk, on_stage: OnStage, on_line: Callable[[str], None], now: datetime) -> BenchOutcome:
     """Run the bench that was asked for. Raises InputError or BenchmarkError."""
     workload, prompts = workload_of(asked)
+    if words := window_words(prompts, workload.window, workload.num_requests):
+        on_line(words)
     slo = parse_slo(asked.slo)
     if asked.finds_capacity and not slo:
         raise InputError("--find-capacity needs limits to keep, for example --slo ttft_p95=10s,tpot_p95=200ms")

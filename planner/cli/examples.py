@@ -60,6 +60,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("planner fleet studies/qwen3-32b-awq-4x2080ti --rate 2 --slo e2el_p95=5min --host-cards 4", "a study's"),
         ("planner fleet docs/examples/fleet.yaml --lost 2 --json", "a file, with another demand on it"),
     ),
+    "workload": (
+        ("planner workload conversation_trace.jsonl", "what is in it"),
+        ("planner workload azure.csv --window typical --num-requests 400 -o mine.yaml", "for bench and tune"),
+        ("planner workload http://localhost:8000 --for 10min -o mine.yaml", "from a running server's counters"),
+    ),
     "simulate": (
         ("planner simulate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --max-num-seqs 64", "http://127.0.0.1:8000"),
         ("planner simulate --model Qwen/Qwen3-8B --gpu 'RTX 4090' --port 8001 --speedup 20", "in fast motion"),

@@ -34,6 +34,7 @@ from planner.cli.tune import tune
 from planner.cli.usage import USAGE_ERROR
 from planner.cli.verify import verify
 from planner.cli.version import top
+from planner.cli.workload import workload
 from planner.errors import InputError, PlannerError
 from planner.files import NO_ROOM
 
@@ -66,6 +67,7 @@ COMMANDS = (
     log,
     verify,
     fleet,
+    workload,
     simulate,
     schema,
     gpus,

@@ -131,7 +131,7 @@ WorkloadOption = Annotated[
     str | None,
     typer.Option(
         "--workload",
-        help="Shipped name, YAML file, or for bench also a JSONL or ShareGPT file of prompts; chat.",
+        help="Shipped name, YAML file, or recorded traffic in a format of planner workload; chat.",
         autocompletion=workloads,
         rich_help_panel=LOAD,
     ),

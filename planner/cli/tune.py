@@ -180,6 +180,7 @@ def tune(
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
     from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, until_of
+    from planner.workload import window_note
 
     if keep_going and until is not None:
         raise InputError("--keep-going and --until contradict each other; leave out one")
@@ -206,8 +207,9 @@ def tune(
     until_share = None if keep_going else until_of(spec, until)
     plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
     how = Carried(storage=storage, has_checks=checks, has_file=not source.is_described, replaced=study.flags.replaced)
-    if words and not quiet:
-        typer.echo(words, err=True)
+    for line in (words, window_note(spec.workload)):
+        if line and not quiet:
+            typer.echo(line, err=True)
     show_plan(plan, how, quiet, as_json)
     if dry_run:
         show_first_launch(plan, how, as_json)

@@ -58,11 +58,21 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "metrics_page": [
             "COUNTERS",
             "EngineTelemetry",
+            "Histogram",
             "difference",
             "parse_telemetry",
             "read_gauges",
             "read_ttft",
             "ttft_quantile",
+        ],
+        "served": [
+            "ANSWERS",
+            "LATENCY",
+            "PROMPTS",
+            "ServedMeanwhile",
+            "ServedSoFar",
+            "read_served",
+            "served_between",
         ],
         "speculation": ["Speculation", "speculation_of"],
         "versions": [

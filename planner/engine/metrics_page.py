@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -170,3 +171,50 @@ def ttft_quantile(before: Mapping[float, float], after: Mapping[float, float], s
             return low if bound == float("inf") else low + (bound - low) * (share * total - below) / (count - below)
         low, below = bound, count
     return low
+
+
+# --- histograms -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Requests so far by upper bound, and the sum of what was counted."""
+
+    buckets: Mapping[float, float]
+    total: float
+    count: float
+
+    def since(self, before: Histogram) -> Histogram:
+        """Growth since an earlier reading. Raises ValueError if the counts have gone back: the engine was restarted."""
+        if self.count < before.count:
+            raise ValueError("the engine was restarted meanwhile")
+        grown = {bound: count - before.buckets.get(bound, 0.0) for bound, count in self.buckets.items()}
+        return Histogram(grown, self.total - before.total, self.count - before.count)
+
+    def parts(self) -> list[tuple[float, float, float]]:
+        """(above, up to, number of requests) of each bucket that has any; the last bound may be infinite."""
+        found, below, low = [], 0.0, 0.0
+        for bound in sorted(self.buckets):
+            if self.buckets[bound] > below:
+                found.append((low, bound, self.buckets[bound] - below))
+            low, below = bound, self.buckets[bound]
+        return found
+
+
+def read_histogram(text: str, name: str) -> Histogram | None:
+    """The histogram of this name, summed over the engines of a data parallel server; None where the page has none."""
+    buckets: dict[float, float] = {}
+    sums = {"_sum": 0.0, "_count": 0.0}
+    for family in text_string_to_metric_families(text):
+        if family.name != name:
+            continue
+        for sample in family.samples:
+            kind = sample.name.removeprefix(name)
+            if kind == "_bucket":
+                bound = float(sample.labels["le"])
+                buckets[bound] = buckets.get(bound, 0.0) + sample.value
+            elif kind in sums:
+                sums[kind] += sample.value
+    if not buckets or not all(math.isfinite(one) for one in sums.values()):
+        return None
+    return Histogram(buckets, sums["_sum"], sums["_count"])

@@ -6,22 +6,19 @@ In: a `FleetSpec` and the folder it is in. Out: a `FleetPlan`, as values; `view.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from planner.errors import InputError
-from planner.files import read_text
 from planner.fleet.demand import Demand, Steady, Trace, demand_of
 from planner.fleet.measurements import MeasuredLayout, layouts_of
 from planner.fleet.sizing import MAX_HOSTS, PRECISION, Observed, Sizing, size_fleet
 from planner.fleet.spec import FleetSpec
 from planner.statistics import Interval
 from planner.units import format_count
-from planner.workload import GivenPrompt, read_prompts
+from planner.workload import GivenPrompt, read_traffic
 
 HOUR_S = 3600.0
 MILLION = 1_000_000
@@ -256,11 +253,8 @@ def plan_fleet(spec: FleetSpec, folder: Path, storage: str | None = None, on_try
     return FleetPlan(spec, demand, tuple(sized))
 
 
-def _prompts(spec: FleetSpec, folder: Path) -> tuple[list[GivenPrompt], str]:
+def _prompts(spec: FleetSpec, folder: Path) -> tuple[Sequence[GivenPrompt], str]:
     if spec.demand.trace is None:
         return [], ""
     path = folder / spec.demand.trace
-    try:
-        return read_prompts(read_text(path)), str(path)
-    except (msgspec.MsgspecError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}; allowed: lines of {{input_tokens, output_tokens, arrival_s}}") from None
+    return read_traffic(path).requests, str(path)

@@ -16,9 +16,11 @@ from planner.benchmark import RequestRecord
 from planner.simulated.scheduler import SimulatedEngine
 from planner.workload import (
     ClosedLoop,
+    GivenPrompt,
     RequestPlan,
     Shape,
     Workload,
+    block_hashes,
     conversations,
     due_times,
     limit_of,
@@ -154,7 +156,11 @@ class _Loop:
 
 
 def _block_hashes(plan: RequestPlan, block_size: int) -> list[int]:
-    """Hashes of the prompt's full blocks that others may share: the shared prefix and the conversation's turns."""
+    """Hashes of the prompt's full blocks that others may share: a shared prefix, turns, blocks of a trace, texts."""
+    if (blocks := plan.blocks) is not None or plan.prompt is not None:
+        ids, tokens, salt = (blocks.ids, blocks.tokens, blocks.salt) if blocks is not None else ((), 0, 0)
+        given = GivenPrompt(plan.prompt, None, None, plan.input_tokens, ids, tokens)
+        return [hash((salt, block)) for block in block_hashes(given, block_size)]
     shared = list(range(plan.shared_prefix_tokens // block_size))
     if plan.conversation is None:
         return shared

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -25,13 +25,23 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from planner.engine import ERRORS_NESTED_SINCE, KV_USAGE_RENAMED_SINCE, ResolvedEngine
+from planner.engine import ANSWERS, ERRORS_NESTED_SINCE, KV_USAGE_RENAMED_SINCE, LATENCY, PROMPTS, ResolvedEngine
 from planner.simulated.scheduler import SimulatedEngine, StepOutcome
 
 FILLER = " SIMULATED"
 """Text of every token."""
 DEFAULT_MAX_TOKENS = 16
 """Default max_tokens of /v1/completions; a chat answer runs to the end of the context."""
+
+
+LATENCY_BUCKETS = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0)
+"""The first bounds of vLLM's histogram of latencies (vllm@0.32 v1/metrics/loggers.py), in seconds."""
+
+
+def _buckets_1_2_5(most: int) -> list[float]:
+    """1, 2, 5, 10, 20, 50, ... up to `most`, as vLLM's histograms of lengths have (build_1_2_5_buckets)."""
+    found = [m * 10.0**power for power in range(len(str(most))) for m in (1, 2, 5)]
+    return [bound for bound in found if bound <= most]
 
 
 class _RequestError(Exception):
@@ -74,6 +84,11 @@ class _Metrics:
         def counter(metric: str, text: str) -> Counter:
             return Counter(metric, text, list(labels), registry=self.registry).labels(**labels)
 
+        def histogram(metric: str, text: str, buckets: Sequence[float]) -> Histogram:
+            one = Histogram(metric, text, list(labels), registry=self.registry, buckets=buckets)
+            return one.labels(**labels)
+
+        lengths = _buckets_1_2_5(int(settings.max_model_len))
         usage = "kv_cache_usage_perc" if settings.version >= KV_USAGE_RENAMED_SINCE else "gpu_cache_usage_perc"
         self.running = gauge("vllm:num_requests_running", "SIMULATED. Number of requests currently running.")
         self.waiting = gauge("vllm:num_requests_waiting", "SIMULATED. Number of requests waiting to be processed.")
@@ -86,6 +101,9 @@ class _Metrics:
         if settings.generation == "V1":
             self.prefix_queries = counter(f"{prefix}_queries", "SIMULATED. Prefix cache queries, in tokens.")
             self.prefix_hits = counter(f"{prefix}_hits", "SIMULATED. Prefix cache hits, in tokens.")
+        self.prompts = histogram(PROMPTS, "SIMULATED. Number of prefill tokens processed.", lengths)
+        self.answers = histogram(ANSWERS, "SIMULATED. Number of generation tokens processed.", lengths)
+        self.latency = histogram(LATENCY, "SIMULATED. Histogram of e2e request latency in seconds.", LATENCY_BUCKETS)
         config = {
             "block_size": engine.block_size,
             "enable_prefix_caching": engine.caches,
@@ -96,6 +114,12 @@ class _Metrics:
         info = Gauge("vllm:cache_config_info", "SIMULATED. Cache configuration.", list(config), registry=self.registry)
         info.labels(*map(str, config.values())).set(1)
         self._seen = (0, 0)
+
+    def ended(self, prompt_tokens: int, output_tokens: int, seconds: float) -> None:
+        """Count a request that was answered to its end."""
+        self.prompts.observe(prompt_tokens)
+        self.answers.observe(output_tokens)
+        self.latency.observe(seconds)
 
     def observe(self, engine: SimulatedEngine, outcome: StepOutcome | None = None) -> None:
         self.running.set(engine.num_running)
@@ -159,14 +183,16 @@ class _Service:
         self.metrics.prompt.inc(len(ask.tokens))
         self.metrics.observe(self.engine)
         self._has_work.set()
+        began_s, number = time.monotonic(), 0
         try:
-            for number in itertools.count(1):
-                if await answer.queue.get() is None:
-                    return
+            while await answer.queue.get() is not None:
+                number += 1
                 yield number == ask.max_tokens
         finally:
             del self._answers[request_id]
-            if not answer.is_done:
+            if answer.is_done:
+                self.metrics.ended(len(ask.tokens), number, time.monotonic() - began_s)
+            else:
                 self.engine.abort(request_id)
 
     def read(self, body: Any, is_chat: bool) -> _Ask:

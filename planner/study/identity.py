@@ -8,16 +8,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from planner.files import PROMPTS_BYTES, read_bytes
 from planner.study.spec import StudySpec
 
 ASKED = ("models", "hardware", "engine", "container", "search_space", "workload", "objective", "repeats")
 """Parts of a study on which its answer depends. How it is searched (`sampler`) and served is not in them."""
 WAITING = ("start_timeout", "command", "compile_cache", "pass_env")
 """Keys of `engine` that change no result: time limits, the start command, the compile cache and passed variables."""
+LATER = {"window": "start", "replay": None}
+"""Keys of `workload` that older studies were stored without, and their defaults: such studies must continue."""
 LONGEST_NAME = 63
 """Most characters of a study's name (`spec.Name`)."""
 DIGEST = 6
@@ -44,11 +48,22 @@ def asked_of(spec: StudySpec) -> dict[str, Any]:
     for key in WAITING:
         asked["engine"].pop(key)
     asked["hardware"].pop("gpu_ids")  # all cards of a study are alike
+    for key, default in LATER.items():
+        if asked["workload"].get(key) == default:
+            asked["workload"].pop(key)
+    if (prompts := asked["workload"].get("prompts")) is not None:
+        asked["workload"]["prompts"] = _content(prompts)  # the file may move, and its content may not change
     if not spec.objective.weights:  # older studies, stored without weights, must continue
         asked["objective"].pop("weights")
     for name, variant in spec.models.items():
         asked["models"][name]["path"] = variant.basename  # a folder may move
     return asked
+
+
+def _content(path: str) -> str:
+    """A file of prompts by its name and a digest of what is in it. Raises InputError."""
+    digest = hashlib.sha256(read_bytes(Path(path), PROMPTS_BYTES)).hexdigest()
+    return f"{Path(path).name} {digest[:DIGEST]}"
 
 
 def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ from planner.study.space import SearchSpace
 from planner.study.space import with_levers as space_with_levers
 from planner.study.spec import ContainerSpec, HardwareSpec, ModelVariant, Name, QualitySpec, StudySpec
 from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE, find_study, study_folders
-from planner.workload import Workload
+from planner.workload import at_folder, load_workload, predictable
 
 Given = EngineConfig | TypedWords
 """What is said to vLLM beside a study: settings from Python, or words of a command line."""
@@ -254,10 +254,10 @@ def load_study(path: Path) -> StudySpec:
     space, workload = spec.search_space, spec.workload
     if isinstance(space, str):
         space = load_named(space, SearchSpace, path.parent, "search_spaces")
-    if isinstance(workload, str):
-        workload = load_named(workload, Workload, path.parent, "workloads")
-    if workload.prompts is not None:
-        raise InputError(f"{path}: workload.prompts: recorded prompts cannot be predicted; planner bench sends them")
+    folder = path.parent
+    workload = predictable(
+        load_workload(workload, folder) if isinstance(workload, str) else at_folder(workload, folder)
+    )
     models = {name: _from(path.parent, variant) for name, variant in spec.models.items()}
     quality = spec.quality
     if quality is not None and quality.prompts is not None:

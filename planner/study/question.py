@@ -13,10 +13,10 @@ import msgspec
 
 from planner.benchmark import split_slo
 from planner.errors import InputError
-from planner.files import convert, load_named
+from planner.files import convert
 from planner.study.objective import Objective
 from planner.study.spec import ContainerSpec, StudySpec
-from planner.workload import Workload, workload_at
+from planner.workload import Workload, load_workload, predictable, workload_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +59,14 @@ def _load(spec: StudySpec, question: Question) -> str | Workload:
     workload = spec.workload
     if question.workload is not None:
         path = Path(question.workload)
-        workload = load_named(path.name, Workload, path.parent, "workloads")
-        if workload.prompts is not None:
-            raise InputError(
-                f"--workload {question.workload}: recorded prompts cannot be predicted; planner bench sends them"
-            )
+        workload = predictable(load_workload(path.name, path.parent))
     if question.concurrency is None or isinstance(workload, str):
         return workload
     if workload.request_rate is None:
         return workload_at(workload, question.concurrency)
     closed = {"concurrency": question.concurrency, "request_rate": None, "start_rate": None}
+    if workload.replay:
+        closed["replay"] = False
     return convert({**msgspec.to_builtins(workload, enc_hook=float), **closed}, Workload, "--concurrency")
 
 

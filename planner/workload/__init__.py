@@ -8,8 +8,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "loading": ["at_folder", "load_workload", "predictable", "window_note"],
         "prompts": ["prompt_token_ids", "prompt_words"],
-        "recorded": ["GivenPrompt", "read_prompts"],
+        "recorded": ["GivenPrompt", "Traffic"],
         "shapes": [
             "ClosedLoop",
             "OpenLoop",
@@ -23,9 +24,24 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "sweep",
             "workload_at",
         ],
+        "survey": [
+            "Spread",
+            "Survey",
+            "block_hashes",
+            "surveyed",
+            "token_lengths",
+            "window_of",
+            "window_words",
+            "windowed",
+            "workload_keys",
+        ],
+        "traces.reading": ["parse_traffic", "read_again", "read_traffic"],
+        "view": ["Found", "traffic_document", "traffic_table"],
+        "windows": ["Window", "parse_window"],
         "workload": [
             "Lengths",
             "MOST_REQUESTS",
+            "PromptBlocks",
             "Rate",
             "RequestPlan",
             "Workload",

@@ -29,7 +29,10 @@ WORDS = [
 
 
 def prompt_token_ids(plan: RequestPlan, vocab_size: int, seed: int) -> list[int]:
-    """`plan.input_tokens` random token ids. The shared prefix depends only on the seed, the rest on the plan too."""
+    """`plan.input_tokens` random token ids. The shared prefix depends only on the seed, the rest on the plan too.
+
+    Of a plan with blocks each block depends on the seed, its id and the salt alone, so equal ids are equal tokens.
+    """
     low = min(FIRST_ORDINARY_TOKEN, vocab_size // 2)
     return _two_streams(plan, seed, plan.input_tokens, low, vocab_size - vocab_size // RESERVED_SHARE)
 
@@ -44,6 +47,9 @@ def _two_streams(plan: RequestPlan, seed: int, count: int, low: int, high: int) 
         drawn: list[int] = np.random.default_rng(stream).integers(low, high, size).tolist()
         return drawn
 
+    if (blocks := plan.blocks) is not None:
+        made = [ids((seed, 4, blocks.salt, one % 2**63), blocks.tokens) for one in blocks.ids]
+        return [token for block in made for token in block][:count]
     shared = min(plan.shared_prefix_tokens, count - 1)
     own = (seed, 1, plan.index + 2**31) if plan.conversation is None else (seed, 2, plan.conversation + 2**31)
     return [*ids((seed, 0), shared), *ids(own, count - shared)]

@@ -1,13 +1,16 @@
-"""Recorded traffic: JSON Lines or ShareGPT files read as prompts with lengths and arrival times."""
+"""`GivenPrompt`: one request of recorded traffic; `Traffic`: all of a file. `traces/` reads the files."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
 MOST_TOKENS = 2**31 - 1
 MOST_ARRIVAL_S = 1e9
+TOKENS_PER_WORD = 1.3
+"""Approximate tokens per word of English text, for texts whose tokens a file does not count."""
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 
 
@@ -19,51 +22,24 @@ class GivenPrompt(msgspec.Struct, frozen=True):
     arrival_s: Annotated[float, msgspec.Meta(ge=-MOST_ARRIVAL_S, le=MOST_ARRIVAL_S * 10)] | None = None
     input_tokens: Tokens | None = None
     """Length of the prompt. If `prompt` is None, a prompt of this length is generated."""
+    hash_ids: tuple[int, ...] = ()
+    """One id for each `block_tokens` of the prompt, the last block may be shorter; equal ids stand for equal tokens."""
+    block_tokens: int = 0
 
 
-# --- recorded prompts -------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The requests of a file: in the order of their arrivals if all have one, else in the file's."""
 
-TOKENS_PER_WORD = 1.3
-"""Approximate tokens per word of English text; ShareGPT files do not say how many tokens an answer had."""
+    kind: str
+    """Name of the file's format."""
+    requests: tuple[GivenPrompt, ...]
+    left_out: int = 0
+    """Number of entries that are no request to send: failed ones, conversations without an answer."""
 
+    is_cut: bool = False
+    """Whether the file has more entries than are read."""
 
-def read_prompts(text: str) -> list[GivenPrompt]:
-    """Parse JSONL of `{prompt, output_tokens, arrival_s}`, or a ShareGPT file. Raises ValueError.
-
-    A line may give `input_tokens`, the length alone, in place of the prompt. The names that other tools write are
-    accepted too: `max_tokens`, `output_len`, `input_len`, `timestamp`.
-    """
-    if text.lstrip().startswith("["):
-        lines = msgspec.json.decode(text, type=list[dict[str, Any]])
-    else:
-        lines = [msgspec.json.decode(line, type=dict[str, Any]) for line in text.splitlines() if line.strip()]
-    found = [_from_sharegpt(line) if "conversations" in line else _from_line(line) for line in lines]
-    prompts = [given for given in found if given is not None]
-    if not prompts:
-        raise ValueError("has no prompts")
-    return prompts
-
-
-def _from_line(line: dict[str, Any]) -> GivenPrompt:
-    prompt, length = line.get("prompt"), line.get("input_tokens", line.get("input_len"))
-    if length is None and (not isinstance(prompt, str) or not prompt):
-        raise ValueError("a line has no prompt, nor input_tokens")
-    arrival = line.get("arrival_s", line.get("timestamp"))
-    found = {
-        "prompt": prompt if isinstance(prompt, str) else None,
-        "input_tokens": length,
-        "output_tokens": line.get("output_tokens", line.get("max_tokens", line.get("output_len"))),
-        "arrival_s": arrival,
-    }
-    return msgspec.convert(found, GivenPrompt, strict=False)  # a count may be written as "12" or 12.0
-
-
-def _from_sharegpt(talk: dict[str, Any]) -> GivenPrompt | None:
-    """The first question with the approximate tokens of its answer; None unless the file has both."""
-    turns = talk["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns[:2]):
-        raise ValueError("conversations: is no list of turns")
-    if len(turns) < 2:
-        return None
-    prompt, answer = str(turns[0].get("value", "")), str(turns[1].get("value", ""))
-    return GivenPrompt(prompt, max(1, round(len(answer.split()) * TOKENS_PER_WORD))) if prompt and answer else None
+    @property
+    def has_arrivals(self) -> bool:
+        return all(one.arrival_s is not None for one in self.requests)

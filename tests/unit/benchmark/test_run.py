@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -27,6 +28,7 @@ from planner.errors import BenchmarkError, ClientBottleneck, InputError
 from planner.trials.racing import Repeats
 from planner.tuning.measure import live
 from planner.workload.shapes import ClosedLoop, OpenLoop, Replay, shape_of
+from tests.places import ROOT
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 VOCAB_SIZE = 5000
@@ -493,6 +495,21 @@ def test_recorded_prompts_are_sent_as_they_are(server: FakeServer, tmp_path: Pat
     assert found["total_input_tokens"] == 3
     with pytest.raises(InputError, match="4 prompts are needed and there are 2"):
         run(ask(server, workload=str(path), repeats=2))
+
+
+def test_a_trace_is_sent_as_it_is_its_shared_blocks_equal(server: FakeServer) -> None:
+    trace = ROOT / "tests" / "golden" / "traces" / "mooncake.jsonl"
+    lines: list[str] = []
+    asked = ask(server, workload=str(trace), concurrency=4, num_requests=30, repeats=2)
+    run_bench(asked, lambda *_: None, lines.append, NOW)
+    assert any(line.startswith("busiest window of 30 of 60 requests cannot show the rest: ") for line in lines)
+    prompts = [body["prompt"] for body in server.measured[-60:]]
+    first, again = prompts[:30], prompts[30:]
+    assert sorted(map(len, first)) == sorted(map(len, again))
+    assert not {tuple(one[:16]) for one in first} & {tuple(one[:16]) for one in again}, "a repeat has other tokens"
+    starts = Counter(tuple(one[:512]) for one in first)
+    assert max(starts.values()) > 10, "the system prompt"
+    assert len({tuple(one) for one in first}) == 30
 
 
 def test_the_slo_is_read_strictly() -> None:

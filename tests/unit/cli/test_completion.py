@@ -48,6 +48,7 @@ ENUMERATIONS: dict[str, set[str]] = {
     "router": literal(FleetSpec, "router"),
     "backend": set(BACKENDS),
     "trim": {"oldest"},
+    "window": literal(Workload, "window"),
     "slo": {f"{metric}=" for metric in METRICS},
     "objective": set(METRICS),
     "pareto": set(METRICS),

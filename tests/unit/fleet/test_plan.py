@@ -28,7 +28,7 @@ from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.simulated.load import simulate_load
 from planner.simulated.scheduler import SimulatedEngine
-from planner.workload.recorded import read_prompts
+from planner.workload import parse_traffic
 from planner.workload.workload import Lengths, Workload
 from tests.places import ROOT
 
@@ -162,7 +162,7 @@ def test_a_trace_is_judged_in_its_busiest_window() -> None:
     quiet, busy = np.arange(0, 1000, 10.0), 500 + np.arange(0, 60, 0.1)
     lines = [json.dumps({"input_tokens": 9, "output_tokens": 50, "arrival_s": t}) for t in (*quiet, *busy)]
     spec = convert({"trace": "t.jsonl", "peak_window": "1min"}, DemandSpec, "test")
-    demand = demand_of(spec, read_prompts("\n".join(lines)), "t.jsonl")
+    demand = demand_of(spec, parse_traffic("\n".join(lines), "t.jsonl").requests, "t.jsonl")
     assert isinstance(demand, Trace)
     assert demand.peak_rate_per_s == pytest.approx(10.1, rel=0.02)
     assert demand.mean_rate_per_s == pytest.approx(700 / 990, rel=0.01)
@@ -170,7 +170,7 @@ def test_a_trace_is_judged_in_its_busiest_window() -> None:
     sizing = size_fleet(ENGINE, 1, demand, {"e2el_p95": 12.0}, lost=0)
     assert sizing.num_hosts in {2, 3}
     with pytest.raises(InputError, match="arrival_s"):
-        demand_of(spec, read_prompts(lines[0] + '\n{"prompt": "a"}'), "t.jsonl")
+        demand_of(spec, parse_traffic(lines[0] + '\n{"prompt": "a"}', "t.jsonl").requests, "t.jsonl")
 
 
 # --- the command ---

@@ -34,6 +34,7 @@ from planner.simulated.load import simulate_load
 from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
 from planner.simulated.start import start_engine, start_seconds
 from planner.simulated.start_log import start_log
+from planner.workload import load_workload, predictable
 from planner.workload.workload import Lengths, Workload, plan_requests
 from tests.places import ROOT
 
@@ -526,3 +527,11 @@ def test_a_configuration_that_cannot_start_exits(flags: list[str], code: int, me
     result = subprocess.run([*SERVE, *flags], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == code
     assert message in result.stderr
+
+
+def test_a_traces_shared_blocks_are_found_in_virtual_time() -> None:
+    asked = predictable(load_workload("mooncake.jsonl", ROOT / "tests" / "golden" / "traces"))
+    engine = make(V1, num_blocks=20_000, max_model_len=16384, enable_prefix_caching=True)
+    _, counters = simulate_load([engine], asked)
+    found = counters.prefix_hit_tokens / counters.prefix_query_tokens
+    assert found == pytest.approx(asked.mean_seen_tokens / asked.mean_input_tokens, abs=0.02)

@@ -55,7 +55,7 @@ def test_another_concurrency_keeps_the_requests_for_each(make_problem: Make) -> 
         ("--objective ttft_p95=", "'ttft_p95' has no weight"),
         ("--objective ttft_p95=0", "weights.ttft_p95: 0 is not a number above 0"),
         ("--workload nothing", "nothing: no such file"),
-        ("--workload trace.yaml", "--workload trace.yaml: recorded prompts cannot be predicted"),
+        ("--workload trace.yaml", "trace.jsonl: cannot be read: No such file"),
         ("--concurrency 0", "'--concurrency'"),
         ("--image ' '", "image"),
         ("--image --privileged", "--image"),

@@ -10,7 +10,8 @@ import pytest
 
 from planner.units import Seconds
 from planner.workload.prompts import FIRST_ORDINARY_TOKEN, prompt_token_ids
-from planner.workload.recorded import GivenPrompt, read_prompts
+from planner.workload.recorded import GivenPrompt
+from planner.workload.traces.reading import parse_traffic
 from planner.workload.workload import Lengths, RequestPlan, Workload, plan_given, plan_requests, plan_warmup
 
 VOCAB_SIZE = 32_000
@@ -185,39 +186,23 @@ def test_recorded_prompts_run_out_unless_they_may_be_repeated() -> None:
 
 def test_a_file_of_lengths_gets_new_prompts_each_time() -> None:
     lines = '{"input_tokens": 5, "output_tokens": 3, "arrival_s": 1}\n{"input_len": 7, "output_len": 2, "timestamp": 4}'
-    given = read_prompts(lines)
-    assert given == [GivenPrompt(None, 3, 1.0, 5), GivenPrompt(None, 2, 4.0, 7)]
+    given = parse_traffic(lines, "f").requests
+    assert given == (GivenPrompt(None, 3, 1.0, 5), GivenPrompt(None, 2, 4.0, 7))
     plans = plan_given(workload(num_requests=2), given) + plan_given(workload(num_requests=2), given, repeat=1)
     assert [(plan.input_tokens, plan.output_tokens, plan.due_s) for plan in plans] == 2 * [(5, 3, 0.0), (7, 2, 3.0)]
     assert [plan.prompt for plan in plans] == [None] * 4
     assert len({tuple(prompt_token_ids(plan, VOCAB_SIZE, 0)) for plan in plans}) == 4
 
 
-def test_files_of_prompts() -> None:
-    first = {"prompt": "a", "output_tokens": 3, "arrival_s": 1.5}
-    second = {"prompt": "b", "timestamp": 2, "output_len": 4}
-    lines = [msgspec.json.encode(line).decode() for line in (first, second)]
-    assert read_prompts("\n\n".join(lines)) == [GivenPrompt("a", 3, 1.5), GivenPrompt("b", 4, 2.0)]
-    talks = [
-        {"conversations": [{"from": "human", "value": "why?"}, {"from": "gpt", "value": " ".join(["x"] * 10)}]},
-        {"conversations": [{"from": "human", "value": "alone"}]},
-    ]
-    assert read_prompts(msgspec.json.encode(talks).decode()) == [GivenPrompt("why?", 13)]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        '{"prompt": ""}',
-        '{"input_tokens": 0}',
-        '{"input_tokens": "many"}',
-        '{"text": "a"}',
-        "not json",
-        '{"prompt": "a", "max_tokens": "x"}',
-    ],
-)
-def test_what_is_no_file_of_prompts(text: str) -> None:
-    with pytest.raises((ValueError, msgspec.MsgspecError)):
-        read_prompts(text)
+def test_blocks_with_equal_ids_are_equal_tokens_within_a_repeat_alone() -> None:
+    given = [GivenPrompt(None, 1, 0.0, 40, (7, 8, 9), 16), GivenPrompt(None, 1, 0.0, 33, (7, 8, 3), 16)]
+    first, second, again, _ = (
+        prompt_token_ids(plan, VOCAB_SIZE, 0)
+        for repeat in range(2)
+        for plan in plan_given(workload(num_requests=2), given, repeat)
+    )
+    assert (len(first), len(second)) == (40, 33)
+    assert first[:32] == second[:32]
+    assert first[32] != second[32]
+    assert first[:16] != first[16:32]
+    assert not set(zip(first, again, strict=True)) & {(token, token) for token in first}
