@@ -151,7 +151,7 @@ def tune(
     observer = NobodyWatches() if quiet else TerminalSession(console)
 
     def check() -> None:
-        for line in check_before_launch(spec, workspace.study_folder, plan.backend):
+        for line in check_before_launch(spec, workspace.study_folder, plan.backend, not source.is_described):
             observer.say(line)
 
     needs_checks = checks and plan.backend != "simulated"

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from planner.benchmark.ask import REPEATS, BenchAsk, refuse_other_loads, workload_of
+from planner.benchmark.capacity.ahead import LoadsAhead
 from planner.benchmark.capacity.loads import LevelLoader
 from planner.benchmark.capacity.search import Capacity, LevelResult, find_capacity
 from planner.benchmark.capacity.stress import run_stress
@@ -148,12 +149,15 @@ def _capacity(
 ) -> BenchOutcome:
     by_rate = isinstance(shape, OpenLoop)
     start = shape.rate_per_s if isinstance(shape, OpenLoop) else float(min(workload.concurrency, 8))
-    loader = LevelLoader(facts, workload, shape, slo, options)
+    most = MAX_RATE if by_rate else MAX_CONCURRENCY
+    loader, ahead = LevelLoader(facts, workload, shape, slo, options), LoadsAhead(start, most, by_rate)
+    loader.stage = ahead.stage
 
     def on_level(level: LevelResult) -> None:
-        on_line(level_line(level))
+        ahead.ended(level.level, level.is_kept)
+        on_line("; ".join(filter(None, (level_line(level), ahead.words))))
 
-    most = MAX_RATE if by_rate else MAX_CONCURRENCY
+    ahead.begins()
     capacity: Capacity = find_capacity(loader.load, slo, start, most, by_rate, on_level)
     unit, fault = "request rate" if by_rate else "concurrency", loader.fault_within(capacity)
     broken = EXIT_LIMITS_BROKEN if capacity.level is None else 0

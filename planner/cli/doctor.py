@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def doctor(
         spec, folder = study.spec, study.folder
     elif about := [*source.said, *context.obj.names]:
         raise InputError(f"{', '.join(about)}: of which study? name one, or describe it with --model and --gpu")
-    case = read_case(spec, folder, chosen)
+    case = replace(read_case(spec, folder, chosen), has_file=not source.is_described)
     if words and not quiet:
         typer.echo(words, err=True)
     checks = examine(case, lambda text: None if quiet else typer.echo(text, err=True))

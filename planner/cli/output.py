@@ -36,15 +36,18 @@ def kept(output: Path | None, quiet: bool = False) -> Iterator[None]:
     """Keep what is printed and write it to `output`, whole, when the command ends well or with an exit code.
 
     Nothing is kept for None and `-`. Which file was written is said on stderr, unless `quiet`. Raises InputError if the
-    file cannot be written; if its folder is missing, before anything is done.
+    file cannot be written, where possible before anything is done: hours of launches may come before the answer.
     """
     if output is None or output == STDOUT:
         yield
         return
+    from planner.files import try_writing
+
     if not output.absolute().parent.is_dir():
         raise InputError(f"--output {output}: no such folder: {output.absolute().parent}")
     if output.is_dir():
         raise InputError(f"--output {output}: is a folder; name a file in it")
+    _written(output, lambda: try_writing(output))
     printed, ended = _Kept(), None
     with redirect_stdout(printed):
         try:
@@ -60,10 +63,16 @@ def kept(output: Path | None, quiet: bool = False) -> Iterator[None]:
 
 def write_output(output: Path, text: str) -> None:
     """Write the text to a file, whole. Raises InputError, or OSError for a full disk."""
-    from planner.files import NO_ROOM, write_whole
+    from planner.files import write_whole
+
+    _written(output, lambda: write_whole(output, text))
+
+
+def _written(output: Path, write: Callable[[], None]) -> None:
+    from planner.files import NO_ROOM
 
     try:
-        write_whole(output, text)
+        write()
     except OSError as error:
         if error.errno in NO_ROOM:
             raise

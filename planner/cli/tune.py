@@ -199,7 +199,7 @@ def tune(
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
     until_share = None if keep_going else until_of(spec, until)
     plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
-    how = Carried(storage=storage, has_checks=checks, replaced=study.flags.replaced)
+    how = Carried(storage=storage, has_checks=checks, has_file=not source.is_described, replaced=study.flags.replaced)
     for line in (words, *study.notes, window_note(spec.workload)):
         if line and not quiet:
             typer.echo(line, err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -25,7 +26,7 @@ from planner.report import (
     trials_table,
 )
 from planner.service import broken, docker_command, write_exports
-from planner.study import StudySpec, Workspace
+from planner.study import STUDY_FILE, StudySpec, Workspace
 from planner.terminal import make_console
 from planner.tuning import BACKEND as REPLAY
 from planner.tuning import Outcome, Plan, replay_study, shown, tune_study, write_study
@@ -42,6 +43,8 @@ class Carried:
 
     storage: str | None
     has_checks: bool
+    has_file: bool = True
+    """Whether the study was read from a file; else options describe it."""
     replaced: tuple[str, ...] = ()
     """vLLM's flags beside the study whose place planner's own take, by name."""
 
@@ -58,7 +61,10 @@ class Carried:
         if plan.hosts is not None:
             lines.append(f"hosts       {plan.hosts.words}")
         lines += [] if plan.has_finals else ["finals      none"]
-        lines += [f"replaced    {words}" for words in replaced_words(self.replaced, plan.problem.spec)]
+        lines += [
+            f"replaced    {words}"
+            for words in replaced_words(self.replaced, plan.problem.spec, plan.workspace.study_folder / STUDY_FILE)
+        ]
         return lines if self.has_checks else [*lines, "checks      none before the first launch"]
 
     def results(self, plan: Plan) -> str:
@@ -86,18 +92,21 @@ class Carried:
         }
 
 
-def replaced_words(flags: Sequence[str], spec: StudySpec) -> list[str]:
-    """Lines that say what becomes of a pasted line's address, name and secrets, which no launch gets."""
+def replaced_words(flags: Sequence[str], spec: StudySpec, file: Path) -> list[str]:
+    """Lines that say what becomes of a pasted line's address, name and secrets, which no launch gets.
+
+    `file`: the study.yaml that holds, or will hold, the study.
+    """
     secrets = [flag for flag in flags if flag in SECRET_FLAGS]
     others = [flag for flag in flags if flag not in SECRET_FLAGS]
     lines = []
     if others:
         lines.append(
             f"{', '.join(others)}: planner gives each launch its own; the service is {spec.serve.name} on "
-            f"port {spec.serve.host_port} (serve in study.yaml)"
+            f"port {spec.serve.host_port} (serve in {file})"
         )
     if secrets:
-        lines.append(f"{', '.join(secrets)}: no secret is written; name its variable under engine.pass_env")
+        lines.append(f"{', '.join(secrets)}: no secret is written; name its variable under engine.pass_env in {file}")
     return lines
 
 
@@ -136,7 +145,7 @@ def _checks(plan: Plan, how: Carried, observer: TerminalSession) -> Callable[[],
         return None
 
     def check() -> None:
-        for line in check_before_launch(plan.problem.spec, plan.workspace.study_folder, plan.backend):
+        for line in check_before_launch(plan.problem.spec, plan.workspace.study_folder, plan.backend, how.has_file):
             observer.say(line)
 
     return check

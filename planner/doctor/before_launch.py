@@ -7,6 +7,7 @@ judges no search space; `examination.py` does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from planner.doctor import docker as docker_checks
@@ -54,12 +55,13 @@ def _version(case: Case) -> Check | None:
         return Check("vLLM version", "warning", f"not checked: {error}")
 
 
-def check_before_launch(spec: StudySpec, folder: Path, backend: str) -> list[str]:
-    """Warnings of the quick checks, a line each. `backend`: docker or process.
+def check_before_launch(spec: StudySpec, folder: Path, backend: str, has_file: bool = True) -> list[str]:
+    """Warnings of the quick checks, a line each. `backend`: docker or process; `has_file`: see `Case`.
 
     Raises BackendError with all problems, or InputError for a wrong study.
     """
-    checks = quick_checks(read_case(spec, folder, parse_backend(backend)))
+    case = replace(read_case(spec, folder, parse_backend(backend)), has_file=has_file)
+    checks = quick_checks(case)
     if problems := [check for check in checks if check.status == "problem"]:
         raise BackendError(f"not ready: {words_of_checks(problems)}; --no-checks launches nevertheless")
     return [f"warning: {words_of_checks([check])}" for check in checks]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from planner.hardware import Card, GpuFacts, find_gpu
 from planner.launch import EngineFacts, ImageFacts
-from planner.study import Candidate, Forecast, Problem, StudySpec
+from planner.study import Candidate, Forecast, Places, Problem, StudySpec
 
 Status = Literal["ok", "warning", "problem", "skipped"]
 BackendName = Literal["docker", "process"]
@@ -43,10 +43,16 @@ class Case:
     """The same study with the cards and the host memory of this machine."""
     folder: Path = Path()
     """Folder for the study's results."""
+    has_file: bool = True
+    """Whether the study was read from a file; else options describe it, and fixes name those."""
 
     @property
     def problem(self) -> Problem | None:
         return None if self.forecast is None else self.forecast.problem
+
+    @property
+    def places(self) -> Places:
+        return Places(self.has_file)
 
     @cached_property
     def needs_gpus(self) -> bool:

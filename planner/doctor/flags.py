@@ -160,7 +160,12 @@ def version(case: Case, program: Program | None) -> Check | None:
         return skipped(name, f"not checked: the program calls itself {program.version}")
     if here.release != case.problem.version.release:
         finding = f"the engine is vLLM {program.version}, the study predicts for {case.problem.version}"
-        return Check(name, "problem", finding, f"write engine.version: {here.base_version}, or take another image")
+        return Check(
+            name,
+            "problem",
+            finding,
+            f"{case.places.change('engine.version', here.base_version)}, or take another image",
+        )
     return Check(name, "ok", f"vLLM {program.version}, as the study says")
 
 
@@ -178,7 +183,7 @@ def flags(case: Case, program: Program | None) -> Check | None:
     if unknown:
         near = {flag: difflib.get_close_matches(flag, program.flags, n=1) for flag in unknown}
         words = ", ".join(f"{flag} (near: {found[0]})" if found else flag for flag, found in near.items())
-        fix = "leave them out of the study, or write the engine.version of this image"
+        fix = f"leave them out of the study, or write the {case.places.name('engine.version')} of this image"
         return Check(name, "problem", f"the engine does not know {words}", fix)
     finding = f"all {len(used)} of the study are among the engine's {len(program.flags)}"
     return Check(name, "ok", "; ".join([finding, *beside_table(program)]))

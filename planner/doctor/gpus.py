@@ -42,13 +42,19 @@ def cards(case: Case) -> Check:
             finding = f"{text}; the study uses GPU {', '.join(map(str, hardware.gpu_ids))}"
             return Check(name, "problem", finding, "correct hardware.gpu_ids, or free the other cards")
         finding = f"{text}; the study uses {hardware.num_gpus}"
-        return Check(name, "problem", finding, f"write hardware.num_gpus: {len(seen)}, or free the other cards")
+        return Check(
+            name, "problem", finding, f"{case.places.change('hardware.num_gpus', len(seen))}, or free the other cards"
+        )
     known = {_table_name(card) for card in case.cards}
     if len(known) > 1:
         return Check(name, "warning", f"{text}: unlike cards, predicted as if all were {hardware.gpu}")
     if known != {case.problem.gpu.name if case.problem else hardware.gpu}:
         here = next(iter(known))
-        fix = f"write hardware.gpu: {here}" if here else "add the card to planner/data/gpus.json, see CONTRIBUTING.md"
+        fix = (
+            case.places.change("hardware.gpu", here)
+            if here
+            else "add the card to planner/data/gpus.json, see CONTRIBUTING.md"
+        )
         # A card of another kind answers another question; one that no table has may be the study's under another name.
         return Check(name, "problem" if here else "warning", f"{text}; the study predicts for {hardware.gpu}", fix)
     if len(seen) > hardware.num_gpus:
@@ -72,7 +78,7 @@ def memory(case: Case) -> Check:
         low, high = share
         if fullest.free_bytes < low * fullest.total_bytes:
             wanted = f"{low:g} of the card is the least the study asks for"
-            fix = "stop the other processes, or lower gpu_memory_utilization"
+            fix = f"stop the other processes, or lower {case.places.setting('gpu_memory_utilization')}"
             return Check(name, "problem", f"{finding}; {wanted}", fix)
         if fullest.free_bytes < high * fullest.total_bytes:
             wanted = f"the study asks for up to {high:g} of the card"
@@ -81,9 +87,8 @@ def memory(case: Case) -> Check:
     said = case.problem.gpu.memory_bytes if case.problem else least.total_bytes
     if abs(said - least.total_bytes) > MEMORY_TOLERANCE * least.total_bytes:
         finding += f"; the study predicts for {format_gib(said)}"
-        return Check(
-            name, "warning", finding, f"write hardware.gpu_memory: {format_gib(least.total_bytes).replace(' ', '')}"
-        )
+        fix = case.places.change("hardware.gpu_memory", format_gib(least.total_bytes).replace(" ", ""))
+        return Check(name, "warning", finding, fix)
     return Check(name, "ok", finding)
 
 
@@ -103,7 +108,7 @@ def links(case: Case) -> Check:
     if case.spec is not None and case.spec.hardware.interconnect != facts.interconnect:
         said = case.spec.hardware.interconnect
         finding += f"; the study says {said}"
-        return Check(name, "warning", finding, f"write hardware.interconnect: {facts.interconnect}")
+        return Check(name, "warning", finding, case.places.change("hardware.interconnect", facts.interconnect))
     return Check(name, "ok", finding)
 
 

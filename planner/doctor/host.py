@@ -40,14 +40,15 @@ def memory(case: Case) -> Check:
     said = case.spec.hardware.host_memory if case.spec else None
     if said is not None and abs(said - total) > HOST_MEMORY_TOLERANCE * total:
         finding += f"; the study says {format_gib(said)}"
-        fixes.append(f"write hardware.host_memory: {format_gib(total).replace(' ', '')}")
+        fixes.append(case.places.change("hardware.host_memory", format_gib(total).replace(" ", "")))
     judged = case.here or case.forecast
     if judged is not None:
         here = replace(judged.problem.placement, host_memory_bytes=now.available)
         there = [replace(judged.deployment(candidate), placement=here) for candidate in case.candidates]
         if danger := _first(memory_danger, there):
             finding += f"; {danger}"
-            fixes.append("stop other programs, or lower swap_space or cpu_offload_gb")
+            swap, offload = map(case.places.setting, ("swap_space", "cpu_offload_gb"))
+            fixes.append(f"stop other programs, or lower {swap} or {offload}")
     return Check(name, "warning" if fixes else "ok", finding, "; ".join(fixes))
 
 
@@ -114,7 +115,7 @@ def ulimits(case: Case) -> Check:
     if unknown := sorted(container.ulimits.keys() - ULIMITS):
         return Check(name, "problem", f"container.ulimits.{unknown[0]}: Docker knows no such limit", "correct its name")
     if case.docker is not None and case.docker.is_rootless and container.ulimits:
-        fix = "raise the hard limits of the Engine's own service, or write container.ulimits: {}"
+        fix = f"raise the hard limits of the Engine's own service, or {case.places.change('container.ulimits', {})}"
         return Check(name, "warning", f"{finding}; a rootless Engine cannot go above its own limits", fix)
     if case.needs_gpus and container.ulimits.get("memlock", 0) != -1:
         return Check(
@@ -152,7 +153,8 @@ def ports(case: Case) -> Check | None:
     listening = {c.laddr.port: c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr}
     if taken := ", ".join(f"{port} by {_program(listening[port])}" for port in wanted if port in listening):
         finding = f"trials take free ones; run.sh wants {_range(wanted)}, taken: {taken}"
-        return Check("ports", "warning", finding, "stop it before run.sh, or write another serve.host_port")
+        another = case.places.change("serve.host_port", wanted[-1] + 1)
+        return Check("ports", "warning", finding, f"stop it before run.sh, or {another}")
     return Check("ports", "ok", f"{_range(wanted)} free for run.sh; trials take free ones")
 
 

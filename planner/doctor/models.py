@@ -47,7 +47,7 @@ def _variant(case: Case, name: str, variant: ModelVariant) -> Check:
     if not variant.is_directory:
         return _hub(case, title, name, variant)
     if not os.path.isdir(folder):
-        fix = f"copy or download the model there, or correct models.{name}.path"
+        fix = f"copy or download the model there, or correct {case.places.name(f'models.{name}.path')}"
         return Check(title, "problem", f"{variant.path} is no directory of this machine", fix)
     return _directory(case, title, name, folder)
 
@@ -93,7 +93,8 @@ def _directory(case: Case, title: str, name: str, folder: Path) -> Check:
     conflicts = {conflict for asked in _asked(case, name) if (conflict := _conflict(model, asked, folder))}
     if conflicts:
         declared = model.quantization.method if model.quantization else "none"
-        return Check(title, "problem", "; ".join(sorted(conflicts)), f"write quantization as declared: {declared}")
+        fix = f"write {case.places.setting('quantization')} as declared: {declared}"
+        return Check(title, "problem", "; ".join(sorted(conflicts)), fix)
     if unfinished := [path.name for pattern in UNFINISHED for path in folder.glob(pattern)]:
         finding = f"{folder} is complete by its index, but there are unfinished downloads: {_some(unfinished)}"
         return Check(title, "warning", finding, "remove them, or let the download end")

@@ -190,6 +190,7 @@ def _unmodelled(model: ModelSpec) -> list[str]:
             f"this architecture is not modelled ({kind}): taken for an ordinary decoder; {weights}, "
             f"the KV cache is a guess; {settles} (planner log reads it)"
         )
+    found += model.doubtful
     if model.quantization is not None and not model.quantization.is_modelled:
         found.append(
             f"the memory of quant_method {model.quantization.method} is not modelled: weights lie between "

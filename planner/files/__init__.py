@@ -25,6 +25,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "shipped": ["load_named", "shipped_files"],
         "spelling": ["did_you_mean", "half_width", "near_names"],
         "structured": ["convert", "decode", "decode_all", "encode", "parse_json", "pretty_json"],
-        "writing": ["NO_ROOM", "write_whole"],
+        "writing": ["NO_ROOM", "try_writing", "write_whole"],
     },
 )

@@ -27,4 +27,5 @@ from planner.files.structured import encode as encode
 from planner.files.structured import parse_json as parse_json
 from planner.files.structured import pretty_json as pretty_json
 from planner.files.writing import NO_ROOM as NO_ROOM
+from planner.files.writing import try_writing as try_writing
 from planner.files.writing import write_whole as write_whole

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -71,6 +72,9 @@ for _tag in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
 
 
+NONE_TYPED: Mapping[str, str] = MappingProxyType({})
+
+
 def decode(text: str, kind: type[T], where: str) -> T:
     """YAML text to a value of `kind`. Raises InputError: `file: key.path: what is wrong`."""
     return convert(_read(text, where, lambda loader: loader.get_single_data()), kind, where)
@@ -120,14 +124,19 @@ def _refuse_controls(value: Any, where: str, seen: set[int]) -> None:
             _refuse_controls(part, where, seen)
 
 
-def convert(data: Any, kind: type[T], where: str) -> T:
+def convert(data: Any, kind: type[T], where: str, typed: Mapping[str, str] = NONE_TYPED) -> T:
+    """A value of `kind`. `typed`: the option that stands for a key, by the key's path.
+
+    Raises InputError: `where: key.path: what is wrong`, or `--option: what is wrong`.
+    """
     _refuse_controls(data, where, set())
     try:
         return msgspec.convert(data, kind, dec_hook=_decode_unit)
     except msgspec.ValidationError as error:
         path, message = explained(error, kind)
         hint = _hint_of_exponent(_at(data, path)) if "got `str`" in message else ""
-        raise InputError(f"{where}: {path + ': ' if path else ''}{message}{hint}") from None
+        place = typed.get(path) or f"{where}: {path}".removesuffix(": ")
+        raise InputError(f"{place}: {message}{hint}") from None
     except (ArithmeticError, ValueError, RecursionError) as error:  # for example an integer too large to print
         raise InputError(f"{where}: {error}") from None
 

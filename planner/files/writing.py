@@ -26,7 +26,7 @@ def write_whole(path: Path, data: str | bytes, mode: int | None = None) -> None:
         path.write_bytes(data)
         return
     path = path.resolve()
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = _beside(path)
     _remove_stale(path)
     try:
         with new.open("wb") as file:
@@ -45,6 +45,21 @@ def write_whole(path: Path, data: str | bytes, mode: int | None = None) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def try_writing(path: Path) -> None:
+    """Raises OSError if `write_whole` could not write this path now; changes nothing."""
+    if path.exists() and not path.is_file():
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return
+    new = _beside(path.resolve())
+    new.touch()
+    new.unlink()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 
 def _remove_stale(path: Path) -> None:

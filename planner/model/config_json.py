@@ -20,6 +20,7 @@ from planner.model.spec import DTYPE_BYTES, ModelSpec
 from planner.model.stack import read_layers
 from planner.model.vision import ENLARGED_ROPE_FACTOR, VisionTower, vision_tower
 from planner.model.vision import FAMILIES as TOWERS
+from planner.model.words import doubtful_words, dtype_of, refuse_other_words
 
 UNKNOWN_POSITIONS = 131072
 """Context length in tokens, assumed where config.json gives none."""
@@ -43,7 +44,9 @@ def spec_from_config(config: Mapping[str, Any], name: str) -> ModelSpec:
 
 
 def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
+    refuse_other_words(config, name)
     outer, (config, model_type) = config, language_model(config)
+    refuse_other_words(config, name)
     outer_type, family_name = str(outer.get("model_type", "")), model_type.removesuffix("_text")
     tower_family = SAME_TOWER.get(outer_type, outer_type.removesuffix("_text") or family_name)
     has_vision_tower = _has_tower(config, tower_family, outer.get("architectures"))
@@ -77,7 +80,9 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         vocab_size=keys.number("vocab_size"),
         max_position_embeddings=positions,
         tie_word_embeddings=_ties(outer, keys, family),
-        torch_dtype=_torch_dtype(config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype")),
+        torch_dtype=dtype_of(
+            config.get("torch_dtype") or config.get("dtype") or outer.get("torch_dtype"), DTYPE_BYTES, name
+        ),
         quantization=read_quantization(config.get("quantization_config"), name),
         rope_factor=_factor(scaling.get("factor", 1.0), name) if stretches else 1.0,
         rope_table_factor=ENLARGED_ROPE_FACTOR if vision is not None and vision.video_frames else 1,
@@ -87,6 +92,7 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         is_tower_rough=is_tower_rough,
         lacks_tower=lacks_tower or _has_other_parts(outer),
         checkpoint_bytes=None,
+        doubtful=doubtful_words(config, scaling),
     )
 
 
@@ -217,12 +223,6 @@ def _factor(value: Any, name: str) -> float:
             f"{name}: config.json: rope_scaling.factor: {reprlib.repr(value)} is not from 0 to {MOST_FACTOR:g}"
         )
     return float(value)
-
-
-def _torch_dtype(named: Any) -> str:
-    """The dtype that weights are held in; bfloat16 for any name not in DTYPE_BYTES (fp8 checkpoints)."""
-    text = str(named).removeprefix("torch.")
-    return text if text in DTYPE_BYTES else "bfloat16"
 
 
 def _type_of(architectures: Any) -> str:

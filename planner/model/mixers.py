@@ -22,6 +22,7 @@ from planner.model.layers import (
     Reach,
     ShortConvolution,
 )
+from planner.model.words import STATE_DTYPES, refuse_other
 
 
 def head_dim(keys: Keys) -> int:
@@ -187,7 +188,10 @@ def _state_dtype(keys: Keys, key: str) -> str | None:
     """dtype of the states by config.json; vllm@0.24 models/config.py: Qwen3_5ForConditionalGenerationConfig and
     NemotronHForCausalLMConfig read it, other classes keep the model's."""
     named = keys.value(key)
-    return named if named in ("float32", "float16", "bfloat16") else None
+    if named is None or named == "auto":
+        return None
+    refuse_other(named, STATE_DTYPES, f"{keys.name}: config.json: {key}")
+    return str(named)
 
 
 def _chunk_size(keys: Keys) -> int:

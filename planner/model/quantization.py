@@ -17,6 +17,7 @@ import msgspec
 
 from planner.errors import InputError
 from planner.model.keys import whole
+from planner.model.words import FP8_ACTIVATIONS, TENSOR_TYPES, refuse_other
 
 MOST_BITS = 32
 Packing = Literal["int", "gptq", "awq", "fp8", "nvfp4", "mxfp4", "bitsandbytes", "gguf", "unknown"]
@@ -215,6 +216,8 @@ def _auto_round(config: Mapping[str, Any], where: str) -> Quantization:
 
 def _fp8(config: Mapping[str, Any], where: str) -> Quantization:
     """FP8 with one scale per tensor or block (fp8.py)."""
+    if (activations := config.get("activation_scheme")) is not None:
+        refuse_other(activations, FP8_ACTIVATIONS, f"{where}.activation_scheme")
     block = config.get("weight_block_size")
     rows, columns = block or (1, 1)
     sizes = (whole(rows, f"{where}.weight_block_size"), whole(columns, f"{where}.weight_block_size"))
@@ -309,6 +312,7 @@ def _tensors_scheme(weights: Mapping[str, Any], where: str) -> Scheme:
     """Scheme of a group's `weights` (compressed_tensors/compressed_tensors.py:_get_scheme_from_parts)."""
     bits = whole(weights.get("num_bits", 8), f"{where}: num_bits", 1, MOST_BITS)
     group = _group(weights.get("group_size") or -1, where)
+    refuse_other(weights.get("type", "int"), TENSOR_TYPES, f"{where}: type")
     if weights.get("type") == "float" and bits == 4:
         return Scheme(packing="mxfp4" if group == 32 else "nvfp4", bits=4, group_size=group)
     block = weights.get("block_structure")

@@ -67,6 +67,8 @@ class ModelSpec:
     """Whether the tower's weights are reckoned from its depth and width only, as its family is not known."""
     lacks_tower: bool
     """Whether there is a tower of whose weights nothing is known, not even its depth."""
+    doubtful: tuple[str, ...] = ()
+    """What config.json says in words that are not known, each with what follows."""
     has_quantization_file: bool = False
     """Whether a file beside config.json says how the weights were quantised; vLLM reads it if it is told the method."""
     checkpoint_bytes: int | None

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "log.view": ["event_text", "log_view"],
         "plan": ["infeasible_words", "nothing_words"],
         "stored": ["print_report", "report_document", "report_lines", "report_page"],
-        "view": ["conclusion", "plan_view", "result_tables", "trials_table"],
+        "trial_table": ["trials_table"],
+        "view": ["conclusion", "plan_view", "result_tables"],
     },
 )

@@ -133,7 +133,7 @@ class LiveObserver:
         stage_s = format_duration(time.monotonic() - self._stage_began)
         lines += [
             Text(f"trial {self._number} ({p.counted()})  {self._stage}  {stage_s}", "bold"),
-            Text(f"  {settings}", overflow="ellipsis", no_wrap=True),
+            Text(f"  {settings}"),
             Text(f"elapsed {format_duration(time.monotonic() - p.began)}, remaining {p.remaining()}, "
                  f"best so far {p.best()}", "green"),
         ]  # fmt: skip

@@ -16,7 +16,6 @@ from planner.statistics import Difference
 from planner.study import Forecast, Objective, Problem, Value
 from planner.trials import (
     BANNERS,
-    SHORT_NAMES,
     Finalist,
     Finals,
     Trial,
@@ -24,6 +23,7 @@ from planner.trials import (
     all_metrics,
     best_trial,
     default_trial,
+    flag_of,
     gain,
     hosts_words,
     judge_finals,
@@ -160,7 +160,7 @@ def _reasons(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tupl
     found = effects(forecast, searched(trials))[:MOST_EFFECTS]
     told = {
         is_launched: "; ".join(
-            f"{SHORT_NAMES.get(e.name, e.name)} {_setting(e.worst)} -> {_setting(e.best)}: {e.gain:+.0%}"
+            f"{flag_of(e.name)} {_setting(e.worst)} -> {_setting(e.best)}: {e.gain:+.0%}"
             for e in found
             if e.is_launched == is_launched
         )

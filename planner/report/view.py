@@ -24,36 +24,23 @@ from planner.report.findings import (
 )
 from planner.report.plan import differing_words, expected_words, infeasible_words, left_out_lines, plan_notes
 from planner.report.questions import asked_anew
-from planner.report.verdict import banners, gain_words, interval, judged
-from planner.study import Candidate, Forecast, Problem
+from planner.report.trial_table import mark, note, trials_table
+from planner.report.verdict import banners, interval, judged
+from planner.study import Forecast, Problem
 from planner.terminal import Fitted
 from planner.trials import (
-    ABOUT,
-    ABOUT_NOTE,
     BANNERS,
-    SHORT_NAMES,
     USUAL_FRONT,
     Finals,
     FrontPoint,
     Trial,
-    all_metrics,
-    chosen_trial,
-    default_trial,
     describe,
     engine_time,
     front,
     leveled,
-    outcome_text,
     searched,
 )
 from planner.units import format_count, format_ms
-
-
-def _values(problem: Problem, candidate: Candidate) -> str:
-    """The values alone, in the order of the searched settings."""
-    values = (problem.choices.value_of(candidate, name) for name in problem.choices.names)
-    return " ".join("-" if value is None else words_of(value) for value in values)
-
 
 # --- tune ---
 
@@ -102,48 +89,6 @@ def plan_view(
     return Group(*parts)
 
 
-def trials_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType:
-    """Every trial of the search with its numbers and settings; the one to deploy is marked."""
-    best, default = chosen_trial(problem, trials), default_trial(problem, trials)
-    objective = problem.objective
-    beside = objective.beside
-    table = Table(title=f"Trials: {objective.words}", title_justify="left")
-    names = (objective.name, *beside)
-    for name in ("trial", *(n.replace("_", " ") for n in names), "vs default", "TTFT p50", "TPOT p50", "start"):
-        table.add_column(name, justify="right")
-    table.add_column(" ".join(SHORT_NAMES.get(name, name) for name in problem.choices.names))
-    for trial in searched(trials):
-        is_best = best is not None and trial.number == best.number
-        settings = _values(problem, trial.candidate)
-        if trial.candidate == problem.default:
-            settings = problem.default_words if problem.default_is_engines else f"{settings} ({problem.default_words})"
-        cells = (
-            f"{trial.number}{'*' if is_best else ''}",
-            _mark(trial) + objective.format(trial.value) if trial.value is not None else trial.outcome,
-            *(_metric(problem, trial, name) for name in beside),
-            gain_words(problem, trial, default),
-            _latency(trial, "ttft_p50"),
-            _latency(trial, "tpot_p50"),
-            f"{trial.start_s:.0f} s" if trial.start_s else "",
-            settings if trial.is_acceptable else f"{settings}\n{outcome_text(problem, trial)}",
-        )
-        table.add_row(
-            *(Text(cell) for cell in cells),  # an engine's words may look like markup
-            style="bold green" if is_best else "" if trial.is_acceptable else "dim",
-        )
-    table.caption, table.caption_justify = _note(searched(trials)), "left"
-    return Fitted(table)
-
-
-def _metric(problem: Problem, trial: Trial, name: str) -> str:
-    metrics = all_metrics(problem, trial) if trial.outcome == "measured" else {}
-    return Metric.parse(name).format(metrics[name]) if name in metrics else ""
-
-
-def _note(trials: Sequence[Trial]) -> str | None:
-    return ABOUT_NOTE if any(trial.stopped_at is not None for trial in trials) else None
-
-
 def pareto_table(problem: Problem, points: Sequence[FrontPoint], metrics: Sequence[str]) -> RenderableType:
     """A Pareto front with the metrics it compares."""
     table = Table(title=f"Pareto front: {', '.join(metrics)}", title_justify="left")
@@ -153,9 +98,9 @@ def pareto_table(problem: Problem, points: Sequence[FrontPoint], metrics: Sequen
     for point in points:
         figures = (Metric.parse(name).format(point.metrics[name]) for name in metrics)
         load = _judged_load(problem) if point.load is None else point.load
-        number = f"{_mark(point.trial)}{point.trial.number}"
+        number = f"{mark(point.trial)}{point.trial.number}"
         table.add_row(*map(Text, (number, f"{load:g}", *figures, describe(problem, point.trial.candidate))))
-    table.caption, table.caption_justify = _note([point.trial for point in points]), "left"
+    table.caption, table.caption_justify = note([point.trial for point in points]), "left"
     below = _banners([points[0].trial]) if points else [Text("no trial kept every limit", "bold red")]
     return Group(Fitted(table), *below)
 
@@ -183,14 +128,6 @@ def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | N
 
 def _judged_load(problem: Problem) -> float:
     return problem.workload.request_rate or problem.workload.concurrency
-
-
-def _mark(trial: Trial) -> str:
-    return "" if trial.stopped_at is None else ABOUT
-
-
-def _latency(trial: Trial, name: str) -> str:
-    return format_ms(trial.metrics[name]) if name in trial.metrics else ""
 
 
 def conclusion(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
@@ -226,7 +163,7 @@ def further_facts(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType
     if found := launches(problem, trials):
         lines.append(f"progress: {progress_words(problem, found)}")
     if points := front(problem, trials, USUAL_FRONT):
-        numbers = ", ".join(f"{_mark(p.trial)}{p.trial.number}" for p in points)
+        numbers = ", ".join(f"{mark(p.trial)}{p.trial.number}" for p in points)
         lines.append(f"Pareto front of {' and '.join(USUAL_FRONT)}: trials {numbers}")
     rules = "; ".join(f"{format_count(count)} by rule: {name}" for name, count in forecast.grid.removed_by().items())
     lines.append(f"space: {feasible_words(forecast)}{f': {rules}' if rules else ''}")

@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "MODEL", "Value"],
+        "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "Layout", "MODEL", "Value"],
         "classes": ["Classes", "tied_at_top"],
         "commented": ["write_commented"],
         "described": ["IMAGES", "asked_version"],
@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "with_sampler",
         ],
         "objective": ["COMPLETE", "Objective", "judge", "judge_limits"],
+        "places": ["OPTIONS", "Places"],
         "problem": ["CPU_KV_ENV", "Problem"],
         "question": ["RECIPES", "Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of", "setup_of_default"],

@@ -1,6 +1,7 @@
 from planner.study.candidate import Candidate as Candidate
 from planner.study.candidate import ENV_PREFIX as ENV_PREFIX
 from planner.study.candidate import LAYOUT as LAYOUT
+from planner.study.candidate import Layout as Layout
 from planner.study.candidate import MODEL as MODEL
 from planner.study.candidate import Value as Value
 from planner.study.classes import Classes as Classes
@@ -31,6 +32,8 @@ from planner.study.objective import COMPLETE as COMPLETE
 from planner.study.objective import Objective as Objective
 from planner.study.objective import judge as judge
 from planner.study.objective import judge_limits as judge_limits
+from planner.study.places import OPTIONS as OPTIONS
+from planner.study.places import Places as Places
 from planner.study.problem import CPU_KV_ENV as CPU_KV_ENV
 from planner.study.problem import Problem as Problem
 from planner.study.question import RECIPES as RECIPES

@@ -23,6 +23,7 @@ from planner.files import convert, load_named
 from planner.hardware import Interconnect, find_gpu
 from planner.model import load_model
 from planner.study.identity import readable_name
+from planner.study.places import OPTIONS
 from planner.study.question import AS_IT_IS, Question, with_question
 from planner.study.source import StudySource
 from planner.study.space import SearchSpace
@@ -59,7 +60,7 @@ def described_study(source: StudySource, given: EngineConfig, question: Question
         "search_space": space,
         "workload": "chat",
     }
-    made = convert(data, StudySpec, "command line")
+    made = convert(data, StudySpec, "command line", OPTIONS)
     made = msgspec.structs.replace(
         made,
         search_space=load_named(space, SearchSpace, Path(), "search_spaces"),

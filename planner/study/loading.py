@@ -167,7 +167,9 @@ def _overridden(spec: StudySpec, source: StudySource, launches: bool) -> StudySp
         changes |= {"gpu": find_gpu(source.gpu).name, "gpu_memory": None}
     if source.interconnect is not None:
         given = {"gpu": hardware.gpu, "interconnect": source.interconnect}
-        changes["interconnect"] = convert(given, HardwareSpec, "command line").interconnect
+        changes["interconnect"] = convert(
+            given, HardwareSpec, "command line", {"interconnect": "--interconnect"}
+        ).interconnect
     if source.num_gpus not in (None, hardware.num_gpus):
         if hardware.gpu_ids is not None:
             raise InputError(f"--num-gpus {source.num_gpus}: the study names its cards: hardware.gpu_ids")

@@ -85,7 +85,7 @@ class Problem:
             raise TypeError("search space and workload must be read first (files.load_study)")
         _check_loads(spec.also_at, workload)
         if (forced := spec.engine.env.get(USE_V1_ENV, "0").strip()) not in {"0", "1"}:
-            raise InputError(f"{spec.name}: engine.env.{USE_V1_ENV}: {forced!r}: allowed are 0 and 1")
+            raise InputError(f"{USE_V1_ENV}={forced} (environment of the engine): allowed are 0 and 1")
         version, gpu = (
             supported_version(spec.engine.version, f"{spec.name}: engine.version"),
             find_gpu(spec.hardware.gpu),
@@ -132,7 +132,7 @@ class Problem:
         if MAX_MODEL_LEN in objective.powers and len(self.choices.searched.get(MAX_MODEL_LEN, [])) < 2:
             raise InputError(
                 f"{self.spec.name}: objective: {MAX_MODEL_LEN} is not searched; give it several values under search in "
-                "the search space, and none under engine.settings"
+                "the search space of a study.yaml (planner init), and none under engine.settings"
             )
         return objective
 

@@ -79,7 +79,11 @@ from planner.trials.trial import searched as searched
 from planner.trials.wording import ABOUT as ABOUT
 from planner.trials.wording import ABOUT_NOTE as ABOUT_NOTE
 from planner.trials.wording import BANNERS as BANNERS
-from planner.trials.wording import SHORT_NAMES as SHORT_NAMES
 from planner.trials.wording import SIMULATED_BANNER as SIMULATED_BANNER
 from planner.trials.wording import describe as describe
+from planner.trials.wording import flag_of as flag_of
+from planner.trials.wording import flags_of as flags_of
+from planner.trials.wording import heading as heading
+from planner.trials.wording import layout_words as layout_words
+from planner.trials.wording import legend as legend
 from planner.trials.wording import outcome_text as outcome_text

@@ -1,9 +1,13 @@
-"""Short words for candidates and outcomes, and the banners of what is simulated or replayed."""
+"""Words for candidates and outcomes, and the banners of what is simulated or replayed."""
 
 from __future__ import annotations
 
-from planner.engine import words_of
-from planner.study import Candidate, Problem
+import shlex
+from collections.abc import Iterable
+
+from planner.engine import FIELDS, EngineConfig, flag, serve_args, serve_env, settings
+from planner.errors import InputError
+from planner.study import ENV_PREFIX, LAYOUT, MODEL, Candidate, Layout, Problem
 from planner.trials.trial import Trial
 
 SIMULATED_BANNER = "SIMULATED: a model of the engine on a model of the card, not a measurement"
@@ -28,13 +32,58 @@ SHORT_NAMES = {
 
 
 def describe(problem: Problem, candidate: Candidate) -> str:
-    """The searched values of a candidate on one line; values left to the engine's default are omitted."""
-    parts = []
-    for name in problem.choices.names:
-        value = problem.choices.value_of(candidate, name)
-        if value is not None:
-            parts.append(f"{SHORT_NAMES.get(name, name)}={words_of(value)}")
-    return " ".join([problem.default_words, *parts] if candidate == problem.default else parts)
+    """The searched values of a candidate as vLLM's command line has them, on one line."""
+    text = flags_of(problem, candidate, problem.choices.names)
+    return f"{problem.default_words}{f': {text}' if text else ''}" if candidate == problem.default else text
+
+
+def flags_of(problem: Problem, candidate: Candidate, names: Iterable[str]) -> str:
+    """`2 instances, each --tensor-parallel-size 2 --max-num-seqs 64`: the values of these searched settings.
+
+    Model and variables come before the flags; what is left to the engine is omitted.
+    """
+    searched = {name for name in names if problem.choices.value_of(candidate, name) is not None}
+    env = [f"{name}={shlex.quote(value)}" for name, value in candidate.env if f"{ENV_PREFIX}{name}" in searched]
+    passed = EngineConfig(**{name: value for name, value in settings(candidate.engine).items() if name in searched})
+    words = [*_flags(problem, passed)]
+    if LAYOUT in searched:
+        words = [layout_words(candidate.layout), *words]
+    if MODEL in searched:
+        words = [f"{MODEL} {candidate.model},", *words]
+    return " ".join([*env, *words])
+
+
+def _flags(problem: Problem, passed: EngineConfig) -> list[str]:
+    """Words of the settings for the study's release; a value that it refuses is shown under its flag all the same."""
+    try:
+        args, env = serve_args(passed, problem.version), serve_env(passed, problem.version)
+    except InputError:
+        return [f"{flag(name)} {shlex.quote(str(value))}" for name, value in settings(passed).items()]
+    return [*(f"{name}={value}" for name, value in env.items()), *map(shlex.quote, args)]
+
+
+def layout_words(layout: Layout) -> str:
+    """`2 instances, each --tensor-parallel-size 2`; of one instance the sizes alone."""
+    sizes = f"{flag('tensor_parallel_size')} {layout.tensor_parallel_size}"
+    if layout.pipeline_parallel_size > 1:
+        sizes += f" {flag('pipeline_parallel_size')} {layout.pipeline_parallel_size}"
+    return sizes if layout.instances == 1 else f"{layout.instances} instances, each {sizes}"
+
+
+def flag_of(name: str) -> str:
+    """What a person writes for a searched setting: vLLM's flag, a variable's name, or `layout` and `model`."""
+    return flag(name) if name in FIELDS else name.removeprefix(ENV_PREFIX)
+
+
+def heading(name: str) -> str:
+    """A narrow column's heading for a searched setting; `legend` says what it stands for."""
+    return SHORT_NAMES.get(name, name.removeprefix(ENV_PREFIX))
+
+
+def legend(names: Iterable[str]) -> str:
+    """`seqs: --max-num-seqs; layout: instances x --tensor-parallel-size`: headings that are no names of vLLM's."""
+    told = {LAYOUT: f"instances x {flag('tensor_parallel_size')}", **{name: flag(name) for name in SHORT_NAMES}}
+    return "; ".join(f"{heading(name)}: {told[name]}" for name in names if name in told)
 
 
 def outcome_text(problem: Problem, trial: Trial) -> str:

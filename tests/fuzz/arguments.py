@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import io
 import os
 import random
+import signal
 import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,8 @@ COUNTS = ("1", "2", "4096", "auto", "0.9")
 FOLLOWING = {"--follow", "-f"}
 SHARES_ODD, SHARE_MISSING = (0.05, 0.4), 0.03
 """Share of values that are odd in a list, and of options whose value is left out."""
+LIMIT_S = 600.0
+"""Seconds after which a list counts as one that does not end: only a hang takes as long, also on a busy machine."""
 OFTEN = ("estimate", "tune", "doctor", "bench", "report") * 2
 """Commands that are drawn more often than the others: they have the most options."""
 
@@ -171,7 +176,32 @@ def empty_machine() -> Iterator[None]:
             os.environ.update(before)
 
 
-def fault(words: Sequence[str]) -> str | None:
+class DoesNotEnd(BaseException):
+    """A list is at work for longer than its limit. No code of planner may catch it, so it is no Exception."""
+
+
+@contextlib.contextmanager
+def limited(limit_s: float) -> Iterator[None]:
+    """Raises DoesNotEnd in the main thread after so many seconds, and again each second for code that swallows it.
+
+    Code that never comes back to Python ends the whole process, with a traceback of where it is.
+    """
+
+    def over(signum: int, frame: object) -> None:  # noqa: ARG001
+        raise DoesNotEnd(f"does not end within {limit_s:g} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, limit_s, 1.0)
+    faulthandler.dump_traceback_later(limit_s * 2, exit=True, file=sys.__stderr__ or sys.stderr)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def fault(words: Sequence[str], limit_s: float = LIMIT_S) -> str | None:
     """What is wrong with how planner ends on these words; None if nothing is."""
     from planner.cli.main import main
 
@@ -179,7 +209,7 @@ def fault(words: Sequence[str]) -> str | None:
     sys.stdin = io.TextIOWrapper(io.BytesIO())
     code: object = None
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), limited(limit_s):
             main(list(words))
     except SystemExit as ended:
         code = ended.code
@@ -194,15 +224,22 @@ def fault(words: Sequence[str]) -> str | None:
     return None
 
 
-def faults(draws: int, seed: int = 0) -> list[tuple[list[str], str]]:
+Told = Callable[[int, list[str], str | None, float], None]
+"""Is given each list's number, words, what is wrong with its end, and its seconds."""
+
+
+def faults(draws: int, seed: int = 0, told: Told | None = None) -> list[tuple[list[str], str]]:
     """The argument lists that end badly, each with why."""
     known, random_ = commands(), random.Random(seed)
     found = []
     with empty_machine():
         for number in range(draws):
             words = drawn(random_, known)
+            begun = time.monotonic()
             if (why := fault(words)) is not None:
                 found.append((words, why))
+            if told is not None:
+                told(number, words, why, time.monotonic() - begun)
             if number % 1000 == 0:
                 for name, text in FILES.items():
                     Path(name).write_text(text, "utf-8")
@@ -214,9 +251,18 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
     given = parser.parse_args()
-    found = faults(given.draws, given.seed)
-    for words, why in found[:20]:
-        print(words, why, sep="\n")
+    slowest: list[tuple[float, list[str]]] = []
+
+    def told(number: int, words: list[str], why: str | None, seconds: float) -> None:
+        if why is not None:
+            print(words, why, sep="\n", flush=True)
+        slowest[:] = sorted([*slowest, (seconds, words)], reverse=True)[:5]
+        if number % 500 == 499:
+            print(f"{number + 1} of {given.draws} lists of seed {given.seed}", flush=True)
+
+    found = faults(given.draws, given.seed, told)
+    for seconds, words in slowest:
+        print(f"{seconds:.1f} s: {' '.join(words)[:300]!r}")
     print(f"{given.draws} argument lists of seed {given.seed}, {len(found)} bad ends")
     return int(bool(found))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 
 import pytest
 
-from tests.fuzz.arguments import commands, drawn, faults, harmless
+from tests.fuzz.arguments import commands, drawn, fault, faults, harmless
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 DRAWS = 2000
@@ -31,3 +32,13 @@ def test_what_would_run_for_long_is_left_out() -> None:
     assert harmless(["simulate", "--speedup", "2"])[-2:] == ["--speedup", "0"]
     assert harmless(["init", ".."]) == ["init"]
     assert harmless(["log", "x", "--follow", "-f"]) == ["log", "x"]
+
+
+def test_a_list_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(words: list[str]) -> None:  # noqa: ARG001
+        threading.Event().wait()
+
+    monkeypatch.setattr("planner.cli.main.main", waits)
+    why = fault(["estimate"], limit_s=0.2)
+    assert why is not None
+    assert "does not end within 0.2 s" in why

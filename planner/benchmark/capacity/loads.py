@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -11,6 +12,7 @@ from planner.benchmark.client.server import ServerFacts
 from planner.benchmark.client.telemetry import wait_until_idle
 from planner.benchmark.load.client_health import ClientHealth, client_fault
 from planner.benchmark.load.processes import processes_needed
+from planner.benchmark.load.progress import Moment
 from planner.benchmark.load.send import send_load
 from planner.benchmark.metrics import summarize
 from planner.benchmark.records import RequestRecord
@@ -45,6 +47,8 @@ class LevelLoader:
         self.facts, self.workload, self.shape, self.slo, self.options = facts, workload, shape, slo, options
         self.num_processes = options.client_processes or 1
         self.num_loads = 0
+        self.stage: Callable[[float], str] = "loading at {:g}".format
+        """What the progress says while a level is loaded."""
         self.faults: list[tuple[float, str]] = []
 
     def load(self, level: float) -> Sequence[RequestRecord]:
@@ -74,7 +78,7 @@ class LevelLoader:
         check_lengths(self.facts, plans)
         target = target_of(self.facts, asked, self.options, [plans])
         first_wave = {plan.index for plan in plans[:wave]}
-        watch = SaturationWatch(self.slo, len(plans) - wave, first_wave)
+        watch = _LevelWatch(self, level, SaturationWatch(self.slo, len(plans) - wave, first_wave))
         urls = [self.facts.base_url] if self.facts.has_metrics else []
         wait_until_idle(urls, DRAIN_TIMEOUT_S, self.facts.access)
         load = send_load(target, plans, at, watch, self.num_processes)
@@ -92,3 +96,24 @@ class LevelLoader:
     def fault_within(self, capacity: Capacity) -> str | None:
         """Why the client was the bottleneck at a level within the interval; levels outside it do not matter."""
         return next((fault for level, fault in self.faults if capacity.low <= level <= capacity.high), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _LevelWatch:
+    """Follows the load of one level: tells its progress, and ends it when the SLO is out of reach."""
+
+    loader: LevelLoader
+    level: float
+    saturation: SaturationWatch
+
+    def on_record(self, record: RequestRecord) -> None:
+        self.saturation.on_record(record)
+
+    def on_progress(self, done: int, total: int) -> None:
+        self.loader.options.on_stage(self.loader.stage(self.level), done, total)
+
+    def stop_reason(self, moment: Moment) -> str | None:
+        return self.saturation.stop_reason(moment)
+
+    def is_alive(self) -> bool:
+        return self.saturation.is_alive()

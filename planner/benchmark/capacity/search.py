@@ -123,23 +123,41 @@ def find_capacity(
 ) -> Capacity:
     """Double from `start` until the SLO breaks (or halve until it is kept), then load where the doubt is greatest:
     first in the middle of the likely range; once that is no longer wide, near its ends, to see whether they hold."""
-    lowest = start / 2**10 if by_rate else 1.0
-    belief, levels = Belief(lowest, maximum), list[LevelResult]()
+    levels = list[LevelResult]()
 
     def keeps(level: float) -> bool:
         levels.append(_try_level(load, level, slo, by_rate))
         on_level(levels[-1])
-        belief.learn(level, levels[-1].is_kept)
         return levels[-1].is_kept
 
-    _enclose(keeps, min(start, maximum), lowest, maximum, by_rate)
-    while len(levels) < MAX_LOADS and not _is_narrow(*_rounded(belief, by_rate), by_rate):
+    belief = search(keeps, start, maximum, by_rate)
+    return Capacity(_answer(levels, belief.quantile(0.5)), *_rounded(belief, by_rate), tuple(levels))
+
+
+def search(keeps: Callable[[float], bool], start: float, maximum: float, by_rate: bool) -> Belief:
+    """Ask `keeps` of one level after another until the interval is narrow; out comes what is believed then."""
+    belief, count = Belief(lowest_level(start, by_rate), maximum), 0
+
+    def learnt(level: float) -> bool:
+        nonlocal count
+        is_kept = keeps(level)
+        belief.learn(level, is_kept)
+        count += 1
+        return is_kept
+
+    _enclose(learnt, min(start, maximum), belief.lowest, maximum, by_rate)
+    while count < MAX_LOADS and not _is_narrow(*_rounded(belief, by_rate), by_rate):
         low, high = belief.interval()
         is_wide = low == 0 or high / low > WIDE
-        level = belief.quantile(0.5 if is_wide else ENDS[len(levels) % 2])
-        level = min(maximum, max(lowest, level))
-        keeps(level if by_rate else float(round(level)))
-    return Capacity(_answer(levels, belief.quantile(0.5)), *_rounded(belief, by_rate), tuple(levels))
+        level = belief.quantile(0.5 if is_wide else ENDS[count % 2])
+        level = min(maximum, max(belief.lowest, level))
+        learnt(level if by_rate else float(round(level)))
+    return belief
+
+
+def lowest_level(start: float, by_rate: bool) -> float:
+    """The lowest level that a search from `start` tries."""
+    return start / 2**10 if by_rate else 1.0
 
 
 def _enclose(keeps: Callable[[float], bool], start: float, lowest: float, maximum: float, by_rate: bool) -> None:

@@ -12,7 +12,8 @@ from planner.engine.command.shell import split_line
 from planner.errors import InputError
 from planner.files import decode_all
 
-_HEAD = re.compile(r"^(services|kind|apiVersion):", re.MULTILINE)
+_HEAD = re.compile(r"^(services|kind|apiVersion|args|command|containers):", re.MULTILINE)
+"""First keys of a compose file or a manifest, or of a part of one."""
 _DEFAULT = re.compile(r"\$\{\w{1,100}:?-([^}]{0,500})\}")
 """A variable with a default: `${PORT:-8000}`."""
 GPU_RESOURCE = "nvidia.com/gpu"
@@ -40,6 +41,8 @@ def _services(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
     if isinstance(services, dict):
         yield from ((f"services.{name}", service) for name, service in services.items() if isinstance(service, dict))
         return
+    if "args" in document or "command" in document:
+        yield "container", document
     yield from _containers(document)
 
 
@@ -58,7 +61,7 @@ def _containers(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _is_vllm(service: Mapping[str, Any]) -> bool:
     words = [str(service.get("image", "")), *_list(service.get("entrypoint"))]
     words += [*_list(service.get("command")), *_list(service.get("args"))]
-    return any("vllm" in word for word in words)
+    return any("vllm" in word or word.partition("=")[0] == "--model" for word in words)
 
 
 def _list(value: Any) -> list[str]:

@@ -14,16 +14,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from planner.engine.command.arity import is_flag, positionals
-from planner.engine.command.shell import ASSIGNMENT, assigned, commands, is_left_behind, split_line
+from planner.engine.command.shell import ASSIGNMENT, commands, is_left_behind, split_line
+from planner.engine.command.variables import Variables
 from planner.errors import InputError
 
 MODULE = "vllm.entrypoints."
+PROGRAM = f"{MODULE}cli.main"
+"""The module of the program `vllm` itself."""
+SERVER_FILE = "/entrypoints/openai/api_server.py"
 ENGINES = frozenset({"docker", "podman", "nerdctl"})
 SHELLS = frozenset({"bash", "sh", "zsh", "dash"})
 RUNNERS = frozenset(
     {"sudo", "env", "exec", "nohup", "time", "uv", "uvx", "numactl", "nice", "poetry", "pipenv", "conda"}
 )
 """Programs that run the words after them."""
+WRAPPERS = frozenset({
+    "mamba", "micromamba", "srun", "timeout", "setsid", "stdbuf", "taskset", "ionice", "chrt", "mpirun", "kubectl",
+    "oc", "singularity", "apptainer", "ssh", "tmux", "screen", "su", "do", "then", "else",
+})  # fmt: skip
+"""Programs, and words of a shell, after which a start may stand: among the words after them, or quoted as one."""
 MODEL_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+|/[\w./-]+")
 """A model on the Hub, ORGANISATION/NAME, or a folder's whole path."""
 VERSION_TAG = re.compile(r"v?(\d+\.\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?:[-+_].*)?")
@@ -36,6 +45,7 @@ ALONE = frozenset({
 })  # fmt: skip
 """Options of `docker run` and `podman run` that take no value (docs.docker.com/reference/cli/docker/container/run)."""
 ALONE_SHORT = frozenset("ditPq")
+SANDBOXES, DOCKER_URL = frozenset({"singularity", "apptainer"}), "docker://"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -96,13 +106,18 @@ def _bare(words: Sequence[str]) -> list[str]:
 
 def _is_start(words: Sequence[str]) -> bool:
     first, second = PurePosixPath(words[0]).name, words[1] if len(words) > 1 else ""
+    if first in WRAPPERS:
+        places = (_engine_at(words), _container_at(words), _sandbox(words), _carried(words))
+        return any(place is not None for place in places)
     if ASSIGNMENT.fullmatch(words[0]) or first in RUNNERS or first in SHELLS:
         return _engine_at(words) is not None or _container_at(words) is not None or second.startswith("-")
     return (
         (first == "vllm" and second == "serve")
         or (first == "serve" and len(words) > 1)
         or (first in ENGINES and "run" in words[1:3])
-        or (first.startswith("python") and second == "-m")
+        or (first == "FROM" and _sandbox(words) is not None)
+        or (first in ENGINES and "exec" in words[1:3] and _engine_at(words) is not None)
+        or (first.startswith("python") and (second == "-m" or second.endswith(SERVER_FILE)))
     )
 
 
@@ -110,14 +125,26 @@ def read_line(words: Sequence[str]) -> StartLine:
     """Read a line for which `is_start` holds; of a text the first command that does. Raises InputError if none does."""
     if not _is_text(words):
         return _read(_until_end(_without_rest(words)))
-    env: dict[str, str] = {}
-    for command in commands(words[0]):
-        if (given := assigned(command)) is not None:
-            env |= given
-        elif _is_start_in_text(command):
-            found = _read(_until_end(_without_rest(command)))
-            return replace(found, env={**env, **found.env}, num_gpus=found.num_gpus or _visible(env))
+    if (found := _first(commands(words[0]))) is not None:
+        return found
     return _read(_until_end(split_line(words[0])))
+
+
+def _first(several: Sequence[Sequence[str]]) -> StartLine | None:
+    """The first of several commands that starts vLLM, with the variables that the ones before it set."""
+    variables, version = Variables(), None
+    for words in several:
+        if variables.note(words):
+            continue
+        if words[0] == "FROM":  # of a Dockerfile, whose CMD may follow later
+            version = version_of(words[1]) if len(words) > 1 else None
+        command = variables.fill(words)
+        if _is_start_in_text(command):
+            found = _read(_until_end(_without_rest(command)))
+            cards = found.num_gpus or _visible(variables.env)
+            env = {**variables.env, **found.env}
+            return replace(found, env=env, num_gpus=cards, version=found.version or version)
+    return None
 
 
 def _read(words: Sequence[str]) -> StartLine:
@@ -129,6 +156,10 @@ def _read(words: Sequence[str]) -> StartLine:
         found = _container(words[at:])
     elif (at := _engine_at(words)) is not None:
         found = _engine(words[at:])
+    elif (sandbox := _sandbox(words)) is not None:
+        found = sandbox
+    elif words and PurePosixPath(words[0]).name in WRAPPERS and (carried := _carried(words)) is not None:
+        found = carried
     elif words and PurePosixPath(words[0]).name in SHELLS:
         found = of_command(words)
     elif _is_bare(words):
@@ -136,6 +167,22 @@ def _read(words: Sequence[str]) -> StartLine:
     else:
         raise InputError(f"{' '.join(words[:3])}: starts no vLLM: write vllm serve MODEL, or docker run ... IMAGE ...")
     return replace(found, env={**env, **found.env}, num_gpus=found.num_gpus or _visible(env))
+
+
+def _sandbox(words: Sequence[str]) -> StartLine | None:
+    """`apptainer run --nv docker://IMAGE FLAGS`, and a Dockerfile's FROM with the flags of its CMD; None otherwise."""
+    first = PurePosixPath(words[0]).name if words else ""
+    if first in SANDBOXES and "run" in words[1:2]:
+        at = next((number for number, word in enumerate(words) if word.startswith(DOCKER_URL)), None)
+    else:
+        at = 1 if first == "FROM" and len(words) > 2 and "vllm" in words[1] and is_flag(words[2]) else None
+    return None if at is None else replace(of_command(words[at + 1 :]), version=version_of(words[at]))
+
+
+def _carried(words: Sequence[str]) -> StartLine | None:
+    """The start within a word that is a text of its own: `ssh host "vllm serve MODEL"`."""
+    texts = (word for word in words[1:] if re.search(r"\s", word.strip()))
+    return next((found for text in texts if (found := _first(commands(text))) is not None), None)
 
 
 def _until_end(words: Sequence[str]) -> list[str]:
@@ -152,6 +199,8 @@ def _engine_at(words: Sequence[str]) -> int | None:
             return number
         if after == "-m" and number + 2 < len(words) and words[number + 2].startswith(MODULE):
             return number
+        if name.startswith("python") and after.endswith(SERVER_FILE):
+            return number
     return None
 
 
@@ -167,6 +216,7 @@ def _container_at(words: Sequence[str]) -> int | None:
 def _engine(words: Sequence[str]) -> StartLine:
     first = PurePosixPath(words[0]).name
     skipped = 3 if words[1] == "-m" else 1 if first == "serve" else 2
+    skipped += list(words[2:4]) == [PROGRAM, "serve"]
     return of_flags(words[skipped:])
 
 
@@ -193,13 +243,14 @@ def of_command(words: Sequence[str]) -> StartLine:
     """The command of a container: vLLM with its flags, a shell that starts it, or flags alone."""
     if words and PurePosixPath(words[0]).name in SHELLS:
         script = next((word for word in words[1:] if not word.startswith("-")), "")
-        env: dict[str, str] = {}
-        for inner in commands(script):
-            if (given := assigned(inner)) is not None:
-                env |= given
-            elif _is_start(inner) or _engine_at(inner) is not None:
+        variables = Variables()
+        for words_ in commands(script):
+            if variables.note(words_):
+                continue
+            inner = variables.fill(words_)
+            if _is_start(inner) or _engine_at(inner) is not None:
                 found = _read(_until_end(inner))
-                return replace(found, env={**env, **found.env})
+                return replace(found, env={**variables.env, **found.env})
         return StartLine(words=())
     if (at := _engine_at(words)) is not None:
         return _engine(words[at:])

@@ -6,6 +6,7 @@ with a flag belongs to the command before it, also where its backslash was lost.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -40,17 +41,39 @@ def split_line(text: str) -> list[str]:
     return [word for word in words if not is_left_behind(word)]
 
 
+SERVICE = re.compile(
+    r"\s*(?:(?:ExecStart|Exec|command)\s*=\s*(?:[-@:+!]{1,3}(?=/))?|Environment\s*=\s*|ENV\s+(?=\w+=)|(?:CMD|ENTRYPOINT)\s+(?=\[))(?=\S)"
+)
+"""What stands before a command, or a variable, in a unit of systemd, of supervisor, a quadlet or a Dockerfile."""
+
+
+def _plain(line: str) -> str:
+    """A line without its prompt, or what a unit's file writes before the command; a JSON list as a shell's words."""
+    if match := SERVICE.match(line):
+        line = line[match.end() :]
+    elif PROMPT.match(line):
+        line = PROMPT.sub("", line, count=1)
+    if line.lstrip().startswith('["'):
+        try:
+            listed = json.loads(line)
+        except (ValueError, RecursionError):
+            return line
+        if all(isinstance(word, str) for word in listed):
+            return shlex.join(listed)
+    return line
+
+
 def commands(text: str) -> list[list[str]]:
     """The words of each command of a text. Raises InputError for a quote that is not closed."""
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if not FENCE.fullmatch(line)]
-    plain = "\n".join(PROMPT.sub("", line, count=1) if PROMPT.match(line) else line for line in lines)
+    plain = "\n".join(map(_plain, lines))
     if len(lines) == 1 and plain.lstrip().startswith("# "):
         plain = plain.lstrip()[2:]  # root's prompt: a comment alone would say nothing
     return [words for part in _parts(plain) if (words := split_line(part))]
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The text of each command, without comments: it ends at a line's end, at `;` and at `&&`, outside quotes."""
+    """The text of each command, without comments: it ends at a line's end, `;`, `&&` and `|`, outside quotes."""
     found: list[str] = []
     at, quote = 0, ""
     while at < len(text):
@@ -66,9 +89,9 @@ def _parts(text: str) -> Iterator[str]:
         elif char == "#" and (not found or found[-1].isspace()):
             end = text.find("\n", at)
             step = (len(text) if end < 0 else end) - at
-        elif char == ";" or text.startswith("&&", at):
+        elif char in ";|" or text.startswith("&&", at):
             yield "".join(found)
-            found, step = [], 2 if char == "&" else 1
+            found, step = [], 2 if char == "&" or text.startswith("||", at) else 1
         elif char == "\n":
             step = _after_blank_lines(text, at) - at
             if FLAG_BEGINS.match(text, at + step):

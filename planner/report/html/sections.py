@@ -26,7 +26,6 @@ from planner.report.verdict import Verdict, banners, gain_words, interval, judge
 from planner.study import Forecast, Problem
 from planner.trials import (
     ABOUT_NOTE,
-    SHORT_NAMES,
     USUAL_FRONT,
     Rerun,
     Trial,
@@ -35,6 +34,8 @@ from planner.trials import (
     describe,
     engine_time,
     front,
+    heading,
+    legend,
     leveled,
     outcome_text,
     searched,
@@ -263,9 +264,13 @@ def _trials(problem: Problem, trials: Sequence[Trial], verdict: Verdict) -> Sect
                 "best" if is_best else "" if trial.is_acceptable else "weak",
             )
         )
-    settings = [SHORT_NAMES.get(name, name) for name in names]
+    settings = [heading(name) for name in names]
     columns = ("trial", objective.name, "vs default", "TTFT p50", "TPOT p50", "start", *settings, "outcome")
-    notes = ["- is left to the engine", *([ABOUT_NOTE] if any(t.stopped_at is not None for t in trials) else [])]
+    notes = [
+        *filter(None, [legend(names)]),
+        "- is left to the engine",
+        *([ABOUT_NOTE] if any(t.stopped_at is not None for t in trials) else []),
+    ]
     shown = Table(f"Every trial: {objective.words}", columns, tuple(rows), frozenset({"outcome"}), "; ".join(notes))
     logs = tuple(
         Log(f"End of the log of trial {trial.number}", "\n".join(trial.failure.log_tail.splitlines()[-LOG_LINES:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planner.launch import gpu_ids
 from planner.study import Candidate, Problem
-from planner.trials import Trial, all_metrics, gain, price_between, quality_words, risk_words
+from planner.trials import Trial, all_metrics, gain, layout_words, price_between, quality_words, risk_words
 from planner.units import format_count, format_gib, format_ms
 from planner.workload import in_words, shape_of
 
@@ -18,7 +18,8 @@ def header(problem: Problem, trial: Trial, default: Trial | None, *further: str)
     lines = [
         f"vLLM {provenance.vllm_version}, {problem.spec.hardware.num_gpus} x {problem.gpu.name}: "
         f"{problem.models[trial.candidate.model].name}",
-        f"study {problem.spec.name}, trial {trial.number}, layout {trial.candidate.layout}",
+        f"study {problem.spec.name}, trial {trial.number}, layout {trial.candidate.layout}: "
+        f"{layout_words(trial.candidate.layout)}",
         f"{mark}{figures}{_gain(problem, trial, default)}{', in the finals' if trial.rerun is not None else ''}",
         f"latencies: {', '.join(f'{n} {format_ms(trial.metrics[n])}' for n in LATENCIES_SHOWN if n in trial.metrics)}",
         f"asked: {problem.objective.question}",

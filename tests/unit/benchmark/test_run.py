@@ -366,8 +366,16 @@ def test_find_capacity_needs_limits_and_finds(server: FakeServer, workload_file:
         return ("length", 2) if is_free else (lambda handler: handler.reply({"error": "busy"}, 503))
 
     server.answer = answer
-    outcome = run(ask(server, workload=workload_file, finds_capacity=True, slo="ttft_p95=60s"))
+    stages, lines = list[tuple[str, int, int]](), list[str]()
+    asked = ask(server, workload=workload_file, finds_capacity=True, slo="ttft_p95=60s")
+    outcome = run_bench(asked, lambda *stage: stages.append(stage), lines.append, datetime.now())
     assert outcome.documents[0]["capacity"] == 3
+    levels = [line for line in lines if line.startswith("level ")]
+    assert all(" left, some " in line for line in levels[:-1])
+    assert " left" not in levels[-1]
+    loads = list(dict.fromkeys(stage.partition(", ")[0] for stage, _, _ in stages))
+    assert loads[-1] == f"load {len(levels)}"
+    assert all(0 < done <= total for _, done, total in stages)
     assert "capacity: concurrency 3 keeps the SLO" in outcome.tables[0].notes[0]
 
 

@@ -46,6 +46,7 @@ def test_an_answer_with_an_exit_code_is_written_too(run: Run) -> None:
     [
         ("gpus -o none/x", "--output none/x: no such folder: "),
         ("gpus -o .", "--output .: is a folder"),
+        ("tune --model qwen3-8b --gpu H200 --dry-run -o /proc/self/mem", "--output /proc/self/mem: cannot be written"),
         ("estimate --model nothing --gpu H200 -o answer", "nothing"),
         ("report --html --jsonl -o answer", "one at a time"),
     ],

@@ -31,7 +31,7 @@ def test_a_log_gets_a_line_for_each_start_stage_and_outcome(make_problem: Make, 
     first = tune(problem, 1)
     text, trials = _watch(problem, tune, first, 3, is_terminal=False)
     lines = text.splitlines()
-    assert lines[0].startswith("trial 1 (2/3): layout=")
+    assert lines[0].startswith("trial 1 (2/3): --tensor-parallel-size ")
     assert lines[1:3] == ["  starting", "  measuring"]
     assert f"{trials[1].value:.1f} tok/s; best trial " in lines[3]
     assert lines[4].startswith("trial 2 (3/3): ")

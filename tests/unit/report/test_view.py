@@ -57,11 +57,12 @@ def test_candidates_in_words(make_problem: Make) -> None:
         "block_size": [16],
     }
     problem = make_problem(search_space={"search": search})
-    assert describe(problem, problem.default) == "engine defaults layout=2xtp1"
+    assert describe(problem, problem.default) == "engine defaults: 2 instances, each --tensor-parallel-size 1"
     chosen = problem.choices.candidate(
         {"layout": "2xtp1", "max_num_seqs": 8, "enable_prefix_caching": False, "block_size": 16}
     )
-    assert describe(problem, chosen) == "layout=2xtp1 seqs=8 prefix=off block=16"
+    flags = "--max-num-seqs 8 --block-size 16 --no-enable-prefix-caching"
+    assert describe(problem, chosen) == f"2 instances, each --tensor-parallel-size 1 {flags}"
 
 
 def test_the_table_marks_the_best_and_compares_with_the_default(three: tuple[Problem, list[Any]]) -> None:
