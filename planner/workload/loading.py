@@ -13,8 +13,7 @@ import msgspec
 
 from planner.errors import InputError
 from planner.files import load_named
-from planner.workload.survey import surveyed, token_lengths, window_of, window_words, windowed
-from planner.workload.traces.reading import SUFFIXES, read_again
+from planner.workload.recorded import SUFFIXES
 from planner.workload.workload import Workload
 
 
@@ -22,6 +21,9 @@ def load_workload(name: str, folder: Path, num_requests: int | None = None) -> W
     """The workload of this name. `num_requests`: of a window of traffic, where the name is a file of it."""
     path = folder / name
     if path.suffix.lower() in SUFFIXES and os.path.isfile(path):
+        from planner.workload.survey import windowed
+        from planner.workload.traces.reading import read_again
+
         return windowed(read_again(str(path)), str(path), "busiest", num_requests)
     return at_folder(load_named(name, Workload, folder, "workloads"), path.parent)
 
@@ -41,6 +43,9 @@ def predictable(workload: Workload) -> Workload:
     """
     if workload.prompts is None:
         return workload
+    from planner.workload.survey import surveyed, token_lengths, window_of
+    from planner.workload.traces.reading import read_again
+
     path = Path(workload.prompts).absolute()
     requests = read_again(str(path))
     count = min(workload.num_requests, len(requests))
@@ -66,4 +71,7 @@ def window_note(workload: Workload | str) -> str:
     """What the workload's window of its prompts cannot show, in one line; empty where it is the whole."""
     if isinstance(workload, str) or workload.prompts is None:
         return ""
+    from planner.workload.survey import window_words
+    from planner.workload.traces.reading import read_again
+
     return window_words(read_again(workload.prompts), workload.window, workload.num_requests)

@@ -11,6 +11,8 @@ MOST_TOKENS = 2**31 - 1
 MOST_ARRIVAL_S = 1e9
 TOKENS_PER_WORD = 1.3
 """Approximate tokens per word of English text, for texts whose tokens a file does not count."""
+SUFFIXES = (".jsonl", ".json", ".csv", ".ndjson")
+"""Names of files that --workload takes for traffic; what they hold is told by their content."""
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 
 

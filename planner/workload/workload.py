@@ -19,7 +19,6 @@ import msgspec
 from planner.arrays import LazyModule
 from planner.units import Seconds
 from planner.workload.recorded import MOST_TOKENS, GivenPrompt, Tokens
-from planner.workload.traces.reading import read_again
 from planner.workload.windows import Window, window_start
 
 if TYPE_CHECKING:
@@ -212,6 +211,8 @@ def plan_requests(workload: Workload, repeat: int = 0) -> list[RequestPlan]:
     Of recorded prompts the file is read, once. Raises InputError if it cannot be, ValueError if they run out.
     """
     if workload.prompts is not None:
+        from planner.workload.traces.reading import read_again
+
         return plan_given(workload, read_again(workload.prompts), repeat)
     first = repeat * workload.num_requests
     return _plan(workload, range(first, first + workload.num_requests), stream=1 + repeat)

@@ -27,8 +27,6 @@ from planner.workload.traces.texts import OPENAI, OWN, SHAREGPT, read_openai, re
 
 MOST_ENTRIES = 1_000_000
 """Most requests read of one file; a run sends no more."""
-SUFFIXES = (".jsonl", ".json", ".csv", ".ndjson")
-"""Names of files that --workload takes for traffic; what they hold is told by their content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,19 @@ finally:
         assert command in result.stdout
 
 
+def test_one_estimate_needs_no_numpy() -> None:
+    code = """
+import sys
+from planner.cli.main import main
+try:
+    main(["estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "H200", "--json"])
+finally:
+    print("HEAVY", sorted({"optuna", "docker", "httpx", "numpy", "sqlalchemy", "requests"} & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "HEAVY []" in result.stdout, result.stderr
+
+
 LANDSCAPE = ROOT / "tests" / "golden" / "landscapes" / "vllm-0.24-h200-qwen3-4b-chat"
 
 
