@@ -142,7 +142,7 @@ CLI = [
     ("log long.log", "long.log: none of its 1 lines is of a vLLM log"),
     ("tune ok.yaml --dry-run --replay deep.jsonl", "deep.jsonl:1: is not JSON that can be read: nested too deeply"),
     ("guard laughs.yaml", "laughs.yaml"),
-    ("bench http://127.0.0.1:9 --workload deep.jsonl", "deep.jsonl: Expected `object`, got `array`"),
+    ("bench http://127.0.0.1:9 --workload deep.jsonl", "deep.jsonl: is not JSON that can be read: nested too deeply"),
 ]
 
 

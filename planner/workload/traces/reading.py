@@ -122,7 +122,9 @@ def _objects(text: str, where: str) -> Iterator[Entry]:
 def _decoded(text: str, where: str, kind: Any) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{where}: is not JSON that can be read: nested too deeply") from None
+    except ValueError as error:
         raise InputError(f"{where}: is not JSON: {error}; allowed: one object a line, or one list of them") from None
 
 

@@ -52,15 +52,17 @@ def test_a_study_takes_every_shipped_workload(
     assert forecast_of(problem).predicted(problem.default)["output_throughput"] > 0
 
 
-def test_a_study_takes_a_file_beside_it_but_no_recorded_prompts(
+def test_a_study_takes_a_file_beside_it_and_the_traffic_that_it_names(
     study_data: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.yaml").write_text("{concurrency: 2, num_requests: 8, turns: 4, request_rate: 3}", "utf-8")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study_data(), "workload": "mine.yaml"}), "utf-8")
     assert load_study(tmp_path).workload == Workload(concurrency=2, num_requests=8, turns=4, request_rate=3.0)
     (tmp_path / "mine.yaml").write_text("{concurrency: 2, num_requests: 8, prompts: a.jsonl}", "utf-8")
-    with pytest.raises(InputError, match=r"study\.yaml: workload\.prompts: .* planner bench sends them"):
+    with pytest.raises(InputError, match=r"a\.jsonl: cannot be read: No such file"):
         load_study(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"input_tokens": 9, "output_tokens": 5}\n' * 8, "utf-8")
+    assert load_study(tmp_path).workload.mean_input_tokens == 9
 
 
 def test_two_studies_ship() -> None:

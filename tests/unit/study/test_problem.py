@@ -161,7 +161,7 @@ def test_an_environment_that_forces_v0_is_heeded(make_problem: Make) -> None:
 
 
 def test_a_generation_that_vllm_cannot_read_is_refused(make_problem: Make) -> None:
-    with pytest.raises(InputError, match=r"^tiny: engine\.env\.VLLM_USE_V1: 'maybe': allowed are 0 and 1$"):
+    with pytest.raises(InputError, match=r"^VLLM_USE_V1=maybe \(environment of the engine\): allowed are 0 and 1$"):
         make_problem(engine__env={"VLLM_USE_V1": "maybe"})
     assert make_problem(engine__env={"VLLM_USE_V1": "1"}).version
 
