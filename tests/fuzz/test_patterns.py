@@ -41,8 +41,8 @@ SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
 WHOLE = {
     one.pattern
     for one in (
-        ASSIGNMENT, EXCEPTION, FENCE, FRAME, HUB_NAME, MODEL_NAME, PROMPT, SERVICE, VERSION_TAG, _PAIR, _QUALIFIED, _QUANTITY,
-        _WARNING,
+        ASSIGNMENT, EXCEPTION, FENCE, FRAME, HUB_NAME, MODEL_NAME, PROMPT, SERVICE, VERSION_TAG, _PAIR, _QUALIFIED,
+        _QUANTITY, _WARNING,
     )
 }  # fmt: skip
 """Not searched, but matched at the beginning."""

@@ -62,7 +62,9 @@ def test_a_study_takes_a_file_beside_it_and_the_traffic_that_it_names(
     with pytest.raises(InputError, match=r"a\.jsonl: cannot be read: No such file"):
         load_study(tmp_path)
     (tmp_path / "a.jsonl").write_text('{"input_tokens": 9, "output_tokens": 5}\n' * 8, "utf-8")
-    assert load_study(tmp_path).workload.mean_input_tokens == 9
+    workload = load_study(tmp_path).workload
+    assert isinstance(workload, Workload)
+    assert workload.input_tokens == 9
 
 
 def test_two_studies_ship() -> None:
