@@ -56,7 +56,7 @@ class Landscape:
         return {key: value for key, value in values.items() if value is not None}
 
     def _true_value(self, records: Sequence[Record]) -> float | None:
-        results = [record.result for record in records if record.result is not None]
+        results = [mean_of(record.results) for record in records if record.results]
         if len(results) < len(records):
             return None
         value, constraints = judge(self.problem.spec.objective, mean_of(results))
@@ -66,7 +66,9 @@ class Landscape:
     def pairs(self) -> NDArray[np.float64]:
         """The objective in the first two launches of each candidate that has two.  # (candidates, 2)"""
         metric = self.problem.spec.objective.metric
-        results = [[r.result.metrics[metric] for r in several if r.result] for several in self.by_candidate.values()]
+        results = [
+            [r.results[0].metrics[metric] for r in several if r.results] for several in self.by_candidate.values()
+        ]
         return np.array([values[:2] for values in results if len(values) > 1]).reshape(-1, 2)
 
     @cached_property

@@ -215,12 +215,12 @@ def _table(landscape: Landscape, seed: int) -> dict[str, Any]:
     records: dict[str, list[dict[str, Any]]] = {}
     for key, candidate in landscape.searched.items():
         for record in landscape.by_candidate[key]:
-            if record.result is None:
+            if not record.results:
                 assert record.failure is not None
                 one: dict[str, Any] = {"error": record.failure.message}
             else:
-                counts = {"completed": record.result.completed, "failed": record.result.failed}
-                one = {"metrics": {METRIC: record.result.metrics[METRIC], **counts}}
+                counts = {"completed": record.results[0].completed, "failed": record.results[0].failed}
+                one = {"metrics": {METRIC: record.results[0].metrics[METRIC], **counts}}
             records.setdefault(" ".join(map(_text, _values(landscape, candidate))), []).append(one)
     default = map(_text, _values(landscape, landscape.problem.default))
     return {

@@ -126,7 +126,9 @@ def test_the_packages_launched_what_the_tables_hold() -> None:
         assert candidates[0] == landscape.problem.default
         assert candidate_of(landscape, one, one.exported) in candidates
         for candidate, seen in zip(candidates, one.seen, strict=True):
-            recorded = [record.result for record in landscape.by_candidate[candidate.key]]
+            recorded = [
+                record.results[0] if record.results else None for record in landscape.by_candidate[candidate.key]
+            ]
             assert seen in [None if result is None else result.metrics[metric] for result in recorded]
 
 
