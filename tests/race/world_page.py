@@ -6,6 +6,7 @@ In: stored runs in made worlds. Out: Markdown. Searchers are compared run by run
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -117,8 +118,9 @@ def _stopping_words(runs: ByWorld) -> str:
     ours = [(name, seed, run) for name, each in runs.items() for seed, run in each.get(OURS, {}).items()]
     saved = fmean(1 - _stop(run) / len(run.regret) for *_, run in ours)
     lost = fmean(_lost(run) for *_, run in ours)
-    false = [f"{name} ({_points(_lost(run))})" for name, _, run in ours if _lost(run) > FALSE_STOP]
-    words = f"{len(false)} of {len(ours)}: {', '.join(false)}" if false else f"none of {len(ours)}"
+    false = Counter(name for name, _, run in ours if _lost(run) > FALSE_STOP)
+    named = ", ".join(f"{name} {count}" for name, count in false.most_common())
+    words = f"{false.total()} of {len(ours)} ({named})" if false else f"none of {len(ours)}"
     return (
         f"With the rule that stops (`--until 0.5%`) {_percent(saved)} of the launches are saved at {_points(lost)} of "
         f"mean regret; stops that lost more than {FALSE_STOP * 100:g} points: {words}."
