@@ -73,7 +73,10 @@ class Expectation:
             return f"nor is any at another load{may}"
         low = "none" if strict is None else self._number(strict)
         high = "more" if kind is None or kind >= self.farthest else self._number(kind)
-        return f"about {self._reach(middle)} is the most ({low} to {high} with the model's doubt)"
+        doubt = f"{low} to {high} with the model's doubt"
+        if middle >= self.farthest:
+            return f"the most is beyond {self._at(middle)} ({doubt})"
+        return f"about {self._at(middle)} is the most ({doubt})"
 
     def _reach(self, load: float) -> str:
         return f"{'more than ' if load >= self.farthest else ''}{self._at(load)}"
