@@ -160,12 +160,12 @@ def test_a_slow_candidate_is_given_up_over_http(tmp_path: Path) -> None:
     done = tune(study, 3, "process")
     assert done.returncode == 0, done.stdout + done.stderr
     trials = {trial.candidate.engine.max_num_seqs: trial for trial in trials_of(study)}
-    assert [trials[seqs].stopped_at for seqs in (None, 31)] == [None, None]
+    assert trials[None].stopped_at is None
     slow = trials[1]
     assert slow.stopped_at is not None
     assert slow.stopped_at < 1, "how early is up to the clock: test_racing.py has one of its own"
     assert (slow.outcome, slow.failed_requests, slow.repeat_values) == ("measured", 0, ())
-    assert [[at.load for at in trials[seqs].at_loads] for seqs in (None, 31, 1)] == [[4.0], [4.0], []]
+    assert [[at.load for at in trials[seqs].at_loads] for seqs in (None, 1)] == [[4.0], []]
     assert "At other loads than 32" in done.stdout
     assert f"given up after {slow.stopped_at:.0%} of the load" in done.stdout
     assert processes_of(study) == []
