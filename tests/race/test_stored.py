@@ -85,7 +85,7 @@ def test_the_answer_names_what_is_behind_and_what_a_stop_lost() -> None:
     assert "lower by more than two standard errors in 2 of 6 comparisons" in text
     assert "worse in 2: needle at 6 (+10.0 points), needle at 12 (+10.0 points)" in text
     assert "33 % of the launches are saved at +10.8 points of mean regret" in text
-    assert "3 points: 4 of 8: needle (+20.0 points)" in text
+    assert "3 points: 4 of 8 (needle 4)" in text
     assert "**+10.0 ± 0.0**" in world_page.section(runs)
 
 
