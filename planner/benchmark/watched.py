@@ -57,7 +57,7 @@ def _read(where: str) -> ServedSoFar:
 
 
 def seen_in(served: ServedMeanwhile) -> Survey:
-    """What was served; gaps between arrivals are in no counter."""
+    """The survey of what a server has served; gaps between arrivals stay None, since no counter holds them."""
     return Survey(
         num_requests=round(served.prompts.count),
         inputs=_spread(served.prompts),

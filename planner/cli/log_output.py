@@ -10,7 +10,6 @@ import msgspec
 from planner.engine import LogEvent
 from planner.errors import InputError
 from planner.report import (
-    compare_with_study,
     event_json,
     event_text,
     exit_code_of,
@@ -19,7 +18,6 @@ from planner.report import (
     log_view,
     open_log,
     read_source,
-    remedies,
 )
 from planner.terminal import make_console
 
@@ -48,9 +46,14 @@ def run_log(
 
     with open_log(target) as source:
         report, name = read_source(source, follow, show if follow else None), source.name
-    estimated = remedies(report, gpu, study)
-    compared = None
+    estimated = compared = None
+    if report.failure is not None or gpu is not None:
+        from planner.report import remedies
+
+        estimated = remedies(report, gpu, study)
     if study is not None:
+        from planner.report import compare_with_study
+
         compared = compare_with_study(report, study, trial, is_simulated)
     if as_json:
         found = log_document(report, name, compared, estimated)

@@ -149,7 +149,7 @@ ObjectiveOption = Annotated[
     str | None,
     typer.Option(
         "--objective",
-        help="What to improve: throughput, latency (e2el_p95), cost (per token: throughput), another metric, or "
+        help="The objective: throughput, latency (e2el_p95), cost (per token: throughput), another metric, or "
         "weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
         autocompletion=objectives,
         rich_help_panel=LIMITS,

@@ -61,7 +61,7 @@ def workload(
         ),
     ] = None,
 ) -> None:
-    """What is in recorded traffic, or what a server serves: lengths, arrivals, shared prefixes; a workload of it."""
+    """Describe recorded traffic, or what a server serves: lengths, arrivals, shared prefixes; as a workload too."""
     from planner.files import encode, pretty_json
     from planner.terminal import make_console, print_table
     from planner.workload import traffic_document, traffic_table, workload_keys

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 NAMES: dict[str, tuple[str, ...]] = {
     "num_requests_running": ("vllm:num_requests_running",),
@@ -201,20 +202,25 @@ class Histogram:
         return found
 
 
-def read_histogram(text: str, name: str) -> Histogram | None:
-    """The histogram of this name, summed over the engines of a data parallel server; None where the page has none."""
+def read_histograms(text: str, names: Collection[str]) -> dict[str, Histogram | None]:
+    """The histograms of these names, summed over the engines of a data parallel server; None for those not there."""
+    samples: dict[str, list[Sample]] = {name: [] for name in names}
+    for family in text_string_to_metric_families(text):
+        if family.name in samples:
+            samples[family.name] += family.samples
+    return {name: _histogram(name, several) for name, several in samples.items()}
+
+
+def _histogram(name: str, samples: Iterable[Sample]) -> Histogram | None:
     buckets: dict[float, float] = {}
     sums = {"_sum": 0.0, "_count": 0.0}
-    for family in text_string_to_metric_families(text):
-        if family.name != name:
-            continue
-        for sample in family.samples:
-            kind = sample.name.removeprefix(name)
-            if kind == "_bucket":
-                bound = float(sample.labels["le"])
-                buckets[bound] = buckets.get(bound, 0.0) + sample.value
-            elif kind in sums:
-                sums[kind] += sample.value
+    for sample in samples:
+        kind = sample.name.removeprefix(name)
+        if kind == "_bucket":
+            bound = float(sample.labels["le"])
+            buckets[bound] = buckets.get(bound, 0.0) + sample.value
+        elif kind in sums:
+            sums[kind] += sample.value
     if not buckets or not all(math.isfinite(one) for one in sums.values()):
         return None
     return Histogram(buckets, sums["_sum"], sums["_count"])

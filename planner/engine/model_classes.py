@@ -1,4 +1,4 @@
-"""Which releases have a class for a model type: `without_class(model_type, version) -> MissingClass | None`.
+"""The releases that have a class for a model type: `without_class(model_type, version) -> MissingClass | None`.
 
 In: data/model-types.json, which tools/flags/make_model_types.py reads from vLLM's model_executor/models/registry.py.
 Out: the last release read without one and the first with one. Says nothing of releases between those two, nor of older

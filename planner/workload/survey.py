@@ -1,4 +1,4 @@
-"""What is in recorded traffic: lengths, arrivals, burstiness, prefix sharing, the busiest minute.
+"""The contents of recorded traffic: lengths, arrivals, burstiness, prefix sharing, the busiest minute.
 
 In: requests in the order of their arrivals. Out: a `Survey`, and the `Workload` that sends a window of a file.
 """

@@ -12,8 +12,6 @@ import json
 import os
 import shlex
 import shutil
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ import planner.service
 import planner.simulated
 from planner.cli.main import app, main
 from tests.unit.benchmark.test_run import FakeServer
+from tests.unit.benchmark.test_run import server as server
 
 GROUP: Any = typer.main.get_command(app)
 ELSEWHERE = {"estimate", "tune", "doctor"}
@@ -247,16 +246,6 @@ def here(template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     return folder
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as fake:
-        thread = threading.Thread(target=fake.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield fake
-        fake.shutdown()
-        thread.join()
 
 
 def _renewed(template: Path, here: Path) -> None:

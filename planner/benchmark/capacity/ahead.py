@@ -15,7 +15,7 @@ from planner.units import format_duration
 
 
 class LoadsAhead:
-    """What has been tried of a search, and what is still to be tried. `clock` tells seconds."""
+    """The loads that a search has tried, and those that it would still try. `clock` tells seconds."""
 
     def __init__(
         self, start: float, maximum: float, by_rate: bool, clock: Callable[[], float] = time.monotonic
@@ -73,7 +73,7 @@ class LoadsAhead:
         return f"about {format_duration(left_s)} left, some {count} load{'s' * (count > 1)}" if count else ""
 
     def stage(self, level: float) -> str:
-        """What a progress bar says while a level is loaded."""
+        """Words of the progress bar while a level is loaded."""
         unit = "rate" if self._by_rate else "concurrency"
         left_s = self.left_s
         left = "time left not known yet" if left_s is None else f"about {format_duration(left_s)} left"

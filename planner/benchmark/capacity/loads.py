@@ -48,7 +48,7 @@ class LevelLoader:
         self.num_processes = options.client_processes or 1
         self.num_loads = 0
         self.stage: Callable[[float], str] = "loading at {:g}".format
-        """What the progress says while a level is loaded."""
+        """Words of the progress while a level is loaded."""
         self.faults: list[tuple[float, str]] = []
 
     def load(self, level: float) -> Sequence[RequestRecord]:

@@ -44,7 +44,7 @@ def split_line(text: str) -> list[str]:
 SERVICE = re.compile(
     r"\s*(?:(?:ExecStart|Exec|command)\s*=\s*(?:[-@:+!]{1,3}(?=/))?|Environment\s*=\s*|ENV\s+(?=\w+=)|(?:CMD|ENTRYPOINT)\s+(?=\[))(?=\S)"
 )
-"""What stands before a command, or a variable, in a unit of systemd, of supervisor, a quadlet or a Dockerfile."""
+"""Words before a command, or a variable, in a unit of systemd, of supervisor, a quadlet or a Dockerfile."""
 
 
 def _plain(line: str) -> str:

@@ -31,7 +31,6 @@ from planner.study import (
     asked_of,
     changes_between,
     in_one_line,
-    measured_of,
 )
 from planner.trials import QualityVerdict, Rerun, Trial, judged, on_par, rejudged
 from planner.tuning.search.claims import Claims
@@ -89,7 +88,7 @@ class StudyStore:
 
     def _refuse_changed(self) -> None:
         stored = self.study.user_attrs.get(DEFINITION) or {}
-        if (changed := changes_between(_measured(stored), measured(self._problem))) and self._records():
+        if (changed := changes_between(_measured(stored), _measured(definition(self._problem)))) and self._records():
             raise InputError(
                 f"{self._problem.spec.name}: {in_one_line(changed)}: changed since this study began, so its trials "
                 "would not compare; give the study a new name (tune --name), or undo the change"
@@ -281,13 +280,9 @@ def record_of(frozen: FrozenTrial) -> Trial | None:
 
 def definition(problem: Problem) -> dict[str, Any]:
     """What a study was begun with, as plain values by key: what it measures and what was asked first."""
-    return {**asked_of(problem.spec), **measured(problem)}
-
-
-def measured(problem: Problem) -> dict[str, Any]:
-    """What must not change while a study runs, as plain values by key."""
-    return {**measured_of(problem.spec), "search_space": msgspec.to_builtins(problem.choices.searched, enc_hook=float)}
+    return {**asked_of(problem.spec), "search_space": msgspec.to_builtins(problem.choices.searched, enc_hook=float)}
 
 
 def _measured(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a definition that must not change while a study runs."""
     return {key: value for key, value in stored.items() if key != OBJECTIVE}

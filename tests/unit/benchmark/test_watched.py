@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -15,18 +13,9 @@ from planner.benchmark.watched import seen_in, watch_server, workload_like
 from planner.engine.served import read_served, served_between
 from planner.errors import BenchmarkError
 from tests.unit.benchmark.test_run import FakeServer
+from tests.unit.benchmark.test_run import server as server
 from tests.unit.engine.test_served import page
 from tests.unit.simulated.test_server import url as url
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as fake:
-        thread = threading.Thread(target=fake.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield fake
-        fake.shutdown()
-        thread.join()
 
 
 def test_the_workload_is_like_what_was_served() -> None:

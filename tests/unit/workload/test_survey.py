@@ -1,4 +1,4 @@
-"""What is in recorded traffic, and the workload that sends a window of it."""
+"""The contents of recorded traffic, and the workload that sends a window of it."""
 
 from __future__ import annotations
 
