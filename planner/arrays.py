@@ -22,14 +22,23 @@ FloatColumn: TypeAlias = "float | NDArray[Any]"
 BoolColumn: TypeAlias = "bool | NDArray[np.bool_]"
 
 
+_NUMBERS = frozenset({int, float, bool})
+"""Types that are told from arrays at once: a simulated engine asks a million times a second."""
+
+
 def is_array(value: Any) -> bool:
+    if type(value) in _NUMBERS:
+        return False
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
 def _numpy(*values: Any) -> Any:
     """NumPy if one of the values is an array, else None."""
-    return sys.modules["numpy"] if any(is_array(value) for value in values) else None
+    for value in values:
+        if type(value) not in _NUMBERS and is_array(value):
+            return sys.modules["numpy"]
+    return None
 
 
 def maximum(a: Any, b: Any) -> Any:
@@ -86,6 +95,8 @@ def floor(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """Convert a NumPy scalar to Python's own; arrays of candidates stay as they are."""
+    if type(value) in _NUMBERS:
+        return value
     return value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
 
 

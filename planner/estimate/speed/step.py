@@ -116,6 +116,8 @@ class StepModel:
         self._row_s = logits_s + model.vocab_size * itemsize * ring / 2
         self._launch_s = model.num_hidden_layers * c.launch_s_per_layer
         self._host_s = (c.host_s + c.host_s_per_rank * engine.world_size) * pp
+        self._known_s: dict[tuple[int, int], Any] = {}
+        """What `_matrices_s` has found, by tokens and rows."""
 
     def seconds(self, step: Step) -> FloatColumn:
         """Duration of the step in seconds; launches run ahead of the card, so the slower of the two counts."""
@@ -126,7 +128,7 @@ class StepModel:
         rows = step.sampled_prefills + step.decode_seqs
         continued = self.engine.enable_chunked_prefill | step.continues_prefix
         pair_s = columns.where(continued, self._continued_pair_s, self._fresh_pair_s)
-        device_s = self._linear_s(padded) + self._head_s(rows) + rows * self._row_s
+        device_s = self._matrices_s(padded, rows)
         device_s = device_s + step.prefill_pairs * pair_s + step.context_tokens * self._context_token_s
         device_s = device_s + self._num_reduces * (self._reduce_latency_s + padded * self._reduce_s_per_token)
         step_s = columns.maximum(device_s, columns.where(graphed, c.graph_launch_s, self._launch_s))
@@ -135,6 +137,14 @@ class StepModel:
             columns.where(self.engine.async_scheduling, columns.maximum(step_s, host_s), step_s + host_s)
         )
         return duration_s
+
+    def _matrices_s(self, tokens: Any, rows: Any) -> Any:
+        """Seconds of the linear layers, the head and the sampler; what a batch of decodes takes is found once."""
+        if type(rows) is not int or type(tokens) is not int or tokens > rows + GRAPH_PADDING:
+            return self._linear_s(tokens) + self._head_s(rows) + rows * self._row_s
+        if (tokens, rows) not in self._known_s:
+            self._known_s[tokens, rows] = self._linear_s(tokens) + self._head_s(rows) + rows * self._row_s
+        return self._known_s[tokens, rows]
 
     def is_graphed(self, step: Step) -> BoolColumn:
         """Whether a captured CUDA graph serves the step.
