@@ -41,6 +41,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "NOT_COMPILED",
             "compile_cache_env",
             "flag",
+            "flag_words",
+            "flags_in",
             "refused_choice",
             "serve_args",
             "serve_env",

@@ -38,6 +38,8 @@ from planner.engine.flag_table import short_names as short_names
 from planner.engine.flags import NOT_COMPILED as NOT_COMPILED
 from planner.engine.flags import compile_cache_env as compile_cache_env
 from planner.engine.flags import flag as flag
+from planner.engine.flags import flag_words as flag_words
+from planner.engine.flags import flags_in as flags_in
 from planner.engine.flags import refused_choice as refused_choice
 from planner.engine.flags import serve_args as serve_args
 from planner.engine.flags import serve_env as serve_env

@@ -180,7 +180,7 @@ def empty_machine() -> Iterator[None]:
             some = list(shipped_sources())[:LISTED]
             with (
                 mock.patch("typer.main.get_command", cache(typer.main.get_command)),  # else made for each list
-                mock.patch("planner.model.shipped_sources", lambda: some),
+                mock.patch("planner.model.shipped_sources", return_value=some),
             ):
                 yield
         finally:
