@@ -18,8 +18,6 @@ from planner.errors import InputError
 from planner.files import YAML_BYTES, read_text
 from planner.study import STUDIES_FOLDER
 
-FOREIGN_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
-"""Characters that editors, chats and Chinese keyboards write instead of a hyphen."""
 STDIN = "-"
 MODEL, GPU, NUM_GPUS, VERSION = "--model", "--gpu", "--num-gpus", "--vllm-version"
 
@@ -107,7 +105,11 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
     return found
 
 
-def _refuse_dashes(words: Iterable[str]) -> None:
+def _refuse_dashes(words: Sequence[str]) -> None:
+    if all(word.isascii() for word in words):
+        return
+    from planner.engine import FOREIGN_DASHES
+
     for word in words:
         if word[:1] in FOREIGN_DASHES and word:
             plain = "--" + word.lstrip("-" + FOREIGN_DASHES)
@@ -143,7 +145,7 @@ def _may_be_line(word: str) -> bool:
     name = os.path.basename(word)
     return (
         word in {"\\", "$"}
-        or " " in word
+        or any(char.isspace() for char in word)
         or "=" in word
         or name.startswith("python")
         or name in _STARTS

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "command.pasted": ["StartLine", "is_start", "read_line"],
         "command.typed": ["TypedWords", "sizes_of", "tensor_parallel_words"],
+        "command.retyped": ["FOREIGN_DASHES"],
         "command.shell": ["is_left_behind"],
         "command.words": ["unknown_words"],
         "adapters": ["Lora"],

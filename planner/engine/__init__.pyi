@@ -17,6 +17,7 @@ from planner.engine.command.pasted import read_line as read_line
 from planner.engine.command.typed import TypedWords as TypedWords
 from planner.engine.command.typed import sizes_of as sizes_of
 from planner.engine.command.typed import tensor_parallel_words as tensor_parallel_words
+from planner.engine.command.retyped import FOREIGN_DASHES as FOREIGN_DASHES
 from planner.engine.command.shell import is_left_behind as is_left_behind
 from planner.engine.command.words import unknown_words as unknown_words
 from planner.engine.adapters import Lora as Lora
