@@ -19,6 +19,7 @@ from planner.files import YAML_BYTES, read_text
 from planner.study import STUDIES_FOLDER
 
 STDIN = "-"
+NO_START = "a text that starts no vLLM; paste vllm serve MODEL ..., docker run ... IMAGE ... or a manifest's file"
 MODEL, GPU, NUM_GPUS, VERSION = "--model", "--gpu", "--num-gpus", "--vllm-version"
 
 
@@ -92,6 +93,8 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
             break
         elif _is_manifest(word):
             _add_manifest(_taken(queue, 1)[0], found)
+        elif "\n" in word.strip() and not os.path.exists(word):
+            raise InputError(f"command line: {word.strip()[:40]!a}: {NO_START}")
         else:
             found.own += _taken(queue, 1)
     if len(lines) > 1:

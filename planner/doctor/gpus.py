@@ -148,7 +148,7 @@ def settings(case: Case) -> Check | None:
         first = judged.check(judged.problem.default)
         words = first[0].message if first else rules
         found = way_out(judged, case.places)
-        fix = f"what would start: {found}" if found else "planner estimate says what each setting needs"
+        fix = found or "planner estimate says what each setting needs"
         return Check(name, "problem", f"none of {count} combinations can start ({rules}): {words}", fix)
     whose = "" if case.cards or not case.needs_gpus else f", by the figures of {judged.problem.gpu.name}"
     return Check(name, "ok", f"{feasible} of {count} combinations can start{whose}; {_engine_words(judged)}")

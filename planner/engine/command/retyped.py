@@ -30,6 +30,10 @@ _BURIED = re.compile(
 )
 
 
+_CLOSED_BY = {"`": "`", '"': '"', "'": "'", ">": "<"}
+"""Marks right before a start -> those that end it: Markdown's, a string's, a tag's."""
+
+
 def retyped(text: str) -> str:
     """The text with plain blanks, quotes and hyphens, without a notebook's or Markdown's marks around commands."""
     if not text.isascii():
@@ -52,7 +56,11 @@ def buried(text: str) -> str | None:
     if called is not None:
         return called
     match = _BURIED.search(text)
-    return None if match is None else text[match.start() :].rstrip("`")
+    if match is None:
+        return None
+    found = text[match.start() :]
+    mark = _CLOSED_BY.get(text[match.start() - 1 : match.start()])
+    return found if mark is None else re.split(rf"(?<!\\){mark}", found, maxsplit=1)[0]
 
 
 def _of_lists(text: str) -> Iterator[str]:

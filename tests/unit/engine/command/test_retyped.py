@@ -46,6 +46,19 @@ def test_characters_are_those_of_a_keyboard(typed: str, plain: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "I run `vllm serve o/m --port 1` and get OOM",
+        "cmd = 'vllm serve o/m --port 1'\nos.system(cmd)",
+        "<code>vllm serve o/m --port 1</code> ends",
+        "see: vllm serve o/m --port 1",
+    ],
+)
+def test_a_start_ends_with_the_mark_that_began_it(text: str) -> None:
+    assert buried(text) == "vllm serve o/m --port 1"
+
+
+@pytest.mark.parametrize(
     "text", ["a study of mine", "run(['ls', '-l'])", "x = [1, 2]", "myvllm serve x", "['vllm', 3]"]
 )
 def test_what_starts_no_engine_holds_none(text: str) -> None:
