@@ -73,7 +73,7 @@ def estimate(
     from planner.engine import merged
     from planner.estimate import nearest_fixes
     from planner.files import pretty_json
-    from planner.study import calibrated, explore, read_study, setup_of
+    from planner.study import Places, calibrated, explore, read_study, setup_of
 
     study = read_study(source, context.obj)
     spec, given = study.spec, study.flags.settings
@@ -91,7 +91,8 @@ def estimate(
         from planner.estimate import estimate_view, exploration_view
         from planner.terminal import make_console
 
-        make_console().print(estimate_view(answer, fixes) if found is None else exploration_view(found))
+        spelling = Places(has_file=not source.is_described).spelling
+        make_console().print(estimate_view(answer, fixes, spelling) if found is None else exploration_view(found))
     code = (3 if answer.violated else 0) if found is None else found.exit_code
     if code:
         raise typer.Exit(code)

@@ -92,7 +92,7 @@ def fleet(
         int | None,
         typer.Option(
             "--in-flight",
-            help="Most requests at once in an instance (max_num_seqs).",
+            help="Most requests at once in an instance (--max-num-seqs).",
             min=1,
             rich_help_panel=INSTANCE,
         ),

@@ -56,9 +56,11 @@ def init(
         model=model, gpu=gpu, num_gpus=num_gpus, interconnect=interconnect, version=vllm_version, name=name
     )
     path = write_commented(folder, source, Question(workload=workload, slo=slo))
-    typer.echo(f"wrote {path}; next: planner tune {path.parent} --dry-run")
+    typer.echo(f"wrote {path}")
     if (words := infeasible_words(Forecast(Problem.of(load_study(path))))) is not None:
-        typer.echo(f"as it stands, {words}; such a setting goes under engine.settings")
+        reason, way_out, fix = words.partition("; what would start: ")
+        typer.echo(f"{reason}\nwhat would start (settings stand under engine.settings): {fix}" if way_out else reason)
+    typer.echo(f"next: planner tune {path.parent} --dry-run")
 
 
 def _cards(gpu: str | None, num_gpus: int | None) -> tuple[str, int]:

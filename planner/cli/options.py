@@ -79,7 +79,7 @@ GpuOption = Annotated[
 NumGpusOption = Annotated[
     int | None,
     typer.Option(
-        "--num-gpus", help="How many cards; 1, or the study's number.", min=1, max=1_000_000, rich_help_panel=STUDY
+        "--num-gpus", help="Number of cards; 1, or the study's number.", min=1, max=1_000_000, rich_help_panel=STUDY
     ),
 ]
 InterconnectOption = Annotated[
@@ -121,7 +121,7 @@ LeversOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="File to write what is printed to; - is stdout.", rich_help_panel=OUTPUT),
+    typer.Option("-o", "--output", help="File that gets what is printed; - is stdout.", rich_help_panel=OUTPUT),
 ]
 QuietOption = Annotated[
     bool,

@@ -26,7 +26,7 @@ from planner.report import (
     trials_table,
 )
 from planner.service import broken, docker_command, write_exports
-from planner.study import STUDY_FILE, StudySpec, Workspace
+from planner.study import STUDY_FILE, Places, StudySpec, Workspace
 from planner.terminal import make_console
 from planner.tuning import BACKEND as REPLAY
 from planner.tuning import Outcome, Plan, replay_study, shown, tune_study, write_study
@@ -134,7 +134,7 @@ def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None
             )
             raise SystemExit(INTERRUPTED)
         _conclude(outcome, plan.workspace, as_json)
-    if (words := nothing_words(outcome.forecast, outcome.trials)) is not None:
+    if (words := nothing_words(outcome.forecast, outcome.trials, Places(how.has_file))) is not None:
         make_console(stderr=True).print(Text(f"nothing to deploy: {words}"), soft_wrap=True)
         raise SystemExit(NOTHING_TO_DEPLOY)
 
@@ -153,7 +153,8 @@ def _checks(plan: Plan, how: Carried, observer: TerminalSession) -> Callable[[],
 
 def show_plan(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None:
     console = make_console(stderr=as_json or is_kept(), quiet=quiet)
-    console.print(plan_view(plan.forecast, how.results(plan), plan.time_words, plan.backend, plan.target))
+    places = Places(how.has_file)
+    console.print(plan_view(plan.forecast, how.results(plan), plan.time_words, plan.backend, plan.target, places))
     for line in how.words(plan):
         console.print(Text(line))
 

@@ -18,9 +18,8 @@ from planner.errors import InputError
 from planner.files import YAML_BYTES, read_text
 from planner.study import STUDIES_FOLDER
 
-FOREIGN_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
-"""Characters that editors, chats and Chinese keyboards write instead of a hyphen."""
 STDIN = "-"
+NO_START = "a text that starts no vLLM; paste vllm serve MODEL ..., docker run ... IMAGE ... or a manifest's file"
 MODEL, GPU, NUM_GPUS, VERSION = "--model", "--gpu", "--num-gpus", "--vllm-version"
 
 
@@ -94,6 +93,8 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
             break
         elif _is_manifest(word):
             _add_manifest(_taken(queue, 1)[0], found)
+        elif "\n" in word.strip() and not os.path.exists(word):
+            raise InputError(f"command line: {word.strip()[:40]!a}: {NO_START}")
         else:
             found.own += _taken(queue, 1)
     if len(lines) > 1:
@@ -107,7 +108,11 @@ def part(words: Sequence[str], options: OwnOptions) -> PartedWords:
     return found
 
 
-def _refuse_dashes(words: Iterable[str]) -> None:
+def _refuse_dashes(words: Sequence[str]) -> None:
+    if all(word.isascii() for word in words):
+        return
+    from planner.engine import FOREIGN_DASHES
+
     for word in words:
         if word[:1] in FOREIGN_DASHES and word:
             plain = "--" + word.lstrip("-" + FOREIGN_DASHES)
@@ -143,7 +148,7 @@ def _may_be_line(word: str) -> bool:
     name = os.path.basename(word)
     return (
         word in {"\\", "$"}
-        or " " in word
+        or any(char.isspace() for char in word)
         or "=" in word
         or name.startswith("python")
         or name in _STARTS

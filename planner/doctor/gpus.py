@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.doctor.check import NO_GPU_NEEDED, Case, Check, skipped
 from planner.errors import InputError
 from planner.hardware import Card, recognise
-from planner.study import Forecast
+from planner.study import Forecast, way_out
 from planner.units import format_count, format_gib
 
 MEMORY_TOLERANCE = 0.01
@@ -147,7 +147,8 @@ def settings(case: Case) -> Check | None:
         rules = "; ".join(f"{rule}: {number}" for rule, number in list(grid.removed_by().items())[:3])
         first = judged.check(judged.problem.default)
         words = first[0].message if first else rules
-        fix = "change what the study fixes; planner estimate says what would start"
+        found = way_out(judged, case.places)
+        fix = found or "planner estimate says what each setting needs"
         return Check(name, "problem", f"none of {count} combinations can start ({rules}): {words}", fix)
     whose = "" if case.cards or not case.needs_gpus else f", by the figures of {judged.problem.gpu.name}"
     return Check(name, "ok", f"{feasible} of {count} combinations can start{whose}; {_engine_words(judged)}")

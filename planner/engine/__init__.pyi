@@ -17,6 +17,7 @@ from planner.engine.command.pasted import read_line as read_line
 from planner.engine.command.typed import TypedWords as TypedWords
 from planner.engine.command.typed import sizes_of as sizes_of
 from planner.engine.command.typed import tensor_parallel_words as tensor_parallel_words
+from planner.engine.command.retyped import FOREIGN_DASHES as FOREIGN_DASHES
 from planner.engine.command.shell import is_left_behind as is_left_behind
 from planner.engine.command.words import unknown_words as unknown_words
 from planner.engine.adapters import Lora as Lora
@@ -38,6 +39,8 @@ from planner.engine.flag_table import short_names as short_names
 from planner.engine.flags import NOT_COMPILED as NOT_COMPILED
 from planner.engine.flags import compile_cache_env as compile_cache_env
 from planner.engine.flags import flag as flag
+from planner.engine.flags import flag_words as flag_words
+from planner.engine.flags import flags_in as flags_in
 from planner.engine.flags import refused_choice as refused_choice
 from planner.engine.flags import serve_args as serve_args
 from planner.engine.flags import serve_env as serve_env

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 
 from planner.errors import InputError
-from planner.files import explained
+from planner.files import explained, matching
 
 MOST = 2**31 - 1
 """Largest count of tokens, sequences or blocks; an engine counts in 32 bits."""
@@ -60,7 +60,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     num_scheduler_steps: Positive | None = None
     num_gpu_blocks_override: Positive | None = None
     async_scheduling: bool | None = None
-    speculative_config: Annotated[str, msgspec.Meta(pattern=r"^\{.*\}$")] | None = None
+    speculative_config: Annotated[str, matching(r"^\{.*\}$", 'JSON in braces, as {"method": "ngram"}')] | None = None
     disable_custom_all_reduce: bool | None = None
     attention_backend: str | None = None
     load_format: str | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Any
 
 from packaging.version import Version
 
 from planner.engine.config import EngineConfig, settings
-from planner.engine.flag_table import VllmFlag, release_of
+from planner.engine.flag_table import VllmFlag, every_flag, release_of
 from planner.engine.versions import ATTENTION_BACKEND, knows
 from planner.errors import InputError
 
@@ -17,6 +19,26 @@ ATTENTION_BACKEND_ENV = "VLLM_ATTENTION_BACKEND"
 
 def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
+
+
+def flag_words(field: str, value: Any, version: Version) -> str:
+    """A setting as a person types it: `--max-model-len 8192`, `--no-enable-prefix-caching`, `without --swap-space`."""
+    found = release_of(version).flag(flag(field))
+    words = [flag(field), str(value)] if found is None else _spell(found, value)
+    return shlex.join(words) or f"without {flag(field)}"
+
+
+OF_SPECULATION = frozenset({"num_speculative_tokens"})
+"""Keys of --speculative-config, which were flags of their own once."""
+
+
+def flags_in(text: str) -> str:
+    """A sentence with vLLM's flags in place of settings: `lower max_model_len` -> `lower --max-model-len`."""
+
+    def typed(match: re.Match[str]) -> str:
+        return flag(match[0]) if flag(match[0]) in every_flag() and match[0] not in OF_SPECULATION else match[0]
+
+    return re.sub(r"(?<![\w`'\"./-])[a-z]+(?:_[a-z]+)+(?![\w`'\".(=]*[`'\"(=])", typed, text) if "_" in text else text
 
 
 def serve_args(engine: EngineConfig, version: Version) -> list[str]:

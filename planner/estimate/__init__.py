@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "batch": ["answer_lines", "lines_of"],
         "deployment": ["Deployment"],
         "explore": ["SideBySide", "Fit", "Sweep", "fit", "layouts_of", "sweep"],
-        "fixes": ["Fix", "nearest_fixes", "works"],
+        "fixes": ["Fix", "Spelling", "nearest_fixes", "works"],
         "loaded": ["loaded_model"],
         "moves": ["changed"],
         "margins": ["MOST_MARGIN", "start_margins"],

@@ -11,6 +11,7 @@ from planner.estimate.explore import fit as fit
 from planner.estimate.explore import layouts_of as layouts_of
 from planner.estimate.explore import sweep as sweep
 from planner.estimate.fixes import Fix as Fix
+from planner.estimate.fixes import Spelling as Spelling
 from planner.estimate.fixes import nearest_fixes as nearest_fixes
 from planner.estimate.fixes import works as works
 from planner.estimate.loaded import loaded_model as loaded_model

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from itertools import islice
+from shlex import quote
 from typing import Any, TypeAlias
 
-from planner.engine import flag, words_of
+from planner.engine import flag, flag_words, words_of
 from planner.estimate.answer import Answer, Setup
 from planner.estimate.moves import (
+    GPU,
     HARDWARE,
     INSTANCES,
     MODEL,
+    NUM_GPUS,
     Move,
     Point,
     before,
@@ -52,6 +56,21 @@ KINDS_OF_HARDWARE = 2
 """More cards, and a larger one."""
 MOST_ALIKE = 2
 """Most fixes with the same kernels, layout and checkpoint."""
+
+
+class Spelling(Enum):
+    """How a fix names what changes: for a person who has a study.yaml, options of planner, or a command of vLLM."""
+
+    KEYS = "keys"
+    OPTIONS = "options"
+    COMMAND = "command"
+
+
+OWN = {
+    Spelling.OPTIONS: {MODEL: "--model {}", GPU: "--gpu {}", NUM_GPUS: "--num-gpus {}", INSTANCES: "instances {}"},
+    Spelling.COMMAND: {MODEL: "model {}", GPU: "card {}", NUM_GPUS: "cards {}", INSTANCES: "instances {}"},
+}
+"""What is no setting of the engine, as each spelling has it."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +107,27 @@ class Fix:
     @property
     def text(self) -> str:
         """`max_num_seqs 256 -> 128: +0.71 GiB, +11 600 tokens; ...`"""
-        named = ", ".join(_change_words(name, self.before[name], value) for name, value in self.changes.items())
+        return self.words(Spelling.KEYS)
+
+    def words(self, spelling: Spelling) -> str:
+        """The fix in one line: `--max-num-seqs 128 (now 256): +0.71 GiB, +11 600 tokens; ...` where flags are typed."""
+        named = ", ".join(self._change_words(name, value, spelling) for name, value in self.changes.items())
         parts = [f"{named}: {self._buys()}", self._pace_words(), self.cost]
         return "; ".join(part for part in parts if part)
+
+    def _change_words(self, name: str, value: Any, spelling: Spelling) -> str:
+        now = self.before[name]
+        if value is None:
+            return f"without {flag(name)}"
+        if spelling is Spelling.KEYS:
+            return f"model {value}" if name == MODEL else f"{name} {_shown(now)} -> {_shown(value)}"
+        is_own = name in OWN[spelling]
+        words = OWN[spelling][name].format(quote(str(value))) if is_own else self._flag_words(name, value)
+        is_number = isinstance(now, int | float) and not isinstance(now, bool)
+        return f"{words} (now {_shown(now)})" if is_number else words
+
+    def _flag_words(self, name: str, value: Any) -> str:
+        return flag_words(name, value, self.base.deployment.engine.version)
 
     def _buys(self) -> str:
         tokens = f"{_signed(self.gained_tokens)} tokens"
@@ -130,12 +167,8 @@ class Fix:
         }
 
 
-def _change_words(name: str, now: Any, value: Any) -> str:
-    if value is None:
-        return f"without {flag(name)}"
-    if name == MODEL:
-        return f"model {value}"
-    return f"{name} {'none' if now is None else words_of(now)} -> {words_of(value)}"
+def _shown(value: Any) -> str:
+    return "none" if value is None else words_of(value)
 
 
 def nearest_fixes(setup: Setup, base: Answer | None = None) -> list[Fix]:

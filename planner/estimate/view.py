@@ -11,11 +11,11 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from planner.engine import ResolvedEngine, words_of
+from planner.engine import ResolvedEngine, flags_in, words_of
 from planner.estimate.answer import Answer
 from planner.estimate.deployment import Deployment
 from planner.estimate.explore import Fit, SideBySide, Sweep
-from planner.estimate.fixes import Fix
+from planner.estimate.fixes import Fix, Spelling
 from planner.estimate.memory.per_gpu import MemoryEstimate
 from planner.model import ModelSpec
 from planner.terminal import Fitted
@@ -50,17 +50,17 @@ def exploration_view(found: Fit | Sweep | SideBySide) -> RenderableType:
 # --- one deployment ---
 
 
-def estimate_view(answer: Answer, fixes: Sequence[Fix] = ()) -> RenderableType:
+def estimate_view(answer: Answer, fixes: Sequence[Fix] = (), spelling: Spelling = Spelling.KEYS) -> RenderableType:
     """Components per GPU, a bar of the card, KV cache, verdict, reasons, fixes."""
     d = answer.deployment
     rows = _components(d)
     parts: list[RenderableType] = [*_title(d), _ComponentsTable(rows, d.memory)]
     if d.memory.total_bytes:
         parts.append(_bar(rows, d))
-    parts += [*_capacity(answer), *_reasons(answer)]
+    parts += [*_capacity(answer), *_reasons(answer, spelling)]
     if fixes:
         parts.append(Text("fixes" if any(fix.makes_it_start for fix in fixes) else "to gain", "bold"))
-        parts.append(_hanging([("", fix.text, "") for fix in fixes]))
+        parts.append(_hanging([("", fix.words(spelling), "") for fix in fixes]))
     return Group(*parts)
 
 
@@ -205,11 +205,14 @@ def _verdict_words(answer: Answer) -> str:
     return "starts, at risk" if answer.verdict == "at risk" else answer.verdict
 
 
-def _reasons(answer: Answer) -> list[RenderableType]:
+def _reasons(answer: Answer, spelling: Spelling = Spelling.KEYS) -> list[RenderableType]:
+    def named(text: str) -> str:
+        return text if spelling is Spelling.KEYS else flags_in(text)
+
     rows = [("broken", f"{constraint.name}: {constraint.message}", "red") for constraint in answer.violated]
-    rows += [("risk", danger, "yellow") for danger in answer.dangers]
+    rows += [("risk", named(danger), "yellow") for danger in answer.dangers]
     rows += [("doubt", doubt.words, "yellow") for doubt in answer.unmodelled]
-    rows += [("note", note, "dim") for note in answer.notes]
+    rows += [("note", named(note), "dim") for note in answer.notes]
     if answer.set_aside:
         rows.append(("note", f"no effect on GPU memory: {', '.join(answer.set_aside)}", "dim"))
     return [_hanging(rows)] if rows else []

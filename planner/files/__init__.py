@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "locks": ["held", "holder"],
-        "mistakes": ["explained"],
+        "mistakes": ["explained", "matching"],
         "reading": ["LINE_BYTES", "PROMPTS_BYTES", "YAML_BYTES", "open_without_waiting", "read_bytes", "read_text"],
         "redaction": [
             "has_user_info",

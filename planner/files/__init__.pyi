@@ -1,6 +1,7 @@
 from planner.files.locks import held as held
 from planner.files.locks import holder as holder
 from planner.files.mistakes import explained as explained
+from planner.files.mistakes import matching as matching
 from planner.files.reading import LINE_BYTES as LINE_BYTES
 from planner.files.reading import PROMPTS_BYTES as PROMPTS_BYTES
 from planner.files.reading import YAML_BYTES as YAML_BYTES

@@ -13,6 +13,15 @@ import msgspec
 
 from planner.files.spelling import did_you_mean
 
+_WORDS: dict[str, str] = {}
+"""Regular expression of a text -> what it allows, in words."""
+
+
+def matching(pattern: str, words: str) -> msgspec.Meta:
+    """A text that matches `pattern`; `words` say what is allowed: `is no name: allowed are ...`."""
+    _WORDS[pattern] = words
+    return msgspec.Meta(pattern=pattern)
+
 
 def explained(error: msgspec.ValidationError, kind: type) -> tuple[str, str]:
     """Where a value of `kind` is wrong, as `key.path`, and the message, with allowed values or similar keys."""
@@ -25,6 +34,9 @@ def explained(error: msgspec.ValidationError, kind: type) -> tuple[str, str]:
     elif message.startswith("Invalid enum value"):
         allowed = [str(value) for one in there if get_origin(one) is Literal for value in get_args(one)]
         message += f"; allowed: {', '.join(allowed)}" if allowed else ""
+    elif (refused := re.fullmatch(r"Expected `str` matching regex '(.*)'", message)) is not None:
+        words = _WORDS.get(refused[1].replace("\\\\", "\\"))
+        message = f"allowed: {words}" if words is not None else message
     message = message.replace("Object missing required field", "missing key")
     return path, re.sub(r"\bObject\b", "mapping", message)
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from planner.errors import InputError
-from planner.files import half_width, near_names
+from planner.files import half_width, matching, near_names
 from planner.hardware.gpus import GPUS, GpuSpec, Interconnect
 from planner.units import GIB, format_gib
 
@@ -149,7 +149,7 @@ class GpuRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     used_gib: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
     """Memory of each card that other processes hold, in GiB: a desktop, a second server."""
     interconnect: Interconnect | None = None
-    compute_capability: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d$")] | None = None
+    compute_capability: Annotated[str, matching(r"^\d+\.\d$", "two numbers with a point, as 8.6")] | None = None
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------

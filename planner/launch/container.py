@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from planner.engine import EngineConfig, serve_args, serve_env
 from planner.errors import InputError
+from planner.files import matching
 
 GUARD_LABEL = "planner.guard"
 RUNG_LABEL = "planner.guard.rung"
@@ -32,11 +33,14 @@ their start.
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
+CONTAINER_NAME = "letters A to Z, digits, _ . and -, a letter or digit first, at most 128 characters"
+
+
 class ContainerRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One container of one instance. `command` is what follows the image. Also what a person may edit in a ladder."""
 
     image: str
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)")]
+    name: Annotated[str, matching(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)", CONTAINER_NAME)]
     """Name of the container, as Docker accepts it; a guard's files are named after it."""
     command: tuple[str, ...]
     env: dict[str, str] = {}

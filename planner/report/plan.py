@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 from planner.constraints import Constraint
 from planner.engine import version_doubt
-from planner.estimate import nearest_fixes
 from planner.launch import downloads_words
-from planner.study import MODEL, Forecast, Problem, layouts_left_out, setup_of_default, tied_at_top
+from planner.study import IN_FILE, MODEL, Forecast, Places, Problem, layouts_left_out, tied_at_top, way_out
 from planner.trials import Trial, chosen_trial, describe, outcome_text, searched
 from planner.tuning import expected_of_limits
 from planner.units import format_count
@@ -58,26 +57,25 @@ def expected_words(forecast: Forecast) -> str | None:
     return None if expected is None else f"{expected.words} (by the speed model, before any launch)"
 
 
-def infeasible_words(forecast: Forecast) -> str | None:
+def infeasible_words(forecast: Forecast, places: Places = IN_FILE) -> str | None:
     """Why no combination of the search space can be launched, and what would start; None if one can."""
     if len(forecast.grid.feasible_rows):
         return None
     violated = forecast.check(forecast.problem.default)
     reason = violated[0].message.rstrip(".") if violated else ", ".join(forecast.grid.removed_by())
-    setup = setup_of_default(forecast)
-    fixes = [fix.text for fix in nearest_fixes(setup, setup.answer()) if fix.makes_it_start]
-    way_out = f"what would start: {fixes[0]}" if fixes else "planner estimate says what each setting needs"
-    return f"no combination can start: {reason}; {way_out}"
+    found = way_out(forecast, places)
+    mended = f"what would start: {found}" if found else "planner estimate says what each setting needs"
+    return f"no combination can start: {reason}; {mended}"
 
 
-def nothing_words(forecast: Forecast, trials: Sequence[Trial]) -> str | None:
+def nothing_words(forecast: Forecast, trials: Sequence[Trial], places: Places = IN_FILE) -> str | None:
     """Why a study ends with nothing to deploy, and a way out; None if there is a trial to deploy."""
     problem = forecast.problem
     if chosen_trial(problem, trials) is not None:
         return None
     measured = [trial for trial in searched(trials) if trial.outcome == "measured"]
     if not measured:
-        if (words := infeasible_words(forecast)) is not None:
+        if (words := infeasible_words(forecast, places)) is not None:
             return words
         reasons = [outcome_text(problem, trial) for trial in searched(trials)][:1]
         return f"no trial could be measured{': ' + reasons[0] if reasons else ''}; planner log explains an engine's log"

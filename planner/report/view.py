@@ -26,7 +26,7 @@ from planner.report.plan import differing_words, expected_words, infeasible_word
 from planner.report.questions import asked_anew
 from planner.report.trial_table import mark, note, trials_table
 from planner.report.verdict import banners, interval, judged
-from planner.study import Forecast, Problem
+from planner.study import IN_FILE, Forecast, Places, Problem
 from planner.terminal import Fitted
 from planner.trials import (
     BANNERS,
@@ -46,7 +46,12 @@ from planner.units import format_count, format_ms
 
 
 def plan_view(
-    forecast: Forecast, results: str, seconds: str = "", backend: str = "", target: int = 0
+    forecast: Forecast,
+    results: str,
+    seconds: str = "",
+    backend: str = "",
+    target: int = 0,
+    places: Places = IN_FILE,
 ) -> RenderableType:
     """What `tune` shows before it starts; without a backend, what could be tuned."""
     problem, grid = forecast.problem, forecast.grid
@@ -54,7 +59,7 @@ def plan_view(
     table.add_column("setting")
     table.add_column("values")
     table.add_column("note")
-    infeasible = infeasible_words(forecast)
+    infeasible = infeasible_words(forecast, places)
     idle = no_effect(problem.deployment(problem.default).engine, problem.version)
     for name, values in problem.choices.searched.items():
         note = f"no effect on speed: {idle[name]}" if name in idle else forecast.classes.notes.get(name, "")

@@ -30,10 +30,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "with_sampler",
         ],
         "objective": ["COMPLETE", "Objective", "judge", "judge_limits"],
-        "places": ["OPTIONS", "Places"],
+        "places": ["IN_FILE", "OPTIONS", "Places"],
         "problem": ["CPU_KV_ENV", "Problem"],
         "question": ["RECIPES", "Question", "with_question"],
-        "setup": ["calibrated", "explore", "setup_of", "setup_of_default"],
+        "setup": ["calibrated", "explore", "setup_of", "setup_of_default", "way_out"],
         "source": ["StudySource"],
         "space": ["SearchSpace", "layouts_left_out", "values_of"],
         "spec": [

@@ -34,6 +34,7 @@ from planner.study.objective import COMPLETE as COMPLETE
 from planner.study.objective import Objective as Objective
 from planner.study.objective import judge as judge
 from planner.study.objective import judge_limits as judge_limits
+from planner.study.places import IN_FILE as IN_FILE
 from planner.study.places import OPTIONS as OPTIONS
 from planner.study.places import Places as Places
 from planner.study.problem import CPU_KV_ENV as CPU_KV_ENV
@@ -45,6 +46,7 @@ from planner.study.setup import calibrated as calibrated
 from planner.study.setup import explore as explore
 from planner.study.setup import setup_of as setup_of
 from planner.study.setup import setup_of_default as setup_of_default
+from planner.study.setup import way_out as way_out
 from planner.study.source import StudySource as StudySource
 from planner.study.space import SearchSpace as SearchSpace
 from planner.study.space import layouts_left_out as layouts_left_out

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.estimate import Spelling
 
 OPTIONS = {
     "models.model.path": "--model",
@@ -28,6 +32,13 @@ class Places:
         """`models.model.path` of a file, `--model` without one; the key itself if it has no option."""
         return key if self.has_file else OPTIONS.get(key, key)
 
+    @property
+    def spelling(self) -> Spelling:
+        """How a fix of the estimate names what changes."""
+        from planner.estimate import Spelling
+
+        return Spelling.KEYS if self.has_file else Spelling.OPTIONS
+
     def setting(self, field: str) -> str:
         """A setting of the engine: `max_num_seqs` in a file, vLLM's flag without one."""
         from planner.engine import flag
@@ -41,3 +52,7 @@ class Places:
         if key in OPTIONS:
             return f"pass {OPTIONS[key]} {shlex.quote(str(value))}"
         return f"write {key}: {value} in a study.yaml, which planner init makes from the same options"
+
+
+IN_FILE = Places()
+"""Names of a study whose study.yaml a person has."""

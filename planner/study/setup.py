@@ -21,6 +21,7 @@ from planner.study.workspace import CALIBRATION_FILE
 if TYPE_CHECKING:
     from planner.study.candidate import Candidate
     from planner.study.forecast import Forecast
+    from planner.study.places import Places
     from planner.study.problem import Problem
     from planner.study.spec import StudySpec
 
@@ -50,6 +51,15 @@ def setup_of(spec: StudySpec, given: EngineConfig, model: str | None = None) -> 
 def setup_of_default(forecast: Forecast) -> Setup:
     """Setup of the problem's default candidate, calibrated as the forecast is, without the study's workload."""
     return replace(_setup(forecast.problem, forecast.problem.default), calibrations=forecast.calibrations)
+
+
+def way_out(forecast: Forecast, places: Places) -> str | None:
+    """The nearest change with which the problem's default starts, in one line; None if there is none."""
+    from planner.estimate import nearest_fixes
+
+    setup = setup_of_default(forecast)
+    fixes = (fix for fix in nearest_fixes(setup, setup.answer()) if fix.makes_it_start)
+    return next((fix.words(places.spelling) for fix in fixes), None)
 
 
 def _setup(problem: Problem, candidate: Candidate) -> Setup:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from planner.engine import EngineConfig, settings, words_of
-from planner.files import refuse_secrets
+from planner.files import matching, refuse_secrets
 from planner.hardware import Interconnect
 from planner.study.objective import Objective
 from planner.study.space import SearchSpace
@@ -20,9 +20,11 @@ from planner.workload import Rate, Workload
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$(?!\n)")]
+NAME_WORDS = "letters A to Z, digits, _ . and -, a letter or digit first, at most 63 characters"
+Name = Annotated[str, matching(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$(?!\n)", NAME_WORDS)]
 """Name of a file, container or label. It has no separator and no line end, which `$` alone would let pass."""
-Variable = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
+VARIABLE_WORDS = "a variable's name: letters A to Z, digits and _, no digit first"
+Variable = Annotated[str, matching(r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)", VARIABLE_WORDS)]
 
 
 LEAST_BYTES = 1 * MIB
@@ -118,7 +120,9 @@ DOCKER_SHM_BYTES = 64 * MIB
 class ContainerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the container is run, in the trials and in the exported script."""
 
-    image: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]\S*$(?!\n)")]
+    image: Annotated[
+        str, matching(r"^[A-Za-z0-9]\S*$(?!\n)", "an image's name without blanks, as vllm/vllm-openai:v0.33.0")
+    ]
     """Image of vLLM, as `docker run` takes it."""
     runtime: str | None = "nvidia"
     """Docker runtime; null if there are no GPUs."""

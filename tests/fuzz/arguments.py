@@ -1,5 +1,8 @@
 """Argument lists over all commands: none may end in a traceback. `python -m tests.fuzz.arguments --draws 100000`.
 
+A seed gives a row of lists, the same in every run; `--first 40000` goes on at its 40 000th, so that a long run can be
+stopped and continued. A list takes about 10 ms of processor time: all run in one process, after the first imports.
+
 Lists are drawn from the commands' own options, so that a new option is among them. What would start an engine, measure
 a server for long, follow a log or change the user's shell is left out by construction: see `harmless`.
 """
@@ -98,6 +101,10 @@ OFTEN = ("estimate", "tune", "doctor", "bench", "report") * 2
 """Commands that are drawn more often than the others: they have the most options."""
 
 
+BLOCK = 500
+"""Lists that are drawn from one generator; each block has its own, so that a run may begin at any of them."""
+LISTED = 12
+"""Shipped models that `planner models` lists here: all 258 take half a second, and the unit tests read them all."""
 LAST = {"tune": ("--dry-run",), "simulate": ("--speedup", "0")}
 """Words at the end of a command's list with which it launches nothing, and serves nothing."""
 
@@ -168,7 +175,13 @@ def empty_machine() -> Iterator[None]:
         )  # fmt: skip
         os.chdir(folder)
         try:
-            with mock.patch("typer.main.get_command", cache(typer.main.get_command)):  # else made for each list
+            from planner.model import shipped_sources
+
+            some = list(shipped_sources())[:LISTED]
+            with (
+                mock.patch("typer.main.get_command", cache(typer.main.get_command)),  # else made for each list
+                mock.patch("planner.model.shipped_sources", return_value=some),
+            ):
                 yield
         finally:
             os.chdir(folder_before)
@@ -228,19 +241,28 @@ Told = Callable[[int, list[str], str | None, float], None]
 """Is given each list's number, words, what is wrong with its end, and its seconds."""
 
 
-def faults(draws: int, seed: int = 0, told: Told | None = None) -> list[tuple[list[str], str]]:
+def lists_of(seed: int, first: int, last: int) -> Iterator[tuple[int, list[str]]]:
+    """The lists of a seed from one number up to, not with, another."""
+    known = commands()
+    for block in range(first // BLOCK, -(-last // BLOCK)):
+        random_ = random.Random(f"{seed}/{block}")
+        for number in range(block * BLOCK, min((block + 1) * BLOCK, last)):
+            words = drawn(random_, known)
+            if number >= first:
+                yield number, words
+
+
+def faults(draws: int, seed: int = 0, told: Told | None = None, first: int = 0) -> list[tuple[list[str], str]]:
     """The argument lists that end badly, each with why."""
-    known, random_ = commands(), random.Random(seed)
     found = []
     with empty_machine():
-        for number in range(draws):
-            words = drawn(random_, known)
+        for number, words in lists_of(seed, first, draws):
             begun = time.monotonic()
             if (why := fault(words)) is not None:
                 found.append((words, why))
             if told is not None:
                 told(number, words, why, time.monotonic() - begun)
-            if number % 1000 == 0:
+            if number % BLOCK == BLOCK - 1:
                 for name, text in FILES.items():
                     Path(name).write_text(text, "utf-8")
     return found
@@ -250,6 +272,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.arguments", description=__doc__)
     parser.add_argument("--draws", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
+    parser.add_argument("--first", type=int, default=0, help="Number of the list to begin with.")
     given = parser.parse_args()
     slowest: list[tuple[float, list[str]]] = []
 
@@ -257,13 +280,14 @@ def main() -> int:
         if why is not None:
             print(words, why, sep="\n", flush=True)
         slowest[:] = sorted([*slowest, (seconds, words)], reverse=True)[:5]
-        if number % 500 == 499:
-            print(f"{number + 1} of {given.draws} lists of seed {given.seed}", flush=True)
+        if number % BLOCK == BLOCK - 1:
+            spent = f"{time.process_time():.0f} s of processor time"
+            print(f"{number + 1} of {given.draws} lists of seed {given.seed}, {spent}", flush=True)
 
-    found = faults(given.draws, given.seed, told)
+    found = faults(given.draws, given.seed, told, given.first)
     for seconds, words in slowest:
         print(f"{seconds:.1f} s: {' '.join(words)[:300]!r}")
-    print(f"{given.draws} argument lists of seed {given.seed}, {len(found)} bad ends")
+    print(f"{given.draws - given.first} argument lists of seed {given.seed}, {len(found)} bad ends")
     return int(bool(found))
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.fuzz.arguments import commands, drawn, fault, faults, harmless
+from tests.fuzz.arguments import commands, drawn, fault, faults, harmless, lists_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 DRAWS = 2000
@@ -25,6 +25,12 @@ def test_every_command_and_every_option_is_drawn() -> None:
     for name, command in known.items():
         options = {option for one in command.params if one.param_type_name == "option" for option in one.opts}
         assert options - {"--follow", "-f"} <= seen[name], name
+
+
+def test_a_run_that_begins_later_draws_the_same_lists() -> None:
+    whole = list(lists_of(7, 0, 1200))
+    assert [number for number, _ in whole] == list(range(1200))
+    assert list(lists_of(7, 730, 1200)) == whole[730:]
 
 
 def test_what_would_run_for_long_is_left_out() -> None:

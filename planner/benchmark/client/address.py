@@ -15,6 +15,8 @@ EXAMPLE = "for example http://localhost:8000"
 
 def server_url(written: str) -> str:
     """The base URL; without a scheme it is http. Raises InputError for what can be no server."""
+    import httpx
+
     text = written.strip()
     url = text if "://" in text else f"http://{text}"
     shown = text.partition("?")[0].partition("#")[0].rpartition("@")[2][:80]  # a key may stand in the rest
@@ -23,7 +25,8 @@ def server_url(written: str) -> str:
         host, port = parts.hostname or "", parts.port
         if ":" not in host:
             host.encode("idna")  # as every client does: a label has at most 63 letters
-    except ValueError as error:  # UnicodeError is one
+        httpx.URL(url)  # stricter: by IDNA 2008
+    except (ValueError, httpx.InvalidURL) as error:  # UnicodeError is a ValueError
         raise InputError(f"bench: {shown!r} is no URL of a server: {error}; {EXAMPLE}") from None
     if parts.scheme not in SCHEMES:
         raise InputError(f"bench: {shown!r}: allowed are {' and '.join(SCHEMES)}, {EXAMPLE}")

@@ -7,16 +7,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from planner.engine.command.charts import GPU_RESOURCE, containers_of
 from planner.engine.command.pasted import VISIBLE, StartLine, cards_of, of_command, version_of
 from planner.engine.command.shell import split_line
 from planner.errors import InputError
 from planner.files import decode_all
 
-_HEAD = re.compile(r"^(services|kind|apiVersion|args|command|containers):", re.MULTILINE)
-"""First keys of a compose file or a manifest, or of a part of one."""
+_HEAD = re.compile(
+    r"^((services|kind|apiVersion|args|command|containers|servingEngineSpec):|- (name|hosts):)", re.MULTILINE
+)
+"""First keys of a compose file, a manifest, a chart's values or a playbook, or of a part of one."""
 _DEFAULT = re.compile(r"\$\{\w{1,100}:?-([^}]{0,500})\}")
 """A variable with a default: `${PORT:-8000}`."""
-GPU_RESOURCE = "nvidia.com/gpu"
+MOST_NODES = 1024
+_NEEDED = re.compile(r"\$\{(\w{1,100}):?\?[^}]{0,500}\}|\$\{(\w{1,100})\}|\$\((\w{1,100})\)")
+"""A variable without one: compose's `${PORT:?message}` and `${PORT}`, Kubernetes' `$(PORT)`."""
 
 
 def is_manifest(text: str) -> bool:
@@ -27,16 +32,32 @@ def is_manifest(text: str) -> bool:
 def read_manifest(text: str, where: str) -> StartLine:
     """What the one service or container that starts vLLM says. Raises InputError if there is none, or several."""
     documents = decode_all(text, where)
-    found = [one for document in documents if isinstance(document, dict) for one in _services(document)]
+    found = [one for document in documents for one in _services(document)]
     starts = [(name, service) for name, service in found if _is_vllm(service)]
+    if len(starts) > 1:  # a worker's container has the image, and starts no engine of its own
+        starts = [(name, service) for name, service in starts if _start(service).model is not None] or starts
     if len(starts) != 1:
         names = ", ".join(name for name, _ in starts)
         raise InputError(f"{where}: {f'{names}: several start vLLM; leave one' if starts else 'starts no vLLM'}")
-    return _start(starts[0][1])
+    found_line = _start(starts[0][1])
+    nodes = max((_nodes(document) for document in documents), default=1)
+    return replace(found_line, num_gpus=found_line.num_gpus and found_line.num_gpus * nodes)
 
 
-def _services(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Compose services, and the containers of pods wherever they stand."""
+def _nodes(document: Any) -> int:
+    """The pods over which a LeaderWorkerSet spreads one engine; 1 for anything else."""
+    if not isinstance(document, dict) or document.get("kind") != "LeaderWorkerSet":
+        return 1
+    size = _at(document, "spec", "leaderWorkerTemplate", "size")
+    return size if isinstance(size, int) and 1 <= size <= MOST_NODES else 1
+
+
+def _services(document: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Compose services, the containers of pods wherever they stand, and those of charts and playbooks."""
+    if not isinstance(document, dict):
+        yield from _tasks(document)
+        return
+    yield from containers_of(document)
     services = document.get("services")
     if isinstance(services, dict):
         yield from ((f"services.{name}", service) for name, service in services.items() if isinstance(service, dict))
@@ -56,6 +77,18 @@ def _containers(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield from ((str(one.get("name", key)), one) for one in part if isinstance(one, dict))
             else:
                 yield from _containers(part)
+
+
+def _tasks(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Containers that the tasks of a playbook start: mappings with an image and a command, at any depth of a list."""
+    if isinstance(value, list):
+        for part in value:
+            yield from _tasks(part)
+    elif isinstance(value, dict):
+        if isinstance(value.get("image"), str) and ("command" in value or "args" in value):
+            yield str(value.get("name", "container")), value
+        for part in value.values():
+            yield from _tasks(part)
 
 
 def _is_vllm(service: Mapping[str, Any]) -> bool:
@@ -79,13 +112,17 @@ def _filled(text: str) -> str:
 
 def _start(service: Mapping[str, Any]) -> StartLine:
     # Kubernetes' command is Docker's entrypoint, and its args are Docker's command
-    words = [*_list(service.get("entrypoint")), *_list(service.get("command")), *_list(service.get("args"))]
-    found = of_command(words)
     env = _environment(service)
+    words = [*_list(service.get("entrypoint")), *_list(service.get("command")), *_list(service.get("args"))]
+    found = of_command([_NEEDED.sub(lambda match: _known(match, env), word) for word in words])
     cards = _cards(service)
     if cards is None and (devices := env.get(VISIBLE)):
         cards = len(devices.split(","))
     return replace(found, version=version_of(_filled(str(service.get("image", "")))), env=env, num_gpus=cards)
+
+
+def _known(match: re.Match[str], env: Mapping[str, str]) -> str:
+    return env.get(match[1] or match[2] or match[3], match[0])
 
 
 def _environment(service: Mapping[str, Any]) -> dict[str, str]:

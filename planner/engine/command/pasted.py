@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from planner.engine.command.arity import is_flag, positionals
+from planner.engine.command.retyped import buried, retyped
 from planner.engine.command.shell import ASSIGNMENT, commands, is_left_behind, split_line
 from planner.engine.command.variables import Variables
 from planner.errors import InputError
@@ -30,12 +31,15 @@ RUNNERS = frozenset(
 """Programs that run the words after them."""
 WRAPPERS = frozenset({
     "mamba", "micromamba", "srun", "timeout", "setsid", "stdbuf", "taskset", "ionice", "chrt", "mpirun", "kubectl",
-    "oc", "singularity", "apptainer", "ssh", "tmux", "screen", "su", "do", "then", "else",
+    "oc", "singularity", "apptainer", "ssh", "tmux", "screen", "su", "do", "then", "else", "wsl", "wsl.exe", "nsys",
+    "torchrun", "ray", "proxychains", "proxychains4", "systemd-run", "time", "watch", "pixi", "pdm", "hatch",
 })  # fmt: skip
 """Programs, and words of a shell, after which a start may stand: among the words after them, or quoted as one."""
 MODEL_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+|/[\w./-]+")
 """A model on the Hub, ORGANISATION/NAME, or a folder's whole path."""
 VERSION_TAG = re.compile(r"v?(\d+\.\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?:[-+_].*)?")
+PINNED = re.compile(r"vllm(?:\[[\w,-]*\])?==(\d+\.\d+\.\d+(?:\.\d+)?(?:\.?post\d+)?)")
+"""A version as `pip install`, `uv run --with` and `uvx --from` name it."""
 ENDS = re.compile(r"(\||\|\||&|&&|;|\d?>.*|<.*)")
 """Words of a shell after which the command is over."""
 ALONE = frozenset({
@@ -68,7 +72,7 @@ def is_start(words: Sequence[str]) -> bool:
     if not words:
         return False
     if _is_text(words):
-        return any(_is_start_in_text(one) for one in commands(words[0]))
+        return any(_is_start_in_text(one) for one in commands(words[0])) or buried(retyped(words[0])) is not None
     words = _without_rest(words)
     return bool(words) and (_is_start(words) or (ASSIGNMENT.fullmatch(words[0]) is not None and _is_bare(words)))
 
@@ -95,7 +99,8 @@ def _is_bare(words: Sequence[str]) -> bool:
     """Whether words are a model with flags, or flags with --model, after which `vllm serve` was lost."""
     left = _bare(words)
     has_model = bool(left) and MODEL_NAME.fullmatch(left[0]) is not None and (len(left) == 1 or is_flag(left[1]))
-    return has_model or any(word.partition("=")[0] == "--model" for word in left[:1])
+    flags = left if left and is_flag(left[0]) else ()
+    return has_model or any(word.partition("=")[0] == "--model" for word in flags)
 
 
 def _bare(words: Sequence[str]) -> list[str]:
@@ -127,6 +132,8 @@ def read_line(words: Sequence[str]) -> StartLine:
         return _read(_until_end(_without_rest(words)))
     if (found := _first(commands(words[0]))) is not None:
         return found
+    if (text := buried(retyped(words[0]))) is not None and (found := _first(commands(text))) is not None:
+        return found
     return _read(_until_end(split_line(words[0])))
 
 
@@ -138,6 +145,7 @@ def _first(several: Sequence[Sequence[str]]) -> StartLine | None:
             continue
         if words[0] == "FROM":  # of a Dockerfile, whose CMD may follow later
             version = version_of(words[1]) if len(words) > 1 else None
+        version = next((match[1] for word in words if (match := PINNED.fullmatch(word)) is not None), version)
         command = variables.fill(words)
         if _is_start_in_text(command):
             found = _read(_until_end(_without_rest(command)))
@@ -152,6 +160,7 @@ def _read(words: Sequence[str]) -> StartLine:
     while words and (match := ASSIGNMENT.fullmatch(words[0])):
         env[match[1]] = match[2]
         words = words[1:]
+    version = next((match[1] for word in words if (match := PINNED.fullmatch(word)) is not None), None)
     if (at := _container_at(words)) is not None:
         found = _container(words[at:])
     elif (at := _engine_at(words)) is not None:
@@ -166,7 +175,8 @@ def _read(words: Sequence[str]) -> StartLine:
         found = of_flags(words)
     else:
         raise InputError(f"{' '.join(words[:3])}: starts no vLLM: write vllm serve MODEL, or docker run ... IMAGE ...")
-    return replace(found, env={**env, **found.env}, num_gpus=found.num_gpus or _visible(env))
+    cards = found.num_gpus or _visible(env)
+    return replace(found, env={**env, **found.env}, num_gpus=cards, version=found.version or version)
 
 
 def _sandbox(words: Sequence[str]) -> StartLine | None:

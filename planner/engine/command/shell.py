@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from planner.engine.command.retyped import retyped
 from planner.errors import InputError
 
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
@@ -65,6 +66,7 @@ def _plain(line: str) -> str:
 
 def commands(text: str) -> list[list[str]]:
     """The words of each command of a text. Raises InputError for a quote that is not closed."""
+    text = retyped(text)
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if not FENCE.fullmatch(line)]
     plain = "\n".join(map(_plain, lines))
     if len(lines) == 1 and plain.lstrip().startswith("# "):

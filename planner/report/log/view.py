@@ -21,8 +21,10 @@ from planner.engine import (
     StartTimes,
     Status,
     advise,
+    flags_in,
     words_of,
 )
+from planner.estimate import Spelling
 from planner.trials import SIMULATED_BANNER
 from planner.units import format_count, format_duration, to_gib
 
@@ -105,7 +107,7 @@ def _failure(failure: FailureInLog, advice: str) -> Table:
         [
             ("cause", Text(f"{failure.cause.name}{phase}{line}", "bold red")),
             ("it says", failure.words),
-            ("change", Text(advice, "bold")),
+            ("change", Text(flags_in(advice), "bold")),
         ]
     )
 
@@ -115,7 +117,7 @@ def _estimated(found: Remedies) -> list[tuple[str, str | Text]]:
     if found.reason:
         return [("estimate", f"none: {found.reason}")]
     rows: list[tuple[str, str | Text]] = [("estimate", f"{found.verdict} ({found.basis})")]
-    rows += [("" if number else "fixes", fix.text) for number, fix in enumerate(found.fixes)]
+    rows += [("" if number else "fixes", fix.words(Spelling.COMMAND)) for number, fix in enumerate(found.fixes)]
     if not found.fixes and found.verdict == "will not start":
         rows.append(("fixes", "none near these settings"))
     return rows
@@ -306,7 +308,7 @@ def _note_grid(notes: Sequence[SeenNote], version: str | None) -> Table:
         mark, style = _MARKS[seen.note.weight]
         head = Text.assemble((seen.note.name, style), (f"{_times(seen)}, line {seen.number}", "dim"))
         grid.add_row(Text(mark, style), head)
-        grid.add_row("", Text(f"{seen.note.meaning} {seen.note.advice_for(version)}"))
+        grid.add_row("", Text(f"{seen.note.meaning} {flags_in(seen.note.advice_for(version))}"))
     return grid
 
 

@@ -93,7 +93,7 @@ BAD_INPUTS = [
     ("estimate --model Qwen/Qwen3-8B --gpu H200 --vllm-version 9!0.8.5", "no release of vLLM has an epoch"),
     ("estimate --model Qwen/Qwen3-8B --gpu H200 --vllm-version 0.1.0", "too old; planner knows vLLM 0.6.0 to"),
     (f"estimate {TARGET} --model Qwen/Qwen3-8B", "not both; the models of qwen3-32b-awq-4x2080ti are awq"),
-    (f"estimate {TARGET} --name 'a b'", "--name: Expected `str` matching regex"),
+    (f"estimate {TARGET} --name 'a b'", "--name: allowed: letters A to Z, digits, _ . and -, a letter or digit first"),
     ("tune --name x", "to go on with one write its path: studies/x"),
     ("doctor --num-gpus 2", "--num-gpus: of which study?"),
     ("doctor --max-num-seqs 2", "--max-num-seqs: of which study?"),

@@ -90,6 +90,11 @@ def test_a_blank_without_a_line_is_refused(words: list[str]) -> None:
         _part(*words)
 
 
+def test_a_text_that_starts_no_engine_is_refused() -> None:
+    with pytest.raises(InputError, match="a text that starts no vLLM; paste vllm serve MODEL"):
+        _part("from vllm import LLM\nllm = LLM('o/m')")
+
+
 def test_planners_own_options_win() -> None:
     line = "docker run --gpus 4 vllm/vllm-openai:v0.9.2 org/model -tp 2"
     found = _part("--model", "m", "--num-gpus", "8", "--vllm-version", "0.24.0", line)

@@ -13,7 +13,7 @@ from packaging.version import Version
 from planner.engine.command.meaning import read_flags
 from planner.errors import InputError
 from planner.estimate.answer import Setup, unknown_flags
-from planner.estimate.fixes import Fix, nearest_fixes
+from planner.estimate.fixes import Fix, Spelling, nearest_fixes
 from planner.estimate.moves import BOUNDS
 from planner.hardware.by_name import find_gpu, interconnect_of
 from planner.hardware.placement import Placement
@@ -146,6 +146,26 @@ def test_a_flag_the_version_does_not_know_is_left_out() -> None:
     (fix,) = nearest_fixes(setup_for(**CASES["flag"]))
     assert fix.text.startswith("without --swap-space: starts")
     assert fix.changes == {"swap_space": None}
+
+
+def test_a_fix_names_what_a_person_can_type() -> None:
+    half = next(fix for fix in nearest_fixes(setup_for(**CASES["wastes"])) if fix.changes == {"max_num_seqs": 128})
+    assert half.words(Spelling.OPTIONS).startswith("--max-num-seqs 128 (now 256): +0.69 GiB, ")
+    assert half.words(Spelling.KEYS) == half.text
+    (swap,) = nearest_fixes(setup_for(**CASES["flag"]))
+    assert swap.words(Spelling.OPTIONS) == swap.text
+
+
+def test_cards_and_models_are_options_of_planner_or_words() -> None:
+    fixes = nearest_fixes(setup_for(model="Qwen/Qwen3-32B", gpu="RTX 4090", num_gpus=1, version="0.10.0"))
+    options = " | ".join(fix.words(Spelling.OPTIONS) for fix in fixes)
+    assert "--model Qwen/Qwen3-32B-AWQ, --" in options
+    assert "--num-gpus 4 (now 1), --tensor-parallel-size " in options
+    assert "--gpu '" in options
+    assert " -> " not in options
+    command = " | ".join(fix.words(Spelling.COMMAND) for fix in fixes)
+    assert "cards 4 (now 1), --tensor-parallel-size " in command
+    assert "--gpu" not in command
 
 
 def first_texts(**case: Any) -> list[str]:

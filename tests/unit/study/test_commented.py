@@ -45,7 +45,7 @@ def test_every_key_of_a_study_is_explained() -> None:
 
 def test_it_is_valid_at_once_and_every_key_has_a_comment(run: Run) -> None:
     assert run(f"{LINE} --slo ttft_p95=2s,tpot_p95=50ms") == (
-        0, "wrote mine/study.yaml; next: planner tune mine --dry-run\n", "",
+        0, "wrote mine/study.yaml\nnext: planner tune mine --dry-run\n", "",
     )  # fmt: skip
     spec = load_study(Path("mine"))
     assert (spec.name, spec.hardware.num_gpus) == ("mine", 2)
@@ -102,7 +102,7 @@ def test_what_cannot_be_written_is_one_line(run: Run, line: str, words: str) -> 
 def test_without_a_folder_it_goes_under_studies(run: Run) -> None:
     code, out, _ = run("init --model Qwen/Qwen3-8B --gpu 'RTX 3090'")
     assert code == 0
-    assert Path(out.split(";")[0].removeprefix("wrote ")).is_file()
+    assert Path(out.splitlines()[0].removeprefix("wrote ")).is_file()
     assert out.startswith("wrote studies/")
 
 
@@ -115,6 +115,6 @@ def test_a_load_of_ones_own_is_written_into_it(run: Run) -> None:
 
 def test_a_study_that_could_not_start_is_written_and_says_so(run: Run) -> None:
     code, out, err = run("init one --model Qwen/Qwen3-8B --gpu 'RTX 4090' --vllm-version 0.33.0")
-    assert (code, err, out.count("\n")) == (0, "", 2)
-    assert "as it stands, no combination can start: " in out
-    assert "what would start: max_model_len 40960 -> " in out
+    assert (code, err, out.count("\n")) == (0, "", 4)
+    assert "\nno combination can start: " in out
+    assert "\nwhat would start (settings stand under engine.settings): max_model_len 40960 -> " in out

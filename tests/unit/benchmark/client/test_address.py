@@ -28,7 +28,7 @@ def test_a_host_is_enough(written: str, url: str) -> None:
     [
         "", " ", "http://", "ftp://host", "file:///etc/passwd", f"http://{'a' * 64}.example", f"{'a' * 64}:8000",
         "http://host:99999", "http://host:x", "http://host:0", "http://[::1", "http://a..b", "http://ho st",
-        "http://host/?a=1", "http://host#x", "http://\nhost",
+        "http://host/?a=1", "http://host#x", "http://\nhost", "\u2014max",
     ],
 )  # fmt: skip
 def test_what_is_no_server_is_one_line(written: str) -> None:

@@ -56,7 +56,7 @@ def test_a_refusal_exits_with_3_and_says_what_to_change(capsys: pytest.CaptureFi
     code, out, _ = run(capsys, str(REFUSED))
     assert code == 3
     assert "KV cache too small, while allocating the KV cache (line 63)" in out
-    assert "max_model_len can be 28976 at most" in " ".join(out.split())
+    assert "--max-model-len can be 28976 at most" in " ".join(out.split())
 
 
 def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
