@@ -95,6 +95,10 @@ class _Doubt:
             covariance += SWITCH_STD**2 * (_squares(a[:, columns], b[:, columns]) < SAME)
         return covariance if along_a is None or along_b is None else np.asarray(covariance + along_a @ along_b.T)
 
+    def along(self, at: NDArray[np.int64]) -> Array | None:
+        """Slopes of these points."""
+        return None if self.points is None else self.points[at]
+
     @property
     def alone(self) -> Array | float:
         """Variance of each point that it makes."""
@@ -154,6 +158,19 @@ class _Posterior:
     """Covariance of the logarithms at the measured candidates.  # (num_measured, num_measured)"""
     noise: float = CERTAIN
     """Standard deviation of the logarithm of one launch's value, as learned."""
+    parts: tuple[_Part, ...] = ()
+    """What each kernel believes; empty where the values are known exactly."""
+
+    def drawn(self, at: NDArray[np.int64], count: int) -> tuple[Array, Array]:
+        """About `count` draws of the logarithms at these points, what they have in common included, and their weights.
+
+        # (num_draws, len(at)), (num_draws,). The same each time.
+        """
+        rng = np.random.default_rng(0)
+        counts = [max(1, round(part.weight * count)) for part in self.parts]
+        drawn = [part.drawn(at, number, rng) for part, number in zip(self.parts, counts, strict=True)]
+        weights = [np.full(number, part.weight / number) for part, number in zip(self.parts, counts, strict=True)]
+        return self.mean[at] + np.vstack(drawn), np.concatenate(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +196,32 @@ class _Kernel:
 
     def log_noise_prior(self, expected: float) -> float:
         return -0.5 * (math.log(self.noise / expected) / NOISE_DOUBT) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one kernel believes of the points, beside what all kernels together do."""
+
+    weight: float
+    kernel: _Kernel
+    beside: Array
+    """Its mean less that of all kernels.  # (num_points,)"""
+    explained: Array
+    """What the measured candidates tell of the points: the factor of its square is taken off their covariance.
+
+    # (num_measured, num_points)
+    """
+    points: Array
+    slope: Array
+    doubt: _Doubt
+
+    def drawn(self, at: NDArray[np.int64], count: int, rng: np.random.Generator) -> Array:
+        """Draws of the logarithms at these points, less the mean of all kernels.  # (count, len(at))"""
+        points, slope, told = self.points[at], self.slope[at], self.explained[:, at]
+        far, along = points / np.asarray(self.kernel.lengths), self.doubt.along(at)
+        covariance = self.doubt.between(points, points, along, along) - told.T @ told
+        covariance += self.kernel.between(_squares(far, far), np.outer(slope, slope))
+        return np.asarray(self.beside[at] + rng.standard_normal((count, len(at))) @ cholesky(covariance).T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +259,7 @@ def _posterior(
     fixed_cross = doubt.between(points, known, doubt.points, doubt.known)
     mean, second, at_known, noises = np.zeros(len(points)), np.zeros(len(points)), np.zeros(len(known)), 0.0
     doubt_known = np.zeros((len(known), len(known)))
+    told: list[tuple[float, _Kernel, Array, Array]] = []
     for weight, kernel in _likely(seen):
         near, far = known / np.asarray(kernel.lengths), points / np.asarray(kernel.lengths)
         covariance = fixed + kernel.between(_squares(near, near), np.outer(slope_known, slope_known))
@@ -225,6 +269,7 @@ def _posterior(
         explained = np.linalg.solve(factor, cross.T)
         alone = kernel.std**2 + kernel.slope_std**2 * slope**2 + doubt.alone
         one, there, inner = cross @ weights, covariance @ weights, np.linalg.solve(factor, covariance)
+        told.append((weight, kernel, one, np.asarray(explained, dtype=np.float64)))
         mean += weight * one
         second += weight * (one**2 + np.maximum(alone - (explained**2).sum(axis=0), 1e-12))
         at_known += weight * there
@@ -232,7 +277,8 @@ def _posterior(
         noises += weight * kernel.noise
     std = np.sqrt(np.maximum(second - mean**2, 1e-12))
     doubt_known -= np.outer(at_known, at_known)
-    return _Posterior(predicted + mean, std, predicted_known + at_known, doubt_known, noises)
+    parts = tuple(_Part(weight, kernel, one - mean, by, points, slope, doubt) for weight, kernel, one, by in told)
+    return _Posterior(predicted + mean, std, predicted_known + at_known, doubt_known, noises, parts)
 
 
 def _likely(seen: _Seen) -> list[tuple[float, _Kernel]]:

@@ -1,9 +1,9 @@
-"""When a search may end before its last trial: what is left is expected to give less than it costs to look.
+"""When a search may end before its last trial: the best of all that is left is expected to give too little.
 
 In: a forecast, the open rows, the finished trials. Out: whether to stop, with the figures that say why. Values of
 switches that were never launched are checked first: a model that is wrong about one of them expects nothing there.
-
-Source: Nguyen et al. 2017, Regret for Expected Improvement over the Best-Observed Value and Stopping Condition.
+How many launches that takes depends on how well the model predicts them: launches that end otherwise than predicted
+widen the doubt about all others, and the best of many candidates in doubt is expected to give more (`left.py`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from planner.study import Forecast, Problem, StudySpec
 from planner.trials import Trial, launch_noise, leveled
 from planner.tuning.search.outlooks import Outlooks
 
-UNTIL = 0.005
-"""Expected gain of the most promising launch, as a share, below which a search ends by itself."""
+UNTIL = 0.01
+"""Expected gain of the best of all that is left, as a share, below which a search ends by itself."""
 LEAST_MEASURED = 6
 """Fewest measured trials of a search that ends by itself."""
 LEAST_ALIKE = 3
 """Fewest trials as good as the best that are called a plateau."""
-LOOKS = 2
-"""Launches in a row after which so little must be expected."""
 
 
 def until_of(spec: StudySpec, asked: str | None) -> float | None:
@@ -74,7 +72,7 @@ class Enough:
     """Why a search ended before its last trial."""
 
     gain: float
-    """Expected gain of the most promising launch that is left, as a share."""
+    """Expected gain of the best of all that is left, as a share."""
     launched: int
     plateau: Plateau
 
@@ -82,19 +80,19 @@ class Enough:
         """`stopped after 11 of 30 launches: ...`."""
         plateau = f"; {self.plateau.words}" if self.plateau.is_one else ""
         return (
-            f"stopped after {self.launched} of {target} launches: the most promising one left is expected to give "
+            f"stopped after {self.launched} of {target} launches: the best of all that is left is expected to give "
             f"{self.gain:+.1%}, less than {until * 100:g} % (--until); --keep-going searches on{plateau}"
         )
 
 
 def parse_until(text: str) -> float:
-    """Parse `0.5%` into a share. Raises InputError."""
+    """Parse `1%` into a share. Raises InputError."""
     try:
         share = float(text.strip().removesuffix("%")) / 100
     except ValueError:
         share = math.nan
     if not text.strip().endswith("%") or not 0 < share <= 0.5:
-        raise InputError(f"--until {text}: allowed is a percentage above 0 and up to 50, for example 0.5%")
+        raise InputError(f"--until {text}: allowed is a percentage above 0 and up to 50, for example 1%")
     return share
 
 
@@ -107,20 +105,13 @@ def enough(
 ) -> Enough | None:
     """The reason to stop; None if the search should go on. `past`: the finished trials of the search.
 
-    An earlier look is at what was open then. `outlooks` that the sampler has too are not computed again.
+    `outlooks` that the sampler has too are not computed again.
     """
     measured = [trial for trial in past if trial.outcome == "measured"]
     if len(measured) < LEAST_MEASURED or rows.size == 0:
         return None
-    gains, outlooks, problem = [], outlooks or Outlooks(), forecast.problem
-    for look in range(LOOKS):
-        before, since = past[: len(past) - look], past[len(past) - look :]
-        since_rows = [row for trial in since if (row := problem.row_of(trial.candidate)) is not None]
-        tried = [problem.row_of(trial.candidate) for trial in before]
-        opened = np.array([row for row in since_rows if row not in tried], dtype=np.int64)
-        gain = outlooks.of(forecast, np.union1d(rows, opened), before).gain
-        if gain is None or gain >= until:
-            return None
-        gains.append(gain)
+    left = (outlooks or Outlooks()).of(forecast, rows, past).left
+    if left is None or left >= until:
+        return None
     launched = len([trial for trial in past if trial.was_launched])
-    return Enough(gains[0], launched, Plateau.of(forecast.problem, past))
+    return Enough(left, launched, Plateau.of(forecast.problem, past))

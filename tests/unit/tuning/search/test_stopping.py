@@ -70,6 +70,29 @@ def test_half_of_the_launches_as_good_as_the_best_are_a_plateau(
     )
 
 
+def test_many_in_doubt_keep_a_search_going_though_none_is_promising(watcher: Any) -> None:
+    """Where the model is wrong by 10 %, no single launch is expected to give much, and the best of all that is left is.
+
+    The best of these 16 launches is 14 % behind: to end there would cost that.
+    """
+    large = world("large", 3)
+    trials = searched_until(large, None, 16, watcher).trials()
+    rows = untried_rows(large.forecast, trials)
+    outlook = Surrogate(large.forecast).outlook(rows, trials)
+    assert outlook.gain is not None
+    assert outlook.gain < UNTIL
+    assert min(large.regret(trial.candidate) for trial in trials) > 0.03
+    assert enough(large.forecast, rows, trials, UNTIL) is None
+
+
+def test_a_search_that_predicts_well_ends_soon(watcher: Any) -> None:
+    """Confirmed predictions need few launches; the same in a model that is wrong by 10 % needs many more."""
+    sure, unsure = (searched_until(world(name, 1), UNTIL, 30, watcher) for name in ("right", "switch-mild"))
+    assert sure.ended is not None
+    assert sure.ended.launched <= 9
+    assert unsure.ended is None or unsure.ended.launched > sure.ended.launched
+
+
 def test_what_the_model_takes_for_granted_is_launched_before_it_ends(made: World, watcher: Any) -> None:
     """The model says that chunked prefill costs 22 %; here it gives 8 %. It is checked among the first launches."""
     trials = searched_until(made, 0.02, 30, watcher).trials()
