@@ -26,7 +26,7 @@ from planner.cli.options import (
 from planner.errors import InputError
 from planner.study import StudySource
 
-UNTIL_WORDS = "1%, with the sampler planner"
+UNTIL_WORDS = "0.5%, with the sampler planner"
 
 
 @takes_study
@@ -43,7 +43,7 @@ def tune(
         str | None,
         typer.Option(
             "--until",
-            help="Expected gain of the best of all that is left, as 1%, below which the search ends by itself.",
+            help="Expected gain of the best of all that is left, as 0.5%, below which the search ends by itself.",
             show_default=UNTIL_WORDS,
             rich_help_panel=LIMITS,
         ),

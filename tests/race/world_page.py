@@ -118,7 +118,7 @@ def _stopping_words(runs: ByWorld) -> str:
     """What the rule saves and loses, beside the world that no rule can find and then in that world."""
     found = {name: list(each.get(OURS, {}).values()) for name, each in runs.items()}
     usual = {name: ones for name, ones in found.items() if name != NEEDLE}
-    words = f"With the rule that stops (`--until 1%`) {_saved_and_lost(usual)}" if any(usual.values()) else ""
+    words = f"With the rule that stops (`--until 0.5%`) {_saved_and_lost(usual)}" if any(usual.values()) else ""
     if found.get(NEEDLE):
         words += f"{' ' if words else ''}In `{NEEDLE}`, told apart: {_saved_and_lost({NEEDLE: found[NEEDLE]})}"
     return words
@@ -172,12 +172,13 @@ _REGRET_WORDS = """Mean, then median / 90th percentile. Launches to 2 % are medi
 mean number of the launches that failed."""
 _PAIRED_WORDS = """The mean regret of `planner` less the other's, in points, run by run, with two standard errors.
 Below zero `planner` is better; **bold** where it is worse by more than two standard errors."""
-_STOP_WORDS = """The same runs of `planner`: where `--until 1%`, the default, would have ended them. After the stop, and
-after the full run too, the finals follow as in a study, with new noise: they launch the best again, since which of the
-launched is best within their noise is not the search's to say. Lost is the regret of what is deployed after the stop
-less that after the full run, in points; below zero the stop ended better. False are stops that lost more than 3 points.
-The last columns are the same before the finals: the search's own choices. `needle` is told apart: nothing that was launched
-says anything of a candidate far better than all that is like it, so no rule finds it, short of launching everything."""
+_STOP_WORDS = """The same runs of `planner`: where `--until 0.5%`, the default, would have ended them. After the stop,
+and after the full run too, the finals follow as in a study, with new noise: they launch the best again, since which of
+the launched is best within their noise is not the search's to say. Lost is the regret of what is deployed after the
+stop less that after the full run, in points; below zero the stop ended better. False are stops that lost over 3 points.
+The last columns are the same before the finals: the search's own choices. `needle` is told apart: nothing that was
+launched says anything of a candidate far better than all that is like it, so no rule finds it, short of launching
+everything."""
 
 
 def _regrets(runs: ByWorld) -> str:

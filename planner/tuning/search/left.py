@@ -1,4 +1,4 @@
-"""What the best of all that was not launched is expected to give: `expected_left(believed, ...)`.
+"""What the best of all that is left is expected to give: `expected_left`; `expected_gain` of values that are known.
 
 In: what is believed of the points. Out: a gain, as a share. One launch's expected improvement is too little to end a
 search by: of a thousand candidates in doubt one may well be better, though none in particular is expected to be. So the
@@ -35,3 +35,15 @@ def expected_left(believed: _Posterior, sign: int, chance: Array, leader: int) -
     drawn, weights = believed.drawn(np.append(at, leader), DRAWS)
     over = np.maximum(sign * (drawn[:, :-1] - drawn[:, -1:]), 0.0) * chance[at]
     return math.expm1(float(weights @ over.max(axis=1)))
+
+
+def expected_gain(values: Array, kept: Array, chances: Array) -> Array:
+    """Expected gain of known values over the best of `kept`, each of which keeps its limits again by its chance.
+
+    If none keeps them, the best is 0. The chances are taken as independent.
+    """
+    gain, none_yet = np.zeros(len(values)), 1.0
+    for i in np.argsort(-kept):
+        gain += none_yet * chances[i] * np.maximum(values - kept[i], 0.0)
+        none_yet *= 1 - chances[i]
+    return gain + none_yet * values

@@ -15,7 +15,7 @@ from planner.trials import Trial
 from planner.tuning.search.surrogate import Outlook, Surrogate
 
 KEPT = 4
-"""Outlooks that are kept: of engines side by side each asks, with others under way."""
+"""Outlooks that are kept: the rule that stops looks at the last two launches."""
 
 
 class Outlooks:

@@ -4,6 +4,8 @@ In: a forecast, the open rows, the finished trials. Out: whether to stop, with t
 switches that were never launched are checked first: a model that is wrong about one of them expects nothing there.
 How many launches that takes depends on how well the model predicts them: launches that end otherwise than predicted
 widen the doubt about all others, and the best of many candidates in doubt is expected to give more (`left.py`).
+
+Source: Scott 2015, Multi-Armed Bandit Experiments in the Online Service Economy (value remaining in the experiment).
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from planner.study import Forecast, Problem, StudySpec
 from planner.trials import Trial, launch_noise, leveled
 from planner.tuning.search.outlooks import Outlooks
 
-UNTIL = 0.01
+UNTIL = 0.005
 """Expected gain of the best of all that is left, as a share, below which a search ends by itself."""
 LEAST_MEASURED = 6
 """Fewest measured trials of a search that ends by itself."""
 LEAST_ALIKE = 3
 """Fewest trials as good as the best that are called a plateau."""
+LOOKS = 2
+"""Launches in a row after which so little must be expected: the last one has confirmed what was believed before it."""
 
 
 def until_of(spec: StudySpec, asked: str | None) -> float | None:
@@ -86,13 +90,13 @@ class Enough:
 
 
 def parse_until(text: str) -> float:
-    """Parse `1%` into a share. Raises InputError."""
+    """Parse `0.5%` into a share. Raises InputError."""
     try:
         share = float(text.strip().removesuffix("%")) / 100
     except ValueError:
         share = math.nan
     if not text.strip().endswith("%") or not 0 < share <= 0.5:
-        raise InputError(f"--until {text}: allowed is a percentage above 0 and up to 50, for example 1%")
+        raise InputError(f"--until {text}: allowed is a percentage above 0 and up to 50, for example 0.5%")
     return share
 
 
@@ -105,13 +109,20 @@ def enough(
 ) -> Enough | None:
     """The reason to stop; None if the search should go on. `past`: the finished trials of the search.
 
-    `outlooks` that the sampler has too are not computed again.
+    An earlier look is at what was open then. `outlooks` that the sampler has too are not computed again.
     """
     measured = [trial for trial in past if trial.outcome == "measured"]
     if len(measured) < LEAST_MEASURED or rows.size == 0:
         return None
-    left = (outlooks or Outlooks()).of(forecast, rows, past).left
-    if left is None or left >= until:
-        return None
+    gains, outlooks, problem = [], outlooks or Outlooks(), forecast.problem
+    for look in range(LOOKS):
+        before, since = past[: len(past) - look], past[len(past) - look :]
+        since_rows = [row for trial in since if (row := problem.row_of(trial.candidate)) is not None]
+        tried = [problem.row_of(trial.candidate) for trial in before]
+        opened = np.array([row for row in since_rows if row not in tried], dtype=np.int64)
+        gain = outlooks.of(forecast, np.union1d(rows, opened), before).left
+        if gain is None or gain >= until:
+            return None
+        gains.append(gain)
     launched = len([trial for trial in past if trial.was_launched])
-    return Enough(left, launched, Plateau.of(forecast.problem, past))
+    return Enough(gains[0], launched, Plateau.of(problem, past))

@@ -34,7 +34,6 @@ from planner.tuning.search.gaussian_process import (
     Array,
     Switches,
     _expected_change,
-    _expected_gain,
     _expected_improvement,
     _learned,
     _log,
@@ -44,7 +43,7 @@ from planner.tuning.search.gaussian_process import (
     _Predicted,
 )
 from planner.tuning.search.leaders import leaders_of
-from planner.tuning.search.left import expected_left
+from planner.tuning.search.left import expected_gain, expected_left
 from planner.tuning.search.speed_doubts import SpeedDoubts
 from planner.tuning.search.starts import Starts, is_worth_the_risk
 
@@ -134,7 +133,7 @@ class Surrogate:
                 return Outlook(int(rows[probe]), is_probe=True)
         seconds = self._expected_s(rows, measured)
         if objective.is_known:
-            gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
+            gain = expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
             return Outlook(int(rows[np.argmax(gain / seconds)]))
         leaders = self._sign * believed.at_known
         best = float(leaders[acceptable].max())
