@@ -257,7 +257,7 @@ def _posterior(
     fixed_cross = doubt.between(points, known, doubt.points, doubt.known)
     mean, second, at_known, noises = np.zeros(len(points)), np.zeros(len(points)), np.zeros(len(known)), 0.0
     doubt_known = np.zeros((len(known), len(known)))
-    told: list[tuple[float, _Kernel, float, Array, Array]] = []
+    parts: list[_Part] = []
     for weight, kernel in _likely(seen):
         near, far = known / np.asarray(kernel.lengths), points / np.asarray(kernel.lengths)
         covariance = fixed + kernel.between(_squares(near, near), np.outer(slope_known, slope_known))
@@ -269,7 +269,8 @@ def _posterior(
         explained = np.linalg.solve(factor, cross.T)
         alone = kernel.std**2 + kernel.slope_std**2 * slope**2 + doubt.alone
         one, there, inner = cross @ weights, covariance @ weights, np.linalg.solve(factor, covariance)
-        told.append((weight, kernel, surprise, one, np.asarray(explained, dtype=np.float64)))
+        told = np.asarray(explained, dtype=np.float64)
+        parts.append(_Part(weight, kernel, surprise, one, told, points, slope, doubt))
         mean += weight * one
         second += weight * (one**2 + np.maximum(alone - (explained**2).sum(axis=0), 1e-12))
         at_known += weight * there
@@ -277,8 +278,8 @@ def _posterior(
         noises += weight * kernel.noise
     std = np.sqrt(np.maximum(second - mean**2, 1e-12))
     doubt_known -= np.outer(at_known, at_known)
-    parts = tuple(_Part(*first, one - mean, by, points, slope, doubt) for *first, one, by in told)
-    return _Posterior(predicted + mean, std, predicted_known + at_known, doubt_known, noises, parts)
+    apart = tuple(replace(part, beside=part.beside - mean) for part in parts)
+    return _Posterior(predicted + mean, std, predicted_known + at_known, doubt_known, noises, apart)
 
 
 def _likely(seen: _Seen) -> list[tuple[float, _Kernel]]:
