@@ -103,8 +103,8 @@ def test_the_answer_names_what_is_behind_and_what_a_stop_lost() -> None:
     assert "lower by more than two standard errors in 2 of 6 comparisons" in text
     assert "worse in 2: needle at 6 (+10.0 points), needle at 12 (+10.0 points)" in text
     assert "(`--until 0.5%`) 0 % of the launches are saved at +0.0 points of mean regret" in text
-    assert "told apart: 67 % of the launches are saved at +21.5 points of mean regret of what is deployed; " in text
-    assert "3 points: 4 of 4 (needle 4); before the finals +21.5 points and 4 of 4 (needle 4)" in text
+    assert "told apart: 67 % of the launches are saved at +21.5 points of mean regret; " in text
+    assert "3 points: 4 of 4 (needle 4); of what the finals deploy +21.5 points and 4 of 4 (needle 4)" in text
     assert "**+10.0 ± 0.0**" in world_page.section(runs)
 
 

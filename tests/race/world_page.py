@@ -128,9 +128,9 @@ def _saved_and_lost(found: Mapping[str, Sequence[Run]]) -> str:
     ours = [run for ones in found.values() for run in ones]
     saved = fmean(1 - _stop(run) / len(run.regret) for run in ours)
     return (
-        f"{_percent(saved)} of the launches are saved at {_points(fmean(map(_lost, ours)))} of mean regret of what is "
-        f"deployed; stops that lost more than {FALSE_STOP * 100:g} points: {_false_words(found, _lost)}; before the "
-        f"finals {_points(fmean(map(_lost_by_search, ours)))} and {_false_words(found, _lost_by_search)}."
+        f"{_percent(saved)} of the launches are saved at {_points(fmean(map(_lost, ours)))} of mean regret; stops that "
+        f"lost more than {FALSE_STOP * 100:g} points: {_false_words(found, _lost)}; of what the finals deploy "
+        f"{_points(fmean(map(_lost_deployed, ours)))} and {_false_words(found, _lost_deployed)}."
     )
 
 
@@ -146,13 +146,13 @@ def _stop(run: Run) -> int:
 
 
 def _lost(run: Run) -> float:
-    """Regret of what the finals deploy after the stop, less that after the full run; the search's own without them."""
-    return _lost_by_search(run) if run.deployed is None else run.deployed[0] - run.deployed[1]
-
-
-def _lost_by_search(run: Run) -> float:
     """Regret of the search's own choice at the stop less that of the full run."""
     return run.after(_stop(run)) - run.regret[-1]
+
+
+def _lost_deployed(run: Run) -> float:
+    """Regret of what the finals deploy after the stop, less that after the full run; the search's own without them."""
+    return _lost(run) if run.deployed is None else run.deployed[0] - run.deployed[1]
 
 
 def section(runs: ByWorld) -> str:
@@ -172,13 +172,12 @@ _REGRET_WORDS = """Mean, then median / 90th percentile. Launches to 2 % are medi
 mean number of the launches that failed."""
 _PAIRED_WORDS = """The mean regret of `planner` less the other's, in points, run by run, with two standard errors.
 Below zero `planner` is better; **bold** where it is worse by more than two standard errors."""
-_STOP_WORDS = """The same runs of `planner`: where `--until 0.5%`, the default, would have ended them. After the stop,
-and after the full run too, the finals follow as in a study, with new noise: they launch the best again, since which of
-the launched is best within their noise is not the search's to say. Lost is the regret of what is deployed after the
-stop less that after the full run, in points; below zero the stop ended better. False are stops that lost over 3 points.
-The last columns are the same before the finals: the search's own choices. `needle` is told apart: nothing that was
-launched says anything of a candidate far better than all that is like it, so no rule finds it, short of launching
-everything."""
+_STOP_WORDS = """The same runs of `planner`: where `--until 0.5%`, the default, would have ended them. Lost is the
+regret of the search's choice at that launch less that of the full run, in points; below zero the stop chose better.
+False are stops that lost more than 3 points. The last columns are the same of what is deployed when the finals follow,
+as in a study and with new noise, after the stop and after the full run: they launch the best again, and keep the
+default where launches differ too much to be sure of more. `needle` is told apart: nothing that was launched says
+anything of a candidate far better than all that is like it, so no rule finds it, short of launching everything."""
 
 
 def _regrets(runs: ByWorld) -> str:
@@ -216,19 +215,19 @@ def _cell(one: Difference) -> str:
 
 def _stops(runs: ByWorld) -> str:
     head = ["world", "stopped", "launches, median / 90th percentile", "saved", "lost, mean", "lost, most", "false"]
-    head += ["before finals: lost, mean", "false"]
+    head += ["deployed: lost, mean", "false"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     found = [(name, list(each.get(OURS, {}).values())) for name, each in runs.items()]
-    every = [run for name, ones in found if name != NEEDLE for run in ones]
-    for name, ones in [*found, (f"all but {NEEDLE}", every)]:
+    usual, every = ([run for name, ones in found if name not in left for run in ones] for left in ((NEEDLE,), ()))
+    for name, ones in [*found, (f"all but {NEEDLE}", usual), ("all", every)]:
         if not ones:
             continue
-        lost, before = ([of(run) for run in ones] for of in (_lost, _lost_by_search))
+        lost, after = ([of(run) for run in ones] for of in (_lost, _lost_deployed))
         counts = " / ".join(f"{one:.0f}" for one in percentiles([_stop(run) for run in ones], 50, 90))
         stopped = f"{sum(run.stopped is not None for run in ones)} of {len(ones)}"
         saved = _percent(fmean(1 - _stop(run) / len(run.regret) for run in ones))
-        false, early = (f"{sum(one > FALSE_STOP for one in each)} of {len(ones)}" for each in (lost, before))
-        figures = [f"{100 * fmean(lost):+.1f}", f"{100 * max(lost):+.1f}", false, f"{100 * fmean(before):+.1f}", early]
+        false, late = (f"{sum(one > FALSE_STOP for one in each)} of {len(ones)}" for each in (lost, after))
+        figures = [f"{100 * fmean(lost):+.1f}", f"{100 * max(lost):+.1f}", false, f"{100 * fmean(after):+.1f}", late]
         lines.append([name, stopped, counts, saved, *figures])
     return _rows(lines)
 
