@@ -119,11 +119,11 @@ def tune(
 
     `backend` is docker, process or simulated. Results go to `folder`, by default the folder of the study's file, else
     studies/NAME; a folder that holds another study is refused. `checks`: whether the machine is checked before the
-    first launch, as `planner doctor` does. The search ends by itself once no launch is expected to gain `until` ("0.5%"
-    with the sampler planner), unless `keep_going`. `hours` of wall clock and a `budget` of GPU hours bound all launches
-    of the study, earlier calls and the finals included. `quiet` suppresses what the command prints. Call it from the
-    main thread: SIGTERM and Ctrl-C stop the engines and then raise KeyboardInterrupt; finished trials are kept. Raises
-    InputError, BackendError.
+    first launch, as `planner doctor` does. The search ends by itself once the best of all that is left is expected to
+    gain less than `until` ("0.5%" with the sampler planner), unless `keep_going`. `hours` of wall clock and a `budget`
+    of GPU hours bound all launches of the study, earlier calls and the finals included. `quiet` suppresses what the
+    command prints. Call it from the main thread: SIGTERM and Ctrl-C stop the engines and then raise KeyboardInterrupt;
+    finished trials are kept. Raises InputError, BackendError.
     """
     from planner.doctor import check_before_launch
     from planner.launch import with_version_here

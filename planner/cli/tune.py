@@ -43,7 +43,7 @@ def tune(
         str | None,
         typer.Option(
             "--until",
-            help="Expected gain of the most promising launch, as 0.5%, below which the search ends by itself.",
+            help="Expected gain of the best of all that is left, as 0.5%, below which the search ends by itself.",
             show_default=UNTIL_WORDS,
             rich_help_panel=LIMITS,
         ),

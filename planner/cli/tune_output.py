@@ -54,7 +54,8 @@ class Carried:
         lines = [f"quality     answers compared on {prompts}"] if prompts is not None else []
         if plan.until is not None:
             lines.append(
-                f"until       no launch is expected to gain {plan.until * 100:g} %, or all trials are launched"
+                f"until       all that is left is expected to gain less than {plan.until * 100:g} %, "
+                "or all trials are launched"
             )
         if (budget := plan.budget_words) is not None:
             lines.append(f"budget      {budget}")

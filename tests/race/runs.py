@@ -20,6 +20,7 @@ from planner.tuning.search.search import Search
 from planner.tuning.search.stopping import until_of
 from planner.tuning.search.surrogate import Surrogate
 from tests.forecasts import forecast_of
+from tests.race.answers import deployed
 from tests.race.landscapes import Landscape
 from tests.race.searchers import make_searcher
 
@@ -37,6 +38,8 @@ class Run:
     """Whether each launch failed; empty where it was not noted."""
     stopped: int | None = None
     """Launches after which the stopping rule would have ended the search; None: it would not, or has no say."""
+    deployed: tuple[float, float] | None = None
+    """Regret of what the finals deploy, after the launches up to `stopped` and after all; None if it was not noted."""
 
     def after(self, launches: int) -> float:
         """A searcher that stopped early keeps its last choice."""
@@ -82,11 +85,18 @@ def race(problem: Problem, name: str, seed: int, measure: MakeMeasure, launches:
     trials = run_study(problem, search, executor, launches, QUIET)  # type: ignore[arg-type]
     launched = [trial for trial in trials if trial.was_launched]
     best = [best_trial(problem, launched[: i + 1]) for i in range(len(launched))]
+    stopped = search.stopped if isinstance(search, Watched) else None
+
+    def answer(count: int) -> float:
+        chosen = deployed(forecast_of(problem), launched[:count], measure(problem))
+        return 1.0 if chosen is None else regret(chosen)
+
     return Run(
         regret=tuple(1.0 if one is None else regret(one.candidate) for one in best),
         seconds=tuple(np.cumsum([trial.start_s + trial.benchmark_s for trial in launched]).tolist()),
         failed=tuple(trial.outcome == "failed" for trial in launched),
-        stopped=search.stopped if isinstance(search, Watched) else None,
+        stopped=stopped,
+        deployed=None if stopped is None else (answer(stopped), answer(len(launched))),
     )
 
 

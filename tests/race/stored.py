@@ -131,4 +131,5 @@ def _rounded(one: Run) -> Run:
         tuple(round(value, 1) for value in one.seconds),
         one.failed,
         one.stopped,
+        None if one.deployed is None else (round(one.deployed[0], DIGITS), round(one.deployed[1], DIGITS)),
     )

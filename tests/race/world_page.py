@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from tests.race.runs import Run, percentiles
 from tests.race.searchers import LABELS
 
-RIGHT = "right"
+RIGHT, NEEDLE = "right", "needle"
 OURS, RIVALS = "planner", ("random", "tpe", "gp")
 BUDGETS = (6, 12, 30)
 CLOSE = 0.02
@@ -115,16 +115,30 @@ def _right_words(runs: ByWorld) -> str:
 
 
 def _stopping_words(runs: ByWorld) -> str:
-    ours = [(name, seed, run) for name, each in runs.items() for seed, run in each.get(OURS, {}).items()]
-    saved = fmean(1 - _stop(run) / len(run.regret) for *_, run in ours)
-    lost = fmean(_lost(run) for *_, run in ours)
-    false = Counter(name for name, _, run in ours if _lost(run) > FALSE_STOP)
-    named = ", ".join(f"{name} {count}" for name, count in false.most_common())
-    words = f"{false.total()} of {len(ours)} ({named})" if false else f"none of {len(ours)}"
+    """What the rule saves and loses, beside the world that no rule can find and then in that world."""
+    found = {name: list(each.get(OURS, {}).values()) for name, each in runs.items()}
+    usual = {name: ones for name, ones in found.items() if name != NEEDLE}
+    words = f"With the rule that stops (`--until 0.5%`) {_saved_and_lost(usual)}" if any(usual.values()) else ""
+    if found.get(NEEDLE):
+        words += f"{' ' if words else ''}In `{NEEDLE}`, told apart: {_saved_and_lost({NEEDLE: found[NEEDLE]})}"
+    return words
+
+
+def _saved_and_lost(found: Mapping[str, Sequence[Run]]) -> str:
+    ours = [run for ones in found.values() for run in ones]
+    saved = fmean(1 - _stop(run) / len(run.regret) for run in ours)
     return (
-        f"With the rule that stops (`--until 0.5%`) {_percent(saved)} of the launches are saved at {_points(lost)} of "
-        f"mean regret; stops that lost more than {FALSE_STOP * 100:g} points: {words}."
+        f"{_percent(saved)} of the launches are saved at {_points(fmean(map(_lost, ours)))} of mean regret; stops that "
+        f"lost more than {FALSE_STOP * 100:g} points: {_false_words(found, _lost)}; of what the finals deploy "
+        f"{_points(fmean(map(_lost_deployed, ours)))} and {_false_words(found, _lost_deployed)}."
     )
+
+
+def _false_words(found: Mapping[str, Sequence[Run]], lost: Callable[[Run], float]) -> str:
+    false = Counter({name: sum(lost(run) > FALSE_STOP for run in ones) for name, ones in found.items()})
+    named = ", ".join(f"{name} {count}" for name, count in false.most_common() if count)
+    every = sum(map(len, found.values()))
+    return f"{false.total()} of {every} ({named})" if named else f"none of {every}"
 
 
 def _stop(run: Run) -> int:
@@ -132,8 +146,13 @@ def _stop(run: Run) -> int:
 
 
 def _lost(run: Run) -> float:
-    """Regret at the stop less that of the full run."""
+    """Regret of the search's own choice at the stop less that of the full run."""
     return run.after(_stop(run)) - run.regret[-1]
+
+
+def _lost_deployed(run: Run) -> float:
+    """Regret of what the finals deploy after the stop, less that after the full run; the search's own without them."""
+    return _lost(run) if run.deployed is None else run.deployed[0] - run.deployed[1]
 
 
 def section(runs: ByWorld) -> str:
@@ -154,8 +173,11 @@ mean number of the launches that failed."""
 _PAIRED_WORDS = """The mean regret of `planner` less the other's, in points, run by run, with two standard errors.
 Below zero `planner` is better; **bold** where it is worse by more than two standard errors."""
 _STOP_WORDS = """The same runs of `planner`: where `--until 0.5%`, the default, would have ended them. Lost is the
-regret at that launch less the regret of the full run, in points; below zero the stop chose better. False are stops
-that lost more than 3 points."""
+regret of the search's choice at that launch less that of the full run, in points; below zero the stop chose better.
+False are stops that lost more than 3 points. The last columns are the same of what is deployed when the finals follow,
+as in a study and with new noise, after the stop and after the full run: they launch the best again, and keep the
+default where launches differ too much to be sure of more. `needle` is told apart: nothing that was launched says
+anything of a candidate far better than all that is like it, so no rule finds it, short of launching everything."""
 
 
 def _regrets(runs: ByWorld) -> str:
@@ -193,17 +215,20 @@ def _cell(one: Difference) -> str:
 
 def _stops(runs: ByWorld) -> str:
     head = ["world", "stopped", "launches, median / 90th percentile", "saved", "lost, mean", "lost, most", "false"]
+    head += ["deployed: lost, mean", "false"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    every = [run for each in runs.values() for run in each.get(OURS, {}).values()]
-    for name, ones in [*((name, list(each.get(OURS, {}).values())) for name, each in runs.items()), ("all", every)]:
+    found = [(name, list(each.get(OURS, {}).values())) for name, each in runs.items()]
+    usual, every = ([run for name, ones in found if name not in left for run in ones] for left in ((NEEDLE,), ()))
+    for name, ones in [*found, (f"all but {NEEDLE}", usual), ("all", every)]:
         if not ones:
             continue
-        lost = [_lost(run) for run in ones]
+        lost, after = ([of(run) for run in ones] for of in (_lost, _lost_deployed))
         counts = " / ".join(f"{one:.0f}" for one in percentiles([_stop(run) for run in ones], 50, 90))
         stopped = f"{sum(run.stopped is not None for run in ones)} of {len(ones)}"
         saved = _percent(fmean(1 - _stop(run) / len(run.regret) for run in ones))
-        false = f"{sum(one > FALSE_STOP for one in lost)} of {len(ones)}"
-        lines.append([name, stopped, counts, saved, f"{100 * fmean(lost):+.1f}", f"{100 * max(lost):+.1f}", false])
+        false, late = (f"{sum(one > FALSE_STOP for one in each)} of {len(ones)}" for each in (lost, after))
+        figures = [f"{100 * fmean(lost):+.1f}", f"{100 * max(lost):+.1f}", false, f"{100 * fmean(after):+.1f}", late]
+        lines.append([name, stopped, counts, saved, *figures])
     return _rows(lines)
 
 

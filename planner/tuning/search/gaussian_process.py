@@ -31,6 +31,8 @@ LENGTH_DOUBT = 1.0
 """Prior standard deviation of a length scale's logarithm, around a scale of 1."""
 NOISE_FACTORS, NOISE_DOUBT = (0.5, 1.0, 2.0, 4.0), 0.7
 """Candidates for the noise, as multiples of the expected noise, and the prior's standard deviation of their log."""
+SURPRISE_WEIGHT = 4.0
+"""Launches with errors as expected that count beside those seen, when the size of the errors is learned. A guess."""
 AVERAGED = 6
 """Kernels that a posterior is averaged over."""
 SAME = 1e-9
@@ -95,6 +97,10 @@ class _Doubt:
             covariance += SWITCH_STD**2 * (_squares(a[:, columns], b[:, columns]) < SAME)
         return covariance if along_a is None or along_b is None else np.asarray(covariance + along_a @ along_b.T)
 
+    def along(self, at: NDArray[np.int64]) -> Array | None:
+        """Slopes of these points."""
+        return None if self.points is None else self.points[at]
+
     @property
     def alone(self) -> Array | float:
         """Variance of each point that it makes."""
@@ -128,18 +134,6 @@ def _learned(
     return replace(found, mean=found.mean + sure_points, at_known=found.at_known + sure_known)
 
 
-def _expected_gain(values: Array, kept: Array, chances: Array) -> Array:
-    """Expected gain of known values over the best of `kept`, each of which keeps its limits again by its chance.
-
-    If none keeps them, the best is 0. The chances are taken as independent.
-    """
-    gain, none_yet = np.zeros(len(values)), 1.0
-    for i in np.argsort(-kept):
-        gain += none_yet * chances[i] * np.maximum(values - kept[i], 0.0)
-        none_yet *= 1 - chances[i]
-    return gain + none_yet * values
-
-
 # --- the process ---
 
 
@@ -154,6 +148,19 @@ class _Posterior:
     """Covariance of the logarithms at the measured candidates.  # (num_measured, num_measured)"""
     noise: float = CERTAIN
     """Standard deviation of the logarithm of one launch's value, as learned."""
+    parts: tuple[_Part, ...] = ()
+    """What each kernel believes; empty where the values are known exactly."""
+
+    def drawn(self, at: NDArray[np.int64], count: int) -> tuple[Array, Array]:
+        """About `count` draws of the logarithms at these points, what they have in common included, and their weights.
+
+        # (num_draws, len(at)), (num_draws,). The same each time.
+        """
+        rng = np.random.default_rng(0)
+        counts = [max(1, round(part.weight * count)) for part in self.parts]
+        drawn = [part.drawn(at, number, rng) for part, number in zip(self.parts, counts, strict=True)]
+        weights = [np.full(number, part.weight / number) for part, number in zip(self.parts, counts, strict=True)]
+        return self.mean[at] + np.vstack(drawn), np.concatenate(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +186,40 @@ class _Kernel:
 
     def log_noise_prior(self, expected: float) -> float:
         return -0.5 * (math.log(self.noise / expected) / NOISE_DOUBT) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one kernel believes of the points, beside what all kernels together do."""
+
+    weight: float
+    kernel: _Kernel
+    surprise: float
+    """Size of the launches' errors relative to what the kernel expected of them."""
+    beside: Array
+    """Its mean less that of all kernels.  # (num_points,)"""
+    explained: Array
+    """What the measured candidates tell of the points: the factor of its square is taken off their covariance.
+
+    # (num_measured, num_points)
+    """
+    points: Array
+    slope: Array
+    doubt: _Doubt
+
+    def drawn(self, at: NDArray[np.int64], count: int, rng: np.random.Generator) -> Array:
+        """Draws of the logarithms at these points, less the mean of all kernels.  # (count, len(at))
+
+        The doubt is scaled by the surprise: where launches ended nearer to what was predicted of them than the kernel
+        expected, so will the others. Source: Shah, Wilson & Ghahramani 2014, Student-t Processes as Alternatives to
+        Gaussian Processes, eq. 4 (the posterior's scale).
+        """
+        points, slope, told = self.points[at], self.slope[at], self.explained[:, at]
+        far, along = points / np.asarray(self.kernel.lengths), self.doubt.along(at)
+        covariance = self.doubt.between(points, points, along, along) - told.T @ told
+        covariance += self.kernel.between(_squares(far, far), np.outer(slope, slope))
+        drawn = rng.standard_normal((count, len(at))) @ cholesky(covariance).T
+        return np.asarray(self.beside[at] + self.surprise * drawn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,15 +257,20 @@ def _posterior(
     fixed_cross = doubt.between(points, known, doubt.points, doubt.known)
     mean, second, at_known, noises = np.zeros(len(points)), np.zeros(len(points)), np.zeros(len(known)), 0.0
     doubt_known = np.zeros((len(known), len(known)))
+    parts: list[_Part] = []
     for weight, kernel in _likely(seen):
         near, far = known / np.asarray(kernel.lengths), points / np.asarray(kernel.lengths)
         covariance = fixed + kernel.between(_squares(near, near), np.outer(slope_known, slope_known))
         factor = cholesky(covariance + kernel.noise**2 * np.eye(len(known)) + shared)
-        weights = np.linalg.solve(factor.T, np.linalg.solve(factor, seen.residuals))
+        whitened = np.linalg.solve(factor, seen.residuals)
+        weights = np.linalg.solve(factor.T, whitened)
+        surprise = math.sqrt((SURPRISE_WEIGHT + float(whitened @ whitened)) / (SURPRISE_WEIGHT + len(known)))
         cross = fixed_cross + kernel.between(_squares(far, near), np.outer(slope, slope_known))
         explained = np.linalg.solve(factor, cross.T)
         alone = kernel.std**2 + kernel.slope_std**2 * slope**2 + doubt.alone
         one, there, inner = cross @ weights, covariance @ weights, np.linalg.solve(factor, covariance)
+        told = np.asarray(explained, dtype=np.float64)
+        parts.append(_Part(weight, kernel, surprise, one, told, points, slope, doubt))
         mean += weight * one
         second += weight * (one**2 + np.maximum(alone - (explained**2).sum(axis=0), 1e-12))
         at_known += weight * there
@@ -232,7 +278,8 @@ def _posterior(
         noises += weight * kernel.noise
     std = np.sqrt(np.maximum(second - mean**2, 1e-12))
     doubt_known -= np.outer(at_known, at_known)
-    return _Posterior(predicted + mean, std, predicted_known + at_known, doubt_known, noises)
+    apart = tuple(replace(part, beside=part.beside - mean) for part in parts)
+    return _Posterior(predicted + mean, std, predicted_known + at_known, doubt_known, noises, apart)
 
 
 def _likely(seen: _Seen) -> list[tuple[float, _Kernel]]:

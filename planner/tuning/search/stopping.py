@@ -1,9 +1,11 @@
-"""When a search may end before its last trial: what is left is expected to give less than it costs to look.
+"""When a search may end before its last trial: the best of all that is left is expected to give too little.
 
 In: a forecast, the open rows, the finished trials. Out: whether to stop, with the figures that say why. Values of
 switches that were never launched are checked first: a model that is wrong about one of them expects nothing there.
+How many launches that takes depends on how well the model predicts them: launches that end otherwise than predicted
+widen the doubt about all others, and the best of many candidates in doubt is expected to give more (`left.py`).
 
-Source: Nguyen et al. 2017, Regret for Expected Improvement over the Best-Observed Value and Stopping Condition.
+Source: Scott 2015, Multi-Armed Bandit Experiments in the Online Service Economy (value remaining in the experiment).
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from planner.trials import Trial, launch_noise, leveled
 from planner.tuning.search.outlooks import Outlooks
 
 UNTIL = 0.005
-"""Expected gain of the most promising launch, as a share, below which a search ends by itself."""
+"""Expected gain of the best of all that is left, as a share, below which a search ends by itself."""
 LEAST_MEASURED = 6
 """Fewest measured trials of a search that ends by itself."""
 LEAST_ALIKE = 3
 """Fewest trials as good as the best that are called a plateau."""
 LOOKS = 2
-"""Launches in a row after which so little must be expected."""
+"""Launches in a row after which so little must be expected: the last one has confirmed what was believed before it."""
 
 
 def until_of(spec: StudySpec, asked: str | None) -> float | None:
@@ -74,7 +76,7 @@ class Enough:
     """Why a search ended before its last trial."""
 
     gain: float
-    """Expected gain of the most promising launch that is left, as a share."""
+    """Expected gain of the best of all that is left, as a share."""
     launched: int
     plateau: Plateau
 
@@ -82,7 +84,7 @@ class Enough:
         """`stopped after 11 of 30 launches: ...`."""
         plateau = f"; {self.plateau.words}" if self.plateau.is_one else ""
         return (
-            f"stopped after {self.launched} of {target} launches: the most promising one left is expected to give "
+            f"stopped after {self.launched} of {target} launches: the best of all that is left is expected to give "
             f"{self.gain:+.1%}, less than {until * 100:g} % (--until); --keep-going searches on{plateau}"
         )
 
@@ -118,9 +120,9 @@ def enough(
         since_rows = [row for trial in since if (row := problem.row_of(trial.candidate)) is not None]
         tried = [problem.row_of(trial.candidate) for trial in before]
         opened = np.array([row for row in since_rows if row not in tried], dtype=np.int64)
-        gain = outlooks.of(forecast, np.union1d(rows, opened), before).gain
+        gain = outlooks.of(forecast, np.union1d(rows, opened), before).left
         if gain is None or gain >= until:
             return None
         gains.append(gain)
     launched = len([trial for trial in past if trial.was_launched])
-    return Enough(gains[0], launched, Plateau.of(forecast.problem, past))
+    return Enough(gains[0], launched, Plateau.of(problem, past))

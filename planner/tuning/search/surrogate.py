@@ -34,7 +34,6 @@ from planner.tuning.search.gaussian_process import (
     Array,
     Switches,
     _expected_change,
-    _expected_gain,
     _expected_improvement,
     _learned,
     _log,
@@ -44,6 +43,7 @@ from planner.tuning.search.gaussian_process import (
     _Predicted,
 )
 from planner.tuning.search.leaders import leaders_of
+from planner.tuning.search.left import expected_gain, expected_left
 from planner.tuning.search.speed_doubts import SpeedDoubts
 from planner.tuning.search.starts import Starts, is_worth_the_risk
 
@@ -78,6 +78,8 @@ class Outlook:
     gain: float | None = None
     """Expected gain of the most promising row over the best so far, as a share; None if that cannot be said yet, or the
     objective is known before a launch."""
+    left: float | None = None
+    """Expected gain of the best of all rows over the best so far (`left.py`); None where `gain` is."""
 
 
 class Surrogate:
@@ -107,46 +109,49 @@ class Surrogate:
         past = self._telling([as_on_one_host(self._problem, trial) for trial in past])
         starts = self._starts(rows, past)
         launched = [trial for trial in past if trial.was_launched]
-        safe = is_worth_the_risk(starts, sum(t.outcome == "failed" for t in launched), len(launched))
-        rows, starts = rows[safe], starts[safe]
+        safe = np.flatnonzero(is_worth_the_risk(starts, sum(t.outcome == "failed" for t in launched), len(launched)))
         past = [*past, *self._as_believed(pending, past)]
         measured = _measured(past)
         if not measured:
-            predicted = self._predicted_grid.at(rows).metrics
+            predicted = self._predicted_grid.at(rows[safe]).metrics
             value = self._sign * _log(objective.powers, predicted)
-            return Outlook(int(rows[np.argmax(value + np.log(self._kept(predicted) * starts))]))
+            return Outlook(int(rows[safe][np.argmax(value + np.log(self._kept(predicted) * starts[safe]))]))
         known = np.array([self._candidate_features(t.candidate) for t in measured])
-        is_new = self._are_new(rows, known)
-        rows, starts = rows[is_new], starts[is_new]
         points = np.vstack([self._grid_features()[rows], known])  # measured ones may turn out differently next time
         believed, chance = self._learned_from(measured, known, rows, points)
         count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
-        mean, std = self._sign * believed.mean[:count], believed.std[:count]
-        chance, again = chance[:count] * starts, chance[count:]
+        again, is_new = chance[count:], self._are_new(rows, known)
+        every = chance[:count] * starts * is_new  # what is left, though it may be too risky to be the next
+        at = safe[is_new[safe]] if is_new[safe].any() else safe
+        rows, chance, points = rows[at], chance[at] * starts[at], points[at]
+        mean, std = self._sign * believed.mean[at], believed.std[at]
         if not acceptable.any():
             return Outlook(int(rows[np.argmax(chance * np.exp(mean - mean.mean()))]))
         if len(measured) >= PROBED_AFTER:
-            probe = self._probe(points[:count], known, mean + np.log(np.maximum(chance, 1e-12)))
+            probe = self._probe(points, known, mean + np.log(np.maximum(chance, 1e-12)))
             if probe is not None:
                 return Outlook(int(rows[probe]), is_probe=True)
         seconds = self._expected_s(rows, measured)
         if objective.is_known:
-            gain = _expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
+            gain = expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
             return Outlook(int(rows[np.argmax(gain / seconds)]))
         leaders = self._sign * believed.at_known
         best = float(leaders[acceptable].max())
         share = math.expm1(float((_expected_improvement(mean, std, best) * chance).max()))
+        leader = count + int(np.flatnonzero(acceptable)[np.argmax(leaders[acceptable])])
+        left = expected_left(believed, self._sign, every, leader)
         shown = _expected_improvement(mean, _moved(std, believed.noise), best) * chance / seconds
-        old, at = leaders_of(self._problem, measured, pending)
-        change = _expected_change(leaders[at], believed.doubt_at_known[np.ix_(at, at)], believed.noise) * again[at]
+        old, ones = leaders_of(self._problem, measured, pending)
+        doubt = believed.doubt_at_known[np.ix_(ones, ones)]
+        change = _expected_change(leaders[ones], doubt, believed.noise) * again[ones]
         if share < NOTHING_LEFT and change.max(initial=0.0) < NOTHING_LEFT:
-            return Outlook(int(rows[np.argmax(std * chance / seconds)]), gain=share)
+            return Outlook(int(rows[np.argmax(std * chance / seconds)]), gain=share, left=left)
         if not len(old):
-            return Outlook(int(rows[np.argmax(shown)]), gain=share)
+            return Outlook(int(rows[np.argmax(shown)]), gain=share, left=left)
         change = change / self._expected_s(old, measured)
         is_again = change.max() > shown.max()
         row = int(old[np.argmax(change)] if is_again else rows[np.argmax(shown)])
-        return Outlook(row, is_again=bool(is_again), gain=share)
+        return Outlook(row, is_again=bool(is_again), gain=share, left=left)
 
     def _learned_from(
         self,

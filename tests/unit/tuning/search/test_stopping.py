@@ -10,13 +10,16 @@ import pytest
 
 from planner.errors import InputError
 from planner.study.problem import Problem
+from planner.trials import engine_s
 from planner.trials.trial import num_launched, searched
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
+from planner.tuning.measure import simulated
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.search import Search
 from planner.tuning.search.stopping import LEAST_MEASURED, UNTIL, Plateau, enough, parse_until, until_of
 from planner.tuning.search.surrogate import Surrogate
+from planner.units import HOUR_S
 from tests.forecasts import forecast_of
 from tests.race.worlds import CHUNKED, World, world
 
@@ -68,6 +71,44 @@ def test_half_of_the_launches_as_good_as_the_best_are_a_plateau(
     assert found.words.startswith(
         f"a plateau: {alike} of {len(values)} launches lie within {found.noise:.1%} of the best"
     )
+
+
+def test_many_in_doubt_keep_a_search_going_though_none_is_promising(watcher: Any) -> None:
+    """Where the model is wrong by 10 %, no single launch is expected to give much, and the best of all that is left is.
+
+    The best of these 16 launches is 14 % behind: to end there would cost that.
+    """
+    large = world("large", 3)
+    trials = searched_until(large, None, 16, watcher).trials()
+    rows = untried_rows(large.forecast, trials)
+    outlook = Surrogate(large.forecast).outlook(rows, trials)
+    assert outlook.gain is not None
+    assert outlook.gain < UNTIL
+    assert min(large.regret(trial.candidate) for trial in trials) > 0.03
+    assert enough(large.forecast, rows, trials, UNTIL) is None
+
+
+def test_a_search_that_predicts_well_ends_sooner(watcher: Any) -> None:
+    """Few launches that end as predicted suffice; where the model is wrong about one switch it takes more."""
+    sure, unsure = (searched_until(world(name, 1), UNTIL, 30, watcher) for name in ("right", "switch-mild"))
+    assert sure.ended is not None
+    assert sure.ended.launched <= 9
+    assert unsure.ended is None or unsure.ended.launched > sure.ended.launched
+
+
+def test_the_first_study_costs_at_most_two_fifths_of_all_its_launches(watcher: Any) -> None:
+    """Thirty launches and eight of the finals took 15.5 engine hours; its finals of three take nine."""
+    forecast = world("large", 0).forecast  # of that study
+    search = Search.open(forecast, None)
+    search.until = UNTIL
+    executor = LocalExecutor(forecast.problem, simulated(forecast), watcher.stage, "simulated")
+    trials = run_study(forecast.problem, search, executor, 30, watcher)
+    assert search.ended is not None
+    spent_s = sum(map(engine_s, trials))
+    finals_s = 9 * spent_s / len(trials)
+    assert spent_s + finals_s < 0.4 * 15.5 * HOUR_S
+    best = max(trial.value or 0.0 for trial in trials)
+    assert best > 0.99 * 22.84  # of thirty launches
 
 
 def test_what_the_model_takes_for_granted_is_launched_before_it_ends(made: World, watcher: Any) -> None:

@@ -14,7 +14,8 @@ from planner.estimate.memory.calibration import predicted_figures
 from planner.study.problem import Problem
 from planner.trials.trial import Provenance, Trial
 from planner.tuning.search import surrogate
-from planner.tuning.search.gaussian_process import _expected_gain, _expected_improvement, _posterior
+from planner.tuning.search.gaussian_process import _expected_improvement, _posterior
+from planner.tuning.search.left import expected_gain
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.surrogate import Surrogate
 from tests.forecasts import forecast_of, grid_of
@@ -207,7 +208,7 @@ def test_the_largest_context_is_closed_in_on(make_problem: Make, border: int) ->
 def test_a_known_value_gains_over_what_keeps_its_limits_again(
     kept: list[float], chances: list[float], gain: list[float]
 ) -> None:
-    found = _expected_gain(np.array([10.0, 20.0]), np.array(kept), np.array(chances))
+    found = expected_gain(np.array([10.0, 20.0]), np.array(kept), np.array(chances))
     assert found.tolist() == pytest.approx(gain)
 
 
