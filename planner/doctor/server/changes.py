@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import msgspec
 from packaging.version import Version
 
-from planner.engine import FIELDS, convert_settings, flag, serve_args, settings
+from planner.engine import FIELDS, convert_settings, flag_words, settings
 from planner.study import LAYOUT, Candidate, Forecast, Problem, Value, parse_layout, values_of
 from planner.workload import Workload
 
@@ -89,8 +89,4 @@ def _changed(own: Candidate, name: str, value: Value) -> Candidate:
 
 
 def _words(name: str, value: Value, version: Version) -> str:
-    if name == LAYOUT:
-        return f"{LAYOUT} {value}"
-    if value is None:
-        return f"no {flag(name)}"
-    return " ".join(serve_args(convert_settings({name: value}, name), version)) or flag(name)
+    return f"{LAYOUT} {value}" if name == LAYOUT else flag_words(name, value, version)
