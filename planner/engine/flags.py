@@ -24,7 +24,7 @@ def flag(field: str) -> str:
 def flag_words(field: str, value: Any, version: Version) -> str:
     """A setting as a person types it: `--max-model-len 8192`, `--no-enable-prefix-caching`, `without --swap-space`."""
     found = release_of(version).flag(flag(field))
-    words = [flag(field), str(value)] if found is None else _spell(found, value)
+    words = [] if value is None else [flag(field), str(value)] if found is None else _spell(found, value)
     return shlex.join(words) or f"without {flag(field)}"
 
 
