@@ -57,6 +57,8 @@ BOUNDS = {
 below 8 sequences little is gained, as below 512 tokens a step. A hybrid's sequences may go down to its states."""
 FEW_SEQS, HIGH_UTILIZATION = 32, 0.95
 """Sequences and utilisation that another change is combined with."""
+MOST_TENSOR = 32
+"""Largest tensor parallel size of advice, four hosts of eight cards: a million cards would give as many points."""
 MOST_CARDS = 8
 """Most cards of one host that advice goes up to."""
 HEADROOM_BYTES = 1 << 29
@@ -264,9 +266,9 @@ def _layouts(setup: Setup, base: Answer, for_starting: bool) -> Move:
 
 
 def parallel_sizes(cards: int, layers: int) -> Iterator[tuple[int, int]]:
-    """Tensor and pipeline parallel sizes that need at most this number of cards."""
+    """Tensor and pipeline parallel sizes, each up to what is advised, that need at most this number of cards."""
     for pp in range(1, min(cards, layers, int(BOUNDS["pipeline_parallel_size"].most)) + 1):
-        yield from ((tp, pp) for tp in range(1, cards // pp + 1))
+        yield from ((tp, pp) for tp in range(1, min(cards // pp, MOST_TENSOR) + 1))
 
 
 def _other_backend(setup: Setup, base: Answer) -> Move:

@@ -22,10 +22,10 @@ _PLAIN = str.maketrans({
 _DASHED = re.compile(rf"(?<!\S)(-*[{FOREIGN_DASHES}][-{FOREIGN_DASHES}]*)(?=([A-Za-z]+))")
 _SHORT = 3
 """Longest name, in letters, that one foreign hyphen may begin as a short flag: `\u2013tp 2`."""
-_CELL = re.compile(r"\s*%%(?:bash|sh|script\s+\S+)\b[^\n]*\n|\s*[!%](?:sh\s+)?(?=[A-Za-z/])")
-"""What begins a shell's words in a notebook: `%%bash` on a line of its own, `!` or `%sh` before them."""
+_CELL = re.compile(r"\s*(?:%%(?:bash|sh|script)\b.*|[!%](?:sh\s+)?(?=[A-Za-z/]))")
+"""What begins a shell's words in a notebook: a line that begins with `%%bash`, or `!` or `%sh` before them."""
 _BURIED = re.compile(
-    r"(?<![\w./-])(?:[\w./~-]*/)?"
+    r"(?<![\w./~-])(?:[\w./~-]*/)?"
     r"(?:vllm[ \t]+serve[ \t]|python3?[\d.]*[ \t]+-m[ \t]+vllm\.entrypoints\.|docker[ \t]+run[ \t])"
 )
 
@@ -38,11 +38,16 @@ def retyped(text: str) -> str:
     """The text with plain blanks, quotes and hyphens, without a notebook's or Markdown's marks around commands."""
     if not text.isascii():
         text = _DASHED.sub(_hyphens, text.translate(_PLAIN))
-    text = "\n".join(_CELL.sub("", line, count=1) for line in _CELL.sub("", text, count=1).split("\n"))
+    text = "\n".join(map(_of_cell, text.split("\n")))
     inner = text.strip()
     if len(inner) > 2 and inner[0] == inner[-1] == "`" and "`" not in inner[1:-1] and "\n" not in inner:
         return inner[1:-1]
     return text
+
+
+def _of_cell(line: str) -> str:
+    match = _CELL.match(line)
+    return line if match is None else line[match.end() :]
 
 
 def _hyphens(match: re.Match[str]) -> str:

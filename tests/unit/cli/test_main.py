@@ -351,7 +351,7 @@ def test_nothing_to_deploy_ends_with_3_and_a_way_out(run: Run, study: Path) -> N
     described = "tune --model Qwen/Qwen3-8B --gpu 'RTX 4090' --num-gpus 3 --vllm-version 0.33.0 --backend simulated"
     code, out, _ = run(f"{described} --dry-run")
     assert (code, "first launch" in out) == (3, False)
-    assert "what would start: tensor_parallel_size 3 -> 1" in " ".join(out.split())
+    assert "what would start: --tensor-parallel-size 1 (now 3)" in " ".join(out.split())
     code, _, err = run(f"{described} --trials 2 --quiet")
     assert (code, err.startswith("nothing to deploy: no combination can start: ")) == (3, True)
     study.write_text(study.read_text("utf-8") + "\nobjective: {slo: {ttft_p95: 1us}}\n", "utf-8")

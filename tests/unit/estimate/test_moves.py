@@ -86,4 +86,5 @@ def test_halvings(number: int, least: int, expected: list[int]) -> None:
 
 def test_parallel_sizes_need_no_more_cards_or_layers_than_there_are() -> None:
     assert list(parallel_sizes(3, 80)) == [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3)]
+    assert len(list(parallel_sizes(1_000_000, 80))) == 8 * 32
     assert list(parallel_sizes(3, 1)) == [(1, 1), (2, 1), (3, 1)]

@@ -36,9 +36,10 @@ def test_a_start_is_read_whatever_carried_it(case: dict[str, Any]) -> None:
         ("\u201ca\u201d \u2018b\u2019", "\"a\" 'b'"),
         ("a\u00a0b\u3000c\u200b", "a b c"),
         ("!nohup x", "nohup x"),
-        ("%%bash --bg\nx", "x"),
+        ("%%bash --bg\nx", "\nx"),
         ("`x y`", "x y"),
         ("100% x!", "100% x!"),
+        ("vllm serve m --api-key a!b %c", "vllm serve m --api-key a!b %c"),
     ],
 )
 def test_characters_are_those_of_a_keyboard(typed: str, plain: str) -> None:
