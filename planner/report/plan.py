@@ -13,7 +13,7 @@ from planner.estimate import nearest_fixes
 from planner.launch import downloads_words
 from planner.study import MODEL, Forecast, Problem, layouts_left_out, setup_of_default, tied_at_top
 from planner.trials import Trial, chosen_trial, describe, outcome_text, searched
-from planner.tuning import expected_of_limits
+from planner.tuning import expected_most, expected_of_limits
 from planner.units import format_count
 
 MANY = 10
@@ -54,8 +54,11 @@ def differing_words(forecast: Forecast) -> str:
 
 def expected_words(forecast: Forecast) -> str | None:
     """What the speed model expects of the study's limits before any launch; None without limits."""
-    expected = expected_of_limits(forecast)
-    return None if expected is None else f"{expected.words} (by the speed model, before any launch)"
+    objective = forecast.problem.objective
+    expected = None if objective.by_rate else expected_of_limits(forecast)
+    most = expected_most(forecast)
+    words = "; ".join(filter(None, (None if expected is None else expected.words, most)))
+    return f"{words} (by the speed model, before any launch)" if words else None
 
 
 def infeasible_words(forecast: Forecast) -> str | None:
@@ -82,10 +85,13 @@ def nothing_words(forecast: Forecast, trials: Sequence[Trial]) -> str | None:
         reasons = [outcome_text(problem, trial) for trial in searched(trials)][:1]
         return f"no trial could be measured{': ' + reasons[0] if reasons else ''}; planner log explains an engine's log"
     nearest = min(measured, key=lambda trial: sum(max(0.0, one.excess) for one in _worst(trials, trial).values()))
+    way_out = (
+        "loosen that limit" if problem.objective.seeks_load else "loosen that limit, or lower the load (--concurrency)"
+    )
     broken = ", ".join(f"{one.message}, {_missed(one)}" for one in _worst(trials, nearest).values() if one.excess > 0)
     return (
         f"no trial kept every limit; the nearest is trial {nearest.number} ({describe(problem, nearest.candidate)}): "
-        f"{broken or 'not measured again in the finals'}; loosen that limit, or lower the load (--concurrency)"
+        f"{broken or 'not measured again in the finals'}; {way_out}"
     )
 
 

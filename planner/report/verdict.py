@@ -128,6 +128,9 @@ def _of_finals(problem: Problem, finals: Finals, winner: Finalist) -> str:
     gain = winner.gain
     if gain is None:
         return f"{text}; the defaults have no value to compare with"
+    if objective.seeks_load:
+        text = f"{text} against {objective.format(finals.finalists[0].value)} with {problem.default_words}"
+        return f"{text}, {gain.value:+.1%} ({interval(objective, gain)})"
     return f"{text}; {gain.value:+.1%} ({interval(objective, gain)}) against {problem.default_words}"
 
 
@@ -145,7 +148,9 @@ def _equals(objective: Objective, finals: Finals | None) -> tuple[str, ...]:
 
 
 def _of_what(objective: Objective) -> str:
-    """What a known objective value means: the largest tried that kept the limits."""
+    """What a value means of which the limits are a part: the largest tried that kept them, or the most load in them."""
+    if objective.seeks_load:
+        return f" inside {objective.limits_words}"
     asked = objective.is_known and objective.limits
     return f", the largest tried that kept {objective.limits_words}" if asked else ""
 

@@ -18,6 +18,7 @@ from planner.benchmark import (
     METRICS,
     WARMING_UP,
     BenchmarkResult,
+    Level,
     OnStage,
     Repeat,
     RequestRecord,
@@ -37,7 +38,8 @@ from planner.hardware import Cards
 from planner.launch import Backend, Server
 from planner.simulated import simulate_load, start_engine, start_seconds
 from planner.study import Candidate, Forecast, Problem
-from planner.trials import AtLoad, Repeats, share_of
+from planner.trials import AtLoad, Repeats, capacity_of, share_of
+from planner.tuning.load_levels import LevelRun, live_levels, result_of, virtual_levels
 from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup, shape_of, workload_at
 
 STARTING = "starting"
@@ -64,6 +66,10 @@ class Measurement:
     pace_errors: tuple[float, ...] = ()
     """`progress.pace_error` of each repeat that has one."""
     at_loads: tuple[AtLoad, ...] = ()
+    levels: tuple[Level, ...] = ()
+    """Levels of the search for the most load; empty where one load was sent."""
+    interval: tuple[float, float | None] | None = None
+    """95 % interval of the most load; None where none was sought."""
 
     @staticmethod
     def only_metrics(result: BenchmarkResult) -> dict[str, float]:
@@ -124,7 +130,7 @@ def measure_server(
     measuring_since: list[float] = []
 
     def stage(name: str, done: int, total: int) -> None:
-        if name == MEASURING and not measuring_since:
+        if name.startswith(MEASURING) and not measuring_since:
             measuring_since.append(time.monotonic())
         on_stage(name, done, total)
 
@@ -145,7 +151,12 @@ def measure_server(
         )
 
     facts = read_start_facts(first_log)
-    if is_simulated or problem.gpu.is_cpu:
+    is_exempt = is_simulated or problem.gpu.is_cpu
+    if problem.objective.seeks_load:
+        run = live_levels(problem, asked, session_of(0), is_exempt)
+        found = of_levels(problem, run, facts, server.start_s, time.monotonic() - began)
+        return replace(found, warmup_s=(measuring_since or [began])[0] - began, simulated=is_simulated)
+    if is_exempt:
         repeats = measure(session_of(0))
     else:
         repeats = measure_again(session_of, always=True)
@@ -164,12 +175,30 @@ def measure_server(
         facts=facts,
         start_s=server.start_s,
         benchmark_s=time.monotonic() - began,
-        warmup_s=(measuring_since[0] if measuring_since else began) - began,
+        warmup_s=(measuring_since or [began])[0] - began,
         preemptions=sum(preemptions) if preemptions else None,
         simulated=is_simulated,
         stopped_at=share_of(asked, results),
         at_loads=at_loads,
         pace_errors=_pace_errors(problem.workload, [repeat.records for repeat in repeats if repeat.result.share == 1]),
+    )
+
+
+def of_levels(
+    problem: Problem, run: LevelRun, facts: StartFacts | None, start_s: float, benchmark_s: float
+) -> Measurement:
+    """What was measured in a launch that searched for its most load."""
+    found = capacity_of(problem, run.levels)
+    return Measurement(
+        results=(result_of(problem, run.levels),),
+        telemetry=run.telemetry,
+        facts=facts,
+        start_s=start_s,
+        benchmark_s=benchmark_s,
+        preemptions=run.preemptions,
+        stopped_at=run.stopped_at,
+        levels=run.levels,
+        interval=None if found is None else found.interval,
     )
 
 
@@ -239,6 +268,11 @@ def simulated(forecast: Forecast) -> Measure:
         on_stage(STARTING, 0, 0)
         d = forecast.deployment(candidate)
         on_stage(MEASURING, 0, problem.workload.num_requests)
+        if problem.objective.seeks_load:
+            pace = SEEDS_PER_TRIAL * number + problem.workload.seed
+            levels = virtual_levels(problem, repeats, [start_engine(d, pace + i) for i in range(d.instances)])
+            found = of_levels(problem, levels, None, start_seconds(d.model, d.engine, d.memory), levels.seconds)
+            return replace(found, simulated=True)
         preemptions, warmup_s = 0, 0.0
 
         def run(repeat: int) -> EndedEarly:
