@@ -175,7 +175,8 @@ def _reasons(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tupl
     lines = [f"what mattered{what} (worst to best value, on average): {told[True] or 'nothing by 1 % or more'}"]
     if told[False]:
         lines.append(f"predicted, not launched on both sides: {told[False]}")
-    lines.append(f"bottleneck: {limit_of(forecast, winner.candidate)}")
+    if not problem.objective.seeks_load:  # else it is what the limits leave, and not the study's own load
+        lines.append(f"bottleneck: {limit_of(forecast, winner.candidate)}")
     fit = None if problem.objective.is_known else model_fit(searched(trials))
     if fit is not None:
         rank = "" if math.isnan(fit.tau) else f", rank correlation {fit.tau:.2f}"

@@ -22,6 +22,7 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
+from planner.report.load_curves import load_table
 from planner.report.plan import differing_words, expected_words, infeasible_words, left_out_lines, plan_notes
 from planner.report.questions import asked_anew
 from planner.report.trial_table import mark, note, trials_table
@@ -106,9 +107,9 @@ def pareto_table(problem: Problem, points: Sequence[FrontPoint], metrics: Sequen
 
 
 def result_tables(problem: Problem, trials: Sequence[Trial]) -> list[RenderableType]:
-    """Every table of a study: its trials, and those at further loads if any were measured."""
-    further = loads_table(problem, trials)
-    return [trials_table(problem, trials), *([] if further is None else [further])]
+    """Every table of a study: its trials, and those at further loads and at the levels of a search if there are any."""
+    further = [loads_table(problem, trials), load_table(problem, trials)]
+    return [trials_table(problem, trials), *(table for table in further if table is not None)]
 
 
 def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | None:

@@ -23,6 +23,8 @@ LAUNCH_NOISE = 0.02
 
 0.7 to 4 % were measured on GPUs.
 """
+MOST_APART = 1.5
+"""Largest ratio of the ends of a capacity's interval within one launch that is taken for its noise."""
 PRIOR_WEIGHT = 4
 """Weight of each prior on noise, in equivalent repeats."""
 
@@ -42,9 +44,12 @@ def launch_noise(trials: Sequence[Trial], repeats: int) -> float:
 
 
 def _std_within(trials: Sequence[Trial]) -> float | None:
-    """Mean standard deviation of the log of a capacity that the levels of one launch leave; None without any."""
+    """Mean standard deviation of the log of a capacity that the levels of one launch leave; None without any.
+
+    Launches whose levels enclose it by more than a factor of MOST_APART say little of the others, and are left out.
+    """
     pairs = [trial.interval for trial in trials if trial.interval is not None and trial.stopped_at is None]
-    widths = [math.log(high / low) for low, high in pairs if high is not None and 0 < low < high]
+    widths = [math.log(high / low) for low, high in pairs if high is not None and low < high <= MOST_APART * low]
     return fmean(widths) / (2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2)) if widths else None
 
 

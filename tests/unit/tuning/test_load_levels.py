@@ -11,6 +11,9 @@ import msgspec
 import pytest
 
 from planner.benchmark.capacity.level import MOST_LEVELS, LevelWatch
+from planner.benchmark.capacity.search import Capacity, SaturationWatch, find_capacity
+from planner.benchmark.load.progress import stopped_after
+from planner.benchmark.load.watcher import STOPPED
 from planner.benchmark.metrics import summarize
 from planner.benchmark.records import RequestRecord
 from planner.errors import BenchmarkError, ClientBottleneck
@@ -18,10 +21,12 @@ from planner.simulated.load import simulate_load
 from planner.simulated.start import start_engine
 from planner.study.problem import Problem
 from planner.trials.racing import NO_RACE, Repeats
+from planner.trials.ranking import best_trial
+from planner.trials.trial import Trial
 from planner.tuning.load_levels import search_levels
 from planner.tuning.measure import Measurement, simulated
-from planner.workload.levels import at_capacity_level
-from planner.workload.workload import RequestPlan, Workload
+from planner.workload.levels import at_capacity_level, most_load
+from planner.workload.workload import RequestPlan, Workload, plan_requests
 from tests.forecasts import forecast_of, grid_of
 
 Make = Callable[..., Problem]
@@ -186,3 +191,58 @@ def test_a_client_that_is_the_bottleneck_is_no_broken_limit(problem: Problem) ->
 
     with pytest.raises(ClientBottleneck):
         search_levels(problem, replace(Repeats(0, 1), start=3.0), send)
+
+
+# --- against one capacity search of bench per setting -----------------------------------------------------------------
+
+
+def searched_by_bench(problem: Problem, row: int) -> tuple[Capacity, int]:
+    """`bench --find-capacity` on one simulated engine with this setting, and the number of requests that it took."""
+    deployment = forecast_of(problem).deployment(
+        problem.choices.candidate(problem.choices.params(grid_of(problem).indices[row]))
+    )
+    engines = [start_engine(deployment, 11 + i) for i in range(deployment.instances)]
+    counts = list[int]()
+
+    def load(level: float) -> list[RequestRecord]:
+        workload = at_capacity_level(problem.workload, level, by_rate=False)
+        workload = msgspec.structs.replace(workload, seed=500 * (1 + len(counts)), warmup_requests=0)
+        plans = plan_requests(workload)
+        wave = {plan.index for plan in plans[: round(level)]}
+        records, _ = simulate_load(engines, workload)
+        watch = SaturationWatch(problem.objective.limits, len(plans) - len(wave), wave)
+        stopped = stopped_after(records, plans, watch)
+        ended = {record.index for record in (records if stopped is None else stopped[1])}
+        counts.append(len(ended))
+        judged = [record for record in records if record.index not in wave]
+        return [record if record.index in ended else replace(record, error=STOPPED) for record in judged]
+
+    return find_capacity(load, problem.objective.limits, 8.0, most_load(problem.workload, by_rate=False)), sum(counts)
+
+
+@pytest.mark.prove
+def test_the_best_setting_takes_a_fraction_of_the_requests_of_one_bench_search_per_setting(
+    make_problem: Make, tune: Callable[..., list[Trial]]
+) -> None:
+    """Takes a minute; `-s` prints the figures of docs/studies.md."""
+    searched = {"max_num_seqs": [4, 8, 16, 64], "layout": ["2xtp1", "1xtp2"], "max_num_batched_tokens": [4096, 8192]}
+    problem = make_problem(**{**CHANGES, "search_space": {"search": searched}})
+    trials = tune(problem, 12)
+    best = best_trial(problem, trials)
+    assert best is not None
+    assert best.interval is not None
+    asked = sum(round(level.num_requests * level.share) + round(level.load) for t in trials for level in t.levels)
+    bench = {int(row): searched_by_bench(problem, int(row)) for row in grid_of(problem).feasible_rows}
+    most = max(found.level or 0.0 for found, _ in bench.values())
+    total = sum(count for _, count in bench.values())
+    print(
+        f"{len(trials)} launches, {asked} requests; bench {len(bench)} searches, {total} requests: {asked / total:.0%}"
+    )
+    row = problem.row_of(best.candidate)
+    assert row is not None
+    assert (bench[row][0].level or 0.0) >= 0.95 * most
+    assert asked <= 0.6 * total
+    for trial in trials:
+        if trial.stopped_at is None and (row := problem.row_of(trial.candidate)) is not None:
+            taken = sum(round(level.num_requests * level.share) + round(level.load) for level in trial.levels)
+            assert taken <= 0.6 * bench[row][1]

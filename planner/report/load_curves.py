@@ -1,0 +1,81 @@
+"""Load against latency of the default and of the trial to deploy, from the levels that their launches tried.
+
+In: a problem and its trials. Out: `LoadCurve`s, and their table for the terminal. Of the finals too: each level is
+one load of one launch. A level that was stopped says nothing of the whole load, so it is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from planner.benchmark import Level, Metric
+from planner.study import Problem
+from planner.terminal import Fitted
+from planner.trials import Trial, chosen_trial, default_trial
+from planner.units import format_count
+
+MOST_LEVELS_SHOWN = 8
+"""Most levels of one trial in the table: the ones nearest to its capacity."""
+RATES_SHOWN = ("request_throughput", "output_throughput")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCurve:
+    name: str
+    """`default`, or `trial 4`."""
+    levels: tuple[Level, ...]
+    """Whole levels of its launches, by load; those of equal load in the order they were sent."""
+    capacity: float | None
+    """The capacity that its first launch found."""
+
+
+def load_curves(problem: Problem, trials: Sequence[Trial]) -> list[LoadCurve]:
+    """The default's curve, then that of the trial to deploy; none where no load was sought."""
+    default, chosen = default_trial(problem, trials), chosen_trial(problem, trials)
+    shown = {t.number: t for t in (default, chosen) if t is not None and t.levels}
+    return [_curve(problem, trials, trial) for trial in shown.values()]
+
+
+def _curve(problem: Problem, trials: Sequence[Trial], trial: Trial) -> LoadCurve:
+    launches = [trial, *(t for t in trials if t.rerun is not None and t.rerun.of == trial.number)]
+    whole = [level for launch in launches for level in launch.levels if level.share == 1 and level.metrics]
+    name = "default" if trial.candidate == problem.default else f"trial {trial.number}"
+    return LoadCurve(name, tuple(sorted(whole, key=lambda level: level.load)), trial.value)
+
+
+def curve_metrics(problem: Problem) -> tuple[str, ...]:
+    """Metrics of a level that are shown: its rates, and what is limited."""
+    return (*RATES_SHOWN, *problem.objective.limits)
+
+
+def load_table(problem: Problem, trials: Sequence[Trial]) -> Fitted | None:
+    """The levels of the default and of the trial to deploy; None where no load was sought."""
+    curves, names = load_curves(problem, trials), curve_metrics(problem)
+    table = Table(title="Load against latency, by the levels that were tried", title_justify="left")
+    unit = "requests/s" if problem.objective.by_rate else "in flight"
+    for name in ("trial", unit, *(name.replace("_", " ") for name in names), "limits"):
+        table.add_column(name, justify="right")
+    for curve in curves:
+        for level in _nearest(curve):
+            kept = "kept" if level.keeps(problem.objective.limits) else "broken"
+            load = f"{level.load:.3g}" if problem.objective.by_rate else format_count(level.load)
+            cells = (curve.name, load, *(_cell(level, name) for name in names), kept)
+            table.add_row(*map(Text, cells), style="" if kept == "kept" else "dim")
+        table.add_section()
+    return Fitted(table) if table.row_count else None
+
+
+def _cell(level: Level, name: str) -> str:
+    return Metric.parse(name).format(level.metrics[name]) if name in level.metrics else ""
+
+
+def _nearest(curve: LoadCurve) -> list[Level]:
+    """The levels nearest to the capacity, one of each load, by load."""
+    of_load = {level.load: level for level in reversed(curve.levels)}
+    middle = curve.capacity or 1.0
+    near = sorted(of_load.values(), key=lambda level: (abs(level.load - middle), level.load))[:MOST_LEVELS_SHOWN]
+    return sorted(near, key=lambda level: level.load)
