@@ -7,7 +7,9 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import typer
@@ -41,13 +43,6 @@ from planner.files import NO_ROOM
 NARROW_HELP = 72
 """Columns below which help has no boxes: they would cut the options' names."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW_HELP else None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 TAKE_FLAGS = {"estimate", "tune", "doctor", "simulate"}
 """Commands after which vLLM's own flags may follow."""
 LASTING = {"guard", "simulate", "init"}
@@ -76,18 +71,34 @@ COMMANDS = (
 """All of them, in the order of the help."""
 
 
-def _register() -> None:
-    app.callback()(top)
-    for command in COMMANDS:
+def _with(commands: Iterable[Callable[..., Any]]) -> typer.Typer:
+    """The command line that has these commands and no other."""
+    line = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if shutil.get_terminal_size().columns >= NARROW_HELP else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    line.callback()(top)
+    for command in commands:
         name = command.__name__
         answers = command if name in LASTING else keeps_output(command)
         if name in TAKE_FLAGS:
-            app.command(cls=TakesFlags, epilog=epilog(name, FLAGS))(answers)
+            line.command(cls=TakesFlags, epilog=epilog(name, FLAGS))(answers)
         else:
-            app.command(epilog=epilog(name))(answers)
+            line.command(epilog=epilog(name))(answers)
+    return line
 
 
-_register()
+app = _with(COMMANDS)
+
+
+@cache
+def _reader(name: str) -> Any:
+    """What reads `planner NAME ...`. It knows that command alone where there is one: reading the signatures of all
+    commands takes a tenth of a second."""
+    named = [command for command in COMMANDS if command.__name__ == name]
+    return typer.main.get_command(_with(named) if named else app)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -101,7 +112,8 @@ def main(argv: list[str] | None = None) -> None:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not end the program
         refuse_empty(words)
-        code = app(words, standalone_mode=False)
+        name = next((word for word in words if not word.startswith("-")), "")
+        code = _reader(name)(words, standalone_mode=False)
         sys.stdout.flush()
     except PlannerError as error:
         typer.echo(f"planner: {error}", err=True)

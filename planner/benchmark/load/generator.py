@@ -65,7 +65,6 @@ def send_share(
     """Send the plans from this process. `begin` is called when all is ready, and the load waits for it."""
     load = _Load(target, plans, shape, watcher)
     load.prepare()
-    gc.collect()
     gc.disable()  # a collection would pause every open request
     try:
         return asyncio.run(load.run(begin))

@@ -135,7 +135,7 @@ class Lines:
             self._is_wide = chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell's > writes
             self._decoder = codecs.getincrementaldecoder("utf-16" if self._is_wide else "utf-8-sig")("replace")
         if not self._is_wide and b"\0" in chunk:  # what copytruncate of logrotate leaves before the next row
-            chunk = chunk.replace(b"\0", b"")
+            chunk = chunk.translate(None, b"\0")  # `replace` takes ten times as long for many
         yield from self._cut(self._decoder.decode(chunk))
 
     def end(self) -> Iterator[LogLine]:
