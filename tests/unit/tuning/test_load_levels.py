@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,9 +15,11 @@ import pytest
 from planner.benchmark.capacity.level import MOST_LEVELS, LevelWatch
 from planner.benchmark.capacity.search import Capacity, SaturationWatch, find_capacity
 from planner.benchmark.load.progress import stopped_after
+from planner.benchmark.load.target import target_of
 from planner.benchmark.load.watcher import STOPPED
 from planner.benchmark.metrics import summarize
 from planner.benchmark.records import RequestRecord
+from planner.benchmark.session import MEASURING, WARMING_UP, Session
 from planner.errors import BenchmarkError, ClientBottleneck
 from planner.simulated.load import simulate_load
 from planner.simulated.start import start_engine
@@ -23,12 +27,15 @@ from planner.study.problem import Problem
 from planner.trials.racing import NO_RACE, Repeats
 from planner.trials.ranking import best_trial
 from planner.trials.trial import Trial
-from planner.tuning.load_levels import search_levels
+from planner.tuning.load_levels import live_levels, result_of, search_levels
 from planner.tuning.measure import Measurement, simulated
 from planner.workload.levels import at_capacity_level, most_load
-from planner.workload.workload import RequestPlan, Workload, plan_requests
+from planner.workload.shapes import shape_of
+from planner.workload.workload import RequestPlan, Workload, plan_requests, plan_warmup
 from tests.forecasts import forecast_of, grid_of
+from tests.unit.benchmark.test_run import FakeServer, server
 
+__all__ = ["server"]
 Make = Callable[..., Problem]
 CHANGES: dict[str, Any] = {
     "search_space": {"search": {"max_num_seqs": [8, 16], "layout": ["2xtp1", "1xtp2"]}},
@@ -191,6 +198,48 @@ def test_a_client_that_is_the_bottleneck_is_no_broken_limit(problem: Problem) ->
 
     with pytest.raises(ClientBottleneck):
         search_levels(problem, replace(Repeats(0, 1), start=3.0), send)
+
+
+# --- over HTTP --------------------------------------------------------------------------------------------------------
+
+
+def test_levels_are_sent_over_http_and_told_as_they_go_on(make_problem: Make, server: FakeServer) -> None:
+    """A server that answers three requests at once, and refuses the others."""
+    problem = make_problem(
+        workload={"concurrency": 2, "num_requests": 8, "warmup_requests": 1, "input_tokens": 9, "output_tokens": 2},
+        objective={"metric": "capacity", "slo": {"ttft_p95": "60s"}},
+    )
+    full = threading.Semaphore(3)
+
+    def answer(body: dict[str, Any], number: int) -> Any:  # noqa: ARG001
+        is_free = full.acquire(blocking=False)
+        time.sleep(0.1)  # long beside what it takes to send the others: they meet
+        if is_free:
+            full.release()
+        return ("length", 2) if is_free else (lambda handler: handler.reply({"error": "busy"}, 503))
+
+    server.answer = answer
+    stages = list[str]()
+    session = Session(
+        target=target_of([server.url], "tiny", problem.workload, 100),
+        shape=shape_of(problem.workload),
+        warmup=plan_warmup(problem.workload),
+        repeats=[],
+        on_stage=lambda stage, done, total: stages.append(stage),  # noqa: ARG005
+        has_metrics=False,
+    )
+    run = live_levels(problem, Repeats(0, 1, start=5.0), session, is_exempt=True)
+    found = result_of(problem, run.levels).metrics["capacity"]
+    assert 3 <= found < 4
+    assert (run.is_given_up, run.stopped_at, run.telemetry) == (False, None, ())
+    assert {level.load: level.keeps(problem.objective.limits) for level in run.levels}.items() >= {
+        3.0: True,
+        4.0: False,
+    }.items()
+    assert sum(stage.startswith(WARMING_UP) for stage in dict.fromkeys(stages)) == 1
+    assert f"{MEASURING} level 1, 5 in flight" in stages
+    prompts = [tuple(body["prompt"]) for body in server.measured]
+    assert len(set(prompts)) == len(prompts)
 
 
 # --- against one capacity search of bench per setting -----------------------------------------------------------------
