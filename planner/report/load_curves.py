@@ -19,7 +19,7 @@ from planner.trials import Trial, chosen_trial, default_trial
 from planner.units import format_count
 
 MOST_LEVELS_SHOWN = 8
-"""Most levels of one trial in the table: the ones nearest to its capacity."""
+"""Most levels of one trial in the table, spread over its loads."""
 RATES_SHOWN = ("request_throughput", "output_throughput")
 
 
@@ -29,8 +29,6 @@ class LoadCurve:
     """`default`, or `trial 4`."""
     levels: tuple[Level, ...]
     """Whole levels of its launches, by load; those of equal load in the order they were sent."""
-    capacity: float | None
-    """The capacity that its first launch found."""
 
 
 def load_curves(problem: Problem, trials: Sequence[Trial]) -> list[LoadCurve]:
@@ -44,7 +42,7 @@ def _curve(problem: Problem, trials: Sequence[Trial], trial: Trial) -> LoadCurve
     launches = [trial, *(t for t in trials if t.rerun is not None and t.rerun.of == trial.number)]
     whole = [level for launch in launches for level in launch.levels if level.share == 1 and level.metrics]
     name = "default" if trial.candidate == problem.default else f"trial {trial.number}"
-    return LoadCurve(name, tuple(sorted(whole, key=lambda level: level.load)), trial.value)
+    return LoadCurve(name, tuple(sorted(whole, key=lambda level: level.load)))
 
 
 def curve_metrics(problem: Problem) -> tuple[str, ...]:
@@ -60,7 +58,7 @@ def load_table(problem: Problem, trials: Sequence[Trial]) -> Fitted | None:
     for name in ("trial", unit, *(name.replace("_", " ") for name in names), "limits"):
         table.add_column(name, justify="right")
     for curve in curves:
-        for level in _nearest(curve):
+        for level in _spread(curve):
             kept = "kept" if level.keeps(problem.objective.limits) else "broken"
             load = f"{level.load:.3g}" if problem.objective.by_rate else format_count(level.load)
             cells = (curve.name, load, *(_cell(level, name) for name in names), kept)
@@ -73,9 +71,8 @@ def _cell(level: Level, name: str) -> str:
     return Metric.parse(name).format(level.metrics[name]) if name in level.metrics else ""
 
 
-def _nearest(curve: LoadCurve) -> list[Level]:
-    """The levels nearest to the capacity, one of each load, by load."""
-    of_load = {level.load: level for level in reversed(curve.levels)}
-    middle = curve.capacity or 1.0
-    near = sorted(of_load.values(), key=lambda level: (abs(level.load - middle), level.load))[:MOST_LEVELS_SHOWN]
-    return sorted(near, key=lambda level: level.load)
+def _spread(curve: LoadCurve) -> list[Level]:
+    """Levels from the lowest load to the highest, the first of each load."""
+    levels = list({level.load: level for level in reversed(curve.levels)}.values())[::-1]
+    last, count = len(levels) - 1, min(len(levels), MOST_LEVELS_SHOWN)
+    return [levels[round(i * last / max(1, count - 1))] for i in range(count)]

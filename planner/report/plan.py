@@ -34,7 +34,21 @@ def plan_notes(problem: Problem, backend: str = "") -> list[str]:
     """Doubts that a person should know before a launch; `backend` is empty where nothing is launched."""
     downloads = downloads_words(problem.spec) if backend == "docker" else None
     found = [words for words in (version_doubt(problem.version), downloads) if words is not None]
-    return [*found, *unmodelled_words(problem)]
+    return [*found, *unmodelled_words(problem), *_unused_words(problem)]
+
+
+def _unused_words(problem: Problem) -> list[str]:
+    """What the study says and a search for the most load does not use."""
+    if not problem.objective.seeks_load:
+        return []
+    words, workload = [], problem.workload
+    if problem.spec.repeats > 1:
+        words.append(f"repeats {problem.spec.repeats}: not used, as each launch sends several levels of load")
+    if workload.replay:
+        words.append("workload.replay: not used; requests are sent at the level that is tried, not when they arrived")
+    if workload.ramp or workload.start_rate is not None:
+        words.append(f"workload.{'ramp' if workload.ramp else 'start_rate'}: not used; each level begins at once")
+    return words
 
 
 def unmodelled_words(problem: Problem) -> list[str]:

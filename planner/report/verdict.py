@@ -27,6 +27,7 @@ from planner.trials import (
     gain,
     hosts_words,
     judge_finals,
+    other_loads_words,
     outcome_text,
     price_words,
     quality_words,
@@ -93,6 +94,7 @@ def _beside(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tuple
     problem = forecast.problem
     return (
         price_words(problem, trials, winner),
+        other_loads_words(problem, trials, winner),
         risk_words(problem, winner, forecast.calibrations),
         alike_words(problem, trials, winner),
     )

@@ -1,4 +1,5 @@
 from planner.trials.beside import alike_words as alike_words
+from planner.trials.beside import other_loads_words as other_loads_words
 from planner.trials.beside import price_between as price_between
 from planner.trials.beside import price_words as price_words
 from planner.trials.beside import risk_words as risk_words

@@ -34,6 +34,7 @@ from planner.benchmark import (
 )
 from planner.engine import EngineTelemetry, StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
+from planner.estimate import Deployment
 from planner.hardware import Cards
 from planner.launch import Backend, Server
 from planner.simulated import simulate_load, start_engine, start_seconds
@@ -98,9 +99,14 @@ def _further(
     problem: Problem, repeats: Repeats, results: Sequence[BenchmarkResult]
 ) -> Iterator[tuple[float, Workload]]:
     """Further loads to measure, with their workloads; none in the finals or for a candidate that has lost."""
-    if repeats.first == 0 and results[-1].share == 1 and not repeats.race.is_lost(results):
-        for load in problem.spec.also_at:
-            yield load, workload_at(problem.workload, load)
+    if results[-1].share == 1 and not repeats.race.is_lost(results):
+        yield from _further_of(problem, repeats)
+
+
+def _further_of(problem: Problem, repeats: Repeats) -> list[tuple[float, Workload]]:
+    """Further loads of a candidate that has not lost."""
+    loads = problem.spec.also_at if repeats.first == 0 else ()
+    return [(load, workload_at(problem.workload, load)) for load in loads]
 
 
 def _results(repeats: Sequence[Repeat]) -> list[BenchmarkResult]:
@@ -154,8 +160,11 @@ def measure_server(
     is_exempt = is_simulated or problem.gpu.is_cpu
     if problem.objective.seeks_load:
         run = live_levels(problem, asked, session_of(0), is_exempt)
+        also = [] if run.is_given_up else _further_of(problem, asked)
+        at_loads = tuple(AtLoad(load, _measure_at(session_of(0), load, each).metrics) for load, each in also)
         found = of_levels(problem, run, facts, server.start_s, time.monotonic() - began)
-        return replace(found, warmup_s=(measuring_since or [began])[0] - began, simulated=is_simulated)
+        warmup_s = (measuring_since or [began])[0] - began
+        return replace(found, warmup_s=warmup_s, simulated=is_simulated, at_loads=at_loads)
     if is_exempt:
         repeats = measure(session_of(0))
     else:
@@ -271,8 +280,11 @@ def simulated(forecast: Forecast) -> Measure:
         if problem.objective.seeks_load:
             pace = SEEDS_PER_TRIAL * number + problem.workload.seed
             levels = virtual_levels(problem, repeats, [start_engine(d, pace + i) for i in range(d.instances)])
-            found = of_levels(problem, levels, None, start_seconds(d.model, d.engine, d.memory), levels.seconds)
-            return replace(found, simulated=True)
+            also = [] if levels.is_given_up else _further_of(problem, repeats)
+            further = [_simulated_at(d, number, load, each) for load, each in also]
+            seconds = levels.seconds + sum(took_s for _, took_s in further)
+            found = of_levels(problem, levels, None, start_seconds(d.model, d.engine, d.memory), seconds)
+            return replace(found, simulated=True, at_loads=tuple(at_load for at_load, _ in further))
         preemptions, warmup_s = 0, 0.0
 
         def run(repeat: int) -> EndedEarly:
@@ -289,10 +301,9 @@ def simulated(forecast: Forecast) -> Measure:
         results, benchmark_s, errors = race_through(problem.workload, repeats, run)
         at_loads = []
         for load, workload in _further(problem, repeats, results):
-            engines = [start_engine(d, SEEDS_PER_TRIAL * number + i) for i in range(d.instances)]
-            records, _ = simulate_load(engines, msgspec.structs.replace(workload, seed=workload.seed + FURTHER))
-            at_loads.append(AtLoad(load, summarize(records).metrics))
-            benchmark_s += max(record.finished_s for record in records)
+            at_load, took_s = _simulated_at(d, number, load, workload)
+            at_loads.append(at_load)
+            benchmark_s += took_s
         return Measurement(
             results=results,
             telemetry=(),
@@ -308,6 +319,13 @@ def simulated(forecast: Forecast) -> Measure:
         )
 
     return measure
+
+
+def _simulated_at(deployment: Deployment, number: int, load: float, workload: Workload) -> tuple[AtLoad, float]:
+    """Trial `number` at a further load, and the seconds of virtual time that it took."""
+    engines = [start_engine(deployment, SEEDS_PER_TRIAL * number + i) for i in range(deployment.instances)]
+    records, _ = simulate_load(engines, msgspec.structs.replace(workload, seed=workload.seed + FURTHER))
+    return AtLoad(load, summarize(records).metrics), max(record.finished_s for record in records)
 
 
 def measure_here(problem: Problem, backend: Backend, cards: Cards) -> Measure:

@@ -167,12 +167,12 @@ def within(levels: Sequence[Level], limits: Mapping[str, float], maximum: float,
 
 
 def _crossing(levels: Sequence[Level], limits: Mapping[str, float], belief: Belief) -> float:
-    """The load at which the room to the limits is expected to be 0, within the belief's interval.
+    """The load at which the room to the limits is expected to be 0, within the middle half of what is believed.
 
     A line through the rooms of the levels that ran to their end, each weighed by its nearness to the likeliest
     capacity. Verdicts alone would give two launches of near levels the very same value, as if neither had noise.
     """
-    middle, (low, high) = belief.quantile(0.5), belief.interval()
+    low, middle, high = (belief.quantile(share) for share in (0.25, 0.5, 0.75))  # latencies may rise like a cliff
     whole = [(math.log(one.load / middle), one.room(limits)) for one in levels if one.share == 1 and not one.is_growing]
     points = [(x, min(MOST_ROOM, max(-MOST_ROOM, room))) for x, room in whole if room is not None]
     if not points:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -97,6 +95,14 @@ def test_a_rate_is_found_too_and_what_is_told_of_it_kept_the_limits(make_problem
     assert found.interval[0] <= value <= (found.interval[1] or 0.0)
     assert found.results[0].metrics["ttft_p95"] <= 0.8
     assert found.results[0].metrics["request_throughput"] == pytest.approx(value, rel=0.25)
+
+
+def test_further_loads_are_measured_after_the_levels_and_not_in_the_finals(make_problem: Make) -> None:
+    problem = make_problem(**CHANGES, also_at=[1, 4])
+    found = launched(problem, 0, start=26.0)
+    assert [at.load for at in found.at_loads] == [1.0, 4.0]
+    assert found.at_loads[0].metrics["ttft_p95"] < found.at_loads[1].metrics["ttft_p95"]
+    assert launched(problem, 0, start=26.0, first=1000).at_loads == ()
 
 
 def test_a_start_at_the_capacity_saves_levels_and_the_finals_send_other_prompts(problem: Problem) -> None:
@@ -204,21 +210,14 @@ def test_a_client_that_is_the_bottleneck_is_no_broken_limit(problem: Problem) ->
 
 
 def test_levels_are_sent_over_http_and_told_as_they_go_on(make_problem: Make, server: FakeServer) -> None:
-    """A server that answers three requests at once, and refuses the others."""
+    """A server that refuses all requests after those of the first level, which is of five requests in flight."""
     problem = make_problem(
         workload={"concurrency": 2, "num_requests": 8, "warmup_requests": 1, "input_tokens": 9, "output_tokens": 2},
         objective={"metric": "capacity", "slo": {"ttft_p95": "60s"}},
     )
-    full = threading.Semaphore(3)
-
-    def answer(body: dict[str, Any], number: int) -> Any:  # noqa: ARG001
-        is_free = full.acquire(blocking=False)
-        time.sleep(0.1)  # long beside what it takes to send the others: they meet
-        if is_free:
-            full.release()
-        return ("length", 2) if is_free else (lambda handler: handler.reply({"error": "busy"}, 503))
-
-    server.answer = answer
+    first = 1 + 5 + 4 * 5  # a warm-up, the first wave and four more
+    refuse = lambda handler: handler.reply({"error": "busy"}, 503)  # noqa: E731
+    server.answer = lambda body, number: ("length", 2) if number <= first else refuse  # noqa: ARG005
     stages = list[str]()
     session = Session(
         target=target_of([server.url], "tiny", problem.workload, 100),
@@ -230,12 +229,10 @@ def test_levels_are_sent_over_http_and_told_as_they_go_on(make_problem: Make, se
     )
     run = live_levels(problem, Repeats(0, 1, start=5.0), session, is_exempt=True)
     found = result_of(problem, run.levels).metrics["capacity"]
-    assert 3 <= found < 4
+    assert 5 <= found < min(level.load for level in run.levels[1:])
     assert (run.is_given_up, run.stopped_at, run.telemetry) == (False, None, ())
-    assert {level.load: level.keeps(problem.objective.limits) for level in run.levels}.items() >= {
-        3.0: True,
-        4.0: False,
-    }.items()
+    assert [level.keeps(problem.objective.limits) for level in run.levels] == [True, *[False] * (len(run.levels) - 1)]
+    assert all(level.failed for level in run.levels[1:])
     assert sum(stage.startswith(WARMING_UP) for stage in dict.fromkeys(stages)) == 1
     assert f"{MEASURING} level 1, 5 in flight" in stages
     prompts = [tuple(body["prompt"]) for body in server.measured]
