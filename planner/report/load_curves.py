@@ -1,7 +1,7 @@
 """Load against latency of the default and of the trial to deploy, from the levels that their launches tried.
 
-In: a problem and its trials. Out: `LoadCurve`s, and their table for the terminal. Of the finals too: each level is
-one load of one launch. A level that was stopped says nothing of the whole load, so it is left out.
+In: a problem and its trials. Out: `LoadCurve`s. Levels of the finals count too: each is one load of one launch. A level that
+was stopped says nothing of the whole load, so it is left out.
 """
 
 from __future__ import annotations
@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-from rich.text import Text
-
-from planner.benchmark import Level, Metric
+from planner.benchmark import Level
 from planner.study import Problem
-from planner.terminal import Fitted
 from planner.trials import Trial, chosen_trial, default_trial
-from planner.units import format_count
 
 MOST_LEVELS_SHOWN = 8
 """Most levels of one trial in the table, spread over its loads."""
@@ -50,28 +45,7 @@ def curve_metrics(problem: Problem) -> tuple[str, ...]:
     return (*RATES_SHOWN, *problem.objective.limits)
 
 
-def load_table(problem: Problem, trials: Sequence[Trial]) -> Fitted | None:
-    """The levels of the default and of the trial to deploy; None where no load was sought."""
-    curves, names = load_curves(problem, trials), curve_metrics(problem)
-    table = Table(title="Load against latency, by the levels that were tried", title_justify="left")
-    unit = "requests/s" if problem.objective.by_rate else "in flight"
-    for name in ("trial", unit, *(name.replace("_", " ") for name in names), "limits"):
-        table.add_column(name, justify="right")
-    for curve in curves:
-        for level in _spread(curve):
-            kept = "kept" if level.keeps(problem.objective.limits) else "broken"
-            load = f"{level.load:.3g}" if problem.objective.by_rate else format_count(level.load)
-            cells = (curve.name, load, *(_cell(level, name) for name in names), kept)
-            table.add_row(*map(Text, cells), style="" if kept == "kept" else "dim")
-        table.add_section()
-    return Fitted(table) if table.row_count else None
-
-
-def _cell(level: Level, name: str) -> str:
-    return Metric.parse(name).format(level.metrics[name]) if name in level.metrics else ""
-
-
-def _spread(curve: LoadCurve) -> list[Level]:
+def spread(curve: LoadCurve) -> list[Level]:
     """Levels from the lowest load to the highest, the first of each load."""
     levels = list({level.load: level for level in reversed(curve.levels)}.values())[::-1]
     last, count = len(levels) - 1, min(len(levels), MOST_LEVELS_SHOWN)

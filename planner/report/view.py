@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.benchmark import Metric
+from planner.benchmark import Level, Metric
 from planner.engine import words_of
 from planner.estimate import no_effect
 from planner.report.findings import (
@@ -22,7 +22,7 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
-from planner.report.load_curves import load_table
+from planner.report.load_curves import curve_metrics, load_curves, spread
 from planner.report.plan import differing_words, expected_words, infeasible_words, left_out_lines, plan_notes
 from planner.report.questions import asked_anew
 from planner.report.trial_table import mark, note, trials_table
@@ -125,6 +125,27 @@ def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | N
             cells = [Metric.parse(name).format(metrics[name]) if name in metrics else "" for name in figures]
             table.add_row(str(trial.number), f"{at.load:g}", *cells)
     return Fitted(table) if table.row_count else None
+
+
+def load_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | None:
+    """The levels of the default and of the trial to deploy; None where no load was sought."""
+    curves, names = load_curves(problem, trials), curve_metrics(problem)
+    table = Table(title="Load against latency, by the levels that were tried", title_justify="left")
+    unit = "requests/s" if problem.objective.by_rate else "in flight"
+    for name in ("trial", unit, *(name.replace("_", " ") for name in names), "limits"):
+        table.add_column(name, justify="right")
+    for curve in curves:
+        for level in spread(curve):
+            kept = "kept" if level.keeps(problem.objective.limits) else "broken"
+            load = f"{level.load:.3g}" if problem.objective.by_rate else format_count(level.load)
+            cells = (curve.name, load, *(_level_cell(level, name) for name in names), kept)
+            table.add_row(*map(Text, cells), style="" if kept == "kept" else "dim")
+        table.add_section()
+    return Fitted(table) if table.row_count else None
+
+
+def _level_cell(level: Level, name: str) -> str:
+    return Metric.parse(name).format(level.metrics[name]) if name in level.metrics else ""
 
 
 def _judged_load(problem: Problem) -> float:

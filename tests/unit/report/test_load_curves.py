@@ -12,7 +12,8 @@ from rich.console import Console
 
 from planner.benchmark.capacity.level import Level
 from planner.report.html.load_section import load_section
-from planner.report.load_curves import MOST_LEVELS_SHOWN, load_curves, load_table
+from planner.report.load_curves import MOST_LEVELS_SHOWN, load_curves
+from planner.report.view import load_table
 from planner.study.problem import Problem
 from planner.trials.trial import Rerun, Trial
 
