@@ -1,7 +1,7 @@
 """Load against latency of the default and of the trial to deploy, from the levels that their launches tried.
 
-In: a problem and its trials. Out: `LoadCurve`s. Levels of the finals count too: each is one load of one launch. A level that
-was stopped says nothing of the whole load, so it is left out.
+In: a problem and its trials. Out: `LoadCurve`s. Levels of the finals count too, each one load of one launch. A stopped
+level says nothing of the whole load, so it is left out.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ and CPU engines are exempt: they use the processor time that the client is judge
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -161,7 +161,7 @@ def measure_server(
     if problem.objective.seeks_load:
         run = live_levels(problem, asked, session_of(0), is_exempt)
         also = [] if run.is_given_up else _further_of(problem, asked)
-        at_loads = tuple(AtLoad(load, _measure_at(session_of(0), load, each).metrics) for load, each in also)
+        at_loads = _measure_at(session_of(0), also)
         found = of_levels(problem, run, facts, server.start_s, time.monotonic() - began)
         warmup_s = (measuring_since or [began])[0] - began
         return replace(found, warmup_s=warmup_s, simulated=is_simulated, at_loads=at_loads)
@@ -172,10 +172,7 @@ def measure_server(
         if fault := fault_of(repeats):
             raise ClientBottleneck(f"the client was the bottleneck, twice: {fault}")
     results = tuple(_results(repeats))
-    at_loads = tuple(
-        AtLoad(load, _measure_at(session_of(0), load, workload).metrics)
-        for load, workload in _further(problem, asked, results)
-    )
+    at_loads = _measure_at(session_of(0), _further(problem, asked, results))
     windows = [window for repeat in repeats for window in repeat.telemetry]
     preemptions = [window.preemptions for window in windows if window.preemptions is not None]
     return Measurement(
@@ -211,17 +208,21 @@ def of_levels(
     )
 
 
-def _measure_at(session: Session, load: float, workload: Workload) -> BenchmarkResult:
-    """Measure the session's engine at another load."""
-    further = replace(
-        session,
-        shape=shape_of(workload),
-        warmup=(),
-        repeats=[plan_requests(workload, FURTHER)],
-        on_stage=lambda stage, done, total: session.on_stage(f"{stage} at {load:g}", done, total),
-        watch_of=no_watch,
-    )
-    return measure(further)[0].result
+def _measure_at(session: Session, loads: Iterable[tuple[float, Workload]]) -> tuple[AtLoad, ...]:
+    """Measure the session's engine at further loads."""
+
+    def at(load: float, workload: Workload) -> AtLoad:
+        further = replace(
+            session,
+            shape=shape_of(workload),
+            warmup=(),
+            repeats=[plan_requests(workload, FURTHER)],
+            on_stage=lambda stage, done, total: session.on_stage(f"{stage} at {load:g}", done, total),
+            watch_of=no_watch,
+        )
+        return AtLoad(load, measure(further)[0].result.metrics)
+
+    return tuple(at(load, workload) for load, workload in loads)
 
 
 def _pace_errors(workload: Workload, loads: Sequence[Sequence[RequestRecord]]) -> tuple[float, ...]:
