@@ -14,6 +14,7 @@ from planner.study.problem import Problem
 from planner.trials.capacities import answers, capacity_of, start_of
 from planner.trials.rejudging import competes, rejudged
 from planner.trials.trial import Trial
+from planner.trials.wording import outcome_text
 from tests.forecasts import forecast_of
 
 Make = Callable[..., Problem]
@@ -102,3 +103,10 @@ def test_no_request_in_flight_keeps_an_impossible_limit(make_problem: Make) -> N
     assert (endless.value, endless.interval[1], endless.is_enclosed) == (256.0, None, True)
     trial = msgspec.json.decode(msgspec.json.encode(endless.interval), type=tuple[float, float | None])
     assert trial == endless.interval
+
+
+def test_a_trial_of_which_no_load_kept_the_limits_says_which_one(make_problem: Make, launch: Any) -> None:
+    problem = make_problem(**capacity({"tpot_p95": "1ms", "ttft_p95": "9s"}))
+    (trial,) = launch(problem, 1)
+    assert (trial.value, trial.is_acceptable, trial.levels[-1].load) == (None, False, 1.0)
+    assert outcome_text(problem, trial).startswith("no load kept the limits: tpot_p95 is ")
