@@ -8,6 +8,7 @@ from planner.benchmark.client.asking import HttpAnswer as HttpAnswer
 from planner.benchmark.client.asking import NoAnswer as NoAnswer
 from planner.benchmark.client.asking import ask_server as ask_server
 from planner.benchmark.document import read_metrics as read_metrics
+from planner.benchmark.load.processes import processes_needed as processes_needed
 from planner.benchmark.likeness import Likeness as Likeness
 from planner.benchmark.likeness import read_likeness as read_likeness
 from planner.benchmark.load.target import target_of as target_of
@@ -18,6 +19,16 @@ from planner.benchmark.load.progress import Projection as Projection
 from planner.benchmark.load.progress import pace_error as pace_error
 from planner.benchmark.load.progress import stopped_after as stopped_after
 from planner.benchmark.load.watcher import STOPPED as STOPPED
+from planner.benchmark.capacity.level import MOST_LEVELS as MOST_LEVELS
+from planner.benchmark.capacity.level import Level as Level
+from planner.benchmark.capacity.level import LevelWatch as LevelWatch
+from planner.benchmark.capacity.level import Within as Within
+from planner.benchmark.capacity.level import level_of as level_of
+from planner.benchmark.capacity.level import open_level as open_level
+from planner.benchmark.capacity.level import within as within
+from planner.benchmark.metric import CAPACITIES as CAPACITIES
+from planner.benchmark.metric import CAPACITY as CAPACITY
+from planner.benchmark.metric import CAPACITY_RATE as CAPACITY_RATE
 from planner.benchmark.metric import GOALS as GOALS
 from planner.benchmark.metric import HEADLINES as HEADLINES
 from planner.benchmark.metric import LATENCIES as LATENCIES

@@ -5,6 +5,7 @@ In: a name. Out: a `Metric`. Names stay strings in files and documents; nothing 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +33,10 @@ HEADLINES: tuple[str, ...] = (
 """Metrics that bench prints and compares."""
 MAX_MODEL_LEN = "max_model_len"
 """Context length that a candidate serves, in tokens. No benchmark measures it, but an objective may maximise it."""
-GOALS = (*METRICS, MAX_MODEL_LEN)
+CAPACITY, CAPACITY_RATE = "capacity", "capacity_rate"
+"""Most load that keeps an objective's limits: in requests in flight, and in requests per second."""
+CAPACITIES = (CAPACITY, CAPACITY_RATE)
+GOALS = (*METRICS, MAX_MODEL_LEN, *CAPACITIES)
 """Names an objective may use."""
 QUEUE = "queue"
 """Time that a request waits for a free slot. A fleet may limit it, a study may not."""
@@ -41,12 +45,12 @@ PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A statistic of a latency, a rate, or the context length."""
+    """A statistic of a latency, a rate, the context length, or a capacity."""
 
     family: str
-    """Latency such as `ttft`; the whole name for a rate and for the context length."""
+    """Latency such as `ttft`; the whole name for a rate, the context length and a capacity."""
     statistic: str = ""
-    """`mean`, `std` or a percentile such as `p95`; empty for a rate and for the context length."""
+    """`mean`, `std` or a percentile such as `p95`; empty for the others."""
 
     @classmethod
     def parse(cls, name: str) -> Metric:
@@ -74,16 +78,18 @@ class Metric:
 
     @property
     def sign(self) -> Literal[1, -1]:
-        """1 where more is better (rates, context length), -1 where less is better (latencies)."""
+        """1 where more is better (rates, context length, capacities), -1 where less is better (latencies)."""
         return -1 if self.is_latency else 1
 
     @property
-    def unit(self) -> Literal["s", "req/s", "tok/s", "tokens"]:
+    def unit(self) -> Literal["s", "req/s", "tok/s", "tokens", "in flight"]:
         if self.is_latency:
             return "s"
         if self.family == MAX_MODEL_LEN:
             return "tokens"
-        return "req/s" if self.family == "request_throughput" else "tok/s"
+        if self.family == CAPACITY:
+            return "in flight"
+        return "req/s" if self.family in {"request_throughput", CAPACITY_RATE} else "tok/s"
 
     def of(self, record: RequestRecord) -> list[float]:
         """Values of this latency in one complete request, in seconds: every gap for ITL, none for a one-token TPOT.
@@ -114,6 +120,10 @@ class Metric:
             return format_ms(value)
         if self.family == MAX_MODEL_LEN:
             return f"{format_count(value)} tokens"
+        if self.family == CAPACITY:  # a part of a request is none
+            return f"{format_count(math.floor(value + 1e-9) if value >= 1 else 0)} in flight"
+        if self.family == CAPACITY_RATE:
+            return f"{value:.3g} requests/s"
         if self.unit == "req/s":
             return f"{value:.3f} req/s"
         return f"{value:,.1f} tok/s".replace(",", " ")
@@ -122,7 +132,7 @@ class Metric:
 _BY_NAME = {
     metric.name: metric
     for metric in (
-        *map(Metric, (*RATES, MAX_MODEL_LEN)),
+        *map(Metric, (*RATES, MAX_MODEL_LEN, *CAPACITIES)),
         *(Metric(family, statistic) for family in (*LATENCIES, QUEUE) for statistic in STATISTICS),
     )
 }

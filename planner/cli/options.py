@@ -149,8 +149,9 @@ ObjectiveOption = Annotated[
     str | None,
     typer.Option(
         "--objective",
-        help="The objective: throughput, latency (e2el_p95), cost (per token: throughput), another metric, or "
-        "weights: output_throughput=1,ttft_p95=0.3; in place of the study's.",
+        help="The objective: throughput, latency (e2el_p95), cost (per token: throughput), capacity (most requests in "
+        "flight that keep --slo) or capacity_rate (requests/s), another metric, or weights: "
+        "output_throughput=1,ttft_p95=0.3; in place of the study's.",
         autocompletion=objectives,
         rich_help_panel=LIMITS,
     ),

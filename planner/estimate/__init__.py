@@ -42,6 +42,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "risks": ["SAFE_SPARE_BYTES", "dangers", "memory_danger", "no_effect", "shm_danger"],
         "kernel_rules": ["quantization_conflict"],
         "rules": ["RULES", "check", "violations"],
+        "speed.capacity": ["predict_capacity"],
         "speed.coefficients": ["Coefficients", "default_coefficients"],
         "speed.prediction": ["most_in_flight", "predict", "running_seqs"],
         "speed.step": ["Step", "StepModel", "prefill_pairs"],

@@ -46,6 +46,7 @@ from planner.estimate.kernel_rules import quantization_conflict as quantization_
 from planner.estimate.rules import RULES as RULES
 from planner.estimate.rules import check as check
 from planner.estimate.rules import violations as violations
+from planner.estimate.speed.capacity import predict_capacity as predict_capacity
 from planner.estimate.speed.coefficients import Coefficients as Coefficients
 from planner.estimate.speed.coefficients import default_coefficients as default_coefficients
 from planner.estimate.speed.prediction import most_in_flight as most_in_flight

@@ -12,7 +12,7 @@ from planner.engine import version_doubt
 from planner.launch import downloads_words
 from planner.study import IN_FILE, MODEL, Forecast, Places, Problem, layouts_left_out, tied_at_top, way_out
 from planner.trials import Trial, chosen_trial, describe, outcome_text, searched
-from planner.tuning import expected_of_limits
+from planner.tuning import expected_most, expected_of_limits
 from planner.units import format_count
 
 MANY = 10
@@ -33,7 +33,21 @@ def plan_notes(problem: Problem, backend: str = "") -> list[str]:
     """Doubts that a person should know before a launch; `backend` is empty where nothing is launched."""
     downloads = downloads_words(problem.spec) if backend == "docker" else None
     found = [words for words in (version_doubt(problem.version), downloads) if words is not None]
-    return [*found, *unmodelled_words(problem)]
+    return [*found, *unmodelled_words(problem), *_unused_words(problem)]
+
+
+def _unused_words(problem: Problem) -> list[str]:
+    """What the study says and a search for the most load does not use."""
+    if not problem.objective.seeks_load:
+        return []
+    words, workload = [], problem.workload
+    if problem.spec.repeats > 1:
+        words.append(f"repeats {problem.spec.repeats}: not used, as each launch sends several levels of load")
+    if workload.replay:
+        words.append("workload.replay: not used; requests are sent at the level that is tried, not when they arrived")
+    if workload.ramp or workload.start_rate is not None:
+        words.append(f"workload.{'ramp' if workload.ramp else 'start_rate'}: not used; each level begins at once")
+    return words
 
 
 def unmodelled_words(problem: Problem) -> list[str]:
@@ -53,8 +67,11 @@ def differing_words(forecast: Forecast) -> str:
 
 def expected_words(forecast: Forecast) -> str | None:
     """What the speed model expects of the study's limits before any launch; None without limits."""
-    expected = expected_of_limits(forecast)
-    return None if expected is None else f"{expected.words} (by the speed model, before any launch)"
+    objective = forecast.problem.objective
+    expected = None if objective.by_rate else expected_of_limits(forecast)
+    most = expected_most(forecast)
+    words = "; ".join(filter(None, (None if expected is None else expected.words, most)))
+    return f"{words} (by the speed model, before any launch)" if words else None
 
 
 def infeasible_words(forecast: Forecast, places: Places = IN_FILE) -> str | None:
@@ -80,10 +97,13 @@ def nothing_words(forecast: Forecast, trials: Sequence[Trial], places: Places = 
         reasons = [outcome_text(problem, trial) for trial in searched(trials)][:1]
         return f"no trial could be measured{': ' + reasons[0] if reasons else ''}; planner log explains an engine's log"
     nearest = min(measured, key=lambda trial: sum(max(0.0, one.excess) for one in _worst(trials, trial).values()))
+    way_out = (
+        "loosen that limit" if problem.objective.seeks_load else "loosen that limit, or lower the load (--concurrency)"
+    )
     broken = ", ".join(f"{one.message}, {_missed(one)}" for one in _worst(trials, nearest).values() if one.excess > 0)
     return (
         f"no trial kept every limit; the nearest is trial {nearest.number} ({describe(problem, nearest.candidate)}): "
-        f"{broken or 'not measured again in the finals'}; loosen that limit, or lower the load (--concurrency)"
+        f"{broken or 'not measured again in the finals'}; {way_out}"
     )
 
 

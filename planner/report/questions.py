@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from planner.benchmark import MAX_MODEL_LEN
 from planner.study import Problem
-from planner.trials import Trial, competes, heats, other_questions, searched
+from planner.trials import Trial, answers, competes, heats, other_questions, searched
 
 MOST_NAMED = 6
 """Most trials that one line names."""
@@ -21,13 +21,19 @@ def asked_anew(problem: Problem, trials: Sequence[Trial]) -> list[str]:
     if not others:
         return []
     lines = [f"judged for {problem.objective.question}; trials were measured for {' and for '.join(others)}"]
-    if given_up := [trial for trial in searched(trials) if not competes(problem, trial)]:
+    if silent := [trial for trial in searched(trials) if not answers(problem, trial)]:
+        lines.append(
+            f"measured at loads that do not say {problem.objective.name}: {_names(silent)}; {_launches(len(silent))} "
+            "would tell (planner tune with this objective)"
+        )
+    compared = [trial for trial in searched(trials) if answers(problem, trial)]
+    if given_up := [trial for trial in compared if not competes(problem, trial)]:
         lines.append(
             f"given up early for what was asked then, so not compared: {_names(given_up)}; "
             f"{_launches(len(given_up))} would tell (planner tune with these limits)"
         )
     for name in problem.objective.limits:
-        if lacking := [trial for trial in searched(trials) if _lacks(trial, name)]:
+        if lacking := [trial for trial in compared if _lacks(trial, name)]:
             lines.append(f"{name} was not measured in {_names(lacking)}; {_launches(len(lacking))} would tell")
     if again := heats(problem, trials):
         numbers = sorted({heat.trial.number for heat in again})

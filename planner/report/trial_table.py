@@ -98,7 +98,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> TrialsTable:
         is_best = best is not None and trial.number == best.number
         is_default = trial.candidate == problem.default
         figures = (
-            mark(trial) + objective.format(trial.value) if trial.value is not None else trial.outcome,
+            mark(trial) + objective.format(trial.value) + _within(trial) if trial.value is not None else trial.outcome,
             *(_metric(problem, trial, name) for name in objective.beside),
             gain_words(problem, trial, default),
             latency(trial, "ttft_p50"),
@@ -150,6 +150,14 @@ def _cell(value: Value) -> str:
         except ValueError:
             return value
     return words_of(value)
+
+
+def _within(trial: Trial) -> str:
+    """Interval of a capacity within its launch, as ` (29-33)`; empty without one."""
+    if trial.interval is None:
+        return ""
+    low, high = trial.interval
+    return f" ({low:.3g}-{'more' if high is None else f'{high:.3g}'})"
 
 
 def _metric(problem: Problem, trial: Trial, name: str) -> str:

@@ -27,6 +27,7 @@ from planner.trials import (
     gain,
     hosts_words,
     judge_finals,
+    other_loads_words,
     outcome_text,
     price_words,
     quality_words,
@@ -93,6 +94,7 @@ def _beside(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tuple
     problem = forecast.problem
     return (
         price_words(problem, trials, winner),
+        other_loads_words(problem, trials, winner),
         risk_words(problem, winner, forecast.calibrations),
         alike_words(problem, trials, winner),
     )
@@ -128,6 +130,9 @@ def _of_finals(problem: Problem, finals: Finals, winner: Finalist) -> str:
     gain = winner.gain
     if gain is None:
         return f"{text}; the defaults have no value to compare with"
+    if objective.seeks_load:
+        text = f"{text} against {objective.format(finals.finalists[0].value)} with {problem.default_words}"
+        return f"{text}, {gain.value:+.1%} ({interval(objective, gain)})"
     return f"{text}; {gain.value:+.1%} ({interval(objective, gain)}) against {problem.default_words}"
 
 
@@ -145,7 +150,9 @@ def _equals(objective: Objective, finals: Finals | None) -> tuple[str, ...]:
 
 
 def _of_what(objective: Objective) -> str:
-    """What a known objective value means: the largest tried that kept the limits."""
+    """What a value means of which the limits are a part: the largest tried that kept them, or the most load in them."""
+    if objective.seeks_load:
+        return f" inside {objective.limits_words}"
     asked = objective.is_known and objective.limits
     return f", the largest tried that kept {objective.limits_words}" if asked else ""
 
@@ -170,7 +177,8 @@ def _reasons(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tupl
     lines = [f"what mattered{what} (worst to best value, on average): {told[True] or 'nothing by 1 % or more'}"]
     if told[False]:
         lines.append(f"predicted, not launched on both sides: {told[False]}")
-    lines.append(f"bottleneck: {limit_of(forecast, winner.candidate)}")
+    if not problem.objective.seeks_load:  # else it is what the limits leave, and not the study's own load
+        lines.append(f"bottleneck: {limit_of(forecast, winner.candidate)}")
     fit = None if problem.objective.is_known else model_fit(searched(trials))
     if fit is not None:
         rank = "" if math.isnan(fit.tau) else f", rank correlation {fit.tau:.2f}"

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from planner.benchmark import Metric
+from planner.benchmark import Level, Metric
 from planner.engine import words_of
 from planner.estimate import no_effect
 from planner.report.findings import (
@@ -22,6 +22,7 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
+from planner.report.load_curves import curve_metrics, load_curves, spread
 from planner.report.plan import differing_words, expected_words, infeasible_words, left_out_lines, plan_notes
 from planner.report.questions import asked_anew
 from planner.report.trial_table import mark, note, trials_table
@@ -111,9 +112,9 @@ def pareto_table(problem: Problem, points: Sequence[FrontPoint], metrics: Sequen
 
 
 def result_tables(problem: Problem, trials: Sequence[Trial]) -> list[RenderableType]:
-    """Every table of a study: its trials, and those at further loads if any were measured."""
-    further = loads_table(problem, trials)
-    return [trials_table(problem, trials), *([] if further is None else [further])]
+    """Every table of a study: its trials, and those at further loads and at the levels of a search if there are any."""
+    further = [loads_table(problem, trials), load_table(problem, trials)]
+    return [trials_table(problem, trials), *(table for table in further if table is not None)]
 
 
 def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | None:
@@ -129,6 +130,27 @@ def loads_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | N
             cells = [Metric.parse(name).format(metrics[name]) if name in metrics else "" for name in figures]
             table.add_row(str(trial.number), f"{at.load:g}", *cells)
     return Fitted(table) if table.row_count else None
+
+
+def load_table(problem: Problem, trials: Sequence[Trial]) -> RenderableType | None:
+    """The levels of the default and of the trial to deploy; None where no load was sought."""
+    curves, names = load_curves(problem, trials), curve_metrics(problem)
+    table = Table(title="Load against latency, by the levels that were tried", title_justify="left")
+    unit = "requests/s" if problem.objective.by_rate else "in flight"
+    for name in ("trial", unit, *(name.replace("_", " ") for name in names), "limits"):
+        table.add_column(name, justify="right")
+    for curve in curves:
+        for level in spread(curve):
+            kept = "kept" if level.keeps(problem.objective.limits) else "broken"
+            load = f"{level.load:.3g}" if problem.objective.by_rate else format_count(level.load)
+            cells = (curve.name, load, *(_level_cell(level, name) for name in names), kept)
+            table.add_row(*map(Text, cells), style="" if kept == "kept" else "dim")
+        table.add_section()
+    return Fitted(table) if table.row_count else None
+
+
+def _level_cell(level: Level, name: str) -> str:
+    return Metric.parse(name).format(level.metrics[name]) if name in level.metrics else ""
 
 
 def _judged_load(problem: Problem) -> float:

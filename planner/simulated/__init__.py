@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "load": ["simulate_load"],
+        "scheduler": ["SimulatedEngine"],
         "serve": ["ServeAsk", "serve_simulated"],
         "start": ["start_engine", "start_seconds"],
     },

@@ -1,4 +1,5 @@
 from planner.simulated.load import simulate_load as simulate_load
+from planner.simulated.scheduler import SimulatedEngine as SimulatedEngine
 from planner.simulated.serve import ServeAsk as ServeAsk
 from planner.simulated.serve import serve_simulated as serve_simulated
 from planner.simulated.start import start_engine as start_engine

@@ -15,7 +15,7 @@ from planner.arrays import LazyModule, is_array
 from planner.benchmark import Metric
 from planner.engine import FIELDS
 from planner.study.candidate import MODEL
-from planner.workload import Workload, workload_at
+from planner.workload import Workload, at_capacity_level, most_load, workload_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,15 +97,20 @@ def tied_at_top(forecast: Forecast) -> int:
     predicted = {name: column[rows] for name, column in forecast.grid.predicted().items()}
     value = objective.sign * np.log(objective.value(predicted))
     kept = np.ones(len(rows), dtype=bool)
-    for name, limit in objective.limits.items():
+    for name, limit in objective.limits_at_load.items():
         kept &= Metric.parse(name).sign * (predicted[name] - limit) >= 0
     value = value[kept] if kept.any() else value
     return int((value >= value.max() + np.log1p(-TIED)).sum())
 
 
 def heaviest(problem: Problem) -> Workload:
-    """The study's workload at the heaviest load that its launches measure, so that nothing that they meet is alike."""
+    """The study's workload at the heaviest load that its launches measure, so that nothing that they meet is alike.
+
+    Where each launch searches for the most load, that is as much as any search may try.
+    """
     workload, loads = problem.workload, problem.spec.also_at
+    if problem.objective.seeks_load:
+        return at_capacity_level(workload, most_load(workload, by_rate=False), by_rate=False)
     own = workload.concurrency if workload.request_rate is None else workload.request_rate
     return workload_at(workload, max(loads)) if loads and max(loads) > own else workload
 

@@ -58,7 +58,8 @@ class Forecast:
 
     def predicted(self, candidate: Candidate, coefficients: Coefficients | None = None) -> dict[str, float]:
         """Each metric as predicted by the speed model, with fitted `coefficients` or the card's priors."""
-        metrics = metrics_of(self.deployment(candidate), self.problem.workload, coefficients)
+        limits = self.problem.objective.capacity_limits
+        metrics = metrics_of(self.deployment(candidate), self.problem.workload, coefficients, limits)
         return {name: float(value) for name, value in metrics.items()}
 
     @cached_property

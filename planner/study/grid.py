@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from planner.arrays import LazyModule
-from planner.benchmark import MAX_MODEL_LEN
+from planner.benchmark import CAPACITY, CAPACITY_RATE, MAX_MODEL_LEN
 from planner.estimate import RULES, Calibrations, Deployment, violations
 from planner.workload import Workload
 
@@ -35,6 +36,8 @@ class Grid:
     groups: tuple[tuple[NDArray[np.int64], Deployment], ...]
     """Groups of rows that differ only in numbers: their row numbers, and their deployment with arrays as columns."""
     workload: Workload
+    capacity_limits: Mapping[str, float] | None = None
+    """Limits within which the most load is predicted too; None where no objective asks for it."""
 
     @classmethod
     def of(cls, problem: Problem, calibrations: Calibrations | None = None) -> Grid:
@@ -49,7 +52,7 @@ class Grid:
             rule[rows] = violations(deployment, len(rows))
         if problem.recorded is not None:
             rule[(rule < 0) & ~np.isin(np.arange(len(rule)), problem.recorded)] = len(RULES)
-        return cls(indices, rule, groups, problem.workload)
+        return cls(indices, rule, groups, problem.workload, problem.objective.capacity_limits)
 
     @property
     def feasible_rows(self) -> NDArray[np.int64]:
@@ -69,13 +72,25 @@ class Grid:
         """
         found: dict[str, NDArray[np.float64]] = {}
         for rows, deployment in self.groups:
-            for name, value in metrics_of(deployment, self.workload, coefficients).items():
+            for name, value in metrics_of(deployment, self.workload, coefficients, self.capacity_limits).items():
                 found.setdefault(name, np.zeros(len(self.indices)))[rows] = value
         return found
 
 
-def metrics_of(deployment: Deployment, workload: Workload, coefficients: Coefficients | None = None) -> dict[str, Any]:
-    """Each of GOALS under the workload as predicted by the speed model; arrays if the deployment's columns are."""
-    from planner.estimate import predict  # imports NumPy, which `planner estimate` does not need
+def metrics_of(
+    deployment: Deployment,
+    workload: Workload,
+    coefficients: Coefficients | None = None,
+    capacity_limits: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Each of GOALS under the workload as predicted by the speed model; arrays if the deployment's columns are.
 
-    return {**predict(deployment, workload, coefficients), MAX_MODEL_LEN: deployment.engine.max_model_len}
+    The capacities, whatever the workload's own load is, only where their limits are given.
+    """
+    from planner.estimate import predict, predict_capacity  # import NumPy, which `planner estimate` does not need
+
+    found = {**predict(deployment, workload, coefficients), MAX_MODEL_LEN: deployment.engine.max_model_len}
+    if capacity_limits is not None:
+        most = predict_capacity(deployment, workload, capacity_limits, coefficients)
+        found |= dict(zip((CAPACITY, CAPACITY_RATE), most, strict=True))
+    return found

@@ -10,6 +10,8 @@ import msgspec
 
 from planner.arrays import maximum
 from planner.benchmark import (
+    CAPACITIES,
+    CAPACITY_RATE,
     GOALS,
     MAX_FAILED_FRACTION,
     MAX_MODEL_LEN,
@@ -26,6 +28,8 @@ SCORE = "score"
 """Name of the value of a weighted set of metrics."""
 COMPLETE = "requests complete"
 """Name of the constraint on the share of requests that fail, which every objective has."""
+ADD = "--slo ttft_p95=2s,tpot_p95=50ms (objective.slo in a study.yaml)"
+"""What to add where a capacity has no limits."""
 LEAST = 1e-9
 """Stands in for a metric of 0, which has no logarithm."""
 
@@ -33,7 +37,10 @@ Weight = Annotated[float, msgspec.Meta(extra_json_schema={"exclusiveMinimum": 0}
 
 
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One metric, or several with weights; rates and max_model_len are maximised, latencies minimised.
+    """One metric, or several with weights; rates, max_model_len and capacities are maximised, latencies minimised.
+
+    A capacity is the most load that keeps the limits: `capacity` in requests in flight, `capacity_rate` in requests per
+    second. Each launch searches for its own, so the workload's load says only how its requests look.
 
     The value of a weighted set is the weighted geometric mean of its metrics, latencies as 1/latency: 1 % of one metric
     weighs as much as 1 % of another of the same weight, so that no units have to be traded. More is better.
@@ -65,6 +72,18 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                     f"weights.{name}: {weight:g} is not a number above 0, at most 1e6 (latencies are minimised anyway)"
                 )
         msgspec.structs.force_setattr(self, "slo", parse_limits(self.slo))
+        self._refuse_without_limits()
+
+    def _refuse_without_limits(self) -> None:
+        """Raise ValueError for a capacity that no limit bounds, or that is one of several metrics."""
+        if asked := [name for name in self.weights if name in CAPACITIES]:
+            raise ValueError(f"weights.{asked[0]}: is found at a load of its own; allowed as the only metric")
+        if self.metric not in CAPACITIES:
+            return
+        if not self.slo:
+            raise ValueError(f"metric {self.metric}: is the most load that keeps limits, and there are none: add {ADD}")
+        if rates := [name for name in self.slo if not Metric.parse(name).is_latency]:
+            raise ValueError(f"slo.{rates[0]}: a capacity is the most load within limits of latencies; allowed: those")
 
     @property
     def asked(self) -> str:
@@ -75,6 +94,26 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def limits(self) -> dict[str, float]:
         """Bounds by metric: seconds for latencies, per second for rates."""
         return {name: float(limit) for name, limit in self.slo.items()}
+
+    @property
+    def seeks_load(self) -> bool:
+        """Whether each launch searches for the most load that keeps the limits, instead of being sent one load."""
+        return self.metric in CAPACITIES
+
+    @property
+    def by_rate(self) -> bool:
+        """Whether the load that is sought is a rate in requests per second, and not a number in flight."""
+        return self.metric == CAPACITY_RATE
+
+    @property
+    def capacity_limits(self) -> dict[str, float] | None:
+        """Limits of the load that is sought, in seconds; None where none is."""
+        return self.limits if self.seeks_load else None
+
+    @property
+    def limits_at_load(self) -> dict[str, float]:
+        """Limits that must be kept at the study's own load; none where the load is sought that keeps them."""
+        return {} if self.seeks_load else self.limits
 
     @property
     def powers(self) -> dict[str, float]:
@@ -147,7 +186,10 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def beside(self) -> list[str]:
-        """Metrics to show beside a value: a score's parts; the limited metrics if the value needs no launch."""
+        """Metrics to show beside a value: a score's parts; the limited metrics if the value needs no launch; the output
+        at the most load."""
+        if self.seeks_load:
+            return ["output_throughput"]
         return list(self.weights) or (list(self.limits) if self.is_known else [])
 
     def figures(self, value: float, metrics: Mapping[str, float]) -> str:

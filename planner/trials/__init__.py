@@ -8,8 +8,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "beside": ["alike_words", "price_between", "price_words", "risk_words"],
+        "beside": ["alike_words", "other_loads_words", "price_between", "price_words", "risk_words"],
         "blocks": ["LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds"],
+        "capacities": ["LaunchCapacity", "answers", "capacity_of", "start_of"],
         "durations": ["EngineTime", "engine_s", "engine_time", "wall_s"],
         "finals": [
             "MOST_FINALISTS",

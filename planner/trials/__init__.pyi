@@ -1,10 +1,15 @@
 from planner.trials.beside import alike_words as alike_words
+from planner.trials.beside import other_loads_words as other_loads_words
 from planner.trials.beside import price_between as price_between
 from planner.trials.beside import price_words as price_words
 from planner.trials.beside import risk_words as risk_words
 from planner.trials.blocks import LEAST_ROUNDS as LEAST_ROUNDS
 from planner.trials.blocks import MOST_ROUNDS as MOST_ROUNDS
 from planner.trials.blocks import least_rounds as least_rounds
+from planner.trials.capacities import LaunchCapacity as LaunchCapacity
+from planner.trials.capacities import answers as answers
+from planner.trials.capacities import capacity_of as capacity_of
+from planner.trials.capacities import start_of as start_of
 from planner.trials.durations import EngineTime as EngineTime
 from planner.trials.durations import engine_s as engine_s
 from planner.trials.durations import engine_time as engine_time

@@ -42,17 +42,35 @@ def price_words(problem: Problem, trials: Sequence[Trial], trial: Trial) -> str 
 def price_between(problem: Problem, default: Trial, trial: Trial) -> str:
     """The same of two measured trials, by their own metrics."""
     before, after = (as_on_one_host(problem, each).metrics for each in (default, trial))
-    found = [words for names in PRICED.values() if (words := _worst(problem, names, before, after)) is not None]
+    found = [
+        words
+        for names in PRICED.values()
+        if (words := _worst(tuple(problem.objective.powers), names, before, after)) is not None
+    ]
     if found:
         return f"price: {', '.join(found)}"
     return f"price: none of {', '.join(PRICED)} gets worse by {LEAST_LOSS:.0%} or more"
 
 
+def other_loads_words(problem: Problem, trials: Sequence[Trial], trial: Trial) -> str | None:
+    """`at other loads: 1: TTFT p95 90 ms -> 160 ms (+78%); 64: nothing gets worse`; None where none was measured."""
+    default = default_trial(problem, trials)
+    if default is None or default.number == trial.number:
+        return None
+    before = {at.load: at.metrics for at in default.at_loads}
+    found = []
+    for at in trial.at_loads:
+        if at.load in before:
+            lost = [words for names in PRICED.values() if (words := _worst((), names, before[at.load], at.metrics))]
+            found.append(f"{at.load:g}: {', '.join(lost) or 'nothing gets worse'}")
+    return f"at other loads: {'; '.join(found)}" if found else None
+
+
 def _worst(
-    problem: Problem, names: Sequence[str], before: Mapping[str, float], after: Mapping[str, float]
+    wanted: Sequence[str], names: Sequence[str], before: Mapping[str, float], after: Mapping[str, float]
 ) -> str | None:
-    """The metric of a row that loses most, in words; None if none loses enough."""
-    known = [n for n in names if before.get(n, 0.0) > 0 and after.get(n, 0.0) > 0 and n not in problem.objective.powers]
+    """The metric of a row that loses most, in words, but for those that are `wanted`; None if none loses enough."""
+    known = [n for n in names if before.get(n, 0.0) > 0 and after.get(n, 0.0) > 0 and n not in wanted]
     losses = {name: -Metric.parse(name).sign * math.log(after[name] / before[name]) for name in known}
     name = max(losses, key=lambda each: losses[each], default=None)
     if name is None or losses[name] < math.log1p(LEAST_LOSS):

@@ -33,6 +33,9 @@ SURE = 3.0
 """Gap between a candidate and the best, in standard deviations, that decides a look. It is Pocock's bound for 20 looks,
 with a chance of one in 100 that a candidate as good as the best is given up.
 """
+BEATEN = 0.04
+"""Loss at the upper end of a capacity's 95 % interval, as a logarithm, at which its launch is given up: two standard
+deviations of what launches differ by."""
 LOOKS = 20
 """Number of looks during one repeat, at equal steps of work done."""
 LEAST_GAIN = 0.1
@@ -51,6 +54,9 @@ class Race(Protocol):
     def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:
         """The watch of the next repeat, which follows these results."""
 
+    def is_beaten(self, most: float) -> bool:
+        """Whether a candidate whose value is at most this is surely worse than the best."""
+
 
 class _NoRace:
     """Every repeat runs to its end."""
@@ -63,6 +69,9 @@ class _NoRace:
 
     def watch(self, results: Sequence[BenchmarkResult], plans: Sequence[RequestPlan]) -> LoadWatch | None:  # noqa: ARG002
         return None
+
+    def is_beaten(self, most: float) -> bool:  # noqa: ARG002
+        return False
 
 
 NO_RACE: Race = _NoRace()
@@ -170,6 +179,9 @@ class _Race:
         limits = {name: limit for name, limit in self._objective.limits.items() if has_bound(name)}
         return _Watch(self._workload, plans, self._objective.metric, limits, self._bar, self._losses(results))
 
+    def is_beaten(self, most: float) -> bool:
+        return self._bar is not None and 0 < most < math.inf and self._bar.loss(0, most) > BEATEN
+
     def _losses(self, results: Sequence[BenchmarkResult]) -> list[float]:
         """Loss of each repeat that has a value."""
         bar = self._bar
@@ -255,6 +267,8 @@ class Repeats:
     count: int
     race: Race = NO_RACE
     """Decides whether the rest can be spared."""
+    start: float | None = None
+    """Load at which a search for the most load begins; None: where the speed model expects the limit."""
 
 
 def share_of(repeats: Repeats, results: Sequence[BenchmarkResult]) -> float | None:

@@ -14,6 +14,7 @@ from statistics import fmean
 from planner.benchmark import MAX_MODEL_LEN
 from planner.constraints import Constraint
 from planner.study import Forecast, Objective, Problem, judge_limits
+from planner.trials.capacities import answers, capacity_of
 from planner.trials.trial import Trial
 
 SLO = "slo "
@@ -31,6 +32,8 @@ def rejudged(forecast: Forecast, trial: Trial) -> Trial:
     objective = forecast.problem.objective
     if trial.outcome != "measured" or trial.asked == objective.asked:
         return trial
+    if trial.levels or objective.seeks_load:
+        return _of_levels(forecast.problem, trial)
     known = _known(forecast.problem, trial)
     runs = [{**run, **known} for run in (trial.repeat_metrics or (trial.metrics,))]
     others = [constraint for constraint in trial.constraints if not constraint.name.startswith(SLO)]
@@ -45,6 +48,25 @@ def rejudged(forecast: Forecast, trial: Trial) -> Trial:
         value=fmean(values) if values else None,
         repeat_values=tuple(values[:whole]),
         predicted_value=None if predicted is None else float(predicted),
+    )
+
+
+def _of_levels(problem: Problem, trial: Trial) -> Trial:
+    """A trial judged for another capacity or from one, by its levels; without a value where they do not say it."""
+    objective = problem.objective
+    found = capacity_of(problem, trial.levels) if answers(problem, trial) else None
+    if found is None:
+        lacking = Constraint(f"{SLO}{objective.name}", NOT_MEASURED, f"{objective.name} was not measured")
+        return replace(trial, value=None, repeat_values=(), interval=None, constraints=(lacking,))
+    others = [constraint for constraint in trial.constraints if not constraint.name.startswith(SLO)]
+    return replace(
+        trial,
+        value=found.value,
+        repeat_values=() if found.value is None else (found.value,),
+        interval=found.interval,
+        metrics=found.level.metrics,
+        repeat_metrics=(found.level.metrics,),
+        constraints=(*_limits(objective, [found.level.metrics]), *others),
     )
 
 
@@ -70,8 +92,9 @@ def _objective(asked: str) -> Objective:
 
 
 def competes(problem: Problem, trial: Trial) -> bool:
-    """False for a trial that was given up for another question: it may be the best for this one, and nobody knows."""
-    return trial.stopped_at is None or trial.asked in {"", problem.objective.asked}
+    """False for a trial that was given up for another question, or measured at loads that say nothing of this one: it
+    may be the best for this one, and nobody knows."""
+    return answers(problem, trial) and (trial.stopped_at is None or trial.asked in {"", problem.objective.asked})
 
 
 def other_questions(problem: Problem, trials: Sequence[Trial]) -> list[str]:

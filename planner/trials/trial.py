@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from planner.benchmark import Metric
+from planner.benchmark import Level, Metric
 from planner.constraints import Constraint
 from planner.estimate import MemoryFigures
 from planner.hardware import UNKNOWN_MACHINE, Machine
@@ -97,6 +97,10 @@ class Trial:
     """How unsteady each repeat was, for `racing.py`."""
     at_loads: tuple[AtLoad, ...] = ()
     """Metrics at the study's `also_at` loads; empty for a trial that was given up."""
+    levels: tuple[Level, ...] = ()
+    """Loads of the search for the most load, in the order they were tried; empty where one load was sent."""
+    interval: tuple[float, float | None] | None = None
+    """95 % interval of that load within this launch; its upper end is None where no level broke a limit."""
     preemptions: int | None = None
     failed_requests: int = 0
     start_s: float = 0.0

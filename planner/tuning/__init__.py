@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "budget": ["Budget", "budget_of"],
-        "expectations": ["expected_of_limits"],
+        "expectations": ["expected_most", "expected_of_limits"],
         "loop": ["Observer"],
         "measure": ["Measurement", "STARTING", "measure_server"],
         "plan": ["Hosts", "Plan", "choose_backend", "make_plan", "plan_replay"],

@@ -1,5 +1,6 @@
 from planner.tuning.budget import Budget as Budget
 from planner.tuning.budget import budget_of as budget_of
+from planner.tuning.expectations import expected_most as expected_most
 from planner.tuning.expectations import expected_of_limits as expected_of_limits
 from planner.tuning.loop import Observer as Observer
 from planner.tuning.measure import Measurement as Measurement

@@ -72,6 +72,8 @@ def evaluate(
     if trial.constraints:
         return trial
     repeats = repeats or Repeats(0, problem.spec.repeats)
+    if repeats.start is None:
+        repeats = replace(repeats, start=trial.predicted_value if problem.objective.seeks_load else None)
     while True:
         began = time.monotonic()
         try:
@@ -119,6 +121,8 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         stopped_at=measurement.stopped_at,
         pace_errors=measurement.pace_errors,
         at_loads=measurement.at_loads,
+        levels=measurement.levels,
+        interval=measurement.interval,
         preemptions=measurement.preemptions,
         failed_requests=sum(result.failed for result in measurement.results),
         start_s=measurement.start_s,

@@ -31,6 +31,8 @@ class Work:
     bar: Bar | None = None
     """The best result so far; a launch of the search that cannot beat it may end early."""
     rerun: Rerun | None = None
+    start: float | None = None
+    """As in `trials.Repeats`."""
     host: str | None = None
     """Name of the host to launch on as long as it is available; None: any host."""
     speeds: Mapping[str, float] = field(default_factory=dict)
@@ -53,7 +55,10 @@ class Work:
 
     def repeats(self, problem: Problem) -> Repeats:
         return Repeats(
-            self.first, self.count, NO_RACE if self.rerun is not None else race(problem, self.candidate, self.bar)
+            self.first,
+            self.count,
+            NO_RACE if self.rerun is not None else race(problem, self.candidate, self.bar),
+            self.start,
         )
 
 

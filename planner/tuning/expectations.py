@@ -123,6 +123,21 @@ def expected_of_limits(forecast: Forecast) -> Expectation | None:
     )
 
 
+def expected_most(forecast: Forecast) -> str | None:
+    """The most load that the defaults and the best candidate are expected to carry; None where none is sought."""
+    problem, rows = forecast.problem, forecast.grid.feasible_rows
+    if not problem.objective.seeks_load or rows.size == 0:
+        return None
+    name = problem.objective.name
+    best = float(forecast.grid.predicted()[name][rows].max())
+    default = forecast.predicted(problem.default)[name]
+    metric = Metric.parse(name)
+    return (
+        f"{problem.default_words} are expected to carry {metric.format(default)} inside the limits, "
+        f"the best candidate {metric.format(best)}"
+    )
+
+
 def _levels(load: float, is_rate: bool) -> Array:
     """Loads to predict, ascending: from one in flight, or 1/64 of the rate, to FARTHEST times the study's."""
     first = load / 64 if is_rate else 1.0

@@ -27,6 +27,7 @@ from planner.trials import (
     num_launched,
     searched,
     speeds_of,
+    start_of,
     uncrowded,
     unmeasured,
 )
@@ -71,7 +72,11 @@ def run_study(
             return None  # every feasible combination that may win has been tried
         number, candidate = asked
         bar, speeds = bar_of(problem, trials, candidate), speeds_of(problem, every)
-        return Work(number=number, candidate=candidate, first=0, count=problem.spec.repeats, bar=bar, speeds=speeds)
+        start = None
+        if problem.objective.seeks_load:
+            start = start_of(problem, trials, problem.objective.value(search.forecast.predicted(candidate)))
+        count = problem.spec.repeats
+        return Work(number=number, candidate=candidate, first=0, count=count, bar=bar, speeds=speeds, start=start)
 
     return _run(problem, search, executor, observer, more, finals=False)
 
@@ -141,7 +146,9 @@ def run_finals(
             number = search.ask_rerun(heat.trial.candidate, heat.rerun)
             if number is not None:
                 first, count = heat.repeats.first, heat.repeats.count
-                return Work(number=number, candidate=heat.trial.candidate, first=first, count=count, rerun=heat.rerun)
+                start = heat.trial.value if problem.objective.seeks_load else None
+                again = heat.trial.candidate
+                return Work(number=number, candidate=again, first=first, count=count, rerun=heat.rerun, start=start)
         return None
 
     return _run(problem, search, executor, observer, more, finals=True)

@@ -7,7 +7,7 @@ and CPU engines are exempt: they use the processor time that the client is judge
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ from planner.benchmark import (
     METRICS,
     WARMING_UP,
     BenchmarkResult,
+    Level,
     OnStage,
     Repeat,
     RequestRecord,
@@ -33,11 +34,13 @@ from planner.benchmark import (
 )
 from planner.engine import EngineTelemetry, StartFacts, read_start_facts
 from planner.errors import ClientBottleneck
+from planner.estimate import Deployment
 from planner.hardware import Cards
 from planner.launch import Backend, Server
 from planner.simulated import simulate_load, start_engine, start_seconds
 from planner.study import Candidate, Forecast, Problem
-from planner.trials import AtLoad, Repeats, share_of
+from planner.trials import AtLoad, Repeats, capacity_of, share_of
+from planner.tuning.load_levels import LevelRun, live_levels, result_of, virtual_levels
 from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup, shape_of, workload_at
 
 STARTING = "starting"
@@ -64,6 +67,10 @@ class Measurement:
     pace_errors: tuple[float, ...] = ()
     """`progress.pace_error` of each repeat that has one."""
     at_loads: tuple[AtLoad, ...] = ()
+    levels: tuple[Level, ...] = ()
+    """Levels of the search for the most load; empty where one load was sent."""
+    interval: tuple[float, float | None] | None = None
+    """95 % interval of the most load; None where none was sought."""
 
     @staticmethod
     def only_metrics(result: BenchmarkResult) -> dict[str, float]:
@@ -92,9 +99,14 @@ def _further(
     problem: Problem, repeats: Repeats, results: Sequence[BenchmarkResult]
 ) -> Iterator[tuple[float, Workload]]:
     """Further loads to measure, with their workloads; none in the finals or for a candidate that has lost."""
-    if repeats.first == 0 and results[-1].share == 1 and not repeats.race.is_lost(results):
-        for load in problem.spec.also_at:
-            yield load, workload_at(problem.workload, load)
+    if results[-1].share == 1 and not repeats.race.is_lost(results):
+        yield from _further_of(problem, repeats)
+
+
+def _further_of(problem: Problem, repeats: Repeats) -> list[tuple[float, Workload]]:
+    """Further loads of a candidate that has not lost."""
+    loads = problem.spec.also_at if repeats.first == 0 else ()
+    return [(load, workload_at(problem.workload, load)) for load in loads]
 
 
 def _results(repeats: Sequence[Repeat]) -> list[BenchmarkResult]:
@@ -124,7 +136,7 @@ def measure_server(
     measuring_since: list[float] = []
 
     def stage(name: str, done: int, total: int) -> None:
-        if name == MEASURING and not measuring_since:
+        if name.startswith(MEASURING) and not measuring_since:
             measuring_since.append(time.monotonic())
         on_stage(name, done, total)
 
@@ -145,17 +157,22 @@ def measure_server(
         )
 
     facts = read_start_facts(first_log)
-    if is_simulated or problem.gpu.is_cpu:
+    is_exempt = is_simulated or problem.gpu.is_cpu
+    if problem.objective.seeks_load:
+        run = live_levels(problem, asked, session_of(0), is_exempt)
+        also = [] if run.is_given_up else _further_of(problem, asked)
+        at_loads = _measure_at(session_of(0), also)
+        found = of_levels(problem, run, facts, server.start_s, time.monotonic() - began)
+        warmup_s = (measuring_since or [began])[0] - began
+        return replace(found, warmup_s=warmup_s, simulated=is_simulated, at_loads=at_loads)
+    if is_exempt:
         repeats = measure(session_of(0))
     else:
         repeats = measure_again(session_of, always=True)
         if fault := fault_of(repeats):
             raise ClientBottleneck(f"the client was the bottleneck, twice: {fault}")
     results = tuple(_results(repeats))
-    at_loads = tuple(
-        AtLoad(load, _measure_at(session_of(0), load, workload).metrics)
-        for load, workload in _further(problem, asked, results)
-    )
+    at_loads = _measure_at(session_of(0), _further(problem, asked, results))
     windows = [window for repeat in repeats for window in repeat.telemetry]
     preemptions = [window.preemptions for window in windows if window.preemptions is not None]
     return Measurement(
@@ -164,7 +181,7 @@ def measure_server(
         facts=facts,
         start_s=server.start_s,
         benchmark_s=time.monotonic() - began,
-        warmup_s=(measuring_since[0] if measuring_since else began) - began,
+        warmup_s=(measuring_since or [began])[0] - began,
         preemptions=sum(preemptions) if preemptions else None,
         simulated=is_simulated,
         stopped_at=share_of(asked, results),
@@ -173,17 +190,39 @@ def measure_server(
     )
 
 
-def _measure_at(session: Session, load: float, workload: Workload) -> BenchmarkResult:
-    """Measure the session's engine at another load."""
-    further = replace(
-        session,
-        shape=shape_of(workload),
-        warmup=(),
-        repeats=[plan_requests(workload, FURTHER)],
-        on_stage=lambda stage, done, total: session.on_stage(f"{stage} at {load:g}", done, total),
-        watch_of=no_watch,
+def of_levels(
+    problem: Problem, run: LevelRun, facts: StartFacts | None, start_s: float, benchmark_s: float
+) -> Measurement:
+    """What was measured in a launch that searched for its most load."""
+    found = capacity_of(problem, run.levels)
+    return Measurement(
+        results=(result_of(problem, run.levels),),
+        telemetry=run.telemetry,
+        facts=facts,
+        start_s=start_s,
+        benchmark_s=benchmark_s,
+        preemptions=run.preemptions,
+        stopped_at=run.stopped_at,
+        levels=run.levels,
+        interval=None if found is None else found.interval,
     )
-    return measure(further)[0].result
+
+
+def _measure_at(session: Session, loads: Iterable[tuple[float, Workload]]) -> tuple[AtLoad, ...]:
+    """Measure the session's engine at further loads."""
+
+    def at(load: float, workload: Workload) -> AtLoad:
+        further = replace(
+            session,
+            shape=shape_of(workload),
+            warmup=(),
+            repeats=[plan_requests(workload, FURTHER)],
+            on_stage=lambda stage, done, total: session.on_stage(f"{stage} at {load:g}", done, total),
+            watch_of=no_watch,
+        )
+        return AtLoad(load, measure(further)[0].result.metrics)
+
+    return tuple(at(load, workload) for load, workload in loads)
 
 
 def _pace_errors(workload: Workload, loads: Sequence[Sequence[RequestRecord]]) -> tuple[float, ...]:
@@ -239,6 +278,14 @@ def simulated(forecast: Forecast) -> Measure:
         on_stage(STARTING, 0, 0)
         d = forecast.deployment(candidate)
         on_stage(MEASURING, 0, problem.workload.num_requests)
+        if problem.objective.seeks_load:
+            pace = SEEDS_PER_TRIAL * number + problem.workload.seed
+            levels = virtual_levels(problem, repeats, [start_engine(d, pace + i) for i in range(d.instances)])
+            also = [] if levels.is_given_up else _further_of(problem, repeats)
+            further = [_simulated_at(d, number, load, each) for load, each in also]
+            seconds = levels.seconds + sum(took_s for _, took_s in further)
+            found = of_levels(problem, levels, None, start_seconds(d.model, d.engine, d.memory), seconds)
+            return replace(found, simulated=True, at_loads=tuple(at_load for at_load, _ in further))
         preemptions, warmup_s = 0, 0.0
 
         def run(repeat: int) -> EndedEarly:
@@ -255,10 +302,9 @@ def simulated(forecast: Forecast) -> Measure:
         results, benchmark_s, errors = race_through(problem.workload, repeats, run)
         at_loads = []
         for load, workload in _further(problem, repeats, results):
-            engines = [start_engine(d, SEEDS_PER_TRIAL * number + i) for i in range(d.instances)]
-            records, _ = simulate_load(engines, msgspec.structs.replace(workload, seed=workload.seed + FURTHER))
-            at_loads.append(AtLoad(load, summarize(records).metrics))
-            benchmark_s += max(record.finished_s for record in records)
+            at_load, took_s = _simulated_at(d, number, load, workload)
+            at_loads.append(at_load)
+            benchmark_s += took_s
         return Measurement(
             results=results,
             telemetry=(),
@@ -274,6 +320,13 @@ def simulated(forecast: Forecast) -> Measure:
         )
 
     return measure
+
+
+def _simulated_at(deployment: Deployment, number: int, load: float, workload: Workload) -> tuple[AtLoad, float]:
+    """Trial `number` at a further load, and the seconds of virtual time that it took."""
+    engines = [start_engine(deployment, SEEDS_PER_TRIAL * number + i) for i in range(deployment.instances)]
+    records, _ = simulate_load(engines, msgspec.structs.replace(workload, seed=workload.seed + FURTHER))
+    return AtLoad(load, summarize(records).metrics), max(record.finished_s for record in records)
 
 
 def measure_here(problem: Problem, backend: Backend, cards: Cards) -> Measure:

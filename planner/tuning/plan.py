@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from planner.benchmark import CAPACITY_RATE
 from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
 from planner.hardware import find_gpu, read_gpus
@@ -19,10 +20,13 @@ from planner.tuning.budget import Budget, Clock, budget_of
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
 from planner.units import format_duration
+from planner.workload import at_capacity_level
 
 BACKENDS = ("docker", "process", "simulated")
 START_BASE_S = 45.0
 """Seconds of a start besides reading the weights (imports, profiling, graph capture), as seen on real starts."""
+LEVELS_OF_A_LAUNCH = 5
+"""Levels that a launch usually takes to find its most load, as seen on the simulated engine."""
 LOAD_BYTES_PER_S = 0.5e9
 """Speed of reading weights from disk, in bytes per second and GPU."""
 
@@ -198,9 +202,14 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
 
 def expected_trial_s(forecast: Forecast) -> float:
     """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction."""
-    problem, workload = forecast.problem, forecast.problem.workload
-    predicted = max(forecast.predicted(problem.default)["output_throughput"], 1e-6)
-    requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
-    load_s = requests * workload.mean_output_tokens / predicted
+    problem, workload, objective = forecast.problem, forecast.problem.workload, forecast.problem.objective
+    metrics = forecast.predicted(problem.default)
+    if objective.seeks_load:
+        level = at_capacity_level(workload, max(1e-3, metrics[objective.name]), objective.by_rate)
+        requests = LEVELS_OF_A_LAUNCH * level.num_requests + workload.num_warmup_requests
+        load_s = requests / max(metrics[CAPACITY_RATE], 1e-6)
+    else:
+        requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
+        load_s = requests * workload.mean_output_tokens / max(metrics["output_throughput"], 1e-6)
     start_s = START_BASE_S + forecast.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
     return float(start_s + load_s)

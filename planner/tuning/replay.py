@@ -18,12 +18,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.benchmark import MAX_FAILED_FRACTION, MEASURING, BenchmarkResult, OnStage, read_metrics
+from planner.benchmark import MAX_FAILED_FRACTION, MEASURING, BenchmarkResult, Level, OnStage, read_metrics
 from planner.engine import FIELDS, read_flags, settings
 from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected, EngineStartTimeout, InputError
 from planner.files import convert, parse_json, read_text
-from planner.study import COMPLETE, ENV_PREFIX, LAYOUT, MODEL, Candidate, Forecast, Problem, Value
-from planner.trials import TOGETHER, AtLoad, Failure, Repeats, Trial, as_on_one_host
+from planner.study import COMPLETE, ENV_PREFIX, LAYOUT, MODEL, Candidate, Forecast, Objective, Problem, Value
+from planner.trials import TOGETHER, AtLoad, Failure, Repeats, Trial, as_on_one_host, capacity_of
+from planner.tuning.load_levels import result_of
 from planner.tuning.measure import STARTING, Measure, Measurement
 
 EXTRA_ARGS = "extra_args"
@@ -72,6 +73,8 @@ class Record:
     simulated: bool = False
     stopped_at: float | None = None
     at_loads: tuple[AtLoad, ...] = ()
+    levels: tuple[Level, ...] = ()
+    interval: tuple[float, float | None] | None = None
 
 
 def read_records(path: Path, problem: Problem) -> list[Record]:
@@ -92,7 +95,11 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
     if "candidate" in data:
         trial = convert(data, Trial, where)
         _refuse_impossible({"start_s": trial.start_s, "benchmark_s": trial.benchmark_s, **trial.metrics}, where)
-        record = _of_trial(as_on_one_host(problem, trial))
+        if trial.levels and Objective.read(trial.asked).metric != problem.objective.metric:
+            raise InputError(
+                f"{where}: levels: of a search for the most load, which the study's objective does not ask"
+            )
+        record = _of_levels(problem, trial) if trial.levels else _of_trial(as_on_one_host(problem, trial))
     else:
         line = convert(data, RecordedLine, where)
         figures = {"start_s": line.start_s, "benchmark_s": line.benchmark_s, "preemptions": line.preemptions}
@@ -100,7 +107,7 @@ def _read_line(text: str, problem: Problem, where: str) -> list[Record]:
         if line.outcome == "measured" and line.metrics.get("duration") == 0:
             raise InputError(f"{where}: metrics.duration: 0 s, in which nothing was measured; allowed is more than 0")
         record = _of_line(line, problem, where)
-    if record is not None and record.results:
+    if record is not None and record.results and not record.levels:
         known = {*record.results[0].metrics, *problem.known(record.candidate)}
         if missing := [name for name in problem.objective.powers if name not in known]:
             raise InputError(f"{where}: metrics: has no {missing[0]}, which the study's objective needs")
@@ -130,6 +137,15 @@ def _of_trial(trial: Trial) -> Record | None:
         stopped_at=trial.stopped_at,
         at_loads=trial.at_loads,
     )
+
+
+def _of_levels(problem: Problem, trial: Trial) -> Record | None:
+    """Record of a trial that searched for its most load, as its levels answer the problem's limits."""
+    record, found = _of_trial(trial), capacity_of(problem, trial.levels)
+    if record is None:
+        return None
+    interval = None if found is None else found.interval
+    return replace(record, results=(result_of(problem, trial.levels),), levels=trial.levels, interval=interval)
 
 
 def _repeats(trial: Trial) -> tuple[BenchmarkResult, ...]:
@@ -266,6 +282,8 @@ def replayed(problem: Problem, records: Sequence[Record]) -> Measure:
             simulated=record.simulated,
             stopped_at=record.stopped_at,
             at_loads=record.at_loads,
+            levels=record.levels,
+            interval=record.interval,
         )
 
     return measure

@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "levels": ["LEVEL_S", "WAVES", "at_capacity_level", "first_wave", "most_load"],
         "loading": ["at_folder", "load_workload", "predictable", "window_note"],
         "prompts": ["prompt_token_ids", "prompt_words"],
         "recorded": ["GivenPrompt", "Traffic"],

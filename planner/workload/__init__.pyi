@@ -1,3 +1,8 @@
+from planner.workload.levels import LEVEL_S as LEVEL_S
+from planner.workload.levels import WAVES as WAVES
+from planner.workload.levels import at_capacity_level as at_capacity_level
+from planner.workload.levels import first_wave as first_wave
+from planner.workload.levels import most_load as most_load
 from planner.workload.loading import at_folder as at_folder
 from planner.workload.loading import load_workload as load_workload
 from planner.workload.loading import predictable as predictable

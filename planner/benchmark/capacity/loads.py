@@ -19,6 +19,8 @@ from planner.benchmark.records import RequestRecord
 from planner.benchmark.session import DRAIN_TIMEOUT_S, BenchOptions, check_lengths, target_of
 from planner.errors import InputError
 from planner.workload import (
+    LEVEL_S,
+    WAVES,
     ClosedLoop,
     OpenLoop,
     RequestPlan,
@@ -30,12 +32,8 @@ from planner.workload import (
     plan_warmup,
 )
 
-LEVEL_S = 30.0
-"""Seconds of load by which a rate is judged; the workload's number of requests if that is more."""
 SEEDS_PER_LOAD = 1000
 """Distance between the seeds of a search's loads, so that each load has prompts of its own."""
-WAVES = 4
-"""Waves of requests by which a concurrency is judged; the workload's number of requests if that is more."""
 
 
 class LevelLoader:

@@ -92,11 +92,12 @@ class Capacity:
 class Belief:
     """How likely each capacity and each width of the noise is after the loads so far."""
 
-    def __init__(self, lowest: float, maximum: float) -> None:
+    def __init__(self, lowest: float, maximum: float, noises: Sequence[float] = NOISES) -> None:
+        """`noises`: possible relative spreads of the capacity from one load to another, equally likely at first."""
         self.lowest, self.maximum = lowest, maximum
         self.logs = np.linspace(math.log(lowest / 2), math.log(maximum * 2), 3000)
-        self.noises = np.asarray(NOISES)[:, None]
-        self.log_likelihood = np.zeros((len(NOISES), len(self.logs)))
+        self.noises = np.asarray(noises)[:, None]
+        self.log_likelihood = np.zeros((len(noises), len(self.logs)))
 
     def learn(self, level: float, is_kept: bool) -> None:
         away = (self.logs - math.log(level)) / self.noises * (1 if is_kept else -1)

@@ -20,6 +20,7 @@ from planner.report.html.labels import (
     short_percent,
     time_unit,
 )
+from planner.report.html.load_section import load_section
 from planner.report.html.page import Log, Page, PageFigure, Row, Section, Table, table
 from planner.report.html.plots import Axis, PlotPoint, Series, intervals, scatter
 from planner.report.verdict import Verdict, banners, gain_words, interval, judged
@@ -55,6 +56,7 @@ def study_page(forecast: Forecast, trials: Sequence[Trial], pareto: Sequence[str
     found = [
         _verdict(problem, verdict),
         _compared(forecast, trials),
+        load_section(problem, trials),
         _progress(problem, trials),
         _front(problem, trials, tuple(pareto) or USUAL_FRONT),
         _trials(problem, trials, verdict),

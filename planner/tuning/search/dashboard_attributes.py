@@ -12,7 +12,7 @@ from planner.trials import Trial
 
 SHOWN = ("output_throughput", "request_throughput", "ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 """Metrics that are always shown; those of a study's objective and limits are added."""
-UNITS = {"s": "s", "req/s": "per_s", "tok/s": "tokens_per_s", "tokens": "tokens"}
+UNITS = {"s": "s", "req/s": "per_s", "tok/s": "tokens_per_s", "tokens": "tokens", "in flight": "in_flight"}
 DIGITS = 6
 """Significant digits of an attribute; the record has full precision."""
 

@@ -65,7 +65,8 @@ class SpeedDoubts:
             return {name: slopes[row] for name, slopes in self.grid.items()}
         if candidate.key not in self._of:
             deployment, workload = self._forecast.deployment(candidate), self._forecast.problem.workload
-            each = [metrics_of(deployment, workload, one) for one in (None, *self._moved)]
+            limits = self._forecast.problem.objective.capacity_limits
+            each = [metrics_of(deployment, workload, one, limits) for one in (None, *self._moved)]
             arrays = [{name: np.array([float(value)]) for name, value in metrics.items()} for metrics in each]
             self._of[candidate.key] = {name: slopes[0] for name, slopes in _slopes(arrays[0], arrays[1:]).items()}
         return self._of[candidate.key]

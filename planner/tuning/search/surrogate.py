@@ -171,7 +171,7 @@ class Surrogate:
             return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches)
 
         chance = np.ones(len(points))
-        for name, limit in objective.limits.items():
+        for name, limit in objective.limits_at_load.items():
             if all(t.metrics.get(name, 0.0) > 0 for t in measured):
                 metric = Metric.parse(name)
                 spread = RATE_NOISE if metric.is_rate else LIMIT_NOISE
@@ -223,7 +223,7 @@ class Surrogate:
             return []
         rows = np.array([self._problem.row_of(candidate) for candidate in candidates])
         values = np.exp(self._believed(rows, past))
-        limits = {name: np.exp(self._believed(rows, past, name)) for name in self._problem.objective.limits}
+        limits = {name: np.exp(self._believed(rows, past, name)) for name in self._problem.objective.limits_at_load}
         return [
             replace(
                 measured[-1],
@@ -266,7 +266,7 @@ class Surrogate:
     def _kept(self, predicted: Mapping[str, Array]) -> Array:
         """Probability that all limits are kept, by the speed model alone."""
         chance = np.ones(1)
-        for name, limit in self._problem.objective.limits.items():
+        for name, limit in self._problem.objective.limits_at_load.items():
             room = Metric.parse(name).sign * (_log({name: 1.0}, predicted) - math.log(limit)) / OFFSET_STD
             chance = chance * _normal_cdf(room)
         return np.maximum(chance, 1e-12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planner.benchmark.metric import GOALS, LATENCIES, METRICS, QUEUE, RATES, STATISTICS, Metric
+from planner.benchmark.metric import CAPACITIES, GOALS, LATENCIES, METRICS, QUEUE, RATES, STATISTICS, Metric
 from planner.benchmark.records import RequestRecord
 
 RECORD = RequestRecord(
@@ -31,7 +31,17 @@ def test_units_and_directions() -> None:
     assert units["request_throughput"] == "req/s"
     assert units["output_throughput"] == "tok/s"
     assert units["max_model_len"] == "tokens"
-    assert {name for name in GOALS if Metric.parse(name).sign > 0} == {*RATES, "max_model_len"}
+    assert (units["capacity"], units["capacity_rate"]) == ("in flight", "req/s")
+    assert {name for name in GOALS if Metric.parse(name).sign > 0} == {*RATES, "max_model_len", *CAPACITIES}
+
+
+def test_a_part_of_a_request_in_flight_is_none() -> None:
+    assert [Metric.parse("capacity").format(value) for value in (0.4, 31.97, 32.0)] == [
+        "0 in flight",
+        "31 in flight",
+        "32 in flight",
+    ]
+    assert Metric.parse("capacity_rate").format(3.14159) == "3.14 requests/s"
 
 
 def test_of_one_request() -> None:

@@ -30,6 +30,17 @@ def test_a_newer_release_is_a_doubt(make_problem: Make) -> None:
     assert plan_notes(make_problem()) == []
 
 
+def test_what_a_search_for_the_most_load_does_not_use_is_said(make_problem: Make) -> None:
+    changes: dict[str, Any] = {"repeats": 3, "workload__ramp": "2s"}
+    assert plan_notes(make_problem(**changes)) == []
+    asked = {"metric": "capacity", "slo": {"ttft_p95": "2s"}}
+    assert plan_notes(make_problem(**changes, objective=asked)) == [
+        "repeats 3: not used, as each launch sends several levels of load",
+        "workload.ramp: not used; each level begins at once",
+    ]
+    assert plan_notes(make_problem(objective=asked)) == []
+
+
 def test_flags_that_are_not_modelled_are_said(make_problem: Make) -> None:
     given = ["--enable-sleep-mode", "--limit-mm-per-prompt", '{"image": 2}', "--seed", "3"]
     problem = make_problem(engine__extra_args=given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from planner.benchmark.metric import GOALS, MAX_MODEL_LEN, RATES, Metric
+from planner.benchmark.metric import CAPACITIES, GOALS, MAX_MODEL_LEN, RATES, Metric
 from planner.benchmark.metrics import BenchmarkResult
 from planner.study.objective import Objective, judge
 from planner.units import Seconds
@@ -24,7 +24,8 @@ def _result(completed: int = 100, failed: int = 0, **metrics: float) -> Benchmar
 
 @pytest.mark.parametrize("metric", GOALS)
 def test_rates_and_contexts_go_up_and_latencies_down(metric: str) -> None:
-    objective, goes_up = Objective(metric=metric), metric in RATES or metric == MAX_MODEL_LEN
+    goes_up = metric in {*RATES, MAX_MODEL_LEN, *CAPACITIES}
+    objective = Objective(metric=metric, slo={"ttft_p95": 2.0} if metric in CAPACITIES else {})
     assert objective.direction == ("maximize" if goes_up else "minimize")
     assert objective.better(2.0, 1.0) is goes_up
     assert not objective.better(1.0, 1.0)
@@ -58,6 +59,21 @@ def test_a_limit_is_what_it_means_not_how_it_is_written() -> None:
     assert Objective() == Objective(metric="output_throughput")
     words = "output_throughput at least 500.0 tok/s, ttft_p95 at most 2 s"
     assert Objective(slo={"output_throughput": 500, "ttft_p95": "2s"}).limits_words == words
+
+
+def test_a_capacity_needs_limits_of_latencies_and_is_the_only_metric() -> None:
+    for asked, message in (
+        ({"metric": "capacity"}, "metric capacity: is the most load that keeps limits, and there are none: add --slo"),
+        ({"metric": "capacity_rate", "slo": {"output_throughput": 9.0}}, "slo.output_throughput: a capacity is"),
+        ({"weights": {"capacity": 1.0, "ttft_p95": 1.0}}, "weights.capacity: is found at a load of its own"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Objective(**asked)  # type: ignore[arg-type]
+    objective = Objective(metric="capacity_rate", slo={"ttft_p95": "2s"})
+    assert (objective.seeks_load, objective.by_rate, objective.capacity_limits) == (True, True, {"ttft_p95": 2.0})
+    assert objective.limits_at_load == {}
+    assert Objective(slo={"ttft_p95": 2.0}).limits_at_load == {"ttft_p95": 2.0}
+    assert Objective(slo={"ttft_p95": 2.0}).capacity_limits is None
 
 
 PAIR = Objective(weights={"output_throughput": 1, "ttft_p95": 0.3})

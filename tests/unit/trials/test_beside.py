@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from planner.study.problem import Problem
-from planner.trials.beside import alike_words, price_between, price_words, risk_words
-from planner.trials.trial import Trial
+from planner.trials.beside import alike_words, other_loads_words, price_between, price_words, risk_words
+from planner.trials.trial import AtLoad, Trial
 
 Make = Callable[..., Problem]
 
@@ -45,6 +45,18 @@ def test_a_lost_rate_is_the_price_of_a_latency(make_problem: Make, two: tuple[Pr
     assert "output_throughput" in price_between(problem, default, slower)
     assert "(-50%)" in price_between(problem, default, slower)
     assert "TTFT" not in price_between(problem, default, slower)
+
+
+def test_a_loss_at_another_load_is_said_the_objectives_own_too(two: tuple[Problem, Trial, Trial]) -> None:
+    problem, default, other = two
+    seen = {"output_throughput": 100.0, "ttft_p50": 0.2, "tpot_p50": 0.05}
+    default = replace(default, at_loads=(AtLoad(1.0, seen), AtLoad(64.0, seen)))
+    slower = {**seen, "output_throughput": 47.0, "tpot_p50": 0.051}
+    other = replace(other, at_loads=(AtLoad(1.0, slower), AtLoad(64.0, {**seen, "ttft_p50": 0.1}), AtLoad(9.0, seen)))
+    words = "at other loads: 1: output_throughput 100.0 tok/s -> 47.0 tok/s (-53%); 64: nothing gets worse"
+    assert other_loads_words(problem, [default, other], other) == words
+    assert other_loads_words(problem, [default, other], default) is None
+    assert other_loads_words(problem, [replace(default, at_loads=()), other], other) is None
 
 
 def test_what_differs_by_less_than_the_noise_is_as_good(make_problem: Make, launch: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from planner.study.problem import Problem
-from planner.tuning.expectations import expected_of_limits
+from planner.tuning.expectations import expected_most, expected_of_limits
 from planner.tuning.search.gaussian_process import OFFSET_STD
 from tests.forecasts import forecast_of
 
@@ -80,3 +80,27 @@ def test_the_plan_says_it(run: Callable[[str], tuple[int, str, str]], study: obj
     _, out, _ = run(f"tune {study} --dry-run --slo ttft_p50=1us --backend simulated")
     assert "expected    at " in out
     assert "before any launch" in " ".join(out.split())
+
+
+def test_what_the_defaults_and_the_best_are_expected_to_carry(make_problem: Make) -> None:
+    slo = {"ttft_p95": "9s", "tpot_p95": "100ms"}
+    assert expected_most(forecast_of(make_problem(objective={"slo": slo}))) is None
+    problem = make_problem(**LOAD, objective={"metric": "capacity", "slo": slo})
+    forecast = forecast_of(problem)
+    best = int(forecast.grid.predicted()["capacity"][forecast.grid.feasible_rows].max())
+    default = int(forecast.predicted(problem.default)["capacity"])
+    assert default > 1
+    assert expected_most(forecast) == (
+        f"engine defaults are expected to carry {default} in flight inside the limits, "
+        f"the best candidate {best} in flight"
+    )
+    by_rate = make_problem(**LOAD, objective={"metric": "capacity_rate", "slo": slo})
+    assert "requests/s inside the limits" in (expected_most(forecast_of(by_rate)) or "")
+
+
+def test_a_capacity_without_limits_is_refused_in_one_line(
+    run: Callable[[str], tuple[int, str, str]], study: object
+) -> None:
+    code, _, err = run(f"tune {study} --dry-run --objective capacity --backend simulated")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "metric capacity: is the most load that keeps limits, and there are none: add --slo" in err

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from planner.errors import InputError
 from planner.report.stored import report_lines
 from planner.study.problem import Problem
+from planner.trials.rejudging import rejudged
 from planner.trials.trial import Trial, default_trial
+from planner.tuning.evaluation import evaluate
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
 from planner.tuning.measure import simulated
@@ -237,3 +240,30 @@ def test_gp_learns_though_the_default_sets_nothing(make_problem: Make, tune: Any
     problem = make_problem(sampler={"name": "gp"}, search_space=space)
     trials = tune(problem, 14, simulated(forecast_of(problem)))
     assert len({trial.candidate.key for trial in trials if trial.was_launched}) == 14
+
+
+def test_a_search_for_the_most_load_is_replayed_from_its_levels_and_judged_for_other_limits(
+    make_problem: Make, launch: Any, tmp_path: Path
+) -> None:
+    def asking(metric: str, slo: str) -> Problem:
+        return make_problem(objective={"metric": metric, "slo": {"tpot_p95": slo, "ttft_p95": "9s"}})
+
+    trials = launch(asking("capacity", "70ms"), 3)
+    path = tmp_path / "trials.jsonl"
+    path.write_bytes(b"".join(msgspec.json.encode(trial) + b"\n" for trial in trials))
+    for slo in ("70ms", "68ms"):
+        problem = asking("capacity", slo)
+        records = read_records(path, problem)
+        forecast = limited_to(problem, records)
+        for trial in trials:
+            replay = evaluate(
+                forecast, trial.candidate, 0, replayed(problem, records), lambda *_: None, trial.provenance
+            )
+            judged = rejudged(forecast_of(problem), trial)
+            assert replay.value == pytest.approx(judged.value)
+            assert (replay.levels, replay.interval) == (trial.levels, judged.interval)
+    with pytest.raises(InputError, match="levels: of a search for the most load"):
+        read_records(path, make_problem())
+    path.write_bytes(b"".join(msgspec.json.encode(trial) + b"\n" for trial in launch(make_problem(), 1)))
+    with pytest.raises(InputError, match="metrics: has no capacity, which the study's objective needs"):
+        read_records(path, asking("capacity", "70ms"))
