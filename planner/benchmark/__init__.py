@@ -11,8 +11,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ask": ["BenchAsk", "refuse_contradictions"],
         "client.access": ["Access", "engine_access"],
+        "client.address": ["server_url"],
         "client.asking": ["Asker", "HttpAnswer", "NoAnswer", "ask_server"],
         "document": ["read_metrics"],
+        "likeness": ["Likeness", "read_likeness"],
         "load.target": ["target_of"],
         "load.progress": ["LoadWatch", "Moment", "Pace", "Projection", "pace_error", "stopped_after"],
         "load.watcher": ["STOPPED"],
@@ -31,7 +33,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "measure_again",
             "no_watch",
         ],
-        "watched": ["watch_server"],
+        "watched": ["read_page", "seen_in", "watch_server", "workload_like"],
         "slo": ["Limit", "MAX_FAILED_FRACTION", "WrittenLimit", "limits_of", "parse_limits", "split_slo"],
     },
 )

@@ -2,11 +2,14 @@ from planner.benchmark.ask import BenchAsk as BenchAsk
 from planner.benchmark.ask import refuse_contradictions as refuse_contradictions
 from planner.benchmark.client.access import Access as Access
 from planner.benchmark.client.access import engine_access as engine_access
+from planner.benchmark.client.address import server_url as server_url
 from planner.benchmark.client.asking import Asker as Asker
 from planner.benchmark.client.asking import HttpAnswer as HttpAnswer
 from planner.benchmark.client.asking import NoAnswer as NoAnswer
 from planner.benchmark.client.asking import ask_server as ask_server
 from planner.benchmark.document import read_metrics as read_metrics
+from planner.benchmark.likeness import Likeness as Likeness
+from planner.benchmark.likeness import read_likeness as read_likeness
 from planner.benchmark.load.target import target_of as target_of
 from planner.benchmark.load.progress import LoadWatch as LoadWatch
 from planner.benchmark.load.progress import Moment as Moment
@@ -40,7 +43,10 @@ from planner.benchmark.session import fault_of as fault_of
 from planner.benchmark.session import measure as measure
 from planner.benchmark.session import measure_again as measure_again
 from planner.benchmark.session import no_watch as no_watch
+from planner.benchmark.watched import read_page as read_page
+from planner.benchmark.watched import seen_in as seen_in
 from planner.benchmark.watched import watch_server as watch_server
+from planner.benchmark.watched import workload_like as workload_like
 from planner.benchmark.slo import Limit as Limit
 from planner.benchmark.slo import MAX_FAILED_FRACTION as MAX_FAILED_FRACTION
 from planner.benchmark.slo import WrittenLimit as WrittenLimit

@@ -42,7 +42,8 @@ def watch_server(url: str, seconds: float, sleep: Callable[[float], None] = time
     return seen, workload_like(seen)
 
 
-def _read(where: str) -> ServedSoFar:
+def read_page(where: str) -> str:
+    """The server's page of metrics (`http://host:port`). Raises BenchmarkError."""
     with asker_of(where, Access(), PAGE_S) as asker:
         try:
             answer = asker.ask("GET", f"{where}/metrics")
@@ -50,8 +51,13 @@ def _read(where: str) -> ServedSoFar:
             raise BenchmarkError(f"{where} does not answer: {error}") from None
     if not answer.is_ok:
         raise BenchmarkError(f"{where}/metrics: status {answer.status}; vLLM serves its counters there")
+    return answer.text
+
+
+def _read(where: str) -> ServedSoFar:
+    page = read_page(where)
     try:
-        return read_served(answer.text)
+        return read_served(page)
     except ValueError as error:
         raise BenchmarkError(f"{where}/metrics: {error}") from None
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from planner.cli.completion import one_of
-from planner.cli.options import CLUSTER, JsonOption, QuietOption, takes_study
+from planner.cli.options import CLUSTER, SERVER, JsonOption, QuietOption, takes_study
+from planner.cli.servers import servers_named
 from planner.errors import InputError
 from planner.study import StudySource
+
+if TYPE_CHECKING:
+    from planner.engine import TypedWords
+    from planner.study import Problem
+
+WATCHED = "30s"
+"""How long a running server is watched unless --for says otherwise."""
 
 
 @takes_study
@@ -27,16 +35,34 @@ def doctor(
             rich_help_panel=CLUSTER,
         ),
     ] = "docker",
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Time for which a running server, whose URL stands in place of a study, is watched; 30s.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Everything that must be true before the first launch, each line with its fix; without a study, the machine."""
+    """Everything that must be true before the first launch, each line with its fix; without a study, the machine.
+
+    With the URL of a running vLLM, or several with commas: what bounds it now, and which change is worth a trial.
+    """
     from planner.doctor import doctor_view, document, examine, exit_code, parse_backend, read_case
     from planner.files import pretty_json
     from planner.launch import with_version_here
     from planner.study import is_study_near, read_study
     from planner.terminal import make_console
 
+    if (urls := servers_named(source.study)) is not None:
+        if (said := context.get_parameter_source("backend")) is not None and said.name != "DEFAULT":
+            raise InputError("--backend: is where engines would be launched, and a server runs already; leave it out")
+        _diagnosed(urls, replace(source, study=None), context.obj, duration or WATCHED, quiet, as_json)
+        return
+    if duration is not None:
+        raise InputError("--for: is how long a running server is watched; name its URL in place of a study")
     spec, folder, words, chosen = None, Path(), "", parse_backend(backend)
     if source.is_described or is_study_near(source.study):
         source, words = with_version_here(source, chosen)
@@ -54,3 +80,51 @@ def doctor(
         make_console().print(doctor_view(case, checks))
     if code := exit_code(checks):
         raise typer.Exit(code)
+
+
+def _diagnosed(
+    urls: list[str], source: StudySource, typed: TypedWords, duration: str, quiet: bool, as_json: bool
+) -> None:
+    from planner.doctor import diagnose, diagnosis_document, diagnosis_view
+    from planner.files import pretty_json
+    from planner.terminal import make_console, working
+    from planner.units import parse_seconds
+
+    try:
+        seconds = parse_seconds(duration)
+    except ValueError as error:
+        raise InputError(f"--for: {error}") from None
+    if seconds <= 0:
+        raise InputError(f"--for {duration}: nothing is seen in no time; allowed is a duration above 0, as 30s")
+    problem = _problem(urls[0], source, typed)
+    if quiet or as_json:
+        found = diagnose(urls, seconds, problem)
+    else:
+        with working(f"watching the server for {duration}"):
+            found = diagnose(urls, seconds, problem)
+    if as_json:
+        typer.echo(pretty_json(diagnosis_document(found)))
+    else:
+        make_console().print(diagnosis_view(found))
+
+
+def _problem(url: str, source: StudySource, typed: TypedWords) -> Problem | None:
+    """The server's own settings on the cards that --gpu names; None where nobody names them."""
+    from planner.benchmark import read_likeness
+    from planner.engine import convert_settings, serve_args, settings
+    from planner.study import Problem, asked_version, read_study
+
+    if source.gpu is None:
+        if about := [*source.said, *typed.names]:
+            raise InputError(f"{', '.join(about)}: on which cards? name them with --gpu, or leave it out")
+        return None
+    like = read_likeness(url)
+    model = source.model or like.model
+    if model is None:
+        raise InputError(f"{url} does not say which model it serves; name it with --model")
+    asked = replace(source, model=model, version=source.version or like.version)
+    version = asked_version(asked.version)
+    said = typed.read(version).settings
+    told = {name: value for name, value in settings(like.settings).items() if getattr(said, name) is None}
+    words = (*serve_args(convert_settings(told, url), version), *typed.words)
+    return Problem.of(read_study(asked, replace(typed, words=words)).spec)

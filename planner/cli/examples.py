@@ -25,6 +25,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "doctor": (
         ("planner doctor", "this machine"),
         ("planner doctor studies/qwen3-32b-awq-4x2080ti", "and what the study needs of it"),
+        ("planner doctor http://127.0.0.1:8000 --gpu 'RTX 4090' --for 1min", "what bounds a server that runs"),
     ),
     "candidates": (
         ("planner candidates studies/qwen3-32b-awq-4x2080ti --levers scheduler,layout", "what could be tuned"),

@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "before_launch": ["check_before_launch"],
         "examination": ["document", "examine", "exit_code", "parse_backend", "read_case"],
+        "server.diagnosis": ["Diagnosis", "diagnose", "diagnosis_document"],
+        "server.view": ["diagnosis_view"],
         "view": ["doctor_view"],
     },
 )

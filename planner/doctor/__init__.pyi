@@ -4,4 +4,8 @@ from planner.doctor.examination import examine as examine
 from planner.doctor.examination import exit_code as exit_code
 from planner.doctor.examination import parse_backend as parse_backend
 from planner.doctor.examination import read_case as read_case
+from planner.doctor.server.diagnosis import Diagnosis as Diagnosis
+from planner.doctor.server.diagnosis import diagnose as diagnose
+from planner.doctor.server.diagnosis import diagnosis_document as diagnosis_document
+from planner.doctor.server.view import diagnosis_view as diagnosis_view
 from planner.doctor.view import doctor_view as doctor_view

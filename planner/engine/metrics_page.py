@@ -54,7 +54,13 @@ def parse_telemetry(text: str) -> EngineTelemetry:
     """Read a /metrics page. Raises ValueError if the text is not one."""
     try:
         return _telemetry(text)
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # raised by the parser for other text
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # raised by the parser for other text
         raise ValueError(f"is no page of metrics: {error}") from None
 
 
@@ -102,6 +108,17 @@ def difference(before: EngineTelemetry, after: EngineTelemetry) -> EngineTelemet
     return replace(after, **growth)
 
 
+def cache_config(text: str) -> dict[str, str]:
+    """The labels of a page's KV cache configuration that are set; those of the first engine of several."""
+    for family in text_string_to_metric_families("".join(_CACHE_ROWS.findall(text))):
+        for sample in family.samples:
+            return {name: value for name, value in sample.labels.items() if value != "None"}
+    return {}
+
+
+_CACHE_ROWS = re.compile(rf"^{CACHE_CONFIG}\{{.*\n?", re.MULTILINE)
+
+
 def _cache_size(caches: list[dict[str, str]]) -> tuple[int | None, int | None, int | None]:
     """(blocks, tokens per block, tokens) of all engines together; None for what is not known.
 
@@ -119,6 +136,35 @@ def _cache_size(caches: list[dict[str, str]]) -> tuple[int | None, int | None, i
 
 def _largest(labels: Iterable[str | None]) -> int | None:
     return max((int(label) for label in labels if label is not None and label.isdecimal()), default=None)
+
+
+_ENGINE = re.compile(r'[{,]engine="([^"]*)"')
+_VALUE = r"^{}(?:\{{[^\n]*\}})? (\S+)$"
+
+
+def pages_of_engines(text: str) -> dict[str, str]:
+    """The page of each engine of a data parallel server, by the engine's number: its own samples, and those of none.
+
+    V1 labels its samples so (vllm@0.8.5 and 0.32 v1/metrics/loggers.py). A page of one engine is that engine's whole.
+    """
+    rows = text.splitlines(keepends=True)
+    labels = [found[1] if (found := _ENGINE.search(row)) else None for row in rows]
+    engines = sorted({label for label in labels if label is not None})
+    if len(engines) < 2:
+        return {engines[0] if engines else "": text}
+    return {
+        engine: "".join(row for row, label in zip(rows, labels, strict=True) if label in (None, engine))
+        for engine in engines
+    }
+
+
+def read_value(text: str, name: str) -> float | None:
+    """The value of a sample of this name, summed over its labels; None if the page has none, or no finite number."""
+    try:
+        values = [float(value) for value in re.findall(_VALUE.format(re.escape(name)), text, re.MULTILINE)]
+    except ValueError:
+        return None
+    return sum(values) if values and all(map(math.isfinite, values)) else None
 
 
 # --- peaks over a window ----------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "Layout", "MODEL", "Value"],
+        "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "Layout", "MODEL", "Value", "parse_layout"],
         "classes": ["Classes", "tied_at_top"],
         "commented": ["write_commented"],
-        "described": ["IMAGES", "asked_version"],
+        "described": ["cut_to_context", "IMAGES", "asked_version"],
         "forecast": ["Forecast"],
         "grid": ["Grid", "metrics_of"],
         "identity": ["OBJECTIVE", "asked_of", "changes_between", "in_one_line", "measured_of"],
@@ -35,7 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "question": ["RECIPES", "Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of", "setup_of_default"],
         "source": ["StudySource"],
-        "space": ["SearchSpace", "layouts_left_out"],
+        "space": ["SearchSpace", "layouts_left_out", "values_of"],
         "spec": [
             "ContainerSpec",
             "DOCKER_SHM_BYTES",

@@ -4,9 +4,11 @@ from planner.study.candidate import LAYOUT as LAYOUT
 from planner.study.candidate import Layout as Layout
 from planner.study.candidate import MODEL as MODEL
 from planner.study.candidate import Value as Value
+from planner.study.candidate import parse_layout as parse_layout
 from planner.study.classes import Classes as Classes
 from planner.study.classes import tied_at_top as tied_at_top
 from planner.study.commented import write_commented as write_commented
+from planner.study.described import cut_to_context as cut_to_context
 from planner.study.described import IMAGES as IMAGES
 from planner.study.described import asked_version as asked_version
 from planner.study.forecast import Forecast as Forecast
@@ -46,6 +48,7 @@ from planner.study.setup import setup_of_default as setup_of_default
 from planner.study.source import StudySource as StudySource
 from planner.study.space import SearchSpace as SearchSpace
 from planner.study.space import layouts_left_out as layouts_left_out
+from planner.study.space import values_of as values_of
 from planner.study.spec import ContainerSpec as ContainerSpec
 from planner.study.spec import DOCKER_SHM_BYTES as DOCKER_SHM_BYTES
 from planner.study.spec import HardwareSpec as HardwareSpec

@@ -61,10 +61,11 @@ class SearchSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 raise ValueError(f"fixed.{both[0]}: is under {section} too; name it once")
 
     def values(self, key: str) -> list[Value]:
-        return _values(self.search[key])
+        return values_of(self.search[key])
 
 
-def _values(choice: list[Value] | Range) -> list[Value]:
+def values_of(choice: list[Value] | Range) -> list[Value]:
+    """The values of a searched key, in their order."""
     return choice.values() if isinstance(choice, Range) else list(choice)
 
 
@@ -74,7 +75,7 @@ def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
     if key not in FIELDS and key not in {LAYOUT, MODEL} and not key.startswith(ENV_PREFIX):
         allowed = f"a vLLM setting such as {FIELDS[7]}, {LAYOUT}, {MODEL} or {ENV_PREFIX}NAME"
         raise ValueError(f"{where}: unknown; allowed: {allowed}{did_you_mean(key, (*FIELDS, LAYOUT, MODEL))}")
-    values = _values(choice)
+    values = values_of(choice)
     if key.startswith(ENV_PREFIX):
         refuse_secrets({key.removeprefix(ENV_PREFIX): str(value) for value in values[:1]}, [])
     if not values:
@@ -102,7 +103,7 @@ def with_levers(space: SearchSpace, levers: Sequence[str], models: Sequence[str]
     pool: dict[str, list[Value] | Range] = {**space.search, **space.levers}
     chosen = {key: choice for key, choice in pool.items() if lever_of_key(key) in levers}
     if LAYOUT in chosen and LAYOUT in space.levers:
-        chosen[LAYOUT] = _fullest(_values(chosen[LAYOUT]), num_gpus)
+        chosen[LAYOUT] = _fullest(values_of(chosen[LAYOUT]), num_gpus)
     if not chosen and not ("numerics" in levers and len(models) > 1):
         groups = {lever_of_key(key) for key in pool}
         has = [lever for lever in LEVERS if lever in groups]
@@ -121,7 +122,7 @@ def _fullest(layouts: list[Value], num_gpus: int) -> list[Value]:
 
 def layouts_left_out(space: SearchSpace, num_gpus: int) -> list[str]:
     """The searched layouts that need more than `num_gpus` cards, so that no candidate has them."""
-    layouts = [str(value) for value in _values(space.search[LAYOUT])] if LAYOUT in space.search else []
+    layouts = [str(value) for value in values_of(space.search[LAYOUT])] if LAYOUT in space.search else []
     return [text for text in layouts if _cards(text) > num_gpus]
 
 

@@ -299,7 +299,6 @@ DOCKER_FAULTS = {
 }  # fmt: skip
 REPRESENTATIVE = (
     "Docker Engine restarts under load",
-    "Docker Engine does not come back",
     "container out of memory",
     "planner killed, container stopped",
 )

@@ -99,12 +99,9 @@ PLANNER_FAULTS = (
 FAULTS = {fault.name: fault for fault in (*ENGINE_FAULTS, *PLANNER_FAULTS)}
 REPRESENTATIVE = (
     "out of memory at start",
-    "killed under load",
     "hangs under load",
-    "cut streams",
     "planner killed under load",
     "planner killed while it stores a trial's figures",
-    "planner stopped twice while an engine starts",
 )
 """What CI injects; `make prove` all."""
 

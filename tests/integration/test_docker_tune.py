@@ -68,6 +68,7 @@ def test_tune_on_real_vllm_then_run_the_exported_script(docker_client: docker.Do
         docker_client.containers.get(spec.serve.name).remove(force=True)
 
 
+@pytest.mark.prove
 def test_the_exported_script_reproduces_its_trial(docker_client: docker.DockerClient, tuned: Path) -> None:
     export_trial(tuned)
     code, out, err = verify(tuned.parent / TRIAL_SCRIPT, "--json")

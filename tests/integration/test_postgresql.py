@@ -21,7 +21,7 @@ from tests.faults.inject import processes_of
 from tests.integration.postgresql import postgresql
 from tests.integration.studies import PLANNER, write_simulated_server_study
 
-TRIALS = 7
+TRIALS = 5
 HASTY = (
     "import planner.tuning.search.claims as claims; claims.BEAT_S, claims.LOST_AFTER_S = 1.0, 12.0; "
     "from planner.cli.main import main; main()"

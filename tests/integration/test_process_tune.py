@@ -65,7 +65,7 @@ def test_the_finals_measure_again_over_http(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.prove), signal.SIGKILL]
+    "number", [*(pytest.param(one, marks=pytest.mark.prove) for one in (signal.SIGINT, signal.SIGTERM)), signal.SIGKILL]
 )
 def test_stopped_in_the_middle_and_run_again(tmp_path: Path, number: signal.Signals) -> None:
     study = write_simulated_server_study(tmp_path, speedup=20)

@@ -106,7 +106,7 @@ def test_the_next_run_cleans_up_where_the_watchdog_was_killed_too(tmp_path: Path
     assert processes_of(study) == []
 
 
-@pytest.mark.parametrize("is_interrupted", [False, True])
+@pytest.mark.parametrize("is_interrupted", [False, pytest.param(True, marks=pytest.mark.prove)])
 def test_a_run_that_ends_by_itself_ends_its_watchdog(tmp_path: Path, is_interrupted: bool) -> None:
     study = write_simulated_server_study(tmp_path)
     with tuning(study) as planner:

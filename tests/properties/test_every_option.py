@@ -76,6 +76,7 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "doctor": {
         **STUDY_OPTIONS,
         "backend": ("named", "named --backend process"),
+        "duration": ("named", "named --for 3s"),
         "output": ("named", "named --output answer.txt"),
         "quiet": (DESCRIBED.partition(" --vllm")[0], f"{DESCRIBED.partition(' --vllm')[0]} --quiet"),
         "as_json": ("named", "named --json"),
