@@ -26,6 +26,10 @@ UNKNOWN_POSITIONS = 131072
 """Context length in tokens, assumed where config.json gives none."""
 POSITIONS = ("max_position_embeddings", "max_target_positions", "n_positions", "seq_length", "max_sequence_length")
 """Keys of the context length (vllm@0.32 config/model.py:_get_and_verify_max_len)."""
+UNSAID_MTP_LAYERS = {"qwen3_next": 1}
+"""Layers for multi-token prediction of a family whose config.json does not count them (vllm@0.24.0
+models/qwen3_next_mtp.py: Qwen3NextMultiTokenPredictor)."""
+
 UNKNOWN = Family(is_known=False)
 """Figures of an ordinary decoder, for a model_type that is not known."""
 
@@ -72,7 +76,9 @@ def _spec(config: Mapping[str, Any], name: str) -> ModelSpec:
         is_known=family.is_known and outer_type not in OWN_CLASSES and keys.value(*POSITIONS) is not None,
         layers=layers,
         beside=_beside(keys, family, len(layers)),
-        num_mtp_layers=keys.number("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0, least=0),
+        num_mtp_layers=keys.number(
+            "mtp_num_hidden_layers", "num_nextn_predict_layers", default=UNSAID_MTP_LAYERS.get(family_name, 0), least=0
+        ),
         draft_vocab_size=keys.number("draft_vocab_size", default=0, least=0),
         num_draft_states=_draft_states(config),
         has_head=family.shape != "bert" and not _pools(outer.get("architectures")),

@@ -16,6 +16,8 @@ from planner.estimate.batch import answer
 STARTS = Path(__file__).parents[1] / "golden" / "starts" / "startups.json"
 FAMILIES = STARTS.with_name("families.json")
 """Starts of hybrids, mixtures and multimodal models, whose weights are compared."""
+BLIND = STARTS.with_name("blind.json")
+"""Starts of 0.24 that were predicted before they ran."""
 TOKENS_PER_BLOCK = 16
 MEMORY_OUTCOMES = {"ok", "kv_too_small", "oom"}
 

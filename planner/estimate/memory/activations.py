@@ -64,12 +64,16 @@ def compile_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> Float
     They are a copy of this rank's embedding and two hidden states, seen in 20 of 20 compiled starts of 0.24 on H200,
     over four architectures and 1 to 4 cards. Absent with a warm cache and with enforce_eager. Not seen in logs of 0.17
     and before. A model that reads images looks its tokens up before the compiled graph, so the embedding is no part of
-    it (vllm@0.24.0 v1/worker/gpu_model_runner.py:_dummy_run; three starts of Qwen3.5).
+    it (vllm@0.24.0 v1/worker/gpu_model_runner.py:_dummy_run; three starts of Qwen3.5). With LoRA the same graph looks
+    up one matrix of every adapter (lora/layers/vocal_parallel_embedding.py: forward), which is copied as well: by its
+    size the peak grew between starts of Llama-3.1-8B, from rank 16 to 64 and from one adapter to four.
     """
     if engine.generation == "V0" or engine.version < COMPILE_COUNTS_SINCE:
         return 0.0
     itemsize = DTYPE_BYTES[engine.dtype]
     embedding = padded_vocab_size(model) // engine.tensor_parallel_size * model.hidden_size * itemsize
+    if engine.lora is not None:
+        embedding += model.vocab_size * engine.lora.max_rank * engine.lora.max_loras * itemsize
     copied = embedding if rank.is_first and not model.has_vision_tower else 0
     held = copied + 2 * engine.max_num_batched_tokens * model.hidden_size * itemsize
     return columns.where(engine.enforce_eager, 0.0, held)
