@@ -96,7 +96,7 @@ def outcome_text(problem: Problem, trial: Trial) -> str:
         return f"{text}; {broken[0]}" if broken else text
     if trial.failure is not None:
         return f"failed: {trial.failure.message}"
-    if trial.levels and (broken := [constraint for constraint in trial.constraints if constraint.excess > 0]):
-        return f"no load kept the limits: {max(broken, key=lambda constraint: constraint.excess).message}"
+    if trial.levels and (missed := [constraint for constraint in trial.constraints if constraint.excess > 0]):
+        return f"no load kept the limits: {max(missed, key=lambda constraint: constraint.excess).message}"
     reason = trial.constraints[0].message if trial.constraints else "no value"
     return f"{trial.outcome}: {reason}"
