@@ -7,7 +7,7 @@ from pathlib import Path
 
 _URL = re.compile(r"https?:/", re.IGNORECASE)
 _LOST_SLASH = re.compile(r"(https?:/)(?!/)", re.IGNORECASE)
-_HOST_AND_PORT = re.compile(r"(localhost|\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]|[\w-]+(\.[\w-]+)*):\d{1,5}")
+_HOST, _PORT = re.compile(r"[\w.-]+|\[[0-9a-fA-F:]+\]"), re.compile(r"\d{1,5}")
 
 
 def servers_named(study: Path | None) -> list[str] | None:
@@ -21,6 +21,11 @@ def servers_named(study: Path | None) -> list[str] | None:
     if _URL.match(text):
         return [_LOST_SLASH.sub(r"\1/", part) for part in text.split(",") if part]
     parts = text.split(",")
-    if not study.exists() and all(_HOST_AND_PORT.fullmatch(part) for part in parts):
+    if not study.exists() and all(map(_is_host_and_port, parts)):
         return [f"http://{part}" for part in parts]
     return None
+
+
+def _is_host_and_port(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return len(host) > 1 and _HOST.fullmatch(host) is not None and _PORT.fullmatch(port) is not None

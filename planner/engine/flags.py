@@ -28,15 +28,15 @@ def flag_words(field: str, value: Any, version: Version) -> str:
     return shlex.join(words) or f"without {flag(field)}"
 
 
-OF_SPECULATION = frozenset({"num_speculative_tokens"})
-"""Keys of --speculative-config, which were flags of their own once."""
+KEYS_TOO = frozenset({"num_speculative_tokens", "rope_scaling", "rope_theta"})
+"""Keys of --speculative-config and of config.json, which were flags of their own once."""
 
 
 def flags_in(text: str) -> str:
     """A sentence with vLLM's flags in place of settings: `lower max_model_len` -> `lower --max-model-len`."""
 
     def typed(match: re.Match[str]) -> str:
-        return flag(match[0]) if flag(match[0]) in every_flag() and match[0] not in OF_SPECULATION else match[0]
+        return flag(match[0]) if flag(match[0]) in every_flag() and match[0] not in KEYS_TOO else match[0]
 
     return re.sub(r"(?<![\w`'\"./-])[a-z]+(?:_[a-z]+)+(?![\w`'\".(=]*[`'\"(=])", typed, text) if "_" in text else text
 

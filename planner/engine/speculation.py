@@ -48,8 +48,10 @@ def speculation_of(text: str | None) -> Speculation | None:
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InputError(f"speculative_config: is not a JSON object: {error}") from None
     for key in ("model", "method"):
-        if not isinstance(found.get(key), str | None):
-            raise InputError(f"speculative_config: {key}: {msgspec.json.encode(found[key]).decode()[:60]} is not a text")
+        if isinstance(found.get(key), dict | list):
+            raise InputError(
+                f"speculative_config: {key}: {msgspec.json.encode(found[key]).decode()[:60]} is not a text"
+            )
     tokens, model = found.get("num_speculative_tokens"), found.get("model")
     method = str(found.get("method") or _method_of(str(model or "")))
     drafting: Drafting = "mtp" if method.endswith("_mtp") else _METHODS.get(method, "model")

@@ -72,8 +72,7 @@ def evaluate(
     if trial.constraints:
         return trial
     repeats = repeats or Repeats(0, problem.spec.repeats)
-    if repeats.start is None:
-        repeats = replace(repeats, start=trial.predicted_value if problem.objective.seeks_load else None)
+    repeats = repeats if repeats.start else replace(repeats, start=trial.predicted_value)
     while True:
         began = time.monotonic()
         try:

@@ -72,10 +72,8 @@ def run_study(
             return None  # every feasible combination that may win has been tried
         number, candidate = asked
         bar, speeds = bar_of(problem, trials, candidate), speeds_of(problem, every)
-        start = None
-        if problem.objective.seeks_load:
-            start = start_of(problem, trials, problem.objective.value(search.forecast.predicted(candidate)))
-        count = problem.spec.repeats
+        expected = problem.objective.value(search.forecast.predicted(candidate))
+        start, count = start_of(problem, trials, expected), problem.spec.repeats
         return Work(number=number, candidate=candidate, first=0, count=count, bar=bar, speeds=speeds, start=start)
 
     return _run(problem, search, executor, observer, more, finals=False)
@@ -146,8 +144,7 @@ def run_finals(
             number = search.ask_rerun(heat.trial.candidate, heat.rerun)
             if number is not None:
                 first, count = heat.repeats.first, heat.repeats.count
-                start = heat.trial.value if problem.objective.seeks_load else None
-                again = heat.trial.candidate
+                again, start = heat.trial.candidate, heat.trial.value
                 return Work(number=number, candidate=again, first=first, count=count, rerun=heat.rerun, start=start)
         return None
 

@@ -19,6 +19,7 @@ import pytest
 
 import planner
 from planner.engine.command.pasted import MODEL_NAME, VERSION_TAG
+from planner.engine.command.retyped import _CELL
 from planner.engine.command.shell import ASSIGNMENT, FENCE, PROMPT, SERVICE
 from planner.engine.log.causes import CAUSES
 from planner.engine.log.lines import _WARNING
@@ -41,8 +42,8 @@ SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
 WHOLE = {
     one.pattern
     for one in (
-        ASSIGNMENT, EXCEPTION, FENCE, FRAME, HUB_NAME, MODEL_NAME, PROMPT, SERVICE, VERSION_TAG, _PAIR, _QUALIFIED,
-        _QUANTITY, _WARNING,
+        ASSIGNMENT, EXCEPTION, FENCE, FRAME, HUB_NAME, MODEL_NAME, PROMPT, SERVICE, VERSION_TAG, _CELL, _PAIR,
+        _QUALIFIED, _QUANTITY, _WARNING,
     )
 }  # fmt: skip
 """Not searched, but matched at the beginning."""

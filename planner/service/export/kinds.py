@@ -32,7 +32,7 @@ def parse_kind(text: str) -> ExportKind:
 
 
 def file_name(kind: ExportKind, problem: Problem) -> str:
-    names: dict[ExportKind, str] = {
+    return {
         "script": "run.sh",
         "ladder": LADDER_FILE,
         "compose": "compose.yaml",
@@ -40,8 +40,7 @@ def file_name(kind: ExportKind, problem: Problem) -> str:
         "kubernetes": "kubernetes.yaml",
         "serve": "serve.sh",
         "config": CONFIG_FILE,
-    }
-    return names[kind]
+    }[kind]
 
 
 def exported(kind: ExportKind, forecast: Forecast, trial: Trial, default: Trial | None, ladder: Path) -> str:
@@ -50,18 +49,9 @@ def exported(kind: ExportKind, forecast: Forecast, trial: Trial, default: Trial 
     Raises InputError if the study lacks what the kind needs, or the version cannot express it.
     """
     problem = as_measured(forecast.problem, trial)
-    match kind:
-        case "script":
-            return run_sh(problem, trial, default)
-        case "ladder":
-            return ladder_yaml(replace(forecast, problem=problem), trial, default)
-        case "compose":
-            return compose_yaml(problem, trial, default)
-        case "systemd":
-            return systemd_unit(problem, trial, default, ladder)
-        case "kubernetes":
-            return kubernetes_yaml(problem, trial, default)
-        case "serve":
-            return serve_sh(problem, trial, default)
-        case "config":
-            return engine_yaml(problem, trial, default)
+    if kind == "ladder":
+        return ladder_yaml(replace(forecast, problem=problem), trial, default)
+    if kind == "systemd":
+        return systemd_unit(problem, trial, default, ladder)
+    write = {"script": run_sh, "compose": compose_yaml, "kubernetes": kubernetes_yaml, "serve": serve_sh}
+    return write.get(kind, engine_yaml)(problem, trial, default)

@@ -77,7 +77,7 @@ def test_help_shows_the_examples(run: Run, name: str) -> None:
         ("planner tune --kv-cache-m", {"--kv-cache-memory-bytes", "--kv-cache-metrics", "--kv-cache-metrics-sample"}),
         ("planner tune --nonsense --max-num-s", {"--max-num-seqs", "--max-num-scheduled-tokens"}),
         ("planner report --kv-", {""}),
-        ("planner report studies/q", {"studies/qwen3-32b-awq-4x2080ti"}),
+        ("planner report studies/qwen3-3", {"studies/qwen3-32b-awq-4x2080ti"}),
     ],
 )
 def test_bash_completes(line: str, found: set[str]) -> None:

@@ -34,7 +34,7 @@ def test_methods_are_read_as_vllm_reads_them(text: str | None, expected: Specula
     [("ngram", "is not a JSON object"), ("[1]", "is not a JSON object"),
      ('{"num_speculative_tokens": true}', "num_speculative_tokens: True is not from 0 to 4096"),
      ('{"model": {"a": 1}}', 'model: {"a":1} is not a text'),
-     ('{"method": 3}', "method: 3 is not a text"),
+     ('{"method": ["ngram"]}', 'method: ["ngram"] is not a text'),
      ('{"num_speculative_tokens": 99999}', "99999 is not from 0 to 4096")],
 )  # fmt: skip
 def test_nonsense_is_one_line(text: str, words: str) -> None:
