@@ -158,6 +158,8 @@ class Setup:
         settings = {**self.settings, **(changes or {})}
         if self.flags.lora is not None:
             settings[LORA] = self.flags.lora
+        if self.flags.is_eager:
+            settings["enforce_eager"] = True
         model = loaded_model(self.model, self.flags, self.version)
         engine = resolve(settings, model, self.placement.gpu, self.version)
         return Deployment.of(model, self.placement, engine, self.instances, self.calibrations)

@@ -205,6 +205,8 @@ class Problem:
             columns = {**columns, USE_V1_ENV: env[USE_V1_ENV]}
         if self.passed.lora is not None:
             columns = {**columns, LORA: self.passed.lora}
+        if self.passed.is_eager:
+            columns = {**columns, "enforce_eager": True}
         return Deployment.of(
             model,
             self.placement,

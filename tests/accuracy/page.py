@@ -104,10 +104,12 @@ when the machine's time was over, whatever was said of them (`tests/golden/start
 page uses them. KV cache: {before:.1%} off in the median before, {after:.1%} with today's model; {covered:.0%} of the
 90 % intervals held.
 
-Two mechanisms were added after it: the layer for multi-token prediction that Qwen3-Next's config.json does not count,
-and the copy that torch.compile makes of the embeddings of adapters; `KV now` of those three starts is no prediction.
-Known and not modelled: what drafts keep while they are profiled, `compilation_config` (`q8-o0` has no graphs and no
-compiler), image sizes in `limit_mm_per_prompt`. Seven starts (`baseline`: late) had run a kernel before vLLM took its
+Three mechanisms were added after it: the layer for multi-token prediction that Qwen3-Next's config.json does not count,
+the copy that torch.compile makes of the embeddings of adapters, and a `compilation_config` without compiler and graphs
+(`q8-o0`), which counts as `enforce_eager`; `KV now` of those four starts is no prediction. Known and not modelled: what
+drafts keep while they are profiled, image sizes in `limit_mm_per_prompt`.
+
+Seven starts (`baseline`: late) had run a kernel before vLLM took its
 baseline: 0.13 to 0.16 GiB of memory outside torch were counted there, 0.20 to 0.31 in the others, so that their KV
 cache is larger than it would be by about the difference. `weights` and `activation` are errors of what was said before.
 

@@ -41,6 +41,12 @@ def test_the_compiler_copies_the_embeddings_of_adapters(name: str) -> None:
     assert -0.1 < peak.relative < 0.01
 
 
+def test_a_compilation_config_without_compiler_and_graphs_counts_as_enforce_eager(found: list[Blind]) -> None:
+    (start,) = [start for start in found if start.id == "q8-o0"]
+    assert start.error_before < -0.1
+    assert abs(start.error_after) < 0.005
+
+
 def test_a_model_that_only_pools_holds_its_kv_cache_as_a_decoder_does(found: list[Blind]) -> None:
     (start,) = [start for start in found if start.id == "q3emb8b-pool"]
     assert abs(start.error_after) < 0.01

@@ -7,6 +7,7 @@ move memory. Names are written as fields, `served_model_name`; the settings them
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,11 +211,18 @@ PLAIN_KEYS = frozenset({
 """Keys of the compilation config that choose kernels and passes, and no sizes of graphs (vllm@0.33.0
 config/compilation.py)."""
 
+GRAPH_KEYS = PLAIN_KEYS | {"cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size"}
+"""The same, and those of CUDA graphs, which mean nothing where there are none."""
+EAGER = FlagEffect("counted as enforce_eager; the kernels that it chooses are not modelled", 0.01, is_doubt=True)
+"""Effect of a compilation config that leaves out both compilation and graphs."""
+
 
 def effect_of(given: GivenFlag) -> FlagEffect:
     """The effect of a flag that is no setting of EngineConfig. A boolean that is off has none."""
     name = given.flag.field
     found = EFFECTS.get(name)
+    if is_eager(given):
+        return EAGER
     if found is None:
         return FlagEffect(NOT_KNOWN, MOST, is_doubt=True)
     if found.is_doubt and (given.is_off or _is_neutral(name, given.values)):
@@ -233,11 +241,26 @@ def _compiles_alike(text: str) -> bool:
     """Whether a compilation config leaves the sizes and kinds of CUDA graphs as they are."""
     if re.fullmatch(r"\d", text):
         return text in PLAIN_LEVELS
+    config = _config(text)
+    return config is not None and set(config) <= PLAIN_KEYS and _level(config) in PLAIN_LEVELS
+
+
+def is_eager(given: GivenFlag) -> bool:
+    """Whether a flag is a compilation config without compilation and without CUDA graphs (vllm@0.24.0
+    config/compilation.py: CompilationMode.NONE, CUDAGraphMode.NONE), so that memory is as with enforce_eager."""
+    if given.flag.field != "compilation_config" or (config := _config(given.values[0] if given.values else "")) is None:
+        return False
+    has_graphs = str(config.get("cudagraph_mode", "")).upper() != "NONE"
+    return set(config) <= GRAPH_KEYS and _level(config).upper() in {"0", "NONE"} and not has_graphs
+
+
+def _config(text: str) -> dict[str, Any] | None:
     try:
-        config: Any = parse_json(text, "")
+        found: Any = parse_json(text, "")
     except InputError:
-        return False
-    if not isinstance(config, dict):
-        return False
-    level = str(config.get("level", config.get("mode", "3")))
-    return set(config) <= PLAIN_KEYS and level in PLAIN_LEVELS
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _level(config: Mapping[str, Any]) -> str:
+    return str(config.get("level", config.get("mode", "3")))

@@ -52,6 +52,7 @@ class MappedFlags:
             refused=tuple(self.refused),
             is_context_auto=self.is_context_auto,
             lora=found.lora,
+            is_eager=found.is_eager,
             without=found.without,
         )
 

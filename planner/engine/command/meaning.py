@@ -18,7 +18,7 @@ from packaging.version import Version
 from planner.engine.adapters import Lora
 from planner.engine.command.arity import full_name, is_flag
 from planner.engine.command.config_file import with_config_file
-from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of
+from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of, is_eager
 from planner.engine.command.spelling import glued_short, human_int
 from planner.engine.command.words import UNRESOLVED, GivenFlag, is_invalid_choice, read_words, unknown_words
 from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
@@ -91,6 +91,8 @@ class VllmFlags:
     """Kinds of input that no prompt may have (image, video, audio); what only reads them is not loaded."""
     lora: Lora | None = None
     """Room for LoRA adapters; None without them."""
+    is_eager: bool = False
+    """Whether another flag than enforce_eager leaves out compilation and CUDA graphs."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that a pasted line sets for the engine."""
 
@@ -201,6 +203,7 @@ def _meant(
         is_context_auto=found.is_auto,
         without=effects.without,
         lora=effects.lora,
+        is_eager=effects.is_eager,
     )
 
 
@@ -211,6 +214,7 @@ def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect]
     return VllmFlags(
         without=_without(given),
         lora=_lora(given),
+        is_eager=any(map(is_eager, given)),
         set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
         doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),
     )
@@ -327,6 +331,7 @@ def merged(first: VllmFlags, then: VllmFlags) -> VllmFlags:
         extra_args=_once(first.extra_args, then.extra_args),
         without=first.without | then.without,
         lora=then.lora or first.lora,
+        is_eager=first.is_eager or then.is_eager,
         set_aside=_once(first.set_aside, then.set_aside),
         replaced=_once(first.replaced, then.replaced),
         doubts=_once(first.doubts, then.doubts),

@@ -6,6 +6,7 @@ import pytest
 from packaging.version import Version
 
 from planner.engine.command.effects import EFFECTS, OF_IMAGES, SET_ASIDE, UNMODELLED, effect_of
+from planner.engine.command.meaning import read_flags
 from planner.engine.command.words import GivenFlag, read_words
 from planner.engine.config import FIELDS
 from planner.engine.flag_table import Release, VllmFlag, every_flag, field_of, release_of
@@ -50,3 +51,21 @@ def test_a_value_that_changes_nothing_is_no_doubt(line: str, is_doubt: bool) -> 
     release: Release = release_of(Version("0.24.0"))
     (given,) = read_words(line.split(), release).given
     assert effect_of(given).is_doubt == is_doubt
+
+
+@pytest.mark.parametrize(
+    ("config", "eager"),
+    [
+        ('{"mode":0,"cudagraph_mode":"NONE"}', True),
+        ('{"mode":"NONE","cudagraph_mode":"none","cudagraph_capture_sizes":[1]}', True),
+        ('{"mode":0}', False),
+        ('{"cudagraph_mode":"NONE"}', False),
+        ('{"mode":0,"cudagraph_mode":"NONE","not_known":1}', False),
+        ("0", False),
+    ],
+)
+def test_a_config_without_compilation_and_graphs_is_as_enforce_eager(config: str, eager: bool) -> None:
+    found = read_flags(["--compilation-config", config], Version("0.24.0"))
+    assert found.is_eager == eager
+    assert found.doubts, "what else it does is not modelled"
+    assert found.settings.enforce_eager is None, "what is passed on is the config itself"
