@@ -20,14 +20,19 @@ use_memory_pool releases what was freed only when it ends)."""
 
 
 def loaded_model(model: ModelSpec, flags: VllmFlags, version: Version) -> ModelSpec:
-    """The model without its tower, if no prompt may have what the tower reads; with images alone, if no videos."""
+    """The model without its tower, if no prompt may have what the tower reads; with images alone, if no videos.
+
+    Images alone are profiled in the size that limit_mm_per_prompt says, if it is smaller than the largest.
+    """
     vision = model.vision
     read = {"image"} | ({"video"} if vision is not None and vision.video_frames else set())
     read |= {"audio"} if model.is_tower_rough else set()
     leaves_out = version >= TOWER_LEFT_OUT_SINCE and read <= flags.without
     if leaves_out and model.has_vision_tower:
         return model.without_tower()
-    return model.without_videos() if "video" in flags.without else model
+    if "video" not in flags.without:
+        return model
+    return model.without_videos() if flags.image_size is None else model.without_videos().with_images(*flags.image_size)
 
 
 def loading_danger(d: Deployment, flags: VllmFlags) -> Danger | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -103,6 +104,18 @@ class ModelSpec:
         if vision is None or vision.video_frames <= SHORTEST_VIDEO_FRAMES:
             return self
         return replace(self, vision=replace(vision, video_frames=SHORTEST_VIDEO_FRAMES))
+
+    def with_images(self, width: int, height: int) -> ModelSpec:
+        """The same model, whose profile run takes images of at most this size in pixels; for Qwen's towers, which cut
+        an image into as many patches as it has (transformers models/qwen2_vl/image_processing_qwen2_vl.py:
+        smart_resize, without its limits)."""
+        vision = self.vision
+        if vision is None or not vision.video_frames:
+            return self
+        side = round(math.sqrt(vision.merged_patches))
+        pixels = side * vision.patch_size
+        patches = vision.merged_patches * max(1, round(width / pixels)) * max(1, round(height / pixels))
+        return replace(self, vision=replace(vision, item_patches=min(vision.item_patches, patches)))
 
     def mixers(self, kind: type[_Kind]) -> Iterator[_Kind]:
         """Mixers of one class, one of each kind of layer."""

@@ -104,10 +104,10 @@ when the machine's time was over, whatever was said of them (`tests/golden/start
 page uses them. KV cache: {before:.1%} off in the median before, {after:.1%} with today's model; {covered:.0%} of the
 90 % intervals held.
 
-Three mechanisms were added after it: the layer for multi-token prediction that Qwen3-Next's config.json does not count,
-the copy that torch.compile makes of the embeddings of adapters, and a `compilation_config` without compiler and graphs
-(`q8-o0`), which counts as `enforce_eager`; `KV now` of those four starts is no prediction. Known and not modelled: what
-drafts keep while they are profiled, image sizes in `limit_mm_per_prompt`.
+Four mechanisms were added after it: the layer for multi-token prediction that Qwen3-Next's config.json does not count,
+the copy that torch.compile makes of the embeddings of adapters, a `compilation_config` without compiler and graphs
+(`q8-o0`), which counts as `enforce_eager`, and the size of images that `limit_mm_per_prompt` says; `KV now` of those
+five starts is no prediction. Known and not modelled: what drafts keep while they are profiled.
 
 Seven starts (`baseline`: late) had run a kernel before vLLM took its
 baseline: 0.13 to 0.16 GiB of memory outside torch were counted there, 0.20 to 0.31 in the others, so that their KV

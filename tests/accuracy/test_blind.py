@@ -47,6 +47,13 @@ def test_a_compilation_config_without_compiler_and_graphs_counts_as_enforce_eage
     assert abs(start.error_after) < 0.005
 
 
+def test_images_are_profiled_in_the_size_that_is_said(found: list[Blind]) -> None:
+    """Two images of 512 x 512 pixels and no video, with Qwen2.5-VL."""
+    (start,) = [start for start in found if start.id == "q25vl7b-small-images"]
+    assert start.error_before < -0.05
+    assert abs(start.error_after) < 0.005
+
+
 def test_a_model_that_only_pools_holds_its_kv_cache_as_a_decoder_does(found: list[Blind]) -> None:
     (start,) = [start for start in found if start.id == "q3emb8b-pool"]
     assert abs(start.error_after) < 0.01

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from planner.engine.command.inputs import LIMITS, image_size, left_out
 from planner.engine.command.words import GivenFlag
 from planner.errors import InputError
 from planner.files import parse_json
@@ -216,6 +217,9 @@ GRAPH_KEYS = PLAIN_KEYS | {"cudagraph_mode", "cudagraph_capture_sizes", "max_cud
 EAGER = FlagEffect("counted as enforce_eager; the kernels that it chooses are not modelled", 0.01, is_doubt=True)
 """Effect of a compilation config that leaves out both compilation and graphs."""
 
+SIZED = FlagEffect("images are profiled in this size, which one start has shown", 0.01, is_doubt=True, images_only=True)
+"""Effect of limits that say the size of images and allow no videos."""
+
 
 def effect_of(given: GivenFlag) -> FlagEffect:
     """The effect of a flag that is no setting of EngineConfig. A boolean that is off has none."""
@@ -223,6 +227,8 @@ def effect_of(given: GivenFlag) -> FlagEffect:
     found = EFFECTS.get(name)
     if is_eager(given):
         return EAGER
+    if name == LIMITS and image_size([given]) is not None and "video" in left_out([given]):
+        return SIZED
     if found is None:
         return FlagEffect(NOT_KNOWN, MOST, is_doubt=True)
     if found.is_doubt and (given.is_off or _is_neutral(name, given.values)):

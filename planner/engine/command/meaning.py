@@ -19,6 +19,7 @@ from planner.engine.adapters import Lora
 from planner.engine.command.arity import full_name, is_flag
 from planner.engine.command.config_file import with_config_file
 from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of, is_eager
+from planner.engine.command.inputs import image_size, left_out
 from planner.engine.command.spelling import glued_short, human_int
 from planner.engine.command.words import UNRESOLVED, GivenFlag, is_invalid_choice, read_words, unknown_words
 from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
@@ -89,6 +90,8 @@ class VllmFlags:
     """Whether max_model_len is to be as large as memory allows."""
     without: frozenset[str] = frozenset()
     """Kinds of input that no prompt may have (image, video, audio); what only reads them is not loaded."""
+    image_size: tuple[int, int] | None = None
+    """Width and height in pixels of the images that are profiled, where they are said; None: the largest."""
     lora: Lora | None = None
     """Room for LoRA adapters; None without them."""
     is_eager: bool = False
@@ -202,6 +205,7 @@ def _meant(
         notes=tuple(notes),
         is_context_auto=found.is_auto,
         without=effects.without,
+        image_size=effects.image_size,
         lora=effects.lora,
         is_eager=effects.is_eager,
     )
@@ -212,7 +216,8 @@ def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect]
     given = list(given)
     effects = [(one.flag.name, effect_of(one)) for one in given] + [(flag(DRAFT), effect) for effect in further]
     return VllmFlags(
-        without=_without(given),
+        without=left_out(given),
+        image_size=image_size(given),
         lora=_lora(given),
         is_eager=any(map(is_eager, given)),
         set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
@@ -242,22 +247,6 @@ def _lora(given: Iterable[GivenFlag]) -> Lora | None:
         number("max_lora_rank", 16),
         sharded is not None and not sharded.is_off,
     )
-
-
-INPUTS = frozenset({"image", "video", "audio"})
-
-
-def _without(given: Iterable[GivenFlag]) -> frozenset[str]:
-    """Kinds of input that limit_mm_per_prompt sets to 0; all with language_model_only."""
-    found: frozenset[str] = frozenset()
-    for one in given:
-        if one.flag.field == "language_model_only" and not one.is_off:
-            return INPUTS
-        if one.flag.field == "limit_mm_per_prompt" and one.values:
-            written = _scalar(one.values[-1])
-            limits = written if isinstance(written, dict) else {}
-            found = frozenset(kind for kind in INPUTS if limits.get(kind) == 0)
-    return found
 
 
 def _passed(given: Iterable[GivenFlag]) -> list[GivenFlag]:
@@ -330,6 +319,7 @@ def merged(first: VllmFlags, then: VllmFlags) -> VllmFlags:
         settings=msgspec.structs.replace(first.settings, **settings(then.settings)),
         extra_args=_once(first.extra_args, then.extra_args),
         without=first.without | then.without,
+        image_size=then.image_size or first.image_size,
         lora=then.lora or first.lora,
         is_eager=first.is_eager or then.is_eager,
         set_aside=_once(first.set_aside, then.set_aside),

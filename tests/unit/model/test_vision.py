@@ -10,6 +10,7 @@ from planner.engine.defaults import resolve
 from planner.engine.versions import parse_version
 from planner.estimate.memory.image_encoder import encoder_bytes
 from planner.hardware.by_name import find_gpu
+from planner.model import load_model
 from planner.model.catalog import shipped_config
 from planner.model.config_json import spec_from_config
 from planner.model.spec import ModelSpec
@@ -80,3 +81,13 @@ def test_qwen3_vl_kept_an_embedding_for_every_timestamp_for_a_while() -> None:
     _, later = peak_and_kept(spec, "0.13.0")
     assert kept / GIB == pytest.approx(2.53, abs=0.01)
     assert later / MIB == 16384 * 2048 * 2 * 4 / MIB  # an image's tokens, with three deep features each
+
+
+@pytest.mark.parametrize(
+    ("size", "patches"),
+    [((512, 512), 4 * 18 * 18), ((512, 256), 4 * 18 * 9), ((10, 10), 4), ((100_000, 100_000), 65_536)],
+)
+def test_images_of_a_size_have_its_patches_and_never_more_than_the_largest(size: tuple[int, int], patches: int) -> None:
+    vision = load_model("Qwen/Qwen2.5-VL-7B-Instruct").with_images(*size).vision
+    assert vision is not None
+    assert vision.item_patches == patches
