@@ -71,8 +71,8 @@ def run_study(
         if asked is None:
             return None  # every feasible combination that may win has been tried
         number, candidate = asked
-        bar, speeds = bar_of(problem, trials, candidate), speeds_of(problem, every)
-        expected = problem.objective.value(search.forecast.predicted(candidate))
+        bar, speeds, goal = bar_of(problem, trials, candidate), speeds_of(problem, every), problem.objective
+        expected = goal.value(search.forecast.predicted(candidate)) if goal.seeks_load else None
         start, count = start_of(problem, trials, expected), problem.spec.repeats
         return Work(number=number, candidate=candidate, first=0, count=count, bar=bar, speeds=speeds, start=start)
 

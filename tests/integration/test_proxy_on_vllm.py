@@ -94,8 +94,7 @@ def test_a_client_that_goes_frees_the_engine(engine: tuple[Any, str], door: tupl
     before, most = read("generation_tokens"), ENGINE_CONTEXT - 8
     body = {"model": MODEL, "prompt": [5] * 8, "max_tokens": most, "ignore_eos": True, "stream": True}
     with httpx.stream("POST", door[0] + COMPLETIONS, json=body, timeout=600, trust_env=False) as response:
-        next(response.iter_lines())
-        wait_until(lambda: read("num_requests_running") == 1)
+        next(response.iter_lines())  # the engine is at it; asking it so takes as long as its answer on a busy machine
     wait_until(lambda: read("num_requests_running") == 0)
     assert read("generation_tokens") - before < most
 
