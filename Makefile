@@ -23,9 +23,9 @@ $(VENV)/.dev: pyproject.toml $(BIN)/planner
 tune: $(BIN)/planner
 	$(BIN)/planner tune $(STUDY) --trials 30 --backend simulated
 
-## Everything CI checks, on two idle cores in a quarter of an hour; the third worker fills what tests wait for. Container tests run where a Docker Engine answers.
+## Everything CI checks, on two idle cores in a quarter of an hour. Container tests run where a Docker Engine answers.
 test: $(VENV)/.dev check
-	$(BIN)/pytest -m "not prove" -n 3 --dist loadfile --no-loadscope-reorder --durations 20
+	$(BIN)/pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 
 ## What is long or judges by the clock: all faults, the soak, the race, fuzzing. For an idle machine, in some hours.
 prove: $(VENV)/.dev $(VENV)/.race

@@ -101,7 +101,7 @@ class Canaries:
                 for process in psutil.process_iter():
                     with suppress(psutil.Error):
                         self.argvs.append(" ".join(process.cmdline()))
-                self.exposed |= {str(path) for path in self.found() if path.stat().st_mode & 0o077}
+                self.exposed |= {str(path) for path, mode in self.seen() if mode & 0o077}
 
         thread = threading.Thread(target=look)
         thread.start()
@@ -112,12 +112,17 @@ class Canaries:
             thread.join()
 
     def found(self) -> list[Path]:
-        found = []
+        return [path for path, _ in self.seen()]
+
+    def seen(self) -> Iterator[tuple[Path, int]]:
+        """Files that hold a canary, each with the mode of the very file that was read: a log is replaced meanwhile."""
         for path in self.folder.rglob("*"):
             with suppress(FileNotFoundError):  # a database's journal comes and goes
-                if path.is_file() and self.needle in path.read_bytes():
-                    found.append(path)
-        return found
+                if path.is_file():
+                    with path.open("rb") as file:
+                        mode, content = os.fstat(file.fileno()).st_mode, file.read()
+                    if self.needle in content:
+                        yield path, mode
 
 
 @pytest.fixture

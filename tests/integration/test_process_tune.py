@@ -97,7 +97,7 @@ def test_a_finished_study_launches_nothing_more(tmp_path: Path) -> None:
 
 def test_a_winner_whose_answers_are_refused_is_not_exported(tmp_path: Path) -> None:
     """The user's own evaluation, run against the launched engines: first it refuses the fp8 cache, then it passes."""
-    study = write_simulated_server_study(tmp_path, speedup=100)
+    study = write_simulated_server_study(tmp_path, speedup=30)
     evaluation = tmp_path / "evaluate.py"
     evaluation.write_text(EVALUATION)
     data = yaml.safe_load(study.read_text())
@@ -151,7 +151,7 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_slow_candidate_is_given_up_over_http(tmp_path: Path) -> None:
     """One request at a time against 31: the load ends long before its last request, and the engine with it."""
-    study = write_simulated_server_study(tmp_path, speedup=100)
+    study = write_simulated_server_study(tmp_path, speedup=30)
     data = yaml.safe_load(study.read_text())
     data["search_space"] = {"search": {"max_num_seqs": [1, 31]}}  # 32 are alike the default
     data["workload"] |= {"concurrency": 32, "num_requests": 192}
