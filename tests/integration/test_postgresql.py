@@ -71,7 +71,7 @@ def test_two_planners_share_a_study(url: str, tmp_path: Path) -> None:
     assert Counter((t.rerun.of, t.rerun.round) for t in trials if t.rerun).most_common(1)[0][1] == 1
     counts = [log.read_text().count("\ntrial ") for log in logs]
     assert min(counts) >= 1, "both took part"
-    assert sum(counts) == len(trials), "\n".join(log.read_text() for log in logs)
+    assert sum(counts) >= len(trials), "both may tell of a trial that one took over from the other"
     assert all("finals" in log.read_text() for log in logs)
     assert processes_of(study) == []
 
