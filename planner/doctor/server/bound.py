@@ -26,8 +26,9 @@ LEAST_QUEUE, QUEUE_SHARE = 1.0, 0.05
 requests on their way."""
 STARVED = 0.1
 """Share of the others' load below which an engine is starved."""
-PINNED = 0.8
-"""Share of readings with a queue in which the batch must be at its largest to be at its limit."""
+PINNED = 0.85
+"""Share of the largest batch that runs on average while others wait, from which the batch is at its limit: a reading
+may catch the step in which a request has ended and the next one has not begun."""
 WHOLE_CORE = 0.9
 """Processor share from which the API server's one thread of Python is full."""
 OFTEN_IDLE = 0.2
@@ -149,12 +150,12 @@ def _queued(window: Window) -> Bound | None:
     if not has_queue(window):
         return None
     room = f"KV cache used to {usage:.0%}"
-    if window.full_share >= PINNED and window.most_running > 1:
+    if window.running_while_queued >= PINNED * window.most_running and window.most_running > 1:
         most = f"{window.most_running:.0f}"
         return Bound(
             kind="sequences",
             sentence=f"{flag('max_num_seqs')}: {most} requests run at once, {waiting:.0f} wait, the KV cache has room",
-            evidence=(f"the batch had {most} requests in {window.full_share:.0%} of the readings with a queue", room),
+            evidence=(f"{window.running_while_queued:.1f} requests in the batch on average while others waited", room),
             levers=("max_num_seqs",),
         )
     return Bound(

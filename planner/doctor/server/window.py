@@ -99,10 +99,9 @@ class Window:
         return fmean(not one.running and not one.waiting for one in self.gauges)
 
     @property
-    def full_share(self) -> float:
-        """Share of the readings with a queue in which the batch was as large as ever: its limit, if near 1."""
-        queued = [one.running for one in self.gauges if one.waiting]
-        return fmean(one == self.most_running for one in queued) if queued else 0.0
+    def running_while_queued(self) -> float:
+        """Mean number of requests in the batch while others waited; near the largest batch where that is its limit."""
+        return _mean([one.running for one in self.gauges if one.waiting]) or 0.0
 
     def mean(self, *names: str) -> float | None:
         """Mean of the first histogram of these that has grown; None if none has."""

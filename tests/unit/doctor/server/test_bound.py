@@ -38,6 +38,7 @@ def window(*gauges: tuple[float | None, float | None, float | None], **changes: 
         (window((40, 3, 0.97), preemptions=12), "kv cache", "preempted and computed again"),
         (window((40, 9, 0.999)), "kv cache", "the queue waits for blocks"),
         (window((64, 9, 0.3), (64, 7, 0.3), (64, 5, 0.3)), "sequences", "64 requests run at once, 7 wait"),
+        (window((4, 8, 0.01), (3, 8, 0.01), (4, 8, 0.01), (3, 8, 0.01)), "sequences", "4 requests run at once, 8 wait"),
         (window((10, 9, 0.3), (30, 7, 0.3), (20, 5, 0.3)), "prefill", "wait for their turn to be read"),
         (window((20, 0, 0.3), cpu_share=0.97), "host", "Python fills a processor core"),
         (window((3, 0, 0.1), (0, 0, 0.0)), "client", "no request in 50% of the readings"),
