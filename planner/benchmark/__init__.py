@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ask": ["BenchAsk", "refuse_contradictions"],
         "client.access": ["Access", "engine_access"],
-        "client.address": ["server_url"],
+        "client.address": ["server_root"],
         "client.asking": ["Asker", "HttpAnswer", "NoAnswer", "ask_server"],
         "document": ["read_metrics"],
         "load.processes": ["processes_needed"],

@@ -2,7 +2,7 @@ from planner.benchmark.ask import BenchAsk as BenchAsk
 from planner.benchmark.ask import refuse_contradictions as refuse_contradictions
 from planner.benchmark.client.access import Access as Access
 from planner.benchmark.client.access import engine_access as engine_access
-from planner.benchmark.client.address import server_url as server_url
+from planner.benchmark.client.address import server_root as server_root
 from planner.benchmark.client.asking import Asker as Asker
 from planner.benchmark.client.asking import HttpAnswer as HttpAnswer
 from planner.benchmark.client.asking import NoAnswer as NoAnswer

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.benchmark.client.access import Access
-from planner.benchmark.client.address import server_url
+from planner.benchmark.client.address import server_root
 from planner.benchmark.client.asking import Asker, NoAnswer, asker_of
 from planner.benchmark.watched import PAGE_S, read_page
 from planner.engine import EngineConfig, cache_config, convert_settings
@@ -23,7 +23,7 @@ class Likeness:
 
     url: str
     model: str | None
-    """What the server was started with: a name of the Hub, or a path on its machine."""
+    """Model that the server was started with: a name of the Hub, or a path on its machine."""
     version: str | None
     max_model_len: int | None
     cache: dict[str, str]
@@ -44,7 +44,7 @@ class Likeness:
 
 def read_likeness(url: str) -> Likeness:
     """Ask a server. Raises BenchmarkError if it does not answer, or serves no metrics."""
-    where = server_url(url).rstrip("/").removesuffix("/v1")
+    where = server_root(url)
     with asker_of(where, Access(), PAGE_S) as asker:
         models = _json(asker, f"{where}/v1/models").get("data")
         version = _json(asker, f"{where}/version").get("version")

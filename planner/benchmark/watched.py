@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from planner.benchmark.client.access import Access
-from planner.benchmark.client.address import server_url
+from planner.benchmark.client.address import server_root
 from planner.benchmark.client.asking import NoAnswer, asker_of
 from planner.engine import Histogram, ServedMeanwhile, ServedSoFar, read_served, served_between
 from planner.errors import BenchmarkError
@@ -28,7 +28,7 @@ SHARED = 0.95
 
 def watch_server(url: str, seconds: float, sleep: Callable[[float], None] = time.sleep) -> tuple[Survey, Workload]:
     """Read the server's counters, wait, read them again."""
-    where = server_url(url).rstrip("/").removesuffix("/v1")
+    where = server_root(url)
     before, began_s = _read(where), time.monotonic()
     sleep(seconds)
     after, ended_s = _read(where), time.monotonic()

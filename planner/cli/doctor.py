@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 
 from planner.cli.completion import one_of
 from planner.cli.options import CLUSTER, SERVER, JsonOption, QuietOption, takes_study
-from planner.cli.servers import servers_named
+from planner.cli.servers import servers_named, watched_seconds
 from planner.errors import InputError
 from planner.study import StudySource
 
@@ -88,20 +89,11 @@ def _diagnosed(
     from planner.doctor import diagnose, diagnosis_document, diagnosis_view
     from planner.files import pretty_json
     from planner.terminal import make_console, working
-    from planner.units import parse_seconds
 
-    try:
-        seconds = parse_seconds(duration)
-    except ValueError as error:
-        raise InputError(f"--for: {error}") from None
-    if seconds <= 0:
-        raise InputError(f"--for {duration}: nothing is seen in no time; allowed is a duration above 0, as 30s")
+    seconds = watched_seconds(duration, "seen", WATCHED)
     problem = _problem(urls[0], source, typed)
-    if quiet or as_json:
+    with nullcontext() if quiet or as_json else working(f"watching the server for {duration}"):
         found = diagnose(urls, seconds, problem)
-    else:
-        with working(f"watching the server for {duration}"):
-            found = diagnose(urls, seconds, problem)
     if as_json:
         typer.echo(pretty_json(diagnosis_document(found)))
     else:

@@ -95,7 +95,7 @@ app = _with(COMMANDS)
 
 @cache
 def _reader(name: str) -> Any:
-    """What reads `planner NAME ...`. It knows that command alone where there is one: reading the signatures of all
+    """The reader of `planner NAME ...`. It knows that command alone where there is one: reading the signatures of all
     commands takes a tenth of a second."""
     named = [command for command in COMMANDS if command.__name__ == name]
     return typer.main.get_command(_with(named) if named else app)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from planner.errors import InputError
+
 _URL = re.compile(r"https?:/", re.IGNORECASE)
 _LOST_SLASH = re.compile(r"(https?:/)(?!/)", re.IGNORECASE)
 _HOST, _PORT = re.compile(r"[\w.-]+|\[[0-9a-fA-F:]+\]"), re.compile(r"\d{1,5}")
@@ -29,3 +31,21 @@ def servers_named(study: Path | None) -> list[str] | None:
 def _is_host_and_port(text: str) -> bool:
     host, _, port = text.rpartition(":")
     return len(host) > 1 and _HOST.fullmatch(host) is not None and _PORT.fullmatch(port) is not None
+
+
+def watched_seconds(duration: str, nothing: str, example: str) -> float:
+    """Seconds of `--for`, the time for which a server is watched. `nothing`: what no time would show.
+
+    Raises InputError.
+    """
+    from planner.units import parse_seconds
+
+    try:
+        seconds = parse_seconds(duration)
+    except ValueError as error:
+        raise InputError(f"--for: {error}") from None
+    if seconds <= 0:
+        raise InputError(
+            f"--for {duration}: nothing is {nothing} in no time; allowed is a duration above 0, as {example}"
+        )
+    return seconds

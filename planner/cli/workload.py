@@ -10,6 +10,7 @@ import typer
 from planner.cli.completion import one_of
 from planner.cli.options import LOAD, OUTPUT, SERVER, JsonOption
 from planner.cli.output import STDOUT, write_output
+from planner.cli.servers import watched_seconds
 from planner.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,15 +109,9 @@ def _recorded(source: str, window: str, num_requests: int | None, output: Path |
 def _watched(url: str, duration: str) -> tuple[str, Found]:
     from planner.benchmark import watch_server
     from planner.terminal import working
-    from planner.units import parse_seconds
     from planner.workload import Found
 
-    try:
-        seconds = parse_seconds(duration)
-    except ValueError as error:
-        raise InputError(f"--for: {error}") from None
-    if seconds <= 0:
-        raise InputError(f"--for {duration}: nothing is served in no time; allowed is a duration above 0, as 10min")
+    seconds = watched_seconds(duration, "served", WATCHED)
     with working(f"watching the server for {duration}"):
         seen, workload = watch_server(url, seconds)
     cannot_show = "gaps between arrivals and order of lengths are in no counter: drawn at random"

@@ -39,7 +39,7 @@ INNER = (0.2, 0.8)
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What was seen at one load of a capacity search."""
+    """One load of a capacity search, with what was seen at it."""
 
     load: float
     """Requests in flight, or requests per second."""
@@ -47,7 +47,7 @@ class Level:
     """Number of requests that were judged, or were to be: without the first wave of a closed loop."""
     failed: int
     metrics: dict[str, float]
-    """By the names of METRICS. Of a level that was stopped, lower bounds on the latencies of the whole level."""
+    """Metrics by the names of METRICS; those of a level that was stopped are lower bounds on its latencies."""
     share: float = 1.0
     """Fraction of the requests that ended; below 1 the level was stopped, as it could no longer keep the limits."""
     is_growing: bool = False
@@ -106,7 +106,7 @@ class LevelWatch(SaturationWatch):
     """Ends a level of a launch that can no longer keep the limits."""
 
     def estimate(self, result: BenchmarkResult) -> BenchmarkResult:
-        """What was seen: a stopped level is judged by its records (`level_of`), not by an estimate of the whole."""
+        """The result as it is: a stopped level is judged by its records (`level_of`), not by an estimate."""
         return result
 
 
@@ -115,7 +115,7 @@ class LevelWatch(SaturationWatch):
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """What the levels of one launch say of its capacity."""
+    """The capacity of one launch, as its levels show it."""
 
     value: float | None
     """The likeliest capacity; None if no level kept the limits."""
@@ -136,7 +136,7 @@ class Within:
 
 
 def within(levels: Sequence[Level], limits: Mapping[str, float], maximum: float, by_rate: bool) -> Within | None:
-    """What the levels say of the capacity; None if none of them says anything of these limits.
+    """The capacity that the levels show; None if none of them says anything of these limits.
 
     `maximum`: the highest level that may be tried.
     """

@@ -35,3 +35,8 @@ def server_url(written: str) -> str:
     if parts.query or parts.fragment:
         raise InputError(f"bench: {shown}: a server's base URL has no ? and no #; a key goes to --api-key-env")
     return url
+
+
+def server_root(written: str) -> str:
+    """The address below which a server's pages lie: the base URL without the /v1 of its API. Raises InputError."""
+    return server_url(written).rstrip("/").removesuffix("/v1")

@@ -1,1 +1,1 @@
-"""What bounds a running server: `window.py` watches its metrics, `bound.py` judges, `changes.py` asks the models."""
+"""A running server is diagnosed: `window.py` watches its metrics, `bound.py` judges, `changes.py` asks the models."""

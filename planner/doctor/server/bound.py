@@ -182,21 +182,11 @@ def _unqueued(window: Window) -> Bound:
     idle, running, usage = window.idle_share or 0.0, window.running or 0.0, window.kv_usage or 0.0
     room = f"no queue, KV cache used to {usage:.0%}"
     missing = () if window.cpu_share is not None else (f"{CPU_SECONDS} (whether the API server is full)",)
+    seen = f"they keep {running:.0f} requests in flight, all of which run at once"
     if idle >= OFTEN_IDLE:
-        return Bound(
-            kind="client",
-            sentence=f"the clients: the engine had no request in {idle:.0%} of the readings",
-            evidence=(room,),
-            missing=missing,
-            can_take_more=True,
-        )
-    return Bound(
-        kind="client",
-        sentence=f"the clients: they keep {running:.0f} requests in flight, all of which run at once",
-        evidence=(room,),
-        missing=missing,
-        can_take_more=True,
-    )
+        seen = f"the engine had no request in {idle:.0%} of the readings"
+    sentence = f"the clients: {seen}"
+    return Bound(kind="client", sentence=sentence, evidence=(room,), missing=missing, can_take_more=True)
 
 
 def _flow(windows: Sequence[Window]) -> tuple[str, ...]:

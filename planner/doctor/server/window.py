@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from planner.benchmark import read_page, server_url
+from planner.benchmark import read_page, server_root
 from planner.engine import (
     ANSWERS,
     LATENCY,
@@ -122,7 +122,7 @@ def watch_engines(
     urls: Sequence[str], seconds: float, sleep: Callable[[float], None] = time.sleep
 ) -> tuple[Window, ...]:
     """Watch the servers for this long. Raises BenchmarkError where one does not answer or was restarted meanwhile."""
-    where = [server_url(url).rstrip("/").removesuffix("/v1") for url in urls]
+    where = [server_root(url) for url in urls]
     first = {url: pages_of_engines(read_page(url)) for url in where}
     last, began_s, left_s = first, time.monotonic(), seconds
     readings: dict[tuple[str, str], list[Gauges]] = {}
