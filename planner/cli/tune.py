@@ -118,6 +118,15 @@ def tune(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the sampler.", min=0, rich_help_panel=SEARCH)
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live/--no-live",
+            help="Measure further scheduler settings in each launch, by turning the limits of vLLM V1 while it serves; "
+            "only launches of their own are reported.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = False,
     quality_prompts: Annotated[
         Path | None,
         typer.Option(
@@ -172,7 +181,7 @@ def tune(
     from planner.launch import with_version_here
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
-    from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, until_of
+    from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, until_of, with_live
     from planner.workload import window_note
 
     if keep_going and until is not None:
@@ -199,6 +208,8 @@ def tune(
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
     until_share = None if keep_going else until_of(spec, until)
     plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
+    if live:
+        plan = with_live(plan)
     how = Carried(storage=storage, has_checks=checks, has_file=not source.is_described, replaced=study.flags.replaced)
     for line in (words, *study.notes, window_note(spec.workload)):
         if line and not quiet:

@@ -12,6 +12,7 @@ from typing import Protocol
 from planner.benchmark import Access, Asker, NoAnswer
 from planner.engine import diagnose
 from planner.errors import Disturbed, EngineStartTimeout, PlannerError
+from planner.launch.live.knobs import Knobs
 from planner.study import Candidate
 
 POLL_S = 0.5
@@ -59,6 +60,8 @@ class Server:
     instances: Sequence[EngineInstance]
     start_s: float
     """Seconds from launch until every instance answered /health."""
+    knobs: Knobs | None = None
+    """What turns limits of its schedulers while it serves, where it was launched for that."""
 
     @property
     def base_urls(self) -> list[str]:
@@ -117,8 +120,11 @@ def death_of(instance: EngineInstance) -> PlannerError:
 class Backend(Protocol):
     name: str
 
-    def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
-        """Launch trial `number`. Raises EngineError when this candidate does not serve, BackendError otherwise."""
+    def serve(self, candidate: Candidate, number: int, live: bool = False) -> AbstractContextManager[Server]:
+        """Launch trial `number`, with knobs if `live`.
+
+        Raises EngineError when this candidate does not serve, BackendError otherwise.
+        """
 
     def commands(self, candidate: Candidate, number: int) -> list[list[str]]:
         """The argv of each instance, as `serve` would run it."""
@@ -131,13 +137,17 @@ Start = Callable[[int], EngineInstance]
 
 
 @contextmanager
-def serving(starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path]) -> Iterator[Server]:
+def serving(
+    starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path], knobs: Knobs | None = None
+) -> Iterator[Server]:
     """Start every instance, wait until all answer, keep their logs, and stop them whatever happens.
 
     `timeout_s`: seconds until all must be ready. Without `log_paths` the instances write their logs themselves.
     """
     began = time.monotonic()
     with ExitStack() as stack:
+        if knobs is not None:
+            stack.callback(knobs.remove)
         instances: list[EngineInstance] = []
         for index, start in enumerate(starts):
             instance = start(index)
@@ -147,7 +157,7 @@ def serving(starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path]
                 stack.callback(_keep_log, instance, log_paths[index])
         for instance in instances:
             wait_until_ready(instance, began + timeout_s)
-        yield Server(tuple(instances), time.monotonic() - began)
+        yield Server(tuple(instances), time.monotonic() - began, knobs)
 
 
 def _keep_log(instance: EngineInstance, path: Path) -> None:

@@ -63,10 +63,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "ranking": ["best_trial", "standings"],
         "rejudging": ["competes", "other_questions", "rejudged"],
+        "live_points": ["as_trials"],
         "trial": [
             "ALONE",
             "AtLoad",
             "Failure",
+            "LivePoint",
             "Provenance",
             "Rerun",
             "TOGETHER",

@@ -71,6 +71,14 @@ class AtLoad:
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class LivePoint:
+    """Metrics of other settings, to which the launch's scheduler was turned after its own load (`live_points.py`)."""
+
+    candidate: Candidate
+    metrics: dict[str, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     number: int
@@ -97,6 +105,10 @@ class Trial:
     """How unsteady each repeat was, for `racing.py`."""
     at_loads: tuple[AtLoad, ...] = ()
     """Metrics at the study's `also_at` loads; empty for a trial that was given up."""
+    live: tuple[LivePoint, ...] = ()
+    """Other settings that were measured in the same launch; evidence for the search, no results."""
+    live_s: float = 0.0
+    """Seconds that they took, after `benchmark_s`."""
     levels: tuple[Level, ...] = ()
     """Loads of the search for the most load, in the order they were tried; empty where one load was sent."""
     interval: tuple[float, float | None] | None = None

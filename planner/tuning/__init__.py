@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "expectations": ["expected_most", "expected_of_limits"],
         "loop": ["Observer"],
         "measure": ["Measurement", "STARTING", "measure_server"],
-        "plan": ["Hosts", "Plan", "choose_backend", "make_plan", "plan_replay"],
+        "plan": ["Hosts", "Plan", "choose_backend", "make_plan", "plan_replay", "with_live"],
         "replay": ["BACKEND"],
         "search.claims": ["shown"],
         "search.stored": ["stored_trials"],

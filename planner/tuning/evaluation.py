@@ -120,6 +120,8 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         stopped_at=measurement.stopped_at,
         pace_errors=measurement.pace_errors,
         at_loads=measurement.at_loads,
+        live=measurement.live.points,
+        live_s=measurement.live.seconds,
         levels=measurement.levels,
         interval=measurement.interval,
         preemptions=measurement.preemptions,

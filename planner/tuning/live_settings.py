@@ -1,0 +1,88 @@
+"""Other settings measured in a launch that serves: its scheduler's limits are turned, and the load is sent again.
+
+In: a ready server with knobs, or a simulated launch. Out: a `LiveRun`. The launch's own figures come first and are
+never touched: an engine that dies here, or takes no limits, ends the live part alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from planner.benchmark import BenchmarkResult, Session, measure, no_watch, summarize
+from planner.errors import BenchmarkError, Disturbed, EngineError
+from planner.launch import NoKnobs, Server, lowered
+from planner.simulated import SEEDS_PER_TRIAL, simulate_load, start_live
+from planner.study import Candidate, Forecast, Problem
+from planner.trials import LivePoint, Repeats, share_of
+from planner.workload import plan_requests
+
+LIVE_FIRST = 600
+"""Number of the repeat whose prompts the first live setting gets; no other load of a launch uses it or a later one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRun:
+    points: tuple[LivePoint, ...] = ()
+    seconds: float = 0.0
+    """Seconds of all of it, the switches included."""
+    ended: str = ""
+    """Why not all settings were measured; empty where they were."""
+
+
+NOT_LIVE = LiveRun()
+
+
+def live_after(asked: Repeats, results: Sequence[BenchmarkResult]) -> tuple[Candidate, ...]:
+    """The settings to measure after a launch's own load; none where the launch was given up as surely not the best."""
+    return asked.live if share_of(asked, results) is None else ()
+
+
+def measure_live(
+    problem: Problem, launched: Candidate, server: Server, session: Session, others: Sequence[Candidate]
+) -> LiveRun:
+    """Turn the engines to each of the other settings and measure the study's load. `session`: that of the launch."""
+    began, points, ended = time.monotonic(), list[LivePoint](), ""
+    for number, other in enumerate(others if server.knobs is not None else ()):
+        values = lowered(problem, launched, other)
+        if values is None:
+            continue
+        turned = replace(
+            session,
+            warmup=(),
+            repeats=[plan_requests(problem.workload, LIVE_FIRST + number)],
+            is_enough=lambda done: True,  # noqa: ARG005
+            watch_of=no_watch,
+            on_stage=_named(session, f"live {number + 1} of {len(others)}"),
+        )
+        try:
+            assert server.knobs is not None
+            server.knobs.turn(server.base_urls, problem.spec.serve.name, values)
+            (repeat,) = measure(turned)
+        except (NoKnobs, BenchmarkError, EngineError, Disturbed) as error:
+            ended = str(error)
+            break
+        points.append(LivePoint(other, repeat.result.metrics))
+    return LiveRun(points=tuple(points), seconds=time.monotonic() - began, ended=ended)
+
+
+def _named(session: Session, words: str) -> Callable[[str, int, int], None]:
+    return lambda stage, done, total: session.on_stage(f"{stage} {words}", done, total)
+
+
+def simulate_live(forecast: Forecast, launched: Candidate, trial: int, others: Sequence[Candidate]) -> LiveRun:
+    """The same in virtual time: the KV cache and the pace are those of the launch, which trial number `trial` made."""
+    problem, began = forecast.problem, forecast.deployment(launched)
+    points, seconds, seed = list[LivePoint](), 0.0, SEEDS_PER_TRIAL * trial + problem.workload.seed
+    for number, other in enumerate(others):
+        if lowered(problem, launched, other) is None:
+            continue
+        engines = [start_live(began, forecast.deployment(other), seed + i) for i in range(began.instances)]
+        load = msgspec.structs.replace(problem.workload, seed=problem.workload.seed + LIVE_FIRST + number)
+        records, _ = simulate_load(engines, load)
+        points.append(LivePoint(other, summarize(records).metrics))
+        seconds += max(record.finished_s for record in records)
+    return LiveRun(points=tuple(points), seconds=seconds)
