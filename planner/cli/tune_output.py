@@ -54,7 +54,7 @@ class Carried:
         lines = [f"quality     answers compared on {prompts}"] if prompts is not None else []
         if plan.is_live:
             lines.append(
-                "live        each launch measures further scheduler settings too; only own launches are results"
+                "live        each launch measures further scheduler settings too; only launches of their own count"
             )
         if plan.until is not None:
             lines.append(

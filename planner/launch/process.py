@@ -17,8 +17,9 @@ import psutil
 
 from planner.errors import BackendError
 from planner.files import is_private, private_log, redact, redact_log
-from planner.launch.backend import Ending, Server, keep_earlier_log, serving
+from planner.launch.backend import Ending, Server, serving
 from planner.launch.environment import given
+from planner.launch.kept_logs import keep_earlier_log
 from planner.launch.live.knobs import PATHS, Knobs
 from planner.launch.ownership import LAUNCHER, is_left_over
 from planner.launch.runs import cache_env, engine_args, engine_env, gpu_ids

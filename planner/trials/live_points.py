@@ -10,7 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from planner.study import Candidate, Problem, judge_limits
+from planner.trials.live_run import NOT_LIVE
+from planner.trials.noise import LAUNCH_NOISE
 from planner.trials.trial import Trial
 
 LIVE_BIAS = 0.03
@@ -24,7 +29,7 @@ def as_trials(problem: Problem, trials: Sequence[Trial]) -> list[tuple[Trial, fl
     """
     found = []
     for trial in trials:
-        for point in trial.live:
+        for point in trial.live.points:
             value = problem.objective.value({**point.metrics, **problem.known(point.candidate)})
             if value is None or value <= 0:
                 continue
@@ -37,11 +42,24 @@ def as_trials(problem: Problem, trials: Sequence[Trial]) -> list[tuple[Trial, fl
                 repeat_values=(),
                 constraints=tuple(judge_limits(problem.objective, point.metrics)),
                 at_loads=(),
-                live=(),
+                live=NOT_LIVE,
                 stopped_at=None,
             )
             found.append((as_if, LIVE_BIAS * halvings(problem, trial.candidate, point.candidate)))
     return found
+
+
+def live_covariance(trials: Sequence[Trial], live: Sequence[tuple[Trial, float]]) -> NDArray[np.float64] | float:
+    """Covariance of the logs of the trials' values and then of the live points', besides the noise of each.
+
+    What is measured in one launch shares that launch's luck; a live point has a bias of its own besides.
+    # (len(trials) + len(live), the same)
+    """
+    if not live:
+        return 0.0
+    numbers = np.array([trial.number for trial in [*trials, *(point for point, _ in live)]])
+    shared = LAUNCH_NOISE**2 * (numbers[:, None] == numbers[None, :]) * ~np.eye(len(numbers), dtype=bool)
+    return np.asarray(shared + np.diag([0.0] * len(trials) + [bias**2 for _, bias in live]))
 
 
 def halvings(problem: Problem, launched: Candidate, other: Candidate) -> float:

@@ -13,6 +13,7 @@ from planner.constraints import Constraint
 from planner.estimate import MemoryFigures
 from planner.hardware import UNKNOWN_MACHINE, Machine
 from planner.study import Candidate, Problem
+from planner.trials.live_run import NOT_LIVE, LiveRun
 
 Outcome = Literal["measured", "infeasible", "failed"]
 ALONE, TOGETHER = "alone", "together"
@@ -71,14 +72,6 @@ class AtLoad:
     metrics: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class LivePoint:
-    """Metrics of other settings, to which the launch's scheduler was turned after its own load (`live_points.py`)."""
-
-    candidate: Candidate
-    metrics: dict[str, float]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     number: int
@@ -105,10 +98,8 @@ class Trial:
     """How unsteady each repeat was, for `racing.py`."""
     at_loads: tuple[AtLoad, ...] = ()
     """Metrics at the study's `also_at` loads; empty for a trial that was given up."""
-    live: tuple[LivePoint, ...] = ()
+    live: LiveRun = NOT_LIVE
     """Other settings that were measured in the same launch; evidence for the search, no results."""
-    live_s: float = 0.0
-    """Seconds that they took, after `benchmark_s`."""
     levels: tuple[Level, ...] = ()
     """Loads of the search for the most load, in the order they were tried; empty where one load was sent."""
     interval: tuple[float, float | None] | None = None

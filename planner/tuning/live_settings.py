@@ -8,32 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
 from planner.benchmark import BenchmarkResult, Session, measure, no_watch, summarize
 from planner.errors import BenchmarkError, Disturbed, EngineError
-from planner.launch import NoKnobs, Server, lowered
+from planner.launch import NoKnobsError, Server, lowered
 from planner.simulated import SEEDS_PER_TRIAL, simulate_load, start_live
 from planner.study import Candidate, Forecast, Problem
-from planner.trials import LivePoint, Repeats, share_of
+from planner.trials import LivePoint, LiveRun, Repeats, share_of
 from planner.workload import plan_requests
 
 LIVE_FIRST = 600
 """Number of the repeat whose prompts the first live setting gets; no other load of a launch uses it or a later one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveRun:
-    points: tuple[LivePoint, ...] = ()
-    seconds: float = 0.0
-    """Seconds of all of it, the switches included."""
-    ended: str = ""
-    """Why not all settings were measured; empty where they were."""
-
-
-NOT_LIVE = LiveRun()
 
 
 def live_after(asked: Repeats, results: Sequence[BenchmarkResult]) -> tuple[Candidate, ...]:
@@ -62,7 +50,7 @@ def measure_live(
             assert server.knobs is not None
             server.knobs.turn(server.base_urls, problem.spec.serve.name, values)
             (repeat,) = measure(turned)
-        except (NoKnobs, BenchmarkError, EngineError, Disturbed) as error:
+        except (NoKnobsError, BenchmarkError, EngineError, Disturbed) as error:
             ended = str(error)
             break
         points.append(LivePoint(other, repeat.result.metrics))

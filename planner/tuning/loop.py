@@ -73,10 +73,9 @@ def run_study(
         number, candidate = asked
         bar, speeds, goal = bar_of(problem, trials, candidate), speeds_of(problem, every), problem.objective
         expected = goal.value(search.forecast.predicted(candidate)) if goal.seeks_load else None
-        start, count, live = start_of(problem, trials, expected), problem.spec.repeats, search.live_beside(candidate)
-        return Work(
-            number=number, candidate=candidate, first=0, count=count, bar=bar, speeds=speeds, start=start, live=live
-        )
+        start, count = start_of(problem, trials, expected), problem.spec.repeats
+        work = Work(number=number, candidate=candidate, first=0, count=count, bar=bar, speeds=speeds, start=start)
+        return replace(work, live=search.live_beside(candidate))
 
     return _run(problem, search, executor, observer, more, finals=False)
 

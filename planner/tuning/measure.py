@@ -39,8 +39,8 @@ from planner.hardware import Cards
 from planner.launch import Backend, Server
 from planner.simulated import SEEDS_PER_TRIAL, simulate_load, start_engine, start_seconds
 from planner.study import Candidate, Forecast, Problem
-from planner.trials import AtLoad, Repeats, capacity_of, share_of
-from planner.tuning.live_settings import NOT_LIVE, LiveRun, live_after, measure_live, simulate_live
+from planner.trials import NOT_LIVE, AtLoad, LiveRun, Repeats, capacity_of, share_of
+from planner.tuning.live_settings import live_after, measure_live, simulate_live
 from planner.tuning.load_levels import LevelRun, live_levels, result_of, virtual_levels
 from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup, shape_of, workload_at
 

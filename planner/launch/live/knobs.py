@@ -1,7 +1,7 @@
 """`Knobs`: the limits of running schedulers, turned between two loads. `planner_live.py` is their other end.
 
-In: a launch's folder, which the engines see too, and settings to take. Out: the engines schedule by them, or `NoKnobs`
-says why not. An engine without knobs serves as ever, so nothing here ends a launch.
+In: a launch's folder, which the engines see too, and settings to take. Out: the engines schedule by them, or a
+`NoKnobsError` says why not. An engine without knobs serves as ever, so nothing here ends a launch.
 
 A limit can only be lowered from that of the start. What a start decides stays as it is: the size of the KV cache, the
 captured CUDA graphs and the compiled code. So a live figure is close to that of a launch with these settings, and is
@@ -38,7 +38,7 @@ ATTEMPTS, WAIT_S = 5, 0.2
 PATHS = "PYTHONPATH"
 
 
-class NoKnobs(PlannerError):
+class NoKnobsError(PlannerError):
     """An engine does not take limits while it runs; the message says why."""
 
 
@@ -105,7 +105,7 @@ class Knobs:
     def turn(self, base_urls: Sequence[str], model: str, values: Mapping[str, int]) -> None:
         """Let all instances schedule by these limits from the next request on; what is not named is as at the start.
 
-        Call it where no request is under way. `model`: the name under which it is served. Raises NoKnobs.
+        Call it where no request is under way. `model`: the name under which it is served. Raises NoKnobsError.
         """
         self._asked += 1
         wanted = msgspec.json.encode({"id": self._asked, "values": dict(values)})
@@ -114,7 +114,7 @@ class Knobs:
                 try:
                     write_whole(self._folder / str(instance) / WANTED, wanted)
                 except OSError as error:
-                    raise NoKnobs(f"{self._folder}: cannot be written: {error.strerror}") from None
+                    raise NoKnobsError(f"{self._folder}: cannot be written: {error.strerror}") from None
                 self._turned(asker, instance, url, model, values)
 
     def _turned(self, asker: Asker, instance: int, url: str, model: str, values: Mapping[str, int]) -> None:
@@ -122,23 +122,23 @@ class Knobs:
         said = self._state(instance)
         for attempt in range(ATTEMPTS):
             if said.state == "off":
-                raise NoKnobs(said.reason)
+                raise NoKnobsError(said.reason)
             if attempt:
                 time.sleep(WAIT_S)
             try:
                 asker.ask("POST", f"{url}/v1/completions", {"model": model, "prompt": "a", "max_tokens": 1})
             except NoAnswer as error:
-                raise NoKnobs(f"the request after which limits hold was not answered: {error}") from None
+                raise NoKnobsError(f"the request after which limits hold was not answered: {error}") from None
             said = self._state(instance)
             if said.id == self._asked:
                 break
         if said.id != self._asked:
-            raise NoKnobs("this version of vLLM does not use the scheduler that was asked for")
+            raise NoKnobsError("this version of vLLM does not use the scheduler that was asked for")
         if said.state != "set":
-            raise NoKnobs(said.reason)
+            raise NoKnobsError(said.reason)
         if other := {name: said.values.get(name) for name, value in values.items() if said.values.get(name) != value}:
             words = ", ".join(f"{flag(name)} {value}" for name, value in other.items())
-            raise NoKnobs(f"the engine started with less than was asked: {words}")
+            raise NoKnobsError(f"the engine started with less than was asked: {words}")
 
     def _state(self, instance: int) -> State:
         """What the engine said, which is not trusted: any program in its container may write there."""

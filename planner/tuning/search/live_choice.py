@@ -28,16 +28,25 @@ def group_of(forecast: Forecast, row: int, rows: NDArray[np.int64]) -> NDArray[n
     return rows[(indices[rows][:, launched] == indices[row, launched]).all(axis=1)]
 
 
-def corner_of(forecast: Forecast, row: int, rows: NDArray[np.int64]) -> int:
-    """The row to launch in place of this one: of those that can be turned to it, the one with the largest limits."""
+def corner_of(forecast: Forecast, row: int, rows: NDArray[np.int64], past: Sequence[Trial]) -> int:
+    """The row to launch in place of this one: of those that can be turned to it, the one with the largest limits.
+
+    Itself if it was measured live before: what is still wanted of it is a launch of its own.
+    """
     problem, grid = forecast.problem, forecast.grid
     wanted = problem.choices.candidate(problem.choices.params(grid.indices[row]))
+    if wanted in measured_live(past):
+        return row
     found = {row: _size(forecast, wanted)}
     for other in map(int, group_of(forecast, row, rows)):
         candidate = problem.choices.candidate(problem.choices.params(grid.indices[other]))
         if lowered(problem, candidate, wanted) is not None:
             found[other] = _size(forecast, candidate)
     return max(found, key=lambda one: found[one])
+
+
+def measured_live(past: Sequence[Trial]) -> set[Candidate]:
+    return {point.candidate for trial in past for point in trial.live.points}
 
 
 def _size(forecast: Forecast, candidate: Candidate) -> float:
@@ -60,7 +69,7 @@ def live_beside(
     if row is None:
         return ()
     group = group_of(forecast, row, rows)
-    seen = {point.candidate for trial in past for point in trial.live}
+    seen = measured_live(past)
     if not len(group):
         return ()
     believed = problem.objective.sign * surrogate.believed(group, past)

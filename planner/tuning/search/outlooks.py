@@ -29,7 +29,7 @@ class Outlooks:
     ) -> Outlook:
         """The surrogate's outlook on these rows (`Surrogate.outlook`)."""
         surrogate = self.surrogate(forecast)
-        trials = tuple((t.number, t.outcome, t.value, t.is_acceptable, t.host_speed, len(t.live)) for t in past)
+        trials = tuple((t.number, t.outcome, t.value, t.is_acceptable, t.host_speed, len(t.live.points)) for t in past)
         key = (rows.tobytes(), trials, tuple(candidate.key for candidate in pending))
         if key not in self._known:
             latest = list(self._known.items())[1 - KEPT :]

@@ -74,7 +74,7 @@ class FeasibleSampler(BaseSampler):
         if self._name == "random":
             return int(self._rng.choice(situation.rows))
         row = situation.outlooks.of(situation.forecast, situation.rows, situation.past, situation.pending).row
-        return corner_of(situation.forecast, row, situation.rows) if situation.is_live else row
+        return corner_of(situation.forecast, row, situation.rows, situation.past) if situation.is_live else row
 
     def sample_independent(
         self,

@@ -28,7 +28,16 @@ from planner.engine import FIELDS, NOT_COMPILED
 from planner.estimate import no_effect
 from planner.hardware import Machine
 from planner.study import Candidate, Forecast, Value
-from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, Trial, as_on_one_host, launch_noise, shared_effects
+from planner.trials import (
+    LAUNCH_NOISE,
+    PRIOR_NOISE,
+    Trial,
+    as_on_one_host,
+    as_trials,
+    launch_noise,
+    live_covariance,
+    shared_effects,
+)
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
     Array,
@@ -116,11 +125,12 @@ class Surrogate:
             predicted = self._predicted_grid.at(rows[safe]).metrics
             value = self._sign * _log(objective.powers, predicted)
             return Outlook(int(rows[safe][np.argmax(value + np.log(self._kept(predicted) * starts[safe]))]))
-        known = np.array([self._candidate_features(t.candidate) for t in measured])
+        live = as_trials(self._problem, measured)
+        known = np.array([self._candidate_features(t.candidate) for t in [*measured, *(t for t, _ in live)]])
         points = np.vstack([self._grid_features()[rows], known])  # measured ones may turn out differently next time
-        believed, chance = self._learned_from(measured, known, rows, points)
+        believed, chance = self._learned_from(measured, live, known, rows, points)
         count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
-        again, is_new = chance[count:], self._are_new(rows, known)
+        again, is_new = chance[count : count + len(measured)], self._are_new(rows, known[: len(measured)])
         every = chance[:count] * starts * is_new  # what is left, though it may be too risky to be the next
         at = safe[is_new[safe]] if is_new[safe].any() else safe
         rows, chance, points = rows[at], chance[at] * starts[at], points[at]
@@ -135,7 +145,7 @@ class Surrogate:
         if objective.is_known:
             gain = expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
             return Outlook(int(rows[np.argmax(gain / seconds)]))
-        leaders = self._sign * believed.at_known
+        leaders = self._sign * believed.at_known[: len(measured)]
         best = float(leaders[acceptable].max())
         share = math.expm1(float((_expected_improvement(mean, std, best) * chance).max()))
         leader = count + int(np.flatnonzero(acceptable)[np.argmax(leaders[acceptable])])
@@ -156,29 +166,31 @@ class Surrogate:
     def _learned_from(
         self,
         measured: Sequence[Trial],
+        live: Sequence[tuple[Trial, float]],
         known: Array,
         rows: NDArray[np.int64],
         points: Array,
     ) -> tuple[_Posterior, Array]:
-        """What is believed of the objective at the points, which are those of the rows and then the measured ones, and
-        the chance that the limits are kept there.
+        """What is believed of the objective at the points, which are those of the rows and then the known ones, and the
+        chance that the limits are kept there. Known are the measured ones, then what was measured live beside them.
         """
-        objective, seen = self._problem.objective, self._predicted(measured)
+        noise, every = launch_noise(measured, self._problem.spec.repeats), [*measured, *(t for t, _ in live)]
+        objective, seen = self._problem.objective, self._predicted(every)
         predicted = self._predicted_grid.at(rows).before(seen)
-        noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
+        shared = shared_effects(every) + live_covariance(measured, live)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
             return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches)
 
         chance = np.ones(len(points))
         for name, limit in objective.limits_at_load.items():
-            if all(t.metrics.get(name, 0.0) > 0 for t in measured):
+            if all(t.metrics.get(name, 0.0) > 0 for t in every):
                 metric = Metric.parse(name)
                 spread = RATE_NOISE if metric.is_rate else LIMIT_NOISE
-                limited = posterior({name: 1.0}, [t.metrics[name] for t in measured], spread)
+                limited = posterior({name: 1.0}, [t.metrics[name] for t in every], spread)
                 room = metric.sign * (limited.mean - math.log(limit))
                 chance = chance * _normal_cdf(room / np.hypot(limited.std, spread))
-        return posterior(objective.powers, [t.value or 1.0 for t in measured], noise), chance
+        return posterior(objective.powers, [t.value or 1.0 for t in every], noise), chance
 
     def believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
         """Logarithm of the objective, or of a metric, at these rows of the grid, as learned from all measured trials.
