@@ -123,7 +123,9 @@ def live(problem: Problem, backend: Backend) -> Measure:
         on_stage(STARTING, 0, 0)
         launch = backend.serve(candidate, number, live=True) if repeats.live else backend.serve(candidate, number)
         with launch as server:
-            return measure_server(problem, candidate, server, on_stage, repeats)
+            found = measure_server(problem, candidate, server, on_stage, repeats)
+            others = live_after(repeats, found.stopped_at)
+            return replace(found, live=measure_live(problem, candidate, server, on_stage, others))
 
     return measure
 
@@ -187,7 +189,6 @@ def measure_server(
         stopped_at=share_of(asked, results),
         at_loads=at_loads,
         pace_errors=_pace_errors(problem.workload, [repeat.records for repeat in repeats if repeat.result.share == 1]),
-        live=measure_live(problem, candidate, server, session_of(0), live_after(asked, results)),
     )
 
 
@@ -318,7 +319,7 @@ def simulated(forecast: Forecast) -> Measure:
             stopped_at=share_of(repeats, results),
             pace_errors=errors,
             at_loads=tuple(at_loads),
-            live=simulate_live(forecast, candidate, number, live_after(repeats, results)),
+            live=simulate_live(forecast, candidate, number, live_after(repeats, share_of(repeats, results))),
         )
 
     return measure

@@ -42,7 +42,7 @@ class NoKnobsError(PlannerError):
     """An engine does not take limits while it runs; the message says why."""
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class KnobState(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine last said in its folder."""
 
     state: str
@@ -140,16 +140,16 @@ class Knobs:
             words = ", ".join(f"{flag(name)} {value}" for name, value in other.items())
             raise NoKnobsError(f"the engine started with less than was asked: {words}")
 
-    def _state(self, instance: int) -> State:
+    def _state(self, instance: int) -> KnobState:
         """What the engine said, which is not trusted: any program in its container may write there."""
         path = self._folder / str(instance) / STATE
         try:
             with path.open("rb") as file:
-                return msgspec.json.decode(file.read(MOST_BYTES), type=State)
+                return msgspec.json.decode(file.read(MOST_BYTES), type=KnobState)
         except OSError:
-            return State(state="nothing yet")
+            return KnobState(state="nothing yet")
         except (msgspec.DecodeError, UnicodeError):
-            return State(state="off", reason="its answer is damaged")
+            return KnobState(state="off", reason="its answer is damaged")
 
 
 def refused_live(problem: Problem, candidate: Candidate) -> str | None:

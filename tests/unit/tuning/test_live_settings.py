@@ -81,8 +81,6 @@ def result(value: float) -> Any:
 def test_what_ends_the_live_part_leaves_what_was_measured(
     problem: Problem, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
-    from planner.benchmark.session import Session
-
     values = iter([10.0, 20.0, 30.0])
 
     def measured(session: Any) -> Any:
@@ -94,10 +92,8 @@ def test_what_ends_the_live_part_leaves_what_was_measured(
     monkeypatch.setattr(live_settings, "measure", measured)
     knobs = Turned(2)
     server = Server((), 1.0, knobs)  # type: ignore[arg-type]
-    session = Session.__new__(Session)
-    monkeypatch.setattr(live_settings, "replace", lambda _, **changes: type("Load", (), changes)())
     others = [of(problem, 8, 4096), of(problem, 4, 4096), of(problem, 2, 4096)]
-    run = measure_live(problem, of(problem, 16, 4096), server, session, others)
+    run = measure_live(problem, of(problem, 16, 4096), server, lambda *_: None, others)
     assert len(run.points) == (2 if error is None else 1)
     assert run.ended == ("enough" if error is None else "it died")
 
@@ -105,9 +101,8 @@ def test_what_ends_the_live_part_leaves_what_was_measured(
 def test_a_given_up_launch_measures_nothing_else(problem: Problem) -> None:
     others = (of(problem, 4, 4096),)
     asked = Repeats(0, 1, live=others)
-    whole = result(1.0).result
-    assert live_settings.live_after(asked, [whole]) == others
-    assert live_settings.live_after(asked, [replace(whole, share=0.4)]) == ()
+    assert live_settings.live_after(asked, None) == others
+    assert live_settings.live_after(asked, 0.4) == ()
 
 
 def test_the_launch_is_at_the_largest_limits_until_a_setting_was_seen_live(problem: Problem, launch: Any) -> None:
