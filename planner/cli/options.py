@@ -162,6 +162,14 @@ StorageOption = Annotated[
         "--storage", help="Optuna storage URL; by default the database in the study's folder.", rich_help_panel=TRIALS
     ),
 ]
+AllOption = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        help="Print every trial, the finals and all reasons, not the result in short.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 SimulatedOption = Annotated[
     bool, typer.Option("--simulated", help="Take the study's simulated trials.", rich_help_panel=TRIALS)
 ]

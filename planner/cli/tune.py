@@ -15,6 +15,7 @@ from planner.cli.options import (
     LOAD,
     MOST_IN_FLIGHT,
     SEARCH,
+    AllOption,
     JsonOption,
     LeversOption,
     ObjectiveOption,
@@ -164,6 +165,7 @@ def tune(
             rich_help_panel=CLUSTER,
         ),
     ] = False,
+    show_all: AllOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -177,6 +179,8 @@ def tune(
 
     if keep_going and until is not None:
         raise InputError("--keep-going and --until contradict each other; leave out one")
+    if show_all and (dry_run or as_json):
+        raise InputError("--all is about the tables of the result: leave it out with --dry-run and --json")
     if ray is None and (exclusive or mixed):
         raise InputError("--exclusive and --mixed are about the hosts of --ray")
     beside = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
@@ -199,7 +203,13 @@ def tune(
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
     until_share = None if keep_going else until_of(spec, until)
     plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
-    how = Carried(storage=storage, has_checks=checks, has_file=not source.is_described, replaced=study.flags.replaced)
+    how = Carried(
+        storage=storage,
+        has_checks=checks,
+        has_file=not source.is_described,
+        replaced=study.flags.replaced,
+        shows_all=show_all,
+    )
     for line in (words, *study.notes, window_note(spec.workload)):
         if line and not quiet:
             typer.echo(line, err=True)

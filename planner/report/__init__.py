@@ -16,8 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "log.source": ["open_log", "read_source"],
         "log.view": ["event_text", "log_view"],
         "plan": ["infeasible_words", "nothing_words"],
-        "stored": ["print_report", "report_document", "report_lines", "report_page"],
+        "stored": ["print_report", "report_document", "report_lines", "report_page", "where_words"],
         "trial_table": ["trials_table"],
-        "view": ["conclusion", "plan_view", "result_tables"],
+        "view": ["conclusion", "in_short", "plan_view", "result_tables"],
     },
 )

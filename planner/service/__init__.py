@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "export.kinds": ["parse_kind"],
         "export.docker_script": ["broken", "docker_command"],
-        "export.write": ["export_trial", "exported_text", "write_exports"],
+        "export.write": ["export_trial", "exported_text", "start_command", "write_exports"],
         "guard.loop": ["Door", "run_guard"],
         "ladder": ["Ladder", "load_ladder"],
         "proxy.app": ["Proxy"],

@@ -3,6 +3,7 @@ from planner.service.export.docker_script import broken as broken
 from planner.service.export.docker_script import docker_command as docker_command
 from planner.service.export.write import export_trial as export_trial
 from planner.service.export.write import exported_text as exported_text
+from planner.service.export.write import start_command as start_command
 from planner.service.export.write import write_exports as write_exports
 from planner.service.guard.loop import Door as Door
 from planner.service.guard.loop import run_guard as run_guard

@@ -9,7 +9,16 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "Layout", "MODEL", "Value", "parse_layout"],
+        "candidate": [
+            "Candidate",
+            "ENV_PREFIX",
+            "LAYOUT",
+            "Layout",
+            "MODEL",
+            "PARALLEL_SIZES",
+            "Value",
+            "parse_layout",
+        ],
         "classes": ["Classes", "tied_at_top"],
         "commented": ["write_commented"],
         "described": ["cut_to_context", "IMAGES", "asked_version"],

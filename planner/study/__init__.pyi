@@ -3,6 +3,7 @@ from planner.study.candidate import ENV_PREFIX as ENV_PREFIX
 from planner.study.candidate import LAYOUT as LAYOUT
 from planner.study.candidate import Layout as Layout
 from planner.study.candidate import MODEL as MODEL
+from planner.study.candidate import PARALLEL_SIZES as PARALLEL_SIZES
 from planner.study.candidate import Value as Value
 from planner.study.candidate import parse_layout as parse_layout
 from planner.study.classes import Classes as Classes

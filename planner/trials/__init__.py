@@ -63,6 +63,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "ranking": ["best_trial", "standings"],
         "rejudging": ["competes", "other_questions", "rejudged"],
+        "result": ["StudyAnswer", "answer_of", "changed_words", "export_command", "gain_interval", "result_lines"],
         "trial": [
             "ALONE",
             "AtLoad",
@@ -88,6 +89,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "describe",
             "flag_of",
             "flags_of",
+            "flags_words",
             "heading",
             "layout_words",
             "legend",

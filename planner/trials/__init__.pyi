@@ -66,6 +66,12 @@ from planner.trials.ranking import standings as standings
 from planner.trials.rejudging import competes as competes
 from planner.trials.rejudging import other_questions as other_questions
 from planner.trials.rejudging import rejudged as rejudged
+from planner.trials.result import StudyAnswer as StudyAnswer
+from planner.trials.result import answer_of as answer_of
+from planner.trials.result import changed_words as changed_words
+from planner.trials.result import export_command as export_command
+from planner.trials.result import gain_interval as gain_interval
+from planner.trials.result import result_lines as result_lines
 from planner.trials.trial import ALONE as ALONE
 from planner.trials.trial import AtLoad as AtLoad
 from planner.trials.trial import Failure as Failure
@@ -88,6 +94,7 @@ from planner.trials.wording import SIMULATED_BANNER as SIMULATED_BANNER
 from planner.trials.wording import describe as describe
 from planner.trials.wording import flag_of as flag_of
 from planner.trials.wording import flags_of as flags_of
+from planner.trials.wording import flags_words as flags_words
 from planner.trials.wording import heading as heading
 from planner.trials.wording import layout_words as layout_words
 from planner.trials.wording import legend as legend

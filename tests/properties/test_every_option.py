@@ -70,6 +70,7 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "replay": ("named", "named --replay requests.jsonl"),
         "finals": ("named", "named --no-finals"),
         "checks": ("named", "named --no-checks"),
+        "show_all": ("named", "named --all"),
         "quiet": ("named", "named --quiet"),
         "as_json": ("named", "named --json"),
     },

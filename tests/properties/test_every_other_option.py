@@ -91,7 +91,7 @@ OPTIONS: dict[str, Table] = {
             "named --simulated",
             pareto="--pareto ttft_p95,tpot_p95", storage="--storage sqlite:///other.db", html="--html",
             jsonl="--jsonl", as_json="--json", output="-o answer.txt", slo="--slo ttft_p95=1ms",
-            objective="--objective tpot_p50",
+            objective="--objective tpot_p50", show_all="--all",
         ),
     },
     "export": {
