@@ -22,6 +22,7 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
+from planner.report.lever_hints import lever_lines
 from planner.report.load_curves import curve_metrics, load_curves, spread
 from planner.report.plan import differing_words, expected_words, infeasible_words, left_out_lines, plan_notes
 from planner.report.questions import asked_anew
@@ -82,6 +83,8 @@ def plan_view(
     lines.append(f"objective   {problem.objective.words}{f'; {limits}' if limits else ''}")
     if (expected := expected_words(forecast)) is not None:
         lines.append(f"expected    {expected}")
+    if infeasible is None:
+        lines += [f"levers      {words}" for words in lever_lines(forecast)]
     if backend:
         sampler = problem.spec.sampler
         seed = f" (seed {sampler.seed})" if sampler.seed else ""

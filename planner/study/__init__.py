@@ -44,7 +44,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "question": ["RECIPES", "Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of", "setup_of_default", "way_out"],
         "source": ["StudySource"],
-        "space": ["SearchSpace", "layouts_left_out", "values_of"],
+        "possible": ["possible_values"],
+        "space": ["SearchSpace", "layouts_left_out", "lever_of_key", "values_of"],
         "spec": [
             "ContainerSpec",
             "DOCKER_SHM_BYTES",

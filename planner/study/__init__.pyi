@@ -49,8 +49,10 @@ from planner.study.setup import setup_of as setup_of
 from planner.study.setup import setup_of_default as setup_of_default
 from planner.study.setup import way_out as way_out
 from planner.study.source import StudySource as StudySource
+from planner.study.possible import possible_values as possible_values
 from planner.study.space import SearchSpace as SearchSpace
 from planner.study.space import layouts_left_out as layouts_left_out
+from planner.study.space import lever_of_key as lever_of_key
 from planner.study.space import values_of as values_of
 from planner.study.spec import ContainerSpec as ContainerSpec
 from planner.study.spec import DOCKER_SHM_BYTES as DOCKER_SHM_BYTES

@@ -37,6 +37,7 @@ from planner.hardware import GpuSpec, Placement, find_gpu
 from planner.model import ModelSpec, load_model
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
 from planner.study.objective import Objective
+from planner.study.possible import possible_values
 from planner.study.space import SearchSpace
 from planner.study.spec import ModelVariant, StudySpec
 from planner.units import GIB
@@ -72,6 +73,8 @@ class Problem:
     """The candidate that is tried first."""
     left_out: tuple[str, ...] = ()
     """Searched settings that this vLLM version does not know. They are neither searched nor written."""
+    impossible: tuple[str, ...] = ()
+    """Lines on searched values that no candidate can have, and why."""
     passed: VllmFlags = NO_FLAGS
     """What engine.extra_args says. Settings among them are as fixed as those under engine.settings."""
     recorded: NDArray[np.int64] | None = None
@@ -94,8 +97,9 @@ class Problem:
             gpu = replace(gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         passed = read_extra_args(spec.engine.extra_args, version, f"{spec.name}: engine.extra_args")
         models = {name: loaded_model(_model(name, one), passed, version) for name, one in spec.models.items()}
-        choices, left_out = _choices(spec, space, version, settings(passed.settings))
-        return cls(spec, space, workload, version, gpu, models, choices, choices.default_candidate(), left_out, passed)
+        choices, left_out, impossible = _choices(spec, space, version, settings(passed.settings), (models, gpu))
+        default = choices.default_candidate()
+        return cls(spec, space, workload, version, gpu, models, choices, default, left_out, impossible, passed)
 
     def with_spec(self, spec: StudySpec) -> Problem:
         """The same problem under a spec that changes no candidate: another sampler, image or seed."""
@@ -114,16 +118,7 @@ class Problem:
     @property
     def placement(self) -> Placement:
         """The cards of one host as the study describes them."""
-        hardware, container = self.spec.hardware, self.spec.container
-        shm_bytes = container.shm_bytes if container else None
-        return Placement(
-            self.gpu,
-            hardware.num_gpus,
-            hardware.interconnect,
-            hardware.host_memory,
-            shm_bytes,
-            int(hardware.gpu_used or 0),
-        )
+        return _placement(self.spec, self.gpu)
 
     @cached_property
     def objective(self) -> Objective:
@@ -217,13 +212,25 @@ class Problem:
         )
 
 
-def _choices(
-    spec: StudySpec, space: SearchSpace, version: Version, passed: Mapping[str, Any]
-) -> tuple[Choices, tuple[str, ...]]:
-    """What is searched, and the searched settings that this version does not know. Raises InputError.
+def _placement(spec: StudySpec, gpu: GpuSpec) -> Placement:
+    hardware, container = spec.hardware, spec.container
+    shm_bytes = container.shm_bytes if container else None
+    used = int(hardware.gpu_used or 0)
+    return Placement(gpu, hardware.num_gpus, hardware.interconnect, hardware.host_memory, shm_bytes, used)
 
-    `passed` holds the settings that engine.extra_args fixes.
+
+def _choices(
+    spec: StudySpec,
+    space: SearchSpace,
+    version: Version,
+    passed: Mapping[str, Any],
+    looked_up: tuple[Mapping[str, ModelSpec], GpuSpec],
+) -> tuple[Choices, tuple[str, ...], tuple[str, ...]]:
+    """What is searched, the searched settings that this version does not know, lines on values that nobody can have.
+
+    `passed` holds the settings that engine.extra_args fixes, `looked_up` the models and the card. Raises InputError.
     """
+    models, gpu = looked_up
     by_hand = {**settings(spec.engine.settings), **passed}
     fixed = {**settings(space.fixed), **by_hand}
     searched: dict[str, list[Value]] = {key: space.values(key) for key in space.search if key not in by_hand}
@@ -251,6 +258,7 @@ def _choices(
         searched[LAYOUT] = fitting
     else:  # none is searched, or the space was written for more cards
         searched.pop(LAYOUT, None)
+    searched, impossible = possible_values(searched, models.values(), _placement(spec, gpu), layout)
     engine_type = type(spec.engine.settings)
     choices = Choices(
         searched,
@@ -260,7 +268,7 @@ def _choices(
         {name: variant.settings for name, variant in spec.models.items()},
         spec.engine.env,
     )
-    return choices, left_out
+    return choices, left_out, impossible
 
 
 def _fits(spec: StudySpec, layout: Layout) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from planner.study.problem import Problem
-from planner.trials.result import NONE_KEPT, answer_of, changed_words, export_command, result_lines
+from planner.trials.result import answer_of, changed_words, export_command, result_lines
 from planner.trials.trial import Failure, Trial
 from planner.trials.wording import flags_of
 
