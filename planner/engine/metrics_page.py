@@ -21,6 +21,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     # V1 only; 0.6.6 and 0.8.5 V0 have at most a hit rate, as a gauge.
     "prefix_cache_queries": ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
     "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
+    # only with speculative decoding (vllm@0.8.5 engine/metrics.py, 0.32 v1/spec_decode/metrics.py)
+    "draft_tokens": ("vllm:spec_decode_num_draft_tokens_total",),
+    "accepted_tokens": ("vllm:spec_decode_num_accepted_tokens_total",),
 }
 """Sample names by field; the first one present counts. Read in vllm/engine/metrics.py and vllm/v1/metrics/loggers.py of
 0.6.6.post1, 0.8.5 and 0.32; prometheus_client adds `_total` to every counter."""
@@ -28,7 +31,10 @@ NAMES: dict[str, tuple[str, ...]] = {
 CACHE_CONFIG = "vllm:cache_config_info"
 """Gauge whose labels hold the KV cache's configuration; an unset value is the word None."""
 
-COUNTERS = ("preemptions", "prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits")
+COUNTERS = (
+    "preemptions", "prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits", "draft_tokens",
+    "accepted_tokens",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,10 @@ class EngineTelemetry:
     prefix_cache_queries: int | None = None
     """Tokens looked up in the prefix cache; tokens, not requests."""
     prefix_cache_hits: int | None = None
+    draft_tokens: int | None = None
+    """Tokens that speculative decoding proposed; None without it."""
+    accepted_tokens: int | None = None
+    """Those of them that the model took."""
     num_gpu_blocks: int | None = None
     block_size: int | None = None
     kv_cache_tokens: int | None = None
@@ -90,6 +100,8 @@ def _telemetry(text: str) -> EngineTelemetry:
         generation_tokens=total("generation_tokens"),
         prefix_cache_queries=total("prefix_cache_queries"),
         prefix_cache_hits=total("prefix_cache_hits"),
+        draft_tokens=total("draft_tokens"),
+        accepted_tokens=total("accepted_tokens"),
         num_gpu_blocks=num_gpu_blocks,
         block_size=block_size,
         kv_cache_tokens=kv_cache_tokens,

@@ -73,7 +73,9 @@ def short_table(forecast: Forecast, trials: Sequence[Trial]) -> TrialsTable:
     latencies = [n for n in objective.limits if n not in objective.beside] or ["ttft_p50", "tpot_p50"]
     has_broken = bool(objective.limits) and any(not group.first.is_acceptable for group in shown)
     names = [objective.name, *objective.beside]
+    has_drafts = any(trial.draft_acceptance is not None for trial in members)
     figures = [*(n.replace("_", " ") for n in names), "vs default", *map(_label, latencies)]
+    figures += ["drafts taken"] if has_drafts else []
     rows = []
     for group in shown:
         cells = (
@@ -81,6 +83,7 @@ def short_table(forecast: Forecast, trials: Sequence[Trial]) -> TrialsTable:
             *(group.metric(problem, name) for name in objective.beside),
             _gain(problem, group, default),
             *(group.metric(problem, name) for name in latencies),
+            *([_drafts_taken(group)] if has_drafts else []),
             *([_limits(group)] if has_broken else []),
         )
         number = f"{_numbers(group, best)}{' (default)' if group.first.candidate == problem.default else ''}"
@@ -149,6 +152,12 @@ def _limits(group: TrialGroup) -> str:
     if group.first.outcome != "measured":
         return ""
     return "kept" if group.first.is_acceptable else "broken"
+
+
+def _drafts_taken(group: TrialGroup) -> str:
+    """Mean share of drafted tokens that were taken; empty without drafts."""
+    found = [trial.draft_acceptance for trial in group.whole if trial.draft_acceptance is not None]
+    return f"{fmean(found):.0%}" if found else ""
 
 
 def _label(name: str) -> str:

@@ -150,6 +150,19 @@ def test_an_empty_page_says_nothing_and_another_page_is_refused() -> None:
         parse_telemetry("<!DOCTYPE html><html>no metrics here</html>\n")
 
 
+def test_drafts_are_counted_in_the_window() -> None:
+    def page_of(drafted: int, accepted: int) -> EngineTelemetry:
+        return parse_telemetry(
+            f'vllm:spec_decode_num_draft_tokens_total{{engine="0",model_name="m"}} {drafted}.0\n'
+            f'vllm:spec_decode_num_accepted_tokens_total{{engine="0",model_name="m"}} {accepted}.0\n'
+            f'vllm:spec_decode_num_accepted_tokens_per_pos_total{{engine="0",model_name="m",position="0"}} 9.0\n'
+        )
+
+    window = difference(page_of(100, 40), page_of(500, 240))
+    assert (window.draft_tokens, window.accepted_tokens) == (400, 200)
+    assert parse_telemetry("").draft_tokens is None
+
+
 def test_the_tables_name_fields() -> None:
     fields = set(EngineTelemetry.__slots__)
     assert set(NAMES) <= fields

@@ -80,6 +80,14 @@ def test_failures_of_one_reason_are_one_row(many: tuple[Problem, list[Trial]]) -
     assert table.rows[-1].figures[0] == "failed"
 
 
+def test_the_share_of_drafts_taken_has_a_column_where_some_trial_drafts(many: tuple[Problem, list[Trial]]) -> None:
+    problem, (default, one, two, *_) = many
+    assert "drafts taken" not in short_table(forecast_of(problem), [default, one, two]).figures
+    table = short_table(forecast_of(problem), [default, one, replace(two, draft_acceptance=0.43)])
+    place = table.figures.index("drafts taken")
+    assert sorted(row.figures[place] for row in table.rows) == ["", "", "43%"]
+
+
 def test_only_columns_that_vary_and_the_limits_of_each_row(many: tuple[Problem, list[Trial]]) -> None:
     problem, (default, one, two, *_) = many
     broken = Constraint("slo ttft_p95", 0.5, "ttft_p95 is 3 s, the limit is 2 s")
