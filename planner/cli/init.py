@@ -22,6 +22,7 @@ from planner.errors import InputError
 
 
 def init(
+    context: typer.Context,
     folder: Annotated[
         Path | None,
         typer.Argument(help="Folder for the study.yaml; by default a new one under studies/."),
@@ -55,7 +56,7 @@ def init(
     source = StudySource(
         model=model, gpu=gpu, num_gpus=num_gpus, interconnect=interconnect, version=vllm_version, name=name
     )
-    path = write_commented(folder, source, Question(workload=workload, slo=slo))
+    path = write_commented(folder, source, context.obj, Question(workload=workload, slo=slo))
     typer.echo(f"wrote {path}")
     if (words := infeasible_words(Forecast(Problem.of(load_study(path))))) is not None:
         reason, way_out, fix = words.partition("; what would start: ")

@@ -43,7 +43,7 @@ from planner.files import NO_ROOM
 NARROW_HELP = 72
 """Columns below which help has no boxes: they would cut the options' names."""
 
-TAKE_FLAGS = {"estimate", "tune", "doctor", "simulate"}
+TAKE_FLAGS = {"estimate", "init", "tune", "doctor", "simulate"}
 """Commands after which vLLM's own flags may follow."""
 LASTING = {"guard", "simulate", "init"}
 """Commands that serve until they are stopped, or write a file of their own: they have no answer for -o."""

@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 
 from planner.benchmark import split_slo
-from planner.engine import EngineConfig, VllmFlags, settings
+from planner.engine import EngineConfig, settings
 from planner.errors import InputError
-from planner.files import convert, load_named, shipped_files, write_whole
-from planner.study.described import described_name, described_study
+from planner.files import load_named, shipped_files, write_whole
+from planner.study.loading import Given, read_study
 from planner.study.question import Question
 from planner.study.source import StudySource
 from planner.study.space import SearchSpace
-from planner.study.spec import Name, StudySpec
+from planner.study.spec import StudySpec
 from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE
 from planner.workload import Workload
 
@@ -155,15 +155,14 @@ def _flow(value: Any) -> str:
 # --- planner init ---
 
 
-def write_commented(folder: Path | None, source: StudySource, question: Question) -> Path:
+def write_commented(folder: Path | None, source: StudySource, given: Given, question: Question) -> Path:
     """Write the study of a model on cards as FOLDER/study.yaml, by default under studies/. Raises InputError.
 
-    A study.yaml that exists is left alone, which is an error.
+    `given`: what is said to vLLM, for every candidate. A study.yaml that exists is left alone, which is an error.
     """
-    spec = described_study(source, EngineConfig(), question)
-    name = source.name or (None if folder is None else _as_name(folder.absolute().name))
-    name = name or described_name(spec, VllmFlags(), None, question)
-    spec = msgspec.structs.replace(spec, name=convert(name, Name, "--name"))
+    spec = read_study(source, given, question=question, launches=True).spec
+    if source.name is None and folder is not None and (name := _as_name(folder.absolute().name)) is not None:
+        spec = msgspec.structs.replace(spec, name=name)
     path = (folder or Path(STUDIES_FOLDER) / spec.name) / STUDY_FILE
     if path.exists():
         raise InputError(f"{path}: exists already, and is left as it is; name another folder")
