@@ -33,9 +33,8 @@ ENDS = (0.1, 0.9)
 """Quantiles at which an interval is tried once its ends are less than WIDE apart."""
 MAX_LOADS = 20
 """Most loads of one search. Where noise leaves the interval wider than PRECISION by then, it stays wider."""
-NOISES = tuple(float(noise) for noise in np.geomspace(0.005, 0.3, 10))
-"""Possible relative spread of the capacity from one load to another; all are equally likely at first. No more than 30 %:
-spreads up to 100 % keep a tail alive that 20 loads do not rule out, so intervals were three times as wide as needed."""
+NOISES = tuple(float(noise) for noise in np.geomspace(0.005, 1.0, 10))
+"""Possible relative spread of the capacity from one load to another; all are equally likely at first."""
 LAPSE = 0.02
 """Fraction of loads whose result may be arbitrary, for example because the machine stalled."""
 BACKLOG_FRACTION = 1.5
