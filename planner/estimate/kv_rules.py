@@ -66,4 +66,6 @@ def states_without_block(d: Deployment) -> Any:
     """
     if not d.memory.has_states or d.gpu.is_cpu or d.engine.version < MAMBA_BLOCKS_CHECKED_SINCE:
         return 0
-    return columns.where(d.engine.enforce_eager, 0, d.engine.max_num_seqs - d.memory.num_blocks)
+    if d.engine.graphs == "PIECEWISE":
+        return 0
+    return columns.where(d.engine.has_graphs, d.engine.max_num_seqs - d.memory.num_blocks, 0)

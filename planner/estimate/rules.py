@@ -195,6 +195,8 @@ RULES: tuple[Rule, ...] = (
     Rule("experts to share out", drafts.lacks_experts,
          lambda _: "Number of experts in the model must be greater than 0 when expert parallelism is enabled."),
     Rule("a drafter that is known", drafts.is_no_method, drafts.method_message),
+    Rule("layers for multi-token prediction", drafts.lacks_mtp, drafts.method_message),
+    Rule("a model runner for the drafts", drafts.lacks_runner, drafts.runner_message),
     Rule("tokens of the drafter", drafts.lacks_draft_tokens,
          lambda _: "num_speculative_tokens must be provided with speculative model unless the draft model config "
                    "contains an n_predict parameter."),

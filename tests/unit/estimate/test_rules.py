@@ -97,6 +97,19 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "oracle"}'),
         "Unsupported speculative method: 'oracle'",
     ),
+    "layers for multi-token prediction": (
+        deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "mtp"}'),
+        "Unsupported speculative method: 'mtp'",
+    ),
+    "a model runner for the drafts": (
+        deployment(
+            version="0.24.0",
+            gpu="A100 40GB",
+            VLLM_USE_V2_MODEL_RUNNER="1",
+            speculative_config='{"method": "ngram", "num_speculative_tokens": 2}',
+        ),
+        "Model Runner V2 does not yet support: speculative method 'ngram'",
+    ),
     "tokens of the drafter": (
         deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "ngram"}'),
         "num_speculative_tokens must be provided",
