@@ -101,6 +101,7 @@ class ResolvedEngine:
     optimization_level: IntColumn | None
     speculative_config: str | None
     num_gpu_blocks_override: IntColumn | None
+    disable_custom_all_reduce: BoolColumn = False
     lora: Lora | None = None
     """Room for LoRA adapters; None without them."""
     compilation: Compilation = PLAIN
@@ -237,6 +238,7 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
         num_scheduler_steps=column("num_scheduler_steps", 1),
         enable_expert_parallel=bool(settings.get("enable_expert_parallel")),
+        disable_custom_all_reduce=column("disable_custom_all_reduce", False),
         num_gpu_blocks_override=settings.get("num_gpu_blocks_override"),
         data_parallel_size=settings.get("data_parallel_size") or 1,
         cpu_offload_gb=column("cpu_offload_gb", 0.0),
