@@ -146,6 +146,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "TOWER_LEFT_OUT_SINCE",
             "TRITON_ATTN_NAMED_SINCE",
             "TRITON_TOP_K_SINCE",
+            "UNEVEN_EXPERT_BLOCKS_SINCE",
             "VIDEO_ALONE_SINCE",
             "WHOLE_MODEL_CHECKED",
             "WIDER_GROUPS_SINCE",

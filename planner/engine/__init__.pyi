@@ -160,6 +160,7 @@ from planner.engine.versions import TIMESTAMPED_VIDEO as TIMESTAMPED_VIDEO
 from planner.engine.versions import TOWER_LEFT_OUT_SINCE as TOWER_LEFT_OUT_SINCE
 from planner.engine.versions import TRITON_ATTN_NAMED_SINCE as TRITON_ATTN_NAMED_SINCE
 from planner.engine.versions import TRITON_TOP_K_SINCE as TRITON_TOP_K_SINCE
+from planner.engine.versions import UNEVEN_EXPERT_BLOCKS_SINCE as UNEVEN_EXPERT_BLOCKS_SINCE
 from planner.engine.versions import VIDEO_ALONE_SINCE as VIDEO_ALONE_SINCE
 from planner.engine.versions import WHOLE_MODEL_CHECKED as WHOLE_MODEL_CHECKED
 from planner.engine.versions import WIDER_GROUPS_SINCE as WIDER_GROUPS_SINCE

@@ -53,6 +53,8 @@ class EngineTraits:
     lora: Lora | None = None
     """Room for LoRA adapters; None without them."""
     compilation: Compilation = PLAIN
+    pools: bool = False
+    """Whether the model is to embed, classify or score, whatever it was made for."""
 
     def under(self, then: EngineTraits) -> EngineTraits:
         """Both together; where both say something, `then` wins."""
@@ -61,6 +63,7 @@ class EngineTraits:
             image_size=then.image_size or self.image_size,
             lora=then.lora or self.lora,
             compilation=then.compilation if then.compilation != PLAIN else self.compilation,
+            pools=self.pools or then.pools,
         )
 
 

@@ -241,6 +241,9 @@ between were not read)."""
 OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.28.0")
 """Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.28.0 v1/worker/gpu/model_runner.py has
 an offloader, 0.27.1 has none)."""
+UNEVEN_EXPERT_BLOCKS_SINCE = Version("0.28.1")
+"""FP8 experts whose width on a rank is no whole number of blocks may start: 0.32.0 refines their scales
+(layers/quantization/fp8.py: weight_scale_refine), 0.28.0 and before refuse them; those between were not read."""
 GRAPHS_OF_DRAFT_BATCHES_SINCE = Version("0.29.0")
 """The captured sizes include those of 1, 2, 4, 8 ... requests that decode with their drafts (config/vllm.py:
 _set_cudagraph_sizes; 0.28.0 does not)."""

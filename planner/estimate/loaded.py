@@ -6,6 +6,8 @@ that says why loading them may fail though the loaded weights fit.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from packaging.version import Version
 
 from planner.engine import TOWER_LEFT_OUT_SINCE, VllmFlags, flag
@@ -22,8 +24,11 @@ use_memory_pool releases what was freed only when it ends)."""
 def loaded_model(model: ModelSpec, flags: VllmFlags, version: Version) -> ModelSpec:
     """The model without its tower, if no prompt may have what the tower reads; with images alone, if no videos.
 
-    Images alone are profiled in the size that limit_mm_per_prompt says, if it is smaller than the largest.
+    Without its head if it pools. Images alone are profiled in the size that limit_mm_per_prompt says, if it is smaller
+    than the largest.
     """
+    if flags.traits.pools:
+        model = replace(model, has_head=False)
     vision, without, size = model.vision, flags.traits.without, flags.traits.image_size
     read = {"image"} | ({"video"} if vision is not None and vision.video_frames else set())
     read |= {"audio"} if model.is_tower_rough else set()

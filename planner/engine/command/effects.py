@@ -209,6 +209,15 @@ GRAPHS_COUNTED = FlagEffect(
 )
 """Effect of a compilation config that says the kinds or sizes of graphs."""
 
+POOLING = {
+    "runner": frozenset({"pooling"}),
+    "task": frozenset({"embed", "embedding", "classify", "score", "reward"}),
+    "convert": frozenset({"embed", "classify", "reward"}),
+}
+"""Flags that say that a model pools, and the values with which they do (vllm@0.9.2 config.py:TaskOption, 0.24.0
+config/model.py:RunnerOption, ConvertOption)."""
+POOLS = FlagEffect("the model pools: its head is not loaded")
+
 SIZED = FlagEffect("images are profiled in this size, which one start has shown", 0.01, is_doubt=True, images_only=True)
 """Effect of limits that say the size of images and allow no videos."""
 
@@ -221,11 +230,19 @@ def effect_of(given: GivenFlag) -> FlagEffect:
         return _effect_of_graphs(given)
     if name == LIMITS and image_size([given]) is not None and "video" in left_out([given]):
         return SIZED
+    if pools(given):
+        return POOLS
     if found is None:
         return FlagEffect(NOT_KNOWN, MOST, is_doubt=True)
     if found.is_doubt and (given.is_off or _is_neutral(name, given.values)):
         return FlagEffect("as without it")
     return found
+
+
+def pools(given: GivenFlag) -> bool:
+    """Whether a flag makes a pooling model of any, whose head is then not loaded (vllm@0.24.0
+    models/adapters.py:_create_pooling_model_cls)."""
+    return bool(given.values) and given.values[0] in POOLING.get(given.flag.field, ())
 
 
 def _is_neutral(name: str, values: tuple[str, ...]) -> bool:

@@ -19,7 +19,7 @@ from planner.engine.adapters import Lora
 from planner.engine.command.arity import full_name, is_flag
 from planner.engine.command.compiling import compilation
 from planner.engine.command.config_file import with_config_file
-from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of
+from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of, pools
 from planner.engine.command.inputs import image_size, left_out
 from planner.engine.command.spelling import glued_short, human_int
 from planner.engine.command.words import UNRESOLVED, GivenFlag, is_invalid_choice, read_words, unknown_words
@@ -214,6 +214,7 @@ def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect]
             image_size=image_size(given),
             lora=_lora(given),
             compilation=compilation(given),
+            pools=any(map(pools, given)),
         ),
         set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
         doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),

@@ -193,7 +193,7 @@ def graph_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine) 
     """Bytes of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch."""
     graphs = num_cuda_graphs(engine)
     layers = model.num_hidden_layers / engine.pipeline_parallel_size
-    per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
+    per_graph: FloatColumn = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
     if engine.generation == "V0":
         per_graph = per_graph / columns.sqrt(engine.tensor_parallel_size)
     per_graph = per_graph + nccl_graph_bytes(placement, engine)
