@@ -28,9 +28,8 @@ from planner.engine.config import convert_settings as convert_settings
 from planner.engine.config import settings as settings
 from planner.engine.config import words_of as words_of
 from planner.engine.defaults import LONG_CONTEXT as LONG_CONTEXT
-from planner.engine.defaults import LORA as LORA
 from planner.engine.defaults import ResolvedEngine as ResolvedEngine
-from planner.engine.defaults import USE_V1_ENV as USE_V1_ENV
+from planner.engine.defaults import SWITCHES as SWITCHES
 from planner.engine.defaults import generation_of as generation_of
 from planner.engine.defaults import reads_fp8 as reads_fp8
 from planner.engine.defaults import resolve as resolve
@@ -95,6 +94,8 @@ from planner.engine.served import read_served as read_served
 from planner.engine.served import served_between as served_between
 from planner.engine.model_classes import MissingClass as MissingClass
 from planner.engine.model_classes import without_class as without_class
+from planner.engine.traits import TRAITS as TRAITS
+from planner.engine.traits import EngineTraits as EngineTraits
 from planner.engine.speculation import Speculation as Speculation
 from planner.engine.speculation import speculation_of as speculation_of
 from planner.engine.versions import BATCHES_IN_FLIGHT_SINCE as BATCHES_IN_FLIGHT_SINCE
@@ -137,11 +138,13 @@ from planner.engine.versions import MORE_OUTSIDE_TORCH_SINCE as MORE_OUTSIDE_TOR
 from planner.engine.versions import NEWEST as NEWEST
 from planner.engine.versions import OFFLOAD_ON_SECOND_RUNNER_SINCE as OFFLOAD_ON_SECOND_RUNNER_SINCE
 from planner.engine.versions import OFFLOAD_WITH_ONE_KIND as OFFLOAD_WITH_ONE_KIND
+from planner.engine.versions import OWN_MTP_SINCE as OWN_MTP_SINCE
 from planner.engine.versions import PLAIN_MROPE_SINCE as PLAIN_MROPE_SINCE
 from planner.engine.versions import DRAFTS_ON_SECOND_RUNNER_SINCE as DRAFTS_ON_SECOND_RUNNER_SINCE
 from planner.engine.versions import REJECTION_INVERTS_SINCE as REJECTION_INVERTS_SINCE
 from planner.engine.versions import REJECTION_KEEPS_RAW_SINCE as REJECTION_KEEPS_RAW_SINCE
 from planner.engine.versions import REJECTION_WITH_BONUS_SINCE as REJECTION_WITH_BONUS_SINCE
+from planner.engine.versions import RUNNER_CHOSEN_SINCE as RUNNER_CHOSEN_SINCE
 from planner.engine.versions import SECOND_RUNNER_FOR_ALL_SINCE as SECOND_RUNNER_FOR_ALL_SINCE
 from planner.engine.versions import SECOND_RUNNER_FOR_DENSE_SINCE as SECOND_RUNNER_FOR_DENSE_SINCE
 from planner.engine.versions import SECOND_RUNNER_FOR_QUANTISED_SINCE as SECOND_RUNNER_FOR_QUANTISED_SINCE
@@ -157,6 +160,7 @@ from planner.engine.versions import TIMESTAMPED_VIDEO as TIMESTAMPED_VIDEO
 from planner.engine.versions import TOWER_LEFT_OUT_SINCE as TOWER_LEFT_OUT_SINCE
 from planner.engine.versions import TRITON_ATTN_NAMED_SINCE as TRITON_ATTN_NAMED_SINCE
 from planner.engine.versions import TRITON_TOP_K_SINCE as TRITON_TOP_K_SINCE
+from planner.engine.versions import UNEVEN_EXPERT_BLOCKS_SINCE as UNEVEN_EXPERT_BLOCKS_SINCE
 from planner.engine.versions import VIDEO_ALONE_SINCE as VIDEO_ALONE_SINCE
 from planner.engine.versions import WHOLE_MODEL_CHECKED as WHOLE_MODEL_CHECKED
 from planner.engine.versions import WIDER_GROUPS_SINCE as WIDER_GROUPS_SINCE

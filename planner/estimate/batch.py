@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
-from planner.engine import USE_V1_ENV, read_mapping, supported_version
+from planner.engine import SWITCHES, read_mapping, supported_version
 from planner.errors import InputError, PlannerError
 from planner.estimate.answer import Answer, Setup, unknown_flags
 from planner.files import LINE_BYTES
@@ -84,8 +84,8 @@ def judge_request(request: EstimateRequest) -> Answer:
     model = _model(request)
     gpu, notes = card_of(request.gpu)
     version = supported_version(request.vllm_version, "vllm_version")
-    read = read_mapping({key: value for key, value in request.engine.items() if key != USE_V1_ENV}, version)
-    settings = {**read.settings, **_forced_generation(request.engine)}
+    read = read_mapping({key: value for key, value in request.engine.items() if key not in SWITCHES}, version)
+    settings = {**read.settings, **_switches(request.engine)}
     world = (settings.get("tensor_parallel_size") or 1) * (settings.get("pipeline_parallel_size") or 1)
     placement = Placement(
         gpu,
@@ -116,11 +116,10 @@ def _one_line(error: msgspec.ValidationError) -> str:
     return f"{path.strip('.`')}: {message}" if path else message
 
 
-def _forced_generation(engine: Mapping[str, Any]) -> dict[str, str]:
-    """VLLM_USE_V1 among the flags, kept under its own name. Raises InputError for a value that vLLM cannot read."""
-    text = str(engine.get(USE_V1_ENV, "")).strip()
-    if USE_V1_ENV not in engine:
-        return {}
-    if text not in {"0", "1"}:
-        raise InputError(f"engine.{USE_V1_ENV}: {text!r}: allowed are 0 and 1")
-    return {USE_V1_ENV: text}
+def _switches(engine: Mapping[str, Any]) -> dict[str, str]:
+    """Variables that decide which engine serves, kept under their names. Raises InputError for no 0 or 1."""
+    found = {name: str(engine[name]).strip() for name in SWITCHES if name in engine}
+    for name, text in found.items():
+        if text not in {"0", "1"}:
+            raise InputError(f"engine.{name}: {text!r}: allowed are 0 and 1")
+    return found

@@ -20,8 +20,8 @@ from planner.arrays import LazyModule
 from planner.benchmark import MAX_MODEL_LEN
 from planner.engine import (
     FIELDS,
-    LORA,
-    USE_V1_ENV,
+    SWITCHES,
+    TRAITS,
     Unmodelled,
     VllmFlags,
     draft_doubts,
@@ -87,8 +87,9 @@ class Problem:
         if isinstance(space, str) or isinstance(workload, str):
             raise TypeError("search space and workload must be read first (files.load_study)")
         _check_loads(spec.also_at, workload)
-        if (forced := spec.engine.env.get(USE_V1_ENV, "0").strip()) not in {"0", "1"}:
-            raise InputError(f"{USE_V1_ENV}={forced} (environment of the engine): allowed are 0 and 1")
+        for name in SWITCHES:
+            if (forced := spec.engine.env.get(name, "0").strip()) not in {"0", "1"}:
+                raise InputError(f"{name}={forced} (environment of the engine): allowed are 0 and 1")
         version, gpu = (
             supported_version(spec.engine.version, f"{spec.name}: engine.version"),
             find_gpu(spec.hardware.gpu),
@@ -196,12 +197,8 @@ class Problem:
         model, env = self.models[candidate.model], dict(candidate.env)
         if self.gpu.is_cpu and CPU_KV_ENV in env:  # wins over the flag (vllm@0.32 platforms/cpu.py)
             columns = {**columns, "kv_cache_memory_bytes": _whole_gib(env[CPU_KV_ENV]) * GIB}
-        if USE_V1_ENV in env:
-            columns = {**columns, USE_V1_ENV: env[USE_V1_ENV]}
-        if self.passed.lora is not None:
-            columns = {**columns, LORA: self.passed.lora}
-        if self.passed.is_eager:
-            columns = {**columns, "enforce_eager": True}
+        forced = {name: env[name].strip() for name in SWITCHES if name in env}
+        columns = {**columns, **forced, TRAITS: self.passed.traits}
         return Deployment.of(
             model,
             self.placement,

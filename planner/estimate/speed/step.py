@@ -158,7 +158,7 @@ class StepModel:
         else:  # V0 captures every size that max_num_seqs needs
             short = step.longest_tokens <= engine.max_seq_len_to_capture
             fits = (step.prefill_tokens == 0) & short
-        graphed: BoolColumn = plain(fits & columns.invert(engine.enforce_eager))
+        graphed: BoolColumn = plain(fits & engine.has_graphs)
         return graphed
 
     def _linear_s(self, tokens: Any) -> Any:

@@ -89,6 +89,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
         "The input size is not aligned with the quantized weight shape",
     ),
+    "whole FP8 blocks": (
+        deployment("Qwen/Qwen3-4B-FP8", num_gpus=8, tensor_parallel_size=8, version="0.24.0", gpu="A100 40GB"),
+        "Weight output_partition_size = 1216 is not divisible by weight quantization block_n = 128.",
+    ),
     "experts to share out": (
         deployment(version="0.24.0", gpu="A100 40GB", num_gpus=2, tensor_parallel_size=2, enable_expert_parallel=True),
         "Number of experts in the model must be greater than 0",
@@ -96,6 +100,19 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "a drafter that is known": (
         deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "oracle"}'),
         "Unsupported speculative method: 'oracle'",
+    ),
+    "layers for multi-token prediction": (
+        deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "mtp"}'),
+        "Unsupported speculative method: 'mtp'",
+    ),
+    "a model runner for the drafts": (
+        deployment(
+            version="0.24.0",
+            gpu="A100 40GB",
+            VLLM_USE_V2_MODEL_RUNNER="1",
+            speculative_config='{"method": "ngram", "num_speculative_tokens": 2}',
+        ),
+        "Model Runner V2 does not yet support: speculative method 'ngram'",
     ),
     "tokens of the drafter": (
         deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "ngram"}'),
