@@ -46,6 +46,8 @@ class BlockPool:
         """Each run by the hash of its first block."""
         self._unused: OrderedDict[_Run, None] = OrderedDict()  # in order of release; of a run the end goes first
         self._num_loose = 0
+        self._found: tuple[Sequence[int], int, tuple[int, int]] | None = None
+        """The last `lookup`, its hashes and bound, while it holds: the next step asks the same again."""
 
     @property
     def num_free(self) -> int:
@@ -55,16 +57,19 @@ class BlockPool:
     def lookup(self, hashes: Sequence[int], most: int) -> tuple[int, int]:
         """Number of blocks from the start, up to `most`, that are cached without a gap; and how many of these have no
         user: sharing them reduces `num_free`."""
-        most, found, unused = min(most, len(hashes)), 0, 0
+        if self._found is not None and self._found[0] is hashes and self._found[1] == most:
+            return self._found[2]
+        asked, most, found, unused = most, min(most, len(hashes)), 0, 0
         while found < most and (run := self._runs.get(hashes[found])) is not None:
             end = _agreement(run, hashes, most)
             unused += 0 if run.users else end - found
             found = end
+        self._found = hashes, asked, (found, unused)
         return found, unused
 
     def share(self, hashes: Sequence[int], count: int) -> None:
         """Use the first `count` blocks, which `lookup` found."""
-        position = 0
+        position, self._found = 0, None
         while position < count:
             run = self._runs[hashes[position]]
             end = _agreement(run, hashes, count)
@@ -82,6 +87,8 @@ class BlockPool:
         """Take blocks without a hash; evicts cached ones when nothing else is left."""
         self.num_used += count
         excess = self.num_used + self.num_unused - self.num_blocks
+        if excess > 0:
+            self._found = None
         while excess > 0 and self._unused:
             run = next(iter(self._unused))
             evicted = min(excess, run.size)
@@ -95,7 +102,7 @@ class BlockPool:
     def name(self, hashes: Sequence[int], start: int, end: int, held: list[tuple[int, int]]) -> None:
         """Give taken blocks their hashes and add them to what the sequence holds. A block whose hash another one
         already has stays without."""
-        position = start
+        position, self._found = start, None
         while position < end:
             known = self._known(hashes, position, end, held)
             if known > position:
@@ -117,6 +124,7 @@ class BlockPool:
     def release(self, num_nameless: int, hashes: Sequence[int], held: Sequence[tuple[int, int]]) -> None:
         """Give back blocks without a hash, and what is held of those with one."""
         self.num_used -= num_nameless
+        self._found = None
         for start, end in reversed(held):  # the end of a prompt is forgotten before its beginning
             runs, position = [], start
             while position < end:

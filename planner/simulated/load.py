@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -78,7 +79,7 @@ class _Flight:
     chunk_s: list[float]
 
 
-class _Instance:
+class _EngineInFlight:
     """One engine with its own clock. Up to `event_s` it only decodes; there something else may happen."""
 
     def __init__(self, engine: SimulatedEngine) -> None:
@@ -87,9 +88,11 @@ class _Instance:
         self.event_s = math.inf
         """Begin of the next step that may do more than decode; infinite without work."""
         self.planned_s: list[float] = []
-        """Ends of the decode steps that come next."""
+        """Ends of the decode steps that come next; only the last of them may end requests."""
         self.num_certain = 0
         """Number of these that begin before the next arrival."""
+        self.is_planned = False
+        """Whether a plan was made since the engine changed; without decode steps in it, the next step does more."""
         self.arriving: list[_Flight] = []
         """Requests sent but not yet added to the engine (it takes them before each step), in order of time."""
         self.flights: dict[str, _Flight] = {}
@@ -102,33 +105,57 @@ class _Instance:
         insort(self.arriving, flight, key=lambda other: other.started_s)
         self._find_event()
 
-    def proceed(self) -> tuple[list[_Flight], frozenset[str]]:
-        """Go to the event: the requests that its step ended, and the ids of those that were refused."""
-        self._decode()
-        self.clock_s = self.event_s
-        self._take_arrivals()
-        self.planned_s = self.engine.plan_decodes(self.clock_s)
+    def proceed(self) -> tuple[list[_Flight], tuple[str, ...]]:
+        """Go to the event and through its step: the requests that ended, and the ids of those that were refused."""
+        if finished := self._decode():
+            return self._ended(finished), ()
+        if self._take_arrivals() or not self.is_planned:
+            self._plan()
         if self.planned_s:
             self._find_event()
-            return [], frozenset()
+            return [], ()
         outcome = self.engine.step()
         self.clock_s += outcome.elapsed_s
-        self.kv_usage_peak = max(self.kv_usage_peak, self.engine.kv_usage)
         for request_id in outcome.emitted:
             self.flights[request_id].chunk_s.append(self.clock_s)
+        return self._ended((*outcome.finished, *outcome.refused)), outcome.refused
+
+    def _ended(self, request_ids: Sequence[str]) -> list[_Flight]:
+        """After a step that may have ended these requests."""
+        self.kv_usage_peak = max(self.kv_usage_peak, self.engine.kv_usage)
+        self.is_planned = False
+        if not self.arriving:
+            self._plan()
         self._find_event()
-        ended = [self.flights.pop(request_id) for request_id in (*outcome.finished, *outcome.refused)]
-        return ended, frozenset(outcome.refused)
+        return [self.flights.pop(request_id) for request_id in request_ids]
 
-    def _decode(self) -> None:
-        if self.num_certain:
-            ends_s = self.planned_s[: self.num_certain]
-            self.engine.decode(self.num_certain)
-            self.kv_usage_peak = max(self.kv_usage_peak, self.engine.kv_usage)
-            for request_id in self.engine.running_ids:
-                self.flights[request_id].chunk_s += ends_s
+    def _plan(self) -> None:
+        self.planned_s = self.engine.plan_decodes(self.clock_s)
+        self.is_planned = True
 
-    def _take_arrivals(self) -> None:
+    def _decode(self) -> list[str]:
+        """Do the certain steps and go to the event; ids of the requests that the last planned step ended, if it is one
+        of them: then the clock shows its end."""
+        planned_s, count, finished = self.planned_s, self.num_certain, list[str]()
+        self.clock_s = self.event_s
+        if not count:
+            return finished
+        engine, ids = self.engine, self.engine.running_ids
+        is_last = count == len(planned_s) and engine.plan_finishes
+        engine.decode(count - is_last)
+        self.kv_usage_peak = max(self.kv_usage_peak, engine.kv_usage)
+        if is_last:
+            engine.decode(1)
+            finished = engine.finish()
+            self.clock_s = planned_s[-1]
+        ends_s = planned_s[:count]
+        for request_id in ids:
+            self.flights[request_id].chunk_s += ends_s
+        self.planned_s, self.num_certain, self.is_planned = [], 0, False
+        return finished
+
+    def _take_arrivals(self) -> int:
+        """Add the requests that have arrived by now; their number."""
         engine, taken = self.engine, 0
         for flight in self.arriving:
             if flight.started_s > self.clock_s:
@@ -137,28 +164,32 @@ class _Instance:
             hashes = prompt_blocks(plan, engine.block_size) if engine.caches else ()
             engine.add(str(plan.index), plan.input_tokens, plan.output_tokens, block_hashes=hashes)
         del self.arriving[:taken]
+        return taken
 
     def _find_event(self) -> None:
-        """Set the next event: the end of the planned steps, or the first step that begins after an arrival."""
+        """Set the next event: the begin of the first step that may do more than decode, or is after an arrival."""
         planned_s = self.planned_s
-        self.num_certain = len(planned_s)
+        self.num_certain = 0
         if not self.engine.has_work:
             self.event_s = max(self.clock_s, self.arriving[0].started_s) if self.arriving else math.inf
             return
-        if self.arriving and planned_s:
-            first_s = self.arriving[0].started_s
-            if first_s <= self.clock_s:
-                self.num_certain = 0
-            elif first_s <= planned_s[-1]:
-                self.num_certain = bisect_left(planned_s, first_s) + 1
-        self.event_s = planned_s[self.num_certain - 1] if self.num_certain else self.clock_s
+        before = len(planned_s)
+        if planned_s:
+            self.num_certain = before
+            before -= self.engine.plan_finishes
+            if self.arriving:
+                first_s = self.arriving[0].started_s
+                begun = 0 if first_s <= self.clock_s else bisect_left(planned_s, first_s) + 1
+                if begun < self.num_certain:
+                    self.num_certain = before = begun
+        self.event_s = planned_s[before - 1] if before else self.clock_s
 
 
 class _Loop:
     """Requests in flight over several engines; the engine whose event is the first goes next."""
 
     def __init__(self, engines: list[SimulatedEngine]) -> None:
-        self.instances = [_Instance(engine) for engine in engines]
+        self.instances = [_EngineInFlight(engine) for engine in engines]
         self.events_s = [math.inf] * len(engines)
         """Next event of each instance, in seconds."""
         self.loads = [(0, 0, i) for i in range(len(engines))]

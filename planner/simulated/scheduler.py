@@ -11,41 +11,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from planner.estimate import WATERMARK_FRACTION, StepModel, prefill_pairs
 from planner.simulated.block_pool import BlockPool
+from planner.simulated.sequence import LiveSequence
 from planner.simulated.step_runs import FRONTEND_QUEUE_S, NOISE, StepNoise, StepRun, decode_run
 
-MOST_STEPS = 512
+MOST_STEPS = 96
 """Most steps of a run of decode steps that are planned at once; what an arrival cuts off is planned again."""
-
-
-@dataclass(slots=True, eq=False)
-class _Sequence:
-    request_id: str
-    input_tokens: int
-    output_tokens: int
-    block_hashes: Sequence[int]
-    emitted: int = 0
-    computed: int = 0
-    """Number of tokens whose keys and values are in the cache."""
-    num_blocks: int = 0
-    num_named: int = 0
-    """Number of block hashes handled so far: shared, given to a block, or already held by another block."""
-    held: list[tuple[int, int]] = field(default_factory=list)
-    """Stretches of the prompt's blocks that this sequence uses and that have a hash."""
-
-    @property
-    def num_new(self) -> int:
-        """Number of tokens to compute before the next one can be emitted; 1 while decoding."""
-        return self.input_tokens + self.emitted - self.computed
-
-    @property
-    def is_decoding(self) -> bool:
-        return self.emitted > 0 and self.num_new == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +60,16 @@ class SimulatedEngine:
         self.num_preemptions = 0
         self.prefix_query_tokens = 0
         self.prefix_hit_tokens = 0
-        self._waiting: deque[_Sequence] = deque()
-        self._running: list[_Sequence] = []
+        self._waiting: deque[LiveSequence] = deque()
+        self._running: list[LiveSequence] = []
         rng = np.random.default_rng(seed)
         self._pace = float(rng.lognormal(0.0, NOISE))
         self._noise = StepNoise(rng)
         self._frontend_s_per_token = float(steps.coefficients.frontend_s_per_token)
         self._frontend_behind_s = 0.0
         self._run = StepRun()
+        self.plan_finishes = False
+        """Whether the last planned step ends a request."""
 
     @property
     def has_work(self) -> bool:
@@ -129,7 +107,7 @@ class SimulatedEngine:
             block_hashes = range(shared_prefix_tokens // self.block_size)
         if not self.caches:
             block_hashes = ()
-        self._waiting.append(_Sequence(request_id, input_tokens, output_tokens, block_hashes))
+        self._waiting.append(LiveSequence(request_id, input_tokens, output_tokens, block_hashes))
 
     def abort(self, request_id: str) -> None:
         """Forget a request whose client has gone."""
@@ -142,8 +120,8 @@ class SimulatedEngine:
 
     def step(self) -> StepOutcome:
         """Schedule, compute, emit."""
-        preempted: list[_Sequence] = []
-        refused: list[_Sequence] = []
+        preempted: list[LiveSequence] = []
+        refused: list[LiveSequence] = []
         if self.mixes:
             batch = self._grow_running(self.max_num_batched_tokens, preempted)
             used = sum(num_new for _, num_new in batch)
@@ -167,25 +145,37 @@ class SimulatedEngine:
     # --- a run of decode steps
 
     def plan_decodes(self, now_s: float) -> list[float]:
-        """Ends of the coming steps that only decode, in seconds on the clock that shows `now_s`; empty if the next step
-        does more: admits, prefills, finishes or preempts. Changes nothing."""
-        count = self._num_quiet_steps()
-        if count <= 0:
-            self._run = StepRun()
+        """Ends of the coming steps that only decode, in seconds on the clock that shows `now_s`; only the last may end
+        requests (`plan_finishes`). Empty if the next step admits, prefills or preempts. Changes nothing."""
+        self._run = StepRun()
+        self.plan_finishes = False
+        if (most_blocks := self._num_quiet_blocks()) < 0:
             return []
-        seqs, context, longest = len(self._running), 0, 0
+        context, longest, shortest = 0, 0, MOST_STEPS + 1
         for sequence in self._running:
-            context += sequence.computed + 1
-            longest = max(longest, sequence.computed + 1)
+            computed, emitted = sequence.computed, sequence.emitted
+            if emitted + sequence.input_tokens - computed != 1 or not emitted or not sequence.is_named:
+                return []
+            context += computed
+            if computed > longest:
+                longest = computed
+            if sequence.output_tokens - emitted < shortest:
+                shortest = sequence.output_tokens - emitted
+        seqs, longest = len(self._running), longest + 1
+        context += seqs
+        if (count := self._num_served(min(shortest, MOST_STEPS), most_blocks)) <= 0:
+            return []
         cost = self.timer.decodes(seqs, longest)
         count = int(min(count, cost.most_tokens - longest + 1))
+        self.plan_finishes = count == shortest
         steps = zip(range(context, context + seqs * count, seqs), self._noise.coming(count), strict=True)
         frontend_s = seqs * self._frontend_s_per_token
         self._run = decode_run(cost, steps, self._pace, frontend_s, self._frontend_behind_s, now_s)
         return self._run.ends_s
 
     def decode(self, count: int) -> None:
-        """Do the first `count` of the steps that `plan_decodes` told."""
+        """Do the next `count` of the steps that `plan_decodes` told. After the last one of a plan that finishes
+        requests, `finish`."""
         if not count:
             return
         taken = 0
@@ -198,26 +188,26 @@ class SimulatedEngine:
                 taken += missing
         if taken:
             self.pool.take(taken)
-        self._frontend_behind_s = self._run.behind_s[count - 1]
+        self._run.done += count
+        self._frontend_behind_s = 0.0 if self._run.behind_s is None else self._run.behind_s[self._run.done - 1]
         self._noise.skip(count)
 
-    def _num_quiet_steps(self) -> int:
-        """Number of coming steps in which every running sequence decodes, none ends, and none can start."""
-        running = self._running
-        if not running or len(running) > self.max_num_batched_tokens:
-            return 0
-        count = MOST_STEPS
-        for sequence in running:
-            left = sequence.output_tokens - sequence.emitted
-            if not sequence.is_decoding or left < 2 or sequence.num_named < len(sequence.block_hashes):
-                return 0
-            count = min(count, left - 1)
-        most_blocks = self._num_quiet_blocks()
-        if most_blocks < 0:
-            return 0
-        if self._num_blocks_for(count) <= most_blocks:
-            return count
-        low, high = 0, count  # blocks suffice for `low` steps, not for `high`
+    def finish(self) -> list[str]:
+        """End the requests that have all their tokens; their ids."""
+        ended = [sequence for sequence in self._running if sequence.emitted == sequence.output_tokens]
+        for sequence in ended:
+            self._release(sequence)
+            self._running.remove(sequence)
+        return [sequence.request_id for sequence in ended]
+
+    def _num_served(self, steps: int, most_blocks: int) -> int:
+        """Number of decode steps, up to `steps`, that so many blocks suffice for."""
+        if (
+            len(self._running) * (1 + steps // self.block_size) <= most_blocks
+            or self._num_blocks_for(steps) <= most_blocks
+        ):
+            return steps
+        low, high = 0, steps  # blocks suffice for `low` steps, not for `high`
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._num_blocks_for(middle) <= most_blocks else (low, middle)
@@ -229,7 +219,9 @@ class SimulatedEngine:
 
     def _num_quiet_blocks(self) -> int:
         """Number of blocks that decoding may take before it meets a shortage or the first waiting request could start;
-        -1 if the next step starts or refuses that one."""
+        -1 if nothing runs, or the next step starts or refuses that one."""
+        if not self._running or len(self._running) > self.max_num_batched_tokens:
+            return -1
         if not self._waiting or len(self._running) >= self.max_num_seqs:
             return self.pool.num_free
         budget = self.max_num_batched_tokens - (len(self._running) if self.mixes else 0)
@@ -244,7 +236,7 @@ class SimulatedEngine:
 
     # --- scheduling
 
-    def _grow_running(self, budget: int, preempted: list[_Sequence]) -> list[tuple[_Sequence, int]]:
+    def _grow_running(self, budget: int, preempted: list[LiveSequence]) -> list[tuple[LiveSequence, int]]:
         """Choose what the running sequences compute next: decodes first, then remaining parts of prompts.
 
         A sequence that finds no free block preempts the latest one. That one loses its blocks, and its tokens are
@@ -267,9 +259,9 @@ class SimulatedEngine:
                 budget -= num_new
         return batch
 
-    def _admit(self, budget: int, refused: list[_Sequence]) -> list[tuple[_Sequence, int]]:
+    def _admit(self, budget: int, refused: list[LiveSequence]) -> list[tuple[LiveSequence, int]]:
         """Start waiting requests, first come, first served, with the tokens that each computes now."""
-        batch: list[tuple[_Sequence, int]] = []
+        batch: list[tuple[LiveSequence, int]] = []
         while self._waiting and budget > 0 and len(self._running) < self.max_num_seqs:
             sequence = self._waiting[0]
             if self._is_too_long(sequence):
@@ -287,13 +279,13 @@ class SimulatedEngine:
             budget -= num_new
         return batch
 
-    def _is_too_long(self, sequence: _Sequence) -> bool:
+    def _is_too_long(self, sequence: LiveSequence) -> bool:
         """Whether the sequence can never start: longer than the KV cache or, unchunked, than a batch."""
         total = sequence.input_tokens + sequence.emitted
         most_blocks = self.pool.num_blocks - self.num_kept_free
         return -(-total // self.block_size) > most_blocks or (not self.mixes and total > self.max_num_batched_tokens)
 
-    def _chunk(self, sequence: _Sequence, budget: int) -> tuple[int, int, int] | None:
+    def _chunk(self, sequence: LiveSequence, budget: int) -> tuple[int, int, int] | None:
         """How a waiting sequence starts: cached blocks, all that it takes, tokens to compute; None if it must wait."""
         total = sequence.input_tokens + sequence.emitted
         most = (total - 1) // self.block_size  # the last token is always computed
@@ -309,7 +301,7 @@ class SimulatedEngine:
             return None
         return hits, blocks, num_new
 
-    def _start(self, sequence: _Sequence, hits: int, num_blocks: int) -> None:
+    def _start(self, sequence: LiveSequence, hits: int, num_blocks: int) -> None:
         self.pool.share(sequence.block_hashes, hits)
         self.pool.take(num_blocks - hits)
         sequence.held = [(0, hits)] if hits else []
@@ -320,7 +312,7 @@ class SimulatedEngine:
             self.prefix_query_tokens += sequence.input_tokens + sequence.emitted
             self.prefix_hit_tokens += sequence.computed
 
-    def _allocate(self, sequence: _Sequence, num_new: int) -> bool:
+    def _allocate(self, sequence: LiveSequence, num_new: int) -> bool:
         """Take blocks for a running sequence's next tokens; False if there are not enough."""
         missing = -(-(sequence.computed + num_new) // self.block_size) - sequence.num_blocks
         if missing > 0:
@@ -330,14 +322,14 @@ class SimulatedEngine:
             sequence.num_blocks += missing
         return True
 
-    def _name_blocks(self, sequence: _Sequence, num_tokens: int) -> None:
+    def _name_blocks(self, sequence: LiveSequence, num_tokens: int) -> None:
         """Give full prompt blocks their hashes: V1 when they are scheduled, V0 when they are computed."""
         end = min(len(sequence.block_hashes), num_tokens // self.block_size)
         if end > sequence.num_named:
             self.pool.name(sequence.block_hashes, sequence.num_named, end, sequence.held)
             sequence.num_named = end
 
-    def _finish_step(self, batch: list[tuple[_Sequence, int]]) -> tuple[list[str], list[str]]:
+    def _finish_step(self, batch: list[tuple[LiveSequence, int]]) -> tuple[list[str], list[str]]:
         emitted, finished = [], []
         for sequence, num_new in batch:
             sequence.computed += num_new
@@ -353,19 +345,19 @@ class SimulatedEngine:
                 self._running.remove(sequence)
         return emitted, finished
 
-    def _preempt(self, sequence: _Sequence) -> None:
+    def _preempt(self, sequence: LiveSequence) -> None:
         self._release(sequence)
         self._running.remove(sequence)
         self._waiting.appendleft(sequence)
         self.num_preemptions += 1
 
-    def _release(self, sequence: _Sequence) -> None:
+    def _release(self, sequence: LiveSequence) -> None:
         num_nameless = sequence.num_blocks - sum(end - start for start, end in sequence.held)
         self.pool.release(num_nameless, sequence.block_hashes, sequence.held)
         sequence.num_blocks = sequence.num_named = sequence.computed = 0
         sequence.held = []
 
-    def _time(self, batch: list[tuple[_Sequence, int]]) -> tuple[int, int, float]:
+    def _time(self, batch: list[tuple[LiveSequence, int]]) -> tuple[int, int, float]:
         """Tokens of prompts in a batch, number of sequences that decode, and its duration in seconds."""
         prefill_tokens = sampled = decode_seqs = context = longest = 0
         pairs, continues = 0.0, False

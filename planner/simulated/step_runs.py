@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -52,8 +53,10 @@ class StepRun:
 
     ends_s: list[float] = field(default_factory=list)
     """End of each step on the asker's clock, in seconds."""
-    behind_s: list[float] = field(default_factory=list)
-    """After each step, how far the API server is behind, in seconds."""
+    behind_s: list[float] | None = None
+    """After each step, how far the API server is behind, in seconds; None: not at all."""
+    done: int = 0
+    """Number of these steps that the engine has done."""
 
 
 def decode_run(
@@ -65,20 +68,19 @@ def decode_run(
     `frontend_s` for the tokens of a step and is `behind_s` behind: it runs beside the engine, which waits for it only
     when it has fallen far behind.
     """
-    run = StepRun()
-    ends_s, behinds_s = run.ends_s, run.behind_s
     fixed_s, token_s, reduces_s, floor_s, after_s, _ = cost
-    for tokens, noise in steps:
-        step_s = fixed_s + tokens * token_s + reduces_s
-        elapsed_s = ((floor_s if step_s < floor_s else step_s) + after_s) * pace * noise
-        behind_s = behind_s + frontend_s - elapsed_s
-        if behind_s > 0.0:
+    elapsed_s = [
+        ((floor_s if (step_s := fixed_s + tokens * token_s + reduces_s) < floor_s else step_s) + after_s) * pace * noise
+        for tokens, noise in steps
+    ]
+    behinds_s = None
+    if behind_s or min(elapsed_s) < frontend_s:
+        behinds_s = []
+        for i, alone_s in enumerate(elapsed_s):
+            behind_s = behind_s + frontend_s - alone_s
             wait_s = max(0.0, behind_s - FRONTEND_QUEUE_S)
-            behind_s -= wait_s
-            elapsed_s += wait_s
-        else:
-            behind_s = 0.0
-        now_s += elapsed_s
-        ends_s.append(now_s)
-        behinds_s.append(behind_s)
-    return run
+            behind_s = max(0.0, behind_s - wait_s)
+            elapsed_s[i] = alone_s + wait_s
+            behinds_s.append(behind_s)
+    elapsed_s[0] += now_s
+    return StepRun(list(accumulate(elapsed_s)), behinds_s)

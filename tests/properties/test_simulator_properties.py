@@ -80,7 +80,7 @@ def outcome(loop: Any, plans: list[RequestPlan], shape: Shape) -> tuple[list[Req
 
 
 @given(engine_steps(), traces(), SHAPES, st.integers(1, 3), st.sampled_from([12, 30, 60, 90, 2000]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_runs_of_steps_give_what_single_steps_give(
     steps: StepModel, plans: list[RequestPlan], shape: Shape, instances: int, num_blocks: int
 ) -> None:
