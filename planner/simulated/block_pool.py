@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from planner.simulated.prompt_blocks import TraceBlocks, first_difference
+
 
 @dataclass(slots=True, eq=False)
 class _Run:
@@ -165,15 +167,11 @@ class BlockPool:
 
 def _agreement(run: _Run, hashes: Sequence[int], most: int) -> int:
     """Position, `most` or before it, up to which the blocks of a run are those of `hashes`; the first one is."""
-    own, end = run.hashes, min(run.end, most)
-    if own is hashes or own[end - 1] == hashes[end - 1]:
+    own, end = run.hashes, run.end if run.end < most else most
+    if own is hashes:
         return end
-    low = run.start + 1  # all before this agree; the block before `end` does not
-    end -= 1
-    while low < end:
-        middle = (low + end) // 2
-        if own[middle] == hashes[middle]:
-            low = middle + 1
-        else:
-            end = middle
-    return low
+    if isinstance(own, TraceBlocks) and isinstance(hashes, TraceBlocks):
+        return min(end, own.num_common(hashes))
+    if own[end - 1] == hashes[end - 1]:
+        return end
+    return first_difference(own, hashes, run.start + 1, end - 1)
