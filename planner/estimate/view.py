@@ -98,7 +98,8 @@ def _title(d: Deployment) -> list[RenderableType]:
     card = d.gpu.name if d.gpu.is_cpu else f"{cards} x {d.gpu.name}"
     card += f" ({d.placement.interconnect})" if cards > 1 else ""
     pipeline = f" pp {engine.pipeline_parallel_size}" if engine.pipeline_parallel_size > 1 else ""
-    layout = f"{d.instances} x tp {engine.tensor_parallel_size}{pipeline}"
+    replicas = f" dp {engine.data_parallel_size}" if engine.data_parallel_size > 1 else ""
+    layout = f"{d.instances} x tp {engine.tensor_parallel_size}{pipeline}{replicas}"
     return [
         Text(f"{d.model.name} on {card}", "bold", no_wrap=True, overflow="ellipsis"),
         Text(

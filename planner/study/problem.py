@@ -246,7 +246,7 @@ def _choices(
     for name, variant in spec.models.items():
         if any(field in settings(variant.settings) for field in PARALLEL_SIZES):
             raise InputError(f"models.{name}.settings: parallel sizes belong to {LAYOUT} or engine.settings")
-    fitting = [text for text in searched.get(LAYOUT, []) if _fits(spec, parse_layout(str(text)))]
+    fitting = [text for text in searched.get(LAYOUT, []) if _fits(spec, fixed, parse_layout(str(text)))]
     if fitting:
         searched[LAYOUT] = fitting
     else:  # none is searched, or the space was written for more cards
@@ -263,14 +263,19 @@ def _choices(
     return choices, left_out
 
 
-def _fits(spec: StudySpec, layout: Layout) -> bool:
-    return layout.instances * layout.gpus_per_instance <= spec.hardware.num_gpus
+def _replicas(fixed: Mapping[str, Any]) -> int:
+    """vLLM's data parallel ranks of one instance: each has GPUs of its own."""
+    return fixed.get("data_parallel_size") or 1
+
+
+def _fits(spec: StudySpec, fixed: Mapping[str, Any], layout: Layout) -> bool:
+    return layout.instances * layout.gpus_per_instance * _replicas(fixed) <= spec.hardware.num_gpus
 
 
 def _fixed_layout(spec: StudySpec, fixed: Mapping[str, Any]) -> Layout:
     """The layout if none is searched: the sizes in the settings, else one instance over all cards."""
     pipeline = fixed.get("pipeline_parallel_size") or 1
-    tensor = fixed.get("tensor_parallel_size") or max(1, spec.hardware.num_gpus // pipeline)
+    tensor = fixed.get("tensor_parallel_size") or max(1, spec.hardware.num_gpus // (pipeline * _replicas(fixed)))
     return Layout(1, tensor, pipeline)
 
 

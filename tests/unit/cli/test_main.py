@@ -83,7 +83,7 @@ BAD_INPUTS = [
     (f"estimate {TARGET} --dtype int3", "dtype: Invalid enum value 'int3'"),
     (f"tune {TARGET} --backend cloud", "--backend cloud: allowed: docker, process, simulated"),
     (f"tune {TARGET} --backend simulated --sampler genetic", "--sampler: name: Invalid enum value 'genetic'"),
-    ("gpus --max-num-seqs 8", "only doctor, estimate, simulate, tune take vLLM's flags"),
+    ("gpus --max-num-seqs 8", "only doctor, estimate, init, simulate, tune take vLLM's flags"),
     ("schema trial", "schema 'trial': allowed: study, search-space, workload, hardware"),
     ("guard nowhere", "nowhere: no such ladder; planner tune writes a ladder.yaml"),
     ("guard study.yaml", "study.yaml: is no ladder"),
