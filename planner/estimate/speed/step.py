@@ -11,6 +11,7 @@ Source: Pope et al. 2022, "Efficiently Scaling Transformer Inference", for the t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.per_gpu import as_served
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
+from planner.estimate.speed.step_timer import StepTimer
 from planner.hardware import GpuSpec, Placement
 from planner.model import DTYPE_BYTES, Experts, ModelSpec
 
@@ -145,6 +147,30 @@ class StepModel:
         if (tokens, rows) not in self._known_s:
             self._known_s[tokens, rows] = self._linear_s(tokens) + self._head_s(rows) + rows * self._row_s
         return self._known_s[tokens, rows]
+
+    def timer(self) -> StepTimer:
+        """The same durations for the steps of one engine, in plain numbers. Only for a model without arrays."""
+        engine, is_v1 = self.engine, self.engine.generation == "V1"
+        most_tokens = largest_graph_tokens(engine) if is_v1 else math.inf
+        return StepTimer(
+            matrices_s=self._matrices_s,
+            padding=GRAPH_PADDING,
+            most_graph_tokens=-1.0 if engine.enforce_eager else float(most_tokens),
+            most_graph_length=math.inf if is_v1 else float(engine.max_seq_len_to_capture),
+            graphs_prefills=is_v1,
+            always_continues=bool(engine.enable_chunked_prefill),
+            fresh_pair_s=float(self._fresh_pair_s),
+            continued_pair_s=float(self._continued_pair_s),
+            context_token_s=float(self._context_token_s),
+            num_reduces=float(self._num_reduces),
+            reduce_latency_s=float(self._reduce_latency_s),
+            reduce_s_per_token=float(self._reduce_s_per_token),
+            launch_s=float(self._launch_s),
+            graph_launch_s=float(self.coefficients.graph_launch_s),
+            host_s=float(self._host_s),
+            host_s_per_seq=float(self.coefficients.host_s_per_seq),
+            is_async=bool(engine.async_scheduling),
+        )
 
     def is_graphed(self, step: Step) -> BoolColumn:
         """Whether a captured CUDA graph serves the step.
