@@ -133,8 +133,9 @@ def _below(problem: Problem, trials: Sequence[Trial], differing: Sequence[str], 
     others = [trial for trial in trials if trial.candidate != problem.default]
     if others and (words := flags_of(problem, others[0].candidate, same)):
         lines.append(f"the same in all but the default: {words}")
-    if not problem.default_is_engines:
-        lines.append(f"default: the settings {problem.default_words}")
+    if problem.has_baseline or not problem.default_is_engines:
+        near = "" if problem.default_is_engines else "settings "
+        lines.append(f"default: the {near}{problem.default_words}")
     lines += [words for words in [note(trials)] if words is not None]
     lines += [f"trial {trial.number}: {outcome_text(problem, trial)}" for trial in trials if not trial.is_acceptable]
     return lines

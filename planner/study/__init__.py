@@ -11,12 +11,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "Layout", "MODEL", "Value", "parse_layout"],
         "classes": ["Classes", "tied_at_top"],
-        "commented": ["write_commented"],
+        "commented": ["write_commented", "write_spec"],
         "described": ["cut_to_context", "IMAGES", "asked_version"],
         "forecast": ["Forecast"],
         "grid": ["Grid", "metrics_of"],
         "identity": ["OBJECTIVE", "asked_of", "changes_between", "in_one_line", "measured_of"],
         "learned": ["Learned"],
+        "like": ["like_server", "refuse_earlier", "study_like", "with_traffic"],
         "loading": [
             "FoundStudy",
             "continued",

@@ -53,6 +53,7 @@ OPTIONS: dict[str, Table] = {
         **DESCRIBED,
         "folder": (MODEL, f"{MODEL} mine"),
         **_after(MODEL, name="--name mine", workload="--workload code", slo="--slo ttft_p95=2s"),
+        **_after(MODEL, like="--like URL --for 100ms --workload chat", duration="--for 3s"),
     },
     "candidates": {
         "study": ("named", "other"),
