@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from planner.cli.completion import studies
 from planner.cli.options import LIMITS, TRIALS, JsonOption, QuietOption, StorageOption
+from planner.errors import InputError
+
+if TYPE_CHECKING:
+    from planner.service import Soak, Verification
+
+LEAST_SOAK_S = 5.0
+"""Shortest soak in seconds; one that is worth its name takes half an hour."""
 
 
 def verify(
@@ -33,25 +40,44 @@ def verify(
         ),
     ] = None,
     tolerance: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--tolerance",
-            help="Relative difference that is accepted, in addition to the noise.",
+            help="Relative difference that is accepted, in addition to the noise; 0.",
             min=0.0,
             rich_help_panel=LIMITS,
         ),
-    ] = 0.0,
+    ] = None,
+    soak: Annotated[
+        str | None,
+        typer.Option(
+            "--soak",
+            help="Time, as 30min, for which the script gets the worst load that it allows while its memory is watched.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Start an exported script, benchmark it, say whether it reproduces its trial, and stop it."""
+    """Start an exported script, benchmark it, say whether it reproduces its trial, and stop it.
+
+    With --soak: whether its memory holds under the longest prompts and the most sequences; serve.sh is taken too.
+    """
     from planner.files import pretty_json
-    from planner.service import EXIT_DIFFERS, verify_script
+    from planner.service import EXIT_DIFFERS, soak_script, verify_script
     from planner.terminal import make_console, print_table, progress
 
+    seconds = None if soak is None else _soak_seconds(soak)
+    beside = {"--repeats": repeats, "--tolerance": tolerance, "--storage": storage}
+    if seconds is not None and (idle := [option for option, value in beside.items() if value is not None]):
+        raise InputError(f"--soak compares with no trial: leave out {' and '.join(idle)}")
     with progress("starting", quiet) as stage:
         try:
-            found = verify_script(script, study, repeats, tolerance, storage, stage)
+            found: Soak | Verification
+            if seconds is not None:
+                found = soak_script(script, study, seconds, stage)
+            else:
+                found = verify_script(script, study, repeats, tolerance or 0.0, storage, stage)
         except KeyboardInterrupt:
             typer.echo("stopped; what the script had started is removed", err=True)
             raise SystemExit(130) from None
@@ -59,5 +85,19 @@ def verify(
         typer.echo(pretty_json(found.document()))
     else:
         print_table(make_console(), found.table())
-    if not found.reproduced:
+    if not found.passed:
         raise typer.Exit(EXIT_DIFFERS)
+
+
+def _soak_seconds(soak: str) -> float:
+    from planner.units import parse_seconds
+
+    try:
+        seconds = parse_seconds(soak)
+    except ValueError as error:
+        raise InputError(f"--soak: {error}") from None
+    if not LEAST_SOAK_S <= seconds < float("inf"):
+        raise InputError(
+            f"--soak {soak}: shows no trend; allowed is a duration of at least {LEAST_SOAK_S:.0f} s, as 30min"
+        )
+    return seconds

@@ -123,7 +123,7 @@ OPTIONS: dict[str, Table] = {
         "script": ("run.sh", "other.sh"),
         **_after(
             "run.sh", study="--study other", storage="--storage sqlite:///other.db", repeats="--repeats 4",
-            tolerance="--tolerance 0.1",
+            tolerance="--tolerance 0.1", soak="--soak 30min",
         ),
         **_after("run.sh", quiet="--quiet", as_json="--json", output="-o answer.txt"),
     },
@@ -294,6 +294,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(planner.service, "run_guard", told("guard"))
     monkeypatch.setattr(planner.service, "verify_script", told("verify"))
+    monkeypatch.setattr(planner.service, "soak_script", told("soak"))
     monkeypatch.setattr(planner.simulated, "serve_simulated", told("simulate"))
 
 
