@@ -58,6 +58,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "verify": (
         ("planner verify studies/qwen3-32b-awq-4x2080ti/run.sh --repeats 3", "does the script do what its trial did?"),
         ("planner verify studies/qwen3-32b-awq-4x2080ti/run.sh --soak 30min", "does its memory hold?"),
+        ("planner verify studies/qwen3-32b-awq-4x2080ti/run.sh --against vllm/vllm-openai:v0.33.0", "an upgrade"),
     ),
     "fleet": (
         ("planner fleet --rate 40 --peak 2.5 --slo ttft_p95=2s --capacity 6 --service-time 5s --ttft 300ms", "numbers"),

@@ -12,7 +12,7 @@ from planner.cli.options import LIMITS, TRIALS, JsonOption, QuietOption, Storage
 from planner.errors import InputError
 
 if TYPE_CHECKING:
-    from planner.service import Soak, Verification
+    from planner.service import Soak, Upgrade, Verification
 
 LEAST_SOAK_S = 5.0
 """Shortest soak in seconds; one that is worth its name takes half an hour."""
@@ -34,7 +34,7 @@ def verify(
         int | None,
         typer.Option(
             "--repeats",
-            help="Measured runs; by default the study's number, at least 2.",
+            help="Measured runs; by default the study's number, at least 2. With --against: rounds; 4 to 6.",
             min=1,
             rich_help_panel=LIMITS,
         ),
@@ -56,25 +56,42 @@ def verify(
             rich_help_panel=LIMITS,
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="Image of vLLM, as vllm/vllm-openai:v0.33.0, launched in turn with the script's own: does it hurt?",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start an exported script, benchmark it, say whether it reproduces its trial, and stop it.
 
     With --soak: whether its memory holds under the longest prompts and the most sequences; serve.sh is taken too.
+    With --against IMAGE: whether another image of vLLM does as well, both launched in turn, with the interval.
     """
     from planner.files import pretty_json
-    from planner.service import EXIT_DIFFERS, soak_script, verify_script
+    from planner.service import EXIT_DIFFERS, soak_script, verify_against, verify_script
     from planner.terminal import make_console, print_table, progress
 
     seconds = None if soak is None else _soak_seconds(soak)
+    if soak is not None and against is not None:
+        raise InputError("--soak and --against are two questions: ask them one after the other")
+    if against is not None and (storage is not None or tolerance is not None):
+        raise InputError("--against compares with no trial: leave out --storage and --tolerance")
+    if against is not None and repeats == 1:
+        raise InputError("--repeats 1: one launch of each shows no noise; allowed with --against is 2 or more")
     beside = {"--repeats": repeats, "--tolerance": tolerance, "--storage": storage}
     if seconds is not None and (idle := [option for option, value in beside.items() if value is not None]):
         raise InputError(f"--soak compares with no trial: leave out {' and '.join(idle)}")
     with progress("starting", quiet) as stage:
         try:
-            found: Soak | Verification
-            if seconds is not None:
+            found: Soak | Upgrade | Verification
+            if against is not None:
+                found = verify_against(script, against, study, repeats, stage)
+            elif seconds is not None:
                 found = soak_script(script, study, seconds, stage)
             else:
                 found = verify_script(script, study, repeats, tolerance or 0.0, storage, stage)

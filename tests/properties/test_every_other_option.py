@@ -124,6 +124,7 @@ OPTIONS: dict[str, Table] = {
         **_after(
             "run.sh", study="--study other", storage="--storage sqlite:///other.db", repeats="--repeats 4",
             tolerance="--tolerance 0.1", soak="--soak 30min",
+            against="--against vllm/vllm-openai:v0.33.0",
         ),
         **_after("run.sh", quiet="--quiet", as_json="--json", output="-o answer.txt"),
     },
@@ -295,6 +296,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner.service, "run_guard", told("guard"))
     monkeypatch.setattr(planner.service, "verify_script", told("verify"))
     monkeypatch.setattr(planner.service, "soak_script", told("soak"))
+    monkeypatch.setattr(planner.service, "verify_against", told("against"))
     monkeypatch.setattr(planner.simulated, "serve_simulated", told("simulate"))
 
 

@@ -1,7 +1,7 @@
 """Memory of a running service, read again and again while a load runs: `MemoryWatch`.
 
-In: sources by name, each a function that reads one memory now. Out: `MemoryReading`s by name. A source that says nothing, as
-where the driver does not answer, has no reading then.
+In: sources by name, each a function that reads one memory now. Out: `MemoryReading`s by name; none of a source that
+says nothing, as where the driver does not answer.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ class Script:
     ports: tuple[int, ...] = ()
     """Ports of the engines that it starts as processes, where it starts no containers."""
     words: tuple[str, ...] = ()
+    text: str = ""
 
     def written(self, name: str) -> str | None:
         """The value of an engine's flag as the script writes it; None if it does not."""
@@ -90,7 +91,7 @@ def read_script(path: Path, *, takes_processes: bool = False) -> Script:
         raise InputError(f"{path}: starts no container by docker run --name NAME; planner export writes such scripts")
     head = _HEAD.search(text)
     study, number = (head["study"], int(head["trial"])) if head else (None, None)
-    return Script(path, study, number, tuple(names), "\n# SIMULATED" in text, tuple(ports), tuple(words))
+    return Script(path, study, number, tuple(names), "\n# SIMULATED" in text, tuple(ports), tuple(words), text)
 
 
 def find_study_of(script: Script, given: Path | None) -> tuple[StudySpec, Path]:
