@@ -79,7 +79,7 @@ def test_tune_does_the_same_and_goes_on(run: Run, busy: str) -> None:
         ("tune --like http://a:1,http://b:1 --gpu L4", "is no URL of one server"),
         ("tune --like http://127.0.0.1:9 --gpu L4 --for 0s", "--for 0s: nothing is served in no time"),
         ("tune --like http://127.0.0.1:9 --gpu L4 --replay x.jsonl", "--replay and --like contradict each other"),
-        ("init --like http://127.0.0.1:9 --gpu L4", "http://127.0.0.1:9/v1/models does not answer"),
+        ("init --like http://127.0.0.1:9 --gpu L4", "http://127.0.0.1:9 does not answer"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(run: Run, words: str, message: str) -> None:
