@@ -156,6 +156,22 @@ ObjectiveOption = Annotated[
         rich_help_panel=LIMITS,
     ),
 ]
+LikeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        help="URL of a running vLLM whose settings are the baseline to beat and whose traffic is the load; with --gpu.",
+        rich_help_panel=STUDY,
+    ),
+]
+ForOption = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        help="Time for which the server of --like is watched to learn its traffic; 10min.",
+        rich_help_panel=STUDY,
+    ),
+]
 StorageOption = Annotated[
     str | None,
     typer.Option(

@@ -16,8 +16,10 @@ from planner.cli.options import (
     MOST_IN_FLIGHT,
     SEARCH,
     AllOption,
+    ForOption,
     JsonOption,
     LeversOption,
+    LikeOption,
     ObjectiveOption,
     QuietOption,
     SloOption,
@@ -89,6 +91,8 @@ def tune(
         bool,
         typer.Option("--dry-run", help="Print the plan and the first launch, then stop.", rich_help_panel=LIMITS),
     ] = False,
+    like: LikeOption = None,
+    duration: ForOption = None,
     workload: WorkloadOption = None,
     concurrency: Annotated[
         int | None,
@@ -170,6 +174,7 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
+    from planner.cli.like import read_like
     from planner.cli.tune_output import Carried, show_first_launch, show_plan, tune_or_replay
     from planner.launch import with_version_here
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
@@ -186,9 +191,16 @@ def tune(
     beside = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
     if replay is not None and (idle := [option for option, value in beside.items() if value is not None]):
         raise InputError(f"--replay launches nothing: leave out {' and '.join(idle)}")
-    source, words = with_version_here(source, REPLAY if replay is not None else backend)
+    if replay is not None and like is not None:
+        raise InputError("--replay and --like contradict each other: a table of launches has its own load")
+    source, words = (
+        (source, "") if like is not None else with_version_here(source, REPLAY if replay is not None else backend)
+    )
     question = Question(workload=workload, concurrency=concurrency, slo=slo, objective=objective, image=image)
-    study = read_study(source, context.obj, levers, question, launches=True)
+    if like is not None or duration is not None:
+        study = read_like(like, source, context.obj, levers, question, duration)
+    else:
+        study = read_study(source, context.obj, levers, question, launches=True)
     if replay is None and not (dry_run and study.is_read):
         study = continued(study)
     spec = with_prompts(with_sampler(study.spec, sampler, seed), quality_prompts)

@@ -63,6 +63,8 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "exclusive": ("named --ray auto", "named --ray auto --exclusive"),
         "mixed": ("named --ray auto", "named --ray auto --mixed"),
         "dry_run": ("named", "named"),
+        "like": ("named", "named --like http://127.0.0.1:9"),
+        "duration": ("named", "named --for 3s"),
         "levers": ("named", "named --levers layout"),
         "sampler": ("named", "named --sampler tpe"),
         "seed": ("named", "named --seed 3"),

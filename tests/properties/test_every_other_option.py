@@ -53,6 +53,7 @@ OPTIONS: dict[str, Table] = {
         **DESCRIBED,
         "folder": (MODEL, f"{MODEL} mine"),
         **_after(MODEL, name="--name mine", workload="--workload code", slo="--slo ttft_p95=2s"),
+        **_after(MODEL, like="--like URL --for 100ms --workload chat", duration="--for 3s"),
     },
     "candidates": {
         "study": ("named", "other"),
@@ -122,7 +123,8 @@ OPTIONS: dict[str, Table] = {
         "script": ("run.sh", "other.sh"),
         **_after(
             "run.sh", study="--study other", storage="--storage sqlite:///other.db", repeats="--repeats 4",
-            tolerance="--tolerance 0.1",
+            tolerance="--tolerance 0.1", soak="--soak 30min",
+            against="--against vllm/vllm-openai:v0.33.0",
         ),
         **_after("run.sh", quiet="--quiet", as_json="--json", output="-o answer.txt"),
     },
@@ -293,6 +295,8 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(planner.service, "run_guard", told("guard"))
     monkeypatch.setattr(planner.service, "verify_script", told("verify"))
+    monkeypatch.setattr(planner.service, "soak_script", told("soak"))
+    monkeypatch.setattr(planner.service, "verify_against", told("against"))
     monkeypatch.setattr(planner.simulated, "serve_simulated", told("simulate"))
 
 

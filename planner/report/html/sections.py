@@ -105,7 +105,7 @@ def _verdict(problem: Problem, verdict: Verdict) -> Section:
                     objective.format(finalist.value) if finalist.values else "failed",
                     "" if gain is None else f"{gain.value:+.1%}",
                     "" if gain is None else gain_interval(objective, gain),
-                    finalist.broken or ("engine defaults" if finalist.trial.candidate == problem.default else ""),
+                    finalist.broken or (problem.default_words if finalist.trial.candidate == problem.default else ""),
                 ),
                 "best" if finalist is verdict.finals.winner else "" if finalist.is_acceptable else "weak",
             )
