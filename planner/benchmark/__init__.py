@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ask": ["BenchAsk", "refuse_contradictions"],
         "client.access": ["Access", "engine_access"],
         "client.address": ["server_root"],
-        "client.asking": ["Asker", "HttpAnswer", "NoAnswer", "ask_server"],
+        "client.asking": ["Asker", "HttpAnswer", "NoAnswer", "ask_server", "asker_of"],
         "document": ["read_metrics"],
         "load.processes": ["processes_needed"],
         "likeness": ["Likeness", "read_likeness"],

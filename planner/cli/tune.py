@@ -17,10 +17,12 @@ from planner.cli.options import (
     SEARCH,
     JsonOption,
     LeversOption,
+    NotifyOption,
     ObjectiveOption,
     QuietOption,
     SloOption,
     WorkloadOption,
+    given_options,
     takes_study,
 )
 from planner.errors import InputError
@@ -164,12 +166,14 @@ def tune(
             rich_help_panel=CLUSTER,
         ),
     ] = False,
+    notify: NotifyOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
     from planner.cli.tune_output import Carried, show_first_launch, show_plan, tune_or_replay
     from planner.launch import with_version_here
+    from planner.report import receiver_of
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
     from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, until_of
@@ -179,9 +183,11 @@ def tune(
         raise InputError("--keep-going and --until contradict each other; leave out one")
     if ray is None and (exclusive or mixed):
         raise InputError("--exclusive and --mixed are about the hosts of --ray")
-    beside = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
+    beside: dict[str, object] = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
+    beside["--notify"] = notify if "notify" in given_options(context) else None  # a variable is for all commands
     if replay is not None and (idle := [option for option, value in beside.items() if value is not None]):
         raise InputError(f"--replay launches nothing: leave out {' and '.join(idle)}")
+    receivers = tuple(receiver_of(url) for url in notify or ())
     source, words = with_version_here(source, REPLAY if replay is not None else backend)
     question = Question(workload=workload, concurrency=concurrency, slo=slo, objective=objective, image=image)
     study = read_study(source, context.obj, levers, question, launches=True)
@@ -199,7 +205,10 @@ def tune(
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
     until_share = None if keep_going else until_of(spec, until)
     plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
-    how = Carried(storage=storage, has_checks=checks, has_file=not source.is_described, replaced=study.flags.replaced)
+    how = Carried(
+        storage=storage, has_checks=checks, has_file=not source.is_described, replaced=study.flags.replaced,
+        receivers=receivers,
+    )  # fmt: skip
     for line in (words, *study.notes, window_note(spec.workload)):
         if line and not quiet:
             typer.echo(line, err=True)

@@ -70,6 +70,7 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "replay": ("named", "named --replay requests.jsonl"),
         "finals": ("named", "named --no-finals"),
         "checks": ("named", "named --no-checks"),
+        "notify": ("named", "named --notify https://ntfy.sh/topic"),
         "quiet": ("named", "named --quiet"),
         "as_json": ("named", "named --json"),
     },

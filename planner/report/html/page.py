@@ -42,6 +42,8 @@ class PageFigure:
 class Log:
     title: str
     text: str
+    is_open: bool = False
+    """Whether it is shown before anyone asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,19 @@ class Page:
     footer: str
 
 
-def rendered(page: Page) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """Jinja's templates of this folder, in which all text is escaped."""
+    return Environment(
         loader=PackageLoader("planner.report.html", "templates"),
         autoescape=True,  # whatever the template's file name
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.jinja").render(page=page)
+
+
+def rendered(page: Page) -> str:
+    return environment().get_template("page.html.jinja").render(page=page)
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> Table:

@@ -234,4 +234,7 @@ def test_the_drawings_are_small_and_have_no_style_of_their_own(finished: tuple[P
 
 def test_the_template_ships_with_the_package() -> None:
     folder = Path(study_page.__code__.co_filename).parent / "templates"
-    assert {path.name for path in folder.iterdir()} == {"page.html.jinja", "style.css"}
+    assert {path.name for path in folder.iterdir()} == {
+        "page.html.jinja", "parts.html.jinja", "style.css", "watch.css", "watch.html.jinja", "watch.js",
+        "watch_parts.html.jinja",
+    }  # fmt: skip
