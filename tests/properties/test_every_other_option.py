@@ -1,7 +1,8 @@
 """No option is dropped, of the commands that test_every_option.py leaves: each changes the answer or is refused.
 
 The answer is all that a command prints and writes; of `bench` it is what the server was asked too, and no figure that
-is measured. `guard`, `verify`, `watch` and `simulate` would run for long: their answer is what reaches the part that does.
+is measured. `guard`, `verify`, `watch` and `simulate` would run for long: their answer is what reaches the part that
+does.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ OPTIONS: dict[str, Table] = {
     },
     "report": {
         "study": ("named --simulated", "other --simulated"),
+        "no_script": ("named --simulated --html", "named --simulated --html --no-script"),
         "simulated": ("named", "named --simulated"),
         **_after(
             "named --simulated",
