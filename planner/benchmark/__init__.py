@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "client.access": ["Access", "engine_access"],
         "client.address": ["server_root"],
         "client.server": ["ServerFacts", "probe_server"],
-        "client.asking": ["Asker", "HttpAnswer", "NoAnswer", "ask_server"],
+        "client.asking": ["Asker", "HttpAnswer", "NoAnswer", "ask_server", "asker_of"],
         "document": ["read_metrics"],
         "load.processes": ["processes_needed"],
         "likeness": ["Likeness", "read_likeness"],

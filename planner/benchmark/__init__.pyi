@@ -9,6 +9,7 @@ from planner.benchmark.client.asking import Asker as Asker
 from planner.benchmark.client.asking import HttpAnswer as HttpAnswer
 from planner.benchmark.client.asking import NoAnswer as NoAnswer
 from planner.benchmark.client.asking import ask_server as ask_server
+from planner.benchmark.client.asking import asker_of as asker_of
 from planner.benchmark.document import read_metrics as read_metrics
 from planner.benchmark.load.processes import processes_needed as processes_needed
 from planner.benchmark.likeness import Likeness as Likeness

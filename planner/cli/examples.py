@@ -37,6 +37,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("planner bench http://127.0.0.1:8000 --request-rate 4 --repeats 5 --json -o result.json", "an open loop"),
         ("planner bench --compare before.json after.json --fail-on ttft_p95:5%", "two results, for a pipeline"),
     ),
+    "watch": (
+        ("planner watch studies/qwen3-32b-awq-4x2080ti", "http://127.0.0.1:9478 in a browser"),
+        ("planner watch studies/qwen3-32b-awq-4x2080ti --notify https://ntfy.sh/TOPIC", "and on a telephone"),
+    ),
     "report": (
         ("planner report studies/qwen3-32b-awq-4x2080ti", "the trials so far"),
         ("planner report studies/qwen3-32b-awq-4x2080ti --jsonl -o trials.jsonl", "for tune --replay"),

@@ -189,6 +189,16 @@ AllOption = Annotated[
 SimulatedOption = Annotated[
     bool, typer.Option("--simulated", help="Take the study's simulated trials.", rich_help_panel=TRIALS)
 ]
+NotifyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--notify",
+        envvar="PLANNER_NOTIFY",
+        help="URL that is told of the end, of failures and of when one can stop: a webhook, an ntfy topic or Slack; "
+        "may be repeated. In PLANNER_NOTIFY no list of processes shows it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 
 
 def _source(

@@ -20,10 +20,12 @@ from planner.cli.options import (
     JsonOption,
     LeversOption,
     LikeOption,
+    NotifyOption,
     ObjectiveOption,
     QuietOption,
     SloOption,
     WorkloadOption,
+    given_options,
     takes_study,
 )
 from planner.errors import InputError
@@ -170,6 +172,7 @@ def tune(
         ),
     ] = False,
     show_all: AllOption = False,
+    notify: NotifyOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -177,6 +180,7 @@ def tune(
     from planner.cli.like import read_like
     from planner.cli.tune_output import Carried, show_first_launch, show_plan, tune_or_replay
     from planner.launch import with_version_here
+    from planner.report import receiver_of
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
     from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, until_of
@@ -188,9 +192,11 @@ def tune(
         raise InputError("--all is about the tables of the result: leave it out with --dry-run and --json")
     if ray is None and (exclusive or mixed):
         raise InputError("--exclusive and --mixed are about the hosts of --ray")
-    beside = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
+    beside: dict[str, object] = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
+    beside["--notify"] = notify if "notify" in given_options(context) else None  # a variable is for all commands
     if replay is not None and (idle := [option for option, value in beside.items() if value is not None]):
         raise InputError(f"--replay launches nothing: leave out {' and '.join(idle)}")
+    receivers = tuple(receiver_of(url) for url in notify or ())
     if replay is not None and like is not None:
         raise InputError("--replay and --like contradict each other: a table of launches has its own load")
     source, words = (
@@ -221,6 +227,7 @@ def tune(
         has_file=not source.is_described,
         replaced=study.flags.replaced,
         shows_all=show_all,
+        receivers=receivers,
     )
     for line in (words, *study.notes, window_note(spec.workload)):
         if line and not quiet:

@@ -73,6 +73,7 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "finals": ("named", "named --no-finals"),
         "checks": ("named", "named --no-checks"),
         "show_all": ("named", "named --all"),
+        "notify": ("named", "named --notify https://ntfy.sh/topic"),
         "quiet": ("named", "named --quiet"),
         "as_json": ("named", "named --json"),
     },
