@@ -40,7 +40,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "settings says what fits.",
           (r"CUDA out of memory occurred when warming up", r"(?:CUDA|HIP|XPU) out of memory",
            r"CUDA (?:driver )?error: out of memory|Cuda failure 2 'out of memory'|CUBLAS_STATUS_ALLOC_FAILED",
-           r"Triton Error \[CUDA\]: out of memory")),
+           r"Triton Error \[CUDA\]: out of memory|RESOURCE_EXHAUSTED: .{0,80}allocat")),
     Cause("host memory too small", EngineOutOfMemory, "machine",
           "Give the machine or container more memory, or ask for less: VLLM_CPU_KVCACHE_SPACE or "
           "gpu_memory_utilization on a CPU, swap_space and cpu_offload_gb on cards.",
@@ -98,7 +98,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
            r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound|MaxRetryError",
            r"RepositoryNotFound|RevisionNotFound|404 Client Error|No supported config format|Weights only load",
            r"UnpicklingError|JSONDecodeError|429 Client Error|CERTIFICATE_VERIFY_FAILED|from libstreamer due to",
-           r"huggingface\.co.{0,200}timed out|not a valid JSON file")),
+           r"huggingface\.co.{0,200}timed out|not a valid JSON file|(?:failed to|error) download")),
     Cause("model not supported", EngineRejected, "model",
           "This version does not know the architecture: take a newer vLLM, or set trust_remote_code if the model "
           "brings its own code.",
@@ -137,7 +137,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     Cause("no kernel for this card", EngineCrashed, "kernel",
           "This wheel or image has no code for the card's compute capability: take the image for the newest CUDA (new "
           "cards) or an older vLLM (old cards), or build vLLM with TORCH_CUDA_ARCH_LIST set to the card's.",
-          (r"no kernel image is available|device kernel image is invalid",
+          (r"no kernel image is available|device kernel image is invalid|likely was not compiled due to",
            r"is not compatible with the current PyTorch installation",
            r"cudaErrorNoKernelImageForDevice|cutlass_\w{1,60} not supported on this|No compiled cutlass_")),
     Cause("card not capable", EngineRejected, "setting",
@@ -194,7 +194,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
            r"module '[\w.]{1,80}' has no attribute|has no attribute 'all_special_tokens_extended'|VersionConflict"
            r"|is required for a normal functioning of this module|operator \w{1,20}::\w{1,60} does not exist",
            r"\bpip3? install \S|package is not found|is not installed|Could not run '\S{1,80}' with arguments from the"
-           r"|Version mismatch: The cluster")),
+           r"|Version mismatch: The cluster|Couldn't instantiate the backend tokenizer")),
     # ------------------------------------------------------------ compilers on the machine
     Cause("compile cache", EngineCrashed, "machine",
           "What torch.compile left on disk is damaged or of another version: rm -r ~/.cache/vllm/torch_compile_cache "
@@ -257,7 +257,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           (r"CUDA error: .+|HIP error: .+|cudaError\w{4,40}|CUBLAS_STATUS_\w{1,40}|CUDNN_STATUS_\w{1,40}"
            r"|cuda(?:Malloc|Memcpy|IpcOpenMemHandle)\w{0,20} failed|custom_all_reduce\.cuh:\d{1,6}",
            r"unable to find an engine to execute|NVML_SUCCESS == r|Triton Error \[\w{3,5}\]: |HSA_STATUS_ERROR\w{0,40}"
-           r"|Memory access fault by GPU|[Cc]uda error /\S{1,200} '",)),
+           r"|Memory access fault by GPU|[Cc]uda error /\S{1,200} '|NPU function error",)),
     Cause("NCCL", EngineCrashed, "machine",
           "Cards or ranks cannot talk: run once with NCCL_DEBUG=INFO; then --ipc=host, disable_custom_all_reduce, "
           "NCCL_P2P_DISABLE=1 or, between machines, NCCL_SOCKET_IFNAME.",
@@ -342,7 +342,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           (r"SIGSEGV received|Fatal Python error: (?:Segmentation|Aborted|Illegal)|^Segmentation fault"
            r"|exit code: -(?:11|6|4)\b|Signals\.SIG(?:SEGV|ABRT|ILL)|terminate called after throwing"
            r"|status=(?:11/SEGV|6/ABRT|4/ILL)|\bIllegal instruction\b|\(core dumped\)|by SIG(?:SEGV|ABRT|ILL)\b"
-           r"|exited with code 13[249]\b|task [\d,-]{1,40}: (?:Segmentation fault|Aborted|Illegal)",), is_weak=True),
+           r"|(?:exited|terminated) with (?:exit )?code 13[249]\b"
+           r"|task [\d,-]{1,40}: (?:Segmentation fault|Aborted|Illegal)",), is_weak=True),
     Cause("Ray lost a worker", EngineCrashed, "machine",
           "Another node's process is gone: read that node's own log (ray logs, /tmp/ray/session_latest/logs); often "
           "its memory, its driver, or a different vLLM or Python there.",
@@ -362,7 +363,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "A process was ended from outside, most often because the host's memory ran out: see dmesg, and lower "
           "swap_space, cpu_offload_gb or the number of engines.",
           (r"(?:died|unexpectedly).{0,40}exit code: -9\b|Signals\.SIGKILL", r"^Killed\b|status=9/KILL|by SIGKILL\b"
-           r"|exited with code 137\b|task [\d,-]{1,40}: Killed|\bKilled\s{1,20}\S{0,100}(?:vllm|python)",
+           r"|(?:exited|terminated) with (?:exit )?code 137\b|task [\d,-]{1,40}: Killed"
+           r"|\bKilled\s{1,20}\S{0,100}(?:vllm|python)",
            r"exit code: -7\b"),
           (r"killed \(exit code|bus error \(exit code",), is_weak=True,
           later=(V1_ONLY_SINCE,

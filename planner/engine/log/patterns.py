@@ -80,7 +80,7 @@ _TROUBLE = (
     "nonetype", "nvml",
     "interpreter", "closed", "feasible", "bounds", "mismatch", "too old", "nvidia-", "unsatisfied", "libcuda",
     "extra ", "sigf", "sigb", "siga", "sigi", "sigk", "illegal", "is lost", "fallen", "xid", "core dumped", "manifest",
-    "image", "unresolv", "specification", "ordinal", "oom", "uncorrect", "denied",
+    "image", "unresolv", "specification", "ordinal", "oom", "uncorrect", "denied", "exhaust",
 )  # fmt: skip
 """Every line that can match a sign, LATER_NOISE or FATAL has one of these, in lower case (tests/fuzz)."""
 
@@ -132,7 +132,8 @@ FATAL = re.compile(
     r"|Engine core hit an exception|EngineCore hit an exception|engine process is dead"
     r"|oom_kill event|OOM Killed|killed by the OOM killer|[Oo]ut of memory: Killed process|Memory access fault by GPU"
     r"|Main process exited, code=(?!killed, status=(?:15|2)/|exited, status=(?:0|130|143)/)|\(core dumped\)"
-    r"|^Illegal instruction|\bexited with code (?!0\b|130\b|143\b)\d|terminated by SIG(?!TERM|INT)"
+    r"|^Illegal instruction|\b(?:exited|terminated) with (?:exit )?code (?!0\b|130\b|143\b)\d"
+    r"|terminated by SIG(?!TERM|INT)"
     r"|task [\d,-]{1,40}: (?:Out Of Memory|Killed|Segmentation fault|Aborted|Illegal|Exited with exit code [1-9])"
 )
 """Lines after which the engine no longer serves; an error without one may be of a single request."""

@@ -55,9 +55,14 @@ RAISED: tuple[Raised, ...] = (
     ),
     Raised(
         "model files",
-        r"OSError|\w*HTTPError|HFValidationError|JSONDecodeError|\w*(?:Connect\w*|Read|Proxy|SSL|Protocol)Error"
-        r"|\w*Timeout\w*|\w*ClientError|Exception",
-        r"/(?:transformers|huggingface_hub|requests|httpx|modelscope|runai_model_streamer|boto\w{1,5}|fsspec|s3fs)/",
+        r"OSError|\w*HTTPError|HFValidationError|JSONDecodeError|\w*ConnectionError",
+        r"/transformers/",
+        "start",
+    ),
+    Raised(
+        "model files",
+        r"\w+",
+        r"/(?:huggingface_hub|requests|httpx|modelscope|runai_model_streamer|boto\w{1,5}|fsspec|s3fs)/",
         "start",
     ),
     Raised("torch.compile", r"\w+", r"/torch/_(?:dynamo/(?!eval_frame)|inductor/|functorch/)", ""),
