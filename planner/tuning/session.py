@@ -114,7 +114,10 @@ def tune_study(
     first launch here, when nothing of an earlier run is left on the cards. Raises InputError, BackendError.
     """
     workspace = plan.workspace
-    with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
+    with (
+        nullcontext() if is_shared(storage) else workspace.locked(),
+        storage_kept(storage or workspace.default_storage),
+    ):
         search = Search.open(plan.forecast, storage or workspace.default_storage)
         interrupted = False
         try:
