@@ -124,7 +124,7 @@ def tune_study(
     with (
         nullcontext() if is_shared(storage) else workspace.locked(),
         recorded(plan, observer) as observer,
-        storage_kept(),
+        storage_kept(storage or workspace.default_storage),
     ):
         search = Search.open(plan.forecast, storage or workspace.default_storage)
         interrupted = False
