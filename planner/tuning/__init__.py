@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "plan": ["Hosts", "Plan", "choose_backend", "make_plan", "plan_replay"],
         "replay": ["BACKEND"],
         "search.claims": ["shown"],
+        "search.earlier": ["taught_by"],
         "search.stored": ["stored_trials"],
         "search.stopping": ["until_of"],
         "search.surrogate": ["Surrogate"],

@@ -13,6 +13,7 @@ from planner.tuning.plan import make_plan as make_plan
 from planner.tuning.plan import plan_replay as plan_replay
 from planner.tuning.replay import BACKEND as BACKEND
 from planner.tuning.search.claims import shown as shown
+from planner.tuning.search.earlier import taught_by as taught_by
 from planner.tuning.search.stored import stored_trials as stored_trials
 from planner.tuning.search.stopping import until_of as until_of
 from planner.tuning.search.surrogate import Surrogate as Surrogate
