@@ -125,6 +125,14 @@ def tune(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the sampler.", min=0, rich_help_panel=SEARCH)
     ] = None,
+    learn_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--learn-from",
+            help="Earlier study on the same cards, whose launches correct the speed model from the start; repeatable.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     quality_prompts: Annotated[
         Path | None,
         typer.Option(
@@ -183,7 +191,7 @@ def tune(
     from planner.report import receiver_of
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
-    from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, until_of
+    from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, taught_by, until_of
     from planner.workload import window_note
 
     if keep_going and until is not None:
@@ -220,7 +228,8 @@ def tune(
             chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
     until_share = None if keep_going else until_of(spec, until)
-    plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
+    taught = taught_by(plan.forecast, learn_from or [], plan.workspace, storage)
+    plan = replace(plan, until=until_share, taught=taught, budget=budget_of(spec, hours, budget))
     how = Carried(
         storage=storage,
         has_checks=checks,

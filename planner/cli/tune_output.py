@@ -70,6 +70,8 @@ class Carried:
                 f"until       all that is left is expected to gain less than {plan.until * 100:g} %, "
                 "or all trials are launched"
             )
+        if plan.taught is not None:
+            lines += [f"learned     {words}" for words in plan.taught.words]
         if (budget := plan.budget_words) is not None:
             lines.append(f"budget      {budget}")
         if plan.hosts is not None:
@@ -100,6 +102,7 @@ class Carried:
             "results": self.results(plan),
             "sampler": spec.sampler.name,
             "seed": spec.sampler.seed,
+            "learned": [] if plan.taught is None else list(plan.taught.words),
             "finals": plan.has_finals,
             "checks": self.has_checks,
             "quality_prompts": None if spec.quality is None else spec.quality.prompts,

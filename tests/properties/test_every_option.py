@@ -68,6 +68,7 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "levers": ("named", "named --levers layout"),
         "sampler": ("named", "named --sampler tpe"),
         "seed": ("named", "named --seed 3"),
+        "learn_from": ("named", "named --learn-from other"),
         "quality_prompts": ("named", "named --quality-prompts prompts.jsonl"),
         "replay": ("named", "named --replay requests.jsonl"),
         "finals": ("named", "named --no-finals"),
