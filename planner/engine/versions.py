@@ -73,6 +73,9 @@ TOWER_LEFT_OUT_SINCE = Version("0.10.1")
 models measured at 0.24.0)."""
 CONFIG_FILE_LISTS_SINCE = Version("0.10.2")
 """A file for `--config` may hold lists; the wheel of 0.9.2 accepts none."""
+COMPILATION_MODE_READ_SINCE = Version("0.10.2")
+"""V1 follows a compilation config without compilation (config/__init__.py:VllmConfig.__post_init__; 0.8.5 compiles
+whatever it says, those between were not read)."""
 
 # 0.11
 V1_ONLY_SINCE = Version("0.11.0")
@@ -86,9 +89,6 @@ TRITON_ATTN_NAMED_SINCE = Version("0.11.0")
 SNAPSHOT_AFTER_NCCL_SINCE = Version("0.11.0")
 """NCCL's buffers exist before the first snapshot, so the budget does not see them (vllm@0.10.2 takes it before
 NCCL, 0.11.2 after)."""
-COMPILATION_MODE_READ_SINCE = Version("0.10.2")
-"""V1 follows a compilation config without compilation (config/__init__.py:VllmConfig.__post_init__; 0.8.5 compiles
-whatever it says, those between were not read)."""
 FULL_GRAPHS_SINCE = Version("0.11.0")
 """V1 captures full graphs for decoding beside the piecewise ones (vllm@0.11.2: cudagraph_mode is FULL_AND_PIECEWISE if
 the backend supports it)."""
@@ -151,6 +151,9 @@ ASYNC_WITH_STAGES_SINCE = Version("0.16.0")
 read)."""
 TRITON_TOP_K_SINCE = Version("0.16.0")
 """Top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
+RUNNER_CHOSEN_SINCE = Version("0.16.0")
+"""VLLM_USE_V2_MODEL_RUNNER chooses the model runner (v1/worker/gpu_worker.py; before 0.22 the second serves only where
+it is asked for; releases before 0.16 were not read)."""
 FLASHINFER_SPARSE_MLA_SINCE = Version("0.17.0")
 """On compute capability 10.x sparse attention with an fp8 KV cache runs on FlashInfer, which stores plain fp8
 (platforms/cuda.py:_get_backend_priorities)."""
@@ -204,9 +207,6 @@ not, 0.21 was not read)."""
 PREFIX_LM_BATCH_SINCE = Version("0.22.0")
 """The default max_num_batched_tokens holds the largest image or video of a model that sees it whole (engine/
 arg_utils.py:_set_default_max_num_seqs_and_batched_tokens_args; 0.21.0 does not)."""
-RUNNER_CHOSEN_SINCE = Version("0.16.0")
-"""VLLM_USE_V2_MODEL_RUNNER chooses the model runner (v1/worker/gpu_worker.py; before 0.22 the second serves only where
-it is asked for; releases before 0.16 were not read)."""
 SECOND_RUNNER_SINCE = Version("0.22.0")
 """Model runner V2 serves one architecture (config/vllm.py:DEFAULT_V2_MODEL_RUNNER_ARCHITECTURES; 0.21 was not read)."""
 
@@ -242,8 +242,8 @@ OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.28.0")
 """Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.28.0 v1/worker/gpu/model_runner.py has
 an offloader, 0.27.1 has none)."""
 UNEVEN_EXPERT_BLOCKS_SINCE = Version("0.28.1")
-"""FP8 experts whose width on a rank is no whole number of blocks may start: 0.32.0 refines their scales
-(layers/quantization/fp8.py: weight_scale_refine), 0.28.0 and before refuse them; those between were not read."""
+"""FP8 experts whose width on a rank is no whole number of blocks may start: 0.30.0 refines their scales
+(layers/quantization/fp8.py: weight_scale_refine), 0.28.0 and before refuse them; 0.29 was not read."""
 GRAPHS_OF_DRAFT_BATCHES_SINCE = Version("0.29.0")
 """The captured sizes include those of 1, 2, 4, 8 ... requests that decode with their drafts (config/vllm.py:
 _set_cudagraph_sizes; 0.28.0 does not)."""

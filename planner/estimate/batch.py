@@ -6,6 +6,7 @@ are still answered.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, BinaryIO
@@ -59,10 +60,23 @@ def answer_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
         if not text.removeprefix(BOM).strip():
             continue
         try:
-            document = answer(msgspec.json.decode(text.removeprefix(BOM)))
+            document = answer(_decoded(text.removeprefix(BOM)))
         except (ValueError, RecursionError) as error:
             document = {"id": None, "error": f"is not JSON: {error}"}
         yield msgspec.json.encode(document).decode()
+
+
+def _decoded(text: bytes) -> Any:
+    """A line's JSON. Infinity and NaN, which config.json files of Mamba models have, count as Python's json reads them.
+
+    Raises ValueError.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        if not any(word in text for word in (b"Infinity", b"NaN")):
+            raise
+        return json.loads(text)
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:

@@ -213,6 +213,7 @@ RULES: tuple[Rule, ...] = (
          kernels.method_message),
     Rule("quantization scheme on this card", kernels.lacks_scheme,
          kernels.scheme_message),
+    Rule("8-bit integers on this card", kernels.lacks_int8, kernels.int8_message),
     Rule("context of the model", _context,
          lambda d: f"max_model_len ({d.engine.max_model_len}) is greater than the derived max_model_len "
                    f"({d.model.max_context_tokens})"),

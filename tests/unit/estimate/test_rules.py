@@ -72,6 +72,15 @@ def _in_four_bits() -> Deployment:
     return replace(d, model=replace(d.model, quantization=read_quantization(config, "made")))
 
 
+def _in_eight_bits() -> Deployment:
+    """Weights and activations in integers of 8 bits, on an RTX 5090."""
+    part = {"num_bits": 8, "type": "int", "strategy": "channel"}
+    group = {"weights": part, "input_activations": {**part, "dynamic": True}, "targets": ["Linear"]}
+    config = {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}}
+    d = deployment(version="0.33.0", gpu="RTX 5090")
+    return replace(d, model=replace(d.model, quantization=read_quantization(config, "made")))
+
+
 NGRAM = '{"method": "ngram", "num_speculative_tokens": 4}'
 UNCHUNKED = "max_num_batched_tokens >= max_model_len without chunked prefill"
 BROKEN: dict[str, tuple[Deployment, str]] = {
@@ -130,6 +139,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "quantization scheme on this card": (
         _in_four_bits(),
         "Quantization scheme is not supported for the current GPU. Min capability: 80. Current capability: 75.",
+    ),
+    "8-bit integers on this card": (
+        _in_eight_bits(),
+        "Int8 not supported on SM120. Use FP8 quantization instead, or run on older arch (SM < 100).",
     ),
     "nvfp4 KV cache on this card": (
         deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="nvfp4"),
