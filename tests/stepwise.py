@@ -147,6 +147,7 @@ class StepwiseEngine:
         self.max_num_seqs = int(engine.max_num_seqs)
         self.max_num_batched_tokens = int(engine.max_num_batched_tokens)
         self.is_v0 = engine.generation == "V0"
+        self.starts_whole = bool(engine.starts_whole_prompts)
         self.mixes = not self.is_v0 or bool(engine.enable_chunked_prefill)
         """Whether prompts and decodes share a step."""
         self.caches = bool(engine.enable_prefix_caching)
@@ -270,7 +271,8 @@ class StepwiseEngine:
             num_new = min(num_new, budget)
             # V0 reserves the blocks of the whole prompt, V1 those of this chunk.
             blocks = whole if self.is_v0 else -(-(cached + num_new) // self.block_size)
-            needed = blocks - len(hits) + self.pool.num_unused(hits)
+            must_fit = whole if self.starts_whole else blocks
+            needed = must_fit - len(hits) + self.pool.num_unused(hits)
             if self.pool.num_free - needed < self.num_kept_free:
                 break
             self._waiting.popleft()

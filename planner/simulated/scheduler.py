@@ -53,6 +53,7 @@ class SimulatedEngine:
         self.max_num_seqs = int(engine.max_num_seqs)
         self.max_num_batched_tokens = int(engine.max_num_batched_tokens)
         self.is_v0 = engine.generation == "V0"
+        self.starts_whole = bool(engine.starts_whole_prompts)
         self.mixes = not self.is_v0 or bool(engine.enable_chunked_prefill)
         """Whether prompts and decodes share a step."""
         self.caches = bool(engine.enable_prefix_caching)
@@ -295,10 +296,12 @@ class SimulatedEngine:
         if not self.mixes and num_new > budget:
             return None
         num_new = min(num_new, budget)
-        # V0 reserves the blocks of the whole prompt, V1 those of this chunk.
-        blocks = -(-(total if self.is_v0 else cached + num_new) // self.block_size)
-        if self.pool.num_free - (blocks - hits + unused) < self.num_kept_free:
+        # V0 takes the blocks of the whole prompt, V1 those of this chunk; since 0.19 the whole one must fit too.
+        whole, chunk = (-(-tokens // self.block_size) for tokens in (total, cached + num_new))
+        needed = (whole if self.starts_whole else chunk) - hits + unused
+        if self.pool.num_free - needed < self.num_kept_free:
             return None
+        blocks = whole if self.is_v0 else chunk
         return hits, blocks, num_new
 
     def _start(self, sequence: LiveSequence, hits: int, num_blocks: int) -> None:

@@ -119,6 +119,18 @@ def test_preemption_when_the_kv_cache_is_small(version: Version) -> None:
     assert make(version).num_preemptions == 0
 
 
+@pytest.mark.parametrize(("version", "started"), [("0.18.0", 2), ("0.19.0", 1)])
+def test_since_0_19_a_prompt_starts_only_if_all_of_it_fits(version: str, started: int) -> None:
+    engine = make(Version(version), num_blocks=100, max_num_batched_tokens=1024)
+    for name in ("first", "second"):
+        engine.add(name, 1000, 50)
+    engine.step()
+    assert engine.num_running == started, "24 tokens of the batch and 37 blocks are left"
+    outcomes = drain(engine)
+    assert sorted(name for o in outcomes for name in o.finished) == ["first", "second"]
+    assert (engine.num_preemptions > 0) == (started == 2)
+
+
 def test_max_num_seqs_caps_what_runs() -> None:
     engine = make(max_num_seqs=4)
     for i in range(20):
