@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
+import psutil
 
 from planner.errors import BackendError
 from planner.files import redact
@@ -156,9 +157,9 @@ class ContainerInstance:
         return bool(self._ask(lambda: list(self._looks.events(since=began, until=ended + 1, filters=only))))
 
     def memory(self) -> tuple[float, float] | None:
-        """Bytes of host memory that cannot be reclaimed, and bytes left to the container's limit; None if unknown.
+        """Bytes of host memory that cannot be reclaimed, and bytes left to its limit or on this host; None if unknown.
 
-        Anonymous and shared memory of its control group; without a limit Docker names the host's memory.
+        Anonymous and shared memory of its control group; without a limit Docker names the host's whole memory.
         """
 
         def read() -> dict[str, Any]:
@@ -174,7 +175,8 @@ class ContainerInstance:
             return None
         pinned = [parts[name] for name in ("anon", "shmem") if name in parts]  # version 2 of control groups
         used = sum(pinned) if pinned else usage - parts.get("total_inactive_file", 0)
-        return float(used), float(max(0, found.get("limit", usage) - usage + parts.get("inactive_file", 0)))
+        left = max(0, found.get("limit", usage) - usage + parts.get("inactive_file", 0))
+        return float(used), float(min(left, psutil.virtual_memory().available))
 
     def stop(self) -> None:
         def stop_and_remove() -> None:
