@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "beside": ["alike_words", "other_loads_words", "price_between", "price_words", "risk_words"],
-        "blocks": ["LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds"],
+        "blocks": ["Blocks", "EQUAL", "LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds", "level_for", "undecided"],
         "capacities": ["LaunchCapacity", "answers", "capacity_of", "start_of"],
         "durations": ["EngineTime", "engine_s", "engine_time", "wall_s"],
         "finals": [
@@ -65,6 +65,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "rejudging": ["competes", "other_questions", "rejudged"],
         "live_run": ["LivePoint", "LiveRun", "NOT_LIVE"],
         "live_points": ["as_trials", "live_covariance"],
+        "result": ["StudyAnswer", "answer_of", "changed_words", "export_command", "gain_interval", "result_lines"],
         "trial": [
             "ALONE",
             "AtLoad",
@@ -90,6 +91,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "describe",
             "flag_of",
             "flags_of",
+            "flags_words",
             "heading",
             "layout_words",
             "legend",
