@@ -29,6 +29,7 @@ REASONS: dict[str, str] = {
     "h200-v1-024c-q32awq-tp2-n2048-s64": _MARLIN,
     "h200-v1-024c-q32awq-tp2-n8192-s64": _MARLIN,
     "log-vllm-router-vllm-log-1": "NVIDIA's own build",
+    "log-eval-dataset-vllm-judge-log-1": "0.10.0 refuses these experts without enable_expert_parallel; flags not given",
     "log-triton-example-vllm-log-1": "2.2 GiB that no module of its architecture explains",
     "vllm-issue-19964-1": "bitsandbytes holds its scales in a form of its own",
     "8g-qwen25-3b-bnb-32000-fail": "1.7 GiB more were taken than any component explains; version guessed",

@@ -170,3 +170,12 @@ def test_the_command_reads_a_file_and_exits_with_0(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [1, None]
+
+
+def test_variables_choose_the_engine() -> None:
+    """The first runner of 0.24 charges Qwen3's graphs to the budget, the second does not."""
+    first, second = (
+        answer(request(vllm_version="0.24.0", engine={"VLLM_USE_V2_MODEL_RUNNER": runner})) for runner in "01"
+    )
+    assert first["kv_cache_gib"] < second["kv_cache_gib"]
+    assert "allowed are 0 and 1" in answer(request(engine={"VLLM_USE_V2_MODEL_RUNNER": "yes"}))["error"]
