@@ -15,11 +15,16 @@ from planner.doctor import check_before_launch
 from planner.engine import SECRET_FLAGS
 from planner.files import pretty_json
 from planner.report import (
+    Event,
+    Notified,
+    Receiver,
     TerminalSession,
     conclusion,
     in_short,
     infeasible_words,
+    judged,
     nothing_words,
+    notified,
     plan_document,
     plan_view,
     result_tables,
@@ -53,6 +58,9 @@ class Carried:
     shows_all: bool = False
     """Whether every trial and all reasons are printed, not the result in short."""
 
+    receivers: tuple[Receiver, ...] = ()
+    """Who is told of the end, of failures and of when one can stop."""
+
     def words(self, plan: Plan) -> list[str]:
         """Lines of the plan on what is not as usual."""
         prompts = None if plan.problem.spec.quality is None else plan.problem.spec.quality.prompts
@@ -62,11 +70,15 @@ class Carried:
                 f"until       all that is left is expected to gain less than {plan.until * 100:g} %, "
                 "or all trials are launched"
             )
+        if plan.taught is not None:
+            lines += [f"learned     {words}" for words in plan.taught.words]
         if (budget := plan.budget_words) is not None:
             lines.append(f"budget      {budget}")
         if plan.hosts is not None:
             lines.append(f"hosts       {plan.hosts.words}")
         lines += [] if plan.has_finals else ["finals      none"]
+        if self.receivers:
+            lines.append(f"notify      {', '.join(receiver.host for receiver in self.receivers)}")
         lines += [
             f"replaced    {words}"
             for words in replaced_words(self.replaced, plan.problem.spec, plan.workspace.study_folder / STUDY_FILE)
@@ -90,11 +102,13 @@ class Carried:
             "results": self.results(plan),
             "sampler": spec.sampler.name,
             "seed": spec.sampler.seed,
+            "learned": [] if plan.taught is None else list(plan.taught.words),
             "finals": plan.has_finals,
             "checks": self.has_checks,
             "quality_prompts": None if spec.quality is None else spec.quality.prompts,
             "hosts": None if plan.hosts is None else plan.hosts.words,
             "replaced": list(self.replaced),
+            "notify": [receiver.host for receiver in self.receivers],
         }
 
 
@@ -135,7 +149,10 @@ def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None
             make_console().print(in_short(outcome.forecast, outcome.trials, NOT_KEPT, "the same command with --all"))
     else:
         write_study(plan.problem.spec, plan.workspace.study_folder)
-        outcome = tune_study(plan, observer, how.storage, before_launch=_checks(plan, how, observer))
+        with notified(plan.problem, how.receivers) as notifier:
+            watcher = Notified(observer, notifier)
+            outcome = tune_study(plan, watcher, how.storage, before_launch=_checks(plan, how, observer))
+            notifier.tell(*_news(outcome, how))
         if outcome.interrupted:
             make_console(stderr=as_json or is_kept()).print(
                 f"\nstopped; {outcome.num_launched} of {plan.target} trials are kept, the same command continues"
@@ -145,6 +162,15 @@ def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None
     if (words := nothing_words(outcome.forecast, outcome.trials, Places(how.has_file))) is not None:
         make_console(stderr=True).print(Text(f"nothing to deploy: {words}"), soft_wrap=True)
         raise SystemExit(NOTHING_TO_DEPLOY)
+
+
+def _news(outcome: Outcome, how: Carried) -> tuple[Event, str]:
+    """How a session ended, for whoever is away from the terminal."""
+    if outcome.interrupted:
+        return "interrupted", "interrupted; what was launched is kept, and the same command continues"
+    if (words := nothing_words(outcome.forecast, outcome.trials, Places(how.has_file))) is not None:
+        return "ended", f"ended, nothing to deploy: {words}"
+    return "ended", f"ended: {judged(outcome.forecast, outcome.trials).sentence}"
 
 
 def _checks(plan: Plan, how: Carried, observer: TerminalSession) -> Callable[[], None] | None:

@@ -11,6 +11,11 @@ from planner.report.log.source import open_log as open_log
 from planner.report.log.source import read_source as read_source
 from planner.report.log.view import event_text as event_text
 from planner.report.log.view import log_view as log_view
+from planner.report.notify import Event as Event
+from planner.report.notify import Notified as Notified
+from planner.report.notify import Receiver as Receiver
+from planner.report.notify import notified as notified
+from planner.report.notify import receiver_of as receiver_of
 from planner.report.plan import infeasible_words as infeasible_words
 from planner.report.plan import nothing_words as nothing_words
 from planner.report.stored import print_report as print_report
@@ -19,7 +24,9 @@ from planner.report.stored import report_lines as report_lines
 from planner.report.stored import report_page as report_page
 from planner.report.stored import where_words as where_words
 from planner.report.trial_table import trials_table as trials_table
+from planner.report.verdict import judged as judged
 from planner.report.view import conclusion as conclusion
 from planner.report.view import in_short as in_short
 from planner.report.view import plan_view as plan_view
 from planner.report.view import result_tables as result_tables
+from planner.report.watch_server import run_watch as run_watch

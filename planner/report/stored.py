@@ -61,15 +61,26 @@ def report_lines(
 
 
 def report_page(
-    spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None, pareto: Sequence[str] = ()
+    spec: StudySpec,
+    folder: Path,
+    is_simulated: bool,
+    storage: str | None,
+    pareto: Sequence[str] = (),
+    *,
+    run_script: str | None = None,
+    has_script: bool = True,
 ) -> str:
-    """The report as an HTML page that needs nothing else."""
+    """The report as an HTML page that needs nothing else.
+
+    `run_script`: the text that runs the trial to deploy. `has_script`: whether tables can be sorted, points tell what
+    they are, and that text can be copied.
+    """
     from planner.report.html.page import rendered  # imported here: only the page needs their packages
     from planner.report.html.sections import study_page
 
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     with working("drawing the page"):
-        return rendered(study_page(Forecast(problem), trials, pareto))
+        return rendered(study_page(Forecast(problem), trials, pareto, run_script), has_script=has_script)
 
 
 def report_document(

@@ -139,8 +139,9 @@ def below_lines(problem: Problem, trials: Sequence[Trial], differing: Sequence[s
     others = [trial for trial in trials if trial.candidate != problem.default]
     if others and (words := flags_of(problem, others[0].candidate, same)):
         lines.append(f"the same in all but the default: {words}")
-    if not problem.default_is_engines:
-        lines.append(f"default: the settings {problem.default_words}")
+    if problem.has_baseline or not problem.default_is_engines:
+        near = "" if problem.default_is_engines else "settings "
+        lines.append(f"default: the {near}{problem.default_words}")
     return [*lines, *(words for words in [note(trials)] if words is not None)]
 
 

@@ -15,6 +15,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ladder": ["Ladder", "load_ladder"],
         "proxy.app": ["Proxy"],
         "proxy.server": ["proxy_in_thread", "serve_proxy"],
-        "verify.script": ["EXIT_DIFFERS", "verify_script"],
+        "verify.against": ["Upgrade", "verify_against"],
+        "verify.soak": ["Soak", "soak_script"],
+        "verify.script": ["EXIT_DIFFERS", "Verification", "verify_script"],
     },
 )

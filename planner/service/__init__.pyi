@@ -12,5 +12,10 @@ from planner.service.ladder import load_ladder as load_ladder
 from planner.service.proxy.app import Proxy as Proxy
 from planner.service.proxy.server import proxy_in_thread as proxy_in_thread
 from planner.service.proxy.server import serve_proxy as serve_proxy
+from planner.service.verify.against import Upgrade as Upgrade
+from planner.service.verify.against import verify_against as verify_against
+from planner.service.verify.soak import Soak as Soak
+from planner.service.verify.soak import soak_script as soak_script
 from planner.service.verify.script import EXIT_DIFFERS as EXIT_DIFFERS
+from planner.service.verify.script import Verification as Verification
 from planner.service.verify.script import verify_script as verify_script

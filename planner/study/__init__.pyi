@@ -9,6 +9,7 @@ from planner.study.candidate import parse_layout as parse_layout
 from planner.study.classes import Classes as Classes
 from planner.study.classes import tied_at_top as tied_at_top
 from planner.study.commented import write_commented as write_commented
+from planner.study.commented import write_spec as write_spec
 from planner.study.described import cut_to_context as cut_to_context
 from planner.study.described import IMAGES as IMAGES
 from planner.study.described import asked_version as asked_version
@@ -21,6 +22,10 @@ from planner.study.identity import changes_between as changes_between
 from planner.study.identity import in_one_line as in_one_line
 from planner.study.identity import measured_of as measured_of
 from planner.study.learned import Learned as Learned
+from planner.study.like import like_server as like_server
+from planner.study.like import refuse_earlier as refuse_earlier
+from planner.study.like import study_like as study_like
+from planner.study.like import with_traffic as with_traffic
 from planner.study.loading import FoundStudy as FoundStudy
 from planner.study.loading import continued as continued
 from planner.study.loading import load as load

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "beside": ["alike_words", "other_loads_words", "price_between", "price_words", "risk_words"],
-        "blocks": ["LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds"],
+        "blocks": ["Blocks", "EQUAL", "LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds", "level_for", "undecided"],
         "capacities": ["LaunchCapacity", "answers", "capacity_of", "start_of"],
         "durations": ["EngineTime", "engine_s", "engine_time", "wall_s"],
         "finals": [

@@ -3,9 +3,13 @@ from planner.trials.beside import other_loads_words as other_loads_words
 from planner.trials.beside import price_between as price_between
 from planner.trials.beside import price_words as price_words
 from planner.trials.beside import risk_words as risk_words
+from planner.trials.blocks import Blocks as Blocks
+from planner.trials.blocks import EQUAL as EQUAL
 from planner.trials.blocks import LEAST_ROUNDS as LEAST_ROUNDS
 from planner.trials.blocks import MOST_ROUNDS as MOST_ROUNDS
 from planner.trials.blocks import least_rounds as least_rounds
+from planner.trials.blocks import level_for as level_for
+from planner.trials.blocks import undecided as undecided
 from planner.trials.capacities import LaunchCapacity as LaunchCapacity
 from planner.trials.capacities import answers as answers
 from planner.trials.capacities import capacity_of as capacity_of

@@ -112,20 +112,23 @@ def _against(problem: Problem, best: Trial, default: Trial | None) -> str:
     if default is None or default.value is None:
         return f"{problem.default_words}: {outcome_text(problem, default) if default else 'not tried'}"
     if default.number == best.number:
-        near = "" if problem.default_is_engines else "settings nearest to the "
-        return f"the {near}engine's defaults are the best that was measured: keep them"
+        return f"{_defaults(problem)} are the best that was measured: keep them"
     text = f"{problem.default_words}: {problem.objective.format(default.value)}"
     text = f"{text}; the best is {gain(problem, best, default):+.1%}"
     return f"{text} (as seen in the search, not measured again)"
+
+
+def _defaults(problem: Problem) -> str:
+    """What is kept where nothing is better, in words."""
+    words = "the baseline's settings" if problem.has_baseline else "the engine's defaults"
+    return words if problem.default_is_engines else f"the settings nearest to {words}"
 
 
 def _of_finals(problem: Problem, finals: Finals, winner: Finalist) -> str:
     """The study's answer in one sentence."""
     objective = problem.objective
     if finals.keeps_default:
-        near = (
-            "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
-        )
+        near = _defaults(problem)
         gain_words = f"no larger {objective.name} kept the limits" if objective.is_known else "no significant gain"
         keep = f"{gain_words} over {near}: keep them"
         rivals = [(f.gain.value, f.trial.number, f.gain) for f in finals.finalists if f.is_acceptable and f.gain]

@@ -70,7 +70,7 @@ def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
     if default is None or default.value is None or trial.value is None or default.number == trial.number:
         return ""
     words = problem.objective.format(default.value)
-    return f" (engine defaults: {words}, {gain(problem, trial, default):+.1%})"
+    return f" ({problem.default_words}: {words}, {gain(problem, trial, default):+.1%})"
 
 
 def _price(problem: Problem, trial: Trial, default: Trial | None) -> str:

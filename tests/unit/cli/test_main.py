@@ -317,6 +317,7 @@ def test_a_study_is_reported_as_a_page(run: Run, study: Path) -> None:
     [
         ("report {study} --html -o none/x --simulated --storage sqlite://", "--output none/x: no such folder"),
         ("report {study} --html --jsonl", "--html, --json and --jsonl: one at a time"),
+        ("report {study} --no-script", "--no-script is about the page: add --html"),
         ("tune {study} --replay none.jsonl", "none.jsonl: cannot be read"),
         ("tune {study} --replay {study}", "study.yaml:1: is not JSON"),
         ("tune {study} --replay x --backend docker", "--replay launches nothing: leave out --backend"),
