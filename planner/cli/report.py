@@ -12,6 +12,7 @@ from planner.cli.completion import metrics
 from planner.cli.options import (
     OUTPUT,
     TRIALS,
+    AllOption,
     JsonOption,
     ObjectiveOption,
     OutputOption,
@@ -38,6 +39,7 @@ def report(
             rich_help_panel=TRIALS,
         ),
     ] = None,
+    show_all: AllOption = False,
     slo: SloOption = None,
     objective: ObjectiveOption = None,
     simulated: SimulatedOption = False,
@@ -74,6 +76,8 @@ def report(
 
     if sum((html, jsonl, as_json)) > 1:
         raise InputError("--html, --json and --jsonl: one at a time")
+    if show_all and (pareto is not None or html or jsonl or as_json):
+        raise InputError("--all is about the tables of the terminal: leave out --pareto, --html, --json and --jsonl")
     if no_script and not html:
         raise InputError("--no-script is about the page: add --html")
     spec, folder = load(study)
@@ -92,7 +96,7 @@ def report(
         elif as_json:
             typer.echo(report_document(spec, folder, simulated, storage, metrics))
         else:
-            print_report(spec, folder, simulated, storage, metrics)
+            print_report(spec, folder, simulated, storage, metrics, is_whole=show_all)
 
 
 def _page(

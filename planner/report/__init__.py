@@ -17,10 +17,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "log.view": ["event_text", "log_view"],
         "notify": ["Event", "Notified", "Receiver", "notified", "receiver_of"],
         "plan": ["infeasible_words", "nothing_words"],
-        "stored": ["print_report", "report_document", "report_lines", "report_page"],
+        "stored": ["print_report", "report_document", "report_lines", "report_page", "where_words"],
         "trial_table": ["trials_table"],
         "verdict": ["judged"],
-        "view": ["conclusion", "plan_view", "result_tables"],
+        "view": ["conclusion", "in_short", "plan_view", "result_tables"],
         "watch_server": ["run_watch"],
     },
 )

@@ -22,9 +22,11 @@ from planner.report.stored import print_report as print_report
 from planner.report.stored import report_document as report_document
 from planner.report.stored import report_lines as report_lines
 from planner.report.stored import report_page as report_page
+from planner.report.stored import where_words as where_words
 from planner.report.trial_table import trials_table as trials_table
 from planner.report.verdict import judged as judged
 from planner.report.view import conclusion as conclusion
+from planner.report.view import in_short as in_short
 from planner.report.view import plan_view as plan_view
 from planner.report.view import result_tables as result_tables
 from planner.report.watch_server import run_watch as run_watch

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "plan": ["Hosts", "Plan", "choose_backend", "make_plan", "plan_replay"],
         "replay": ["BACKEND"],
         "search.claims": ["shown"],
+        "search.earlier": ["taught_by"],
         "search.stored": ["stored_trials"],
         "search.watched": ["Left", "UnderWay", "WatchedStudy"],
         "search.stopping": ["until_of"],

@@ -17,6 +17,7 @@ from planner.tuning.plan import make_plan as make_plan
 from planner.tuning.plan import plan_replay as plan_replay
 from planner.tuning.replay import BACKEND as BACKEND
 from planner.tuning.search.claims import shown as shown
+from planner.tuning.search.earlier import taught_by as taught_by
 from planner.tuning.search.stored import stored_trials as stored_trials
 from planner.tuning.search.watched import Left as Left
 from planner.tuning.search.watched import UnderWay as UnderWay

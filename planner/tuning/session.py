@@ -124,7 +124,7 @@ def tune_study(
     with (
         nullcontext() if is_shared(storage) else workspace.locked(),
         recorded(plan, observer) as observer,
-        storage_kept(),
+        storage_kept(storage or workspace.default_storage),
     ):
         search = Search.open(plan.forecast, storage or workspace.default_storage)
         interrupted = False
@@ -162,6 +162,7 @@ def _search_and_finals(
     gate: Callable[[], None],
 ) -> None:
     problem, target = plan.problem, plan.target
+    search.start_from(plan.taught)
     search.until, clock = plan.until, plan.clock(search.trials())
     with observer.watching(plan, searched(search.trials()), target, plan.num_finals) as watcher:
         executor = make_executor(watcher)

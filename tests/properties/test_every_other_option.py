@@ -55,6 +55,7 @@ OPTIONS: dict[str, Table] = {
         **DESCRIBED,
         "folder": (MODEL, f"{MODEL} mine"),
         **_after(MODEL, name="--name mine", workload="--workload code", slo="--slo ttft_p95=2s"),
+        **_after(MODEL, like="--like URL --for 100ms --workload chat", duration="--for 3s"),
     },
     "candidates": {
         "study": ("named", "other"),
@@ -99,7 +100,7 @@ OPTIONS: dict[str, Table] = {
             "named --simulated",
             pareto="--pareto ttft_p95,tpot_p95", storage="--storage sqlite:///other.db", html="--html",
             jsonl="--jsonl", as_json="--json", output="-o answer.txt", slo="--slo ttft_p95=1ms",
-            objective="--objective tpot_p50",
+            objective="--objective tpot_p50", show_all="--all",
         ),
     },
     "export": {
@@ -130,7 +131,8 @@ OPTIONS: dict[str, Table] = {
         "script": ("run.sh", "other.sh"),
         **_after(
             "run.sh", study="--study other", storage="--storage sqlite:///other.db", repeats="--repeats 4",
-            tolerance="--tolerance 0.1",
+            tolerance="--tolerance 0.1", soak="--soak 30min",
+            against="--against vllm/vllm-openai:v0.33.0",
         ),
         **_after("run.sh", quiet="--quiet", as_json="--json", output="-o answer.txt"),
     },
@@ -302,6 +304,8 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(planner.service, "run_guard", told("guard"))
     monkeypatch.setattr(planner.service, "verify_script", told("verify"))
+    monkeypatch.setattr(planner.service, "soak_script", told("soak"))
+    monkeypatch.setattr(planner.service, "verify_against", told("against"))
     monkeypatch.setattr(planner.report, "run_watch", told("watch"))
     monkeypatch.setattr(planner.simulated, "serve_simulated", told("simulate"))
 

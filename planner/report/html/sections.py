@@ -24,7 +24,7 @@ from planner.report.html.load_section import load_section
 from planner.report.html.page import Log, Page, PageFigure, Row, Section, Table, table
 from planner.report.html.plots import Axis, PlotPoint, Series, intervals, scatter
 from planner.report.html.settings_section import settings_section
-from planner.report.verdict import Verdict, banners, gain_words, interval, judged
+from planner.report.verdict import Verdict, banners, gain_words, judged
 from planner.study import Forecast, Problem
 from planner.trials import (
     ABOUT_NOTE,
@@ -32,10 +32,13 @@ from planner.trials import (
     Rerun,
     Trial,
     all_metrics,
+    changed_words,
     default_trial,
     describe,
     engine_time,
+    export_command,
     front,
+    gain_interval,
     heading,
     legend,
     leveled,
@@ -87,7 +90,11 @@ def study_page(
 
 
 def _verdict(problem: Problem, verdict: Verdict) -> Section:
-    settings = [] if verdict.trial is None else [f"Settings: {describe(problem, verdict.trial.candidate)}"]
+    settings = []
+    if verdict.trial is not None:
+        command = f"{export_command(problem, verdict.trial)} (in the study's folder)"
+        settings = [f"Settings: {describe(problem, verdict.trial.candidate)}", changed_words(problem, verdict.trial)]
+        settings.append(f"run: {command}")
     further = [line for line in (verdict.against, *verdict.reasons, verdict.answers) if line is not None]
     words = tuple(sentence(line) for line in (*settings, *further))
     lead = sentence(verdict.sentence)
@@ -103,8 +110,8 @@ def _verdict(problem: Problem, verdict: Verdict) -> Section:
                     "" if seen is None else objective.format(seen),
                     objective.format(finalist.value) if finalist.values else "failed",
                     "" if gain is None else f"{gain.value:+.1%}",
-                    "" if gain is None else interval(objective, gain),
-                    finalist.broken or ("engine defaults" if finalist.trial.candidate == problem.default else ""),
+                    "" if gain is None else gain_interval(objective, gain),
+                    finalist.broken or (problem.default_words if finalist.trial.candidate == problem.default else ""),
                 ),
                 "best" if finalist is verdict.finals.winner else "" if finalist.is_acceptable else "weak",
             )

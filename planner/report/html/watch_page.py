@@ -12,10 +12,20 @@ from planner.report.findings import launches
 from planner.report.html.labels import marked_value, objective_axis, percent
 from planner.report.html.page import Log, PageFigure, Row, Section, Table, environment, table
 from planner.report.html.plots import Axis, PlotPoint, Series, scatter
-from planner.report.verdict import banners, gain_words, interval
+from planner.report.verdict import banners, gain_words
 from planner.report.watch.sight import Sight
 from planner.report.watch.state import CANNOT_SAY
-from planner.trials import Finals, Trial, default_trial, describe, gain, judge_finals, launch_noise, outcome_text
+from planner.trials import (
+    Finals,
+    Trial,
+    default_trial,
+    describe,
+    gain,
+    gain_interval,
+    judge_finals,
+    launch_noise,
+    outcome_text,
+)
 from planner.units import format_duration, format_gib, format_ms
 
 EVERY_S = 2
@@ -111,7 +121,7 @@ def _final_tile(sight: Sight, finals: Finals) -> Tile:
     winner, sure = finals.winner, "" if finals.is_over else "; not sure yet"
     if finals.keeps_default or winner.gain is None:
         return Tile("Finals", f"trial {winner.trial.number}", f"no significant gain over the defaults{sure}")
-    ends = interval(sight.problem.objective, winner.gain)
+    ends = gain_interval(sight.problem.objective, winner.gain)
     return Tile("Finals", f"{winner.gain.value:+.1%}", f"trial {winner.trial.number} over the defaults, {ends}{sure}")
 
 

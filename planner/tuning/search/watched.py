@@ -49,7 +49,8 @@ class WatchedStudy:
 
     def __init__(self, problem: Problem, workspace: Workspace, storage: str | None) -> None:
         self._problem, self._workspace = problem, workspace
-        self._store = StudyStore(problem, storage or workspace.default_storage, creates=False)
+        self._storage = storage or workspace.default_storage
+        self._store = StudyStore(problem, self._storage, creates=False)
         self._outlooks = Outlooks()
 
     @property
@@ -59,12 +60,12 @@ class WatchedStudy:
 
     def trials(self) -> list[Trial]:
         """Finished trials, oldest first. Raises InputError for a damaged record."""
-        with storage_kept():
+        with storage_kept(self._storage):
             return self._store.trials()
 
     def under_way(self) -> list[UnderWay]:
         """Launches that were begun and not told, oldest first; a killed planner leaves some."""
-        with storage_kept():
+        with storage_kept(self._storage):
             asked = self._store.asked()
             alive = {frozen.number for frozen in self._store.taken(asked)}
         return [
