@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -50,6 +51,30 @@ class EngineTelemetry:
     kv_cache_tokens: int | None = None
 
 
+LONGEST_ROW = 1 << 14
+"""Most characters of a sample's row; the parser takes quadratic time for rows of many labels. vLLM's have some 400."""
+MOST_DIGITS = 15
+MOST = float(1 << 53)
+"""Largest figure: of greater ones not every integer is a float any more, and no counter of an engine gets there."""
+
+
+def _families(text: str) -> Iterator[Metric]:
+    """The page's families of samples. Raises ValueError for a row that is too long, and for what is no page."""
+    if (longest := max(map(len, text.splitlines()), default=0)) > LONGEST_ROW:
+        raise ValueError(f"a row of {longest} characters; at most {LONGEST_ROW} are read")
+    try:
+        yield from text_string_to_metric_families(text)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # the parser, at other text
+        raise ValueError(str(error)) from None
+
+
+def _possible(name: str, value: float) -> float:
+    """The figure. Raises ValueError if it is negative, too large, infinite or no number: no engine counts so."""
+    if not 0 <= value <= MOST:
+        raise ValueError(f"{name} {value:g} cannot be")
+    return value
+
+
 def parse_telemetry(text: str) -> EngineTelemetry:
     """Read a /metrics page. Raises ValueError if the text is not one."""
     try:
@@ -67,14 +92,15 @@ def parse_telemetry(text: str) -> EngineTelemetry:
 def _telemetry(text: str) -> EngineTelemetry:
     samples: dict[str, list[float]] = {}
     caches: list[dict[str, str]] = []
-    for family in text_string_to_metric_families(text):
+    for family in _families(text):
         for sample in family.samples:
             samples.setdefault(sample.name, []).append(sample.value)
             if sample.name == CACHE_CONFIG:
                 caches.append(sample.labels)
 
     def found(field: str) -> list[float]:
-        return next((samples[name] for name in NAMES[field] if name in samples), [])
+        name = next((name for name in NAMES[field] if name in samples), None)
+        return [] if name is None else [_possible(name, value) for value in samples[name]]
 
     def total(field: str) -> int | None:
         values = found(field)
@@ -109,11 +135,12 @@ def difference(before: EngineTelemetry, after: EngineTelemetry) -> EngineTelemet
 
 
 def cache_config(text: str) -> dict[str, str]:
-    """The labels of a page's KV cache configuration that are set; those of the first engine of several."""
-    for family in text_string_to_metric_families("".join(_CACHE_ROWS.findall(text))):
-        for sample in family.samples:
-            return {name: value for name, value in sample.labels.items() if value != "None"}
-    return {}
+    """The labels of a page's KV cache configuration that are set; of several engines the first's, of no page none."""
+    try:
+        samples = [sample for family in _families("".join(_CACHE_ROWS.findall(text))) for sample in family.samples]
+    except ValueError:
+        return {}
+    return {name: value for name, value in samples[0].labels.items() if value != "None"} if samples else {}
 
 
 _CACHE_ROWS = re.compile(rf"^{CACHE_CONFIG}\{{.*\n?", re.MULTILINE)
@@ -135,7 +162,8 @@ def _cache_size(caches: list[dict[str, str]]) -> tuple[int | None, int | None, i
 
 
 def _largest(labels: Iterable[str | None]) -> int | None:
-    return max((int(label) for label in labels if label is not None and label.isdecimal()), default=None)
+    sizes = (int(label) for label in labels if label is not None and label.isdecimal() and len(label) <= MOST_DIGITS)
+    return max(sizes, default=None)
 
 
 _ENGINE = re.compile(r'[{,]engine="([^"]*)"')
@@ -177,8 +205,14 @@ _GAUGE_LINES = {
 
 
 def read_gauges(text: str) -> dict[str, float]:
-    """Values of GAUGES, without parsing the whole page: called often, it must not delay the load generator."""
-    read = {field: [float(value) for value in pattern.findall(text)] for field, pattern in _GAUGE_LINES.items()}
+    """Values of GAUGES, without parsing the whole page: called often, it must not delay the load generator.
+
+    Raises ValueError for a figure that cannot be.
+    """
+    read = {
+        field: [_possible(field, float(value)) for value in pattern.findall(text)]
+        for field, pattern in _GAUGE_LINES.items()
+    }
     return {
         field: max(values) if field == "kv_cache_usage_fraction" else sum(values)
         for field, values in read.items()
@@ -199,7 +233,7 @@ def read_ttft(text: str) -> dict[float, float]:
     buckets: dict[float, float] = {}
     for labels, count in _TTFT_BUCKET.findall(text):  # one histogram per engine of a data parallel server
         if bound := _BOUND.search(labels):
-            buckets[float(bound[1])] = buckets.get(float(bound[1]), 0.0) + float(count)
+            buckets[float(bound[1])] = buckets.get(float(bound[1]), 0.0) + _possible("TTFT", float(count))
     return buckets
 
 
@@ -249,9 +283,12 @@ class Histogram:
 
 
 def read_histograms(text: str, names: Collection[str]) -> dict[str, Histogram | None]:
-    """The histograms of these names, summed over the engines of a data parallel server; None for those not there."""
+    """The histograms of these names, summed over the engines of a data parallel server; None for those not there.
+
+    Raises ValueError if the text is no page of metrics, or a figure cannot be.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in names}
-    for family in text_string_to_metric_families(text):
+    for family in _families(text):
         if family.name in samples:
             samples[family.name] += family.samples
     return {name: _histogram(name, several) for name, several in samples.items()}
@@ -263,10 +300,12 @@ def _histogram(name: str, samples: Iterable[Sample]) -> Histogram | None:
     for sample in samples:
         kind = sample.name.removeprefix(name)
         if kind == "_bucket":
-            bound = float(sample.labels["le"])
-            buckets[bound] = buckets.get(bound, 0.0) + sample.value
+            bound = float(sample.labels.get("le", "nan"))
+            if math.isnan(bound):
+                raise ValueError(f"{sample.name}: a bucket without a bound")
+            buckets[bound] = buckets.get(bound, 0.0) + _possible(sample.name, sample.value)
         elif kind in sums:
-            sums[kind] += sample.value
-    if not buckets or not all(math.isfinite(one) for one in sums.values()):
+            sums[kind] += _possible(sample.name, sample.value)
+    if not buckets:
         return None
     return Histogram(buckets, sums["_sum"], sums["_count"])

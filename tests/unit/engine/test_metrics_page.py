@@ -16,9 +16,11 @@ from planner.engine.metrics_page import (
     COUNTERS,
     NAMES,
     EngineTelemetry,
+    cache_config,
     difference,
     parse_telemetry,
     read_gauges,
+    read_histograms,
     read_ttft,
     ttft_quantile,
 )
@@ -263,3 +265,38 @@ def test_a_quantile_is_of_what_came_between_and_in_a_line_over_its_bucket() -> N
     assert ttft_quantile(before, after, 0.5) == pytest.approx(0.55)
     assert ttft_quantile({}, {0.1: 0.0, float("inf"): 5.0}, 0.95) == 0.1, "the last bound that is known"
     assert ttft_quantile({}, {}, 0.95) is None
+
+
+GAUGE = 'vllm:num_requests_running{engine="0"} '
+BUCKETS = 'vllm:x_bucket{le="1"} 1\nvllm:x_count 1\nvllm:x_sum 1\n'
+
+
+@pytest.mark.parametrize("figure", ["-5", "NaN", "+Inf", "-Inf", "1e308", "99999999999999999999"])
+def test_a_figure_that_cannot_be_is_refused_wherever_it_is_read(figure: str) -> None:
+    for read in (parse_telemetry, read_gauges):
+        with pytest.raises(ValueError, match="cannot be"):
+            read(f"{GAUGE}{figure}\n")
+    with pytest.raises(ValueError, match="cannot be"):
+        read_ttft(f'vllm:time_to_first_token_seconds_bucket{{le="0.1"}} {figure}\n')
+    with pytest.raises(ValueError, match="cannot be"):
+        read_histograms(f"# TYPE vllm:x histogram\n{BUCKETS.replace('_sum 1', f'_sum {figure}')}", ["vllm:x"])
+
+
+def test_a_page_of_one_long_row_is_refused_before_it_is_parsed() -> None:
+    labels = ",".join(f'l{i}="x"' for i in range(20_000))
+    for read in (parse_telemetry, lambda text: read_histograms(text, [])):
+        with pytest.raises(ValueError, match=r"a row of .* characters; at most 16384 are read"):
+            read(f"a{{{labels}}} 1\n")
+
+
+@pytest.mark.parametrize("page", ["<html>", '{"a": 1}', "a{b", "\0", 'vllm:cache_config_info{a="'])
+def test_what_is_no_page_is_a_value_error_or_no_configuration(page: str) -> None:
+    assert cache_config(f"vllm:cache_config_info{{{page}\n") == {}
+    with pytest.raises(ValueError, match=r"\w"):
+        read_histograms(page, ["vllm:x"])
+
+
+def test_a_bucket_without_a_bound_and_blocks_of_many_digits_are_no_figures() -> None:
+    with pytest.raises(ValueError, match="without a bound"):
+        read_histograms("# TYPE vllm:x histogram\nvllm:x_bucket 1\nvllm:x_count 1\nvllm:x_sum 1\n", ["vllm:x"])
+    assert parse_telemetry(f'vllm:cache_config_info{{num_gpu_blocks="{"9" * 30}"}} 1\n').num_gpu_blocks is None
