@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "locks": ["held", "holder"],
+        "locks": ["held", "holder", "is_held"],
         "mistakes": ["explained", "matching"],
         "reading": ["LINE_BYTES", "PROMPTS_BYTES", "YAML_BYTES", "open_without_waiting", "read_bytes", "read_text"],
         "redaction": [

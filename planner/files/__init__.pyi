@@ -1,5 +1,6 @@
 from planner.files.locks import held as held
 from planner.files.locks import holder as holder
+from planner.files.locks import is_held as is_held
 from planner.files.mistakes import explained as explained
 from planner.files.mistakes import matching as matching
 from planner.files.reading import LINE_BYTES as LINE_BYTES

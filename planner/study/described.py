@@ -39,8 +39,10 @@ USUAL_INTERCONNECT: Interconnect = "pcie"
 def described_study(source: StudySource, given: EngineConfig, question: Question = AS_IT_IS) -> StudySpec:
     """A study without a YAML file: the space for this card and version, and a workload cut to the context."""
     model, gpu = source.model, source.gpu
-    if model is None or gpu is None:
-        raise InputError("--model and --gpu go together: both are needed without a study.yaml")
+    if model is None:
+        raise InputError(f"--gpu {gpu}: --model and --gpu go together; name the model too (planner models)")
+    if gpu is None:
+        raise InputError(f"--model {model}: --model and --gpu go together; name the card too (planner gpus)")
     spec = load_model(model)
     card = find_gpu(gpu)
     version = asked_version(source.version)

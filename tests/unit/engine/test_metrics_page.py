@@ -16,11 +16,11 @@ from planner.engine.metrics_page import (
     COUNTERS,
     NAMES,
     EngineTelemetry,
+    MetricsPage,
     cache_config,
     difference,
     parse_telemetry,
     read_gauges,
-    read_histograms,
     read_ttft,
     ttft_quantile,
 )
@@ -152,6 +152,19 @@ def test_an_empty_page_says_nothing_and_another_page_is_refused() -> None:
         parse_telemetry("<!DOCTYPE html><html>no metrics here</html>\n")
 
 
+def test_drafts_are_counted_in_the_window() -> None:
+    def page_of(drafted: int, accepted: int) -> EngineTelemetry:
+        return parse_telemetry(
+            f'vllm:spec_decode_num_draft_tokens_total{{engine="0",model_name="m"}} {drafted}.0\n'
+            f'vllm:spec_decode_num_accepted_tokens_total{{engine="0",model_name="m"}} {accepted}.0\n'
+            f'vllm:spec_decode_num_accepted_tokens_per_pos_total{{engine="0",model_name="m",position="0"}} 9.0\n'
+        )
+
+    window = difference(page_of(100, 40), page_of(500, 240))
+    assert (window.draft_tokens, window.accepted_tokens) == (400, 200)
+    assert parse_telemetry("").draft_tokens is None
+
+
 def test_the_tables_name_fields() -> None:
     fields = set(EngineTelemetry.__slots__)
     assert set(NAMES) <= fields
@@ -255,7 +268,7 @@ def test_idle_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_quantile_of_real_times_to_first_token() -> None:
     """Of 50 requests 42 were within 0.5 s and all within 0.75 s: the 47.5th lies between."""
-    buckets = read_ttft(REAL_PAGE.read_text("utf-8"))
+    buckets = read_ttft(MetricsPage(REAL_PAGE.read_text("utf-8")))
     assert ttft_quantile({}, buckets, 0.95) == pytest.approx(0.5 + 0.25 * 5.5 / 8)
     assert ttft_quantile(buckets, buckets, 0.95) is None, "no request between two readings"
 
@@ -267,6 +280,20 @@ def test_a_quantile_is_of_what_came_between_and_in_a_line_over_its_bucket() -> N
     assert ttft_quantile({}, {}, 0.95) is None
 
 
+def test_a_page_is_parsed_once_and_asked_for_values_and_histograms() -> None:
+    page = MetricsPage(
+        'a_total{engine="0"} 2\na_total{engine="1"} 3\nb NaN\n# TYPE h histogram\nh_bucket 7\n'
+        'h_bucket{le="1"} 1\nh_bucket{le="+Inf"} 4\nh_sum 8\nh_count 4\n'
+    )
+    assert (page.value("a_total"), page.value("b"), page.value("c")) == (5.0, None, None)
+    found = page.histograms(("h", "i"))
+    assert found["i"] is None
+    assert found["h"] is not None
+    assert (found["h"].buckets, found["h"].total, found["h"].count) == ({1.0: 1.0, float("inf"): 4.0}, 8.0, 4.0)
+    with pytest.raises(ValueError, match="is no page of metrics"):
+        MetricsPage("a{")
+
+
 GAUGE = 'vllm:num_requests_running{engine="0"} '
 BUCKETS = 'vllm:x_bucket{le="1"} 1\nvllm:x_count 1\nvllm:x_sum 1\n'
 
@@ -276,27 +303,21 @@ def test_a_figure_that_cannot_be_is_refused_wherever_it_is_read(figure: str) -> 
     for read in (parse_telemetry, read_gauges):
         with pytest.raises(ValueError, match="cannot be"):
             read(f"{GAUGE}{figure}\n")
+    page = MetricsPage(f"# TYPE vllm:x histogram\n{BUCKETS.replace('_sum 1', f'_sum {figure}')}")
     with pytest.raises(ValueError, match="cannot be"):
-        read_ttft(f'vllm:time_to_first_token_seconds_bucket{{le="0.1"}} {figure}\n')
-    with pytest.raises(ValueError, match="cannot be"):
-        read_histograms(f"# TYPE vllm:x histogram\n{BUCKETS.replace('_sum 1', f'_sum {figure}')}", ["vllm:x"])
+        page.histograms(["vllm:x"])
 
 
 def test_a_page_of_one_long_row_is_refused_before_it_is_parsed() -> None:
     labels = ",".join(f'l{i}="x"' for i in range(20_000))
-    for read in (parse_telemetry, lambda text: read_histograms(text, [])):
-        with pytest.raises(ValueError, match=r"a row of .* characters; at most 16384 are read"):
-            read(f"a{{{labels}}} 1\n")
+    with pytest.raises(ValueError, match=r"a row of .* characters; at most 16384 are read"):
+        parse_telemetry(f"a{{{labels}}} 1\n")
 
 
-@pytest.mark.parametrize("page", ["<html>", '{"a": 1}', "a{b", "\0", 'vllm:cache_config_info{a="'])
-def test_what_is_no_page_is_a_value_error_or_no_configuration(page: str) -> None:
+@pytest.mark.parametrize("page", ["<html>", '{"a": 1}', "a{b", 'vllm:cache_config_info{a="'])
+def test_what_is_no_page_has_no_configuration(page: str) -> None:
     assert cache_config(f"vllm:cache_config_info{{{page}\n") == {}
-    with pytest.raises(ValueError, match=r"\w"):
-        read_histograms(page, ["vllm:x"])
 
 
-def test_a_bucket_without_a_bound_and_blocks_of_many_digits_are_no_figures() -> None:
-    with pytest.raises(ValueError, match="without a bound"):
-        read_histograms("# TYPE vllm:x histogram\nvllm:x_bucket 1\nvllm:x_count 1\nvllm:x_sum 1\n", ["vllm:x"])
+def test_blocks_of_many_digits_are_no_figure() -> None:
     assert parse_telemetry(f'vllm:cache_config_info{{num_gpu_blocks="{"9" * 30}"}} 1\n').num_gpu_blocks is None

@@ -118,3 +118,24 @@ def test_a_study_that_could_not_start_is_written_and_says_so(run: Run) -> None:
     assert (code, err, out.count("\n")) == (0, "", 4)
     assert "\nno combination can start: " in out
     assert "\nwhat would start (settings stand under engine.settings): max_model_len 40960 -> " in out
+
+
+def test_vllms_flags_stand_under_its_settings(run: Run) -> None:
+    assert run(f"{LINE} --max-model-len 16k --kv-cache-dtype fp8 --reasoning-parser qwen3")[0] == 0
+    engine = load_study(Path("mine")).engine
+    assert (engine.settings.max_model_len, engine.settings.kv_cache_dtype) == (16_000, "fp8")
+    assert engine.extra_args == ["--reasoning-parser", "qwen3"]
+
+
+def test_a_pasted_line_gives_the_model_and_the_flags(run: Run) -> None:
+    assert run("init mine --gpu H200 'vllm serve Qwen/Qwen3-8B --max-num-seqs 64 -tp 2'")[0] == 0
+    spec = load_study(Path("mine"))
+    assert (spec.models["model"].path, spec.engine.settings.max_num_seqs) == ("Qwen/Qwen3-8B", 64)
+    assert spec.hardware.num_gpus == 2
+
+
+def test_a_flag_that_vllm_does_not_know_is_refused(run: Run) -> None:
+    code, out, err = run(f"{LINE} --max-model-length 16k")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--max-model-len" in err
+    assert not Path("mine").exists()

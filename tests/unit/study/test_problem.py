@@ -38,6 +38,8 @@ def test_the_studys_settings_win_over_the_spaces(make_problem: Make) -> None:
     [
         ({}, 4, Layout(1, 4)),
         ({"tensor_parallel_size": 2}, 4, Layout(1, 2)),
+        ({"data_parallel_size": 4}, 4, Layout(1, 1)),
+        ({"data_parallel_size": 2}, 4, Layout(1, 2)),
         ({"pipeline_parallel_size": 2}, 4, Layout(1, 2, 2)),
     ],
 )
