@@ -129,8 +129,8 @@ def tune(
     """
     from planner.doctor import check_before_launch
     from planner.launch import with_version_here
-    from planner.report import TerminalSession, conclusion, plan_view, result_tables
-    from planner.service import write_exports
+    from planner.report import TerminalSession, in_short, plan_view, where_words
+    from planner.service import start_command, write_exports
     from planner.terminal import make_console
     from planner.trials import chosen_trial, default_trial
     from planner.tuning import (
@@ -171,9 +171,11 @@ def tune(
     if outcome.interrupted:
         raise KeyboardInterrupt
     found = outcome.trials
-    if not quiet:
-        console.print(*result_tables(problem, found), conclusion(outcome.forecast, found), sep="\n")
     write_exports(outcome.forecast, found, workspace)
+    if not quiet:
+        where = where_words(workspace.study_folder, workspace.simulated, storage)
+        command = start_command(problem, found, workspace, where)
+        console.print(in_short(outcome.forecast, found, command, f"planner report {where} --all"))
     return Tuned(
         study_name=spec.name,
         storage=storage or workspace.default_storage,
