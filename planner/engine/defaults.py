@@ -25,13 +25,16 @@ from planner.engine.kv_defaults import (
     resolve_kv_cache_dtype,
 )
 from planner.engine.speculation import Speculation, speculation_of
+from planner.engine.traits import NO_TRAITS, PLAIN, TRAITS, Compilation, EngineTraits, GraphMode
 from planner.engine.versions import (
     ASYNC_SCHEDULING_SINCE,
     ASYNC_WITH_NGRAM_SINCE,
     ASYNC_WITH_STAGES_SINCE,
     CHUNKED_PREFILL_FORCED_UNTIL,
+    COMPILATION_MODE_READ_SINCE,
     DEFAULTS_CUT_SINCE,
     FLASHINFER_ON_TURING_UNTIL,
+    FULL_GRAPHS_SINCE,
     GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE,
     HALF_FALLBACK_SINCE,
     HIGHER_UTILIZATION_SINCE,
@@ -44,6 +47,7 @@ from planner.engine.versions import (
     V1_DEFAULT_SINCE,
     V1_ON_TURING_SINCE,
     V1_ONLY_SINCE,
+    WHOLE_PROMPT_FITS_SINCE,
 )
 from planner.hardware import GpuSpec
 from planner.model import ModelSpec
@@ -53,8 +57,10 @@ Generation = Literal["V0", "V1"]
 
 USE_V1_ENV = "VLLM_USE_V1"
 """Environment variable that forces V0 ("0") if a version has both engines; it is kept among the settings."""
-LORA = "lora"
-"""Key of a `Lora` among the settings: flags that together are one value, and no setting of their own."""
+USE_V2_RUNNER_ENV = "VLLM_USE_V2_MODEL_RUNNER"
+"""Environment variable that forces the first model runner ("0") or the second ("1") of V1; kept among the settings."""
+SWITCHES = (USE_V1_ENV, USE_V2_RUNNER_ENV)
+"""Variables of 0 or 1 that decide which engine serves."""
 LONG_CONTEXT = 32768
 """Largest max_model_len, in tokens, at which V0 does not turn chunked prefill on by itself."""
 BIG_CARD_BYTES = 70 * GIB
@@ -96,8 +102,13 @@ class ResolvedEngine:
     optimization_level: IntColumn | None
     speculative_config: str | None
     num_gpu_blocks_override: IntColumn | None
+    disable_custom_all_reduce: BoolColumn = False
     lora: Lora | None = None
     """Room for LoRA adapters; None without them."""
+    compilation: Compilation = PLAIN
+    """What a compilation config says of CUDA graphs."""
+    forced_runner: int | None = None
+    """V1's model runner that the environment forces, 1 or 2; None if the release decides."""
 
     @property
     def world_size(self) -> int:
@@ -122,9 +133,25 @@ class ResolvedEngine:
         return self.cpu_offload_gb * GIB
 
     @property
+    def graphs(self) -> GraphMode | None:
+        """The kinds of CUDA graphs that were asked for; None: those of the release."""
+        has_kinds = self.generation == "V1" and self.version >= FULL_GRAPHS_SINCE
+        return self.compilation.graphs if has_kinds else None
+
+    @property
+    def has_graphs(self) -> BoolColumn:
+        """Whether CUDA graphs are captured at all."""
+        return columns.invert(self.enforce_eager) if self.graphs != "NONE" else False
+
+    @property
     def graphs_follow_max_num_seqs(self) -> bool:
         """Whether V1 of this version captures CUDA graphs only up to the size that max_num_seqs needs."""
         return self.version >= GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE
+
+    @property
+    def starts_whole_prompts(self) -> bool:
+        """Whether a prompt starts only if all of it fits the free KV cache; where not, its first chunk is enough."""
+        return self.generation == "V0" or self.version >= WHOLE_PROMPT_FITS_SINCE
 
     @property
     def has_v1_only(self) -> bool:
@@ -175,6 +202,7 @@ def generation_of(version: Version, gpu: GpuSpec, settings: Mapping[str, Any]) -
 def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version: Version) -> ResolvedEngine:
     """Fill in the settings that are not set. `settings` maps EngineConfig's field names to scalars or arrays."""
     generation = generation_of(version, gpu, settings)
+    traits: EngineTraits = settings.get(TRAITS, NO_TRAITS)
 
     def column(name: str, default: Any) -> Any:
         value = settings.get(name)
@@ -209,20 +237,30 @@ def resolve(settings: Mapping[str, Any], model: ModelSpec, gpu: GpuSpec, version
         swap_space=column("swap_space", 4.0 if generation == "V0" else 0.0),
         enable_chunked_prefill=chunked,
         enable_prefix_caching=prefix_caching(settings.get("enable_prefix_caching"), model, version, generation == "V1"),
-        enforce_eager=column("enforce_eager", False) | (column("optimization_level", 2) == 0),  # O0: no graphs either
+        enforce_eager=column("enforce_eager", False)
+        | (column("optimization_level", 2) == 0)  # O0: no graphs either
+        | (traits.compilation.is_eager and version >= COMPILATION_MODE_READ_SINCE),
         max_seq_len_to_capture=columns.minimum(column("max_seq_len_to_capture", 8192), max_model_len),
         kv_cache_memory_bytes=settings.get("kv_cache_memory_bytes"),
         num_scheduler_steps=column("num_scheduler_steps", 1),
         enable_expert_parallel=bool(settings.get("enable_expert_parallel")),
+        disable_custom_all_reduce=column("disable_custom_all_reduce", False),
         num_gpu_blocks_override=settings.get("num_gpu_blocks_override"),
         data_parallel_size=settings.get("data_parallel_size") or 1,
         cpu_offload_gb=column("cpu_offload_gb", 0.0),
-        max_cudagraph_capture_size=settings.get("max_cudagraph_capture_size"),
+        max_cudagraph_capture_size=column("max_cudagraph_capture_size", traits.compilation.largest),
         optimization_level=settings.get("optimization_level"),
         speculative_config=settings.get("speculative_config"),
-        lora=settings.get(LORA),
+        lora=traits.lora,
+        compilation=traits.compilation,
+        forced_runner=_forced_runner(settings),
         async_scheduling=column("async_scheduling", _is_async(settings, gpu, version)),
     )
+
+
+def _forced_runner(settings: Mapping[str, Any]) -> int | None:
+    text = settings.get(USE_V2_RUNNER_ENV)
+    return None if text is None else 1 + int(text)
 
 
 def _scheduler_defaults(

@@ -73,6 +73,9 @@ TOWER_LEFT_OUT_SINCE = Version("0.10.1")
 models measured at 0.24.0)."""
 CONFIG_FILE_LISTS_SINCE = Version("0.10.2")
 """A file for `--config` may hold lists; the wheel of 0.9.2 accepts none."""
+COMPILATION_MODE_READ_SINCE = Version("0.10.2")
+"""V1 follows a compilation config without compilation (config/__init__.py:VllmConfig.__post_init__; 0.8.5 compiles
+whatever it says, those between were not read)."""
 
 # 0.11
 V1_ONLY_SINCE = Version("0.11.0")
@@ -106,7 +109,7 @@ REJECTION_WITH_BONUS_SINCE = Version("0.11.2")
 """The first runner's profile run samples draft and bonus tokens together (v1/sample/rejection_sampler.py:forward, which
 takes twice the rows; 0.11.0 does not)."""
 
-# 0.12 to 0.18
+# 0.12 to 0.19
 WIDE_GROUPS_SINCE = Version("0.12.0")
 """Groups of KV cache layers are as wide as the commonest kind if that has less than 1.25 times the layers of the rarest
 one (v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size; 0.11.2 never does)."""
@@ -148,6 +151,9 @@ ASYNC_WITH_STAGES_SINCE = Version("0.16.0")
 read)."""
 TRITON_TOP_K_SINCE = Version("0.16.0")
 """Top-k and top-p run in a Triton kernel instead of torch's sort (v1/sample/ops/topk_topp_triton.py)."""
+RUNNER_CHOSEN_SINCE = Version("0.16.0")
+"""VLLM_USE_V2_MODEL_RUNNER chooses the model runner (v1/worker/gpu_worker.py; before 0.22 the second serves only where
+it is asked for; releases before 0.16 were not read)."""
 FLASHINFER_SPARSE_MLA_SINCE = Version("0.17.0")
 """On compute capability 10.x sparse attention with an fp8 KV cache runs on FlashInfer, which stores plain fp8
 (platforms/cuda.py:_get_backend_priorities)."""
@@ -166,6 +172,9 @@ FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
 """Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
 FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
 
+WHOLE_PROMPT_FITS_SINCE = Version("0.19.0")
+"""V1 starts a prompt only if all of it fits the free KV cache, not its first chunk alone (config/scheduler.py:
+scheduler_reserve_full_isl, on by default; vLLM's pull request 37307)."""
 
 # 0.20 to 0.22
 KV_SIZE_BY_REQUESTS_SINCE = Version("0.20.1")
@@ -235,6 +244,9 @@ between were not read)."""
 OFFLOAD_ON_SECOND_RUNNER_SINCE = Version("0.28.0")
 """Model runner V2 offloads weights; before, cpu_offload_gb does nothing there (0.28.0 v1/worker/gpu/model_runner.py has
 an offloader, 0.27.1 has none)."""
+UNEVEN_EXPERT_BLOCKS_SINCE = Version("0.28.1")
+"""FP8 experts whose width on a rank is no whole number of blocks may start: 0.30.0 refines their scales
+(layers/quantization/fp8.py: weight_scale_refine), 0.28.0 and before refuse them; 0.29 was not read."""
 GRAPHS_OF_DRAFT_BATCHES_SINCE = Version("0.29.0")
 """The captured sizes include those of 1, 2, 4, 8 ... requests that decode with their drafts (config/vllm.py:
 _set_cudagraph_sizes; 0.28.0 does not)."""
@@ -245,6 +257,18 @@ SECOND_RUNNER_GRAPHS_SINCE = Version("0.29.0")
 0.28.0 returns 0)."""
 SECOND_RUNNER_STAGED_EAGLE_SINCE = Version("0.30.0")
 """Model runner V2 serves EAGLE-3 with pipeline stages (config/vllm.py:_get_v2_model_runner_unsupported_features)."""
+OWN_MTP_SINCE = {
+    **dict.fromkeys(("deepseek_v3", "mimo", "glm4_moe", "ernie4_5_moe", "qwen3_next"), Version("0.7.0")),
+    **dict.fromkeys(("deepseek_v32", "longcat_flash"), Version("0.11.0")),
+    "exaone_moe": Version("0.14.0"),
+    **dict.fromkeys(("glm_moe_dsa", "glm4_moe_lite", "glm_ocr", "step3p5"), Version("0.15.0")),
+    **dict.fromkeys(("nemotron_h", "qwen3_5", "qwen3_5_moe"), Version("0.17.0")),
+    **dict.fromkeys(("deepseek_v4", "exaone4_5", "hy_v3"), Version("0.19.0")),
+    **dict.fromkeys(("mimo_v2", "mimo_v2_flash"), Version("0.21.0")),
+    "minimax_m3": Version("0.23.0"),
+}
+"""Model types with a class for multi-token prediction (config/speculative.py:hf_config_override of 17 releases from
+0.10.2 to 0.33.0). The earliest release in which it may be: one that was read has none in the release before."""
 DRAFTS_ON_SECOND_RUNNER_SINCE = {
     "dflash": SECOND_RUNNER_FOR_QUANTISED_SINCE, "dflash2": SECOND_RUNNER_FOR_QUANTISED_SINCE,
     "dspark": SECOND_RUNNER_FOR_DENSE_SINCE,

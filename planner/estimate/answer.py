@@ -16,7 +16,7 @@ from packaging.version import Version
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint
 from planner.engine import (
-    LORA,
+    TRAITS,
     ResolvedEngine,
     Unmodelled,
     VllmFlags,
@@ -155,11 +155,7 @@ class Setup:
 
     def deployment(self, changes: Mapping[str, Any] | None = None) -> Deployment:
         """The deployment with `changes` applied. A value may be an array, one entry per candidate; None: not passed."""
-        settings = {**self.settings, **(changes or {})}
-        if self.flags.lora is not None:
-            settings[LORA] = self.flags.lora
-        if self.flags.is_eager:
-            settings["enforce_eager"] = True
+        settings = {**self.settings, **(changes or {}), TRAITS: self.flags.traits}
         model = loaded_model(self.model, self.flags, self.version)
         engine = resolve(settings, model, self.placement.gpu, self.version)
         return Deployment.of(model, self.placement, engine, self.instances, self.calibrations)

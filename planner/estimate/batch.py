@@ -6,13 +6,14 @@ are still answered.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
-from planner.engine import USE_V1_ENV, read_mapping, supported_version
+from planner.engine import SWITCHES, read_mapping, supported_version
 from planner.errors import InputError, PlannerError
 from planner.estimate.answer import Answer, Setup, unknown_flags
 from planner.files import LINE_BYTES
@@ -59,10 +60,23 @@ def answer_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
         if not text.removeprefix(BOM).strip():
             continue
         try:
-            document = answer(msgspec.json.decode(text.removeprefix(BOM)))
+            document = answer(_decoded(text.removeprefix(BOM)))
         except (ValueError, RecursionError) as error:
             document = {"id": None, "error": f"is not JSON: {error}"}
         yield msgspec.json.encode(document).decode()
+
+
+def _decoded(text: bytes) -> Any:
+    """A line's JSON. Infinity and NaN, which config.json files of Mamba models have, count as Python's json reads them.
+
+    Raises ValueError.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        if not any(word in text for word in (b"Infinity", b"NaN")):
+            raise
+        return json.loads(text)
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:
@@ -84,8 +98,8 @@ def judge_request(request: EstimateRequest) -> Answer:
     model = _model(request)
     gpu, notes = card_of(request.gpu)
     version = supported_version(request.vllm_version, "vllm_version")
-    read = read_mapping({key: value for key, value in request.engine.items() if key != USE_V1_ENV}, version)
-    settings = {**read.settings, **_forced_generation(request.engine)}
+    read = read_mapping({key: value for key, value in request.engine.items() if key not in SWITCHES}, version)
+    settings = {**read.settings, **_switches(request.engine)}
     world = (settings.get("tensor_parallel_size") or 1) * (settings.get("pipeline_parallel_size") or 1)
     placement = Placement(
         gpu,
@@ -116,11 +130,10 @@ def _one_line(error: msgspec.ValidationError) -> str:
     return f"{path.strip('.`')}: {message}" if path else message
 
 
-def _forced_generation(engine: Mapping[str, Any]) -> dict[str, str]:
-    """VLLM_USE_V1 among the flags, kept under its own name. Raises InputError for a value that vLLM cannot read."""
-    text = str(engine.get(USE_V1_ENV, "")).strip()
-    if USE_V1_ENV not in engine:
-        return {}
-    if text not in {"0", "1"}:
-        raise InputError(f"engine.{USE_V1_ENV}: {text!r}: allowed are 0 and 1")
-    return {USE_V1_ENV: text}
+def _switches(engine: Mapping[str, Any]) -> dict[str, str]:
+    """Variables that decide which engine serves, kept under their names. Raises InputError for no 0 or 1."""
+    found = {name: str(engine[name]).strip() for name in SWITCHES if name in engine}
+    for name, text in found.items():
+        if text not in {"0", "1"}:
+            raise InputError(f"engine.{name}: {text!r}: allowed are 0 and 1")
+    return found

@@ -5,7 +5,9 @@ In: a deployment. Out: an excess as in `rules.py`, and vLLM's words.
 
 from __future__ import annotations
 
+from planner.engine import OWN_MTP_SINCE
 from planner.estimate.deployment import Deployment
+from planner.estimate.memory.runners import takes_draft
 
 METHODS = frozenset({
     "ngram", "ngram_gpu", "[ngram]", "medusa", "mlp_speculator", "draft_model", "suffix", "custom_class", "eagle",
@@ -37,6 +39,31 @@ def lacks_draft_tokens(d: Deployment) -> bool:
     """Whether nothing says how many tokens are proposed (vllm@0.8.5, 0.24.0 config/speculative.py:_verify_args)."""
     speculation = d.engine.speculation
     return speculation is not None and speculation.method in COUNTED and speculation.num_tokens < 1
+
+
+def lacks_mtp(d: Deployment) -> bool:
+    """Whether a model is to predict several tokens with layers of its own, for which its type has no class.
+
+    Source: vllm@0.11.2..0.33.0 config/speculative.py:hf_config_override, __post_init__.
+    """
+    speculation = d.engine.speculation
+    if speculation is None or speculation.drafting != "mtp" or speculation.model is not None or not d.model.is_known:
+        return False
+    since = OWN_MTP_SINCE.get(d.model.model_type)
+    needs_count = d.model.model_type == "nemotron_h"  # its class is taken only where config.json counts such layers
+    return since is None or d.engine.version < since or (needs_count and not d.model.num_mtp_layers)
+
+
+def lacks_runner(d: Deployment) -> bool:
+    """Whether model runner V2 is forced for drafts that it does not serve (vllm@0.24.0 config/vllm.py:
+    _validate_v2_model_runner)."""
+    return d.engine.forced_runner == 2 and not takes_draft(d.engine)
+
+
+def runner_message(d: Deployment) -> str:
+    speculation = d.engine.speculation
+    method = speculation.method if speculation is not None else ""
+    return f"Model Runner V2 does not yet support: speculative method '{method}'"
 
 
 def method_message(d: Deployment) -> str:

@@ -148,6 +148,23 @@ def scheme_message(d: Deployment) -> str:
     )
 
 
+NO_INT8 = (10, 0)
+"""Compute capability from which CUTLASS has no kernel for 8-bit integers, which vLLM asks all the same (vllm@0.33.0
+model_executor/kernels/linear/scaled_mm/cutlass.py: is_supported; vLLM's issue 54311)."""
+
+
+def lacks_int8(d: Deployment) -> bool:
+    """Whether weights and activations in 8-bit integers meet a card without a kernel for them."""
+    quantization = d.model.quantization
+    is_int8 = quantization is not None and quantization.activation_scheme == "int8"
+    return is_int8 and not d.gpu.is_cpu and d.gpu.compute_capability >= NO_INT8
+
+
+def int8_message(d: Deployment) -> str:
+    card = f"SM{capability_of(d.gpu)}"
+    return f"Int8 not supported on {card}. Use FP8 quantization instead, or run on older arch (SM < 100)."
+
+
 def is_declared_otherwise(d: Deployment) -> bool:
     return not d.gpu.is_cpu and quantization_conflict(d.model, d.engine.quantization) is not None
 

@@ -19,6 +19,8 @@ def no_blocks(d: Deployment) -> Any:
 
 
 def lacks_one_request(d: Deployment) -> Any:
+    if not columns.is_array(d.memory.kv_block_bytes) and not d.memory.kv_block_bytes:
+        return 0  # encoders keep no KV cache
     if d.engine.generation == "V1":
         return d.memory.request_blocks * stages_counted(d) - d.memory.num_blocks
     return d.engine.max_model_len - capacity_tokens(d)
@@ -39,7 +41,8 @@ def capacity_tokens(d: Deployment) -> Any:
 
 def under_watermark(d: Deployment) -> Any:
     """Blocks that a full-length prompt lacks: V0 admits a prompt only into 99 % of the blocks (A2.9)."""
-    if d.engine.generation != "V0":
+    is_kept = columns.is_array(d.memory.kv_block_bytes) or d.memory.kv_block_bytes
+    if d.engine.generation != "V0" or not is_kept:
         return 0
     needed = columns.ceil(d.engine.max_model_len / d.engine.block_size)
     return needed - columns.floor((1 - WATERMARK_FRACTION) * d.memory.num_blocks)
@@ -66,4 +69,6 @@ def states_without_block(d: Deployment) -> Any:
     """
     if not d.memory.has_states or d.gpu.is_cpu or d.engine.version < MAMBA_BLOCKS_CHECKED_SINCE:
         return 0
-    return columns.where(d.engine.enforce_eager, 0, d.engine.max_num_seqs - d.memory.num_blocks)
+    if d.engine.graphs == "PIECEWISE":
+        return 0
+    return columns.where(d.engine.has_graphs, d.engine.max_num_seqs - d.memory.num_blocks, 0)

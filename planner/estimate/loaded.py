@@ -6,6 +6,8 @@ that says why loading them may fail though the loaded weights fit.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from packaging.version import Version
 
 from planner.engine import TOWER_LEFT_OUT_SINCE, VllmFlags, flag
@@ -22,17 +24,20 @@ use_memory_pool releases what was freed only when it ends)."""
 def loaded_model(model: ModelSpec, flags: VllmFlags, version: Version) -> ModelSpec:
     """The model without its tower, if no prompt may have what the tower reads; with images alone, if no videos.
 
-    Images alone are profiled in the size that limit_mm_per_prompt says, if it is smaller than the largest.
+    Without its head if it pools. Images alone are profiled in the size that limit_mm_per_prompt says, if it is smaller
+    than the largest.
     """
-    vision = model.vision
+    if flags.traits.pools:
+        model = replace(model, has_head=False)
+    vision, without, size = model.vision, flags.traits.without, flags.traits.image_size
     read = {"image"} | ({"video"} if vision is not None and vision.video_frames else set())
     read |= {"audio"} if model.is_tower_rough else set()
-    leaves_out = version >= TOWER_LEFT_OUT_SINCE and read <= flags.without
+    leaves_out = version >= TOWER_LEFT_OUT_SINCE and read <= without
     if leaves_out and model.has_vision_tower:
         return model.without_tower()
-    if "video" not in flags.without:
+    if "video" not in without:
         return model
-    return model.without_videos() if flags.image_size is None else model.without_videos().with_images(*flags.image_size)
+    return model.without_videos() if size is None else model.without_videos().with_images(*size)
 
 
 def loading_danger(d: Deployment, flags: VllmFlags) -> Danger | None:

@@ -159,10 +159,11 @@ def _graph_tokens(d: Deployment, w: Workload) -> Any:
     if engine.generation == "V0":
         return ALIKE
     largest: Any = largest_graph_tokens(engine)
-    if engine.graphs_follow_max_num_seqs and engine.max_cudagraph_capture_size is not None:
+    is_asked = engine.compilation.sizes is None and engine.graphs_follow_max_num_seqs
+    if is_asked and engine.max_cudagraph_capture_size is not None:
         largest = columns.minimum(engine.max_cudagraph_capture_size, engine.max_num_batched_tokens)
     reached = largest if engine.speculation is not None else columns.minimum(largest, _step_tokens(d, w))
-    return columns.where(engine.enforce_eager, ALIKE, reached)
+    return columns.where(engine.has_graphs, reached, ALIKE)
 
 
 def _holds_all(d: Deployment, w: Workload) -> Any:

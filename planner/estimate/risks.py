@@ -14,7 +14,7 @@ from planner.estimate.chance import SURE, outside_chance
 from planner.estimate.deployment import Deployment
 from planner.estimate.kv_rules import stages_counted
 from planner.estimate.memory.adapters import lora_bytes
-from planner.estimate.memory.drafter import dense_layers
+from planner.estimate.memory.drafter import GUESSED_LAYERS, dense_layers
 from planner.estimate.memory.kv_layers import drafter_is_guessed
 from planner.estimate.memory.per_gpu import offloaded_bytes
 from planner.estimate.memory.weights import Rank
@@ -147,8 +147,11 @@ def _drafter_hints(model: ModelSpec, engine: ResolvedEngine) -> list[str]:
     speculation = engine.speculation
     if speculation is None or not drafter_is_guessed(speculation):
         return []
-    is_like = speculation.drafting == "eagle" and bool(dense_layers(model))
-    weights = "taken for one layer like the model's" if is_like else "not counted"
+    weights = "not counted"
+    if speculation.drafting == "eagle":
+        weights = f"taken for one {'layer like the model' if dense_layers(model) else 'dense layer of the model'}'s"
+    elif speculation.drafting in {"dflash", "dflash2"}:
+        weights = f"taken for {GUESSED_LAYERS} dense layers of the model's width"
     return [
         f"the drafter {speculation.model} is neither a directory nor a shipped model: its weights are {weights}, "
         "the layers of its KV cache are guessed, and the number of requests with them"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from planner import arrays as columns
 from planner.constraints import OUT_OF_MEMORY, STARTS_ANYWAY, Constraint, Kind
 from planner.engine import OFFLOAD_WITH_ONE_KIND
+from planner.estimate import block_rules as blocks
 from planner.estimate import draft_rules as drafts
 from planner.estimate import kernel_rules as kernels
 from planner.estimate.deployment import Deployment
@@ -192,9 +193,12 @@ RULES: tuple[Rule, ...] = (
                    f"{d.engine.tensor_parallel_size}"),
     Rule("shards align", _shards,
          _shards_message),
+    Rule("whole FP8 blocks", blocks.lacks_whole_blocks, blocks.block_message),
     Rule("experts to share out", drafts.lacks_experts,
          lambda _: "Number of experts in the model must be greater than 0 when expert parallelism is enabled."),
     Rule("a drafter that is known", drafts.is_no_method, drafts.method_message),
+    Rule("layers for multi-token prediction", drafts.lacks_mtp, drafts.method_message),
+    Rule("a model runner for the drafts", drafts.lacks_runner, drafts.runner_message),
     Rule("tokens of the drafter", drafts.lacks_draft_tokens,
          lambda _: "num_speculative_tokens must be provided with speculative model unless the draft model config "
                    "contains an n_predict parameter."),
@@ -209,6 +213,7 @@ RULES: tuple[Rule, ...] = (
          kernels.method_message),
     Rule("quantization scheme on this card", kernels.lacks_scheme,
          kernels.scheme_message),
+    Rule("8-bit integers on this card", kernels.lacks_int8, kernels.int8_message),
     Rule("context of the model", _context,
          lambda d: f"max_model_len ({d.engine.max_model_len}) is greater than the derived max_model_len "
                    f"({d.model.max_context_tokens})"),

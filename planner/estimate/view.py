@@ -119,7 +119,7 @@ def _components(d: Deployment) -> list[Row]:
         ("non-torch", float(memory.non_torch_bytes), inside, _non_torch_source(d), "cyan"),
         ("KV cache", float(memory.kv_cache_bytes), inside, _kv_source(engine), "green"),
         ("CUDA graphs", float(memory.graph_bytes), inside if memory.graphs_in_budget else outside,
-         "none: enforce_eager" if engine.enforce_eager else f"real starts of {engine.generation}", "yellow"),
+         _graph_source(engine) or f"real starts of {engine.generation}", "yellow"),
         ("CUDA context", float(memory.context_bytes), "in non-torch" if memory.context_in_budget else outside,
          "real starts", "red"),
     ]  # fmt: skip
@@ -130,6 +130,13 @@ def _components(d: Deployment) -> list[Row]:
         learned = {"activation peak", "non-torch", "CUDA graphs"}
         rows = [(n, b, where, memory.calibrated_on if n in learned else s, style) for n, b, where, s, style in rows]
     return [*rows, ("free", max(0.0, memory.total_bytes - used), "", "", "dim")]
+
+
+def _graph_source(engine: ResolvedEngine) -> str | None:
+    """Why there are no graphs; None if there are."""
+    if engine.enforce_eager:
+        return "none: enforce_eager"
+    return "none: cudagraph_mode" if engine.graphs == "NONE" else None
 
 
 def _doubts(memory: MemoryEstimate) -> dict[str, float]:

@@ -25,5 +25,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "ProfileShape",
             "shipped_profiles",
         ],
+        "readings": ["CardReading", "Readings", "read_cards"],
     },
 )

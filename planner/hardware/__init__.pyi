@@ -29,3 +29,6 @@ from planner.hardware.profile import ProfilePart as ProfilePart
 from planner.hardware.profile import ProfileRow as ProfileRow
 from planner.hardware.profile import ProfileShape as ProfileShape
 from planner.hardware.profile import shipped_profiles as shipped_profiles
+from planner.hardware.readings import CardReading as CardReading
+from planner.hardware.readings import Readings as Readings
+from planner.hardware.readings import read_cards as read_cards

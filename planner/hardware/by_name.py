@@ -60,7 +60,7 @@ def _refuse_old(name: str) -> None:
             )
 
 
-MACHINES = {"dgxspark": "GB10", "jetsonthor": "Thor", "jetsonagxthor": "Thor"}
+MACHINES = {"dgxspark": "GB10", "jetsonthor": "Thor", "jetsonagxthor": "Thor", "agxthor": "Thor"}
 """Cards of machines that people name instead of the card."""
 
 
@@ -184,6 +184,7 @@ def card_of(request: GpuRequest) -> tuple[GpuSpec, list[str]]:
         card = weakest([card for card, _ in found])
         guesses = dict.fromkeys(note for _, several in found for note in several)
         return card, [*guesses, f"of different cards the smallest decides: {format_gib(card.memory_bytes)} of each"]
+    name = MACHINES.get(_plain(name), name)
     plain = _NOISE.sub("", name.lower())
     label = _label_gib(request)
     known = [gpu for gpu in GPUS if plain and _NOISE.sub("", gpu.name.lower()) == plain]

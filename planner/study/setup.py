@@ -13,7 +13,7 @@ import msgspec
 from platformdirs import user_data_path
 
 from planner.benchmark import MAX_MODEL_LEN
-from planner.engine import USE_V1_ENV, EngineConfig, settings
+from planner.engine import SWITCHES, EngineConfig, settings
 from planner.errors import InputError
 from planner.estimate import Fit, Setup, SideBySide, Sweep, calibration_key, fit, layouts_of, sweep, unknown_flags
 from planner.study.workspace import CALIBRATION_FILE
@@ -67,7 +67,7 @@ def _setup(problem: Problem, candidate: Candidate) -> Setup:
     if problem.passed.is_context_auto:
         passed.pop(MAX_MODEL_LEN, None)
     pool = problem.deployment(candidate).engine.kv_cache_memory_bytes
-    passed |= {name: value for name, value in candidate.env if name == USE_V1_ENV}
+    passed |= {name: value.strip() for name, value in candidate.env if name in SWITCHES}
     return Setup(
         model=problem.models[candidate.model],
         placement=problem.placement,

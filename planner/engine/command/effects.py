@@ -7,14 +7,11 @@ move memory. Names are written as fields, `served_model_name`; the settings them
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from planner.engine.command.compiling import CONFIG, SIZES, effect_on_graphs
 from planner.engine.command.inputs import LIMITS, image_size, left_out
 from planner.engine.command.words import GivenFlag
-from planner.errors import InputError
-from planner.files import parse_json
 
 NOT_KNOWN = "what it does to memory is not known here"
 MOST = 1.0
@@ -204,18 +201,22 @@ NEUTRAL: dict[str, frozenset[str]] = {
 }
 """Values that leave a flag's default as it is (vllm@0.33.0 config), so that nothing moves."""
 PLAIN_LEVELS = {"3", "2"}
-"""Values of -O, and of the level or mode of the compilation config, that are V1's default or compile as it does."""
-PLAIN_KEYS = frozenset({
-    "level", "mode", "pass_config", "custom_ops", "backend", "use_inductor", "use_inductor_graph_partition",
-    "splitting_ops", "inductor_compile_config", "inductor_passes", "cache_dir", "debug_dump_path",
-})  # fmt: skip
-"""Keys of the compilation config that choose kernels and passes, and no sizes of graphs (vllm@0.33.0
-config/compilation.py)."""
-
-GRAPH_KEYS = PLAIN_KEYS | {"cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size"}
-"""The same, and those of CUDA graphs, which mean nothing where there are none."""
+"""Values of -O that are V1's default or compile as it does."""
 EAGER = FlagEffect("counted as enforce_eager; the kernels that it chooses are not modelled", 0.01, is_doubt=True)
 """Effect of a compilation config that leaves out both compilation and graphs."""
+GRAPHS_COUNTED = FlagEffect(
+    "the CUDA graphs that it asks for are counted; the kernels that it chooses are not modelled", 0.01, is_doubt=True
+)
+"""Effect of a compilation config that says the kinds or sizes of graphs."""
+
+POOLING = {
+    "runner": frozenset({"pooling"}),
+    "task": frozenset({"embed", "embedding", "classify", "score", "reward"}),
+    "convert": frozenset({"embed", "classify", "reward"}),
+}
+"""Flags that say that a model pools, and the values with which they do (vllm@0.9.2 config.py:TaskOption, 0.24.0
+config/model.py:RunnerOption, ConvertOption)."""
+POOLS = FlagEffect("the model pools: its head is not loaded")
 
 SIZED = FlagEffect("images are profiled in this size, which one start has shown", 0.01, is_doubt=True, images_only=True)
 """Effect of limits that say the size of images and allow no videos."""
@@ -225,10 +226,12 @@ def effect_of(given: GivenFlag) -> FlagEffect:
     """The effect of a flag that is no setting of EngineConfig. A boolean that is off has none."""
     name = given.flag.field
     found = EFFECTS.get(name)
-    if is_eager(given):
-        return EAGER
+    if name in {CONFIG, *SIZES}:
+        return _effect_of_graphs(given)
     if name == LIMITS and image_size([given]) is not None and "video" in left_out([given]):
         return SIZED
+    if pools(given):
+        return POOLS
     if found is None:
         return FlagEffect(NOT_KNOWN, MOST, is_doubt=True)
     if found.is_doubt and (given.is_off or _is_neutral(name, given.values)):
@@ -236,37 +239,27 @@ def effect_of(given: GivenFlag) -> FlagEffect:
     return found
 
 
+def pools(given: GivenFlag) -> bool:
+    """Whether a flag makes a pooling model of any, whose head is then not loaded (vllm@0.24.0
+    models/adapters.py:_create_pooling_model_cls)."""
+    return bool(given.values) and given.values[0] in POOLING.get(given.flag.field, ())
+
+
 def _is_neutral(name: str, values: tuple[str, ...]) -> bool:
     value = values[0] if values else ""
-    if name == "compilation_config":
-        return _compiles_alike(value)
     return value in NEUTRAL.get(name, ())
 
 
-def _compiles_alike(text: str) -> bool:
-    """Whether a compilation config leaves the sizes and kinds of CUDA graphs as they are."""
-    if re.fullmatch(r"\d", text):
-        return text in PLAIN_LEVELS
-    config = _config(text)
-    return config is not None and set(config) <= PLAIN_KEYS and _level(config) in PLAIN_LEVELS
-
-
-def is_eager(given: GivenFlag) -> bool:
-    """Whether a flag is a compilation config without compilation and without CUDA graphs (vllm@0.24.0
-    config/compilation.py: CompilationMode.NONE, CUDAGraphMode.NONE), so that memory is as with enforce_eager."""
-    if given.flag.field != "compilation_config" or (config := _config(given.values[0] if given.values else "")) is None:
-        return False
-    has_graphs = str(config.get("cudagraph_mode", "")).upper() != "NONE"
-    return set(config) <= GRAPH_KEYS and _level(config).upper() in {"0", "NONE"} and not has_graphs
-
-
-def _config(text: str) -> dict[str, Any] | None:
-    try:
-        found: Any = parse_json(text, "")
-    except InputError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _level(config: Mapping[str, Any]) -> str:
-    return str(config.get("level", config.get("mode", "3")))
+def _effect_of_graphs(given: GivenFlag) -> FlagEffect:
+    """The effect of a compilation config, or of a list of captured batches."""
+    value = given.values[0] if given.values else ""
+    if given.flag.field == CONFIG and re.fullmatch(r"\d", value):
+        return FlagEffect("as without it") if value in PLAIN_LEVELS else EFFECTS[CONFIG]
+    match effect_on_graphs(given):
+        case "none":
+            return FlagEffect("as without it")
+        case "eager":
+            return EAGER
+        case "counted":
+            return GRAPHS_COUNTED
+    return EFFECTS[given.flag.field]

@@ -51,10 +51,7 @@ class MappedFlags:
             doubts=(*found.doubts, *own),
             refused=tuple(self.refused),
             is_context_auto=self.is_context_auto,
-            image_size=found.image_size,
-            lora=found.lora,
-            is_eager=found.is_eager,
-            without=found.without,
+            traits=found.traits,
         )
 
 

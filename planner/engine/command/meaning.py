@@ -17,14 +17,16 @@ from packaging.version import Version
 
 from planner.engine.adapters import Lora
 from planner.engine.command.arity import full_name, is_flag
+from planner.engine.command.compiling import compilation
 from planner.engine.command.config_file import with_config_file
-from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of, is_eager
+from planner.engine.command.effects import EFFECTS, MOST, FlagEffect, effect_of, pools
 from planner.engine.command.inputs import image_size, left_out
 from planner.engine.command.spelling import glued_short, human_int
 from planner.engine.command.words import UNRESOLVED, GivenFlag, is_invalid_choice, read_words, unknown_words
 from planner.engine.config import FIELDS, EngineConfig, convert_settings, settings
 from planner.engine.flag_table import BOOLEAN, Release, release_of
 from planner.engine.flags import flag
+from planner.engine.traits import NO_TRAITS, EngineTraits
 from planner.errors import InputError
 from planner.files import half_width
 
@@ -88,14 +90,8 @@ class VllmFlags:
     notes: tuple[str, ...] = ()
     is_context_auto: bool = False
     """Whether max_model_len is to be as large as memory allows."""
-    without: frozenset[str] = frozenset()
-    """Kinds of input that no prompt may have (image, video, audio); what only reads them is not loaded."""
-    image_size: tuple[int, int] | None = None
-    """Width and height in pixels of the images that are profiled, where they are said; None: the largest."""
-    lora: Lora | None = None
-    """Room for LoRA adapters; None without them."""
-    is_eager: bool = False
-    """Whether another flag than enforce_eager leaves out compilation and CUDA graphs."""
+    traits: EngineTraits = NO_TRAITS
+    """What the flags that are no settings leave of the engine and of what it loads."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that a pasted line sets for the engine."""
 
@@ -204,10 +200,7 @@ def _meant(
         refused=tuple(refused),
         notes=tuple(notes),
         is_context_auto=found.is_auto,
-        without=effects.without,
-        image_size=effects.image_size,
-        lora=effects.lora,
-        is_eager=effects.is_eager,
+        traits=effects.traits,
     )
 
 
@@ -216,10 +209,13 @@ def flags_with_effects(given: Iterable[GivenFlag], further: Iterable[FlagEffect]
     given = list(given)
     effects = [(one.flag.name, effect_of(one)) for one in given] + [(flag(DRAFT), effect) for effect in further]
     return VllmFlags(
-        without=left_out(given),
-        image_size=image_size(given),
-        lora=_lora(given),
-        is_eager=any(map(is_eager, given)),
+        traits=EngineTraits(
+            without=left_out(given),
+            image_size=image_size(given),
+            lora=_lora(given),
+            compilation=compilation(given),
+            pools=any(map(pools, given)),
+        ),
         set_aside=tuple(name for name, effect in effects if not effect.is_doubt),
         doubts=_doubts((name, effect) for name, effect in effects if effect.is_doubt),
     )
@@ -318,10 +314,7 @@ def merged(first: VllmFlags, then: VllmFlags) -> VllmFlags:
     return VllmFlags(
         settings=msgspec.structs.replace(first.settings, **settings(then.settings)),
         extra_args=_once(first.extra_args, then.extra_args),
-        without=first.without | then.without,
-        image_size=then.image_size or first.image_size,
-        lora=then.lora or first.lora,
-        is_eager=first.is_eager or then.is_eager,
+        traits=first.traits.under(then.traits),
         set_aside=_once(first.set_aside, then.set_aside),
         replaced=_once(first.replaced, then.replaced),
         doubts=_once(first.doubts, then.doubts),

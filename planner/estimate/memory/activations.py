@@ -76,7 +76,7 @@ def compile_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> Float
         embedding += model.vocab_size * engine.lora.max_rank * engine.lora.max_loras * itemsize
     copied = embedding if rank.is_first and not model.has_vision_tower else 0
     held = copied + 2 * engine.max_num_batched_tokens * model.hidden_size * itemsize
-    return columns.where(engine.enforce_eager, 0.0, held)
+    return columns.where(engine.enforce_eager, 0.0, held) if engine.compilation.compiles else 0.0
 
 
 VISION_TOKENS_PER_PROMPT = 16384

@@ -43,10 +43,10 @@ def drafter_bytes(model: ModelSpec, engine: ResolvedEngine, rank: Rank) -> int:
     ranks = 1 if speculation.tensor_parallel_size == 1 else engine.tensor_parallel_size
     if speculation.drafting == "eagle":
         return eagle_bytes(model, draft, engine.dtype, ranks, takes_many=speculation.method != "eagle")
-    if draft is None:
-        return 0
     if speculation.drafting in {"dflash", "dflash2"}:
         return dflash_bytes(model, draft, engine.dtype, ranks)
+    if draft is None:
+        return 0
     alone = Rank(0, 0, 0, draft.num_hidden_layers, True, True, samples=True)
     return rank_weight_bytes(draft, engine.dtype, ranks, 1, alone)
 
@@ -81,6 +81,9 @@ def mtp_bytes(model: ModelSpec, dtype: str, tensor_parallel_size: int) -> int:
     return model.num_mtp_layers * sum(sizes)
 
 
+GUESSED_LAYERS, GUESSED_QUERIES, GUESSED_HEADS, GUESSED_WIDTH = 5, 32, 8, 128
+"""Layers, heads, KV heads and their width of a block-diffusion drafter whose config.json is not at hand, as most
+published ones have them. A guess, and named as one in the answer."""
 EAGLE3_STATES = 3
 """Layers whose states EAGLE-3 takes where its config.json does not say (vllm@0.32 models/llama_eagle3.py)."""
 
@@ -89,13 +92,11 @@ EAGLE3_STATES = 3
 def eagle_bytes(model: ModelSpec, draft: ModelSpec | None, dtype: str, ranks: int, takes_many: bool) -> int:
     """Bytes of EAGLE's layers: a projection of the model's states, and layers of which EAGLE-3's first is wider.
 
-    Without the drafter's config it is one dense layer of the model's own widths, and shares the model's head; 0 if the
-    model has no such layer. `takes_many`: EAGLE-3, which takes the states of several layers.
+    Without the drafter's config it is one dense layer of the model's, or a guessed one, and has its head.
+    `takes_many`: EAGLE-3, which takes the states of several layers.
     """
-    layers = list(draft.layers) if draft is not None else dense_layers(model)[-1:]
+    layers = list(draft.layers) if draft is not None else (dense_layers(model)[-1:] or [guessed_layer(model)])
     hidden = draft.hidden_size if draft is not None else model.hidden_size
-    if not layers:
-        return 0
     states = (draft and draft.num_draft_states) or EAGLE3_STATES if takes_many else 2
     modules = [whole("fc", hidden, states * model.hidden_size)]
     for number, layer in enumerate(layers):
@@ -105,12 +106,31 @@ def eagle_bytes(model: ModelSpec, draft: ModelSpec | None, dtype: str, ranks: in
 
 
 @lru_cache(maxsize=64)
-def dflash_bytes(model: ModelSpec, draft: ModelSpec, dtype: str, ranks: int) -> int:
-    """Bytes of a block-diffusion drafter's layers and of its projection of the model's states."""
-    states = draft.num_draft_states or draft.num_hidden_layers
-    modules = [whole("fc", draft.hidden_size, states * model.hidden_size)]
-    modules += [module for layer in draft.layers for module in modules_of(layer, draft.hidden_size)]
+def dflash_bytes(model: ModelSpec, draft: ModelSpec | None, dtype: str, ranks: int) -> int:
+    """Bytes of a block-diffusion drafter's layers and of its projection of the model's states.
+
+    Without the drafter's config they are as many dense layers as its KV cache is guessed to have, of the model's width.
+    """
+    layers = list(draft.layers) if draft is not None else [guessed_layer(model)] * GUESSED_LAYERS
+    hidden = draft.hidden_size if draft is not None else model.hidden_size
+    states = (draft and draft.num_draft_states) or len(layers)
+    modules = [whole("fc", hidden, states * model.hidden_size)]
+    modules += [module for layer in layers for module in modules_of(layer, hidden)]
     return _sum(modules, dtype, ranks) + _own_head(model, draft, dtype, ranks)
+
+
+def guessed_layer(model: ModelSpec) -> Layer:
+    """A layer of a drafter that is not at hand: Qwen3's shapes at the model's width, as published drafters have them.
+
+    Its MLP is as wide as the model's, and at least three times the hidden size, as in Qwen3's dense models. A guess.
+    """
+    widths = [feed.intermediate_size for layer in model.layers.kinds for feed in layer.feed_forwards
+              if isinstance(feed, Mlp)]  # fmt: skip
+    width = max([3 * model.hidden_size, *widths])
+    heads = Attention(
+        num_heads=GUESSED_QUERIES, num_kv_heads=GUESSED_HEADS, head_dim=GUESSED_WIDTH, v_head_dim=GUESSED_WIDTH
+    )
+    return Layer(mixers=(heads,), feed_forwards=(Mlp(intermediate_size=width),))
 
 
 def _sum(modules: Iterable[WeightModule], dtype: str, ranks: int) -> int:
@@ -124,8 +144,9 @@ def _wider(module: WeightModule, hidden: int) -> WeightModule:
 
 
 def dense_layers(model: ModelSpec) -> list[Layer]:
-    """Layers of full attention and a dense MLP."""
-    return [layer for layer in model.layers.kinds if any(isinstance(feed, Mlp) for feed in layer.feed_forwards)
+    """Layers of full attention and nothing but a dense MLP."""
+    return [layer for layer in model.layers.kinds
+            if layer.feed_forwards and all(isinstance(feed, Mlp) for feed in layer.feed_forwards)
             and any(isinstance(mixer, Attention) and mixer.reach == "full" for mixer in layer.mixers)]  # fmt: skip
 
 

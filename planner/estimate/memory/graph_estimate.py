@@ -17,7 +17,7 @@ from planner.engine import GRAPHS_IN_BUDGET_SINCE, SECOND_RUNNER_GRAPHS_SINCE, R
 from planner.estimate.memory.activations import cublas_bytes
 from planner.estimate.memory.graph_sizes import decoded_at_once
 from planner.estimate.memory.live_sets import layer_bytes
-from planner.estimate.memory.overheads import captured_sizes, largest_graph_tokens
+from planner.estimate.memory.overheads import captured_sizes, largest_graph_tokens, nccl_graph_bytes
 from planner.estimate.memory.runners import uses_second_runner
 from planner.hardware import Placement
 from planner.model import Attention, ModelSpec
@@ -53,8 +53,9 @@ def estimated_graph_bytes(model: ModelSpec, placement: Placement, engine: Resolv
     """The first runner's own estimate of its CUDA graphs; 0 with enforce_eager."""
     piecewise, full = captured_sizes(engine, model)
     layers = model.num_hidden_layers / engine.pipeline_parallel_size
-    further_piecewise = _further_bytes(layers * PIECEWISE_BYTES_PER_LAYER)
-    further_full = _further_bytes(layers * FULL_BYTES_PER_LAYER)
+    nccl = nccl_graph_bytes(placement, engine)
+    further_piecewise = _further_bytes(layers * PIECEWISE_BYTES_PER_LAYER) + nccl
+    further_full = _further_bytes(layers * FULL_BYTES_PER_LAYER) + nccl
     first = layer_bytes(model, engine, largest_graph_tokens(engine, model)) + further_piecewise
     first = first + FIRST_SEGMENT_BYTES + cublas_bytes(placement.gpu)
     shared = columns.maximum(first, _split_bytes(model, placement, engine))

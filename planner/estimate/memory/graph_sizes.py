@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from planner import arrays as columns
 from planner.arrays import IntColumn
 from planner.engine import GRAPHS_FOLLOW_DRAFTS_SINCE, GRAPHS_OF_DRAFT_BATCHES_SINCE, ResolvedEngine
 
@@ -33,6 +34,31 @@ def num_rounded_sizes(engine: ResolvedEngine, least: int, most: Any) -> Any:
     """Number of captured sizes from `least` to `most` tokens, each a multiple of what a request decodes at once."""
     sizes = _rounded_sizes(decoded_at_once(engine), engine.version >= GRAPHS_OF_DRAFT_BATCHES_SINCE)
     return sum((size <= most) * 1 for size in sizes if size >= least)
+
+
+def listed_up_to(engine: ResolvedEngine) -> IntColumn:
+    """Largest of the captured batches that a compilation config lists, in tokens: none exceeds max_num_batched_tokens.
+
+    With drafts it is rounded up to whole requests (config/compilation.py:adjust_cudagraph_sizes_for_spec_decode).
+    """
+    largest: Any = 0
+    for size in _listed(engine):
+        largest = columns.where(size <= engine.max_num_batched_tokens, size, largest)
+    found: IntColumn = largest
+    return found
+
+
+def num_listed(engine: ResolvedEngine, most: Any) -> IntColumn:
+    """Number of listed batches of at most `most` tokens that are captured."""
+    fits: Any = sum(((size <= most) & (size <= engine.max_num_batched_tokens)) * 1 for size in _listed(engine))
+    found: IntColumn = fits
+    return found
+
+
+def _listed(engine: ResolvedEngine) -> list[int]:
+    """The listed sizes in ascending order, each a multiple of what a request decodes at once."""
+    multiple = decoded_at_once(engine)
+    return sorted({-(-size // multiple) * multiple for size in engine.compilation.sizes or ()})
 
 
 @lru_cache(maxsize=32)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from planner.engine import Speculation
-from planner.estimate.memory.drafter import draft_model
+from planner.estimate.memory.drafter import GUESSED_HEADS, GUESSED_LAYERS, GUESSED_WIDTH, draft_model
 from planner.model import (
     DTYPE_BYTES,
     Attention,
@@ -165,9 +165,8 @@ def state_bytes(mixer: State, form: KvFormat) -> int:
 
 # --- speculative decoding ---
 
-GUESSED_LAYERS, GUESSED_HEADS, GUESSED_WIDTH, GUESSED_WINDOW = 5, 8, 128, 2048
-"""Layers, KV heads, their width and DFlash2's window of a block-diffusion drafter whose config.json is not at hand, as
-most published ones have them. A guess, and named as one in the answer."""
+GUESSED_WINDOW = 2048
+"""Tokens of DFlash2's window, where its config.json is not at hand. A guess."""
 
 
 def drafter_is_guessed(speculation: Speculation | None) -> bool:

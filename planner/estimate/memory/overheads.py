@@ -15,7 +15,13 @@ from planner.engine import (
     SNAPSHOT_AFTER_NCCL_SINCE,
     ResolvedEngine,
 )
-from planner.estimate.memory.graph_sizes import decoded_at_once, num_rounded_sizes, tokens_of_full_batch
+from planner.estimate.memory.graph_sizes import (
+    decoded_at_once,
+    listed_up_to,
+    num_listed,
+    num_rounded_sizes,
+    tokens_of_full_batch,
+)
 from planner.estimate.memory.host_memory import pinned_bytes
 from planner.hardware import Placement
 from planner.model import ModelSpec
@@ -92,6 +98,8 @@ def largest_graph_tokens(engine: ResolvedEngine, model: ModelSpec | None = None)
     Source: vllm@0.8.5 config.py:_set_cudagraph_sizes; vllm@0.11.2 config/vllm.py:_set_cudagraph_sizes;
     models/config.py:GptOssForCausalLMConfig.
     """
+    if engine.compilation.sizes is not None:
+        return listed_up_to(engine)
     largest: IntColumn = LARGEST_GRAPH_TOKENS
     asked = engine.max_cudagraph_capture_size if model is not None else None
     if engine.graphs_follow_max_num_seqs and asked is not None:
@@ -117,25 +125,41 @@ def num_cuda_graphs(engine: ResolvedEngine) -> IntColumn:
 
 
 def captured_sizes(engine: ResolvedEngine, model: ModelSpec | None = None) -> tuple[IntColumn, IntColumn]:
-    """Number of piecewise graphs (in V0 of all), and of full graphs for decoding."""
-    seqs, tokens = engine.max_num_seqs, engine.max_num_batched_tokens
-    full: Any = 0
+    """Number of piecewise graphs (in V0 of all), and of full graphs; `FULL` captures every batch as a full one."""
+    piecewise: Any
+    full: Any
     if engine.generation == "V0":
-        piecewise = _num_sizes(seqs)
+        listed = engine.compilation.sizes is not None
+        piecewise, full = num_listed(engine, engine.max_num_seqs) if listed else _num_sizes(engine.max_num_seqs), 0
     else:
-        largest: Any = largest_graph_tokens(engine, model)
-        if engine.graphs_follow_max_num_seqs and engine.max_cudagraph_capture_size is not None:
-            largest = columns.minimum(engine.max_cudagraph_capture_size, tokens)
-        piecewise = _num_sizes(largest)
-        if engine.version >= FULL_GRAPHS_SINCE:
-            full = _num_sizes(columns.minimum(seqs, largest))
-            if (at_once := decoded_at_once(engine)) > 1:
-                full = num_rounded_sizes(engine, at_once, columns.minimum(seqs * at_once, largest))
-                if engine.version >= GRAPHS_FOLLOW_DRAFTS_SINCE:
-                    piecewise = num_rounded_sizes(engine, 1, largest)
+        piecewise, full = _sizes_of_v1(engine, model)
+        if engine.graphs == "FULL":
+            piecewise, full = 0, piecewise
+        elif engine.graphs is not None:
+            piecewise = piecewise if engine.graphs in {"PIECEWISE", "FULL_AND_PIECEWISE"} else 0
+            full = full if engine.graphs in {"FULL_DECODE_ONLY", "FULL_AND_PIECEWISE"} else 0
         if engine.lora is not None and engine.version >= LORA_GRAPHS_SINCE:
             piecewise, full = 2 * piecewise, 2 * full
-    return columns.where(engine.enforce_eager, 0, piecewise), columns.where(engine.enforce_eager, 0, full)
+    return columns.where(engine.has_graphs, piecewise, 0), columns.where(engine.has_graphs, full, 0)
+
+
+def _sizes_of_v1(engine: ResolvedEngine, model: ModelSpec | None) -> tuple[Any, Any]:
+    """Number of batches with piecewise graphs, and of those with full graphs for decoding, by default."""
+    seqs, at_once, full = engine.max_num_seqs, decoded_at_once(engine), 0
+    largest: Any = largest_graph_tokens(engine, model)
+    if engine.compilation.sizes is not None:
+        has_full = engine.version >= FULL_GRAPHS_SINCE
+        return num_listed(engine, largest), num_listed(engine, seqs * at_once) if has_full else 0
+    if engine.graphs_follow_max_num_seqs and engine.max_cudagraph_capture_size is not None:
+        largest = columns.minimum(engine.max_cudagraph_capture_size, engine.max_num_batched_tokens)
+    piecewise = _num_sizes(largest)
+    if engine.version >= FULL_GRAPHS_SINCE:
+        full = _num_sizes(columns.minimum(seqs, largest))
+        if at_once > 1:
+            full = num_rounded_sizes(engine, at_once, columns.minimum(seqs * at_once, largest))
+            if engine.version >= GRAPHS_FOLLOW_DRAFTS_SINCE:
+                piecewise = num_rounded_sizes(engine, 1, largest)
+    return piecewise, full
 
 
 def _num_sizes(largest: Any) -> Any:
@@ -153,19 +177,26 @@ NCCL_GRAPH_BYTES = {"V0": 23 * MIB, "V1": 11 * MIB}
 """Additional bytes of each graph that holds NCCL all-reduces; custom all-reduce needs none."""
 
 
-def graph_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine) -> FloatColumn:
-    """Bytes of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch.
+def nccl_graph_bytes(placement: Placement, engine: ResolvedEngine) -> FloatColumn:
+    """Bytes that NCCL's all-reduces add to each graph; 0 where the custom all-reduce serves.
 
-    Without NVLink, custom all-reduce is off above two ranks; V0 was seen with NCCL's share on two ranks as well.
+    Without NVLink it is off above two ranks; V0 was seen with NCCL's share on two ranks as well. With
+    disable_custom_all_reduce a start of Qwen3-8B on two H200 took 0.55 GiB for 30 graphs (0.24.0), about 0.2 without.
     """
+    ranks, share = engine.tensor_parallel_size, NCCL_GRAPH_BYTES[engine.generation]
+    if ranks > (1 if engine.generation == "V0" else 2) and not placement.bridged(ranks):
+        return share
+    return columns.where(engine.disable_custom_all_reduce, share, 0) if ranks > 1 else 0
+
+
+def graph_bytes(model: ModelSpec, placement: Placement, engine: ResolvedEngine) -> FloatColumn:
+    """Bytes of the CUDA graphs: a share per graph and layer, on V0 also the paged-attention scratch of a batch."""
     graphs = num_cuda_graphs(engine)
     layers = model.num_hidden_layers / engine.pipeline_parallel_size
-    per_graph = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
+    per_graph: FloatColumn = layers * GRAPH_BYTES_PER_LAYER[engine.generation]
     if engine.generation == "V0":
         per_graph = per_graph / columns.sqrt(engine.tensor_parallel_size)
-    ranks = engine.tensor_parallel_size
-    if ranks > (1 if engine.generation == "V0" else 2) and not placement.bridged(ranks):
-        per_graph = per_graph + NCCL_GRAPH_BYTES[engine.generation]
+    per_graph = per_graph + nccl_graph_bytes(placement, engine)
     scratch: Any = 0
     if engine.generation == "V0":
         heads = model.num_attention_heads // engine.tensor_parallel_size

@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from planner.engine import (
     DRAFTS_ON_SECOND_RUNNER_SINCE,
+    RUNNER_CHOSEN_SINCE,
     SECOND_RUNNER_FOR_ALL_SINCE,
     SECOND_RUNNER_FOR_DENSE_SINCE,
     SECOND_RUNNER_FOR_QUANTISED_SINCE,
@@ -37,7 +38,9 @@ others that are neither mixtures of experts nor hybrids."""
 def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
     """Whether model runner V2 serves this model: some architectures first, then dense ones, later all."""
     version = engine.version
-    if version < SECOND_RUNNER_SINCE or not _takes_draft(engine):
+    if engine.forced_runner is not None and version >= RUNNER_CHOSEN_SINCE:
+        return engine.forced_runner == 2
+    if version < SECOND_RUNNER_SINCE or not takes_draft(engine):
         return False
     if version >= SECOND_RUNNER_FOR_ALL_SINCE:
         return True
@@ -51,7 +54,7 @@ def uses_second_runner(model: ModelSpec, engine: ResolvedEngine) -> bool:
     return model.model_type in named
 
 
-def _takes_draft(engine: ResolvedEngine) -> bool:
+def takes_draft(engine: ResolvedEngine) -> bool:
     """Whether model runner V2 of this release serves the speculative decoding that is asked for, or none is."""
     speculation = engine.speculation
     if speculation is None:

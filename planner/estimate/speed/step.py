@@ -11,6 +11,8 @@ Source: Pope et al. 2022, "Efficiently Scaling Transformer Inference", for the t
 
 from __future__ import annotations
 
+import math
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from planner.estimate.memory.per_gpu import as_served
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
 from planner.estimate.speed.measured import MeasuredCurves
+from planner.estimate.speed.step_timer import StepTimer
 from planner.hardware import GpuSpec, Placement
 from planner.model import DTYPE_BYTES, Experts, ModelSpec
 
@@ -157,6 +160,35 @@ class StepModel:
             self._known_s[tokens, rows] = self._linear_s(tokens) + self._head_s(rows) + rows * self._row_s
         return self._known_s[tokens, rows]
 
+    def timer(self) -> StepTimer:
+        """The durations of one engine's steps in plain numbers, by the data sheet. Only for a model without arrays.
+
+        What was measured on the card does not count: attention by a profile is not linear in the context.
+        """
+        by_sheet = copy(self)
+        by_sheet._curves, by_sheet._known_s = None, {}
+        engine, is_v1 = self.engine, self.engine.generation == "V1"
+        most_tokens = largest_graph_tokens(engine) if is_v1 else math.inf
+        return StepTimer(
+            matrices_s=by_sheet._matrices_s,
+            padding=GRAPH_PADDING,
+            most_graph_tokens=-1.0 if engine.enforce_eager else float(most_tokens),
+            most_graph_length=math.inf if is_v1 else float(engine.max_seq_len_to_capture),
+            graphs_prefills=is_v1,
+            always_continues=bool(engine.enable_chunked_prefill),
+            fresh_pair_s=float(self._fresh_pair_s),
+            continued_pair_s=float(self._continued_pair_s),
+            context_token_s=float(self._context_token_s),
+            num_reduces=float(self._num_reduces),
+            reduce_latency_s=float(self._reduce_latency_s),
+            reduce_s_per_token=float(self._reduce_s_per_token),
+            launch_s=float(self._launch_s),
+            graph_launch_s=float(self.coefficients.graph_launch_s),
+            host_s=float(self._host_s),
+            host_s_per_seq=float(self.coefficients.host_s_per_seq),
+            is_async=bool(engine.async_scheduling),
+        )
+
     def _attention_s(self, step: Step) -> Any:
         """Seconds of attention: from the card's profile where it has the backend, else by the roofline."""
         pairs, tokens, curves = step.prefill_pairs, step.context_tokens, self._curves
@@ -182,7 +214,7 @@ class StepModel:
         else:  # V0 captures every size that max_num_seqs needs
             short = step.longest_tokens <= engine.max_seq_len_to_capture
             fits = (step.prefill_tokens == 0) & short
-        graphed: BoolColumn = plain(fits & columns.invert(engine.enforce_eager))
+        graphed: BoolColumn = plain(fits & engine.has_graphs)
         return graphed
 
     def _linear_s(self, tokens: Any) -> Any:

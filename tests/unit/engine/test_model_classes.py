@@ -19,6 +19,8 @@ from tests.places import GOLDEN
         ("qwen3_5", "0.18.0", None),
         ("gemma4", "0.11.2", MissingClass("0.18.0", "0.20.0")),
         ("gemma4", "0.33.0", None),
+        ("qwen3", "0.6.6", MissingClass("0.7.3", "0.8.4")),
+        ("gpt_oss", "0.8.5", MissingClass("0.10.0", "0.10.1.1")),
         ("llama", "0.8.5", None),
         ("warp", "0.8.5", None),
     ],

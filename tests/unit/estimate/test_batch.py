@@ -147,6 +147,14 @@ def test_bad_lines_do_not_stop_the_others() -> None:
     assert ["error" in document for document in found] == [False, True, True, False]
 
 
+def test_infinity_in_a_config_is_read_as_in_its_file() -> None:
+    """Mamba models' config.json has time_step_limit: [0.0, Infinity]."""
+    odd = {**QWEN, "time_step_limit": [0.0, float("inf")]}
+    plain, infinite = (json.loads(next(answer_lines([json.dumps(request(model=one))]))) for one in (QWEN, odd))
+    assert infinite == plain
+    assert json.loads(next(answer_lines(['{"id": 1, "model": NaN']))).keys() == {"id", "error"}
+
+
 @given(
     st.dictionaries(st.sampled_from(sorted(QWEN)), st.one_of(st.none(), st.integers(-3, 99), st.text(max_size=3))),
 )

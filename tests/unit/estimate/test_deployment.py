@@ -9,10 +9,12 @@ import pytest
 from planner.estimate.batch import answer
 
 
-def _asked(version: str, name: str = "RTX 4090", used_gib: float = 0.0, **engine: Any) -> dict[str, Any]:
+def _asked(
+    version: str, name: str = "RTX 4090", used_gib: float = 0.0, model: str = "Qwen/Qwen3-8B", **engine: Any
+) -> dict[str, Any]:
     request = {
         "id": 1,
-        "model": "Qwen/Qwen3-8B",
+        "model": model,
         "gpu": {"name": name, "used_gib": used_gib},
         "vllm_version": version,
         "engine": {"max_model_len": 8192, "max_num_seqs": 16, "dtype": "half", **engine},
@@ -37,7 +39,7 @@ def test_v1_of_0_8_takes_it_out_of_the_budget() -> None:
 
 
 def test_v0_does_not_look_and_runs_out_of_memory() -> None:
-    free, used = (_asked("0.7.3", used_gib=used) for used in (0.0, 4.0))
+    free, used = (_asked("0.7.3", used_gib=used, model="Qwen/Qwen2.5-7B-Instruct") for used in (0.0, 4.0))
     assert free["kv_cache_gib"] == used["kv_cache_gib"]
     assert free["verdict"] == "starts"
     assert used["verdict"] == "will not start"

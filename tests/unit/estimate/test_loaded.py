@@ -45,3 +45,12 @@ def test_a_tower_that_no_prompt_reaches_is_not_loaded() -> None:
     assert loaded_model(model, flags, Version("0.9.2")).has_vision_tower
     images = read_flags(["--limit-mm-per-prompt", '{"video": 0}'], Version("0.24.0"))
     assert loaded_model(model, images, Version("0.24.0")).has_vision_tower
+
+
+def test_a_model_that_is_to_embed_loads_no_head() -> None:
+    """Qwen3-8B's head is 151936 x 4096 weights; encoders have none, and keep no KV cache in V0 either."""
+    pooled, plain = (_asked("Qwen/Qwen3-8B", "RTX 4090", "0.24.0", words) for words in (["--runner", "pooling"], []))
+    fewer = plain.deployment.memory.weight_bytes - pooled.deployment.memory.weight_bytes
+    assert fewer == pytest.approx(151936 * 4096 * 2, rel=0.01)
+    assert (pooled.verdict, pooled.unmodelled) == ("starts", ())
+    assert _asked("BAAI/bge-m3", "T4", "0.9.2", ["--task", "embed"]).verdict == "starts"

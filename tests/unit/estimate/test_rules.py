@@ -72,6 +72,15 @@ def _in_four_bits() -> Deployment:
     return replace(d, model=replace(d.model, quantization=read_quantization(config, "made")))
 
 
+def _in_eight_bits() -> Deployment:
+    """Weights and activations in integers of 8 bits, on an RTX 5090."""
+    part = {"num_bits": 8, "type": "int", "strategy": "channel"}
+    group = {"weights": part, "input_activations": {**part, "dynamic": True}, "targets": ["Linear"]}
+    config = {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}}
+    d = deployment(version="0.33.0", gpu="RTX 5090")
+    return replace(d, model=replace(d.model, quantization=read_quantization(config, "made")))
+
+
 NGRAM = '{"method": "ngram", "num_speculative_tokens": 4}'
 UNCHUNKED = "max_num_batched_tokens >= max_model_len without chunked prefill"
 BROKEN: dict[str, tuple[Deployment, str]] = {
@@ -89,6 +98,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
         deployment(AWQ, num_gpus=16, tensor_parallel_size=16),
         "The input size is not aligned with the quantized weight shape",
     ),
+    "whole FP8 blocks": (
+        deployment("Qwen/Qwen3-4B-FP8", num_gpus=8, tensor_parallel_size=8, version="0.24.0", gpu="A100 40GB"),
+        "Weight output_partition_size = 1216 is not divisible by weight quantization block_n = 128.",
+    ),
     "experts to share out": (
         deployment(version="0.24.0", gpu="A100 40GB", num_gpus=2, tensor_parallel_size=2, enable_expert_parallel=True),
         "Number of experts in the model must be greater than 0",
@@ -96,6 +109,19 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "a drafter that is known": (
         deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "oracle"}'),
         "Unsupported speculative method: 'oracle'",
+    ),
+    "layers for multi-token prediction": (
+        deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "mtp"}'),
+        "Unsupported speculative method: 'mtp'",
+    ),
+    "a model runner for the drafts": (
+        deployment(
+            version="0.24.0",
+            gpu="A100 40GB",
+            VLLM_USE_V2_MODEL_RUNNER="1",
+            speculative_config='{"method": "ngram", "num_speculative_tokens": 2}',
+        ),
+        "Model Runner V2 does not yet support: speculative method 'ngram'",
     ),
     "tokens of the drafter": (
         deployment(version="0.24.0", gpu="A100 40GB", speculative_config='{"method": "ngram"}'),
@@ -113,6 +139,10 @@ BROKEN: dict[str, tuple[Deployment, str]] = {
     "quantization scheme on this card": (
         _in_four_bits(),
         "Quantization scheme is not supported for the current GPU. Min capability: 80. Current capability: 75.",
+    ),
+    "8-bit integers on this card": (
+        _in_eight_bits(),
+        "Int8 not supported on SM120. Use FP8 quantization instead, or run on older arch (SM < 100).",
     ),
     "nvfp4 KV cache on this card": (
         deployment(FP16, AMPERE, "0.24.0", kv_cache_dtype="nvfp4"),

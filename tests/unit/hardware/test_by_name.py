@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from planner.errors import InputError
-from planner.hardware.by_name import find_gpu
+from planner.hardware.by_name import GpuRequest, card_of, find_gpu
 
 
 def test_different_cards_of_one_host_are_as_able_as_the_weakest_of_them() -> None:
@@ -19,3 +19,9 @@ def test_different_cards_of_one_host_are_as_able_as_the_weakest_of_them() -> Non
     assert find_gpu(both.name) == both
     with pytest.raises(InputError, match="GPU '' is not known"):
         find_gpu("RTX 3080 10GB +")
+
+
+@pytest.mark.parametrize("name", ["Jetson AGX Thor", "AGX Thor", "DGX Spark"])
+def test_machines_are_named_in_requests_too(name: str) -> None:
+    card, notes = card_of(GpuRequest(name=name))
+    assert (card, notes) == (find_gpu(name), [])

@@ -37,7 +37,9 @@ def test_a_flag_that_is_not_classified_may_move_memory() -> None:
         ("--enable-lora", True),
         ("--no-enable-lora", False),
         ("--runner auto", False),
-        ("--runner pooling", True),
+        ("--runner pooling", False),
+        ("--convert embed", False),
+        ("--runner draft", True),
         ("--limit-mm-per-prompt {}", True),
         ('--compilation-config {"mode":3}', False),
         ('--compilation-config {"pass_config":{"fuse_act_quant":false}}', False),
@@ -58,14 +60,15 @@ def test_a_value_that_changes_nothing_is_no_doubt(line: str, is_doubt: bool) -> 
     [
         ('{"mode":0,"cudagraph_mode":"NONE"}', True),
         ('{"mode":"NONE","cudagraph_mode":"none","cudagraph_capture_sizes":[1]}', True),
-        ('{"mode":0}', False),
+        ('{"mode":0}', True),
+        ('{"mode":0,"cudagraph_mode":"FULL_DECODE_ONLY"}', False),
         ('{"cudagraph_mode":"NONE"}', False),
-        ('{"mode":0,"cudagraph_mode":"NONE","not_known":1}', False),
+        ('{"mode":0,"cudagraph_mode":"NONE","not_known":1}', True),
         ("0", False),
     ],
 )
 def test_a_config_without_compilation_and_graphs_is_as_enforce_eager(config: str, eager: bool) -> None:
     found = read_flags(["--compilation-config", config], Version("0.24.0"))
-    assert found.is_eager == eager
+    assert found.traits.compilation.is_eager == eager
     assert found.doubts, "what else it does is not modelled"
     assert found.settings.enforce_eager is None, "what is passed on is the config itself"

@@ -28,7 +28,7 @@ def test_kinds_that_are_left_out_and_the_size_of_images(
     words: list[str], without: set[str], size: tuple[int, int] | None
 ) -> None:
     found = read_flags(words, Version("0.24.0"))
-    assert (found.without, found.image_size) == (without, size)
+    assert (found.traits.without, found.traits.image_size) == (without, size)
 
 
 def test_images_of_a_size_are_a_small_doubt_where_no_video_is_profiled() -> None:

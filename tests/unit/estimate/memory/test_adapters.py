@@ -9,7 +9,8 @@ from packaging.version import Version
 
 from planner.engine.adapters import Lora
 from planner.engine.command.meaning import read_flags
-from planner.engine.defaults import LORA, resolve
+from planner.engine.defaults import resolve
+from planner.engine.traits import TRAITS, EngineTraits
 from planner.estimate.answer import Setup
 from planner.estimate.memory.adapters import lora_bytes
 from planner.estimate.memory.weights import Rank
@@ -23,7 +24,7 @@ NOW = Version("0.24.0")
 
 def room(name: str, lora: Lora | None, **settings: Any) -> int:
     model = load_model(name)
-    engine = resolve({LORA: lora, **settings}, model, find_gpu("H200"), NOW)
+    engine = resolve({TRAITS: EngineTraits(lora=lora), **settings}, model, find_gpu("H200"), NOW)
     pp = engine.pipeline_parallel_size
     return lora_bytes(model, engine, Rank(0, 0, 0, model.num_hidden_layers // pp, True, pp == 1, samples=True))
 
@@ -51,9 +52,9 @@ def test_every_expert_has_adapters_of_its_own() -> None:
 
 
 def test_flags_that_ask_for_adapters() -> None:
-    assert read_flags(["--enable-lora", "--max-loras", "16", "--max-lora-rank=256"], NOW).lora == Lora(16, 256)
-    assert read_flags(["--enable-lora", "--fully-sharded-loras"], NOW).lora == Lora(1, 16, is_fully_sharded=True)
-    assert read_flags(["--max-lora-rank", "64"], NOW).lora is None
+    assert read_flags(["--enable-lora", "--max-loras", "16", "--max-lora-rank=256"], NOW).traits.lora == Lora(16, 256)
+    assert read_flags(["--enable-lora", "--fully-sharded-loras"], NOW).traits.lora == Lora(1, 16, is_fully_sharded=True)
+    assert read_flags(["--max-lora-rank", "64"], NOW).traits.lora is None
 
 
 def test_sixteen_adapters_of_rank_256_do_not_start_beside_an_8b_model_on_32_gb() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from planner.engine.adapters import Lora
 from planner.engine.defaults import ResolvedEngine, resolve
+from planner.engine.traits import Compilation, EngineTraits
 from planner.engine.versions import parse_version
 from planner.estimate.memory.graph_estimate import charges_graphs, estimated_graph_bytes
 from planner.estimate.memory.graph_sizes import decoded_at_once, num_rounded_sizes, tokens_of_full_batch
@@ -17,6 +18,7 @@ from planner.units import MIB
 
 MODEL = load_model("qwen3-8b")
 H200 = find_gpu("H200")
+ADAPTERS = EngineTraits(lora=Lora(1, 16))
 DRAFT = '{"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 4}'
 
 
@@ -59,7 +61,37 @@ def test_sizes_of_whole_requests_are_captured_since_0_29() -> None:
 
 
 def test_adapters_double_the_graphs_since_0_11_1() -> None:
-    plain, adapters = captured_sizes(_engine(), MODEL), captured_sizes(_engine(lora=Lora(1, 16)), MODEL)
+    plain, adapters = captured_sizes(_engine(), MODEL), captured_sizes(_engine(traits=ADAPTERS), MODEL)
     assert adapters == tuple(2 * count for count in plain)
-    old = captured_sizes(_engine("0.11.0", lora=Lora(1, 16)), MODEL)
+    old = captured_sizes(_engine("0.11.0", traits=ADAPTERS), MODEL)
     assert old == captured_sizes(_engine("0.11.0"), MODEL)
+
+
+@pytest.mark.parametrize(
+    ("compilation", "sizes"),
+    [
+        (Compilation(), (19, 11)),
+        (Compilation(mode="NONE"), (0, 0)),
+        (Compilation(mode="PIECEWISE"), (19, 0)),
+        (Compilation(mode="FULL_DECODE_ONLY"), (0, 11)),
+        (Compilation(mode="FULL"), (0, 19)),
+        (Compilation(sizes=(1, 32, 64, 100, 4096)), (4, 3)),
+        (Compilation(mode="PIECEWISE", sizes=(1, 2)), (2, 0)),
+        (Compilation(largest=8), (4, 4)),
+        (Compilation(compiles=False, mode="FULL_DECODE_ONLY"), (0, 11)),
+    ],
+)
+def test_graphs_that_a_compilation_config_asks_for(compilation: Compilation, sizes: tuple[int, int]) -> None:
+    """64 sequences: 1, 2, 4, 8, 16 ... 128 piecewise, up to 64 full; listed sizes above max_num_batched_tokens fall
+    away (vllm@0.24.0 config/vllm.py:_set_cudagraph_sizes)."""
+    engine = _engine(traits=EngineTraits(compilation=compilation))
+    assert captured_sizes(engine, MODEL) == sizes
+    old = _engine("0.10.2", traits=EngineTraits(compilation=compilation))
+    assert captured_sizes(old, MODEL)[1] == 0, "before 0.11 there are no full graphs by default"
+
+
+def test_listed_sizes_are_whole_requests_with_drafts() -> None:
+    listed = EngineTraits(compilation=Compilation(sizes=(1, 4, 8, 20)))
+    engine = _engine(traits=listed, speculative_config=DRAFT)
+    assert captured_sizes(engine, MODEL) == (3, 3)  # 5, 10, 20
+    assert largest_graph_tokens(engine, MODEL) == 20
