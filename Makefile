@@ -7,7 +7,7 @@ TINY_MODEL := build/tiny-qwen3
 STUDY := studies/qwen3-32b-awq-4x2080ti
 CPU_STUDY := studies/tiny-qwen3-cpu
 
-.PHONY: tune test prove tune-cpu check audit ranges dist container format docs schemas accuracy race race-packages faults soak fuzz bench oracle clean
+.PHONY: tune test prove tune-cpu check audit ranges dist sbom container format docs schemas accuracy race race-packages faults soak fuzz bench oracle clean
 
 $(BIN)/planner: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +56,10 @@ ranges: $(VENV)/.dev
 ## What a release uploads: sdist and wheel in dist/, the wheel tried in an empty environment.
 dist: $(VENV)/.dev
 	$(BIN)/python -m tests.dist
+
+## build/sbom: the software bill of materials of an installed planner, as CycloneDX JSON.
+sbom: $(VENV)/.dev
+	$(BIN)/python -m tests.sbom
 
 ## The container image planner:latest, for hosts without Python 3.11: docs/install.md.
 container:

@@ -7,7 +7,7 @@ driver, BenchmarkError for a load that gave no figures; all are PlannerErrors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -100,6 +100,7 @@ def tune(
     levers: str | None = None,
     sampler: str | None = None,
     seed: int | None = None,
+    learn_from: Sequence[Path] = (),
     until: str | None = None,
     keep_going: bool = False,
     hours: float | None = None,
@@ -121,17 +122,27 @@ def tune(
     studies/NAME; a folder that holds another study is refused. `checks`: whether the machine is checked before the
     first launch, as `planner doctor` does. The search ends by itself once the best of all that is left is expected to
     gain less than `until` ("0.5%" with the sampler planner), unless `keep_going`. `hours` of wall clock and a `budget`
-    of GPU hours bound all launches of the study, earlier calls and the finals included. `quiet` suppresses what the
+    of GPU hours bound all launches of the study, earlier calls and the finals included. `learn_from`: earlier studies
+    on the same cards, whose launches correct the speed model from the start. `quiet` suppresses what the
     command prints. Call it from the main thread: SIGTERM and Ctrl-C stop the engines and then raise KeyboardInterrupt;
     finished trials are kept. Raises InputError, BackendError.
     """
     from planner.doctor import check_before_launch
     from planner.launch import with_version_here
-    from planner.report import TerminalSession, conclusion, plan_view, result_tables
-    from planner.service import write_exports
+    from planner.report import TerminalSession, in_short, plan_view, where_words
+    from planner.service import start_command, write_exports
     from planner.terminal import make_console
     from planner.trials import chosen_trial, default_trial
-    from planner.tuning import NobodyWatches, budget_of, choose_backend, make_plan, tune_study, until_of, write_study
+    from planner.tuning import (
+        NobodyWatches,
+        budget_of,
+        choose_backend,
+        make_plan,
+        taught_by,
+        tune_study,
+        until_of,
+        write_study,
+    )
 
     given = convert_settings(dict(settings), "tune")
     source = _source(study, model, gpu, num_gpus, interconnect, vllm_version, name)
@@ -142,7 +153,8 @@ def tune(
     spec = with_sampler(asked.spec, sampler, seed)
     plan = make_plan(spec, asked.folder, trials, choose_backend(spec, backend), has_finals=finals)
     until_share = None if keep_going else until_of(spec, until)
-    plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
+    taught = taught_by(plan.forecast, learn_from, plan.workspace, storage)
+    plan = replace(plan, until=until_share, taught=taught, budget=budget_of(spec, hours, budget))
     problem, workspace = plan.problem, plan.workspace
     console = make_console()
     if not quiet:
@@ -159,9 +171,11 @@ def tune(
     if outcome.interrupted:
         raise KeyboardInterrupt
     found = outcome.trials
-    if not quiet:
-        console.print(*result_tables(problem, found), conclusion(outcome.forecast, found), sep="\n")
     write_exports(outcome.forecast, found, workspace)
+    if not quiet:
+        where = where_words(workspace.study_folder, workspace.simulated, storage)
+        command = start_command(problem, found, workspace, where)
+        console.print(in_short(outcome.forecast, found, command, f"planner report {where} --all"))
     return Tuned(
         study_name=spec.name,
         storage=storage or workspace.default_storage,

@@ -31,7 +31,8 @@ from planner.engine.config import FIELDS, EngineConfig
 from planner.engine.flag_table import lifespan
 from planner.engine.flags import ATTENTION_BACKEND_ENV, flag
 from planner.engine.levers import lever_of
-from planner.engine.log.causes import CAUSES, Cause
+from planner.engine.log.cause import Cause
+from planner.engine.log.causes import CAUSES
 from planner.engine.log.known_warnings import NOTES, Note
 from planner.engine.log.patterns import PHASE_ADVICE
 from planner.engine.log.verdict import UNKNOWN

@@ -3,14 +3,18 @@ from planner.benchmark.ask import refuse_contradictions as refuse_contradictions
 from planner.benchmark.client.access import Access as Access
 from planner.benchmark.client.access import engine_access as engine_access
 from planner.benchmark.client.address import server_root as server_root
+from planner.benchmark.client.server import ServerFacts as ServerFacts
+from planner.benchmark.client.server import probe_server as probe_server
 from planner.benchmark.client.asking import Asker as Asker
 from planner.benchmark.client.asking import HttpAnswer as HttpAnswer
 from planner.benchmark.client.asking import NoAnswer as NoAnswer
 from planner.benchmark.client.asking import ask_server as ask_server
+from planner.benchmark.client.asking import asker_of as asker_of
 from planner.benchmark.document import read_metrics as read_metrics
 from planner.benchmark.load.processes import processes_needed as processes_needed
 from planner.benchmark.likeness import Likeness as Likeness
 from planner.benchmark.likeness import read_likeness as read_likeness
+from planner.benchmark.load.send import send_load as send_load
 from planner.benchmark.load.target import target_of as target_of
 from planner.benchmark.load.progress import LoadWatch as LoadWatch
 from planner.benchmark.load.progress import Moment as Moment
@@ -19,6 +23,7 @@ from planner.benchmark.load.progress import Projection as Projection
 from planner.benchmark.load.progress import pace_error as pace_error
 from planner.benchmark.load.progress import stopped_after as stopped_after
 from planner.benchmark.load.watcher import STOPPED as STOPPED
+from planner.benchmark.load.watcher import SilentWatcher as SilentWatcher
 from planner.benchmark.capacity.level import MOST_LEVELS as MOST_LEVELS
 from planner.benchmark.capacity.level import Level as Level
 from planner.benchmark.capacity.level import LevelWatch as LevelWatch

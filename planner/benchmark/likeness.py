@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from planner.benchmark.client.access import Access
 from planner.benchmark.client.address import server_root
-from planner.benchmark.client.asking import Asker, NoAnswer, asker_of
+from planner.benchmark.client.asking import NoAnswer, asker_of
 from planner.benchmark.watched import PAGE_S, read_page
 from planner.engine import EngineConfig, cache_config, convert_settings
 from planner.errors import BenchmarkError
@@ -46,8 +45,11 @@ def read_likeness(url: str) -> Likeness:
     """Ask a server. Raises BenchmarkError if it does not answer, or serves no metrics."""
     where = server_root(url)
     with asker_of(where, Access(), PAGE_S) as asker:
-        models = _json(asker, f"{where}/v1/models").get("data")
-        version = _json(asker, f"{where}/version").get("version")
+        try:
+            models = asker.ask_object("GET", f"{where}/v1/models").get("data")
+            version = asker.ask_object("GET", f"{where}/version").get("version")
+        except NoAnswer as error:
+            raise BenchmarkError(f"{where} does not answer: {error}") from None
     first = next((one for one in models if isinstance(one, dict)), {}) if isinstance(models, list) else {}
     name, longest = first.get("root") or first.get("id"), first.get("max_model_len")
     return Likeness(
@@ -57,12 +59,3 @@ def read_likeness(url: str) -> Likeness:
         max_model_len=longest if isinstance(longest, int) else None,
         cache=cache_config(read_page(where)),
     )
-
-
-def _json(asker: Asker, url: str) -> dict[str, Any]:
-    """The JSON object at an address; empty where the server refuses, as one with an API key does."""
-    try:
-        answer = asker.ask("GET", url)
-    except NoAnswer as error:
-        raise BenchmarkError(f"{url} does not answer: {error}") from None
-    return answer.json() if answer.is_ok else {}

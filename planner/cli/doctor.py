@@ -103,20 +103,11 @@ def _diagnosed(
 def _problem(url: str, source: StudySource, typed: TypedWords) -> Problem | None:
     """The server's own settings on the cards that --gpu names; None where nobody names them."""
     from planner.benchmark import read_likeness
-    from planner.engine import convert_settings, serve_args, settings
-    from planner.study import Problem, asked_version, read_study
+    from planner.study import Problem, like_server, read_study
 
     if source.gpu is None:
         if about := [*source.said, *typed.names]:
             raise InputError(f"{', '.join(about)}: on which cards? name them with --gpu, or leave it out")
         return None
-    like = read_likeness(url)
-    model = source.model or like.model
-    if model is None:
-        raise InputError(f"{url} does not say which model it serves; name it with --model")
-    asked = replace(source, model=model, version=source.version or like.version)
-    version = asked_version(asked.version)
-    said = typed.read(version).settings
-    told = {name: value for name, value in settings(like.settings).items() if getattr(said, name) is None}
-    words = (*serve_args(convert_settings(told, url), version), *typed.words)
-    return Problem.of(read_study(asked, replace(typed, words=words)).spec)
+    asked, words = like_server(read_likeness(url), source, typed)
+    return Problem.of(read_study(asked, words).spec)

@@ -13,6 +13,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "init": (
         ("planner init --model Qwen/Qwen3-8B --gpu 'RTX 3090' --num-gpus 2 --slo ttft_p95=2s", "into studies/"),
         ("planner init my-study --model Qwen/Qwen3-8B --gpu 'RTX 4090' --workload chat", "into a folder of yours"),
+        ("planner init my-server --like http://127.0.0.1:8000 --gpu 'RTX 4090' --for 10min", "as a server that runs"),
     ),
     "tune": (
         ("planner tune studies/qwen3-32b-awq-4x2080ti --trials 30", "launch and measure; the same words continue"),
@@ -20,6 +21,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("planner tune studies/qwen3-32b-awq-4x2080ti --dry-run", "the plan and the first launch"),
         ("planner tune studies/qwen3-32b-awq-4x2080ti --slo ttft_p95=2s --concurrency 16 --dry-run", "another load"),
         ("planner tune --model Qwen/Qwen3-8B --gpu 'RTX 4090' --backend simulated --quiet --json", "a try-out"),
+        ("planner tune --like http://127.0.0.1:8000 --gpu 'RTX 4090' --max-num-seqs 64", "what would beat that server"),
         ("planner tune studies/qwen3-32b-awq-4x2080ti --trials 60 --ray auto", "on all hosts of a Ray cluster"),
     ),
     "doctor": (
@@ -34,6 +36,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("planner bench http://127.0.0.1:8000 --concurrency 16 --slo ttft_p95=2s", "a closed loop"),
         ("planner bench http://127.0.0.1:8000 --request-rate 4 --repeats 5 --json -o result.json", "an open loop"),
         ("planner bench --compare before.json after.json --fail-on ttft_p95:5%", "two results, for a pipeline"),
+    ),
+    "watch": (
+        ("planner watch studies/qwen3-32b-awq-4x2080ti", "http://127.0.0.1:9478 in a browser"),
+        ("planner watch studies/qwen3-32b-awq-4x2080ti --notify https://ntfy.sh/TOPIC", "and on a telephone"),
     ),
     "report": (
         ("planner report studies/qwen3-32b-awq-4x2080ti", "the trials so far"),
@@ -55,6 +61,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "verify": (
         ("planner verify studies/qwen3-32b-awq-4x2080ti/run.sh --repeats 3", "does the script do what its trial did?"),
+        ("planner verify studies/qwen3-32b-awq-4x2080ti/run.sh --soak 30min", "does its memory hold?"),
+        ("planner verify studies/qwen3-32b-awq-4x2080ti/run.sh --against vllm/vllm-openai:v0.33.0", "an upgrade"),
     ),
     "fleet": (
         ("planner fleet --rate 40 --peak 2.5 --slo ttft_p95=2s --capacity 6 --service-time 5s --ttft 300ms", "numbers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,10 @@ from planner.cli.completion import workloads
 from planner.cli.options import (
     LOAD,
     STUDY,
+    ForOption,
     GpuOption,
     InterconnectOption,
+    LikeOption,
     ModelOption,
     NameOption,
     SloOption,
@@ -45,18 +48,25 @@ def init(
         ),
     ] = None,
     slo: SloOption = None,
+    like: LikeOption = None,
+    duration: ForOption = None,
 ) -> None:
     """Write a study.yaml in which every key is explained, for the cards here or those named. Overwrites nothing."""
+    from planner.cli.like import write_like
     from planner.report import infeasible_words
     from planner.study import Forecast, Problem, Question, StudySource, load_study, write_commented
 
-    if model is None:
-        raise InputError("init: name the model, for example --model Qwen/Qwen3-8B (planner models)")
-    gpu, num_gpus = _cards(gpu, num_gpus)
+    question = Question(workload=workload, slo=slo)
     source = StudySource(
         model=model, gpu=gpu, num_gpus=num_gpus, interconnect=interconnect, version=vllm_version, name=name
     )
-    path = write_commented(folder, source, context.obj, Question(workload=workload, slo=slo))
+    if like is not None or duration is not None:
+        path = write_like(like, folder, source, context.obj, question, duration)
+    elif model is None:
+        raise InputError("init: name the model, for example --model Qwen/Qwen3-8B (planner models)")
+    else:
+        card, count = _cards(gpu, num_gpus)
+        path = write_commented(folder, replace(source, gpu=card, num_gpus=count), context.obj, question)
     typer.echo(f"wrote {path}")
     if (words := infeasible_words(Forecast(Problem.of(load_study(path))))) is not None:
         reason, way_out, fix = words.partition("; what would start: ")

@@ -36,6 +36,7 @@ from planner.cli.tune import tune
 from planner.cli.usage import USAGE_ERROR
 from planner.cli.verify import verify
 from planner.cli.version import top
+from planner.cli.watch import watch
 from planner.cli.workload import workload
 from planner.errors import InputError, PlannerError
 from planner.files import NO_ROOM
@@ -45,7 +46,7 @@ NARROW_HELP = 72
 
 TAKE_FLAGS = {"estimate", "init", "tune", "doctor", "simulate"}
 """Commands after which vLLM's own flags may follow."""
-LASTING = {"guard", "simulate", "init"}
+LASTING = {"guard", "simulate", "init", "watch"}
 """Commands that serve until they are stopped, or write a file of their own: they have no answer for -o."""
 
 
@@ -56,6 +57,7 @@ COMMANDS = (
     doctor,
     candidates,
     bench,
+    watch,
     report,
     export,
     guard,

@@ -156,14 +156,48 @@ ObjectiveOption = Annotated[
         rich_help_panel=LIMITS,
     ),
 ]
+LikeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        help="URL of a running vLLM whose settings are the baseline to beat and whose traffic is the load; with --gpu.",
+        rich_help_panel=STUDY,
+    ),
+]
+ForOption = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        help="Time for which the server of --like is watched to learn its traffic; 10min.",
+        rich_help_panel=STUDY,
+    ),
+]
 StorageOption = Annotated[
     str | None,
     typer.Option(
         "--storage", help="Optuna storage URL; by default the database in the study's folder.", rich_help_panel=TRIALS
     ),
 ]
+AllOption = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        help="Print every trial, the finals and all reasons, not the result in short.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 SimulatedOption = Annotated[
     bool, typer.Option("--simulated", help="Take the study's simulated trials.", rich_help_panel=TRIALS)
+]
+NotifyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--notify",
+        envvar="PLANNER_NOTIFY",
+        help="URL that is told of the end, of failures and of when one can stop: a webhook, an ntfy topic or Slack; "
+        "may be repeated. In PLANNER_NOTIFY no list of processes shows it.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 

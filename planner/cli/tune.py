@@ -15,12 +15,17 @@ from planner.cli.options import (
     LOAD,
     MOST_IN_FLIGHT,
     SEARCH,
+    AllOption,
+    ForOption,
     JsonOption,
     LeversOption,
+    LikeOption,
+    NotifyOption,
     ObjectiveOption,
     QuietOption,
     SloOption,
     WorkloadOption,
+    given_options,
     takes_study,
 )
 from planner.errors import InputError
@@ -88,6 +93,8 @@ def tune(
         bool,
         typer.Option("--dry-run", help="Print the plan and the first launch, then stop.", rich_help_panel=LIMITS),
     ] = False,
+    like: LikeOption = None,
+    duration: ForOption = None,
     workload: WorkloadOption = None,
     concurrency: Annotated[
         int | None,
@@ -117,6 +124,14 @@ def tune(
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the sampler.", min=0, rich_help_panel=SEARCH)
+    ] = None,
+    learn_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--learn-from",
+            help="Earlier study on the same cards, whose launches correct the speed model from the start; repeatable.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     quality_prompts: Annotated[
         Path | None,
@@ -164,27 +179,42 @@ def tune(
             rich_help_panel=CLUSTER,
         ),
     ] = False,
+    show_all: AllOption = False,
+    notify: NotifyOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune what cannot work, launch the rest for real, benchmark it, search, and write the best run.sh."""
+    from planner.cli.like import read_like
     from planner.cli.tune_output import Carried, show_first_launch, show_plan, tune_or_replay
     from planner.launch import with_version_here
+    from planner.report import receiver_of
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
-    from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, until_of
+    from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, taught_by, until_of
     from planner.workload import window_note
 
     if keep_going and until is not None:
         raise InputError("--keep-going and --until contradict each other; leave out one")
+    if show_all and (dry_run or as_json):
+        raise InputError("--all is about the tables of the result: leave it out with --dry-run and --json")
     if ray is None and (exclusive or mixed):
         raise InputError("--exclusive and --mixed are about the hosts of --ray")
-    beside = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
+    beside: dict[str, object] = {"--backend": backend, "--ray": ray, "--quality-prompts": quality_prompts}
+    beside["--notify"] = notify if "notify" in given_options(context) else None  # a variable is for all commands
     if replay is not None and (idle := [option for option, value in beside.items() if value is not None]):
         raise InputError(f"--replay launches nothing: leave out {' and '.join(idle)}")
-    source, words = with_version_here(source, REPLAY if replay is not None else backend)
+    receivers = tuple(receiver_of(url) for url in notify or ())
+    if replay is not None and like is not None:
+        raise InputError("--replay and --like contradict each other: a table of launches has its own load")
+    source, words = (
+        (source, "") if like is not None else with_version_here(source, REPLAY if replay is not None else backend)
+    )
     question = Question(workload=workload, concurrency=concurrency, slo=slo, objective=objective, image=image)
-    study = read_study(source, context.obj, levers, question, launches=True)
+    if like is not None or duration is not None:
+        study = read_like(like, source, context.obj, levers, question, duration)
+    else:
+        study = read_study(source, context.obj, levers, question, launches=True)
     if replay is None and not (dry_run and study.is_read):
         study = continued(study)
     spec = with_prompts(with_sampler(study.spec, sampler, seed), quality_prompts)
@@ -198,8 +228,16 @@ def tune(
             chosen = choose_backend(spec, backend or ("docker" if dry_run else None))  # a plan needs no Engine, no card
         plan = make_plan(spec, study.folder, trials, chosen, hosts, finals)
     until_share = None if keep_going else until_of(spec, until)
-    plan = replace(plan, until=until_share, budget=budget_of(spec, hours, budget))
-    how = Carried(storage=storage, has_checks=checks, has_file=not source.is_described, replaced=study.flags.replaced)
+    taught = taught_by(plan.forecast, learn_from or [], plan.workspace, storage)
+    plan = replace(plan, until=until_share, taught=taught, budget=budget_of(spec, hours, budget))
+    how = Carried(
+        storage=storage,
+        has_checks=checks,
+        has_file=not source.is_described,
+        replaced=study.flags.replaced,
+        shows_all=show_all,
+        receivers=receivers,
+    )
     for line in (words, *study.notes, window_note(spec.workload)):
         if line and not quiet:
             typer.echo(line, err=True)

@@ -15,17 +15,24 @@ from planner.doctor import check_before_launch
 from planner.engine import SECRET_FLAGS
 from planner.files import pretty_json
 from planner.report import (
+    Event,
+    Notified,
+    Receiver,
     TerminalSession,
     conclusion,
+    in_short,
     infeasible_words,
+    judged,
     nothing_words,
+    notified,
     plan_document,
     plan_view,
     result_tables,
     summary,
     trials_table,
+    where_words,
 )
-from planner.service import broken, docker_command, write_exports
+from planner.service import broken, docker_command, start_command, write_exports
 from planner.study import STUDY_FILE, Places, StudySpec, Workspace
 from planner.terminal import make_console
 from planner.tuning import BACKEND as REPLAY
@@ -35,6 +42,7 @@ INTERRUPTED = 130
 """Exit code of an interrupted command, as a shell's after Ctrl-C."""
 NOTHING_TO_DEPLOY = 3
 """Exit code if no candidate can be launched, or no trial kept every limit."""
+NOT_KEPT = "the trials of a replay are kept in --storage alone, from where planner export writes a script"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,11 @@ class Carried:
     """Whether the study was read from a file; else options describe it."""
     replaced: tuple[str, ...] = ()
     """vLLM's flags beside the study whose place planner's own take, by name."""
+    shows_all: bool = False
+    """Whether every trial and all reasons are printed, not the result in short."""
+
+    receivers: tuple[Receiver, ...] = ()
+    """Who is told of the end, of failures and of when one can stop."""
 
     def words(self, plan: Plan) -> list[str]:
         """Lines of the plan on what is not as usual."""
@@ -57,11 +70,15 @@ class Carried:
                 f"until       all that is left is expected to gain less than {plan.until * 100:g} %, "
                 "or all trials are launched"
             )
+        if plan.taught is not None:
+            lines += [f"learned     {words}" for words in plan.taught.words]
         if (budget := plan.budget_words) is not None:
             lines.append(f"budget      {budget}")
         if plan.hosts is not None:
             lines.append(f"hosts       {plan.hosts.words}")
         lines += [] if plan.has_finals else ["finals      none"]
+        if self.receivers:
+            lines.append(f"notify      {', '.join(receiver.host for receiver in self.receivers)}")
         lines += [
             f"replaced    {words}"
             for words in replaced_words(self.replaced, plan.problem.spec, plan.workspace.study_folder / STUDY_FILE)
@@ -85,11 +102,13 @@ class Carried:
             "results": self.results(plan),
             "sampler": spec.sampler.name,
             "seed": spec.sampler.seed,
+            "learned": [] if plan.taught is None else list(plan.taught.words),
             "finals": plan.has_finals,
             "checks": self.has_checks,
             "quality_prompts": None if spec.quality is None else spec.quality.prompts,
             "hosts": None if plan.hosts is None else plan.hosts.words,
             "replaced": list(self.replaced),
+            "notify": [receiver.host for receiver in self.receivers],
         }
 
 
@@ -122,22 +141,36 @@ def tune_or_replay(plan: Plan, how: Carried, quiet: bool, as_json: bool) -> None
         outcome = replay_study(plan, observer, how.storage)
         if as_json:
             _print_json(summary(outcome.problem, outcome.trials))
-        else:
+        elif how.shows_all:
             make_console().print(
                 trials_table(outcome.problem, outcome.trials), conclusion(outcome.forecast, outcome.trials), sep="\n"
             )
+        else:
+            make_console().print(in_short(outcome.forecast, outcome.trials, NOT_KEPT, "the same command with --all"))
     else:
         write_study(plan.problem.spec, plan.workspace.study_folder)
-        outcome = tune_study(plan, observer, how.storage, before_launch=_checks(plan, how, observer))
+        with notified(plan.problem, how.receivers) as notifier:
+            watcher = Notified(observer, notifier)
+            outcome = tune_study(plan, watcher, how.storage, before_launch=_checks(plan, how, observer))
+            notifier.tell(*_news(outcome, how))
         if outcome.interrupted:
             make_console(stderr=as_json or is_kept()).print(
                 f"\nstopped; {outcome.num_launched} of {plan.target} trials are kept, the same command continues"
             )
             raise SystemExit(INTERRUPTED)
-        _conclude(outcome, plan.workspace, as_json)
+        _conclude(outcome, plan.workspace, how, as_json)
     if (words := nothing_words(outcome.forecast, outcome.trials, Places(how.has_file))) is not None:
         make_console(stderr=True).print(Text(f"nothing to deploy: {words}"), soft_wrap=True)
         raise SystemExit(NOTHING_TO_DEPLOY)
+
+
+def _news(outcome: Outcome, how: Carried) -> tuple[Event, str]:
+    """How a session ended, for whoever is away from the terminal."""
+    if outcome.interrupted:
+        return "interrupted", "interrupted; what was launched is kept, and the same command continues"
+    if (words := nothing_words(outcome.forecast, outcome.trials, Places(how.has_file))) is not None:
+        return "ended", f"ended, nothing to deploy: {words}"
+    return "ended", f"ended: {judged(outcome.forecast, outcome.trials).sentence}"
 
 
 def _checks(plan: Plan, how: Carried, observer: TerminalSession) -> Callable[[], None] | None:
@@ -180,17 +213,20 @@ def _print_commands(plan: Plan, launch: list[list[str]]) -> None:
     console.print("first launch:", *lines, sep="\n", soft_wrap=True, markup=False)
 
 
-def _conclude(outcome: Outcome, workspace: Workspace, as_json: bool) -> None:
+def _conclude(outcome: Outcome, workspace: Workspace, how: Carried, as_json: bool) -> None:
     problem, trials = outcome.problem, outcome.trials
-    console = make_console()
-    if not as_json:
-        console.print(*result_tables(problem, trials), conclusion(outcome.forecast, trials), sep="\n")
     written = write_exports(outcome.forecast, trials, workspace)
     if as_json:
         _print_json({**summary(problem, trials), "wrote": [str(path) for path in written]})
         return
-    for path in written:
-        console.print(Text(f"wrote {path}"))
+    console, lines = make_console(), [f"wrote {path}" for path in written]
+    if how.shows_all:
+        console.print(*result_tables(problem, trials), conclusion(outcome.forecast, trials), sep="\n")
+        console.print(*map(Text, lines), sep="\n")
+        return
+    where = where_words(workspace.study_folder, workspace.simulated, how.storage)
+    command = start_command(problem, trials, workspace, where)
+    console.print(in_short(outcome.forecast, trials, command, f"planner report {where} --all", lines))
 
 
 def _print_json(document: Mapping[str, Any]) -> None:

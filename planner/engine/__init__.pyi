@@ -76,14 +76,14 @@ from planner.engine.log.verdict import classify as classify
 from planner.engine.metrics_page import COUNTERS as COUNTERS
 from planner.engine.metrics_page import EngineTelemetry as EngineTelemetry
 from planner.engine.metrics_page import Histogram as Histogram
+from planner.engine.metrics_page import MetricsPage as MetricsPage
+from planner.engine.metrics_page import TTFT as TTFT
 from planner.engine.metrics_page import cache_config as cache_config
 from planner.engine.metrics_page import difference as difference
 from planner.engine.metrics_page import pages_of_engines as pages_of_engines
 from planner.engine.metrics_page import parse_telemetry as parse_telemetry
 from planner.engine.metrics_page import read_gauges as read_gauges
-from planner.engine.metrics_page import read_histograms as read_histograms
 from planner.engine.metrics_page import read_ttft as read_ttft
-from planner.engine.metrics_page import read_value as read_value
 from planner.engine.metrics_page import ttft_quantile as ttft_quantile
 from planner.engine.served import ANSWERS as ANSWERS
 from planner.engine.served import LATENCY as LATENCY

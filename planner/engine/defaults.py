@@ -47,6 +47,7 @@ from planner.engine.versions import (
     V1_DEFAULT_SINCE,
     V1_ON_TURING_SINCE,
     V1_ONLY_SINCE,
+    WHOLE_PROMPT_FITS_SINCE,
 )
 from planner.hardware import GpuSpec
 from planner.model import ModelSpec
@@ -146,6 +147,11 @@ class ResolvedEngine:
     def graphs_follow_max_num_seqs(self) -> bool:
         """Whether V1 of this version captures CUDA graphs only up to the size that max_num_seqs needs."""
         return self.version >= GRAPHS_FOLLOW_MAX_NUM_SEQS_SINCE
+
+    @property
+    def starts_whole_prompts(self) -> bool:
+        """Whether a prompt starts only if all of it fits the free KV cache; where not, its first chunk is enough."""
+        return self.generation == "V0" or self.version >= WHOLE_PROMPT_FITS_SINCE
 
     @property
     def has_v1_only(self) -> bool:

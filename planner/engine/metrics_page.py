@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,6 +21,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     # V1 only; 0.6.6 and 0.8.5 V0 have at most a hit rate, as a gauge.
     "prefix_cache_queries": ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
     "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
+    # only with speculative decoding (vllm@0.8.5 engine/metrics.py, 0.32 v1/spec_decode/metrics.py)
+    "draft_tokens": ("vllm:spec_decode_num_draft_tokens_total",),
+    "accepted_tokens": ("vllm:spec_decode_num_accepted_tokens_total",),
 }
 """Sample names by field; the first one present counts. Read in vllm/engine/metrics.py and vllm/v1/metrics/loggers.py of
 0.6.6.post1, 0.8.5 and 0.32; prometheus_client adds `_total` to every counter."""
@@ -28,7 +31,10 @@ NAMES: dict[str, tuple[str, ...]] = {
 CACHE_CONFIG = "vllm:cache_config_info"
 """Gauge whose labels hold the KV cache's configuration; an unset value is the word None."""
 
-COUNTERS = ("preemptions", "prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits")
+COUNTERS = (
+    "preemptions", "prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits", "draft_tokens",
+    "accepted_tokens",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,36 +51,66 @@ class EngineTelemetry:
     prefix_cache_queries: int | None = None
     """Tokens looked up in the prefix cache; tokens, not requests."""
     prefix_cache_hits: int | None = None
+    draft_tokens: int | None = None
+    """Tokens that speculative decoding proposed; None without it."""
+    accepted_tokens: int | None = None
+    """Those of them that the model took."""
     num_gpu_blocks: int | None = None
     block_size: int | None = None
     kv_cache_tokens: int | None = None
 
 
+class MetricsPage:
+    """A page that is parsed once, and asked as often as needed. Raises ValueError if the text is none."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            families = list(text_string_to_metric_families(text))
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # raised by the parser for other text
+            raise ValueError(f"is no page of metrics: {error}") from None
+        self._families: dict[str, list[Sample]] = {}
+        self._samples: dict[str, list[Sample]] = {}
+        for family in families:
+            self._families.setdefault(family.name, []).extend(family.samples)
+            for sample in family.samples:
+                self._samples.setdefault(sample.name, []).append(sample)
+
+    def value(self, name: str) -> float | None:
+        """The value of a sample of this name, summed over its labels; None without any, or if one is not finite."""
+        values = [sample.value for sample in self._samples.get(name, [])]
+        return sum(values) if values and all(map(math.isfinite, values)) else None
+
+    def histograms(self, names: Collection[str]) -> dict[str, Histogram | None]:
+        """The histograms of these names, summed over the engines of a data parallel server; None for those not there.
+
+        Raises ValueError if a bound is no number.
+        """
+        return {name: _histogram(name, self._families.get(name, [])) for name in names}
+
+    def telemetry(self) -> EngineTelemetry:
+        """Gauges and counters. Raises ValueError if one of them is no finite number."""
+        try:
+            return _telemetry(self._samples)
+        except (ArithmeticError, ValueError) as error:
+            raise ValueError(f"is no page of metrics: {error}") from None
+
+
 def parse_telemetry(text: str) -> EngineTelemetry:
-    """Read a /metrics page. Raises ValueError if the text is not one."""
-    try:
-        return _telemetry(text)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:  # raised by the parser for other text
-        raise ValueError(f"is no page of metrics: {error}") from None
+    """Read the telemetry of a /metrics page. Raises ValueError if the text is not one."""
+    return MetricsPage(text).telemetry()
 
 
-def _telemetry(text: str) -> EngineTelemetry:
-    samples: dict[str, list[float]] = {}
-    caches: list[dict[str, str]] = []
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            samples.setdefault(sample.name, []).append(sample.value)
-            if sample.name == CACHE_CONFIG:
-                caches.append(sample.labels)
+def _telemetry(samples: Mapping[str, Sequence[Sample]]) -> EngineTelemetry:
+    caches = [sample.labels for sample in samples.get(CACHE_CONFIG, [])]
 
     def found(field: str) -> list[float]:
-        return next((samples[name] for name in NAMES[field] if name in samples), [])
+        return next(([sample.value for sample in samples[name]] for name in NAMES[field] if name in samples), [])
 
     def total(field: str) -> int | None:
         values = found(field)
@@ -90,6 +126,8 @@ def _telemetry(text: str) -> EngineTelemetry:
         generation_tokens=total("generation_tokens"),
         prefix_cache_queries=total("prefix_cache_queries"),
         prefix_cache_hits=total("prefix_cache_hits"),
+        draft_tokens=total("draft_tokens"),
+        accepted_tokens=total("accepted_tokens"),
         num_gpu_blocks=num_gpu_blocks,
         block_size=block_size,
         kv_cache_tokens=kv_cache_tokens,
@@ -139,7 +177,6 @@ def _largest(labels: Iterable[str | None]) -> int | None:
 
 
 _ENGINE = re.compile(r'[{,]engine="([^"]*)"')
-_VALUE = r"^{}(?:\{{[^\n]*\}})? (\S+)$"
 
 
 def pages_of_engines(text: str) -> dict[str, str]:
@@ -156,15 +193,6 @@ def pages_of_engines(text: str) -> dict[str, str]:
         engine: "".join(row for row, label in zip(rows, labels, strict=True) if label in (None, engine))
         for engine in engines
     }
-
-
-def read_value(text: str, name: str) -> float | None:
-    """The value of a sample of this name, summed over its labels; None if the page has none, or no finite number."""
-    try:
-        values = [float(value) for value in re.findall(_VALUE.format(re.escape(name)), text, re.MULTILINE)]
-    except ValueError:
-        return None
-    return sum(values) if values and all(map(math.isfinite, values)) else None
 
 
 # --- peaks over a window ----------------------------------------------------------------------------------------------
@@ -186,21 +214,17 @@ def read_gauges(text: str) -> dict[str, float]:
     }
 
 
-_TTFT_BUCKET = re.compile(r"^vllm:time_to_first_token_seconds_bucket\{([^\n]*)\} (\S+)", re.MULTILINE)
-"""Buckets of the TTFT histogram; vllm/engine/metrics.py of 0.6.6, v1/metrics/loggers.py of 0.8.5 and 0.32."""
-_BOUND = re.compile(r'\ble="([^"]+)"')
+TTFT = "vllm:time_to_first_token_seconds"
+"""Histogram of TTFT in seconds; vllm/engine/metrics.py of 0.6.6, v1/metrics/loggers.py of 0.8.5 and 0.32."""
 
 
-def read_ttft(text: str) -> dict[float, float]:
+def read_ttft(page: MetricsPage) -> dict[float, float]:
     """The histogram of TTFT: number of requests so far with at most that TTFT, by upper bound in seconds.
 
-    Raises ValueError if a bound or count is not a number.
+    Empty if the page has none. Raises ValueError if a bound is not a number.
     """
-    buckets: dict[float, float] = {}
-    for labels, count in _TTFT_BUCKET.findall(text):  # one histogram per engine of a data parallel server
-        if bound := _BOUND.search(labels):
-            buckets[float(bound[1])] = buckets.get(float(bound[1]), 0.0) + float(count)
-    return buckets
+    found = page.histograms((TTFT,))[TTFT]
+    return {} if found is None else dict(found.buckets)
 
 
 def ttft_quantile(before: Mapping[float, float], after: Mapping[float, float], share: float) -> float | None:
@@ -248,21 +272,12 @@ class Histogram:
         return found
 
 
-def read_histograms(text: str, names: Collection[str]) -> dict[str, Histogram | None]:
-    """The histograms of these names, summed over the engines of a data parallel server; None for those not there."""
-    samples: dict[str, list[Sample]] = {name: [] for name in names}
-    for family in text_string_to_metric_families(text):
-        if family.name in samples:
-            samples[family.name] += family.samples
-    return {name: _histogram(name, several) for name, several in samples.items()}
-
-
 def _histogram(name: str, samples: Iterable[Sample]) -> Histogram | None:
     buckets: dict[float, float] = {}
     sums = {"_sum": 0.0, "_count": 0.0}
     for sample in samples:
         kind = sample.name.removeprefix(name)
-        if kind == "_bucket":
+        if kind == "_bucket" and "le" in sample.labels:
             bound = float(sample.labels["le"])
             buckets[bound] = buckets.get(bound, 0.0) + sample.value
         elif kind in sums:

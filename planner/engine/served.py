@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.engine.metrics_page import Histogram, parse_telemetry, read_histograms
+from planner.engine.metrics_page import Histogram, MetricsPage
 
 PROMPTS, ANSWERS = "vllm:request_prompt_tokens", "vllm:request_generation_tokens"
 LATENCY = "vllm:e2e_request_latency_seconds"
@@ -41,8 +41,8 @@ class ServedMeanwhile:
 
 def read_served(text: str) -> ServedSoFar:
     """Read a page. Raises ValueError if it is none, or has no histogram of lengths."""
-    telemetry = parse_telemetry(text)
-    found = read_histograms(text, (PROMPTS, ANSWERS, LATENCY))
+    page = MetricsPage(text)
+    telemetry, found = page.telemetry(), page.histograms((PROMPTS, ANSWERS, LATENCY))
     prompts, answers = found[PROMPTS], found[ANSWERS]
     if prompts is None or answers is None:
         raise ValueError(f"has no {PROMPTS} and {ANSWERS}, by which vLLM counts lengths")

@@ -109,7 +109,7 @@ REJECTION_WITH_BONUS_SINCE = Version("0.11.2")
 """The first runner's profile run samples draft and bonus tokens together (v1/sample/rejection_sampler.py:forward, which
 takes twice the rows; 0.11.0 does not)."""
 
-# 0.12 to 0.18
+# 0.12 to 0.19
 WIDE_GROUPS_SINCE = Version("0.12.0")
 """Groups of KV cache layers are as wide as the commonest kind if that has less than 1.25 times the layers of the rarest
 one (v1/core/kv_cache_utils.py:_get_kv_cache_groups_uniform_page_size; 0.11.2 never does)."""
@@ -172,6 +172,9 @@ FLASH_ATTN_MLA_BLOCKS_SINCE = Version("0.18.0")
 """Latent attention on compute capability 9.x keeps blocks of 16 tokens unless the KV cache is fp8 (0.14.1 sets 64 for
 FlashMLA in platforms/cuda.py; 0.24.0 asks the backend)."""
 
+WHOLE_PROMPT_FITS_SINCE = Version("0.19.0")
+"""V1 starts a prompt only if all of it fits the free KV cache, not its first chunk alone (config/scheduler.py:
+scheduler_reserve_full_isl, on by default; vLLM's pull request 37307)."""
 
 # 0.20 to 0.22
 KV_SIZE_BY_REQUESTS_SINCE = Version("0.20.1")

@@ -46,6 +46,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "speed.coefficients": ["Coefficients", "default_coefficients"],
         "speed.prediction": ["most_in_flight", "predict", "running_seqs"],
         "speed.step": ["Step", "StepModel", "prefill_pairs"],
+        "speed.step_timer": ["DecodeCost"],
         "view": ["estimate_view", "exploration_view"],
     },
 )

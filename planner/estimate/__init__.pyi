@@ -55,5 +55,6 @@ from planner.estimate.speed.prediction import running_seqs as running_seqs
 from planner.estimate.speed.step import Step as Step
 from planner.estimate.speed.step import StepModel as StepModel
 from planner.estimate.speed.step import prefill_pairs as prefill_pairs
+from planner.estimate.speed.step_timer import DecodeCost as DecodeCost
 from planner.estimate.view import estimate_view as estimate_view
 from planner.estimate.view import exploration_view as exploration_view

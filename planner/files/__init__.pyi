@@ -1,5 +1,6 @@
 from planner.files.locks import held as held
 from planner.files.locks import holder as holder
+from planner.files.locks import is_held as is_held
 from planner.files.mistakes import explained as explained
 from planner.files.mistakes import matching as matching
 from planner.files.reading import LINE_BYTES as LINE_BYTES
@@ -8,14 +9,15 @@ from planner.files.reading import YAML_BYTES as YAML_BYTES
 from planner.files.reading import open_without_waiting as open_without_waiting
 from planner.files.reading import read_bytes as read_bytes
 from planner.files.reading import read_text as read_text
-from planner.files.redaction import has_user_info as has_user_info
 from planner.files.redaction import is_private as is_private
-from planner.files.redaction import is_secret as is_secret
 from planner.files.redaction import private_log as private_log
 from planner.files.redaction import redact as redact
 from planner.files.redaction import redact_log as redact_log
 from planner.files.redaction import redactor as redactor
 from planner.files.redaction import refuse_secrets as refuse_secrets
+from planner.files.secret_words import carries_secret as carries_secret
+from planner.files.secret_words import has_user_info as has_user_info
+from planner.files.secret_words import is_secret as is_secret
 from planner.files.shipped import load_named as load_named
 from planner.files.shipped import shipped_files as shipped_files
 from planner.files.spelling import did_you_mean as did_you_mean

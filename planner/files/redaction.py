@@ -14,18 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-_SECRET = re.compile(
-    r"""TOKEN(_?\d+)?$|SECRET(?!ARY)|(?<!BY)PASS(?!_?THR|IVE)|CREDENTIAL|(^|_)PAT$|(?<!^X)AUTH(?!OR(?!I))|PRIVATE
-    |(?<!^OLD)(?<!^)PWD$  # MYSQL_PWD, but neither PWD nor OLDPWD
-    |(?<!^)KEYS?(_ID)?(_?\d+)?$""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_SECRET_JSON_KEY = re.compile(
-    r"^(hf_|auth_|access_|bearer_)?token$|api_?key$|access_?key(_id)?$|secret|passw(or)?d$|credential", re.IGNORECASE
-)
-"""Keys in JSON arguments; there, `eos_token` and `cache_key` are ordinary."""
-_USER_INFO = re.compile(r"\A[a-z][a-z0-9+.-]*://([^/?#\s]*)@", re.IGNORECASE)
-_ASSIGNED = re.compile(r"(?:^|[\s;&|])([A-Za-z_][A-Za-z0-9_]*)=(?!\$)\S")
+from planner.files.secret_words import carries_secret, has_user_info, is_secret, is_secret_key, secret_parts
+
+_ASSIGNED = re.compile(r"(?:^-e|^|[\s;&|=])([A-Za-z_][A-Za-z0-9_]{0,200})=(?!\$)\S")
 SECRET_FLAGS = {"--api-key": "VLLM_API_KEY", "--hf-token": "HF_TOKEN"}
 """Flags of `vllm serve` whose value is a secret -> the environment variable that can replace the flag."""
 ORDINARY_FLAGS = ("--allow-credentials",)
@@ -37,16 +28,6 @@ LEAST_LENGTH = 8
 PIECE_BYTES = 1 << 20
 
 
-def is_secret(variable: str) -> bool:
-    """Whether a variable of this name holds a secret: HF_TOKEN, OPENAI_KEY, PGPASSWORD, MYSQL_PWD, GITHUB_PAT."""
-    return _SECRET.search(variable) is not None
-
-
-def has_user_info(value: str) -> bool:
-    """Whether a value is a URL with a user, and so most often a password: `http://user:password@proxy:3128`."""
-    return _USER_INFO.match(value) is not None
-
-
 def refuse_secrets(variables: Mapping[str, str], args: Sequence[str], command: Sequence[str] = ()) -> None:
     """Raise ValueError if a variable, flag or word would write a secret to a file, or a variable's name is not valid.
 
@@ -55,7 +36,7 @@ def refuse_secrets(variables: Mapping[str, str], args: Sequence[str], command: S
     for name, value in variables.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(f"env.{name!a}: is no name of a variable: letters, digits and _")
-        if is_secret(name) or has_user_info(value):
+        if is_secret(name) or carries_secret(value) or _secret_key(value) is not None:
             raise ValueError(f"env.{name}: a secret's value is not written; name it in pass_env instead: [{name}]")
     for word in args:
         flag, _, value = word.partition("=")
@@ -67,13 +48,17 @@ def refuse_secrets(variables: Mapping[str, str], args: Sequence[str], command: S
             raise ValueError(f"extra_args: {key} in {flag or 'JSON'}: a secret's value is not written; use pass_env")
         if has_user_info(value):
             raise ValueError(f"extra_args: {flag or 'a URL'}: names a user; a secret's value is not written: pass_env")
+        if carries_secret(value):
+            raise ValueError(f"extra_args: {flag or 'a value'}: holds a key; a secret's value is not written: pass_env")
     for word in command:
         for name in _ASSIGNED.findall(word):
             if is_secret(name):
                 raise ValueError(f"command: {name}=...: a secret's value is not written; name it in pass_env: [{name}]")
-        flag = word.partition("=")[0]
-        if (variable := _variable_of(flag)) is not None:
-            raise ValueError(f"command: {flag}: a secret's value is not written; name it in pass_env: [{variable}]")
+        for flag in (piece.partition("=")[0] for piece in word.split()):
+            if (variable := _variable_of(flag)) is not None:
+                raise ValueError(f"command: {flag}: a secret's value is not written; name it in pass_env: [{variable}]")
+        if carries_secret(word):
+            raise ValueError("command: a URL with a user, or a key: a secret's value is not written; use pass_env")
 
 
 def _variable_of(flag: str) -> str | None:
@@ -101,7 +86,7 @@ def _secret_key(text: str) -> str | None:
         part = waiting.pop()
         if isinstance(part, dict):
             for key, value in part.items():
-                if isinstance(value, str) and value and _SECRET_JSON_KEY.search(str(key)):
+                if isinstance(value, str) and value and is_secret_key(str(key)):
                     return str(key)
             waiting += part.values()
         elif isinstance(part, list):
@@ -130,7 +115,7 @@ def redact(text: str, names: Iterable[str] = ()) -> str:
 
 def _values(names: Iterable[str], further: Mapping[str, str]) -> list[tuple[str, str]]:
     """Pairs of a value (plain, JSON-escaped and URL-quoted) and its replacement `<NAME>`; longest first."""
-    wanted = {*names, *(name for name, value in os.environ.items() if is_secret(name) or has_user_info(value))}
+    wanted = {*names, *(name for name, value in os.environ.items() if is_secret(name) or carries_secret(value))}
     found = {name: os.environ[name] for name in wanted if name in os.environ} | dict(further)
     pieces = {name: passwords for name, value in found.items() if (passwords := _passwords(value))}
     forms = {
@@ -144,10 +129,8 @@ def _values(names: Iterable[str], further: Mapping[str, str]) -> list[tuple[str,
 
 
 def _passwords(value: str) -> list[str]:
-    """The password in a value that is a URL, as written and decoded."""
-    found = _USER_INFO.match(value)
-    password = "" if found is None else found[1].partition(":")[2]
-    return [password, unquote(password)] if password else []
+    """The password and keys in a value that is a URL, as written and decoded."""
+    return [form for part in secret_parts(value) for form in (part, unquote(part))]
 
 
 def private_log(path: Path) -> int:

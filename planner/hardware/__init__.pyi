@@ -22,3 +22,11 @@ from planner.hardware.gpus import Interconnect as Interconnect
 from planner.hardware.machine import Machine as Machine
 from planner.hardware.machine import UNKNOWN_MACHINE as UNKNOWN_MACHINE
 from planner.hardware.placement import Placement as Placement
+from planner.hardware.profile import CardProfile as CardProfile
+from planner.hardware.profile import ProfilePart as ProfilePart
+from planner.hardware.profile import ProfileRow as ProfileRow
+from planner.hardware.profile import ProfileShape as ProfileShape
+from planner.hardware.profile import shipped_profiles as shipped_profiles
+from planner.hardware.readings import CardReading as CardReading
+from planner.hardware.readings import Readings as Readings
+from planner.hardware.readings import read_cards as read_cards

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from planner.hardware.profile import CardProfile
 from planner.units import GIB
 
 Interconnect = Literal["pcie", "nvlink", "nvlink-pairs", "none"]
@@ -28,6 +29,8 @@ class GpuSpec:
     """Peak rate of dense 16-bit matrix arithmetic with 32-bit accumulation."""
     compute_capability: tuple[int, int]
     source: str
+    measured: CardProfile | None = None
+    """What was measured on this card with the engine's kernels; None: the data sheet's rates and guessed shares."""
 
     @property
     def is_cpu(self) -> bool:
@@ -40,7 +43,8 @@ class GpuSpec:
 
     def document(self) -> dict[str, Any]:
         """The card as `planner gpus --json` prints it."""
-        return {**asdict(self), "compute_capability": ".".join(map(str, self.compute_capability))}
+        figures = {name: value for name, value in asdict(self).items() if name != "measured"}
+        return {**figures, "compute_capability": ".".join(map(str, self.compute_capability))}
 
 
 INTEGRATED = ("GB10", "Thor", "Orin")

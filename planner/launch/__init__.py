@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "backend": ["Backend", "Server", "serving"],
+        "backend": ["Backend", "Ending", "EngineInstance", "Server", "serving"],
         "container": ["ContainerRun", "GUARD_LABEL", "LADDER_LABEL", "RIGHTS", "RUNG_LABEL", "without_variables"],
         "default_version": ["with_version_here"],
         "docker.door": ["EngineFacts", "engine_answers", "engine_facts", "image_facts", "run_to_end"],
@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "interruption": ["sigterm_as_interrupt"],
         "machine": ["cards_of", "image_here", "machine_of", "make_backend"],
         "model_files": ["warm_models"],
-        "process": ["ProcessBackend"],
+        "process": ["ProcessBackend", "ProcessInstance"],
         "runs": [
             "bare_runs",
             "cache_volume",

@@ -1,4 +1,6 @@
 from planner.launch.backend import Backend as Backend
+from planner.launch.backend import Ending as Ending
+from planner.launch.backend import EngineInstance as EngineInstance
 from planner.launch.backend import Server as Server
 from planner.launch.backend import serving as serving
 from planner.launch.container import ContainerRun as ContainerRun
@@ -26,6 +28,7 @@ from planner.launch.machine import machine_of as machine_of
 from planner.launch.machine import make_backend as make_backend
 from planner.launch.model_files import warm_models as warm_models
 from planner.launch.process import ProcessBackend as ProcessBackend
+from planner.launch.process import ProcessInstance as ProcessInstance
 from planner.launch.runs import bare_runs as bare_runs
 from planner.launch.runs import cache_volume as cache_volume
 from planner.launch.runs import container_spec as container_spec

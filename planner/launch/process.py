@@ -48,6 +48,10 @@ class ProcessInstance:
                 raise BackendError(f"{argv[0]}: cannot be started: {error.strerror}") from None
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 

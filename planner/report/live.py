@@ -161,6 +161,9 @@ class TerminalSession:
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
 
+    def ended_early(self, line: str) -> None:
+        self.say(line)
+
     def watching(self, plan: Plan, past: list[Trial], target: int, finals: int) -> AbstractContextManager[Observer]:
         clock = plan.clock(past) if plan.expected_trial_s else None  # virtual hours say nothing of ours
         ahead = Ahead(target, finals, plan.expected_trial_s, math.inf if clock is None else clock.left_s(past))

@@ -36,8 +36,29 @@ def load_curves(problem: Problem, trials: Sequence[Trial]) -> list[LoadCurve]:
 def _curve(problem: Problem, trials: Sequence[Trial], trial: Trial) -> LoadCurve:
     launches = [trial, *(t for t in trials if t.rerun is not None and t.rerun.of == trial.number)]
     whole = [level for launch in launches for level in launch.levels if level.share == 1 and level.metrics]
-    name = "default" if trial.candidate == problem.default else f"trial {trial.number}"
-    return LoadCurve(name, tuple(sorted(whole, key=lambda level: level.load)))
+    return LoadCurve(_name(problem, trial), tuple(sorted(whole, key=lambda level: level.load)))
+
+
+def further_curves(problem: Problem, trials: Sequence[Trial]) -> list[LoadCurve]:
+    """The same two trials over the study's own load and those of `also_at`; none where no further load was sent."""
+    default, chosen = default_trial(problem, trials), chosen_trial(problem, trials)
+    shown = {t.number: t for t in (default, chosen) if t is not None and t.at_loads}
+    return [LoadCurve(_name(problem, trial), tuple(_loads(problem, trial))) for trial in shown.values()]
+
+
+def _loads(problem: Problem, trial: Trial) -> list[Level]:
+    workload = problem.workload
+    points = [
+        (workload.request_rate or float(workload.concurrency), trial.metrics),
+        *((further.load, further.metrics) for further in trial.at_loads),
+    ]
+    return [
+        Level(load, workload.num_requests, 0, dict(metrics)) for load, metrics in sorted(points, key=lambda p: p[0])
+    ]
+
+
+def _name(problem: Problem, trial: Trial) -> str:
+    return "default" if trial.candidate == problem.default else f"trial {trial.number}"
 
 
 def curve_metrics(problem: Problem) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ def left_out_lines(problem: Problem) -> list[str]:
     words, num_gpus = [], problem.spec.hardware.num_gpus
     if problem.left_out:
         words.append(f"{', '.join(problem.left_out)}: vLLM {problem.version} does not know them")
+    words += problem.impossible
     if larger := layouts_left_out(problem.space, num_gpus):
         words.append(f"layout {', '.join(larger)}: needs more than {num_gpus} card{'s' if num_gpus > 1 else ''}")
     return words

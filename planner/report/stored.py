@@ -5,6 +5,7 @@ In: a study and where its trials are. Out: text. Raises InputError if there are 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,24 +13,42 @@ import msgspec
 
 from planner.files import pretty_json
 from planner.report.document import summary
-from planner.report.view import conclusion, further_facts, pareto_table, result_tables
+from planner.report.view import conclusion, further_facts, in_short, pareto_table, result_tables
 from planner.study import Forecast, StudySpec
 from planner.terminal import make_console, working
-from planner.trials import front
-from planner.tuning import stored_trials
+from planner.trials import chosen_trial, export_command, front
+from planner.tuning import shown, stored_trials
 
 
 def print_report(
-    spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None, pareto: Sequence[str] = ()
+    spec: StudySpec,
+    folder: Path,
+    is_simulated: bool,
+    storage: str | None,
+    pareto: Sequence[str] = (),
+    *,
+    is_whole: bool = True,
 ) -> None:
-    """Print the table and the conclusion, or a Pareto front."""
+    """Print the result in short, or with `is_whole` all tables and the conclusion, or a Pareto front."""
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     if pareto:
         make_console().print(pareto_table(problem, front(problem, trials, pareto), pareto))
         return
     forecast = Forecast(problem)
+    if not is_whole:
+        where = where_words(folder, is_simulated, storage)
+        chosen = chosen_trial(problem, trials)
+        command = "" if chosen is None else export_command(problem, chosen, where)
+        make_console().print(in_short(forecast, trials, command, f"planner report {where} --all"))
+        return
     make_console().print(*result_tables(problem, trials), conclusion(forecast, trials), sep="\n")
     make_console().print(further_facts(forecast, trials))
+
+
+def where_words(folder: Path, is_simulated: bool, storage: str | None) -> str:
+    """The words by which a command finds a study's trials: `studies/mine --simulated`; a storage without its secret."""
+    told = [shlex.quote(str(folder)), *(["--simulated"] if is_simulated else [])]
+    return " ".join([*told, *(["--storage", shlex.quote(shown(storage))] if storage else [])])
 
 
 def report_lines(
@@ -42,15 +61,26 @@ def report_lines(
 
 
 def report_page(
-    spec: StudySpec, folder: Path, is_simulated: bool, storage: str | None, pareto: Sequence[str] = ()
+    spec: StudySpec,
+    folder: Path,
+    is_simulated: bool,
+    storage: str | None,
+    pareto: Sequence[str] = (),
+    *,
+    run_script: str | None = None,
+    has_script: bool = True,
 ) -> str:
-    """The report as an HTML page that needs nothing else."""
+    """The report as an HTML page that needs nothing else.
+
+    `run_script`: the text that runs the trial to deploy. `has_script`: whether tables can be sorted, points tell what
+    they are, and that text can be copied.
+    """
     from planner.report.html.page import rendered  # imported here: only the page needs their packages
     from planner.report.html.sections import study_page
 
     problem, trials = stored_trials(spec, folder, is_simulated, storage)
     with working("drawing the page"):
-        return rendered(study_page(Forecast(problem), trials, pareto))
+        return rendered(study_page(Forecast(problem), trials, pareto, run_script), has_script=has_script)
 
 
 def report_document(

@@ -92,7 +92,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> TrialsTable:
     """Every trial of the search with its numbers and settings; the one to deploy is marked."""
     best, default, shown = chosen_trial(problem, trials), default_trial(problem, trials), searched(trials)
     objective = problem.objective
-    differing, same = _names(problem, shown)
+    differing, same = varying(problem, shown)
     rows = []
     for trial in shown:
         is_best = best is not None and trial.number == best.number
@@ -105,7 +105,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> TrialsTable:
             latency(trial, "tpot_p50"),
             f"{trial.start_s:.0f} s" if trial.start_s else "",
         )
-        values = tuple(_cell(problem.choices.value_of(trial.candidate, name)) for name in differing)
+        values = tuple(cell(problem.choices.value_of(trial.candidate, name)) for name in differing)
         number = f"{trial.number}{'*' if is_best else ''}{' (default)' if is_default else ''}"
         style = "bold green" if is_best else "" if trial.is_acceptable else "dim"
         rows.append(TrialRow(number, figures, values, style))
@@ -119,7 +119,7 @@ def trials_table(problem: Problem, trials: Sequence[Trial]) -> TrialsTable:
     )
 
 
-def _names(problem: Problem, trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
+def varying(problem: Problem, trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
     """The searched settings that differ among the trials, and those that all trials but the default have alike."""
     value_of, names = problem.choices.value_of, problem.choices.names
     others = [trial.candidate for trial in trials if trial.candidate != problem.default]
@@ -129,18 +129,23 @@ def _names(problem: Problem, trials: Sequence[Trial]) -> tuple[list[str], list[s
 
 
 def _below(problem: Problem, trials: Sequence[Trial], differing: Sequence[str], same: Sequence[str]) -> list[str]:
+    lines = below_lines(problem, trials, differing, same)
+    return [*lines, *(f"trial {t.number}: {outcome_text(problem, t)}" for t in trials if not t.is_acceptable)]
+
+
+def below_lines(problem: Problem, trials: Sequence[Trial], differing: Sequence[str], same: Sequence[str]) -> list[str]:
+    """Lines below a table: what its headings stand for, and what all its trials but the default have alike."""
     lines = [f"{LEFT_TO_ENGINE} is left to the engine; {words}" for words in [legend(differing)] if words]
     others = [trial for trial in trials if trial.candidate != problem.default]
     if others and (words := flags_of(problem, others[0].candidate, same)):
         lines.append(f"the same in all but the default: {words}")
-    if not problem.default_is_engines:
-        lines.append(f"default: the settings {problem.default_words}")
-    lines += [words for words in [note(trials)] if words is not None]
-    lines += [f"trial {trial.number}: {outcome_text(problem, trial)}" for trial in trials if not trial.is_acceptable]
-    return lines
+    if problem.has_baseline or not problem.default_is_engines:
+        near = "" if problem.default_is_engines else "settings "
+        lines.append(f"default: the {near}{problem.default_words}")
+    return [*lines, *(words for words in [note(trials)] if words is not None)]
 
 
-def _cell(value: Value) -> str:
+def cell(value: Value) -> str:
     """A value on little room: of JSON its values alone."""
     if value is None:
         return LEFT_TO_ENGINE

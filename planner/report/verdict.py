@@ -12,23 +12,17 @@ from dataclasses import dataclass
 
 from planner.engine import words_of
 from planner.report.explanation import effects, explained, limit_of, model_fit
-from planner.statistics import Difference
 from planner.study import Forecast, Objective, Problem, Value
 from planner.trials import (
     BANNERS,
-    Finalist,
     Finals,
     Trial,
     alike_words,
-    all_metrics,
-    best_trial,
-    default_trial,
+    answer_of,
     flag_of,
     gain,
     hosts_words,
-    judge_finals,
     other_loads_words,
-    outcome_text,
     price_words,
     quality_words,
     risk_words,
@@ -36,9 +30,6 @@ from planner.trials import (
 )
 
 MOST_EFFECTS = 4
-NONE_KEPT = "no trial kept every limit; see the reasons in the table"
-NONE_KEPT_AGAIN = "no finalist kept every limit again: more trials may find one, or the limits leave no room"
-
 UNSURE = "the finals are not over: further rounds would make this surer; the same command with more hours runs them"
 
 
@@ -57,35 +48,24 @@ class Verdict:
 
 
 def judged(forecast: Forecast, trials: Sequence[Trial]) -> Verdict:
-    """Judge the best against the engine's defaults: by the finals if they are over, else by the search."""
+    """Judge the best against the engine's defaults, with the reasons for it."""
     problem = forecast.problem
-    finals = judge_finals(problem, trials)
-    if finals is not None and finals.winner is None:
-        return Verdict(sentence=NONE_KEPT_AGAIN, trial=None, finals=finals)
-    if finals is not None and finals.winner is not None:
-        winner = finals.winner.trial
-        sentence, against = _of_finals(problem, finals, finals.winner), None
-    else:
-        best = best_trial(problem, trials)
-        if best is None or best.value is None:
-            return Verdict(sentence=NONE_KEPT, trial=None, finals=None)
-        winner = best
-        figures = problem.objective.figures(best.value, all_metrics(problem, best))
-        sentence = f"best: trial {best.number}, {figures}{_of_what(problem.objective)}"
-        against = _against(problem, best, default_trial(problem, trials))
+    answer = answer_of(problem, trials)
+    if answer.trial is None:
+        return Verdict(sentence=answer.sentence, trial=None, finals=answer.finals)
     return Verdict(
-        sentence=sentence,
-        trial=winner,
-        finals=finals,
-        against=against,
+        sentence=answer.sentence,
+        trial=answer.trial,
+        finals=answer.finals,
+        against=answer.against,
         reasons=(
-            *filter(None, _beside(forecast, trials, winner)),
-            *_equals(problem.objective, finals),
-            *([] if finals is None or finals.is_over else [UNSURE]),
-            *_reasons(forecast, trials, winner),
+            *filter(None, _beside(forecast, trials, answer.trial)),
+            *_equals(problem.objective, answer.finals),
+            *([] if answer.finals is None or answer.finals.is_over else [UNSURE]),
+            *_reasons(forecast, trials, answer.trial),
             *hosts_words(problem, trials),
         ),
-        answers=quality_words(problem, winner),
+        answers=quality_words(problem, answer.trial),
     )
 
 
@@ -100,42 +80,6 @@ def _beside(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tuple
     )
 
 
-def _against(problem: Problem, best: Trial, default: Trial | None) -> str:
-    if default is None or default.value is None:
-        return f"{problem.default_words}: {outcome_text(problem, default) if default else 'not tried'}"
-    if default.number == best.number:
-        near = "" if problem.default_is_engines else "settings nearest to the "
-        return f"the {near}engine's defaults are the best that was measured: keep them"
-    text = f"{problem.default_words}: {problem.objective.format(default.value)}"
-    text = f"{text}; the best is {gain(problem, best, default):+.1%}"
-    return f"{text} (as seen in the search, not measured again)"
-
-
-def _of_finals(problem: Problem, finals: Finals, winner: Finalist) -> str:
-    """The study's answer in one sentence."""
-    objective = problem.objective
-    if finals.keeps_default:
-        near = (
-            "the engine's defaults" if problem.default_is_engines else "the settings nearest to the engine's defaults"
-        )
-        gain_words = f"no larger {objective.name} kept the limits" if objective.is_known else "no significant gain"
-        keep = f"{gain_words} over {near}: keep them"
-        rivals = [(f.gain.value, f.trial.number, f.gain) for f in finals.finalists if f.is_acceptable and f.gain]
-        if objective.is_known or not rivals:
-            return keep
-        _, number, best = max(rivals, key=lambda rival: objective.sign * rival[0])
-        return f"{keep}; trial {number} shows {best.value:+.1%} ({interval(objective, best)})"
-    figures = objective.figures(winner.value, {**winner.metrics, **problem.known(winner.trial.candidate)})
-    text = f"deploy trial {winner.trial.number}: {figures}{_of_what(objective)}"
-    gain = winner.gain
-    if gain is None:
-        return f"{text}; the defaults have no value to compare with"
-    if objective.seeks_load:
-        text = f"{text} against {objective.format(finals.finalists[0].value)} with {problem.default_words}"
-        return f"{text}, {gain.value:+.1%} ({interval(objective, gain)})"
-    return f"{text}; {gain.value:+.1%} ({interval(objective, gain)}) against {problem.default_words}"
-
-
 def _equals(objective: Objective, finals: Finals | None) -> tuple[str, ...]:
     """Why a finalist with a better figure is not the one to deploy."""
     if finals is None or finals.winner is None or finals.keeps_default:
@@ -147,18 +91,6 @@ def _equals(objective: Objective, finals: Finals | None) -> tuple[str, ...]:
     return (
         f"trial {best} measured better, but not surely: of equals the one that changes the fewest settings is deployed",
     )
-
-
-def _of_what(objective: Objective) -> str:
-    """What a value means of which the limits are a part: the largest tried that kept them, or the most load in them."""
-    if objective.seeks_load:
-        return f" inside {objective.limits_words}"
-    asked = objective.is_known and objective.limits
-    return f", the largest tried that kept {objective.limits_words}" if asked else ""
-
-
-def interval(objective: Objective, gain: Difference) -> str:
-    return "exact" if objective.is_known else f"{gain.low:+.1%} to {gain.high:+.1%}"
 
 
 def _reasons(forecast: Forecast, trials: Sequence[Trial], winner: Trial) -> tuple[str, ...]:

@@ -22,11 +22,13 @@ from planner.report.findings import (
     origins,
     progress_words,
 )
+from planner.report.lever_hints import lever_lines
 from planner.report.load_curves import curve_metrics, load_curves, spread
 from planner.report.plan import differing_words, expected_words, infeasible_words, left_out_lines, plan_notes
 from planner.report.questions import asked_anew
+from planner.report.short_table import short_table
 from planner.report.trial_table import mark, note, trials_table
-from planner.report.verdict import banners, interval, judged
+from planner.report.verdict import UNSURE, banners, judged
 from planner.study import IN_FILE, Forecast, Places, Problem
 from planner.terminal import Fitted
 from planner.trials import (
@@ -38,7 +40,10 @@ from planner.trials import (
     describe,
     engine_time,
     front,
+    gain_interval,
     leveled,
+    result_lines,
+    risk_words,
     searched,
 )
 from planner.units import format_count, format_ms
@@ -78,6 +83,8 @@ def plan_view(
     lines.append(f"objective   {problem.objective.words}{f'; {limits}' if limits else ''}")
     if (expected := expected_words(forecast)) is not None:
         lines.append(f"expected    {expected}")
+    if infeasible is None:
+        lines += [f"levers      {words}" for words in lever_lines(forecast)]
     if backend:
         sampler = problem.spec.sampler
         seed = f" (seed {sampler.seed})" if sampler.seed else ""
@@ -173,6 +180,32 @@ def conclusion(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
     return Group(*parts, *time, *_banners([verdict.trial]))
 
 
+def in_short(
+    forecast: Forecast, trials: Sequence[Trial], command: str, rest: str = "", wrote: Sequence[str] = ()
+) -> RenderableType:
+    """The result in five lines, at most eight rows below it, and where the rest is.
+
+    `command` starts the service; `rest` prints all that is left out here; `wrote` are lines on what was written.
+    """
+    problem = forecast.problem
+    verdict, lines = judged(forecast, trials), result_lines(problem, trials, command, forecast.calibrations)
+    if verdict.trial is None:
+        parts: list[RenderableType] = [Text(lines[0], "bold red")]
+    else:
+        risk = risk_words(problem, verdict.trial, forecast.calibrations)
+        parts = [Text(lines[0], "bold green"), *(Text(line, "bold red" if line == risk else "") for line in lines[1:])]
+    is_unsure = verdict.finals is not None and not verdict.finals.is_over
+    doubts = (UNSURE if is_unsure else None, verdict.answers, *asked_anew(problem, trials))
+    parts += [Text(line, "bold") for line in doubts if line is not None]
+    parts.append(short_table(forecast, trials))
+    if (loads := load_table(problem, trials)) is not None:
+        parts.append(loads)
+    parts += [Text(line) for line in wrote]
+    if rest:
+        parts.append(Text(f"all trials, finals, reasons and origins: {rest}", "dim"))
+    return Group(*parts, *_banners(trials if verdict.trial is None else [verdict.trial]))
+
+
 def further_facts(forecast: Forecast, trials: Sequence[Trial]) -> RenderableType:
     """What `report` adds to the conclusion: how the best was reached, what was ruled out, where numbers come from."""
     parts: list[RenderableType] = []
@@ -223,7 +256,7 @@ def _finals_table(problem: Problem, finals: Finals) -> Table:
             change,
             *(Metric.parse(name).format(finalist.metrics[name]) if name in finalist.metrics else "" for name in beside),
             "" if gain is None else f"{gain.value:+.1%}",
-            "" if gain is None else interval(objective, gain),
+            "" if gain is None else gain_interval(objective, gain),
             *([finalist.broken or ""] if has_broken else []),
             style="bold green" if finalist is finals.winner else "" if finalist.is_acceptable else "dim",
         )

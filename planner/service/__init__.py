@@ -10,11 +10,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "export.kinds": ["parse_kind"],
         "export.docker_script": ["broken", "docker_command"],
-        "export.write": ["export_trial", "exported_text", "write_exports"],
+        "export.write": ["export_trial", "exported_text", "start_command", "write_exports"],
         "guard.loop": ["Door", "run_guard"],
         "ladder": ["Ladder", "load_ladder"],
         "proxy.app": ["Proxy"],
         "proxy.server": ["proxy_in_thread", "serve_proxy"],
-        "verify.script": ["EXIT_DIFFERS", "verify_script"],
+        "verify.against": ["Upgrade", "verify_against"],
+        "verify.soak": ["Soak", "soak_script"],
+        "verify.script": ["EXIT_DIFFERS", "Verification", "verify_script"],
     },
 )

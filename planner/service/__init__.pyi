@@ -3,6 +3,7 @@ from planner.service.export.docker_script import broken as broken
 from planner.service.export.docker_script import docker_command as docker_command
 from planner.service.export.write import export_trial as export_trial
 from planner.service.export.write import exported_text as exported_text
+from planner.service.export.write import start_command as start_command
 from planner.service.export.write import write_exports as write_exports
 from planner.service.guard.loop import Door as Door
 from planner.service.guard.loop import run_guard as run_guard
@@ -11,5 +12,10 @@ from planner.service.ladder import load_ladder as load_ladder
 from planner.service.proxy.app import Proxy as Proxy
 from planner.service.proxy.server import proxy_in_thread as proxy_in_thread
 from planner.service.proxy.server import serve_proxy as serve_proxy
+from planner.service.verify.against import Upgrade as Upgrade
+from planner.service.verify.against import verify_against as verify_against
+from planner.service.verify.soak import Soak as Soak
+from planner.service.verify.soak import soak_script as soak_script
 from planner.service.verify.script import EXIT_DIFFERS as EXIT_DIFFERS
+from planner.service.verify.script import Verification as Verification
 from planner.service.verify.script import verify_script as verify_script

@@ -1,26 +1,27 @@
 """Run a workload on simulated engines in virtual time: `simulate_load`.
 
-In: started `SimulatedEngine`s and a workload. Out: `RequestRecord`s on the virtual clock, and the engines' counters.
-Knows nothing of HTTP or of an engine's start.
+From event to event: an arrival, or a step of one engine that does more than decode; the decode steps between are taken
+at once. In: started `SimulatedEngine`s and a workload. Out: `RequestRecord`s on the virtual clock, and the engines'
+counters. Knows nothing of HTTP or of an engine's start.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from planner.benchmark import RequestRecord
+from planner.simulated.prompt_blocks import prompt_blocks
 from planner.simulated.scheduler import SimulatedEngine
 from planner.workload import (
     ClosedLoop,
-    GivenPrompt,
     RequestPlan,
     Shape,
     Workload,
-    block_hashes,
     conversations,
     due_times,
     limit_of,
@@ -54,7 +55,7 @@ def simulate_load(engines: list[SimulatedEngine], workload: Workload) -> tuple[l
     loop = _Loop(engines)
     loop.run(plan_warmup(workload), ClosedLoop(workload.concurrency), workload.seed)
     before = [(e.num_preemptions, e.prefix_query_tokens, e.prefix_hit_tokens) for e in engines]
-    loop.kv_usage_peak = 0.0
+    loop.forget_peaks()
     records = loop.run(plan_requests(workload), shape_of(workload), workload.seed)
     after = [(e.num_preemptions, e.prefix_query_tokens, e.prefix_hit_tokens) for e in engines]
     preemptions, queries, hits = (
@@ -74,24 +75,135 @@ class _Flight:
     plan: RequestPlan
     following: list[RequestPlan]
     """The conversation's later turns."""
-    instance: int
     started_s: float
     chunk_s: list[float]
 
 
+class _EngineInFlight:
+    """One engine with its own clock. Up to `event_s` it only decodes; there something else may happen."""
+
+    def __init__(self, engine: SimulatedEngine) -> None:
+        self.engine = engine
+        self.clock_s = 0.0
+        self.event_s = math.inf
+        """Begin of the next step that may do more than decode; infinite without work."""
+        self.planned_s: list[float] = []
+        """Ends of the decode steps that come next; only the last of them may end requests."""
+        self.num_certain = 0
+        """Number of these that begin before the next arrival."""
+        self.is_planned = False
+        """Whether a plan was made since the engine changed; without decode steps in it, the next step does more."""
+        self.arriving: list[_Flight] = []
+        """Requests sent but not yet added to the engine (it takes them before each step), in order of time."""
+        self.flights: dict[str, _Flight] = {}
+        self.num_sent = 0
+        self.kv_usage_peak = 0.0
+
+    def send(self, flight: _Flight) -> None:
+        self.num_sent += 1
+        self.flights[str(flight.plan.index)] = flight
+        insort(self.arriving, flight, key=lambda other: other.started_s)
+        self._find_event()
+
+    def proceed(self) -> tuple[list[_Flight], tuple[str, ...]]:
+        """Go to the event and through its step: the requests that ended, and the ids of those that were refused."""
+        if finished := self._decode():
+            return self._ended(finished), ()
+        if self._take_arrivals() or not self.is_planned:
+            self._plan()
+        if self.planned_s:
+            self._find_event()
+            return [], ()
+        outcome = self.engine.step()
+        self.clock_s += outcome.elapsed_s
+        for request_id in outcome.emitted:
+            self.flights[request_id].chunk_s.append(self.clock_s)
+        return self._ended((*outcome.finished, *outcome.refused)), outcome.refused
+
+    def _ended(self, request_ids: Sequence[str]) -> list[_Flight]:
+        """After a step that may have ended these requests."""
+        self.kv_usage_peak = max(self.kv_usage_peak, self.engine.kv_usage)
+        self.is_planned = False
+        if not self.arriving:
+            self._plan()
+        self._find_event()
+        return [self.flights.pop(request_id) for request_id in request_ids]
+
+    def _plan(self) -> None:
+        self.planned_s = self.engine.plan_decodes(self.clock_s)
+        self.is_planned = True
+
+    def _decode(self) -> list[str]:
+        """Do the certain steps and go to the event; ids of the requests that the last planned step ended, if it is one
+        of them: then the clock shows its end."""
+        planned_s, count, finished = self.planned_s, self.num_certain, list[str]()
+        self.clock_s = self.event_s
+        if not count:
+            return finished
+        engine, ids = self.engine, self.engine.running_ids
+        is_last = count == len(planned_s) and engine.plan_finishes
+        engine.decode(count - is_last)
+        self.kv_usage_peak = max(self.kv_usage_peak, engine.kv_usage)
+        if is_last:
+            engine.decode(1)
+            finished = engine.finish()
+            self.clock_s = planned_s[-1]
+        ends_s = planned_s[:count]
+        for request_id in ids:
+            self.flights[request_id].chunk_s += ends_s
+        self.planned_s, self.num_certain, self.is_planned = [], 0, False
+        return finished
+
+    def _take_arrivals(self) -> int:
+        """Add the requests that have arrived by now; their number."""
+        engine, taken = self.engine, 0
+        for flight in self.arriving:
+            if flight.started_s > self.clock_s:
+                break
+            plan, taken = flight.plan, taken + 1
+            hashes = prompt_blocks(plan, engine.block_size) if engine.caches else ()
+            engine.add(str(plan.index), plan.input_tokens, plan.output_tokens, block_hashes=hashes)
+        del self.arriving[:taken]
+        return taken
+
+    def _find_event(self) -> None:
+        """Set the next event: the begin of the first step that may do more than decode, or is after an arrival."""
+        planned_s = self.planned_s
+        self.num_certain = 0
+        if not self.engine.has_work:
+            self.event_s = max(self.clock_s, self.arriving[0].started_s) if self.arriving else math.inf
+            return
+        before = len(planned_s)
+        if planned_s:
+            self.num_certain = before
+            before -= self.engine.plan_finishes
+            if self.arriving:
+                first_s = self.arriving[0].started_s
+                begun = 0 if first_s <= self.clock_s else bisect_left(planned_s, first_s) + 1
+                if begun < self.num_certain:
+                    self.num_certain = before = begun
+        self.event_s = planned_s[before - 1] if before else self.clock_s
+
+
 class _Loop:
-    """Requests in flight over several engines. Each engine has its own clock; the one furthest behind steps next."""
+    """Requests in flight over several engines; the engine whose event is the first goes next."""
 
     def __init__(self, engines: list[SimulatedEngine]) -> None:
-        self.engines = engines
-        self.clock_s = [0.0] * len(engines)
-        self.arriving: list[list[_Flight]] = [[] for _ in engines]
-        """Per engine, requests sent but not yet added to it (it takes them before each step), in order of time."""
-        self.in_flight = [0] * len(engines)
-        self.num_sent = [0] * len(engines)
-        self.flights: dict[str, _Flight] = {}
-        self.kv_usage_peak = 0.0
+        self.instances = [_EngineInFlight(engine) for engine in engines]
+        self.events_s = [math.inf] * len(engines)
+        """Next event of each instance, in seconds."""
+        self.loads = [(0, 0, i) for i in range(len(engines))]
+        """Of each instance: requests in flight, requests sent, its number."""
         self.now_s = 0.0
+
+    @property
+    def kv_usage_peak(self) -> float:
+        """Highest fraction of KV blocks in use on any instance since `forget_peaks`."""
+        return max(instance.kv_usage_peak for instance in self.instances)
+
+    def forget_peaks(self) -> None:
+        for instance in self.instances:
+            instance.kv_usage_peak = 0.0
 
     def run(self, plans: list[RequestPlan], shape: Shape, seed: int) -> list[RequestRecord]:
         """Run the plans. A slot takes one conversation at a time, and the next one as soon as it is due."""
@@ -99,73 +211,43 @@ class _Loop:
         due_s = {plan.index: self.now_s + after_s for plan, after_s in zip(plans, due, strict=True)}
         talks = sorted(conversations(plans), key=lambda talk: due_s[talk[0].index])
         todo, free_s, done = deque(talks), [self.now_s] * (limit_of(shape) or len(talks)), dict[int, RequestRecord]()
-        while todo or self.flights:
-            horizon_s = min((self._next_s(i) for i in self._busy()), default=math.inf)
-            while todo and free_s and (due_s[todo[0][0].index] <= horizon_s):
+        while len(done) < len(plans):
+            while todo and free_s and (due_s[todo[0][0].index] <= min(self.events_s)):
                 talk = todo.popleft()
                 self._send(talk, max(due_s[talk[0].index], heappop(free_s)))
-                horizon_s = min(self._next_s(i) for i in self._busy())
-            instance = min(self._busy(), key=self._next_s)
-            self.clock_s[instance] = self._next_s(instance)
-            for ended in self._step(instance, done):
+            event_s = min(self.events_s)
+            number = self.events_s.index(event_s)
+            for ended in self._proceed(number, done):
                 if ended.following:
-                    self._send(ended.following, self.clock_s[instance])
+                    self._send(ended.following, self.instances[number].clock_s)
                 else:
-                    heappush(free_s, self.clock_s[instance])
-        self.now_s = max(self.clock_s)
+                    heappush(free_s, self.instances[number].clock_s)
+        self.now_s = max(instance.clock_s for instance in self.instances)
         return [done[plan.index] for plan in plans]
-
-    def _busy(self) -> list[int]:
-        return [i for i in range(len(self.engines)) if self.arriving[i] or self.engines[i].has_work]
-
-    def _next_s(self, instance: int) -> float:
-        """Virtual time at which this instance's next step begins, in seconds."""
-        if self.engines[instance].has_work:
-            return self.clock_s[instance]
-        return max(self.clock_s[instance], self.arriving[instance][0].started_s)
 
     def _send(self, talk: list[RequestPlan], now_s: float) -> None:
         """Send the conversation's first turn to the least loaded instance, as the load generator does."""
         plan, *following = talk
-        target = min(range(len(self.engines)), key=lambda i: (self.in_flight[i], self.num_sent[i]))
-        self.in_flight[target] += 1
-        self.num_sent[target] += 1
-        flight = _Flight(plan, following, target, now_s, [])
-        self.flights[str(plan.index)] = flight
-        insort(self.arriving[target], flight, key=lambda other: other.started_s)
+        _, _, number = min(self.loads)
+        instance = self.instances[number]
+        instance.send(_Flight(plan, following, now_s, []))
+        self._told(number)
 
-    def _step(self, instance: int, done: dict[int, RequestRecord]) -> list[_Flight]:
-        """Run one step of one engine; returns the requests that it ended."""
-        engine, arriving = self.engines[instance], self.arriving[instance]
-        while arriving and arriving[0].started_s <= self.clock_s[instance]:
-            plan = arriving.pop(0).plan
-            hashes = _block_hashes(plan, engine.block_size)
-            engine.add(str(plan.index), plan.input_tokens, plan.output_tokens, block_hashes=hashes)
-        outcome = engine.step()
-        self.clock_s[instance] += outcome.elapsed_s
-        self.kv_usage_peak = max(self.kv_usage_peak, engine.kv_usage)
-        now_s = self.clock_s[instance]
-        for request_id in outcome.emitted:
-            self.flights[request_id].chunk_s.append(now_s)
-        ended = [self.flights.pop(request_id) for request_id in (*outcome.finished, *outcome.refused)]
+    def _proceed(self, number: int, done: dict[int, RequestRecord]) -> list[_Flight]:
+        """Let one instance go to its next event; returns the requests that ended there."""
+        instance = self.instances[number]
+        ended, refused = instance.proceed()
         for flight in ended:
-            self.in_flight[instance] -= 1
-            is_refused = str(flight.plan.index) in outcome.refused
-            done[flight.plan.index] = _record(flight, now_s, is_refused=is_refused)
+            is_refused = str(flight.plan.index) in refused
+            done[flight.plan.index] = _record(flight, instance.clock_s, is_refused=is_refused)
+        self._told(number)
         return ended
 
-
-def _block_hashes(plan: RequestPlan, block_size: int) -> list[int]:
-    """Hashes of the prompt's full blocks that others may share: a shared prefix, turns, blocks of a trace, texts."""
-    if (blocks := plan.blocks) is not None or plan.prompt is not None:
-        ids, tokens, salt = (blocks.ids, blocks.tokens, blocks.salt) if blocks is not None else ((), 0, 0)
-        given = GivenPrompt(plan.prompt, None, None, plan.input_tokens, ids, tokens)
-        return [hash((salt, block)) for block in block_hashes(given, block_size)]
-    shared = list(range(plan.shared_prefix_tokens // block_size))
-    if plan.conversation is None:
-        return shared
-    own = range(len(shared), plan.input_tokens // block_size)
-    return shared + [hash((plan.conversation, plan.shared_prefix_tokens, block)) for block in own]
+    def _told(self, number: int) -> None:
+        """Note what an instance's event and load are now."""
+        instance = self.instances[number]
+        self.events_s[number] = instance.event_s
+        self.loads[number] = (len(instance.flights), instance.num_sent, number)
 
 
 def _record(flight: _Flight, now_s: float, is_refused: bool) -> RequestRecord:

@@ -9,14 +9,24 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "candidate": ["Candidate", "ENV_PREFIX", "LAYOUT", "Layout", "MODEL", "Value", "parse_layout"],
+        "candidate": [
+            "Candidate",
+            "ENV_PREFIX",
+            "LAYOUT",
+            "Layout",
+            "MODEL",
+            "PARALLEL_SIZES",
+            "Value",
+            "parse_layout",
+        ],
         "classes": ["Classes", "tied_at_top"],
-        "commented": ["write_commented"],
+        "commented": ["write_commented", "write_spec"],
         "described": ["cut_to_context", "IMAGES", "asked_version"],
         "forecast": ["Forecast"],
         "grid": ["Grid", "metrics_of"],
         "identity": ["OBJECTIVE", "asked_of", "changes_between", "in_one_line", "measured_of"],
         "learned": ["Learned"],
+        "like": ["like_server", "refuse_earlier", "study_like", "with_traffic"],
         "loading": [
             "FoundStudy",
             "continued",
@@ -35,7 +45,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "question": ["RECIPES", "Question", "with_question"],
         "setup": ["calibrated", "explore", "setup_of", "setup_of_default", "way_out"],
         "source": ["StudySource"],
-        "space": ["SearchSpace", "layouts_left_out", "values_of"],
+        "possible": ["possible_values"],
+        "space": ["SearchSpace", "layouts_left_out", "lever_of_key", "values_of"],
         "spec": [
             "ContainerSpec",
             "DOCKER_SHM_BYTES",

@@ -3,11 +3,13 @@ from planner.study.candidate import ENV_PREFIX as ENV_PREFIX
 from planner.study.candidate import LAYOUT as LAYOUT
 from planner.study.candidate import Layout as Layout
 from planner.study.candidate import MODEL as MODEL
+from planner.study.candidate import PARALLEL_SIZES as PARALLEL_SIZES
 from planner.study.candidate import Value as Value
 from planner.study.candidate import parse_layout as parse_layout
 from planner.study.classes import Classes as Classes
 from planner.study.classes import tied_at_top as tied_at_top
 from planner.study.commented import write_commented as write_commented
+from planner.study.commented import write_spec as write_spec
 from planner.study.described import cut_to_context as cut_to_context
 from planner.study.described import IMAGES as IMAGES
 from planner.study.described import asked_version as asked_version
@@ -20,6 +22,10 @@ from planner.study.identity import changes_between as changes_between
 from planner.study.identity import in_one_line as in_one_line
 from planner.study.identity import measured_of as measured_of
 from planner.study.learned import Learned as Learned
+from planner.study.like import like_server as like_server
+from planner.study.like import refuse_earlier as refuse_earlier
+from planner.study.like import study_like as study_like
+from planner.study.like import with_traffic as with_traffic
 from planner.study.loading import FoundStudy as FoundStudy
 from planner.study.loading import continued as continued
 from planner.study.loading import load as load
@@ -48,8 +54,10 @@ from planner.study.setup import setup_of as setup_of
 from planner.study.setup import setup_of_default as setup_of_default
 from planner.study.setup import way_out as way_out
 from planner.study.source import StudySource as StudySource
+from planner.study.possible import possible_values as possible_values
 from planner.study.space import SearchSpace as SearchSpace
 from planner.study.space import layouts_left_out as layouts_left_out
+from planner.study.space import lever_of_key as lever_of_key
 from planner.study.space import values_of as values_of
 from planner.study.spec import ContainerSpec as ContainerSpec
 from planner.study.spec import DOCKER_SHM_BYTES as DOCKER_SHM_BYTES

@@ -96,7 +96,9 @@ class Choices:
         layout: Layout,
         variant_settings: Mapping[str, EngineConfig],
         env: Mapping[str, str],
+        baseline: Mapping[str, Value] | None = None,
     ) -> None:
+        """`baseline`: values of searched names that the default has, in place of the engine's own."""
         self.searched = {name: _normal(name, values) for name, values in searched.items()}
         if (size := self.size) > MOST_COMBINATIONS:
             raise InputError(
@@ -107,6 +109,7 @@ class Choices:
         self._layout = layout
         self._variants = variant_settings
         self._env = dict(env)
+        self._baseline = dict(baseline or {})
         self._rows: dict[Candidate, int | None] = {}
 
     @property
@@ -176,6 +179,9 @@ class Choices:
         return row if self.candidate(params) == candidate else None
 
     def default_candidate(self) -> Candidate:
-        """The candidate with the engine's default for each searched setting, on the first layout and model named."""
+        """The candidate with the baseline's value, else the engine's default, for each searched setting.
+
+        Layout and model are the first named unless the baseline says otherwise. It may be off the grid.
+        """
         first = {name: values[0] for name, values in self.searched.items() if name in {LAYOUT, MODEL}}
-        return self.candidate(first)
+        return self.candidate({**first, **self._baseline})

@@ -16,14 +16,14 @@ import msgspec
 from planner.benchmark import split_slo
 from planner.engine import EngineConfig, settings
 from planner.errors import InputError
-from planner.files import load_named, shipped_files, write_whole
+from planner.files import encode, load_named, shipped_files, write_whole
 from planner.study.loading import Given, read_study
 from planner.study.question import Question
 from planner.study.source import StudySource
 from planner.study.space import SearchSpace
 from planner.study.spec import StudySpec
 from planner.study.workspace import STUDIES_FOLDER, STUDY_FILE
-from planner.workload import Workload
+from planner.workload import Workload, workload_keys
 
 HEAD = """\
 # A study: which settings of vLLM fit and are fastest for this model, on these cards, under this load.
@@ -69,6 +69,7 @@ WORDS: dict[str, str] = {
     "serve.name": "Name of its container, and the name under which it serves the model.",
     "serve.host_port": "Port on the host.",
     "serve.restart": "When Docker starts it again: no, on-failure, always or unless-stopped.",
+    "baseline": "Settings to beat, as {max_num_seqs: 64}, the first trial; what is not searched holds for all.",
     "search_space": "What is searched: a shipped name, a file beside this one, or the space itself (planner schema "
     "search-space).",
     "workload": "The load: a shipped name as chat, a file beside this one, or itself (planner schema workload).",
@@ -161,7 +162,17 @@ def write_commented(folder: Path | None, source: StudySource, given: Given, ques
     `given`: what is said to vLLM, for every candidate. A study.yaml that exists is left alone, which is an error.
     """
     spec = read_study(source, given, question=question, launches=True).spec
-    if source.name is None and folder is not None and (name := _as_name(folder.absolute().name)) is not None:
+    return write_spec(folder, spec, source.name, question)
+
+
+def write_spec(
+    folder: Path | None, spec: StudySpec, given_name: str | None, question: Question, load_file: str | None = None
+) -> Path:
+    """Write a study as `write_commented` does. Without a name that was given it is called as its folder.
+
+    `load_file`: name of a file beside it that gets the load; without one the load stands in the study.
+    """
+    if given_name is None and folder is not None and (name := _as_name(folder.absolute().name)) is not None:
         spec = msgspec.structs.replace(spec, name=name)
     path = (folder or Path(STUDIES_FOLDER) / spec.name) / STUDY_FILE
     if path.exists():
@@ -171,8 +182,14 @@ def write_commented(folder: Path | None, source: StudySource, given: Given, ques
         written["workload"] = load
     if question.slo is not None:
         written["objective.slo"] = split_slo(question.slo, "ttft_p95=2s")
+    load_path = None if load_file is None else path.with_name(load_file)
+    if load_path is not None and load_path.exists():
+        raise InputError(f"{load_path}: exists already, and is left as it is; name another folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if load_path is not None and isinstance(spec.workload, Workload):
+            written["workload"] = load_file
+            write_whole(load_path, encode(workload_keys(spec.workload)))
         write_whole(path, commented(spec, str(path.parent), written))
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
+from planner.engine import settings
 from planner.files import PROMPTS_BYTES, read_bytes
 from planner.study.spec import StudySpec
 
-ASKED = ("models", "hardware", "engine", "container", "search_space", "workload", "objective", "repeats")
+ASKED = ("models", "hardware", "engine", "container", "baseline", "search_space", "workload", "objective", "repeats")
 """Parts of a study on which its answer depends. How it is searched (`sampler`) and served is not in them."""
 OBJECTIVE = "objective"
 """The one part of these that says what one wants of the trials, and not what they measure."""
@@ -63,6 +64,8 @@ def asked_of(spec: StudySpec) -> dict[str, Any]:
             asked["workload"].pop(key)
     if (prompts := asked["workload"].get("prompts")) is not None:
         asked["workload"]["prompts"] = _content(prompts)  # the file may move, and its content may not change
+    if not settings(spec.baseline):  # older studies, stored without a baseline, must continue
+        asked.pop("baseline")
     if not spec.objective.weights:  # older studies, stored without weights, must continue
         asked["objective"].pop("weights")
     for name, variant in spec.models.items():

@@ -37,6 +37,7 @@ from planner.hardware import GpuSpec, Placement, find_gpu
 from planner.model import ModelSpec, load_model
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
 from planner.study.objective import Objective
+from planner.study.possible import possible_values
 from planner.study.space import SearchSpace
 from planner.study.spec import ModelVariant, StudySpec
 from planner.units import GIB
@@ -72,6 +73,8 @@ class Problem:
     """The candidate that is tried first."""
     left_out: tuple[str, ...] = ()
     """Searched settings that this vLLM version does not know. They are neither searched nor written."""
+    impossible: tuple[str, ...] = ()
+    """Lines on searched values that no candidate can have, and why."""
     passed: VllmFlags = NO_FLAGS
     """What engine.extra_args says. Settings among them are as fixed as those under engine.settings."""
     recorded: NDArray[np.int64] | None = None
@@ -95,8 +98,9 @@ class Problem:
             gpu = replace(gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         passed = read_extra_args(spec.engine.extra_args, version, f"{spec.name}: engine.extra_args")
         models = {name: loaded_model(_model(name, one), passed, version) for name, one in spec.models.items()}
-        choices, left_out = _choices(spec, space, version, settings(passed.settings))
-        return cls(spec, space, workload, version, gpu, models, choices, choices.default_candidate(), left_out, passed)
+        choices, left_out, impossible = _choices(spec, space, version, settings(passed.settings), (models, gpu))
+        default = choices.default_candidate()
+        return cls(spec, space, workload, version, gpu, models, choices, default, left_out, impossible, passed)
 
     def with_spec(self, spec: StudySpec) -> Problem:
         """The same problem under a spec that changes no candidate: another sampler, image or seed."""
@@ -115,16 +119,7 @@ class Problem:
     @property
     def placement(self) -> Placement:
         """The cards of one host as the study describes them."""
-        hardware, container = self.spec.hardware, self.spec.container
-        shm_bytes = container.shm_bytes if container else None
-        return Placement(
-            self.gpu,
-            hardware.num_gpus,
-            hardware.interconnect,
-            hardware.host_memory,
-            shm_bytes,
-            int(hardware.gpu_used or 0),
-        )
+        return _placement(self.spec, self.gpu)
 
     @cached_property
     def objective(self) -> Objective:
@@ -153,13 +148,19 @@ class Problem:
         return tuple(one for one in found if reads_images or not one.images_only)
 
     @property
+    def has_baseline(self) -> bool:
+        """Whether the study names the settings to beat; else they are the engine's defaults."""
+        return bool(settings(self.spec.baseline))
+
+    @property
     def default_is_engines(self) -> bool:
-        """Whether `default` is the engine's own default. A replayed table may only hold a candidate near it."""
+        """Whether `default` is the baseline or engine's own default. A replayed table may only hold one near it."""
         return self.default == self.choices.default_candidate()
 
     @property
     def default_words(self) -> str:
-        return "engine defaults" if self.default_is_engines else "nearest to engine defaults"
+        words = "baseline settings" if self.has_baseline else "engine defaults"
+        return words if self.default_is_engines else f"nearest to {words}"
 
     def row_of(self, candidate: Candidate) -> int | None:
         """The candidate's row in the grid; None if it is not on the grid."""
@@ -214,15 +215,28 @@ class Problem:
         )
 
 
-def _choices(
-    spec: StudySpec, space: SearchSpace, version: Version, passed: Mapping[str, Any]
-) -> tuple[Choices, tuple[str, ...]]:
-    """What is searched, and the searched settings that this version does not know. Raises InputError.
+def _placement(spec: StudySpec, gpu: GpuSpec) -> Placement:
+    hardware, container = spec.hardware, spec.container
+    shm_bytes = container.shm_bytes if container else None
+    used = int(hardware.gpu_used or 0)
+    return Placement(gpu, hardware.num_gpus, hardware.interconnect, hardware.host_memory, shm_bytes, used)
 
-    `passed` holds the settings that engine.extra_args fixes.
+
+def _choices(
+    spec: StudySpec,
+    space: SearchSpace,
+    version: Version,
+    passed: Mapping[str, Any],
+    looked_up: tuple[Mapping[str, ModelSpec], GpuSpec],
+) -> tuple[Choices, tuple[str, ...], tuple[str, ...]]:
+    """What is searched, the searched settings that this version does not know, lines on values that nobody can have.
+
+    `passed` holds the settings that engine.extra_args fixes, `looked_up` the models and the card. Raises InputError.
     """
+    models, gpu = looked_up
     by_hand = {**settings(spec.engine.settings), **passed}
-    fixed = {**settings(space.fixed), **by_hand}
+    baseline, of_all = _parted(settings(spec.baseline), space, by_hand)
+    fixed = {**of_all, **settings(space.fixed), **by_hand}
     searched: dict[str, list[Value]] = {key: space.values(key) for key in space.search if key not in by_hand}
     if len(spec.models) > 1:
         searched.setdefault(MODEL, list(spec.models))
@@ -236,6 +250,8 @@ def _choices(
                 reason = f"{where}{field} is not a setting of vLLM {version}; leave it out"
                 raise InputError(f"{spec.name}: {reason}")
     left_out = tuple(name for name in searched if name in FIELDS and not knows(version, name))
+    if unknown := [name for name in baseline if name in left_out]:
+        raise InputError(f"{spec.name}: baseline.{unknown[0]}: is not a setting of vLLM {version}; leave it out")
     searched = {name: values for name, values in searched.items() if name not in left_out}
     layout = _fixed_layout(spec, fixed)
     if any(field in fixed for field in PARALLEL_SIZES):
@@ -248,6 +264,9 @@ def _choices(
         searched[LAYOUT] = fitting
     else:  # none is searched, or the space was written for more cards
         searched.pop(LAYOUT, None)
+    if LAYOUT in baseline and LAYOUT not in searched:
+        layout = parse_layout(str(baseline.pop(LAYOUT)))
+    searched, impossible = possible_values(searched, models.values(), _placement(spec, gpu), layout)
     engine_type = type(spec.engine.settings)
     choices = Choices(
         searched,
@@ -256,8 +275,25 @@ def _choices(
         layout,
         {name: variant.settings for name, variant in spec.models.items()},
         spec.engine.env,
+        baseline,
     )
-    return choices, left_out
+    return choices, left_out, impossible
+
+
+def _parted(
+    baseline: Mapping[str, Any], space: SearchSpace, by_hand: Mapping[str, Any]
+) -> tuple[dict[str, Value], dict[str, Any]]:
+    """The baseline's values of what is searched, and those that hold for every candidate; what is fixed by hand wins.
+
+    Parallel sizes are one layout where layouts are searched.
+    """
+    mine = {name: value for name, value in baseline.items() if name not in by_hand}
+    sizes = [mine.get(name) for name in PARALLEL_SIZES]
+    searched: dict[str, Value] = {name: value for name, value in mine.items() if name in space.search}
+    if LAYOUT in space.search and any(sizes) and not any(name in by_hand for name in PARALLEL_SIZES):
+        searched[LAYOUT] = str(Layout(1, sizes[0] or 1, sizes[1] or 1))
+        mine = {name: value for name, value in mine.items() if name not in PARALLEL_SIZES}
+    return searched, {name: value for name, value in mine.items() if name not in searched}
 
 
 def _replicas(fixed: Mapping[str, Any]) -> int:

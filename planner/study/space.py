@@ -77,7 +77,8 @@ def _check_choice(where: str, key: str, choice: list[Value] | Range) -> None:
         raise ValueError(f"{where}: unknown; allowed: {allowed}{did_you_mean(key, (*FIELDS, LAYOUT, MODEL))}")
     values = values_of(choice)
     if key.startswith(ENV_PREFIX):
-        refuse_secrets({key.removeprefix(ENV_PREFIX): str(value) for value in values[:1]}, [])
+        for value in values[:MOST_VALUES]:
+            refuse_secrets({key.removeprefix(ENV_PREFIX): str(value)}, [])
     if not values:
         raise ValueError(f"{where}: has no values")
     if len(values) > MOST_VALUES:

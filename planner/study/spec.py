@@ -209,6 +209,9 @@ class StudySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     container: ContainerSpec | None = None
     """How containers are run; needed by the docker backend and the exported script."""
     serve: ServeSpec = ServeSpec()
+    baseline: EngineConfig = EngineConfig()
+    """Settings to beat: those of the first candidate, in place of the engine's defaults. Those that are not searched
+    hold for every candidate."""
     search_space: str | SearchSpace
     """A file relative to this one, a shipped name, or the space itself."""
     workload: str | Workload

@@ -53,11 +53,21 @@ class Workspace:
         """The page that `report --html` writes."""
         return self.folder / "report.html"
 
+    @property
+    def lock_path(self) -> Path:
+        """The file that a planner holds locked while it runs this study."""
+        return self.folder / ".lock"
+
+    @property
+    def session_path(self) -> Path:
+        """What the latest `tune` says of itself while it runs: its plan, its stage, its last lines."""
+        return self.folder / "session.json"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the study's lock: one planner at a time. Raises BackendError if another one has it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with held(self.folder / ".lock", f"{self.folder}: another planner (pid {{pid}}) is running this study"):
+        with held(self.lock_path, f"{self.folder}: another planner (pid {{pid}}) is running this study"):
             yield
 
 

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "beside": ["alike_words", "other_loads_words", "price_between", "price_words", "risk_words"],
-        "blocks": ["LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds"],
+        "blocks": ["Blocks", "EQUAL", "LEAST_ROUNDS", "MOST_ROUNDS", "least_rounds", "level_for", "undecided"],
         "capacities": ["LaunchCapacity", "answers", "capacity_of", "start_of"],
         "durations": ["EngineTime", "engine_s", "engine_time", "wall_s"],
         "finals": [
@@ -63,6 +63,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "ranking": ["best_trial", "standings"],
         "rejudging": ["competes", "other_questions", "rejudged"],
+        "result": ["StudyAnswer", "answer_of", "changed_words", "export_command", "gain_interval", "result_lines"],
         "trial": [
             "ALONE",
             "AtLoad",
@@ -88,6 +89,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "describe",
             "flag_of",
             "flags_of",
+            "flags_words",
             "heading",
             "layout_words",
             "legend",

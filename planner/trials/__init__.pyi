@@ -3,9 +3,13 @@ from planner.trials.beside import other_loads_words as other_loads_words
 from planner.trials.beside import price_between as price_between
 from planner.trials.beside import price_words as price_words
 from planner.trials.beside import risk_words as risk_words
+from planner.trials.blocks import Blocks as Blocks
+from planner.trials.blocks import EQUAL as EQUAL
 from planner.trials.blocks import LEAST_ROUNDS as LEAST_ROUNDS
 from planner.trials.blocks import MOST_ROUNDS as MOST_ROUNDS
 from planner.trials.blocks import least_rounds as least_rounds
+from planner.trials.blocks import level_for as level_for
+from planner.trials.blocks import undecided as undecided
 from planner.trials.capacities import LaunchCapacity as LaunchCapacity
 from planner.trials.capacities import answers as answers
 from planner.trials.capacities import capacity_of as capacity_of
@@ -66,6 +70,12 @@ from planner.trials.ranking import standings as standings
 from planner.trials.rejudging import competes as competes
 from planner.trials.rejudging import other_questions as other_questions
 from planner.trials.rejudging import rejudged as rejudged
+from planner.trials.result import StudyAnswer as StudyAnswer
+from planner.trials.result import answer_of as answer_of
+from planner.trials.result import changed_words as changed_words
+from planner.trials.result import export_command as export_command
+from planner.trials.result import gain_interval as gain_interval
+from planner.trials.result import result_lines as result_lines
 from planner.trials.trial import ALONE as ALONE
 from planner.trials.trial import AtLoad as AtLoad
 from planner.trials.trial import Failure as Failure
@@ -88,6 +98,7 @@ from planner.trials.wording import SIMULATED_BANNER as SIMULATED_BANNER
 from planner.trials.wording import describe as describe
 from planner.trials.wording import flag_of as flag_of
 from planner.trials.wording import flags_of as flags_of
+from planner.trials.wording import flags_words as flags_words
 from planner.trials.wording import heading as heading
 from planner.trials.wording import layout_words as layout_words
 from planner.trials.wording import legend as legend

@@ -102,6 +102,8 @@ class Trial:
     interval: tuple[float, float | None] | None = None
     """95 % interval of that load within this launch; its upper end is None where no level broke a limit."""
     preemptions: int | None = None
+    draft_acceptance: float | None = None
+    """Share of the drafted tokens that the model took while it was measured; None without drafts."""
     failed_requests: int = 0
     start_s: float = 0.0
     benchmark_s: float = 0.0
@@ -132,9 +134,8 @@ def as_measured(problem: Problem, trial: Trial) -> Problem:
     image, container = trial.provenance.machine.lasting_image, problem.spec.container
     if image is None or container is None:
         return problem
-    return problem.with_spec(
-        msgspec.structs.replace(problem.spec, container=msgspec.structs.replace(container, image=image))
-    )
+    container = msgspec.structs.replace(container, image=image)
+    return problem.with_spec(msgspec.structs.replace(problem.spec, container=container))
 
 
 def leveled(problem: Problem, trial: Trial) -> float | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from planner.engine import FIELDS, EngineConfig, flag, serve_args, serve_env, settings
 from planner.errors import InputError
@@ -60,6 +61,11 @@ def _flags(problem: Problem, passed: EngineConfig) -> list[str]:
     except InputError:
         return [f"{flag(name)} {shlex.quote(str(value))}" for name, value in settings(passed).items()]
     return [*(f"{name}={value}" for name, value in env.items()), *map(shlex.quote, args)]
+
+
+def flags_words(problem: Problem, passed: Mapping[str, Any]) -> str:
+    """`--max-model-len 24576 --dtype half`: settings by name in EngineConfig, as vLLM's command line has them."""
+    return " ".join(_flags(problem, EngineConfig(**passed)))
 
 
 def layout_words(layout: Layout) -> str:

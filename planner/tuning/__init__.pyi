@@ -2,6 +2,10 @@ from planner.tuning.budget import Budget as Budget
 from planner.tuning.budget import budget_of as budget_of
 from planner.tuning.expectations import expected_most as expected_most
 from planner.tuning.expectations import expected_of_limits as expected_of_limits
+from planner.tuning.journal import FINISHED as FINISHED
+from planner.tuning.journal import INTERRUPTED as INTERRUPTED
+from planner.tuning.journal import SessionRecord as SessionRecord
+from planner.tuning.journal import read_session as read_session
 from planner.tuning.loop import Observer as Observer
 from planner.tuning.measure import Measurement as Measurement
 from planner.tuning.measure import STARTING as STARTING
@@ -13,11 +17,16 @@ from planner.tuning.plan import make_plan as make_plan
 from planner.tuning.plan import plan_replay as plan_replay
 from planner.tuning.replay import BACKEND as BACKEND
 from planner.tuning.search.claims import shown as shown
+from planner.tuning.search.earlier import taught_by as taught_by
 from planner.tuning.search.stored import stored_trials as stored_trials
+from planner.tuning.search.watched import Left as Left
+from planner.tuning.search.watched import UnderWay as UnderWay
+from planner.tuning.search.watched import WatchedStudy as WatchedStudy
 from planner.tuning.search.stopping import until_of as until_of
 from planner.tuning.search.surrogate import Surrogate as Surrogate
 from planner.tuning.session import NobodyWatches as NobodyWatches
 from planner.tuning.session import Outcome as Outcome
+from planner.tuning.session import SessionObserver as SessionObserver
 from planner.tuning.session import replay_study as replay_study
 from planner.tuning.session import tune_study as tune_study
 from planner.tuning.session import write_study as write_study

@@ -100,11 +100,8 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
     results = [replace(result, metrics={**result.metrics, **known}) for result in measurement.results]
     verdicts = [judge(problem.objective, result) for result in results]
     values = [value for value, _ in verdicts if value is not None]
-    whole = [
-        value
-        for (value, _), run in zip(verdicts, measurement.results, strict=True)
-        if value is not None and run.share == 1
-    ]
+    pairs = zip(verdicts, measurement.results, strict=True)
+    whole = [value for (value, _), run in pairs if value is not None and run.share == 1]
     limits = sorted((c for _, constraints in verdicts for c in constraints), key=lambda constraint: constraint.excess)
     worst = {constraint.name: constraint for constraint in limits}  # for each limit the worst repeat
     return replace(
@@ -123,6 +120,7 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         levels=measurement.levels,
         interval=measurement.interval,
         preemptions=measurement.preemptions,
+        draft_acceptance=measurement.draft_acceptance,
         failed_requests=sum(result.failed for result in measurement.results),
         start_s=measurement.start_s,
         benchmark_s=measurement.benchmark_s,

@@ -77,6 +77,12 @@ class Measurement:
         """Metrics of one repeat under the names of METRICS."""
         return {name: result.metrics[name] for name in METRICS if name in result.metrics}
 
+    @property
+    def draft_acceptance(self) -> float | None:
+        """Share of the drafted tokens that were taken, over all windows; None without drafts."""
+        drafted = sum(window.draft_tokens or 0 for window in self.telemetry)
+        return sum(window.accepted_tokens or 0 for window in self.telemetry) / drafted if drafted else None
+
     def metrics(self) -> dict[str, float]:
         """Mean of each metric over the repeats."""
         names = [name for name in METRICS if all(name in result.metrics for result in self.results)]

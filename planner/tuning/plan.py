@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.benchmark import CAPACITY_RATE
 from planner.errors import BackendError, InputError
@@ -21,6 +22,9 @@ from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
 from planner.units import format_duration
 from planner.workload import at_capacity_level
+
+if TYPE_CHECKING:
+    from planner.tuning.search.lessons import Taught
 
 BACKENDS = ("docker", "process", "simulated")
 START_BASE_S = 45.0
@@ -75,6 +79,8 @@ class Plan:
     """Whether the best trials and the default are measured again at the end."""
     until: float | None = None
     """Expected gain, as a share, below which the search ends before its target; None: it does not."""
+    taught: Taught | None = None
+    """What earlier studies on the same cards showed of the speed model; None: its coefficients' priors are used."""
     budget: Budget = Budget()  # noqa: RUF009  (a frozen value)
     """Most time for all launches, the finals included."""
 

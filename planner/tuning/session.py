@@ -27,6 +27,7 @@ from planner.study import STUDY_FILE, Candidate, Forecast, Problem, StudySpec, W
 from planner.trials import Trial, heats, hosts_words, judge_finals, most_heats, num_launched, searched
 from planner.tuning.budget import Clock
 from planner.tuning.executor import Executor, LocalExecutor
+from planner.tuning.journal import recorded
 from planner.tuning.loop import Observer, learn, run_checks, run_finals, run_study
 from planner.tuning.measure import Measure, measure_here, simulated
 from planner.tuning.plan import Hosts, Plan
@@ -53,6 +54,9 @@ class SessionObserver(Protocol):
     def say(self, line: str) -> None:
         """Show one line to the user."""
 
+    def ended_early(self, line: str) -> None:
+        """Show why the search ends before its target: too little is left to gain."""
+
     def watching(self, plan: Plan, past: list[Trial], target: int, finals: int) -> AbstractContextManager[Observer]:
         """Observer of the launches that follow `past`: until there are `target`, then so many launches of the finals.
 
@@ -64,6 +68,9 @@ class NobodyWatches:
     """Observer that ignores everything, for sessions and studies that nobody watches."""
 
     def say(self, line: str) -> None: ...
+
+    def ended_early(self, line: str) -> None:
+        self.say(line)
 
     def watching(
         self,
@@ -114,7 +121,11 @@ def tune_study(
     first launch here, when nothing of an earlier run is left on the cards. Raises InputError, BackendError.
     """
     workspace = plan.workspace
-    with nullcontext() if is_shared(storage) else workspace.locked(), storage_kept():
+    with (
+        nullcontext() if is_shared(storage) else workspace.locked(),
+        recorded(plan, observer) as observer,
+        storage_kept(storage or workspace.default_storage),
+    ):
         search = Search.open(plan.forecast, storage or workspace.default_storage)
         interrupted = False
         try:
@@ -122,6 +133,7 @@ def tune_study(
                 _search_and_finals(plan, observer, search, make_executor, gate)
         except KeyboardInterrupt:
             interrupted = True
+            observer.interrupted()
         finally:
             if search.learned.calibrations:
                 save_calibrations(workspace.calibration_path, search.learned.calibrations)
@@ -150,6 +162,7 @@ def _search_and_finals(
     gate: Callable[[], None],
 ) -> None:
     problem, target = plan.problem, plan.target
+    search.start_from(plan.taught)
     search.until, clock = plan.until, plan.clock(search.trials())
     with observer.watching(plan, searched(search.trials()), target, plan.num_finals) as watcher:
         executor = make_executor(watcher)
@@ -160,7 +173,7 @@ def _search_and_finals(
         run_study(problem, search, executor, target, watcher, None if clock is None else clock.may_begin)
     found = search.trials()
     if search.ended is not None:
-        observer.say(search.ended.words(target, plan.until or 0.0))
+        observer.ended_early(search.ended.words(target, plan.until or 0.0))
     elif clock is not None and num_launched(searched(found)) < target and not clock.may_begin(found):
         observer.say(clock.ended_words(found, target))
     elif num_launched(searched(found)) < target:

@@ -31,7 +31,7 @@ from planner.engine.log.diagnosis import diagnose
 from planner.engine.log.lines import Lines, is_binary
 from planner.engine.log.report import LogReader
 from planner.engine.log.start_facts import read_start_facts
-from planner.engine.metrics_page import parse_telemetry, read_gauges, read_ttft, ttft_quantile
+from planner.engine.metrics_page import MetricsPage, parse_telemetry, read_gauges, read_ttft, ttft_quantile
 from planner.errors import InputError
 from planner.estimate.answer import Setup
 from planner.estimate.batch import answer_lines, lines_of
@@ -194,15 +194,18 @@ def death(data: bytes) -> None:
 def metrics(data: bytes) -> None:
     """A page as a server may send it; ValueError means that it is none."""
     page = data.decode("utf-8", "replace")
-    for read in (parse_telemetry, read_gauges, read_ttft):
+    for read in (parse_telemetry, read_gauges):
         try:
             read(page)
         except ValueError:
             continue
     try:
-        buckets = read_ttft(page)
+        parsed = MetricsPage(page)
+        buckets = read_ttft(parsed)
+        parsed.histograms(("vllm:e2e_request_latency_seconds",))
     except ValueError:
         return
+    parsed.value("process_cpu_seconds_total")
     ttft_quantile({}, buckets, 0.95)
 
 

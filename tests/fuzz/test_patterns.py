@@ -21,9 +21,19 @@ import planner
 from planner.engine.command.pasted import MODEL_NAME, VERSION_TAG
 from planner.engine.command.retyped import _CELL
 from planner.engine.command.shell import ASSIGNMENT, FENCE, PROMPT, SERVICE
+from planner.engine.log import patterns as log_patterns
 from planner.engine.log.causes import CAUSES
 from planner.engine.log.lines import _WARNING
-from planner.engine.log.patterns import EXCEPTION, FACTS, FATAL, FRAME, LATER_NOISE, has_trouble
+from planner.engine.log.patterns import (
+    ENDING,
+    EXCEPTION,
+    FACTS,
+    FATAL,
+    FRAME,
+    LATER_NOISE,
+    has_trouble,
+    is_dull,
+)
 from planner.engine.log.settings import _PAIR, _QUALIFIED
 from planner.engine.log.verdict import _ANY_SIGN
 from planner.model.catalog import HUB_NAME
@@ -42,7 +52,7 @@ SKIPPED = {"planner.cli.main", "planner.__main__", "planner.simulated.__main__"}
 WHOLE = {
     one.pattern
     for one in (
-        ASSIGNMENT, EXCEPTION, FENCE, FRAME, HUB_NAME, MODEL_NAME, PROMPT, SERVICE, VERSION_TAG, _CELL, _PAIR,
+        ASSIGNMENT, ENDING, EXCEPTION, FENCE, FRAME, HUB_NAME, MODEL_NAME, PROMPT, SERVICE, VERSION_TAG, _CELL, _PAIR,
         _QUALIFIED, _QUANTITY, _WARNING,
     )
 }  # fmt: skip
@@ -68,6 +78,30 @@ def test_every_sign_of_a_failure_has_a_word_that_lets_it_be_searched() -> None:
     for sign in (*signs, LATER_NOISE.pattern, FATAL.pattern):
         for text in {"".join(pieces(parser.parse(sign), choice)) for choice in range(40)}:
             assert has_trouble(text) or not re.search(sign, text), (sign, text)
+
+
+NOT_OF_A_LINE = {
+    "REASON",
+    "FREE_MEMORY",
+    "LONGEST",
+    "RAY",
+    "VLLM_FRAME",
+    "CAPTURE_SIZE",
+    "ENDING",
+    "STATISTIC",
+    "FRAME_PHASES",
+}
+"""Patterns searched in words, names, frames or the lines of a failure or statistic that were found by another."""
+
+
+def test_every_line_that_a_pattern_of_logs_matches_has_a_word_that_lets_it_be_read() -> None:
+    tables = [value for name, value in vars(log_patterns).items() if name.isupper() and name not in NOT_OF_A_LINE]
+    flat = [part for value in tables for part in (value if isinstance(value, tuple) else (value,))]
+    found = [one for value in flat for one in _in(value)] + [re.compile(t) for texts in FACTS.values() for t in texts]
+    assert len(found) > 60
+    for pattern in found:
+        for text in {"".join(pieces(parser.parse(pattern.pattern), choice)) for choice in range(40)}:
+            assert not is_dull(text) or not pattern.search(text), (pattern.pattern, text)
 
 
 def _in(value: Any) -> Iterator[re.Pattern[Any]]:

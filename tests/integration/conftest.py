@@ -71,12 +71,12 @@ def engine(docker_client: docker.DockerClient, vllm_image: str) -> Iterator[tupl
         labels={"org.planner.test": "engine"},
     )
     try:
-        yield container, _wait_ready(container)
+        yield container, wait_ready(container)
     finally:
         container.remove(force=True)
 
 
-def _wait_ready(container: Any) -> str:
+def wait_ready(container: Any) -> str:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         container.reload()

@@ -10,9 +10,12 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import sqlalchemy
 
 from tests.gears import is_missing
 from tests.integration.studies import free_port
@@ -54,3 +57,22 @@ def _serving(folder: Path) -> Iterator[str]:
         yield f"postgresql+psycopg://planner@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([pg_ctl, "-D", data, "-w", "-m", "immediate", "stop"], **run)
+
+
+@contextmanager
+def away(url: str, seconds: float) -> Iterator[None]:
+    """Stop the server, as a crash does, and start it again after these seconds."""
+    pg_ctl, run = _program("pg_ctl"), {"check": True, "user": _user(), "cwd": "/", "timeout": 600}
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        data = connection.execute(sqlalchemy.text("show data_directory")).scalar_one()
+    engine.dispose()
+    quiet = {**run, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([pg_ctl, "-D", data, "-w", "-m", "immediate", "stop"], **quiet)
+    again = [pg_ctl, "-D", data, "-w", "-l", f"{data}/log", "restart"]  # with the options of before
+    timer = threading.Timer(seconds, lambda: subprocess.run(again, **quiet))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()

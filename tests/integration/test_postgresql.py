@@ -5,20 +5,27 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 import optuna
 import pytest
+import sqlalchemy
 
+from planner.errors import BackendError
 from planner.study.loading import load_study
 from planner.trials.trial import Trial
+from planner.tuning.search import patience
+from planner.tuning.search.claims import Claims
+from planner.tuning.search.storage import created, storage_kept
 from planner.tuning.search.store import RECORD
 from tests.faults.inject import processes_of
-from tests.integration.postgresql import postgresql
+from tests.integration.postgresql import away, postgresql
 from tests.integration.studies import PLANNER, write_simulated_server_study
 
 TRIALS = 5
@@ -95,6 +102,36 @@ def test_one_is_killed_and_the_other_takes_over(url: str, tmp_path: Path) -> Non
     assert len({trial.candidate for trial in trials}) == TRIALS
     assert [trial for trial in trials if trial in before] == before
     assert processes_of(study) == [], "its engine is removed"
+
+
+def test_a_server_that_goes_away_or_holds_a_table_is_waited_for(url: str) -> None:
+    study = created(url, "patient", "maximize", nullcontext())
+    claims = Claims(url, "patient", lambda _trial, _now: None)
+    with claims.alone():
+        study.add_trial(optuna.trial.create_trial(value=1.0))
+    with away(url, 2.0):
+        assert [trial.value for trial in study.trials] == [1.0]
+    with away(url, 2.0), claims.alone():
+        study.add_trial(optuna.trial.create_trial(value=2.0))
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as other:
+        other.execute(sqlalchemy.text("lock table trials in access exclusive mode"))
+        timer = threading.Timer(2.0, other.rollback)
+        timer.start()
+        study.add_trial(optuna.trial.create_trial(value=3.0))
+        timer.join()
+    assert [trial.value for trial in study.trials] == [1.0, 2.0, 3.0]
+
+
+def test_a_server_that_stays_away_ends_the_study_in_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "WAIT_S", 0)
+    study = created(url, "patient", "maximize", nullcontext())
+    with (
+        away(url, 4.0),
+        pytest.raises(BackendError, match=r"the study's storage: connection failed.*the same command continues"),
+        storage_kept(url),
+    ):
+        study.add_trial(optuna.trial.create_trial(value=1.0))
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_tune_measures_over_http(tmp_path: Path) -> None:
 @pytest.mark.prove
 def test_the_finals_measure_again_over_http(tmp_path: Path) -> None:
     study = write_simulated_server_study(tmp_path)
-    done = tune(study, 4, "process", options=())
+    done = tune(study, 4, "process", options=("--all",))
     assert done.returncode == 0, done.stdout + done.stderr
     trials = trials_of(study)
     again = [trial for trial in trials if trial.rerun is not None]

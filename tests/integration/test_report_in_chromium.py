@@ -1,4 +1,4 @@
-"""The report's page in a real browser: it asks for nothing, runs nothing, and everyone can read it."""
+"""The report's page in a real browser: it asks for nothing, runs only its own script, and everyone can read it."""
 
 from __future__ import annotations
 
@@ -72,6 +72,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert ended.returncode == 0, ended.stderr
     path = study.parent / "simulated" / "report.html"
     assert ended.stdout == f"wrote {path}\n"
+    words = ["report", str(study), "--simulated", "--html", "--no-script", "-o", str(study.parent / "plain.html")]
+    subprocess.run([*PLANNER, *words], check=True, timeout=850, capture_output=True)
     return path
 
 
@@ -138,7 +140,7 @@ def test_landmarks_headings_and_pictures_have_names(page: Page) -> None:
         assert page.get_by_role(landmark).count() == 1  # type: ignore[arg-type]
     assert page.get_by_role("heading", level=1).inner_text() == "seen-in-a-browser"
     titles = page.get_by_role("heading", level=2).all_inner_texts()
-    assert len(titles) == 10
+    assert len(titles) == 12
     for title in titles:
         assert page.get_by_role("region", name=title, exact=True).count() == 1
         assert page.get_by_role("link", name=title, exact=True).count() == 1
@@ -150,7 +152,7 @@ def test_landmarks_headings_and_pictures_have_names(page: Page) -> None:
 
 def test_the_keyboard_reaches_links_tables_and_details(page: Page) -> None:
     reached = []
-    for _ in range(80):
+    for _ in range(400):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.tagName + ' ' + document.activeElement.textContent.trim()")
@@ -158,10 +160,11 @@ def test_the_keyboard_reaches_links_tables_and_details(page: Page) -> None:
         if reached[-1].startswith("BODY"):
             break
     assert reached[0] == "A To the verdict"
-    assert [words[2:] for words in reached[1:11]] == page.get_by_role("heading", level=2).all_inner_texts()
+    assert [words[2:] for words in reached[1:13]] == page.get_by_role("heading", level=2).all_inner_texts()
     assert sum(words.startswith("SUMMARY") for words in reached) == page.locator("summary").count()
     assert sum(words.startswith("DIV") for words in reached) == page.locator("section > .scroll").count()
-    closed = page.locator("details").first
+    assert sum(words.startswith("BUTTON") for words in reached) == page.locator("th button:visible").count()
+    closed = page.locator("details:has(table)").first
     closed.locator("summary").focus()
     page.keyboard.press("Enter")
     assert closed.evaluate("one => one.open")
@@ -173,7 +176,54 @@ def test_the_keyboard_reaches_links_tables_and_details(page: Page) -> None:
 def test_hostile_words_are_shown_and_do_nothing(page: Page) -> None:
     assert page.title().startswith("seen-in-a-browser")
     assert page.get_by_role("banner").locator("p").first.inner_text() == HOSTILE
-    assert page.locator("script, img").count() == 0
+    assert (page.locator("script").count(), page.locator("img").count()) == (1, 0)
+
+
+def test_tables_are_sorted_by_their_numbers(page: Page) -> None:
+    head = page.locator("#trials thead th").nth(1)
+    values = page.locator("#trials tbody tr td:nth-child(2)")
+    for order in ("ascending", "descending"):
+        head.get_by_role("button").press("Enter")
+        assert head.get_attribute("aria-sort") == order
+        shown = [float(text.strip("~").split()[0]) for text in values.all_inner_texts() if text]
+        assert shown == sorted(shown, reverse=order == "descending")
+    worths = page.evaluate("['1 234 tok/s', '-7.4%', '2.5 s', '184 ms', '1 h 20 min', '3 min 04 s', 'none'].map(worth)")
+    assert worths == pytest.approx([1234, -0.074, 2.5, 0.184, 4800, 184, None])
+
+
+def test_the_pointer_is_told_what_is_under_it_and_sees_one_trial_everywhere(page: Page) -> None:
+    line = page.locator("#settings polyline.best")
+    line.dispatch_event("pointerenter", {"clientX": 100, "clientY": 100})
+    words = page.locator(".tip").inner_text()
+    assert words.startswith("trial ")
+    number = words.split()[1].strip(":")
+    rows = page.locator("#trials tr.lit th").all_inner_texts()
+    assert [row.split()[0] for row in rows] == [number]
+    assert page.locator(".dot.lit").count() >= 1
+    line.dispatch_event("pointerleave")
+    assert not page.locator(".tip").is_visible()
+    assert page.locator(".lit").count() == 0
+
+
+def test_the_script_that_runs_the_winner_is_copied(page: Page, report: Path) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#run summary").press("Enter")
+    page.get_by_role("button", name="Copy").press("Enter")
+    page.wait_for_function("document.querySelector('#run [role=status]').textContent")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.strip() == (report.parent / "run.sh").read_text("utf-8").strip()
+
+
+def test_without_a_script_the_page_is_whole(browser: Browser, report: Path) -> None:
+    plain = report.parent.parent / "plain.html"
+    with browser.new_context(java_script_enabled=True) as context:
+        page, complaints = context.new_page(), list[str]()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(plain.as_uri())
+        assert page.locator("script, button").count() == 0
+        assert page.locator("svg title").count() > 10
+        assert page.locator("#settings polyline title").count() >= 3
+        assert complaints == []
 
 
 def test_the_policy_would_stop_what_slipped_through(browser: Browser, report: Path) -> None:

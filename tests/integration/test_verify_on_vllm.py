@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +98,56 @@ def test_a_container_of_that_name_is_nobody_elses_to_remove(
         assert names(docker_client, nothing_left) == [nothing_left]
     finally:
         mine.remove(force=True)
+
+
+LEAK = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(b'x') * 2**20)\n    time.sleep(0.5)\n"
+"""Two MiB a second, in the engine's own container."""
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+@pytest.mark.usefixtures("nothing_left")
+def test_a_soak_of_ten_minutes_finds_planted_growth_and_passes_a_clean_one(
+    docker_client: docker.DockerClient, study: Path, leaks: bool
+) -> None:
+    name, is_over = load_study(study).serve.name, threading.Event()
+
+    def leak() -> None:
+        while not is_over.wait(1.0):
+            if found := docker_client.containers.list(filters={"name": name}):
+                found[0].exec_run(["python3", "-c", LEAK], detach=True)
+                return
+
+    planted = threading.Thread(target=leak)
+    if leaks:
+        planted.start()
+    command = [*PLANNER, "verify", str(study.parent / TRIAL_SCRIPT), "--soak", "10min", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850, stdin=subprocess.DEVNULL)
+    is_over.set()
+    if leaks:
+        planted.join()
+    found = json.loads(done.stdout)
+    (memory,) = found["memory"]
+    assert (done.returncode, memory["verdict"] == "grows") == ((3, True) if leaks else (0, False)), found
+    assert (found["failure"], found["errors"]) == (None, {})
+    if leaks:
+        assert memory["bytes_per_hour_low"] < 2 * 2**20 * 3600 < 1.2 * memory["bytes_per_hour_high"]
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_the_same_image_under_another_name_does_not_hurt_and_one_without_vllm_does(
+    docker_client: docker.DockerClient, vllm_image: str, study: Path
+) -> None:
+    image = docker_client.images.get(vllm_image)
+    image.tag("planner-vllm-cpu", tag="again")
+    try:
+        command = [*PLANNER, "verify", str(study.parent / TRIAL_SCRIPT), "--json", "--repeats", "2", "--against"]
+        done = subprocess.run(
+            [*command, "planner-vllm-cpu:again"], capture_output=True, text=True, check=False, timeout=850
+        )
+        found = json.loads(done.stdout)
+        assert (found["failure"], found["rounds"], len(found["metrics"])) == (None, 2, 1)
+        assert found["memory"][0]["verdict"] == "same"
+    finally:
+        docker_client.images.remove("planner-vllm-cpu:again")
+    gone = subprocess.run([*command, "planner-none:gone"], capture_output=True, text=True, check=False, timeout=850)
+    assert gone.returncode in {1, 3}

@@ -1,7 +1,8 @@
 """No option is dropped, of the commands that test_every_option.py leaves: each changes the answer or is refused.
 
 The answer is all that a command prints and writes; of `bench` it is what the server was asked too, and no figure that
-is measured. `guard`, `verify` and `simulate` would run for long: their answer is what reaches the part that does.
+is measured. `guard`, `verify`, `watch` and `simulate` would run for long: their answer is what reaches the part that
+does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import typer.main
 
+import planner.report
 import planner.service
 import planner.simulated
 from planner.cli.main import app, main
@@ -53,6 +55,7 @@ OPTIONS: dict[str, Table] = {
         **DESCRIBED,
         "folder": (MODEL, f"{MODEL} mine"),
         **_after(MODEL, name="--name mine", workload="--workload code", slo="--slo ttft_p95=2s"),
+        **_after(MODEL, like="--like URL --for 100ms --workload chat", duration="--for 3s"),
     },
     "candidates": {
         "study": ("named", "other"),
@@ -84,14 +87,20 @@ OPTIONS: dict[str, Table] = {
         "fail_on": ("--compare a.json b.json", "--compare a.json b.json --fail-on ttft_p95:5%"),
         "quiet": (SHORT, f"{SHORT} --quiet"),
     },
+    "watch": {
+        "study": ("named --simulated", "other --simulated"),
+        "simulated": ("named", "named --simulated"),
+        **_after("named", port="--port 0", notify="--notify https://ntfy.sh/topic", storage="--storage sqlite:///o.db"),
+    },
     "report": {
         "study": ("named --simulated", "other --simulated"),
+        "no_script": ("named --simulated --html", "named --simulated --html --no-script"),
         "simulated": ("named", "named --simulated"),
         **_after(
             "named --simulated",
             pareto="--pareto ttft_p95,tpot_p95", storage="--storage sqlite:///other.db", html="--html",
             jsonl="--jsonl", as_json="--json", output="-o answer.txt", slo="--slo ttft_p95=1ms",
-            objective="--objective tpot_p50",
+            objective="--objective tpot_p50", show_all="--all",
         ),
     },
     "export": {
@@ -122,7 +131,8 @@ OPTIONS: dict[str, Table] = {
         "script": ("run.sh", "other.sh"),
         **_after(
             "run.sh", study="--study other", storage="--storage sqlite:///other.db", repeats="--repeats 4",
-            tolerance="--tolerance 0.1",
+            tolerance="--tolerance 0.1", soak="--soak 30min",
+            against="--against vllm/vllm-openai:v0.33.0",
         ),
         **_after("run.sh", quiet="--quiet", as_json="--json", output="-o answer.txt"),
     },
@@ -243,6 +253,7 @@ def here(template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     monkeypatch.setenv("KEY", "a-key")
     monkeypatch.delenv("PLANNER_WEBHOOK", raising=False)
+    monkeypatch.delenv("PLANNER_NOTIFY", raising=False)
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     return folder
@@ -293,6 +304,9 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(planner.service, "run_guard", told("guard"))
     monkeypatch.setattr(planner.service, "verify_script", told("verify"))
+    monkeypatch.setattr(planner.service, "soak_script", told("soak"))
+    monkeypatch.setattr(planner.service, "verify_against", told("against"))
+    monkeypatch.setattr(planner.report, "run_watch", told("watch"))
     monkeypatch.setattr(planner.simulated, "serve_simulated", told("simulate"))
 
 

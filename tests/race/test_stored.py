@@ -108,6 +108,15 @@ def test_the_answer_names_what_is_behind_and_what_a_stop_lost() -> None:
     assert "**+10.0 ± 0.0**" in world_page.section(runs)
 
 
+def test_what_waiting_longer_costs_is_told_without_the_needle() -> None:
+    curve = (0.2,) * 15 + (0.0,) * 15
+    runs = {"right": {"planner": {0: Run(curve, tuple(range(30)), (), 10), 1: Run(curve, tuple(range(30)), (), 20)}}}
+    text = world_page.section({**runs, "needle": {"planner": {0: Run((0.5,) * 30, tuple(range(30)), (), 6)}}})
+    assert "| 0 | 50 % | +10.0 | 1 of 2 |" in text
+    assert "| 4 | 37 % | +10.0 | 1 of 2 |" in text
+    assert "| 6 | 30 % | +0.0 | 0 of 2 |" in text
+
+
 def test_a_page_without_recorded_runs_keeps_the_part_there_is() -> None:
     kept = (Path(__file__).parents[2] / "docs" / "search.md").read_text("utf-8")
     head, recorded = page.parts(kept)

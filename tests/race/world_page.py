@@ -21,6 +21,8 @@ CLOSE = 0.02
 ENOUGH_SEEDS = 30
 FALSE_STOP = 0.03
 """Regret added by stopping above which a stop was false."""
+WAITS = (0, 1, 2, 4, 6, 8, 12)
+"""Launches after the rule's end for which its cost is told."""
 ByWorld = Mapping[str, Mapping[str, Mapping[int, Run]]]
 """Runs by world, searcher and seed."""
 
@@ -164,6 +166,7 @@ def section(runs: ByWorld) -> str:
             "### Regret", _REGRET_WORDS, _regrets(runs),
             "### Paired differences", _PAIRED_WORDS, _paired(runs),
             "### The rule that stops", _STOP_WORDS, _stops(runs),
+            _LATER_WORDS, _later(runs),
         ]
     )  # fmt: skip
 
@@ -178,6 +181,9 @@ False are stops that lost more than 3 points. The last columns are the same of w
 as in a study and with new noise, after the stop and after the full run: they launch the best again, and keep the
 default where launches differ too much to be sure of more. `needle` is told apart: nothing that was launched says
 anything of a candidate far better than all that is like it, so no rule finds it, short of launching everything."""
+_LATER_WORDS = """What more certainty costs: the same runs, ended so many launches after the rule's own end, without
+`needle`. Each launch that the rule waits finds some of what the false stops missed, and is spent in all other searches
+too."""
 
 
 def _regrets(runs: ByWorld) -> str:
@@ -229,6 +235,19 @@ def _stops(runs: ByWorld) -> str:
         false, late = (f"{sum(one > FALSE_STOP for one in each)} of {len(ones)}" for each in (lost, after))
         figures = [f"{100 * fmean(lost):+.1f}", f"{100 * max(lost):+.1f}", false, f"{100 * fmean(after):+.1f}", late]
         lines.append([name, stopped, counts, saved, *figures])
+    return _rows(lines)
+
+
+def _later(runs: ByWorld) -> str:
+    """What is saved and lost if a search goes on for some launches where the rule would end it."""
+    ours = [run for name, each in runs.items() if name != NEEDLE for run in each.get(OURS, {}).values()]
+    lines = [["launches later", "saved", "lost, mean", "false"], ["---:"] * 4]
+    for wait in WAITS if ours else ():
+        ends = [min(_stop(run) + wait, len(run.regret)) for run in ours]
+        lost = [run.after(end) - run.regret[-1] for run, end in zip(ours, ends, strict=True)]
+        saved = fmean(1 - end / len(run.regret) for run, end in zip(ours, ends, strict=True))
+        false = f"{sum(one > FALSE_STOP for one in lost)} of {len(ours)}"
+        lines.append([str(wait), _percent(saved), f"{100 * fmean(lost):+.1f}", false])
     return _rows(lines)
 
 

@@ -131,29 +131,27 @@ def world(name: str, seed: int) -> World:
     forecast = _forecast(LARGE_STUDY if name.startswith(LARGE) else STUDY)
     problem, grid, rows = forecast.problem, forecast.grid, forecast.grid.feasible_rows
     believed = np.log(np.maximum(grid.predicted()["output_throughput"], 1e-9))
-    values = believed + _smooth(grid.indices, seed, MODEL_ERROR)
+    values = believed + smooth(grid.indices, seed, MODEL_ERROR)
     place = problem.choices.names.index(CHUNKED)
-    is_chunked = _column(problem, CHUNKED, grid.indices)
+    chunked = is_chunked(problem, grid.indices)
     draw = np.random.default_rng([seed, 3])
     noise, has_heavy_tails = LAUNCH_NOISE, False
     match name:
         case "right":
             pass
         case "switch-mild" | "large-switch-mild":
-            values = values + 0.30 * is_chunked
+            values = values + 0.30 * chunked
         case "switch-sign":
             effect = believed - believed[_other_side(grid.indices, place)]
-            values = (
-                values - effect - np.where(is_chunked, 0.05, -0.05) * np.sign(np.median(effect[rows][is_chunked[rows]]))
-            )
+            values = values - effect - np.where(chunked, 0.05, -0.05) * np.sign(np.median(effect[rows][chunked[rows]]))
         case "noisy":
             noise, has_heavy_tails = 0.10, True
         case "upside-down":
-            values = 2 * believed[rows].mean() - believed + _smooth(grid.indices, seed, MODEL_ERROR)
+            values = 2 * believed[rows].mean() - believed + smooth(grid.indices, seed, MODEL_ERROR)
         case "failing":
             sizes = {key: _column(problem, key, grid.indices) for key in (SEQS, TOKENS, MEMORY)}
             score = np.log(sizes[SEQS]) / 3 + np.log(sizes[TOKENS]) / 4 + (sizes[MEMORY] > 0.92) * 0.6
-            score += _smooth(grid.indices, seed, 0.15)
+            score += smooth(grid.indices, seed, 0.15)
             values[score >= np.quantile(score[forecast.classes.nearest(rows)], 0.7)] = np.nan
         case "failing-anywhere":
             values[draw.random(len(values)) < 0.3] = np.nan
@@ -167,7 +165,7 @@ def world(name: str, seed: int) -> World:
             hill = np.exp(-((points - points[least]) ** 2).sum(axis=1) / (2 * 0.25**2))
             values = values + hill * (values[rows].max() + math.log(1.25) - values[least])
         case "large":
-            values = believed + _smooth(grid.indices, seed, 2 * MODEL_ERROR)
+            values = believed + smooth(grid.indices, seed, 2 * MODEL_ERROR)
         case _:
             raise KeyError(name)
     values[np.setdiff1d(np.arange(len(values)), rows)] = np.nan
@@ -184,6 +182,11 @@ def world(name: str, seed: int) -> World:
     return World(forecast, values, default, noise, has_heavy_tails)
 
 
+def is_chunked(problem: Problem, indices: NDArray[np.int32]) -> NDArray[Any]:
+    """Whether chunked prefill is on in each row."""
+    return _column(problem, CHUNKED, indices)
+
+
 def _column(problem: Problem, name: str, indices: NDArray[np.int32]) -> NDArray[Any]:
     """The value of a setting in each row."""
     return np.array(problem.choices.searched[name])[indices[:, problem.choices.names.index(name)]]
@@ -197,7 +200,7 @@ def _other_side(indices: NDArray[np.int32], place: int) -> NDArray[np.int64]:
     return np.array([row_of[tuple(row)] for row in flipped.tolist()])
 
 
-def _smooth(indices: NDArray[np.int32], seed: int, std: float) -> NDArray[np.float64]:
+def smooth(indices: NDArray[np.int32], seed: int, std: float) -> NDArray[np.float64]:
     """A smooth random field over the grid, by 200 random Fourier features (Rahimi & Recht 2007)."""
     points = indices / np.maximum(indices.max(axis=0), 1)
     draw = np.random.default_rng([seed, 5])

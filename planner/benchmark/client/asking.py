@@ -132,6 +132,11 @@ class Asker:
         asked = ask_server(self._client, method, url, body, timeout_s=timeout_s, most_bytes=self._most_bytes)
         return self._runner.run(asked)
 
+    def ask_object(self, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON object of the answer; empty where the server refuses, or answers something else. Raises NoAnswer."""
+        answer = self.ask(method, url, body)
+        return answer.json() if answer.is_ok else {}
+
 
 def asker_of(url: str, access: Access, timeout_s: float) -> Asker:
     """An asker for one server, through no proxy if it is on this machine. Raises InputError if `url` is no URL."""

@@ -114,12 +114,11 @@ def _models(answer: HttpAnswer) -> list[dict[str, Any]]:
 
 
 def _json(asker: Asker, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """JSON object of the answer; empty if there is none."""
+    """JSON object of the answer; empty too where none comes: what a server cannot do it need not answer."""
     try:
-        answer = asker.ask(method, url, body)
+        return asker.ask_object(method, url, body)
     except NoAnswer:
         return {}
-    return answer.json() if answer.is_ok else {}
 
 
 def _ask(asker: Asker, url: str, endpoint: str, model: str, prompt: str | list[int], **fields: Any) -> bool:

@@ -15,23 +15,18 @@ from planner.engine import (
     ANSWERS,
     LATENCY,
     PROMPTS,
+    TTFT,
     Histogram,
+    MetricsPage,
     difference,
     pages_of_engines,
-    parse_telemetry,
     read_gauges,
-    read_histograms,
-    read_value,
 )
 from planner.errors import BenchmarkError
 
 EVERY_S = 1.0
 """Seconds between two readings of the gauges."""
-QUEUED, FIRST_TOKEN, STEPS = (
-    "vllm:request_queue_time_seconds",
-    "vllm:time_to_first_token_seconds",
-    "vllm:iteration_tokens_total",
-)
+QUEUED, FIRST_TOKEN, STEPS = "vllm:request_queue_time_seconds", TTFT, "vllm:iteration_tokens_total"
 """Histograms of vllm/engine/metrics.py of 0.6.6 and vllm/v1/metrics/loggers.py of 0.8.5 and 0.32."""
 BETWEEN_TOKENS = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
 """The same histogram: its name since 0.11.1, and its name before."""
@@ -156,13 +151,14 @@ def _gauges(text: str) -> Gauges:
 
 def _window(seconds: float, gauges: Sequence[Gauges], first: str, last: str) -> Window:
     """Raises ValueError if a page is none, or if the engine was restarted between the two."""
-    before, after = parse_telemetry(first), parse_telemetry(last)
+    pages = MetricsPage(first), MetricsPage(last)
+    before, after = (page.telemetry() for page in pages)
     grown = difference(before, after)
-    starts, ends = read_histograms(first, HISTOGRAMS), read_histograms(last, HISTOGRAMS)
+    starts, ends = (page.histograms(HISTOGRAMS) for page in pages)
     histograms = {
         key: end if (start := starts[key]) is None else end.since(start) for key, end in ends.items() if end is not None
     }
-    cpu = [read_value(text, CPU_SECONDS) for text in (first, last)]
+    cpu = [page.value(CPU_SECONDS) for page in pages]
     return Window(
         url="",
         name="",

@@ -6,45 +6,10 @@ Texts read in vllm 0.6.6.post1, 0.8.5, 0.10.2, 0.12.0, 0.24.0, 0.32.0 and 0.33.0
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-from packaging.version import Version
-
+from planner.engine.log.cause import Cause
 from planner.engine.versions import ATTENTION_BACKEND_FLAG_SINCE, COMPILATION_MODE_SINCE, V1_ONLY_SINCE
-from planner.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineRejected
-
-Kind = type[EngineError]
-Fault = Literal["setting", "model", "environment", "kernel", "machine", "request", "engine", "outside"]
-"""`setting`: other flags start. `environment`: installation, image, driver or Ray cluster. `kernel`: one that this
-card or image cannot build or run, so that other settings may avoid it. `machine`: cards, memory, disks or network.
-`outside`: another process or a person. `engine`: vLLM's own or unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """A class of failures; `name` is shown to people."""
-
-    name: str
-    kind: Kind
-    fault: Fault
-    advice: str
-    """Advice on what to change, in one or two sentences."""
-    signs: tuple[str, ...] = ()
-    """Regular expressions, searched in every line that may tell of trouble; a group `words` is the message."""
-    said: tuple[str, ...] = ()
-    """Regular expressions, searched in the exception that ended the engine only: its name and message."""
-    is_weak: bool = False
-    """Whether an exception of no table says more than the signs: they are consequences of most failures."""
-    is_outside: bool = False
-    """Whether any settings would have failed: tune launches again and stops if that fails too; guard keeps its rung."""
-    later: tuple[Version, str] | None = None
-    """A version, and the advice from this version on."""
-
-    def advice_for(self, version: Version | None) -> str:
-        """The advice for a version; `advice` if it is None."""
-        return self.advice if self.later is None or version is None or version < self.later[0] else self.later[1]
-
+from planner.errors import EngineCrashed, EngineOutOfMemory, EngineRejected
 
 _PYDANTIC = r"Input should be|Extra inputs are|Unexpected keyword|Field required|Unable to parse"
 _NEWER = "Take a newer vLLM image, whose compilers know the card"
@@ -75,7 +40,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "settings says what fits.",
           (r"CUDA out of memory occurred when warming up", r"(?:CUDA|HIP|XPU) out of memory",
            r"CUDA (?:driver )?error: out of memory|Cuda failure 2 'out of memory'|CUBLAS_STATUS_ALLOC_FAILED",
-           r"Triton Error \[CUDA\]: out of memory")),
+           r"Triton Error \[CUDA\]: out of memory|RESOURCE_EXHAUSTED: .{0,80}allocat")),
     Cause("host memory too small", EngineOutOfMemory, "machine",
           "Give the machine or container more memory, or ask for less: VLLM_CPU_KVCACHE_SPACE or "
           "gpu_memory_utilization on a CPU, swap_space and cpu_offload_gb on cards.",
@@ -83,7 +48,9 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
            r"on kv cache allocation is less than requested memory for kv",
            r"Aborted due to the lack of CPU swap space",
            r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|Cannot allocate memory", r"^MemoryError\b",
-           r"Workers \(tasks / actors\) killed due to memory pressure|ray\.exceptions\.OutOfMemoryError"),
+           r"Workers \(tasks / actors\) killed due to memory pressure|ray\.exceptions\.OutOfMemoryError",
+           r"oom_kill event|OOM[ -]?Killed|killed by the OOM killer|'oom-kill'|[Oo]ut of memory: Killed process"
+           r"|task [\d,-]{1,40}: Out Of Memory"),
           (r"Too large swap space|The worker already uses .{0,300} of CPU memory",),
           later=(V1_ONLY_SINCE,
                  "Give the machine or container more memory (docker run --memory, the pod's limit), or ask for less: "
@@ -116,7 +83,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           said=(r"default chat template is no longer allowed",)),
     Cause("layout impossible", EngineRejected, "setting",
           "Choose a tensor_parallel_size that divides the model's heads and is at most the number of visible cards.",
-          (r"is less than than max local gpu count|to less than max local gpu count",),
+          (r"is less than than max local gpu count|to less than max local gpu count|invalid device ordinal",),
           (r"must be divisible by tensor parallel size|is not divisible by|num_kv_heads % tp_size",
            r"larger than the number of available GPUs|Unable to load Ray|aligned with the quantized",
            r"World size \(\d+\) is larger|not divisible by weight quantization block_n")),
@@ -130,7 +97,8 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
            r"GatedRepo|Can't load (?:the configuration|tokenizer|config|image processor)|Temporary failure in name",
            r"SafetensorError|Error while deserializing header|couldn't connect to|LocalEntryNotFound|MaxRetryError",
            r"RepositoryNotFound|RevisionNotFound|404 Client Error|No supported config format|Weights only load",
-           r"UnpicklingError|JSONDecodeError")),
+           r"UnpicklingError|JSONDecodeError|429 Client Error|CERTIFICATE_VERIFY_FAILED|from libstreamer due to",
+           r"huggingface\.co.{0,200}timed out|not a valid JSON file|(?:failed to|error) download")),
     Cause("model not supported", EngineRejected, "model",
           "This version does not know the architecture: take a newer vLLM, or set trust_remote_code if the model "
           "brings its own code.",
@@ -146,10 +114,17 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
            r"shape of .{0,80}(?:does not match|mismatch)|param_data\.shape == loaded_weight\.shape"
            r"|Attempted to load weight .{0,100}into parameter")),
     # ------------------------------------------------------------ what the card or the driver cannot do
+    Cause("card broken", EngineCrashed, "machine",
+          "The card itself failed: nvidia-smi -q (ECC, Xid; amd-smi), dmesg | grep -i xid; reset the card or the host, "
+          "leave it out by CUDA_VISIBLE_DEVICES, and have it replaced if it fails again.",
+          (r"uncorrectable (?:ECC|NVLink)|GPU is lost|NVMLError_GpuIsLost|fallen off the bus|GPU requires reset",
+           r"NVRM: Xid|Memory critical error by agent|HW Exception by GPU"),
+          is_outside=True),
     Cause("driver does not fit", EngineCrashed, "environment",
           "The driver and the CUDA of the image do not go together: a newer driver, or an image for an older CUDA; "
-          "inside a container remove CUDA's compat libraries from LD_LIBRARY_PATH (803), and restart after a driver "
-          "update (nvidia-smi must work).",
+          "inside a container remove CUDA's compat libraries from LD_LIBRARY_PATH (803), on hosts with NVSwitch start "
+          "nvidia-fabricmanager of the driver's version (802), and restart after a driver update (nvidia-smi must "
+          "work).",
           (r"Error 80[0-9]: |unsupported display driver / cuda driver combination|forward compatibility was attempted",
            r"NVIDIA driver on your system is too old|CUDA driver version is insufficient|unsupported toolchain",
            r"Driver/library version mismatch|NVMLError_\w{3,40}|nvidia-container-cli: |unsatisfied condition: cuda"),
@@ -162,7 +137,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     Cause("no kernel for this card", EngineCrashed, "kernel",
           "This wheel or image has no code for the card's compute capability: take the image for the newest CUDA (new "
           "cards) or an older vLLM (old cards), or build vLLM with TORCH_CUDA_ARCH_LIST set to the card's.",
-          (r"no kernel image is available|device kernel image is invalid",
+          (r"no kernel image is available|device kernel image is invalid|likely was not compiled due to",
            r"is not compatible with the current PyTorch installation",
            r"cudaErrorNoKernelImageForDevice|cutlass_\w{1,60} not supported on this|No compiled cutlass_")),
     Cause("card not capable", EngineRejected, "setting",
@@ -172,13 +147,16 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
            r"out of resource: shared memory|fp8\w{1,20} not supported in this architecture"),
           (r"not supported for the current GPU|Bfloat16 is only supported|Invalid attention backend",
            r"is not supported for quantization method|No valid attention backend|FP8 KV cache is not|Min(?:imum)? "
-           r"capability|Failed to find a kernel that can implement|does not support the deployment configuration"),
+           r"capability|Failed to find a kernel that can implement|does not support the deployment configuration",
+           r"(?:not (?:supported|available)|only supported|requires?|unsupported) .{0,60}(?:\bSM ?\d|\bsm_?\d\d|"
+           r"[Cc]ompute capability|(?:this|the current|current) (?:device|GPU|platform|architecture)\b)"),
           later=(ATTENTION_BACKEND_FLAG_SINCE,
                  "The card lacks what these settings ask: try dtype half, another attention_backend, kv_cache_dtype "
                  "auto, or a quantization that the card runs.")),
     Cause("attention backend not valid", EngineRejected, "setting",
           "Leave VLLM_ATTENTION_BACKEND out, or name a backend that the message does not rule out.",
-          said=(r"Selected backend .{0,200}not valid|Unknown attention backend|Unrecognized attention backend",),
+          said=(r"Selected backend .{0,200}not valid|Unknown attention backend|Unrecognized attention backend"
+                r"|only supported (?:in|by|with) Flash\w{4,20}",),
           later=(ATTENTION_BACKEND_FLAG_SINCE,
                  "Leave --attention-backend out, or name a backend that the message does not rule out.")),
     Cause("no unified addresses (WSL)", EngineRejected, "machine",
@@ -197,17 +175,26 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           (r"Cannot re-initialize CUDA in forked subprocess|start a new process before the\s+current process has",
            r"An attempt has been made to start a new process before|signal only works in main thread"),
           is_outside=True),
+    Cause("image not found", EngineCrashed, "environment",
+          "The registry does not give the image: check its name and tag (docker pull NAME:TAG by hand), log in for a "
+          "private one, and look for a tag of this machine's architecture.",
+          (r"(?:manifest for|pull access denied for|repository) .{1,300}(?:not found|does not exist|denied)"
+           r"|manifest unknown|(?:Err|Back-?off )Image ?Pull|no matching manifest for",),
+          is_outside=True),
     Cause("broken installation", EngineCrashed, "environment",
           "A module or library is missing, or packages of different builds are mixed: install vLLM alone into a fresh "
           "environment (uv pip install vllm --torch-backend=auto), with the torch and transformers that it pins, or "
           "take the image vllm/vllm-openai.",
           (r"undefined symbol: |GLIBC(?:XX)?_[\d.]{1,10}' not found|_OpNamespace' '\w{1,30}' object has no attribute",
-           r"Please install vllm\[|numpy\.dtype size changed"),
+           r"Please install vllm\[|numpy\.dtype size changed",
+           r"\bvllm: (?:command )?not found|executable file not found in|exec format error"
+           r"|python[\d.]{0,6}: (?:No module named|Error while finding module specification for) '?vllm\b"),
           (r"No module named|\.so[.\d]{0,12}: cannot open shared object|cannot import name|ImportError|"
            r"ModuleNotFoundError|PackageNotFoundError|DistributionNotFound",
            r"module '[\w.]{1,80}' has no attribute|has no attribute 'all_special_tokens_extended'|VersionConflict"
            r"|is required for a normal functioning of this module|operator \w{1,20}::\w{1,60} does not exist",
-           r"\bpip3? install \S|package is not found|is not installed")),
+           r"\bpip3? install \S|package is not found|is not installed|Could not run '\S{1,80}' with arguments from the"
+           r"|Version mismatch: The cluster|Couldn't instantiate the backend tokenizer")),
     # ------------------------------------------------------------ compilers on the machine
     Cause("compile cache", EngineCrashed, "machine",
           "What torch.compile left on disk is damaged or of another version: rm -r ~/.cache/vllm/torch_compile_cache "
@@ -238,7 +225,7 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     # ------------------------------------------------------------ the machine
     Cause("port in use", EngineCrashed, "outside",
           "Another process, perhaps an earlier engine, listens on the port: stop it or choose another --port.",
-          (r"(?i:address already in use)",),
+          (r"(?i:address (?:already )?in use)|port is already allocated",),
           is_outside=True),
     Cause("shared memory too small", EngineCrashed, "machine",
           "Start the container with --ipc=host or --shm-size=8g.",
@@ -254,21 +241,23 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "Start the container with --gpus all and the NVIDIA runtime, and check nvidia-smi inside it; planner gpus "
           "says what is seen here.",
           (r"No CUDA GPUs are available|Failed to infer device type|Found no NVIDIA driver|libcuda\.so",
-           r"Device string must not be empty|Can't initialize NVML"),
+           r"Device string must not be empty|Can't initialize NVML|CUDA unknown error",
+           r"could not select device driver|unresolvable CDI device|failed to inject CDI devices"),
           is_outside=True),
     Cause("Ray has no place", EngineCrashed, "environment",
           "The Ray cluster has fewer free cards than tensor_parallel_size x pipeline_parallel_size: ray status; start "
           "Ray on every node with its cards, end other jobs, and set VLLM_HOST_IP so that each node has one address.",
           (r"Cannot provide a placement group|number of required (?:GPUs|\w{1,10}s) exceeds|No available node types",
            r"Current node has no (?:GPU|\w{2,5}) available|placement group .{0,200}(?:timed? ?out|infeasible)"
-           r"|Every node should have a unique IP")),
+           r"|Every node should have a unique IP|Could not find any running Ray instance")),
     Cause("CUDA error", EngineCrashed, "engine",
           "A kernel failed on the card: run once with CUDA_LAUNCH_BLOCKING=1, and with enforce_eager, to see whether "
           "graphs are at fault; then another attention backend, or a newer vLLM. dmesg | grep Xid tells of broken "
           "cards.",
           (r"CUDA error: .+|HIP error: .+|cudaError\w{4,40}|CUBLAS_STATUS_\w{1,40}|CUDNN_STATUS_\w{1,40}"
            r"|cuda(?:Malloc|Memcpy|IpcOpenMemHandle)\w{0,20} failed|custom_all_reduce\.cuh:\d{1,6}",
-           r"unable to find an engine to execute|NVML_SUCCESS == r",)),
+           r"unable to find an engine to execute|NVML_SUCCESS == r|Triton Error \[\w{3,5}\]: |HSA_STATUS_ERROR\w{0,40}"
+           r"|Memory access fault by GPU|[Cc]uda error /\S{1,200} '|NPU function error",)),
     Cause("NCCL", EngineCrashed, "machine",
           "Cards or ranks cannot talk: run once with NCCL_DEBUG=INFO; then --ipc=host, disable_custom_all_reduce, "
           "NCCL_P2P_DISABLE=1 or, between machines, NCCL_SOCKET_IFNAME.",
@@ -305,9 +294,20 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "Start with a higher limit: ulimit -n 65536, docker run --ulimit nofile=65536.",
           said=(r"Too many open files|\[Errno 24\]",),
           is_outside=True),
+    Cause("too few processes allowed", EngineCrashed, "machine",
+          "A limit on processes and threads is reached: docker run --pids-limit=-1, ulimit -u, the pod's pid limit, or "
+          "fewer threads (OMP_NUM_THREADS=1, TOKENIZERS_PARALLELISM=false). With an old Docker on a new image: update "
+          "Docker, or --security-opt seccomp=unconfined.",
+          said=(r"can't start new thread|ThreadPoolBuildError|pthread_create failed|Resource temporarily unavailable",),
+          is_outside=True),
     Cause("start took too long", EngineCrashed, "machine",
           "Raise VLLM_ENGINE_READY_TIMEOUT_S (VLLM_RPC_TIMEOUT for V0), or read the weights from a faster disk.",
           said=(r"(?i)timed out waiting for (?:new )?engine|Engine process .{0,300}timed? ?out",)),
+    Cause("KV transfer failed", EngineCrashed, "machine",
+          "The KV connector (NIXL, LMCache, Mooncake) or its network failed: start once without kv_transfer_config; "
+          "then match the connector's package to this vLLM, give the container its RDMA devices and --ulimit "
+          "memlock=-1, and set UCX_NET_DEVICES and VLLM_NIXL_SIDE_CHANNEL_HOST.",
+          said=(r"NIXL_ERR_\w{3,40}|nixl\w{0,20}Error\b",)),
     # ------------------------------------------------------------ where frames and exception say what the words do not
     Cause("torch.compile", EngineCrashed, "engine",
           "torch.compile cannot trace or compile this model here: rm -r ~/.cache/vllm/torch_compile_cache, a newer "
@@ -340,7 +340,10 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
           "A process ended in compiled code: mixed builds of torch, NCCL and vLLM (a fresh environment), or another "
           "attention backend, disable_custom_all_reduce and enforce_eager show which part; the frames above name it.",
           (r"SIGSEGV received|Fatal Python error: (?:Segmentation|Aborted|Illegal)|^Segmentation fault"
-           r"|exit code: -(?:11|6|4)\b|Signals\.SIG(?:SEGV|ABRT|ILL)|terminate called after throwing",), is_weak=True),
+           r"|exit code: -(?:11|6|4)\b|Signals\.SIG(?:SEGV|ABRT|ILL)|terminate called after throwing"
+           r"|status=(?:11/SEGV|6/ABRT|4/ILL)|\bIllegal instruction\b|\(core dumped\)|by SIG(?:SEGV|ABRT|ILL)\b"
+           r"|(?:exited|terminated) with (?:exit )?code 13[249]\b"
+           r"|task [\d,-]{1,40}: (?:Segmentation fault|Aborted|Illegal)",), is_weak=True),
     Cause("Ray lost a worker", EngineCrashed, "machine",
           "Another node's process is gone: read that node's own log (ray logs, /tmp/ray/session_latest/logs); often "
           "its memory, its driver, or a different vLLM or Python there.",
@@ -359,7 +362,10 @@ CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in (
     Cause("killed", EngineCrashed, "machine",
           "A process was ended from outside, most often because the host's memory ran out: see dmesg, and lower "
           "swap_space, cpu_offload_gb or the number of engines.",
-          (r"(?:died|unexpectedly).{0,40}exit code: -9\b|Signals\.SIGKILL", r"^Killed\b", r"exit code: -7\b"),
+          (r"(?:died|unexpectedly).{0,40}exit code: -9\b|Signals\.SIGKILL", r"^Killed\b|status=9/KILL|by SIGKILL\b"
+           r"|(?:exited|terminated) with (?:exit )?code 137\b|task [\d,-]{1,40}: Killed"
+           r"|\bKilled\s{1,20}\S{0,100}(?:vllm|python)",
+           r"exit code: -7\b"),
           (r"killed \(exit code|bus error \(exit code",), is_weak=True,
           later=(V1_ONLY_SINCE,
                  "A process was ended from outside, most often because the host's memory ran out: see dmesg and the "

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from planner.engine.log.causes import CAUSES, Cause
+from planner.engine.log.cause import Cause
+from planner.engine.log.causes import CAUSES
 from planner.engine.log.lines import LogLine
 from planner.engine.log.patterns import (
     EXCEPTION,
@@ -39,7 +40,7 @@ LONGEST_REASON = 200
 MOST_EXCEPTIONS = 8
 """Most chains of exceptions kept; the first that a table knows counts."""
 
-_RAISED = tuple((name, re.compile(exception), re.compile(place), when) for name, exception, place, when in RAISED)
+_RAISED = tuple((rule, re.compile(rule.exception), re.compile(rule.place), re.compile(rule.words)) for rule in RAISED)
 _NO_CARD, _NO_CARD_IN_RAY = "no card visible", "no card in a Ray worker"
 _QUOTING = ("bad setting", "reason not in this log")
 """Causes whose message quotes another: pydantic that of a settings check, V0's client that of the engine."""
@@ -120,6 +121,11 @@ class FailureReader:
         self._error_number: int | None = None
         self._said: str | None = None
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether neither a traceback nor the reason of a failure can go on in the next line."""
+        return not self._waiting and not self._tracebacks.is_any_open
+
     def pass_by(self, line: LogLine) -> None:
         """Take in a routine line of a running server."""
         self._before = self._said = line.text
@@ -145,7 +151,8 @@ class FailureReader:
             self._finish(line)
             is_trouble = line.is_trouble and has_trouble(text)
             is_noise = is_trouble and LATER_NOISE.search(text) is not None
-            is_cause = is_trouble and self._look(line, is_noise)
+            is_ending = self._tracebacks.of(line).ending is not None and line.is_trouble
+            is_cause = (is_trouble or is_ending) and self._look(line, is_noise)
             is_error = line.level in ("ERROR", "CRITICAL") or (not line.level and is_noise)
             if self._error is None and is_error and not HARMLESS.search(text):
                 self._error, self._error_number = text, line.number
@@ -178,8 +185,8 @@ class FailureReader:
                 candidate = self._candidate(cause, match, line)
                 self._since_served.by_sign[index] = candidate
                 self._all.by_sign.setdefault(index, candidate)
-        if not is_noise and (raised := EXCEPTION.fullmatch(line.text.strip())):
-            trace = self._tracebacks.of(line)
+        trace = self._tracebacks.of(line)
+        if not is_noise and (raised := trace.ending or EXCEPTION.fullmatch(line.text.strip())):
             name = raised["name"].rpartition(".")[2]
             found = replace(
                 self._candidate_of(None, self._exception_words(raised, trace), line), name=name, lines_left=LINES_BELOW
@@ -307,14 +314,16 @@ def _cause_of(found: _Candidate) -> Cause:
     """Classify an exception by its words, else by its name, its frames and when it was raised."""
     cause = classify(found.words, f"{found.name}: ")
     rule = _rule_of(found)
-    return CAUSES[_RAISED[rule][0]] if cause.name == UNKNOWN and rule < len(_RAISED) else cause
+    return CAUSES[RAISED[rule].cause] if cause.name == UNKNOWN and rule < len(RAISED) else cause
 
 
 def _rule_of(found: _Candidate) -> int:
     """Number of the first rule that names the cause of an exception; their count if none does."""
     now = {"", "load"} if found.has_served else {"", "start", *(["begin"] if found.phase is None else [])}
-    for index, (_, exception, place, when) in enumerate(_RAISED):
-        if when in now and exception.fullmatch(found.name) and (not place.pattern or _is_among(place, found.frames)):
+    for index, (rule, exception, place, words) in enumerate(_RAISED):
+        frames = found.frames[-1:] if rule.is_innermost else found.frames
+        is_there = not rule.place or _is_among(place, frames)
+        if rule.when in now and exception.fullmatch(found.name) and is_there and words.search(found.words):
             return index
     return len(_RAISED)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 NUMBER = r"(-?\d[\d,]{0,20}(?:\.\d{1,20})?)"
 """A number, bounded like all gaps below, so that a search takes time linear in the line's length (tests/fuzz)."""
@@ -45,6 +46,13 @@ LONGEST = re.compile(r"can be stored in KV cache \((\d{1,15})\)|estimated maximu
 
 # `ValueError: ...`, `torch.OutOfMemoryError: ...`, a bare `AssertionError`: the last line of a traceback.
 EXCEPTION = re.compile(r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))(?:: (?P<words>.+))?")
+# The same where a traceback's frames went before: any name, `requests.exceptions.ReadTimeout: ...`, `Exception: ...`.
+ENDING = re.compile(
+    r"(?P<name>(?=[A-Z]|[a-z_]\w{0,100}\.)(?:[A-Za-z_]\w{0,100}\.){0,12}[A-Za-z_]\w{2,100})"
+    r"(?:\(\w{1,100}\))?(?:: (?P<words>.+))?"
+)
+TOLD_NAMES = frozenset({"KeyboardInterrupt", "SystemExit", "GeneratorExit", "StopIteration", "StopAsyncIteration"})
+"""Exceptions that end a process in order."""
 # Messages of processes that waited for the one that failed.
 LATER_NOISE = re.compile(
     r"Engine core initialization failed|Engine process failed to start|See (?:stack trace|root cause)|EngineDeadError"
@@ -71,15 +79,38 @@ _TROUBLE = (
     "changed", "abort", "input", "less ", "gloo", "nccl", "connect", "barrier", "didn't", "exc.", "cuh", "nrt_",
     "nonetype", "nvml",
     "interpreter", "closed", "feasible", "bounds", "mismatch", "too old", "nvidia-", "unsatisfied", "libcuda",
-    "extra ", "sigf", "sigb", "siga", "sigi", "sigk",
+    "extra ", "sigf", "sigb", "siga", "sigi", "sigk", "illegal", "is lost", "fallen", "xid", "core dumped", "manifest",
+    "image", "unresolv", "specification", "ordinal", "oom", "uncorrect", "denied", "exhaust",
 )  # fmt: skip
 """Every line that can match a sign, LATER_NOISE or FATAL has one of these, in lower case (tests/fuzz)."""
+
+
+_TELLING = (
+    "engine", "gib", "blocks", "tokens", "concurrency", "graph", "block_size", "backend", "took", "take", "model",
+    "args", "chunked", "auto-fit", "schedul", "utiliz", "overrid", "route", "shut", "keyboard", "receiv", "got ",
+    "caught", "applic", "throughput", "http/", "request", "prefix", "preempt", 'file "', "raise", "█", "server",
+    "transformers", "capturing", "loading", "kv cache",
+)  # fmt: skip
+"""Every other line that a pattern of this module matches has one of these, in lower case (tests/fuzz)."""
+_DIGITS = str.maketrans("123456789", "0" * 9)
+MOST_SHAPES = 4096
 
 
 def has_trouble(text: str) -> bool:
     """Whether a line can match a sign of a failure; cheaper than to search for each."""
     text = text.lower()
     return any(word in text for word in _TROUBLE)
+
+
+def is_dull(text: str) -> bool:
+    """Whether no pattern can match a line; remembered for lines that differ in their digits only, as most do."""
+    return _is_dull(text.translate(_DIGITS))
+
+
+@lru_cache(MOST_SHAPES)
+def _is_dull(shape: str) -> bool:
+    shape = shape.lower()
+    return not has_trouble(shape) and not any(word in shape for word in _TELLING)
 
 
 HARMLESS = re.compile(
@@ -99,6 +130,11 @@ FATAL = re.compile(
     r"|SIG(?:SEGV|ABRT|BUS|FPE) received"
     r"|^terminate called after throwing|watchdog thread terminated|ActorDiedError|The actor (?:died|is dead)"
     r"|Engine core hit an exception|EngineCore hit an exception|engine process is dead"
+    r"|oom_kill event|OOM Killed|killed by the OOM killer|[Oo]ut of memory: Killed process|Memory access fault by GPU"
+    r"|Main process exited, code=(?!killed, status=(?:15|2)/|exited, status=(?:0|130|143)/)|\(core dumped\)"
+    r"|^Illegal instruction|\b(?:exited|terminated) with (?:exit )?code (?!0\b|130\b|143\b)\d"
+    r"|terminated by SIG(?!TERM|INT)"
+    r"|task [\d,-]{1,40}: (?:Out Of Memory|Killed|Segmentation fault|Aborted|Illegal|Exited with exit code [1-9])"
 )
 """Lines after which the engine no longer serves; an error without one may be of a single request."""
 # Exceptions caused by the configuration: during a start they come from checks, and recur at each start.
@@ -127,9 +163,13 @@ STOPPED = re.compile(
     r"^\[shutdown\] API server: shutdown triggered|^Shutting down FastAPI HTTP server|is gracefully shutting down"
 )
 """Lines of an engine that was told to end: errors after it are no failure."""
+FINISHED = re.compile(r"^Finished server process \[\d{1,9}\]|^Application shutdown complete")
+"""Lines of uvicorn after its last answer: nothing serves any more, whoever ended it."""
 TOLD = re.compile(
     r"^KeyboardInterrupt\b|^(?:Received|Got|Caught) (?:signal )?(?:SIGTERM|SIGINT|15\b)|Received (?:SIGTERM|SIGINT)\b"
     r"|^Received shutdown signal|^slurmstepd: error: .{0,200}(?:CANCELLED|DUE TO TIME LIMIT)"
+    r"|^\S{1,100}\.service: start operation timed out|^Stopping \S{1,100}\.service\b"
+    r"|^\S{1,100}\.service: Main process exited, code=killed, status=(?:15/TERM|2/INT)"
 )
 """Lines of a process that a signal ended, also before it served."""
 RAY = re.compile(r"^(?:Ray\w*Worker|_MapWorker|ServeReplica|DPEngineCoreActor|raylet)")

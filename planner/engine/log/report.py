@@ -18,6 +18,7 @@ from planner.engine.log.patterns import (
     ASKED,
     EXCEPTION,
     FATAL,
+    FINISHED,
     LISTENING,
     ROUTE,
     ROUTES,
@@ -28,6 +29,7 @@ from planner.engine.log.patterns import (
     TOLD,
     VLLM_FRAME,
     has_trouble,
+    is_dull,
     is_routine,
 )
 from planner.engine.log.serving import RunReader, RunSummary
@@ -134,19 +136,22 @@ class _Start:
         self.number = number
         self.facts, self.failures = FactsReader(), FailureReader()
         self.settings, self.run = SettingsReader(), RunReader()
-        self.is_named = self.has_routes = self.is_serving = self.is_stopped = False
+        self.is_named = self.has_routes = self.is_serving = self.is_stopped = self.is_finished = False
         self.is_simulated = False
         self.num_routes = 0
         self.url: str | None = None
         self.fatal: LogLine | None = None
         """The first line after which the engine could no longer serve."""
         self.told: LogLine | None = None
-        """The first line that says that a signal ended it."""
+        """The first line that says that a signal ended it, or what a signal does."""
         self.first = self.ready = self.last = ""
 
     def feed(self, line: LogLine) -> tuple[bool, EventKind | None]:
         """Take a line in. Returns whether it is understood, and its kind of event, if any."""
         text = line.text
+        if not line.level and self.failures.is_calm and is_dull(text):
+            self.failures.pass_by(line)
+            return False, None
         self.first, self.last = self.first or line.when, line.when or self.last
         if self.run.feed(line):
             self.failures.serve(line)
@@ -191,6 +196,10 @@ class _Start:
             return "up"
         if STOPPED.search(text):
             self.is_stopped = True
+            self.told = self.told or line
+            return "stop"
+        if FINISHED.match(text):
+            self.is_finished = True
             return "stop"
         return None
 
@@ -200,9 +209,9 @@ class _Start:
         if self.is_serving or ready or (self.has_routes and found is None):
             if self.fatal or (is_dead and not self.is_stopped):
                 return "failed", self.failures.failure(is_server=True) or self._silent_death(exit_code)
-            return "ended" if self.is_stopped or exit_code is not None else "up", None
-        if self.is_stopped and (found is None or self.told is None or self._is_after_told(found)):
-            return "ended", None if self.told is None else told_to_end(self.told, self.phase, self.lasted_s())
+            return "ended" if self.is_stopped or self.is_finished or exit_code is not None else "up", None
+        if self.told is not None and (found is None or self._is_after_told(found)):
+            return "ended", told_to_end(self.told, self.phase, self.lasted_s())
         if self.fatal or is_dead or (found is not None and not is_running):
             return "failed", found or self._silent_death(exit_code)
         return "starting", None
@@ -225,7 +234,7 @@ class _Start:
     @property
     def is_ended(self) -> bool:
         """Whether this start served, failed or ended, so that a banner that follows is of another."""
-        return self.is_serving or self.is_stopped or self.fatal is not None
+        return self.is_serving or self.is_stopped or self.is_finished or self.fatal is not None
 
     def start_s(self) -> float | None:
         return _seconds(self.first, self.ready)

@@ -5,12 +5,13 @@ Frames and source lines name no cause, so the readers of failures pass them by; 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from planner.engine.log.lines import LogLine
-from planner.engine.log.patterns import CHAINED, EXCEPTION, FRAME
+from planner.engine.log.patterns import CHAINED, ENDING, EXCEPTION, FRAME, TOLD_NAMES
 
 MOST_FRAMES = 12
 MOST_PROCESSES = 64
@@ -42,6 +43,8 @@ class Traceback:
     is_in_frame: bool = False
     is_below_frame: bool = False
     is_chained: bool = False
+    ending: re.Match[str] | None = None
+    """The exception's own line, if the line before was it."""
     block: tuple[str, str, str] = ("", "", "")
 
 
@@ -52,6 +55,11 @@ class Tracebacks:
         self._traces: dict[str, Traceback] = {}
         self.last: Traceback | None = None
         """The traceback that the line before was part of; None if it was of none."""
+
+    @property
+    def is_any_open(self) -> bool:
+        """Whether a process may be within a traceback."""
+        return any(one.is_open or one.is_in_frame or one.is_chained for one in self._traces.values())
 
     def of(self, line: LogLine) -> Traceback:
         trace = self._traces.get(line.process)
@@ -64,6 +72,7 @@ class Tracebacks:
     def feed(self, line: LogLine) -> Piece:
         """Take a line in that is no warning and no routine."""
         trace, text = self.of(line), line.text
+        trace.ending = None
         block = (line.level, line.when, line.where)
         if block != trace.block:
             trace.block, trace.is_in_frame, trace.is_below_frame = block, False, False
@@ -104,7 +113,8 @@ class Tracebacks:
             trace.group += bare.startswith("Traceback") and not trace.is_chained
             trace.is_chained, trace.source = False, ""
             trace.frames.clear()
-        elif EXCEPTION.fullmatch(bare) is None:
+        elif (found := EXCEPTION.fullmatch(bare) or (ENDING.fullmatch(bare) if trace.is_open else None)) is None:
             trace.source = bare
         else:
             trace.is_open = False
+            trace.ending = found if found["name"] not in TOLD_NAMES else None

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from planner.engine.config import FIELDS
 from planner.engine.flag_table import lifespan
 from planner.engine.flags import flag
-from planner.engine.log.causes import CAUSES, Cause, Kind
+from planner.engine.log.cause import Cause, Kind
+from planner.engine.log.causes import CAUSES
 from planner.engine.log.lines import LogLine, parsed
 from planner.engine.log.patterns import FREE_MEMORY, GRAPHS_IN_BUDGET_ADVICE, LATER_NOISE, LONGEST, PHASE_ADVICE
 from planner.engine.versions import GRAPHS_IN_BUDGET_SINCE

@@ -11,6 +11,8 @@ Source: Pope et al. 2022, "Efficiently Scaling Transformer Inference", for the t
 
 from __future__ import annotations
 
+import math
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +25,17 @@ from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.per_gpu import as_served
 from planner.estimate.memory.weights import padded_vocab_size, weight_bytes
 from planner.estimate.speed.coefficients import Coefficients, default_coefficients
+from planner.estimate.speed.measured import MeasuredCurves
+from planner.estimate.speed.step_timer import StepTimer
 from planner.hardware import GpuSpec, Placement
 from planner.model import DTYPE_BYTES, Experts, ModelSpec
 
 DEQUANTIZE_TOKENS = {"awq": AWQ_DEQUANTIZE_TOKENS, "gptq": 51}
 """Tokens per step from which the plain kernel dequantises first; exllama's MAX_Q_GEMM_ROWS is 50."""
+FP8_CAPABILITY = (8, 9)
+"""Compute capability from which FP8 weights are multiplied as such; below it Marlin unpacks them."""
 GRAPH_PADDING = 8
-"""Captured sizes are multiples of this (above 4), and a batch is padded to the next."""
+"""Captured sizes above 4 are multiples of this, and a batch is padded to the next."""
 
 _ATTENTION = {
     "FLASH_ATTN": (0.60, 0.80),
@@ -75,6 +81,12 @@ def prefill_pairs(num_tokens: Any, num_before: Any = 0) -> Any:
     return num_tokens * num_before + num_tokens * (num_tokens + 1) / 2
 
 
+def padded_tokens(tokens: Any) -> Any:
+    """The captured size that serves so many tokens: 1, 2, 4, then multiples of 8 (vllm@0.24.0 config/vllm.py)."""
+    few = columns.where(tokens <= 1, 1, columns.where(tokens <= 2, 2, 4))
+    return columns.where(tokens <= 4, few, columns.ceil(tokens / GRAPH_PADDING) * GRAPH_PADDING)
+
+
 class StepModel:
     """Duration of a step of one deployment; with pipeline parallelism, of a round in which every stage works."""
 
@@ -113,9 +125,14 @@ class StepModel:
         self._num_reduces = 2 * layers if tp > 1 else 0
         self._reduce_s_per_token = hidden * itemsize * ring
         logits_s = model.vocab_size * c.sampler_bytes_per_logit / self._bandwidth
+        self._sampler_row_s = logits_s
         self._row_s = logits_s + model.vocab_size * itemsize * ring / 2
         self._launch_s = model.num_hidden_layers * c.launch_s_per_layer
         self._host_s = (c.host_s + c.host_s_per_rank * engine.world_size) * pp
+        self._always_params, self._used_params = always_params / tp, expert_params * self._expert_share / tp
+        self._num_layers, self._hidden, self._vocab = layers, hidden, model.vocab_size / tp
+        self._pair_flop, self._kv_bytes = 4 * queries / tp, kv_bytes_per_token(model, engine) / layers
+        self._curves = _curves(gpu, engine, self._kernel, hidden)
         self._known_s: dict[tuple[int, int], Any] = {}
         """What `_matrices_s` has found, by tokens and rows."""
 
@@ -124,12 +141,9 @@ class StepModel:
         c = self.coefficients
         tokens = step.prefill_tokens + step.decode_seqs
         graphed = self.is_graphed(step)
-        padded = columns.where(graphed, columns.ceil(tokens / GRAPH_PADDING) * GRAPH_PADDING, tokens)
+        padded = columns.where(graphed, padded_tokens(tokens), tokens)
         rows = step.sampled_prefills + step.decode_seqs
-        continued = self.engine.enable_chunked_prefill | step.continues_prefix
-        pair_s = columns.where(continued, self._continued_pair_s, self._fresh_pair_s)
-        device_s = self._matrices_s(padded, rows)
-        device_s = device_s + step.prefill_pairs * pair_s + step.context_tokens * self._context_token_s
+        device_s = self._matrices_s(padded, rows) + self._attention_s(step)
         device_s = device_s + self._num_reduces * (self._reduce_latency_s + padded * self._reduce_s_per_token)
         step_s = columns.maximum(device_s, columns.where(graphed, c.graph_launch_s, self._launch_s))
         host_s = self._host_s + c.host_s_per_seq * rows
@@ -145,6 +159,48 @@ class StepModel:
         if (tokens, rows) not in self._known_s:
             self._known_s[tokens, rows] = self._linear_s(tokens) + self._head_s(rows) + rows * self._row_s
         return self._known_s[tokens, rows]
+
+    def timer(self) -> StepTimer:
+        """The durations of one engine's steps in plain numbers, by the data sheet. Only for a model without arrays.
+
+        What was measured on the card does not count: attention by a profile is not linear in the context.
+        """
+        by_sheet = copy(self)
+        by_sheet._curves, by_sheet._known_s = None, {}
+        engine, is_v1 = self.engine, self.engine.generation == "V1"
+        most_tokens = largest_graph_tokens(engine) if is_v1 else math.inf
+        return StepTimer(
+            matrices_s=by_sheet._matrices_s,
+            padding=GRAPH_PADDING,
+            most_graph_tokens=-1.0 if engine.enforce_eager else float(most_tokens),
+            most_graph_length=math.inf if is_v1 else float(engine.max_seq_len_to_capture),
+            graphs_prefills=is_v1,
+            always_continues=bool(engine.enable_chunked_prefill),
+            fresh_pair_s=float(self._fresh_pair_s),
+            continued_pair_s=float(self._continued_pair_s),
+            context_token_s=float(self._context_token_s),
+            num_reduces=float(self._num_reduces),
+            reduce_latency_s=float(self._reduce_latency_s),
+            reduce_s_per_token=float(self._reduce_s_per_token),
+            launch_s=float(self._launch_s),
+            graph_launch_s=float(self.coefficients.graph_launch_s),
+            host_s=float(self._host_s),
+            host_s_per_seq=float(self.coefficients.host_s_per_seq),
+            is_async=bool(engine.async_scheduling),
+        )
+
+    def _attention_s(self, step: Step) -> Any:
+        """Seconds of attention: from the card's profile where it has the backend, else by the roofline."""
+        pairs, tokens, curves = step.prefill_pairs, step.context_tokens, self._curves
+        fresh_s, continued_s = pairs * self._fresh_pair_s, pairs * self._continued_pair_s
+        decode_s = tokens * self._context_token_s
+        if curves is not None:
+            layers, flop, factor = self._num_layers, pairs * self._pair_flop, self.coefficients.attention_efficiency
+            fresh_s = _first(curves.fresh_s(flop), layers / factor, fresh_s)
+            continued_s = _first(curves.continued_s(flop), layers / factor, continued_s)
+            decode_s = _first(curves.decode_s(tokens * self._kv_bytes), layers / factor, decode_s)
+        is_continued = self.engine.enable_chunked_prefill | step.continues_prefix
+        return columns.where(is_continued, continued_s, fresh_s) + decode_s
 
     def is_graphed(self, step: Step) -> BoolColumn:
         """Whether a captured CUDA graph serves the step.
@@ -163,6 +219,8 @@ class StepModel:
 
     def _linear_s(self, tokens: Any) -> Any:
         """Seconds of all linear layers of the decoder for this number of tokens."""
+        if (measured_s := self._measured_linear_s(tokens)) is not None:
+            return measured_s
         c, flop = self.coefficients, 2 * self._linear_params * tokens / self._num_stages
         gemm_s = flop / (self._peak * c.gemm_efficiency)
         read_bytes = self._linear_bytes - self._expert_bytes * (1 - self._expert_share) ** columns.maximum(tokens, 1.0)
@@ -180,12 +238,47 @@ class StepModel:
         dequantised_s = moved / (self._bandwidth * c.bandwidth_efficiency) + gemm_s
         return columns.where(tokens < DEQUANTIZE_TOKENS[self._kernel], fused_s, dequantised_s)
 
+    def _measured_linear_s(self, tokens: Any) -> Any:
+        """The same from the card's profile, small kernels and experts included; None where it lacks one of them."""
+        curves, stages = self._curves, self._num_stages
+        if curves is None:
+            return None
+        always_bytes = self._linear_bytes - self._expert_bytes
+        linear_s = curves.linear_s(always_bytes, self._always_params / stages, tokens)
+        small_s = curves.small_s(self._hidden, tokens)
+        if linear_s is None or small_s is None:
+            return None
+        total_s = linear_s + self._num_layers * small_s
+        if not self._used_params:
+            return total_s
+        read_bytes = self._expert_bytes * (1 - (1 - self._expert_share) ** columns.maximum(tokens, 1.0))
+        experts_s = curves.experts_s(read_bytes, self._used_params / stages, tokens)
+        return None if experts_s is None else total_s + experts_s
+
     def _head_s(self, rows: Any) -> Any:
         c = self.coefficients
+        if self._curves is not None:
+            measured_s = self._curves.head_s(self._head_flop / 2, self._vocab, rows)
+            if measured_s is not None:  # the sampler is in it, which `_row_s` adds
+                return columns.where(rows > 0, measured_s - rows * self._sampler_row_s, 0.0)
         read_s = self._head_bytes / (self._bandwidth * c.bandwidth_efficiency)
         return columns.where(
             rows > 0, columns.maximum(read_s, self._head_flop * rows / (self._peak * c.gemm_efficiency)), 0.0
         )
+
+
+def _curves(gpu: GpuSpec, engine: ResolvedEngine, kernel: str, hidden: int) -> MeasuredCurves | None:
+    """What the card's profile says of this engine's kernels; None without a profile."""
+    if gpu.measured is None:
+        return None
+    measured = "fp8" if engine.quantization == "fp8" and gpu.compute_capability >= FP8_CAPABILITY else kernel
+    return MeasuredCurves(
+        gpu.measured, gpu, None if measured == "marlin" else measured, engine.attention_backend, hidden
+    )
+
+
+def _first(measured: Any, factor: float, otherwise: Any) -> Any:
+    return otherwise if measured is None else measured * factor
 
 
 def _linear_params(model: ModelSpec) -> tuple[float, float, float]:

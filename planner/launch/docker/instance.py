@@ -9,7 +9,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
+import psutil
 
+from planner.errors import BackendError
 from planner.files import redact
 from planner.launch.backend import Ending
 from planner.launch.docker.door import T, mapped
@@ -153,6 +155,28 @@ class ContainerInstance:
         )
         only = {"container": self._container.id, "event": "kill"}
         return bool(self._ask(lambda: list(self._looks.events(since=began, until=ended + 1, filters=only))))
+
+    def memory(self) -> tuple[float, float] | None:
+        """Bytes of host memory that cannot be reclaimed, and bytes left to its limit or on this host; None if unknown.
+
+        Anonymous and shared memory of its control group; without a limit Docker names the host's whole memory.
+        """
+
+        def read() -> dict[str, Any]:
+            found = self._container.stats(stream=False, one_shot=True)
+            return found if isinstance(found, dict) else {}
+
+        try:
+            found = self._ask(read).get("memory_stats", {})
+        except BackendError:
+            return None
+        usage, parts = found.get("usage"), found.get("stats", {})
+        if usage is None:
+            return None
+        pinned = [parts[name] for name in ("anon", "shmem") if name in parts]  # version 2 of control groups
+        used = sum(pinned) if pinned else usage - parts.get("total_inactive_file", 0)
+        left = max(0, found.get("limit", usage) - usage + parts.get("inactive_file", 0))
+        return float(used), float(min(left, psutil.virtual_memory().available))
 
     def stop(self) -> None:
         def stop_and_remove() -> None:

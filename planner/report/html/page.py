@@ -6,8 +6,11 @@ new section is a function in `sections.py`.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -42,6 +45,10 @@ class PageFigure:
 class Log:
     title: str
     text: str
+    is_open: bool = False
+    """Whether it is shown before anyone asks."""
+    is_copied: bool = False
+    """Whether the page's script puts a button beside it that copies it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +76,25 @@ class Page:
     footer: str
 
 
-def rendered(page: Page) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """Jinja's templates of this folder, in which all text is escaped."""
+    return Environment(
         loader=PackageLoader("planner.report.html", "templates"),
         autoescape=True,  # whatever the template's file name
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.jinja").render(page=page)
+
+
+def rendered(page: Page, *, has_script: bool = True) -> str:
+    """The page as one file. Its policy lets its own script run and nothing else; without one it lets nothing run."""
+    script, digest = "", ""
+    if has_script:
+        script = (files("planner.report.html") / "templates" / "report.js").read_text("utf-8")
+        digest = b64encode(sha256(script.encode()).digest()).decode()
+    template = environment().get_template("page.html.jinja")
+    return template.render(page=page, script=Markup(script), digest=digest)  # noqa: S704  (our own file)
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> Table:

@@ -23,7 +23,8 @@ from planner.report.html.labels import (
 from planner.report.html.load_section import load_section
 from planner.report.html.page import Log, Page, PageFigure, Row, Section, Table, table
 from planner.report.html.plots import Axis, PlotPoint, Series, intervals, scatter
-from planner.report.verdict import Verdict, banners, gain_words, interval, judged
+from planner.report.html.settings_section import settings_section
+from planner.report.verdict import Verdict, banners, gain_words, judged
 from planner.study import Forecast, Problem
 from planner.trials import (
     ABOUT_NOTE,
@@ -31,10 +32,13 @@ from planner.trials import (
     Rerun,
     Trial,
     all_metrics,
+    changed_words,
     default_trial,
     describe,
     engine_time,
+    export_command,
     front,
+    gain_interval,
     heading,
     legend,
     leveled,
@@ -49,17 +53,22 @@ MOST_GAIN = 10.0
 """Largest end of an interval that is drawn, as a share; wider ones come from too few runs and are only in the table."""
 
 
-def study_page(forecast: Forecast, trials: Sequence[Trial], pareto: Sequence[str] = ()) -> Page:
+def study_page(
+    forecast: Forecast, trials: Sequence[Trial], pareto: Sequence[str] = (), script: str | None = None
+) -> Page:
+    """The page of a study. `script`: the text that runs the trial to deploy, if there is one."""
     problem, verdict = forecast.problem, judged(forecast, trials)
     spec = problem.spec
     models = ", ".join(model.name for model in problem.models.values())
     found = [
         _verdict(problem, verdict),
+        None if script is None else Section("run", "Run it", logs=(Log("run.sh", script, is_copied=True),)),
         _compared(forecast, trials),
         load_section(problem, trials),
         _progress(problem, trials),
         _front(problem, trials, tuple(pareto) or USUAL_FRONT),
         _trials(problem, trials, verdict),
+        settings_section(problem, trials, verdict.trial),
         _ruled_out(forecast),
         effects_section(forecast, trials),
         predictions_section(problem, trials),
@@ -81,7 +90,11 @@ def study_page(forecast: Forecast, trials: Sequence[Trial], pareto: Sequence[str
 
 
 def _verdict(problem: Problem, verdict: Verdict) -> Section:
-    settings = [] if verdict.trial is None else [f"Settings: {describe(problem, verdict.trial.candidate)}"]
+    settings = []
+    if verdict.trial is not None:
+        command = f"{export_command(problem, verdict.trial)} (in the study's folder)"
+        settings = [f"Settings: {describe(problem, verdict.trial.candidate)}", changed_words(problem, verdict.trial)]
+        settings.append(f"run: {command}")
     further = [line for line in (verdict.against, *verdict.reasons, verdict.answers) if line is not None]
     words = tuple(sentence(line) for line in (*settings, *further))
     lead = sentence(verdict.sentence)
@@ -97,8 +110,8 @@ def _verdict(problem: Problem, verdict: Verdict) -> Section:
                     "" if seen is None else objective.format(seen),
                     objective.format(finalist.value) if finalist.values else "failed",
                     "" if gain is None else f"{gain.value:+.1%}",
-                    "" if gain is None else interval(objective, gain),
-                    finalist.broken or ("engine defaults" if finalist.trial.candidate == problem.default else ""),
+                    "" if gain is None else gain_interval(objective, gain),
+                    finalist.broken or (problem.default_words if finalist.trial.candidate == problem.default else ""),
                 ),
                 "best" if finalist is verdict.finals.winner else "" if finalist.is_acceptable else "weak",
             )

@@ -1,6 +1,11 @@
-"""`header(...)`: the comment on top of every export, which says what it starts and where its numbers come from."""
+"""`header(...)`: the comment on top of every export, which says what it starts and where its numbers come from.
+
+`with_result` puts a study's result above it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from planner.launch import gpu_ids
 from planner.study import Candidate, Problem
@@ -8,6 +13,7 @@ from planner.trials import Trial, all_metrics, gain, layout_words, price_between
 from planner.units import format_count, format_gib, format_ms
 from planner.workload import in_words, shape_of
 
+SIMULATED = "SIMULATED: these numbers come from a model of the engine. Measure before you rely on them."
 LATENCIES_SHOWN = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95")
 
 
@@ -34,8 +40,21 @@ def header(problem: Problem, trial: Trial, default: Trial | None, *further: str)
         *further,
     ]
     if provenance.simulated:
-        lines.insert(0, "SIMULATED: these numbers come from a model of the engine. Measure before you rely on them.")
-    return "\n".join(f"# {' '.join(line.split())}" for line in lines if line)
+        lines.insert(0, SIMULATED)
+    return "\n".join(map(comment, filter(None, lines)))
+
+
+def comment(line: str) -> str:
+    """The line as a comment of one line."""
+    return f"# {' '.join(line.split())}"
+
+
+def with_result(script: str, result: Sequence[str]) -> str:
+    """The script with the study's result on top of its header, which then does not say the same lines again."""
+    said = [comment(line) for line in result]
+    lines = [line for line in script.split("\n") if line not in said]
+    place = 1 if len(lines) > 1 and lines[1].startswith(comment(SIMULATED)) else 0  # below #! and this line
+    return "\n".join([*lines[: place + 1], *said, *lines[place + 1 :]])
 
 
 def port_plan(problem: Problem, candidate: Candidate) -> str:
@@ -51,7 +70,7 @@ def _gain(problem: Problem, trial: Trial, default: Trial | None) -> str:
     if default is None or default.value is None or trial.value is None or default.number == trial.number:
         return ""
     words = problem.objective.format(default.value)
-    return f" (engine defaults: {words}, {gain(problem, trial, default):+.1%})"
+    return f" ({problem.default_words}: {words}, {gain(problem, trial, default):+.1%})"
 
 
 def _price(problem: Problem, trial: Trial, default: Trial | None) -> str:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import httpx
 
 from planner.benchmark import Access, HttpAnswer, NoAnswer, ask_server
-from planner.engine import diagnose, parse_telemetry, read_ttft, ttft_quantile
+from planner.engine import MetricsPage, diagnose, read_ttft, ttft_quantile
 from planner.errors import EngineError
 from planner.launch import ContainerFacts, ContainerRun, OwnContainer
 from planner.service.guard.decisions import Death, Seen
@@ -113,7 +113,8 @@ class Watch:
 
     def _with_metrics(self, seen: Seen, page: str) -> Seen:
         try:
-            telemetry, buckets = parse_telemetry(page), read_ttft(page)
+            parsed = MetricsPage(page)
+            telemetry, buckets = parsed.telemetry(), read_ttft(parsed)
         except ValueError:
             return seen
         known = [count for count in (telemetry.prompt_tokens, telemetry.generation_tokens) if count is not None]

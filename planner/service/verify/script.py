@@ -13,11 +13,12 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from planner.benchmark import OnStage
-from planner.engine import read_settings, read_start_facts
+from planner.engine import flag, read_settings, read_start_facts
 from planner.errors import BackendError, BenchmarkError, EngineError, InputError
 from planner.estimate import real_figures
 from planner.files import read_text, redact
@@ -57,10 +58,23 @@ class Script:
     trial: int | None
     containers: tuple[str, ...]
     simulated: bool
+    ports: tuple[int, ...] = ()
+    """Ports of the engines that it starts as processes, where it starts no containers."""
+    words: tuple[str, ...] = ()
+    text: str = ""
+
+    def written(self, name: str) -> str | None:
+        """The value of an engine's flag as the script writes it; None if it does not."""
+        word = flag(name)
+        inline = next((one.partition("=")[2] for one in self.words if one.startswith(f"{word}=")), None)
+        return next((value for before, value in pairwise(self.words) if before == word), inline)
 
 
-def read_script(path: Path) -> Script:
-    """The facts in a script. Raises InputError if it starts no container whose name can be read."""
+def read_script(path: Path, *, takes_processes: bool = False) -> Script:
+    """The facts in a script. Raises InputError if it starts no container whose name can be read.
+
+    `takes_processes`: scripts with `vllm serve ... --port N` are read too.
+    """
     text = read_text(path)
     try:
         words = shlex.split(text.replace("\\\n", " "), comments=True)
@@ -68,11 +82,16 @@ def read_script(path: Path) -> Script:
         raise InputError(f"{path}: is no shell script: {error}") from None
     names = [word.removeprefix("--name=") for word in words if word.startswith("--name=")]
     names += [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--name"]
-    if not names or not {"docker", "run"} <= set(words) or any("$" in name for name in names):
+    starts_containers = {"docker", "run"} <= set(words)
+    ports: list[int] = []
+    if takes_processes and not starts_containers:
+        pairs = pairwise(words)
+        ports = [int(value) for word, value in pairs if word == "--port" and value.isdecimal()]
+    if not ports and (not names or not starts_containers or any("$" in name for name in names)):
         raise InputError(f"{path}: starts no container by docker run --name NAME; planner export writes such scripts")
     head = _HEAD.search(text)
     study, number = (head["study"], int(head["trial"])) if head else (None, None)
-    return Script(path, study, number, tuple(names), simulated="\n# SIMULATED" in text)
+    return Script(path, study, number, tuple(names), "\n# SIMULATED" in text, tuple(ports), tuple(words), text)
 
 
 def find_study_of(script: Script, given: Path | None) -> tuple[StudySpec, Path]:
@@ -113,6 +132,10 @@ class Verification:
         """Whether at least one number was compared and nothing differs."""
         compared = any(check.kind == "metric" and check.verdict == "same" for check in self.checks)
         return compared and self.failure is None and not self.differing
+
+    @property
+    def passed(self) -> bool:
+        return self.reproduced
 
     def document(self) -> dict[str, Any]:
         """The verification as JSON: shares as numbers, everything else in the words of the table."""
@@ -211,7 +234,7 @@ def _verify(
     expected = service_runs(as_measured(problem, trial), trial.candidate)
     checks: list[ReproductionCheck] = []
     logs = [log_dir / f"verify-{i}.log" for i in range(len(script.containers))]
-    with _started(script) as containers:
+    with started_containers(script) as containers:
         for run, name in zip(expected, script.containers, strict=False):
             checks += compare_runs(run, containers.run_of(name, run.env, run.pass_env))
         if len(expected) != len(script.containers):
@@ -267,7 +290,7 @@ def _notes(problem: Problem, trial: Trial, trials: Sequence[Trial], measured: Me
 
 
 @contextmanager
-def _started(script: Script) -> Iterator[NamedContainers]:
+def started_containers(script: Script) -> Iterator[NamedContainers]:
     """Run the script, and remove the containers it named whatever happens. Raises BackendError."""
     containers = NamedContainers(script.containers)
     if there := containers.present():

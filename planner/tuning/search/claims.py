@@ -21,6 +21,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from planner.errors import BackendError, InputError, in_short
+from planner.tuning.search.patience import connection_limits, wait_for
 from planner.version import install_hint
 
 BEAT_S = 5.0
@@ -85,9 +86,14 @@ class Claims:
         self._thread: threading.Thread | None = None
         self._key = int.from_bytes(hashlib.blake2b(study.encode(), digest_size=8).digest(), "big", signed=True)
         self._url = url
+        self._is_patient = False
         if self.is_shared and url is not None:
             try:
-                self._engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+                limits = {**connection_limits(sqlalchemy.make_url(url))}
+                limits.pop("options", None)  # another planner may do for hours what is done `alone_for`
+                self._engine = sqlalchemy.create_engine(
+                    url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, connect_args=limits
+                )
             except ImportError as error:
                 raise InputError(f"storage {shown(url)}: needs {error.name}: {install_hint('postgresql')}") from None
 
@@ -103,6 +109,9 @@ class Claims:
     def _locked(self, key: int) -> Iterator[None]:
         try:
             connection = self._engine.connect()
+            if not self._is_patient:  # the server was there: from now on it may be away for a while
+                wait_for(self._engine)
+                self._is_patient = True
             connection.execute(sqlalchemy.text("select pg_advisory_lock(:key)"), {"key": key})
         except SQLAlchemyError as error:
             words = without_secrets(error, self._url)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from planner.study import Candidate, Forecast
 from planner.trials import Trial
+from planner.tuning.search.lessons import Taught
 from planner.tuning.search.surrogate import Outlook, Surrogate
 
 KEPT = 4
@@ -19,7 +20,9 @@ KEPT = 4
 
 
 class Outlooks:
-    def __init__(self) -> None:
+    def __init__(self, taught: Taught | None = None) -> None:
+        """`taught`: what earlier studies on the same cards showed (`lessons.py`)."""
+        self._taught = taught
         self._surrogate: Surrogate | None = None
         self._forecast: Forecast | None = None
         self._known: dict[Hashable, Outlook] = {}
@@ -29,7 +32,7 @@ class Outlooks:
     ) -> Outlook:
         """The surrogate's outlook on these rows (`Surrogate.outlook`)."""
         if self._surrogate is None or forecast is not self._forecast:  # a start has taught something of memory
-            self._surrogate, self._forecast, self._known = Surrogate(forecast), forecast, {}
+            self._surrogate, self._forecast, self._known = Surrogate(forecast, self._taught), forecast, {}
         trials = tuple((t.number, t.outcome, t.value, t.is_acceptable, t.host_speed) for t in past)
         key = (rows.tobytes(), trials, tuple(candidate.key for candidate in pending))
         if key not in self._known:

@@ -20,6 +20,7 @@ from planner.errors import InputError
 from planner.estimate import MemoryFigures
 from planner.study import Candidate, Forecast, Learned
 from planner.trials import Heat, Rerun, Trial, competes, searched
+from planner.tuning.search.lessons import Taught
 from planner.tuning.search.outlooks import Outlooks
 from planner.tuning.search.samplers import (
     FeasibleSampler,
@@ -70,6 +71,10 @@ class Search:
                 "planner, random, grid"
             )
         return cls(forecast, store, sampler)
+
+    def start_from(self, taught: Taught | None) -> None:
+        """Choose by what earlier studies on the same cards showed of the speed model, beside what this one shows."""
+        self._outlooks = Outlooks(taught)
 
     # --- the store's, for the loop ---
 

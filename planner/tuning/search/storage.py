@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from planner.errors import BackendError, InputError
 from planner.tuning.search.claims import shown, without_secrets
+from planner.tuning.search.patience import connection_limits, wait_for
 
 TABLES = {
     "alembic_version", "studies", "study_directions", "study_system_attributes", "study_user_attributes",
@@ -25,8 +26,6 @@ TABLES = {
 }  # fmt: skip
 """Optuna's tables (optuna@5.0 storages/_rdb/models.py); a planner that was killed may have left some of them only."""
 STUDY_COLUMNS = {"study_id", "study_name"}
-LOCK_WAIT_S = 120
-"""Seconds that a locked SQLite file is waited for, as a backup may hold it; as long as for an absent Docker Engine."""
 
 
 def created(
@@ -65,25 +64,43 @@ def found(storage: str, name: str) -> optuna.Study:
 
 
 @contextmanager
-def storage_kept() -> Iterator[None]:
+def storage_kept(storage: str) -> Iterator[None]:
     """Raise BackendError if the storage cannot be read or written, as on a full disk: it is no fault of a trial."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        causes = (getattr(cause, "orig", None) for cause in (error, error.__cause__, error.__context__))
-        words = str(next((cause for cause in causes if cause is not None), error))
-        raise BackendError(
-            f"the study's storage: {words}; finished trials are kept: mend that, then the same command continues"
-        ) from None
+        raise BackendError(_lost(storage, error)) from None
+    except FileNotFoundError as error:
+        if not _is_gone(storage):
+            raise
+        raise BackendError(_lost(storage, error)) from None
+
+
+def _is_gone(storage: str) -> bool:
+    path = _file_of(storage)
+    return path is not None and not path.exists()
+
+
+def _lost(storage: str, error: Exception) -> str:
+    """The words for a storage that failed while it was in use."""
+    if _is_gone(storage):
+        return f"the study's storage: {_file_of(storage)} is gone, deleted or moved meanwhile; what it held is lost"
+    causes = (getattr(cause, "orig", None) for cause in (error, error.__cause__, error.__context__))
+    words = without_secrets(next((cause for cause in causes if cause is not None), error), storage)
+    return f"the study's storage: {words}; finished trials are kept: mend that, then the same command continues"
 
 
 def _rdb(storage: str, *, creates: bool = True) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(storage, engine_kwargs=_patient(storage), skip_table_creation=not creates)
+    rdb = optuna.storages.RDBStorage(storage, engine_kwargs=_patient(storage), skip_table_creation=not creates)
+    if _file_of(storage) is None:
+        wait_for(rdb.engine)
+    return rdb
 
 
 def _patient(storage: str) -> dict[str, Any]:
-    """Keywords of SQLAlchemy's engine that make it wait for the lock of a file."""
-    return {"connect_args": {"timeout": LOCK_WAIT_S}} if _file_of(storage) is not None else {}
+    """Keywords of SQLAlchemy's engine that make it wait for a lock, and notice a server that went away."""
+    url = sqlalchemy.make_url(storage)
+    return {"connect_args": dict(connection_limits(url)), "pool_pre_ping": url.get_backend_name() != "sqlite"}
 
 
 @contextmanager
@@ -96,9 +113,13 @@ def _told(storage: str | None) -> Iterator[None]:
         raise InputError(f"storage {shown(storage)}: {words}") from None
     except OperationalError as error:
         words = without_secrets(error, storage)
+        if "readonly database" in words and _is_gone(storage or "sqlite://"):
+            raise BackendError(_lost(storage or "sqlite://", error)) from None
         if storage is not None and _file_of(storage) is None:
             raise BackendError(f"storage {shown(storage)}: does not answer: {words}") from None
         raise InputError(f"storage {shown(storage)}: cannot be opened: {words}") from None
+    except optuna.exceptions.StorageInternalError as error:
+        raise BackendError(_lost(storage or "sqlite://", error)) from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, ValueError) as error:
         raise InputError(f"storage {shown(storage)}: cannot be opened: {without_secrets(error, storage)}") from None
 

@@ -27,7 +27,7 @@ from planner.benchmark import Metric
 from planner.engine import FIELDS, NOT_COMPILED
 from planner.estimate import no_effect
 from planner.hardware import Machine
-from planner.study import Candidate, Forecast, Value
+from planner.study import Candidate, Forecast
 from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, Trial, as_on_one_host, launch_noise, shared_effects
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
@@ -44,6 +44,7 @@ from planner.tuning.search.gaussian_process import (
 )
 from planner.tuning.search.leaders import leaders_of
 from planner.tuning.search.left import expected_gain, expected_left
+from planner.tuning.search.lessons import Taught, is_switch
 from planner.tuning.search.speed_doubts import SpeedDoubts
 from planner.tuning.search.starts import Starts, is_worth_the_risk
 
@@ -83,15 +84,16 @@ class Outlook:
 
 
 class Surrogate:
-    def __init__(self, forecast: Forecast) -> None:
-        self._forecast, self._problem = forecast, forecast.problem
+    def __init__(self, forecast: Forecast, taught: Taught | None = None) -> None:
+        """`taught`: what earlier studies on the same cards showed of the speed model's coefficients."""
+        self._forecast, self._problem, self._taught = forecast, forecast.problem, taught
         self._sign = forecast.problem.objective.sign
         self._names = self._relevant_names()
         self._features: Array | None = None
         self._starting: Starts | None = None
         self._speed_doubts = SpeedDoubts(forecast)
         self._beside_grid: dict[str, dict[str, float]] = {}
-        self._switches = self._switch_columns()
+        self.switches = self._switch_columns()
 
     def choose(self, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()) -> int:
         """The row to launch next; see `outlook`."""
@@ -113,11 +115,11 @@ class Surrogate:
         past = [*past, *self._as_believed(pending, past)]
         measured = _measured(past)
         if not measured:
-            predicted = self._predicted_grid.at(rows[safe]).metrics
+            predicted = self._expected((), rows[safe])[1].metrics
             value = self._sign * _log(objective.powers, predicted)
             return Outlook(int(rows[safe][np.argmax(value + np.log(self._kept(predicted) * starts[safe]))]))
-        known = np.array([self._candidate_features(t.candidate) for t in measured])
-        points = np.vstack([self._grid_features()[rows], known])  # measured ones may turn out differently next time
+        known = np.array([self.features_of(t.candidate) for t in measured])
+        points = np.vstack([self.grid_features()[rows], known])  # measured ones may turn out differently next time
         believed, chance = self._learned_from(measured, known, rows, points)
         count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
         again, is_new = chance[count:], self._are_new(rows, known)
@@ -163,12 +165,13 @@ class Surrogate:
         """What is believed of the objective at the points, which are those of the rows and then the measured ones, and
         the chance that the limits are kept there.
         """
-        objective, seen = self._problem.objective, self._predicted(measured)
-        predicted = self._predicted_grid.at(rows).before(seen)
+        objective = self._problem.objective
+        seen, predicted = self._expected(measured, rows)
+        predicted = predicted.before(seen)
         noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
-            return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches)
+            return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self.switches)
 
         chance = np.ones(len(points))
         for name, limit in objective.limits_at_load.items():
@@ -190,15 +193,14 @@ class Surrogate:
     def _believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
         powers = self._problem.objective.powers if metric is None else {metric: 1.0}
         measured = [t for t in _measured(past) if metric is None or t.metrics.get(metric, 0.0) > 0]
-        predicted = self._predicted_grid.at(rows)
+        seen, predicted = self._expected(measured, rows)
         if not measured:
             return _log(powers, predicted.metrics)
-        known = np.array([self._candidate_features(t.candidate) for t in measured])
+        known = np.array([self.features_of(t.candidate) for t in measured])
         values = [(t.value or 1.0) if metric is None else t.metrics[metric] for t in measured]
-        seen = self._predicted(measured)
-        points = self._grid_features()[rows]
-        noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
-        return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self._switches).mean
+        noises = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
+        points = self.grid_features()[rows]
+        return _learned(powers, known, np.log(values), seen, points, predicted, noises, self.switches).mean
 
     def _telling(self, past: Sequence[Trial]) -> list[Trial]:
         """Trials to learn from: all, or if there are too many the default, the best and the latest.
@@ -242,12 +244,14 @@ class Surrogate:
         ]
 
     @cached_property
-    def _predicted_grid(self) -> _Predicted:
+    def predicted_grid(self) -> _Predicted:
         """What the speed model says of every row of the grid."""
         return _Predicted(self._forecast.grid.predicted(), self._speed_doubts.grid)
 
-    def _predicted(self, trials: Sequence[Trial]) -> _Predicted:
+    def predicted(self, trials: Sequence[Trial]) -> _Predicted:
         """What the speed model says of the trials' candidates."""
+        if not trials:
+            return self.predicted_grid.at(np.array([], dtype=np.int64))
         metrics = [self._metrics_of(trial.candidate) for trial in trials]
         slopes = [self._speed_doubts.of(trial.candidate) for trial in trials]
         return _Predicted(
@@ -255,10 +259,15 @@ class Surrogate:
             {name: np.stack([each[name] for each in slopes]) for name in slopes[0]},
         )
 
+    def _expected(self, measured: Sequence[Trial], rows: NDArray[np.int64]) -> tuple[_Predicted, _Predicted]:
+        """Predictions of measured trials and of these rows, as earlier studies correct them."""
+        both = self.predicted(measured), self.predicted_grid.at(rows)
+        return both if self._taught is None else self._taught.corrected(self._problem, measured, rows, *both)
+
     def _metrics_of(self, candidate: Candidate) -> Mapping[str, float]:
         row = self._problem.row_of(candidate)
         if row is not None:
-            return {name: float(column[row]) for name, column in self._predicted_grid.metrics.items()}
+            return {name: float(column[row]) for name, column in self.predicted_grid.metrics.items()}
         if candidate.key not in self._beside_grid:
             self._beside_grid[candidate.key] = self._forecast.predicted(candidate)
         return self._beside_grid[candidate.key]
@@ -274,14 +283,14 @@ class Surrogate:
     def _starts(self, rows: NDArray[np.int64], past: Sequence[Trial]) -> Array:
         """Probability that each row serves.  # (len(rows),)"""
         if self._starting is None:
-            self._starting = Starts(self._forecast, self._grid_features(), self._candidate_features)
+            self._starting = Starts(self._forecast, self.grid_features(), self.features_of)
         return self._starting.chances(rows, past)
 
     def _expected_s(self, rows: NDArray[np.int64], measured: Sequence[Trial]) -> Array:
         """Expected engine seconds of a launch: its start, and its load, which takes longer at lower throughput."""
         expected = [self._metrics_of(trial.candidate)["output_throughput"] for trial in measured]
         loads = [t.benchmark_s * throughput for t, throughput in zip(measured, expected, strict=True)]
-        throughput = self._predicted_grid.metrics["output_throughput"][rows]
+        throughput = self.predicted_grid.metrics["output_throughput"][rows]
         return self._expected_start_s(rows, measured) + fmean(loads) / np.maximum(throughput, 1e-9)
 
     def _expected_start_s(self, rows: NDArray[np.int64], measured: Sequence[Trial]) -> Array:
@@ -310,7 +319,7 @@ class Surrogate:
         on the same side of it. A value believed to lose more than MOST_WRONG is left out.
         """
         best: dict[int, float] = {}
-        for columns in map(list, self._switches):
+        for columns in map(list, self.switches):
             seen = {point.tobytes() for point in known[:, columns]}
             for value in np.unique(points[:, columns], axis=0):
                 if value.tobytes() in seen:
@@ -324,7 +333,7 @@ class Surrogate:
     def _are_new(self, rows: NDArray[np.int64], known: Array) -> NDArray[np.bool_]:
         """Which rows differ from every measured one in more than what has no effect; all of them if none does."""
         measured = {point.tobytes() for point in np.round(known, 9)}
-        points = np.round(self._grid_features()[rows], 9)
+        points = np.round(self.grid_features()[rows], 9)
         new = np.array([point.tobytes() not in measured for point in points])
         return new if new.any() else np.ones(len(rows), dtype=bool)
 
@@ -347,7 +356,7 @@ class Surrogate:
             first += width
         return tuple(found)
 
-    def _grid_features(self) -> Array:
+    def grid_features(self) -> Array:
         if self._features is None:
             grid, names = self._forecast.grid, self._problem.choices.names
             columns = [
@@ -358,10 +367,10 @@ class Surrogate:
             self._features = np.hstack(columns) if columns else np.zeros((len(grid.indices), 0))
         return self._features
 
-    def _candidate_features(self, candidate: Candidate) -> Array:
+    def features_of(self, candidate: Candidate) -> Array:
         row = self._problem.row_of(candidate)
         if row is not None:
-            return np.asarray(self._grid_features()[row])
+            return np.asarray(self.grid_features()[row])
         engine = self._problem.deployment(candidate).engine
         parts = []
         for name in self._names:
@@ -383,11 +392,6 @@ class Surrogate:
             return ((numbers - low) / (high - low))[:, None]
         words = [repr(value) for value in known]
         return np.array([[float(repr(value) == word) / math.sqrt(2) for word in words] for value in values])
-
-
-def is_switch(values: Sequence[Value]) -> bool:
-    """Whether a setting with these values is switched or named, instead of counted."""
-    return not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
 def _measured(past: Sequence[Trial]) -> list[Trial]:

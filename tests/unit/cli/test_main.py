@@ -170,7 +170,7 @@ def test_tune_writes_everything_and_the_same_words_continue(run: Run, study: Pat
     assert "SIMULATED" in script.read_text("utf-8").splitlines()[1]
     ladder = study.parent / "simulated" / "ladder.yaml"
     assert load_ladder(ladder)[0].source.startswith("SIMULATED")
-    code, out, _ = run("tune --backend simulated --trials 4")
+    code, out, _ = run("tune --backend simulated --trials 4 --all")
     assert code == 0
     assert "trial 3 (4/13)" in out, "with the finals of three"
     assert "finals: trials " in out
@@ -276,6 +276,9 @@ def test_a_replay_says_so_finds_the_best_and_keeps_nothing(run: Run, tmp_path: P
     assert "nearest to engine defaults: 10 161.4 tok/s; the best is +7.7%" in out
     code, out, _ = run(tuned)
     assert code == 0
+    assert "as good: " in out or "within the noise of it" in out
+    code, out, _ = run(f"{tuned} --all")
+    assert code == 0
     assert out.startswith("REPLAYED: ")
     assert out.rstrip().endswith("nothing is launched")
     assert "output_throughput 10 940.5 tok/s" in out
@@ -303,7 +306,7 @@ def test_a_study_is_reported_as_a_page(run: Run, study: Path) -> None:
     assert run(f"report {study} --simulated --html") == (0, f"wrote {study.parent}/simulated/report.html\n", "")
     assert run(f"report {study} --simulated --html -o page.html --pareto tpot_p50,ttft_p95")[0] == 0
     assert "Trials that none beats in tpot_p50 and ttft_p95" in Path("page.html").read_text("utf-8")
-    code, out, _ = run(f"report {study} --simulated")
+    code, out, _ = run(f"report {study} --simulated --all")
     assert code == 0
     assert "progress: the best of the search" in out
     assert "obtained with planner" in out
@@ -314,6 +317,7 @@ def test_a_study_is_reported_as_a_page(run: Run, study: Path) -> None:
     [
         ("report {study} --html -o none/x --simulated --storage sqlite://", "--output none/x: no such folder"),
         ("report {study} --html --jsonl", "--html, --json and --jsonl: one at a time"),
+        ("report {study} --no-script", "--no-script is about the page: add --html"),
         ("tune {study} --replay none.jsonl", "none.jsonl: cannot be read"),
         ("tune {study} --replay {study}", "study.yaml:1: is not JSON"),
         ("tune {study} --replay x --backend docker", "--replay launches nothing: leave out --backend"),

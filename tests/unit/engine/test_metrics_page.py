@@ -16,6 +16,7 @@ from planner.engine.metrics_page import (
     COUNTERS,
     NAMES,
     EngineTelemetry,
+    MetricsPage,
     difference,
     parse_telemetry,
     read_gauges,
@@ -150,6 +151,19 @@ def test_an_empty_page_says_nothing_and_another_page_is_refused() -> None:
         parse_telemetry("<!DOCTYPE html><html>no metrics here</html>\n")
 
 
+def test_drafts_are_counted_in_the_window() -> None:
+    def page_of(drafted: int, accepted: int) -> EngineTelemetry:
+        return parse_telemetry(
+            f'vllm:spec_decode_num_draft_tokens_total{{engine="0",model_name="m"}} {drafted}.0\n'
+            f'vllm:spec_decode_num_accepted_tokens_total{{engine="0",model_name="m"}} {accepted}.0\n'
+            f'vllm:spec_decode_num_accepted_tokens_per_pos_total{{engine="0",model_name="m",position="0"}} 9.0\n'
+        )
+
+    window = difference(page_of(100, 40), page_of(500, 240))
+    assert (window.draft_tokens, window.accepted_tokens) == (400, 200)
+    assert parse_telemetry("").draft_tokens is None
+
+
 def test_the_tables_name_fields() -> None:
     fields = set(EngineTelemetry.__slots__)
     assert set(NAMES) <= fields
@@ -253,7 +267,7 @@ def test_idle_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_quantile_of_real_times_to_first_token() -> None:
     """Of 50 requests 42 were within 0.5 s and all within 0.75 s: the 47.5th lies between."""
-    buckets = read_ttft(REAL_PAGE.read_text("utf-8"))
+    buckets = read_ttft(MetricsPage(REAL_PAGE.read_text("utf-8")))
     assert ttft_quantile({}, buckets, 0.95) == pytest.approx(0.5 + 0.25 * 5.5 / 8)
     assert ttft_quantile(buckets, buckets, 0.95) is None, "no request between two readings"
 
@@ -263,3 +277,17 @@ def test_a_quantile_is_of_what_came_between_and_in_a_line_over_its_bucket() -> N
     assert ttft_quantile(before, after, 0.5) == pytest.approx(0.55)
     assert ttft_quantile({}, {0.1: 0.0, float("inf"): 5.0}, 0.95) == 0.1, "the last bound that is known"
     assert ttft_quantile({}, {}, 0.95) is None
+
+
+def test_a_page_is_parsed_once_and_asked_for_values_and_histograms() -> None:
+    page = MetricsPage(
+        'a_total{engine="0"} 2\na_total{engine="1"} 3\nb NaN\n# TYPE h histogram\nh_bucket 7\n'
+        'h_bucket{le="1"} 1\nh_bucket{le="+Inf"} 4\nh_sum 8\nh_count 4\n'
+    )
+    assert (page.value("a_total"), page.value("b"), page.value("c")) == (5.0, None, None)
+    found = page.histograms(("h", "i"))
+    assert found["i"] is None
+    assert found["h"] is not None
+    assert (found["h"].buckets, found["h"].total, found["h"].count) == ({1.0: 1.0, float("inf"): 4.0}, 8.0, 4.0)
+    with pytest.raises(ValueError, match="is no page of metrics"):
+        MetricsPage("a{")

@@ -35,7 +35,9 @@ VALUE = "hf_0123456789abcdef"
         "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "PASSWORD",
         "PGPASSWORD", "GITHUB_PAT", "SECRET_KEY", "APIKEY", "OPENAI_KEY", "AZURE_STORAGE_KEY", "PRIVATE_KEY",
         "MYSQL_PWD", "HF_TOKEN_2", "S3_ACCESS_KEY_ID", "SSH_PASSPHRASE", "BASIC_AUTH", "DB_PASS",
-        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_APPLICATION_CREDENTIALS", "HF_TOKEN_VALUE", "TOKEN_STAGING", "HUB_ACCESS_TOKEN_READ", "API_KEY_PROD",
+        "POSTGRES_PW", "AWS_CREDS", "SENTRY_DSN", "SLACK_WEBHOOK_URL", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_SAS",
+        "SESSION_COOKIE", "MY_JWT", "OTP_SEED",
     ],
 )  # fmt: skip
 def test_names_of_secrets(name: str) -> None:
@@ -48,6 +50,8 @@ def test_names_of_secrets(name: str) -> None:
     [
         "TOKENIZERS_PARALLELISM", "VLLM_MAX_TOKENS", "HF_HOME", "VLLM_API_KEY_FILE", "NCCL_SECRETARY", "KEY", "PWD",
         "OLDPWD", "XAUTHORITY", "VLLM_BYPASS_CHECK", "NVIDIA_PASSTHROUGH", "COMPAT", "AUTHOR", "VLLM_AUTOTUNE",
+        "LONG_PREFILL_TOKEN_THRESHOLD", "MAX_PROMPT_ADAPTER_TOKEN", "VLLM_MAX_TOKENS_PER_EXPERT", "HF_TOKEN_PATH",
+        "RETURN_TOKENS_AS_TOKEN_IDS", "TOKENIZER", "SASL", "DSNAME",
     ],
 )  # fmt: skip
 def test_names_of_none(name: str) -> None:
@@ -86,6 +90,17 @@ def test_what_only_sounds_like_a_secret_is_taken(make_problem: Make, engine: dic
         ({"engine__env": {"DATABASE_URL": f"postgres://u:{VALUE}@h/d"}}, r"env.DATABASE_URL: .* pass_env"),
         ({"engine__extra_args": ["--api-ke", VALUE]}, r"extra_args: --api-ke: .* pass_env: \[VLLM_API_KEY\]"),
         ({"engine__extra_args": ["--ssl-keyfile-password", VALUE]}, r"extra_args: --ssl-keyfile-password: "),
+        ({"engine__env": {"STORE": f"https://h/b?X-Amz-Signature={VALUE}"}}, r"env.STORE: .* pass_env"),
+        ({"engine__env": {"STORE": "hf_" + "a1B2" * 9}}, r"env.STORE: .* pass_env"),
+        ({"engine__env": {"STORE": f'{{"headers": {{"x-api-key": "{VALUE}"}}}}'}}, r"env.STORE: .* pass_env"),
+        ({"search_space": {"search": {"env.STORE": ["plain", f"https://u:{VALUE}@h"]}}}, "env.STORE"),
+        ({"engine__extra_args": ["--x", f"https://h/x?sig={VALUE}"]}, "extra_args: a value: holds a key"),
+        ({"engine__extra_args": ["--x", f'{{"Authorization": "{VALUE}"}}']}, "extra_args: Authorization in JSON"),
+        ({"engine__extra_args": ["--x", f'{{"url": "redis://:{VALUE}@h/0"}}']}, "extra_args: a value: holds a key"),
+        ({"engine__command": ["bash", "-c", f"vllm serve --api-key {VALUE}"]}, "command: --api-key: "),
+        ({"engine__command": ["docker", "run", f"-eHF_TOKEN={VALUE}"]}, "command: HF_TOKEN=...: "),
+        ({"engine__command": ["docker", "run", f"--env=HF_TOKEN={VALUE}"]}, "command: HF_TOKEN=...: "),
+        ({"engine__command": ["bash", "-c", f"curl http://u:{VALUE}@h; vllm serve"]}, "command: a URL with a user"),
         (
             {"engine__extra_args": ["--model-loader-extra-config", f'{{"token": "{VALUE}"}}']},
             "extra_args: token in JSON",

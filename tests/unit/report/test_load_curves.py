@@ -12,10 +12,10 @@ from rich.console import Console
 
 from planner.benchmark.capacity.level import Level
 from planner.report.html.load_section import load_section
-from planner.report.load_curves import MOST_LEVELS_SHOWN, load_curves
+from planner.report.load_curves import MOST_LEVELS_SHOWN, further_curves, load_curves
 from planner.report.view import load_table
 from planner.study.problem import Problem
-from planner.trials.trial import Rerun, Trial
+from planner.trials.trial import AtLoad, Rerun, Trial
 
 Make = Callable[..., Problem]
 
@@ -79,3 +79,20 @@ def test_the_page_draws_one_figure_for_each_limit(problem: Problem, trials: list
     assert "trial 1, 25 in flight" in str(figure.svg)
     assert len(figure.numbers.rows) == 2 + 22
     assert load_section(problem, [replace(trial, levels=()) for trial in trials]) is None
+
+
+def test_further_loads_are_a_curve_with_the_studys_own(make_problem: Make, launch: Any) -> None:
+    problem = make_problem(also_at=[1, 8])
+    default, other = launch(problem, 2)
+    metrics = {"output_throughput": 30.0, "ttft_p95": 0.1, "tpot_p95": 0.02}
+    plain = [replace(trial, at_loads=()) for trial in (default, other)]
+    loads = (AtLoad(8.0, metrics), AtLoad(1.0, metrics))
+    assert further_curves(problem, plain) == []
+    assert load_section(problem, plain) is None
+    (curve, *_) = further_curves(problem, [replace(trial, at_loads=loads) for trial in plain])
+    assert curve.name == "default"
+    assert [level.load for level in curve.levels] == [1.0, float(problem.workload.concurrency), 8.0]
+    section = load_section(problem, [replace(trial, at_loads=loads) for trial in plain])
+    assert section is not None
+    assert [one.caption for one in section.figures] == ["ttft_p95 against throughput", "tpot_p95 against throughput"]
+    assert section.figures[0].numbers.columns[1] == "in flight"

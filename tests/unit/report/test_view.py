@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from planner.report.view import conclusion, plan_view, trials_table
+from planner.report.view import conclusion, in_short, plan_view, trials_table
 from planner.study.problem import Problem
 from planner.trials.trial import Failure
 from planner.trials.wording import describe
@@ -86,3 +86,19 @@ def test_the_conclusion_is_about_best_and_default(three: tuple[Problem, list[Any
     assert "engine defaults: failed: CUDA out of memory" in _text(
         conclusion(forecast_of(problem), [replace(failed, candidate=problem.default, number=0), better])
     )
+
+
+def test_in_short_the_result_stands_above_its_table(
+    three: tuple[Problem, list[Any]],
+) -> None:
+    problem, trials = three
+    text = _text(in_short(forecast_of(problem), trials, "bash run.sh", "planner report --all", ["wrote run.sh"]))
+    places = [text.index(words) for words in ("best: trial 1", "price: ", "flags: ", "run: bash run.sh", "as good: ")]
+    assert [*places, text.index("Trials: output_throughput")] == sorted([*places, text.index("Trials: ")])
+    assert "what mattered" not in text
+    assert "wrote run.sh" in text
+    assert "all trials, finals, reasons and origins: planner report --all" in text
+    assert "SIMULATED" in text
+    only_failed = _text(in_short(forecast_of(problem), trials[2:], ""))
+    assert "no trial kept every limit" in only_failed
+    assert "run:" not in only_failed

@@ -31,7 +31,7 @@ from planner.hardware.placement import Placement
 from planner.model.catalog import load_model
 from planner.model.spec import ModelSpec
 from planner.simulated.load import simulate_load
-from planner.simulated.scheduler import BlockPool, SimulatedEngine, StepOutcome
+from planner.simulated.scheduler import SimulatedEngine, StepOutcome
 from planner.simulated.start import start_engine, start_seconds
 from planner.simulated.start_log import start_log
 from planner.workload import load_workload, predictable
@@ -119,6 +119,18 @@ def test_preemption_when_the_kv_cache_is_small(version: Version) -> None:
     assert make(version).num_preemptions == 0
 
 
+@pytest.mark.parametrize(("version", "started"), [("0.18.0", 2), ("0.19.0", 1)])
+def test_since_0_19_a_prompt_starts_only_if_all_of_it_fits(version: str, started: int) -> None:
+    engine = make(Version(version), num_blocks=100, max_num_batched_tokens=1024)
+    for name in ("first", "second"):
+        engine.add(name, 1000, 50)
+    engine.step()
+    assert engine.num_running == started, "24 tokens of the batch and 37 blocks are left"
+    outcomes = drain(engine)
+    assert sorted(name for o in outcomes for name in o.finished) == ["first", "second"]
+    assert (engine.num_preemptions > 0) == (started == 2)
+
+
 def test_max_num_seqs_caps_what_runs() -> None:
     engine = make(max_num_seqs=4)
     for i in range(20):
@@ -181,19 +193,6 @@ def test_a_whole_cached_prompt_still_computes_its_end() -> None:
         engine.add(name, 64, 1, block_hashes=[11, 12, 13, 14])
         drained = drain(engine)
     assert drained[0].prefill_tokens == 16
-
-
-def test_cached_blocks_make_room_least_recent_first() -> None:
-    pool = BlockPool(4)
-    for block in (1, 2):
-        pool.take(1)
-        assert pool.name(block)
-    pool.release(0, [1, 2])
-    assert (pool.num_free, pool.num_hits([1, 2])) == (4, 2)
-    pool.take(3)
-    assert (pool.num_free, pool.num_hits([1, 2])) == (1, 1), "the end of the prefix went first"
-    pool.take(1)
-    assert (pool.num_free, pool.num_hits([1])) == (0, 0)
 
 
 def test_prefix_caching_shortens_ttft() -> None:

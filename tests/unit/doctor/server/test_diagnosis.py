@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 
+from planner.benchmark import STOPPED, SilentWatcher, send_load, target_of
 from planner.benchmark.ask import BenchAsk
 from planner.benchmark.run import run_bench
 from planner.doctor.server.diagnosis import diagnose
 from planner.engine import EngineConfig
+from planner.simulated.server import build_app
 from planner.study import Problem, StudySource, read_study
+from planner.workload import ClosedLoop, Workload, plan_requests
+from tests.unit.simulated.test_load import make, settled
+from tests.unit.simulated.test_server import NEWER
 from tests.unit.simulated.test_server import url as url
 
 Run = Callable[[str], tuple[int, str, str]]
@@ -72,3 +82,78 @@ def test_what_makes_no_sense_is_one_line(run: Run, words: str, message: str) -> 
     assert code == (1 if "does not answer" in message else 2)
     assert message in err
     assert err.count("\n") == 1
+
+
+# --- made states of the simulated server: its gauges are read in real time, so an idle machine is wanted
+
+
+class _Until(SilentWatcher):
+    """Lets a load run until it is over."""
+
+    def __init__(self, is_over: threading.Event) -> None:
+        self._is_over = is_over
+
+    def stop_reason(self, moment: Any) -> str | None:  # noqa: ARG002
+        return STOPPED if self._is_over.is_set() else None
+
+
+@contextmanager
+def serving(num_blocks: int = 10_000, **settings: Any) -> Iterator[str]:
+    """A simulated server, twenty times as fast as it would be."""
+    settings = {"max_model_len": 16_384, "enable_prefix_caching": False, **settings}
+    app = build_app("simulated", settled(NEWER, **settings), make(NEWER, num_blocks=num_blocks, **settings), 20.0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@contextmanager
+def loaded(url: str, in_flight: int, input_tokens: int, output_tokens: int) -> Iterator[None]:
+    """A closed loop of so many requests, from before the context until its end."""
+    load = Workload(
+        concurrency=in_flight,
+        num_requests=2_000_000 // (input_tokens + output_tokens),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
+    is_over, target = threading.Event(), target_of([url], "simulated", load, 32_000)
+    sent = threading.Thread(
+        target=send_load, args=(target, plan_requests(load), ClosedLoop(in_flight), _Until(is_over))
+    )
+    sent.start()
+    time.sleep(2.0)
+    yield
+    is_over.set()
+    sent.join()
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(
+    ("kind", "settings", "load"),
+    [
+        ("client", {}, (3, 200, 60)),
+        ("sequences", {"max_num_seqs": 4}, (12, 200, 200)),
+        ("kv cache", {"num_blocks": 200}, (16, 300, 400)),
+        ("prefill", {"max_num_batched_tokens": 512, "max_num_seqs": 256}, (32, 6000, 2)),
+    ],
+)
+def test_a_made_state_of_the_simulated_server(kind: str, settings: dict[str, Any], load: tuple[int, int, int]) -> None:
+    with serving(**settings) as url, loaded(url, *load):
+        found = diagnose([url], 6.0)
+    assert found.bound.kind == kind, found.bound
+    assert found.bound.missing == () or kind == "client"
+
+
+@pytest.mark.prove
+def test_one_simulated_server_of_two_is_starved() -> None:
+    with serving() as busy, serving() as poor, loaded(busy, 12, 200, 200):
+        found = diagnose([busy, poor], 5.0)
+    assert found.bound.kind == "instance", found.bound
+    assert poor in found.bound.sentence

@@ -43,6 +43,15 @@ def test_excerpts_of_public_logs_have_their_class(row: dict[str, str]) -> None:
     assert row["says"][:40] in report.failure.words
 
 
+ENDS = rows(LOGS / "ends.jsonl")
+
+
+@pytest.mark.parametrize("row", ENDS, ids=[row["case"] for row in ENDS])
+def test_ends_in_the_words_of_all_versions_and_behind_all_launchers(row: dict[str, str]) -> None:
+    report = read(row["text"])
+    assert (report.status, cause(report)) == (row["status"], row["cause"])
+
+
 MESSAGES = rows(LOGS / "messages.jsonl")
 PATHS = {"os.py": "/usr/lib/python3.12/", "multiprocessing": "/usr/lib/python3.12/"}
 
@@ -73,7 +82,7 @@ def test_usual_messages_of_a_start_are_classified(row: dict[str, str]) -> None:
 
 def test_the_messages_are_a_hundred_of_most_classes() -> None:
     assert len(MESSAGES) >= 100
-    assert len({row["cause"] for row in MESSAGES}) > 0.75 * len(CAUSES)
+    assert len({row["cause"] for row in (*MESSAGES, *EXCERPTS, *ENDS)} - {None}) > 0.85 * len(CAUSES)
 
 
 # ---------------------------------------------------------------- served and died

@@ -245,7 +245,7 @@ def test_tables_name_only_what_exists() -> None:
     others = {
         "hf_overrides", "fix_mistral_regex", "gptq_marlin", "benchmark_moe", "disable_hybrid_kv_cache_manager",
         "compilation_config", "enable_log_requests", "num_speculative_tokens", "mm_processor_kwargs",
-        "limit_mm_per_prompt", "sm_120", "sm_121",
+        "limit_mm_per_prompt", "kv_transfer_config", "sm_120", "sm_121",
         "torch_compile_cache", "kv_offloading_size", "max_lora_rank", "num_gpus", "session_latest", "min_p",
         "gpu_p2p_access_cache", "logit_bias", "expandable_segments", "k_scale", "top_p",
     }  # fmt: skip

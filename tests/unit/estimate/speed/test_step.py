@@ -17,7 +17,7 @@ from planner.estimate.memory.overheads import largest_graph_tokens
 from planner.estimate.memory.per_gpu import estimate_memory
 from planner.estimate.speed.coefficients import V1
 from planner.estimate.speed.prediction import predict as predict_metrics
-from planner.estimate.speed.step import Step, StepModel, prefill_pairs
+from planner.estimate.speed.step import Step, StepModel, padded_tokens, prefill_pairs
 from planner.files.shipped import load_named, shipped_files
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
@@ -83,6 +83,12 @@ def test_longer_contexts_and_larger_batches_take_longer() -> None:
     assert by_context == sorted(by_context)
     assert by_batch == sorted(by_batch)
     assert by_batch[2] / 64 < by_batch[0] / 2
+
+
+def test_a_batch_is_padded_to_the_next_captured_size() -> None:
+    sizes = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 8: 8, 9: 16, 250: 256}
+    assert [padded_tokens(tokens) for tokens in sizes] == list(sizes.values())
+    assert padded_tokens(np.array(list(sizes))).tolist() == list(sizes.values())
 
 
 def test_awq_switches_kernels_at_256_tokens() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,7 +70,7 @@ def page_of(problem: Problem, trials: list[Trial], *pareto: str) -> Page:
 
 
 def read(problem: Problem, trials: list[Trial], *pareto: str) -> Reader:
-    return Reader(rendered(page_of(problem, trials, *pareto)))
+    return Reader(rendered(page_of(problem, trials, *pareto), has_script=False))
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def test_the_page_tells_all(finished: tuple[Problem, list[Trial]]) -> None:
 
 
 def test_it_has_no_script_and_asks_for_nothing(finished: tuple[Problem, list[Trial]]) -> None:
-    text = rendered(page_of(*finished))
+    text = rendered(page_of(*finished), has_script=False)
     page = Reader(text)
     assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in page.elements}
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
@@ -112,6 +114,24 @@ def test_it_has_no_script_and_asks_for_nothing(finished: tuple[Problem, list[Tri
     assert "default-src 'none'" in str(policy)
     assert "script" not in str(policy)
     assert len(text) < 200_000
+
+
+def test_its_script_is_the_only_one_that_its_policy_lets_run(finished: tuple[Problem, list[Trial]]) -> None:
+    text = rendered(page_of(*finished))
+    page = Reader(text)
+    (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    script = text.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in str(policy)
+    assert page.all("script") == [{}]
+    assert "http" not in script
+
+
+def test_a_hundred_trials_stay_small(finished: tuple[Problem, list[Trial]]) -> None:
+    problem, trials = finished
+    first = next(trial for trial in trials if trial.candidate != problem.default and trial.rerun is None)
+    many = [*trials, *(replace(first, number=n) for n in range(len(trials), 100))]
+    assert len(rendered(study_page(forecast_of(problem), many, script="docker run\n")).encode()) < 400_000
 
 
 def test_it_can_be_read_aloud_and_by_keyboard(finished: tuple[Problem, list[Trial]]) -> None:
@@ -234,4 +254,7 @@ def test_the_drawings_are_small_and_have_no_style_of_their_own(finished: tuple[P
 
 def test_the_template_ships_with_the_package() -> None:
     folder = Path(study_page.__code__.co_filename).parent / "templates"
-    assert {path.name for path in folder.iterdir()} == {"page.html.jinja", "style.css"}
+    assert {path.name for path in folder.iterdir()} == {
+        "page.html.jinja", "parts.html.jinja", "report.js", "style.css", "watch.css", "watch.html.jinja", "watch.js",
+        "watch_parts.html.jinja",
+    }  # fmt: skip

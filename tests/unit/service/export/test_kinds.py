@@ -19,6 +19,7 @@ from planner.errors import InputError
 from planner.launch.runs import service_runs
 from planner.service.export.docker_script import compose_yaml, run_sh
 from planner.service.export.guarded import systemd_unit
+from planner.service.export.header import with_result
 from planner.service.export.kinds import parse_kind
 from planner.study.problem import Problem
 
@@ -86,6 +87,22 @@ def test_the_header_says_where_the_numbers_come_from(make_problem: Make, launch:
     assert f"{other.value / default.value - 1:+.1%})" in text
     assert "6 requests, closed loop, 4 in flight, longest 80 tokens" in text
     assert "(expected)" in text
+
+
+def test_the_result_stands_on_top_of_the_header_and_nothing_twice(make_problem: Make, launch: Any) -> None:
+    problem = make_problem()
+    default, other = launch(problem, 2)
+    script = run_sh(problem, other, default)
+    price = next(line for line in script.splitlines() if line.startswith("# price: "))
+    told = with_result(script, ["deploy trial 1:\nrm -rf /", price.removeprefix("# "), "run: bash run.sh"])
+    lines = told.splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert lines[1].startswith("# SIMULATED: ")
+    assert lines[2:5] == ["# deploy trial 1: rm -rf /", price, "# run: bash run.sh"]
+    assert lines.count(price) == 1
+    assert [line for line in lines if line not in lines[2:5]] == [x for x in script.splitlines() if x != price]
+    real = script.replace(lines[1] + "\n", "")
+    assert with_result(real, ["deploy"]).splitlines()[1] == "# deploy"
 
 
 def test_a_measured_trial_is_not_called_simulated(make_problem: Make, launch: Any) -> None:

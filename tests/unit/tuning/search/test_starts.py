@@ -26,7 +26,7 @@ def _trial(trial: Trial, problem: Problem, row: int, has_started: bool) -> Trial
 
 def _starts(problem: Problem) -> Starts:
     surrogate = Surrogate(forecast_of(problem))
-    return Starts(forecast_of(problem), surrogate._grid_features(), surrogate._candidate_features)
+    return Starts(forecast_of(problem), surrogate.grid_features(), surrogate.features_of)
 
 
 def _having(problem: Problem, name: str, value: object) -> np.ndarray:
