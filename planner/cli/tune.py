@@ -125,6 +125,15 @@ def tune(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the sampler.", min=0, rich_help_panel=SEARCH)
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live/--no-live",
+            help="Measure further scheduler settings in each launch, by turning the limits of vLLM V1 while it serves; "
+            "only launches of their own are reported.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = False,
     learn_from: Annotated[
         list[Path] | None,
         typer.Option(
@@ -191,7 +200,16 @@ def tune(
     from planner.report import receiver_of
     from planner.study import Question, continued, read_study, with_prompts, with_sampler
     from planner.tuning import BACKEND as REPLAY
-    from planner.tuning import Hosts, budget_of, choose_backend, make_plan, plan_replay, taught_by, until_of
+    from planner.tuning import (
+        Hosts,
+        budget_of,
+        choose_backend,
+        make_plan,
+        plan_replay,
+        taught_by,
+        until_of,
+        with_live,
+    )
     from planner.workload import window_note
 
     if keep_going and until is not None:
@@ -230,6 +248,8 @@ def tune(
     until_share = None if keep_going else until_of(spec, until)
     taught = taught_by(plan.forecast, learn_from or [], plan.workspace, storage)
     plan = replace(plan, until=until_share, taught=taught, budget=budget_of(spec, hours, budget))
+    if live:
+        plan = with_live(plan)
     how = Carried(
         storage=storage,
         has_checks=checks,

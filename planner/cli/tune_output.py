@@ -65,6 +65,10 @@ class Carried:
         """Lines of the plan on what is not as usual."""
         prompts = None if plan.problem.spec.quality is None else plan.problem.spec.quality.prompts
         lines = [f"quality     answers compared on {prompts}"] if prompts is not None else []
+        if plan.is_live:
+            lines.append(
+                "live        each launch measures further scheduler settings too; only launches of their own count"
+            )
         if plan.until is not None:
             lines.append(
                 f"until       all that is left is expected to gain less than {plan.until * 100:g} %, "
@@ -96,6 +100,7 @@ class Carried:
         return {
             "trials": plan.target,
             "until": plan.until,
+            "live": plan.is_live,
             "hours": plan.budget.hours,
             "gpu_hours": plan.budget.gpu_hours,
             "backend": plan.backend,

@@ -60,10 +60,26 @@ class EngineTelemetry:
     kv_cache_tokens: int | None = None
 
 
+LONGEST_ROW = 1 << 14
+"""Most characters of a sample's row; the parser takes quadratic time for rows of many labels. vLLM's have some 400."""
+MOST_DIGITS = 15
+MOST = float(1 << 53)
+"""Largest figure: of greater ones not every integer is a float any more, and no counter of an engine gets there."""
+
+
+def _possible(name: str, value: float) -> float:
+    """The figure. Raises ValueError if it is negative, too large, infinite or no number: no engine counts so."""
+    if not 0 <= value <= MOST:
+        raise ValueError(f"{name} {value:g} cannot be")
+    return value
+
+
 class MetricsPage:
     """A page that is parsed once, and asked as often as needed. Raises ValueError if the text is none."""
 
     def __init__(self, text: str) -> None:
+        if (longest := max(map(len, text.splitlines()), default=0)) > LONGEST_ROW:
+            raise ValueError(f"is no page of metrics: a row of {longest} characters; at most {LONGEST_ROW} are read")
         try:
             families = list(text_string_to_metric_families(text))
         except (
@@ -86,10 +102,14 @@ class MetricsPage:
         values = [sample.value for sample in self._samples.get(name, [])]
         return sum(values) if values and all(map(math.isfinite, values)) else None
 
+    def labels(self, name: str) -> Mapping[str, str]:
+        """The labels of the first sample of this name; empty without any."""
+        return next((sample.labels for sample in self._samples.get(name, [])), {})
+
     def histograms(self, names: Collection[str]) -> dict[str, Histogram | None]:
         """The histograms of these names, summed over the engines of a data parallel server; None for those not there.
 
-        Raises ValueError if a bound is no number.
+        Raises ValueError if a bound is no number, or a figure cannot be.
         """
         return {name: _histogram(name, self._families.get(name, [])) for name in names}
 
@@ -110,7 +130,8 @@ def _telemetry(samples: Mapping[str, Sequence[Sample]]) -> EngineTelemetry:
     caches = [sample.labels for sample in samples.get(CACHE_CONFIG, [])]
 
     def found(field: str) -> list[float]:
-        return next(([sample.value for sample in samples[name]] for name in NAMES[field] if name in samples), [])
+        name = next((name for name in NAMES[field] if name in samples), None)
+        return [] if name is None else [_possible(name, sample.value) for sample in samples[name]]
 
     def total(field: str) -> int | None:
         values = found(field)
@@ -147,11 +168,12 @@ def difference(before: EngineTelemetry, after: EngineTelemetry) -> EngineTelemet
 
 
 def cache_config(text: str) -> dict[str, str]:
-    """The labels of a page's KV cache configuration that are set; those of the first engine of several."""
-    for family in text_string_to_metric_families("".join(_CACHE_ROWS.findall(text))):
-        for sample in family.samples:
-            return {name: value for name, value in sample.labels.items() if value != "None"}
-    return {}
+    """The labels of a page's KV cache configuration that are set; of several engines the first's, of no page none."""
+    try:
+        labels = MetricsPage("".join(_CACHE_ROWS.findall(text))).labels(CACHE_CONFIG)
+    except ValueError:
+        return {}
+    return {name: value for name, value in labels.items() if value != "None"}
 
 
 _CACHE_ROWS = re.compile(rf"^{CACHE_CONFIG}\{{.*\n?", re.MULTILINE)
@@ -173,7 +195,8 @@ def _cache_size(caches: list[dict[str, str]]) -> tuple[int | None, int | None, i
 
 
 def _largest(labels: Iterable[str | None]) -> int | None:
-    return max((int(label) for label in labels if label is not None and label.isdecimal()), default=None)
+    sizes = (int(label) for label in labels if label is not None and label.isdecimal() and len(label) <= MOST_DIGITS)
+    return max(sizes, default=None)
 
 
 _ENGINE = re.compile(r'[{,]engine="([^"]*)"')
@@ -205,8 +228,14 @@ _GAUGE_LINES = {
 
 
 def read_gauges(text: str) -> dict[str, float]:
-    """Values of GAUGES, without parsing the whole page: called often, it must not delay the load generator."""
-    read = {field: [float(value) for value in pattern.findall(text)] for field, pattern in _GAUGE_LINES.items()}
+    """Values of GAUGES, without parsing the whole page: called often, it must not delay the load generator.
+
+    Raises ValueError for a figure that cannot be.
+    """
+    read = {
+        field: [_possible(field, float(value)) for value in pattern.findall(text)]
+        for field, pattern in _GAUGE_LINES.items()
+    }
     return {
         field: max(values) if field == "kv_cache_usage_fraction" else sum(values)
         for field, values in read.items()
@@ -279,9 +308,9 @@ def _histogram(name: str, samples: Iterable[Sample]) -> Histogram | None:
         kind = sample.name.removeprefix(name)
         if kind == "_bucket" and "le" in sample.labels:
             bound = float(sample.labels["le"])
-            buckets[bound] = buckets.get(bound, 0.0) + sample.value
+            buckets[bound] = buckets.get(bound, 0.0) + _possible(sample.name, sample.value)
         elif kind in sums:
-            sums[kind] += sample.value
-    if not buckets or not all(math.isfinite(one) for one in sums.values()):
+            sums[kind] += _possible(sample.name, sample.value)
+    if not buckets:
         return None
     return Histogram(buckets, sums["_sum"], sums["_count"])

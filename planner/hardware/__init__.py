@@ -16,7 +16,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "gpus": ["GPUS", "GpuSpec", "Interconnect"],
         "machine": ["Machine", "UNKNOWN_MACHINE"],
         "placement": ["Placement"],
-        "profile": ["CardProfile", "ProfilePart", "ProfileRow", "ProfileShape", "shipped_profiles"],
+        "profile": [
+            "PATH_STARTS",
+            "CardProfile",
+            "load_profile",
+            "ProfilePart",
+            "ProfileRow",
+            "ProfileShape",
+            "shipped_profiles",
+        ],
         "readings": ["CardReading", "Readings", "read_cards"],
     },
 )

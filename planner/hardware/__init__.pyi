@@ -22,7 +22,9 @@ from planner.hardware.gpus import Interconnect as Interconnect
 from planner.hardware.machine import Machine as Machine
 from planner.hardware.machine import UNKNOWN_MACHINE as UNKNOWN_MACHINE
 from planner.hardware.placement import Placement as Placement
+from planner.hardware.profile import PATH_STARTS as PATH_STARTS
 from planner.hardware.profile import CardProfile as CardProfile
+from planner.hardware.profile import load_profile as load_profile
 from planner.hardware.profile import ProfilePart as ProfilePart
 from planner.hardware.profile import ProfileRow as ProfileRow
 from planner.hardware.profile import ProfileShape as ProfileShape

@@ -6,9 +6,19 @@ In: a JSON file. Out: rows of seconds. It knows no model and no engine: shapes a
 from __future__ import annotations
 
 from importlib import resources
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
+
+from planner.errors import InputError
+from planner.files import convert, near_names, parse_json, read_bytes
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Size = Annotated[int, msgspec.Meta(gt=0, le=10**9)]
+Duration = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+PATH_STARTS = ("/", "./", "../", "~")
+"""How the path of a profile begins, in contrast to the name of a shipped one."""
 
 What = Literal[
     "linear", "experts", "head", "small", "decode", "fresh", "fresh-cutlass", "continued",
@@ -16,22 +26,29 @@ What = Literal[
 ]  # fmt: skip
 
 
+SIZES: dict[str, tuple[str, ...]] = {
+    "linear": ("tokens",), "experts": ("tokens",), "small": ("tokens",), "head": ("rows",),
+    "decode": ("seqs", "context"), "fresh": ("new", "context"), "continued": ("new", "context"),
+}  # fmt: skip
+"""The sizes that a row of each kind needs."""
+
+
 class ExpertShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    count: int
-    top_k: int
-    width: int
+    count: Size
+    top_k: Size
+    width: Size
 
 
 class ProfileShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One rank's share of the decoder layer that was measured."""
 
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
+    hidden: Size
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    intermediate: Count
     """Width of the dense MLP among the rows `linear`; 0 where the layer has routed experts instead."""
-    vocab: int
+    vocab: Size
     experts: ExpertShape | None = None
 
 
@@ -39,18 +56,24 @@ class ProfileRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """One measurement. `linear`, `experts`, `small` and attention are seconds of one decoder layer."""
 
     what: What
-    seconds: float
+    seconds: Duration
     spread: float
     """Largest minus smallest of the groups, as a share of their median."""
     by: str
     """Kernel that was timed."""
-    tokens: int = 0
-    rows: int = 0
-    seqs: int = 0
-    new: int = 0
-    context: int = 0
-    bytes: int = 0
-    flop: int = 0
+    tokens: Count = 0
+    rows: Count = 0
+    seqs: Count = 0
+    new: Count = 0
+    context: Count = 0
+    bytes: Count = 0
+    flop: Count = 0
+
+    def __post_init__(self) -> None:
+        if missing := [name for name in SIZES.get(self.what, ()) if not getattr(self, name)]:
+            raise ValueError(f"{self.what}: {missing[0]} is missing")
+        if self.what in {"fresh", "continued"} and self.context < self.new:
+            raise ValueError(f"{self.what}: {self.new} new tokens are more than the context of {self.context}")
 
 
 class ProfilePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,8 +97,22 @@ class CardProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     parts: tuple[ProfilePart, ...]
 
 
-def shipped_profiles() -> list[CardProfile]:
-    """The profiles in data/profiles, of cards that were measured."""
+def shipped_profiles() -> dict[str, CardProfile]:
+    """The profiles in data/profiles, of cards that were measured, by name."""
     folder = resources.files("planner").joinpath("data/profiles")
     files = sorted((one for one in folder.iterdir() if one.name.endswith(".json")), key=lambda one: one.name)
-    return [msgspec.json.decode(one.read_bytes(), type=CardProfile) for one in files]
+    return {one.name.removesuffix(".json"): _decoded(one.read_bytes(), one.name) for one in files}
+
+
+def load_profile(name: str) -> CardProfile:
+    """A shipped profile by name, or one from a JSON file. Raises InputError."""
+    if name.startswith(PATH_STARTS):
+        return _decoded(read_bytes(Path(name).expanduser()), name)
+    if name in (known := shipped_profiles()):
+        return known[name]
+    near = near_names(name, known) or list(known)
+    raise InputError(f"{name}: no such profile; shipped: {', '.join(near)}; a path starts with / ./ ../ or ~")
+
+
+def _decoded(content: bytes, where: str) -> CardProfile:
+    return convert(parse_json(content, where), CardProfile, where)

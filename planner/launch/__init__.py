@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "docker.named": ["ContainerFacts", "NamedContainers", "OwnContainer"],
         "environment": ["given"],
         "interruption": ["sigterm_as_interrupt"],
+        "live.knobs": ["LIVE", "NoKnobsError", "lowered", "refused_live"],
         "machine": ["cards_of", "image_here", "machine_of", "make_backend"],
         "model_files": ["warm_models"],
         "process": ["ProcessBackend", "ProcessInstance"],

@@ -22,6 +22,10 @@ from planner.launch.docker.named import NamedContainers as NamedContainers
 from planner.launch.docker.named import OwnContainer as OwnContainer
 from planner.launch.environment import given as given
 from planner.launch.interruption import sigterm_as_interrupt as sigterm_as_interrupt
+from planner.launch.live.knobs import LIVE as LIVE
+from planner.launch.live.knobs import NoKnobsError as NoKnobsError
+from planner.launch.live.knobs import lowered as lowered
+from planner.launch.live.knobs import refused_live as refused_live
 from planner.launch.machine import cards_of as cards_of
 from planner.launch.machine import image_here as image_here
 from planner.launch.machine import machine_of as machine_of

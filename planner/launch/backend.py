@@ -12,6 +12,8 @@ from typing import Protocol
 from planner.benchmark import Access, Asker, NoAnswer
 from planner.engine import diagnose
 from planner.errors import Disturbed, EngineStartTimeout, PlannerError
+from planner.launch.kept_logs import keep_log
+from planner.launch.live.knobs import Knobs
 from planner.study import Candidate
 
 POLL_S = 0.5
@@ -59,6 +61,8 @@ class Server:
     instances: Sequence[EngineInstance]
     start_s: float
     """Seconds from launch until every instance answered /health."""
+    knobs: Knobs | None = None
+    """What turns limits of its schedulers while it serves, where it was launched for that."""
 
     @property
     def base_urls(self) -> list[str]:
@@ -69,9 +73,8 @@ class Server:
         return all(instance.is_running() is not False for instance in self.instances)
 
     def check(self) -> None:
-        """Raise the cause of death of an instance that has died, if any; waits until the state is known.
-
-        Raises Disturbed for one that runs and cannot be reached: a network that was cut is no setting's fault.
+        """Raise the cause of death of an instance that has died, if any; waits until the state is known. One that runs
+        and cannot be reached is Disturbed: a network that was cut is no setting's fault.
         """
         for instance in self.instances:
             _check_runs(instance)
@@ -117,8 +120,8 @@ def death_of(instance: EngineInstance) -> PlannerError:
 class Backend(Protocol):
     name: str
 
-    def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
-        """Launch trial `number`. Raises EngineError when this candidate does not serve, BackendError otherwise."""
+    def serve(self, candidate: Candidate, number: int, live: bool = False) -> AbstractContextManager[Server]:
+        """Launch trial `number`, with knobs if `live`. Raises EngineError if it does not serve, else BackendError."""
 
     def commands(self, candidate: Candidate, number: int) -> list[list[str]]:
         """The argv of each instance, as `serve` would run it."""
@@ -131,35 +134,27 @@ Start = Callable[[int], EngineInstance]
 
 
 @contextmanager
-def serving(starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path]) -> Iterator[Server]:
+def serving(
+    starts: Sequence[Start], timeout_s: float, log_paths: Sequence[Path], knobs: Knobs | None = None
+) -> Iterator[Server]:
     """Start every instance, wait until all answer, keep their logs, and stop them whatever happens.
 
     `timeout_s`: seconds until all must be ready. Without `log_paths` the instances write their logs themselves.
     """
     began = time.monotonic()
     with ExitStack() as stack:
+        if knobs is not None:
+            stack.callback(knobs.remove)
         instances: list[EngineInstance] = []
         for index, start in enumerate(starts):
             instance = start(index)
             instances.append(instance)
             stack.callback(instance.stop)
             if log_paths:
-                stack.callback(_keep_log, instance, log_paths[index])
+                stack.callback(keep_log, instance.log_text, log_paths[index])
         for instance in instances:
             wait_until_ready(instance, began + timeout_s)
-        yield Server(tuple(instances), time.monotonic() - began)
-
-
-def _keep_log(instance: EngineInstance, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    keep_earlier_log(path)
-    path.write_text(instance.log_text(), "utf-8")
-
-
-def keep_earlier_log(path: Path) -> None:
-    """Move the log of an earlier launch of this trial, which was disturbed or interrupted, beside the new one."""
-    if path.exists():
-        path.replace(path.with_suffix(".before.log"))
+        yield Server(tuple(instances), time.monotonic() - began, knobs)
 
 
 def wait_until_ready(instance: EngineInstance, deadline: float) -> None:

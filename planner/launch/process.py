@@ -17,8 +17,10 @@ import psutil
 
 from planner.errors import BackendError
 from planner.files import is_private, private_log, redact, redact_log
-from planner.launch.backend import Ending, Server, keep_earlier_log, serving
+from planner.launch.backend import Ending, Server, serving
 from planner.launch.environment import given
+from planner.launch.kept_logs import keep_earlier_log
+from planner.launch.live.knobs import PATHS, Knobs
 from planner.launch.ownership import LAUNCHER, is_left_over
 from planner.launch.runs import cache_env, engine_args, engine_env, gpu_ids
 from planner.study import Candidate, Problem
@@ -106,13 +108,14 @@ class ProcessBackend:
     def commands(self, candidate: Candidate, number: int) -> list[list[str]]:  # noqa: ARG002
         return [self._argv(candidate, 8000 + i) for i in range(candidate.layout.instances)]
 
-    def _argv(self, candidate: Candidate, port: int) -> list[str]:
+    def _argv(self, candidate: Candidate, port: int, knobs: Knobs | None = None) -> list[str]:
         path = self._problem.spec.models[candidate.model].path
         model = str(Path(path).expanduser()) if self._problem.spec.models[candidate.model].is_directory else path
         address = ["--host", "127.0.0.1", "--port", str(port)]
-        return [*self._program, model, *address, *engine_args(self._problem, candidate)]
+        live = [] if knobs is None else knobs.args
+        return [*self._program, model, *address, *engine_args(self._problem, candidate), *live]
 
-    def _env(self, candidate: Candidate, instance: int) -> dict[str, str]:
+    def _env(self, candidate: Candidate, instance: int, knobs: Knobs | None) -> dict[str, str]:
         cache = cache_env(self._problem, str(self._cache_dir))
         marks = {STUDY_ENV: self._problem.spec.name, LAUNCHER_ENV: LAUNCHER.id}
         given_env = given(self._problem.spec.engine.pass_env)
@@ -120,18 +123,20 @@ class ProcessBackend:
         cards = gpu_ids(self._problem, candidate, instance)
         if cards is not None and not self._problem.gpu.is_cpu:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))
-        return env
+        return env if knobs is None else env | knobs.env(instance, env.get(PATHS))
 
-    def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
+    def serve(self, candidate: Candidate, number: int, live: bool = False) -> AbstractContextManager[Server]:
         count = candidate.layout.instances
+        knobs = Knobs(self._log_dir / f"trial-{number}-live", count) if live else None
         logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(count)]
 
         def start(index: int) -> ProcessInstance:
             port = _free_port()
             passed = self._problem.spec.engine.pass_env
-            return ProcessInstance(self._argv(candidate, port), self._env(candidate, index), port, logs[index], passed)
+            argv, env = self._argv(candidate, port, knobs), self._env(candidate, index, knobs)
+            return ProcessInstance(argv, env, port, logs[index], passed)
 
-        return serving([start] * count, self._problem.spec.engine.start_timeout, ())
+        return serving([start] * count, self._problem.spec.engine.start_timeout, (), knobs)
 
     def clean_up(self) -> int:
         """Stop the engines of an earlier, killed run.

@@ -59,7 +59,7 @@ def lever_lines(forecast: Forecast) -> list[str]:
     lines = [f"likely to matter: {hint.words}" for hint in likely]
     if rest:
         more = f" and {len(rest) - MOST_NAMED} more" if len(rest) > MOST_NAMED else ""
-        lines.append(f"no gain of {WORTH:.0%} expected of: {', '.join(rest[:MOST_NAMED])}{more}")
+        lines.append(f"no gain of {WORTH:.0%} predicted of: {', '.join(rest[:MOST_NAMED])}{more}")
     objective = forecast.problem.objective
     if hints and not objective.seeks_load:
         lines.append(f"the defaults: {limit_of(forecast, forecast.problem.default)}")

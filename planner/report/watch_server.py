@@ -48,10 +48,10 @@ def run_watch(
     receivers: Sequence[Receiver] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM. Raises InputError without such a study, BackendError if the port is taken."""
-    os.nice(NICE)
     watch = StudyWatch(spec, folder, is_simulated, storage)
     shown = Shown(watch.look())
     server = page_server(shown, port)
+    os.nice(NICE)
     notifier, news = Notifier(watch.problem, receivers), WatchNews(shown.sight)
     threading.Thread(target=server.serve_forever, name="page", daemon=True).start()
     threading.Thread(target=_look_closer, args=(watch,), name="closer", daemon=True).start()

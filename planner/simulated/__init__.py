@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "load": ["simulate_load"],
         "scheduler": ["SimulatedEngine"],
         "serve": ["ServeAsk", "serve_simulated"],
-        "start": ["start_engine", "start_seconds"],
+        "start": ["SEEDS_PER_TRIAL", "start_engine", "start_live", "start_seconds"],
     },
 )

@@ -24,6 +24,9 @@ COMPILE_S = 28.0
 GRAPH_S = 0.7
 """Time to capture one graph: 11 graphs took 8 s at tensor parallel 4."""
 
+SEEDS_PER_TRIAL = 7919
+"""Distance between the seeds of simulated trials, so that each launch has its own pace, as real ones do."""
+
 
 def start_engine(deployment: Deployment, seed: int = 0) -> SimulatedEngine:
     """Return an engine that is ready. Raises EngineRejected or EngineOutOfMemory with vLLM's own message."""
@@ -34,6 +37,12 @@ def start_engine(deployment: Deployment, seed: int = 0) -> SimulatedEngine:
         if constraint.kind == REFUSED_BY_ENGINE:
             raise EngineRejected(constraint.message)
     return SimulatedEngine(StepModel(d.model, d.placement, d.engine), int(d.memory.num_blocks), seed)
+
+
+def start_live(launched: Deployment, scheduled: Deployment, seed: int = 0) -> SimulatedEngine:
+    """The engine of a launch whose scheduler was turned to the limits of `scheduled`: it keeps the launch's blocks."""
+    d = scheduled
+    return SimulatedEngine(StepModel(d.model, d.placement, d.engine), int(launched.memory.num_blocks), seed)
 
 
 def start_seconds(model: ModelSpec, engine: ResolvedEngine, memory: MemoryEstimate) -> float:

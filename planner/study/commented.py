@@ -46,6 +46,7 @@ WORDS: dict[str, str] = {
     "hardware.interconnect": "How the cards are joined: pcie, nvlink, nvlink-pairs or none.",
     "hardware.host_memory": "Memory of the host that engines may use, as 64GiB; by default what it has.",
     "hardware.cpu_cores": "Cores of the host that engines may use; by default what it has.",
+    "hardware.profile": "What was measured on such a card, as h200-vllm-0.24.0; without it the data sheet counts.",
     "engine": "vLLM itself.",
     "engine.version": "vLLM's version; it decides which flags there are and how memory is counted.",
     "engine.settings": "vLLM settings fixed for every candidate, as {max_model_len: 16384}; these are not searched.",

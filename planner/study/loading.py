@@ -272,10 +272,13 @@ def load_study(path: Path) -> StudySpec:
         load_workload(workload, folder) if isinstance(workload, str) else at_folder(workload, folder)
     )
     models = {name: _from(path.parent, variant) for name, variant in spec.models.items()}
-    quality = spec.quality
+    hardware, quality = spec.hardware, spec.quality
+    if hardware.profile is not None and hardware.profile.startswith(("./", "../")):
+        hardware = msgspec.structs.replace(hardware, profile=os.path.realpath(folder / hardware.profile))
     if quality is not None and quality.prompts is not None:
         quality = msgspec.structs.replace(quality, prompts=str((path.parent / quality.prompts).absolute()))
-    return msgspec.structs.replace(spec, search_space=space, workload=workload, models=models, quality=quality)
+    read = {"search_space": space, "workload": workload, "models": models, "hardware": hardware, "quality": quality}
+    return msgspec.structs.replace(spec, **read)
 
 
 def _from(folder: Path, variant: ModelVariant) -> ModelVariant:

@@ -33,7 +33,7 @@ from planner.engine import (
 )
 from planner.errors import InputError
 from planner.estimate import Calibrations, Deployment, loaded_model
-from planner.hardware import GpuSpec, Placement, find_gpu
+from planner.hardware import GpuSpec, Placement, find_gpu, load_profile
 from planner.model import ModelSpec, load_model
 from planner.study.candidate import LAYOUT, MODEL, PARALLEL_SIZES, Candidate, Choices, Layout, Value, parse_layout
 from planner.study.objective import Objective
@@ -94,6 +94,8 @@ class Problem:
             supported_version(spec.engine.version, f"{spec.name}: engine.version"),
             find_gpu(spec.hardware.gpu),
         )
+        if spec.hardware.profile is not None:
+            gpu = _with_profile(gpu, spec.hardware.profile, f"{spec.name}: hardware.profile")
         if spec.hardware.gpu_memory is not None:
             gpu = replace(gpu, memory_bytes=int(spec.hardware.gpu_memory), source="study")
         passed = read_extra_args(spec.engine.extra_args, version, f"{spec.name}: engine.extra_args")
@@ -330,6 +332,14 @@ def _model(name: str, variant: ModelVariant) -> ModelSpec:
             "shipped name (planner models)"
         )
     return load_model(variant.architecture or variant.path, variant.basename)
+
+
+def _with_profile(gpu: GpuSpec, name: str, where: str) -> GpuSpec:
+    """The card with what was measured on one like it. Raises InputError for another card's profile."""
+    profile = load_profile(name)
+    if profile.card != gpu.name:
+        raise InputError(f"{where}: {name} was measured on {profile.card}, the study's card is {gpu.name}")
+    return replace(gpu, measured=profile)
 
 
 def _has_config(path: Path) -> bool:

@@ -80,6 +80,8 @@ class HardwareSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     interconnect: Interconnect = "pcie"
     host_memory: Bytes | None = None
     cpu_cores: Positive | None = None
+    profile: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    """What was measured on such a card: a shipped name, or a JSON file relative to the study; null: the data sheet."""
 
     def __post_init__(self) -> None:
         _refuse_without_unit(gpu_memory=self.gpu_memory, gpu_used=self.gpu_used, host_memory=self.host_memory)

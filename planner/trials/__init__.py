@@ -63,6 +63,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "ranking": ["best_trial", "standings"],
         "rejudging": ["competes", "other_questions", "rejudged"],
+        "live_run": ["LivePoint", "LiveRun", "NOT_LIVE"],
+        "live_points": ["as_trials", "live_covariance"],
         "result": ["StudyAnswer", "answer_of", "changed_words", "export_command", "gain_interval", "result_lines"],
         "trial": [
             "ALONE",

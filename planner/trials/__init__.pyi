@@ -70,6 +70,11 @@ from planner.trials.ranking import standings as standings
 from planner.trials.rejudging import competes as competes
 from planner.trials.rejudging import other_questions as other_questions
 from planner.trials.rejudging import rejudged as rejudged
+from planner.trials.live_run import LivePoint as LivePoint
+from planner.trials.live_run import LiveRun as LiveRun
+from planner.trials.live_run import NOT_LIVE as NOT_LIVE
+from planner.trials.live_points import as_trials as as_trials
+from planner.trials.live_points import live_covariance as live_covariance
 from planner.trials.result import StudyAnswer as StudyAnswer
 from planner.trials.result import answer_of as answer_of
 from planner.trials.result import changed_words as changed_words

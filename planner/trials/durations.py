@@ -1,6 +1,6 @@
 """What the launches of a study took: engine seconds of a trial, the time by kind, the wall clock.
 
-In: trials. Out: seconds. A launch is a start, a warm-up and the measured load; what happens between launches is not in.
+In: trials. Out: seconds. A launch is a start, a warm-up and the loads; what happens between launches is not in.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ VIRTUAL = ("simulated", "replay")
 
 @dataclass(frozen=True, slots=True)
 class EngineTime:
-    """Seconds of engine time by kind; the first three are of the search, and of launches that compare hosts."""
+    """Seconds of engine time by kind; all but the last are of the search, and of launches that compare hosts."""
 
     starting_s: float
     warming_up_s: float
     """Warm-up of the load; of older trials, which did not record it, it is in `measuring_s`."""
     measuring_s: float
+    live_s: float
+    """Measuring of other settings in the same launches (`live_points.py`)."""
     finals_s: float
-    """All three kinds of the launches of the finals."""
+    """All kinds of the launches of the finals."""
 
     @property
     def words(self) -> str:
@@ -34,14 +36,15 @@ class EngineTime:
             "starting": self.starting_s,
             "warming up": self.warming_up_s,
             "measuring": self.measuring_s,
+            "live settings": self.live_s,
             "finals": self.finals_s,
         }
         return ", ".join(f"{kind} {format_duration(seconds)}" for kind, seconds in kinds.items() if seconds > 0)
 
 
 def engine_s(trial: Trial) -> float:
-    """Seconds of a trial's launch: start, warm-up and load."""
-    return trial.start_s + trial.benchmark_s
+    """Seconds of a trial's launch: start, warm-up, load, and the settings that were measured live."""
+    return trial.start_s + trial.benchmark_s + trial.live.seconds
 
 
 def engine_time(trials: Sequence[Trial]) -> EngineTime:
@@ -53,6 +56,7 @@ def engine_time(trials: Sequence[Trial]) -> EngineTime:
         starting_s=sum(trial.start_s for trial in others),
         warming_up_s=warming_up_s,
         measuring_s=sum(trial.benchmark_s for trial in others) - warming_up_s,
+        live_s=sum(trial.live.seconds for trial in others),
         finals_s=sum(map(engine_s, finals)),
     )
 

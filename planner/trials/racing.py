@@ -269,6 +269,8 @@ class Repeats:
     """Decides whether the rest can be spared."""
     start: float | None = None
     """Load at which a search for the most load begins; None: where the speed model expects the limit."""
+    live: tuple[Candidate, ...] = ()
+    """Other settings to measure in the same launch, after its own, by turning the scheduler's limits."""
 
 
 def share_of(repeats: Repeats, results: Sequence[BenchmarkResult]) -> float | None:

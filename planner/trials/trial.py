@@ -13,6 +13,7 @@ from planner.constraints import Constraint
 from planner.estimate import MemoryFigures
 from planner.hardware import UNKNOWN_MACHINE, Machine
 from planner.study import Candidate, Problem
+from planner.trials.live_run import NOT_LIVE, LiveRun
 
 Outcome = Literal["measured", "infeasible", "failed"]
 ALONE, TOGETHER = "alone", "together"
@@ -97,6 +98,8 @@ class Trial:
     """How unsteady each repeat was, for `racing.py`."""
     at_loads: tuple[AtLoad, ...] = ()
     """Metrics at the study's `also_at` loads; empty for a trial that was given up."""
+    live: LiveRun = NOT_LIVE
+    """Other settings that were measured in the same launch; evidence for the search, no results."""
     levels: tuple[Level, ...] = ()
     """Loads of the search for the most load, in the order they were tried; empty where one load was sent."""
     interval: tuple[float, float | None] | None = None

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "journal": ["FINISHED", "INTERRUPTED", "SessionRecord", "read_session"],
         "loop": ["Observer"],
         "measure": ["Measurement", "STARTING", "measure_server"],
-        "plan": ["Hosts", "Plan", "choose_backend", "make_plan", "plan_replay"],
+        "plan": ["Hosts", "Plan", "choose_backend", "make_plan", "plan_replay", "with_live"],
         "replay": ["BACKEND"],
         "search.claims": ["shown"],
         "search.earlier": ["taught_by"],

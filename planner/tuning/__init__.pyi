@@ -15,6 +15,7 @@ from planner.tuning.plan import Plan as Plan
 from planner.tuning.plan import choose_backend as choose_backend
 from planner.tuning.plan import make_plan as make_plan
 from planner.tuning.plan import plan_replay as plan_replay
+from planner.tuning.plan import with_live as with_live
 from planner.tuning.replay import BACKEND as BACKEND
 from planner.tuning.search.claims import shown as shown
 from planner.tuning.search.earlier import taught_by as taught_by

@@ -117,6 +117,7 @@ def _measured(problem: Problem, trial: Trial, measurement: Measurement) -> Trial
         stopped_at=measurement.stopped_at,
         pace_errors=measurement.pace_errors,
         at_loads=measurement.at_loads,
+        live=measurement.live,
         levels=measurement.levels,
         interval=measurement.interval,
         preemptions=measurement.preemptions,

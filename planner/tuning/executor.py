@@ -33,6 +33,8 @@ class Work:
     rerun: Rerun | None = None
     start: float | None = None
     """As in `trials.Repeats`."""
+    live: tuple[Candidate, ...] = ()
+    """As in `trials.Repeats`."""
     host: str | None = None
     """Name of the host to launch on as long as it is available; None: any host."""
     speeds: Mapping[str, float] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class Work:
             self.count,
             NO_RACE if self.rerun is not None else race(problem, self.candidate, self.bar),
             self.start,
+            self.live,
         )
 
 

@@ -74,7 +74,8 @@ def run_study(
         bar, speeds, goal = bar_of(problem, trials, candidate), speeds_of(problem, every), problem.objective
         expected = goal.value(search.forecast.predicted(candidate)) if goal.seeks_load else None
         start, count = start_of(problem, trials, expected), problem.spec.repeats
-        return Work(number=number, candidate=candidate, first=0, count=count, bar=bar, speeds=speeds, start=start)
+        work = Work(number=number, candidate=candidate, first=0, count=count, bar=bar, speeds=speeds, start=start)
+        return replace(work, live=search.live_beside(candidate))
 
     return _run(problem, search, executor, observer, more, finals=False)
 

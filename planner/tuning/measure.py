@@ -37,9 +37,10 @@ from planner.errors import ClientBottleneck
 from planner.estimate import Deployment
 from planner.hardware import Cards
 from planner.launch import Backend, Server
-from planner.simulated import simulate_load, start_engine, start_seconds
+from planner.simulated import SEEDS_PER_TRIAL, simulate_load, start_engine, start_seconds
 from planner.study import Candidate, Forecast, Problem
-from planner.trials import AtLoad, Repeats, capacity_of, share_of
+from planner.trials import NOT_LIVE, AtLoad, LiveRun, Repeats, capacity_of, share_of
+from planner.tuning.live_settings import live_after, measure_live, simulate_live
 from planner.tuning.load_levels import LevelRun, live_levels, result_of, virtual_levels
 from planner.workload import RequestPlan, Workload, plan_requests, plan_warmup, shape_of, workload_at
 
@@ -71,6 +72,8 @@ class Measurement:
     """Levels of the search for the most load; empty where one load was sent."""
     interval: tuple[float, float | None] | None = None
     """95 % interval of the most load; None where none was sought."""
+    live: LiveRun = NOT_LIVE
+    """Other settings measured in the same launch; empty where none was asked for."""
 
     @staticmethod
     def only_metrics(result: BenchmarkResult) -> dict[str, float]:
@@ -93,10 +96,6 @@ __all__ = ["MEASURING", "STARTING", "WARMING_UP", "ClientBottleneck", "Measure",
 
 SIMULATED, SIMULATED_WITHIN = "SIMULATED", 4000
 """Mark that a simulated engine writes at the start of its log, and how many characters are searched for it."""
-SEEDS_PER_TRIAL = 7919
-"""Distance between the seeds of simulated trials, so that each launch has its own pace, as real ones do."""
-
-
 FURTHER = 500
 """Number of the repeat whose prompts the further loads get; neither the search nor the finals use it."""
 
@@ -128,8 +127,11 @@ def live(problem: Problem, backend: Backend) -> Measure:
 
     def measure(candidate: Candidate, number: int, on_stage: OnStage, repeats: Repeats) -> Measurement:
         on_stage(STARTING, 0, 0)
-        with backend.serve(candidate, number) as server:
-            return measure_server(problem, candidate, server, on_stage, repeats)
+        launch = backend.serve(candidate, number, live=True) if repeats.live else backend.serve(candidate, number)
+        with launch as server:
+            found = measure_server(problem, candidate, server, on_stage, repeats)
+            others = live_after(repeats, found.stopped_at)
+            return replace(found, live=measure_live(problem, candidate, server, on_stage, others))
 
     return measure
 
@@ -323,6 +325,7 @@ def simulated(forecast: Forecast) -> Measure:
             stopped_at=share_of(repeats, results),
             pace_errors=errors,
             at_loads=tuple(at_loads),
+            live=simulate_live(forecast, candidate, number, live_after(repeats, share_of(repeats, results))),
         )
 
     return measure

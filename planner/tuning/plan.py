@@ -6,7 +6,7 @@ In: a study and the options given. Out: a `Plan`. Nothing is launched, stored or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,13 @@ from planner.benchmark import CAPACITY_RATE
 from planner.errors import BackendError, InputError
 from planner.estimate import load_calibrations
 from planner.hardware import find_gpu, read_gpus
-from planner.launch import ContainerRun, engine_answers, make_backend, trial_runs
+from planner.launch import ContainerRun, engine_answers, make_backend, refused_live, trial_runs
 from planner.study import Forecast, Problem, StudySpec, Workspace
 from planner.trials import Trial, expected_heats
 from planner.tuning.budget import Budget, Clock, budget_of
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
+from planner.tuning.search.live_choice import SETTINGS_A_LAUNCH
 from planner.units import format_duration
 from planner.workload import at_capacity_level
 
@@ -79,6 +80,8 @@ class Plan:
     """Whether the best trials and the default are measured again at the end."""
     until: float | None = None
     """Expected gain, as a share, below which the search ends before its target; None: it does not."""
+    is_live: bool = False
+    """Whether each launch measures other settings too, by turning its scheduler's limits."""
     taught: Taught | None = None
     """What earlier studies on the same cards showed of the speed model; None: its coefficients' priors are used."""
     budget: Budget = Budget()  # noqa: RUF009  (a frozen value)
@@ -192,6 +195,24 @@ def plan_replay(spec: StudySpec, folder: Path, target: int, path: Path, has_fina
     )
 
 
+def with_live(plan: Plan) -> Plan:
+    """The plan with further settings measured in each launch. Raises InputError where that cannot be done."""
+    problem = plan.problem
+    reasons = (
+        ("a replay launches nothing", plan.backend == REPLAY),
+        ("it works on this machine alone, without --ray", plan.hosts is not None),
+        ("it goes with the sampler planner", problem.spec.sampler.name != "planner"),
+        ("the most load inside limits is searched in each launch already", problem.objective.seeks_load),
+        ("recorded prompts would be found in the prefix cache", problem.workload.prompts is not None),
+        ("no launch is needed to know this objective", problem.objective.is_known),
+    )
+    reason = next((words for words, holds in reasons if holds), None) or refused_live(problem, problem.default)
+    if reason is not None:
+        raise InputError(f"--live: {reason}; leave it out")
+    launch_s = expected_trial_s(plan.forecast, loads=1 + SETTINGS_A_LAUNCH)
+    return replace(plan, is_live=True, launch_s=launch_s, expected_trial_s=launch_s if plan.expected_trial_s else 0.0)
+
+
 def choose_backend(spec: StudySpec, backend: str | None) -> str:
     """The backend asked for, or docker if it can work. Raises InputError, or BackendError naming what is missing."""
     if backend is not None:
@@ -206,8 +227,8 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
     return "docker"
 
 
-def expected_trial_s(forecast: Forecast) -> float:
-    """Rough guess of one trial's seconds: start-up from the size of the weights, load from the model's prediction."""
+def expected_trial_s(forecast: Forecast, loads: int = 1) -> float:
+    """Rough guess of one trial's seconds: start-up from the size of the weights, each load from the prediction."""
     problem, workload, objective = forecast.problem, forecast.problem.workload, forecast.problem.objective
     metrics = forecast.predicted(problem.default)
     if objective.seeks_load:
@@ -218,4 +239,4 @@ def expected_trial_s(forecast: Forecast) -> float:
         requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
         load_s = requests * workload.mean_output_tokens / max(metrics["output_throughput"], 1e-6)
     start_s = START_BASE_S + forecast.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
-    return float(start_s + load_s)
+    return float(start_s + loads * load_s)

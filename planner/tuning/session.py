@@ -163,7 +163,7 @@ def _search_and_finals(
 ) -> None:
     problem, target = plan.problem, plan.target
     search.start_from(plan.taught)
-    search.until, clock = plan.until, plan.clock(search.trials())
+    search.until, search.is_live, clock = plan.until, plan.is_live, plan.clock(search.trials())
     with observer.watching(plan, searched(search.trials()), target, plan.num_finals) as watcher:
         executor = make_executor(watcher)
         if num_launched(searched(search.trials())) < target:

@@ -94,9 +94,9 @@ def wait_ready(container: Any) -> str:
 
 @pytest.fixture(scope="session")
 def tuned(vllm_image: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of the real engine in containers, tuned by `planner tune` to its end: two trials, no finals."""
+    """A study of the real engine in containers, tuned by `planner tune --live` to its end: two trials, no finals."""
     study = write_cpu_study(tmp_path_factory.mktemp("tuned") / "study", vllm_image, tiny_model, requests=16)
-    done = tune(study, 2, "docker")
+    done = tune(study, 2, "docker", options=("--no-finals", "--live"))
     assert done.returncode == 0, done.stdout + done.stderr
     return study
 

@@ -49,6 +49,7 @@ OPTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "trials": ("named", "named --trials 7"),
         "until": ("named", "named --until 2%"),
         "keep_going": ("named", "named --keep-going"),
+        "live": (DESCRIBED, f"{DESCRIBED} --live"),
         "hours": ("named", "named --hours 3"),
         "budget": ("named", "named --budget 3"),
         "workload": ("named", "named --workload chat"),

@@ -19,8 +19,8 @@ from planner.workload import Workload
 WORTH, NOTHING = 0.03, 0.01
 """Predicted gain from which a change is worth a trial, and up to which it is not."""
 MOST_SHOWN = 3
-NOT_PREDICTED = {"speculative_config"}
-"""Settings whose effect rests on what nobody has counted here: how many drafted tokens are taken."""
+NOT_PREDICTED = {"speculative_config", "disable_custom_all_reduce"}
+"""Settings whose effect rests on what nobody has counted here: drafts that are taken, kernels of the all-reduce."""
 RATE = "output_throughput"
 
 

@@ -126,7 +126,7 @@ def watch_engines(
         last = {url: pages_of_engines(read_page(url)) for url in where}
         for url, engines in last.items():
             for engine, text in engines.items():
-                readings.setdefault((url, engine), []).append(_gauges(text))
+                readings.setdefault((url, engine), []).append(_gauges(url, text))
         left_s = began_s + seconds - time.monotonic()
     elapsed_s = time.monotonic() - began_s
     found = []
@@ -142,8 +142,11 @@ def watch_engines(
     return tuple(found)
 
 
-def _gauges(text: str) -> Gauges:
-    read = read_gauges(text)
+def _gauges(url: str, text: str) -> Gauges:
+    try:
+        read = read_gauges(text)
+    except ValueError as error:
+        raise BenchmarkError(f"{url}/metrics: {error}") from None
     return Gauges(
         read.get("num_requests_running"), read.get("num_requests_waiting"), read.get("kv_cache_usage_fraction")
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -49,8 +48,7 @@ _LOGGED = re.compile(rb"(?:INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d
 _WARNING = re.compile(r"(?:\[rank\d+\]:\s*)?\[?W\d{4} |.*\b[A-Z]\w*Warning: |\s+warnings\.warn")
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(msgspec.Struct, frozen=True, gc=False):
     process: str
     """Process that wrote it: `VllmWorkerProcess`, `Worker_TP0`; empty for the engine's or server's own process."""
     level: str

@@ -291,7 +291,7 @@ class LogReader:
 
     def feed(self, line: LogLine) -> LogEvent | None:
         self._lines += 1
-        if (self._start.is_named or self._start.is_ended) and STARTED.search(line.text):
+        if " version " in line.text and (self._start.is_named or self._start.is_ended) and STARTED.search(line.text):
             self._restart(line)
         understood, kind = self._start.feed(line)
         note = self._note(line) if kind in ("error", "setting") or (kind is None and not understood) else None

@@ -66,12 +66,12 @@ class RunReader:
             if not line.is_cut:
                 self._take(line)
             return True
-        if match := ANSWERED.search(text):
+        if '"POST ' in text and (match := ANSWERED.search(text)):
             if match[1] in self._answers:
                 self._answers[match[1]] += 1
         elif match := PREFIX_HITS.match(text):
             self._prefix_hits = round(float(match[1]) / 100, 6)
-        elif match := PREEMPTED.search(text):
+        elif "is preempted" in text and (match := PREEMPTED.search(text)):
             if not line.is_cut:
                 self._cumulative = max(self._cumulative or 0, int(match[1]))
         else:

@@ -20,6 +20,7 @@ from planner.launch.docker.image import image_of
 from planner.launch.docker.instance import ContainerInstance, _remove
 from planner.launch.docker.outages import AWAY, Outages
 from planner.launch.docker.surroundings import surroundings
+from planner.launch.live.knobs import PATHS, Knobs
 from planner.launch.ownership import is_left_over
 from planner.launch.runs import LAUNCHER_LABEL, STUDY_LABEL, TRIAL_LABEL, trial_runs
 from planner.study import Candidate, Problem
@@ -46,14 +47,28 @@ class DockerBackend:
     def commands(self, candidate: Candidate, number: int) -> list[list[str]]:
         return [run.argv() for run in trial_runs(self._problem, candidate, number)]
 
-    def serve(self, candidate: Candidate, number: int) -> AbstractContextManager[Server]:
+    def serve(self, candidate: Candidate, number: int, live: bool = False) -> AbstractContextManager[Server]:
         runs = trial_runs(self._problem, candidate, number)
+        knobs = Knobs(self._log_dir / f"trial-{number}-live", len(runs)) if live else None
+        if knobs is not None:
+            paths = self._image_paths(runs[0].image)
+            runs = [knobs.added_to(run, instance, paths) for instance, run in enumerate(runs)]
         if self._surroundings:
             self._surroundings.check(runs[0].volumes)
         logs = [self._log_dir / f"trial-{number}-{i}.log" for i in range(len(runs))]
         self._remove_labelled(f"{TRIAL_LABEL}={number}")  # left by a launch that was disturbed
         self._make_cache(runs[0])
-        return serving([lambda i: self._start(runs[i])] * len(runs), self._problem.spec.engine.start_timeout, logs)
+        starts = [lambda i: self._start(runs[i])] * len(runs)
+        return serving(starts, self._problem.spec.engine.start_timeout, logs, knobs)
+
+    def _image_paths(self, image: str) -> str | None:
+        """The image's own PYTHONPATH; None if it has none, or is not here, which the launch then reports."""
+        try:
+            with mapped():
+                env = self._client.images.get(image).attrs["Config"].get("Env") or []
+        except BackendError:
+            return None
+        return next((text.partition("=")[2] for text in env if text.startswith(f"{PATHS}=")), None)
 
     def _start(self, run: ContainerRun) -> ContainerInstance:
         """Create and start a container. Raises Disturbed if the next try may well succeed."""

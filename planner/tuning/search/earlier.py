@@ -19,7 +19,7 @@ from planner.errors import InputError
 from planner.study import MODEL, Candidate, Forecast, Problem, Workspace, load
 from planner.trials import Trial, launch_noise, shared_effects
 from planner.tuning.search.gaussian_process import Array, _learned, _Predicted
-from planner.tuning.search.lessons import BELIEVED, Taught, is_switch
+from planner.tuning.search.lessons import SHARE, Taught, is_switch
 from planner.tuning.search.speed_doubts import SpeedDoubts
 from planner.tuning.search.stored import stored_trials
 from planner.tuning.search.surrogate import Surrogate
@@ -56,7 +56,8 @@ def taught_by(
                 "study with such trials"
             )
         found.append(taught)
-        words.append(f"{path}, {taught.words[0]}, on {here}: believed to {BELIEVED:.0%} until launches here say more")
+        weight = f"{SHARE:.0%} of its errors are expected here until launches say more"
+        words.append(f"{path}, {taught.words[0]}, on {here}: {weight}")
     names = set.intersection(*(set(taught.shifts) for taught in found))
     return Taught({name: np.mean([one.shifts[name] for one in found], axis=0) for name in sorted(names)}, tuple(words))
 

@@ -31,11 +31,15 @@ class Outlooks:
         self, forecast: Forecast, rows: NDArray[np.int64], past: Sequence[Trial], pending: Sequence[Candidate] = ()
     ) -> Outlook:
         """The surrogate's outlook on these rows (`Surrogate.outlook`)."""
-        if self._surrogate is None or forecast is not self._forecast:  # a start has taught something of memory
-            self._surrogate, self._forecast, self._known = Surrogate(forecast, self._taught), forecast, {}
-        trials = tuple((t.number, t.outcome, t.value, t.is_acceptable, t.host_speed) for t in past)
+        surrogate = self.surrogate(forecast)
+        trials = tuple((t.number, t.outcome, t.value, t.is_acceptable, t.host_speed, len(t.live.points)) for t in past)
         key = (rows.tobytes(), trials, tuple(candidate.key for candidate in pending))
         if key not in self._known:
             latest = list(self._known.items())[1 - KEPT :]
-            self._known = dict([*latest, (key, self._surrogate.outlook(rows, past, pending))])
+            self._known = dict([*latest, (key, surrogate.outlook(rows, past, pending))])
         return self._known[key]
+
+    def surrogate(self, forecast: Forecast) -> Surrogate:
+        if self._surrogate is None or forecast is not self._forecast:  # a start has taught something of memory
+            self._surrogate, self._forecast, self._known = Surrogate(forecast, self._taught), forecast, {}
+        return self._surrogate

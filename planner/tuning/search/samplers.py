@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 from planner.errors import InputError, PlannerError
 from planner.study import Candidate, Forecast, Problem
 from planner.trials import Trial, best_trial, numerics, refused_numerics
+from planner.tuning.search.live_choice import corner_of
 from planner.tuning.search.outlooks import Outlooks
 from planner.version import install_hint
 
@@ -39,6 +40,8 @@ class Situation:
     """Candidates under way on other engines."""
     outlooks: Outlooks = field(default_factory=Outlooks)
     """What the surrogate expects, shared with the rule that stops."""
+    is_live: bool = False
+    """Whether a launch measures other settings of its group too, so that it begins at the group's largest limits."""
 
 
 class FeasibleSampler(BaseSampler):
@@ -70,7 +73,8 @@ class FeasibleSampler(BaseSampler):
             return int(situation.rows[0])
         if self._name == "random":
             return int(self._rng.choice(situation.rows))
-        return situation.outlooks.of(situation.forecast, situation.rows, situation.past, situation.pending).row
+        row = situation.outlooks.of(situation.forecast, situation.rows, situation.past, situation.pending).row
+        return corner_of(situation.forecast, row, situation.rows, situation.past) if situation.is_live else row
 
     def sample_independent(
         self,

@@ -18,9 +18,11 @@ from optuna.trial import TrialState
 
 from planner.errors import InputError
 from planner.estimate import MemoryFigures
+from planner.launch import refused_live
 from planner.study import Candidate, Forecast, Learned
 from planner.trials import Heat, Rerun, Trial, competes, searched
 from planner.tuning.search.lessons import Taught
+from planner.tuning.search.live_choice import live_beside
 from planner.tuning.search.outlooks import Outlooks
 from planner.tuning.search.samplers import (
     FeasibleSampler,
@@ -54,6 +56,8 @@ class Search:
         self._outlooks = Outlooks()
         self.until: float | None = None
         """Expected gain, as a share, below which no further candidate is asked; None: all feasible ones may be."""
+        self.is_live = False
+        """Whether each launch measures other settings too, by turning its scheduler's limits."""
         self.ended: Enough | None = None
         """Why no further candidate was asked though some are left; None if that did not happen."""
 
@@ -126,7 +130,7 @@ class Search:
         pending = [candidate for _, candidate in running]
         open_rows = untried_rows(self.forecast, past, pending)
         if isinstance(self._sampler, FeasibleSampler):
-            self._sampler.situation = Situation(self.forecast, open_rows, past, pending, self._outlooks)
+            self._sampler.situation = Situation(self.forecast, open_rows, past, pending, self._outlooks, self.is_live)
         if self._problem.default not in (*(trial.candidate for trial in past), *pending):
             return self._begin_default()
         if open_rows.size == 0 or not may_win(self.forecast, open_rows, past):
@@ -144,6 +148,14 @@ class Search:
                 return self.store.begin(trial, candidate)
             self.store.reject(trial, violated)
         return self._begin_row(self._nearest(open_rows, candidate))
+
+    def live_beside(self, launched: Candidate) -> tuple[Candidate, ...]:
+        """Settings to measure in the launch of this candidate besides its own; none unless the search is live."""
+        if not self.is_live or refused_live(self._problem, launched) is not None:
+            return ()
+        past = [trial for trial in self.trials() if competes(self._problem, trial)]
+        open_rows = untried_rows(self.forecast, past)
+        return live_beside(self._outlooks.surrogate(self.forecast), self.forecast, launched, open_rows, past)
 
     def by_round(self, to_do: Sequence[Heat]) -> list[Heat]:
         """Heats that may begin, in order: none of a round that is under way, first those of rounds begun here.

@@ -24,11 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.benchmark import Metric
-from planner.engine import FIELDS, NOT_COMPILED
+from planner.engine import FIELDS
 from planner.estimate import no_effect
 from planner.hardware import Machine
 from planner.study import Candidate, Forecast
-from planner.trials import LAUNCH_NOISE, PRIOR_NOISE, Trial, as_on_one_host, launch_noise, shared_effects
+from planner.trials import (
+    LAUNCH_NOISE,
+    PRIOR_NOISE,
+    Trial,
+    as_on_one_host,
+    as_trials,
+    launch_noise,
+    live_covariance,
+    shared_effects,
+)
 from planner.tuning.search.gaussian_process import (
     OFFSET_STD,
     Array,
@@ -42,6 +51,7 @@ from planner.tuning.search.gaussian_process import (
     _Posterior,
     _Predicted,
 )
+from planner.tuning.search.launch_seconds import expected_start_s
 from planner.tuning.search.leaders import leaders_of
 from planner.tuning.search.left import expected_gain, expected_left
 from planner.tuning.search.lessons import Taught, is_switch
@@ -61,10 +71,6 @@ NOTHING_LEFT = 0.0005
 what it believes gives no further reason to choose."""
 MOST_LEARNED = 128
 """Most trials that are learned from; few studies have more."""
-FIRST_START_S = 60.0
-"""Assumed start-up time of a launch, in seconds, before any was seen."""
-WARM_SHARE = 0.6
-"""Fraction of the start-up time if the code is in the compile cache: 28.6 s instead of 45 s of V1 0.24 on H200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +124,12 @@ class Surrogate:
             predicted = self._expected((), rows[safe])[1].metrics
             value = self._sign * _log(objective.powers, predicted)
             return Outlook(int(rows[safe][np.argmax(value + np.log(self._kept(predicted) * starts[safe]))]))
-        known = np.array([self.features_of(t.candidate) for t in measured])
+        live = as_trials(self._problem, measured)
+        known = np.array([self.features_of(t.candidate) for t in [*measured, *(t for t, _ in live)]])
         points = np.vstack([self.grid_features()[rows], known])  # measured ones may turn out differently next time
-        believed, chance = self._learned_from(measured, known, rows, points)
+        believed, chance = self._learned_from(measured, live, known, rows, points)
         count, acceptable = len(rows), np.array([t.is_acceptable for t in measured])
-        again, is_new = chance[count:], self._are_new(rows, known)
+        again, is_new = chance[count : count + len(measured)], self._are_new(rows, known[: len(measured)])
         every = chance[:count] * starts * is_new  # what is left, though it may be too risky to be the next
         at = safe[is_new[safe]] if is_new[safe].any() else safe
         rows, chance, points = rows[at], chance[at] * starts[at], points[at]
@@ -137,7 +144,7 @@ class Surrogate:
         if objective.is_known:
             gain = expected_gain(np.exp(mean), np.exp(believed.at_known[acceptable]), again[acceptable]) * chance
             return Outlook(int(rows[np.argmax(gain / seconds)]))
-        leaders = self._sign * believed.at_known
+        leaders = self._sign * believed.at_known[: len(measured)]
         best = float(leaders[acceptable].max())
         share = math.expm1(float((_expected_improvement(mean, std, best) * chance).max()))
         leader = count + int(np.flatnonzero(acceptable)[np.argmax(leaders[acceptable])])
@@ -158,30 +165,32 @@ class Surrogate:
     def _learned_from(
         self,
         measured: Sequence[Trial],
+        live: Sequence[tuple[Trial, float]],
         known: Array,
         rows: NDArray[np.int64],
         points: Array,
     ) -> tuple[_Posterior, Array]:
-        """What is believed of the objective at the points, which are those of the rows and then the measured ones, and
-        the chance that the limits are kept there.
+        """What is believed of the objective at the points, which are those of the rows and then the known ones, and the
+        chance that the limits are kept there. Known are the measured ones, then what was measured live beside them.
         """
+        noise, every = launch_noise(measured, self._problem.spec.repeats), [*measured, *(t for t, _ in live)]
         objective = self._problem.objective
-        seen, predicted = self._expected(measured, rows)
+        seen, predicted = self._expected(every, rows)
         predicted = predicted.before(seen)
-        noise, shared = launch_noise(measured, self._problem.spec.repeats), shared_effects(measured)
+        shared = shared_effects(every) + live_covariance(measured, live)
 
         def posterior(powers: Mapping[str, float], values: Sequence[float], noise: float) -> _Posterior:
             return _learned(powers, known, np.log(values), seen, points, predicted, (noise, shared), self.switches)
 
         chance = np.ones(len(points))
         for name, limit in objective.limits_at_load.items():
-            if all(t.metrics.get(name, 0.0) > 0 for t in measured):
+            if all(t.metrics.get(name, 0.0) > 0 for t in every):
                 metric = Metric.parse(name)
                 spread = RATE_NOISE if metric.is_rate else LIMIT_NOISE
-                limited = posterior({name: 1.0}, [t.metrics[name] for t in measured], spread)
+                limited = posterior({name: 1.0}, [t.metrics[name] for t in every], spread)
                 room = metric.sign * (limited.mean - math.log(limit))
                 chance = chance * _normal_cdf(room / np.hypot(limited.std, spread))
-        return posterior(objective.powers, [t.value or 1.0 for t in measured], noise), chance
+        return posterior(objective.powers, [t.value or 1.0 for t in every], noise), chance
 
     def believed(self, rows: NDArray[np.int64], past: Sequence[Trial], metric: str | None = None) -> Array:
         """Logarithm of the objective, or of a metric, at these rows of the grid, as learned from all measured trials.
@@ -291,26 +300,7 @@ class Surrogate:
         expected = [self._metrics_of(trial.candidate)["output_throughput"] for trial in measured]
         loads = [t.benchmark_s * throughput for t, throughput in zip(measured, expected, strict=True)]
         throughput = self.predicted_grid.metrics["output_throughput"][rows]
-        return self._expected_start_s(rows, measured) + fmean(loads) / np.maximum(throughput, 1e-9)
-
-    def _expected_start_s(self, rows: NDArray[np.int64], measured: Sequence[Trial]) -> Array:
-        """Expected start-up seconds; fewer if an engine of the same compiled shape filled the compile cache before."""
-        grid, names = self._forecast.grid, self._problem.choices.names
-        shaping = [i for i, name in enumerate(names) if name not in NOT_COMPILED]
-        seen: set[bytes] = set()
-        starts: dict[bool, list[float]] = {False: [], True: []}
-        for trial in measured:
-            row = self._problem.row_of(trial.candidate)
-            shape = b"" if row is None else grid.indices[row, shaping].tobytes()
-            if trial.start_s > 0:
-                starts[shape in seen].append(trial.start_s)
-            seen.add(shape)
-        cold_s = fmean(starts[False] or [FIRST_START_S])
-        engine = self._problem.deployment(self._problem.default).engine
-        compiles = engine.generation == "V1" and engine.enforce_eager is not True and not self._problem.gpu.is_cpu
-        warm_s = fmean(starts[True] or [cold_s * (WARM_SHARE if compiles else 1.0)])
-        is_warm = np.array([grid.indices[row, shaping].tobytes() in seen for row in rows])
-        return np.where(is_warm, warm_s, cold_s)
+        return expected_start_s(self._forecast, rows, measured) + fmean(loads) / np.maximum(throughput, 1e-9)
 
     def _probe(self, points: Array, known: Array, worth: Array) -> int | None:
         """The best point with a value of a switch or word that no measured one has; None if there is none to check.

@@ -17,6 +17,7 @@ from planner.engine.metrics_page import (
     NAMES,
     EngineTelemetry,
     MetricsPage,
+    cache_config,
     difference,
     parse_telemetry,
     read_gauges,
@@ -291,3 +292,32 @@ def test_a_page_is_parsed_once_and_asked_for_values_and_histograms() -> None:
     assert (found["h"].buckets, found["h"].total, found["h"].count) == ({1.0: 1.0, float("inf"): 4.0}, 8.0, 4.0)
     with pytest.raises(ValueError, match="is no page of metrics"):
         MetricsPage("a{")
+
+
+GAUGE = 'vllm:num_requests_running{engine="0"} '
+BUCKETS = 'vllm:x_bucket{le="1"} 1\nvllm:x_count 1\nvllm:x_sum 1\n'
+
+
+@pytest.mark.parametrize("figure", ["-5", "NaN", "+Inf", "-Inf", "1e308", "99999999999999999999"])
+def test_a_figure_that_cannot_be_is_refused_wherever_it_is_read(figure: str) -> None:
+    for read in (parse_telemetry, read_gauges):
+        with pytest.raises(ValueError, match="cannot be"):
+            read(f"{GAUGE}{figure}\n")
+    page = MetricsPage(f"# TYPE vllm:x histogram\n{BUCKETS.replace('_sum 1', f'_sum {figure}')}")
+    with pytest.raises(ValueError, match="cannot be"):
+        page.histograms(["vllm:x"])
+
+
+def test_a_page_of_one_long_row_is_refused_before_it_is_parsed() -> None:
+    labels = ",".join(f'l{i}="x"' for i in range(20_000))
+    with pytest.raises(ValueError, match=r"a row of .* characters; at most 16384 are read"):
+        parse_telemetry(f"a{{{labels}}} 1\n")
+
+
+@pytest.mark.parametrize("page", ["<html>", '{"a": 1}', "a{b", 'vllm:cache_config_info{a="'])
+def test_what_is_no_page_has_no_configuration(page: str) -> None:
+    assert cache_config(f"vllm:cache_config_info{{{page}\n") == {}
+
+
+def test_blocks_of_many_digits_are_no_figure() -> None:
+    assert parse_telemetry(f'vllm:cache_config_info{{num_gpu_blocks="{"9" * 30}"}} 1\n').num_gpu_blocks is None

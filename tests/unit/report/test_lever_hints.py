@@ -73,7 +73,7 @@ def test_the_all_reduce_matters_between_two_cards_without_nvlink(
 def test_the_plan_names_the_likely_the_others_and_what_holds_the_defaults_back(make_problem: Make) -> None:
     lines = lever_lines(forecast_of(drafting(make_problem, 4)))
     assert lines[0].startswith("likely to matter: speculative_config: ")
-    assert lines[1] == "no gain of 3% expected of: max_num_seqs"
+    assert lines[1] == "no gain of 3% predicted of: max_num_seqs"
     assert lines[2].startswith("the defaults: all 4 offered requests run at once")
 
 

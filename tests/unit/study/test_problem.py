@@ -179,3 +179,12 @@ def test_room_for_adapters_among_the_further_flags_takes_candidates_away(make_pr
     assert judged == weights[1]
     huge = make_problem(engine__extra_args=["--enable-lora", "--max-loras", "64", "--max-lora-rank", "512"])
     assert len(grid_of(huge).feasible_rows) < len(grid_of(plain).feasible_rows)
+
+
+def test_a_measured_card_is_used_and_another_cards_profile_refused(make_problem: Make) -> None:
+    assert make_problem(hardware__gpu="H200").gpu.measured is None
+    profile = make_problem(hardware__gpu="H200", hardware__profile="h200-vllm-0.24.0").gpu.measured
+    assert profile is not None
+    assert profile.vllm == "0.24.0"
+    with pytest.raises(InputError, match="was measured on H200, the study's card is H100"):
+        make_problem(hardware__gpu="H100 80GB", hardware__profile="h200-vllm-0.24.0")

@@ -18,12 +18,12 @@ from planner.estimate.speed.step import Step, StepModel, prefill_pairs
 from planner.hardware.by_name import find_gpu
 from planner.hardware.gpus import GpuSpec
 from planner.hardware.placement import Placement
-from planner.hardware.profile import shipped_profiles
+from planner.hardware.profile import load_profile
 from planner.model.catalog import load_model
 from tests.places import ROOT
 
 SHEET = find_gpu("H200")
-PROFILE = next(profile for profile in shipped_profiles() if (profile.card, profile.vllm) == ("H200", "0.24.0"))
+PROFILE = load_profile("h200-vllm-0.24.0")
 MEASURED = replace(SHEET, measured=PROFILE)
 ENGINE = ROOT / "tests" / "golden" / "profiles" / "h200-vllm-0.24.0-engine.jsonl"
 RUNS = [msgspec.json.decode(line) for line in ENGINE.read_text().splitlines()]

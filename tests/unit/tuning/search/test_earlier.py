@@ -66,7 +66,7 @@ def test_the_plan_says_from_what_it_was_learned(run: Run) -> None:
     assert code == 0
     (line,) = [line for line in out.splitlines() if line.startswith("learned ")]
     assert "first, 3 candidates measured in 3 launches, on " in line
-    assert line.endswith("believed to 75% until launches here say more")
+    assert line.endswith("50% of its errors are expected here until launches say more")
     document = json.loads(run("tune second --backend simulated --dry-run --json --learn-from first")[1])
     assert [words.partition(",")[0] for words in document["learned"]] == ["first"]
     assert run("tune second --backend simulated --trials 3 --no-finals --quiet --learn-from first")[0] == 0

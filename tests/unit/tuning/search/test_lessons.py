@@ -8,7 +8,7 @@ import pytest
 from planner.trials.trial import Trial
 from planner.tuning.executor import LocalExecutor
 from planner.tuning.loop import run_study
-from planner.tuning.search.lessons import BELIEVED, Taught, is_switch
+from planner.tuning.search.lessons import SHARE, Taught, is_switch
 from planner.tuning.search.search import Search
 from planner.tuning.search.surrogate import Surrogate
 from tests.race.runs import QUIET
@@ -37,26 +37,27 @@ def taught(made: World, effect: float) -> Taught:
     return Taught({RATE: np.append(np.where(chunked, effect, 0.0), 0.0)})
 
 
-def belief(made: World, trials: list[Trial], effect: float) -> float:
-    rows = [made.problem.row_of(trial.candidate) for trial in trials]
-    known = np.array([-1 if row is None else row for row in rows])
-    seen = Surrogate(made.forecast).predicted(trials)
-    return taught(made, effect).belief(RATE, made.problem, trials, seen, known)
+def chunked_gain(made: World, trials: list[Trial], taught: Taught | None) -> float:
+    """Believed mean gain of chunked prefill over the grid, as a logarithm."""
+    rows = made.forecast.grid.feasible_rows
+    believed = Surrogate(made.forecast, taught).believed(rows, trials)
+    chunked = is_chunked(made.problem, made.forecast.grid.indices[rows])
+    return float(believed[chunked].mean() - believed[~chunked].mean())
 
 
-def test_a_correction_is_believed_as_stated_until_something_was_measured(made: World) -> None:
-    assert belief(made, [], 0.3) == BELIEVED
-
-
-def test_launches_that_bear_a_correction_out_make_it_likelier_and_others_less(made: World, trials: list[Trial]) -> None:
+def test_launches_decide_how_much_of_a_correction_holds(made: World, trials: list[Trial]) -> None:
+    """Before a launch a wrong correction moves what is believed by its share; launches on both sides overrule it."""
     sides = {bool(made.problem.choices.value_of(trial.candidate, "enable_chunked_prefill")) for trial in trials}
     assert sides == {True, False}
-    assert belief(made, trials, 0.3) > BELIEVED > belief(made, trials, -0.3)
+    wrong = taught(made, -0.4)
+    apart = [chunked_gain(made, past, None) - chunked_gain(made, past, wrong) for past in ([], trials)]
+    assert apart[0] == pytest.approx(0.4 * SHARE)
+    assert abs(apart[1]) < 0.3 * apart[0]
 
 
 def test_the_first_choice_is_the_one_that_earlier_studies_favour(made: World) -> None:
     rows = made.forecast.grid.feasible_rows
-    plain, told = (Surrogate(made.forecast, one).choose(rows, []) for one in (None, taught(made, 0.4)))
+    plain, told = (Surrogate(made.forecast, one).choose(rows, []) for one in (None, taught(made, 0.6)))
     chunked = is_chunked(made.problem, made.forecast.grid.indices)
     assert (bool(chunked[plain]), bool(chunked[told])) == (False, True)
 
@@ -65,7 +66,7 @@ def test_what_is_believed_before_a_launch_moves_by_the_stated_share(made: World)
     rows = made.forecast.grid.feasible_rows
     moved = Surrogate(made.forecast, taught(made, 0.4)).believed(rows, []) - Surrogate(made.forecast).believed(rows, [])
     chunked = is_chunked(made.problem, made.forecast.grid.indices[rows])
-    assert moved[chunked] == pytest.approx(0.4 * BELIEVED)
+    assert moved[chunked] == pytest.approx(0.4 * SHARE)
     assert moved[~chunked] == pytest.approx(0.0)
 
 

@@ -15,6 +15,7 @@ from planner.study.problem import Problem
 from planner.trials.trial import Provenance, Trial
 from planner.tuning.search import surrogate
 from planner.tuning.search.gaussian_process import _expected_improvement, _posterior
+from planner.tuning.search.launch_seconds import expected_start_s
 from planner.tuning.search.left import expected_gain
 from planner.tuning.search.samplers import untried_rows
 from planner.tuning.search.surrogate import Surrogate
@@ -269,7 +270,7 @@ def test_a_shape_that_was_compiled_before_starts_sooner(problem: Problem) -> Non
     first = _params(problem, _trial(problem, int(rows[0]), 1.0))
     twins = [row for row in rows if _same_but(problem, int(row), first, "swap_space")]
     past = [replace(_trial(problem, int(row), 1.0), start_s=s) for row, s in zip(twins, (60.0, 20.0), strict=False)]
-    expected = Surrogate(forecast_of(problem))._expected_start_s(rows, past)
+    expected = expected_start_s(forecast_of(problem), rows, past)
     assert set(expected[np.isin(rows, twins)]) == {20.0}
     assert set(expected[~np.isin(rows, twins)]) == {60.0}
 

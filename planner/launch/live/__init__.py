@@ -1,0 +1,1 @@
+"""Several scheduler settings in one launch: `knobs.py` turns them from here, `planner_live.py` inside the engine."""
