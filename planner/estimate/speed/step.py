@@ -171,8 +171,8 @@ class StepModel:
         most_tokens = largest_graph_tokens(engine) if is_v1 else math.inf
         return StepTimer(
             matrices_s=by_sheet._matrices_s,
-            padding=GRAPH_PADDING,
-            most_graph_tokens=-1.0 if engine.enforce_eager else float(most_tokens),
+            padded_tokens=padded_tokens,
+            most_graph_tokens=float(most_tokens) if engine.has_graphs else -1.0,
             most_graph_length=math.inf if is_v1 else float(engine.max_seq_len_to_capture),
             graphs_prefills=is_v1,
             always_continues=bool(engine.enable_chunked_prefill),

@@ -33,8 +33,8 @@ class StepTimer:
 
     matrices_s: Callable[[int, int], float]
     """Seconds of linear layers, head and sampler by tokens and rows."""
-    padding: int
-    """Graphed steps are padded to a multiple of so many tokens."""
+    padded_tokens: Callable[[int], int]
+    """The captured size that serves so many tokens."""
     most_graph_tokens: float
     """Most tokens of a step that a graph serves; below 0 if none is captured."""
     most_graph_length: float
@@ -65,16 +65,16 @@ class StepTimer:
         context_tokens: int,
         longest_tokens: int,
     ) -> float:
-        """Duration of a step as `StepModel.seconds` finds it, to the last bit; arguments are the fields of `Step`."""
+        """Duration of a step as `StepModel.seconds` finds it by the data sheet, to the last bit; arguments: `Step`."""
         tokens, rows = prefill_tokens + decode_seqs, sampled_prefills + decode_seqs
         graphed = (
             tokens <= self.most_graph_tokens
             and longest_tokens <= self.most_graph_length
             and (self.graphs_prefills or not prefill_tokens)
         )
-        padded = math.ceil(tokens / self.padding) * self.padding if graphed else tokens
+        padded = self.padded_tokens(tokens) if graphed else tokens
         pair_s = self.continued_pair_s if self.always_continues or continues_prefix else self.fresh_pair_s
-        device_s = self.matrices_s(padded, rows) + prefill_pairs * pair_s + context_tokens * self.context_token_s
+        device_s = self.matrices_s(padded, rows) + (prefill_pairs * pair_s + context_tokens * self.context_token_s)
         device_s += self.num_reduces * (self.reduce_latency_s + padded * self.reduce_s_per_token)
         step_s = max(device_s, self.graph_launch_s if graphed else self.launch_s)
         host_s = self.host_s + self.host_s_per_seq * rows
@@ -83,7 +83,7 @@ class StepTimer:
     def decodes(self, seqs: int, longest_tokens: int) -> DecodeCost:
         """Cost of steps in which `seqs` sequences decode, the longest of them with `longest_tokens` in the KV cache."""
         graphed = seqs <= self.most_graph_tokens and longest_tokens <= self.most_graph_length
-        padded = math.ceil(seqs / self.padding) * self.padding if graphed else seqs
+        padded = self.padded_tokens(seqs) if graphed else seqs
         launch_s = self.graph_launch_s if graphed else self.launch_s
         host_s = self.host_s + self.host_s_per_seq * seqs
         return DecodeCost(
