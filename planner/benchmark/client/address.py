@@ -27,13 +27,13 @@ def server_url(written: str) -> str:
             host.encode("idna")  # as every client does: a label has at most 63 letters
         httpx.URL(url)  # stricter: by IDNA 2008
     except (ValueError, httpx.InvalidURL) as error:  # UnicodeError is a ValueError
-        raise InputError(f"bench: {shown!r} is no URL of a server: {error}; {EXAMPLE}") from None
+        raise InputError(f"{shown!r} is no URL of a server: {error}; {EXAMPLE}") from None
     if parts.scheme not in SCHEMES:
-        raise InputError(f"bench: {shown!r}: allowed are {' and '.join(SCHEMES)}, {EXAMPLE}")
+        raise InputError(f"{shown!r}: allowed are {' and '.join(SCHEMES)}, {EXAMPLE}")
     if not host or port == 0 or any(letter.isspace() or not letter.isprintable() for letter in url):
-        raise InputError(f"bench: {shown!r} is no URL of a server; {EXAMPLE}")
+        raise InputError(f"{shown!r} is no URL of a server; {EXAMPLE}")
     if parts.query or parts.fragment:
-        raise InputError(f"bench: {shown}: a server's base URL has no ? and no #; a key goes to --api-key-env")
+        raise InputError(f"{shown}: a server's base URL has no ? and no #; a key goes to --api-key-env")
     return url
 
 
