@@ -20,7 +20,7 @@ from planner.trials import Trial, expected_heats
 from planner.tuning.budget import Budget, Clock, budget_of
 from planner.tuning.replay import BACKEND as REPLAY
 from planner.tuning.replay import Record, limited_to, read_records
-from planner.tuning.search.live_choice import SETTINGS_A_LAUNCH
+from planner.tuning.search.live_choice import settings_a_launch
 from planner.units import format_duration
 from planner.workload import at_capacity_level
 
@@ -209,7 +209,8 @@ def with_live(plan: Plan) -> Plan:
     reason = next((words for words, holds in reasons if holds), None) or refused_live(problem, problem.default)
     if reason is not None:
         raise InputError(f"--live: {reason}; leave it out")
-    launch_s = expected_trial_s(plan.forecast, loads=1 + SETTINGS_A_LAUNCH)
+    start_s, load_s = expected_s(plan.forecast)
+    launch_s = start_s + load_s * (1 + settings_a_launch(start_s, load_s))
     return replace(plan, is_live=True, launch_s=launch_s, expected_trial_s=launch_s if plan.expected_trial_s else 0.0)
 
 
@@ -227,8 +228,13 @@ def choose_backend(spec: StudySpec, backend: str | None) -> str:
     return "docker"
 
 
-def expected_trial_s(forecast: Forecast, loads: int = 1) -> float:
-    """Rough guess of one trial's seconds: start-up from the size of the weights, each load from the prediction."""
+def expected_trial_s(forecast: Forecast) -> float:
+    """Rough guess of one trial's seconds."""
+    return sum(expected_s(forecast))
+
+
+def expected_s(forecast: Forecast) -> tuple[float, float]:
+    """Rough guess of a trial's seconds: its start by the size of the weights, its load by the model's prediction."""
     problem, workload, objective = forecast.problem, forecast.problem.workload, forecast.problem.objective
     metrics = forecast.predicted(problem.default)
     if objective.seeks_load:
@@ -239,4 +245,4 @@ def expected_trial_s(forecast: Forecast, loads: int = 1) -> float:
         requests = workload.num_requests * problem.spec.repeats + workload.num_warmup_requests
         load_s = requests * workload.mean_output_tokens / max(metrics["output_throughput"], 1e-6)
     start_s = START_BASE_S + forecast.deployment(problem.default).memory.weight_bytes / LOAD_BYTES_PER_S
-    return float(start_s + loads * load_s)
+    return float(start_s), float(load_s)

@@ -44,7 +44,7 @@ def test_a_turned_scheduler_takes_the_steps_of_a_fresh_one(
 def test_containers_measured_other_settings_by_the_way(tuned: Path) -> None:
     trials = trials_of(tuned)
     points = [(trial, point) for trial in trials for point in trial.live.points]
-    assert len(points) >= 3, [trial.live.ended for trial in trials]
+    assert points, [trial.live.ended for trial in trials]
     for trial, point in points:
         assert point.candidate.key not in {one.candidate.key for one in trials}
         assert point.candidate.engine.enable_prefix_caching == trial.candidate.engine.enable_prefix_caching

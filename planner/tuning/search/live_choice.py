@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ from planner.tuning.search.surrogate import Surrogate
 
 SETTINGS_A_LAUNCH = 5
 """Most settings that are measured in a launch besides its own."""
+
+
+def settings_a_launch(start_s: float, load_s: float) -> int:
+    """How many settings to measure in a launch besides its own: as many loads as a start takes, at least one."""
+    return max(1, min(SETTINGS_A_LAUNCH, round(start_s / load_s))) if load_s > 0 else 1
 
 
 def group_of(forecast: Forecast, row: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -72,6 +78,8 @@ def live_beside(
     seen = measured_live(past)
     if not len(group):
         return ()
+    seconds = [(trial.start_s, trial.benchmark_s) for trial in past if trial.outcome == "measured"]
+    most = settings_a_launch(*map(fmean, zip(*seconds, strict=True))) if seconds else 1
     believed = problem.objective.sign * surrogate.believed(group, past)
     found = []
     for other in map(int, group[np.argsort(-believed)]):
@@ -79,6 +87,6 @@ def live_beside(
         if candidate == launched or candidate in seen or lowered(problem, launched, candidate) is None:
             continue
         found.append(candidate)
-        if len(found) == SETTINGS_A_LAUNCH:
+        if len(found) == most:
             break
     return tuple(found)
