@@ -56,7 +56,7 @@ def report(
         bool,
         typer.Option(
             "--no-script",
-            help="With --html: a page without any script, whose tables cannot be sorted.",
+            help="Page without any script, whose tables cannot be sorted; with --html.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,

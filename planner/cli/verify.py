@@ -60,7 +60,7 @@ def verify(
         str | None,
         typer.Option(
             "--against",
-            help="Image of vLLM, as vllm/vllm-openai:v0.33.0, launched in turn with the script's own: does it hurt?",
+            help="Image of vLLM, as vllm/vllm-openai:v0.33.0, that is compared with the script's own.",
             rich_help_panel=LIMITS,
         ),
     ] = None,

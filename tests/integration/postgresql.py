@@ -60,8 +60,8 @@ def _serving(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def away(url: str, seconds: float) -> Iterator[None]:
-    """Stop the server, as a crash does, and start it again after these seconds."""
+def away(url: str, seconds: float | None) -> Iterator[None]:
+    """Stop the server, as a crash does, and start it again after these seconds; None: when the context ends."""
     pg_ctl, run = _program("pg_ctl"), {"check": True, "user": _user(), "cwd": "/", "timeout": 600}
     engine = sqlalchemy.create_engine(url)
     with engine.connect() as connection:
@@ -70,9 +70,12 @@ def away(url: str, seconds: float) -> Iterator[None]:
     quiet = {**run, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([pg_ctl, "-D", data, "-w", "-m", "immediate", "stop"], **quiet)
     again = [pg_ctl, "-D", data, "-w", "-l", f"{data}/log", "restart"]  # with the options of before
-    timer = threading.Timer(seconds, lambda: subprocess.run(again, **quiet))
-    timer.start()
+    timer = threading.Timer(seconds or 0.0, lambda: subprocess.run(again, **quiet))
+    if seconds is not None:
+        timer.start()
     try:
         yield
     finally:
+        if seconds is None:
+            timer.start()
         timer.join()

@@ -127,7 +127,7 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line(url: str, monkeypat
     monkeypatch.setattr(patience, "WAIT_S", 0)
     study = created(url, "patient", "maximize", nullcontext())
     with (
-        away(url, 4.0),
+        away(url, None),
         pytest.raises(BackendError, match=r"the study's storage: connection failed.*the same command continues"),
         storage_kept(url),
     ):

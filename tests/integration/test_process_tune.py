@@ -157,7 +157,7 @@ def test_a_slow_candidate_is_given_up_over_http(tmp_path: Path) -> None:
     data["workload"] |= {"concurrency": 32, "num_requests": 192}
     data |= {"repeats": 2, "also_at": [4]}
     study.write_text(yaml.safe_dump(data, sort_keys=False))
-    done = tune(study, 3, "process")
+    done = tune(study, 3, "process", options=("--no-finals", "--all"))
     assert done.returncode == 0, done.stdout + done.stderr
     trials = {trial.candidate.engine.max_num_seqs: trial for trial in trials_of(study)}
     assert trials[None].stopped_at is None

@@ -41,6 +41,8 @@ class Searcher(Protocol):
 
     def trials(self) -> list[Trial]: ...
 
+    def live_beside(self, launched: Candidate) -> tuple[Candidate, ...]: ...
+
 
 class _OneByOne:
     """A searcher that nobody shares and that is asked for one candidate at a time."""
@@ -65,6 +67,9 @@ class _OneByOne:
 
     def trials(self) -> list[Trial]:
         return self._past
+
+    def live_beside(self, launched: Candidate) -> tuple[Candidate, ...]:  # noqa: ARG002
+        return ()
 
 
 class AutoTune(_OneByOne):

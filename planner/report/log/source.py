@@ -13,10 +13,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from planner.engine import HEAD_BYTES, Lines, LogEvent, LogLine, LogReader, LogReport, is_binary
 from planner.errors import BackendError, InputError
@@ -139,7 +141,7 @@ def read_source(source: Source, follow: bool = False, on_event: Callable[[LogEve
 
     def take(line: LogLine) -> None:
         text = redacted(line.text)
-        event = reader.feed(line if text == line.text else replace(line, text=text))
+        event = reader.feed(line if text == line.text else msgspec.structs.replace(line, text=text))
         if event is not None and on_event is not None:
             on_event(event)
 

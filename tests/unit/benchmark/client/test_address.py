@@ -32,7 +32,7 @@ def test_a_host_is_enough(written: str, url: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_server_is_one_line(written: str) -> None:
-    with pytest.raises(InputError, match="server|allowed are"):
+    with pytest.raises(InputError, match=r"server|allowed are"):
         server_url(written)
 
 
