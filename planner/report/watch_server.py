@@ -31,7 +31,9 @@ NAMES = {"127.0.0.1", "localhost", "[::1]"}
 """Names under which a browser of this machine, or at the end of an SSH tunnel, asks."""
 LOOK_S, CLOSER_S = 1.0, 3.0
 """Seconds between two looks, and between two of those that take longer."""
-NICE = 10
+SPARED = 9
+"""Seconds of rest for each second of a look that takes longer: else a busy machine would show everything late."""
+NICE = 5
 """How much priority is given up: the load of a launch may be sent from the same cores."""
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; "
@@ -72,9 +74,10 @@ def run_watch(
 
 def _look_closer(watch: StudyWatch) -> None:
     while True:
+        began_s = time.monotonic()
         with suppress(PlannerError):  # the next look says what is wrong
             watch.look_closer()
-        time.sleep(CLOSER_S)
+        time.sleep(max(CLOSER_S, SPARED * (time.monotonic() - began_s)))
 
 
 class Shown:

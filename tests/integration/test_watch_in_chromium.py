@@ -28,8 +28,14 @@ def until(what: Callable[[], bool]) -> None:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("watched") / "study.yaml"
-    assert "num_requests: 24," in STUDY
-    path.write_text(STUDY.replace("num_requests: 24,", "num_requests: 400,"), "utf-8")
+    text = STUDY
+    for short, long in (
+        ("max_num_seqs: [2, 8, 32]", f"max_num_seqs: {list(range(2, 64))}"),
+        ("concurrency: 8, num_requests: 24", "concurrency: 64, num_requests: 2000"),
+    ):
+        assert short in text
+        text = text.replace(short, long)
+    path.write_text(text, "utf-8")
     return path
 
 
